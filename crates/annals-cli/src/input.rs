@@ -1,0 +1,176 @@
+//! The input of an import, cut into lines by a thread of its own.
+//!
+//! Owns the reading, so that a silent producer blocks neither acknowledgements nor Ctrl-C.
+//! Must never hold more than one line beyond its bound, however long the line is.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// How much is read at once.
+const BUFFER: usize = 256 << 10;
+/// How many reads may wait for the import.
+const AHEAD: usize = 4;
+
+/// A line without its line break.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RawLine {
+    /// Counted from 1.
+    pub(crate) number: u64,
+    /// Its size in the input, the line break included.
+    pub(crate) size: u64,
+    /// Its bytes, unless there were too many of them.
+    pub(crate) bytes: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The lines of one read.
+    Lines(Vec<RawLine>),
+    /// The input cannot be read on.
+    Failed(io::Error),
+    /// The input ended.
+    End,
+}
+
+/// Reads `source` in a thread of its own. The thread ends with the input, or with the receiver;
+/// nobody waits for it, since nobody can interrupt a read.
+pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Message> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        let reader = BufReader::with_capacity(BUFFER, source);
+        let last = match cut(reader, max_line, &sender) {
+            Ok(true) => Message::End,
+            Ok(false) => return,
+            Err(error) => Message::Failed(error),
+        };
+        // A receiver that is gone wants no end either.
+        let _receiver_gone = sender.send(last);
+    });
+    receiver
+}
+
+/// Sends every line; false: the receiver is gone.
+fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::Result<bool> {
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let mut cutter = Cutter {
+        max,
+        number: 1,
+        size: 0,
+        line: Some(Vec::new()),
+    };
+    loop {
+        let buffer = match reader.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let used = buffer.len();
+        let mut lines = Vec::new();
+        if used == 0 {
+            lines.extend(cutter.last());
+        } else {
+            cutter.feed(buffer, &mut lines);
+        }
+        reader.consume(used);
+        if !lines.is_empty() && sender.send(Message::Lines(lines)).is_err() {
+            return Ok(false);
+        }
+        if used == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Cuts bytes into lines, however they are cut into reads.
+struct Cutter {
+    max: usize,
+    number: u64,
+    /// Bytes of the open line so far.
+    size: u64,
+    /// The open line; `None` once it is too long.
+    line: Option<Vec<u8>>,
+}
+
+impl Cutter {
+    fn feed(&mut self, mut bytes: &[u8], lines: &mut Vec<RawLine>) {
+        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
+            self.extend(&bytes[..end]);
+            self.size += 1;
+            lines.push(self.close());
+            bytes = &bytes[end + 1..];
+        }
+        self.extend(bytes);
+    }
+
+    /// The line that the input ends in without a line break.
+    fn last(&mut self) -> Option<RawLine> {
+        (self.size > 0).then(|| self.close())
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        if let Some(line) = &mut self.line {
+            if line.len() + bytes.len() > self.max {
+                self.line = None;
+            } else {
+                line.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    fn close(&mut self) -> RawLine {
+        let mut bytes = self.line.replace(Vec::new());
+        if let Some(line) = &mut bytes
+            && line.last() == Some(&b'\r')
+        {
+            line.pop();
+        }
+        let line = RawLine {
+            number: self.number,
+            size: self.size,
+            bytes,
+        };
+        self.number += 1;
+        self.size = 0;
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &'static [u8], max: u64, capacity: usize) -> Vec<(u64, Option<Vec<u8>>)> {
+        let (sender, receiver) = sync_channel(100);
+        let done = cut(BufReader::with_capacity(capacity, input), max, &sender).unwrap();
+        assert!(done, "the receiver is there");
+        drop(sender);
+        let mut found = Vec::new();
+        let mut size = 0;
+        for message in receiver {
+            let Message::Lines(lines) = message else {
+                panic!("no line: {message:?}")
+            };
+            size += lines.iter().map(|line| line.size).sum::<u64>();
+            found.extend(lines.into_iter().map(|line| (line.number, line.bytes)));
+        }
+        assert_eq!(size, input.len() as u64);
+        found
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_reads() {
+        let expected = [
+            (1, Some(b"ab".to_vec())),
+            (2, Some(Vec::new())),
+            (3, None),
+            (4, Some(b"cdef".to_vec())),
+            (5, Some(b"g".to_vec())),
+        ];
+        for capacity in 1..20 {
+            assert_eq!(lines(b"ab\r\n\nlonger\ncdef\ng", 4, capacity), expected);
+        }
+        assert_eq!(lines(b"", 4, 8), []);
+        assert_eq!(lines(b"\n", 4, 8), [(1, Some(Vec::new()))]);
+    }
+}

@@ -1,0 +1,180 @@
+//! `streams`, `stats` and `verify`: looking at a store from outside its events.
+//!
+//! Owns what is said about a store as a whole. Must never change it.
+
+use annals::{Progress as Done, Stats, VerifyReport};
+use annals_cli::time;
+use serde::Serialize;
+
+use crate::args::{Format, StatsArgs, StatsFormat, StreamsArgs, VerifyArgs};
+use crate::failure::{self, Failure};
+use crate::output::Output;
+use crate::progress::{Progress, Unit};
+use crate::{interrupt, open};
+
+#[derive(Serialize)]
+struct StreamLine<'a> {
+    stream: &'a str,
+    version: u64,
+    last_position: u64,
+}
+
+/// `annals streams`
+pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
+    let store = open::for_reading(&args.store)?;
+    let mut out = Output::new(args.format);
+    for stream in store.streams().prefix(args.prefix.as_str()) {
+        if interrupt::requested() {
+            out.flush()?;
+            return Err(Failure::Interrupted);
+        }
+        let stream = stream?;
+        let last_position = stream.last_position.get();
+        match args.format {
+            Format::Ndjson => {
+                let version = stream.version;
+                out.json(&StreamLine {
+                    stream: &stream.name,
+                    version,
+                    last_position,
+                })?;
+            }
+            Format::Text => {
+                let name = out.name(&stream.name);
+                out.line(format_args!(
+                    "{:>8}  {last_position:>10}  {name}",
+                    stream.version
+                ))?;
+            }
+        }
+    }
+    out.flush()
+}
+
+#[derive(Serialize)]
+struct StatsObject {
+    store_id: String,
+    events: u64,
+    streams: u64,
+    commits: u64,
+    head: u64,
+    bytes: u64,
+    allocated_bytes: u64,
+    index_bytes: u64,
+    segments: u64,
+    sealed_segments: u64,
+    created_at: String,
+    last_recorded_at: Option<String>,
+}
+
+impl From<Stats> for StatsObject {
+    fn from(stats: Stats) -> Self {
+        Self {
+            store_id: stats.store_id.to_string(),
+            events: stats.events,
+            streams: stats.streams,
+            commits: stats.commits,
+            head: stats.head.get(),
+            bytes: stats.log_bytes,
+            allocated_bytes: stats.allocated_bytes,
+            index_bytes: stats.index_bytes,
+            segments: stats.segments,
+            sealed_segments: stats.sealed_segments,
+            created_at: time::to_rfc3339(stats.created_at),
+            last_recorded_at: stats.last_recorded_at.map(time::to_rfc3339),
+        }
+    }
+}
+
+/// `annals stats`
+pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
+    let store = open::for_reading(&args.store)?;
+    let stats = StatsObject::from(store.stats());
+    match args.format {
+        StatsFormat::Json => {
+            let mut out = Output::new(Format::Ndjson);
+            out.json(&stats)?;
+            out.flush()
+        }
+        StatsFormat::Text => {
+            let mut out = Output::new(Format::Text);
+            for (name, value) in rows(&stats) {
+                out.line(format_args!("{name:<16} {value}"))?;
+            }
+            out.flush()
+        }
+    }
+}
+
+fn rows(stats: &StatsObject) -> [(&'static str, String); 11] {
+    [
+        ("store id", stats.store_id.clone()),
+        ("events", stats.events.to_string()),
+        ("streams", stats.streams.to_string()),
+        ("commits", stats.commits.to_string()),
+        ("head", stats.head.to_string()),
+        ("bytes", stats.bytes.to_string()),
+        ("allocated bytes", stats.allocated_bytes.to_string()),
+        ("index bytes", stats.index_bytes.to_string()),
+        (
+            "segments",
+            format!("{} ({} sealed)", stats.segments, stats.sealed_segments),
+        ),
+        ("created", stats.created_at.clone()),
+        (
+            "last recorded",
+            stats
+                .last_recorded_at
+                .clone()
+                .unwrap_or_else(|| "never".to_owned()),
+        ),
+    ]
+}
+
+/// `annals verify`
+pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
+    open::must_exist(&args.store)?;
+    let mut progress = Progress::new(Unit::Bytes, None, quiet);
+    let report = annals::verify(&args.store, |done: Done| {
+        progress.set(done.done_bytes, Some(done.total_bytes));
+        if interrupt::requested() {
+            // Nothing was changed, and nothing was found that is worth half a report.
+            progress.finish();
+            std::process::exit(failure::INTERRUPTED.into());
+        }
+    })?;
+    progress.finish();
+    print_report(&report, progress.elapsed().as_secs_f64(), quiet)
+}
+
+fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), Failure> {
+    let mut out = Output::new(Format::Text);
+    for fault in &report.faults {
+        out.line(format_args!(
+            "{} offset {}: {}",
+            fault.file.display(),
+            fault.offset,
+            fault.what
+        ))?;
+    }
+    if !quiet {
+        for note in &report.notes {
+            out.line(format_args!("note: {note}"))?;
+        }
+        let verdict = match report.faults.len() {
+            0 => "no fault found".to_owned(),
+            1 => "1 fault found".to_owned(),
+            faults => format!("{faults} faults found"),
+        };
+        out.line(format_args!(
+            "{verdict}: {} events in {} commits, {} segments, {} bytes read in {seconds:.1} s",
+            report.events, report.commits, report.segments, report.bytes
+        ))?;
+    }
+    out.flush()?;
+    if report.faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Reported)
+    }
+}

@@ -1,0 +1,24 @@
+//! Ctrl-C, SIGTERM and SIGHUP: ask once to end cleanly, twice to end at once.
+//!
+//! Owns the one flag of the process. Must never do more in the handler than set it, or leave.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::failure::{self, Failure};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Listens for signals from now on.
+pub(crate) fn listen() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(failure::INTERRUPTED.into());
+        }
+    })
+    .map_err(|e| Failure::Fault(format!("cannot listen for signals: {e}")))
+}
+
+/// Whether a signal asked to end.
+pub(crate) fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}

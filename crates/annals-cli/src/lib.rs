@@ -1,0 +1,13 @@
+//! The line formats of the `annals` command, apart from it so that tests and fuzz targets can
+//! link them.
+//!
+//! Owns the shapes of lines, in and out, as pure functions over bytes. Must never open a store,
+//! a file or a terminal.
+
+pub mod cloudevents;
+pub mod lines;
+mod object;
+mod record;
+pub mod time;
+
+pub use record::{BadLine, CommitKey, CommitOf, Record};

@@ -1,0 +1,67 @@
+//! The `annals` command.
+//!
+//! Owns the wiring of commands and the one place where an exit code is chosen and an error is
+//! printed. Must never hold logic of a command.
+
+mod append;
+mod args;
+mod failure;
+mod groups;
+mod import;
+mod input;
+mod inspect;
+mod interrupt;
+mod open;
+mod output;
+mod progress;
+mod read;
+mod report;
+mod settle;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Cli, Command, CompletionsArgs};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let Err(failure) = run(cli) else {
+        return ExitCode::SUCCESS;
+    };
+    if let Some(message) = failure.message() {
+        progress::note(format_args!("annals: {message}"));
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let quiet = cli.quiet;
+    // The others wait for nothing but one read or one write, which a signal may end as it does.
+    if !matches!(
+        cli.command,
+        Command::Append(_) | Command::Stats(_) | Command::Completions(_)
+    ) {
+        interrupt::listen()?;
+    }
+    match cli.command {
+        Command::Import(args) => import::run(&args, quiet),
+        Command::Append(args) => append::run(&args, quiet),
+        Command::Read(args) => read::read(&args, quiet),
+        Command::Export(args) => read::export(args, quiet),
+        Command::Tail(args) => read::tail(&args),
+        Command::Streams(args) => inspect::streams(&args),
+        Command::Stats(args) => inspect::stats(&args),
+        Command::Verify(args) => inspect::verify(&args, quiet),
+        Command::Completions(args) => completions(&args),
+    }
+}
+
+fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "annals", &mut script);
+    let mut out = std::io::stdout().lock();
+    std::io::Write::write_all(&mut out, &script).map_err(Failure::Output)
+}

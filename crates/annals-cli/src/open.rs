@@ -1,0 +1,46 @@
+//! Opening stores, and saying what opening found.
+//!
+//! Owns the difference between commands that read and commands that write. Must never let a
+//! reading command create or change anything.
+
+use std::path::Path;
+
+use annals::{Opened, Options, Store};
+
+use crate::failure::Failure;
+use crate::progress::note;
+
+/// Opens a store that exists, for reading, also beside its writer.
+pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
+    must_exist(path)?;
+    Ok(Options::new().read_only(true).open(path)?)
+}
+
+/// Opens a store for appending, and creates it if it is missing.
+pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<Store, Failure> {
+    let store = options.max_event_size(Options::MAX_EVENT_SIZE).open(path)?;
+    if let Opened::Recovered(recovery) = store.opened()
+        && !quiet
+    {
+        let kept = recovery.quarantined.as_ref();
+        note(format_args!(
+            "annals: the last writer was cut off: {} bytes that it had not acknowledged were \
+             taken out{}",
+            recovery.dropped_bytes,
+            kept.map(|path| format!(" and kept in {}", path.display()))
+                .unwrap_or_default()
+        ));
+    }
+    Ok(store)
+}
+
+/// Checks that there is a directory, for a clearer answer than an error of the system's.
+pub(crate) fn must_exist(path: &Path) -> Result<(), Failure> {
+    let what = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "is not a directory, and so not a store".to_owned(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(e) => format!("cannot be read: {e}"),
+    };
+    Err(Failure::Fault(format!("{} {what}", path.display())))
+}

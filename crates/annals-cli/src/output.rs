@@ -1,0 +1,210 @@
+//! Standard output: buffered lines, as NDJSON or as text for people.
+//!
+//! Owns the text form and the decision for colour. Must never let a control character out of a
+//! store reach a terminal.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
+
+use annals::{ContentType, EventRef};
+use annals_cli::lines::{self, Row};
+use annals_cli::time;
+use anstyle::{AnsiColor, Style};
+
+use crate::args::Format;
+use crate::failure::Failure;
+
+const BUFFER: usize = 64 << 10;
+/// How much of binary data a line of text shows, in bytes.
+const PREVIEW: usize = 32;
+
+const FAINT: Style = Style::new().dimmed();
+const NAME: Style = AnsiColor::Cyan.on_default();
+const KIND: Style = AnsiColor::Yellow.on_default();
+const TAG: Style = AnsiColor::Green.on_default();
+
+pub(crate) struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+    format: Format,
+    colour: bool,
+    line: Vec<u8>,
+    text: String,
+}
+
+impl Output {
+    pub(crate) fn new(format: Format) -> Self {
+        let stdout = io::stdout();
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            colour: wanted && stdout.is_terminal(),
+            out: BufWriter::with_capacity(BUFFER, stdout.lock()),
+            format,
+            line: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    /// Prints an event.
+    pub(crate) fn event(&mut self, event: EventRef<'_>) -> Result<(), Failure> {
+        let row = Row::from(&event);
+        self.line.clear();
+        match self.format {
+            Format::Ndjson => lines::encode(&row, &mut self.line).map_err(Failure::Output)?,
+            Format::Text => {
+                self.text.clear();
+                text(&row, self.colour, &mut self.text);
+                self.line.extend_from_slice(self.text.as_bytes());
+            }
+        }
+        self.line.push(b'\n');
+        self.out.write_all(&self.line).map_err(Failure::Output)
+    }
+
+    /// Prints a value as one line of JSON.
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.out, value).map_err(|e| Failure::Output(e.into()))?;
+        self.out.write_all(b"\n").map_err(Failure::Output)
+    }
+
+    /// Prints a line of text as it is.
+    pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        writeln!(self.out, "{text}").map_err(Failure::Output)
+    }
+
+    /// A name from a store, fit for a terminal.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let mut text = String::new();
+        styled(NAME, self.colour, &mut text, |text| printable(name, text));
+        text
+    }
+
+    /// Gives what was printed to its reader.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(Failure::Output)
+    }
+}
+
+fn text(row: &Row<'_>, colour: bool, out: &mut String) {
+    let number = |out: &mut String, number: u64| {
+        let _infallible = write!(out, "{number}");
+    };
+    number(out, row.position);
+    out.push_str("  ");
+    styled(FAINT, colour, out, |out| {
+        out.push_str(&time::to_rfc3339(row.recorded_at));
+    });
+    out.push_str("  ");
+    styled(NAME, colour, out, |out| printable(row.stream, out));
+    out.push('@');
+    number(out, row.version);
+    out.push_str("  ");
+    styled(KIND, colour, out, |out| printable(row.event_type, out));
+    out.push_str("  ");
+    preview(row, out);
+    for tag in &row.tags {
+        out.push_str("  ");
+        styled(TAG, colour, out, |out| {
+            out.push('#');
+            printable(tag, out);
+        });
+    }
+}
+
+fn styled(style: Style, colour: bool, out: &mut String, inner: impl FnOnce(&mut String)) {
+    if colour {
+        let _infallible = write!(out, "{style}");
+    }
+    inner(out);
+    if colour {
+        let _infallible = write!(out, "{style:#}");
+    }
+}
+
+/// JSON whole; of anything else its size and its start.
+fn preview(row: &Row<'_>, out: &mut String) {
+    if let (ContentType::Json, Ok(json)) = (row.content_type, std::str::from_utf8(row.data)) {
+        // The line breaks of valid JSON are white space between tokens.
+        for part in json.split(['\n', '\r']) {
+            printable(part, out);
+            out.push(' ');
+        }
+        out.truncate(out.trim_end_matches(' ').len());
+        return;
+    }
+    let start = &row.data[..row.data.len().min(PREVIEW)];
+    let _infallible = write!(out, "<{} bytes> {}", row.data.len(), start.escape_ascii());
+    if start.len() < row.data.len() {
+        out.push('…');
+    }
+}
+
+/// The text with everything escaped that moves a cursor, or the reading direction.
+fn printable(text: &str, out: &mut String) {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    for c in text.chars() {
+        if hidden(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use annals::{Timestamp, Uuid};
+
+    fn shown(stream: &str, data: &[u8], content_type: ContentType, colour: bool) -> String {
+        let row = Row {
+            position: 3,
+            stream,
+            version: 2,
+            event_type: "T",
+            id: Uuid::nil(),
+            recorded_at: Timestamp::from_micros(0),
+            commit: 3,
+            data,
+            content_type,
+            metadata: b"",
+            tags: vec!["x"],
+            schema_version: 0,
+        };
+        let mut out = String::new();
+        text(&row, colour, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_line_of_text_is_one_printable_line() {
+        let line = shown(
+            "a\n\u{1b}[2J\u{202e}é",
+            b"{\n \"a\": 1\r\n}\n",
+            ContentType::Json,
+            false,
+        );
+        assert_eq!(
+            line,
+            "3  1970-01-01T00:00:00.000000Z  a\\n\\u{1b}[2J\\u{202e}é@2  T  {  \"a\": 1  }  #x"
+        );
+    }
+
+    #[test]
+    fn binary_data_is_shown_in_part() {
+        let line = shown("a", b"\x00\xff\n", ContentType::Binary, false);
+        assert!(line.ends_with("T  <3 bytes> \\x00\\xff\\n  #x"), "{line}");
+        let line = shown("a", &[b'x'; 40], ContentType::Binary, false);
+        assert!(
+            line.ends_with(&format!("<40 bytes> {}…  #x", "x".repeat(32))),
+            "{line}"
+        );
+        let line = shown("a", b"\xff", ContentType::Json, true);
+        assert!(
+            line.contains("<1 bytes> \\xff") && line.contains("\u{1b}["),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! `read`, `export` and `tail`: printing events.
+//!
+//! Owns the order and the range of what is printed. Must never print an event that the store's
+//! readers do not see yet.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use annals::{EventRef, Position, Store};
+
+use crate::args::{ExportArgs, Filter, Format, ReadArgs, TailArgs};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::progress::{Progress, Unit};
+use crate::{interrupt, open};
+
+/// How often `tail --follow` looks whether it was interrupted.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// After how many events a bar is told.
+const STRIDE: u64 = 1024;
+
+/// `annals export`
+pub(crate) fn export(args: ExportArgs, quiet: bool) -> Result<(), Failure> {
+    let args = ReadArgs {
+        store: args.store,
+        filter: Filter::default(),
+        all: true,
+        after: 0,
+        from_version: None,
+        limit: None,
+        backwards: false,
+        as_of: None,
+        format: Format::Ndjson,
+    };
+    read(&args, quiet)
+}
+
+/// `annals read`
+pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
+    let store = open::for_reading(&args.store)?;
+    let mut out = Output::new(args.format);
+    let mut bar = Bar::new(args, &store, quiet);
+    let print = |event: EventRef<'_>| {
+        bar.step(event.position());
+        emit(&mut out, event)
+    };
+    let done = match &args.filter.stream {
+        Some(stream) => read_stream(&store, stream, args, print),
+        None => read_all(&store, args, print),
+    };
+    bar.progress.finish();
+    finish(done, &mut out)
+}
+
+fn read_stream(
+    store: &Store,
+    stream: &str,
+    args: &ReadArgs,
+    print: impl FnMut(EventRef<'_>) -> ControlFlow<Failure>,
+) -> annals::Result<ControlFlow<Failure>> {
+    let mut read = store
+        .read_stream(stream)
+        .matching(args.filter.query(args.after));
+    if let Some(version) = args.from_version {
+        read = read.from_version(version);
+    }
+    if let Some(limit) = args.limit {
+        read = read.limit(limit);
+    }
+    if let Some(as_of) = args.as_of {
+        read = read.as_of(as_of);
+    }
+    if args.backwards {
+        read = read.backwards();
+    }
+    read.try_for_each(print)
+}
+
+fn read_all(
+    store: &Store,
+    args: &ReadArgs,
+    print: impl FnMut(EventRef<'_>) -> ControlFlow<Failure>,
+) -> annals::Result<ControlFlow<Failure>> {
+    let mut read = store.read_all().after(args.after);
+    if !args.filter.is_empty() {
+        read = read.matching(args.filter.query(0));
+    }
+    if let Some(limit) = args.limit {
+        read = read.limit(limit);
+    }
+    if let Some(as_of) = args.as_of {
+        read = read.as_of(as_of);
+    }
+    if args.backwards {
+        read = read.backwards();
+    }
+    read.try_for_each(print)
+}
+
+/// Prints one event of a scan, and ends the scan on a signal or when nobody reads on.
+fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
+    if interrupt::requested() {
+        return ControlFlow::Break(Failure::Interrupted);
+    }
+    match out.event(event) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(failure) => ControlFlow::Break(failure),
+    }
+}
+
+/// Ends a scan: what was read is printed, also where the scan then failed.
+fn finish(done: annals::Result<ControlFlow<Failure>>, out: &mut Output) -> Result<(), Failure> {
+    match done {
+        Ok(ControlFlow::Continue(())) => out.flush(),
+        Ok(ControlFlow::Break(failure @ Failure::Output(_))) => Err(failure),
+        Ok(ControlFlow::Break(failure)) => out.flush().and(Err(failure)),
+        Err(error) => {
+            // The damage is the news, even if nobody takes the events before it.
+            let _reported_less = out.flush();
+            Err(error.into())
+        }
+    }
+}
+
+/// How far a scan over positions has come.
+struct Bar {
+    progress: Progress,
+    from: u64,
+    to: u64,
+    backwards: bool,
+    events: u64,
+}
+
+impl Bar {
+    fn new(args: &ReadArgs, store: &Store, quiet: bool) -> Self {
+        let to = store.head().get();
+        let from = args.after.min(to);
+        // Lines that scroll by on the same terminal show well enough that there is progress.
+        let quiet = quiet || std::io::IsTerminal::is_terminal(&std::io::stdout());
+        let total = args.limit.map_or(to - from, |limit| limit.min(to - from));
+        let progress = Progress::new(Unit::Events, Some(total), quiet);
+        Self {
+            progress,
+            from,
+            to,
+            backwards: args.backwards,
+            events: 0,
+        }
+    }
+
+    fn step(&mut self, position: Position) {
+        self.events += 1;
+        if self.events.is_multiple_of(STRIDE) {
+            let position = position.get().clamp(self.from, self.to);
+            let scanned = if self.backwards {
+                self.to - position
+            } else {
+                position - self.from
+            };
+            self.progress.set(scanned, None);
+        }
+    }
+}
+
+/// `annals tail`
+pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
+    let store = open::for_reading(&args.store)?;
+    let mut out = Output::new(args.format);
+    let head = store.head();
+    let seen = before_the_last(&store, args, head)?;
+    print_range(&store, &args.filter, seen, head, &mut out)?;
+    if args.follow {
+        follow(&store, &args.filter, head, &mut out)
+    } else {
+        Ok(())
+    }
+}
+
+/// Prints what comes after `seen`, until a signal or a failure.
+fn follow(
+    store: &Store,
+    filter: &Filter,
+    mut seen: Position,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    loop {
+        if interrupt::requested() {
+            return Err(Failure::Interrupted);
+        }
+        store.wait_for(Position::new(seen.get() + 1), PATIENCE)?;
+        let head = store.head();
+        if head > seen {
+            print_range(store, filter, seen, head, out)?;
+            seen = head;
+        }
+    }
+}
+
+/// The position after which the last `args.lines` matching events lie.
+fn before_the_last(store: &Store, args: &TailArgs, head: Position) -> Result<Position, Failure> {
+    let mut after = head;
+    if args.lines == 0 {
+        return Ok(after);
+    }
+    let mut read = store.read_all().as_of(head).backwards().limit(args.lines);
+    if !args.filter.is_empty() {
+        read = read.matching(args.filter.query(0));
+    }
+    let done = read.try_for_each(|event| {
+        after = Position::new(event.position().get().saturating_sub(1));
+        if interrupt::requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    if done.is_break() {
+        Err(Failure::Interrupted)
+    } else {
+        Ok(after)
+    }
+}
+
+fn print_range(
+    store: &Store,
+    filter: &Filter,
+    after: Position,
+    head: Position,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let mut read = store.read_all().after(after).as_of(head);
+    if !filter.is_empty() {
+        read = read.matching(filter.query(0));
+    }
+    let done = read.try_for_each(|event| emit(out, event));
+    finish(done, out)
+}

@@ -1,0 +1,117 @@
+//! What an import did, for people, on standard error.
+//!
+//! Owns the wording and the verdict. Must never call an import complete that was not.
+
+use std::time::Duration;
+
+use annals::Error;
+
+use crate::failure::Failure;
+use crate::groups::Bad;
+use crate::import::End;
+use crate::progress::note;
+use crate::settle::Tally;
+
+/// How many bad lines are listed.
+const LISTED: u64 = 10;
+
+/// What was left out.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Lines that were good but of a commit with a bad one.
+    pub(crate) skipped_lines: u64,
+    bad_lines: u64,
+}
+
+impl Report {
+    /// Notes, and for the first few says, that a line is left out.
+    pub(crate) fn bad(&mut self, bad: &Bad) {
+        self.bad_lines += 1;
+        match self.bad_lines {
+            ..=LISTED => note(format_args!("annals: skipped {}", described(bad))),
+            n if n == LISTED + 1 => note("annals: skipped more bad lines, not listed"),
+            _ => {}
+        }
+    }
+
+    /// Says how it went, and what that means for the exit code.
+    pub(crate) fn conclude(
+        self,
+        end: End,
+        mut tally: Tally,
+        closed: annals::Result<()>,
+        elapsed: Duration,
+        quiet: bool,
+    ) -> Result<(), Failure> {
+        let failure = tally.failure.take();
+        let unprinted = tally.unprinted.take();
+        let verdict = match (failure, end) {
+            (Some((line, error)), _) => Err(lost(line, &error)),
+            (None, End::Bad(bad)) => Err(Failure::Fault(described(&bad))),
+            (None, End::Failed(failure)) => Err(failure),
+            (None, End::Interrupted) => Err(Failure::Interrupted),
+            (None, End::Complete | End::Stopped) => match unprinted {
+                Some(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+                    Err(Failure::Unacknowledged)
+                }
+                Some(e) => Err(Failure::Output(e)),
+                None => closed.map_err(Failure::from),
+            },
+        };
+        if !quiet {
+            note(self.summary(&tally, elapsed));
+            if verdict.is_err() {
+                note(match tally.last_line {
+                    Some(line) => {
+                        format!("annals: the import stopped; the last line stored is {line}")
+                    }
+                    None => "annals: the import stopped; nothing was stored".to_owned(),
+                });
+            }
+        }
+        verdict
+    }
+
+    fn summary(&self, tally: &Tally, elapsed: Duration) -> String {
+        let skipped = match self.bad_lines {
+            0 => String::new(),
+            bad => format!(
+                ", {} skipped: {bad} bad",
+                counted(bad + self.skipped_lines, "line")
+            ),
+        };
+        let nothing = tally.events == 0 && tally.already_recorded > 0;
+        let seconds = elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = (tally.events + tally.already_recorded) as f64 / seconds.max(1e-6);
+        format!(
+            "imported {} in {} ({} already recorded{skipped}){} in {seconds:.1} s, \
+             {rate:.0} events/s",
+            counted(tally.events, "event"),
+            counted(tally.commits, "commit"),
+            tally.already_recorded,
+            if nothing { ", nothing changed" } else { "" }
+        )
+    }
+}
+
+fn lost(line: u64, error: &Error) -> Failure {
+    Failure::Fault(format!(
+        "{error}; import again from line {line} (events with ids are not stored twice)"
+    ))
+}
+
+fn described(bad: &Bad) -> String {
+    if bad.first_line == bad.last_line {
+        format!("line {}: {}", bad.first_line, bad.what)
+    } else {
+        format!(
+            "lines {} to {}: {}",
+            bad.first_line, bad.last_line, bad.what
+        )
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,81 @@
+//! Values of options: versions, times, sizes.
+//!
+//! Owns their notation and the message for what does not follow it. Must never guess.
+
+use annals::{AsOf, ExpectedVersion, Options, Position};
+use annals_cli::time;
+
+pub(crate) fn expected(text: &str) -> Result<ExpectedVersion, String> {
+    match text {
+        "any" => Ok(ExpectedVersion::Any),
+        "none" => Ok(ExpectedVersion::NoStream),
+        "exists" => Ok(ExpectedVersion::StreamExists),
+        number => number
+            .parse()
+            .map(ExpectedVersion::Exact)
+            .map_err(|_| "not any, none, exists or a version".to_owned()),
+    }
+}
+
+pub(crate) fn as_of(text: &str) -> Result<AsOf, String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        let number = text.parse::<u64>().map_err(|e| e.to_string())?;
+        return Ok(Position::new(number).into());
+    }
+    time::parse(text).map(AsOf::Time)
+}
+
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        other => return Err(format!("unknown unit {other:?}: use K, M or G")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "not a size such as 128M".to_owned())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("is zero".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err("is too large".to_owned()),
+    }
+}
+
+pub(crate) fn segment_size(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if (Options::MIN_SEGMENT_SIZE..=Options::MAX_SEGMENT_SIZE).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err("a segment takes 64K to 1G".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        assert_eq!(size("96M"), Ok(96 << 20));
+        assert_eq!(size("17"), Ok(17));
+        for bad in ["", "K", "0", "1T", "1 K", "-1", "99999999999G", "1é"] {
+            assert!(size(bad).is_err(), "{bad:?}");
+        }
+        assert!(segment_size("63K").is_err() && segment_size("2G").is_err());
+    }
+
+    #[test]
+    fn digits_are_a_position_and_the_rest_is_a_time() {
+        assert_eq!(as_of("12"), Ok(AsOf::Position(Position::new(12))));
+        assert!(
+            matches!(as_of("2026-01-01"), Ok(AsOf::Time(_))),
+            "a date is a time"
+        );
+        for bad in ["", "-1", "99999999999999999999", "tomorrow"] {
+            assert!(as_of(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `streams`, `stats`, `verify`, and directories that are no stores.
+
+use std::path::{Path, PathBuf};
+
+use super::support::{Scratch, files, import, line, lines, run};
+
+#[test]
+fn streams_are_listed_by_name() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, lines(0..16)).ok();
+    let out = run(&["streams", &store, "--format", "ndjson"]).ok();
+    assert_eq!(out.lines().len(), 7);
+    assert_eq!(
+        out.lines()[0],
+        "{\"stream\":\"s-0\",\"version\":3,\"last_position\":15}"
+    );
+    let out = run(&["streams", &store, "--prefix", "s-6"]).ok();
+    assert_eq!(
+        out.stdout.split_whitespace().collect::<Vec<_>>(),
+        ["2", "14", "s-6"]
+    );
+    assert_eq!(run(&["streams", &store, "--prefix", "x"]).ok().stdout, "");
+}
+
+#[test]
+fn stats_are_figures() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, lines(0..16)).ok();
+    let out = run(&["stats", &store, "--format", "json"]).ok();
+    let stats: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
+    for (key, expected) in [("events", 16), ("streams", 7), ("commits", 1), ("head", 16)] {
+        assert_eq!(stats[key], expected, "{key}: {out:?}");
+    }
+    assert!(stats["bytes"].as_u64().unwrap() > 16 * 30, "{out:?}");
+    for key in ["created_at", "last_recorded_at", "store_id"] {
+        assert!(stats[key].is_string(), "{key}: {out:?}");
+    }
+    let text = run(&["stats", &store]).ok().stdout;
+    assert!(
+        text.contains("events           16\n") && text.contains("created "),
+        "{text}"
+    );
+
+    run(&["import", &scratch.store("empty")]).ok();
+    let out = run(&["stats", &scratch.store("empty"), "--format", "json"]).ok();
+    assert!(out.stdout.contains("\"last_recorded_at\":null"), "{out:?}");
+}
+
+#[test]
+fn a_sound_store_verifies() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, lines(0..100)).ok();
+    let before = files(&scratch.path("s"));
+    let out = run(&["verify", &store]).ok();
+    assert!(
+        out.stdout
+            .starts_with("no fault found: 100 events in 1 commits"),
+        "{out:?}"
+    );
+    assert_eq!(run(&["verify", &store, "--quiet"]).ok().stdout, "");
+    assert_eq!(files(&scratch.path("s")), before, "nothing was touched");
+}
+
+/// The segment that holds `needle`, and where.
+fn find(store: &Path, needle: &[u8]) -> (PathBuf, usize) {
+    files(&store.join("log"))
+        .into_iter()
+        .find_map(|(path, bytes)| {
+            let at = bytes
+                .windows(needle.len())
+                .position(|window| window == needle)?;
+            Some((path, at))
+        })
+        .expect("the log holds it")
+}
+
+#[test]
+fn a_flipped_byte_is_named_with_file_and_offset() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, lines(0..100)).ok();
+    let marked = "{\"stream\":\"s-1\",\"type\":\"T\",\"data\":\"needle-in-the-hay\"}";
+    import(&store, marked).ok();
+    import(&store, line(200)).ok();
+    let (segment, offset) = find(&scratch.path("s"), b"needle-in-the-hay");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[offset + 4] ^= 0x10;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let done = run(&["verify", &store]);
+    assert_eq!(done.code, 1, "{done:?}");
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let fault = done
+        .stdout
+        .lines()
+        .find(|line| line.contains(name))
+        .expect("the segment is named");
+    let named: usize = fault
+        .split(" offset ")
+        .nth(1)
+        .unwrap()
+        .split(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(
+        named <= offset + 4 && named + 1024 > offset,
+        "{fault}: the byte is at {offset}"
+    );
+    assert!(done.stdout.contains("found: "), "{done:?}");
+}
+
+#[test]
+fn what_is_no_store_is_named_and_not_touched() {
+    let scratch = Scratch::new();
+    let foreign = scratch.path("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter.txt"), "Dear reader").unwrap();
+    let empty = scratch.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(scratch.path("file"), "").unwrap();
+
+    for name in ["foreign", "empty", "file", "missing"] {
+        let store = scratch.store(name);
+        for args in [
+            &["read", &store][..],
+            &["export", &store],
+            &["tail", &store, "--follow"],
+            &["streams", &store],
+            &["stats", &store],
+            &["verify", &store],
+        ] {
+            run(args).fails(1, name);
+        }
+    }
+    let store = scratch.store("foreign");
+    import(&store, line(1)).fails(1, "is not a store");
+    run(&["append", &store, "a", "T"]).fails(1, "is not a store");
+    assert!(import(&scratch.store("file"), line(1)).code == 1);
+    assert_eq!(
+        files(&foreign),
+        [(foreign.join("letter.txt"), b"Dear reader".to_vec())]
+    );
+    assert_eq!(files(&empty), []);
+    assert!(!scratch.path("missing").exists());
+}

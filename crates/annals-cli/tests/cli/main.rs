@@ -1,0 +1,16 @@
+//! Every command, run as a process.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at files from outside"
+)]
+
+mod append;
+mod bad_lines;
+mod import;
+mod inspect;
+mod live;
+mod read;
+mod repeat;
+mod support;
+mod usage;

@@ -1,0 +1,374 @@
+//! What happens beside appends: preparing segments, sealing full ones, indexes, checkpoints, and
+//! the syncs of buffered stores.
+//!
+//! Two threads, so that a commit that was submitted never waits behind a checkpoint: one flushes
+//! and syncs, the other maintains. Nothing here is needed for correctness: what is not done when
+//! the process ends is done at the next opening. In a simulation there are no threads; commits do
+//! the work themselves, in a fixed order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use parking_lot::MutexGuard;
+
+use crate::catalog::{ActivePart, Part, PartIndex};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::checkpoint::CheckpointMeta;
+use crate::format::frame::{self, FrameKind};
+use crate::format::segment_header::DATA_START;
+use crate::group_commit::Writer;
+use crate::index::active::ActiveIndex;
+use crate::index::heads::FrozenHeads;
+use crate::log::rotation::{SealPoint, create_segment, seal_segment};
+use crate::log::segment::{Segment, SegmentFile};
+use crate::recovery::{Mode, rebuild_index, write_checkpoint};
+
+/// What the maintaining thread has to do.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// Full segments to seal, oldest first.
+    seals: VecDeque<u64>,
+    checkpoint: Option<PendingCheckpoint>,
+    /// The number of the newest checkpoint file.
+    pub(crate) checkpoint_number: u64,
+    prepare: bool,
+    /// Somebody is creating the next segment.
+    preparing: bool,
+}
+
+/// Heads that stand still until they are written.
+#[derive(Debug)]
+struct PendingCheckpoint {
+    heads: FrozenHeads,
+    meta: CheckpointMeta,
+}
+
+impl Work {
+    pub(crate) fn new(checkpoint_number: u64) -> Self {
+        Self {
+            seals: VecDeque::new(),
+            checkpoint: None,
+            checkpoint_number,
+            prepare: false,
+            preparing: false,
+        }
+    }
+
+    /// Takes on the full segments that an earlier writer left.
+    pub(crate) fn adopt_frozen(&mut self, parts: &[Part]) {
+        let frozen = parts
+            .iter()
+            .filter(|part| matches!(part.index, PartIndex::Frozen { .. }));
+        self.seals.extend(frozen.map(|part| part.segment.number()));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare
+    }
+}
+
+impl Engine {
+    /// Takes the next segment into use. It is prepared already, unless appends were faster than
+    /// that; then it is created here.
+    pub(crate) fn roll_over(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
+        let (number, base) = {
+            let catalog = self.catalog.read();
+            (
+                catalog.active.segment.number() + 1,
+                writer.tip.next_position,
+            )
+        };
+        while writer.work.preparing && writer.spare.is_none() {
+            self.room_for_spare(writer);
+        }
+        let spare = match writer.spare.take() {
+            Some(spare) => spare,
+            None => self.create(number)?,
+        };
+        let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
+        let active = ActivePart {
+            segment,
+            index: ActiveIndex::new(base),
+        };
+        let mut catalog = self.catalog.write();
+        let full = std::mem::replace(&mut catalog.active, active);
+        let point = SealPoint {
+            link: writer.tip.link,
+            recorded_at: writer.tip.recorded_at,
+        };
+        writer.work.seals.push_back(full.segment.number());
+        let index = PartIndex::Frozen {
+            index: Arc::new(full.index),
+            point,
+        };
+        Arc::make_mut(&mut catalog.parts).push(Part {
+            segment: full.segment,
+            index,
+        });
+        writer.tip.offset = DATA_START;
+        writer.tip.last_frame = 0;
+        if writer.work.checkpoint.is_none()
+            && let Some(heads) = catalog.heads.freeze()
+        {
+            let meta = checkpoint_meta(writer, number, base, &ActiveIndex::new(base));
+            writer.work.checkpoint = Some(PendingCheckpoint { heads, meta });
+        }
+        drop(catalog);
+        self.maintenance_wanted.notify_one();
+        Ok(())
+    }
+
+    fn room_for_spare(&self, writer: &mut MutexGuard<'_, Writer>) {
+        writer.room_waiters += 1;
+        self.room.wait(writer);
+        writer.room_waiters -= 1;
+    }
+
+    fn create(&self, number: u64) -> Result<SegmentFile> {
+        let capacity = self.options.segment_size;
+        create_segment(&*self.storage, &self.root, number, self.store_id, capacity)
+    }
+
+    /// Asks for the next segment once half of the active one is used.
+    pub(crate) fn want_spare(&self, writer: &mut MutexGuard<'_, Writer>) {
+        let half = self.options.segment_size / 2;
+        if writer.spare.is_none() && !writer.work.prepare && writer.tip.offset > half {
+            writer.work.prepare = true;
+            self.maintenance_wanted.notify_one();
+        }
+    }
+
+    /// Does what has to be done now, in the caller's thread.
+    pub(crate) fn maintain(&self) -> Result<()> {
+        let first_failure = [self.prepare_spare(), self.seal_full(), self.checkpoint()]
+            .into_iter()
+            .find_map(Result::err);
+        first_failure.map_or(Ok(()), Err)
+    }
+
+    fn prepare_spare(&self) -> Result<()> {
+        let number = {
+            let mut writer = self.writer.lock();
+            if !std::mem::take(&mut writer.work.prepare) || writer.spare.is_some() {
+                return Ok(());
+            }
+            writer.work.preparing = true;
+            self.catalog.read().active.segment.number() + 1
+        };
+        let created = self.create(number);
+        let mut writer = self.writer.lock();
+        writer.work.preparing = false;
+        if writer.room_waiters > 0 {
+            self.room.notify_all();
+        }
+        writer.spare = Some(created?);
+        Ok(())
+    }
+
+    fn seal_full(&self) -> Result<()> {
+        loop {
+            let Some(number) = self.writer.lock().work.seals.front().copied() else {
+                return Ok(());
+            };
+            self.seal(number)?;
+            self.writer.lock().work.seals.pop_front();
+        }
+    }
+
+    /// Seals one full segment, once all of it is durable, and indexes it.
+    fn seal(&self, number: u64) -> Result<()> {
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let Some(at) = parts
+            .iter()
+            .position(|part| part.segment.number() == number)
+        else {
+            return Ok(());
+        };
+        let part = &parts[at];
+        let PartIndex::Frozen { index, point } = &part.index else {
+            return Ok(());
+        };
+        self.flush_and_sync()?;
+        let sealed = Arc::new(seal_segment(&part.segment, index, *point)?);
+        let index = rebuild_index(
+            &*self.storage,
+            &self.root,
+            &sealed,
+            &parts[..at],
+            Mode::Write,
+        )?;
+        let part = Part {
+            segment: sealed,
+            index: PartIndex::Sealed(index),
+        };
+        self.catalog.write().replace_part(part);
+        self.counters.sealed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes everything accepted so far durable; the sync itself keeps no commit from being
+    /// written.
+    fn flush_and_sync(&self) -> Result<()> {
+        let writer = self.writer.lock();
+        writer.check_usable()?;
+        if writer.collecting.extents.is_empty() && writer.writing.is_none() {
+            drop(writer);
+        } else {
+            let number = writer.collecting_number - u64::from(writer.collecting.extents.is_empty());
+            let (writer, written) = self.wait_for_group(writer, number, false);
+            drop(writer);
+            written?;
+        }
+        self.sync_written()
+    }
+
+    /// Writes the checkpoint that a rollover began, once all that it covers is durable.
+    fn checkpoint(&self) -> Result<()> {
+        let (pending, number) = {
+            let mut writer = self.writer.lock();
+            let Some(pending) = writer.work.checkpoint.take() else {
+                return Ok(());
+            };
+            (pending, writer.work.checkpoint_number + 1)
+        };
+        let written = self.flush_and_sync().and_then(|()| {
+            let PendingCheckpoint { heads, meta } = &pending;
+            write_checkpoint(
+                &*self.storage,
+                &self.root,
+                number,
+                self.store_id,
+                meta.clone(),
+                heads,
+                None,
+            )
+        });
+        match written {
+            Ok(table) => {
+                self.writer.lock().work.checkpoint_number = number;
+                self.catalog.write().heads.replace_base(table);
+                Ok(())
+            }
+            Err(error) => {
+                self.catalog.write().heads.thaw();
+                Err(error)
+            }
+        }
+    }
+
+    /// The end of a clean close: everything durable, a close frame, a checkpoint of all of it.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.sync_all()?;
+        if !self.writer.lock().tip.session_begun {
+            // Nothing was written since it was opened.
+            return self.maintain();
+        }
+        self.maintain()?;
+        let mut writer = self.writer.lock();
+        let segment = Arc::clone(&self.catalog.read().active.segment);
+        if writer.tip.offset + frame::HEADER_LEN as u64 <= segment.header.capacity {
+            self.push_frame(&mut writer, &segment, FrameKind::Close, &[]);
+            writer.collecting.sync = true;
+            let number = writer.collecting_number;
+            let (guard, synced) = self.wait_for_group(writer, number, true);
+            synced?;
+            writer = guard;
+        }
+        let mut catalog = self.catalog.write();
+        let Some(heads) = catalog.heads.freeze() else {
+            return Ok(());
+        };
+        let active = &catalog.active;
+        let base = active.segment.base_position;
+        let meta = checkpoint_meta(&writer, active.segment.number(), base, &active.index);
+        let number = writer.work.checkpoint_number + 1;
+        write_checkpoint(
+            &*self.storage,
+            &self.root,
+            number,
+            self.store_id,
+            meta,
+            &heads,
+            Some(&active.index),
+        )?;
+        Ok(())
+    }
+
+    /// The flushing thread.
+    pub(crate) fn run_flusher(&self) {
+        let mut due = None;
+        let mut writer = self.writer.lock();
+        while !writer.shutdown {
+            if writer.flush_requested
+                && writer.writing.is_none()
+                && !writer.collecting.extents.is_empty()
+            {
+                writer = self.lead(writer);
+            } else if writer.is_dirty() {
+                let due_at = *due
+                    .get_or_insert_with(|| Instant::now().checked_add(writer.buffered_interval));
+                match due_at {
+                    Some(at) if Instant::now() >= at => {
+                        drop(writer);
+                        // A failure has poisoned the writer, which says so to its callers.
+                        let _ = self.sync_written();
+                        due = None;
+                        writer = self.writer.lock();
+                    }
+                    Some(at) => {
+                        self.flush_wanted.wait_until(&mut writer, at);
+                    }
+                    None => self.flush_wanted.wait(&mut writer),
+                }
+            } else {
+                due = None;
+                self.flush_wanted.wait(&mut writer);
+            }
+        }
+    }
+
+    /// The maintaining thread.
+    pub(crate) fn run_maintenance(&self) {
+        let mut writer = self.writer.lock();
+        while !writer.shutdown {
+            if writer.work.is_empty() {
+                self.maintenance_wanted.wait(&mut writer);
+                continue;
+            }
+            drop(writer);
+            let failed = self.maintain().is_err();
+            writer = self.writer.lock();
+            if failed && !writer.shutdown {
+                // Most likely the disk is full. What is left is tried again at the next rollover.
+                self.counters
+                    .maintenance_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                self.maintenance_wanted.wait(&mut writer);
+            }
+        }
+    }
+}
+
+fn checkpoint_meta(
+    writer: &Writer,
+    segment: u64,
+    base_position: u64,
+    index: &ActiveIndex,
+) -> CheckpointMeta {
+    CheckpointMeta {
+        position: writer.tip.next_position - 1,
+        recorded_at: writer.tip.recorded_at,
+        link: writer.tip.link,
+        segment,
+        offset: writer.tip.offset,
+        base_position,
+        streams: 0,
+        commits: writer.tip.commits,
+        segment_commits: index.commits,
+        last_frame: writer.tip.last_frame,
+        first_recorded_at: index.first_recorded_at,
+    }
+}

@@ -1,0 +1,341 @@
+//! Which segments there are and how each is indexed: the map from a stream, an id or a position to
+//! the place of a record.
+//!
+//! Owns no bytes of events and does no I/O but through [`Segment`]. Appends change it under its
+//! write lock, for moments; reads look things up under the read lock and then go on without it.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::Defect;
+use crate::index::Head;
+use crate::index::active::ActiveIndex;
+use crate::index::heads::Heads;
+use crate::index::sealed::SealedIndex;
+use crate::log::rotation::SealPoint;
+use crate::log::segment::Segment;
+
+/// The segments and their indexes.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    pub(crate) heads: Heads,
+    /// All but the active segment, in order.
+    pub(crate) parts: Arc<Vec<Part>>,
+    pub(crate) active: ActivePart,
+}
+
+/// A segment that takes no more frames.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) index: PartIndex,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum PartIndex {
+    Sealed(Arc<SealedIndex>),
+    /// Full, not sealed yet: still indexed in memory.
+    Frozen {
+        index: Arc<ActiveIndex>,
+        point: SealPoint,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct ActivePart {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) index: ActiveIndex,
+}
+
+/// A failure to answer from an index.
+#[derive(Debug)]
+pub(crate) enum LookupError {
+    /// The index file of this segment is damaged; the log can rebuild it.
+    Index {
+        segment: u64,
+    },
+    /// The table of heads is damaged; the index files can rebuild it.
+    Heads(Defect),
+    Store(Error),
+}
+
+impl From<Error> for LookupError {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub(crate) type Lookup<T> = Result<T, LookupError>;
+
+/// The events of a stream within one segment: as the index gives them, not yet limited to a head.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) first_version: u64,
+    /// The offset of each record, where the index knows it, else its ordinal to look up.
+    pub(crate) places: Places,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Places {
+    /// `(ordinal, offset)`
+    Known(Vec<(u32, u32)>),
+    /// Ordinals of a sealed segment.
+    Sealed(Vec<u32>),
+}
+
+impl Run {
+    pub(crate) fn len(&self) -> usize {
+        match &self.places {
+            Places::Known(places) => places.len(),
+            Places::Sealed(ordinals) => ordinals.len(),
+        }
+    }
+
+    /// The position and offset of the event at `index` in this run.
+    pub(crate) fn place(&self, index: usize) -> Result<(u64, u64)> {
+        let base = self.segment.base_position;
+        match &self.places {
+            Places::Known(places) => {
+                let (ordinal, offset) = places[index];
+                Ok((base + u64::from(ordinal), u64::from(offset)))
+            }
+            Places::Sealed(ordinals) => {
+                let position = base + u64::from(ordinals[index]);
+                let offset = self.segment.sealed_offset(ordinals[index])?;
+                let missing = || self.segment.corrupt(0, position, &Defect::TooShort);
+                Ok((position, offset.ok_or_else(missing)?))
+            }
+        }
+    }
+}
+
+impl Part {
+    pub(crate) fn offset(&self, ordinal: u32) -> Result<Option<u64>> {
+        match &self.index {
+            PartIndex::Sealed(_) => self.segment.sealed_offset(ordinal),
+            PartIndex::Frozen { index, .. } => Ok(index.offset(ordinal as usize).map(u64::from)),
+        }
+    }
+
+    fn event_count(&self) -> u64 {
+        match &self.index {
+            PartIndex::Sealed(_) => self
+                .segment
+                .trailer
+                .as_ref()
+                .map_or(0, |t| u64::from(t.event_count)),
+            PartIndex::Frozen { index, .. } => index.len() as u64,
+        }
+    }
+
+    fn damaged(&self) -> LookupError {
+        LookupError::Index {
+            segment: self.segment.number(),
+        }
+    }
+}
+
+impl Catalog {
+    /// The part that holds a position below the active segment.
+    pub(crate) fn part_of(&self, position: u64) -> Option<&Part> {
+        part_of(&self.parts, position)
+    }
+
+    /// Where the event at `position` is.
+    pub(crate) fn locate(&self, position: u64) -> Result<Option<(Arc<Segment>, u64)>> {
+        if let Some(ordinal) = self.active.index.ordinal(position) {
+            let offset = self.active.index.offset(ordinal).map(u64::from);
+            return Ok(offset.map(|offset| (Arc::clone(&self.active.segment), offset)));
+        }
+        let Some(part) = self.part_of(position) else {
+            return Ok(None);
+        };
+        let ordinal = u32::try_from(position - part.segment.base_position).unwrap_or(u32::MAX);
+        Ok(part
+            .offset(ordinal)?
+            .map(|offset| (Arc::clone(&part.segment), offset)))
+    }
+
+    /// The stream's head, commits on their way to disk included.
+    pub(crate) fn head(&self, stream: &str) -> Lookup<Head> {
+        self.heads.get(stream).map_err(LookupError::Heads)
+    }
+
+    /// The stream's head as a reader at `visible` sees it.
+    pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Lookup<Head> {
+        self.limit_head(self.head(stream)?, stream, visible)
+    }
+
+    /// Takes a head back to what was there at `visible`.
+    pub(crate) fn limit_head(&self, mut head: Head, stream: &str, visible: u64) -> Lookup<Head> {
+        while head.last_position > visible {
+            let previous = self.previous_position(stream, head)?;
+            head = Head {
+                version: head.version - 1,
+                last_position: previous,
+            };
+        }
+        Ok(head)
+    }
+
+    fn previous_position(&self, stream: &str, head: Head) -> Lookup<u64> {
+        if let Some(ordinal) = self.active.index.ordinal(head.last_position) {
+            return Ok(self.active.index.previous(ordinal));
+        }
+        let Some(part) = self.part_of(head.last_position) else {
+            return Ok(0);
+        };
+        let ordinal = head.last_position - part.segment.base_position;
+        match &part.index {
+            PartIndex::Frozen { index, .. } => {
+                Ok(index.previous(usize::try_from(ordinal).unwrap_or(usize::MAX)))
+            }
+            PartIndex::Sealed(index) => {
+                let run = index.stream(stream).map_err(|_| part.damaged())?;
+                let run = run.ok_or_else(|| part.damaged())?;
+                let at = run.ordinals.iter().position(|&o| u64::from(o) == ordinal);
+                Ok(match at.ok_or_else(|| part.damaged())? {
+                    0 => run.previous_position,
+                    at => part.segment.base_position + u64::from(run.ordinals[at - 1]),
+                })
+            }
+        }
+    }
+
+    /// The runs that hold the versions `from..=head.version` of a stream, oldest first.
+    pub(crate) fn stream_runs(&self, stream: &str, head: Head, from: u64) -> Lookup<Vec<Run>> {
+        let mut runs = Vec::new();
+        let (mut version, mut position) = (head.version, head.last_position);
+        while version >= from.max(1) && position != 0 {
+            let run = if self.active.index.ordinal(position).is_some() {
+                chain(
+                    &self.active.segment,
+                    &self.active.index,
+                    version,
+                    position,
+                    from,
+                )
+            } else {
+                let part = self.part_of(position);
+                let part =
+                    part.ok_or(LookupError::Heads(Defect::Invalid("a head lies nowhere")))?;
+                match &part.index {
+                    PartIndex::Frozen { index, .. } => {
+                        chain(&part.segment, index, version, position, from)
+                    }
+                    PartIndex::Sealed(index) => sealed_run(part, index, stream, version, position)?,
+                }
+            };
+            if run.0.len() == 0 || run.0.first_version > version {
+                return Err(LookupError::Heads(Defect::Invalid(
+                    "a stream's run is empty",
+                )));
+            }
+            (version, position) = (run.0.first_version - 1, run.1);
+            runs.push(run.0);
+        }
+        runs.reverse();
+        Ok(runs)
+    }
+
+    /// The positions of the events that may have this id; to be compared with the records.
+    pub(crate) fn id_candidates(&self, id: &[u8; 16]) -> Lookup<Vec<u64>> {
+        if let Some(ordinal) = self.active.index.find_id(id) {
+            return Ok(vec![self.active.segment.base_position + ordinal as u64]);
+        }
+        let mut found = Vec::new();
+        for part in self.parts.iter().rev() {
+            let base = part.segment.base_position;
+            match &part.index {
+                PartIndex::Frozen { index, .. } => {
+                    found.extend(index.find_id(id).map(|ordinal| base + ordinal as u64));
+                }
+                PartIndex::Sealed(index) => {
+                    let candidates = index.candidates(id).map_err(|_| part.damaged())?;
+                    found.extend(candidates.iter().map(|&ordinal| base + u64::from(ordinal)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts a sealed segment and its index in the place of the frozen one.
+    pub(crate) fn replace_part(&mut self, part: Part) {
+        let parts = Arc::make_mut(&mut self.parts);
+        let number = part.segment.number();
+        if let Some(old) = parts.iter_mut().find(|old| old.segment.number() == number) {
+            *old = part;
+        }
+    }
+}
+
+/// The part that holds a position, if one of these does.
+pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
+    let behind = parts.partition_point(|part| part.segment.base_position <= position);
+    // Segments without events share their base position with the next.
+    let part = parts[..behind]
+        .iter()
+        .rev()
+        .find(|part| part.event_count() > 0)?;
+    (position < part.segment.base_position + part.event_count()).then_some(part)
+}
+
+/// Follows a stream back through a segment that is indexed in memory. Also returns the position
+/// of the event before the run.
+fn chain(
+    segment: &Arc<Segment>,
+    index: &ActiveIndex,
+    mut version: u64,
+    mut position: u64,
+    from: u64,
+) -> (Run, u64) {
+    let mut places = Vec::new();
+    while version >= from.max(1) {
+        let Some(ordinal) = index.ordinal(position) else {
+            break;
+        };
+        let place = (
+            u32::try_from(ordinal).unwrap_or(u32::MAX),
+            index.offset(ordinal).unwrap_or(0),
+        );
+        places.push(place);
+        position = index.previous(ordinal);
+        version -= 1;
+    }
+    places.reverse();
+    let places = Places::Known(places);
+    (
+        Run {
+            segment: Arc::clone(segment),
+            first_version: version + 1,
+            places,
+        },
+        position,
+    )
+}
+
+fn sealed_run(
+    part: &Part,
+    index: &SealedIndex,
+    stream: &str,
+    version: u64,
+    position: u64,
+) -> Lookup<(Run, u64)> {
+    let found = index.stream(stream).map_err(|_| part.damaged())?;
+    let mut found = found.ok_or_else(|| part.damaged())?;
+    let base = part.segment.base_position;
+    // A reader in the past sees only the beginning of the run.
+    found
+        .ordinals
+        .retain(|&ordinal| base + u64::from(ordinal) <= position);
+    if found.first_version + found.ordinals.len() as u64 != version + 1 {
+        return Err(part.damaged());
+    }
+    let run = Run {
+        segment: Arc::clone(&part.segment),
+        first_version: found.first_version,
+        places: Places::Sealed(found.ordinals),
+    };
+    Ok((run, found.previous_position))
+}

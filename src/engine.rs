@@ -1,0 +1,243 @@
+//! The parts that an open store consists of, and what they share.
+//!
+//! Owns the state and its locks; what is done with it stands in [`append`](crate::append),
+//! [`group_commit`](crate::group_commit), [`background`](crate::background) and
+//! [`read`](crate::read).
+//!
+//! Lock order: `writer`, then `catalog`. Neither is held during I/O, except by a rollover that
+//! finds no segment prepared.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::catalog::{Catalog, LookupError, Part, PartIndex};
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::status::Status;
+use crate::group_commit::Writer;
+use crate::options::Options;
+use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
+use crate::stats::Counters;
+use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) root: PathBuf,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: Options,
+    pub(crate) opened: Opened,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) created_at: u64,
+    pub(crate) catalog: RwLock<Catalog>,
+    pub(crate) writer: Mutex<Writer>,
+    /// By parity of the group waited for: the one being written, or the one collecting.
+    pub(crate) group_done: [Condvar; 2],
+    /// Somebody waits for room among the pending bytes.
+    pub(crate) room: Condvar,
+    /// Held during a sync; whether one has failed.
+    pub(crate) sync_failed: Mutex<bool>,
+    /// The flushing and the maintaining thread wait here.
+    pub(crate) flush_wanted: Condvar,
+    pub(crate) maintenance_wanted: Condvar,
+    /// Positions become visible: paired with `visible_lock`.
+    pub(crate) visible_changed: Condvar,
+    pub(crate) visible_lock: Mutex<()>,
+    pub(crate) visible_waiters: AtomicU64,
+    /// The last position written, and the last that is durable. Stored after the fact.
+    pub(crate) written: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    pub(crate) closed: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) lock: Mutex<Option<Arc<dyn LockGuard>>>,
+    /// The status file, in a store that is open for writing.
+    status: Option<Arc<dyn File>>,
+    /// Present in a store that is open for reading only.
+    pub(crate) follower: Option<Mutex<crate::follow::Follower>>,
+    pub(crate) epoch: u64,
+}
+
+fn open_status(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn File>> {
+    let path = root.join(names::STATUS);
+    let opened = match storage.open(&path, OpenMode::ReadWrite) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            storage.open(&path, OpenMode::CreateNew)
+        }
+        opened => opened,
+    };
+    opened.map_err(|e| Error::io("open", &path, e))
+}
+
+impl Engine {
+    pub(crate) fn new(
+        root: PathBuf,
+        options: Options,
+        recovered: Recovered,
+        lock: Option<Arc<dyn LockGuard>>,
+    ) -> Result<Self> {
+        let last = recovered.state.next_position - 1;
+        let storage = Arc::clone(&options.storage);
+        let follower = options
+            .read_only
+            .then(|| Mutex::new(crate::follow::Follower::new(&recovered)));
+        let status = match &lock {
+            Some(_) => Some(open_status(&*storage, &root)?),
+            None => None,
+        };
+        let (opened, store_id) = (recovered.opened, recovered.store_id);
+        let writer = Writer::new(
+            &recovered.state,
+            recovered.last_frame,
+            recovered.spare,
+            recovered.commits,
+            recovered.checkpoint,
+            &*storage,
+        );
+        Ok(Self {
+            root,
+            epoch: storage.random_u64(),
+            storage,
+            options,
+            opened,
+            store_id,
+            created_at: recovered.created_at,
+            catalog: RwLock::new(recovered.catalog),
+            writer: Mutex::new(writer),
+            group_done: [Condvar::new(), Condvar::new()],
+            room: Condvar::new(),
+            sync_failed: Mutex::new(false),
+            flush_wanted: Condvar::new(),
+            maintenance_wanted: Condvar::new(),
+            visible_changed: Condvar::new(),
+            visible_lock: Mutex::new(()),
+            visible_waiters: AtomicU64::new(0),
+            written: AtomicU64::new(last),
+            durable: AtomicU64::new(last),
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+            lock: Mutex::new(lock),
+            status,
+            follower,
+        })
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.options.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The last position that readers see: the last durable one, or, in a buffered store or when
+    /// asked for, the last written one.
+    pub(crate) fn visible(&self, include_unsynced: bool) -> u64 {
+        if include_unsynced || !self.options.durability.is_sync() {
+            self.written.load(Ordering::Acquire)
+        } else {
+            self.durable.load(Ordering::Acquire)
+        }
+    }
+
+    /// Wakes whoever waits for a position.
+    pub(crate) fn announce_visible(&self) {
+        if self.visible_waiters.load(Ordering::SeqCst) > 0 {
+            drop(self.visible_lock.lock());
+            self.visible_changed.notify_all();
+        }
+    }
+
+    /// Tells readers in other processes how far they may read. Lives in the page cache alone; a
+    /// failure makes them wait for the next time.
+    pub(crate) fn write_status(&self) {
+        let visible = if self.options.durability.is_sync() {
+            self.durable.load(Ordering::Acquire)
+        } else {
+            u64::MAX
+        };
+        let status = Status {
+            visible,
+            epoch: self.epoch,
+        };
+        if let Some(file) = &self.status {
+            let _ = write_all_at(&**file, &status.encode(), 0);
+        }
+    }
+
+    /// Runs a look-up in the catalog; where it meets a damaged index file, rebuilds that from the
+    /// log and tries again.
+    pub(crate) fn lookup<T>(
+        &self,
+        mut question: impl FnMut(&Catalog) -> std::result::Result<T, LookupError>,
+    ) -> Result<T> {
+        let mut rebuilt = 0;
+        loop {
+            let failure = match question(&self.catalog.read()) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            match failure {
+                LookupError::Store(error) => return Err(error),
+                LookupError::Index { segment } if rebuilt != segment => {
+                    self.rebuild(segment)?;
+                    rebuilt = segment;
+                }
+                LookupError::Index { segment } => {
+                    return Err(self.index_error(
+                        names::index_path(&self.root, segment),
+                        "the rebuilt index contradicts the stream heads".into(),
+                    ));
+                }
+                LookupError::Heads(defect) => {
+                    let directory = self.root.join(names::CHECKPOINT_DIR);
+                    return Err(self.index_error(directory, defect.to_string()));
+                }
+            }
+        }
+    }
+
+    fn index_error(&self, file: PathBuf, what: String) -> Error {
+        let expected_position = self.durable.load(Ordering::Acquire).into();
+        Error::Corrupt {
+            file,
+            offset: 0,
+            expected_position,
+            what,
+            evidence: None,
+        }
+    }
+
+    fn rebuild(&self, segment: u64) -> Result<()> {
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let Some(at) = parts
+            .iter()
+            .position(|part| part.segment.number() == segment)
+        else {
+            return Ok(());
+        };
+        let mode = if self.options.read_only {
+            Mode::Read
+        } else {
+            Mode::Write
+        };
+        let segment = &parts[at].segment;
+        let index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode)?;
+        let part = Part {
+            segment: Arc::clone(segment),
+            index: PartIndex::Sealed(index),
+        };
+        self.catalog.write().replace_part(part);
+        Ok(())
+    }
+}

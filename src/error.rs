@@ -1,0 +1,189 @@
+//! The one error type of the crate.
+//!
+//! Errors are data: each variant carries what a caller needs in order to act on
+//! it. This module must never format a decision into prose that a program would
+//! then have to parse back out.
+
+use std::io;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use crate::event::{ExpectedVersion, Position};
+
+/// The result of every fallible operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong.
+///
+/// Nothing is stored by a call that returns an error, with the one exception
+/// that [`Error::OutcomeUnknown`] names.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stream is not at the version the append expected. Nothing was written.
+    #[error("stream {stream:?} is at version {actual}, expected {expected}")]
+    WrongExpectedVersion {
+        /// The stream that was checked.
+        stream: String,
+        /// What the caller passed.
+        expected: ExpectedVersion,
+        /// The stream's version, commits on their way to disk included; 0 = no such stream.
+        actual: u64,
+    },
+    /// One or more checks of a transaction failed; all that failed are listed. Nothing was written.
+    #[error("{} of the transaction's checks failed; the first: {}", failed.len(),
+        failed.first().map(ToString::to_string).unwrap_or_default())]
+    Conflict {
+        /// Every check that failed, in the order the checks were added.
+        failed: Vec<FailedCheck>,
+    },
+    /// An event id is already in the store, on other contents, in another order,
+    /// or beside ids that are new. Nothing was written.
+    #[error("event id {id} is already used at position {position}")]
+    IdReused {
+        /// The id that was given again.
+        id: Uuid,
+        /// Where the store holds it.
+        position: Position,
+    },
+    /// An event id stands twice in one commit. Nothing was written.
+    #[error("event id {id} stands twice in one commit")]
+    DuplicateId {
+        /// The repeated id.
+        id: Uuid,
+    },
+    /// A commit without events and without checks.
+    #[error("the commit has neither events nor checks")]
+    EmptyCommit,
+    /// A size is above its limit. Nothing was written.
+    #[error("{what} is {size}, the limit is {max}")]
+    LimitExceeded {
+        /// What was measured, with its unit.
+        what: &'static str,
+        /// What it measured.
+        size: u64,
+        /// The most that is allowed.
+        max: u64,
+    },
+    /// An argument has a value that has no meaning.
+    #[error("{what}: {why}")]
+    InvalidArgument {
+        /// Which argument.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No room on the disk. Nothing was written, and the store goes on when space returns.
+    #[error("the disk is full")]
+    DiskFull,
+    /// An earlier write or sync failed, so what is on disk is uncertain. Nothing of this
+    /// call was written; close the store and open it again.
+    #[error("the store stopped writing after a failure: {reason}")]
+    WriterPoisoned {
+        /// The failure that stopped it.
+        reason: String,
+    },
+    /// The write or sync that carried this commit failed: it may or may not survive.
+    /// Open the store again and repeat the append with the same event ids.
+    #[error("the outcome of the commit is unknown: {reason}")]
+    OutcomeUnknown {
+        /// The failure.
+        reason: String,
+    },
+    /// Another process, or another handle of this one, has the store open for writing.
+    #[error("the store at {} is open for writing elsewhere", path.display())]
+    Locked {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// The directory holds something else than a store. Nothing in it was touched.
+    #[error("{} is not a store: {why}", path.display())]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// The store was written by a version of the format that this build does not know.
+    #[error("{}: {what}", path.display())]
+    Unsupported {
+        /// The file that says so.
+        path: PathBuf,
+        /// The version or feature bits that are not known.
+        what: String,
+    },
+    /// Bytes that must be there, because they were acknowledged, are not what was written.
+    /// Nothing was changed.
+    #[error("{} is damaged at offset {offset}: {what} (expected position {expected_position}{})",
+        file.display(), evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default())]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// The position that should be found there.
+        expected_position: Position,
+        /// What is wrong.
+        what: String,
+        /// What proves that the bytes had been acknowledged, where that was in question.
+        evidence: Option<String>,
+    },
+    /// The call needs a store that was opened for writing.
+    #[error("the store is open for reading only")]
+    ReadOnly,
+    /// The handle, or another clone of it, closed the store.
+    #[error("the store is closed")]
+    Closed,
+    /// The operating system refused an operation.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// JSON could not be written or read (feature `serde`).
+    #[cfg(feature = "serde")]
+    #[error("the event's data: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A check of a transaction that failed; part of [`Error::Conflict`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailedCheck {
+    /// A stream was not at the version the transaction expected.
+    #[error("operation {index}: stream {stream:?} is at version {actual}, expected {expected}")]
+    WrongExpectedVersion {
+        /// The operation's index, counted from 0 in the order they were added.
+        index: usize,
+        /// The stream that was checked.
+        stream: String,
+        /// What the caller passed.
+        expected: ExpectedVersion,
+        /// The stream's version; 0 = no such stream.
+        actual: u64,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let path = path.into();
+        if source.kind() == io::ErrorKind::StorageFull {
+            return Self::DiskFull;
+        }
+        Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// Whether the store itself is at fault (damage, an unknown format), as opposed to the call.
+    pub fn is_store_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Unsupported { .. })
+    }
+}

@@ -1,0 +1,340 @@
+//! What goes in and what comes out: positions, versions, new events.
+//!
+//! Owns the plain value types. Must never touch storage.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// An event's place in the whole store: 1-based, dense, gapless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct Position(u64);
+
+impl Position {
+    /// Before everything: reading after it yields every event.
+    pub const START: Self = Self(0);
+
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number: how many events the store holds up to and including this one.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for Position {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A point in time: microseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The time this many microseconds after the Unix epoch.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Times before the Unix epoch become the epoch.
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_micros(time.0)
+    }
+}
+
+/// What an append expects of a stream; checked together with the append, against everything
+/// accepted before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum ExpectedVersion {
+    /// Anything.
+    Any,
+    /// The stream has no events.
+    NoStream,
+    /// The stream has at least one event.
+    StreamExists,
+    /// The stream has exactly this many events; `Exact(0)` is `NoStream`.
+    Exact(u64),
+}
+
+impl ExpectedVersion {
+    /// Whether a stream at `version` is what was expected.
+    pub const fn holds_for(self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NoStream => version == 0,
+            Self::StreamExists => version > 0,
+            Self::Exact(expected) => version == expected,
+        }
+    }
+}
+
+impl fmt::Display for ExpectedVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any version"),
+            Self::NoStream => f.write_str("no stream"),
+            Self::StreamExists => f.write_str("an existing stream"),
+            Self::Exact(version) => write!(f, "version {version}"),
+        }
+    }
+}
+
+/// What an event's data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum ContentType {
+    /// Bytes that mean something to the caller alone.
+    #[default]
+    Binary,
+    /// UTF-8 JSON. The store keeps the flag and does not parse the data.
+    Json,
+}
+
+/// An event that is to be appended.
+///
+/// ```
+/// use annals::{ContentType, NewEvent};
+///
+/// let event = NewEvent::new("AccountOpened", br#"{"initialDeposit":1000}"#)
+///     .content_type(ContentType::Json)
+///     .tag("owner:42")
+///     .schema_version(1);
+/// # let _ = event;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    pub(crate) id: Option<Uuid>,
+    pub(crate) event_type: String,
+    pub(crate) data: Bytes,
+    pub(crate) metadata: Bytes,
+    pub(crate) tags: Vec<String>,
+    pub(crate) schema_version: u16,
+    pub(crate) content_type: ContentType,
+}
+
+impl NewEvent {
+    /// An event of a type (1 to 255 bytes) with its data, which may be empty.
+    pub fn new(event_type: impl Into<String>, data: impl EventData) -> Self {
+        Self {
+            id: None,
+            event_type: event_type.into(),
+            data: data.into_bytes(),
+            metadata: Bytes::new(),
+            tags: Vec::new(),
+            schema_version: 0,
+            content_type: ContentType::Binary,
+        }
+    }
+
+    /// An event whose data is `value` as JSON (feature `serde`).
+    #[cfg(feature = "serde")]
+    pub fn json<T: serde::Serialize + ?Sized>(
+        event_type: impl Into<String>,
+        value: &T,
+    ) -> crate::Result<Self> {
+        let data = serde_json::to_vec(value)?;
+        Ok(Self::new(event_type, data).content_type(ContentType::Json))
+    }
+
+    /// Bytes kept beside the data: who, why, correlation. Default: none.
+    pub fn metadata(mut self, metadata: impl EventData) -> Self {
+        self.metadata = metadata.into_bytes();
+        self
+    }
+
+    /// Adds a tag of 1 to 255 bytes; an event has at most 64.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Adds tags.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// The version of the schema the data follows. Default: 0.
+    pub fn schema_version(mut self, version: u16) -> Self {
+        self.schema_version = version;
+        self
+    }
+
+    /// The event's id, unique in the store for ever: a repeated append with the same ids and
+    /// contents returns the first one's result. Default: a generated UUID v7.
+    pub fn id(mut self, id: Uuid) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Flags the data as JSON or binary. Default: [`ContentType::Binary`].
+    pub fn content_type(mut self, content_type: ContentType) -> Self {
+        self.content_type = content_type;
+        self
+    }
+}
+
+/// Bytes that an event can take without copying where they are owned already.
+pub trait EventData {
+    /// The bytes.
+    fn into_bytes(self) -> Bytes;
+}
+
+impl EventData for Bytes {
+    fn into_bytes(self) -> Bytes {
+        self
+    }
+}
+
+impl EventData for Vec<u8> {
+    fn into_bytes(self) -> Bytes {
+        self.into()
+    }
+}
+
+impl EventData for String {
+    fn into_bytes(self) -> Bytes {
+        self.into()
+    }
+}
+
+impl EventData for &[u8] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+impl<const N: usize> EventData for &[u8; N] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+impl EventData for &Vec<u8> {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+impl EventData for &str {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self.as_bytes())
+    }
+}
+
+/// What an append to one stream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Appended {
+    /// The position of the first event.
+    pub first_position: Position,
+    /// The position of the last event.
+    pub last_position: Position,
+    /// The stream's version after the append.
+    pub version: u64,
+    /// When the commit was recorded.
+    pub recorded_at: Timestamp,
+    /// The events were in the store already, and nothing was written.
+    pub already_recorded: bool,
+}
+
+/// What a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Committed {
+    /// The position of the first event; for a transaction with checks alone, the store's head.
+    pub first_position: Position,
+    /// The position of the last event; for a transaction with checks alone, the store's head.
+    pub last_position: Position,
+    /// Of each operation, in the order they were added: its stream's version after it.
+    pub versions: Vec<u64>,
+    /// When the commit was recorded; for checks alone, when the newest commit was.
+    pub recorded_at: Timestamp,
+    /// The events were in the store already, and nothing was written.
+    pub already_recorded: bool,
+}
+
+/// Where a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct StreamHead {
+    /// The number of its events.
+    pub version: u64,
+    /// The position of its last event.
+    pub last_position: Position,
+}
+
+/// A point in the past that a read looks from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AsOf {
+    /// Everything recorded at or before this time.
+    Time(Timestamp),
+    /// Everything at or before this position.
+    Position(Position),
+    /// Everything at or before this version of the stream; reads over all streams refuse it.
+    Version(u64),
+}
+
+impl From<Timestamp> for AsOf {
+    fn from(time: Timestamp) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl From<SystemTime> for AsOf {
+    fn from(time: SystemTime) -> Self {
+        Self::Time(time.into())
+    }
+}
+
+impl From<Position> for AsOf {
+    fn from(position: Position) -> Self {
+        Self::Position(position)
+    }
+}
+
+/// The category of a stream: the part of its name before the first `-`, or all of it.
+///
+/// ```
+/// assert_eq!(annals::category_of("account-42-eur"), "account");
+/// assert_eq!(annals::category_of("audit"), "audit");
+/// ```
+pub fn category_of(stream: &str) -> &str {
+    stream
+        .split_once('-')
+        .map_or(stream, |(category, _)| category)
+}

@@ -1,0 +1,199 @@
+//! Reading beside a writer in another process.
+//!
+//! The writer says in its status file how far readers may read; what it has written up to there is
+//! walked, proven and added to the catalog when a read begins. Nothing is written and no lock is
+//! taken. Without a writer, every valid frame counts: the system has it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::catalog::{ActivePart, Part, PartIndex};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::names;
+use crate::format::segment_header::DATA_START;
+use crate::format::status::{STATUS_LEN, Status};
+use crate::index::active::ActiveIndex;
+use crate::log::rotation::SealPoint;
+use crate::log::scan::{ScanState, Window, scan};
+use crate::log::segment::{Segment, SegmentFile};
+use crate::recovery::{Opened, Recovered, load_frame, open_index};
+use crate::storage::{OpenMode, Storage, read_exact_at};
+
+/// How far a follower has come.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    state: ScanState,
+    commits: u64,
+    /// The log is damaged behind this point; there is nothing to follow.
+    damaged: bool,
+}
+
+impl Follower {
+    pub(crate) fn new(recovered: &Recovered) -> Self {
+        Self {
+            state: recovered.state.clone(),
+            commits: recovered.commits,
+            damaged: matches!(recovered.opened, Opened::Damaged { .. }),
+        }
+    }
+
+    /// Next position, time of the last commit, commits, where the log ends in its segment.
+    pub(crate) fn tip(&self) -> (u64, u64, u64, u64) {
+        (
+            self.state.next_position,
+            self.state.recorded_at,
+            self.commits,
+            self.state.offset,
+        )
+    }
+}
+
+/// How far readers may read: `None` where no writer is at work.
+pub(crate) fn writer_status(storage: &dyn Storage, root: &std::path::Path) -> Result<Option<u64>> {
+    let path = root.join(names::LOCK);
+    if !storage
+        .is_locked(&path)
+        .map_err(|e| Error::io("look at the lock", &path, e))?
+    {
+        return Ok(None);
+    }
+    let path = root.join(names::STATUS);
+    let file = match storage.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        // The writer is still opening the store.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some(0)),
+        Err(e) => return Err(Error::io("open", &path, e)),
+    };
+    // A torn or missing status says nothing new: the next one is written in a moment.
+    for _ in 0..8 {
+        let mut bytes = [0; STATUS_LEN];
+        if read_exact_at(&*file, &mut bytes, 0).is_ok()
+            && let Ok(status) = Status::decode(&bytes)
+        {
+            return Ok(Some(status.visible));
+        }
+    }
+    Ok(Some(0))
+}
+
+impl Engine {
+    /// Takes in what the writer has made visible since the last read.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        let Some(follower) = &self.follower else {
+            return Ok(());
+        };
+        let mut follower = follower.lock();
+        if follower.damaged {
+            return Ok(());
+        }
+        let limit = writer_status(&*self.storage, &self.root)?.unwrap_or(u64::MAX);
+        if limit < follower.state.next_position {
+            return Ok(());
+        }
+        loop {
+            self.walk_active(&mut follower, limit)?;
+            if !self.walk_over(&follower)? {
+                break;
+            }
+            follower.state.offset = DATA_START;
+        }
+        let last = follower.state.next_position - 1;
+        self.written.store(last, Ordering::Release);
+        self.durable.store(last, Ordering::Release);
+        drop(follower);
+        self.announce_visible();
+        Ok(())
+    }
+
+    fn walk_active(&self, follower: &mut Follower, limit: u64) -> Result<()> {
+        let segment = Arc::clone(&self.catalog.read().active.segment);
+        let len = segment
+            .file
+            .len()
+            .map_err(|e| Error::io("read", &segment.path, e))?;
+        let mut window = Window::new(Arc::clone(&segment.file), len);
+        let Follower { state, commits, .. } = follower;
+        let seed = segment.seed;
+        scan(&mut window, seed, state, limit, &segment.path, |frame| {
+            let mut catalog = self.catalog.write();
+            let catalog = &mut *catalog;
+            *commits += u64::from(frame.header.kind == FrameKind::Commit);
+            load_frame(&mut catalog.heads, &mut catalog.active.index, frame)
+                .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
+        })?;
+        segment.set_end(state.offset);
+        Ok(())
+    }
+
+    /// Goes on to the next segment, if the writer has.
+    fn walk_over(&self, follower: &Follower) -> Result<bool> {
+        let number = self.catalog.read().active.segment.number() + 1;
+        let path = names::segment_path(&self.root, number);
+        let there = self
+            .storage
+            .entry_kind(&path)
+            .map_err(|e| Error::io("look at", &path, e))?;
+        if there.is_none() {
+            return Ok(false);
+        }
+        let position = follower.state.next_position;
+        let file = SegmentFile::open(&*self.storage, &self.root, number, OpenMode::Read, position)?;
+        let mut first = [0; frame::HEADER_LEN];
+        read_exact_at(&*file.file, &mut first, DATA_START)
+            .map_err(|e| Error::io("read", &file.path, e))?;
+        let first = FrameHeader::decode(&first, file.header.seed(), DATA_START);
+        let follows = first.is_ok_and(|(header, _)| {
+            header.link == follower.state.link && header.first_position == position
+        });
+        if !follows {
+            return Ok(false);
+        }
+        let segment = Arc::new(Segment::new(file, position, None, DATA_START)?);
+        let active = ActivePart {
+            segment,
+            index: ActiveIndex::new(position),
+        };
+        let mut catalog = self.catalog.write();
+        let full = std::mem::replace(&mut catalog.active, active);
+        let point = SealPoint {
+            link: follower.state.link,
+            recorded_at: follower.state.recorded_at,
+        };
+        let part = self
+            .sealed_by_writer(&full.segment)?
+            .unwrap_or_else(|| Part {
+                segment: full.segment,
+                index: PartIndex::Frozen {
+                    index: Arc::new(full.index),
+                    point,
+                },
+            });
+        Arc::make_mut(&mut catalog.parts).push(part);
+        Ok(true)
+    }
+
+    fn sealed_by_writer(&self, segment: &Segment) -> Result<Option<Part>> {
+        let file = SegmentFile {
+            path: segment.path.clone(),
+            file: Arc::clone(&segment.file),
+            header: segment.header.clone(),
+        };
+        let Some(trailer) = file.trailer()? else {
+            return Ok(None);
+        };
+        let end = trailer.seal_offset;
+        let sealed = Arc::new(Segment::new(
+            file,
+            segment.base_position,
+            Some(trailer),
+            end,
+        )?);
+        let index = open_index(&*self.storage, &self.root, &sealed);
+        Ok(index.map(|index| Part {
+            segment: sealed,
+            index: PartIndex::Sealed(index),
+        }))
+    }
+}

@@ -1,0 +1,153 @@
+//! What a checkpoint (`.ckp`) holds: the engine's index up to a position.
+//!
+//! A container with the magic "ANNALCKP" and these sections:
+//!
+//! ```text
+//! 1 META        96 bytes: position u64, recorded at u64, link u32, zero u32, segment number u64,
+//!               offset of the next frame u64, base position of that segment u64, stream count u64,
+//!               commit count u64, commits of that segment u64, offset of its last
+//!               frame u64 (0: it has none), first recorded at in it u64, zero 8
+//! 2 HEADS       sorted by name, 24 bytes each: name offset << 16 | name length u64 (in NAMES),
+//!               version u64, last position u64
+//! 3 NAMES       the names' bytes
+//! 4 OFFSETS     of the segment that META names, for each event before the offset: the offset of
+//!               its record, u32
+//! 5 PREVIOUS    likewise: the position of the stream's previous event, u64; 0: none
+//! 6 IDS         likewise: the event's id, 16 bytes
+//! ```
+//!
+//! Everything it covers was durable before it was written.
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::Defect;
+
+pub(crate) const META: u32 = 1;
+pub(crate) const HEADS: u32 = 2;
+pub(crate) const NAMES: u32 = 3;
+pub(crate) const OFFSETS: u32 = 4;
+pub(crate) const PREVIOUS: u32 = 5;
+pub(crate) const IDS: u32 = 6;
+
+pub(crate) const META_LEN: usize = 96;
+pub(crate) const HEAD_LEN: usize = 24;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckpointMeta {
+    /// The last position it covers.
+    pub(crate) position: u64,
+    pub(crate) recorded_at: u64,
+    /// The link the next frame must carry.
+    pub(crate) link: u32,
+    /// Where the next frame is expected.
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) base_position: u64,
+    pub(crate) streams: u64,
+    /// Commits in the whole store, and of those, in the segment named.
+    pub(crate) commits: u64,
+    pub(crate) segment_commits: u64,
+    /// Where the frame that the link names is, if it is in that segment; else 0.
+    pub(crate) last_frame: u64,
+    /// When the segment's first commit was recorded.
+    pub(crate) first_recorded_at: u64,
+}
+
+impl CheckpointMeta {
+    pub(crate) fn encode(&self) -> [u8; META_LEN] {
+        let mut b = [0; META_LEN];
+        LE::write_u64(&mut b[0..], self.position);
+        LE::write_u64(&mut b[8..], self.recorded_at);
+        LE::write_u32(&mut b[16..], self.link);
+        LE::write_u64(&mut b[24..], self.segment);
+        LE::write_u64(&mut b[32..], self.offset);
+        LE::write_u64(&mut b[40..], self.base_position);
+        LE::write_u64(&mut b[48..], self.streams);
+        LE::write_u64(&mut b[56..], self.commits);
+        LE::write_u64(&mut b[64..], self.segment_commits);
+        LE::write_u64(&mut b[72..], self.last_frame);
+        LE::write_u64(&mut b[80..], self.first_recorded_at);
+        b
+    }
+
+    pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
+        let b = b.get(..META_LEN).ok_or(Defect::TooShort)?;
+        let meta = Self {
+            position: LE::read_u64(&b[0..]),
+            recorded_at: LE::read_u64(&b[8..]),
+            link: LE::read_u32(&b[16..]),
+            segment: LE::read_u64(&b[24..]),
+            offset: LE::read_u64(&b[32..]),
+            base_position: LE::read_u64(&b[40..]),
+            streams: LE::read_u64(&b[48..]),
+            commits: LE::read_u64(&b[56..]),
+            segment_commits: LE::read_u64(&b[64..]),
+            last_frame: LE::read_u64(&b[72..]),
+            first_recorded_at: LE::read_u64(&b[80..]),
+        };
+        if meta.base_position == 0 || meta.position.checked_add(1) < Some(meta.base_position) {
+            return Err(Defect::Invalid("checkpoint positions out of range"));
+        }
+        Ok(meta)
+    }
+}
+
+/// An entry of HEADS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeadEntry {
+    pub(crate) name_offset: u64,
+    pub(crate) name_len: u16,
+    pub(crate) version: u64,
+    pub(crate) last_position: u64,
+}
+
+impl HeadEntry {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.name_offset << 16 | u64::from(self.name_len)).to_le_bytes());
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(&self.last_position.to_le_bytes());
+    }
+
+    pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
+        let b = b.get(..HEAD_LEN).ok_or(Defect::TooShort)?;
+        let name = LE::read_u64(b);
+        Ok(Self {
+            name_offset: name >> 16,
+            name_len: LE::read_u16(b),
+            version: LE::read_u64(&b[8..]),
+            last_position: LE::read_u64(&b[16..]),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_round_trip() {
+        let meta = CheckpointMeta {
+            position: 40,
+            recorded_at: 2,
+            link: 3,
+            segment: 4,
+            offset: 5,
+            base_position: 6,
+            streams: 7,
+            commits: 8,
+            segment_commits: 9,
+            last_frame: 10,
+            first_recorded_at: 11,
+        };
+        assert_eq!(CheckpointMeta::decode(&meta.encode()), Ok(meta));
+        let head = HeadEntry {
+            name_offset: 70_000,
+            name_len: 9,
+            version: 1,
+            last_position: 2,
+        };
+        let mut out = Vec::new();
+        head.encode(&mut out);
+        assert_eq!(HeadEntry::decode(&out), Ok(head));
+    }
+}

@@ -1,0 +1,56 @@
+//! CRC-32 (IEEE 802.3, as in zlib), with an initial state.
+//!
+//! Seeding ties bytes to their place: a frame to its segment and offset, a record to its segment
+//! and position. CRC is linear, so a wrong seed always gives a wrong checksum.
+
+use crc32fast::Hasher;
+
+/// CRC-32 of `bytes`, continuing from `state` (0 to begin).
+pub(crate) fn crc32(state: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(state);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// A segment's seed: the checksum of its salt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seed(u32);
+
+impl Seed {
+    pub(crate) fn of_salt(salt: u64) -> Self {
+        Self(crc32(0, &salt.to_le_bytes()))
+    }
+
+    /// For what is bound to the segment alone.
+    pub(crate) const fn plain(self) -> u32 {
+        self.0
+    }
+
+    /// For what is bound to a place, given by its file offset or its position.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the halves are folded on purpose"
+    )]
+    pub(crate) const fn at(self, place: u64) -> u32 {
+        self.0 ^ (place as u32) ^ ((place >> 32) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_crc_of_zlib() {
+        assert_eq!(crc32(0, b"123456789"), 0xCBF4_3926);
+        assert_eq!(crc32(crc32(0, b"1234"), b"56789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn places_differ() {
+        let seed = Seed::of_salt(7);
+        assert_ne!(crc32(seed.at(8192), b"x"), crc32(seed.at(8200), b"x"));
+        assert_ne!(crc32(seed.at(1 << 32), b"x"), crc32(seed.at(0), b"x"));
+        assert_ne!(Seed::of_salt(7), Seed::of_salt(8));
+    }
+}

@@ -1,0 +1,169 @@
+//! The container of derived files: sections in a file whose blocks are checksummed one by one.
+//!
+//! ```text
+//!   0  magic                     8     32  payload length (bytes)    u64
+//!   8  format version            u16   40  zero                      24
+//!  10  minimum reader version    u16   64  section table: an entry is {kind u32, zero u32,
+//!  12  section count             u32       offset u64, length u64}
+//!  16  store id                  16    ..  sections, each at a multiple of 8
+//! ```
+//!
+//! The payload ends at a multiple of 8. Behind it come the CRC-32 of each 4096-byte block of the
+//! payload (the last may be shorter), seeded with the block's number, and a footer of 16 bytes:
+//! block count `u32`, CRC-32 of the block checksums seeded with the block count, magic "ANNALBLK".
+//! A reader checks a block when it first touches it, so opening costs the same at any size.
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::checksum::crc32;
+use super::{Defect, FORMAT_VERSION, align};
+
+pub(crate) const BLOCK: usize = 4096;
+pub(crate) const FOOTER_LEN: usize = 16;
+pub(crate) const HEADER_LEN: usize = 64;
+const ENTRY_LEN: usize = 24;
+const MAX_SECTIONS: u32 = 64;
+const FOOTER_MAGIC: [u8; 8] = *b"ANNALBLK";
+
+pub(crate) const INDEX_MAGIC: [u8; 8] = *b"ANNALIDX";
+pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"ANNALCKP";
+
+/// A section: where it lies in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Section {
+    pub(crate) kind: u32,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Section {
+    /// How many whole entries of `size` bytes it holds.
+    pub(crate) fn count(self, size: usize) -> usize {
+        usize::try_from(self.len).map_or(0, |len| len / size)
+    }
+}
+
+/// The file's bytes, for sections in the order given.
+pub(crate) fn encode(magic: [u8; 8], store_id: [u8; 16], sections: &[(u32, &[u8])]) -> Vec<u8> {
+    let table_end = HEADER_LEN + sections.len() * ENTRY_LEN;
+    let payload: usize = sections.iter().map(|(_, bytes)| align(bytes.len())).sum();
+    let payload_len = align(table_end) + payload;
+    let mut out = Vec::with_capacity(payload_len + payload_len / BLOCK * 4 + 64);
+    out.resize(HEADER_LEN, 0);
+    out[..8].copy_from_slice(&magic);
+    LE::write_u16(&mut out[8..], FORMAT_VERSION);
+    LE::write_u16(&mut out[10..], FORMAT_VERSION);
+    #[expect(clippy::cast_possible_truncation, reason = "a dozen sections at most")]
+    LE::write_u32(&mut out[12..], sections.len() as u32);
+    out[16..32].copy_from_slice(&store_id);
+    LE::write_u64(&mut out[32..], payload_len as u64);
+    let mut at = align(table_end);
+    for (kind, bytes) in sections {
+        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&(at as u64).to_le_bytes());
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        at += align(bytes.len());
+    }
+    for (_, bytes) in sections {
+        out.resize(align(out.len()), 0);
+        out.extend_from_slice(bytes);
+    }
+    out.resize(payload_len, 0);
+    append_checksums(&mut out);
+    out
+}
+
+fn append_checksums(out: &mut Vec<u8>) {
+    let mut count = 0_u32;
+    let mut table = Vec::new();
+    for block in out.chunks(BLOCK) {
+        table.extend_from_slice(&crc32(count, block).to_le_bytes());
+        count += 1;
+    }
+    let checksum = crc32(count, &table);
+    out.append(&mut table);
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out.extend_from_slice(&FOOTER_MAGIC);
+}
+
+/// The number of blocks a file of `file_len` bytes with this footer has, checked against each
+/// other. The payload then ends at `file_len - 16 - 4 * blocks`.
+pub(crate) fn decode_footer(footer: &[u8], file_len: u64) -> Result<u32, Defect> {
+    let footer = footer.get(..FOOTER_LEN).ok_or(Defect::TooShort)?;
+    if footer[8..] != FOOTER_MAGIC {
+        return Err(Defect::Magic);
+    }
+    let blocks = LE::read_u32(footer);
+    let payload = file_len
+        .checked_sub(FOOTER_LEN as u64 + 4 * u64::from(blocks))
+        .ok_or(Defect::TooShort)?;
+    if payload < HEADER_LEN as u64 || payload.div_ceil(BLOCK as u64) != u64::from(blocks) {
+        return Err(Defect::Invalid("block count contradicts the file's length"));
+    }
+    Ok(blocks)
+}
+
+/// Checks the table of block checksums against the footer.
+pub(crate) fn verify_table(table: &[u8], footer: &[u8]) -> Result<(), Defect> {
+    if crc32(LE::read_u32(footer), table) != LE::read_u32(&footer[4..]) {
+        return Err(Defect::Checksum);
+    }
+    Ok(())
+}
+
+/// Checks one block against its entry of the table.
+pub(crate) fn verify_block(number: u32, block: &[u8], expected: u32) -> Result<(), Defect> {
+    if crc32(number, block) != expected {
+        return Err(Defect::Checksum);
+    }
+    Ok(())
+}
+
+/// The header's section count and store id; `payload_len` is what the footer implies.
+pub(crate) fn decode_header(
+    header: &[u8],
+    magic: [u8; 8],
+    payload_len: u64,
+) -> Result<(u32, [u8; 16]), Defect> {
+    let header = header.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
+    if header[..8] != magic {
+        return Err(Defect::Magic);
+    }
+    if LE::read_u16(&header[10..]) > FORMAT_VERSION {
+        return Err(Defect::Unsupported(
+            "a newer version of the file format".into(),
+        ));
+    }
+    let count = LE::read_u32(&header[12..]);
+    if count > MAX_SECTIONS || LE::read_u64(&header[32..]) != payload_len {
+        return Err(Defect::Invalid("header contradicts the file"));
+    }
+    let mut store_id = [0; 16];
+    store_id.copy_from_slice(&header[16..32]);
+    Ok((count, store_id))
+}
+
+/// The length of the section table.
+pub(crate) fn table_len(count: u32) -> usize {
+    count as usize * ENTRY_LEN
+}
+
+/// Decodes the section table; every section lies within the payload.
+pub(crate) fn decode_sections(table: &[u8], payload_len: u64) -> Result<Vec<Section>, Defect> {
+    table
+        .chunks_exact(ENTRY_LEN)
+        .map(|entry| {
+            let section = Section {
+                kind: LE::read_u32(entry),
+                offset: LE::read_u64(&entry[8..]),
+                len: LE::read_u64(&entry[16..]),
+            };
+            match section.offset.checked_add(section.len) {
+                Some(end) if end <= payload_len => Ok(section),
+                _ => Err(Defect::Invalid("a section lies outside the file")),
+            }
+        })
+        .collect()
+}

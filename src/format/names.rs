@@ -1,0 +1,70 @@
+//! File names.
+//!
+//! Segments are named by number and not by base position: a segment that holds no events shares
+//! its base position with the next, and a name that is known beforehand lets the next segment be
+//! created, synced and waiting under its final name.
+
+use std::path::{Path, PathBuf};
+
+pub(crate) const LOCK: &str = "LOCK";
+pub(crate) const STATUS: &str = "STATUS";
+pub(crate) const LOG_DIR: &str = "log";
+pub(crate) const INDEX_DIR: &str = "index";
+pub(crate) const CHECKPOINT_DIR: &str = "checkpoints";
+pub(crate) const QUARANTINE_DIR: &str = "quarantine";
+
+pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
+pub(crate) const INDEX_SUFFIX: &str = ".idx";
+pub(crate) const CHECKPOINT_SUFFIX: &str = ".ckp";
+/// Written, synced and then renamed; one that is found was never finished.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// The name of the numbered file.
+pub(crate) fn numbered(number: u64, suffix: &str) -> String {
+    format!("{number:020}{suffix}")
+}
+
+/// The number in a name written by [`numbered`]; `None` for any other name.
+pub(crate) fn parse_numbered(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+pub(crate) fn segment_path(root: &Path, number: u64) -> PathBuf {
+    root.join(LOG_DIR).join(numbered(number, SEGMENT_SUFFIX))
+}
+
+pub(crate) fn index_path(root: &Path, number: u64) -> PathBuf {
+    root.join(INDEX_DIR).join(numbered(number, INDEX_SUFFIX))
+}
+
+pub(crate) fn checkpoint_path(root: &Path, number: u64) -> PathBuf {
+    root.join(CHECKPOINT_DIR)
+        .join(numbered(number, CHECKPOINT_SUFFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_nothing_else_parses() {
+        assert_eq!(parse_numbered(&numbered(42, ".seg"), ".seg"), Some(42));
+        assert_eq!(
+            parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"),
+            Some(u64::MAX)
+        );
+        for name in [
+            "",
+            ".seg",
+            "42.seg",
+            "0000000000000000004x.seg",
+            "99999999999999999999.seg",
+        ] {
+            assert_eq!(parse_numbered(name, ".seg"), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The record: one event's bytes, readable on their own.
+//!
+//! ```text
+//!   0  checksum                  u32   36  schema version            u16
+//!   4  length without padding    u32   38  tags length (bytes)       u16
+//!   8  version in its stream     u64   40  metadata length           u32
+//!  16  event id                  16    44  distance to frame start   u32
+//!  32  stream length             u16   48  stream, type, tags (each a length
+//!  34  type length               u8        byte and its bytes), metadata, data,
+//!  35  flags (bit 0: JSON)       u8        zeros to a multiple of 8
+//! ```
+//!
+//! The checksum covers everything after itself, padding too, seeded with the segment's salt and
+//! the event's position: a record read through an index proves by itself that it is the event
+//! asked for, without its frame.
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::checksum::{Seed, crc32};
+use super::{Defect, align};
+use crate::event::NewEvent;
+
+pub(crate) const HEADER_LEN: usize = 48;
+pub(crate) const MAX_STREAM_LEN: usize = 1024;
+pub(crate) const MAX_TYPE_LEN: usize = 255;
+pub(crate) const MAX_TAG_LEN: usize = 255;
+pub(crate) const MAX_TAGS: usize = 64;
+const FLAG_JSON: u8 = 1;
+/// Bounds what a hostile length can make a reader allocate.
+const MAX_RECORD_LEN: u32 = 1 << 30;
+
+/// What of a record the store decides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Assigned<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+    pub(crate) id: [u8; 16],
+    /// From the frame's first byte to the record's.
+    pub(crate) frame_distance: u32,
+}
+
+/// The padded length of the record for `event`. Limits are checked before, so it cannot overflow.
+pub(crate) fn encoded_len(stream: &str, event: &NewEvent) -> usize {
+    let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
+    align(
+        HEADER_LEN
+            + stream.len()
+            + event.event_type.len()
+            + tags
+            + event.metadata.len()
+            + event.data.len(),
+    )
+}
+
+/// Appends the record and returns its checksum. The caller has checked all limits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths are within the checked limits"
+)]
+pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event: &NewEvent) -> u32 {
+    let start = out.len();
+    let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
+    let json = event.content_type == crate::event::ContentType::Json;
+    let mut h = [0; HEADER_LEN];
+    LE::write_u64(&mut h[8..], place.version);
+    h[16..32].copy_from_slice(&place.id);
+    LE::write_u16(&mut h[32..], place.stream.len() as u16);
+    h[34] = event.event_type.len() as u8;
+    h[35] = if json { FLAG_JSON } else { 0 };
+    LE::write_u16(&mut h[36..], event.schema_version);
+    LE::write_u16(&mut h[38..], tags as u16);
+    LE::write_u32(&mut h[40..], event.metadata.len() as u32);
+    LE::write_u32(&mut h[44..], place.frame_distance);
+    out.extend_from_slice(&h);
+    out.extend_from_slice(place.stream.as_bytes());
+    out.extend_from_slice(event.event_type.as_bytes());
+    for tag in &event.tags {
+        out.push(tag.len() as u8);
+        out.extend_from_slice(tag.as_bytes());
+    }
+    out.extend_from_slice(&event.metadata);
+    out.extend_from_slice(&event.data);
+    let len = out.len() - start;
+    out.resize(start + align(len), 0);
+    LE::write_u32(&mut out[start + 4..], len as u32);
+    let checksum = crc32(seed.at(place.position), &out[start + 4..]);
+    LE::write_u32(&mut out[start..], checksum);
+    checksum
+}
+
+/// Where the parts of a record lie, counted from its first byte.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    type_at: u32,
+    tags_at: u32,
+    metadata_at: u32,
+    data_at: u32,
+    data_end: u32,
+}
+
+impl Layout {
+    /// Reads the lengths from a record's header and checks them against each other.
+    pub(crate) fn read(header: &[u8]) -> Result<Self, Defect> {
+        let h = header.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
+        let data_end = LE::read_u32(&h[4..]);
+        let type_at = 48 + u32::from(LE::read_u16(&h[32..]));
+        let tags_at = type_at + u32::from(h[34]);
+        let metadata_at = tags_at + u32::from(LE::read_u16(&h[38..]));
+        let data_at = metadata_at.checked_add(LE::read_u32(&h[40..]));
+        match data_at {
+            Some(data_at) if data_at <= data_end && data_end <= MAX_RECORD_LEN => Ok(Self {
+                type_at,
+                tags_at,
+                metadata_at,
+                data_at,
+                data_end,
+            }),
+            _ => Err(Defect::Invalid("record lengths contradict each other")),
+        }
+    }
+
+    /// The length with padding: where the next record begins, counted from this one.
+    pub(crate) fn padded_len(&self) -> usize {
+        align(self.data_end as usize)
+    }
+}
+
+/// A record's bytes and the layout of its parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordRef<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Takes the record at the front of `bytes`, which may be longer. Its lengths are consistent;
+    /// nothing else is known before [`RecordRef::verify`].
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Defect> {
+        let layout = Layout::read(bytes)?;
+        let bytes = bytes.get(..layout.padded_len()).ok_or(Defect::TooShort)?;
+        Ok(Self { bytes, layout })
+    }
+
+    /// The record in `bytes`, which [`RecordRef::parse`] gave this layout before.
+    pub(crate) fn from_parts(bytes: &'a [u8], layout: Layout) -> Self {
+        Self { bytes, layout }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    fn part(&self, from: u32, to: u32) -> &'a [u8] {
+        self.bytes
+            .get(from as usize..to as usize)
+            .unwrap_or_default()
+    }
+
+    /// Checks the checksum against the position, and all that accessors rely on.
+    pub(crate) fn verify(&self, seed: Seed, position: u64) -> Result<(), Defect> {
+        if crc32(seed.at(position), &self.bytes[4..]) != self.checksum() {
+            return Err(Defect::Checksum);
+        }
+        let stream = self.part(48, self.layout.type_at);
+        let event_type = self.part(self.layout.type_at, self.layout.tags_at);
+        if stream.is_empty() || stream.len() > MAX_STREAM_LEN || event_type.is_empty() {
+            return Err(Defect::Invalid("stream or type length out of range"));
+        }
+        if std::str::from_utf8(stream).is_err() || std::str::from_utf8(event_type).is_err() {
+            return Err(Defect::Invalid("stream or type is not UTF-8"));
+        }
+        if self.version() == 0 || self.bytes[35] & !FLAG_JSON != 0 {
+            return Err(Defect::Invalid("version or flags out of range"));
+        }
+        self.verify_tags()
+    }
+
+    fn verify_tags(&self) -> Result<(), Defect> {
+        let mut rest = self.part(self.layout.tags_at, self.layout.metadata_at);
+        let mut count = 0;
+        while let Some((&len, tail)) = rest.split_first() {
+            let tag = tail
+                .get(..usize::from(len))
+                .ok_or(Defect::Invalid("a tag is cut short"))?;
+            count += 1;
+            if tag.is_empty() || count > MAX_TAGS || std::str::from_utf8(tag).is_err() {
+                return Err(Defect::Invalid("a tag is empty, one too many or not UTF-8"));
+            }
+            rest = &tail[usize::from(len)..];
+        }
+        Ok(())
+    }
+
+    pub(crate) fn checksum(&self) -> u32 {
+        LE::read_u32(self.bytes)
+    }
+
+    /// The length with padding: where the next record begins, counted from this one.
+    pub(crate) fn padded_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        LE::read_u64(&self.bytes[8..])
+    }
+
+    pub(crate) fn id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        id.copy_from_slice(&self.bytes[16..32]);
+        id
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.bytes[35] & FLAG_JSON != 0
+    }
+
+    pub(crate) fn schema_version(&self) -> u16 {
+        LE::read_u16(&self.bytes[36..])
+    }
+
+    pub(crate) fn frame_distance(&self) -> u32 {
+        LE::read_u32(&self.bytes[44..])
+    }
+
+    pub(crate) fn stream(&self) -> &'a str {
+        text(self.part(48, self.layout.type_at))
+    }
+
+    pub(crate) fn event_type(&self) -> &'a str {
+        text(self.part(self.layout.type_at, self.layout.tags_at))
+    }
+
+    pub(crate) fn tags(&self) -> Tags<'a> {
+        Tags {
+            rest: self.part(self.layout.tags_at, self.layout.metadata_at),
+        }
+    }
+
+    pub(crate) fn metadata(&self) -> &'a [u8] {
+        self.part(self.layout.metadata_at, self.layout.data_at)
+    }
+
+    pub(crate) fn data(&self) -> &'a [u8] {
+        self.part(self.layout.data_at, self.layout.data_end)
+    }
+
+    /// Where the data lies within the record.
+    pub(crate) fn data_range(&self) -> std::ops::Range<usize> {
+        self.layout.data_at as usize..self.layout.data_end as usize
+    }
+
+    /// Whether the event was appended with the same contents; its id and place do not count.
+    pub(crate) fn has_contents_of(&self, stream: &str, event: &NewEvent) -> bool {
+        self.stream() == stream
+            && self.event_type() == event.event_type
+            && self.data() == event.data
+            && self.metadata() == event.metadata
+            && self.schema_version() == event.schema_version
+            && self.is_json() == (event.content_type == crate::event::ContentType::Json)
+            && self.tags().eq(event.tags.iter().map(String::as_str))
+    }
+}
+
+/// Text that [`RecordRef::verify`] has found to be UTF-8.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The tags of an event, in the order they were given.
+#[derive(Debug, Clone)]
+pub struct Tags<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (&len, tail) = self.rest.split_first()?;
+        let (tag, rest) = tail.split_at_checked(usize::from(len))?;
+        self.rest = rest;
+        Some(text(tag))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(event: &NewEvent) -> Vec<u8> {
+        let mut out = vec![0xEE; 8];
+        let place = Assigned {
+            stream: "account-1",
+            version: 3,
+            position: 12,
+            id: [7; 16],
+            frame_distance: 48,
+        };
+        encode(&mut out, Seed::of_salt(5), &place, event);
+        assert_eq!(out.len() - 8, encoded_len("account-1", event));
+        out.split_off(8)
+    }
+
+    fn sample() -> NewEvent {
+        NewEvent::new("Opened", b"{\"a\":1}")
+            .metadata(b"m")
+            .tags(["owner:1", "x"])
+            .schema_version(2)
+    }
+
+    #[test]
+    fn round_trips() {
+        let event = sample();
+        let bytes = encoded(&event);
+        let record = RecordRef::parse(&bytes).unwrap();
+        record.verify(Seed::of_salt(5), 12).unwrap();
+        assert!(record.has_contents_of("account-1", &event));
+        assert!(!record.has_contents_of("account-1", &event.clone().tag("y")));
+        assert_eq!((record.version(), record.id()), (3, [7; 16]));
+        assert_eq!(record.tags().collect::<Vec<_>>(), ["owner:1", "x"]);
+        assert_eq!(&bytes[record.data_range()], b"{\"a\":1}");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen() {
+        let bytes = encoded(&sample());
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let seen = RecordRef::parse(&bad)
+                .and_then(|r| r.verify(Seed::of_salt(5), 12))
+                .is_err();
+            assert!(seen, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn is_bound_to_its_position_and_segment() {
+        let bytes = encoded(&sample());
+        let record = RecordRef::parse(&bytes).unwrap();
+        assert_eq!(record.verify(Seed::of_salt(5), 13), Err(Defect::Checksum));
+        assert_eq!(record.verify(Seed::of_salt(6), 12), Err(Defect::Checksum));
+    }
+
+    #[test]
+    fn hostile_lengths_are_refused() {
+        let bytes = encoded(&sample());
+        for (at, width) in [(4, 4), (32, 2), (34, 1), (38, 2), (40, 4)] {
+            let mut bad = bytes.clone();
+            bad[at..at + width].fill(0xFF);
+            assert!(RecordRef::parse(&bad).is_err(), "{at}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A container file, mapped, each block checked when first touched.
+//!
+//! First touch goes through a positional read, so that a media error is an error and not a
+//! signal; what has been checked is served from the mapping. Must never hand out a byte of a
+//! block that was not checked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use crate::format::Defect;
+use crate::format::container::{self, BLOCK, FOOTER_LEN, HEADER_LEN, Section};
+use crate::storage::{File, Mapping, read_exact_at};
+
+#[derive(Debug)]
+enum Source {
+    Mapped {
+        file: Arc<dyn File>,
+        mapping: Mapping,
+    },
+    Heap(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(crate) struct BlockFile {
+    source: Source,
+    payload_len: u64,
+    file_len: u64,
+    checksums: Vec<u8>,
+    checked: Box<[AtomicU64]>,
+    sections: Vec<Section>,
+    store_id: [u8; 16],
+}
+
+impl BlockFile {
+    /// Opens a container; checks its frame and the blocks that hold the section table.
+    pub(crate) fn open(file: Arc<dyn File>, magic: [u8; 8]) -> Result<Self, Defect> {
+        let file_len = file.len().map_err(|e| unreadable(&e))?;
+        let footer_at = file_len
+            .checked_sub(FOOTER_LEN as u64)
+            .ok_or(Defect::TooShort)?;
+        let mut footer = [0; FOOTER_LEN];
+        read(&*file, &mut footer, footer_at)?;
+        let blocks = container::decode_footer(&footer, file_len)?;
+        // Bounded by the file's length, which decode_footer has checked it against.
+        let mut checksums = vec![0; blocks as usize * 4];
+        let payload_len = footer_at - checksums.len() as u64;
+        read(&*file, &mut checksums, payload_len)?;
+        container::verify_table(&checksums, &footer)?;
+        let source = match file.map(file_len, false).map_err(|e| unreadable(&e))? {
+            Some(mapping) => Source::Mapped { file, mapping },
+            None => {
+                let len = usize::try_from(file_len).map_err(|_| Defect::TooShort)?;
+                let mut bytes = vec![0; len];
+                read(&*file, &mut bytes, 0)?;
+                Source::Heap(bytes)
+            }
+        };
+        Self::finish(source, file_len, payload_len, checksums, magic)
+    }
+
+    /// Takes the bytes of a container that is not, or not yet, in a file.
+    pub(crate) fn from_bytes(bytes: Vec<u8>, magic: [u8; 8]) -> Result<Self, Defect> {
+        let file_len = bytes.len() as u64;
+        let footer_at = bytes
+            .len()
+            .checked_sub(FOOTER_LEN)
+            .ok_or(Defect::TooShort)?;
+        let blocks = container::decode_footer(&bytes[footer_at..], file_len)?;
+        let table_at = footer_at - blocks as usize * 4;
+        let checksums = bytes[table_at..footer_at].to_vec();
+        container::verify_table(&checksums, &bytes[footer_at..])?;
+        Self::finish(
+            Source::Heap(bytes),
+            file_len,
+            table_at as u64,
+            checksums,
+            magic,
+        )
+    }
+
+    fn finish(
+        source: Source,
+        file_len: u64,
+        payload_len: u64,
+        checksums: Vec<u8>,
+        magic: [u8; 8],
+    ) -> Result<Self, Defect> {
+        let words = (checksums.len() / 4).div_ceil(64);
+        let checked = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let mut this = Self {
+            source,
+            payload_len,
+            file_len,
+            checksums,
+            checked,
+            sections: Vec::new(),
+            store_id: [0; 16],
+        };
+        let header = this.bytes(0, HEADER_LEN)?;
+        let (count, store_id) = container::decode_header(header, magic, payload_len)?;
+        let table = this.bytes(HEADER_LEN as u64, container::table_len(count))?;
+        this.sections = container::decode_sections(table, payload_len)?;
+        this.store_id = store_id;
+        Ok(this)
+    }
+
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// The size of the file in bytes.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.file_len
+    }
+
+    /// The section of a kind; an absent one is empty.
+    pub(crate) fn section(&self, kind: u32) -> Section {
+        let found = self.sections.iter().find(|section| section.kind == kind);
+        found.copied().unwrap_or(Section {
+            kind,
+            offset: 0,
+            len: 0,
+        })
+    }
+
+    /// `len` bytes of a section, counted from its start, checked.
+    pub(crate) fn get(&self, section: Section, offset: u64, len: usize) -> Result<&[u8], Defect> {
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= section.len => self.bytes(section.offset + offset, len),
+            _ => Err(Defect::Invalid("points outside its section")),
+        }
+    }
+
+    /// Entry `index` of a section whose entries have `size` bytes.
+    pub(crate) fn entry(
+        &self,
+        section: Section,
+        index: usize,
+        size: usize,
+    ) -> Result<&[u8], Defect> {
+        self.get(section, (index as u64).saturating_mul(size as u64), size)
+    }
+
+    /// Checks every block.
+    pub(crate) fn verify(&self) -> Result<(), Defect> {
+        let len = usize::try_from(self.payload_len).map_err(|_| Defect::TooShort)?;
+        self.bytes(0, len).map(|_| ())
+    }
+
+    fn bytes(&self, offset: u64, len: usize) -> Result<&[u8], Defect> {
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|&end| end <= self.payload_len);
+        let end = end.ok_or(Defect::TooShort)?;
+        if len > 0 {
+            let last = (end - 1) / BLOCK as u64;
+            for block in offset / BLOCK as u64..=last {
+                self.check_block(block)?;
+            }
+        }
+        let start = usize::try_from(offset).map_err(|_| Defect::TooShort)?;
+        match &self.source {
+            Source::Mapped { mapping, .. } => mapping.get(offset, len),
+            Source::Heap(bytes) => bytes.get(start..start + len),
+        }
+        .ok_or(Defect::TooShort)
+    }
+
+    fn check_block(&self, block: u64) -> Result<(), Defect> {
+        let number = u32::try_from(block).map_err(|_| Defect::TooShort)?;
+        let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
+        if self.checked[word].load(Ordering::Acquire) & bit != 0 {
+            return Ok(());
+        }
+        let start = block * BLOCK as u64;
+        let len = BLOCK.min(usize::try_from(self.payload_len - start).unwrap_or(BLOCK));
+        let expected = LE::read_u32(&self.checksums[number as usize * 4..]);
+        match &self.source {
+            Source::Mapped { file, .. } => {
+                let mut buffer = [0; BLOCK];
+                read(&**file, &mut buffer[..len], start)?;
+                container::verify_block(number, &buffer[..len], expected)?;
+            }
+            Source::Heap(bytes) => {
+                let at = number as usize * BLOCK;
+                container::verify_block(number, &bytes[at..at + len], expected)?;
+            }
+        }
+        self.checked[word].fetch_or(bit, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Defect {
+    Defect::Unreadable(error.to_string())
+}
+
+fn read(file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<(), Defect> {
+    read_exact_at(file, buffer, offset).map_err(|e| unreadable(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::container::INDEX_MAGIC;
+
+    fn sample() -> Vec<u8> {
+        let big = vec![7_u8; 10_000];
+        container::encode(INDEX_MAGIC, [9; 16], &[(1, b"meta"), (2, &big), (3, b"")])
+    }
+
+    #[test]
+    fn sections_round_trip() {
+        let file = BlockFile::from_bytes(sample(), INDEX_MAGIC).unwrap();
+        assert_eq!(file.store_id(), [9; 16]);
+        assert_eq!(file.get(file.section(1), 0, 4), Ok(&b"meta"[..]));
+        assert_eq!(
+            file.get(file.section(2), 9_000, 1_000).map(<[u8]>::len),
+            Ok(1_000)
+        );
+        assert!(file.get(file.section(1), 1, 4).is_err());
+        assert!(file.get(file.section(3), 0, 1).is_err());
+        assert!(file.get(file.section(2), u64::MAX, 2).is_err());
+        file.verify().unwrap();
+    }
+
+    #[test]
+    fn every_flipped_byte_is_seen() {
+        let bytes = sample();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x10;
+            let seen = BlockFile::from_bytes(bad, INDEX_MAGIC)
+                .and_then(|f| f.verify())
+                .is_err();
+            assert!(seen, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_seen() {
+        let bytes = sample();
+        for len in 0..bytes.len() {
+            assert!(
+                BlockFile::from_bytes(bytes[..len].to_vec(), INDEX_MAGIC).is_err(),
+                "{len}"
+            );
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Stream heads: which version and last position each stream has.
+//!
+//! Three layers, newest first: an overlay that appends write to, the overlay being written to a
+//! checkpoint (if one is under way), and the mapped table of the last checkpoint. Starting and
+//! finishing a checkpoint swaps layers and never walks them, so appends do not stall.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::block_file::BlockFile;
+use super::{Head, search_names};
+use crate::format::Defect;
+use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry};
+use crate::format::container::Section;
+
+/// Heads in memory. A version of 0 hides what lies below: the stream does not exist (any more).
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    table: HashTable<u32>,
+    entries: Vec<(Box<str>, Head)>,
+    hasher: foldhash::fast::RandomState,
+}
+
+impl Overlay {
+    fn get(&self, name: &str) -> Option<Head> {
+        let hash = self.hasher.hash_one(name);
+        let slot = self
+            .table
+            .find(hash, |&slot| *self.entries[slot as usize].0 == *name)?;
+        Some(self.entries[*slot as usize].1)
+    }
+
+    fn set(&mut self, name: &str, head: Head) {
+        let Self {
+            table,
+            entries,
+            hasher,
+        } = self;
+        let hash = hasher.hash_one(name);
+        if let Some(&slot) = table.find(hash, |&slot| *entries[slot as usize].0 == *name) {
+            entries[slot as usize].1 = head;
+        } else {
+            // 2^32 streams between two checkpoints would need hundreds of gigabytes of log.
+            let slot = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            entries.push((name.into(), head));
+            table.insert_unique(hash, slot, |&slot| {
+                hasher.hash_one(&*entries[slot as usize].0)
+            });
+        }
+    }
+}
+
+/// The heads of a checkpoint, mapped.
+#[derive(Debug)]
+pub(crate) struct HeadTable {
+    file: BlockFile,
+    heads: Section,
+    names: Section,
+    pub(crate) meta: CheckpointMeta,
+}
+
+impl HeadTable {
+    pub(crate) fn new(file: BlockFile) -> Result<Self, Defect> {
+        let section = file.section(layout::META);
+        let meta = CheckpointMeta::decode(file.get(section, 0, layout::META_LEN)?)?;
+        let (heads, names) = (file.section(layout::HEADS), file.section(layout::NAMES));
+        Ok(Self {
+            file,
+            heads,
+            names,
+            meta,
+        })
+    }
+
+    pub(crate) fn file(&self) -> &BlockFile {
+        &self.file
+    }
+
+    fn len(&self) -> usize {
+        self.heads.count(layout::HEAD_LEN)
+    }
+
+    fn entry(&self, index: usize) -> Result<(&[u8], Head), Defect> {
+        let bytes = self.file.entry(self.heads, index, layout::HEAD_LEN)?;
+        let entry = HeadEntry::decode(bytes)?;
+        let name = self
+            .file
+            .get(self.names, entry.name_offset, usize::from(entry.name_len))?;
+        Ok((
+            name,
+            Head {
+                version: entry.version,
+                last_position: entry.last_position,
+            },
+        ))
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Head>, Defect> {
+        match search_names(self.len(), name.as_bytes(), |i| Ok(self.entry(i)?.0))? {
+            Ok(index) => Ok(Some(self.entry(index)?.1)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Calls `each` with all heads whose name begins with `prefix`, in order, until it says stop.
+    fn for_each(&self, prefix: &str, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+        let found = search_names(self.len(), prefix.as_bytes(), |i| Ok(self.entry(i)?.0))?;
+        let (Ok(start) | Err(start)) = found;
+        for index in start..self.len() {
+            let (name, head) = self.entry(index)?;
+            if !name.starts_with(prefix.as_bytes()) {
+                break;
+            }
+            let name = std::str::from_utf8(name)
+                .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
+            each(name, head);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    overlay: Overlay,
+    frozen: Option<Arc<Overlay>>,
+    base: Option<Arc<HeadTable>>,
+    streams: u64,
+}
+
+impl Heads {
+    pub(crate) fn with_base(base: Option<Arc<HeadTable>>) -> Self {
+        let streams = base.as_ref().map_or(0, |base| base.meta.streams);
+        Self {
+            base,
+            streams,
+            ..Self::default()
+        }
+    }
+
+    /// The number of streams that have events.
+    pub(crate) fn streams(&self) -> u64 {
+        self.streams
+    }
+
+    /// The stream's head; version 0 if there is no such stream.
+    pub(crate) fn get(&self, name: &str) -> Result<Head, Defect> {
+        if let Some(head) = self.overlay.get(name) {
+            return Ok(head);
+        }
+        if let Some(head) = self.frozen.as_ref().and_then(|frozen| frozen.get(name)) {
+            return Ok(head);
+        }
+        match &self.base {
+            Some(base) => Ok(base.get(name)?.unwrap_or_default()),
+            None => Ok(Head::default()),
+        }
+    }
+
+    /// Sets the stream's head, which was at `before`.
+    pub(crate) fn set(&mut self, name: &str, before: u64, head: Head) {
+        match (before, head.version) {
+            (0, 1..) => self.streams += 1,
+            (1.., 0) => self.streams = self.streams.saturating_sub(1),
+            _ => {}
+        }
+        self.overlay.set(name, head);
+    }
+
+    /// Begins a checkpoint: what is there now stands still, later changes go to a new overlay.
+    /// `None` if a checkpoint is under way already.
+    pub(crate) fn freeze(&mut self) -> Option<FrozenHeads> {
+        if self.frozen.is_some() {
+            return None;
+        }
+        let frozen = Arc::new(std::mem::take(&mut self.overlay));
+        self.frozen = Some(Arc::clone(&frozen));
+        Some(FrozenHeads {
+            overlay: frozen,
+            base: self.base.clone(),
+        })
+    }
+
+    /// Ends a checkpoint: the table that was written takes the place of what was frozen.
+    pub(crate) fn replace_base(&mut self, base: Arc<HeadTable>) {
+        self.base = Some(base);
+        self.frozen = None;
+    }
+
+    /// Ends a checkpoint that failed: what was frozen becomes part of the overlay again.
+    pub(crate) fn thaw(&mut self) {
+        let Some(frozen) = self.frozen.take() else {
+            return;
+        };
+        for (name, head) in &frozen.entries {
+            if self.overlay.get(name).is_none() {
+                self.overlay.set(name, *head);
+            }
+        }
+    }
+
+    /// All streams whose name begins with `prefix`, by name.
+    pub(crate) fn list(&self, prefix: &str) -> Result<BTreeMap<Box<str>, Head>, Defect> {
+        let mut all = BTreeMap::new();
+        if let Some(base) = &self.base {
+            base.for_each(prefix, |name, head| {
+                all.insert(name.into(), head);
+            })?;
+        }
+        let layers = self.frozen.as_deref().into_iter().chain([&self.overlay]);
+        for (name, head) in layers.flat_map(|layer| &layer.entries) {
+            if name.starts_with(prefix) {
+                all.insert(name.clone(), *head);
+            }
+        }
+        all.retain(|_, head| head.version > 0);
+        Ok(all)
+    }
+}
+
+/// All heads at the moment a checkpoint began.
+#[derive(Debug)]
+pub(crate) struct FrozenHeads {
+    overlay: Arc<Overlay>,
+    base: Option<Arc<HeadTable>>,
+}
+
+impl FrozenHeads {
+    /// The sections HEADS and NAMES, and the number of streams.
+    pub(crate) fn encode(&self) -> Result<(Vec<u8>, Vec<u8>, u64), Defect> {
+        let mut newer: Vec<_> = self.overlay.entries.iter().collect();
+        newer.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut newer = newer.into_iter().peekable();
+        let (mut heads, mut names, mut streams) = (Vec::new(), Vec::new(), 0);
+        let mut put = |name: &str, head: Head| {
+            if head.version == 0 {
+                return;
+            }
+            let entry = HeadEntry {
+                name_offset: names.len() as u64,
+                name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
+                version: head.version,
+                last_position: head.last_position,
+            };
+            entry.encode(&mut heads);
+            names.extend_from_slice(name.as_bytes());
+            streams += 1;
+        };
+        if let Some(base) = &self.base {
+            base.for_each("", |name, head| {
+                while let Some((new, head)) = newer.next_if(|(new, _)| **new < *name) {
+                    put(new, *head);
+                }
+                match newer.next_if(|(new, _)| **new == *name) {
+                    Some((_, newer)) => put(name, *newer),
+                    None => put(name, head),
+                }
+            })?;
+        }
+        for (name, head) in newer {
+            put(name, *head);
+        }
+        Ok((heads, names, streams))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::container::{self, CHECKPOINT_MAGIC};
+
+    fn head(version: u64) -> Head {
+        Head {
+            version,
+            last_position: version * 10,
+        }
+    }
+
+    fn table(frozen: &FrozenHeads) -> Arc<HeadTable> {
+        let (heads, names, streams) = frozen.encode().unwrap();
+        let meta = CheckpointMeta {
+            position: 1,
+            recorded_at: 0,
+            link: 0,
+            segment: 1,
+            offset: 0,
+            base_position: 1,
+            streams,
+            commits: 0,
+            segment_commits: 0,
+            last_frame: 0,
+            first_recorded_at: 0,
+        };
+        let sections: [(u32, &[u8]); 3] = [
+            (layout::META, &meta.encode()),
+            (layout::HEADS, &heads),
+            (layout::NAMES, &names),
+        ];
+        let bytes = container::encode(CHECKPOINT_MAGIC, [0; 16], &sections);
+        let file = BlockFile::from_bytes(bytes, CHECKPOINT_MAGIC).unwrap();
+        Arc::new(HeadTable::new(file).unwrap())
+    }
+
+    #[test]
+    fn layers_shadow_each_other_through_a_checkpoint() {
+        let mut heads = Heads::default();
+        heads.set("b", 0, head(1));
+        heads.set("d", 0, head(1));
+        let frozen = heads.freeze().unwrap();
+        assert!(heads.freeze().is_none());
+        heads.set("b", 1, head(2));
+        heads.set("a", 0, head(1));
+        heads.replace_base(table(&frozen));
+        assert_eq!(heads.get("b"), Ok(head(2)));
+        assert_eq!(heads.get("d"), Ok(head(1)));
+        assert_eq!(heads.get("c"), Ok(Head::default()));
+        assert_eq!(heads.streams(), 3);
+
+        let second = table(&heads.freeze().unwrap());
+        assert_eq!(second.meta.streams, 3);
+        heads.replace_base(second);
+        let all: Vec<_> = heads.list("").unwrap().into_iter().collect();
+        assert_eq!(
+            all,
+            [
+                ("a".into(), head(1)),
+                ("b".into(), head(2)),
+                ("d".into(), head(1))
+            ]
+        );
+        assert_eq!(heads.list("b").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_failed_checkpoint_loses_nothing() {
+        let mut heads = Heads::default();
+        heads.set("a", 0, head(1));
+        heads.set("b", 0, head(1));
+        heads.freeze().unwrap();
+        heads.set("a", 1, head(2));
+        heads.thaw();
+        assert_eq!((heads.get("a"), heads.get("b")), (Ok(head(2)), Ok(head(1))));
+        assert!(heads.freeze().is_some());
+    }
+
+    #[test]
+    fn a_stream_that_was_rolled_back_is_gone() {
+        let mut heads = Heads::default();
+        heads.set("a", 0, head(1));
+        heads.set("a", 1, Head::default());
+        assert_eq!((heads.get("a"), heads.streams()), (Ok(Head::default()), 0));
+        assert!(heads.list("").unwrap().is_empty());
+        assert_eq!(heads.freeze().unwrap().encode().unwrap().2, 0);
+    }
+}

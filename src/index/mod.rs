@@ -1,0 +1,43 @@
+//! Where things are: stream heads, and per segment the postings and ids.
+//!
+//! Everything here is derived from the log and disposable. This module must never be the only
+//! place that knows a fact, and never decides what a damaged file means: it reports a
+//! [`Defect`](crate::format::Defect), and its caller rebuilds from the log.
+//!
+//! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
+//! - [`build`] turns a segment's records into an index file; [`sealed`] reads one.
+//! - [`heads`]: stream to version and last position, a mapped base with an overlay in memory.
+//! - [`block_file`]: the container both files are kept in, checked block by block.
+
+pub(crate) mod active;
+pub(crate) mod block_file;
+pub(crate) mod build;
+pub(crate) mod heads;
+pub(crate) mod sealed;
+
+use crate::format::Defect;
+
+/// A stream's end, commits on their way to disk included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Head {
+    pub(crate) version: u64,
+    pub(crate) last_position: u64,
+}
+
+/// Binary search over `count` sorted names that are read one by one.
+fn search_names<'a>(
+    count: usize,
+    target: &[u8],
+    name_at: impl Fn(usize) -> Result<&'a [u8], Defect>,
+) -> Result<Result<usize, usize>, Defect> {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        match name_at(middle)?.cmp(target) {
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+            std::cmp::Ordering::Equal => return Ok(Ok(middle)),
+        }
+    }
+    Ok(Err(low))
+}

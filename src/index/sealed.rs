@@ -1,0 +1,318 @@
+//! Reads the index file of a sealed segment.
+//!
+//! Answers with ordinals and never with events: whether the record at an ordinal is what was
+//! asked for is for the caller to see.
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::{Head, search_names};
+use crate::format::Defect;
+use crate::format::container::Section;
+use crate::format::index_file::{
+    self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
+    hash_id,
+};
+use crate::format::varint;
+
+use super::block_file::BlockFile;
+
+#[derive(Debug)]
+pub(crate) struct SealedIndex {
+    file: BlockFile,
+    meta: IndexMeta,
+    names: Section,
+    lists: Section,
+}
+
+/// A stream's events within one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamRun {
+    pub(crate) first_version: u64,
+    /// The position of the stream's last event before the segment; 0: none.
+    pub(crate) previous_position: u64,
+    pub(crate) ordinals: Vec<u32>,
+}
+
+/// Which sorted term table of an index file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Terms {
+    Types,
+    Tags,
+    Categories,
+}
+
+impl SealedIndex {
+    /// Takes an opened container; `None` if it is not the index of exactly this segment.
+    pub(crate) fn new(
+        file: BlockFile,
+        store_id: [u8; 16],
+        expected: &IndexMeta,
+    ) -> Result<Option<Self>, Defect> {
+        let meta = IndexMeta::decode(file.get(file.section(layout::META), 0, layout::META_LEN)?)?;
+        if file.store_id() != store_id || meta != *expected {
+            return Ok(None);
+        }
+        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
+        Ok(Some(Self {
+            file,
+            meta,
+            names,
+            lists,
+        }))
+    }
+
+    pub(crate) fn file_len(&self) -> u64 {
+        self.file.file_len()
+    }
+
+    /// The stream's events in this segment, if it has any.
+    pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
+        let streams = self.file.section(layout::STREAMS);
+        let count = streams.count(layout::STREAM_LEN);
+        let found = search_names(count, name.as_bytes(), |i| {
+            let entry = TermEntry::decode(self.file.entry(streams, i, layout::STREAM_LEN)?)?;
+            self.name(entry.name_offset, entry.name_len)
+        })?;
+        let Ok(index) = found else { return Ok(None) };
+        let entry = StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
+        Ok(Some(StreamRun {
+            first_version: entry.first_version,
+            previous_position: entry.previous_position,
+            ordinals: self.list(entry.list_offset, entry.count)?,
+        }))
+    }
+
+    /// Calls `each` with every stream's name and its head at the end of this segment.
+    pub(crate) fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+        let streams = self.file.section(layout::STREAMS);
+        for index in 0..streams.count(layout::STREAM_LEN) {
+            let entry =
+                StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
+            let name = std::str::from_utf8(self.name(entry.name_offset, entry.name_len)?)
+                .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
+            let ordinals = self.list(entry.list_offset, entry.count)?;
+            let (Some(last), Some(newer)) = (ordinals.last(), entry.count.checked_sub(1)) else {
+                return Err(Defect::Invalid("a stream without events"));
+            };
+            let head = Head {
+                version: entry.first_version.saturating_add(u64::from(newer)),
+                last_position: self.meta.base_position + u64::from(*last),
+            };
+            each(name, head);
+        }
+        Ok(())
+    }
+
+    /// The ordinals of the events that have this type, tag or category.
+    pub(crate) fn term(&self, terms: Terms, name: &str) -> Result<Vec<u32>, Defect> {
+        let section = self.file.section(match terms {
+            Terms::Types => layout::TYPES,
+            Terms::Tags => layout::TAGS,
+            Terms::Categories => layout::CATEGORIES,
+        });
+        let count = section.count(layout::TERM_LEN);
+        let entry = |i| TermEntry::decode(self.file.entry(section, i, layout::TERM_LEN)?);
+        let found = search_names(count, name.as_bytes(), |i| {
+            let entry = entry(i)?;
+            self.name(entry.name_offset, entry.name_len)
+        })?;
+        let Ok(index) = found else {
+            return Ok(Vec::new());
+        };
+        let entry = entry(index)?;
+        self.list(entry.list_offset, entry.count)
+    }
+
+    /// The ordinals of the events that may have this id: those whose ids share its hash's upper
+    /// half. Nearly always none or one.
+    pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
+        let hash = hash_id(id);
+        if !self.filter_passes(hash)? {
+            return Ok(Vec::new());
+        }
+        let ids = self.file.section(layout::IDS);
+        let count = ids.count(8);
+        let entry = |i| Ok::<_, Defect>(LE::read_u64(self.file.entry(ids, i, 8)?));
+        let wanted = hash & 0xFFFF_FFFF_0000_0000;
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if entry(middle)? < wanted {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut found = Vec::new();
+        while low < count {
+            let next = entry(low)?;
+            if next & 0xFFFF_FFFF_0000_0000 != wanted {
+                break;
+            }
+            found.push(u32::try_from(next & 0xFFFF_FFFF).unwrap_or(u32::MAX));
+            low += 1;
+        }
+        Ok(found)
+    }
+
+    fn filter_passes(&self, hash: u64) -> Result<bool, Defect> {
+        let section = self.file.section(layout::FILTER);
+        let len = section.count(FILTER_BLOCK) * FILTER_BLOCK;
+        if len == 0 {
+            return Ok(false);
+        }
+        let block = self
+            .file
+            .get(section, filter_block(hash, len) as u64, FILTER_BLOCK)?;
+        Ok(filter_bits(hash)
+            .iter()
+            .all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
+    }
+
+    fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
+        self.file
+            .get(self.names, u64::from(offset), usize::from(len))
+    }
+
+    /// Decodes a list. Its bytes are bounded by the section, its ordinals by the segment.
+    fn list(&self, offset: u32, count: u32) -> Result<Vec<u32>, Defect> {
+        let damaged = Defect::Invalid("a list is damaged");
+        if count > self.meta.event_count {
+            return Err(damaged);
+        }
+        let available = self.lists.len.saturating_sub(u64::from(offset));
+        // A coded ordinal takes one to five bytes.
+        let len = (u64::from(count) * 5).min(available);
+        let len = usize::try_from(len).map_err(|_| damaged.clone())?;
+        let mut bytes = self.file.get(self.lists, u64::from(offset), len)?;
+        let mut ordinals = Vec::with_capacity(count as usize);
+        let mut last = 0_u32;
+        for _ in 0..count {
+            let step = varint::take(&mut bytes).ok_or_else(|| damaged.clone())?;
+            last = last.checked_add(step).ok_or_else(|| damaged.clone())?;
+            if last >= self.meta.event_count {
+                return Err(damaged);
+            }
+            ordinals.push(last);
+        }
+        Ok(ordinals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::NewEvent;
+    use crate::format::checksum::Seed;
+    use crate::format::container::INDEX_MAGIC;
+    use crate::format::record::{self, Assigned, RecordRef};
+    use crate::index::build::IndexBuilder;
+
+    fn meta(event_count: u32) -> IndexMeta {
+        IndexMeta {
+            segment: 2,
+            salt: 3,
+            base_position: 101,
+            seal_offset: 9,
+            event_count,
+            link: 4,
+        }
+    }
+
+    fn build(events: &[(&str, u64, u8, &[&str])]) -> SealedIndex {
+        let mut builder = IndexBuilder::new();
+        for (stream, version, id, tags) in events {
+            let event = NewEvent::new("T", "").tags(tags.iter().copied());
+            let place = Assigned {
+                stream,
+                version: *version,
+                position: 1,
+                id: [*id; 16],
+                frame_distance: 48,
+            };
+            let mut out = Vec::new();
+            record::encode(&mut out, Seed::of_salt(0), &place, &event);
+            builder.add(&RecordRef::parse(&out).unwrap());
+        }
+        let meta = meta(u32::try_from(events.len()).unwrap());
+        let bytes = builder
+            .finish([1; 16], &meta, |name, _, _| {
+                Ok::<_, Defect>(if name == "a-1" { 77 } else { 0 })
+            })
+            .unwrap();
+        let file = BlockFile::from_bytes(bytes, INDEX_MAGIC).unwrap();
+        SealedIndex::new(file, [1; 16], &meta).unwrap().unwrap()
+    }
+
+    #[test]
+    fn answers_what_was_built() {
+        let index = build(&[
+            ("a-1", 5, 1, &["x", "x"]),
+            ("b-1", 1, 2, &[]),
+            ("a-1", 6, 3, &["x", "y"]),
+        ]);
+        let run = index.stream("a-1").unwrap().unwrap();
+        assert_eq!(
+            run,
+            StreamRun {
+                first_version: 5,
+                previous_position: 77,
+                ordinals: vec![0, 2]
+            }
+        );
+        assert_eq!(index.stream("a-2").unwrap(), None);
+        assert_eq!(index.term(Terms::Tags, "x").unwrap(), [0, 2]);
+        assert_eq!(index.term(Terms::Tags, "y").unwrap(), [2]);
+        assert_eq!(index.term(Terms::Types, "T").unwrap(), [0, 1, 2]);
+        assert_eq!(index.term(Terms::Categories, "b").unwrap(), [1]);
+        assert!(index.term(Terms::Categories, "c").unwrap().is_empty());
+        let mut heads = Vec::new();
+        index
+            .for_each_head(|name, head| heads.push((name.to_owned(), head)))
+            .unwrap();
+        assert_eq!(
+            heads[0],
+            (
+                "a-1".into(),
+                Head {
+                    version: 6,
+                    last_position: 103
+                }
+            )
+        );
+        assert_eq!(heads.len(), 2);
+    }
+
+    #[test]
+    fn every_id_is_found_and_others_are_not() {
+        let events: Vec<_> = (0..200)
+            .map(|i| ("s", u64::from(i) + 1, i, &[][..]))
+            .collect();
+        let index = build(&events);
+        for i in 0..200_u8 {
+            assert_eq!(index.candidates(&[i; 16]).unwrap(), [u32::from(i)]);
+        }
+        assert!((200..=255_u8).all(|i| index.candidates(&[i; 16]).unwrap().is_empty()));
+    }
+
+    #[test]
+    fn the_index_of_another_segment_is_not_taken() {
+        let bytes = IndexBuilder::new().finish([1; 16], &meta(0), |_, _, _| Ok::<_, Defect>(0));
+        let open = || BlockFile::from_bytes(bytes.clone().unwrap(), INDEX_MAGIC).unwrap();
+        assert!(
+            SealedIndex::new(open(), [1; 16], &meta(0))
+                .unwrap()
+                .is_some()
+        );
+        assert!(
+            SealedIndex::new(open(), [2; 16], &meta(0))
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            SealedIndex::new(open(), [1; 16], &meta(1))
+                .unwrap()
+                .is_none()
+        );
+    }
+}

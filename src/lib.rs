@@ -1,0 +1,69 @@
+//! An embedded event store: a durable, ordered, queryable history in a directory.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("ledger");
+//! use annals::{ExpectedVersion, NewEvent, Query, Store};
+//!
+//! let store = Store::open(&path)?;
+//! let opened = NewEvent::new("AccountOpened", br#"{"initialDeposit":1000}"#).tag("owner:42");
+//! store.append("account-1", ExpectedVersion::NoStream, [opened])?;
+//! store.append("account-1", ExpectedVersion::Exact(1), [NewEvent::new("MoneyDeposited", "5")])?;
+//!
+//! for event in store.read_stream("account-1") {
+//!     let event = event?;
+//!     println!("{} {} {}", event.position(), event.version(), event.event_type());
+//! }
+//! let deposits = store.read_all().matching(Query::types(["MoneyDeposited"]));
+//! assert_eq!(deposits.into_iter().count(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What is promised, and what is not, stands in the README; every byte on disk in
+//! `format-spec.md`.
+
+// The path of an append: store → append → group_commit → log (through storage).
+// The path of a read: store → read → catalog → log::segment.
+mod append;
+mod background;
+mod catalog;
+mod engine;
+mod error;
+mod event;
+mod follow;
+mod format;
+mod group_commit;
+mod ids;
+mod index;
+mod log;
+mod options;
+mod query;
+mod read;
+mod recovery;
+mod stats;
+pub(crate) mod storage;
+mod store;
+mod transaction;
+mod verify;
+mod view;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use bytes::Bytes;
+pub use error::{Error, FailedCheck, Result};
+pub use event::{
+    Appended, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent, Position,
+    StreamHead, Timestamp, category_of,
+};
+pub use format::record::Tags;
+pub use options::{Checksums, Durability, Options};
+pub use query::{Query, QueryItem};
+pub use read::{Events, ReadAll, ReadStream, StreamInfo, StreamNames, Streams};
+pub use recovery::{Opened, Recovery};
+pub use stats::Stats;
+pub use store::Store;
+pub use transaction::{Ticket, Transaction};
+pub use uuid::Uuid;
+pub use verify::{FoundFault, Progress, VerifyReport, verify};
+pub use view::{Event, EventRef};

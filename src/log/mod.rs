@@ -1,0 +1,11 @@
+//! The log: numbered segment files that hold every commit, in order.
+//!
+//! - [`segment`]: one segment, its header, its bytes for reading.
+//! - [`scan`]: walks frames and proves each; used wherever the log is read without trust.
+//! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
+//! - [`rotation`]: creates segments ahead of need and seals full ones.
+
+pub(crate) mod cursor;
+pub(crate) mod rotation;
+pub(crate) mod scan;
+pub(crate) mod segment;

@@ -1,0 +1,166 @@
+//! Creates segments ahead of need, and seals full ones.
+//!
+//! A segment gets its final name before it gets its first frame, and is durable by then, header
+//! and name: taking it into use is a frame like any other, and rollover waits for nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::segment::{Segment, SegmentFile};
+use crate::error::{Error, Result};
+use crate::format::checksum::crc32;
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::names;
+use crate::format::seal::{self, Trailer};
+use crate::format::segment_header::{COPIES, SegmentHeader};
+use crate::index::active::ActiveIndex;
+use crate::storage::{File, OpenMode, Storage, write_all_at};
+
+/// Creates segment `number`, empty, durable and under its final name.
+pub(crate) fn create_segment(
+    storage: &dyn Storage,
+    root: &Path,
+    number: u64,
+    store_id: [u8; 16],
+    capacity: u64,
+) -> Result<SegmentFile> {
+    let path = names::segment_path(root, number);
+    let temporary = path.with_extension("seg.tmp");
+    let directory = root.join(names::LOG_DIR);
+    remove_leftover(storage, &temporary)?;
+    let result = (|| {
+        let file = storage
+            .open(&temporary, OpenMode::CreateNew)
+            .map_err(|e| Error::io("create", &temporary, e))?;
+        let header = SegmentHeader {
+            store_id,
+            number,
+            salt: storage.random_u64(),
+            capacity,
+            created_at: storage.now_micros(),
+        };
+        let io = |operation| {
+            let temporary = temporary.clone();
+            move |e| Error::io(operation, temporary, e)
+        };
+        file.allocate(capacity).map_err(io("allocate"))?;
+        for at in COPIES {
+            write_all_at(&*file, &header.encode(), at).map_err(io("write"))?;
+        }
+        file.sync_data().map_err(io("sync"))?;
+        Ok((file, header))
+    })();
+    let (file, header) = match result {
+        Ok(created) => created,
+        Err(error) => {
+            // The space it may have taken is worth more than the reason why this fails too.
+            let _ = storage.remove_file(&temporary);
+            return Err(error);
+        }
+    };
+    storage
+        .rename(&temporary, &path)
+        .map_err(|e| Error::io("rename", &temporary, e))?;
+    storage
+        .sync_dir(&directory)
+        .map_err(|e| Error::io("sync", &directory, e))?;
+    Ok(SegmentFile { path, file, header })
+}
+
+/// Removes a file that an interrupted creation left.
+pub(crate) fn remove_leftover(storage: &dyn Storage, path: &Path) -> Result<()> {
+    match storage.remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+    }
+}
+
+/// Writes a derived file so that it is there whole or not at all.
+pub(crate) fn write_derived(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Arc<dyn File>> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(names::TEMPORARY_SUFFIX);
+    let temporary = Path::new(&temporary);
+    remove_leftover(storage, temporary)?;
+    let io = |operation: &'static str| move |e| Error::io(operation, temporary, e);
+    let file = storage
+        .open(temporary, OpenMode::CreateNew)
+        .map_err(io("create"))?;
+    write_all_at(&*file, bytes, 0).map_err(io("write"))?;
+    file.sync_data().map_err(io("sync"))?;
+    storage.rename(temporary, path).map_err(io("rename"))?;
+    if let Some(directory) = path.parent() {
+        storage
+            .sync_dir(directory)
+            .map_err(|e| Error::io("sync", directory, e))?;
+    }
+    Ok(file)
+}
+
+/// What a segment is sealed with, beside its index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealPoint {
+    /// The link the next frame, in the next segment, carries too.
+    pub(crate) link: u32,
+    /// Of the last frame.
+    pub(crate) recorded_at: u64,
+}
+
+/// Seals a segment to which nothing will be added and all of which is durable; returns it as it is
+/// then. Handles into the segment as it was stay valid. A seal that an earlier attempt left torn
+/// is overwritten.
+pub(crate) fn seal_segment(
+    segment: &Segment,
+    index: &ActiveIndex,
+    point: SealPoint,
+) -> Result<Segment> {
+    let seal_offset = segment.end();
+    let mut body = seal::encode_table(index.offsets());
+    let event_count = u32::try_from(index.len()).unwrap_or(u32::MAX);
+    let trailer = Trailer {
+        event_count,
+        commit_count: u32::try_from(index.commits).unwrap_or(u32::MAX),
+        base_position: segment.base_position,
+        seal_offset,
+        first_recorded_at: index.first_recorded_at,
+        last_recorded_at: index.last_recorded_at,
+        link: point.link,
+        table_checksum: crc32(segment.seed.plain(), &body),
+    };
+    body.extend_from_slice(&trailer.encode(segment.seed));
+    let next_position = segment.base_position + u64::from(event_count);
+    let header = FrameHeader {
+        kind: FrameKind::Seal,
+        body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+        event_count: 0,
+        link: point.link,
+        first_position: next_position,
+        durable_position: next_position - 1,
+        recorded_at: point.recorded_at,
+        body_checksum: crc32(segment.seed.plain(), &body),
+    };
+    let io = |operation: &'static str| move |e| Error::io(operation, &segment.path, e);
+    let file = &segment.file;
+    let (header, _) = header.encode(segment.seed, seal_offset);
+    let body_at = seal_offset + frame::HEADER_LEN as u64;
+    write_all_at(&**file, &header, seal_offset).map_err(io("write"))?;
+    write_all_at(&**file, &body, body_at).map_err(io("write"))?;
+    file.set_len(trailer.file_len())
+        .map_err(io("set the length of"))?;
+    file.sync_data().map_err(io("sync"))?;
+    let reopened = SegmentFile {
+        path: segment.path.clone(),
+        file: Arc::clone(file),
+        header: segment.header.clone(),
+    };
+    let sealed = Segment::new(reopened, segment.base_position, Some(trailer), seal_offset)?;
+    sealed.note_verified(
+        crate::format::segment_header::DATA_START,
+        segment.verified_end(),
+    );
+    Ok(sealed)
+}

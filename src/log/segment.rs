@@ -1,0 +1,340 @@
+//! One segment file, for reading.
+//!
+//! Owns where its bytes come from: the mapping where there is one, positional reads elsewhere.
+//! First touch of a region always goes through a positional read, so that a media error is an
+//! error and not a signal. Must never hand out a byte behind the written mark.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::format::checksum::Seed;
+use crate::format::frame::{self, FrameHeader};
+use crate::format::record::{self, Layout, RecordRef};
+use crate::format::seal::Trailer;
+use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
+use crate::format::{Defect, names};
+use crate::storage::{File, Mapping, OpenMode, Storage, read_exact_at};
+
+/// What one positional read proves readable.
+const CHUNK: u64 = 64 << 10;
+
+/// A segment file and its header; nothing is known of its frames.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) header: SegmentHeader,
+}
+
+impl SegmentFile {
+    /// Opens segment `number` and checks that its header belongs there.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        root: &Path,
+        number: u64,
+        mode: OpenMode,
+        expected_position: u64,
+    ) -> Result<Self> {
+        let path = names::segment_path(root, number);
+        let file = storage
+            .open(&path, mode)
+            .map_err(|e| Error::io("open", &path, e))?;
+        let header = read_header(&*file, &path, expected_position)?;
+        if header.number != number {
+            return Err(Error::Corrupt {
+                file: path,
+                offset: 48,
+                expected_position: Position::new(expected_position),
+                what: format!("the file holds segment {}", header.number),
+                evidence: None,
+            });
+        }
+        Ok(Self { path, file, header })
+    }
+
+    pub(crate) fn len(&self) -> Result<u64> {
+        self.file
+            .len()
+            .map_err(|e| Error::io("read the length of", &self.path, e))
+    }
+
+    /// The trailer, if the file ends with one.
+    pub(crate) fn trailer(&self) -> Result<Option<Trailer>> {
+        let len = self.len()?;
+        let Some(at) = len.checked_sub(crate::format::seal::TRAILER_LEN as u64) else {
+            return Ok(None);
+        };
+        let mut bytes = [0; crate::format::seal::TRAILER_LEN];
+        read_exact_at(&*self.file, &mut bytes, at).map_err(|e| Error::io("read", &self.path, e))?;
+        Ok(Trailer::decode(&bytes, self.header.seed(), len).ok())
+    }
+}
+
+/// Reads the header from whichever copy is whole.
+pub(crate) fn read_header(
+    file: &dyn File,
+    path: &Path,
+    expected_position: u64,
+) -> Result<SegmentHeader> {
+    let mut first_defect = None;
+    for at in COPIES {
+        let mut bytes = [0; HEADER_LEN];
+        let result = match read_exact_at(file, &mut bytes, at) {
+            Ok(()) => SegmentHeader::decode(&bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(Defect::TooShort),
+            Err(e) => return Err(Error::io("read", path, e)),
+        };
+        match result {
+            Ok(header) => return Ok(header),
+            Err(Defect::Unsupported(what)) => {
+                return Err(Error::Unsupported {
+                    path: path.into(),
+                    what,
+                });
+            }
+            Err(defect) => first_defect = first_defect.or(Some(defect)),
+        }
+    }
+    Err(Error::Corrupt {
+        file: path.into(),
+        offset: 0,
+        expected_position: Position::new(expected_position),
+        what: format!(
+            "both copies of the segment header are damaged: {}",
+            first_defect.unwrap_or(Defect::TooShort)
+        ),
+        evidence: None,
+    })
+}
+
+/// A segment that takes part in the store.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) header: SegmentHeader,
+    pub(crate) seed: Seed,
+    pub(crate) base_position: u64,
+    /// Present once it is sealed.
+    pub(crate) trailer: Option<Trailer>,
+    map: Option<Mapping>,
+    /// Frames end here; only grows. Stored after the bytes are written, so who loads it may read
+    /// up to it.
+    written_end: AtomicU64,
+    /// Everything before it was proven by a walk over the frames.
+    verified_end: AtomicU64,
+    /// One bit a chunk: read once without an error.
+    readable: Box<[AtomicU64]>,
+}
+
+/// A record and where its bytes are.
+#[derive(Debug, Clone)]
+pub(crate) enum RecordBytes {
+    Mapped { segment: Arc<Segment>, offset: u64 },
+    Owned(Bytes),
+}
+
+impl Segment {
+    /// Takes a segment whose frames end at `end`.
+    pub(crate) fn new(
+        file: SegmentFile,
+        base_position: u64,
+        trailer: Option<Trailer>,
+        end: u64,
+    ) -> Result<Self> {
+        let len = file.len()?;
+        let map = file
+            .file
+            .map(len, trailer.is_none())
+            .map_err(|e| Error::io("map", &file.path, e))?;
+        let words = usize::try_from(len.div_ceil(CHUNK).div_ceil(64)).unwrap_or(0);
+        Ok(Self {
+            seed: file.header.seed(),
+            path: file.path,
+            file: file.file,
+            header: file.header,
+            base_position,
+            trailer,
+            map,
+            written_end: AtomicU64::new(end),
+            verified_end: AtomicU64::new(DATA_START),
+            readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// Where frames end now.
+    pub(crate) fn end(&self) -> u64 {
+        self.written_end.load(Ordering::Acquire)
+    }
+
+    /// Lets readers see up to `end`, which must be written.
+    pub(crate) fn set_end(&self, end: u64) {
+        self.written_end.store(end, Ordering::Release);
+    }
+
+    /// Where walks have proven everything before.
+    pub(crate) fn verified_end(&self) -> u64 {
+        self.verified_end.load(Ordering::Acquire)
+    }
+
+    /// Notes that a walk has proven `from..to`; counts only if it joins what was proven before.
+    pub(crate) fn note_verified(&self, from: u64, to: u64) {
+        if from <= self.verified_end() {
+            self.verified_end.fetch_max(to, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The mapped bytes `offset..offset + len`, if the segment is mapped and they are written.
+    pub(crate) fn mapped(&self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
+        let Some(map) = &self.map else {
+            return Ok(None);
+        };
+        let end = offset.saturating_add(len as u64);
+        if end > self.readable_limit() {
+            return Ok(None);
+        }
+        self.prove_readable(offset, end)?;
+        Ok(map.get(offset, len))
+    }
+
+    /// The bytes an event's handle remembers; they were proven before.
+    pub(crate) fn remembered(&self, offset: u64, len: usize) -> &[u8] {
+        self.map
+            .as_ref()
+            .and_then(|map| map.get(offset, len))
+            .unwrap_or_default()
+    }
+
+    fn readable_limit(&self) -> u64 {
+        self.trailer
+            .as_ref()
+            .map_or_else(|| self.end(), Trailer::file_len)
+    }
+
+    fn prove_readable(&self, from: u64, to: u64) -> Result<()> {
+        for chunk in from / CHUNK..to.div_ceil(CHUNK) {
+            let (word, bit) = (
+                usize::try_from(chunk / 64).unwrap_or(usize::MAX),
+                1 << (chunk % 64),
+            );
+            let Some(word) = self.readable.get(word) else {
+                continue;
+            };
+            if word.load(Ordering::Acquire) & bit == 0 {
+                let mut buffer = vec![0; usize::try_from(CHUNK).unwrap_or(0)];
+                let start = chunk * CHUNK;
+                let limit = self.readable_limit();
+                let len = usize::try_from(limit.saturating_sub(start).min(CHUNK)).unwrap_or(0);
+                self.read(&mut buffer[..len], start)?;
+                // A chunk that is still being filled is proven again when more of it is read.
+                if limit >= start + CHUNK || self.trailer.is_some() {
+                    word.fetch_or(bit, Ordering::AcqRel);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads positionally.
+    pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        read_exact_at(&*self.file, buffer, offset).map_err(|e| Error::io("read", &self.path, e))
+    }
+
+    /// The offset of the record at `ordinal`, from a sealed segment's table.
+    pub(crate) fn sealed_offset(&self, ordinal: u32) -> Result<Option<u64>> {
+        let Some(trailer) = &self.trailer else {
+            return Ok(None);
+        };
+        if ordinal >= trailer.event_count {
+            return Ok(None);
+        }
+        let at = trailer.table_offset() + u64::from(ordinal) * 4;
+        let mut bytes = [0; 4];
+        if let Some(mapped) = self.mapped(at, 4)? {
+            bytes.copy_from_slice(mapped);
+        } else {
+            self.read(&mut bytes, at)?;
+        }
+        Ok(Some(u64::from(u32::from_le_bytes(bytes))))
+    }
+
+    /// Reads and proves the record at `offset`, which must hold the event at `position`.
+    pub(crate) fn record(
+        self: &Arc<Self>,
+        offset: u64,
+        position: u64,
+        check: bool,
+    ) -> Result<(RecordBytes, Layout)> {
+        if let Some(header) = self.mapped(offset, record::HEADER_LEN)? {
+            let layout = Layout::read(header).map_err(|d| self.corrupt(offset, position, &d))?;
+            let bytes = self.mapped(offset, layout.padded_len())?;
+            let bytes = bytes.ok_or_else(|| self.corrupt(offset, position, &Defect::TooShort))?;
+            if check && offset >= self.verified_end() {
+                self.prove(&RecordRef::from_parts(bytes, layout), offset, position)?;
+            }
+            return Ok((
+                RecordBytes::Mapped {
+                    segment: Arc::clone(self),
+                    offset,
+                },
+                layout,
+            ));
+        }
+        let mut header = [0; record::HEADER_LEN];
+        self.read(&mut header, offset)?;
+        let layout = Layout::read(&header).map_err(|d| self.corrupt(offset, position, &d))?;
+        if offset.saturating_add(layout.padded_len() as u64) > self.end() {
+            return Err(self.corrupt(offset, position, &Defect::TooShort));
+        }
+        // Bounded by the segment, which is there.
+        let mut bytes = vec![0; layout.padded_len()];
+        self.read(&mut bytes, offset)?;
+        self.prove(&RecordRef::from_parts(&bytes, layout), offset, position)?;
+        Ok((RecordBytes::Owned(bytes.into()), layout))
+    }
+
+    fn prove(&self, record: &RecordRef<'_>, offset: u64, position: u64) -> Result<()> {
+        record
+            .verify(self.seed, position)
+            .map_err(|d| self.corrupt(offset, position, &d))
+    }
+
+    /// Reads and proves the frame header at `offset`.
+    pub(crate) fn frame_header(&self, offset: u64, position: u64) -> Result<FrameHeader> {
+        let mut buffer = [0; frame::HEADER_LEN];
+        let bytes = match self.mapped(offset, frame::HEADER_LEN)? {
+            Some(mapped) => mapped,
+            None => {
+                self.read(&mut buffer, offset)?;
+                &buffer
+            }
+        };
+        let decoded = FrameHeader::decode(bytes, self.seed, offset);
+        decoded
+            .map(|(header, _)| header)
+            .map_err(|d| self.corrupt(offset, position, &d))
+    }
+
+    pub(crate) fn corrupt(&self, offset: u64, position: u64, defect: &Defect) -> Error {
+        Error::Corrupt {
+            file: self.path.clone(),
+            offset,
+            expected_position: Position::new(position),
+            what: defect.to_string(),
+            evidence: None,
+        }
+    }
+}

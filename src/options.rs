@@ -1,0 +1,201 @@
+//! How a store is opened.
+//!
+//! Owns the settings, their defaults and their bounds, and nothing else.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::storage::{DiskStorage, Storage};
+use crate::store::Store;
+
+/// When an append returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// When the commit is on stable storage: it survives power loss.
+    #[default]
+    Sync,
+    /// When the commit is with the operating system: it survives the end of the process, and
+    /// power loss once synced, which happens at least every `interval`, on
+    /// [`Store::sync`] and on close.
+    Buffered {
+        /// The longest time a commit stays unsynced.
+        interval: Duration,
+    },
+}
+
+impl Durability {
+    /// [`Durability::Buffered`] with an interval of 100 ms.
+    pub const BUFFERED: Self = Self::Buffered {
+        interval: Duration::from_millis(100),
+    };
+
+    pub(crate) fn is_sync(self) -> bool {
+        matches!(self, Self::Sync)
+    }
+}
+
+/// Which checksums reads compute. Opening and [`Store::verify`] check regardless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Checksums {
+    /// Each record once, when its region of the file is first read.
+    #[default]
+    Once,
+    /// Each record at each read.
+    Always,
+    /// None: for scans of a store that was just verified.
+    Never,
+}
+
+/// Settings for opening a store.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("ledger");
+/// use annals::{Durability, Options};
+///
+/// let store = Options::new()
+///     .durability(Durability::BUFFERED)
+///     .segment_size(16 << 20)
+///     .open(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) checksums: Checksums,
+    pub(crate) segment_size: u64,
+    pub(crate) max_event_size: u64,
+    pub(crate) max_pending_bytes: u64,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) background: bool,
+    pub(crate) storage: Arc<dyn Storage>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The smallest segment, in bytes.
+    pub const MIN_SEGMENT_SIZE: u64 = 64 << 10;
+    /// The largest segment, in bytes.
+    pub const MAX_SEGMENT_SIZE: u64 = 1 << 30;
+    /// The most that data and metadata of one event may be configured to take together, in bytes.
+    pub const MAX_EVENT_SIZE: u64 = 64 << 20;
+
+    /// The defaults: synced, 128 MiB segments, events up to 16 MiB, created if missing.
+    pub fn new() -> Self {
+        Self {
+            durability: Durability::Sync,
+            checksums: Checksums::Once,
+            segment_size: 128 << 20,
+            max_event_size: 16 << 20,
+            max_pending_bytes: 64 << 20,
+            create: true,
+            read_only: false,
+            background: true,
+            storage: Arc::new(DiskStorage),
+        }
+    }
+
+    /// When appends return, unless a transaction says otherwise. Default: [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Which checksums reads compute. Default: [`Checksums::Once`].
+    pub fn checksums(mut self, checksums: Checksums) -> Self {
+        self.checksums = checksums;
+        self
+    }
+
+    /// The size of new segments in bytes, 64 KiB to 1 GiB; existing ones keep theirs.
+    /// A commit takes at most a quarter of a segment. Default: 128 MiB.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// The most that data and metadata of one event take together, in bytes, up to 64 MiB
+    /// (and never more than fits a commit). Default: 16 MiB.
+    pub fn max_event_size(mut self, bytes: u64) -> Self {
+        self.max_event_size = bytes;
+        self
+    }
+
+    /// How many bytes may wait to be written before appends block. Default: 64 MiB.
+    pub fn max_pending_bytes(mut self, bytes: u64) -> Self {
+        self.max_pending_bytes = bytes;
+        self
+    }
+
+    /// Whether a missing store is created. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Opens for reading only, beside a writer in this or another process if there is one,
+    /// whose commits become visible as they become durable. Default: no.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Replaces the disk, for tests.
+    #[cfg(feature = "testing")]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Whether threads of the store's own flush, seal and checkpoint. Without them, a commit
+    /// does that work itself, in a fixed order: for simulation.
+    #[cfg(feature = "testing")]
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Opens the store in the directory `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if another writer has it, [`Error::NotAStore`] if the directory holds
+    /// something else, [`Error::Corrupt`] if acknowledged data is damaged, [`Error::Unsupported`]
+    /// if a newer version wrote it, [`Error::InvalidArgument`] for a setting out of its range,
+    /// [`Error::Io`] and [`Error::DiskFull`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Store::open_with(path.as_ref(), self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let range = Self::MIN_SEGMENT_SIZE..=Self::MAX_SEGMENT_SIZE;
+        if !range.contains(&self.segment_size) {
+            return Err(Error::InvalidArgument {
+                what: "segment_size",
+                why: format!("{} is not within {range:?} bytes", self.segment_size),
+            });
+        }
+        if self.max_event_size == 0 || self.max_event_size > Self::MAX_EVENT_SIZE {
+            return Err(Error::InvalidArgument {
+                what: "max_event_size",
+                why: format!(
+                    "{} is not within 1..={} bytes",
+                    self.max_event_size,
+                    Self::MAX_EVENT_SIZE
+                ),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Looks for proof that a position was durable.
+
+use super::Path;
+use crate::error::{Error, Result};
+use crate::format::frame::{self, FrameHeader};
+use crate::format::segment_header::DATA_START;
+use crate::log::scan::{ScanState, Window};
+use crate::log::segment::SegmentFile;
+
+/// Anything behind the gap at `state` that tells of a durable position at or behind it.
+///
+/// A valid frame alone proves nothing, since blocks reach a disk out of order; what counts is the
+/// durable position it carries, which was true when it was written.
+pub(super) fn find(
+    active: &SegmentFile,
+    extras: &[SegmentFile],
+    state: &ScanState,
+) -> Result<Option<String>> {
+    if let Some(found) = search(active, state.offset, state.next_position)? {
+        return Ok(Some(found));
+    }
+    for segment in extras {
+        if segment.trailer()?.is_some() {
+            return Ok(Some(format!("segment {} is sealed", segment.header.number)));
+        }
+        if let Some(found) = search(segment, DATA_START, state.next_position)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Searches for frame headers at every place one can begin. Data that imitates a frame does not
+/// know the segment's salt.
+fn search(segment: &SegmentFile, from: u64, expected: u64) -> Result<Option<String>> {
+    let len = segment.len()?;
+    let mut window = Window::new(segment.file.clone(), len);
+    let seed = segment.header.seed();
+    let mut offset = from;
+    while let Some(bytes) = get(&mut window, offset, &segment.path)? {
+        if bytes[..2] == frame::MAGIC
+            && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)
+            && header.durable_position >= expected
+        {
+            return Ok(Some(format!(
+                "a frame at offset {offset} of segment {} says that position {} was durable",
+                segment.header.number, header.durable_position
+            )));
+        }
+        offset += 8;
+    }
+    Ok(None)
+}
+
+fn get<'a>(window: &'a mut Window, offset: u64, path: &Path) -> Result<Option<&'a [u8]>> {
+    window
+        .get(offset, frame::HEADER_LEN)
+        .map_err(|e| Error::io("read", path, e))
+}

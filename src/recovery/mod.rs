@@ -1,0 +1,264 @@
+//! The recovery rule: what a store is when it is opened.
+//!
+//! Reads the newest valid checkpoint, the index files behind it and the frames behind those. At
+//! the first frame that is not valid it decides between two cases and has no third:
+//!
+//! - something that was durable tells of a durable position at or behind the gap: acknowledged
+//!   data is damaged, and the store is refused, never shortened ([`evidence`]);
+//! - nothing does: the rest is a torn tail of unacknowledged commits, which is kept in
+//!   quarantine, zeroed and cut off ([`tail`]).
+//!
+//! Opening for reading takes the same decisions and writes nothing.
+
+mod checkpoints;
+mod evidence;
+mod load;
+mod tail;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::{ActivePart, Catalog, Part};
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::format::names;
+use crate::log::scan::ScanState;
+use crate::log::segment::{Segment, SegmentFile};
+use crate::storage::{EntryKind, Storage};
+
+pub(crate) use checkpoints::{list_checkpoints, write_checkpoint};
+pub(crate) use load::{load_frame, open_index, rebuild_index};
+
+/// What opening a store found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Opened {
+    /// There was no store; one was created.
+    Created,
+    /// The store was as its last writer left it.
+    Clean,
+    /// The last writer did not close the store. Everything acknowledged is there.
+    Recovered(Recovery),
+    /// Acknowledged data is damaged, and the store was opened for reading only: it ends before
+    /// the damage.
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// The position that should be found there.
+        expected_position: Position,
+        /// What proves that it had been acknowledged.
+        evidence: String,
+    },
+}
+
+/// What recovery did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Bytes of unacknowledged commits that were cut off; 0: none.
+    pub dropped_bytes: u64,
+    /// Where those bytes are kept.
+    pub quarantined: Option<PathBuf>,
+    /// Bytes of whole commits that no frame had proven durable, written again and synced.
+    pub rewritten_bytes: u64,
+    /// Index files and seals that were missing or damaged and were rebuilt from the log.
+    pub rebuilt: u64,
+}
+
+/// A store as recovery leaves it.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) catalog: Catalog,
+    /// Where the next frame goes.
+    pub(crate) state: ScanState,
+    pub(crate) last_frame: u64,
+    /// The next segment, if it is there already.
+    pub(crate) spare: Option<SegmentFile>,
+    pub(crate) opened: Opened,
+    pub(crate) commits: u64,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) created_at: u64,
+    pub(crate) checkpoint: u64,
+}
+
+/// What recovery may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Write,
+    /// Nothing is changed.
+    Read,
+    /// Likewise, beside a writer that says to read up to a position: what lies behind is its
+    /// work in progress, and is not looked at.
+    Follow {
+        visible: u64,
+    },
+}
+
+impl Mode {
+    fn limit(self) -> u64 {
+        match self {
+            Self::Write | Self::Read => u64::MAX,
+            Self::Follow { visible } => visible,
+        }
+    }
+}
+
+/// The numbers of the segments in the store's directory: from 1, without a gap.
+pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
+    let directory = root.join(names::LOG_DIR);
+    let entries = storage
+        .read_dir(&directory)
+        .map_err(|e| Error::io("list", &directory, e))?;
+    let mut numbers: Vec<u64> = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::File)
+        .filter_map(|entry| names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX))
+        .collect();
+    numbers.sort_unstable();
+    for (&number, expected) in numbers.iter().zip(1..) {
+        if number != expected {
+            return Err(Error::Corrupt {
+                file: names::segment_path(root, expected),
+                offset: 0,
+                expected_position: Position::START,
+                what: "the segment is missing".into(),
+                evidence: Some(format!("segment {number} is there")),
+            });
+        }
+    }
+    Ok(numbers)
+}
+
+/// Opens the log in `root`, which holds at least one segment.
+pub(crate) fn recover(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Recovered> {
+    let mut log = load::load(storage, root, mode)?;
+    let extras = log.files.split_off(1);
+    let active = log.files.swap_remove(0);
+    let (found, evidence) = match mode {
+        Mode::Write | Mode::Read => {
+            let found = tail::find(&active, &extras, &log.state, log.clean)?;
+            let evidence = match &found {
+                Some(_) => evidence::find(&active, &extras, &log.state)?,
+                None => None,
+            };
+            (found, evidence.or_else(|| log.checkpoint_evidence()))
+        }
+        Mode::Follow { visible } => (None, log.writer_evidence(visible)),
+    };
+    let mut opened = log.opened();
+    if let Some(evidence) = evidence {
+        if mode == Mode::Write {
+            return Err(Error::Corrupt {
+                file: active.path,
+                offset: log.state.offset,
+                expected_position: Position::new(log.state.next_position),
+                what: log.end.clone(),
+                evidence: Some(evidence),
+            });
+        }
+        opened = Opened::Damaged {
+            file: active.path.clone(),
+            offset: log.state.offset,
+            expected_position: Position::new(log.state.next_position),
+            evidence,
+        };
+    }
+    if mode == Mode::Write {
+        let rewritten = tail::rewrite_unproven(&log, &active)?;
+        let dropped = found.is_some();
+        let cut = tail::cut(storage, root, &active, &extras, found)?;
+        if dropped || rewritten > 0 || log.rebuilt > 0 {
+            opened = Opened::Recovered(Recovery {
+                rewritten_bytes: rewritten,
+                rebuilt: log.rebuilt,
+                ..cut
+            });
+        }
+    }
+    log.state.proven = log.state.next_position - 1;
+    let store_id = active.header.store_id;
+    let base = log.index.base_position();
+    let segment = Arc::new(Segment::new(active, base, None, log.state.offset)?);
+    segment.note_verified(crate::format::segment_header::DATA_START, log.verified_to);
+    Ok(Recovered {
+        catalog: Catalog {
+            heads: log.heads,
+            parts: Arc::new(log.parts),
+            active: ActivePart {
+                segment,
+                index: log.index,
+            },
+        },
+        state: log.state,
+        last_frame: log.last_frame,
+        spare: extras.into_iter().next(),
+        opened,
+        commits: log.commits,
+        store_id,
+        created_at: log.created_at,
+        checkpoint: log.checkpoint_number,
+    })
+}
+
+/// The log as far as it could be read.
+#[derive(Debug)]
+pub(crate) struct LoadedLog {
+    /// The segments that are not among `parts`: the active one, then those behind it.
+    files: Vec<SegmentFile>,
+    parts: Vec<Part>,
+    heads: crate::index::heads::Heads,
+    index: crate::index::active::ActiveIndex,
+    state: ScanState,
+    last_frame: u64,
+    /// What the walk ended with, in words.
+    end: String,
+    /// The last frame says that the store was closed, and the file ends there.
+    clean: bool,
+    /// Frames whose durability nothing proves, per segment: from here to where its frames end.
+    unproven: Vec<Unproven>,
+    verified_to: u64,
+    commits: u64,
+    rebuilt: u64,
+    created_at: u64,
+    checkpoint_number: u64,
+    checkpoint_position: u64,
+}
+
+/// A run of frames in one segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Unproven {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn crate::storage::File>,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl LoadedLog {
+    /// A checkpoint is written only when all that it covers is durable.
+    fn checkpoint_evidence(&self) -> Option<String> {
+        (self.checkpoint_position >= self.state.next_position).then(|| {
+            format!(
+                "a checkpoint covers everything up to position {}",
+                self.checkpoint_position
+            )
+        })
+    }
+
+    fn writer_evidence(&self, visible: u64) -> Option<String> {
+        let short = visible != u64::MAX && visible >= self.state.next_position;
+        short.then(|| format!("the writer says that position {visible} is durable"))
+    }
+
+    fn opened(&self) -> Opened {
+        if self.clean && self.rebuilt == 0 {
+            Opened::Clean
+        } else {
+            Opened::Recovered(Recovery {
+                rebuilt: self.rebuilt,
+                ..Recovery::default()
+            })
+        }
+    }
+}

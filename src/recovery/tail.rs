@@ -1,0 +1,190 @@
+//! The tail: what lies behind the last valid frame, and frames that nothing has proven durable.
+//!
+//! Must never touch a byte before the end that the walk has found, except to write the same bytes
+//! again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LoadedLog, Recovery, Unproven};
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::segment_header::DATA_START;
+use crate::log::scan::{ScanState, Window};
+use crate::log::segment::SegmentFile;
+use crate::storage::{File, OpenMode, Storage, read_exact_at, write_all_at};
+
+const PIECE: usize = 1 << 20;
+
+/// A range of a file that should be zero and is not.
+#[derive(Debug, Clone)]
+pub(super) struct Remains {
+    file: Arc<dyn File>,
+    path: std::path::PathBuf,
+    number: u64,
+    from: u64,
+    to: u64,
+}
+
+/// What lies behind the end of the log, in the active segment and those behind it. A cleanly
+/// closed store has nothing there, and is not searched.
+pub(super) fn find(
+    active: &SegmentFile,
+    extras: &[SegmentFile],
+    state: &ScanState,
+    clean: bool,
+) -> Result<Option<Vec<Remains>>> {
+    if clean {
+        return Ok(None);
+    }
+    let mut remains = Vec::new();
+    for (segment, from) in std::iter::once((active, state.offset))
+        .chain(extras.iter().map(|segment| (segment, DATA_START)))
+    {
+        if let Some(to) = last_nonzero(segment, from)? {
+            remains.push(Remains {
+                file: Arc::clone(&segment.file),
+                path: segment.path.clone(),
+                number: segment.header.number,
+                from,
+                to,
+            });
+        }
+    }
+    Ok((!remains.is_empty()).then_some(remains))
+}
+
+/// One behind the last byte from `from` on that is not zero.
+fn last_nonzero(segment: &SegmentFile, from: u64) -> Result<Option<u64>> {
+    let len = segment.len()?;
+    let mut window = Window::new(Arc::clone(&segment.file), len);
+    let mut found = None;
+    let mut offset = from;
+    while offset < len {
+        let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(PIECE);
+        let bytes = window
+            .get(offset, piece)
+            .map_err(|e| Error::io("read", &segment.path, e))?;
+        let bytes = bytes.unwrap_or_default();
+        // Words first: this runs over all the preallocated space of an unclean store.
+        let (words, _) = bytes.as_chunks::<8>();
+        let dirty = words.iter().any(|word| u64::from_ne_bytes(*word) != 0);
+        if dirty || bytes[words.len() * 8..].iter().any(|&byte| byte != 0) {
+            found = bytes
+                .iter()
+                .rposition(|&b| b != 0)
+                .map(|at| offset + at as u64 + 1)
+                .or(found);
+        }
+        offset += piece as u64;
+    }
+    Ok(found)
+}
+
+/// Keeps the remains in quarantine, then zeroes them; both are durable before this returns.
+pub(super) fn cut(
+    storage: &dyn Storage,
+    root: &Path,
+    active: &SegmentFile,
+    extras: &[SegmentFile],
+    remains: Option<Vec<Remains>>,
+) -> Result<Recovery> {
+    let Some(remains) = remains else {
+        return Ok(Recovery::default());
+    };
+    let directory = root.join(names::QUARANTINE_DIR);
+    storage
+        .create_dir(&directory)
+        .map_err(|e| Error::io("create", &directory, e))?;
+    storage
+        .sync_dir(root)
+        .map_err(|e| Error::io("sync", root, e))?;
+    let mut recovery = Recovery::default();
+    let nonce = storage.random_u64();
+    for part in &remains {
+        let name = format!("{:020}-{:010}-{nonce:016x}.tail", part.number, part.from);
+        let path = directory.join(name);
+        copy_out(storage, part, &path)?;
+        recovery.dropped_bytes += part.to - part.from;
+        recovery.quarantined.get_or_insert(path);
+    }
+    storage
+        .sync_dir(&directory)
+        .map_err(|e| Error::io("sync", &directory, e))?;
+    for part in &remains {
+        zero(part)?;
+    }
+    for segment in std::iter::once(active).chain(extras) {
+        segment
+            .file
+            .sync_data()
+            .map_err(|e| Error::io("sync", &segment.path, e))?;
+    }
+    Ok(recovery)
+}
+
+fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
+    let copy = storage
+        .open(path, OpenMode::CreateNew)
+        .map_err(|e| Error::io("create", path, e))?;
+    let mut buffer = vec![0; PIECE];
+    let mut offset = part.from;
+    while offset < part.to {
+        let piece = usize::try_from(part.to - offset)
+            .unwrap_or(PIECE)
+            .min(PIECE);
+        read_exact_at(&*part.file, &mut buffer[..piece], offset)
+            .map_err(|e| Error::io("read", &part.path, e))?;
+        write_all_at(&*copy, &buffer[..piece], offset - part.from)
+            .map_err(|e| Error::io("write", path, e))?;
+        offset += piece as u64;
+    }
+    copy.sync_data().map_err(|e| Error::io("sync", path, e))
+}
+
+fn zero(part: &Remains) -> Result<()> {
+    let zeros = vec![0; PIECE];
+    let mut offset = part.from;
+    while offset < part.to {
+        let piece = usize::try_from(part.to - offset)
+            .unwrap_or(PIECE)
+            .min(PIECE);
+        write_all_at(&*part.file, &zeros[..piece], offset)
+            .map_err(|e| Error::io("write", &part.path, e))?;
+        offset += piece as u64;
+    }
+    Ok(())
+}
+
+/// Writes again what nothing has proven durable, and syncs it: after a failed sync, the page cache
+/// may show what the disk lacks, and a sync alone would not write it. Returns the bytes.
+pub(super) fn rewrite_unproven(log: &LoadedLog, active: &SegmentFile) -> Result<u64> {
+    let mut bytes = 0;
+    for Unproven {
+        path,
+        file,
+        from,
+        to,
+    } in &log.unproven
+    {
+        let mut buffer = vec![0; PIECE];
+        let mut offset = *from;
+        while offset < *to {
+            let piece = usize::try_from(to - offset).unwrap_or(PIECE).min(PIECE);
+            read_exact_at(&**file, &mut buffer[..piece], offset)
+                .map_err(|e| Error::io("read", path, e))?;
+            write_all_at(&**file, &buffer[..piece], offset)
+                .map_err(|e| Error::io("write", path, e))?;
+            offset += piece as u64;
+        }
+        file.sync_data().map_err(|e| Error::io("sync", path, e))?;
+        bytes += to - from;
+    }
+    if !log.clean {
+        active
+            .file
+            .sync_data()
+            .map_err(|e| Error::io("sync", &active.path, e))?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,128 @@
+//! Figures about a store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use crate::catalog::PartIndex;
+use crate::engine::Engine;
+use crate::event::{Position, Timestamp};
+use crate::format::seal::Trailer;
+use crate::format::segment_header::DATA_START;
+
+/// What happened since the store was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) appends: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) already_recorded: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sealed: AtomicU64,
+    pub(crate) maintenance_failures: AtomicU64,
+}
+
+/// Figures about a store; see [`Store::stats`](crate::Store::stats).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// The store's identity, given when it was created.
+    pub store_id: Uuid,
+    /// The position of the last visible event.
+    pub head: Position,
+    /// The number of events, those on their way to disk included.
+    pub events: u64,
+    /// The number of streams, likewise.
+    pub streams: u64,
+    /// The number of commits, likewise.
+    pub commits: u64,
+    /// Bytes of segments that are in use: headers, frames, seals.
+    pub log_bytes: u64,
+    /// Bytes of segments, those preallocated included.
+    pub allocated_bytes: u64,
+    /// Bytes of index files.
+    pub index_bytes: u64,
+    /// The number of segments that hold or take events.
+    pub segments: u64,
+    /// Of those, the number that are sealed.
+    pub sealed_segments: u64,
+    /// When the store was created.
+    pub created_at: Timestamp,
+    /// When the newest commit was recorded.
+    pub last_recorded_at: Option<Timestamp>,
+    /// Since the store was opened: commits accepted.
+    pub appends: u64,
+    /// Since the store was opened: commits refused because a check failed.
+    pub conflicts: u64,
+    /// Since the store was opened: commits whose events were in the store already.
+    pub already_recorded: u64,
+    /// Since the store was opened: groups written; `appends / groups` is the mean group size.
+    pub groups: u64,
+    /// Since the store was opened: syncs of segments.
+    pub syncs: u64,
+    /// Since the store was opened: segments sealed.
+    pub sealed: u64,
+    /// Since the store was opened: background work that failed and will be tried again.
+    pub maintenance_failures: u64,
+}
+
+impl Engine {
+    pub(crate) fn stats(&self) -> Stats {
+        let (tip, spare) = {
+            let writer = self.writer.lock();
+            let spare = writer
+                .spare
+                .as_ref()
+                .map_or(0, |spare| spare.header.capacity);
+            (writer.tip.clone(), spare)
+        };
+        let catalog = self.catalog.read();
+        let active = &catalog.active.segment;
+        let (mut log_bytes, mut allocated_bytes) = (0, spare + active.header.capacity);
+        let (mut index_bytes, mut sealed_segments) = (0, 0);
+        for part in catalog.parts.iter() {
+            let used = match &part.index {
+                PartIndex::Sealed(index) => {
+                    sealed_segments += 1;
+                    index_bytes += index.file_len();
+                    let len = part.segment.trailer.as_ref().map_or(0, Trailer::file_len);
+                    allocated_bytes += len;
+                    len
+                }
+                PartIndex::Frozen { .. } => {
+                    allocated_bytes += part.segment.header.capacity;
+                    part.segment.end()
+                }
+            };
+            log_bytes += used;
+        }
+        let following = self.follower.as_ref().map(|follower| follower.lock().tip());
+        let (next_position, recorded_at, commits, offset) =
+            following.unwrap_or((tip.next_position, tip.recorded_at, tip.commits, tip.offset));
+        log_bytes += offset.max(DATA_START);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let c = &self.counters;
+        Stats {
+            store_id: Uuid::from_bytes(self.store_id),
+            head: Position::new(self.visible(false)),
+            events: next_position - 1,
+            streams: catalog.heads.streams(),
+            commits,
+            log_bytes,
+            allocated_bytes,
+            index_bytes,
+            segments: catalog.parts.len() as u64 + 1,
+            sealed_segments,
+            created_at: Timestamp::from_micros(self.created_at),
+            last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),
+            appends: count(&c.appends),
+            conflicts: count(&c.conflicts),
+            already_recorded: count(&c.already_recorded),
+            groups: count(&c.groups),
+            syncs: count(&c.syncs),
+            sealed: count(&c.sealed),
+            maintenance_failures: count(&c.maintenance_failures),
+        }
+    }
+}

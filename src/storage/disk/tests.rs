@@ -1,0 +1,240 @@
+//! Tests of real files: modes, links, locks, mappings.
+
+use super::*;
+use crate::storage::{read_exact_at, write_all_at};
+
+fn create(dir: &tempfile::TempDir, name: &str) -> Arc<dyn File> {
+    DiskStorage
+        .open(&dir.path().join(name), OpenMode::CreateNew)
+        .unwrap()
+}
+
+fn refused(path: &Path, mode: OpenMode) -> ErrorKind {
+    DiskStorage.open(path, mode).unwrap_err().kind()
+}
+
+#[test]
+fn reads_and_writes_by_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    write_all_at(&*file, b"world", 6).unwrap();
+    write_all_at(&*file, b"hello ", 0).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(file.len().unwrap(), 11);
+    let mut buf = [0; 11];
+    read_exact_at(&*file, &mut buf, 0).unwrap();
+    assert_eq!(&buf, b"hello world");
+    assert_eq!(file.read_at(&mut buf, 11).unwrap(), 0);
+    let end = read_exact_at(&*file, &mut buf, 1).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn modes_mean_what_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    assert_eq!(refused(&path, OpenMode::Read), ErrorKind::NotFound);
+    assert_eq!(refused(&path, OpenMode::ReadWrite), ErrorKind::NotFound);
+    write_all_at(&*create(&dir, "a"), b"x", 0).unwrap();
+    assert_eq!(
+        refused(&path, OpenMode::CreateNew),
+        ErrorKind::AlreadyExists
+    );
+    let reader = DiskStorage.open(&path, OpenMode::Read).unwrap();
+    assert_eq!(reader.len().unwrap(), 1);
+    assert!(reader.write_at(b"y", 0).is_err());
+    let writer = DiskStorage.open(&path, OpenMode::ReadWrite).unwrap();
+    assert_eq!(writer.write_at(b"yz", 0).unwrap(), 2);
+    let mut buf = [0; 2];
+    read_exact_at(&*reader, &mut buf, 0).unwrap();
+    assert_eq!(&buf, b"yz");
+}
+
+#[test]
+fn allocate_extends_and_never_cuts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    write_all_at(&*file, b"data", 0).unwrap();
+    file.allocate(10_000).unwrap();
+    assert_eq!(file.len().unwrap(), 10_000);
+    let mut buf = vec![9; 10_000];
+    read_exact_at(&*file, &mut buf, 0).unwrap();
+    assert_eq!(&buf[..4], b"data");
+    assert!(buf[4..].iter().all(|&byte| byte == 0));
+    file.allocate(100).unwrap();
+    file.allocate(0).unwrap();
+    assert_eq!(file.len().unwrap(), 10_000);
+    file.set_len(2).unwrap();
+    assert_eq!(file.len().unwrap(), 2);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn allocate_reserves_blocks() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    if !reserve(&fs::File::create(dir.path().join("probe")).unwrap(), 4096).unwrap() {
+        return; // The file system cannot: the length alone is all there is.
+    }
+    file.allocate(1 << 20).unwrap();
+    let metadata = fs::metadata(dir.path().join("a")).unwrap();
+    assert!(
+        metadata.blocks() * 512 >= 1 << 20,
+        "{} blocks",
+        metadata.blocks()
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_live_mapping_shows_later_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    file.allocate(1 << 16).unwrap();
+    let mapping = file.map(1 << 16, true).unwrap().unwrap();
+    for step in 0..64_u64 {
+        let offset = step * 1000;
+        let bytes = [u8::try_from(step).unwrap() + 1; 1000];
+        write_all_at(&*file, &bytes, offset).unwrap();
+        assert_eq!(mapping.get(offset, 1000), Some(&bytes[..]));
+    }
+    drop(file);
+    fs::remove_file(dir.path().join("a")).unwrap();
+    assert_eq!(mapping.get(0, 1), Some(&[1][..]));
+}
+
+#[test]
+#[cfg(not(target_os = "linux"))]
+fn there_are_no_live_mappings_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    file.allocate(100).unwrap();
+    assert!(file.map(100, true).unwrap().is_none());
+}
+
+#[test]
+fn mapping_checks_the_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    assert!(file.map(0, false).unwrap().is_none());
+    assert_eq!(
+        file.map(1, false).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+    write_all_at(&*file, b"abc", 0).unwrap();
+    assert_eq!(
+        file.map(4, false).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+    let mapping = file.map(2, false).unwrap().unwrap();
+    assert_eq!(mapping.get(0, 2), Some(&b"ab"[..]));
+    assert_eq!(mapping.get(0, 3), None);
+}
+
+#[test]
+fn directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let sub = dir.path().join("sub");
+    DiskStorage.create_dir(&sub).unwrap();
+    DiskStorage.create_dir(&sub).unwrap();
+    drop(create(&dir, "a"));
+    assert!(DiskStorage.create_dir(&dir.path().join("a")).is_err());
+    assert!(DiskStorage.create_dir(&dir.path().join("no/such")).is_err());
+    DiskStorage
+        .rename(&dir.path().join("a"), &dir.path().join("b"))
+        .unwrap();
+    DiskStorage.sync_dir(dir.path()).unwrap();
+    let mut entries = DiskStorage.read_dir(dir.path()).unwrap();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let expected = [("b", EntryKind::File), ("sub", EntryKind::Directory)];
+    let expected = expected.map(|(name, kind)| DirEntry {
+        name: name.into(),
+        kind,
+    });
+    assert_eq!(entries, expected);
+    DiskStorage.remove_file(&dir.path().join("b")).unwrap();
+    assert_eq!(DiskStorage.entry_kind(&dir.path().join("b")).unwrap(), None);
+    assert_eq!(
+        DiskStorage.entry_kind(&sub).unwrap(),
+        Some(EntryKind::Directory)
+    );
+    assert_eq!(refused(&sub, OpenMode::Read), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn the_lock_is_exclusive_until_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("LOCK");
+    assert!(!DiskStorage.is_locked(&path).unwrap());
+    let guard = DiskStorage.try_lock(&path).unwrap().unwrap();
+    assert!(DiskStorage.is_locked(&path).unwrap());
+    assert!(DiskStorage.try_lock(&path).unwrap().is_none());
+    drop(guard);
+    assert!(!DiskStorage.is_locked(&path).unwrap());
+    assert!(DiskStorage.try_lock(&path).unwrap().is_some());
+}
+
+#[test]
+#[cfg(unix)]
+fn links_are_never_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    write_all_at(&*create(&dir, "target"), b"secret", 0).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("target"), &link).unwrap();
+    assert_eq!(refused(&link, OpenMode::Read), ErrorKind::InvalidInput);
+    assert_eq!(refused(&link, OpenMode::ReadWrite), ErrorKind::InvalidInput);
+    assert!(DiskStorage.open(&link, OpenMode::CreateNew).is_err());
+    assert!(DiskStorage.try_lock(&link).is_err());
+    assert!(DiskStorage.is_locked(&link).is_err());
+    assert_eq!(
+        DiskStorage.entry_kind(&link).unwrap(),
+        Some(EntryKind::Other)
+    );
+    let dangling = dir.path().join("dangling");
+    std::os::unix::fs::symlink(dir.path().join("nothing"), &dangling).unwrap();
+    assert!(DiskStorage.try_lock(&dangling).is_err());
+    assert!(!dir.path().join("nothing").exists());
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("loop")).unwrap();
+    assert!(DiskStorage.create_dir(&dir.path().join("loop")).is_err());
+}
+
+/// What the check before the open cannot see: a link put there in between.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_open_itself_refuses_links() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir, "target"));
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("target"), &link).unwrap();
+    let mut options = OpenOptions::new();
+    options.read(true);
+    assert!(options.open(&link).is_ok());
+    refuse_links(&mut options);
+    assert!(options.open(&link).is_err());
+}
+
+#[test]
+#[cfg(unix)]
+fn sockets_and_other_things_are_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert_eq!(refused(&path, OpenMode::ReadWrite), ErrorKind::InvalidInput);
+    assert_eq!(
+        DiskStorage.entry_kind(&path).unwrap(),
+        Some(EntryKind::Other)
+    );
+    assert_eq!(
+        refused(Path::new("/dev/null"), OpenMode::Read),
+        ErrorKind::InvalidInput
+    );
+}
+
+#[test]
+fn random_numbers_differ_and_time_is_after_2020() {
+    let numbers: std::collections::HashSet<u64> =
+        (0..1000).map(|_| DiskStorage.random_u64()).collect();
+    assert_eq!(numbers.len(), 1000);
+    assert!(DiskStorage.now_micros() > 1_577_836_800_000_000);
+}

@@ -1,0 +1,186 @@
+//! Memory that files are read from: the only module with `unsafe` code.
+//!
+//! It owns the mapping of a file, or the heap copy that stands in for one, and hands out borrowed
+//! ranges of it. It must never write through a mapping, never make a reference to bytes that
+//! were not asked for, and never learn what the bytes mean.
+//!
+//! # Why this is sound
+//!
+//! A `&[u8]` promises that its bytes do not change while it lives. The kernel cannot keep that
+//! promise for a mapped file, so it rests on these rules, each kept by the named part:
+//!
+//! 1. **In bounds.** [`Mapping::get`] checks every range against the mapped length. The storage
+//!    maps no more than the length the file has when it is mapped.
+//! 2. **No bytes that may still change.** The engine asks a live mapping only for ranges below
+//!    the mark up to which the file has been written. The log is append-only: bytes below the
+//!    mark are not written again while the process runs. Bytes above it change, therefore no
+//!    reference ever covers the whole of a mapping, only the range asked for.
+//! 3. **Written before read.** The mark is raised, with release ordering or under a lock, after
+//!    the write that filled the range has returned. A shared mapping and positional writes see
+//!    one page cache where live mappings are offered.
+//! 4. **No shrinking.** The engine never cuts a file below its data, and never cuts a file that
+//!    it has mapped below the length of the mapping.
+//! 5. **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the
+//!    memory with its clones; the last one unmaps it.
+//!
+//! Another program that changes or cuts the files breaks rules 2 and 4. Changed bytes are caught
+//! by checksums as far as they are seen when they are verified; touching a page beyond the new
+//! end of a file raises `SIGBUS` and ends the process. Both are outside the contract: the
+//! advisory lock keeps a second writer out, and nothing can keep other programs out.
+#![allow(
+    unsafe_code,
+    reason = "borrowing ranges of a mapped file; the argument is in the module's head"
+)]
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// Read-only bytes of a file that stay readable for as long as any clone of this handle lives.
+#[derive(Clone)]
+pub struct Mapping {
+    memory: Memory,
+}
+
+#[derive(Clone)]
+enum Memory {
+    Mapped(Arc<MmapRaw>),
+    Heap(Arc<[u8]>),
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`, shared and read-only. The caller has checked that
+    /// the file is at least that long and that `len` is not zero.
+    pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
+        debug_assert!(len > 0, "an empty mapping does not exist");
+        let map = MmapOptions::new().len(len).map_raw_read_only(file)?;
+        assert_eq!(map.len(), len, "the mapping has the length asked for");
+        Ok(Self {
+            memory: Memory::Mapped(Arc::new(map)),
+        })
+    }
+
+    /// A mapping of bytes on the heap, for storages that have no files.
+    pub fn from_vec(bytes: Vec<u8>) -> Self {
+        Self {
+            memory: Memory::Heap(bytes.into()),
+        }
+    }
+
+    /// The number of bytes mapped.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "storages do not make empty mappings"
+    )]
+    pub fn len(&self) -> usize {
+        match &self.memory {
+            Memory::Mapped(map) => map.len(),
+            Memory::Heap(bytes) => bytes.len(),
+        }
+    }
+
+    /// The `len` bytes at `offset`, or `None` if they are not all inside the mapping.
+    ///
+    /// Of a mapping that shows later writes, ask only for bytes that will not be written again.
+    pub fn get(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(len)?;
+        match &self.memory {
+            Memory::Heap(bytes) => bytes.get(start..end),
+            Memory::Mapped(map) => {
+                if end > map.len() {
+                    return None;
+                }
+                // SAFETY: `start <= end <= map.len()`, so the range lies in one allocation that
+                // is mapped readable and lives as long as `self`, which the result borrows. A
+                // mapping is never longer than `isize::MAX`; `u8` has no alignment and no
+                // invalid values. Nobody writes to the range while the reference lives: rules
+                // 2 to 4 in the module's head.
+                Some(unsafe { std::slice::from_raw_parts(map.as_ptr().add(start), len) })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.memory {
+            Memory::Mapped(_) => "file",
+            Memory::Heap(_) => "heap",
+        };
+        f.debug_struct("Mapping")
+            .field("kind", &kind)
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+const _: () = {
+    const fn shareable<T: Send + Sync + Clone + 'static>() {}
+    shareable::<Mapping>();
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_bounds(mapping: &Mapping) {
+        assert_eq!(mapping.len(), 10);
+        assert_eq!(mapping.get(0, 10), Some(&b"0123456789"[..]));
+        assert_eq!(mapping.get(3, 4), Some(&b"3456"[..]));
+        assert_eq!(mapping.get(10, 0), Some(&b""[..]));
+        assert_eq!(mapping.get(0, 11), None);
+        assert_eq!(mapping.get(9, 2), None);
+        assert_eq!(mapping.get(11, 0), None);
+        assert_eq!(mapping.get(u64::MAX, 0), None);
+        assert_eq!(mapping.get(u64::MAX, 1), None);
+        assert_eq!(mapping.get(1, usize::MAX), None);
+    }
+
+    #[test]
+    fn ranges_of_heap_memory_are_checked() {
+        check_bounds(&Mapping::from_vec(b"0123456789".to_vec()));
+    }
+
+    #[test]
+    fn a_clone_keeps_the_memory() {
+        let first = Mapping::from_vec(vec![7; 100]);
+        let second = first.clone();
+        drop(first);
+        assert_eq!(second.get(99, 1), Some(&[7][..]));
+    }
+
+    #[test]
+    fn ranges_are_read_from_many_threads() {
+        let mapping = Mapping::from_vec((0..64).collect());
+        std::thread::scope(|scope| {
+            for start in 0..4_u8 {
+                let mapping = &mapping;
+                scope.spawn(move || {
+                    let range = mapping.get(u64::from(start) * 16, 16).unwrap();
+                    assert_eq!(range[0], start * 16);
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn debug_does_not_print_contents() {
+        let text = format!("{:?}", Mapping::from_vec(vec![1; 3]));
+        assert_eq!(text, "Mapping { kind: \"heap\", len: 3 }");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "maps a file")]
+    fn ranges_of_a_mapped_file_are_checked() {
+        use std::io::Write as _;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789abcdef").unwrap();
+        let mapping = Mapping::of_file(&file, 10).unwrap();
+        drop(file);
+        check_bounds(&mapping);
+    }
+}

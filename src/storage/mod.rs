@@ -1,0 +1,166 @@
+//! The seam between the engine and the outside world: files, directories, the clock and chance.
+//!
+//! Everything the engine does to the world goes through [`Storage`] and [`File`], so that a
+//! simulated disk can stand in for the real one and break in every way a real one does.
+//! Implementations must not interpret what they carry: no checksums, no formats, no retries
+//! other than those a method's contract names.
+
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(
+        unreachable_pub,
+        dead_code,
+        reason = "the seam is public for tests alone"
+    )
+)]
+
+mod disk;
+mod mmap;
+#[cfg(feature = "testing")]
+mod sim;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use disk::DiskStorage;
+pub use mmap::Mapping;
+#[cfg(feature = "testing")]
+pub use sim::{Crash, DirectoryModel, Fault, Keep, Operation, SimStats, SimStorage};
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// A file that must not exist yet, for reading and writing.
+    CreateNew,
+}
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, a device or anything else; the engine never follows or opens one.
+    Other,
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name, with any bytes that are not UTF-8 replaced: such a name is foreign anyway.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// A disk, a clock and a source of chance.
+pub trait Storage: Debug + Send + Sync + 'static {
+    /// Opens a file. Does not follow up with a directory sync: a created name is not durable.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// What `path` is, or `None` if there is nothing.
+    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
+
+    /// The entries of a directory, in no order.
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Creates one directory; not durable before its parent is synced. Fine if it exists.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing what has the new name; not durable before the directory is synced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file; not durable before the directory is synced.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive advisory lock on the file `path`, creating the file if it is missing.
+    /// `None`: somebody else has it. Held until the guard is dropped or the process ends.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>>;
+
+    /// Whether somebody holds the lock on the file `path` now. Takes nothing.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
+
+    /// Microseconds since the Unix epoch. May step backwards.
+    fn now_micros(&self) -> u64;
+
+    /// A random number.
+    fn random_u64(&self) -> u64;
+}
+
+/// A held lock. The locked file itself stays empty: on some systems nobody else can read it.
+pub trait LockGuard: Debug + Send + Sync {}
+
+/// An open file. All access is positional; there is no cursor.
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "nobody asks whether a file is empty"
+)]
+pub trait File: Debug + Send + Sync {
+    /// Reads into `buf` at `offset`; fewer bytes than asked for only at the end of the file or
+    /// when interrupted part-way.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes `buf` at `offset`, possibly only its beginning. Extends the file if need be.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes the contents, and the size if it is needed to read them, durable. After an error the
+    /// state of everything written since the last success is unknown.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts or extends the file; new bytes read as zero.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Extends the file to `len` with reserved space that reads as zero, where the file system
+    /// can; elsewhere only the length changes.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Maps the first `len` bytes for reading. `None` where a mapping cannot be had, or where it
+    /// would not show later writes and `live` asks for one that does: the caller then reads
+    /// positionally.
+    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>>;
+}
+
+/// Reads exactly `buf.len()` bytes at `offset`, or fails with `UnexpectedEof`.
+pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.read_at(buf, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                buf = &mut buf[n..];
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `buf` at `offset`. After an error, any part of it may have been written.
+pub fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.write_at(buf, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                buf = &buf[n..];
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What a power loss keeps: the description of one, and the choices that follow from its seed.
+
+use super::chance::Chance;
+use super::image::SECTOR;
+
+/// How names become durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DirectoryModel {
+    /// A name is durable only after a sync of its directory. Directories do not wait for each
+    /// other; within one, changes survive in order.
+    #[default]
+    Strict,
+    /// One journal for the whole file system: changes of names survive in order everywhere, and
+    /// the sync of a newly created file also makes its name, and all changes before it, durable.
+    Ext4Like,
+}
+
+/// Which unsynced changes a power loss keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Any of the ways below or between them, drawn from the seed: each sector and each length
+    /// on its own, with a bias drawn for the whole crash.
+    #[default]
+    Random,
+    /// What was written up to a moment drawn from the seed, and nothing after it.
+    InOrder,
+    /// Everything.
+    Everything,
+    /// Only what was synced.
+    Nothing,
+}
+
+/// A power loss. The same crash of the same disk always leaves the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash {
+    /// Decides everything that is left open.
+    pub seed: u64,
+    /// What the drive writes whole: 512, 4096 or another power of two of at least 512.
+    pub sector_size: usize,
+    /// Sectors that survive may be torn at any byte, as on media without such a promise.
+    pub tear_bytes: bool,
+    /// Which unsynced changes survive.
+    pub keep: Keep,
+}
+
+impl Crash {
+    /// A power loss that keeps a random subset, in whole sectors of 512 bytes.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            sector_size: SECTOR,
+            tear_bytes: false,
+            keep: Keep::Random,
+        }
+    }
+
+    /// With sectors of another size.
+    pub fn sector_size(self, sector_size: usize) -> Self {
+        Self {
+            sector_size,
+            ..self
+        }
+    }
+
+    /// With sectors torn at any byte.
+    pub fn tear_bytes(self) -> Self {
+        Self {
+            tear_bytes: true,
+            ..self
+        }
+    }
+
+    /// With another choice of what survives.
+    pub fn keep(self, keep: Keep) -> Self {
+        Self { keep, ..self }
+    }
+}
+
+/// How the choices of one crash lean.
+#[derive(Debug, Clone, Copy)]
+enum Lean {
+    /// Nothing after this operation.
+    Until(u64),
+    /// In so many of a hundred cases the newest.
+    Newest(u64),
+    Nothing,
+}
+
+/// The choices of one crash, drawn one after the other.
+#[derive(Debug)]
+pub(super) struct Plan {
+    chance: Chance,
+    lean: Lean,
+    crash: Crash,
+}
+
+impl Plan {
+    /// A plan for a disk whose unsynced changes were made by operations in `first..=last`.
+    pub(super) fn new(crash: &Crash, first: u64, last: u64) -> Self {
+        assert!(
+            crash.sector_size >= SECTOR && crash.sector_size.is_power_of_two(),
+            "a drive's sector of {} bytes",
+            crash.sector_size
+        );
+        let mut chance = Chance::new(crash.seed);
+        let until = first.saturating_sub(1) + chance.below(last.saturating_sub(first) + 2);
+        let lean = match crash.keep {
+            Keep::Everything => Lean::Newest(100),
+            Keep::Nothing => Lean::Nothing,
+            Keep::InOrder => Lean::Until(until),
+            Keep::Random => match chance.below(8) {
+                0 | 1 => Lean::Until(until),
+                2 => Lean::Newest(100),
+                3 => Lean::Newest(95),
+                4 => Lean::Newest(5),
+                5 => Lean::Nothing,
+                _ => Lean::Newest(50),
+            },
+        };
+        Self {
+            chance,
+            lean,
+            crash: *crash,
+        }
+    }
+
+    pub(super) fn sector_size(&self) -> usize {
+        self.crash.sector_size
+    }
+
+    /// Chooses one of the `moments` (ascending), or `None` for the durable state, which is no
+    /// choice if a cut at `oldest` was kept.
+    pub(super) fn choose(&mut self, moments: &[u64], oldest: u64, end: u64) -> Option<usize> {
+        debug_assert!(moments.iter().all(|at| (oldest..end).contains(at)));
+        let newest = moments.len().checked_sub(1)?;
+        let durable = if oldest == 0 { None } else { Some(0) };
+        match self.lean {
+            Lean::Nothing => durable,
+            Lean::Until(until) => moments
+                .partition_point(|at| *at <= until)
+                .checked_sub(1)
+                .or(durable),
+            Lean::Newest(percent) if self.chance.percent(percent) => Some(newest),
+            Lean::Newest(_) if self.chance.percent(50) => durable,
+            Lean::Newest(_) => match self.chance.index(moments.len() + 1) {
+                0 => durable,
+                chosen => Some(chosen - 1),
+            },
+        }
+    }
+
+    /// How many of the changes of names made at these `moments` survive.
+    pub(super) fn names(&mut self, moments: &[u64]) -> usize {
+        let count = moments.len();
+        match (self.crash.keep, self.lean) {
+            (Keep::Everything, _) => count,
+            (Keep::Nothing, _) => 0,
+            (Keep::InOrder, Lean::Until(until)) => moments.partition_point(|at| *at <= until),
+            _ => match self.chance.below(3) {
+                0 => count,
+                1 => 0,
+                _ => self.chance.index(count + 1),
+            },
+        }
+    }
+
+    /// Whether and how a surviving sector is torn.
+    pub(super) fn tear(&mut self) -> Option<Tear> {
+        if !self.crash.tear_bytes || self.chance.percent(50) {
+            return None;
+        }
+        let position = self.chance.index(self.crash.sector_size);
+        Some(Tear {
+            position,
+            old_first: self.chance.percent(25),
+        })
+    }
+}
+
+/// A sector of which one side is old.
+#[derive(Debug)]
+pub(super) struct Tear {
+    position: usize,
+    old_first: bool,
+}
+
+impl Tear {
+    pub(super) fn is_old(&self, position: usize) -> bool {
+        (position < self.position) == self.old_first
+    }
+}

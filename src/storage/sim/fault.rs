@@ -1,0 +1,235 @@
+//! Faults that are armed beforehand and strike at a counted operation.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// The kinds of operations that faults can be aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Opening, creating or locking a file.
+    Open,
+    /// Listing a directory.
+    ReadDir,
+    /// Reading from a file.
+    Read,
+    /// Mapping a file.
+    Map,
+    /// Writing to a file.
+    Write,
+    /// Cutting or extending a file.
+    SetLen,
+    /// Reserving space.
+    Allocate,
+    /// Making a file's data durable.
+    Sync,
+    /// Making a directory's names durable.
+    SyncDir,
+    /// Creating a directory.
+    CreateDir,
+    /// Renaming a file.
+    Rename,
+    /// Removing a file.
+    Remove,
+}
+
+/// Something that goes wrong. `nth` counts matching operations from now; 1 is the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// One operation fails with an I/O error; later ones work. A failed write may have written
+    /// its beginning; a failed sync leaves everything to be written by the next.
+    Fail {
+        /// Which kind fails.
+        operation: Operation,
+        /// Which one of them.
+        nth: u64,
+    },
+    /// An operation and all later ones of its kind fail with an I/O error.
+    FailFrom {
+        /// Which kind fails.
+        operation: Operation,
+        /// The first of them.
+        nth: u64,
+    },
+    /// A signal interrupts one operation before it does anything.
+    Interrupt {
+        /// Which kind is interrupted.
+        operation: Operation,
+        /// Which one of them.
+        nth: u64,
+    },
+    /// One read or write transfers no more than `len` bytes and succeeds.
+    Short {
+        /// [`Operation::Read`] or [`Operation::Write`].
+        operation: Operation,
+        /// Which one of them.
+        nth: u64,
+        /// The most it transfers; a write of zero bytes is a full stop.
+        len: usize,
+    },
+    /// A sync fails, and the pages count as clean from then on: reads show them, later syncs
+    /// succeed without writing them, and a power loss takes them.
+    SyncDropsPages {
+        /// Which sync.
+        nth: u64,
+    },
+    /// A sync of data or of a directory succeeds and does nothing.
+    SyncLies {
+        /// [`Operation::Sync`] or [`Operation::SyncDir`].
+        operation: Operation,
+        /// Which one of them.
+        nth: u64,
+    },
+    /// A sync of data or of a directory, and all later ones of its kind, do nothing and succeed.
+    SyncLiesFrom {
+        /// [`Operation::Sync`] or [`Operation::SyncDir`].
+        operation: Operation,
+        /// The first of them.
+        nth: u64,
+    },
+}
+
+impl Fault {
+    /// The kind it is aimed at, which one, and whether it stays.
+    fn aim(self) -> (Operation, u64, bool) {
+        match self {
+            Self::Fail { operation, nth }
+            | Self::Interrupt { operation, nth }
+            | Self::Short { operation, nth, .. }
+            | Self::SyncLies { operation, nth } => (operation, nth, false),
+            Self::FailFrom { operation, nth } | Self::SyncLiesFrom { operation, nth } => {
+                (operation, nth, true)
+            }
+            Self::SyncDropsPages { nth } => (Operation::Sync, nth, false),
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Fail { .. } | Self::FailFrom { .. } => Outcome::Fail,
+            Self::Interrupt { .. } => Outcome::Interrupt,
+            Self::Short { len, .. } => Outcome::Short(len),
+            Self::SyncDropsPages { .. } => Outcome::DropPages,
+            Self::SyncLies { .. } | Self::SyncLiesFrom { .. } => Outcome::Lie,
+        }
+    }
+}
+
+/// How an operation is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Go,
+    Fail,
+    Interrupt,
+    Short(usize),
+    DropPages,
+    Lie,
+}
+
+impl Outcome {
+    /// For operations that either happen or do not.
+    pub(super) fn or_fail(self) -> io::Result<()> {
+        match self {
+            Self::Go | Self::Short(_) | Self::Lie => Ok(()),
+            Self::Fail | Self::DropPages => Err(io_error()),
+            Self::Interrupt => Err(ErrorKind::Interrupted.into()),
+        }
+    }
+
+    /// The most bytes to transfer.
+    pub(super) fn limit(self, len: usize) -> usize {
+        match self {
+            Self::Short(limit) => len.min(limit),
+            _ => len,
+        }
+    }
+}
+
+pub(super) fn io_error() -> io::Error {
+    io::Error::other("simulated I/O error")
+}
+
+pub(super) fn power_is_off() -> io::Error {
+    io::Error::other("simulated power loss")
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    path_part: String,
+    seen: u64,
+}
+
+/// What is armed, and when the power goes.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    armed: Vec<Armed>,
+    /// So many changing operations before everything stops.
+    left: Option<u64>,
+    stopped: bool,
+}
+
+impl Faults {
+    pub(super) fn arm(&mut self, fault: Fault, path_part: &str) {
+        let (operation, nth, _) = fault.aim();
+        assert!(nth > 0, "operations are counted from 1");
+        let fits = match fault {
+            Fault::Short { .. } => matches!(operation, Operation::Read | Operation::Write),
+            Fault::SyncLies { .. } | Fault::SyncLiesFrom { .. } => {
+                matches!(operation, Operation::Sync | Operation::SyncDir)
+            }
+            _ => true,
+        };
+        assert!(fits, "{fault:?} cannot happen");
+        self.armed.push(Armed {
+            fault,
+            path_part: path_part.to_owned(),
+            seen: 0,
+        });
+    }
+
+    pub(super) fn stop_after(&mut self, operations: u64) {
+        self.left = Some(operations);
+        self.stopped = false;
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Counts an operation; an error if the power is off.
+    pub(super) fn next(
+        &mut self,
+        operation: Operation,
+        path: &Path,
+        changes: bool,
+    ) -> io::Result<Outcome> {
+        if changes && let Some(left) = &mut self.left {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => self.stopped = true,
+            }
+        }
+        if self.stopped {
+            return Err(power_is_off());
+        }
+        let path = path.to_string_lossy();
+        let mut outcome = Outcome::Go;
+        self.armed.retain_mut(|armed| {
+            let (at, nth, stays) = armed.fault.aim();
+            if at != operation || !path.contains(&armed.path_part) {
+                return true;
+            }
+            armed.seen += 1;
+            if armed.seen >= nth && outcome == Outcome::Go {
+                outcome = armed.fault.outcome();
+                return stays;
+            }
+            true
+        });
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,277 @@
+//! One file of the simulated disk: what programs see, what the medium holds, and everything in
+//! between that a power loss may or may not keep.
+//!
+//! It must never let anything become durable except through [`Inode::sync`] or a crash.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::crash::Plan;
+use super::image::{Image, SECTOR, Sector};
+
+/// So many versions of a sector are remembered between syncs; the oldest is forgotten first.
+const VERSIONS_MAX: usize = 256;
+
+/// What a sector held after one operation.
+#[derive(Debug, Clone)]
+struct Version {
+    /// The number of the operation.
+    at: u64,
+    data: Arc<Sector>,
+    /// Made by cutting the file, not by a write: it cannot survive without the cut.
+    by_cut: bool,
+}
+
+/// A file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inode {
+    live: Image,
+    durable: Image,
+    /// Every version of every sector written since the last sync, oldest first.
+    unsynced: BTreeMap<u64, Vec<Version>>,
+    /// Every length since the last sync, with the number of the operation, oldest first.
+    lengths: Vec<(u64, u64)>,
+    /// A failed sync has let go of pages: the live image shows what nothing will write.
+    dropped: bool,
+    /// What durable sectors held before their last sync.
+    before: Arc<BTreeMap<u64, Arc<Sector>>>,
+    /// Space has been taken for the bytes below this offset.
+    backed: u64,
+}
+
+impl Inode {
+    /// A file whose contents are on the medium.
+    pub(super) fn settled(bytes: &[u8]) -> Self {
+        let image = Image::from_bytes(bytes);
+        let backed = image.len();
+        Self {
+            live: image.clone(),
+            durable: image,
+            backed,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn live(&self) -> &Image {
+        &self.live
+    }
+
+    pub(super) fn durable(&self) -> &Image {
+        &self.durable
+    }
+
+    pub(super) fn backed(&self) -> u64 {
+        self.backed
+    }
+
+    pub(super) fn unsynced_sectors(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    pub(super) fn write(&mut self, at: u64, offset: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let len = self.live.len();
+        self.live.write(offset, bytes);
+        if self.live.len() != len {
+            self.lengths.push((at, self.live.len()));
+        }
+        let end = offset + bytes.len() as u64;
+        self.backed = self.backed.max(end);
+        for index in offset / SECTOR as u64..end.div_ceil(SECTOR as u64) {
+            self.remember(at, index, false);
+        }
+    }
+
+    pub(super) fn set_len(&mut self, at: u64, len: u64) {
+        let old = self.live.len();
+        if len == old {
+            return;
+        }
+        self.lengths.push((at, len));
+        if len > old {
+            self.live.set_len(len);
+            return;
+        }
+        self.backed = self.backed.min(len);
+        let first = len / SECTOR as u64;
+        let cut: Vec<u64> = self.live.sectors_from(first).collect();
+        self.live.set_len(len);
+        for index in cut {
+            self.remember(at, index, true);
+        }
+    }
+
+    pub(super) fn reserve(&mut self, at: u64, len: u64) {
+        if len > self.live.len() {
+            self.set_len(at, len);
+        }
+        self.backed = self.backed.max(len);
+    }
+
+    fn remember(&mut self, at: u64, index: u64, by_cut: bool) {
+        let data = Arc::new(self.live.sector(index));
+        let versions = self.unsynced.entry(index).or_default();
+        if versions.len() == VERSIONS_MAX
+            && let Some(oldest) = versions.iter().position(|version| !version.by_cut)
+        {
+            versions.remove(oldest);
+        }
+        versions.push(Version { at, data, by_cut });
+    }
+
+    /// What was written since the last sync reaches the medium.
+    pub(super) fn sync(&mut self) {
+        let before = Arc::make_mut(&mut self.before);
+        for (index, versions) in std::mem::take(&mut self.unsynced) {
+            if let Some(newest) = versions.last() {
+                before.insert(index, Arc::new(self.durable.sector(index)));
+                self.durable.put_sector(index, &newest.data);
+            }
+        }
+        self.lengths.clear();
+        self.durable.set_len(self.live.len());
+    }
+
+    /// A failed sync: the pages count as written, and nothing will write them any more. Lengths
+    /// and cuts are kept by the file system, not by the pages, and stay to be written.
+    pub(super) fn drop_unsynced(&mut self) {
+        self.unsynced.retain(|_, versions| {
+            versions.retain(|version| version.by_cut);
+            !versions.is_empty()
+        });
+        self.dropped = true;
+    }
+
+    /// The oldest operation that a power loss could undo.
+    pub(super) fn first_unsynced(&self) -> Option<u64> {
+        let sectors = self
+            .unsynced
+            .values()
+            .filter_map(|versions| versions.first());
+        let lengths = self.lengths.first().map(|(at, _)| *at);
+        sectors.map(|version| version.at).chain(lengths).min()
+    }
+
+    /// Whether a power loss could change anything.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsynced.is_empty() && self.lengths.is_empty() && !self.dropped
+    }
+
+    /// What the medium holds after a power loss.
+    pub(super) fn after_crash(&self, plan: &mut Plan) -> Image {
+        let lengths: Vec<u64> = self.lengths.iter().map(|(at, _)| *at).collect();
+        let (length_at, len) = match plan.choose(&lengths, 0, u64::MAX) {
+            None => (0, self.durable.len()),
+            Some(index) => self.lengths[index],
+        };
+        let mut image = self.durable.clone();
+        let per_unit = (plan.sector_size() / SECTOR) as u64;
+        let mut next = 0;
+        while let Some((&index, _)) = self.unsynced.range(next..).next() {
+            let first = index / per_unit * per_unit;
+            next = first + per_unit;
+            self.crash_unit(&mut image, first..next, length_at, plan);
+        }
+        image.set_len(len);
+        image
+    }
+
+    /// Chooses what one sector of the drive holds, which may be several of ours.
+    fn crash_unit(
+        &self,
+        image: &mut Image,
+        unit: std::ops::Range<u64>,
+        length_at: u64,
+        plan: &mut Plan,
+    ) {
+        let versions = || {
+            self.unsynced
+                .range(unit.clone())
+                .flat_map(|(_, versions)| versions)
+        };
+        // A cut that was kept took the older versions with it; one that was lost never happened,
+        // and what was written after it went to blocks that the file does not have.
+        let cuts = || {
+            versions()
+                .filter(|version| version.by_cut)
+                .map(|version| version.at)
+        };
+        let oldest = cuts().filter(|at| *at <= length_at).max().unwrap_or(0);
+        let end = cuts()
+            .filter(|at| *at > length_at)
+            .min()
+            .unwrap_or(u64::MAX);
+        let mut moments: Vec<u64> = versions().map(|version| version.at).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        moments.retain(|at| (oldest..end).contains(at));
+        let Some(chosen) = plan.choose(&moments, oldest, end) else {
+            return;
+        };
+        let torn_over = chosen.checked_sub(1).map(|older| moments[older]);
+        let at_moment = |index: u64, moment: Option<u64>| -> Sector {
+            let versions = self.unsynced.get(&index).map_or(&[][..], Vec::as_slice);
+            let version = versions
+                .iter()
+                .rev()
+                .find(|version| Some(version.at) <= moment);
+            version.map_or_else(|| self.durable.sector(index), |version| *version.data)
+        };
+        // Nothing is older than a cut that was kept.
+        let may_tear = torn_over.is_some() || oldest == 0;
+        let tear = if may_tear { plan.tear() } else { None };
+        for index in unit.clone() {
+            let mut sector = at_moment(index, Some(moments[chosen]));
+            if let Some(tear) = &tear {
+                let base = usize::try_from(index - unit.start).expect("small") * SECTOR;
+                let older = at_moment(index, torn_over);
+                for (position, byte) in sector.iter_mut().enumerate() {
+                    if tear.is_old(base + position) {
+                        *byte = older[position];
+                    }
+                }
+            }
+            image.put_sector(index, &sector);
+        }
+    }
+
+    /// The file after a power loss that left `image` of it.
+    pub(super) fn survivor(&self, image: Image) -> Self {
+        Self {
+            backed: self.backed.max(image.len()),
+            live: image.clone(),
+            durable: image,
+            before: Arc::clone(&self.before),
+            ..Self::default()
+        }
+    }
+
+    /// Inverts a bit wherever the byte is kept. The file reaches so far.
+    pub(super) fn flip_bit(&mut self, offset: u64, bit: u32) {
+        let index = offset / SECTOR as u64;
+        let within = usize::try_from(offset % SECTOR as u64).expect("less than a sector");
+        for image in [&mut self.live, &mut self.durable] {
+            let mut sector = image.sector(index);
+            sector[within] ^= 1 << bit;
+            image.put_sector(index, &sector);
+        }
+        for version in self.unsynced.get_mut(&index).into_iter().flatten() {
+            Arc::make_mut(&mut version.data)[within] ^= 1 << bit;
+        }
+    }
+
+    /// Gives a durable sector back what it held before its last sync: a write that the drive
+    /// acknowledged and lost. `false`: it was never synced over.
+    pub(super) fn revert_sector(&mut self, index: u64) -> bool {
+        let Some(old) = Arc::make_mut(&mut self.before).remove(&index) else {
+            return false;
+        };
+        self.durable.put_sector(index, &old);
+        if !self.unsynced.contains_key(&index) {
+            self.live.put_sector(index, &old);
+        }
+        true
+    }
+}

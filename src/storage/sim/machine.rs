@@ -1,0 +1,165 @@
+//! The simulated machine: a disk, a clock, chance, the locks of its processes, and its faults.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use super::SimStats;
+use super::chance::Chance;
+use super::crash::DirectoryModel;
+use super::disk::{Disk, NodeId};
+use super::fault::{Faults, Operation, Outcome, power_is_off};
+
+/// 2024-01-01T00:00:00Z.
+const CLOCK_START: u64 = 1_704_067_200_000_000;
+const CLOCK_STEP: u64 = 1;
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) disk: Disk,
+    pub(super) faults: Faults,
+    pub(super) stats: SimStats,
+    /// Decides what faults leave open.
+    pub(super) chance: Chance,
+    random: Chance,
+    clock: u64,
+    generation: u64,
+    locks: BTreeMap<NodeId, u64>,
+    next_token: u64,
+}
+
+impl Machine {
+    pub(super) fn new(seed: u64, model: DirectoryModel) -> Self {
+        Self {
+            disk: Disk::new(model),
+            faults: Faults::default(),
+            stats: SimStats::default(),
+            chance: Chance::new(!seed),
+            random: Chance::new(seed),
+            clock: CLOCK_START,
+            generation: 0,
+            locks: BTreeMap::new(),
+            next_token: 0,
+        }
+    }
+
+    /// The same disk in another machine, without processes, faults or counts.
+    pub(super) fn fork(&self) -> Self {
+        Self {
+            disk: self.disk.clone(),
+            faults: Faults::default(),
+            stats: SimStats::default(),
+            chance: self.chance.clone(),
+            random: self.random.clone(),
+            clock: self.clock,
+            generation: 0,
+            locks: BTreeMap::new(),
+            next_token: 0,
+        }
+    }
+
+    /// Every process ends: its handles die, its locks are released, faults are forgotten.
+    pub(super) fn end_processes(&mut self) {
+        self.generation += 1;
+        self.locks.clear();
+        self.faults.clear();
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn check_generation(&self, generation: u64) -> io::Result<()> {
+        if generation == self.generation {
+            Ok(())
+        } else {
+            Err(io::Error::other("a handle from before the crash"))
+        }
+    }
+
+    pub(super) fn check_power(&self) -> io::Result<()> {
+        if self.faults.is_stopped() {
+            Err(power_is_off())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts an operation and says how it is to go.
+    pub(super) fn start(
+        &mut self,
+        operation: Operation,
+        path: &Path,
+        changes: bool,
+    ) -> io::Result<Outcome> {
+        let outcome = self.faults.next(operation, path, changes)?;
+        self.stats.operations += u64::from(changes);
+        self.stats.faults += u64::from(outcome != Outcome::Go);
+        Ok(outcome)
+    }
+
+    /// How much of a write the disk has space for.
+    pub(super) fn room_for(&self, node: NodeId, offset: u64, len: usize) -> io::Result<usize> {
+        let Some(free) = self.disk.free else {
+            return Ok(len);
+        };
+        let need = self.new_bytes(node, offset, len)?;
+        let lacking = usize::try_from(need.saturating_sub(free)).unwrap_or(usize::MAX);
+        Ok(len.saturating_sub(lacking))
+    }
+
+    fn new_bytes(&self, node: NodeId, offset: u64, len: usize) -> io::Result<u64> {
+        let backed = self.disk.file(node)?.backed();
+        Ok((offset + len as u64).saturating_sub(offset.max(backed)))
+    }
+
+    pub(super) fn write(&mut self, node: NodeId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let need = self.new_bytes(node, offset, bytes.len())?;
+        if let Some(free) = &mut self.disk.free {
+            *free = free.saturating_sub(need);
+        }
+        let at = self.disk.tick();
+        self.disk.file_mut(node)?.write(at, offset, bytes);
+        self.stats.writes += 1;
+        self.stats.bytes_written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Takes a lock; the token to let it go with, or `None` if it is held.
+    pub(super) fn lock(&mut self, node: NodeId) -> Option<u64> {
+        if self.is_locked(node) {
+            return None;
+        }
+        self.next_token += 1;
+        self.locks.insert(node, self.next_token);
+        Some(self.next_token)
+    }
+
+    pub(super) fn is_locked(&self, node: NodeId) -> bool {
+        self.locks.contains_key(&node)
+    }
+
+    pub(super) fn unlock(&mut self, node: NodeId, token: u64) {
+        if self.locks.get(&node) == Some(&token) {
+            self.locks.remove(&node);
+        }
+    }
+
+    pub(super) fn now(&mut self) -> u64 {
+        let now = self.clock;
+        self.clock = self.clock.saturating_add(CLOCK_STEP);
+        now
+    }
+
+    pub(super) fn set_clock(&mut self, micros: u64) {
+        self.clock = micros;
+    }
+
+    pub(super) fn advance_clock(&mut self, micros: i64) {
+        self.clock = self.clock.saturating_add_signed(micros);
+    }
+
+    pub(super) fn random(&mut self) -> u64 {
+        self.random.next()
+    }
+}

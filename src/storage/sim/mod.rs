@@ -1,0 +1,447 @@
+//! A simulated disk, deterministic by its seed, that breaks in the ways real ones do.
+//!
+//! It owns a machine's files, directories, clock, chance and locks, and what a power loss does
+//! to them. It must never look at what files contain, and must never be kinder than the real
+//! thing: whatever the operating system leaves open here comes out either way.
+//!
+//! # The fault model
+//!
+//! **Programs and the medium see different disks.** Every file has a live image, which reads
+//! show, and a durable one, which survives a power loss. A sync moves what was written since the
+//! last one from the former to the latter, for one file. Nothing becomes durable by itself.
+//!
+//! **A power loss keeps any part of what was not synced.** Each sector goes its own way: it may
+//! hold what it held at the last sync or after any one of the writes since. So later writes can
+//! survive earlier ones, also within one call. A sector is written whole, or torn at a byte if
+//! the crash says so. A file's length goes its own way too: data may survive without the length
+//! that reaches it (and is lost with it), a length without the data (and reads as zero). What a
+//! cut removed does not come back when the file grows again.
+//!
+//! **Names are not data.** A file's name survives by the sync of its directory, in the order of
+//! changes there; see [`DirectoryModel`]. A directory that loses its own name is lost with all
+//! that is in it. A rename within a directory is atomic; between directories either side may
+//! survive without the other.
+//!
+//! **A failed sync may lose data.** After [`Fault::SyncDropsPages`] reads show the data, later
+//! syncs succeed, and a power loss takes it: what Linux does. A drive may also lie
+//! ([`Fault::SyncLies`]), and lose a write it acknowledged ([`SimStorage::revert_sector`]).
+//!
+//! **Operations fail** with I/O errors, for want of space, half done, interrupted; reads and
+//! writes may be short. After [`SimStorage::fail_after_ops`] everything fails, as it does for a
+//! program that outlives its disk.
+//!
+//! **A killed process loses nothing** but its handles and locks: [`SimStorage::kill`].
+//!
+//! Not modelled: writes that reach the wrong place, sectors that read differently each time
+//! (use [`Fault::Fail`] on reads), links, permissions, and mappings that show later writes.
+
+mod chance;
+mod crash;
+mod disk;
+mod fault;
+mod handle;
+mod image;
+mod inode;
+mod machine;
+#[cfg(test)]
+#[cfg(not(miri))] // Crashes by the hundred are too slow there, and nothing here is unsafe.
+mod tests;
+mod transfer;
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+pub use crash::{Crash, DirectoryModel, Keep};
+pub use fault::{Fault, Operation};
+
+use super::{DirEntry, EntryKind, File, LockGuard, OpenMode, Storage};
+use disk::{Disk, NodeId, View};
+use fault::Outcome;
+use handle::{SimFile, SimLock};
+use image::SECTOR;
+use machine::Machine;
+
+/// What a simulated machine has done since it was made or forked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SimStats {
+    /// Reads that succeeded.
+    pub reads: u64,
+    /// Bytes they read.
+    pub bytes_read: u64,
+    /// Writes that wrote something.
+    pub writes: u64,
+    /// Bytes they wrote.
+    pub bytes_written: u64,
+    /// Syncs of data that returned `Ok`.
+    pub syncs: u64,
+    /// Syncs of directories that returned `Ok`.
+    pub dir_syncs: u64,
+    /// Operations that change or could change the disk, whether or not a fault met them.
+    pub operations: u64,
+    /// Operations that a fault has met.
+    pub faults: u64,
+    /// Power losses.
+    pub crashes: u64,
+}
+
+/// A simulated disk with its machine. Clones are the same machine; [`SimStorage::fork`] makes
+/// another. Paths start at its root, which exists; relative ones are taken from there.
+///
+/// Give each opened store a [`SimStorage::process`] of its own, so that one that outlives a
+/// crash, or its background thread, cannot touch the disk that the next one works on.
+#[derive(Clone)]
+pub struct SimStorage {
+    machine: Arc<Mutex<Machine>>,
+    /// The only generation of processes that this handle can work in, if it is tied to one.
+    process: Option<u64>,
+}
+
+impl SimStorage {
+    /// An empty disk whose names follow [`DirectoryModel::Strict`].
+    pub fn new(seed: u64) -> Self {
+        Self::with_directory_model(seed, DirectoryModel::Strict)
+    }
+
+    /// An empty disk.
+    pub fn with_directory_model(seed: u64, model: DirectoryModel) -> Self {
+        Self::of(Machine::new(seed, model))
+    }
+
+    /// Another machine with a copy of this disk, its unsynced changes included, and of the clock
+    /// and the source of chance. It has no faults, handles or locks, and its counts start at zero.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::of(self.machine.lock().fork())
+    }
+
+    fn of(machine: Machine) -> Self {
+        Self {
+            machine: Arc::new(Mutex::new(machine)),
+            process: None,
+        }
+    }
+
+    /// The same machine as a process sees it that starts now: after the next crash or kill, its
+    /// operations on paths fail as those on its open files do.
+    #[must_use]
+    pub fn process(&self) -> Self {
+        let process = Some(self.machine.lock().generation());
+        Self {
+            machine: Arc::clone(&self.machine),
+            process,
+        }
+    }
+
+    /// The power goes and comes back. Handles die, locks are released, faults are forgotten.
+    pub fn crash(&self, crash: Crash) {
+        let mut machine = self.machine.lock();
+        machine.end_processes();
+        machine.disk.crash(&crash);
+        machine.stats.crashes += 1;
+    }
+
+    /// Every process is killed. Handles die, locks are released, faults are forgotten; the disk
+    /// stays as it is, unsynced changes included.
+    pub fn kill(&self) {
+        self.machine.lock().end_processes();
+    }
+
+    /// Arms a fault. Several can be armed; each counts for itself, and where two meet, the
+    /// earlier one strikes and the later one waits for the next operation.
+    pub fn inject(&self, fault: Fault) {
+        self.inject_at("", fault);
+    }
+
+    /// Arms a fault for operations on paths that contain `path_part`, and counts only these.
+    /// A file goes by the path it was opened by, a rename by its source.
+    pub fn inject_at(&self, path_part: &str, fault: Fault) {
+        self.machine.lock().faults.arm(fault, path_part);
+    }
+
+    /// After `operations` more changing operations every operation fails, until a crash, a
+    /// kill or [`SimStorage::clear_faults`]: the moment to call [`SimStorage::crash`].
+    pub fn fail_after_ops(&self, operations: u64) {
+        self.machine.lock().faults.stop_after(operations);
+    }
+
+    /// Whether the point set by [`SimStorage::fail_after_ops`] was reached.
+    pub fn is_stopped(&self) -> bool {
+        self.machine.lock().faults.is_stopped()
+    }
+
+    /// Disarms all faults. The limit of space stays.
+    pub fn clear_faults(&self) {
+        self.machine.lock().faults.clear();
+    }
+
+    /// Leaves so many bytes free, or lifts the limit. Writes and allocations beyond what a file
+    /// already takes use it up; a write that only fits in part is short. With none left, files
+    /// and directories cannot be created either. Removing and cutting files gives space back.
+    pub fn set_free_space(&self, bytes: Option<u64>) {
+        self.machine.lock().disk.free = bytes;
+    }
+
+    /// Changing operations so far: creating, writing, resizing, syncing, renaming, removing.
+    pub fn op_count(&self) -> u64 {
+        self.machine.lock().stats.operations
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> SimStats {
+        self.machine.lock().stats
+    }
+
+    /// Sets the clock, also back. Every look at it advances it by a microsecond.
+    pub fn set_clock(&self, micros: u64) {
+        self.machine.lock().set_clock(micros);
+    }
+
+    /// Moves the clock, also back.
+    pub fn advance_clock(&self, micros: i64) {
+        self.machine.lock().advance_clock(micros);
+    }
+
+    /// How many sectors of 512 bytes a power loss may take back.
+    pub fn unsynced_sectors(&self) -> usize {
+        self.machine.lock().disk.unsynced_sectors()
+    }
+
+    /// How many changes of names a power loss may take back.
+    pub fn unsynced_names(&self) -> usize {
+        self.machine.lock().disk.unsynced_names()
+    }
+
+    /// What programs see in a file. Not an operation: no fault meets it, as for those below.
+    pub fn read_file(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let machine = self.machine.lock();
+        let node = machine.disk.find(path.as_ref(), View::Live)?;
+        Ok(machine.disk.file(node)?.live().to_vec())
+    }
+
+    /// What the medium holds of a file whose name is durable.
+    pub fn read_durable(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let machine = self.machine.lock();
+        let node = machine.disk.find(path.as_ref(), View::Durable)?;
+        Ok(machine.disk.file(node)?.durable().to_vec())
+    }
+
+    /// Puts a file there, or replaces its contents, with the directories above it. All of it is
+    /// durable at once, and so are earlier changes of names in these directories.
+    pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        self.machine
+            .lock()
+            .disk
+            .put_settled(path.as_ref(), Some(bytes))
+    }
+
+    /// Changes a file at rest: `change` is given what programs see, and what it leaves is what
+    /// they see from then on and what the medium holds.
+    pub fn corrupt(
+        &self,
+        path: impl AsRef<Path>,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> io::Result<()> {
+        let mut bytes = self.read_file(path.as_ref())?;
+        change(&mut bytes);
+        self.write_file(path, &bytes)
+    }
+
+    /// Inverts one bit of a file at rest, wherever the byte is kept.
+    pub fn flip_bit(&self, path: impl AsRef<Path>, offset: u64, bit: u32) -> io::Result<()> {
+        let mut machine = self.machine.lock();
+        let node = machine.disk.find(path.as_ref(), View::Live)?;
+        let file = machine.disk.file_mut(node)?;
+        if bit >= 8 || offset >= file.live().len() {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        file.flip_bit(offset, bit);
+        Ok(())
+    }
+
+    /// Gives the 512-byte sector that `offset` is in what it durably held before its last sync:
+    /// a write that the drive acknowledged and lost. `false` if it was synced only by a helper.
+    pub fn revert_sector(&self, path: impl AsRef<Path>, offset: u64) -> io::Result<bool> {
+        let mut machine = self.machine.lock();
+        let node = machine.disk.find(path.as_ref(), View::Live)?;
+        Ok(machine
+            .disk
+            .file_mut(node)?
+            .revert_sector(offset / SECTOR as u64))
+    }
+
+    /// The paths of all files that programs see, sorted.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        collect_files(
+            &self.machine.lock().disk,
+            disk::ROOT,
+            Path::new("/"),
+            &mut found,
+        );
+        found.sort();
+        found
+    }
+
+    fn handle(&self, machine: &Machine, node: NodeId, path: &Path, writable: bool) -> SimFile {
+        SimFile {
+            machine: Arc::clone(&self.machine),
+            node,
+            generation: machine.generation(),
+            writable,
+            path: path.to_owned(),
+        }
+    }
+
+    /// The machine, for an operation by path.
+    fn enter(&self) -> io::Result<MutexGuard<'_, Machine>> {
+        let machine = self.machine.lock();
+        if let Some(process) = self.process {
+            machine.check_generation(process)?;
+        }
+        Ok(machine)
+    }
+}
+
+impl fmt::Debug for SimStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimStorage").finish_non_exhaustive()
+    }
+}
+
+impl Storage for SimStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let mut machine = self.enter()?;
+        let create = mode == OpenMode::CreateNew;
+        machine.start(Operation::Open, path, create)?.or_fail()?;
+        let node = match (machine.disk.find_live(path)?, create) {
+            (Some(_), true) => return Err(ErrorKind::AlreadyExists.into()),
+            (Some(node), false) => node,
+            (None, true) => machine.disk.add_file(path)?,
+            (None, false) => return Err(ErrorKind::NotFound.into()),
+        };
+        if machine.disk.is_directory(node) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        Ok(Arc::new(self.handle(
+            &machine,
+            node,
+            path,
+            mode != OpenMode::Read,
+        )))
+    }
+
+    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        let machine = self.enter()?;
+        machine.check_power()?;
+        let node = machine.disk.find_live(path)?;
+        Ok(node.map(|node| kind_of(&machine.disk, node)))
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut machine = self.enter()?;
+        machine.start(Operation::ReadDir, path, false)?.or_fail()?;
+        let disk = &machine.disk;
+        let names = disk
+            .directory(disk.find(path, View::Live)?)?
+            .names(View::Live);
+        let entry = |(name, node): (&String, &NodeId)| DirEntry {
+            name: name.clone(),
+            kind: kind_of(disk, *node),
+        };
+        Ok(names.iter().map(entry).collect())
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut machine = self.enter()?;
+        let found = machine.disk.find_live(path)?;
+        machine
+            .start(Operation::CreateDir, path, found.is_none())?
+            .or_fail()?;
+        match found {
+            Some(node) if machine.disk.is_directory(node) => Ok(()),
+            Some(_) => Err(ErrorKind::AlreadyExists.into()),
+            None => machine.disk.add_directory(path).map(drop),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut machine = self.enter()?;
+        machine.start(Operation::Rename, from, true)?.or_fail()?;
+        machine.disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut machine = self.enter()?;
+        machine.start(Operation::Remove, path, true)?.or_fail()?;
+        machine.disk.remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut machine = self.enter()?;
+        let outcome = machine.start(Operation::SyncDir, path, true)?;
+        outcome.or_fail()?;
+        if outcome != Outcome::Lie {
+            machine.disk.sync_directory(path)?;
+        }
+        machine.stats.dir_syncs += 1;
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
+        let mut machine = self.enter()?;
+        let found = machine.disk.find_live(path)?;
+        machine
+            .start(Operation::Open, path, found.is_none())?
+            .or_fail()?;
+        let node = match found {
+            Some(node) if machine.disk.is_directory(node) => {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            Some(node) => node,
+            None => machine.disk.add_file(path)?,
+        };
+        let Some(token) = machine.lock(node) else {
+            return Ok(None);
+        };
+        let file = self.handle(&machine, node, path, true);
+        Ok(Some(Arc::new(SimLock { file, token })))
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let machine = self.enter()?;
+        machine.check_power()?;
+        let node = machine.disk.find_live(path)?;
+        Ok(node.is_some_and(|node| machine.is_locked(node)))
+    }
+
+    fn now_micros(&self) -> u64 {
+        self.machine.lock().now()
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.machine.lock().random()
+    }
+}
+
+fn kind_of(disk: &Disk, node: NodeId) -> EntryKind {
+    if disk.is_directory(node) {
+        EntryKind::Directory
+    } else {
+        EntryKind::File
+    }
+}
+
+fn collect_files(disk: &Disk, node: NodeId, path: &Path, found: &mut Vec<PathBuf>) {
+    match disk.directory(node) {
+        Ok(directory) => {
+            for (name, child) in directory.names(View::Live) {
+                collect_files(disk, *child, &path.join(name), found);
+            }
+        }
+        Err(_) => found.push(path.to_owned()),
+    }
+}

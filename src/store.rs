@@ -1,0 +1,509 @@
+//! The store: the only wiring. Opens and closes, and hands each call to the module that owns it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::append::{Operation, prepare};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::{Appended, ExpectedVersion, NewEvent, Position, StreamHead, Timestamp};
+use crate::format::names;
+use crate::log::rotation::create_segment;
+use crate::options::{Durability, Options};
+use crate::read::{ReadAll, ReadStream, Streams};
+use crate::recovery::{Mode, Opened, list_segments, recover};
+use crate::stats::Stats;
+use crate::storage::{EntryKind, LockGuard, Storage};
+use crate::transaction::Transaction;
+use crate::view::Event;
+
+/// A handle to an open store: cheap to clone, and usable from any number of threads.
+///
+/// Dropping the last handle closes the store like [`Store::close`], without telling of errors.
+#[derive(Debug, Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// Closes the store when the last clone of the handle goes.
+#[derive(Debug)]
+struct Handle {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Who wants to know calls `close`.
+        let _ = self.close();
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let engine = &self.engine;
+        if engine.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        engine.writer.lock().shutdown = true;
+        engine.flush_wanted.notify_all();
+        engine.maintenance_wanted.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has nothing more to say; `finish` finds what it left.
+            let _ = thread.join();
+        }
+        let finished = if engine.options.read_only {
+            Ok(())
+        } else {
+            engine.finish()
+        };
+        engine.announce_visible();
+        *engine.lock.lock() = None;
+        finished
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory with the default [`Options`]; creates it if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    pub(crate) fn open_with(root: &Path, options: Options) -> Result<Self> {
+        let storage = Arc::clone(&options.storage);
+        let storage = &*storage;
+        let found = look_at(storage, root)?;
+        let lock = match found {
+            Found::Store | Found::Unfinished | Found::Nothing if options.read_only => {
+                if !matches!(found, Found::Store) {
+                    return Err(not_a_store(root, "there is no store to read"));
+                }
+                None
+            }
+            Found::Store => Some(take_lock(storage, root)?),
+            Found::Unfinished | Found::Nothing => {
+                if !options.create {
+                    return Err(not_a_store(
+                        root,
+                        "there is no store, and none is to be created",
+                    ));
+                }
+                prepare_directory(storage, root)?;
+                Some(take_lock(storage, root)?)
+            }
+        };
+        let mode = if options.read_only {
+            match crate::follow::writer_status(storage, root)? {
+                Some(visible) => Mode::Follow { visible },
+                None => Mode::Read,
+            }
+        } else {
+            Mode::Write
+        };
+        let created = !options.read_only && create_if_empty(storage, root, &options)?;
+        let mut recovered = recover(storage, root, mode)?;
+        if created {
+            recovered.opened = Opened::Created;
+        }
+        let engine = Arc::new(Engine::new(root.to_path_buf(), options, recovered, lock)?);
+        engine.write_status();
+        let threads = if engine.options.background && !engine.options.read_only {
+            spawn(&engine)?
+        } else {
+            Vec::new()
+        };
+        engine.start_maintenance();
+        Ok(Self {
+            handle: Arc::new(Handle {
+                engine,
+                threads: Mutex::new(threads),
+            }),
+        })
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        &self.handle.engine
+    }
+
+    /// Appends events to a stream, if it is as expected, as one commit. Returns when the commit is
+    /// durable, or written, as [`Options::durability`] says.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use annals::{ExpectedVersion, NewEvent, Store};
+    ///
+    /// let store = Store::open(dir.path().join("ledger"))?;
+    /// let opened = NewEvent::new("AccountOpened", br#"{"initialDeposit":1000}"#);
+    /// let done = store.append("account-1", ExpectedVersion::NoStream, [opened])?;
+    /// assert_eq!((done.version, done.last_position.get()), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongExpectedVersion`], [`Error::IdReused`], [`Error::DuplicateId`],
+    /// [`Error::EmptyCommit`], [`Error::LimitExceeded`], [`Error::InvalidArgument`],
+    /// [`Error::DiskFull`] and [`Error::WriterPoisoned`] leave the store as it was. After
+    /// [`Error::OutcomeUnknown`] the commit may or may not survive: open the store again and
+    /// repeat the append with the same event ids.
+    pub fn append(
+        &self,
+        stream: impl AsRef<str>,
+        expected: ExpectedVersion,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Result<Appended> {
+        let engine = self.engine();
+        let events: Vec<NewEvent> = events.into_iter().collect();
+        if events.is_empty() {
+            return Err(Error::EmptyCommit);
+        }
+        let operation = [Operation {
+            stream: stream.as_ref(),
+            expected,
+            events: &events,
+        }];
+        let prepared = prepare(&operation, &engine.options)?;
+        let mut version = [0];
+        let sync = engine.options.durability.is_sync();
+        let (writer, done) = engine.sequence(&prepared, sync, &mut version)?;
+        let (writer, outcome) = engine.wait_for_group(writer, done.group, sync);
+        drop(writer);
+        outcome?;
+        engine.after_commit();
+        Ok(Appended {
+            first_position: done.first_position,
+            last_position: done.last_position,
+            version: version[0],
+            recorded_at: done.recorded_at,
+            already_recorded: done.already_recorded,
+        })
+    }
+
+    /// Begins a transaction: one atomic commit over several streams, with checks.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// let done = store
+    ///     .transaction()
+    ///     .append("account-1", ExpectedVersion::Any, [NewEvent::new("Debited", "10")])
+    ///     .append("account-2", ExpectedVersion::Any, [NewEvent::new("Credited", "10")])
+    ///     .check("fx-rates", ExpectedVersion::NoStream)
+    ///     .commit()?;
+    /// assert_eq!(done.versions, [1, 1, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(self.engine())
+    }
+
+    /// Reads one stream, oldest first. A stream that does not exist has no events.
+    pub fn read_stream(&self, stream: impl Into<String>) -> ReadStream {
+        ReadStream::new(Arc::clone(self.engine()), stream.into())
+    }
+
+    /// Reads all streams in the order of positions.
+    pub fn read_all(&self) -> ReadAll {
+        ReadAll::new(Arc::clone(self.engine()))
+    }
+
+    /// Where a stream ends; `None` if it has no visible events.
+    pub fn stream_head(&self, stream: &str) -> Result<Option<StreamHead>> {
+        let engine = self.engine();
+        engine.check_open()?;
+        engine.refresh()?;
+        let visible = engine.visible(false);
+        let head = engine.lookup(|catalog| catalog.head_at(stream, visible))?;
+        Ok((head.version > 0).then(|| StreamHead {
+            version: head.version,
+            last_position: Position::new(head.last_position),
+        }))
+    }
+
+    /// The position of the last visible event. Of a store that is read beside its writer: as of
+    /// the last read or wait.
+    pub fn head(&self) -> Position {
+        Position::new(self.engine().visible(false))
+    }
+
+    /// The event with this id, if there is one and it is visible.
+    pub fn event(&self, id: Uuid) -> Result<Option<Event>> {
+        self.engine().check_open()?;
+        self.engine().refresh()?;
+        self.engine().event_by_id(id)
+    }
+
+    /// The event at this position, if there is one and it is visible.
+    pub fn event_at(&self, position: Position) -> Result<Option<Event>> {
+        let engine = self.engine();
+        engine.check_open()?;
+        engine.refresh()?;
+        if position.get() > engine.visible(false) {
+            return Ok(None);
+        }
+        engine.event_at(position.get())
+    }
+
+    /// The last visible position that was recorded at or before `time`;
+    /// [`Position::START`] if there is none.
+    pub fn position_at(&self, time: impl Into<Timestamp>) -> Result<Position> {
+        let engine = self.engine();
+        engine.check_open()?;
+        engine.refresh()?;
+        let visible = engine.visible(false);
+        engine
+            .position_at(time.into().as_micros(), visible)
+            .map(Position::new)
+    }
+
+    /// Lists the streams that have visible events, by name.
+    pub fn streams(&self) -> Streams {
+        Streams::new(Arc::clone(self.engine()))
+    }
+
+    /// Waits until a position is visible, at most `timeout`; tells whether it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the store is closed meanwhile.
+    pub fn wait_for(&self, position: Position, timeout: Duration) -> Result<bool> {
+        let engine = self.engine();
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            engine.check_open()?;
+            engine.refresh()?;
+            if engine.visible(false) >= position.get() {
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            engine.wait_visible(position.get(), deadline);
+        }
+    }
+
+    /// Makes every commit accepted so far durable.
+    pub fn sync(&self) -> Result<()> {
+        self.engine().check_writable()?;
+        self.engine().sync_all()
+    }
+
+    /// Figures about the store, for any system of metrics.
+    pub fn stats(&self) -> Stats {
+        self.engine().stats()
+    }
+
+    /// What opening found.
+    pub fn opened(&self) -> &Opened {
+        &self.engine().opened
+    }
+
+    /// The store's directory.
+    pub fn path(&self) -> &Path {
+        &self.engine().root
+    }
+
+    /// Closes the store for all clones of this handle: everything accepted becomes durable, a
+    /// checkpoint makes the next opening cheap, and the lock is released. Events that were read
+    /// stay readable.
+    ///
+    /// # Errors
+    ///
+    /// Those of a failed write or sync. The store is closed all the same.
+    pub fn close(self) -> Result<()> {
+        self.handle.close()
+    }
+}
+
+impl Engine {
+    /// Waits for a change of what is visible; a reader beside a writer looks again soon.
+    fn wait_visible(&self, position: u64, deadline: Option<Instant>) {
+        let poll = self
+            .follower
+            .is_some()
+            .then(|| Instant::now() + Duration::from_millis(5));
+        let until = [deadline, poll].into_iter().flatten().min();
+        self.visible_waiters.fetch_add(1, Ordering::SeqCst);
+        let mut guard = self.visible_lock.lock();
+        if self.visible(false) < position && !self.closed.load(Ordering::Acquire) {
+            match until {
+                Some(until) => {
+                    self.visible_changed.wait_until(&mut guard, until);
+                }
+                None => self.visible_changed.wait(&mut guard),
+            }
+        }
+        drop(guard);
+        self.visible_waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Without threads, the work beside appends is done by the appends.
+    pub(crate) fn after_commit(&self) {
+        if !self.options.background {
+            // Like in the thread: a failure is counted, and the work is tried again later.
+            if self.maintain().is_err() {
+                self.counters
+                    .maintenance_failures
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn start_maintenance(&self) {
+        let mut writer = self.writer.lock();
+        if let Durability::Buffered { interval } = self.options.durability {
+            writer.buffered_interval = interval;
+        }
+        writer.work.adopt_frozen(&self.catalog.read().parts);
+        drop(writer);
+        self.maintenance_wanted.notify_one();
+    }
+}
+
+fn spawn(engine: &Arc<Engine>) -> Result<Vec<JoinHandle<()>>> {
+    let spawn = |name: &str, run: fn(&Engine)| {
+        let engine = Arc::clone(engine);
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || run(&engine))
+            .map_err(|e| Error::io("start a thread for", "", e))
+    };
+    let flusher = spawn("annals-flush", Engine::run_flusher)?;
+    let maintenance = spawn("annals-maintain", Engine::run_maintenance);
+    match maintenance {
+        Ok(maintenance) => Ok(vec![flusher, maintenance]),
+        Err(error) => {
+            engine.writer.lock().shutdown = true;
+            engine.flush_wanted.notify_all();
+            let _ = flusher.join();
+            Err(error)
+        }
+    }
+}
+
+/// What a path holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Store,
+    /// A directory that a creation began and did not finish, or an empty one.
+    Unfinished,
+    Nothing,
+}
+
+/// Looks without touching. A directory that holds anything but a store is refused.
+fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
+    let kind = storage
+        .entry_kind(root)
+        .map_err(|e| Error::io("look at", root, e))?;
+    match kind {
+        None => return Ok(Found::Nothing),
+        // A link to a directory is the user's business; listing it tells.
+        Some(EntryKind::Directory | EntryKind::Other) => {}
+        Some(EntryKind::File) => return Err(not_a_store(root, "it is a file")),
+    }
+    let entries = storage
+        .read_dir(root)
+        .map_err(|e| Error::io("list", root, e))?;
+    let is_dir = |name: &str| {
+        entries
+            .iter()
+            .any(|e| e.name == name && e.kind == EntryKind::Directory)
+    };
+    if is_dir(names::LOG_DIR) {
+        let known = |name: &str| {
+            [names::LOCK, names::STATUS].contains(&name)
+                || [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR].contains(&name)
+        };
+        if !list_segments(storage, root)?.is_empty() {
+            return Ok(Found::Store);
+        }
+        if let Some(foreign) = entries.iter().find(|entry| !known(&entry.name)) {
+            let why = format!("it has no segments, and holds {:?}", foreign.name);
+            return Err(not_a_store(root, why));
+        }
+        return Ok(Found::Unfinished);
+    }
+    match entries.iter().find(|entry| entry.name != names::LOCK) {
+        Some(foreign) => Err(not_a_store(
+            root,
+            format!("it holds {:?} and no log", foreign.name),
+        )),
+        None => Ok(Found::Unfinished),
+    }
+}
+
+fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
+    Error::NotAStore {
+        path: root.into(),
+        why: why.into(),
+    }
+}
+
+/// Another opening may hold the lock for the blink of looking at it.
+fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn LockGuard>> {
+    let path = root.join(names::LOCK);
+    for attempt in 0..5 {
+        let lock = storage
+            .try_lock(&path)
+            .map_err(|e| Error::io("lock", &path, e))?;
+        if let Some(lock) = lock {
+            return Ok(lock);
+        }
+        if attempt < 4 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    Err(Error::Locked { path: root.into() })
+}
+
+fn prepare_directory(storage: &dyn Storage, root: &Path) -> Result<()> {
+    let io = |operation| move |e| Error::io(operation, root, e);
+    storage.create_dir(root).map_err(io("create"))?;
+    if let Some(parent) = root.parent() {
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        storage
+            .sync_dir(parent)
+            .map_err(|e| Error::io("sync", parent, e))?;
+    }
+    Ok(())
+}
+
+/// Finishes the creation of a store that has no segment yet. The lock is held.
+fn create_if_empty(storage: &dyn Storage, root: &Path, options: &Options) -> Result<bool> {
+    for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
+        let directory = root.join(name);
+        storage
+            .create_dir(&directory)
+            .map_err(|e| Error::io("create", &directory, e))?;
+    }
+    storage
+        .sync_dir(root)
+        .map_err(|e| Error::io("sync", root, e))?;
+    if !list_segments(storage, root)?.is_empty() {
+        return Ok(false);
+    }
+    let mut store_id = [0; 16];
+    store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
+    store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());
+    let store_id = uuid::Builder::from_random_bytes(store_id)
+        .into_uuid()
+        .into_bytes();
+    create_segment(storage, root, 1, store_id, options.segment_size)?;
+    Ok(true)
+}

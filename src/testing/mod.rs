@@ -1,0 +1,3 @@
+//! The simulated disk, and what tests and fuzz targets share (feature `testing`).
+
+pub use crate::storage::*;

@@ -1,0 +1,528 @@
+//! Reads every byte of a store through positional reads and names each fault.
+//!
+//! Independent of opening: works where opening refuses, and beside a writer. Must never stop at the
+//! first fault where the rest can still be read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::checksum::crc32;
+use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::seal;
+use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
+use crate::format::{Defect, names};
+use crate::index::block_file::BlockFile;
+use crate::log::scan::{ScanEnd, ScanState, Window, scan};
+use crate::log::segment::SegmentFile;
+use crate::recovery::{list_checkpoints, list_segments};
+use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
+
+/// How far a long operation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+/// A place where a store is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoundFault {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Damage. A store without faults opens, and every event in it can be read.
+    pub faults: Vec<FoundFault>,
+    /// What is not a fault and yet worth knowing: foreign files, a tail that the next opening will
+    /// cut, index files that it will build.
+    pub notes: Vec<String>,
+    /// Segments read.
+    pub segments: u64,
+    /// Commits proven.
+    pub commits: u64,
+    /// Events proven.
+    pub events: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// Reads every byte of the store in a directory and proves it: headers, frames, the chain between
+/// them, records, seals, index files, checkpoints. Changes nothing.
+///
+/// Works beside a writer, whose commits in progress are not faults, and on a store that
+/// [`Options::open`](crate::Options::open) refuses as damaged.
+///
+/// # Errors
+///
+/// [`Error::NotAStore`] and [`Error::Io`], where the store cannot be looked at at all. What is
+/// wrong inside it is in the report.
+pub fn verify(path: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<VerifyReport> {
+    verify_in(&DiskStorage, path.as_ref(), progress)
+}
+
+pub(crate) fn verify_in(
+    storage: &dyn Storage,
+    root: &Path,
+    mut progress: impl FnMut(Progress),
+) -> Result<VerifyReport> {
+    let kind = storage.entry_kind(&root.join(names::LOG_DIR));
+    if !matches!(kind, Ok(Some(EntryKind::Directory))) {
+        return Err(Error::NotAStore {
+            path: root.into(),
+            why: "it has no log".into(),
+        });
+    }
+    let mut verifier = Verifier {
+        storage,
+        root,
+        report: VerifyReport::default(),
+        done: 0,
+        total: 0,
+        progress: &mut progress,
+        state: ScanState {
+            offset: DATA_START,
+            link: 0,
+            next_position: 1,
+            recorded_at: 0,
+            proven: 0,
+        },
+        joined: true,
+        store_id: None,
+    };
+    verifier.run()?;
+    Ok(verifier.report)
+}
+
+struct Verifier<'a> {
+    storage: &'a dyn Storage,
+    root: &'a Path,
+    report: VerifyReport,
+    done: u64,
+    total: u64,
+    progress: &'a mut dyn FnMut(Progress),
+    /// Where the log should go on.
+    state: ScanState,
+    /// Whether that is known: not behind damage.
+    joined: bool,
+    store_id: Option<[u8; 16]>,
+}
+
+impl Verifier<'_> {
+    fn run(&mut self) -> Result<()> {
+        let limit = crate::follow::writer_status(self.storage, self.root)?;
+        let numbers = match list_segments(self.storage, self.root) {
+            Ok(numbers) => numbers,
+            Err(Error::Corrupt {
+                file,
+                offset,
+                what,
+                evidence,
+                ..
+            }) => {
+                self.fault(
+                    &file,
+                    offset,
+                    format!("{what} ({})", evidence.unwrap_or_default()),
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if numbers.is_empty() {
+            let why = "its log has no segments".into();
+            return Err(Error::NotAStore {
+                path: self.root.into(),
+                why,
+            });
+        }
+        let mut files = Vec::new();
+        for &number in &numbers {
+            match SegmentFile::open(self.storage, self.root, number, OpenMode::Read, 0) {
+                Ok(file) => {
+                    self.total += file.len()?;
+                    files.push(file);
+                }
+                Err(error) => self.error(error)?,
+            }
+        }
+        self.derived_size(names::INDEX_DIR);
+        self.derived_size(names::CHECKPOINT_DIR);
+        let last = files.len().saturating_sub(1);
+        for (i, file) in files.iter().enumerate() {
+            self.headers(file);
+            self.segment(file, files.get(i + 1), i == last, limit)?;
+        }
+        self.derived(&numbers)?;
+        self.foreign();
+        Ok(())
+    }
+
+    fn fault(&mut self, file: &Path, offset: u64, what: impl Into<String>) {
+        let what = what.into();
+        self.report.faults.push(FoundFault {
+            file: file.into(),
+            offset,
+            what,
+        });
+    }
+
+    /// Damage becomes part of the report; anything else ends the run.
+    fn error(&mut self, error: Error) -> Result<()> {
+        match error {
+            Error::Corrupt {
+                file, offset, what, ..
+            } => self.fault(&file, offset, what),
+            Error::Io {
+                path,
+                operation,
+                source,
+            } => {
+                self.fault(&path, 0, format!("cannot {operation}: {source}"));
+            }
+            Error::Unsupported { path, what } => self.fault(&path, 0, what),
+            other => return Err(other),
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.report.bytes += bytes;
+        let total_bytes = self.total.max(self.done);
+        (self.progress)(Progress {
+            done_bytes: self.done,
+            total_bytes,
+        });
+    }
+
+    /// Both copies of the header, and zeros around them.
+    fn headers(&mut self, file: &SegmentFile) {
+        if *self.store_id.get_or_insert(file.header.store_id) != file.header.store_id {
+            self.fault(&file.path, 32, "the segment belongs to another store");
+        }
+        let mut bytes = vec![0; usize::try_from(DATA_START).unwrap_or(0)];
+        if let Err(e) = read_exact_at(&*file.file, &mut bytes, 0) {
+            self.fault(&file.path, 0, format!("cannot be read: {e}"));
+            return;
+        }
+        for at in COPIES {
+            let start = usize::try_from(at).unwrap_or(0);
+            let copy = &bytes[start..start + HEADER_LEN];
+            match SegmentHeader::decode(copy) {
+                Ok(header) if header == file.header => {}
+                Ok(_) => self.fault(&file.path, at, "the copies of the header differ"),
+                Err(d) => self.fault(&file.path, at, format!("a copy of the header: {d}")),
+            }
+            let gap = &bytes[start + HEADER_LEN..start + 4096];
+            if let Some(at) = gap.iter().position(|&byte| byte != 0) {
+                let offset = (start + HEADER_LEN + at) as u64;
+                self.fault(&file.path, offset, "bytes between the headers are not zero");
+            }
+        }
+        self.advance(DATA_START);
+    }
+
+    fn segment(
+        &mut self,
+        file: &SegmentFile,
+        next: Option<&SegmentFile>,
+        is_last: bool,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        let len = file.len()?;
+        let trailer = file.trailer()?;
+        let seed = file.header.seed();
+        let mut window = Window::new(Arc::clone(&file.file), len);
+        self.state.offset = DATA_START;
+        let starts_with_a_frame = self.take_first(file)?;
+        let mut state = self.state.clone();
+        let end = loop {
+            let (mut commits, mut events, mut bytes) = (0, 0, 0);
+            let result = scan(
+                &mut window,
+                seed,
+                &mut state,
+                limit.unwrap_or(u64::MAX),
+                &file.path,
+                |f| {
+                    commits += u64::from(f.header.kind == FrameKind::Commit);
+                    events += u64::from(f.header.event_count);
+                    bytes += f.header.frame_len();
+                    (self.progress)(Progress {
+                        done_bytes: self.done + bytes,
+                        total_bytes: self.total.max(self.done + bytes),
+                    });
+                    Ok(())
+                },
+            );
+            self.report.commits += commits;
+            self.report.events += events;
+            self.advance(bytes);
+            let end = match result {
+                Ok(end) => end,
+                Err(error) => {
+                    self.error(error)?;
+                    self.joined = false;
+                    break ScanEnd::EndOfFile;
+                }
+            };
+            let ScanEnd::Invalid(defect) = &end else {
+                break end;
+            };
+            let behind = trailer.as_ref().map_or(len, |t| t.seal_offset);
+            if trailer
+                .as_ref()
+                .is_some_and(|t| state.offset >= t.seal_offset)
+            {
+                self.fault(&file.path, state.offset, format!("the seal: {defect}"));
+                break end;
+            }
+            // Damage, or where an active segment ends: go on at the next valid frame, if any.
+            match resume(&mut window, seed, state.offset + 8, behind, &file.path)? {
+                Some((offset, header)) if Self::is_fault(&header, &state, trailer.is_some()) => {
+                    self.fault(&file.path, state.offset, defect.to_string());
+                    self.advance(offset - state.offset);
+                    state = ScanState {
+                        offset,
+                        link: header.link,
+                        next_position: header.first_position,
+                        recorded_at: header.recorded_at,
+                        proven: state.proven.max(header.durable_position),
+                    };
+                }
+                _ => {
+                    if trailer.is_some() {
+                        self.fault(&file.path, state.offset, defect.to_string());
+                        self.joined = false;
+                    }
+                    break end;
+                }
+            }
+        };
+        self.ending(
+            file,
+            next,
+            &state,
+            &end,
+            is_last,
+            starts_with_a_frame,
+            limit,
+        )?;
+        if let Some(trailer) = &trailer {
+            self.trailer(file, trailer, &state);
+        }
+        self.state = state;
+        self.advance(len.saturating_sub(self.state.offset.max(DATA_START)));
+        Ok(())
+    }
+
+    /// A later frame makes a gap damage if it tells that the gap had been durable. In a sealed
+    /// segment every gap is damage.
+    fn is_fault(later: &FrameHeader, state: &ScanState, sealed: bool) -> bool {
+        sealed || later.durable_position >= state.next_position
+    }
+
+    /// Whether the segment begins with a frame; behind damage, takes its word for where it goes on.
+    fn take_first(&mut self, file: &SegmentFile) -> Result<bool> {
+        let mut bytes = [0; frame::HEADER_LEN];
+        if file.len()? < DATA_START + frame::HEADER_LEN as u64 {
+            return Ok(false);
+        }
+        if let Err(e) = read_exact_at(&*file.file, &mut bytes, DATA_START) {
+            self.fault(&file.path, DATA_START, format!("cannot be read: {e}"));
+            return Ok(false);
+        }
+        let Ok((first, _)) = FrameHeader::decode(&bytes, file.header.seed(), DATA_START) else {
+            return Ok(false);
+        };
+        if !self.joined {
+            self.state.link = first.link;
+            self.state.next_position = first.first_position;
+            self.state.recorded_at = first.recorded_at;
+            self.joined = true;
+        }
+        Ok(true)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of `segment`, split off for length"
+    )]
+    fn ending(
+        &mut self,
+        file: &SegmentFile,
+        next: Option<&SegmentFile>,
+        state: &ScanState,
+        end: &ScanEnd,
+        is_last: bool,
+        begins: bool,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        if *end == ScanEnd::Sealed && is_last {
+            self.fault(
+                &file.path,
+                state.offset,
+                "the segment is sealed, and no other follows",
+            );
+        }
+        let ScanEnd::Invalid(defect) = end else {
+            return Ok(());
+        };
+        if limit.is_some() || *defect == Defect::Zero {
+            return Ok(());
+        }
+        let goes_on = match next {
+            Some(next) => {
+                first_of(next)?.is_some_and(|first| first.first_position == state.next_position)
+            }
+            None => false,
+        };
+        if !goes_on && begins {
+            self.report.notes.push(format!(
+                "{}: a tail at offset {} that the next opening will cut: {defect}",
+                file.path.display(),
+                state.offset
+            ));
+        }
+        Ok(())
+    }
+
+    fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: &ScanState) {
+        let len = seal::body_len(trailer.event_count) - seal::TRAILER_LEN;
+        let mut table = vec![0; len];
+        let table_at = trailer.table_offset();
+        if let Err(e) = read_exact_at(&*file.file, &mut table, table_at) {
+            self.fault(
+                &file.path,
+                table_at,
+                format!("the offset table cannot be read: {e}"),
+            );
+            return;
+        }
+        if crc32(file.header.seed().plain(), &table) != trailer.table_checksum {
+            self.fault(
+                &file.path,
+                table_at,
+                "the offset table has a wrong checksum",
+            );
+        }
+        let next = trailer.base_position + u64::from(trailer.event_count);
+        if self.joined && (state.next_position != next || state.link != trailer.link) {
+            self.fault(
+                &file.path,
+                trailer.seal_offset,
+                "the seal contradicts the frames",
+            );
+        }
+    }
+
+    /// Index files and checkpoints: damage in them is a fault, although nothing is lost by it.
+    fn derived(&mut self, segments: &[u64]) -> Result<()> {
+        for &number in segments {
+            let path = names::index_path(self.root, number);
+            let file = match self.storage.open(&path, OpenMode::Read) {
+                Ok(file) => file,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => {
+                    self.fault(&path, 0, format!("cannot be opened: {e}"));
+                    continue;
+                }
+            };
+            self.advance(file.len().unwrap_or(0));
+            if let Err(d) = BlockFile::open(file, INDEX_MAGIC).and_then(|file| file.verify()) {
+                self.fault(&path, 0, format!("{d}; it will be rebuilt from the log"));
+            }
+        }
+        for number in list_checkpoints(self.storage, self.root)? {
+            let path = names::checkpoint_path(self.root, number);
+            let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
+                continue;
+            };
+            self.advance(file.len().unwrap_or(0));
+            if let Err(d) = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| file.verify()) {
+                self.fault(&path, 0, format!("{d}; it will not be used"));
+            }
+        }
+        Ok(())
+    }
+
+    fn derived_size(&mut self, directory: &str) {
+        let path = self.root.join(directory);
+        for entry in self.storage.read_dir(&path).unwrap_or_default() {
+            if let Ok(file) = self.storage.open(&path.join(&entry.name), OpenMode::Read) {
+                self.total += file.len().unwrap_or(0);
+            }
+        }
+    }
+
+    fn foreign(&mut self) {
+        let known: [(&str, &[&str]); 3] = [
+            (names::LOG_DIR, &[names::SEGMENT_SUFFIX]),
+            (names::INDEX_DIR, &[names::INDEX_SUFFIX]),
+            (names::CHECKPOINT_DIR, &[names::CHECKPOINT_SUFFIX]),
+        ];
+        for (directory, suffixes) in known {
+            let path = self.root.join(directory);
+            for entry in self.storage.read_dir(&path).unwrap_or_default() {
+                let own = suffixes
+                    .iter()
+                    .any(|s| names::parse_numbered(&entry.name, s).is_some());
+                if !own || entry.kind != EntryKind::File {
+                    let note = format!(
+                        "{}: not a file of the store",
+                        path.join(&entry.name).display()
+                    );
+                    self.report.notes.push(note);
+                }
+            }
+        }
+    }
+}
+
+fn first_of(file: &SegmentFile) -> Result<Option<FrameHeader>> {
+    let mut bytes = [0; frame::HEADER_LEN];
+    if file.len()? < DATA_START + frame::HEADER_LEN as u64
+        || read_exact_at(&*file.file, &mut bytes, DATA_START).is_err()
+    {
+        return Ok(None);
+    }
+    let decoded = FrameHeader::decode(&bytes, file.header.seed(), DATA_START);
+    Ok(decoded.ok().map(|(header, _)| header))
+}
+
+/// The next place from `offset` on where a valid frame header lies.
+fn resume(
+    window: &mut Window,
+    seed: crate::format::checksum::Seed,
+    mut offset: u64,
+    end: u64,
+    path: &Path,
+) -> Result<Option<(u64, FrameHeader)>> {
+    while offset + frame::HEADER_LEN as u64 <= end {
+        let bytes = window
+            .get(offset, frame::HEADER_LEN)
+            .map_err(|e| Error::io("read", path, e))?;
+        let Some(bytes) = bytes else { break };
+        if bytes[..2] == frame::MAGIC
+            && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)
+            && header.kind != FrameKind::Seal
+        {
+            return Ok(Some((offset, header)));
+        }
+        offset += 8;
+    }
+    Ok(None)
+}

@@ -1,0 +1,316 @@
+//! Events as readers see them: owned handles and borrowed views into the log.
+//!
+//! Nothing here copies an event's bytes, except where a platform's mapping cannot be used; then
+//! the handle owns one copy.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::event::{ContentType, Position, Timestamp};
+use crate::format::frame::{FrameHeader, HEADER_LEN};
+use crate::format::record::{Layout, RecordRef, Tags};
+use crate::log::segment::{RecordBytes, Segment};
+use crate::query::Queryable;
+
+/// What an event knows of its commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    pub(crate) recorded_at: u64,
+    pub(crate) commit: u64,
+    pub(crate) is_last: bool,
+}
+
+impl Place {
+    /// The place of the event at `position` in a frame.
+    pub(crate) fn new(header: &FrameHeader, position: u64) -> Self {
+        Self {
+            position,
+            recorded_at: header.recorded_at,
+            commit: header.first_position,
+            is_last: position + 1 == header.next_position(),
+        }
+    }
+}
+
+/// An event of the store: an owned handle into the log.
+///
+/// Cheap to clone, copies no data, and stays readable after the store is closed.
+#[derive(Clone)]
+pub struct Event {
+    bytes: RecordBytes,
+    layout: Layout,
+    place: Place,
+}
+
+/// An event of the store, borrowed from the log for the duration of a callback.
+#[derive(Clone, Copy)]
+pub struct EventRef<'a> {
+    record: RecordRef<'a>,
+    place: Place,
+}
+
+impl RecordBytes {
+    /// The record, whose layout was read before.
+    pub(crate) fn record(&self, layout: Layout) -> RecordRef<'_> {
+        let bytes = match self {
+            Self::Mapped { segment, offset } => segment.remembered(*offset, layout.padded_len()),
+            Self::Owned(bytes) => bytes,
+        };
+        RecordRef::from_parts(bytes, layout)
+    }
+}
+
+/// Keeps a segment mapped for as long as a `Bytes` into it lives.
+struct MappedRecord {
+    segment: Arc<Segment>,
+    offset: u64,
+    len: usize,
+}
+
+impl AsRef<[u8]> for MappedRecord {
+    fn as_ref(&self) -> &[u8] {
+        self.segment.remembered(self.offset, self.len)
+    }
+}
+
+impl Event {
+    pub(crate) fn new(bytes: RecordBytes, layout: Layout, place: Place) -> Self {
+        Self {
+            bytes,
+            layout,
+            place,
+        }
+    }
+
+    fn view(&self) -> EventRef<'_> {
+        EventRef {
+            record: self.bytes.record(self.layout),
+            place: self.place,
+        }
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> Uuid {
+        self.view().id()
+    }
+
+    /// The stream it belongs to.
+    pub fn stream(&self) -> &str {
+        self.view().record.stream()
+    }
+
+    /// Its place in its stream, from 1.
+    pub fn version(&self) -> u64 {
+        self.view().version()
+    }
+
+    /// Its place in the store, from 1.
+    pub fn position(&self) -> Position {
+        Position::new(self.place.position)
+    }
+
+    /// Its type.
+    pub fn event_type(&self) -> &str {
+        self.view().record.event_type()
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &[u8] {
+        self.view().record.data()
+    }
+
+    /// Its data, sharing the mapping; it outlives the store's handle too.
+    pub fn data_bytes(&self) -> Bytes {
+        let range = self.view().record.data_range();
+        match &self.bytes {
+            RecordBytes::Owned(bytes) => bytes.slice(range),
+            RecordBytes::Mapped { segment, offset } => Bytes::from_owner(MappedRecord {
+                segment: Arc::clone(segment),
+                offset: offset + range.start as u64,
+                len: range.len(),
+            }),
+        }
+    }
+
+    /// Its metadata; empty if it has none.
+    pub fn metadata(&self) -> &[u8] {
+        self.view().record.metadata()
+    }
+
+    /// Its tags, in the order they were given.
+    pub fn tags(&self) -> Tags<'_> {
+        self.view().record.tags()
+    }
+
+    /// The version of the schema its data follows.
+    pub fn schema_version(&self) -> u16 {
+        self.view().schema_version()
+    }
+
+    /// Whether its data was flagged as JSON.
+    pub fn content_type(&self) -> ContentType {
+        self.view().content_type()
+    }
+
+    /// When its commit was recorded.
+    pub fn recorded_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.place.recorded_at)
+    }
+
+    /// The position of the first event of its commit, which identifies the commit.
+    pub fn commit(&self) -> Position {
+        Position::new(self.place.commit)
+    }
+
+    /// Whether it is the last event of its commit.
+    pub fn is_last_in_commit(&self) -> bool {
+        self.place.is_last
+    }
+
+    /// Its data as JSON (feature `serde`).
+    #[cfg(feature = "serde")]
+    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
+        Ok(serde_json::from_slice(self.data())?)
+    }
+}
+
+impl<'a> EventRef<'a> {
+    pub(crate) fn new(record: RecordRef<'a>, place: Place) -> Self {
+        Self { record, place }
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> Uuid {
+        Uuid::from_bytes(self.record.id())
+    }
+
+    /// The stream it belongs to.
+    pub fn stream(&self) -> &'a str {
+        self.record.stream()
+    }
+
+    /// Its place in its stream, from 1.
+    pub fn version(&self) -> u64 {
+        self.record.version()
+    }
+
+    /// Its place in the store, from 1.
+    pub fn position(&self) -> Position {
+        Position::new(self.place.position)
+    }
+
+    /// Its type.
+    pub fn event_type(&self) -> &'a str {
+        self.record.event_type()
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &'a [u8] {
+        self.record.data()
+    }
+
+    /// Its metadata; empty if it has none.
+    pub fn metadata(&self) -> &'a [u8] {
+        self.record.metadata()
+    }
+
+    /// Its tags, in the order they were given.
+    pub fn tags(&self) -> Tags<'a> {
+        self.record.tags()
+    }
+
+    /// The version of the schema its data follows.
+    pub fn schema_version(&self) -> u16 {
+        self.record.schema_version()
+    }
+
+    /// Whether its data was flagged as JSON.
+    pub fn content_type(&self) -> ContentType {
+        if self.record.is_json() {
+            ContentType::Json
+        } else {
+            ContentType::Binary
+        }
+    }
+
+    /// When its commit was recorded.
+    pub fn recorded_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.place.recorded_at)
+    }
+
+    /// The position of the first event of its commit, which identifies the commit.
+    pub fn commit(&self) -> Position {
+        Position::new(self.place.commit)
+    }
+
+    /// Whether it is the last event of its commit.
+    pub fn is_last_in_commit(&self) -> bool {
+        self.place.is_last
+    }
+
+    /// Its data as JSON (feature `serde`).
+    #[cfg(feature = "serde")]
+    pub fn json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
+        Ok(serde_json::from_slice(self.data())?)
+    }
+}
+
+impl Queryable for EventRef<'_> {
+    fn position(&self) -> Position {
+        Self::position(self)
+    }
+
+    fn stream(&self) -> &str {
+        self.record.stream()
+    }
+
+    fn event_type(&self) -> &str {
+        self.record.event_type()
+    }
+
+    fn has_tag(&self, tag: &str) -> bool {
+        self.record.tags().any(|own| own == tag)
+    }
+}
+
+impl Event {
+    pub(crate) fn as_ref(&self) -> EventRef<'_> {
+        self.view()
+    }
+}
+
+/// The first record of a frame begins behind its header.
+pub(crate) const FIRST_RECORD: usize = HEADER_LEN;
+
+fn debug(event: &EventRef<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.debug_struct("Event")
+        .field("position", &event.position().get())
+        .field("stream", &event.stream())
+        .field("version", &event.version())
+        .field("type", &event.event_type())
+        .field("id", &event.id())
+        .field("data_len", &event.data().len())
+        .finish_non_exhaustive()
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.view(), f)
+    }
+}
+
+impl fmt::Debug for EventRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(self, f)
+    }
+}
+
+impl fmt::Debug for MappedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.len.fmt(f)
+    }
+}

@@ -1,0 +1,3 @@
+//! The public API, over a real directory.
+
+mod smoke;

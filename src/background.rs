@@ -59,9 +59,7 @@ impl Work {
 
     /// Takes on the full segments that an earlier writer left.
     pub(crate) fn adopt_frozen(&mut self, parts: &[Part]) {
-        let frozen = parts
-            .iter()
-            .filter(|part| matches!(part.index, PartIndex::Frozen { .. }));
+        let frozen = parts.iter().filter(|part| matches!(part.index, PartIndex::Frozen { .. }));
         self.seals.extend(frozen.map(|part| part.segment.number()));
     }
 
@@ -76,10 +74,7 @@ impl Engine {
     pub(crate) fn roll_over(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
         let (number, base) = {
             let catalog = self.catalog.read();
-            (
-                catalog.active.segment.number() + 1,
-                writer.tip.next_position,
-            )
+            (catalog.active.segment.number() + 1, writer.tip.next_position)
         };
         while writer.work.preparing && writer.spare.is_none() {
             self.room_for_spare(writer);
@@ -89,25 +84,14 @@ impl Engine {
             None => self.create(number)?,
         };
         let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
-        let active = ActivePart {
-            segment,
-            index: ActiveIndex::new(base),
-        };
+        writer.active = Arc::clone(&segment);
+        let active = ActivePart { segment, index: ActiveIndex::new(base) };
         let mut catalog = self.catalog.write();
         let full = std::mem::replace(&mut catalog.active, active);
-        let point = SealPoint {
-            link: writer.tip.link,
-            recorded_at: writer.tip.recorded_at,
-        };
+        let point = SealPoint { link: writer.tip.link, recorded_at: writer.tip.recorded_at };
         writer.work.seals.push_back(full.segment.number());
-        let index = PartIndex::Frozen {
-            index: Arc::new(full.index),
-            point,
-        };
-        Arc::make_mut(&mut catalog.parts).push(Part {
-            segment: full.segment,
-            index,
-        });
+        let index = PartIndex::Frozen { index: Arc::new(full.index), point };
+        Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
         writer.tip.offset = DATA_START;
         writer.tip.last_frame = 0;
         if writer.work.checkpoint.is_none()
@@ -181,10 +165,7 @@ impl Engine {
     /// Seals one full segment, once all of it is durable, and indexes it.
     fn seal(&self, number: u64) -> Result<()> {
         let parts = Arc::clone(&self.catalog.read().parts);
-        let Some(at) = parts
-            .iter()
-            .position(|part| part.segment.number() == number)
-        else {
+        let Some(at) = parts.iter().position(|part| part.segment.number() == number) else {
             return Ok(());
         };
         let part = &parts[at];
@@ -193,17 +174,8 @@ impl Engine {
         };
         self.flush_and_sync()?;
         let sealed = Arc::new(seal_segment(&part.segment, index, *point)?);
-        let index = rebuild_index(
-            &*self.storage,
-            &self.root,
-            &sealed,
-            &parts[..at],
-            Mode::Write,
-        )?;
-        let part = Part {
-            segment: sealed,
-            index: PartIndex::Sealed(index),
-        };
+        let index = rebuild_index(&*self.storage, &self.root, &sealed, &parts[..at], Mode::Write)?;
+        let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
         self.catalog.write().replace_part(part);
         self.counters.sealed.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -268,9 +240,8 @@ impl Engine {
         }
         self.maintain()?;
         let mut writer = self.writer.lock();
-        let segment = Arc::clone(&self.catalog.read().active.segment);
-        if writer.tip.offset + frame::HEADER_LEN as u64 <= segment.header.capacity {
-            self.push_frame(&mut writer, &segment, FrameKind::Close, &[]);
+        if writer.tip.offset + frame::HEADER_LEN as u64 <= writer.active.header.capacity {
+            self.push_frame(&mut writer, FrameKind::Close, &[]);
             writer.collecting.sync = true;
             let number = writer.collecting_number;
             let (guard, synced) = self.wait_for_group(writer, number, true);
@@ -343,9 +314,7 @@ impl Engine {
             writer = self.writer.lock();
             if failed && !writer.shutdown {
                 // Most likely the disk is full. What is left is tried again at the next rollover.
-                self.counters
-                    .maintenance_failures
-                    .fetch_add(1, Ordering::Relaxed);
+                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
                 self.maintenance_wanted.wait(&mut writer);
             }
         }

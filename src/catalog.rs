@@ -120,19 +120,15 @@ impl Part {
 
     fn event_count(&self) -> u64 {
         match &self.index {
-            PartIndex::Sealed(_) => self
-                .segment
-                .trailer
-                .as_ref()
-                .map_or(0, |t| u64::from(t.event_count)),
+            PartIndex::Sealed(_) => {
+                self.segment.trailer.as_ref().map_or(0, |t| u64::from(t.event_count))
+            }
             PartIndex::Frozen { index, .. } => index.len() as u64,
         }
     }
 
     fn damaged(&self) -> LookupError {
-        LookupError::Index {
-            segment: self.segment.number(),
-        }
+        LookupError::Index { segment: self.segment.number() }
     }
 }
 
@@ -152,9 +148,7 @@ impl Catalog {
             return Ok(None);
         };
         let ordinal = u32::try_from(position - part.segment.base_position).unwrap_or(u32::MAX);
-        Ok(part
-            .offset(ordinal)?
-            .map(|offset| (Arc::clone(&part.segment), offset)))
+        Ok(part.offset(ordinal)?.map(|offset| (Arc::clone(&part.segment), offset)))
     }
 
     /// The stream's head, commits on their way to disk included.
@@ -171,10 +165,7 @@ impl Catalog {
     pub(crate) fn limit_head(&self, mut head: Head, stream: &str, visible: u64) -> Lookup<Head> {
         while head.last_position > visible {
             let previous = self.previous_position(stream, head)?;
-            head = Head {
-                version: head.version - 1,
-                last_position: previous,
-            };
+            head = Head { version: head.version - 1, last_position: previous };
         }
         Ok(head)
     }
@@ -209,13 +200,7 @@ impl Catalog {
         let (mut version, mut position) = (head.version, head.last_position);
         while version >= from.max(1) && position != 0 {
             let run = if self.active.index.ordinal(position).is_some() {
-                chain(
-                    &self.active.segment,
-                    &self.active.index,
-                    version,
-                    position,
-                    from,
-                )
+                chain(&self.active.segment, &self.active.index, version, position, from)
             } else {
                 let part = self.part_of(position);
                 let part =
@@ -228,9 +213,7 @@ impl Catalog {
                 }
             };
             if run.0.len() == 0 || run.0.first_version > version {
-                return Err(LookupError::Heads(Defect::Invalid(
-                    "a stream's run is empty",
-                )));
+                return Err(LookupError::Heads(Defect::Invalid("a stream's run is empty")));
             }
             (version, position) = (run.0.first_version - 1, run.1);
             runs.push(run.0);
@@ -274,10 +257,7 @@ impl Catalog {
 pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
     let behind = parts.partition_point(|part| part.segment.base_position <= position);
     // Segments without events share their base position with the next.
-    let part = parts[..behind]
-        .iter()
-        .rev()
-        .find(|part| part.event_count() > 0)?;
+    let part = parts[..behind].iter().rev().find(|part| part.event_count() > 0)?;
     (position < part.segment.base_position + part.event_count()).then_some(part)
 }
 
@@ -295,24 +275,15 @@ fn chain(
         let Some(ordinal) = index.ordinal(position) else {
             break;
         };
-        let place = (
-            u32::try_from(ordinal).unwrap_or(u32::MAX),
-            index.offset(ordinal).unwrap_or(0),
-        );
+        let place =
+            (u32::try_from(ordinal).unwrap_or(u32::MAX), index.offset(ordinal).unwrap_or(0));
         places.push(place);
         position = index.previous(ordinal);
         version -= 1;
     }
     places.reverse();
     let places = Places::Known(places);
-    (
-        Run {
-            segment: Arc::clone(segment),
-            first_version: version + 1,
-            places,
-        },
-        position,
-    )
+    (Run { segment: Arc::clone(segment), first_version: version + 1, places }, position)
 }
 
 fn sealed_run(
@@ -326,9 +297,7 @@ fn sealed_run(
     let mut found = found.ok_or_else(|| part.damaged())?;
     let base = part.segment.base_position;
     // A reader in the past sees only the beginning of the run.
-    found
-        .ordinals
-        .retain(|&ordinal| base + u64::from(ordinal) <= position);
+    found.ordinals.retain(|&ordinal| base + u64::from(ordinal) <= position);
     if found.first_version + found.ordinals.len() as u64 != version + 1 {
         return Err(part.damaged());
     }

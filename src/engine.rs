@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::catalog::{Catalog, LookupError, Part, PartIndex};
 use crate::error::{Error, Result};
-use crate::format::names;
+use crate::format::{Defect, names};
 use crate::format::status::Status;
 use crate::group_commit::Writer;
 use crate::options::Options;
@@ -79,9 +79,8 @@ impl Engine {
     ) -> Result<Self> {
         let last = recovered.state.next_position - 1;
         let storage = Arc::clone(&options.storage);
-        let follower = options
-            .read_only
-            .then(|| Mutex::new(crate::follow::Follower::new(&recovered)));
+        let follower =
+            options.read_only.then(|| Mutex::new(crate::follow::Follower::new(&recovered)));
         let status = match &lock {
             Some(_) => Some(open_status(&*storage, &root)?),
             None => None,
@@ -90,6 +89,7 @@ impl Engine {
         let writer = Writer::new(
             &recovered.state,
             recovered.last_frame,
+            Arc::clone(&recovered.catalog.active.segment),
             recovered.spare,
             recovered.commits,
             recovered.checkpoint,
@@ -124,20 +124,12 @@ impl Engine {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            Err(Error::Closed)
-        } else {
-            Ok(())
-        }
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
-        if self.options.read_only {
-            Err(Error::ReadOnly)
-        } else {
-            Ok(())
-        }
+        if self.options.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
     /// The last position that readers see: the last durable one, or, in a buffered store or when
@@ -166,10 +158,7 @@ impl Engine {
         } else {
             u64::MAX
         };
-        let status = Status {
-            visible,
-            epoch: self.epoch,
-        };
+        let status = Status { visible, epoch: self.epoch };
         if let Some(file) = &self.status {
             let _ = write_all_at(&**file, &status.encode(), 0);
         }
@@ -200,43 +189,31 @@ impl Engine {
                     ));
                 }
                 LookupError::Heads(defect) => {
-                    let directory = self.root.join(names::CHECKPOINT_DIR);
-                    return Err(self.index_error(directory, defect.to_string()));
+                    return Err(self.heads_error(&defect));
                 }
             }
         }
     }
 
+    /// The table of heads cannot be read; opening the store again rebuilds it.
+    pub(crate) fn heads_error(&self, defect: &Defect) -> Error {
+        self.index_error(self.root.join(names::CHECKPOINT_DIR), defect.to_string())
+    }
+
     fn index_error(&self, file: PathBuf, what: String) -> Error {
         let expected_position = self.durable.load(Ordering::Acquire).into();
-        Error::Corrupt {
-            file,
-            offset: 0,
-            expected_position,
-            what,
-            evidence: None,
-        }
+        Error::Corrupt { file, offset: 0, expected_position, what, evidence: None }
     }
 
     fn rebuild(&self, segment: u64) -> Result<()> {
         let parts = Arc::clone(&self.catalog.read().parts);
-        let Some(at) = parts
-            .iter()
-            .position(|part| part.segment.number() == segment)
-        else {
+        let Some(at) = parts.iter().position(|part| part.segment.number() == segment) else {
             return Ok(());
         };
-        let mode = if self.options.read_only {
-            Mode::Read
-        } else {
-            Mode::Write
-        };
+        let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
         let segment = &parts[at].segment;
         let index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode)?;
-        let part = Part {
-            segment: Arc::clone(segment),
-            index: PartIndex::Sealed(index),
-        };
+        let part = Part { segment: Arc::clone(segment), index: PartIndex::Sealed(index) };
         self.catalog.write().replace_part(part);
         Ok(())
     }

@@ -175,10 +175,18 @@ impl Error {
         if source.kind() == io::ErrorKind::StorageFull {
             return Self::DiskFull;
         }
-        Self::Io {
-            operation,
-            path,
-            source,
+        Self::Io { operation, path, source }
+    }
+
+    /// The error of an append to one stream, which has one check.
+    pub(crate) fn of_single_stream(self) -> Self {
+        match self {
+            Self::Conflict { mut failed } if failed.len() == 1 => match failed.remove(0) {
+                FailedCheck::WrongExpectedVersion { stream, expected, actual, .. } => {
+                    Self::WrongExpectedVersion { stream, expected, actual }
+                }
+            },
+            other => other,
         }
     }
 

@@ -334,7 +334,5 @@ impl From<Position> for AsOf {
 /// assert_eq!(annals::category_of("audit"), "audit");
 /// ```
 pub fn category_of(stream: &str) -> &str {
-    stream
-        .split_once('-')
-        .map_or(stream, |(category, _)| category)
+    stream.split_once('-').map_or(stream, |(category, _)| category)
 }

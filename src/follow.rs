@@ -41,22 +41,14 @@ impl Follower {
 
     /// Next position, time of the last commit, commits, where the log ends in its segment.
     pub(crate) fn tip(&self) -> (u64, u64, u64, u64) {
-        (
-            self.state.next_position,
-            self.state.recorded_at,
-            self.commits,
-            self.state.offset,
-        )
+        (self.state.next_position, self.state.recorded_at, self.commits, self.state.offset)
     }
 }
 
 /// How far readers may read: `None` where no writer is at work.
 pub(crate) fn writer_status(storage: &dyn Storage, root: &std::path::Path) -> Result<Option<u64>> {
     let path = root.join(names::LOCK);
-    if !storage
-        .is_locked(&path)
-        .map_err(|e| Error::io("look at the lock", &path, e))?
-    {
+    if !storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
         return Ok(None);
     }
     let path = root.join(names::STATUS);
@@ -109,10 +101,7 @@ impl Engine {
 
     fn walk_active(&self, follower: &mut Follower, limit: u64) -> Result<()> {
         let segment = Arc::clone(&self.catalog.read().active.segment);
-        let len = segment
-            .file
-            .len()
-            .map_err(|e| Error::io("read", &segment.path, e))?;
+        let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let Follower { state, commits, .. } = follower;
         let seed = segment.seed;
@@ -131,10 +120,7 @@ impl Engine {
     fn walk_over(&self, follower: &Follower) -> Result<bool> {
         let number = self.catalog.read().active.segment.number() + 1;
         let path = names::segment_path(&self.root, number);
-        let there = self
-            .storage
-            .entry_kind(&path)
-            .map_err(|e| Error::io("look at", &path, e))?;
+        let there = self.storage.entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
         if there.is_none() {
             return Ok(false);
         }
@@ -151,25 +137,15 @@ impl Engine {
             return Ok(false);
         }
         let segment = Arc::new(Segment::new(file, position, None, DATA_START)?);
-        let active = ActivePart {
-            segment,
-            index: ActiveIndex::new(position),
-        };
+        let active = ActivePart { segment, index: ActiveIndex::new(position) };
         let mut catalog = self.catalog.write();
         let full = std::mem::replace(&mut catalog.active, active);
-        let point = SealPoint {
-            link: follower.state.link,
-            recorded_at: follower.state.recorded_at,
-        };
-        let part = self
-            .sealed_by_writer(&full.segment)?
-            .unwrap_or_else(|| Part {
-                segment: full.segment,
-                index: PartIndex::Frozen {
-                    index: Arc::new(full.index),
-                    point,
-                },
-            });
+        let point =
+            SealPoint { link: follower.state.link, recorded_at: follower.state.recorded_at };
+        let part = self.sealed_by_writer(&full.segment)?.unwrap_or_else(|| Part {
+            segment: full.segment,
+            index: PartIndex::Frozen { index: Arc::new(full.index), point },
+        });
         Arc::make_mut(&mut catalog.parts).push(part);
         Ok(true)
     }
@@ -184,16 +160,8 @@ impl Engine {
             return Ok(None);
         };
         let end = trailer.seal_offset;
-        let sealed = Arc::new(Segment::new(
-            file,
-            segment.base_position,
-            Some(trailer),
-            end,
-        )?);
+        let sealed = Arc::new(Segment::new(file, segment.base_position, Some(trailer), end)?);
         let index = open_index(&*self.storage, &self.root, &sealed);
-        Ok(index.map(|index| Part {
-            segment: sealed,
-            index: PartIndex::Sealed(index),
-        }))
+        Ok(index.map(|index| Part { segment: sealed, index: PartIndex::Sealed(index) }))
     }
 }

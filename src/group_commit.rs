@@ -26,7 +26,9 @@ use parking_lot::MutexGuard;
 use crate::background::Work;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::format::frame::FrameHeader;
 use crate::ids::IdSource;
+use crate::index::heads::Slot;
 use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{Storage, write_all_at};
@@ -63,9 +65,21 @@ pub(crate) struct Tip {
     pub(crate) session_begun: bool,
 }
 
+impl Tip {
+    /// Goes behind a frame that was added at the tip.
+    pub(crate) fn pass(&mut self, frame: &FrameHeader, link: u32) {
+        self.last_frame = self.offset;
+        self.link = link;
+        self.next_position = frame.next_position();
+        self.offset += frame.frame_len();
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) tip: Tip,
+    /// The segment that takes frames.
+    pub(crate) active: Arc<Segment>,
     pub(crate) collecting: Group,
     pub(crate) collecting_number: u64,
     /// The tip when the oldest group that is not written began: what a failed write falls back to.
@@ -84,6 +98,8 @@ pub(crate) struct Writer {
     spare_buffer: Vec<u8>,
     /// Of the records of the frame being encoded.
     pub(crate) checksums: Vec<u8>,
+    /// Of the operations being checked.
+    pub(crate) slots: Vec<Slot>,
     /// The longest time a written commit stays unsynced.
     pub(crate) buffered_interval: Duration,
     pub(crate) room_waiters: u64,
@@ -98,6 +114,7 @@ impl Writer {
     pub(crate) fn new(
         state: &ScanState,
         last_frame: u64,
+        active: Arc<Segment>,
         spare: Option<SegmentFile>,
         commits: u64,
         checkpoint: u64,
@@ -115,6 +132,7 @@ impl Writer {
         Self {
             group_tip: tip.clone(),
             tip,
+            active,
             collecting: Group::default(),
             collecting_number: 1,
             writing: None,
@@ -127,6 +145,7 @@ impl Writer {
             wakers: Vec::new(),
             spare_buffer: Vec::new(),
             checksums: Vec::new(),
+            slots: Vec::new(),
             buffered_interval: Duration::MAX,
             room_waiters: 0,
             flush_requested: false,
@@ -139,9 +158,7 @@ impl Writer {
 
     pub(crate) fn check_usable(&self) -> Result<()> {
         match &self.poisoned {
-            Some(reason) => Err(Error::WriterPoisoned {
-                reason: reason.to_string(),
-            }),
+            Some(reason) => Err(Error::WriterPoisoned { reason: reason.to_string() }),
             None => Ok(()),
         }
     }
@@ -153,34 +170,26 @@ impl Writer {
 
     /// The bytes that wait to be written.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.collecting
-            .extents
-            .iter()
-            .map(|extent| extent.bytes.len())
-            .sum()
+        self.collecting.extents.iter().map(|extent| extent.bytes.len()).sum()
     }
 
     /// The buffer for frames at the tip of the active segment.
-    pub(crate) fn buffer(&mut self, segment: &Arc<Segment>) -> &mut Vec<u8> {
-        let current = self.collecting.extents.last();
-        if current.is_none_or(|extent| !Arc::ptr_eq(&extent.segment, segment)) {
-            self.collecting.extents.push(Extent {
-                segment: Arc::clone(segment),
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        let extents = &mut self.collecting.extents;
+        if extents.last().is_none_or(|extent| !Arc::ptr_eq(&extent.segment, &self.active)) {
+            extents.push(Extent {
+                segment: Arc::clone(&self.active),
                 offset: self.tip.offset,
                 bytes: std::mem::take(&mut self.spare_buffer),
             });
         }
-        let last = self.collecting.extents.len() - 1;
-        &mut self.collecting.extents[last].bytes
+        let last = extents.len() - 1;
+        &mut extents[last].bytes
     }
 
     /// The bytes of a record or frame that is not written yet, from `offset` on.
     pub(crate) fn pending(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
-        let groups = self
-            .writing
-            .as_deref()
-            .into_iter()
-            .chain([&self.collecting]);
+        let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
         groups.flat_map(|group| &group.extents).find_map(|extent| {
             let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
             let here = extent.segment.number() == segment.number() && at < extent.bytes.len();
@@ -193,13 +202,7 @@ impl Writer {
         if self.refused.binary_search(&number).is_ok() {
             return Some(Err(Error::DiskFull));
         }
-        if number
-            <= if sync {
-                self.synced_number
-            } else {
-                self.written_number
-            }
-        {
+        if number <= if sync { self.synced_number } else { self.written_number } {
             return Some(Ok(()));
         }
         let reason = self.poisoned.as_ref()?.to_string();
@@ -212,11 +215,7 @@ impl Writer {
 
     fn note_dirty(&mut self, group: &Group, number: u64) {
         for extent in &group.extents {
-            match self
-                .dirty
-                .iter_mut()
-                .find(|(dirty, _)| Arc::ptr_eq(dirty, &extent.segment))
-            {
+            match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &extent.segment)) {
                 Some((_, last)) => *last = number,
                 None => self.dirty.push((Arc::clone(&extent.segment), number)),
             }
@@ -252,9 +251,7 @@ impl Engine {
         let mut writer = self.writer.lock();
         let outcome = writer.outcome(number, sync);
         if outcome.is_none() {
-            writer
-                .wakers
-                .retain(|(n, known)| *n != number || !known.will_wake(waker));
+            writer.wakers.retain(|(n, known)| *n != number || !known.will_wake(waker));
             writer.wakers.push((number, waker.clone()));
         }
         outcome
@@ -269,11 +266,7 @@ impl Engine {
         let last_position = writer.tip.next_position - 1;
         let begun = writer.tip.clone();
         writer.flush_requested = false;
-        let others = if group.sync {
-            writer.dirty.clone()
-        } else {
-            Vec::new()
-        };
+        let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
         drop(writer);
 
         let written = Self::write_group(&group);
@@ -325,9 +318,8 @@ impl Engine {
             self.flush_wanted.notify_one();
         }
         if !writer.wakers.is_empty() {
-            let (done, waiting) = std::mem::take(&mut writer.wakers)
-                .into_iter()
-                .partition(|(n, _)| *n <= number);
+            let (done, waiting) =
+                std::mem::take(&mut writer.wakers).into_iter().partition(|(n, _)| *n <= number);
             writer.wakers = waiting;
             let done: Vec<(u64, Waker)> = done;
             for (_, waker) in done {
@@ -340,9 +332,7 @@ impl Engine {
     fn write_group(group: &Group) -> io::Result<()> {
         for extent in &group.extents {
             write_all_at(&*extent.segment.file, &extent.bytes, extent.offset)?;
-            extent
-                .segment
-                .set_end(extent.offset + extent.bytes.len() as u64);
+            extent.segment.set_end(extent.offset + extent.bytes.len() as u64);
         }
         Ok(())
     }
@@ -350,10 +340,7 @@ impl Engine {
     /// Syncs older segments first: what is durable in a later one must not be so before them.
     fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, u64)]) -> io::Result<()> {
         let older = others.iter().map(|(segment, _)| segment).filter(|segment| {
-            !group
-                .extents
-                .iter()
-                .any(|extent| Arc::ptr_eq(&extent.segment, segment))
+            !group.extents.iter().any(|extent| Arc::ptr_eq(&extent.segment, segment))
         });
         self.sync_segments(older.chain(group.extents.iter().map(|extent| &extent.segment)))
     }
@@ -446,17 +433,9 @@ impl Engine {
         let one_segment = |extents: &[Extent]| extents.len() <= 1;
         let undone = full
             && one_segment(&group.extents)
-            && writer
-                .collecting
-                .extents
-                .iter()
-                .chain(&group.extents)
-                .all(|extent| {
-                    group
-                        .extents
-                        .first()
-                        .is_some_and(|e| Arc::ptr_eq(&e.segment, &extent.segment))
-                })
+            && writer.collecting.extents.iter().chain(&group.extents).all(|extent| {
+                group.extents.first().is_some_and(|e| Arc::ptr_eq(&e.segment, &extent.segment))
+            })
             && zero_again(&group.extents[0]).is_ok()
             && self.take_back(writer, group).is_ok();
         if !undone {
@@ -498,11 +477,8 @@ impl Engine {
                 .ok_or(Error::DiskFull)?;
             let previous = catalog.active.index.previous(ordinal);
             let head = catalog.heads.get(&stream).map_err(|_| Error::DiskFull)?;
-            let before = crate::index::Head {
-                version: head.version - 1,
-                last_position: previous,
-            };
-            catalog.heads.set(&stream, head.version, before);
+            let before = crate::index::Head { version: head.version - 1, last_position: previous };
+            catalog.heads.put(&stream, before).map_err(|_| Error::DiskFull)?;
         }
         catalog.active.index.truncate(keep);
         let lost = writer.tip.commits - writer.group_tip.commits;
@@ -514,9 +490,7 @@ impl Engine {
 }
 
 fn zero_again(extent: &Extent) -> io::Result<()> {
-    write_all_at(
-        &*extent.segment.file,
-        &vec![0; extent.bytes.len()],
-        extent.offset,
-    )
+    write_all_at(&*extent.segment.file, &vec![0; extent.bytes.len()], extent.offset)?;
+    // Otherwise a whole frame of a refused commit could come back after a power loss.
+    extent.segment.file.sync_data()
 }

@@ -14,9 +14,7 @@ pub(crate) struct IdSource {
 
 impl IdSource {
     pub(crate) fn new(storage: &dyn Storage) -> Self {
-        Self {
-            state: storage.random_u64(),
-        }
+        Self { state: storage.random_u64() }
     }
 
     /// An id for an event recorded at this time.

@@ -28,9 +28,7 @@ pub enum Durability {
 
 impl Durability {
     /// [`Durability::Buffered`] with an interval of 100 ms.
-    pub const BUFFERED: Self = Self::Buffered {
-        interval: Duration::from_millis(100),
-    };
+    pub const BUFFERED: Self = Self::Buffered { interval: Duration::from_millis(100) };
 
     pub(crate) fn is_sync(self) -> bool {
         matches!(self, Self::Sync)

@@ -45,9 +45,7 @@ pub(crate) trait Queryable {
 impl Query {
     /// Every event.
     pub fn all() -> Self {
-        Self {
-            items: vec![QueryItem::new()],
-        }
+        Self { items: vec![QueryItem::new()] }
     }
 
     /// No event; add alternatives with [`Query::or`].
@@ -164,14 +162,8 @@ impl QueryItem {
     fn matches(&self, event: &impl Queryable) -> bool {
         self.after.is_none_or(|after| event.position() > after)
             && (self.types.is_empty() || self.types.iter().any(|t| t == event.event_type()))
-            && self
-                .stream
-                .as_deref()
-                .is_none_or(|stream| stream == event.stream())
-            && self
-                .category
-                .as_deref()
-                .is_none_or(|c| c == category_of(event.stream()))
+            && self.stream.as_deref().is_none_or(|stream| stream == event.stream())
+            && self.category.as_deref().is_none_or(|c| c == category_of(event.stream()))
             && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 }

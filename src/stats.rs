@@ -71,10 +71,7 @@ impl Engine {
     pub(crate) fn stats(&self) -> Stats {
         let (tip, spare) = {
             let writer = self.writer.lock();
-            let spare = writer
-                .spare
-                .as_ref()
-                .map_or(0, |spare| spare.header.capacity);
+            let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);
             (writer.tip.clone(), spare)
         };
         let catalog = self.catalog.read();

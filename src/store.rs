@@ -58,11 +58,7 @@ impl Handle {
             // A thread that panicked has nothing more to say; `finish` finds what it left.
             let _ = thread.join();
         }
-        let finished = if engine.options.read_only {
-            Ok(())
-        } else {
-            engine.finish()
-        };
+        let finished = if engine.options.read_only { Ok(()) } else { engine.finish() };
         engine.announce_visible();
         *engine.lock.lock() = None;
         finished
@@ -93,10 +89,7 @@ impl Store {
             Found::Store => Some(take_lock(storage, root)?),
             Found::Unfinished | Found::Nothing => {
                 if !options.create {
-                    return Err(not_a_store(
-                        root,
-                        "there is no store, and none is to be created",
-                    ));
+                    return Err(not_a_store(root, "there is no store, and none is to be created"));
                 }
                 prepare_directory(storage, root)?;
                 Some(take_lock(storage, root)?)
@@ -123,12 +116,7 @@ impl Store {
             Vec::new()
         };
         engine.start_maintenance();
-        Ok(Self {
-            handle: Arc::new(Handle {
-                engine,
-                threads: Mutex::new(threads),
-            }),
-        })
+        Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -167,15 +155,12 @@ impl Store {
         if events.is_empty() {
             return Err(Error::EmptyCommit);
         }
-        let operation = [Operation {
-            stream: stream.as_ref(),
-            expected,
-            events: &events,
-        }];
+        let operation = [Operation { stream: stream.as_ref(), expected, events: &events }];
         let prepared = prepare(&operation, &engine.options)?;
         let mut version = [0];
         let sync = engine.options.durability.is_sync();
-        let (writer, done) = engine.sequence(&prepared, sync, &mut version)?;
+        let sequenced = engine.sequence(&prepared, sync, &mut version);
+        let (writer, done) = sequenced.map_err(Error::of_single_stream)?;
         let (writer, outcome) = engine.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
@@ -263,9 +248,7 @@ impl Store {
         engine.check_open()?;
         engine.refresh()?;
         let visible = engine.visible(false);
-        engine
-            .position_at(time.into().as_micros(), visible)
-            .map(Position::new)
+        engine.position_at(time.into().as_micros(), visible).map(Position::new)
     }
 
     /// Lists the streams that have visible events, by name.
@@ -330,10 +313,7 @@ impl Store {
 impl Engine {
     /// Waits for a change of what is visible; a reader beside a writer looks again soon.
     fn wait_visible(&self, position: u64, deadline: Option<Instant>) {
-        let poll = self
-            .follower
-            .is_some()
-            .then(|| Instant::now() + Duration::from_millis(5));
+        let poll = self.follower.is_some().then(|| Instant::now() + Duration::from_millis(5));
         let until = [deadline, poll].into_iter().flatten().min();
         self.visible_waiters.fetch_add(1, Ordering::SeqCst);
         let mut guard = self.visible_lock.lock();
@@ -354,9 +334,7 @@ impl Engine {
         if !self.options.background {
             // Like in the thread: a failure is counted, and the work is tried again later.
             if self.maintain().is_err() {
-                self.counters
-                    .maintenance_failures
-                    .fetch_add(1, Ordering::Relaxed);
+                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -404,23 +382,16 @@ enum Found {
 
 /// Looks without touching. A directory that holds anything but a store is refused.
 fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
-    let kind = storage
-        .entry_kind(root)
-        .map_err(|e| Error::io("look at", root, e))?;
+    let kind = storage.entry_kind(root).map_err(|e| Error::io("look at", root, e))?;
     match kind {
         None => return Ok(Found::Nothing),
         // A link to a directory is the user's business; listing it tells.
         Some(EntryKind::Directory | EntryKind::Other) => {}
         Some(EntryKind::File) => return Err(not_a_store(root, "it is a file")),
     }
-    let entries = storage
-        .read_dir(root)
-        .map_err(|e| Error::io("list", root, e))?;
-    let is_dir = |name: &str| {
-        entries
-            .iter()
-            .any(|e| e.name == name && e.kind == EntryKind::Directory)
-    };
+    let entries = storage.read_dir(root).map_err(|e| Error::io("list", root, e))?;
+    let is_dir =
+        |name: &str| entries.iter().any(|e| e.name == name && e.kind == EntryKind::Directory);
     if is_dir(names::LOG_DIR) {
         let known = |name: &str| {
             [names::LOCK, names::STATUS].contains(&name)
@@ -429,6 +400,9 @@ fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
         if !list_segments(storage, root)?.is_empty() {
             return Ok(Found::Store);
         }
+        for directory in [names::INDEX_DIR, names::CHECKPOINT_DIR] {
+            refuse_orphans(storage, root, directory, is_dir(directory))?;
+        }
         if let Some(foreign) = entries.iter().find(|entry| !known(&entry.name)) {
             let why = format!("it has no segments, and holds {:?}", foreign.name);
             return Err(not_a_store(root, why));
@@ -436,28 +410,37 @@ fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
         return Ok(Found::Unfinished);
     }
     match entries.iter().find(|entry| entry.name != names::LOCK) {
-        Some(foreign) => Err(not_a_store(
-            root,
-            format!("it holds {:?} and no log", foreign.name),
-        )),
+        Some(foreign) => Err(not_a_store(root, format!("it holds {:?} and no log", foreign.name))),
         None => Ok(Found::Unfinished),
     }
 }
 
-fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
-    Error::NotAStore {
-        path: root.into(),
-        why: why.into(),
+/// Files that are derived from a log, without a log: it was there, and is lost.
+fn refuse_orphans(storage: &dyn Storage, root: &Path, name: &str, exists: bool) -> Result<()> {
+    if !exists {
+        return Ok(());
     }
+    let directory = root.join(name);
+    let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
+    let Some(orphan) = entries.first() else { return Ok(()) };
+    Err(Error::Corrupt {
+        file: names::segment_path(root, 1),
+        offset: 0,
+        expected_position: Position::new(1),
+        what: "the segment is missing".into(),
+        evidence: Some(format!("{name} holds {:?}", orphan.name)),
+    })
+}
+
+fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
+    Error::NotAStore { path: root.into(), why: why.into() }
 }
 
 /// Another opening may hold the lock for the blink of looking at it.
 fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn LockGuard>> {
     let path = root.join(names::LOCK);
     for attempt in 0..5 {
-        let lock = storage
-            .try_lock(&path)
-            .map_err(|e| Error::io("lock", &path, e))?;
+        let lock = storage.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
         if let Some(lock) = lock {
             return Ok(lock);
         }
@@ -472,14 +455,8 @@ fn prepare_directory(storage: &dyn Storage, root: &Path) -> Result<()> {
     let io = |operation| move |e| Error::io(operation, root, e);
     storage.create_dir(root).map_err(io("create"))?;
     if let Some(parent) = root.parent() {
-        let parent = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        storage
-            .sync_dir(parent)
-            .map_err(|e| Error::io("sync", parent, e))?;
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        storage.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))?;
     }
     Ok(())
 }
@@ -488,22 +465,16 @@ fn prepare_directory(storage: &dyn Storage, root: &Path) -> Result<()> {
 fn create_if_empty(storage: &dyn Storage, root: &Path, options: &Options) -> Result<bool> {
     for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
         let directory = root.join(name);
-        storage
-            .create_dir(&directory)
-            .map_err(|e| Error::io("create", &directory, e))?;
+        storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
     }
-    storage
-        .sync_dir(root)
-        .map_err(|e| Error::io("sync", root, e))?;
+    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
     if !list_segments(storage, root)?.is_empty() {
         return Ok(false);
     }
     let mut store_id = [0; 16];
     store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
     store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());
-    let store_id = uuid::Builder::from_random_bytes(store_id)
-        .into_uuid()
-        .into_bytes();
+    let store_id = uuid::Builder::from_random_bytes(store_id).into_uuid().into_bytes();
     create_segment(storage, root, 1, store_id, options.segment_size)?;
     Ok(true)
 }

@@ -44,11 +44,7 @@ pub struct Ticket {
 impl<'a> Transaction<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>) -> Self {
         let durability = engine.options.durability;
-        Self {
-            engine,
-            operations: Vec::new(),
-            durability,
-        }
+        Self { engine, operations: Vec::new(), durability }
     }
 
     /// Appends events to a stream that is as expected.
@@ -59,11 +55,7 @@ impl<'a> Transaction<'a> {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Self {
         let events = events.into_iter().collect();
-        self.operations.push(Owned {
-            stream: stream.into(),
-            expected,
-            events,
-        });
+        self.operations.push(Owned { stream: stream.into(), expected, events });
         self
     }
 
@@ -99,11 +91,7 @@ impl<'a> Transaction<'a> {
         let operations: Vec<Operation<'_>> = self
             .operations
             .iter()
-            .map(|o| Operation {
-                stream: &o.stream,
-                expected: o.expected,
-                events: &o.events,
-            })
+            .map(|o| Operation { stream: &o.stream, expected: o.expected, events: &o.events })
             .collect();
         let prepared = prepare(&operations, &self.engine.options)?;
         let mut versions = vec![0; operations.len()];
@@ -117,26 +105,11 @@ impl<'a> Transaction<'a> {
             self.engine.flush_wanted.notify_one();
         }
         drop(writer);
-        let Sequenced {
-            group,
-            first_position,
-            last_position,
-            recorded_at,
-            already_recorded,
-        } = sequenced;
-        let committed = Committed {
-            first_position,
-            last_position,
-            versions,
-            recorded_at,
-            already_recorded,
-        };
-        Ok(Ticket {
-            engine: Arc::clone(self.engine),
-            group,
-            sync,
-            committed,
-        })
+        let Sequenced { group, first_position, last_position, recorded_at, already_recorded } =
+            sequenced;
+        let committed =
+            Committed { first_position, last_position, versions, recorded_at, already_recorded };
+        Ok(Ticket { engine: Arc::clone(self.engine), group, sync, committed })
     }
 }
 
@@ -171,10 +144,7 @@ impl Future for Ticket {
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        match self
-            .engine
-            .poll_group(self.group, self.sync, context.waker())
-        {
+        match self.engine.poll_group(self.group, self.sync, context.waker()) {
             Some(outcome) => std::task::Poll::Ready(outcome.map(|()| self.committed.clone())),
             None => std::task::Poll::Pending,
         }

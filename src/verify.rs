@@ -80,10 +80,7 @@ pub(crate) fn verify_in(
 ) -> Result<VerifyReport> {
     let kind = storage.entry_kind(&root.join(names::LOG_DIR));
     if !matches!(kind, Ok(Some(EntryKind::Directory))) {
-        return Err(Error::NotAStore {
-            path: root.into(),
-            why: "it has no log".into(),
-        });
+        return Err(Error::NotAStore { path: root.into(), why: "it has no log".into() });
     }
     let mut verifier = Verifier {
         storage,
@@ -125,28 +122,15 @@ impl Verifier<'_> {
         let limit = crate::follow::writer_status(self.storage, self.root)?;
         let numbers = match list_segments(self.storage, self.root) {
             Ok(numbers) => numbers,
-            Err(Error::Corrupt {
-                file,
-                offset,
-                what,
-                evidence,
-                ..
-            }) => {
-                self.fault(
-                    &file,
-                    offset,
-                    format!("{what} ({})", evidence.unwrap_or_default()),
-                );
+            Err(Error::Corrupt { file, offset, what, evidence, .. }) => {
+                self.fault(&file, offset, format!("{what} ({})", evidence.unwrap_or_default()));
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
         if numbers.is_empty() {
             let why = "its log has no segments".into();
-            return Err(Error::NotAStore {
-                path: self.root.into(),
-                why,
-            });
+            return Err(Error::NotAStore { path: self.root.into(), why });
         }
         let mut files = Vec::new();
         for &number in &numbers {
@@ -163,6 +147,7 @@ impl Verifier<'_> {
         let last = files.len().saturating_sub(1);
         for (i, file) in files.iter().enumerate() {
             self.headers(file);
+            self.report.segments += 1;
             self.segment(file, files.get(i + 1), i == last, limit)?;
         }
         self.derived(&numbers)?;
@@ -172,24 +157,14 @@ impl Verifier<'_> {
 
     fn fault(&mut self, file: &Path, offset: u64, what: impl Into<String>) {
         let what = what.into();
-        self.report.faults.push(FoundFault {
-            file: file.into(),
-            offset,
-            what,
-        });
+        self.report.faults.push(FoundFault { file: file.into(), offset, what });
     }
 
     /// Damage becomes part of the report; anything else ends the run.
     fn error(&mut self, error: Error) -> Result<()> {
         match error {
-            Error::Corrupt {
-                file, offset, what, ..
-            } => self.fault(&file, offset, what),
-            Error::Io {
-                path,
-                operation,
-                source,
-            } => {
+            Error::Corrupt { file, offset, what, .. } => self.fault(&file, offset, what),
+            Error::Io { path, operation, source } => {
                 self.fault(&path, 0, format!("cannot {operation}: {source}"));
             }
             Error::Unsupported { path, what } => self.fault(&path, 0, what),
@@ -202,10 +177,7 @@ impl Verifier<'_> {
         self.done += bytes;
         self.report.bytes += bytes;
         let total_bytes = self.total.max(self.done);
-        (self.progress)(Progress {
-            done_bytes: self.done,
-            total_bytes,
-        });
+        (self.progress)(Progress { done_bytes: self.done, total_bytes });
     }
 
     /// Both copies of the header, and zeros around them.
@@ -251,13 +223,8 @@ impl Verifier<'_> {
         let mut state = self.state.clone();
         let end = loop {
             let (mut commits, mut events, mut bytes) = (0, 0, 0);
-            let result = scan(
-                &mut window,
-                seed,
-                &mut state,
-                limit.unwrap_or(u64::MAX),
-                &file.path,
-                |f| {
+            let result =
+                scan(&mut window, seed, &mut state, limit.unwrap_or(u64::MAX), &file.path, |f| {
                     commits += u64::from(f.header.kind == FrameKind::Commit);
                     events += u64::from(f.header.event_count);
                     bytes += f.header.frame_len();
@@ -266,8 +233,7 @@ impl Verifier<'_> {
                         total_bytes: self.total.max(self.done + bytes),
                     });
                     Ok(())
-                },
-            );
+                });
             self.report.commits += commits;
             self.report.events += events;
             self.advance(bytes);
@@ -283,10 +249,7 @@ impl Verifier<'_> {
                 break end;
             };
             let behind = trailer.as_ref().map_or(len, |t| t.seal_offset);
-            if trailer
-                .as_ref()
-                .is_some_and(|t| state.offset >= t.seal_offset)
-            {
+            if trailer.as_ref().is_some_and(|t| state.offset >= t.seal_offset) {
                 self.fault(&file.path, state.offset, format!("the seal: {defect}"));
                 break end;
             }
@@ -312,15 +275,7 @@ impl Verifier<'_> {
                 }
             }
         };
-        self.ending(
-            file,
-            next,
-            &state,
-            &end,
-            is_last,
-            starts_with_a_frame,
-            limit,
-        )?;
+        self.ending(file, next, &state, &end, is_last, starts_with_a_frame, limit)?;
         if let Some(trailer) = &trailer {
             self.trailer(file, trailer, &state);
         }
@@ -357,10 +312,7 @@ impl Verifier<'_> {
         Ok(true)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of `segment`, split off for length"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one step of `segment`, split off for length")]
     fn ending(
         &mut self,
         file: &SegmentFile,
@@ -372,11 +324,7 @@ impl Verifier<'_> {
         limit: Option<u64>,
     ) -> Result<()> {
         if *end == ScanEnd::Sealed && is_last {
-            self.fault(
-                &file.path,
-                state.offset,
-                "the segment is sealed, and no other follows",
-            );
+            self.fault(&file.path, state.offset, "the segment is sealed, and no other follows");
         }
         let ScanEnd::Invalid(defect) = end else {
             return Ok(());
@@ -405,27 +353,15 @@ impl Verifier<'_> {
         let mut table = vec![0; len];
         let table_at = trailer.table_offset();
         if let Err(e) = read_exact_at(&*file.file, &mut table, table_at) {
-            self.fault(
-                &file.path,
-                table_at,
-                format!("the offset table cannot be read: {e}"),
-            );
+            self.fault(&file.path, table_at, format!("the offset table cannot be read: {e}"));
             return;
         }
         if crc32(file.header.seed().plain(), &table) != trailer.table_checksum {
-            self.fault(
-                &file.path,
-                table_at,
-                "the offset table has a wrong checksum",
-            );
+            self.fault(&file.path, table_at, "the offset table has a wrong checksum");
         }
         let next = trailer.base_position + u64::from(trailer.event_count);
         if self.joined && (state.next_position != next || state.link != trailer.link) {
-            self.fault(
-                &file.path,
-                trailer.seal_offset,
-                "the seal contradicts the frames",
-            );
+            self.fault(&file.path, trailer.seal_offset, "the seal contradicts the frames");
         }
     }
 
@@ -477,14 +413,10 @@ impl Verifier<'_> {
         for (directory, suffixes) in known {
             let path = self.root.join(directory);
             for entry in self.storage.read_dir(&path).unwrap_or_default() {
-                let own = suffixes
-                    .iter()
-                    .any(|s| names::parse_numbered(&entry.name, s).is_some());
+                let own = suffixes.iter().any(|s| names::parse_numbered(&entry.name, s).is_some());
                 if !own || entry.kind != EntryKind::File {
-                    let note = format!(
-                        "{}: not a file of the store",
-                        path.join(&entry.name).display()
-                    );
+                    let note =
+                        format!("{}: not a file of the store", path.join(&entry.name).display());
                     self.report.notes.push(note);
                 }
             }
@@ -512,9 +444,8 @@ fn resume(
     path: &Path,
 ) -> Result<Option<(u64, FrameHeader)>> {
     while offset + frame::HEADER_LEN as u64 <= end {
-        let bytes = window
-            .get(offset, frame::HEADER_LEN)
-            .map_err(|e| Error::io("read", path, e))?;
+        let bytes =
+            window.get(offset, frame::HEADER_LEN).map_err(|e| Error::io("read", path, e))?;
         let Some(bytes) = bytes else { break };
         if bytes[..2] == frame::MAGIC
             && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)

@@ -79,18 +79,11 @@ impl AsRef<[u8]> for MappedRecord {
 
 impl Event {
     pub(crate) fn new(bytes: RecordBytes, layout: Layout, place: Place) -> Self {
-        Self {
-            bytes,
-            layout,
-            place,
-        }
+        Self { bytes, layout, place }
     }
 
     fn view(&self) -> EventRef<'_> {
-        EventRef {
-            record: self.bytes.record(self.layout),
-            place: self.place,
-        }
+        EventRef { record: self.bytes.record(self.layout), place: self.place }
     }
 
     /// The event's id.
@@ -230,11 +223,7 @@ impl<'a> EventRef<'a> {
 
     /// Whether its data was flagged as JSON.
     pub fn content_type(&self) -> ContentType {
-        if self.record.is_json() {
-            ContentType::Json
-        } else {
-            ContentType::Binary
-        }
+        if self.record.is_json() { ContentType::Json } else { ContentType::Binary }
     }
 
     /// When its commit was recorded.

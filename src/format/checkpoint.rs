@@ -140,12 +140,7 @@ mod tests {
             first_recorded_at: 11,
         };
         assert_eq!(CheckpointMeta::decode(&meta.encode()), Ok(meta));
-        let head = HeadEntry {
-            name_offset: 70_000,
-            name_len: 9,
-            version: 1,
-            last_position: 2,
-        };
+        let head = HeadEntry { name_offset: 70_000, name_len: 9, version: 1, last_position: 2 };
         let mut out = Vec::new();
         head.encode(&mut out);
         assert_eq!(HeadEntry::decode(&out), Ok(head));

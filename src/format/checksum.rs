@@ -27,10 +27,7 @@ impl Seed {
     }
 
     /// For what is bound to a place, given by its file offset or its position.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the halves are folded on purpose"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are folded on purpose")]
     pub(crate) const fn at(self, place: u64) -> u32 {
         self.0 ^ (place as u32) ^ ((place >> 32) as u32)
     }

@@ -96,9 +96,8 @@ pub(crate) fn decode_footer(footer: &[u8], file_len: u64) -> Result<u32, Defect>
         return Err(Defect::Magic);
     }
     let blocks = LE::read_u32(footer);
-    let payload = file_len
-        .checked_sub(FOOTER_LEN as u64 + 4 * u64::from(blocks))
-        .ok_or(Defect::TooShort)?;
+    let payload =
+        file_len.checked_sub(FOOTER_LEN as u64 + 4 * u64::from(blocks)).ok_or(Defect::TooShort)?;
     if payload < HEADER_LEN as u64 || payload.div_ceil(BLOCK as u64) != u64::from(blocks) {
         return Err(Defect::Invalid("block count contradicts the file's length"));
     }
@@ -132,9 +131,7 @@ pub(crate) fn decode_header(
         return Err(Defect::Magic);
     }
     if LE::read_u16(&header[10..]) > FORMAT_VERSION {
-        return Err(Defect::Unsupported(
-            "a newer version of the file format".into(),
-        ));
+        return Err(Defect::Unsupported("a newer version of the file format".into()));
     }
     let count = LE::read_u32(&header[12..]);
     if count > MAX_SECTIONS || LE::read_u64(&header[32..]) != payload_len {

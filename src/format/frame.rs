@@ -24,8 +24,8 @@ pub(crate) const MAGIC: [u8; 2] = [0xAF, 0x4E];
 
 const _: () = assert!(HEADER_LEN.is_multiple_of(ALIGNMENT));
 
-/// The length of a session frame's body: a random number.
-pub(crate) const SESSION_BODY_LEN: usize = 8;
+/// The length of a session frame: its body is a random number.
+pub(crate) const SESSION_LEN: usize = HEADER_LEN + 8;
 
 /// What a frame is. Zero is never valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,10 +163,7 @@ pub(crate) mod tests {
     fn round_trips_and_every_flipped_bit_is_seen() {
         let seed = Seed::of_salt(99);
         let (bytes, checksum) = sample().encode(seed, 8192);
-        assert_eq!(
-            FrameHeader::decode(&bytes, seed, 8192),
-            Ok((sample(), checksum))
-        );
+        assert_eq!(FrameHeader::decode(&bytes, seed, 8192), Ok((sample(), checksum)));
         for bit in 0..HEADER_LEN * 8 {
             let mut bad = bytes;
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -178,17 +175,8 @@ pub(crate) mod tests {
     fn is_bound_to_its_place() {
         let seed = Seed::of_salt(99);
         let (bytes, _) = sample().encode(seed, 8192);
-        assert_eq!(
-            FrameHeader::decode(&bytes, seed, 8200),
-            Err(Defect::Checksum)
-        );
-        assert_eq!(
-            FrameHeader::decode(&bytes, Seed::of_salt(98), 8192),
-            Err(Defect::Checksum)
-        );
-        assert_eq!(
-            FrameHeader::decode(&[0; HEADER_LEN], seed, 8192),
-            Err(Defect::Zero)
-        );
+        assert_eq!(FrameHeader::decode(&bytes, seed, 8200), Err(Defect::Checksum));
+        assert_eq!(FrameHeader::decode(&bytes, Seed::of_salt(98), 8192), Err(Defect::Checksum));
+        assert_eq!(FrameHeader::decode(&[0; HEADER_LEN], seed, 8192), Err(Defect::Zero));
     }
 }

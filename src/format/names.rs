@@ -42,8 +42,7 @@ pub(crate) fn index_path(root: &Path, number: u64) -> PathBuf {
 }
 
 pub(crate) fn checkpoint_path(root: &Path, number: u64) -> PathBuf {
-    root.join(CHECKPOINT_DIR)
-        .join(numbered(number, CHECKPOINT_SUFFIX))
+    root.join(CHECKPOINT_DIR).join(numbered(number, CHECKPOINT_SUFFIX))
 }
 
 #[cfg(test)]
@@ -53,17 +52,8 @@ mod tests {
     #[test]
     fn names_round_trip_and_nothing_else_parses() {
         assert_eq!(parse_numbered(&numbered(42, ".seg"), ".seg"), Some(42));
-        assert_eq!(
-            parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"),
-            Some(u64::MAX)
-        );
-        for name in [
-            "",
-            ".seg",
-            "42.seg",
-            "0000000000000000004x.seg",
-            "99999999999999999999.seg",
-        ] {
+        assert_eq!(parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"), Some(u64::MAX));
+        for name in ["", ".seg", "42.seg", "0000000000000000004x.seg", "99999999999999999999.seg"] {
             assert_eq!(parse_numbered(name, ".seg"), None, "{name}");
         }
     }

@@ -54,10 +54,7 @@ pub(crate) fn encoded_len(stream: &str, event: &NewEvent) -> usize {
 }
 
 /// Appends the record and returns its checksum. The caller has checked all limits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "lengths are within the checked limits"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "lengths are within the checked limits")]
 pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event: &NewEvent) -> u32 {
     let start = out.len();
     let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
@@ -109,13 +106,9 @@ impl Layout {
         let metadata_at = tags_at + u32::from(LE::read_u16(&h[38..]));
         let data_at = metadata_at.checked_add(LE::read_u32(&h[40..]));
         match data_at {
-            Some(data_at) if data_at <= data_end && data_end <= MAX_RECORD_LEN => Ok(Self {
-                type_at,
-                tags_at,
-                metadata_at,
-                data_at,
-                data_end,
-            }),
+            Some(data_at) if data_at <= data_end && data_end <= MAX_RECORD_LEN => {
+                Ok(Self { type_at, tags_at, metadata_at, data_at, data_end })
+            }
             _ => Err(Defect::Invalid("record lengths contradict each other")),
         }
     }
@@ -152,9 +145,7 @@ impl<'a> RecordRef<'a> {
     }
 
     fn part(&self, from: u32, to: u32) -> &'a [u8] {
-        self.bytes
-            .get(from as usize..to as usize)
-            .unwrap_or_default()
+        self.bytes.get(from as usize..to as usize).unwrap_or_default()
     }
 
     /// Checks the checksum against the position, and all that accessors rely on.
@@ -180,9 +171,7 @@ impl<'a> RecordRef<'a> {
         let mut rest = self.part(self.layout.tags_at, self.layout.metadata_at);
         let mut count = 0;
         while let Some((&len, tail)) = rest.split_first() {
-            let tag = tail
-                .get(..usize::from(len))
-                .ok_or(Defect::Invalid("a tag is cut short"))?;
+            let tag = tail.get(..usize::from(len)).ok_or(Defect::Invalid("a tag is cut short"))?;
             count += 1;
             if tag.is_empty() || count > MAX_TAGS || std::str::from_utf8(tag).is_err() {
                 return Err(Defect::Invalid("a tag is empty, one too many or not UTF-8"));
@@ -232,9 +221,7 @@ impl<'a> RecordRef<'a> {
     }
 
     pub(crate) fn tags(&self) -> Tags<'a> {
-        Tags {
-            rest: self.part(self.layout.tags_at, self.layout.metadata_at),
-        }
+        Tags { rest: self.part(self.layout.tags_at, self.layout.metadata_at) }
     }
 
     pub(crate) fn metadata(&self) -> &'a [u8] {
@@ -328,9 +315,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let seen = RecordRef::parse(&bad)
-                .and_then(|r| r.verify(Seed::of_salt(5), 12))
-                .is_err();
+            let seen = RecordRef::parse(&bad).and_then(|r| r.verify(Seed::of_salt(5), 12)).is_err();
             assert!(seen, "bit {bit}");
         }
     }

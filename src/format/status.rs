@@ -44,9 +44,6 @@ impl Status {
         if crc32(0, &b[8..]) != LE::read_u32(&b[4..]) {
             return Err(Defect::Checksum);
         }
-        Ok(Self {
-            visible: LE::read_u64(&b[8..]),
-            epoch: LE::read_u64(&b[16..]),
-        })
+        Ok(Self { visible: LE::read_u64(&b[8..]), epoch: LE::read_u64(&b[16..]) })
     }
 }

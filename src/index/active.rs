@@ -31,10 +31,7 @@ struct IdTable {
 
 impl ActiveIndex {
     pub(crate) fn new(base_position: u64) -> Self {
-        Self {
-            base_position,
-            ..Self::default()
-        }
+        Self { base_position, ..Self::default() }
     }
 
     /// Takes what a checkpoint kept; the three describe the same events.
@@ -44,13 +41,7 @@ impl ActiveIndex {
         previous: Vec<u64>,
         ids: Vec<[u8; 16]>,
     ) -> Self {
-        Self {
-            base_position,
-            offsets,
-            previous,
-            ids,
-            ..Self::default()
-        }
+        Self { base_position, offsets, previous, ids, ..Self::default() }
     }
 
     pub(crate) fn base_position(&self) -> u64 {
@@ -122,9 +113,7 @@ impl ActiveIndex {
             table.insert_unique(hash_id(new), ordinal, |&o| hash_id(&self.ids[o as usize]));
         }
         *hashed = self.ids.len();
-        table
-            .find(hash_id(id), |&o| self.ids[o as usize] == *id)
-            .map(|&o| o as usize)
+        table.find(hash_id(id), |&o| self.ids[o as usize] == *id).map(|&o| o as usize)
     }
 }
 
@@ -141,10 +130,7 @@ mod tests {
         assert_eq!(index.find_id(&[2; 16]), Some(1));
         assert_eq!(index.find_id(&[3; 16]), None);
         index.truncate(1);
-        assert_eq!(
-            (index.find_id(&[2; 16]), index.find_id(&[1; 16])),
-            (None, Some(0))
-        );
+        assert_eq!((index.find_id(&[2; 16]), index.find_id(&[1; 16])), (None, Some(0)));
         assert_eq!(
             (index.ordinal(11), index.ordinal(12), index.ordinal(10)),
             (Some(0), None, None)

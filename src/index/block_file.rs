@@ -15,10 +15,7 @@ use crate::storage::{File, Mapping, read_exact_at};
 
 #[derive(Debug)]
 enum Source {
-    Mapped {
-        file: Arc<dyn File>,
-        mapping: Mapping,
-    },
+    Mapped { file: Arc<dyn File>, mapping: Mapping },
     Heap(Vec<u8>),
 }
 
@@ -37,9 +34,7 @@ impl BlockFile {
     /// Opens a container; checks its frame and the blocks that hold the section table.
     pub(crate) fn open(file: Arc<dyn File>, magic: [u8; 8]) -> Result<Self, Defect> {
         let file_len = file.len().map_err(|e| unreadable(&e))?;
-        let footer_at = file_len
-            .checked_sub(FOOTER_LEN as u64)
-            .ok_or(Defect::TooShort)?;
+        let footer_at = file_len.checked_sub(FOOTER_LEN as u64).ok_or(Defect::TooShort)?;
         let mut footer = [0; FOOTER_LEN];
         read(&*file, &mut footer, footer_at)?;
         let blocks = container::decode_footer(&footer, file_len)?;
@@ -63,21 +58,12 @@ impl BlockFile {
     /// Takes the bytes of a container that is not, or not yet, in a file.
     pub(crate) fn from_bytes(bytes: Vec<u8>, magic: [u8; 8]) -> Result<Self, Defect> {
         let file_len = bytes.len() as u64;
-        let footer_at = bytes
-            .len()
-            .checked_sub(FOOTER_LEN)
-            .ok_or(Defect::TooShort)?;
+        let footer_at = bytes.len().checked_sub(FOOTER_LEN).ok_or(Defect::TooShort)?;
         let blocks = container::decode_footer(&bytes[footer_at..], file_len)?;
         let table_at = footer_at - blocks as usize * 4;
         let checksums = bytes[table_at..footer_at].to_vec();
         container::verify_table(&checksums, &bytes[footer_at..])?;
-        Self::finish(
-            Source::Heap(bytes),
-            file_len,
-            table_at as u64,
-            checksums,
-            magic,
-        )
+        Self::finish(Source::Heap(bytes), file_len, table_at as u64, checksums, magic)
     }
 
     fn finish(
@@ -118,11 +104,7 @@ impl BlockFile {
     /// The section of a kind; an absent one is empty.
     pub(crate) fn section(&self, kind: u32) -> Section {
         let found = self.sections.iter().find(|section| section.kind == kind);
-        found.copied().unwrap_or(Section {
-            kind,
-            offset: 0,
-            len: 0,
-        })
+        found.copied().unwrap_or(Section { kind, offset: 0, len: 0 })
     }
 
     /// `len` bytes of a section, counted from its start, checked.
@@ -150,9 +132,7 @@ impl BlockFile {
     }
 
     fn bytes(&self, offset: u64, len: usize) -> Result<&[u8], Defect> {
-        let end = offset
-            .checked_add(len as u64)
-            .filter(|&end| end <= self.payload_len);
+        let end = offset.checked_add(len as u64).filter(|&end| end <= self.payload_len);
         let end = end.ok_or(Defect::TooShort)?;
         if len > 0 {
             let last = (end - 1) / BLOCK as u64;
@@ -216,10 +196,7 @@ mod tests {
         let file = BlockFile::from_bytes(sample(), INDEX_MAGIC).unwrap();
         assert_eq!(file.store_id(), [9; 16]);
         assert_eq!(file.get(file.section(1), 0, 4), Ok(&b"meta"[..]));
-        assert_eq!(
-            file.get(file.section(2), 9_000, 1_000).map(<[u8]>::len),
-            Ok(1_000)
-        );
+        assert_eq!(file.get(file.section(2), 9_000, 1_000).map(<[u8]>::len), Ok(1_000));
         assert!(file.get(file.section(1), 1, 4).is_err());
         assert!(file.get(file.section(3), 0, 1).is_err());
         assert!(file.get(file.section(2), u64::MAX, 2).is_err());
@@ -232,9 +209,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 0x10;
-            let seen = BlockFile::from_bytes(bad, INDEX_MAGIC)
-                .and_then(|f| f.verify())
-                .is_err();
+            let seen = BlockFile::from_bytes(bad, INDEX_MAGIC).and_then(|f| f.verify()).is_err();
             assert!(seen, "byte {at}");
         }
     }
@@ -243,10 +218,7 @@ mod tests {
     fn every_cut_is_seen() {
         let bytes = sample();
         for len in 0..bytes.len() {
-            assert!(
-                BlockFile::from_bytes(bytes[..len].to_vec(), INDEX_MAGIC).is_err(),
-                "{len}"
-            );
+            assert!(BlockFile::from_bytes(bytes[..len].to_vec(), INDEX_MAGIC).is_err(), "{len}");
         }
     }
 }

@@ -63,11 +63,8 @@ impl IndexBuilder {
         } else {
             let mut list = List::default();
             list.push(ordinal);
-            let entry = StreamList {
-                list,
-                first_version: record.version(),
-                first_ordinal: ordinal,
-            };
+            let entry =
+                StreamList { list, first_version: record.version(), first_ordinal: ordinal };
             self.streams.insert(stream.into(), entry);
         }
         push_term(&mut self.types, record.event_type(), ordinal);
@@ -121,11 +118,7 @@ impl IndexBuilder {
             (layout::IDS, &ids),
             (layout::FILTER, &filter),
         ];
-        Ok(container::encode(
-            container::INDEX_MAGIC,
-            store_id,
-            &sections,
-        ))
+        Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
     }
 }
 
@@ -173,9 +166,6 @@ fn encode_ids(hashes: &[u64]) -> (Vec<u8>, Vec<u8>) {
         }
     }
     sorted.sort_unstable();
-    let ids = sorted
-        .iter()
-        .flat_map(|entry| entry.to_le_bytes())
-        .collect();
+    let ids = sorted.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     (ids, filter)
 }

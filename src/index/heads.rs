@@ -24,32 +24,38 @@ pub(crate) struct Overlay {
     hasher: foldhash::fast::RandomState,
 }
 
+/// Where a stream's head was found; good until a checkpoint begins or ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    hash: u64,
+    /// In the overlay, if it is there.
+    place: Option<u32>,
+    head: Head,
+}
+
+impl Slot {
+    /// The head as it was found; version 0 if there is no such stream.
+    pub(crate) fn head(self) -> Head {
+        self.head
+    }
+}
+
 impl Overlay {
-    fn get(&self, name: &str) -> Option<Head> {
-        let hash = self.hasher.hash_one(name);
-        let slot = self
-            .table
-            .find(hash, |&slot| *self.entries[slot as usize].0 == *name)?;
-        Some(self.entries[*slot as usize].1)
+    fn place(&self, hash: u64, name: &str) -> Option<u32> {
+        self.table.find(hash, |&slot| *self.entries[slot as usize].0 == *name).copied()
     }
 
-    fn set(&mut self, name: &str, head: Head) {
-        let Self {
-            table,
-            entries,
-            hasher,
-        } = self;
-        let hash = hasher.hash_one(name);
-        if let Some(&slot) = table.find(hash, |&slot| *entries[slot as usize].0 == *name) {
-            entries[slot as usize].1 = head;
-        } else {
-            // 2^32 streams between two checkpoints would need hundreds of gigabytes of log.
-            let slot = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            entries.push((name.into(), head));
-            table.insert_unique(hash, slot, |&slot| {
-                hasher.hash_one(&*entries[slot as usize].0)
-            });
-        }
+    fn get(&self, name: &str) -> Option<Head> {
+        let place = self.place(self.hasher.hash_one(name), name)?;
+        Some(self.entries[place as usize].1)
+    }
+
+    fn insert(&mut self, hash: u64, name: &str, head: Head) {
+        let Self { table, entries, hasher } = self;
+        // 2^32 streams between two checkpoints would need hundreds of gigabytes of log.
+        let place = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        entries.push((name.into(), head));
+        table.insert_unique(hash, place, |&place| hasher.hash_one(&*entries[place as usize].0));
     }
 }
 
@@ -67,12 +73,7 @@ impl HeadTable {
         let section = file.section(layout::META);
         let meta = CheckpointMeta::decode(file.get(section, 0, layout::META_LEN)?)?;
         let (heads, names) = (file.section(layout::HEADS), file.section(layout::NAMES));
-        Ok(Self {
-            file,
-            heads,
-            names,
-            meta,
-        })
+        Ok(Self { file, heads, names, meta })
     }
 
     pub(crate) fn file(&self) -> &BlockFile {
@@ -86,16 +87,8 @@ impl HeadTable {
     fn entry(&self, index: usize) -> Result<(&[u8], Head), Defect> {
         let bytes = self.file.entry(self.heads, index, layout::HEAD_LEN)?;
         let entry = HeadEntry::decode(bytes)?;
-        let name = self
-            .file
-            .get(self.names, entry.name_offset, usize::from(entry.name_len))?;
-        Ok((
-            name,
-            Head {
-                version: entry.version,
-                last_position: entry.last_position,
-            },
-        ))
+        let name = self.file.get(self.names, entry.name_offset, usize::from(entry.name_len))?;
+        Ok((name, Head { version: entry.version, last_position: entry.last_position }))
     }
 
     fn get(&self, name: &str) -> Result<Option<Head>, Defect> {
@@ -133,11 +126,7 @@ pub(crate) struct Heads {
 impl Heads {
     pub(crate) fn with_base(base: Option<Arc<HeadTable>>) -> Self {
         let streams = base.as_ref().map_or(0, |base| base.meta.streams);
-        Self {
-            base,
-            streams,
-            ..Self::default()
-        }
+        Self { base, streams, ..Self::default() }
     }
 
     /// The number of streams that have events.
@@ -147,26 +136,55 @@ impl Heads {
 
     /// The stream's head; version 0 if there is no such stream.
     pub(crate) fn get(&self, name: &str) -> Result<Head, Defect> {
-        if let Some(head) = self.overlay.get(name) {
-            return Ok(head);
-        }
-        if let Some(head) = self.frozen.as_ref().and_then(|frozen| frozen.get(name)) {
-            return Ok(head);
-        }
+        self.find(name).map(Slot::head)
+    }
+
+    /// Finds the stream's head, for a change that may follow.
+    pub(crate) fn find(&self, name: &str) -> Result<Slot, Defect> {
+        let hash = self.overlay.hasher.hash_one(name);
+        let place = self.overlay.place(hash, name);
+        let head = match (place, &self.frozen) {
+            (Some(place), _) => self.overlay.entries[place as usize].1,
+            (None, Some(frozen)) => match frozen.get(name) {
+                Some(head) => head,
+                None => self.in_base(name)?,
+            },
+            (None, None) => self.in_base(name)?,
+        };
+        Ok(Slot { hash, place, head })
+    }
+
+    fn in_base(&self, name: &str) -> Result<Head, Defect> {
         match &self.base {
             Some(base) => Ok(base.get(name)?.unwrap_or_default()),
             None => Ok(Head::default()),
         }
     }
 
-    /// Sets the stream's head, which was at `before`.
-    pub(crate) fn set(&mut self, name: &str, before: u64, head: Head) {
+    /// The head of a stream that was found, with the changes made since.
+    pub(crate) fn current(&self, slot: Slot, name: &str) -> Head {
+        let place = slot.place.or_else(|| self.overlay.place(slot.hash, name));
+        place.map_or(slot.head, |place| self.overlay.entries[place as usize].1)
+    }
+
+    /// Sets the head of a stream that was found, and was at version `before` by now.
+    pub(crate) fn set(&mut self, slot: Slot, name: &str, before: u64, head: Head) {
         match (before, head.version) {
             (0, 1..) => self.streams += 1,
             (1.., 0) => self.streams = self.streams.saturating_sub(1),
             _ => {}
         }
-        self.overlay.set(name, head);
+        match slot.place.or_else(|| self.overlay.place(slot.hash, name)) {
+            Some(place) => self.overlay.entries[place as usize].1 = head,
+            None => self.overlay.insert(slot.hash, name, head),
+        }
+    }
+
+    /// Sets a stream's head.
+    pub(crate) fn put(&mut self, name: &str, head: Head) -> Result<(), Defect> {
+        let slot = self.find(name)?;
+        self.set(slot, name, slot.head.version, head);
+        Ok(())
     }
 
     /// Begins a checkpoint: what is there now stands still, later changes go to a new overlay.
@@ -177,10 +195,7 @@ impl Heads {
         }
         let frozen = Arc::new(std::mem::take(&mut self.overlay));
         self.frozen = Some(Arc::clone(&frozen));
-        Some(FrozenHeads {
-            overlay: frozen,
-            base: self.base.clone(),
-        })
+        Some(FrozenHeads { overlay: frozen, base: self.base.clone() })
     }
 
     /// Ends a checkpoint: the table that was written takes the place of what was frozen.
@@ -195,8 +210,9 @@ impl Heads {
             return;
         };
         for (name, head) in &frozen.entries {
-            if self.overlay.get(name).is_none() {
-                self.overlay.set(name, *head);
+            let hash = self.overlay.hasher.hash_one(&**name);
+            if self.overlay.place(hash, name).is_none() {
+                self.overlay.insert(hash, name, *head);
             }
         }
     }
@@ -272,10 +288,7 @@ mod tests {
     use crate::format::container::{self, CHECKPOINT_MAGIC};
 
     fn head(version: u64) -> Head {
-        Head {
-            version,
-            last_position: version * 10,
-        }
+        Head { version, last_position: version * 10 }
     }
 
     fn table(frozen: &FrozenHeads) -> Arc<HeadTable> {
@@ -293,11 +306,8 @@ mod tests {
             last_frame: 0,
             first_recorded_at: 0,
         };
-        let sections: [(u32, &[u8]); 3] = [
-            (layout::META, &meta.encode()),
-            (layout::HEADS, &heads),
-            (layout::NAMES, &names),
-        ];
+        let sections: [(u32, &[u8]); 3] =
+            [(layout::META, &meta.encode()), (layout::HEADS, &heads), (layout::NAMES, &names)];
         let bytes = container::encode(CHECKPOINT_MAGIC, [0; 16], &sections);
         let file = BlockFile::from_bytes(bytes, CHECKPOINT_MAGIC).unwrap();
         Arc::new(HeadTable::new(file).unwrap())
@@ -306,12 +316,12 @@ mod tests {
     #[test]
     fn layers_shadow_each_other_through_a_checkpoint() {
         let mut heads = Heads::default();
-        heads.set("b", 0, head(1));
-        heads.set("d", 0, head(1));
+        heads.put("b", head(1)).unwrap();
+        heads.put("d", head(1)).unwrap();
         let frozen = heads.freeze().unwrap();
         assert!(heads.freeze().is_none());
-        heads.set("b", 1, head(2));
-        heads.set("a", 0, head(1));
+        heads.put("b", head(2)).unwrap();
+        heads.put("a", head(1)).unwrap();
         heads.replace_base(table(&frozen));
         assert_eq!(heads.get("b"), Ok(head(2)));
         assert_eq!(heads.get("d"), Ok(head(1)));
@@ -322,24 +332,17 @@ mod tests {
         assert_eq!(second.meta.streams, 3);
         heads.replace_base(second);
         let all: Vec<_> = heads.list("").unwrap().into_iter().collect();
-        assert_eq!(
-            all,
-            [
-                ("a".into(), head(1)),
-                ("b".into(), head(2)),
-                ("d".into(), head(1))
-            ]
-        );
+        assert_eq!(all, [("a".into(), head(1)), ("b".into(), head(2)), ("d".into(), head(1))]);
         assert_eq!(heads.list("b").unwrap().len(), 1);
     }
 
     #[test]
     fn a_failed_checkpoint_loses_nothing() {
         let mut heads = Heads::default();
-        heads.set("a", 0, head(1));
-        heads.set("b", 0, head(1));
+        heads.put("a", head(1)).unwrap();
+        heads.put("b", head(1)).unwrap();
         heads.freeze().unwrap();
-        heads.set("a", 1, head(2));
+        heads.put("a", head(2)).unwrap();
         heads.thaw();
         assert_eq!((heads.get("a"), heads.get("b")), (Ok(head(2)), Ok(head(1))));
         assert!(heads.freeze().is_some());
@@ -348,8 +351,8 @@ mod tests {
     #[test]
     fn a_stream_that_was_rolled_back_is_gone() {
         let mut heads = Heads::default();
-        heads.set("a", 0, head(1));
-        heads.set("a", 1, Head::default());
+        heads.put("a", head(1)).unwrap();
+        heads.put("a", Head::default()).unwrap();
         assert_eq!((heads.get("a"), heads.streams()), (Ok(Head::default()), 0));
         assert!(heads.list("").unwrap().is_empty());
         assert_eq!(heads.freeze().unwrap().encode().unwrap().2, 0);

@@ -53,12 +53,7 @@ impl SealedIndex {
             return Ok(None);
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
-        Ok(Some(Self {
-            file,
-            meta,
-            names,
-            lists,
-        }))
+        Ok(Some(Self { file, meta, names, lists }))
     }
 
     pub(crate) fn file_len(&self) -> u64 {
@@ -161,17 +156,12 @@ impl SealedIndex {
         if len == 0 {
             return Ok(false);
         }
-        let block = self
-            .file
-            .get(section, filter_block(hash, len) as u64, FILTER_BLOCK)?;
-        Ok(filter_bits(hash)
-            .iter()
-            .all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
+        let block = self.file.get(section, filter_block(hash, len) as u64, FILTER_BLOCK)?;
+        Ok(filter_bits(hash).iter().all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
     }
 
     fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
-        self.file
-            .get(self.names, u64::from(offset), usize::from(len))
+        self.file.get(self.names, u64::from(offset), usize::from(len))
     }
 
     /// Decodes a list. Its bytes are bounded by the section, its ordinals by the segment.
@@ -209,14 +199,7 @@ mod tests {
     use crate::index::build::IndexBuilder;
 
     fn meta(event_count: u32) -> IndexMeta {
-        IndexMeta {
-            segment: 2,
-            salt: 3,
-            base_position: 101,
-            seal_offset: 9,
-            event_count,
-            link: 4,
-        }
+        IndexMeta { segment: 2, salt: 3, base_position: 101, seal_offset: 9, event_count, link: 4 }
     }
 
     fn build(events: &[(&str, u64, u8, &[&str])]) -> SealedIndex {
@@ -246,19 +229,12 @@ mod tests {
 
     #[test]
     fn answers_what_was_built() {
-        let index = build(&[
-            ("a-1", 5, 1, &["x", "x"]),
-            ("b-1", 1, 2, &[]),
-            ("a-1", 6, 3, &["x", "y"]),
-        ]);
+        let index =
+            build(&[("a-1", 5, 1, &["x", "x"]), ("b-1", 1, 2, &[]), ("a-1", 6, 3, &["x", "y"])]);
         let run = index.stream("a-1").unwrap().unwrap();
         assert_eq!(
             run,
-            StreamRun {
-                first_version: 5,
-                previous_position: 77,
-                ordinals: vec![0, 2]
-            }
+            StreamRun { first_version: 5, previous_position: 77, ordinals: vec![0, 2] }
         );
         assert_eq!(index.stream("a-2").unwrap(), None);
         assert_eq!(index.term(Terms::Tags, "x").unwrap(), [0, 2]);
@@ -267,27 +243,14 @@ mod tests {
         assert_eq!(index.term(Terms::Categories, "b").unwrap(), [1]);
         assert!(index.term(Terms::Categories, "c").unwrap().is_empty());
         let mut heads = Vec::new();
-        index
-            .for_each_head(|name, head| heads.push((name.to_owned(), head)))
-            .unwrap();
-        assert_eq!(
-            heads[0],
-            (
-                "a-1".into(),
-                Head {
-                    version: 6,
-                    last_position: 103
-                }
-            )
-        );
+        index.for_each_head(|name, head| heads.push((name.to_owned(), head))).unwrap();
+        assert_eq!(heads[0], ("a-1".into(), Head { version: 6, last_position: 103 }));
         assert_eq!(heads.len(), 2);
     }
 
     #[test]
     fn every_id_is_found_and_others_are_not() {
-        let events: Vec<_> = (0..200)
-            .map(|i| ("s", u64::from(i) + 1, i, &[][..]))
-            .collect();
+        let events: Vec<_> = (0..200).map(|i| ("s", u64::from(i) + 1, i, &[][..])).collect();
         let index = build(&events);
         for i in 0..200_u8 {
             assert_eq!(index.candidates(&[i; 16]).unwrap(), [u32::from(i)]);
@@ -299,20 +262,8 @@ mod tests {
     fn the_index_of_another_segment_is_not_taken() {
         let bytes = IndexBuilder::new().finish([1; 16], &meta(0), |_, _, _| Ok::<_, Defect>(0));
         let open = || BlockFile::from_bytes(bytes.clone().unwrap(), INDEX_MAGIC).unwrap();
-        assert!(
-            SealedIndex::new(open(), [1; 16], &meta(0))
-                .unwrap()
-                .is_some()
-        );
-        assert!(
-            SealedIndex::new(open(), [2; 16], &meta(0))
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            SealedIndex::new(open(), [1; 16], &meta(1))
-                .unwrap()
-                .is_none()
-        );
+        assert!(SealedIndex::new(open(), [1; 16], &meta(0)).unwrap().is_some());
+        assert!(SealedIndex::new(open(), [2; 16], &meta(0)).unwrap().is_none());
+        assert!(SealedIndex::new(open(), [1; 16], &meta(1)).unwrap().is_none());
     }
 }

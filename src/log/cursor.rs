@@ -37,14 +37,7 @@ impl FrameCursor {
         next_position: u64,
         checksums: Checksums,
     ) -> Self {
-        Self {
-            segment,
-            offset,
-            next_position,
-            checksums,
-            buffer: Vec::new(),
-            scratch: Vec::new(),
-        }
+        Self { segment, offset, next_position, checksums, buffer: Vec::new(), scratch: Vec::new() }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -89,11 +82,7 @@ impl FrameCursor {
                 segment.note_verified(offset, self.offset);
             }
             let body = &padded_body[..header.body_len as usize];
-            return Ok(Some(FrameView {
-                offset,
-                header,
-                body,
-            }));
+            return Ok(Some(FrameView { offset, header, body }));
         }
     }
 
@@ -102,9 +91,7 @@ impl FrameCursor {
         let header = if check || !segment.is_mapped() {
             segment.frame_header(offset, self.next_position)?
         } else {
-            let bytes = segment
-                .mapped(offset, frame::HEADER_LEN)?
-                .unwrap_or_default();
+            let bytes = segment.mapped(offset, frame::HEADER_LEN)?.unwrap_or_default();
             FrameHeader::decode_trusted(bytes)
                 .map_err(|d| segment.corrupt(offset, self.next_position, &d))?
         };

@@ -58,12 +58,8 @@ pub(crate) fn create_segment(
             return Err(error);
         }
     };
-    storage
-        .rename(&temporary, &path)
-        .map_err(|e| Error::io("rename", &temporary, e))?;
-    storage
-        .sync_dir(&directory)
-        .map_err(|e| Error::io("sync", &directory, e))?;
+    storage.rename(&temporary, &path).map_err(|e| Error::io("rename", &temporary, e))?;
+    storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
     Ok(SegmentFile { path, file, header })
 }
 
@@ -87,16 +83,12 @@ pub(crate) fn write_derived(
     let temporary = Path::new(&temporary);
     remove_leftover(storage, temporary)?;
     let io = |operation: &'static str| move |e| Error::io(operation, temporary, e);
-    let file = storage
-        .open(temporary, OpenMode::CreateNew)
-        .map_err(io("create"))?;
+    let file = storage.open(temporary, OpenMode::CreateNew).map_err(io("create"))?;
     write_all_at(&*file, bytes, 0).map_err(io("write"))?;
     file.sync_data().map_err(io("sync"))?;
     storage.rename(temporary, path).map_err(io("rename"))?;
     if let Some(directory) = path.parent() {
-        storage
-            .sync_dir(directory)
-            .map_err(|e| Error::io("sync", directory, e))?;
+        storage.sync_dir(directory).map_err(|e| Error::io("sync", directory, e))?;
     }
     Ok(file)
 }
@@ -149,8 +141,7 @@ pub(crate) fn seal_segment(
     let body_at = seal_offset + frame::HEADER_LEN as u64;
     write_all_at(&**file, &header, seal_offset).map_err(io("write"))?;
     write_all_at(&**file, &body, body_at).map_err(io("write"))?;
-    file.set_len(trailer.file_len())
-        .map_err(io("set the length of"))?;
+    file.set_len(trailer.file_len()).map_err(io("set the length of"))?;
     file.sync_data().map_err(io("sync"))?;
     let reopened = SegmentFile {
         path: segment.path.clone(),
@@ -158,9 +149,6 @@ pub(crate) fn seal_segment(
         header: segment.header.clone(),
     };
     let sealed = Segment::new(reopened, segment.base_position, Some(trailer), seal_offset)?;
-    sealed.note_verified(
-        crate::format::segment_header::DATA_START,
-        segment.verified_end(),
-    );
+    sealed.note_verified(crate::format::segment_header::DATA_START, segment.verified_end());
     Ok(sealed)
 }

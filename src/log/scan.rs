@@ -61,21 +61,13 @@ pub(crate) struct Window {
 impl Window {
     /// A window over the first `len` bytes of a file.
     pub(crate) fn new(file: Arc<dyn File>, len: u64) -> Self {
-        Self {
-            file,
-            len,
-            buffer: Vec::new(),
-            start: 0,
-        }
+        Self { file, len, buffer: Vec::new(), start: 0 }
     }
 
     /// The bytes `offset..offset + len`, or `None` if the file ends before. Allocates no more
     /// than the file has bytes.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
-        let Some(end) = offset
-            .checked_add(len as u64)
-            .filter(|&end| end <= self.len)
-        else {
+        let Some(end) = offset.checked_add(len as u64).filter(|&end| end <= self.len) else {
             return Ok(None);
         };
         if offset < self.start || end > self.start + self.buffer.len() as u64 {
@@ -132,11 +124,7 @@ pub(crate) fn scan(
             return Ok(ScanEnd::Sealed);
         }
         let body = &body[..header.body_len as usize];
-        let frame = ScannedFrame {
-            offset,
-            header,
-            body,
-        };
+        let frame = ScannedFrame { offset, header, body };
         visit(&frame)?;
         let header = frame.header;
         state.offset = offset + header.frame_len();
@@ -155,9 +143,7 @@ fn follows(header: &FrameHeader, state: &ScanState) -> Result<(), Defect> {
         return Err(Defect::Invalid("the frame's position is not the next"));
     }
     if header.recorded_at < state.recorded_at {
-        return Err(Defect::Invalid(
-            "the frame's time lies before the one before",
-        ));
+        return Err(Defect::Invalid("the frame's time lies before the one before"));
     }
     Ok(())
 }
@@ -206,11 +192,7 @@ pub(crate) fn for_each_record(
     let mut rest = frame.body;
     for index in 0..frame.header.event_count {
         let record = RecordRef::parse(rest)?;
-        each(
-            offset,
-            frame.header.first_position + u64::from(index),
-            &record,
-        );
+        each(offset, frame.header.first_position + u64::from(index), &record);
         offset += record.padded_len() as u64;
         rest = &rest[record.padded_len()..];
     }

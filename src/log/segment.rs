@@ -41,9 +41,7 @@ impl SegmentFile {
         expected_position: u64,
     ) -> Result<Self> {
         let path = names::segment_path(root, number);
-        let file = storage
-            .open(&path, mode)
-            .map_err(|e| Error::io("open", &path, e))?;
+        let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
         let header = read_header(&*file, &path, expected_position)?;
         if header.number != number {
             return Err(Error::Corrupt {
@@ -58,9 +56,7 @@ impl SegmentFile {
     }
 
     pub(crate) fn len(&self) -> Result<u64> {
-        self.file
-            .len()
-            .map_err(|e| Error::io("read the length of", &self.path, e))
+        self.file.len().map_err(|e| Error::io("read the length of", &self.path, e))
     }
 
     /// The trailer, if the file ends with one.
@@ -92,10 +88,7 @@ pub(crate) fn read_header(
         match result {
             Ok(header) => return Ok(header),
             Err(Defect::Unsupported(what)) => {
-                return Err(Error::Unsupported {
-                    path: path.into(),
-                    what,
-                });
+                return Err(Error::Unsupported { path: path.into(), what });
             }
             Err(defect) => first_defect = first_defect.or(Some(defect)),
         }
@@ -148,10 +141,8 @@ impl Segment {
         end: u64,
     ) -> Result<Self> {
         let len = file.len()?;
-        let map = file
-            .file
-            .map(len, trailer.is_none())
-            .map_err(|e| Error::io("map", &file.path, e))?;
+        let map =
+            file.file.map(len, trailer.is_none()).map_err(|e| Error::io("map", &file.path, e))?;
         let words = usize::try_from(len.div_ceil(CHUNK).div_ceil(64)).unwrap_or(0);
         Ok(Self {
             seed: file.header.seed(),
@@ -212,24 +203,17 @@ impl Segment {
 
     /// The bytes an event's handle remembers; they were proven before.
     pub(crate) fn remembered(&self, offset: u64, len: usize) -> &[u8] {
-        self.map
-            .as_ref()
-            .and_then(|map| map.get(offset, len))
-            .unwrap_or_default()
+        self.map.as_ref().and_then(|map| map.get(offset, len)).unwrap_or_default()
     }
 
     fn readable_limit(&self) -> u64 {
-        self.trailer
-            .as_ref()
-            .map_or_else(|| self.end(), Trailer::file_len)
+        self.trailer.as_ref().map_or_else(|| self.end(), Trailer::file_len)
     }
 
     fn prove_readable(&self, from: u64, to: u64) -> Result<()> {
         for chunk in from / CHUNK..to.div_ceil(CHUNK) {
-            let (word, bit) = (
-                usize::try_from(chunk / 64).unwrap_or(usize::MAX),
-                1 << (chunk % 64),
-            );
+            let (word, bit) =
+                (usize::try_from(chunk / 64).unwrap_or(usize::MAX), 1 << (chunk % 64));
             let Some(word) = self.readable.get(word) else {
                 continue;
             };
@@ -285,13 +269,7 @@ impl Segment {
             if check && offset >= self.verified_end() {
                 self.prove(&RecordRef::from_parts(bytes, layout), offset, position)?;
             }
-            return Ok((
-                RecordBytes::Mapped {
-                    segment: Arc::clone(self),
-                    offset,
-                },
-                layout,
-            ));
+            return Ok((RecordBytes::Mapped { segment: Arc::clone(self), offset }, layout));
         }
         let mut header = [0; record::HEADER_LEN];
         self.read(&mut header, offset)?;
@@ -307,9 +285,7 @@ impl Segment {
     }
 
     fn prove(&self, record: &RecordRef<'_>, offset: u64, position: u64) -> Result<()> {
-        record
-            .verify(self.seed, position)
-            .map_err(|d| self.corrupt(offset, position, &d))
+        record.verify(self.seed, position).map_err(|d| self.corrupt(offset, position, &d))
     }
 
     /// Reads and proves the frame header at `offset`.
@@ -323,9 +299,7 @@ impl Segment {
             }
         };
         let decoded = FrameHeader::decode(bytes, self.seed, offset);
-        decoded
-            .map(|(header, _)| header)
-            .map_err(|d| self.corrupt(offset, position, &d))
+        decoded.map(|(header, _)| header).map_err(|d| self.corrupt(offset, position, &d))
     }
 
     pub(crate) fn corrupt(&self, offset: u64, position: u64, defect: &Defect) -> Error {

@@ -1,6 +1,6 @@
 //! Reads over all streams: walk the frames forwards, or step back position by position.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,11 +27,7 @@ impl ReadAll {
     pub fn start(self) -> Result<Events> {
         let head = self.pin()?;
         let events = AllEvents {
-            next: if self.settings.backwards {
-                head
-            } else {
-                self.after.saturating_add(1)
-            },
+            next: if self.settings.backwards { head } else { self.after.saturating_add(1) },
             engine: self.engine,
             after: self.after,
             head,
@@ -41,10 +37,7 @@ impl ReadAll {
             cursor: None,
             selected: None,
         };
-        Ok(Events {
-            head: Position::new(head),
-            source: Source::All(Box::new(events)),
-        })
+        Ok(Events { head: Position::new(head), source: Source::All(Box::new(events)) })
     }
 
     /// Calls `each` with every event, borrowed from the log, until it breaks.
@@ -67,7 +60,7 @@ impl ReadAll {
             let mut cursor = self.engine.cursor_at(next)?;
             let started_at = next;
             while let Some(frame) = cursor.next(head)? {
-                let flow = walk_frame(&frame, next, |record, position| {
+                let flow = walk_frame(&frame, next..=head, |record, position| {
                     let event = EventRef::new(record, Place::new(&frame.header, position));
                     if left == 0 {
                         return ControlFlow::Break(None);
@@ -99,17 +92,18 @@ impl ReadAll {
     }
 }
 
-/// Calls `each` with the records of a frame from position `from` on.
+/// Calls `each` with the records of a frame that lie in a range of positions. A head in the past
+/// may lie inside a commit.
 fn walk_frame<'a, B>(
     frame: &FrameView<'a>,
-    from: u64,
+    range: RangeInclusive<u64>,
     mut each: impl FnMut(RecordRef<'a>, u64) -> ControlFlow<B>,
 ) -> Result<ControlFlow<B>, Defect> {
     let mut rest = frame.body;
     for position in frame.header.first_position..frame.header.next_position() {
         let record = RecordRef::parse(rest)?;
         rest = &rest[record.padded_len()..];
-        if position >= from
+        if range.contains(&position)
             && let ControlFlow::Break(value) = each(record, position)
         {
             return Ok(ControlFlow::Break(value));
@@ -141,11 +135,7 @@ impl AllEvents {
             if self.left == 0 {
                 return Ok(None);
             }
-            let event = if self.settings.backwards {
-                self.step_back()
-            } else {
-                self.step()
-            };
+            let event = if self.settings.backwards { self.step_back() } else { self.step() };
             let Some(event) = event? else { return Ok(None) };
             if self.settings.wants(&event.as_ref()) {
                 self.left -= 1;
@@ -198,10 +188,7 @@ impl AllEvents {
             self.next = base - 1;
             (self.after + 1, next)
         } else {
-            let count = segment
-                .trailer
-                .as_ref()
-                .map_or(0, |trailer| trailer.event_count);
+            let count = segment.trailer.as_ref().map_or(0, |trailer| trailer.event_count);
             self.next = base + u64::from(count);
             (next, self.head)
         };
@@ -222,9 +209,7 @@ impl AllEvents {
             return Ok(None);
         };
         let position = segment.base_position + u64::from(ordinal);
-        let offset = segment
-            .sealed_offset(ordinal)?
-            .ok_or_else(|| self.engine.lost(position))?;
+        let offset = segment.sealed_offset(ordinal)?.ok_or_else(|| self.engine.lost(position))?;
         self.engine.event_in(segment, offset, position).map(Some)
     }
 
@@ -250,7 +235,7 @@ impl AllEvents {
             };
             let segment = Arc::clone(cursor.segment());
             if let Some(frame) = cursor.next(self.head)? {
-                fill(&mut self.ready, &segment, &frame, self.next)
+                fill(&mut self.ready, &segment, &frame, self.next..=self.head)
                     .map_err(|d| segment.corrupt(frame.offset, self.next, &d))?;
             } else if fresh {
                 return Err(segment.corrupt(0, self.next, &Defect::TooShort));
@@ -261,32 +246,25 @@ impl AllEvents {
     }
 }
 
-/// Puts a frame's events from position `from` on into `ready`, last first.
+/// Puts a frame's events that lie in a range of positions into `ready`, last first.
 fn fill(
     ready: &mut Vec<Event>,
     segment: &Arc<Segment>,
     frame: &FrameView<'_>,
-    from: u64,
+    range: RangeInclusive<u64>,
 ) -> Result<(), Defect> {
     let mut offset = frame.offset + FIRST_RECORD as u64;
     let mut rest = frame.body;
     for position in frame.header.first_position..frame.header.next_position() {
         let record = RecordRef::parse(rest)?;
         let (bytes, after) = rest.split_at(record.padded_len());
-        if position >= from {
+        if range.contains(&position) {
             let bytes = if segment.is_mapped() {
-                RecordBytes::Mapped {
-                    segment: Arc::clone(segment),
-                    offset,
-                }
+                RecordBytes::Mapped { segment: Arc::clone(segment), offset }
             } else {
                 RecordBytes::Owned(Bytes::copy_from_slice(bytes))
             };
-            ready.push(Event::new(
-                bytes,
-                record.layout(),
-                Place::new(&frame.header, position),
-            ));
+            ready.push(Event::new(bytes, record.layout(), Place::new(&frame.header, position)));
         }
         offset += record.padded_len() as u64;
         rest = after;

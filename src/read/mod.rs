@@ -117,10 +117,9 @@ macro_rules! shared_settings {
             fn into_iter(self) -> Events {
                 match self.start() {
                     Ok(events) => events,
-                    Err(error) => Events {
-                        head: Position::START,
-                        source: Source::Failed(Some(error)),
-                    },
+                    Err(error) => {
+                        Events { head: Position::START, source: Source::Failed(Some(error)) }
+                    }
                 }
             }
         }
@@ -191,11 +190,7 @@ impl Engine {
 
 impl ReadAll {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self {
-            engine,
-            after: 0,
-            settings: Settings::new(),
-        }
+        Self { engine, after: 0, settings: Settings::new() }
     }
 
     /// Only events after this position. Default: [`Position::START`].
@@ -207,12 +202,7 @@ impl ReadAll {
 
 impl ReadStream {
     pub(crate) fn new(engine: Arc<Engine>, stream: String) -> Self {
-        Self {
-            engine,
-            stream,
-            from_version: 1,
-            settings: Settings::new(),
-        }
+        Self { engine, stream, from_version: 1, settings: Settings::new() }
     }
 
     /// Only events from this version on. Default: 1.

@@ -78,16 +78,12 @@ impl Engine {
         for part in parts.iter() {
             let base = part.segment.base_position;
             let (count, first, last) = match (&part.index, &part.segment.trailer) {
-                (PartIndex::Sealed(_), Some(t)) => (
-                    u64::from(t.event_count),
-                    t.first_recorded_at,
-                    t.last_recorded_at,
-                ),
-                (PartIndex::Frozen { index, .. }, _) => (
-                    index.len() as u64,
-                    index.first_recorded_at,
-                    index.last_recorded_at,
-                ),
+                (PartIndex::Sealed(_), Some(t)) => {
+                    (u64::from(t.event_count), t.first_recorded_at, t.last_recorded_at)
+                }
+                (PartIndex::Frozen { index, .. }, _) => {
+                    (index.len() as u64, index.first_recorded_at, index.last_recorded_at)
+                }
                 _ => continue,
             };
             debug_assert!(part.segment.end() >= DATA_START);

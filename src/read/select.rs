@@ -39,12 +39,7 @@ fn item_candidates(
         narrow(index.term(Terms::Tags, tag)?);
     }
     if let Some(stream) = item.required_stream() {
-        narrow(
-            index
-                .stream(stream)?
-                .map(|run| run.ordinals)
-                .unwrap_or_default(),
-        );
+        narrow(index.stream(stream)?.map(|run| run.ordinals).unwrap_or_default());
     }
     if let Some(category) = item.required_category() {
         narrow(index.term(Terms::Categories, category)?);

@@ -16,10 +16,7 @@ impl ReadStream {
     pub fn start(self) -> Result<Events> {
         let head = self.engine.pin(&self.settings)?;
         let events = self.pinned(head)?;
-        Ok(Events {
-            head: Position::new(head),
-            source: Source::Stream(Box::new(events)),
-        })
+        Ok(Events { head: Position::new(head), source: Source::Stream(Box::new(events)) })
     }
 
     /// Calls `each` with every event, borrowed from the log, until it breaks.
@@ -94,9 +91,7 @@ impl StreamEvents {
     }
 
     fn event(&self, version: u64) -> Result<Event> {
-        let behind = self
-            .runs
-            .partition_point(|run| run.first_version <= version);
+        let behind = self.runs.partition_point(|run| run.first_version <= version);
         let run = behind.checked_sub(1).map(|at| &self.runs[at]);
         let run = run.ok_or_else(|| self.engine.lost(0))?;
         let index = usize::try_from(version - run.first_version).unwrap_or(usize::MAX);

@@ -39,10 +39,7 @@ pub struct StreamNames {
 
 impl Streams {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self {
-            engine,
-            prefix: String::new(),
-        }
+        Self { engine, prefix: String::new() }
     }
 
     /// Only streams whose name begins with this.
@@ -58,29 +55,18 @@ impl IntoIterator for Streams {
 
     fn into_iter(self) -> StreamNames {
         let engine = self.engine;
-        let listed = engine
-            .check_open()
-            .and_then(|()| engine.refresh())
-            .and_then(|()| {
-                let list = |catalog: &crate::catalog::Catalog| {
-                    catalog
-                        .heads
-                        .list(&self.prefix)
-                        .map_err(crate::catalog::LookupError::Heads)
-                };
-                engine.lookup(list)
-            });
+        let listed = engine.check_open().and_then(|()| engine.refresh()).and_then(|()| {
+            let list = |catalog: &crate::catalog::Catalog| {
+                catalog.heads.list(&self.prefix).map_err(crate::catalog::LookupError::Heads)
+            };
+            engine.lookup(list)
+        });
         let visible = engine.visible(false);
         let (heads, failed) = match listed {
             Ok(heads) => (heads, None),
             Err(error) => (std::collections::BTreeMap::new(), Some(error)),
         };
-        StreamNames {
-            engine,
-            visible,
-            heads: heads.into_iter(),
-            failed,
-        }
+        StreamNames { engine, visible, heads: heads.into_iter(), failed }
     }
 }
 
@@ -93,9 +79,8 @@ impl Iterator for StreamNames {
         }
         loop {
             let (name, head) = self.heads.next()?;
-            let limited = self
-                .engine
-                .lookup(|catalog| catalog.limit_head(head, &name, self.visible));
+            let limited =
+                self.engine.lookup(|catalog| catalog.limit_head(head, &name, self.visible));
             match limited {
                 // Its first events are not visible yet.
                 Ok(head) if head.version == 0 => {}

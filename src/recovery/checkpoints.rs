@@ -77,18 +77,8 @@ pub(crate) fn write_checkpoint(
     meta.streams = streams;
     let (mut offsets, mut previous) = (Vec::new(), Vec::new());
     if let Some(index) = active {
-        offsets.extend(
-            index
-                .offsets()
-                .iter()
-                .flat_map(|offset| offset.to_le_bytes()),
-        );
-        previous.extend(
-            index
-                .previous_positions()
-                .iter()
-                .flat_map(|p| p.to_le_bytes()),
-        );
+        offsets.extend(index.offsets().iter().flat_map(|offset| offset.to_le_bytes()));
+        previous.extend(index.previous_positions().iter().flat_map(|p| p.to_le_bytes()));
     }
     let ids = active.map_or(&[][..], |index| index.ids().as_flattened());
     let meta_section = meta.encode();
@@ -103,9 +93,8 @@ pub(crate) fn write_checkpoint(
     let bytes = container::encode(CHECKPOINT_MAGIC, store_id, &sections);
     let file = write_derived(storage, &path, &bytes)?;
     drop(bytes);
-    let table = BlockFile::open(file, CHECKPOINT_MAGIC)
-        .and_then(HeadTable::new)
-        .map_err(damaged)?;
+    let table =
+        BlockFile::open(file, CHECKPOINT_MAGIC).and_then(HeadTable::new).map_err(damaged)?;
     for old in list_checkpoints(storage, root)? {
         if old + 1 < number {
             remove_leftover(storage, &names::checkpoint_path(root, old))?;

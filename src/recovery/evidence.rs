@@ -53,7 +53,5 @@ fn search(segment: &SegmentFile, from: u64, expected: u64) -> Result<Option<Stri
 }
 
 fn get<'a>(window: &'a mut Window, offset: u64, path: &Path) -> Result<Option<&'a [u8]>> {
-    window
-        .get(offset, frame::HEADER_LEN)
-        .map_err(|e| Error::io("read", path, e))
+    window.get(offset, frame::HEADER_LEN).map_err(|e| Error::io("read", path, e))
 }

@@ -52,17 +52,14 @@ struct Walk {
 pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<LoadedLog> {
     let numbers = list_segments(storage, root)?;
     let mut files = open_segments(storage, root, &numbers, mode)?;
-    let first = files.first().ok_or_else(|| Error::NotAStore {
-        path: root.into(),
-        why: "there is no segment".into(),
-    })?;
+    let first = files
+        .first()
+        .ok_or_else(|| Error::NotAStore { path: root.into(), why: "there is no segment".into() })?;
     let (store_id, created_at) = (first.header.store_id, first.header.created_at);
     let newest = checkpoints::newest(storage, root, store_id)?;
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
-    let usable = newest
-        .map(|(_, table)| table)
-        .filter(|table| is_of_log(table, &files));
+    let usable = newest.map(|(_, table)| table).filter(|table| is_of_log(table, &files));
     let mut loader = Loader {
         storage,
         root,
@@ -153,13 +150,8 @@ fn is_of_log(table: &HeadTable, files: &[SegmentFile]) -> bool {
     let Some(file) = files.iter().find(|file| file.header.number == meta.segment) else {
         return false;
     };
-    let before = files
-        .iter()
-        .filter(|file| file.header.number < meta.segment);
-    if !before
-        .map(SegmentFile::trailer)
-        .all(|trailer| matches!(trailer, Ok(Some(_))))
-    {
+    let before = files.iter().filter(|file| file.header.number < meta.segment);
+    if !before.map(SegmentFile::trailer).all(|trailer| matches!(trailer, Ok(Some(_)))) {
         return false;
     }
     if meta.last_frame == 0 {
@@ -176,10 +168,7 @@ fn last_frame(table: &HeadTable, file: &SegmentFile) -> Option<FrameHeader> {
     let mut bytes = [0; frame::HEADER_LEN];
     read_exact_at(&*file.file, &mut bytes, table.meta.last_frame).ok()?;
     let decoded = FrameHeader::decode(&bytes, file.header.seed(), table.meta.last_frame);
-    decoded
-        .ok()
-        .filter(|(_, link)| *link == table.meta.link)
-        .map(|(header, _)| header)
+    decoded.ok().filter(|(_, link)| *link == table.meta.link).map(|(header, _)| header)
 }
 
 impl Loader<'_> {
@@ -233,10 +222,7 @@ impl Loader<'_> {
         file: &SegmentFile,
         trailer: crate::format::seal::Trailer,
     ) -> Result<()> {
-        let covered = self
-            .checkpoint
-            .as_ref()
-            .is_some_and(|c| c.meta.segment > file.header.number);
+        let covered = self.checkpoint.as_ref().is_some_and(|c| c.meta.segment > file.header.number);
         let last_position = trailer.base_position + u64::from(trailer.event_count) - 1;
         self.state = ScanState {
             offset: trailer.seal_offset,
@@ -248,12 +234,8 @@ impl Loader<'_> {
         self.pending.clear();
         let commits = u64::from(trailer.commit_count);
         let end = trailer.seal_offset;
-        let segment = Arc::new(Segment::new(
-            file.clone(),
-            trailer.base_position,
-            Some(trailer),
-            end,
-        )?);
+        let segment =
+            Arc::new(Segment::new(file.clone(), trailer.base_position, Some(trailer), end)?);
         let index = match open_index(self.storage, self.root, &segment) {
             Some(index) => index,
             None => {
@@ -263,17 +245,11 @@ impl Loader<'_> {
         };
         if !covered {
             // The checkpoint may cover the beginning of this segment.
-            let before = self
-                .checkpoint
-                .as_ref()
-                .filter(|c| c.meta.segment == file.header.number);
+            let before = self.checkpoint.as_ref().filter(|c| c.meta.segment == file.header.number);
             self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
             merge_heads(&mut self.heads, &index).map_err(|d| segment.corrupt(0, 0, &d))?;
         }
-        self.parts.push(Part {
-            segment,
-            index: PartIndex::Sealed(index),
-        });
+        self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
         Ok(())
     }
 
@@ -315,10 +291,7 @@ impl Loader<'_> {
             *last_frame = frame.offset;
             *last_kind = Some(frame.header.kind);
             pending.push_back((number, frame.offset, frame.header.next_position() - 1));
-            while pending
-                .front()
-                .is_some_and(|p| p.2 <= frame.header.durable_position)
-            {
+            while pending.front().is_some_and(|p| p.2 <= frame.header.durable_position) {
                 pending.pop_front();
             }
             Ok(())
@@ -335,50 +308,26 @@ impl Loader<'_> {
         let end = self.state.offset;
         let base = index.base_position();
         let segment = Segment::new(file.clone(), base, None, end)?;
-        let point = SealPoint {
-            link: self.state.link,
-            recorded_at: self.state.recorded_at,
-        };
-        let unproven = self
-            .pending
-            .iter()
-            .find(|p| p.0 == file.header.number)
-            .map(|p| p.1);
+        let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
+        let unproven = self.pending.iter().find(|p| p.0 == file.header.number).map(|p| p.1);
         if self.mode == Mode::Write && unproven.is_none() {
             self.rebuilt += 1;
             let sealed = Arc::new(seal_segment(&segment, &index, point)?);
             let index = rebuild_index(self.storage, self.root, &sealed, &self.parts, self.mode)?;
-            self.parts.push(Part {
-                segment: sealed,
-                index: PartIndex::Sealed(index),
-            });
+            self.parts.push(Part { segment: sealed, index: PartIndex::Sealed(index) });
             return Ok(());
         }
         if let Some(from) = unproven {
             let (path, file) = (file.path.clone(), Arc::clone(&file.file));
-            self.unproven.push(Unproven {
-                path,
-                file,
-                from,
-                to: end,
-            });
+            self.unproven.push(Unproven { path, file, from, to: end });
         }
-        let index = PartIndex::Frozen {
-            index: Arc::new(index),
-            point,
-        };
-        self.parts.push(Part {
-            segment: Arc::new(segment),
-            index,
-        });
+        let index = PartIndex::Frozen { index: Arc::new(index), point };
+        self.parts.push(Part { segment: Arc::new(segment), index });
         Ok(())
     }
 
     fn verified_to(&self, file: &SegmentFile) -> u64 {
-        let restored = self
-            .checkpoint
-            .as_ref()
-            .filter(|c| c.meta.segment == file.header.number);
+        let restored = self.checkpoint.as_ref().filter(|c| c.meta.segment == file.header.number);
         // What a checkpoint covers was not walked.
         if restored.is_some_and(|c| c.meta.offset > DATA_START) {
             DATA_START
@@ -407,18 +356,10 @@ fn restore(table: &HeadTable) -> Option<ActiveIndex> {
     let bytes = |kind, size: usize| {
         let section = file.section(kind);
         let len = events.checked_mul(size)?;
-        (section.len == len as u64)
-            .then(|| file.get(section, 0, len).ok())
-            .flatten()
+        (section.len == len as u64).then(|| file.get(section, 0, len).ok()).flatten()
     };
-    let offsets = bytes(layout::OFFSETS, 4)?
-        .chunks_exact(4)
-        .map(LE::read_u32)
-        .collect();
-    let previous = bytes(layout::PREVIOUS, 8)?
-        .chunks_exact(8)
-        .map(LE::read_u64)
-        .collect();
+    let offsets = bytes(layout::OFFSETS, 4)?.chunks_exact(4).map(LE::read_u32).collect();
+    let previous = bytes(layout::PREVIOUS, 8)?.chunks_exact(8).map(LE::read_u64).collect();
     let ids = bytes(layout::IDS, 16)?.as_chunks::<16>().0.to_vec();
     let mut index = ActiveIndex::restore(meta.base_position, offsets, previous, ids);
     index.commits = meta.segment_commits;
@@ -433,15 +374,10 @@ pub(crate) fn open_index(
     root: &Path,
     segment: &Segment,
 ) -> Option<Arc<SealedIndex>> {
-    let file = storage
-        .open(&names::index_path(root, segment.number()), OpenMode::Read)
-        .ok()?;
+    let file = storage.open(&names::index_path(root, segment.number()), OpenMode::Read).ok()?;
     let file = BlockFile::open(file, INDEX_MAGIC).ok()?;
     let meta = index_meta(segment)?;
-    SealedIndex::new(file, segment.header.store_id, &meta)
-        .ok()
-        .flatten()
-        .map(Arc::new)
+    SealedIndex::new(file, segment.header.store_id, &meta).ok().flatten().map(Arc::new)
 }
 
 fn index_meta(segment: &Segment) -> Option<IndexMeta> {
@@ -479,17 +415,10 @@ pub(crate) fn rebuild_index(
     };
     let mut builder = IndexBuilder::new();
     let mut window = Window::new(Arc::clone(&segment.file), meta.seal_offset);
-    let end = scan(
-        &mut window,
-        segment.seed,
-        &mut state,
-        u64::MAX,
-        &segment.path,
-        |frame| {
-            for_each_record(frame, |_, _, record| builder.add(record))
-                .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
-        },
-    )?;
+    let end = scan(&mut window, segment.seed, &mut state, u64::MAX, &segment.path, |frame| {
+        for_each_record(frame, |_, _, record| builder.add(record))
+            .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
+    })?;
     if state.offset != meta.seal_offset || state.link != meta.link {
         let defect = match end {
             ScanEnd::Invalid(defect) => defect,
@@ -520,9 +449,7 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
         let base = part.segment.base_position;
         match &part.index {
             PartIndex::Sealed(index) => {
-                let run = index
-                    .stream(stream)
-                    .map_err(|d| part.segment.corrupt(0, base, &d))?;
+                let run = index.stream(stream).map_err(|d| part.segment.corrupt(0, base, &d))?;
                 if let Some(last) = run.and_then(|run| run.ordinals.last().copied()) {
                     return Ok(base + u64::from(last));
                 }
@@ -540,9 +467,7 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
         }
     }
     // The caller's segment begins with a version above 1, so one of the parts must have had it.
-    let file = part_of(before, u64::MAX)
-        .map(|part| part.segment.path.clone())
-        .unwrap_or_default();
+    let file = part_of(before, u64::MAX).map(|part| part.segment.path.clone()).unwrap_or_default();
     Err(Error::Corrupt {
         file,
         offset: 0,
@@ -555,8 +480,9 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
 fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
     let mut failure = None;
     index.for_each_head(|name, head| match heads.get(name) {
-        Ok(before) if before.version < head.version => heads.set(name, before.version, head),
-        Ok(_) => {}
+        Ok(before) if before.version < head.version => {
+            failure = failure.take().or(heads.put(name, head).err());
+        }Ok(_) => {}
         Err(defect) => failure = Some(defect),
     })?;
     failure.map_or(Ok(()), Err)
@@ -574,13 +500,11 @@ pub(crate) fn load_frame(
     let mut failure = None;
     for_each_record(frame, |offset, position, record| {
         let stream = record.stream();
-        match heads.get(stream) {
-            Ok(before) if before.version + 1 == record.version() => {
-                let head = Head {
-                    version: record.version(),
-                    last_position: position,
-                };
-                heads.set(stream, before.version, head);
+        match heads.find(stream) {
+            Ok(slot) if slot.head().version + 1 == record.version() => {
+                let before = slot.head();
+                let head = Head { version: record.version(), last_position: position };
+                heads.set(slot, stream, before.version, head);
                 // A segment is smaller than 4 GiB.
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
                 index.push(offset, before.last_position, record.id());

@@ -108,9 +108,7 @@ impl Mode {
 /// The numbers of the segments in the store's directory: from 1, without a gap.
 pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
     let directory = root.join(names::LOG_DIR);
-    let entries = storage
-        .read_dir(&directory)
-        .map_err(|e| Error::io("list", &directory, e))?;
+    let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
     let mut numbers: Vec<u64> = entries
         .iter()
         .filter(|entry| entry.kind == EntryKind::File)
@@ -186,10 +184,7 @@ pub(crate) fn recover(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<
         catalog: Catalog {
             heads: log.heads,
             parts: Arc::new(log.parts),
-            active: ActivePart {
-                segment,
-                index: log.index,
-            },
+            active: ActivePart { segment, index: log.index },
         },
         state: log.state,
         last_frame: log.last_frame,
@@ -239,10 +234,7 @@ impl LoadedLog {
     /// A checkpoint is written only when all that it covers is durable.
     fn checkpoint_evidence(&self) -> Option<String> {
         (self.checkpoint_position >= self.state.next_position).then(|| {
-            format!(
-                "a checkpoint covers everything up to position {}",
-                self.checkpoint_position
-            )
+            format!("a checkpoint covers everything up to position {}", self.checkpoint_position)
         })
     }
 
@@ -255,10 +247,7 @@ impl LoadedLog {
         if self.clean && self.rebuilt == 0 {
             Opened::Clean
         } else {
-            Opened::Recovered(Recovery {
-                rebuilt: self.rebuilt,
-                ..Recovery::default()
-            })
+            Opened::Recovered(Recovery { rebuilt: self.rebuilt, ..Recovery::default() })
         }
     }
 }

@@ -62,19 +62,13 @@ fn last_nonzero(segment: &SegmentFile, from: u64) -> Result<Option<u64>> {
     let mut offset = from;
     while offset < len {
         let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(PIECE);
-        let bytes = window
-            .get(offset, piece)
-            .map_err(|e| Error::io("read", &segment.path, e))?;
+        let bytes = window.get(offset, piece).map_err(|e| Error::io("read", &segment.path, e))?;
         let bytes = bytes.unwrap_or_default();
         // Words first: this runs over all the preallocated space of an unclean store.
         let (words, _) = bytes.as_chunks::<8>();
         let dirty = words.iter().any(|word| u64::from_ne_bytes(*word) != 0);
         if dirty || bytes[words.len() * 8..].iter().any(|&byte| byte != 0) {
-            found = bytes
-                .iter()
-                .rposition(|&b| b != 0)
-                .map(|at| offset + at as u64 + 1)
-                .or(found);
+            found = bytes.iter().rposition(|&b| b != 0).map(|at| offset + at as u64 + 1).or(found);
         }
         offset += piece as u64;
     }
@@ -93,12 +87,8 @@ pub(super) fn cut(
         return Ok(Recovery::default());
     };
     let directory = root.join(names::QUARANTINE_DIR);
-    storage
-        .create_dir(&directory)
-        .map_err(|e| Error::io("create", &directory, e))?;
-    storage
-        .sync_dir(root)
-        .map_err(|e| Error::io("sync", root, e))?;
+    storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
     let mut recovery = Recovery::default();
     let nonce = storage.random_u64();
     for part in &remains {
@@ -108,31 +98,22 @@ pub(super) fn cut(
         recovery.dropped_bytes += part.to - part.from;
         recovery.quarantined.get_or_insert(path);
     }
-    storage
-        .sync_dir(&directory)
-        .map_err(|e| Error::io("sync", &directory, e))?;
+    storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
     for part in &remains {
         zero(part)?;
     }
     for segment in std::iter::once(active).chain(extras) {
-        segment
-            .file
-            .sync_data()
-            .map_err(|e| Error::io("sync", &segment.path, e))?;
+        segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))?;
     }
     Ok(recovery)
 }
 
 fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
-    let copy = storage
-        .open(path, OpenMode::CreateNew)
-        .map_err(|e| Error::io("create", path, e))?;
+    let copy = storage.open(path, OpenMode::CreateNew).map_err(|e| Error::io("create", path, e))?;
     let mut buffer = vec![0; PIECE];
     let mut offset = part.from;
     while offset < part.to {
-        let piece = usize::try_from(part.to - offset)
-            .unwrap_or(PIECE)
-            .min(PIECE);
+        let piece = usize::try_from(part.to - offset).unwrap_or(PIECE).min(PIECE);
         read_exact_at(&*part.file, &mut buffer[..piece], offset)
             .map_err(|e| Error::io("read", &part.path, e))?;
         write_all_at(&*copy, &buffer[..piece], offset - part.from)
@@ -146,9 +127,7 @@ fn zero(part: &Remains) -> Result<()> {
     let zeros = vec![0; PIECE];
     let mut offset = part.from;
     while offset < part.to {
-        let piece = usize::try_from(part.to - offset)
-            .unwrap_or(PIECE)
-            .min(PIECE);
+        let piece = usize::try_from(part.to - offset).unwrap_or(PIECE).min(PIECE);
         write_all_at(&*part.file, &zeros[..piece], offset)
             .map_err(|e| Error::io("write", &part.path, e))?;
         offset += piece as u64;
@@ -160,13 +139,7 @@ fn zero(part: &Remains) -> Result<()> {
 /// may show what the disk lacks, and a sync alone would not write it. Returns the bytes.
 pub(super) fn rewrite_unproven(log: &LoadedLog, active: &SegmentFile) -> Result<u64> {
     let mut bytes = 0;
-    for Unproven {
-        path,
-        file,
-        from,
-        to,
-    } in &log.unproven
-    {
+    for Unproven { path, file, from, to } in &log.unproven {
         let mut buffer = vec![0; PIECE];
         let mut offset = *from;
         while offset < *to {
@@ -181,10 +154,7 @@ pub(super) fn rewrite_unproven(log: &LoadedLog, active: &SegmentFile) -> Result<
         bytes += to - from;
     }
     if !log.clean {
-        active
-            .file
-            .sync_data()
-            .map_err(|e| Error::io("sync", &active.path, e))?;
+        active.file.sync_data().map_err(|e| Error::io("sync", &active.path, e))?;
     }
     Ok(bytes)
 }

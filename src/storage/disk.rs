@@ -39,9 +39,7 @@ impl Storage for DiskStorage {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Arc::new(DiskFile {
-            file: open_regular(path, &mut options)?,
-        }))
+        Ok(Arc::new(DiskFile { file: open_regular(path, &mut options)? }))
     }
 
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
@@ -98,9 +96,7 @@ impl Storage for DiskStorage {
         options.read(true).write(true).create(true).truncate(false);
         let file = open_regular(path, &mut options)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Arc::new(DiskLock {
-                file: DiskFile { file },
-            }))),
+            Ok(()) => Ok(Some(Arc::new(DiskLock { file: DiskFile { file } }))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }

@@ -58,23 +58,16 @@ impl Mapping {
         debug_assert!(len > 0, "an empty mapping does not exist");
         let map = MmapOptions::new().len(len).map_raw_read_only(file)?;
         assert_eq!(map.len(), len, "the mapping has the length asked for");
-        Ok(Self {
-            memory: Memory::Mapped(Arc::new(map)),
-        })
+        Ok(Self { memory: Memory::Mapped(Arc::new(map)) })
     }
 
     /// A mapping of bytes on the heap, for storages that have no files.
     pub fn from_vec(bytes: Vec<u8>) -> Self {
-        Self {
-            memory: Memory::Heap(bytes.into()),
-        }
+        Self { memory: Memory::Heap(bytes.into()) }
     }
 
     /// The number of bytes mapped.
-    #[allow(
-        clippy::len_without_is_empty,
-        reason = "storages do not make empty mappings"
-    )]
+    #[allow(clippy::len_without_is_empty, reason = "storages do not make empty mappings")]
     pub fn len(&self) -> usize {
         match &self.memory {
             Memory::Mapped(map) => map.len(),
@@ -111,10 +104,7 @@ impl fmt::Debug for Mapping {
             Memory::Mapped(_) => "file",
             Memory::Heap(_) => "heap",
         };
-        f.debug_struct("Mapping")
-            .field("kind", &kind)
-            .field("len", &self.len())
-            .finish()
+        f.debug_struct("Mapping").field("kind", &kind).field("len", &self.len()).finish()
     }
 }
 

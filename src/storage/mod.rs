@@ -7,11 +7,7 @@
 
 #![cfg_attr(
     not(feature = "testing"),
-    allow(
-        unreachable_pub,
-        dead_code,
-        reason = "the seam is public for tests alone"
-    )
+    allow(unreachable_pub, dead_code, reason = "the seam is public for tests alone")
 )]
 
 mod disk;
@@ -101,10 +97,7 @@ pub trait Storage: Debug + Send + Sync + 'static {
 pub trait LockGuard: Debug + Send + Sync {}
 
 /// An open file. All access is positional; there is no cursor.
-#[allow(
-    clippy::len_without_is_empty,
-    reason = "nobody asks whether a file is empty"
-)]
+#[allow(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait File: Debug + Send + Sync {
     /// Reads into `buf` at `offset`; fewer bytes than asked for only at the end of the file or
     /// when interrupted part-way.

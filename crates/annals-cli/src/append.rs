@@ -63,10 +63,7 @@ fn load(given: &str) -> Result<Vec<u8>, Failure> {
     let Some(file) = given.strip_prefix('@') else {
         return Ok(given.as_bytes().to_vec());
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the tool's own input, not the store's files"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the tool's own input, not the store's files")]
     let bytes = std::fs::read(file);
     bytes.map_err(|e| Failure::Fault(format!("cannot read {file}: {e}")))
 }
@@ -79,11 +76,7 @@ fn json(option: &str, given: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
             Err(Failure::Fault(format!("{option} {given} is not JSON: {e}")))
         }
         Err(e) => {
-            let hint = if option == "--data" {
-                " (use --binary for other data)"
-            } else {
-                ""
-            };
+            let hint = if option == "--data" { " (use --binary for other data)" } else { "" };
             Err(Failure::Usage(format!("{option} is not JSON: {e}{hint}")))
         }
     }
@@ -101,16 +94,9 @@ fn print(args: &AppendArgs, done: &Appended) -> Result<(), Failure> {
             already_recorded: done.already_recorded,
         })?,
         Format::Text => {
-            let already = if done.already_recorded {
-                " (already recorded)"
-            } else {
-                ""
-            };
+            let already = if done.already_recorded { " (already recorded)" } else { "" };
             let name = out.name(&args.stream);
-            out.line(format_args!(
-                "position {position}, {name}@{}{already}",
-                done.version
-            ))?;
+            out.line(format_args!("position {position}, {name}@{}{already}", done.version))?;
         }
     }
     out.flush()

@@ -3,10 +3,7 @@
 //! Owns every word a user types. Must never do work: a value that parses here is well formed,
 //! and nothing more is known of it.
 
-#![expect(
-    clippy::doc_markdown,
-    reason = "these comments are the help, which shows no markdown"
-)]
+#![expect(clippy::doc_markdown, reason = "these comments are the help, which shows no markdown")]
 
 use std::path::PathBuf;
 
@@ -100,10 +97,7 @@ Examples:
   producer | annals import ledger - --ack | forget-what-is-safe
   annals import ledger events.json --format cloudevents --skip-bad"
 )]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct ImportArgs {
     /// The store's directory; created if missing
     pub(crate) store: PathBuf,
@@ -378,9 +372,7 @@ impl Filter {
 
     /// The query that it asks, for events after `position`.
     pub(crate) fn query(&self, position: u64) -> Query {
-        let item = QueryItem::new()
-            .types(self.types.clone())
-            .tags(self.tags.clone());
+        let item = QueryItem::new().types(self.types.clone()).tags(self.tags.clone());
         let item = match (&self.stream, &self.category) {
             (Some(stream), _) => item.stream(stream.clone()),
             (None, Some(category)) => item.category(category.clone()),

@@ -27,14 +27,8 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0x51f1_2f8d_9f3e_4d0a_8c57_0e6b_6a3d
 ///
 /// What is wrong with the line.
 pub fn decode(line: &[u8]) -> Result<Record, BadLine> {
-    let bad = |what| BadLine {
-        what,
-        commit: CommitOf::Known(None),
-    };
-    Object::parse(line)
-        .and_then(fields)
-        .and_then(Record::checked)
-        .map_err(bad)
+    let bad = |what| BadLine { what, commit: CommitOf::Known(None) };
+    Object::parse(line).and_then(fields).and_then(Record::checked).map_err(bad)
 }
 
 fn fields(mut object: Object<'_>) -> Result<Record, String> {
@@ -104,9 +98,7 @@ fn metadata(object: &Object<'_>) -> Result<Bytes, String> {
         .rest()
         .filter(|(key, _)| !matches!(*key, "type" | "data" | "data_base64"))
         .collect::<std::collections::BTreeMap<&str, &RawValue>>();
-    serde_json::to_vec(&kept)
-        .map(Bytes::from)
-        .map_err(|e| e.to_string())
+    serde_json::to_vec(&kept).map(Bytes::from).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -123,14 +115,8 @@ mod tests {
             r#""traceparent": "00-ab","datacontenttype":"application/json","data":{"n": 1.0}}"#
         );
         let record = decode(line.as_bytes()).unwrap();
-        assert_eq!(
-            (record.stream.as_str(), record.event_type.as_str()),
-            ("order-5", "Sold")
-        );
-        assert_eq!(
-            record.id.unwrap().to_string(),
-            "7b1f6f5e-8a24-4c0e-9a53-0d4c6f0f2a11"
-        );
+        assert_eq!((record.stream.as_str(), record.event_type.as_str()), ("order-5", "Sold"));
+        assert_eq!(record.id.unwrap().to_string(), "7b1f6f5e-8a24-4c0e-9a53-0d4c6f0f2a11");
         assert_eq!(&record.data[..], b"{\"n\": 1.0}");
         assert_eq!(record.content_type, ContentType::Json);
         assert_eq!(
@@ -148,19 +134,14 @@ mod tests {
     fn without_a_subject_the_source_is_the_stream() {
         let record = decode(MINIMAL.as_bytes()).unwrap();
         assert_eq!(record.stream, "/shop");
-        assert_eq!(
-            (record.data.len(), record.content_type),
-            (0, ContentType::Binary)
-        );
+        assert_eq!((record.data.len(), record.content_type), (0, ContentType::Binary));
     }
 
     #[test]
     fn other_ids_are_derived_from_source_and_id() {
         let first = decode(MINIMAL.as_bytes()).unwrap().id;
         assert_eq!(decode(MINIMAL.as_bytes()).unwrap().id, first);
-        let elsewhere = decode(MINIMAL.replace("/shop", "/shop2").as_bytes())
-            .unwrap()
-            .id;
+        let elsewhere = decode(MINIMAL.replace("/shop", "/shop2").as_bytes()).unwrap().id;
         let another = decode(MINIMAL.replace("17", "18").as_bytes()).unwrap().id;
         assert!(first != elsewhere && first != another && elsewhere != another);
     }
@@ -169,28 +150,13 @@ mod tests {
     fn a_bad_line_says_what_is_wrong() {
         let cases = [
             ("[]".to_owned(), "expected a JSON object"),
-            (
-                MINIMAL.replace("1.0", "0.3"),
-                "\"specversion\" must be \"1.0\"",
-            ),
+            (MINIMAL.replace("1.0", "0.3"), "\"specversion\" must be \"1.0\""),
             (MINIMAL.replace("\"id\":\"17\",", ""), "\"id\" is missing"),
             (MINIMAL.replace("\"/shop\"", "\"\""), "\"source\" is empty"),
-            (
-                MINIMAL.replace("\"Sold\"", "3"),
-                "\"type\" must be a string",
-            ),
-            (
-                MINIMAL.replace('}', ",\"time\":\"noon\"}"),
-                "\"time\" is \"noon\"",
-            ),
-            (
-                MINIMAL.replace('}', ",\"data\":1,\"data_base64\":\"\"}"),
-                "both \"data\"",
-            ),
-            (
-                MINIMAL.replace('}', ",\"id\":\"18\"}"),
-                "the key \"id\" stands twice",
-            ),
+            (MINIMAL.replace("\"Sold\"", "3"), "\"type\" must be a string"),
+            (MINIMAL.replace('}', ",\"time\":\"noon\"}"), "\"time\" is \"noon\""),
+            (MINIMAL.replace('}', ",\"data\":1,\"data_base64\":\"\"}"), "both \"data\""),
+            (MINIMAL.replace('}', ",\"id\":\"18\"}"), "the key \"id\" stands twice"),
         ];
         for (line, expected) in cases {
             let what = decode(line.as_bytes()).expect_err(&line).what;

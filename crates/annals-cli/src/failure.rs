@@ -39,10 +39,8 @@ impl Failure {
 
     /// What to tell the user; nothing where nothing is wrong, or where it was told.
     pub(crate) fn message(&self) -> Option<String> {
-        let quiet = matches!(
-            self,
-            Self::Interrupted | Self::Unacknowledged | Self::Reported
-        ) || self.exit_code() == 0;
+        let quiet = matches!(self, Self::Interrupted | Self::Unacknowledged | Self::Reported)
+            || self.exit_code() == 0;
         (!quiet).then(|| self.to_string())
     }
 }

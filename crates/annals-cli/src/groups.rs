@@ -42,17 +42,8 @@ pub(crate) enum Step {
 #[derive(Debug)]
 enum Open {
     Nothing,
-    Batch {
-        entries: Vec<Entry>,
-        bytes: usize,
-    },
-    Commit {
-        key: CommitKey,
-        entries: Vec<Entry>,
-        bytes: u64,
-        spoiled: bool,
-        skipped: u64,
-    },
+    Batch { entries: Vec<Entry>, bytes: usize },
+    Commit { key: CommitKey, entries: Vec<Entry>, bytes: u64, spoiled: bool, skipped: u64 },
 }
 
 #[derive(Debug)]
@@ -65,11 +56,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(batch: usize) -> Self {
-        Self {
-            batch,
-            open: Open::Nothing,
-            doubt: None,
-        }
+        Self { batch, open: Open::Nothing, doubt: None }
     }
 
     /// Takes the next line in.
@@ -97,11 +84,7 @@ impl Groups {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
             Open::Batch { entries, .. } => steps.push(Step::Batch(entries)),
-            Open::Commit {
-                spoiled: true,
-                skipped,
-                ..
-            } => {
+            Open::Commit { spoiled: true, skipped, .. } => {
                 if skipped > 0 {
                     steps.push(Step::Skipped(skipped));
                 }
@@ -127,14 +110,7 @@ impl Groups {
                 return;
             }
         }
-        let Open::Commit {
-            entries,
-            bytes,
-            spoiled,
-            skipped,
-            ..
-        } = &mut self.open
-        else {
+        let Open::Commit { entries, bytes, spoiled, skipped, .. } = &mut self.open else {
             return;
         };
         if *spoiled {
@@ -146,11 +122,7 @@ impl Groups {
             let first_line = entries.first().map_or(line, |entry| entry.line);
             let what = format!("the commit takes more than {MAX_COMMIT_BYTES} bytes");
             self.spoil();
-            steps.push(Step::Bad(Bad {
-                first_line,
-                last_line: line,
-                what,
-            }));
+            steps.push(Step::Bad(Bad { first_line, last_line: line, what }));
         } else {
             entries.push(Entry { line, record });
         }
@@ -161,10 +133,7 @@ impl Groups {
             self.close(steps);
         }
         if matches!(self.open, Open::Nothing) {
-            self.open = Open::Batch {
-                entries: Vec::new(),
-                bytes: 0,
-            };
+            self.open = Open::Batch { entries: Vec::new(), bytes: 0 };
         }
         let Open::Batch { entries, bytes } = &mut self.open else {
             return;
@@ -195,11 +164,7 @@ impl Groups {
                 self.spoil();
             }
         }
-        steps.push(Step::Bad(Bad {
-            first_line: line,
-            last_line: line,
-            what: bad.what,
-        }));
+        steps.push(Step::Bad(Bad { first_line: line, last_line: line, what: bad.what }));
     }
 
     fn is_new(&self, wanted: &CommitKey) -> bool {
@@ -208,24 +173,12 @@ impl Groups {
 
     fn begin(&mut self, key: CommitKey, steps: &mut Vec<Step>) {
         self.close(steps);
-        self.open = Open::Commit {
-            key,
-            entries: Vec::new(),
-            bytes: 0,
-            spoiled: false,
-            skipped: 0,
-        };
+        self.open = Open::Commit { key, entries: Vec::new(), bytes: 0, spoiled: false, skipped: 0 };
     }
 
     /// Gives up the open commit, if one is open; a batch goes on without the bad line.
     fn spoil(&mut self) {
-        if let Open::Commit {
-            entries,
-            spoiled,
-            skipped,
-            ..
-        } = &mut self.open
-        {
+        if let Open::Commit { entries, spoiled, skipped, .. } = &mut self.open {
             *spoiled = true;
             *skipped += entries.len() as u64;
             *entries = Vec::new();
@@ -252,11 +205,7 @@ mod tests {
                 bad if bad.starts_with('!') => format!("{{\"stream\":\"s\"{commit}}}"),
                 _ => format!("{{\"stream\":\"s\",\"type\":\"t\",\"data\":1{commit}}}"),
             };
-            groups.push(
-                number,
-                annals_cli::lines::decode(line.as_bytes()),
-                &mut steps,
-            );
+            groups.push(number, annals_cli::lines::decode(line.as_bytes()), &mut steps);
         }
         groups.close(&mut steps);
         steps.iter().map(shown).collect::<Vec<_>>().join(" ")
@@ -264,11 +213,7 @@ mod tests {
 
     fn shown(step: &Step) -> String {
         let lines = |entries: &[Entry]| {
-            entries
-                .iter()
-                .map(|e| e.line.to_string())
-                .collect::<Vec<_>>()
-                .join(",")
+            entries.iter().map(|e| e.line.to_string()).collect::<Vec<_>>().join(",")
         };
         match step {
             Step::Batch(entries) => format!("batch({})", lines(entries)),

@@ -43,11 +43,7 @@ pub(crate) enum End {
 /// `annals import`
 pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
     let (source, size) = source(&args.file)?;
-    let durability = if args.buffered {
-        Durability::BUFFERED
-    } else {
-        Durability::Sync
-    };
+    let durability = if args.buffered { Durability::BUFFERED } else { Durability::Sync };
     let mut options = Options::new().durability(durability);
     if let Some(bytes) = args.segment_size {
         options = options.segment_size(bytes);
@@ -68,12 +64,7 @@ pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
         Ok(()) => End::Complete,
         Err(end) => end,
     };
-    let Import {
-        settler,
-        mut progress,
-        report,
-        ..
-    } = import;
+    let Import { settler, mut progress, report, .. } = import;
     let tally = settler.finish();
     progress.finish();
     let closed = store.close();
@@ -86,17 +77,11 @@ fn source(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
         return Ok((Box::new(std::io::stdin()), None));
     }
     let cannot = |e| Failure::Fault(format!("cannot read {}: {e}", file.display()));
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the tool's own input, not the store's files"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the tool's own input, not the store's files")]
     let opened = std::fs::File::open(file).map_err(cannot)?;
     let found = opened.metadata().map_err(cannot)?;
     if found.is_dir() {
-        return Err(Failure::Fault(format!(
-            "cannot read {}: it is a directory",
-            file.display()
-        )));
+        return Err(Failure::Fault(format!("cannot read {}: it is a directory", file.display())));
     }
     Ok((Box::new(opened), found.is_file().then_some(found.len())))
 }
@@ -131,9 +116,7 @@ impl Import<'_> {
                 }
                 Ok(Message::Failed(e)) => {
                     let file = self.args.file.display();
-                    return Err(End::Failed(Failure::Fault(format!(
-                        "cannot read {file}: {e}"
-                    ))));
+                    return Err(End::Failed(Failure::Fault(format!("cannot read {file}: {e}"))));
                 }
                 Ok(Message::End) => {
                     self.groups.close(&mut self.steps);
@@ -223,11 +206,7 @@ impl Import<'_> {
     fn refused(&mut self, entries: &[Entry], error: &Error) -> Result<(), End> {
         let (first_line, last_line) = span(entries);
         self.report.skipped_lines += (entries.len() as u64).saturating_sub(1);
-        self.bad(Bad {
-            first_line,
-            last_line,
-            what: error.to_string(),
-        })
+        self.bad(Bad { first_line, last_line, what: error.to_string() })
     }
 
     fn bad(&mut self, bad: Bad) -> Result<(), End> {
@@ -248,11 +227,7 @@ impl Import<'_> {
         }
         let ticket = transaction.submit()?;
         let (events, lines) = (entries.len() as u64, span(entries));
-        self.settler.hand_over(InFlight {
-            ticket,
-            events,
-            lines,
-        });
+        self.settler.hand_over(InFlight { ticket, events, lines });
         Ok(())
     }
 }

@@ -52,12 +52,7 @@ pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Mess
 /// Sends every line; false: the receiver is gone.
 fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::Result<bool> {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let mut cutter = Cutter {
-        max,
-        number: 1,
-        size: 0,
-        line: Some(Vec::new()),
-    };
+    let mut cutter = Cutter { max, number: 1, size: 0, line: Some(Vec::new()) };
     loop {
         let buffer = match reader.fill_buf() {
             Ok(buffer) => buffer,
@@ -125,11 +120,7 @@ impl Cutter {
         {
             line.pop();
         }
-        let line = RawLine {
-            number: self.number,
-            size: self.size,
-            bytes,
-        };
+        let line = RawLine { number: self.number, size: self.size, bytes };
         self.number += 1;
         self.size = 0;
         line
@@ -148,9 +139,7 @@ mod tests {
         let mut found = Vec::new();
         let mut size = 0;
         for message in receiver {
-            let Message::Lines(lines) = message else {
-                panic!("no line: {message:?}")
-            };
+            let Message::Lines(lines) = message else { panic!("no line: {message:?}") };
             size += lines.iter().map(|line| line.size).sum::<u64>();
             found.extend(lines.into_iter().map(|line| (line.number, line.bytes)));
         }

@@ -33,18 +33,11 @@ pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
         match args.format {
             Format::Ndjson => {
                 let version = stream.version;
-                out.json(&StreamLine {
-                    stream: &stream.name,
-                    version,
-                    last_position,
-                })?;
+                out.json(&StreamLine { stream: &stream.name, version, last_position })?;
             }
             Format::Text => {
                 let name = out.name(&stream.name);
-                out.line(format_args!(
-                    "{:>8}  {last_position:>10}  {name}",
-                    stream.version
-                ))?;
+                out.line(format_args!("{:>8}  {last_position:>10}  {name}", stream.version))?;
             }
         }
     }
@@ -116,18 +109,9 @@ fn rows(stats: &StatsObject) -> [(&'static str, String); 11] {
         ("bytes", stats.bytes.to_string()),
         ("allocated bytes", stats.allocated_bytes.to_string()),
         ("index bytes", stats.index_bytes.to_string()),
-        (
-            "segments",
-            format!("{} ({} sealed)", stats.segments, stats.sealed_segments),
-        ),
+        ("segments", format!("{} ({} sealed)", stats.segments, stats.sealed_segments)),
         ("created", stats.created_at.clone()),
-        (
-            "last recorded",
-            stats
-                .last_recorded_at
-                .clone()
-                .unwrap_or_else(|| "never".to_owned()),
-        ),
+        ("last recorded", stats.last_recorded_at.clone().unwrap_or_else(|| "never".to_owned())),
     ]
 }
 
@@ -150,12 +134,7 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
 fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), Failure> {
     let mut out = Output::new(Format::Text);
     for fault in &report.faults {
-        out.line(format_args!(
-            "{} offset {}: {}",
-            fault.file.display(),
-            fault.offset,
-            fault.what
-        ))?;
+        out.line(format_args!("{} offset {}: {}", fault.file.display(), fault.offset, fault.what))?;
     }
     if !quiet {
         for note in &report.notes {
@@ -172,9 +151,5 @@ fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), 
         ))?;
     }
     out.flush()?;
-    if report.faults.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Reported)
-    }
+    if report.faults.is_empty() { Ok(()) } else { Err(Failure::Reported) }
 }

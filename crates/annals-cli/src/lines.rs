@@ -44,10 +44,7 @@ pub fn decode(line: &[u8]) -> Result<Record, BadLine> {
     };
     fields(object, commit.clone())
         .and_then(Record::checked)
-        .map_err(|what| BadLine {
-            what,
-            commit: CommitOf::Known(commit),
-        })
+        .map_err(|what| BadLine { what, commit: CommitOf::Known(commit) })
 }
 
 fn fields(mut object: Object<'_>, commit: Option<CommitKey>) -> Result<Record, String> {
@@ -62,9 +59,7 @@ fn fields(mut object: Object<'_>, commit: Option<CommitKey>) -> Result<Record, S
         data,
         content_type,
         metadata: metadata(&mut object)?,
-        tags: object
-            .value("tags", "an array of strings")?
-            .unwrap_or_default(),
+        tags: object.value("tags", "an array of strings")?.unwrap_or_default(),
         schema_version: object
             .value("schema_version", "a number from 0 to 65535")?
             .unwrap_or_default(),
@@ -87,10 +82,7 @@ fn id(object: &mut Object<'_>) -> Result<Option<Uuid>, String> {
 }
 
 fn data(object: &mut Object<'_>) -> Result<(Bytes, ContentType), String> {
-    let content_type = match object
-        .value::<String>("content_type", "a string")?
-        .as_deref()
-    {
+    let content_type = match object.value::<String>("content_type", "a string")?.as_deref() {
         None => None,
         Some("json") => Some(ContentType::Json),
         Some("binary") => Some(ContentType::Binary),
@@ -198,10 +190,7 @@ struct Wire<'a> {
     schema_version: u16,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u16) -> bool {
     *number == 0
 }
@@ -330,63 +319,28 @@ mod tests {
             ("{\"stream\":\"s\"", "EOF while parsing an object"),
             (r#"{"type":"t","data":1}"#, "\"stream\" is missing"),
             (r#"{"stream":"s","data":1}"#, "\"type\" is missing"),
-            (
-                r#"{"stream":"s","type":"t"}"#,
-                "\"data\" or \"data_base64\" is missing",
-            ),
-            (
-                r#"{"stream":5,"type":"t","data":1}"#,
-                "\"stream\" must be a string, found 5",
-            ),
-            (
-                r#"{"stream":"","type":"t","data":1}"#,
-                "\"stream\" is empty",
-            ),
+            (r#"{"stream":"s","type":"t"}"#, "\"data\" or \"data_base64\" is missing"),
+            (r#"{"stream":5,"type":"t","data":1}"#, "\"stream\" must be a string, found 5"),
+            (r#"{"stream":"","type":"t","data":1}"#, "\"stream\" is empty"),
             (r#"{"stream":"s","type":"","data":1}"#, "\"type\" is empty"),
             (&format!("{{{rest},\"data_base64\":\"\"}}"), "both \"data\""),
-            (
-                &format!("{{{rest},\"streem\":1}}"),
-                "unknown key \"streem\"",
-            ),
-            (
-                &format!("{{{rest},\"stream\":\"u\"}}"),
-                "the key \"stream\" stands twice",
-            ),
-            (
-                &format!("{{{rest},\"str\\u0065am\":\"u\"}}"),
-                "the key \"stream\" stands twice",
-            ),
+            (&format!("{{{rest},\"streem\":1}}"), "unknown key \"streem\""),
+            (&format!("{{{rest},\"stream\":\"u\"}}"), "the key \"stream\" stands twice"),
+            (&format!("{{{rest},\"str\\u0065am\":\"u\"}}"), "the key \"stream\" stands twice"),
             (&format!("{{{rest},\"id\":\"5\"}}"), "\"id\" must be a UUID"),
-            (
-                &format!("{{{rest},\"tags\":\"a\"}}"),
-                "\"tags\" must be an array of strings",
-            ),
+            (&format!("{{{rest},\"tags\":\"a\"}}"), "\"tags\" must be an array of strings"),
             (&format!("{{{rest},\"tags\":[\"\"]}}"), "\"tags\" is empty"),
-            (
-                &format!("{{{rest},\"schema_version\":65536}}"),
-                "\"schema_version\" must be",
-            ),
+            (&format!("{{{rest},\"schema_version\":65536}}"), "\"schema_version\" must be"),
             (&format!("{{{rest},\"commit\":[1]}}"), "\"commit\" must be"),
-            (
-                &format!("{{{rest},\"content_type\":\"xml\"}}"),
-                "\"content_type\" must be",
-            ),
+            (&format!("{{{rest},\"content_type\":\"xml\"}}"), "\"content_type\" must be"),
             (&format!("{{{rest}}} x"), "trailing characters"),
-            (
-                r#"{"stream":"s","type":"t","data_base64":"!"}"#,
-                "is not base64",
-            ),
+            (r#"{"stream":"s","type":"t","data_base64":"!"}"#, "is not base64"),
         ];
         for (line, expected) in cases {
             let what = wrong(line);
             assert!(what.contains(expected), "{line}: {what}");
         }
-        assert!(
-            decode(b"{\"stream\":\"\xff\"")
-                .unwrap_err()
-                .what
-                .contains("not UTF-8 at byte 12")
-        );
+        assert!(decode(b"{\"stream\":\"\xff\"").unwrap_err().what.contains("not UTF-8 at byte 12"));
         let long = format!(r#"{{"stream":"{}","type":"t","data":1}}"#, "s".repeat(1025));
         assert!(wrong(&long).contains("1025 bytes, the limit is 1024"));
     }

@@ -40,10 +40,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let quiet = cli.quiet;
     // The others wait for nothing but one read or one write, which a signal may end as it does.
-    if !matches!(
-        cli.command,
-        Command::Append(_) | Command::Stats(_) | Command::Completions(_)
-    ) {
+    if !matches!(cli.command, Command::Append(_) | Command::Stats(_) | Command::Completions(_)) {
         interrupt::listen()?;
     }
     match cli.command {

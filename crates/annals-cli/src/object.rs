@@ -55,17 +55,13 @@ impl<'a> Object<'a> {
         };
         match serde_json::from_str(raw.get()) {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(format!(
-                "\"{key}\" must be {expected}, found {}",
-                excerpt(raw.get())
-            )),
+            Err(_) => Err(format!("\"{key}\" must be {expected}, found {}", excerpt(raw.get()))),
         }
     }
 
     /// Takes a string out that must be there.
     pub(crate) fn required(&mut self, key: &str) -> Result<String, String> {
-        self.value(key, "a string")?
-            .ok_or_else(|| format!("\"{key}\" is missing"))
+        self.value(key, "a string")?.ok_or_else(|| format!("\"{key}\" is missing"))
     }
 
     /// Takes out the bytes that a key holds as base64.
@@ -73,10 +69,7 @@ impl<'a> Object<'a> {
         let Some(text) = self.value::<String>(key, "a base64 string")? else {
             return Ok(None);
         };
-        BASE64
-            .decode(text)
-            .map(Some)
-            .map_err(|e| format!("\"{key}\" is not base64: {e}"))
+        BASE64.decode(text).map(Some).map_err(|e| format!("\"{key}\" is not base64: {e}"))
     }
 
     /// The keys that nobody took, with their values.
@@ -122,9 +115,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         let mut keys = BTreeMap::new();
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             if keys.contains_key(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "the key {key:?} stands twice"
-                )));
+                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
             }
             keys.insert(key, map.next_value::<&'de RawValue>()?);
         }

@@ -27,8 +27,7 @@ pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<
             "annals: the last writer was cut off: {} bytes that it had not acknowledged were \
              taken out{}",
             recovery.dropped_bytes,
-            kept.map(|path| format!(" and kept in {}", path.display()))
-                .unwrap_or_default()
+            kept.map(|path| format!(" and kept in {}", path.display())).unwrap_or_default()
         ));
     }
     Ok(store)

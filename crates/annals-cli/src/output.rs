@@ -180,12 +180,7 @@ mod tests {
 
     #[test]
     fn a_line_of_text_is_one_printable_line() {
-        let line = shown(
-            "a\n\u{1b}[2J\u{202e}é",
-            b"{\n \"a\": 1\r\n}\n",
-            ContentType::Json,
-            false,
-        );
+        let line = shown("a\n\u{1b}[2J\u{202e}é", b"{\n \"a\": 1\r\n}\n", ContentType::Json, false);
         assert_eq!(
             line,
             "3  1970-01-01T00:00:00.000000Z  a\\n\\u{1b}[2J\\u{202e}é@2  T  {  \"a\": 1  }  #x"
@@ -197,14 +192,8 @@ mod tests {
         let line = shown("a", b"\x00\xff\n", ContentType::Binary, false);
         assert!(line.ends_with("T  <3 bytes> \\x00\\xff\\n  #x"), "{line}");
         let line = shown("a", &[b'x'; 40], ContentType::Binary, false);
-        assert!(
-            line.ends_with(&format!("<40 bytes> {}…  #x", "x".repeat(32))),
-            "{line}"
-        );
+        assert!(line.ends_with(&format!("<40 bytes> {}…  #x", "x".repeat(32))), "{line}");
         let line = shown("a", b"\xff", ContentType::Json, true);
-        assert!(
-            line.contains("<1 bytes> \\xff") && line.contains("\u{1b}["),
-            "{line}"
-        );
+        assert!(line.contains("<1 bytes> \\xff") && line.contains("\u{1b}["), "{line}");
     }
 }

@@ -31,13 +31,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(unit: Unit, total: Option<u64>, quiet: bool) -> Self {
         let enabled = !quiet && std::io::stderr().is_terminal();
-        Self {
-            started: Instant::now(),
-            enabled,
-            unit,
-            total,
-            bar: None,
-        }
+        Self { started: Instant::now(), enabled, unit, total, bar: None }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

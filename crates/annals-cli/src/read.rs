@@ -58,9 +58,7 @@ fn read_stream(
     args: &ReadArgs,
     print: impl FnMut(EventRef<'_>) -> ControlFlow<Failure>,
 ) -> annals::Result<ControlFlow<Failure>> {
-    let mut read = store
-        .read_stream(stream)
-        .matching(args.filter.query(args.after));
+    let mut read = store.read_stream(stream).matching(args.filter.query(args.after));
     if let Some(version) = args.from_version {
         read = read.from_version(version);
     }
@@ -139,24 +137,14 @@ impl Bar {
         let quiet = quiet || std::io::IsTerminal::is_terminal(&std::io::stdout());
         let total = args.limit.map_or(to - from, |limit| limit.min(to - from));
         let progress = Progress::new(Unit::Events, Some(total), quiet);
-        Self {
-            progress,
-            from,
-            to,
-            backwards: args.backwards,
-            events: 0,
-        }
+        Self { progress, from, to, backwards: args.backwards, events: 0 }
     }
 
     fn step(&mut self, position: Position) {
         self.events += 1;
         if self.events.is_multiple_of(STRIDE) {
             let position = position.get().clamp(self.from, self.to);
-            let scanned = if self.backwards {
-                self.to - position
-            } else {
-                position - self.from
-            };
+            let scanned = if self.backwards { self.to - position } else { position - self.from };
             self.progress.set(scanned, None);
         }
     }
@@ -169,11 +157,7 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
     let head = store.head();
     let seen = before_the_last(&store, args, head)?;
     print_range(&store, &args.filter, seen, head, &mut out)?;
-    if args.follow {
-        follow(&store, &args.filter, head, &mut out)
-    } else {
-        Ok(())
-    }
+    if args.follow { follow(&store, &args.filter, head, &mut out) } else { Ok(()) }
 }
 
 /// Prints what comes after `seen`, until a signal or a failure.
@@ -208,17 +192,9 @@ fn before_the_last(store: &Store, args: &TailArgs, head: Position) -> Result<Pos
     }
     let done = read.try_for_each(|event| {
         after = Position::new(event.position().get().saturating_sub(1));
-        if interrupt::requested() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    if done.is_break() {
-        Err(Failure::Interrupted)
-    } else {
-        Ok(after)
-    }
+    if done.is_break() { Err(Failure::Interrupted) } else { Ok(after) }
 }
 
 fn print_range(

@@ -85,10 +85,7 @@ pub enum CommitOf {
 impl BadLine {
     /// A line that is too broken to tell its commit.
     pub fn unreadable(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            commit: CommitOf::Unknown,
-        }
+        Self { what: what.into(), commit: CommitOf::Unknown }
     }
 }
 
@@ -119,10 +116,7 @@ impl Record {
         check_name("stream", &self.stream, MAX_STREAM)?;
         check_name("type", &self.event_type, MAX_NAME)?;
         if self.tags.len() > MAX_TAGS {
-            return Err(format!(
-                "\"tags\" has {} tags, at most {MAX_TAGS} fit",
-                self.tags.len()
-            ));
+            return Err(format!("\"tags\" has {} tags, at most {MAX_TAGS} fit", self.tags.len()));
         }
         for tag in &self.tags {
             check_name("tags", tag, MAX_NAME)?;

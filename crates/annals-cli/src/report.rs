@@ -75,10 +75,7 @@ impl Report {
     fn summary(&self, tally: &Tally, elapsed: Duration) -> String {
         let skipped = match self.bad_lines {
             0 => String::new(),
-            bad => format!(
-                ", {} skipped: {bad} bad",
-                counted(bad + self.skipped_lines, "line")
-            ),
+            bad => format!(", {} skipped: {bad} bad", counted(bad + self.skipped_lines, "line")),
         };
         let nothing = tally.events == 0 && tally.already_recorded > 0;
         let seconds = elapsed.as_secs_f64();
@@ -105,10 +102,7 @@ fn described(bad: &Bad) -> String {
     if bad.first_line == bad.last_line {
         format!("line {}: {}", bad.first_line, bad.what)
     } else {
-        format!(
-            "lines {} to {}: {}",
-            bad.first_line, bad.last_line, bad.what
-        )
+        format!("lines {} to {}: {}", bad.first_line, bad.last_line, bad.what)
     }
 }
 

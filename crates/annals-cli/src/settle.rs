@@ -69,11 +69,7 @@ impl Settler {
             stopped: Arc::clone(&stopped),
         };
         let thread = std::thread::spawn(move || worker.run(&receiver));
-        Self {
-            tickets: Some(tickets),
-            stopped,
-            thread,
-        }
+        Self { tickets: Some(tickets), stopped, thread }
     }
 
     /// Hands a commit over; waits while too many are in flight.

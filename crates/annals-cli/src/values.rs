@@ -34,9 +34,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "G" | "g" => 30,
         other => return Err(format!("unknown unit {other:?}: use K, M or G")),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "not a size such as 128M".to_owned())?;
+    let number: u64 = digits.parse().map_err(|_| "not a size such as 128M".to_owned())?;
     match number.checked_mul(1 << shift) {
         Some(0) => Err("is zero".to_owned()),
         Some(bytes) => Ok(bytes),
@@ -70,10 +68,7 @@ mod tests {
     #[test]
     fn digits_are_a_position_and_the_rest_is_a_time() {
         assert_eq!(as_of("12"), Ok(AsOf::Position(Position::new(12))));
-        assert!(
-            matches!(as_of("2026-01-01"), Ok(AsOf::Time(_))),
-            "a date is a time"
-        );
+        assert!(matches!(as_of("2026-01-01"), Ok(AsOf::Time(_))), "a date is a time");
         for bad in ["", "-1", "99999999999999999999", "tomorrow"] {
             assert!(as_of(bad).is_err(), "{bad:?}");
         }

@@ -4,9 +4,7 @@ use super::*;
 use crate::storage::{read_exact_at, write_all_at};
 
 fn create(dir: &tempfile::TempDir, name: &str) -> Arc<dyn File> {
-    DiskStorage
-        .open(&dir.path().join(name), OpenMode::CreateNew)
-        .unwrap()
+    DiskStorage.open(&dir.path().join(name), OpenMode::CreateNew).unwrap()
 }
 
 fn refused(path: &Path, mode: OpenMode) -> ErrorKind {
@@ -36,10 +34,7 @@ fn modes_mean_what_they_say() {
     assert_eq!(refused(&path, OpenMode::Read), ErrorKind::NotFound);
     assert_eq!(refused(&path, OpenMode::ReadWrite), ErrorKind::NotFound);
     write_all_at(&*create(&dir, "a"), b"x", 0).unwrap();
-    assert_eq!(
-        refused(&path, OpenMode::CreateNew),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!(refused(&path, OpenMode::CreateNew), ErrorKind::AlreadyExists);
     let reader = DiskStorage.open(&path, OpenMode::Read).unwrap();
     assert_eq!(reader.len().unwrap(), 1);
     assert!(reader.write_at(b"y", 0).is_err());
@@ -79,11 +74,7 @@ fn allocate_reserves_blocks() {
     }
     file.allocate(1 << 20).unwrap();
     let metadata = fs::metadata(dir.path().join("a")).unwrap();
-    assert!(
-        metadata.blocks() * 512 >= 1 << 20,
-        "{} blocks",
-        metadata.blocks()
-    );
+    assert!(metadata.blocks() * 512 >= 1 << 20, "{} blocks", metadata.blocks());
 }
 
 #[test]
@@ -118,15 +109,9 @@ fn mapping_checks_the_length() {
     let dir = tempfile::tempdir().unwrap();
     let file = create(&dir, "a");
     assert!(file.map(0, false).unwrap().is_none());
-    assert_eq!(
-        file.map(1, false).unwrap_err().kind(),
-        ErrorKind::UnexpectedEof
-    );
+    assert_eq!(file.map(1, false).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     write_all_at(&*file, b"abc", 0).unwrap();
-    assert_eq!(
-        file.map(4, false).unwrap_err().kind(),
-        ErrorKind::UnexpectedEof
-    );
+    assert_eq!(file.map(4, false).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     let mapping = file.map(2, false).unwrap().unwrap();
     assert_eq!(mapping.get(0, 2), Some(&b"ab"[..]));
     assert_eq!(mapping.get(0, 3), None);
@@ -141,24 +126,16 @@ fn directories() {
     drop(create(&dir, "a"));
     assert!(DiskStorage.create_dir(&dir.path().join("a")).is_err());
     assert!(DiskStorage.create_dir(&dir.path().join("no/such")).is_err());
-    DiskStorage
-        .rename(&dir.path().join("a"), &dir.path().join("b"))
-        .unwrap();
+    DiskStorage.rename(&dir.path().join("a"), &dir.path().join("b")).unwrap();
     DiskStorage.sync_dir(dir.path()).unwrap();
     let mut entries = DiskStorage.read_dir(dir.path()).unwrap();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let expected = [("b", EntryKind::File), ("sub", EntryKind::Directory)];
-    let expected = expected.map(|(name, kind)| DirEntry {
-        name: name.into(),
-        kind,
-    });
+    let expected = expected.map(|(name, kind)| DirEntry { name: name.into(), kind });
     assert_eq!(entries, expected);
     DiskStorage.remove_file(&dir.path().join("b")).unwrap();
     assert_eq!(DiskStorage.entry_kind(&dir.path().join("b")).unwrap(), None);
-    assert_eq!(
-        DiskStorage.entry_kind(&sub).unwrap(),
-        Some(EntryKind::Directory)
-    );
+    assert_eq!(DiskStorage.entry_kind(&sub).unwrap(), Some(EntryKind::Directory));
     assert_eq!(refused(&sub, OpenMode::Read), ErrorKind::InvalidInput);
 }
 
@@ -187,10 +164,7 @@ fn links_are_never_followed() {
     assert!(DiskStorage.open(&link, OpenMode::CreateNew).is_err());
     assert!(DiskStorage.try_lock(&link).is_err());
     assert!(DiskStorage.is_locked(&link).is_err());
-    assert_eq!(
-        DiskStorage.entry_kind(&link).unwrap(),
-        Some(EntryKind::Other)
-    );
+    assert_eq!(DiskStorage.entry_kind(&link).unwrap(), Some(EntryKind::Other));
     let dangling = dir.path().join("dangling");
     std::os::unix::fs::symlink(dir.path().join("nothing"), &dangling).unwrap();
     assert!(DiskStorage.try_lock(&dangling).is_err());
@@ -221,14 +195,8 @@ fn sockets_and_other_things_are_not_opened() {
     let path = dir.path().join("socket");
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
     assert_eq!(refused(&path, OpenMode::ReadWrite), ErrorKind::InvalidInput);
-    assert_eq!(
-        DiskStorage.entry_kind(&path).unwrap(),
-        Some(EntryKind::Other)
-    );
-    assert_eq!(
-        refused(Path::new("/dev/null"), OpenMode::Read),
-        ErrorKind::InvalidInput
-    );
+    assert_eq!(DiskStorage.entry_kind(&path).unwrap(), Some(EntryKind::Other));
+    assert_eq!(refused(Path::new("/dev/null"), OpenMode::Read), ErrorKind::InvalidInput);
 }
 
 #[test]

@@ -46,28 +46,17 @@ pub struct Crash {
 impl Crash {
     /// A power loss that keeps a random subset, in whole sectors of 512 bytes.
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            sector_size: SECTOR,
-            tear_bytes: false,
-            keep: Keep::Random,
-        }
+        Self { seed, sector_size: SECTOR, tear_bytes: false, keep: Keep::Random }
     }
 
     /// With sectors of another size.
     pub fn sector_size(self, sector_size: usize) -> Self {
-        Self {
-            sector_size,
-            ..self
-        }
+        Self { sector_size, ..self }
     }
 
     /// With sectors torn at any byte.
     pub fn tear_bytes(self) -> Self {
-        Self {
-            tear_bytes: true,
-            ..self
-        }
+        Self { tear_bytes: true, ..self }
     }
 
     /// With another choice of what survives.
@@ -117,11 +106,7 @@ impl Plan {
                 _ => Lean::Newest(50),
             },
         };
-        Self {
-            chance,
-            lean,
-            crash: *crash,
-        }
+        Self { chance, lean, crash: *crash }
     }
 
     pub(super) fn sector_size(&self) -> usize {
@@ -136,10 +121,9 @@ impl Plan {
         let durable = if oldest == 0 { None } else { Some(0) };
         match self.lean {
             Lean::Nothing => durable,
-            Lean::Until(until) => moments
-                .partition_point(|at| *at <= until)
-                .checked_sub(1)
-                .or(durable),
+            Lean::Until(until) => {
+                moments.partition_point(|at| *at <= until).checked_sub(1).or(durable)
+            }
             Lean::Newest(percent) if self.chance.percent(percent) => Some(newest),
             Lean::Newest(_) if self.chance.percent(50) => durable,
             Lean::Newest(_) => match self.chance.index(moments.len() + 1) {
@@ -170,10 +154,7 @@ impl Plan {
             return None;
         }
         let position = self.chance.index(self.crash.sector_size);
-        Some(Tear {
-            position,
-            old_first: self.chance.percent(25),
-        })
+        Some(Tear { position, old_first: self.chance.percent(25) })
     }
 }
 

@@ -105,13 +105,7 @@ impl Disk {
     pub(super) fn new(model: DirectoryModel) -> Self {
         let root = Node::Directory(Arc::default());
         let nodes = BTreeMap::from([(ROOT, root)]);
-        Self {
-            nodes,
-            next_node: ROOT + 1,
-            now: 0,
-            model,
-            free: None,
-        }
+        Self { nodes, next_node: ROOT + 1, now: 0, model, free: None }
     }
 
     /// Numbers a changing operation.
@@ -190,11 +184,7 @@ impl Disk {
         let name = names.pop().ok_or(ErrorKind::InvalidInput)?;
         let mut node = ROOT;
         for name in names {
-            node = *self
-                .directory(node)?
-                .live
-                .get(&name)
-                .ok_or(ErrorKind::NotFound)?;
+            node = *self.directory(node)?.live.get(&name).ok_or(ErrorKind::NotFound)?;
         }
         self.directory(node)?;
         Ok((node, name))
@@ -209,8 +199,7 @@ impl Disk {
         self.next_node += 1;
         self.nodes.insert(node, new);
         let at = self.tick();
-        self.directory_mut(directory)?
-            .change(at, NameChange::Link(name, node));
+        self.directory_mut(directory)?.change(at, NameChange::Link(name, node));
         Ok(node)
     }
 
@@ -242,10 +231,8 @@ impl Disk {
             let change = NameChange::Rename(from_name, to_name);
             self.directory_mut(from_directory)?.change(at, change);
         } else {
-            self.directory_mut(to_directory)?
-                .change(at, NameChange::Link(to_name, node));
-            self.directory_mut(from_directory)?
-                .change(at, NameChange::Unlink(from_name));
+            self.directory_mut(to_directory)?.change(at, NameChange::Link(to_name, node));
+            self.directory_mut(from_directory)?.change(at, NameChange::Unlink(from_name));
         }
         Ok(())
     }
@@ -256,8 +243,7 @@ impl Disk {
         self.give_back(node)?;
         let (directory, name) = self.place(path)?;
         let at = self.tick();
-        self.directory_mut(directory)?
-            .change(at, NameChange::Unlink(name));
+        self.directory_mut(directory)?.change(at, NameChange::Unlink(name));
         Ok(())
     }
 
@@ -303,8 +289,7 @@ impl Disk {
     }
 
     fn settle_names_through(&mut self, last: u64) {
-        self.directories_mut()
-            .for_each(|directory| directory.settle_through(last));
+        self.directories_mut().for_each(|directory| directory.settle_through(last));
     }
 
     /// Puts a file there, with its name and the directories above it, all of it durable.
@@ -312,11 +297,7 @@ impl Disk {
         let names = components(path)?;
         let mut node = ROOT;
         for (depth, name) in names.iter().enumerate() {
-            let contents = if depth + 1 == names.len() {
-                bytes
-            } else {
-                None
-            };
+            let contents = if depth + 1 == names.len() { bytes } else { None };
             let found = self.directory(node)?.live.get(name).copied();
             let next = match (found, contents) {
                 (Some(next), None) if self.is_directory(next) => next,
@@ -347,11 +328,7 @@ impl Disk {
 
     /// The power goes and comes back: what survives is now both what is seen and what is durable.
     pub(super) fn crash(&mut self, crash: &Crash) {
-        let mut plan = Plan::new(
-            crash,
-            self.first_unsynced().unwrap_or(self.now + 1),
-            self.now,
-        );
+        let mut plan = Plan::new(crash, self.first_unsynced().unwrap_or(self.now + 1), self.now);
         self.crash_names(&mut plan);
         self.forget_unreachable();
         for node in self.nodes.values_mut() {
@@ -404,10 +381,7 @@ impl Disk {
         let mut to_visit = vec![ROOT];
         while let Some(node) = to_visit.pop() {
             if let Some(Node::Directory(directory)) = self.nodes.get(&node) {
-                let new = directory
-                    .live
-                    .values()
-                    .filter(|child| reached.insert(**child));
+                let new = directory.live.values().filter(|child| reached.insert(**child));
                 to_visit.extend(new);
             }
         }

@@ -180,11 +180,7 @@ impl Faults {
             _ => true,
         };
         assert!(fits, "{fault:?} cannot happen");
-        self.armed.push(Armed {
-            fault,
-            path_part: path_part.to_owned(),
-            seen: 0,
-        });
+        self.armed.push(Armed { fault, path_part: path_part.to_owned(), seen: 0 });
     }
 
     pub(super) fn stop_after(&mut self, operations: u64) {

@@ -24,9 +24,7 @@ pub(super) struct SimFile {
 
 impl fmt::Debug for SimFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SimFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -56,11 +54,7 @@ impl File for SimFile {
         let (mut machine, outcome) = self.start(Operation::Read, false)?;
         outcome.or_fail()?;
         let limit = outcome.limit(buf.len());
-        let count = machine
-            .disk
-            .file(self.node)?
-            .live()
-            .read(offset, &mut buf[..limit]);
+        let count = machine.disk.file(self.node)?.live().read(offset, &mut buf[..limit]);
         machine.stats.reads += 1;
         machine.stats.bytes_read += count as u64;
         Ok(count)

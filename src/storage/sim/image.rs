@@ -40,8 +40,7 @@ impl Image {
     pub(super) fn set_len(&mut self, len: u64) {
         self.len = len;
         let (page, within) = split(len);
-        self.pages
-            .split_off(&if within == 0 { page } else { page + 1 });
+        self.pages.split_off(&if within == 0 { page } else { page + 1 });
         if within > 0
             && let Some(last) = self.pages.get_mut(&page)
             && last[within..].iter().any(|&byte| byte != 0)
@@ -103,20 +102,14 @@ impl Image {
             if !self.pages.contains_key(&page) && source.iter().all(|&byte| byte == 0) {
                 return;
             }
-            let target = self
-                .pages
-                .entry(page)
-                .or_insert_with(|| Arc::new([0; PAGE]));
+            let target = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
             Arc::make_mut(target)[within..within + source.len()].copy_from_slice(source);
         });
     }
 }
 
 fn split(offset: u64) -> (u64, usize) {
-    (
-        offset / PAGE as u64,
-        usize::try_from(offset % PAGE as u64).expect("less than a page"),
-    )
+    (offset / PAGE as u64, usize::try_from(offset % PAGE as u64).expect("less than a page"))
 }
 
 /// Calls back for every page touched: its number, where in it the part begins, and the part.
@@ -182,10 +175,7 @@ mod tests {
         let mut image = Image::default();
         image.set_len(1 << 20);
         image.put_sector(20, &[1; SECTOR]);
-        assert_eq!(
-            image.sectors_from(0).collect::<Vec<_>>(),
-            (16..24).collect::<Vec<_>>()
-        );
+        assert_eq!(image.sectors_from(0).collect::<Vec<_>>(), (16..24).collect::<Vec<_>>());
         assert_eq!(image.sectors_from(21).count(), 3);
         assert_eq!(image.len(), 1 << 20);
     }

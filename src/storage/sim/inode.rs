@@ -44,12 +44,7 @@ impl Inode {
     pub(super) fn settled(bytes: &[u8]) -> Self {
         let image = Image::from_bytes(bytes);
         let backed = image.len();
-        Self {
-            live: image.clone(),
-            durable: image,
-            backed,
-            ..Self::default()
-        }
+        Self { live: image.clone(), durable: image, backed, ..Self::default() }
     }
 
     pub(super) fn live(&self) -> &Image {
@@ -146,10 +141,7 @@ impl Inode {
 
     /// The oldest operation that a power loss could undo.
     pub(super) fn first_unsynced(&self) -> Option<u64> {
-        let sectors = self
-            .unsynced
-            .values()
-            .filter_map(|versions| versions.first());
+        let sectors = self.unsynced.values().filter_map(|versions| versions.first());
         let lengths = self.lengths.first().map(|(at, _)| *at);
         sectors.map(|version| version.at).chain(lengths).min()
     }
@@ -186,23 +178,12 @@ impl Inode {
         length_at: u64,
         plan: &mut Plan,
     ) {
-        let versions = || {
-            self.unsynced
-                .range(unit.clone())
-                .flat_map(|(_, versions)| versions)
-        };
+        let versions = || self.unsynced.range(unit.clone()).flat_map(|(_, versions)| versions);
         // A cut that was kept took the older versions with it; one that was lost never happened,
         // and what was written after it went to blocks that the file does not have.
-        let cuts = || {
-            versions()
-                .filter(|version| version.by_cut)
-                .map(|version| version.at)
-        };
+        let cuts = || versions().filter(|version| version.by_cut).map(|version| version.at);
         let oldest = cuts().filter(|at| *at <= length_at).max().unwrap_or(0);
-        let end = cuts()
-            .filter(|at| *at > length_at)
-            .min()
-            .unwrap_or(u64::MAX);
+        let end = cuts().filter(|at| *at > length_at).min().unwrap_or(u64::MAX);
         let mut moments: Vec<u64> = versions().map(|version| version.at).collect();
         moments.sort_unstable();
         moments.dedup();
@@ -213,10 +194,7 @@ impl Inode {
         let torn_over = chosen.checked_sub(1).map(|older| moments[older]);
         let at_moment = |index: u64, moment: Option<u64>| -> Sector {
             let versions = self.unsynced.get(&index).map_or(&[][..], Vec::as_slice);
-            let version = versions
-                .iter()
-                .rev()
-                .find(|version| Some(version.at) <= moment);
+            let version = versions.iter().rev().find(|version| Some(version.at) <= moment);
             version.map_or_else(|| self.durable.sector(index), |version| *version.data)
         };
         // Nothing is older than a cut that was kept.

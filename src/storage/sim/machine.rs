@@ -78,11 +78,7 @@ impl Machine {
     }
 
     pub(super) fn check_power(&self) -> io::Result<()> {
-        if self.faults.is_stopped() {
-            Err(power_is_off())
-        } else {
-            Ok(())
-        }
+        if self.faults.is_stopped() { Err(power_is_off()) } else { Ok(()) }
     }
 
     /// Counts an operation and says how it is to go.

@@ -119,10 +119,7 @@ impl SimStorage {
     }
 
     fn of(machine: Machine) -> Self {
-        Self {
-            machine: Arc::new(Mutex::new(machine)),
-            process: None,
-        }
+        Self { machine: Arc::new(Mutex::new(machine)), process: None }
     }
 
     /// The same machine as a process sees it that starts now: after the next crash or kill, its
@@ -130,10 +127,7 @@ impl SimStorage {
     #[must_use]
     pub fn process(&self) -> Self {
         let process = Some(self.machine.lock().generation());
-        Self {
-            machine: Arc::clone(&self.machine),
-            process,
-        }
+        Self { machine: Arc::clone(&self.machine), process }
     }
 
     /// The power goes and comes back. Handles die, locks are released, faults are forgotten.
@@ -232,10 +226,7 @@ impl SimStorage {
     /// Puts a file there, or replaces its contents, with the directories above it. All of it is
     /// durable at once, and so are earlier changes of names in these directories.
     pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
-        self.machine
-            .lock()
-            .disk
-            .put_settled(path.as_ref(), Some(bytes))
+        self.machine.lock().disk.put_settled(path.as_ref(), Some(bytes))
     }
 
     /// Changes a file at rest: `change` is given what programs see, and what it leaves is what
@@ -267,21 +258,13 @@ impl SimStorage {
     pub fn revert_sector(&self, path: impl AsRef<Path>, offset: u64) -> io::Result<bool> {
         let mut machine = self.machine.lock();
         let node = machine.disk.find(path.as_ref(), View::Live)?;
-        Ok(machine
-            .disk
-            .file_mut(node)?
-            .revert_sector(offset / SECTOR as u64))
+        Ok(machine.disk.file_mut(node)?.revert_sector(offset / SECTOR as u64))
     }
 
     /// The paths of all files that programs see, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        collect_files(
-            &self.machine.lock().disk,
-            disk::ROOT,
-            Path::new("/"),
-            &mut found,
-        );
+        collect_files(&self.machine.lock().disk, disk::ROOT, Path::new("/"), &mut found);
         found.sort();
         found
     }
@@ -326,12 +309,7 @@ impl Storage for SimStorage {
         if machine.disk.is_directory(node) {
             return Err(ErrorKind::InvalidInput.into());
         }
-        Ok(Arc::new(self.handle(
-            &machine,
-            node,
-            path,
-            mode != OpenMode::Read,
-        )))
+        Ok(Arc::new(self.handle(&machine, node, path, mode != OpenMode::Read)))
     }
 
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
@@ -345,9 +323,7 @@ impl Storage for SimStorage {
         let mut machine = self.enter()?;
         machine.start(Operation::ReadDir, path, false)?.or_fail()?;
         let disk = &machine.disk;
-        let names = disk
-            .directory(disk.find(path, View::Live)?)?
-            .names(View::Live);
+        let names = disk.directory(disk.find(path, View::Live)?)?.names(View::Live);
         let entry = |(name, node): (&String, &NodeId)| DirEntry {
             name: name.clone(),
             kind: kind_of(disk, *node),
@@ -358,9 +334,7 @@ impl Storage for SimStorage {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut machine = self.enter()?;
         let found = machine.disk.find_live(path)?;
-        machine
-            .start(Operation::CreateDir, path, found.is_none())?
-            .or_fail()?;
+        machine.start(Operation::CreateDir, path, found.is_none())?.or_fail()?;
         match found {
             Some(node) if machine.disk.is_directory(node) => Ok(()),
             Some(_) => Err(ErrorKind::AlreadyExists.into()),
@@ -394,9 +368,7 @@ impl Storage for SimStorage {
     fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
         let mut machine = self.enter()?;
         let found = machine.disk.find_live(path)?;
-        machine
-            .start(Operation::Open, path, found.is_none())?
-            .or_fail()?;
+        machine.start(Operation::Open, path, found.is_none())?.or_fail()?;
         let node = match found {
             Some(node) if machine.disk.is_directory(node) => {
                 return Err(ErrorKind::InvalidInput.into());
@@ -428,11 +400,7 @@ impl Storage for SimStorage {
 }
 
 fn kind_of(disk: &Disk, node: NodeId) -> EntryKind {
-    if disk.is_directory(node) {
-        EntryKind::Directory
-    } else {
-        EntryKind::File
-    }
+    if disk.is_directory(node) { EntryKind::Directory } else { EntryKind::File }
 }
 
 fn collect_files(disk: &Disk, node: NodeId, path: &Path, found: &mut Vec<PathBuf>) {

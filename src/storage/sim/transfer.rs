@@ -1,9 +1,6 @@
 //! Copies between the simulated disk and a real directory, for golden files and for looking at
 //! what a failed test has left.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test helper that reads and writes real files"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test helper that reads and writes real files")]
 
 use std::path::Path;
 use std::{fs, io};

@@ -6,15 +6,7 @@ use super::support::{Scratch, field, id, run, run_with};
 fn an_event_is_stored_as_given_and_the_result_is_printed() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
-    let done = run(&[
-        "append",
-        &store,
-        "account-1",
-        "Opened",
-        "--data",
-        " {\"a\": 1.0}\n",
-    ])
-    .ok();
+    let done = run(&["append", &store, "account-1", "Opened", "--data", " {\"a\": 1.0}\n"]).ok();
     assert_eq!(done.stdout, "position 1, account-1@1\n");
     let id = id(5);
     let args = [
@@ -49,10 +41,7 @@ fn an_event_is_stored_as_given_and_the_result_is_printed() {
     assert_eq!(again.stdout, done.stdout.replace("false", "true"));
 
     let out = run(&["export", &store]).ok();
-    assert!(
-        out.lines()[0].ends_with("\"data\":{\"a\": 1.0}}"),
-        "{out:?}"
-    );
+    assert!(out.lines()[0].ends_with("\"data\":{\"a\": 1.0}}"), "{out:?}");
     assert!(out.lines()[1].ends_with(
         "\"data_base64\":\"AP8=\",\"metadata\":{\"by\": 7},\"tags\":[\"x\",\"y\"],\"schema_version\":3}"
     ));
@@ -65,15 +54,7 @@ fn data_may_be_missing_or_come_from_a_file() {
     let store = scratch.store("s");
     std::fs::write(scratch.path("data.json"), "[1, 2]\n").unwrap();
     run(&["append", &store, "a", "T"]).ok();
-    run(&[
-        "append",
-        &store,
-        "a",
-        "T",
-        "--data",
-        &format!("@{}", scratch.store("data.json")),
-    ])
-    .ok();
+    run(&["append", &store, "a", "T", "--data", &format!("@{}", scratch.store("data.json"))]).ok();
     run(&["append", &store, "a", "T", "--data", "-5"]).ok();
     let out = run(&["export", &store]).ok();
     assert!(out.lines()[0].ends_with("\"data_base64\":\"\"}"), "{out:?}");
@@ -86,10 +67,7 @@ fn expectations_are_checked() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
     let append = |expect: &str| run(&["append", &store, "a", "T", "--expect", expect]);
-    append("exists").fails(
-        1,
-        "stream \"a\" is at version 0, expected an existing stream",
-    );
+    append("exists").fails(1, "stream \"a\" is at version 0, expected an existing stream");
     append("1").fails(1, "is at version 0, expected version 1");
     append("none").ok();
     append("none").fails(1, "stream \"a\" is at version 1, expected no stream");

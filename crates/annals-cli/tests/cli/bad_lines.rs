@@ -9,83 +9,28 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
     let with = |rest: &str| format!("{{{GOOD},{rest}}}").into_bytes();
     let long = format!("\"tags\":[\"{}\"]", "t".repeat(256));
     vec![
-        (
-            b"{".to_vec(),
-            "EOF while parsing an object at column 1",
-            false,
-        ),
-        (
-            b"[1]".to_vec(),
-            "invalid type: sequence, expected a JSON object",
-            false,
-        ),
+        (b"{".to_vec(), "EOF while parsing an object at column 1", false),
+        (b"[1]".to_vec(), "invalid type: sequence, expected a JSON object", false),
         (b"words".to_vec(), "expected value", false),
-        (
-            b"{\"stream\":\"\xff\"}".to_vec(),
-            "not UTF-8 at byte 12",
-            false,
-        ),
-        (
-            format!("{{{GOOD}}} {{}}").into_bytes(),
-            "trailing characters",
-            false,
-        ),
-        (
-            with("\"type\":\"U\""),
-            "the key \"type\" stands twice",
-            false,
-        ),
+        (b"{\"stream\":\"\xff\"}".to_vec(), "not UTF-8 at byte 12", false),
+        (format!("{{{GOOD}}} {{}}").into_bytes(), "trailing characters", false),
+        (with("\"type\":\"U\""), "the key \"type\" stands twice", false),
         (with("\"commit\":{}"), "\"commit\" must be", false),
-        (
-            b"{\"type\":\"T\",\"data\":1}".to_vec(),
-            "\"stream\" is missing",
-            true,
-        ),
-        (
-            b"{\"stream\":\"s\",\"data\":1}".to_vec(),
-            "\"type\" is missing",
-            true,
-        ),
-        (
-            b"{\"stream\":\"s\",\"type\":\"T\"}".to_vec(),
-            "\"data\" or \"data_base64\"",
-            true,
-        ),
-        (
-            b"{\"stream\":\"\",\"type\":\"T\",\"data\":1}".to_vec(),
-            "\"stream\" is empty",
-            true,
-        ),
-        (
-            with("\"data_base64\":\"\""),
-            "both \"data\" and \"data_base64\"",
-            true,
-        ),
+        (b"{\"type\":\"T\",\"data\":1}".to_vec(), "\"stream\" is missing", true),
+        (b"{\"stream\":\"s\",\"data\":1}".to_vec(), "\"type\" is missing", true),
+        (b"{\"stream\":\"s\",\"type\":\"T\"}".to_vec(), "\"data\" or \"data_base64\"", true),
+        (b"{\"stream\":\"\",\"type\":\"T\",\"data\":1}".to_vec(), "\"stream\" is empty", true),
+        (with("\"data_base64\":\"\""), "both \"data\" and \"data_base64\"", true),
         (with("\"tag\":[]"), "unknown key \"tag\"", true),
         (with("\"id\":\"7\""), "\"id\" must be a UUID", true),
-        (
-            with("\"schema_version\":-1"),
-            "\"schema_version\" must be",
-            true,
-        ),
-        (
-            with("\"tags\":[1]"),
-            "\"tags\" must be an array of strings",
-            true,
-        ),
-        (
-            with(&long),
-            "\"tags\" takes 256 bytes, the limit is 255",
-            true,
-        ),
+        (with("\"schema_version\":-1"), "\"schema_version\" must be", true),
+        (with("\"tags\":[1]"), "\"tags\" must be an array of strings", true),
+        (with(&long), "\"tags\" takes 256 bytes, the limit is 255", true),
     ]
 }
 
 fn imported(done: &Done) -> &str {
-    done.stderr
-        .lines()
-        .find(|line| line.starts_with("imported"))
-        .expect("a summary")
+    done.stderr.lines().find(|line| line.starts_with("imported")).expect("a summary")
 }
 
 #[test]
@@ -107,18 +52,10 @@ fn a_bad_line_stops_the_import_and_takes_its_commit_along() {
 fn nothing_of_a_commit_with_a_bad_line_is_stored() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
-    let input = [
-        of_commit(1, "1"),
-        of_commit(2, "2"),
-        of_commit(2, "3"),
-        of_commit(2, "x"),
-    ];
+    let input = [of_commit(1, "1"), of_commit(2, "2"), of_commit(2, "3"), of_commit(2, "x")];
     let done = import(&store, input.concat()).fails(1, "annals: line 4: expected value");
     assert_eq!(count(&store), 1);
-    assert!(
-        done.stderr.contains("the last line stored is 1"),
-        "{done:?}"
-    );
+    assert!(done.stderr.contains("the last line stored is 1"), "{done:?}");
 
     let batch = scratch.store("batch");
     let input = [lines(0..7), "{}\n".to_owned(), line(8)].concat();
@@ -141,16 +78,9 @@ fn skip_bad_goes_on_and_counts() {
     ];
     let done = run_with(&["import", &store, "--skip-bad"], input.concat()).ok();
     assert!(imported(&done).contains("imported 4 events"), "{done:?}");
-    assert!(
-        imported(&done).contains("4 lines skipped: 2 bad"),
-        "{done:?}"
-    );
+    assert!(imported(&done).contains("4 lines skipped: 2 bad"), "{done:?}");
     assert!(done.stderr.contains("annals: skipped line 3: "), "{done:?}");
-    assert!(
-        done.stderr
-            .contains("annals: skipped line 6: unknown key \"x\""),
-        "{done:?}"
-    );
+    assert!(done.stderr.contains("annals: skipped line 6: unknown key \"x\""), "{done:?}");
     assert_eq!(count(&store), 4);
 }
 
@@ -160,15 +90,8 @@ fn skip_bad_lists_ten() {
     let store = scratch.store("s");
     let input = format!("{}{}", "{}\n".repeat(25), line(1));
     let done = run_with(&["import", &store, "--skip-bad"], input).ok();
-    assert_eq!(
-        done.stderr.matches("annals: skipped line").count(),
-        10,
-        "{done:?}"
-    );
-    assert!(
-        imported(&done).contains("25 lines skipped: 25 bad"),
-        "{done:?}"
-    );
+    assert_eq!(done.stderr.matches("annals: skipped line").count(), 10, "{done:?}");
+    assert!(imported(&done).contains("25 lines skipped: 25 bad"), "{done:?}");
 }
 
 #[test]
@@ -179,11 +102,7 @@ fn a_line_over_the_bound_is_a_bad_line() {
     let input = [line(1), long, line(2)].concat();
     let args = ["import", &store, "--max-line", "1K", "--skip-bad"];
     let done = run_with(&args, &input).ok();
-    assert!(
-        done.stderr
-            .contains("skipped line 2: longer than 1024 bytes"),
-        "{done:?}"
-    );
+    assert!(done.stderr.contains("skipped line 2: longer than 1024 bytes"), "{done:?}");
     assert_eq!(count(&store), 2);
     import(&store, input).ok();
 }
@@ -192,12 +111,7 @@ fn a_line_over_the_bound_is_a_bad_line() {
 fn a_commit_over_the_limit_is_refused_and_a_batch_is_split() {
     let scratch = Scratch::new();
     let data = quoted_kilobytes(3);
-    let in_commit = [
-        of_commit(1, "1"),
-        of_commit(2, &data).repeat(20),
-        of_commit(3, "1"),
-    ]
-    .concat();
+    let in_commit = [of_commit(1, "1"), of_commit(2, &data).repeat(20), of_commit(3, "1")].concat();
     let alone = in_commit.replace(",\"commit\":2", "");
     let store = scratch.store("commit");
     run_with(&["import", &store, "--segment-size", "64K"], &in_commit).fails(1, "lines 2 to 21: ");
@@ -230,9 +144,6 @@ fn an_id_with_other_contents_is_a_bad_line() {
     assert_eq!(count(&store), 5);
     let done = run_with(&["import", &store, "--skip-bad"], &input).ok();
     assert!(imported(&done).contains("4 events"), "{done:?}");
-    assert!(
-        imported(&done).contains("5 already recorded, 1 line skipped: 1 bad"),
-        "{done:?}"
-    );
+    assert!(imported(&done).contains("5 already recorded, 1 line skipped: 1 bad"), "{done:?}");
     assert_eq!(count(&store), 9);
 }

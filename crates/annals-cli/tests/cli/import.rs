@@ -49,17 +49,12 @@ fn awkward() -> Vec<String> {
         ));
     }
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-    lines.push(format!(
-        "{{\"stream\":\"json\",\"type\":\"T\",\"data\":{deep}}}"
-    ));
+    lines.push(format!("{{\"stream\":\"json\",\"type\":\"T\",\"data\":{deep}}}"));
     for (data, rest) in [
         ("", ""),
         ("AP/+Cg==", ""),
         ("AP/+Cg", ",\"metadata_base64\":\"/w==\""),
-        (
-            "ewogfQo=",
-            ",\"content_type\":\"json\",\"metadata_base64\":\"ewogfQo=\"",
-        ),
+        ("ewogfQo=", ",\"content_type\":\"json\",\"metadata_base64\":\"ewogfQo=\""),
         ("ew==", ",\"content_type\":\"json\""),
         ("MQ==", ",\"content_type\":\"binary\""),
     ] {
@@ -93,37 +88,17 @@ fn export_and_import_reproduce_every_event() {
     let (first, second) = (scratch.store("first"), scratch.store("second"));
     let input = awkward();
     let done = import(&first, join(&input)).ok();
-    assert!(
-        done.stderr
-            .contains(&format!("imported {} events", input.len())),
-        "{done:?}"
-    );
+    assert!(done.stderr.contains(&format!("imported {} events", input.len())), "{done:?}");
     let out = run(&["export", &first]).ok();
     assert_eq!(out.lines().len(), input.len());
-    assert!(
-        out.stdout
-            .contains("\"data\":{\"b\":1, \"a\": {\"b\" : [ ]}, \"b\":2}")
-    );
-    assert!(
-        out.stdout
-            .contains("\"data\":[ 1 ,\t2 ],\"metadata\":[ 1 ,\t2 ]")
-    );
-    assert!(
-        out.stdout
-            .contains("\"data_base64\":\"ewogfQo=\",\"content_type\":\"json\"")
-    );
-    assert!(
-        out.stdout
-            .contains("\"tags\":[\"a:1\",\"ü \\n\",\"a:1x\"],\"schema_version\":65535")
-    );
+    assert!(out.stdout.contains("\"data\":{\"b\":1, \"a\": {\"b\" : [ ]}, \"b\":2}"));
+    assert!(out.stdout.contains("\"data\":[ 1 ,\t2 ],\"metadata\":[ 1 ,\t2 ]"));
+    assert!(out.stdout.contains("\"data_base64\":\"ewogfQo=\",\"content_type\":\"json\""));
+    assert!(out.stdout.contains("\"tags\":[\"a:1\",\"ü \\n\",\"a:1x\"],\"schema_version\":65535"));
     for (index, line) in out.lines().iter().enumerate() {
         assert_eq!(field(line, "position"), (index + 1).to_string());
     }
-    for options in [
-        &["--batch", "1"][..],
-        &["--buffered"],
-        &["--segment-size", "1M"],
-    ] {
+    for options in [&["--batch", "1"][..], &["--buffered"], &["--segment-size", "1M"]] {
         let again = format!("{second}{}", options.join(""));
         let args = [&["import", &again], options].concat();
         run_with(&args, &out.stdout).ok();
@@ -145,16 +120,11 @@ fn consecutive_lines_of_a_commit_are_one() {
     ];
     let done = import(&store, input.concat()).ok();
     assert!(
-        done.stderr
-            .contains("imported 5 events in 3 commits (0 already recorded)"),
+        done.stderr.contains("imported 5 events in 3 commits (0 already recorded)"),
         "{done:?}"
     );
     let out = run(&["export", &store]).ok();
-    let commits: Vec<_> = out
-        .lines()
-        .iter()
-        .map(|line| field(line, "commit").to_owned())
-        .collect();
+    let commits: Vec<_> = out.lines().iter().map(|line| field(line, "commit").to_owned()).collect();
     assert_eq!(commits, ["1", "1", "1", "4", "5"]);
 }
 
@@ -174,12 +144,8 @@ fn line_ends_empty_lines_and_a_byte_order_mark_do_no_harm() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
     let last = line(3);
-    let input = format!(
-        "\u{feff}{}\r\n\n  \n{}\r\n{}",
-        line(1).trim(),
-        line(2).trim(),
-        last.trim()
-    );
+    let input =
+        format!("\u{feff}{}\r\n\n  \n{}\r\n{}", line(1).trim(), line(2).trim(), last.trim());
     import(&store, input).ok();
     assert_eq!(count(&store), 3);
     import(&scratch.store("none"), "").ok();
@@ -191,27 +157,14 @@ fn acknowledgements_name_every_line_once() {
     for mode in ["--sync", "--buffered"] {
         let scratch = Scratch::new();
         let store = scratch.store("s");
-        let input = [
-            lines(0..25),
-            of_commit(1, "1"),
-            of_commit(1, "2"),
-            lines(25..30),
-        ]
-        .concat();
-        let done = run_with(
-            &["import", &store, "-", "--ack", mode, "--batch", "10"],
-            input,
-        )
-        .ok();
+        let input = [lines(0..25), of_commit(1, "1"), of_commit(1, "2"), lines(25..30)].concat();
+        let done = run_with(&["import", &store, "-", "--ack", mode, "--batch", "10"], input).ok();
         let mut next = 1;
         for ack in done.lines() {
             let ack: serde_json::Value = serde_json::from_str(ack).unwrap();
             let first = ack["lines"][0].as_u64().unwrap();
             let last = ack["lines"][1].as_u64().unwrap();
-            assert_eq!(
-                (first, ack["first_position"].as_u64().unwrap()),
-                (next, next)
-            );
+            assert_eq!((first, ack["first_position"].as_u64().unwrap()), (next, next));
             assert_eq!(ack["last_position"].as_u64().unwrap(), last);
             next = last + 1;
         }
@@ -234,22 +187,14 @@ fn cloud_events_find_their_places() {
     run_with(&args, input.join("\n")).ok();
     let out = run(&["export", &store]).ok();
     let lines = out.lines();
-    assert_eq!(
-        (field(lines[0], "stream"), field(lines[1], "stream")),
-        ("order-1", "/shop")
-    );
+    assert_eq!((field(lines[0], "stream"), field(lines[1], "stream")), ("order-1", "/shop"));
     assert!(lines[0].contains("\"data\":{\"n\": 1.0},\"metadata\":{\"id\":\"1\",\"partitionkey\":\"p\",\"source\":\"/shop\""));
     assert!(lines[0].contains("\"time\":\"2026-01-01T00:00:00Z\""));
     assert!(lines[1].contains("\"data_base64\":\"AP8=\""));
     assert_eq!(field(lines[2], "id"), id(3));
 
     let again = run_with(&args, input.join("\n")).ok();
-    assert!(
-        again
-            .stderr
-            .contains("(3 already recorded), nothing changed"),
-        "{again:?}"
-    );
+    assert!(again.stderr.contains("(3 already recorded), nothing changed"), "{again:?}");
     run_with(&args, "\n{\"specversion\":\"0.3\"}").fails(1, "line 2: \"specversion\" must be");
 }
 

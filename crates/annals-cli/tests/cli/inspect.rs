@@ -11,15 +11,9 @@ fn streams_are_listed_by_name() {
     import(&store, lines(0..16)).ok();
     let out = run(&["streams", &store, "--format", "ndjson"]).ok();
     assert_eq!(out.lines().len(), 7);
-    assert_eq!(
-        out.lines()[0],
-        "{\"stream\":\"s-0\",\"version\":3,\"last_position\":15}"
-    );
+    assert_eq!(out.lines()[0], "{\"stream\":\"s-0\",\"version\":3,\"last_position\":15}");
     let out = run(&["streams", &store, "--prefix", "s-6"]).ok();
-    assert_eq!(
-        out.stdout.split_whitespace().collect::<Vec<_>>(),
-        ["2", "14", "s-6"]
-    );
+    assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["2", "14", "s-6"]);
     assert_eq!(run(&["streams", &store, "--prefix", "x"]).ok().stdout, "");
 }
 
@@ -38,10 +32,7 @@ fn stats_are_figures() {
         assert!(stats[key].is_string(), "{key}: {out:?}");
     }
     let text = run(&["stats", &store]).ok().stdout;
-    assert!(
-        text.contains("events           16\n") && text.contains("created "),
-        "{text}"
-    );
+    assert!(text.contains("events           16\n") && text.contains("created "), "{text}");
 
     run(&["import", &scratch.store("empty")]).ok();
     let out = run(&["stats", &scratch.store("empty"), "--format", "json"]).ok();
@@ -55,11 +46,7 @@ fn a_sound_store_verifies() {
     import(&store, lines(0..100)).ok();
     let before = files(&scratch.path("s"));
     let out = run(&["verify", &store]).ok();
-    assert!(
-        out.stdout
-            .starts_with("no fault found: 100 events in 1 commits"),
-        "{out:?}"
-    );
+    assert!(out.stdout.starts_with("no fault found: 100 events in 1 commits"), "{out:?}");
     assert_eq!(run(&["verify", &store, "--quiet"]).ok().stdout, "");
     assert_eq!(files(&scratch.path("s")), before, "nothing was touched");
 }
@@ -69,9 +56,7 @@ fn find(store: &Path, needle: &[u8]) -> (PathBuf, usize) {
     files(&store.join("log"))
         .into_iter()
         .find_map(|(path, bytes)| {
-            let at = bytes
-                .windows(needle.len())
-                .position(|window| window == needle)?;
+            let at = bytes.windows(needle.len()).position(|window| window == needle)?;
             Some((path, at))
         })
         .expect("the log holds it")
@@ -93,24 +78,10 @@ fn a_flipped_byte_is_named_with_file_and_offset() {
     let done = run(&["verify", &store]);
     assert_eq!(done.code, 1, "{done:?}");
     let name = segment.file_name().unwrap().to_str().unwrap();
-    let fault = done
-        .stdout
-        .lines()
-        .find(|line| line.contains(name))
-        .expect("the segment is named");
-    let named: usize = fault
-        .split(" offset ")
-        .nth(1)
-        .unwrap()
-        .split(':')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(
-        named <= offset + 4 && named + 1024 > offset,
-        "{fault}: the byte is at {offset}"
-    );
+    let fault = done.stdout.lines().find(|line| line.contains(name)).expect("the segment is named");
+    let named: usize =
+        fault.split(" offset ").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
+    assert!(named <= offset + 4 && named + 1024 > offset, "{fault}: the byte is at {offset}");
     assert!(done.stdout.contains("found: "), "{done:?}");
 }
 
@@ -141,10 +112,7 @@ fn what_is_no_store_is_named_and_not_touched() {
     import(&store, line(1)).fails(1, "is not a store");
     run(&["append", &store, "a", "T"]).fails(1, "is not a store");
     assert!(import(&scratch.store("file"), line(1)).code == 1);
-    assert_eq!(
-        files(&foreign),
-        [(foreign.join("letter.txt"), b"Dear reader".to_vec())]
-    );
+    assert_eq!(files(&foreign), [(foreign.join("letter.txt"), b"Dear reader".to_vec())]);
     assert_eq!(files(&empty), []);
     assert!(!scratch.path("missing").exists());
 }

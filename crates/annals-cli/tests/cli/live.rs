@@ -19,10 +19,7 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut child = tool(args)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("the tool runs");
+        let mut child = tool(args).stdin(Stdio::piped()).spawn().expect("the tool runs");
         let stdout: ChildStdout = child.stdout.take().expect("a pipe");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -43,18 +40,12 @@ impl Running {
     #[track_caller]
     fn feed(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().expect("a pipe");
-        stdin
-            .write_all(text.as_bytes())
-            .and_then(|()| stdin.flush())
-            .expect("the tool reads");
+        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("the tool reads");
     }
 
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args([name, &id])
-            .status()
-            .expect("kill runs");
+        let sent = Command::new("kill").args([name, &id]).status().expect("kill runs");
         assert!(sent.success());
     }
 
@@ -130,10 +121,7 @@ fn a_producer_may_wait_for_each_acknowledgement() {
         for number in 1..=20 {
             import.feed(&line(number));
             let ack = import.next();
-            assert!(
-                ack.ends_with(&format!("\"lines\":[{number},{number}]}}")),
-                "{ack}"
-            );
+            assert!(ack.ends_with(&format!("\"lines\":[{number},{number}]}}")), "{ack}");
         }
         drop(import.child.stdin.take());
         assert_eq!(import.end().code, 0);
@@ -149,13 +137,8 @@ fn an_interrupted_import_keeps_what_it_acknowledged_and_no_half_commit() {
     import.feed(&[line(1), of_commit(1, "1"), of_commit(1, "2")].concat());
     assert!(import.next().ends_with("\"lines\":[1,1]}"));
     import.signal("-INT");
-    let done = import
-        .end()
-        .fails(130, "the import stopped; the last line stored is 1");
-    assert!(
-        done.stderr.contains("imported 1 event in 1 commit"),
-        "{done:?}"
-    );
+    let done = import.end().fails(130, "the import stopped; the last line stored is 1");
+    assert!(done.stderr.contains("imported 1 event in 1 commit"), "{done:?}");
     assert_eq!(count(&store), 1);
 }
 
@@ -164,20 +147,12 @@ fn a_reader_that_leaves_ends_a_read_quietly() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
     import(&store, lines(0..20_000)).ok();
-    for args in [
-        &["export", &store][..],
-        &["read", &store],
-        &["tail", &store, "-n", "20000"],
-    ] {
+    for args in [&["export", &store][..], &["read", &store], &["tail", &store, "-n", "20000"]] {
         let mut child = tool(args).spawn().unwrap();
         let mut first = [0];
         child.stdout.take().unwrap().read_exact(&mut first).unwrap();
         let done = Done::of(child.wait_with_output().unwrap());
-        assert_eq!(
-            (done.code, done.stderr.as_str()),
-            (0, ""),
-            "{args:?}: {done:?}"
-        );
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{args:?}: {done:?}");
     }
 }
 
@@ -185,18 +160,12 @@ fn a_reader_that_leaves_ends_a_read_quietly() {
 fn an_import_whose_acknowledgements_nobody_reads_stops() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
-    let mut child = tool(&["import", &store, "-", "--ack"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = tool(&["import", &store, "-", "--ack"]).stdin(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(line(1).as_bytes()).unwrap();
     let done = Done::of(child.wait_with_output().unwrap()).fails(141, "the import stopped");
-    assert!(
-        done.stderr.contains("the last line stored is 1"),
-        "{done:?}"
-    );
+    assert!(done.stderr.contains("the last line stored is 1"), "{done:?}");
     drop(stdin);
     assert_eq!(count(&store), 1);
 }

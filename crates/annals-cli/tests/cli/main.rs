@@ -1,9 +1,6 @@
 //! Every command, run as a process.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests look at files from outside"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests look at files from outside")]
 
 mod append;
 mod bad_lines;

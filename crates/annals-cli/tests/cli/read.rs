@@ -25,10 +25,7 @@ fn filled(scratch: &Scratch) -> String {
 fn positions(args: &[&str]) -> Vec<u64> {
     let args = [args, &["--format", "ndjson"]].concat();
     let out = run(&args).ok();
-    out.lines()
-        .iter()
-        .map(|line| field(line, "position").parse().expect("a number"))
-        .collect()
+    out.lines().iter().map(|line| field(line, "position").parse().expect("a number")).collect()
 }
 
 #[test]
@@ -44,30 +41,18 @@ fn filters_choose_events() {
     assert_eq!(read(&["--limit", "2"]), [1, 2]);
     assert_eq!(read(&["--limit", "0"]), NONE);
     assert_eq!(read(&["--stream", "account-1"]), [1, 3, 5]);
-    assert_eq!(
-        read(&["--stream", "account-1", "--from-version", "2"]),
-        [3, 5]
-    );
-    assert_eq!(
-        read(&["--stream", "account-1", "--backwards", "--limit", "1"]),
-        [5]
-    );
+    assert_eq!(read(&["--stream", "account-1", "--from-version", "2"]), [3, 5]);
+    assert_eq!(read(&["--stream", "account-1", "--backwards", "--limit", "1"]), [5]);
     assert_eq!(read(&["--stream", "account-1", "--after", "1"]), [3, 5]);
     assert_eq!(read(&["--stream", "nobody"]), NONE);
     assert_eq!(read(&["--category", "account"]), [1, 2, 3, 5]);
     assert_eq!(read(&["--category", "audit"]), [4]);
     assert_eq!(read(&["--type", "Opened"]), [1, 2, 6]);
-    assert_eq!(
-        read(&["--type", "Opened", "--type", "Checked"]),
-        [1, 2, 4, 6]
-    );
+    assert_eq!(read(&["--type", "Opened", "--type", "Checked"]), [1, 2, 4, 6]);
     assert_eq!(read(&["--tag", "owner:1"]), [1, 3, 5]);
     assert_eq!(read(&["--tag", "owner:1", "--tag", "vip"]), [3]);
     assert_eq!(read(&["--stream", "account-1", "--type", "Opened"]), [1]);
-    assert_eq!(
-        read(&["--category", "account", "--tag", "vip", "--backwards"]),
-        [3, 2]
-    );
+    assert_eq!(read(&["--category", "account", "--tag", "vip", "--backwards"]), [3, 2]);
     assert_eq!(read(&["--as-of", "3"]), [1, 2, 3]);
     assert_eq!(read(&["--as-of", "3", "--stream", "account-1"]), [1, 3]);
     assert_eq!(read(&["--as-of", "0"]), NONE);
@@ -87,10 +72,7 @@ fn the_past_can_be_read_by_time() {
     let time = &line[start..start + "2026-01-01T00:00:00.000000Z".len()];
     assert_eq!(positions(&["read", &store, "--as-of", time]), [1, 2]);
     assert_eq!(positions(&["read", &store, "--as-of", "1999-12-31"]), NONE);
-    assert_eq!(
-        positions(&["read", &store, "--as-of", "9999-01-01T00:00:00+01:00"]),
-        [1, 2, 3]
-    );
+    assert_eq!(positions(&["read", &store, "--as-of", "9999-01-01T00:00:00+01:00"]), [1, 2, 3]);
 }
 
 #[test]
@@ -103,11 +85,7 @@ fn text_is_one_line_an_event_and_has_no_colour_in_a_pipe() {
     let out = run(&["read", &store]).ok();
     assert_eq!(out.stdout.lines().count(), 1);
     assert!(out.stdout.starts_with("1  20"), "{out:?}");
-    assert!(
-        out.stdout
-            .ends_with("Z  a\\u{1b}[31m\\n@1  T  {\"a\": [1]}  #x\n"),
-        "{out:?}"
-    );
+    assert!(out.stdout.ends_with("Z  a\\u{1b}[31m\\n@1  T  {\"a\": [1]}  #x\n"), "{out:?}");
 }
 
 #[test]

@@ -4,10 +4,7 @@ use super::support::{Scratch, exported, import, join, line, lines, run_with, wit
 
 /// What does not depend on the grouping into commits.
 fn events(store: &str) -> Vec<String> {
-    exported(store)
-        .iter()
-        .map(|line| without(line, "commit"))
-        .collect()
+    exported(store).iter().map(|line| without(line, "commit")).collect()
 }
 
 #[test]
@@ -34,22 +31,13 @@ fn an_interrupted_import_can_be_run_again() {
     let whole = scratch.store("whole");
     let input = lines(0..3000);
     import(&whole, &input).ok();
-    for (batch, done_before) in [
-        ("7", 1500),
-        ("1000", 1500),
-        ("100000", 2999),
-        ("1000", 2000),
-    ] {
+    for (batch, done_before) in [("7", 1500), ("1000", 1500), ("100000", 2999), ("1000", 2000)] {
         let store = scratch.store(&format!("{batch}-{done_before}"));
         import(&store, lines(0..done_before)).ok();
         let done = run_with(&["import", &store, "--batch", batch], &input).ok();
         let expected = format!("imported {} event", 3000 - done_before);
         assert!(done.stderr.contains(&expected), "{done:?}");
-        assert!(
-            done.stderr
-                .contains(&format!("({done_before} already recorded)")),
-            "{done:?}"
-        );
+        assert!(done.stderr.contains(&format!("({done_before} already recorded)")), "{done:?}");
         assert_eq!(events(&store), events(&whole));
     }
 }
@@ -71,8 +59,7 @@ fn the_same_line_twice_in_one_batch_is_stored_once() {
     let store = scratch.store("s");
     let done = import(&store, [line(1), line(2), line(1)].concat()).ok();
     assert!(
-        done.stderr
-            .contains("imported 2 events in 2 commits (1 already recorded)"),
+        done.stderr.contains("imported 2 events in 2 commits (1 already recorded)"),
         "{done:?}"
     );
 }
@@ -83,8 +70,5 @@ fn acknowledgements_of_known_events_name_their_old_positions() {
     let store = scratch.store("s");
     import(&store, lines(0..4)).ok();
     let done = run_with(&["import", &store, "--ack"], lines(2..4)).ok();
-    assert_eq!(
-        done.stdout,
-        "{\"first_position\":3,\"last_position\":4,\"lines\":[1,2]}\n"
-    );
+    assert_eq!(done.stdout, "{\"first_position\":3,\"last_position\":4,\"lines\":[1,2]}\n");
 }

@@ -49,10 +49,7 @@ impl Done {
     #[track_caller]
     pub(crate) fn fails(self, code: i32, message: &str) -> Self {
         assert_eq!(self.code, code, "{self:?}");
-        assert!(
-            self.stderr.contains(message),
-            "{message:?} is not in {self:?}"
-        );
+        assert!(self.stderr.contains(message), "{message:?} is not in {self:?}");
         assert!(!self.stderr.contains("panicked"), "{self:?}");
         self
     }
@@ -65,11 +62,7 @@ impl Done {
 /// The tool with these arguments, not yet started.
 pub(crate) fn tool(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -78,10 +71,7 @@ pub(crate) fn run(args: &[&str]) -> Done {
 }
 
 pub(crate) fn run_with(args: &[&str], input: impl AsRef<[u8]>) -> Done {
-    let mut child = tool(args)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("the tool runs");
+    let mut child = tool(args).stdin(Stdio::piped()).spawn().expect("the tool runs");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.as_ref().to_vec();
     // The tool may stop before it has read everything.
@@ -105,12 +95,7 @@ pub(crate) fn count(store: &str) -> usize {
 /// The export without what an import gives anew.
 #[track_caller]
 pub(crate) fn exported(store: &str) -> Vec<String> {
-    run(&["export", store])
-        .ok()
-        .lines()
-        .into_iter()
-        .map(without_time)
-        .collect()
+    run(&["export", store]).ok().lines().into_iter().map(without_time).collect()
 }
 
 /// A line out without the time of recording.
@@ -129,10 +114,7 @@ pub(crate) fn without(line: &str, key: &str) -> String {
 /// The raw value of a key that comes before the data.
 pub(crate) fn field<'a>(line: &'a str, key: &str) -> &'a str {
     let key = format!("\"{key}\":");
-    let start = line
-        .find(&key)
-        .unwrap_or_else(|| panic!("no {key} in {line}"))
-        + key.len();
+    let start = line.find(&key).unwrap_or_else(|| panic!("no {key} in {line}")) + key.len();
     let end = line[start..].find([',', '}']).expect("the value ends");
     line[start..start + end].trim_matches('"')
 }

@@ -32,10 +32,7 @@ fn usage_errors_exit_with_2() {
         &["completions", "cmd"],
     ] {
         let done = run(args).fails(2, "");
-        assert!(
-            !done.stderr.is_empty() && done.stdout.is_empty(),
-            "{args:?}: {done:?}"
-        );
+        assert!(!done.stderr.is_empty() && done.stdout.is_empty(), "{args:?}: {done:?}");
     }
     assert!(!scratch.path("s").exists());
 }
@@ -44,22 +41,11 @@ fn usage_errors_exit_with_2() {
 fn every_command_explains_itself() {
     assert!(run(&["--help"]).ok().stdout.contains("Exit codes:"));
     assert!(run(&["--version"]).ok().stdout.starts_with("annals "));
-    for command in [
-        "import",
-        "append",
-        "read",
-        "export",
-        "tail",
-        "streams",
-        "stats",
-        "verify",
-        "completions",
-    ] {
+    for command in
+        ["import", "append", "read", "export", "tail", "streams", "stats", "verify", "completions"]
+    {
         let help = run(&[command, "--help"]).ok().stdout;
-        assert!(
-            help.contains("Examples:\n  ") && help.contains("Usage: annals"),
-            "{help}"
-        );
+        assert!(help.contains("Examples:\n  ") && help.contains("Usage: annals"), "{help}");
     }
 }
 
@@ -67,9 +53,6 @@ fn every_command_explains_itself() {
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]).ok().stdout;
-        assert!(
-            script.contains("annals") && script.contains("verify"),
-            "{shell}"
-        );
+        assert!(script.contains("annals") && script.contains("verify"), "{shell}");
     }
 }

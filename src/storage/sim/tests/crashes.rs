@@ -18,10 +18,7 @@ fn only_what_was_synced_is_promised() {
     let lost = sim.fork();
     lost.crash(Crash::new(0).keep(Keep::Nothing));
     let bytes = lost.read_file(PATH).unwrap();
-    assert_eq!(
-        (bytes[49], bytes[50], bytes[149], bytes[150], bytes[1000]),
-        (1, 2, 2, 1, 1)
-    );
+    assert_eq!((bytes[49], bytes[50], bytes[149], bytes[150], bytes[1000]), (1, 2, 2, 1, 1));
 
     let kept = sim.fork();
     kept.crash(Crash::new(0).keep(Keep::Everything));
@@ -47,10 +44,7 @@ fn sectors_of_one_write_survive_in_any_combination() {
     assert_eq!(found.len(), 8);
     for bytes in &found {
         for sector in bytes.chunks(SECTOR) {
-            assert!(
-                sector.iter().all(|byte| *byte == sector[0]),
-                "no sector is torn"
-            );
+            assert!(sector.iter().all(|byte| *byte == sector[0]), "no sector is torn");
         }
     }
 }
@@ -64,10 +58,7 @@ fn any_version_since_the_last_sync_survives() {
     for version in 2..=4 {
         write_all_at(&*file, &[version; SECTOR], 0).unwrap();
     }
-    let found: Vec<u8> = outcomes(&sim, Crash::new)
-        .iter()
-        .map(|bytes| bytes[0])
-        .collect();
+    let found: Vec<u8> = outcomes(&sim, Crash::new).iter().map(|bytes| bytes[0]).collect();
     assert_eq!(found, [1, 2, 3, 4]);
 }
 
@@ -80,21 +71,13 @@ fn a_large_sector_is_written_whole() {
     let found = outcomes(&sim, |seed| Crash::new(seed).sector_size(4096));
     let mut seen: Vec<_> = found.iter().map(|bytes| heads(bytes)).collect();
     for heads in &mut seen {
-        assert_ne!(
-            (heads[0], heads[2]),
-            (0, 2),
-            "the later write without the earlier one"
-        );
+        assert_ne!((heads[0], heads[2]), (0, 2), "the later write without the earlier one");
         heads.retain(|head| *head != 0);
     }
     seen.sort();
     let expected: [&[u8]; 6] = [&[], &[1], &[1, 2], &[1, 2, 3], &[1, 3], &[3]];
     assert_eq!(seen, expected);
-    assert!(
-        outcomes(&sim, Crash::new)
-            .iter()
-            .any(|bytes| (bytes[0], bytes[1024]) == (0, 2))
-    );
+    assert!(outcomes(&sim, Crash::new).iter().any(|bytes| (bytes[0], bytes[1024]) == (0, 2)));
 }
 
 #[test]
@@ -106,24 +89,15 @@ fn bytes_are_torn_only_when_asked_for() {
     assert!(torn.len() > 50, "{} ways", torn.len());
     let seams = |bytes: &Vec<u8>| bytes.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!(torn.iter().all(|bytes| seams(bytes) <= 1));
-    assert!(
-        torn.iter()
-            .any(|bytes| (bytes[0], bytes[SECTOR - 1]) == (1, 2))
-    );
-    assert!(
-        torn.iter()
-            .any(|bytes| (bytes[0], bytes[SECTOR - 1]) == (2, 1))
-    );
+    assert!(torn.iter().any(|bytes| (bytes[0], bytes[SECTOR - 1]) == (1, 2)));
+    assert!(torn.iter().any(|bytes| (bytes[0], bytes[SECTOR - 1]) == (2, 1)));
 }
 
 #[test]
 fn length_and_data_survive_apart() {
     let (sim, file) = disk_with(&[1; SECTOR]);
     write_all_at(&*file, &[2; SECTOR], SECTOR as u64).unwrap();
-    let found: Vec<_> = outcomes(&sim, Crash::new)
-        .iter()
-        .map(|bytes| heads(bytes))
-        .collect();
+    let found: Vec<_> = outcomes(&sim, Crash::new).iter().map(|bytes| heads(bytes)).collect();
     assert_eq!(found, [vec![1], vec![1, 0], vec![1, 2]]);
 }
 
@@ -139,14 +113,8 @@ fn what_was_cut_does_not_come_back_beside_what_came_after() {
         let new = bytes.iter().skip(100).any(|byte| *byte != b'A');
         assert!(!(old && new), "{:?}", heads(bytes));
     }
-    assert!(
-        found.contains(&vec![b'A'; 4 * SECTOR]),
-        "the cut can be lost"
-    );
-    assert!(
-        found.contains(&vec![b'A'; 100]),
-        "what came after it can be lost"
-    );
+    assert!(found.contains(&vec![b'A'; 4 * SECTOR]), "the cut can be lost");
+    assert!(found.contains(&vec![b'A'; 100]), "what came after it can be lost");
     assert!(found.iter().any(|bytes| heads(bytes) == [b'A', b'B', 0, 0]));
 }
 
@@ -248,16 +216,8 @@ fn agrees_with_a_plain_file() {
                     durable.clone_from(&live);
                 }
             }
-            assert_eq!(
-                sim.read_file(PATH).unwrap(),
-                live,
-                "seed {seed}, step {step}"
-            );
-            assert_eq!(
-                sim.read_durable(PATH).unwrap(),
-                durable,
-                "seed {seed}, step {step}"
-            );
+            assert_eq!(sim.read_file(PATH).unwrap(), live, "seed {seed}, step {step}");
+            assert_eq!(sim.read_durable(PATH).unwrap(), durable, "seed {seed}, step {step}");
             assert_eq!(file.len().unwrap(), live.len() as u64);
         }
     }

@@ -5,14 +5,8 @@ use super::*;
 #[test]
 fn the_nth_operation_fails_and_later_ones_work() {
     let (sim, file) = disk_with(&[1; 100]);
-    sim.inject(Fault::Fail {
-        operation: Operation::Sync,
-        nth: 2,
-    });
-    sim.inject(Fault::Fail {
-        operation: Operation::Read,
-        nth: 1,
-    });
+    sim.inject(Fault::Fail { operation: Operation::Sync, nth: 2 });
+    sim.inject(Fault::Fail { operation: Operation::Read, nth: 1 });
     file.sync_data().unwrap();
     assert!(file.sync_data().is_err());
     file.sync_data().unwrap();
@@ -68,13 +62,7 @@ fn every_operation_can_fail() {
 #[test]
 fn faults_can_be_aimed_at_paths() {
     let sim = SimStorage::new(1);
-    sim.inject_at(
-        ".idx",
-        Fault::Fail {
-            operation: Operation::Sync,
-            nth: 2,
-        },
-    );
+    sim.inject_at(".idx", Fault::Fail { operation: Operation::Sync, nth: 2 });
     let (log, index) = (create(&sim, "/1.seg"), create(&sim, "/1.idx"));
     index.sync_data().unwrap();
     log.sync_data().unwrap();
@@ -85,39 +73,18 @@ fn faults_can_be_aimed_at_paths() {
 #[test]
 fn short_and_interrupted_transfers_are_completed_by_their_callers() {
     let (sim, file) = disk_with(&[1; 100]);
-    sim.inject(Fault::Short {
-        operation: Operation::Write,
-        nth: 1,
-        len: 30,
-    });
-    sim.inject(Fault::Interrupt {
-        operation: Operation::Write,
-        nth: 2,
-    });
-    sim.inject(Fault::Short {
-        operation: Operation::Read,
-        nth: 1,
-        len: 1,
-    });
-    sim.inject(Fault::Interrupt {
-        operation: Operation::Read,
-        nth: 2,
-    });
+    sim.inject(Fault::Short { operation: Operation::Write, nth: 1, len: 30 });
+    sim.inject(Fault::Interrupt { operation: Operation::Write, nth: 2 });
+    sim.inject(Fault::Short { operation: Operation::Read, nth: 1, len: 1 });
+    sim.inject(Fault::Interrupt { operation: Operation::Read, nth: 2 });
     assert_eq!(sim.fork().stats().faults, 0);
     write_all_at(&*file, &[2; 100], 0).unwrap();
     let mut buf = [0; 100];
     read_exact_at(&*file, &mut buf, 0).unwrap();
     assert_eq!(buf, [2; 100]);
     assert_eq!(sim.stats().faults, 4);
-    sim.inject(Fault::Short {
-        operation: Operation::Write,
-        nth: 1,
-        len: 0,
-    });
-    assert_eq!(
-        write_all_at(&*file, &[3], 0).unwrap_err().kind(),
-        ErrorKind::WriteZero
-    );
+    sim.inject(Fault::Short { operation: Operation::Write, nth: 1, len: 0 });
+    assert_eq!(write_all_at(&*file, &[3], 0).unwrap_err().kind(), ErrorKind::WriteZero);
 }
 
 #[test]
@@ -126,10 +93,7 @@ fn a_failed_write_leaves_any_part() {
     for seed in 0..50 {
         let sim = SimStorage::new(seed);
         let file = create(&sim, PATH);
-        sim.inject(Fault::Fail {
-            operation: Operation::Write,
-            nth: 1,
-        });
+        sim.inject(Fault::Fail { operation: Operation::Write, nth: 1 });
         assert!(file.write_at(&[1; 4], 0).is_err());
         written.push(file.len().unwrap());
     }
@@ -147,11 +111,7 @@ fn a_failed_sync_can_take_the_pages_with_it() {
     write_all_at(&*file, &[2; SECTOR], SECTOR as u64).unwrap();
     file.sync_data().unwrap();
     sim.kill();
-    assert_eq!(
-        sim.read_file(PATH).unwrap(),
-        [2; 2 * SECTOR],
-        "the cache shows it"
-    );
+    assert_eq!(sim.read_file(PATH).unwrap(), [2; 2 * SECTOR], "the cache shows it");
 
     let lost = sim.fork();
     lost.crash(Crash::new(0).keep(Keep::Everything));
@@ -162,11 +122,7 @@ fn a_failed_sync_can_take_the_pages_with_it() {
     write_all_at(&*file, &[2; SECTOR], 0).unwrap();
     file.sync_data().unwrap();
     sim.crash(Crash::new(0).keep(Keep::Nothing));
-    assert_eq!(
-        sim.read_file(PATH).unwrap(),
-        [2; 2 * SECTOR],
-        "written again, it is safe"
-    );
+    assert_eq!(sim.read_file(PATH).unwrap(), [2; 2 * SECTOR], "written again, it is safe");
 }
 
 #[test]
@@ -187,10 +143,7 @@ fn a_failed_sync_does_not_bring_back_what_was_cut() {
 fn a_plain_failed_sync_leaves_the_work_to_the_next() {
     let (sim, file) = disk_with(&[1]);
     write_all_at(&*file, &[2], 0).unwrap();
-    sim.inject(Fault::Fail {
-        operation: Operation::Sync,
-        nth: 1,
-    });
+    sim.inject(Fault::Fail { operation: Operation::Sync, nth: 1 });
     assert!(file.sync_data().is_err());
     assert_eq!(sim.read_durable(PATH).unwrap(), [1]);
     file.sync_data().unwrap();
@@ -200,14 +153,8 @@ fn a_plain_failed_sync_leaves_the_work_to_the_next() {
 #[test]
 fn a_lying_sync_changes_nothing() {
     let (sim, file) = disk_with(&[1]);
-    sim.inject(Fault::SyncLies {
-        operation: Operation::Sync,
-        nth: 1,
-    });
-    sim.inject(Fault::SyncLiesFrom {
-        operation: Operation::SyncDir,
-        nth: 2,
-    });
+    sim.inject(Fault::SyncLies { operation: Operation::Sync, nth: 1 });
+    sim.inject(Fault::SyncLiesFrom { operation: Operation::SyncDir, nth: 2 });
     write_all_at(&*file, &[2], 0).unwrap();
     file.sync_data().unwrap();
     assert_eq!(sim.read_durable(PATH).unwrap(), [1]);
@@ -224,19 +171,12 @@ fn a_lying_sync_changes_nothing() {
 fn space_runs_out_and_returns() {
     let (sim, file) = disk_with(&[1; 100]);
     sim.set_free_space(Some(50));
-    assert_eq!(
-        file.write_at(&[2; 100], 0).unwrap(),
-        100,
-        "what it has costs nothing"
-    );
+    assert_eq!(file.write_at(&[2; 100], 0).unwrap(), 100, "what it has costs nothing");
     assert_eq!(file.write_at(&[3; 100], 80).unwrap(), 70);
     let full = write_all_at(&*file, &[3; 10], 150).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 150);
-    assert_eq!(
-        file.allocate(151).unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(file.allocate(151).unwrap_err().kind(), ErrorKind::StorageFull);
     let refused = sim.open(Path::new("/b"), OpenMode::CreateNew).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::StorageFull);
     assert!(sim.create_dir(Path::new("/d")).is_err());

@@ -40,10 +40,7 @@ fn a_lock_is_released_by_its_holder_or_a_crash() {
     assert!(!sim.is_locked(path).unwrap());
     let second = sim.try_lock(path).unwrap().unwrap();
     drop(first);
-    assert!(
-        sim.is_locked(path).unwrap(),
-        "the dead process's guard holds nothing"
-    );
+    assert!(sim.is_locked(path).unwrap(), "the dead process's guard holds nothing");
     drop(second);
     assert!(!sim.is_locked(path).unwrap());
 }
@@ -75,10 +72,7 @@ fn mappings_are_copies() {
     let (sim, file) = disk_with(&[1; 10]);
     assert!(file.map(10, true).unwrap().is_none());
     assert!(file.map(0, false).unwrap().is_none());
-    assert_eq!(
-        file.map(11, false).unwrap_err().kind(),
-        ErrorKind::UnexpectedEof
-    );
+    assert_eq!(file.map(11, false).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     let mapping = file.map(8, false).unwrap().unwrap();
     write_all_at(&*file, &[2; 10], 0).unwrap();
     sim.crash(Crash::new(0));
@@ -94,27 +88,14 @@ fn files_are_damaged_at_rest() {
     assert_eq!(sim.read_file(PATH).unwrap()[600], 8);
     assert_eq!(sim.read_durable(PATH).unwrap()[600], 8);
 
-    assert!(
-        !sim.revert_sector(PATH, 0).unwrap(),
-        "nothing was synced over it"
-    );
+    assert!(!sim.revert_sector(PATH, 0).unwrap(), "nothing was synced over it");
     write_all_at(&*file, &[1; 3 * SECTOR], 0).unwrap();
     sim.flip_bit(PATH, 0, 7).unwrap();
     file.sync_data().unwrap();
-    assert_eq!(
-        sim.read_durable(PATH).unwrap()[..2],
-        [129, 1],
-        "flipped before it was synced"
-    );
+    assert_eq!(sim.read_durable(PATH).unwrap()[..2], [129, 1], "flipped before it was synced");
     assert!(sim.revert_sector(PATH, 700).unwrap());
-    for bytes in [
-        sim.read_file(PATH).unwrap(),
-        sim.read_durable(PATH).unwrap(),
-    ] {
-        assert_eq!(
-            (bytes[511], bytes[512], bytes[600], bytes[1024]),
-            (1, 0, 8, 1)
-        );
+    for bytes in [sim.read_file(PATH).unwrap(), sim.read_durable(PATH).unwrap()] {
+        assert_eq!((bytes[511], bytes[512], bytes[600], bytes[1024]), (1, 0, 8, 1));
     }
 
     write_all_at(&*file, &[5], 0).unwrap();
@@ -133,10 +114,7 @@ fn files_are_put_with_their_directories() {
     assert!(sim.write_file("/x/y", b"").is_err());
     assert!(sim.write_file("/x/a/b", b"").is_err());
     sim.crash(Crash::new(0).keep(Keep::Nothing));
-    assert_eq!(
-        sim.files(),
-        [PathBuf::from("/x/a"), PathBuf::from("/x/y/z")]
-    );
+    assert_eq!(sim.files(), [PathBuf::from("/x/a"), PathBuf::from("/x/y/z")]);
     assert_eq!(sim.read_file("/x/y/z").unwrap(), b"3");
 }
 
@@ -148,9 +126,7 @@ fn directories_go_out_and_come_back() {
     let real = tempfile::tempdir().unwrap();
     sim.export_dir("/store", &real.path().join("out")).unwrap();
     let other = SimStorage::new(2);
-    other
-        .import_dir(&real.path().join("out"), "/store")
-        .unwrap();
+    other.import_dir(&real.path().join("out"), "/store").unwrap();
     assert_eq!(other.files(), sim.files());
     assert_eq!(other.read_durable("/store/log/1.seg").unwrap(), [7; 5000]);
 }

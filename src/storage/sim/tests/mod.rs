@@ -35,10 +35,7 @@ fn outcomes(sim: &SimStorage, crash: impl Fn(u64) -> Crash) -> Vec<Vec<u8>> {
         .map(|seed| {
             let sim = sim.fork();
             sim.crash(crash(seed));
-            assert_eq!(
-                sim.read_file(PATH).unwrap(),
-                sim.read_durable(PATH).unwrap()
-            );
+            assert_eq!(sim.read_file(PATH).unwrap(), sim.read_durable(PATH).unwrap());
             sim.read_file(PATH).unwrap()
         })
         .collect();

@@ -5,10 +5,7 @@ use super::*;
 fn names_after(sim: &SimStorage, seed: u64) -> Vec<String> {
     let sim = sim.fork();
     sim.crash(Crash::new(seed));
-    sim.files()
-        .iter()
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect()
+    sim.files().iter().map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
 fn all_names(sim: &SimStorage) -> Vec<Vec<String>> {
@@ -26,10 +23,7 @@ fn a_synced_file_can_lose_its_name() {
     file.sync_data().unwrap();
     assert_eq!(all_names(&sim), [vec![], vec!["/a"]]);
     assert_eq!(sim.unsynced_names(), 1);
-    assert_eq!(
-        sim.read_durable("/a").unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(sim.read_durable("/a").unwrap_err().kind(), ErrorKind::NotFound);
     sim.sync_dir(Path::new("/")).unwrap();
     assert_eq!(all_names(&sim), [vec!["/a"]]);
     assert_eq!(sim.read_durable("/a").unwrap(), b"x");
@@ -51,13 +45,7 @@ fn changes_of_names_survive_in_order() {
         create(&sim, name);
     }
     sim.remove_file(Path::new("/a")).unwrap();
-    let expected: [&[&str]; 5] = [
-        &[],
-        &["/a"],
-        &["/a", "/b"],
-        &["/a", "/b", "/c"],
-        &["/b", "/c"],
-    ];
+    let expected: [&[&str]; 5] = [&[], &["/a"], &["/a", "/b"], &["/a", "/b", "/c"], &["/b", "/c"]];
     assert_eq!(all_names(&sim), expected);
 }
 
@@ -66,13 +54,9 @@ fn a_rename_is_atomic_and_replaces() {
     let sim = SimStorage::new(1);
     sim.write_file("/new", b"new").unwrap();
     sim.write_file("/current", b"old").unwrap();
-    sim.rename(Path::new("/new"), Path::new("/current"))
-        .unwrap();
+    sim.rename(Path::new("/new"), Path::new("/current")).unwrap();
     assert_eq!(sim.read_file("/current").unwrap(), b"new");
-    assert_eq!(
-        all_names(&sim),
-        [vec!["/current"], vec!["/current", "/new"]]
-    );
+    assert_eq!(all_names(&sim), [vec!["/current"], vec!["/current", "/new"]]);
     let lost = sim.fork();
     lost.crash(Crash::new(0).keep(Keep::Nothing));
     assert_eq!(lost.read_file("/current").unwrap(), b"old");
@@ -93,10 +77,7 @@ fn a_renamed_file_stays_open() {
     sim.remove_file(Path::new("/one")).unwrap();
     let mut buf = [0];
     read_exact_at(&*file, &mut buf, 0).unwrap();
-    assert_eq!(
-        &buf, b"x",
-        "a removed file can still be read by who has it open"
-    );
+    assert_eq!(&buf, b"x", "a removed file can still be read by who has it open");
 }
 
 #[test]
@@ -127,10 +108,7 @@ fn directories_do_not_wait_for_each_other_under_strict() {
     assert_eq!(strict.len(), 4);
     assert!(strict.contains(&vec!["/d/second".to_owned()]));
     let journal = all_names(&make(DirectoryModel::Ext4Like));
-    assert_eq!(
-        journal,
-        [vec![], vec!["/c/first"], vec!["/c/first", "/d/second"]]
-    );
+    assert_eq!(journal, [vec![], vec!["/c/first"], vec!["/c/first", "/d/second"]]);
 }
 
 #[test]
@@ -144,11 +122,7 @@ fn on_ext4_a_new_files_sync_brings_its_name() {
     sim.rename(Path::new("/d/a"), Path::new("/d/c")).unwrap();
     file.sync_data().unwrap();
     sim.crash(Crash::new(0).keep(Keep::Nothing));
-    assert_eq!(
-        sim.files(),
-        [PathBuf::from("/d/a")],
-        "an old file's rename is not its sync's"
-    );
+    assert_eq!(sim.files(), [PathBuf::from("/d/a")], "an old file's rename is not its sync's");
 }
 
 #[test]
@@ -161,10 +135,7 @@ fn names_are_checked_like_those_of_a_real_disk() {
     assert_eq!(kind("/x/y"), None);
     let refused = |path, mode| sim.open(Path::new(path), mode).unwrap_err().kind();
     assert_eq!(refused("/d/b", OpenMode::Read), ErrorKind::NotFound);
-    assert_eq!(
-        refused("/d/a", OpenMode::CreateNew),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!(refused("/d/a", OpenMode::CreateNew), ErrorKind::AlreadyExists);
     assert_eq!(refused("/d", OpenMode::Read), ErrorKind::InvalidInput);
     assert_eq!(refused("/x/y", OpenMode::CreateNew), ErrorKind::NotFound);
     assert_eq!(refused("/d/../a", OpenMode::Read), ErrorKind::InvalidInput);
@@ -175,16 +146,7 @@ fn names_are_checked_like_those_of_a_real_disk() {
     assert!(sim.rename(Path::new("/d/b"), Path::new("/d/c")).is_err());
     assert!(sim.rename(Path::new("/d/a"), Path::new("/d")).is_err());
     let entries = sim.read_dir(Path::new("/d")).unwrap();
-    assert_eq!(
-        entries,
-        [DirEntry {
-            name: "a".into(),
-            kind: EntryKind::File
-        }]
-    );
+    assert_eq!(entries, [DirEntry { name: "a".into(), kind: EntryKind::File }]);
     let reader = sim.open(Path::new("/d/a"), OpenMode::Read).unwrap();
-    assert_eq!(
-        reader.write_at(b"x", 0).unwrap_err().kind(),
-        ErrorKind::PermissionDenied
-    );
+    assert_eq!(reader.write_at(b"x", 0).unwrap_err().kind(), ErrorKind::PermissionDenied);
 }

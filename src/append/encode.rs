@@ -1,0 +1,117 @@
+//! Gives a commit its positions and versions, and turns it into a frame.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use uuid::Uuid;
+
+use super::Sequenced;
+use super::prepare::Prepared;
+use crate::catalog::Catalog;
+use crate::engine::Engine;
+use crate::event::{Position, Timestamp};
+use crate::format::checksum::crc32;
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::record::{self, Assigned};
+use crate::group_commit::Writer;
+use crate::index::Head;
+use crate::index::heads::Slot;
+
+impl Engine {
+    /// Encodes the frame into the group's buffer and enters its events into the catalog. The
+    /// checks have passed and there is room.
+    pub(super) fn encode(
+        &self,
+        writer: &mut Writer,
+        catalog: &mut Catalog,
+        commit: &Prepared<'_>,
+        versions: &[u64],
+        slots: &[Slot],
+    ) -> Sequenced {
+        let recorded_at = writer.tip.recorded_at.max(self.storage.now_micros());
+        writer.tip.recorded_at = recorded_at;
+        if !writer.tip.session_begun {
+            let nonce = self.storage.random_u64().to_le_bytes();
+            self.push_frame(writer, FrameKind::Session, &nonce);
+            writer.tip.session_begun = true;
+        }
+        let (first_position, frame_at) = (writer.tip.next_position, writer.tip.offset);
+        let seed = writer.active.seed;
+        let mut buffer = std::mem::take(writer.buffer());
+        let start = buffer.len();
+        buffer.reserve(frame::HEADER_LEN + commit.body_len);
+        buffer.extend_from_slice(&[0; frame::HEADER_LEN]);
+        writer.checksums.clear();
+        let mut position = first_position;
+        let Catalog { heads, active, .. } = catalog;
+        let operations = commit.operations.iter().zip(versions).zip(slots);
+        for ((operation, &after), &slot) in operations.filter(|((o, _), _)| !o.events.is_empty()) {
+            let mut head = heads.current(slot, operation.stream);
+            let before = after - operation.events.len() as u64;
+            for (event, version) in operation.events.iter().zip(before + 1..) {
+                let generate = || writer.ids.next(recorded_at);
+                let id = event.id.map_or_else(generate, Uuid::into_bytes);
+                let distance = buffer.len() - start;
+                let place = Assigned {
+                    stream: operation.stream,
+                    version,
+                    position,
+                    id,
+                    frame_distance: u32::try_from(distance).unwrap_or(u32::MAX),
+                };
+                let checksum = record::encode(&mut buffer, seed, &place, event);
+                writer.checksums.extend_from_slice(&checksum.to_le_bytes());
+                // Segments are smaller than 4 GiB.
+                let offset = u32::try_from(frame_at + distance as u64).unwrap_or(u32::MAX);
+                active.index.push(offset, head.last_position, id);
+                head = Head { version, last_position: position };
+                position += 1;
+            }
+            heads.set(slot, operation.stream, before, head);
+        }
+        active.index.note_commit(recorded_at);
+        let header = FrameHeader {
+            kind: FrameKind::Commit,
+            body_len: u32::try_from(commit.body_len).unwrap_or(u32::MAX),
+            event_count: commit.event_count,
+            link: writer.tip.link,
+            first_position,
+            durable_position: self.durable.load(Ordering::Acquire),
+            recorded_at,
+            body_checksum: crc32(seed.plain(), &writer.checksums),
+        };
+        let (bytes, link) = header.encode(seed, frame_at);
+        buffer[start..start + frame::HEADER_LEN].copy_from_slice(&bytes);
+        *writer.buffer() = buffer;
+        writer.tip.pass(&header, link);
+        writer.tip.commits += 1;
+        Sequenced {
+            group: writer.collecting_number,
+            first_position: Position::new(first_position),
+            last_position: Position::new(position - 1),
+            recorded_at: Timestamp::from_micros(recorded_at),
+            already_recorded: false,
+        }
+    }
+
+    /// Adds a frame without events to the collecting group. The caller has made room.
+    pub(crate) fn push_frame(&self, writer: &mut Writer, kind: FrameKind, body: &[u8]) {
+        let segment = Arc::clone(&writer.active);
+        let header = FrameHeader {
+            kind,
+            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            event_count: 0,
+            link: writer.tip.link,
+            first_position: writer.tip.next_position,
+            durable_position: self.durable.load(Ordering::Acquire),
+            recorded_at: writer.tip.recorded_at,
+            body_checksum: crc32(segment.seed.plain(), body),
+        };
+        let (bytes, link) = header.encode(segment.seed, writer.tip.offset);
+        let buffer = writer.buffer();
+        buffer.extend_from_slice(&bytes);
+        buffer.extend_from_slice(body);
+        buffer.resize(crate::format::align(buffer.len()), 0);
+        writer.tip.pass(&header, link);
+    }
+}

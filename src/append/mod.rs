@@ -1,0 +1,182 @@
+//! The path of an append: prepare → (lock) check, assign, encode → (unlock) group commit.
+//!
+//! Owns what makes a commit acceptable. All checks come before the first change, so a refused
+//! commit leaves nothing behind.
+//!
+//! - [`prepare`]: what needs no lock.
+//! - [`repeat`]: events that are in the store already.
+//! - [`encode`]: positions, versions, bytes.
+//!
+//! Records are encoded under the lock, straight into the group's buffer. Encoding outside and
+//! copying under the lock would shorten the time under it, but costs a second pass over the bytes,
+//! and the checksum covers the version and position that are only known under it.
+
+mod encode;
+mod prepare;
+mod repeat;
+
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use crate::engine::Engine;
+use crate::error::{Error, FailedCheck, Result};
+use crate::event::{Position, Timestamp};
+use crate::format::Defect;
+use crate::format::frame;
+use crate::format::segment_header::DATA_START;
+use crate::group_commit::Writer;
+use crate::index::heads::{Heads, Slot};
+
+pub(crate) use prepare::{Operation, Prepared, prepare};
+
+/// What was decided about a commit, and the group to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequenced {
+    pub(crate) group: u64,
+    pub(crate) first_position: Position,
+    pub(crate) last_position: Position,
+    pub(crate) recorded_at: Timestamp,
+    pub(crate) already_recorded: bool,
+}
+
+impl Engine {
+    /// Checks a commit against everything accepted before, and adds it to the collecting group.
+    /// Returns the locked writer, for the caller to wait or to leave. `versions` has a place for
+    /// each operation.
+    pub(crate) fn sequence(
+        &self,
+        commit: &Prepared<'_>,
+        sync: bool,
+        versions: &mut [u64],
+    ) -> Result<(MutexGuard<'_, Writer>, Sequenced)> {
+        self.check_writable()?;
+        let mut writer = self.writer.lock();
+        writer.check_usable()?;
+        let max = self.options.max_pending_bytes;
+        while writer.pending_bytes() as u64 + commit.body_len as u64 > max
+            && !writer.collecting.extents.is_empty()
+        {
+            writer = self.wait_for_room(writer)?;
+        }
+        if commit.has_ids
+            && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
+        {
+            self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
+            writer.collecting.sync |= sync;
+            let group = writer.collecting_number;
+            return Ok((writer, Sequenced { group, ..known }));
+        }
+        // A rollover swaps the layers of the heads, so it comes before the slots are looked up.
+        if commit.event_count > 0 {
+            let session = if writer.tip.session_begun { 0 } else { frame::SESSION_LEN };
+            self.make_room(&mut writer, commit.body_len + frame::HEADER_LEN + session)?;
+        }
+        let mut catalog = self.catalog.write();
+        let mut slots = std::mem::take(&mut writer.slots);
+        slots.clear();
+        let checked = check(&catalog.heads, commit.operations, versions, &mut slots);
+        if checked.is_ok() && commit.event_count > 0 {
+            let sequenced = self.encode(&mut writer, &mut catalog, commit, versions, &slots);
+            drop(catalog);
+            writer.slots = slots;
+            writer.collecting.sync |= sync;
+            writer.collecting.commits += 1;
+            self.counters.appends.fetch_add(1, Ordering::Relaxed);
+            self.want_spare(&mut writer);
+            return Ok((writer, sequenced));
+        }
+        drop(catalog);
+        writer.slots = slots;
+        self.answer(writer, checked)
+    }
+
+    /// The answer to a commit of checks alone, or the conflict.
+    fn answer<'a>(
+        &'a self,
+        writer: MutexGuard<'a, Writer>,
+        checked: Result<(), Refusal>,
+    ) -> Result<(MutexGuard<'a, Writer>, Sequenced)> {
+        match checked {
+            Ok(()) => {
+                let head = Position::new(writer.tip.next_position - 1);
+                let sequenced = Sequenced {
+                    group: 0,
+                    first_position: head,
+                    last_position: head,
+                    recorded_at: Timestamp::from_micros(writer.tip.recorded_at),
+                    already_recorded: false,
+                };
+                Ok((writer, sequenced))
+            }
+            Err(Refusal::Conflict(failed)) => {
+                self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                Err(Error::Conflict { failed })
+            }
+            Err(Refusal::Heads(defect)) => Err(self.heads_error(&defect)),
+        }
+    }
+
+    /// Waits until the collecting group has been taken; takes it if nobody is at work.
+    fn wait_for_room<'a>(
+        &'a self,
+        mut writer: MutexGuard<'a, Writer>,
+    ) -> Result<MutexGuard<'a, Writer>> {
+        if writer.writing.is_none() {
+            writer = self.lead(writer);
+        } else {
+            writer.room_waiters += 1;
+            self.room.wait(&mut writer);
+            writer.room_waiters -= 1;
+        }
+        writer.check_usable()?;
+        Ok(writer)
+    }
+
+    /// Makes sure that a frame of this many bytes fits the active segment.
+    fn make_room(&self, writer: &mut MutexGuard<'_, Writer>, len: usize) -> Result<()> {
+        if writer.tip.offset + len as u64 <= writer.active.header.capacity {
+            return Ok(());
+        }
+        // A spare may have been prepared with a smaller size than is set now; a new one of the same
+        // number takes its place.
+        let needed = DATA_START + len as u64;
+        writer.spare.take_if(|spare| spare.header.capacity < needed);
+        self.roll_over(writer)
+    }
+}
+
+/// Why operations were refused.
+enum Refusal {
+    Conflict(Vec<FailedCheck>),
+    Heads(Defect),
+}
+
+/// Checks every operation, in order, each against the stream as those before leave it. Keeps each
+/// one's slot among the heads.
+fn check(
+    heads: &Heads,
+    operations: &[Operation<'_>],
+    versions: &mut [u64],
+    slots: &mut Vec<Slot>,
+) -> Result<(), Refusal> {
+    let mut failed = Vec::new();
+    let mut earlier = std::collections::HashMap::new();
+    for (index, operation) in operations.iter().enumerate() {
+        let slot = heads.find(operation.stream).map_err(Refusal::Heads)?;
+        slots.push(slot);
+        let mut actual = slot.head().version;
+        if operations.len() > 1 {
+            actual = earlier.get(operation.stream).copied().unwrap_or(actual);
+        }
+        if !operation.expected.holds_for(actual) {
+            let (stream, expected) = (operation.stream.to_owned(), operation.expected);
+            failed.push(FailedCheck::WrongExpectedVersion { index, stream, expected, actual });
+        }
+        versions[index] = actual + operation.events.len() as u64;
+        if operations.len() > 1 {
+            earlier.insert(operation.stream, versions[index]);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Refusal::Conflict(failed)) }
+}

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 /// An event's place in the whole store: 1-based, dense, gapless.
@@ -137,7 +138,8 @@ pub enum ContentType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     pub(crate) id: Option<Uuid>,
-    pub(crate) event_type: String,
+    /// Kept in place up to 23 bytes, so that most events need no allocation for it.
+    pub(crate) event_type: SmolStr,
     pub(crate) data: Bytes,
     pub(crate) metadata: Bytes,
     pub(crate) tags: Vec<String>,
@@ -147,10 +149,10 @@ pub struct NewEvent {
 
 impl NewEvent {
     /// An event of a type (1 to 255 bytes) with its data, which may be empty.
-    pub fn new(event_type: impl Into<String>, data: impl EventData) -> Self {
+    pub fn new(event_type: impl AsRef<str>, data: impl EventData) -> Self {
         Self {
             id: None,
-            event_type: event_type.into(),
+            event_type: SmolStr::new(event_type),
             data: data.into_bytes(),
             metadata: Bytes::new(),
             tags: Vec::new(),
@@ -162,7 +164,7 @@ impl NewEvent {
     /// An event whose data is `value` as JSON (feature `serde`).
     #[cfg(feature = "serde")]
     pub fn json<T: serde::Serialize + ?Sized>(
-        event_type: impl Into<String>,
+        event_type: impl AsRef<str>,
         value: &T,
     ) -> crate::Result<Self> {
         let data = serde_json::to_vec(value)?;

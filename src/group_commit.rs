@@ -33,6 +33,9 @@ use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{Storage, write_all_at};
 
+/// In bytes.
+const MAX_KEPT_BUFFER: usize = 8 << 20;
+
 /// Bytes that belong together in one segment.
 #[derive(Debug)]
 pub(crate) struct Extent {
@@ -96,6 +99,7 @@ pub(crate) struct Writer {
     dirty: Vec<(Arc<Segment>, u64)>,
     wakers: Vec<(u64, Waker)>,
     spare_buffer: Vec<u8>,
+    spare_group: Option<Arc<Group>>,
     /// Of the records of the frame being encoded.
     pub(crate) checksums: Vec<u8>,
     /// Of the operations being checked.
@@ -144,6 +148,7 @@ impl Writer {
             dirty: Vec::new(),
             wakers: Vec::new(),
             spare_buffer: Vec::new(),
+            spare_group: None,
             checksums: Vec::new(),
             slots: Vec::new(),
             buffered_interval: Duration::MAX,
@@ -195,6 +200,33 @@ impl Writer {
             let here = extent.segment.number() == segment.number() && at < extent.bytes.len();
             here.then(|| &extent.bytes[at..])
         })
+    }
+
+    /// Takes the collecting group out, and puts an emptied one in its place.
+    fn take_collecting(&mut self) -> Arc<Group> {
+        let mut taken = self.spare_group.take().unwrap_or_default();
+        match Arc::get_mut(&mut taken) {
+            Some(empty) => std::mem::swap(empty, &mut self.collecting),
+            None => taken = Arc::new(std::mem::take(&mut self.collecting)),
+        }
+        taken
+    }
+
+    /// Keeps a written group's allocations for the next ones.
+    fn recycle(&mut self, mut group: Arc<Group>) {
+        let Some(inner) = Arc::get_mut(&mut group) else { return };
+        if let Some(extent) = inner.extents.pop() {
+            let mut buffer = extent.bytes;
+            buffer.clear();
+            // A buffer that one large commit has grown is not kept for ever.
+            if buffer.capacity() <= MAX_KEPT_BUFFER {
+                self.spare_buffer = buffer;
+            }
+        }
+        inner.extents.clear();
+        inner.commits = 0;
+        inner.sync = false;
+        self.spare_group = Some(group);
     }
 
     /// What became of a group, if it is known.
@@ -259,7 +291,7 @@ impl Engine {
 
     /// Writes the collecting group. No other group is being written.
     pub(crate) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
-        let group = Arc::new(std::mem::take(&mut writer.collecting));
+        let group = writer.take_collecting();
         let number = writer.collecting_number;
         writer.collecting_number += 1;
         writer.writing = Some(Arc::clone(&group));
@@ -301,14 +333,7 @@ impl Engine {
     }
 
     fn finish_group(&self, writer: &mut Guard<'_>, group: Arc<Group>, number: u64) {
-        if let Some(extent) = Arc::into_inner(group).and_then(|mut group| group.extents.pop()) {
-            let mut buffer = extent.bytes;
-            buffer.clear();
-            // A buffer that one large commit has grown is not kept for ever.
-            if buffer.capacity() <= 8 << 20 {
-                writer.spare_buffer = buffer;
-            }
-        }
+        writer.recycle(group);
         self.group_done[usize::from(!number.is_multiple_of(2))].notify_all();
         self.group_done[usize::from(number.is_multiple_of(2))].notify_one();
         if writer.room_waiters > 0 {

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use smol_str::SmolStr;
 
 use super::block_file::BlockFile;
 use super::{Head, search_names};
@@ -20,7 +21,8 @@ use crate::format::container::Section;
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     table: HashTable<u32>,
-    entries: Vec<(Box<str>, Head)>,
+    /// Names of up to 23 bytes are kept in place: one cache miss less for each look-up.
+    entries: Vec<(SmolStr, Head)>,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -54,7 +56,7 @@ impl Overlay {
         let Self { table, entries, hasher } = self;
         // 2^32 streams between two checkpoints would need hundreds of gigabytes of log.
         let place = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        entries.push((name.into(), head));
+        entries.push((SmolStr::new(name), head));
         table.insert_unique(hash, place, |&place| hasher.hash_one(&*entries[place as usize].0));
     }
 }
@@ -228,7 +230,7 @@ impl Heads {
         let layers = self.frozen.as_deref().into_iter().chain([&self.overlay]);
         for (name, head) in layers.flat_map(|layer| &layer.entries) {
             if name.starts_with(prefix) {
-                all.insert(name.clone(), *head);
+                all.insert(name.as_str().into(), *head);
             }
         }
         all.retain(|_, head| head.version > 0);

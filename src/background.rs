@@ -24,7 +24,7 @@ use crate::index::active::ActiveIndex;
 use crate::index::heads::FrozenHeads;
 use crate::log::rotation::{SealPoint, create_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::{Mode, rebuild_index, write_checkpoint};
+use crate::recovery::{Mode, build_index, write_checkpoint};
 
 /// What the maintaining thread has to do.
 #[derive(Debug)]
@@ -35,7 +35,6 @@ pub(crate) struct Work {
     /// The number of the newest checkpoint file.
     pub(crate) checkpoint_number: u64,
     prepare: bool,
-    /// Somebody is creating the next segment.
     preparing: bool,
 }
 
@@ -63,6 +62,11 @@ impl Work {
         self.seals.extend(frozen.map(|part| part.segment.number()));
     }
 
+    /// Somebody is creating the next segment.
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.preparing
+    }
+
     fn is_empty(&self) -> bool {
         self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare
     }
@@ -70,15 +74,12 @@ impl Work {
 
 impl Engine {
     /// Takes the next segment into use. It is prepared already, unless appends were faster than
-    /// that; then it is created here.
+    /// that; then it is created here. Nobody is preparing one.
     pub(crate) fn roll_over(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
         let (number, base) = {
             let catalog = self.catalog.read();
             (catalog.active.segment.number() + 1, writer.tip.next_position)
         };
-        while writer.work.preparing && writer.spare.is_none() {
-            self.room_for_spare(writer);
-        }
         let spare = match writer.spare.take() {
             Some(spare) => spare,
             None => self.create(number)?,
@@ -103,12 +104,6 @@ impl Engine {
         drop(catalog);
         self.maintenance_wanted.notify_one();
         Ok(())
-    }
-
-    fn room_for_spare(&self, writer: &mut MutexGuard<'_, Writer>) {
-        writer.room_waiters += 1;
-        self.room.wait(writer);
-        writer.room_waiters -= 1;
     }
 
     fn create(&self, number: u64) -> Result<SegmentFile> {
@@ -174,7 +169,7 @@ impl Engine {
         };
         self.flush_and_sync()?;
         let sealed = Arc::new(seal_segment(&part.segment, index, *point)?);
-        let index = rebuild_index(&*self.storage, &self.root, &sealed, &parts[..at], Mode::Write)?;
+        let index = build_index(&*self.storage, &self.root, &sealed, index, Mode::Write)?;
         let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
         self.catalog.write().replace_part(part);
         self.counters.sealed.fetch_add(1, Ordering::Relaxed);

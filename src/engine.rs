@@ -9,14 +9,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::catalog::{Catalog, LookupError, Part, PartIndex};
 use crate::error::{Error, Result};
-use crate::format::{Defect, names};
 use crate::format::status::Status;
+use crate::format::{Defect, names};
 use crate::group_commit::Writer;
 use crate::options::Options;
 use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
@@ -144,6 +144,9 @@ impl Engine {
 
     /// Wakes whoever waits for a position.
     pub(crate) fn announce_visible(&self) {
+        // Orders the store of the position before the load of the count: a waiter that was not
+        // counted yet sees the position.
+        fence(Ordering::SeqCst);
         if self.visible_waiters.load(Ordering::SeqCst) > 0 {
             drop(self.visible_lock.lock());
             self.visible_changed.notify_all();
@@ -197,7 +200,11 @@ impl Engine {
 
     /// The table of heads cannot be read; opening the store again rebuilds it.
     pub(crate) fn heads_error(&self, defect: &Defect) -> Error {
-        self.index_error(self.root.join(names::CHECKPOINT_DIR), defect.to_string())
+        let path = self.root.join(names::CHECKPOINT_DIR);
+        match defect {
+            Defect::Unreadable(why) => Error::io("read", path, std::io::Error::other(why.clone())),
+            _ => self.index_error(path, defect.to_string()),
+        }
     }
 
     fn index_error(&self, file: PathBuf, what: String) -> Error {

@@ -104,7 +104,7 @@ impl Store {
             Mode::Write
         };
         let created = !options.read_only && create_if_empty(storage, root, &options)?;
-        let mut recovered = recover(storage, root, mode)?;
+        let mut recovered = recover(storage, root, mode, created)?;
         if created {
             recovered.opened = Opened::Created;
         }

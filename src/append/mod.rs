@@ -50,8 +50,9 @@ impl Engine {
         sync: bool,
         versions: &mut [u64],
     ) -> Result<(MutexGuard<'_, Writer>, Sequenced)> {
-        self.check_writable()?;
         let mut writer = self.writer.lock();
+        // Under the lock, so that nothing joins behind the last group of a close.
+        self.check_writable()?;
         writer.check_usable()?;
         let max = self.options.max_pending_bytes;
         while writer.pending_bytes() as u64 + commit.body_len as u64 > max
@@ -59,18 +60,20 @@ impl Engine {
         {
             writer = self.wait_for_room(writer)?;
         }
+        // From here on the lock is held: what is looked up stays true. A rollover also swaps the
+        // layers of the heads, so it comes before the slots are looked up.
+        if commit.event_count > 0 {
+            writer = self.make_room(writer, commit.body_len + frame::HEADER_LEN)?;
+        }
         if commit.has_ids
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
         {
             self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
-            writer.collecting.sync |= sync;
-            let group = writer.collecting_number;
+            // What is durable already needs no wait.
+            let durable = known.last_position.get() <= self.durable.load(Ordering::Acquire);
+            let group = if durable { 0 } else { writer.collecting_number };
+            writer.collecting.sync |= sync && !durable;
             return Ok((writer, Sequenced { group, ..known }));
-        }
-        // A rollover swaps the layers of the heads, so it comes before the slots are looked up.
-        if commit.event_count > 0 {
-            let session = if writer.tip.session_begun { 0 } else { frame::SESSION_LEN };
-            self.make_room(&mut writer, commit.body_len + frame::HEADER_LEN + session)?;
         }
         let mut catalog = self.catalog.write();
         let mut slots = std::mem::take(&mut writer.slots);
@@ -133,16 +136,32 @@ impl Engine {
         Ok(writer)
     }
 
-    /// Makes sure that a frame of this many bytes fits the active segment.
-    fn make_room(&self, writer: &mut MutexGuard<'_, Writer>, len: usize) -> Result<()> {
-        if writer.tip.offset + len as u64 <= writer.active.header.capacity {
-            return Ok(());
+    /// Makes sure that a frame of this many bytes fits the active segment, behind the session frame
+    /// if that is still to come. May let go of the lock to wait.
+    fn make_room<'a>(
+        &'a self,
+        mut writer: MutexGuard<'a, Writer>,
+        len: usize,
+    ) -> Result<MutexGuard<'a, Writer>> {
+        loop {
+            let session = if writer.tip.session_begun { 0 } else { frame::SESSION_LEN };
+            let needed = (len + session) as u64;
+            if writer.tip.offset + needed <= writer.active.header.capacity {
+                return Ok(writer);
+            }
+            if writer.work.is_preparing() {
+                writer.room_waiters += 1;
+                self.room.wait(&mut writer);
+                writer.room_waiters -= 1;
+                self.check_writable()?;
+                writer.check_usable()?;
+                continue;
+            }
+            // A spare may have been prepared with a smaller size than is set now; a new one of the
+            // same number takes its place.
+            writer.spare.take_if(|spare| spare.header.capacity < DATA_START + needed);
+            self.roll_over(&mut writer)?;
         }
-        // A spare may have been prepared with a smaller size than is set now; a new one of the same
-        // number takes its place.
-        let needed = DATA_START + len as u64;
-        writer.spare.take_if(|spare| spare.header.capacity < needed);
-        self.roll_over(writer)
     }
 }
 

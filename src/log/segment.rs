@@ -223,10 +223,9 @@ impl Segment {
                 let limit = self.readable_limit();
                 let len = usize::try_from(limit.saturating_sub(start).min(CHUNK)).unwrap_or(0);
                 self.read(&mut buffer[..len], start)?;
-                // A chunk that is still being filled is proven again when more of it is read.
-                if limit >= start + CHUNK || self.trailer.is_some() {
-                    word.fetch_or(bit, Ordering::AcqRel);
-                }
+                // What is added to this chunk later is written by this process, or was walked by
+                // positional reads when it was followed.
+                word.fetch_or(bit, Ordering::AcqRel);
             }
         }
         Ok(())

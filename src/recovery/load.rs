@@ -85,7 +85,7 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
     let clean = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && walk.end == ScanEnd::Invalid(Defect::Zero);
-    let created = numbers.len() == 1 && loader.state.offset == DATA_START;
+    let empty = loader.state.next_position == 1 && loader.state.offset == DATA_START;
     let verified_to = loader.verified_to(&files[active_index]);
     let files = files.split_off(active_index);
     loader.collect_unproven(&files[0]);
@@ -102,7 +102,8 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
         state: loader.state,
         last_frame: loader.last_frame,
         end,
-        clean: clean || created,
+        clean,
+        empty,
         unproven: loader.unproven,
         verified_to,
         commits: loader.commits,
@@ -313,7 +314,7 @@ impl Loader<'_> {
         if self.mode == Mode::Write && unproven.is_none() {
             self.rebuilt += 1;
             let sealed = Arc::new(seal_segment(&segment, &index, point)?);
-            let index = rebuild_index(self.storage, self.root, &sealed, &self.parts, self.mode)?;
+            let index = build_index(self.storage, self.root, &sealed, &index, self.mode)?;
             self.parts.push(Part { segment: sealed, index: PartIndex::Sealed(index) });
             return Ok(());
         }
@@ -392,14 +393,40 @@ fn index_meta(segment: &Segment) -> Option<IndexMeta> {
     })
 }
 
-/// Builds the index of a sealed segment from the log, and writes it to its file when writing is
-/// allowed. `before` are the parts before the segment.
+/// Builds the index of a segment that was just sealed, whose index is still in memory.
+pub(crate) fn build_index(
+    storage: &dyn Storage,
+    root: &Path,
+    segment: &Segment,
+    active: &ActiveIndex,
+    mode: Mode,
+) -> Result<Arc<SealedIndex>> {
+    index_from_log(storage, root, segment, mode, |_, _, ordinal| {
+        Ok(active.previous(ordinal as usize))
+    })
+}
+
+/// Builds the index of a sealed segment whose index file is missing or damaged. `before` are the
+/// parts before the segment.
 pub(crate) fn rebuild_index(
     storage: &dyn Storage,
     root: &Path,
     segment: &Segment,
     before: &[Part],
     mode: Mode,
+) -> Result<Arc<SealedIndex>> {
+    index_from_log(storage, root, segment, mode, |name, version, _| {
+        previous_position(before, name, version)
+    })
+}
+
+/// Reads and proves a sealed segment, and writes its index file when writing is allowed.
+fn index_from_log(
+    storage: &dyn Storage,
+    root: &Path,
+    segment: &Segment,
+    mode: Mode,
+    previous: impl FnMut(&str, u64, u32) -> Result<u64>,
 ) -> Result<Arc<SealedIndex>> {
     let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));
     let meta = index_meta(segment).ok_or_else(unsealed)?;
@@ -426,7 +453,6 @@ pub(crate) fn rebuild_index(
         };
         return Err(segment.corrupt(state.offset, state.next_position, &defect));
     }
-    let previous = |name: &str, version, _| previous_position(before, name, version);
     let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
     if mode == Mode::Write {
         write_derived(storage, &names::index_path(root, segment.number()), &bytes)?;
@@ -482,7 +508,8 @@ fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
     index.for_each_head(|name, head| match heads.get(name) {
         Ok(before) if before.version < head.version => {
             failure = failure.take().or(heads.put(name, head).err());
-        }Ok(_) => {}
+        }
+        Ok(_) => {}
         Err(defect) => failure = Some(defect),
     })?;
     failure.map_or(Ok(()), Err)

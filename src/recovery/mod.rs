@@ -27,7 +27,7 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, Storage};
 
 pub(crate) use checkpoints::{list_checkpoints, write_checkpoint};
-pub(crate) use load::{load_frame, open_index, rebuild_index};
+pub(crate) use load::{build_index, load_frame, open_index, rebuild_index};
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +129,15 @@ pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u6
     Ok(numbers)
 }
 
-/// Opens the log in `root`, which holds at least one segment.
-pub(crate) fn recover(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Recovered> {
+/// Opens the log in `root`, which holds at least one segment; `created`: a moment ago.
+pub(crate) fn recover(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    created: bool,
+) -> Result<Recovered> {
     let mut log = load::load(storage, root, mode)?;
+    log.clean |= created;
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);
     let (found, evidence) = match mode {
@@ -211,6 +217,8 @@ pub(crate) struct LoadedLog {
     end: String,
     /// The last frame says that the store was closed, and the file ends there.
     clean: bool,
+    /// No frame was ever written, as far as can be told.
+    empty: bool,
     /// Frames whose durability nothing proves, per segment: from here to where its frames end.
     unproven: Vec<Unproven>,
     verified_to: u64,
@@ -244,7 +252,7 @@ impl LoadedLog {
     }
 
     fn opened(&self) -> Opened {
-        if self.clean && self.rebuilt == 0 {
+        if (self.clean || self.empty) && self.rebuilt == 0 {
             Opened::Clean
         } else {
             Opened::Recovered(Recovery { rebuilt: self.rebuilt, ..Recovery::default() })

@@ -80,6 +80,9 @@ impl Engine {
             let catalog = self.catalog.read();
             (catalog.active.segment.number() + 1, writer.tip.next_position)
         };
+        if writer.has_prelude() {
+            writer.buffer();
+        }
         let spare = match writer.spare.take() {
             Some(spare) => spare,
             None => self.create(number)?,

@@ -74,7 +74,7 @@ impl Engine {
     pub(crate) fn new(
         root: PathBuf,
         options: Options,
-        recovered: Recovered,
+        mut recovered: Recovered,
         lock: Option<Arc<dyn LockGuard>>,
     ) -> Result<Self> {
         let last = recovered.state.next_position - 1;
@@ -85,16 +85,8 @@ impl Engine {
             Some(_) => Some(open_status(&*storage, &root)?),
             None => None,
         };
+        let writer = Writer::new(&mut recovered, &*storage);
         let (opened, store_id) = (recovered.opened, recovered.store_id);
-        let writer = Writer::new(
-            &recovered.state,
-            recovered.last_frame,
-            Arc::clone(&recovered.catalog.active.segment),
-            recovered.spare,
-            recovered.commits,
-            recovered.checkpoint,
-            &*storage,
-        );
         Ok(Self {
             root,
             epoch: storage.random_u64(),

@@ -29,8 +29,8 @@ use crate::error::{Error, Result};
 use crate::format::frame::FrameHeader;
 use crate::ids::IdSource;
 use crate::index::heads::Slot;
-use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
+use crate::recovery::Recovered;
 use crate::storage::{Storage, write_all_at};
 
 /// In bytes.
@@ -99,6 +99,8 @@ pub(crate) struct Writer {
     dirty: Vec<(Arc<Segment>, u64)>,
     wakers: Vec<(u64, Waker)>,
     spare_buffer: Vec<u8>,
+    /// What the first group writes again; see [`Recovered`](crate::recovery::Recovered).
+    prelude: Vec<u8>,
     spare_group: Option<Arc<Group>>,
     /// Of the records of the frame being encoded.
     pub(crate) checksums: Vec<u8>,
@@ -115,28 +117,22 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        state: &ScanState,
-        last_frame: u64,
-        active: Arc<Segment>,
-        spare: Option<SegmentFile>,
-        commits: u64,
-        checkpoint: u64,
-        storage: &dyn Storage,
-    ) -> Self {
+    /// Takes its part of a recovered store.
+    pub(crate) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
+        let state = &recovered.state;
         let tip = Tip {
             offset: state.offset,
             link: state.link,
             next_position: state.next_position,
             recorded_at: state.recorded_at,
-            last_frame,
-            commits,
+            last_frame: recovered.last_frame,
+            commits: recovered.commits,
             session_begun: false,
         };
         Self {
             group_tip: tip.clone(),
             tip,
-            active,
+            active: Arc::clone(&recovered.catalog.active.segment),
             collecting: Group::default(),
             collecting_number: 1,
             writing: None,
@@ -148,14 +144,15 @@ impl Writer {
             dirty: Vec::new(),
             wakers: Vec::new(),
             spare_buffer: Vec::new(),
+            prelude: std::mem::take(&mut recovered.prelude),
             spare_group: None,
             checksums: Vec::new(),
             slots: Vec::new(),
             buffered_interval: Duration::MAX,
             room_waiters: 0,
             flush_requested: false,
-            work: Work::new(checkpoint),
-            spare,
+            work: Work::new(recovered.checkpoint),
+            spare: recovered.spare.take(),
             ids: IdSource::new(storage),
             shutdown: false,
         }
@@ -182,10 +179,12 @@ impl Writer {
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         let extents = &mut self.collecting.extents;
         if extents.last().is_none_or(|extent| !Arc::ptr_eq(&extent.segment, &self.active)) {
+            let mut bytes = std::mem::take(&mut self.spare_buffer);
+            bytes.append(&mut self.prelude);
             extents.push(Extent {
                 segment: Arc::clone(&self.active),
-                offset: self.tip.offset,
-                bytes: std::mem::take(&mut self.spare_buffer),
+                offset: self.tip.offset - bytes.len() as u64,
+                bytes,
             });
         }
         let last = extents.len() - 1;
@@ -227,6 +226,11 @@ impl Writer {
         inner.commits = 0;
         inner.sync = false;
         self.spare_group = Some(group);
+    }
+
+    /// Whether something is to be written again before anything is written behind it.
+    pub(crate) fn has_prelude(&self) -> bool {
+        !self.prelude.is_empty()
     }
 
     /// What became of a group, if it is known.
@@ -461,7 +465,7 @@ impl Engine {
             && writer.collecting.extents.iter().chain(&group.extents).all(|extent| {
                 group.extents.first().is_some_and(|e| Arc::ptr_eq(&e.segment, &extent.segment))
             })
-            && zero_again(&group.extents[0]).is_ok()
+            && zero_again(&group.extents[0], writer.group_tip.offset).is_ok()
             && self.take_back(writer, group).is_ok();
         if !undone {
             return self.poison(writer, number, error);
@@ -514,8 +518,11 @@ impl Engine {
     }
 }
 
-fn zero_again(extent: &Extent) -> io::Result<()> {
-    write_all_at(&*extent.segment.file, &vec![0; extent.bytes.len()], extent.offset)?;
+/// Makes what a failed write may have left behind `from` zero.
+fn zero_again(extent: &Extent, from: u64) -> io::Result<()> {
+    let end = extent.offset + extent.bytes.len() as u64;
+    let zeros = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
+    write_all_at(&*extent.segment.file, &zeros, from)?;
     // Otherwise a whole frame of a refused commit could come back after a power loss.
     extent.segment.file.sync_data()
 }

@@ -35,7 +35,7 @@ struct Loader<'a> {
     heads: Heads,
     state: ScanState,
     last_frame: u64,
-    /// Frames not proven durable yet: segment, offset, last position.
+    /// Frames not proven durable yet: segment, offset, the durable position that would prove it.
     pending: VecDeque<(u64, u64, u64)>,
     unproven: Vec<Unproven>,
     last_kind: Option<FrameKind>,
@@ -291,7 +291,11 @@ impl Loader<'_> {
             })?;
             *last_frame = frame.offset;
             *last_kind = Some(frame.header.kind);
-            pending.push_back((number, frame.offset, frame.header.next_position() - 1));
+            // A frame without events is proven by what is durable behind it: the durable position it
+            // carries was reached without it.
+            let proven_by =
+                frame.header.first_position + u64::from(frame.header.event_count.max(1)) - 1;
+            pending.push_back((number, frame.offset, proven_by));
             while pending.front().is_some_and(|p| p.2 <= frame.header.durable_position) {
                 pending.pop_front();
             }

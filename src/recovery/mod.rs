@@ -74,6 +74,9 @@ pub(crate) struct Recovered {
     /// Where the next frame goes.
     pub(crate) state: ScanState,
     pub(crate) last_frame: u64,
+    /// The last bytes before that, which nothing proves durable: they go to disk again with the
+    /// first group. Empty unless the store was closed cleanly.
+    pub(crate) prelude: Vec<u8>,
     /// The next segment, if it is there already.
     pub(crate) spare: Option<SegmentFile>,
     pub(crate) opened: Opened,
@@ -170,7 +173,7 @@ pub(crate) fn recover(
         };
     }
     if mode == Mode::Write {
-        let rewritten = tail::rewrite_unproven(&log, &active)?;
+        let rewritten = if log.clean { 0 } else { tail::rewrite_unproven(&log.unproven, &active)? };
         let dropped = found.is_some();
         let cut = tail::cut(storage, root, &active, &extras, found)?;
         if dropped || rewritten > 0 || log.rebuilt > 0 {
@@ -182,6 +185,7 @@ pub(crate) fn recover(
         }
     }
     log.state.proven = log.state.next_position - 1;
+    let prelude = tail::prelude(&log, &active)?;
     let store_id = active.header.store_id;
     let base = log.index.base_position();
     let segment = Arc::new(Segment::new(active, base, None, log.state.offset)?);
@@ -194,6 +198,7 @@ pub(crate) fn recover(
         },
         state: log.state,
         last_frame: log.last_frame,
+        prelude,
         spare: extras.into_iter().next(),
         opened,
         commits: log.commits,

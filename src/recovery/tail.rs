@@ -137,9 +137,9 @@ fn zero(part: &Remains) -> Result<()> {
 
 /// Writes again what nothing has proven durable, and syncs it: after a failed sync, the page cache
 /// may show what the disk lacks, and a sync alone would not write it. Returns the bytes.
-pub(super) fn rewrite_unproven(log: &LoadedLog, active: &SegmentFile) -> Result<u64> {
+pub(super) fn rewrite_unproven(unproven: &[Unproven], active: &SegmentFile) -> Result<u64> {
     let mut bytes = 0;
-    for Unproven { path, file, from, to } in &log.unproven {
+    for Unproven { path, file, from, to } in unproven {
         let mut buffer = vec![0; PIECE];
         let mut offset = *from;
         while offset < *to {
@@ -153,8 +153,19 @@ pub(super) fn rewrite_unproven(log: &LoadedLog, active: &SegmentFile) -> Result<
         file.sync_data().map_err(|e| Error::io("sync", path, e))?;
         bytes += to - from;
     }
-    if !log.clean {
-        active.file.sync_data().map_err(|e| Error::io("sync", &active.path, e))?;
-    }
+    active.file.sync_data().map_err(|e| Error::io("sync", &active.path, e))?;
+    Ok(bytes)
+}
+
+/// The close frame that ends a cleanly closed log. Its own sync may have failed, and opening does
+/// not pay for another: it is written again in front of the next frame.
+pub(super) fn prelude(log: &LoadedLog, active: &SegmentFile) -> Result<Vec<u8>> {
+    let from = match log.unproven.last() {
+        Some(last) if log.clean && last.path == active.path => last.from,
+        _ => return Ok(Vec::new()),
+    };
+    let mut bytes = vec![0; usize::try_from(log.state.offset - from).unwrap_or(0)];
+    read_exact_at(&*active.file, &mut bytes, from)
+        .map_err(|e| Error::io("read", &active.path, e))?;
     Ok(bytes)
 }

@@ -232,8 +232,13 @@ impl Engine {
     /// The end of a clean close: everything durable, a close frame, a checkpoint of all of it.
     pub(crate) fn finish(&self) -> Result<()> {
         self.sync_all()?;
-        if !self.writer.lock().tip.session_begun {
-            // Nothing was written since it was opened.
+        let tip = self.writer.lock().tip.clone();
+        if !tip.session_begun {
+            // Nothing was written since it was opened, and the status file says so already, except
+            // where it tells readers that they may read whatever is written.
+            if !self.options.durability.is_sync() {
+                self.mark_clean(true, tip.link, tip.next_position - 1)?;
+            }
             return self.maintain();
         }
         self.maintain()?;

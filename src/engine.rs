@@ -153,10 +153,30 @@ impl Engine {
         } else {
             u64::MAX
         };
-        let status = Status { visible, epoch: self.epoch };
         if let Some(file) = &self.status {
+            let status = Status { visible, clean: false, link: 0, epoch: self.epoch };
             let _ = write_all_at(&**file, &status.encode(), 0);
         }
+    }
+
+    /// The first status of a writer: the log ends where it did, until a session begins.
+    pub(crate) fn write_first_status(&self) {
+        let sync = self.options.durability.is_sync();
+        let visible = if sync { self.durable.load(Ordering::Acquire) } else { u64::MAX };
+        let link = self.writer.lock().tip.link;
+        if let Some(file) = &self.status {
+            let status = Status { visible, clean: sync, link, epoch: self.epoch };
+            let _ = write_all_at(&**file, &status.encode(), 0);
+        }
+    }
+
+    /// Says durably whether the log ends at `link` and `last_position`, or may go on behind it.
+    pub(crate) fn mark_clean(&self, clean: bool, link: u32, last_position: u64) -> Result<()> {
+        let Some(file) = &self.status else { return Ok(()) };
+        let status = Status { visible: last_position, clean, link, epoch: self.epoch };
+        write_all_at(&**file, &status.encode(), 0)
+            .and_then(|()| file.sync_data())
+            .map_err(|e| Error::io("write", self.root.join(names::STATUS), e))
     }
 
     /// Runs a look-up in the catalog; where it meets a damaged index file, rebuilds that from the

@@ -74,6 +74,16 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A snapshot's mark lies behind the end of its stream, or of the store. Nothing was saved.
+    #[error("snapshot {key:?} is of {mark}, only {reached} is reached")]
+    SnapshotAhead {
+        /// The snapshot's key.
+        key: String,
+        /// Its mark: a version or a position.
+        mark: u64,
+        /// The stream's version, or the store's head.
+        reached: u64,
+    },
     /// No room on the disk. Nothing was written, and the store goes on when space returns.
     #[error("the disk is full")]
     DiskFull,

@@ -51,23 +51,19 @@ pub(crate) fn writer_status(storage: &dyn Storage, root: &std::path::Path) -> Re
     if !storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
         return Ok(None);
     }
-    let path = root.join(names::STATUS);
-    let file = match storage.open(&path, OpenMode::Read) {
-        Ok(file) => file,
-        // The writer is still opening the store.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some(0)),
-        Err(e) => return Err(Error::io("open", &path, e)),
-    };
-    // A torn or missing status says nothing new: the next one is written in a moment.
-    for _ in 0..8 {
+    // The writer may still be opening the store.
+    Ok(Some(read_status(storage, root).map_or(0, |status| status.visible)))
+}
+
+/// The status file's contents, if they are whole.
+pub(crate) fn read_status(storage: &dyn Storage, root: &std::path::Path) -> Option<Status> {
+    let file = storage.open(&root.join(names::STATUS), OpenMode::Read).ok()?;
+    // A torn read says nothing new: the next one is whole.
+    (0..8).find_map(|_| {
         let mut bytes = [0; STATUS_LEN];
-        if read_exact_at(&*file, &mut bytes, 0).is_ok()
-            && let Ok(status) = Status::decode(&bytes)
-        {
-            return Ok(Some(status.visible));
-        }
-    }
-    Ok(Some(0))
+        read_exact_at(&*file, &mut bytes, 0).ok()?;
+        Status::decode(&bytes).ok()
+    })
 }
 
 impl Engine {

@@ -18,6 +18,7 @@ use crate::log::rotation::create_segment;
 use crate::options::{Durability, Options};
 use crate::read::{ReadAll, ReadStream, Streams};
 use crate::recovery::{Mode, Opened, list_segments, recover};
+use crate::snapshot::Snapshots;
 use crate::stats::Stats;
 use crate::storage::{EntryKind, LockGuard, Storage};
 use crate::transaction::Transaction;
@@ -91,7 +92,7 @@ impl Store {
                 if !options.create {
                     return Err(not_a_store(root, "there is no store, and none is to be created"));
                 }
-                prepare_directory(storage, root)?;
+                storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
                 Some(take_lock(storage, root)?)
             }
         };
@@ -109,7 +110,7 @@ impl Store {
             recovered.opened = Opened::Created;
         }
         let engine = Arc::new(Engine::new(root.to_path_buf(), options, recovered, lock)?);
-        engine.write_status();
+        engine.write_first_status();
         let threads = if engine.options.background && !engine.options.read_only {
             spawn(&engine)?
         } else {
@@ -254,6 +255,24 @@ impl Store {
     /// Lists the streams that have visible events, by name.
     pub fn streams(&self) -> Streams {
         Streams::new(Arc::clone(self.engine()))
+    }
+
+    /// The callers' states that are kept beside the log: disposable, and never needed to answer
+    /// anything.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Snapshot};
+    ///
+    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Deposited", "5")])?;
+    /// store.snapshots().save(&Snapshot::new("account-1", 1, "balance 5"))?;
+    /// let snapshot = store.snapshots().load("account-1")?.expect("a moment ago");
+    /// assert_eq!(snapshot.state(), b"balance 5");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(Arc::clone(self.engine()))
     }
 
     /// Waits until a position is visible, at most `timeout`; tells whether it is.
@@ -451,23 +470,30 @@ fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn LockGuard>> {
     Err(Error::Locked { path: root.into() })
 }
 
-fn prepare_directory(storage: &dyn Storage, root: &Path) -> Result<()> {
-    let io = |operation| move |e| Error::io(operation, root, e);
-    storage.create_dir(root).map_err(io("create"))?;
-    if let Some(parent) = root.parent() {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        storage.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))?;
+/// A root directory that cannot be named from above, like the working directory, is not ours to
+/// sync.
+fn sync_parent(storage: &dyn Storage, root: &Path) -> Result<()> {
+    let Some(parent) = root.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    match storage.sync_dir(parent) {
+        // Who may not look into it did not create the root either.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(|e| Error::io("sync", parent, e)),
     }
-    Ok(())
 }
 
 /// Finishes the creation of a store that has no segment yet. The lock is held.
+///
+/// Names that an earlier process created and did not live to sync are only in the cache: all are
+/// made durable before anything is acknowledged that lies under them.
 fn create_if_empty(storage: &dyn Storage, root: &Path, options: &Options) -> Result<bool> {
     for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
         let directory = root.join(name);
         storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+        storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
     }
     storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+    sync_parent(storage, root)?;
     if !list_segments(storage, root)?.is_empty() {
         return Ok(false);
     }

@@ -12,11 +12,13 @@ use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
+use crate::format::snapshot::SnapshotFile;
 use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::log::scan::{ScanEnd, ScanState, Window, scan};
 use crate::log::segment::SegmentFile;
-use crate::recovery::{list_checkpoints, list_segments};
+use crate::recovery::{find_evidence, list_checkpoints, list_segments, newest};
+use crate::snapshot::read_file;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
 
 /// How far a long operation has come.
@@ -98,6 +100,7 @@ pub(crate) fn verify_in(
         },
         joined: true,
         store_id: None,
+        checkpoint: 0,
     };
     verifier.run()?;
     Ok(verifier.report)
@@ -115,6 +118,8 @@ struct Verifier<'a> {
     /// Whether that is known: not behind damage.
     joined: bool,
     store_id: Option<[u8; 16]>,
+    /// What the newest whole checkpoint covers.
+    checkpoint: u64,
 }
 
 impl Verifier<'_> {
@@ -142,15 +147,20 @@ impl Verifier<'_> {
                 Err(error) => self.error(error)?,
             }
         }
+        if let Some(first) = files.first() {
+            let newest = newest(self.storage, self.root, first.header.store_id)?;
+            self.checkpoint = newest.map_or(0, |(_, table)| table.meta.position);
+        }
         self.derived_size(names::INDEX_DIR);
         self.derived_size(names::CHECKPOINT_DIR);
         let last = files.len().saturating_sub(1);
         for (i, file) in files.iter().enumerate() {
             self.headers(file);
             self.report.segments += 1;
-            self.segment(file, files.get(i + 1), i == last, limit)?;
+            self.segment(file, &files[i + 1..], i == last, limit)?;
         }
         self.derived(&numbers)?;
+        self.snapshots();
         self.foreign();
         Ok(())
     }
@@ -210,7 +220,7 @@ impl Verifier<'_> {
     fn segment(
         &mut self,
         file: &SegmentFile,
-        next: Option<&SegmentFile>,
+        later: &[SegmentFile],
         is_last: bool,
         limit: Option<u64>,
     ) -> Result<()> {
@@ -254,8 +264,9 @@ impl Verifier<'_> {
                 break end;
             }
             // Damage, or where an active segment ends: go on at the next valid frame, if any.
+            let damage = trailer.is_some() || self.is_damage(file, later, &state, limit)?;
             match resume(&mut window, seed, state.offset + 8, behind, &file.path)? {
-                Some((offset, header)) if Self::is_fault(&header, &state, trailer.is_some()) => {
+                Some((offset, header)) if damage => {
                     self.fault(&file.path, state.offset, defect.to_string());
                     self.advance(offset - state.offset);
                     state = ScanState {
@@ -267,7 +278,7 @@ impl Verifier<'_> {
                     };
                 }
                 _ => {
-                    if trailer.is_some() {
+                    if damage {
                         self.fault(&file.path, state.offset, defect.to_string());
                         self.joined = false;
                     }
@@ -275,7 +286,7 @@ impl Verifier<'_> {
                 }
             }
         };
-        self.ending(file, next, &state, &end, is_last, starts_with_a_frame, limit)?;
+        self.ending(file, later.first(), &state, &end, is_last, starts_with_a_frame, limit)?;
         if let Some(trailer) = &trailer {
             self.trailer(file, trailer, &state);
         }
@@ -284,10 +295,28 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// A later frame makes a gap damage if it tells that the gap had been durable. In a sealed
-    /// segment every gap is damage.
-    fn is_fault(later: &FrameHeader, state: &ScanState, sealed: bool) -> bool {
-        sealed || later.durable_position >= state.next_position
+    /// The recovery rule, for a segment that is not sealed.
+    fn is_damage(
+        &self,
+        file: &SegmentFile,
+        later: &[SegmentFile],
+        state: &ScanState,
+        limit: Option<u64>,
+    ) -> Result<bool> {
+        if let Some(visible) = limit {
+            return Ok(visible != u64::MAX && state.next_position <= visible);
+        }
+        let next = match later.first() {
+            Some(next) => first_of(next)?,
+            None => None,
+        };
+        let goes_on = next.is_some_and(|first| {
+            first.link == state.link && first.first_position == state.next_position
+        });
+        if goes_on {
+            return Ok(false);
+        }
+        Ok(self.checkpoint >= state.next_position || find_evidence(file, later, state)?.is_some())
     }
 
     /// Whether the segment begins with a frame; behind damage, takes its word for where it goes on.
@@ -393,6 +422,29 @@ impl Verifier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A torn snapshot is skipped when it is looked for; here it is named.
+    fn snapshots(&mut self) {
+        let root = self.root.join(names::SNAPSHOT_DIR);
+        for fan_out in self.storage.read_dir(&root).unwrap_or_default() {
+            let directory = root.join(&fan_out.name);
+            for entry in self.storage.read_dir(&directory).unwrap_or_default() {
+                let path = directory.join(&entry.name);
+                let bytes = match read_file(self.storage, &path) {
+                    Ok(bytes) => bytes.unwrap_or_default(),
+                    Err(error) => {
+                        self.report.notes.push(format!("{error}; the snapshot is skipped"));
+                        continue;
+                    }
+                };
+                self.advance(bytes.len() as u64);
+                if let Err(defect) = SnapshotFile::decode(&bytes) {
+                    let note = format!("{}: {defect}; the snapshot is skipped", path.display());
+                    self.report.notes.push(note);
+                }
+            }
+        }
     }
 
     fn derived_size(&mut self, directory: &str) {

@@ -75,6 +75,10 @@ impl Engine {
             writer.collecting.sync |= sync && !durable;
             return Ok((writer, Sequenced { group, ..known }));
         }
+        if commit.event_count > 0 && !writer.tip.session_begun {
+            // From now on an opening has to look for a tail.
+            self.mark_clean(false, 0, self.durable.load(Ordering::Acquire))?;
+        }
         let mut catalog = self.catalog.write();
         let mut slots = std::mem::take(&mut writer.slots);
         slots.clear();

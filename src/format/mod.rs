@@ -13,6 +13,7 @@ pub(crate) mod names;
 pub(crate) mod record;
 pub(crate) mod seal;
 pub(crate) mod segment_header;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod varint;
 

@@ -11,11 +11,13 @@ pub(crate) const STATUS: &str = "STATUS";
 pub(crate) const LOG_DIR: &str = "log";
 pub(crate) const INDEX_DIR: &str = "index";
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoints";
+pub(crate) const SNAPSHOT_DIR: &str = "snapshots";
 pub(crate) const QUARANTINE_DIR: &str = "quarantine";
 
 pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 pub(crate) const INDEX_SUFFIX: &str = ".idx";
 pub(crate) const CHECKPOINT_SUFFIX: &str = ".ckp";
+pub(crate) const SNAPSHOT_SUFFIX: &str = ".snap";
 /// Written, synced and then renamed; one that is found was never finished.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 

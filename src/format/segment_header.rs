@@ -33,6 +33,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     pub(crate) capacity: u64,
     pub(crate) created_at: u64,
+    /// Features that a reader may ignore and a writer may not. Version 1 writes none.
+    pub(crate) ro_features: u64,
 }
 
 impl SegmentHeader {
@@ -46,6 +48,7 @@ impl SegmentHeader {
         LE::write_u16(&mut b[8..], FORMAT_VERSION);
         LE::write_u16(&mut b[10..], FORMAT_VERSION);
         LE::write_u32(&mut b[12..], 128);
+        LE::write_u64(&mut b[24..], self.ro_features);
         b[32..48].copy_from_slice(&self.store_id);
         LE::write_u64(&mut b[48..], self.number);
         LE::write_u64(&mut b[56..], self.salt);
@@ -81,12 +84,13 @@ impl SegmentHeader {
             salt: LE::read_u64(&b[56..]),
             capacity: LE::read_u64(&b[64..]),
             created_at: LE::read_u64(&b[72..]),
+            ro_features: LE::read_u64(&b[24..]),
         })
     }
 }
 
-/// Version 1 knows no features, so any bit, of either kind, is one that this build lacks. An
-/// unknown ro-compatible bit would permit reading; no version 1 writer sets one.
+/// Version 1 knows no features, so any incompatible bit is one that this build lacks. Read-only
+/// compatible ones are for the opening to judge.
 fn check_version(b: &[u8]) -> Result<(), Defect> {
     let (version, minimum) = (LE::read_u16(&b[8..]), LE::read_u16(&b[10..]));
     if version == 0 || minimum > FORMAT_VERSION {
@@ -94,10 +98,10 @@ fn check_version(b: &[u8]) -> Result<(), Defect> {
             "format version {version} needs a reader of version {minimum}, this is {FORMAT_VERSION}"
         )));
     }
-    let (incompatible, ro) = (LE::read_u64(&b[16..]), LE::read_u64(&b[24..]));
-    if incompatible != 0 || ro != 0 {
+    let incompatible = LE::read_u64(&b[16..]);
+    if incompatible != 0 {
         return Err(Defect::Unsupported(format!(
-            "unknown feature bits (incompatible {incompatible:#x}, read-only compatible {ro:#x})"
+            "unknown incompatible features {incompatible:#x}"
         )));
     }
     Ok(())
@@ -114,6 +118,7 @@ pub(crate) mod tests {
             salt: 0x0102_0304_0506_0708,
             capacity: 1 << 20,
             created_at: 1_700_000_000_000_000,
+            ro_features: 0,
         }
     }
 
@@ -130,7 +135,7 @@ pub(crate) mod tests {
 
     #[test]
     fn newer_versions_and_features_are_named_and_not_called_damage() {
-        for (at, value) in [(10, 2), (16, 1), (24, 1)] {
+        for (at, value) in [(10, 2), (16, 1)] {
             let mut bytes = sample().encode();
             bytes[at] = value;
             let crc = crc32(0, &bytes[..124]);

@@ -1,13 +1,14 @@
-//! The writer's status: how far a reader in another process may read.
+//! The writer's status: how far a reader in another process may read, and whether it has gone.
 //!
-//! The 32 bytes of the `STATUS` file, rewritten after each synced group without being synced
-//! itself: it passes through the page cache between processes and means nothing after a restart
-//! of the machine.
+//! The 32 bytes of the `STATUS` file. While a writer is at work they are rewritten after each
+//! synced group without being synced: they pass through the page cache between processes and mean
+//! nothing after a restart of the machine. Two writes are synced: "not clean" before a session's
+//! first frame, and "clean" behind its close.
 //!
 //! ```text
-//!   0  magic "ANST"              4      8  visible position          u64
-//!   4  checksum of 8..32         u32   16  epoch (random per open)   u64
-//!                                      24  zero                      8
+//!   0  magic "ANST"              4     16  link of the last frame    u32
+//!   4  checksum of 8..32         u32   20  clean: 0 or 1             u32
+//!   8  visible position          u64   24  epoch (random per open)   u64
 //! ```
 
 use byteorder::{ByteOrder, LittleEndian as LE};
@@ -22,6 +23,9 @@ const MAGIC: [u8; 4] = *b"ANST";
 pub(crate) struct Status {
     /// Readers see up to here; `u64::MAX`: whatever is written.
     pub(crate) visible: u64,
+    /// Nothing was written behind `visible`, which is durable, and the frame that `link` names.
+    pub(crate) clean: bool,
+    pub(crate) link: u32,
     pub(crate) epoch: u64,
 }
 
@@ -30,7 +34,9 @@ impl Status {
         let mut b = [0; STATUS_LEN];
         b[..4].copy_from_slice(&MAGIC);
         LE::write_u64(&mut b[8..], self.visible);
-        LE::write_u64(&mut b[16..], self.epoch);
+        LE::write_u32(&mut b[16..], self.link);
+        LE::write_u32(&mut b[20..], u32::from(self.clean));
+        LE::write_u64(&mut b[24..], self.epoch);
         let checksum = crc32(0, &b[8..]);
         LE::write_u32(&mut b[4..], checksum);
         b
@@ -44,6 +50,28 @@ impl Status {
         if crc32(0, &b[8..]) != LE::read_u32(&b[4..]) {
             return Err(Defect::Checksum);
         }
-        Ok(Self { visible: LE::read_u64(&b[8..]), epoch: LE::read_u64(&b[16..]) })
+        Ok(Self {
+            visible: LE::read_u64(&b[8..]),
+            link: LE::read_u32(&b[16..]),
+            clean: LE::read_u32(&b[20..]) == 1,
+            epoch: LE::read_u64(&b[24..]),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_and_every_flipped_bit_is_seen() {
+        let status = Status { visible: 7, clean: true, link: 3, epoch: 9 };
+        let bytes = status.encode();
+        assert_eq!(Status::decode(&bytes), Ok(status));
+        for bit in 0..STATUS_LEN * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Status::decode(&bad).is_err(), "bit {bit}");
+        }
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn create_segment(
             salt: storage.random_u64(),
             capacity,
             created_at: storage.now_micros(),
+            ro_features: 0,
         };
         let io = |operation| {
             let temporary = temporary.clone();

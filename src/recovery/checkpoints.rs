@@ -31,7 +31,7 @@ pub(crate) fn list_checkpoints(storage: &dyn Storage, root: &Path) -> Result<Vec
 }
 
 /// The newest checkpoint that is whole and of this store.
-pub(super) fn newest(
+pub(crate) fn newest(
     storage: &dyn Storage,
     root: &Path,
     store_id: [u8; 16],

@@ -11,7 +11,7 @@ use crate::log::segment::SegmentFile;
 ///
 /// A valid frame alone proves nothing, since blocks reach a disk out of order; what counts is the
 /// durable position it carries, which was true when it was written.
-pub(super) fn find(
+pub(crate) fn find(
     active: &SegmentFile,
     extras: &[SegmentFile],
     state: &ScanState,

@@ -6,22 +6,21 @@ use std::sync::Arc;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::derive::{index_in_memory, open_index};
 use super::{LoadedLog, Mode, Unproven, checkpoints, list_segments};
-use crate::catalog::{Part, PartIndex, part_of};
+use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
+use crate::follow::read_status;
 use crate::format::checkpoint as layout;
-use crate::format::container::INDEX_MAGIC;
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::index_file::IndexMeta;
+use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
-use crate::index::block_file::BlockFile;
-use crate::index::build::IndexBuilder;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::sealed::SealedIndex;
-use crate::log::rotation::{SealPoint, seal_segment, write_derived};
+use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{OpenMode, Storage, read_exact_at};
@@ -82,9 +81,14 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
         rebuilt: 0,
     };
     let (walk, active_index) = loader.walk_segments(&files)?;
-    let clean = loader.last_kind == Some(FrameKind::Close)
+    let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
-        && walk.end == ScanEnd::Invalid(Defect::Zero);
+        && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
+    let trusted = read_status(storage, root).is_some_and(|status| {
+        status.clean
+            && status.link == loader.state.link
+            && status.visible.checked_add(1) == Some(loader.state.next_position)
+    });
     let empty = loader.state.next_position == 1 && loader.state.offset == DATA_START;
     let verified_to = loader.verified_to(&files[active_index]);
     let files = files.split_off(active_index);
@@ -102,8 +106,8 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
         state: loader.state,
         last_frame: loader.last_frame,
         end,
-        clean,
-        empty,
+        closed: closed || empty,
+        trusted,
         unproven: loader.unproven,
         verified_to,
         commits: loader.commits,
@@ -114,18 +118,21 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
     })
 }
 
-/// Opens all segments; those that are not sealed for writing, if that is the mode.
+/// Opens all segments, for writing if that is the mode: sealed ones may have to be sealed again.
 fn open_segments(
     storage: &dyn Storage,
     root: &Path,
     numbers: &[u64],
     mode: Mode,
 ) -> Result<Vec<SegmentFile>> {
+    let open_mode = if mode == Mode::Write { OpenMode::ReadWrite } else { OpenMode::Read };
     let mut files: Vec<SegmentFile> = Vec::with_capacity(numbers.len());
     for &number in numbers {
-        let mut file = SegmentFile::open(storage, root, number, OpenMode::Read, 0)?;
-        if mode == Mode::Write && file.trailer()?.is_none() {
-            file = SegmentFile::open(storage, root, number, OpenMode::ReadWrite, 0)?;
+        let file = SegmentFile::open(storage, root, number, open_mode, 0)?;
+        if mode == Mode::Write && file.header.ro_features != 0 {
+            let bits = file.header.ro_features;
+            let what = format!("unknown features {bits:#x} permit reading only");
+            return Err(Error::Unsupported { path: file.path, what });
         }
         if let Some(first) = files.first()
             && first.header.store_id != file.header.store_id
@@ -156,7 +163,9 @@ fn is_of_log(table: &HeadTable, files: &[SegmentFile]) -> bool {
         return false;
     }
     if meta.last_frame == 0 {
-        return meta.offset == DATA_START;
+        let before = files.iter().find(|file| file.header.number + 1 == meta.segment);
+        let link = before.and_then(|file| file.trailer().ok().flatten()).map_or(0, |t| t.link);
+        return meta.offset == DATA_START && meta.link == link;
     }
     last_frame(table, file).is_some_and(|header| {
         header.next_position() == meta.position + 1
@@ -218,12 +227,10 @@ impl Loader<'_> {
         }))
     }
 
-    fn take_sealed(
-        &mut self,
-        file: &SegmentFile,
-        trailer: crate::format::seal::Trailer,
-    ) -> Result<()> {
-        let covered = self.checkpoint.as_ref().is_some_and(|c| c.meta.segment > file.header.number);
+    /// Takes a sealed segment. The index file is written once the seal is durable, so without one
+    /// the seal proves nothing: the segment is indexed in memory, and sealed again later.
+    fn take_sealed(&mut self, file: &SegmentFile, trailer: Trailer) -> Result<()> {
+        let number = file.header.number;
         let last_position = trailer.base_position + u64::from(trailer.event_count) - 1;
         self.state = ScanState {
             offset: trailer.seal_offset,
@@ -233,24 +240,49 @@ impl Loader<'_> {
             proven: last_position,
         };
         self.pending.clear();
-        let commits = u64::from(trailer.commit_count);
+        let (base, commits) = (trailer.base_position, u64::from(trailer.commit_count));
         let end = trailer.seal_offset;
-        let segment =
-            Arc::new(Segment::new(file.clone(), trailer.base_position, Some(trailer), end)?);
-        let index = match open_index(self.storage, self.root, &segment) {
-            Some(index) => index,
-            None => {
-                self.rebuilt += 1;
-                rebuild_index(self.storage, self.root, &segment, &self.parts, self.mode)?
-            }
-        };
+        let segment = Arc::new(Segment::new(file.clone(), base, Some(trailer), end)?);
+        let covered = self.checkpoint.as_ref().is_some_and(|c| c.meta.segment > number);
         if !covered {
             // The checkpoint may cover the beginning of this segment.
-            let before = self.checkpoint.as_ref().filter(|c| c.meta.segment == file.header.number);
+            let before = self.checkpoint.as_ref().filter(|c| c.meta.segment == number);
             self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
-            merge_heads(&mut self.heads, &index).map_err(|d| segment.corrupt(0, 0, &d))?;
         }
-        self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
+        let corrupt = |d: Defect| segment.corrupt(0, base, &d);
+        if let Some(index) = open_index(self.storage, self.root, &segment) {
+            if !covered {
+                merge_heads(&mut self.heads, &index).map_err(corrupt)?;
+            }
+            self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
+            return Ok(());
+        }
+        self.rebuilt += 1;
+        let index = index_in_memory(&segment, &self.parts)?;
+        let unsealed = Arc::new(Segment::new(file.clone(), base, None, end)?);
+        if !covered {
+            self.merge_from_log(&unsealed, &index)?;
+        }
+        let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
+        let index = PartIndex::Frozen { index: Arc::new(index), point };
+        self.parts.push(Part { segment: unsealed, index });
+        Ok(())
+    }
+
+    /// Enters the streams of a segment that is indexed in memory into the heads.
+    fn merge_from_log(&mut self, segment: &Arc<Segment>, index: &ActiveIndex) -> Result<()> {
+        for ordinal in 0..index.len() {
+            let position = segment.base_position + ordinal as u64;
+            let offset = u64::from(index.offset(ordinal).unwrap_or(0));
+            let (bytes, layout) = segment.record(offset, position, true)?;
+            let record = bytes.record(layout);
+            let head = Head { version: record.version(), last_position: position };
+            let corrupt = |d: Defect| segment.corrupt(offset, position, &d);
+            let slot = self.heads.find(record.stream()).map_err(corrupt)?;
+            if slot.head().version < head.version {
+                self.heads.set(slot, record.stream(), slot.head().version, head);
+            }
+        }
         Ok(())
     }
 
@@ -307,25 +339,17 @@ impl Loader<'_> {
         Ok(Walk { index, end })
     }
 
-    /// Takes a segment that is full but was not sealed, or whose seal is damaged. It is sealed at
-    /// once if all of it is proven durable; else later, once it is.
+    /// Takes a segment that is full but was not sealed, or whose seal is damaged. It is sealed
+    /// later: recovery changes nothing before it has looked at everything.
     fn freeze(&mut self, file: &SegmentFile, index: ActiveIndex) -> Result<()> {
         let end = self.state.offset;
-        let base = index.base_position();
-        let segment = Segment::new(file.clone(), base, None, end)?;
+        let segment = Segment::new(file.clone(), index.base_position(), None, end)?;
         let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
-        let unproven = self.pending.iter().find(|p| p.0 == file.header.number).map(|p| p.1);
-        if self.mode == Mode::Write && unproven.is_none() {
-            self.rebuilt += 1;
-            let sealed = Arc::new(seal_segment(&segment, &index, point)?);
-            let index = build_index(self.storage, self.root, &sealed, &index, self.mode)?;
-            self.parts.push(Part { segment: sealed, index: PartIndex::Sealed(index) });
-            return Ok(());
-        }
-        if let Some(from) = unproven {
+        if let Some(from) = self.pending.iter().find(|p| p.0 == file.header.number).map(|p| p.1) {
             let (path, file) = (file.path.clone(), Arc::clone(&file.file));
             self.unproven.push(Unproven { path, file, from, to: end });
         }
+        self.rebuilt += 1;
         let index = PartIndex::Frozen { index: Arc::new(index), point };
         self.parts.push(Part { segment: Arc::new(segment), index });
         Ok(())
@@ -371,140 +395,6 @@ fn restore(table: &HeadTable) -> Option<ActiveIndex> {
     index.first_recorded_at = meta.first_recorded_at;
     index.last_recorded_at = meta.recorded_at;
     Some(index)
-}
-
-/// Opens the index file of a sealed segment; `None` if it is missing, damaged or of another one.
-pub(crate) fn open_index(
-    storage: &dyn Storage,
-    root: &Path,
-    segment: &Segment,
-) -> Option<Arc<SealedIndex>> {
-    let file = storage.open(&names::index_path(root, segment.number()), OpenMode::Read).ok()?;
-    let file = BlockFile::open(file, INDEX_MAGIC).ok()?;
-    let meta = index_meta(segment)?;
-    SealedIndex::new(file, segment.header.store_id, &meta).ok().flatten().map(Arc::new)
-}
-
-fn index_meta(segment: &Segment) -> Option<IndexMeta> {
-    let trailer = segment.trailer.as_ref()?;
-    Some(IndexMeta {
-        segment: segment.number(),
-        salt: segment.header.salt,
-        base_position: trailer.base_position,
-        seal_offset: trailer.seal_offset,
-        event_count: trailer.event_count,
-        link: trailer.link,
-    })
-}
-
-/// Builds the index of a segment that was just sealed, whose index is still in memory.
-pub(crate) fn build_index(
-    storage: &dyn Storage,
-    root: &Path,
-    segment: &Segment,
-    active: &ActiveIndex,
-    mode: Mode,
-) -> Result<Arc<SealedIndex>> {
-    index_from_log(storage, root, segment, mode, |_, _, ordinal| {
-        Ok(active.previous(ordinal as usize))
-    })
-}
-
-/// Builds the index of a sealed segment whose index file is missing or damaged. `before` are the
-/// parts before the segment.
-pub(crate) fn rebuild_index(
-    storage: &dyn Storage,
-    root: &Path,
-    segment: &Segment,
-    before: &[Part],
-    mode: Mode,
-) -> Result<Arc<SealedIndex>> {
-    index_from_log(storage, root, segment, mode, |name, version, _| {
-        previous_position(before, name, version)
-    })
-}
-
-/// Reads and proves a sealed segment, and writes its index file when writing is allowed.
-fn index_from_log(
-    storage: &dyn Storage,
-    root: &Path,
-    segment: &Segment,
-    mode: Mode,
-    previous: impl FnMut(&str, u64, u32) -> Result<u64>,
-) -> Result<Arc<SealedIndex>> {
-    let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));
-    let meta = index_meta(segment).ok_or_else(unsealed)?;
-    let mut first = [0; frame::HEADER_LEN];
-    segment.read(&mut first, DATA_START)?;
-    let link = FrameHeader::decode(&first, segment.seed, DATA_START).map_or(0, |(h, _)| h.link);
-    let mut state = ScanState {
-        offset: DATA_START,
-        link,
-        next_position: segment.base_position,
-        recorded_at: 0,
-        proven: 0,
-    };
-    let mut builder = IndexBuilder::new();
-    let mut window = Window::new(Arc::clone(&segment.file), meta.seal_offset);
-    let end = scan(&mut window, segment.seed, &mut state, u64::MAX, &segment.path, |frame| {
-        for_each_record(frame, |_, _, record| builder.add(record))
-            .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
-    })?;
-    if state.offset != meta.seal_offset || state.link != meta.link {
-        let defect = match end {
-            ScanEnd::Invalid(defect) => defect,
-            _ => Defect::Invalid("the frames contradict the seal"),
-        };
-        return Err(segment.corrupt(state.offset, state.next_position, &defect));
-    }
-    let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
-    if mode == Mode::Write {
-        write_derived(storage, &names::index_path(root, segment.number()), &bytes)?;
-    }
-    let file = BlockFile::from_bytes(bytes, INDEX_MAGIC);
-    let index = file.and_then(|file| SealedIndex::new(file, segment.header.store_id, &meta));
-    match index {
-        Ok(Some(index)) => Ok(Arc::new(index)),
-        Ok(None) => Err(unsealed()),
-        Err(defect) => Err(segment.corrupt(0, segment.base_position, &defect)),
-    }
-}
-
-/// The position of the stream's event before its `version`, looked up in the parts before.
-pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> Result<u64> {
-    if version <= 1 {
-        return Ok(0);
-    }
-    for part in before.iter().rev() {
-        let base = part.segment.base_position;
-        match &part.index {
-            PartIndex::Sealed(index) => {
-                let run = index.stream(stream).map_err(|d| part.segment.corrupt(0, base, &d))?;
-                if let Some(last) = run.and_then(|run| run.ordinals.last().copied()) {
-                    return Ok(base + u64::from(last));
-                }
-            }
-            PartIndex::Frozen { index, .. } => {
-                for ordinal in (0..index.len()).rev() {
-                    let position = base + ordinal as u64;
-                    let offset = u64::from(index.offset(ordinal).unwrap_or(0));
-                    let (bytes, layout) = part.segment.record(offset, position, true)?;
-                    if bytes.record(layout).stream() == stream {
-                        return Ok(position);
-                    }
-                }
-            }
-        }
-    }
-    // The caller's segment begins with a version above 1, so one of the parts must have had it.
-    let file = part_of(before, u64::MAX).map(|part| part.segment.path.clone()).unwrap_or_default();
-    Err(Error::Corrupt {
-        file,
-        offset: 0,
-        expected_position: 0.into(),
-        what: format!("stream {stream:?} has no version {}", version - 1),
-        evidence: None,
-    })
 }
 
 fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {

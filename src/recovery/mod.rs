@@ -11,6 +11,7 @@
 //! Opening for reading takes the same decisions and writes nothing.
 
 mod checkpoints;
+mod derive;
 mod evidence;
 mod load;
 mod tail;
@@ -26,8 +27,10 @@ use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, Storage};
 
-pub(crate) use checkpoints::{list_checkpoints, write_checkpoint};
-pub(crate) use load::{build_index, load_frame, open_index, rebuild_index};
+pub(crate) use checkpoints::{list_checkpoints, newest, write_checkpoint};
+pub(crate) use derive::{build_index, open_index, rebuild_index};
+pub(crate) use evidence::find as find_evidence;
+pub(crate) use load::load_frame;
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,12 +143,12 @@ pub(crate) fn recover(
     created: bool,
 ) -> Result<Recovered> {
     let mut log = load::load(storage, root, mode)?;
-    log.clean |= created;
+    log.trusted |= created;
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);
     let (found, evidence) = match mode {
         Mode::Write | Mode::Read => {
-            let found = tail::find(&active, &extras, &log.state, log.clean)?;
+            let found = tail::find(&active, &extras, &log.state, log.trusted)?;
             let evidence = match &found {
                 Some(_) => evidence::find(&active, &extras, &log.state)?,
                 None => None,
@@ -172,8 +175,11 @@ pub(crate) fn recover(
             evidence,
         };
     }
+    let mut prelude = Vec::new();
     if mode == Mode::Write {
-        let rewritten = if log.clean { 0 } else { tail::rewrite_unproven(&log.unproven, &active)? };
+        let quiet = found.is_none() && (log.closed || log.trusted);
+        let rewritten = if quiet { 0 } else { tail::rewrite_unproven(&log.unproven, &active)? };
+        prelude = if quiet { tail::prelude(&log, &active)? } else { Vec::new() };
         let dropped = found.is_some();
         let cut = tail::cut(storage, root, &active, &extras, found)?;
         if dropped || rewritten > 0 || log.rebuilt > 0 {
@@ -185,7 +191,6 @@ pub(crate) fn recover(
         }
     }
     log.state.proven = log.state.next_position - 1;
-    let prelude = tail::prelude(&log, &active)?;
     let store_id = active.header.store_id;
     let base = log.index.base_position();
     let segment = Arc::new(Segment::new(active, base, None, log.state.offset)?);
@@ -220,10 +225,10 @@ pub(crate) struct LoadedLog {
     last_frame: u64,
     /// What the walk ended with, in words.
     end: String,
-    /// The last frame says that the store was closed, and the file ends there.
-    clean: bool,
-    /// No frame was ever written, as far as can be told.
-    empty: bool,
+    /// The last frame says that the store was closed, or there is none.
+    closed: bool,
+    /// The status file says so too, and that nothing was written since: there is no tail.
+    trusted: bool,
     /// Frames whose durability nothing proves, per segment: from here to where its frames end.
     unproven: Vec<Unproven>,
     verified_to: u64,
@@ -257,7 +262,7 @@ impl LoadedLog {
     }
 
     fn opened(&self) -> Opened {
-        if (self.clean || self.empty) && self.rebuilt == 0 {
+        if (self.closed || self.trusted) && self.rebuilt == 0 {
             Opened::Clean
         } else {
             Opened::Recovered(Recovery { rebuilt: self.rebuilt, ..Recovery::default() })

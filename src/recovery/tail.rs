@@ -26,15 +26,15 @@ pub(super) struct Remains {
     to: u64,
 }
 
-/// What lies behind the end of the log, in the active segment and those behind it. A cleanly
-/// closed store has nothing there, and is not searched.
+/// What lies behind the end of the log, in the active segment and those behind it. A store whose
+/// status says that it was closed there has nothing, and is not searched.
 pub(super) fn find(
     active: &SegmentFile,
     extras: &[SegmentFile],
     state: &ScanState,
-    clean: bool,
+    trusted: bool,
 ) -> Result<Option<Vec<Remains>>> {
-    if clean {
+    if trusted {
         return Ok(None);
     }
     let mut remains = Vec::new();
@@ -161,7 +161,7 @@ pub(super) fn rewrite_unproven(unproven: &[Unproven], active: &SegmentFile) -> R
 /// not pay for another: it is written again in front of the next frame.
 pub(super) fn prelude(log: &LoadedLog, active: &SegmentFile) -> Result<Vec<u8>> {
     let from = match log.unproven.last() {
-        Some(last) if log.clean && last.path == active.path => last.from,
+        Some(last) if last.path == active.path => last.from,
         _ => return Ok(Vec::new()),
     };
     let mut bytes = vec![0; usize::try_from(log.state.offset - from).unwrap_or(0)];

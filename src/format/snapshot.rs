@@ -1,0 +1,136 @@
+//! A snapshot file (`.snap`): a caller's state at a mark.
+//!
+//! ```text
+//!   0  magic "ANNALSNP"          8     40  saved at (µs)             u64
+//!   8  format version            u16   48  key length (bytes)        u16
+//!  10  minimum reader version    u16   50  kind of mark: 0 version, 1 position   u8
+//!  12  header length = 64        u32   51  zero                      u8
+//!  16  store id                  16    52  schema version            u32
+//!  32  mark                      u64   56  state length (bytes)      u64
+//!  64  key, state, CRC-32 of everything before it u32
+//! ```
+//!
+//! The file ends there. It is disposable: one that is damaged is as good as none.
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::checksum::crc32;
+use super::{Defect, FORMAT_VERSION};
+
+pub(crate) const MAGIC: [u8; 8] = *b"ANNALSNP";
+pub(crate) const HEADER_LEN: usize = 64;
+const CHECKSUM_LEN: usize = 4;
+
+/// A snapshot as it is stored; key and state borrow from the file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SnapshotFile<'a> {
+    pub(crate) store_id: [u8; 16],
+    pub(crate) mark: u64,
+    pub(crate) is_position: bool,
+    pub(crate) saved_at: u64,
+    pub(crate) schema_version: u32,
+    pub(crate) key: &'a str,
+    pub(crate) state: &'a [u8],
+}
+
+impl<'a> SnapshotFile<'a> {
+    /// The file's bytes. The key's length is within its limit.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut b = vec![0; HEADER_LEN];
+        b[..8].copy_from_slice(&MAGIC);
+        LE::write_u16(&mut b[8..], FORMAT_VERSION);
+        LE::write_u16(&mut b[10..], FORMAT_VERSION);
+        LE::write_u32(&mut b[12..], 64);
+        b[16..32].copy_from_slice(&self.store_id);
+        LE::write_u64(&mut b[32..], self.mark);
+        LE::write_u64(&mut b[40..], self.saved_at);
+        LE::write_u16(&mut b[48..], u16::try_from(self.key.len()).unwrap_or(u16::MAX));
+        b[50] = u8::from(self.is_position);
+        LE::write_u32(&mut b[52..], self.schema_version);
+        LE::write_u64(&mut b[56..], self.state.len() as u64);
+        b.extend_from_slice(self.key.as_bytes());
+        b.extend_from_slice(self.state);
+        let checksum = crc32(0, &b);
+        b.extend_from_slice(&checksum.to_le_bytes());
+        b
+    }
+
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Defect> {
+        let covered = bytes.len().checked_sub(CHECKSUM_LEN).ok_or(Defect::TooShort)?;
+        let (b, checksum) = bytes.split_at(covered);
+        if b.len() < HEADER_LEN {
+            return Err(Defect::TooShort);
+        }
+        if b[..8] != MAGIC {
+            return Err(Defect::Magic);
+        }
+        if crc32(0, b) != LE::read_u32(checksum) {
+            return Err(Defect::Checksum);
+        }
+        if LE::read_u16(&b[10..]) > FORMAT_VERSION {
+            return Err(Defect::Unsupported("a newer version of the file format".into()));
+        }
+        let contradicts = Defect::Invalid("snapshot lengths contradict the file");
+        let key_end = HEADER_LEN + usize::from(LE::read_u16(&b[48..]));
+        let (Some(key), Some(state)) = (b.get(HEADER_LEN..key_end), b.get(key_end..)) else {
+            return Err(contradicts);
+        };
+        if LE::read_u64(&b[56..]) != state.len() as u64 || b[50] > 1 || b[51] != 0 {
+            return Err(contradicts);
+        }
+        let key = std::str::from_utf8(key).map_err(|_| Defect::Invalid("the key is not UTF-8"))?;
+        let mut store_id = [0; 16];
+        store_id.copy_from_slice(&b[16..32]);
+        Ok(Self {
+            store_id,
+            mark: LE::read_u64(&b[32..]),
+            is_position: b[50] == 1,
+            saved_at: LE::read_u64(&b[40..]),
+            schema_version: LE::read_u32(&b[52..]),
+            key,
+            state,
+        })
+    }
+}
+
+/// The hash that a key's file names begin with: FNV-1a, 64 bits (Fowler, Noll, Vo). Keys that share
+/// it share a directory entry's beginning and nothing else: the key stands in the file.
+pub(crate) fn hash_key(key: &str) -> u64 {
+    key.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_and_every_flipped_bit_and_cut_is_seen() {
+        let snapshot = SnapshotFile {
+            store_id: [3; 16],
+            mark: 9,
+            is_position: true,
+            saved_at: 5,
+            schema_version: 2,
+            key: "account-1",
+            state: b"state",
+        };
+        let bytes = snapshot.encode();
+        assert_eq!(SnapshotFile::decode(&bytes), Ok(snapshot));
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(SnapshotFile::decode(&bad).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(SnapshotFile::decode(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(hash_key(""), 0xCBF2_9CE4_8422_2325);
+        assert_eq!(hash_key("a"), 0xAF63_DC4C_8601_EC8C);
+    }
+}

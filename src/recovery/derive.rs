@@ -1,0 +1,195 @@
+//! What is derived from a sealed segment: its index, read from its file or built from the log.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Mode;
+use crate::catalog::{Part, PartIndex, part_of};
+use crate::error::{Error, Result};
+use crate::format::container::INDEX_MAGIC;
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::index_file::IndexMeta;
+use crate::format::segment_header::DATA_START;
+use crate::format::{Defect, names};
+use crate::index::active::ActiveIndex;
+use crate::index::block_file::BlockFile;
+use crate::index::build::IndexBuilder;
+use crate::index::sealed::SealedIndex;
+use crate::log::rotation::write_derived;
+use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
+use crate::log::segment::Segment;
+use crate::storage::{OpenMode, Storage};
+
+/// Opens the index file of a sealed segment; `None` if it is missing, damaged or of another one.
+pub(crate) fn open_index(
+    storage: &dyn Storage,
+    root: &Path,
+    segment: &Segment,
+) -> Option<Arc<SealedIndex>> {
+    let file = storage.open(&names::index_path(root, segment.number()), OpenMode::Read).ok()?;
+    let file = BlockFile::open(file, INDEX_MAGIC).ok()?;
+    let meta = index_meta(segment)?;
+    SealedIndex::new(file, segment.header.store_id, &meta).ok().flatten().map(Arc::new)
+}
+
+fn index_meta(segment: &Segment) -> Option<IndexMeta> {
+    let trailer = segment.trailer.as_ref()?;
+    Some(IndexMeta {
+        segment: segment.number(),
+        salt: segment.header.salt,
+        base_position: trailer.base_position,
+        seal_offset: trailer.seal_offset,
+        event_count: trailer.event_count,
+        link: trailer.link,
+    })
+}
+
+/// Builds the index of a segment that was just sealed, whose index is still in memory.
+pub(crate) fn build_index(
+    storage: &dyn Storage,
+    root: &Path,
+    segment: &Segment,
+    active: &ActiveIndex,
+    mode: Mode,
+) -> Result<Arc<SealedIndex>> {
+    index_from_log(storage, root, segment, mode, |_, _, ordinal| {
+        Ok(active.previous(ordinal as usize))
+    })
+}
+
+/// Builds the index of a sealed segment whose index file is missing or damaged. `before` are the
+/// parts before the segment.
+pub(crate) fn rebuild_index(
+    storage: &dyn Storage,
+    root: &Path,
+    segment: &Segment,
+    before: &[Part],
+    mode: Mode,
+) -> Result<Arc<SealedIndex>> {
+    index_from_log(storage, root, segment, mode, |name, version, _| {
+        previous_position(before, name, version)
+    })
+}
+
+/// Reads and proves a sealed segment, and writes its index file when writing is allowed.
+fn index_from_log(
+    storage: &dyn Storage,
+    root: &Path,
+    segment: &Segment,
+    mode: Mode,
+    previous: impl FnMut(&str, u64, u32) -> Result<u64>,
+) -> Result<Arc<SealedIndex>> {
+    let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));
+    let meta = index_meta(segment).ok_or_else(unsealed)?;
+    let mut builder = IndexBuilder::new();
+    walk_sealed(segment, |frame| {
+        for_each_record(frame, |_, _, record| builder.add(record))
+            .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
+    })?;
+    let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
+    if mode == Mode::Write {
+        write_derived(storage, &names::index_path(root, segment.number()), &bytes)?;
+    }
+    let file = BlockFile::from_bytes(bytes, INDEX_MAGIC);
+    let index = file.and_then(|file| SealedIndex::new(file, segment.header.store_id, &meta));
+    match index {
+        Ok(Some(index)) => Ok(Arc::new(index)),
+        Ok(None) => Err(unsealed()),
+        Err(defect) => Err(segment.corrupt(0, segment.base_position, &defect)),
+    }
+}
+
+/// The position of the stream's event before its `version`, looked up in the parts before.
+pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> Result<u64> {
+    if version <= 1 {
+        return Ok(0);
+    }
+    for part in before.iter().rev() {
+        let base = part.segment.base_position;
+        match &part.index {
+            PartIndex::Sealed(index) => {
+                let run = index.stream(stream).map_err(|d| part.segment.corrupt(0, base, &d))?;
+                if let Some(last) = run.and_then(|run| run.ordinals.last().copied()) {
+                    return Ok(base + u64::from(last));
+                }
+            }
+            PartIndex::Frozen { index, .. } => {
+                for ordinal in (0..index.len()).rev() {
+                    let position = base + ordinal as u64;
+                    let offset = u64::from(index.offset(ordinal).unwrap_or(0));
+                    let (bytes, layout) = part.segment.record(offset, position, true)?;
+                    if bytes.record(layout).stream() == stream {
+                        return Ok(position);
+                    }
+                }
+            }
+        }
+    }
+    // The caller's segment begins with a version above 1, so one of the parts must have had it.
+    let file = part_of(before, u64::MAX).map(|part| part.segment.path.clone()).unwrap_or_default();
+    Err(Error::Corrupt {
+        file,
+        offset: 0,
+        expected_position: 0.into(),
+        what: format!("stream {stream:?} has no version {}", version - 1),
+        evidence: None,
+    })
+}
+
+/// The index in memory of a sealed segment whose index file is missing, from the log. The segment
+/// is proven on the way.
+pub(super) fn index_in_memory(segment: &Segment, before: &[Part]) -> Result<ActiveIndex> {
+    let mut index = ActiveIndex::new(segment.base_position);
+    let mut last: HashMap<Box<str>, u64> = HashMap::new();
+    walk_sealed(segment, |frame| {
+        if frame.header.kind == FrameKind::Commit {
+            index.note_commit(frame.header.recorded_at);
+        }
+        let mut failure = None;
+        for_each_record(frame, |offset, position, record| {
+            let previous = match last.insert(record.stream().into(), position) {
+                Some(previous) => previous,
+                None => previous_position(before, record.stream(), record.version())
+                    .unwrap_or_else(|error| {
+                        failure.get_or_insert(error);
+                        0
+                    }),
+            };
+            // A segment is smaller than 4 GiB.
+            index.push(u32::try_from(offset).unwrap_or(u32::MAX), previous, record.id());
+        })
+        .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
+        failure.map_or(Ok(()), Err)
+    })?;
+    Ok(index)
+}
+
+/// Walks through a sealed segment up to its seal, and proves that it is what was sealed.
+fn walk_sealed(
+    segment: &Segment,
+    visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,
+) -> Result<()> {
+    let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));
+    let trailer = segment.trailer.as_ref().ok_or_else(unsealed)?;
+    let mut first = [0; frame::HEADER_LEN];
+    segment.read(&mut first, DATA_START)?;
+    let link = FrameHeader::decode(&first, segment.seed, DATA_START).map_or(0, |(h, _)| h.link);
+    let mut state = ScanState {
+        offset: DATA_START,
+        link,
+        next_position: segment.base_position,
+        recorded_at: 0,
+        proven: 0,
+    };
+    let mut window = Window::new(Arc::clone(&segment.file), trailer.seal_offset);
+    let end = scan(&mut window, segment.seed, &mut state, u64::MAX, &segment.path, visit)?;
+    if state.offset != trailer.seal_offset || state.link != trailer.link {
+        let defect = match end {
+            ScanEnd::Invalid(defect) => defect,
+            _ => Defect::Invalid("the frames contradict the seal"),
+        };
+        return Err(segment.corrupt(state.offset, state.next_position, &defect));
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Writes the golden files. They were written once and never change; a format version 2 gets a
+//! directory of its own.
+
+use std::fs;
+use std::path::Path;
+
+use annals::{ContentType, ExpectedVersion, NewEvent, Store, Uuid};
+
+use crate::support::{GOLDEN, golden, ndjson, open};
+
+#[test]
+#[ignore = "writes the golden files"]
+fn write_the_golden_files() {
+    let writers: [fn(&Path); 2] = [write_basic, write_sealed];
+    for (name, write) in GOLDEN.iter().zip(writers) {
+        let path = golden(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).unwrap();
+        }
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write(&path);
+        let store = open(&path);
+        fs::write(golden(&format!("{name}.ndjson")), ndjson(&store)).unwrap();
+        store.close().unwrap();
+        for name in ["LOCK", "STATUS"] {
+            fs::remove_file(path.join(name)).unwrap();
+        }
+    }
+    crate::dump::write_into_the_specification();
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0000 | number)
+}
+
+fn json(event_type: &str, data: &str) -> NewEvent {
+    NewEvent::new(event_type, data).content_type(ContentType::Json)
+}
+
+fn write_basic(path: &Path) {
+    let store = open(path);
+    let opened = json("AccountOpened", r#"{"initialDeposit":1000}"#)
+        .metadata(r#"{"by":"ann"}"#)
+        .tag("owner:42")
+        .schema_version(1)
+        .id(id(1));
+    store.append("account-1", ExpectedVersion::NoStream, [opened]).unwrap();
+    store.close().unwrap();
+
+    let store = open(path);
+    second_session(&store);
+    store.close().unwrap();
+
+    let store = open(path);
+    third_session(&store);
+    store.close().unwrap();
+}
+
+fn second_session(store: &Store) {
+    let debited = json("MoneyDebited", r#"{"amount":250}"#).tags(["transfer:7", "owner:42"]);
+    let opened = json("AccountOpened", r#"{"initialDeposit":0}"#).tag("owner:43").schema_version(1);
+    let credited = json("MoneyCredited", r#"{"amount":250}"#).tags(["transfer:7", "owner:43"]);
+    store
+        .transaction()
+        .append("account-1", ExpectedVersion::Exact(1), [debited.id(id(2))])
+        .append("account-2", ExpectedVersion::NoStream, [opened.id(id(3)), credited.id(id(4))])
+        .check("fx-rates", ExpectedVersion::NoStream)
+        .commit()
+        .unwrap();
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let events = [
+        NewEvent::new("Stored", &every_byte).metadata(vec![0, 255, 128]).id(id(5)),
+        NewEvent::new("Emptied", "").id(id(6)),
+        NewEvent::new("Touched", [0; 9].as_slice()).metadata("").schema_version(u16::MAX).id(id(7)),
+    ];
+    store.append("blob", ExpectedVersion::Any, events).unwrap();
+}
+
+fn third_session(store: &Store) {
+    let named = json("Größe✓", "{\n\t\"größe\": \"\\u00e9 \\\" 🦀\"\n}")
+        .tags(["farbe:grün", "名前", "farbe:grün"])
+        .id(id(8));
+    store.append("größe-日本-🦀", ExpectedVersion::Any, [named]).unwrap();
+    let tags = (0..64).map(|number| format!("tag-{number}"));
+    let longest = NewEvent::new("T".repeat(255), "x").tags(tags).id(id(9));
+    store.append("s".repeat(1024), ExpectedVersion::Any, [longest]).unwrap();
+    let not_json = NewEvent::new("Claimed", vec![0xFF, 0xFE]).content_type(ContentType::Json);
+    let flags =
+        [not_json.tag("t".repeat(255)), json("Claimed", ""), json("Claimed", "\u{1}\u{7f}")];
+    let flags = flags.into_iter().zip(10..).map(|(event, number)| event.id(id(number)));
+    store.append("-", ExpectedVersion::NoStream, flags).unwrap();
+    // The id is the store's own.
+    store.append("account-1", ExpectedVersion::StreamExists, [json("Closed", "null")]).unwrap();
+}
+
+/// Two sealed segments and an active one.
+fn write_sealed(path: &Path) {
+    let store = open(path);
+    let mut number = 1000_u128;
+    while store.stats().sealed_segments < 2 {
+        let streams = ["user", "order", "audit", "sensor"];
+        let mut transaction = store.transaction();
+        for part in 0..=number % 3 {
+            let name = streams[usize::try_from((number + part) % 4).unwrap()];
+            let stream = format!("{name}-{}", (number * 7 + part) % 23);
+            let event = if number.is_multiple_of(5) {
+                NewEvent::new("Measured", vec![u8::try_from(number % 251).unwrap(); 500])
+            } else {
+                json("Changed", &format!(r#"{{"n":{number},"text":"{}"}}"#, "abc".repeat(120)))
+            };
+            let event = event.tag(format!("batch:{}", number / 50)).tag(format!("part:{part}"));
+            transaction = transaction.append(stream, ExpectedVersion::Any, [event.id(id(number))]);
+            number += 1;
+        }
+        transaction.commit().unwrap();
+    }
+    store.close().unwrap();
+    let store = open(path);
+    let last = NewEvent::new("Last", "after two sealed segments").id(id(9999));
+    store.append("user-1", ExpectedVersion::Any, [last]).unwrap();
+    store.close().unwrap();
+}

@@ -1,0 +1,81 @@
+//! Today's code reads yesterday's stores: the golden files, through the public API.
+
+use std::fs;
+
+use annals::{ExpectedVersion, NewEvent, Opened, Position, verify};
+
+use crate::support::{GOLDEN, copy_of, expected_ndjson, golden, ndjson, open};
+
+#[test]
+fn golden_stores_read_as_they_were_written() {
+    for name in GOLDEN {
+        let copy = copy_of(&golden(name));
+        let store = open(copy.path());
+        assert_eq!(*store.opened(), Opened::Clean, "{name}");
+        assert!(ndjson(&store) == expected_ndjson(name), "{name}");
+    }
+}
+
+#[test]
+fn golden_stores_have_no_fault() {
+    for name in GOLDEN {
+        let copy = copy_of(&golden(name));
+        let report = verify(copy.path(), |_| {}).unwrap();
+        assert_eq!(report.faults, [], "{name}");
+        assert_eq!(report.notes, Vec::<String>::new(), "{name}");
+        let events = expected_ndjson(name).lines().count();
+        assert_eq!(report.events, events as u64, "{name}");
+    }
+}
+
+#[test]
+fn opening_and_reading_changes_no_byte() {
+    for name in GOLDEN {
+        let copy = copy_of(&golden(name));
+        let store = open(copy.path());
+        let _ = ndjson(&store);
+        store.close().unwrap();
+        for directory in ["log", "index", "checkpoints"] {
+            let path = golden(name).join(directory);
+            let before = fs::read_dir(&path).map_or(0, Iterator::count);
+            let after: Vec<_> =
+                fs::read_dir(copy.path().join(directory)).unwrap().map(Result::unwrap).collect();
+            assert_eq!(after.len(), before, "{name}/{directory}");
+            for entry in after {
+                let golden = fs::read(path.join(entry.file_name())).unwrap();
+                assert!(fs::read(entry.path()).unwrap() == golden, "{:?}", entry.path());
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_stores_read_the_same_without_their_derived_files() {
+    for name in GOLDEN {
+        let copy = copy_of(&golden(name));
+        for directory in ["index", "checkpoints"] {
+            fs::remove_dir_all(copy.path().join(directory)).unwrap();
+        }
+        let store = open(copy.path());
+        assert!(ndjson(&store) == expected_ndjson(name), "{name}");
+        store.close().unwrap();
+        assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, [], "{name}");
+    }
+}
+
+#[test]
+fn golden_stores_can_be_written_to() {
+    for name in GOLDEN {
+        let copy = copy_of(&golden(name));
+        let before = expected_ndjson(name);
+        let store = open(copy.path());
+        let done = store
+            .append("golden-1", ExpectedVersion::NoStream, [NewEvent::new("Added", "1")])
+            .unwrap();
+        assert_eq!(done.first_position, Position::new(before.lines().count() as u64 + 1));
+        let after = ndjson(&store);
+        assert!(after.starts_with(&before), "{name}");
+        store.close().unwrap();
+        assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, [], "{name}");
+    }
+}

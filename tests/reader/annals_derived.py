@@ -1,0 +1,235 @@
+"""Index files and checkpoints of an annals store, and whether they agree with its log.
+
+Written from format-spec.md alone; the numbers in comments are its sections.
+"""
+
+import os
+import struct
+from zlib import crc32
+
+from annals_log import DATA_START, MASK, Damage, Invalid, align, numbered, require
+
+
+# --- Containers (9) ---
+
+
+class Container:
+    def __init__(self, data, magic):
+        require(len(data) >= 16 and data[-8:] == b"ANNALBLK", "no footer")
+        count, checksum = struct.unpack_from("<II", data, len(data) - 16)
+        length = len(data) - 16 - 4 * count
+        require(length >= 64 and -(-length // 4096) == count, "wrong block count")
+        table = data[length:-16]
+        require(crc32(table, count) == checksum, "wrong checksum of the block checksums")
+        for number, expected in enumerate(struct.unpack(f"<{count}I", table)):
+            block = data[number * 4096 : min(length, (number + 1) * 4096)]
+            require(crc32(block, number) == expected, f"wrong checksum of block {number}")
+        found, _version, minimum, sections = struct.unpack_from("<8sHHI", data)
+        require(found == magic, "wrong magic")
+        require(minimum <= 1, "needs a newer reader")
+        self.store_id, payload = struct.unpack_from("<16sQ", data, 16)
+        require(payload == length and sections <= 64, "the header contradicts the file")
+        require(64 + 24 * sections <= length, "the section table lies outside the payload")
+        self.sections = {}
+        for index in range(sections):
+            kind, _zero, offset, size = struct.unpack_from("<IIQQ", data, 64 + 24 * index)
+            require(offset % 8 == 0 and offset + size <= length, "a section lies outside the payload")
+            self.sections.setdefault(kind, data[offset : offset + size])
+
+    def section(self, kind):
+        return self.sections.get(kind, b"")
+
+    def entries(self, kind, layout):
+        size = struct.calcsize(layout)
+        require(len(self.section(kind)) % size == 0, f"section {kind} is cut short")
+        return list(struct.iter_unpack(layout, self.section(kind)))
+
+    def meta(self, layout, names):
+        require(len(self.section(1)) == struct.calcsize(layout), "META has a wrong length")
+        return dict(zip(names.split(), struct.unpack(layout, self.section(1))))
+
+    @staticmethod
+    def name(names, offset, length):
+        require(offset + length <= len(names), "a name lies outside its section")
+        return names[offset : offset + length].decode()
+
+
+# --- Index files (10) ---
+
+
+class Index(Container):
+    def __init__(self, data):
+        super().__init__(data, b"ANNALIDX")
+        self.meta = self.meta("<QQQQII24x", "segment salt base offset events link")
+        self.streams = {}
+        for *term, first, previous in self.entries(2, "<IH2xIIQQ"):
+            self.streams[self.name(self.section(6), *term[:2])] = (
+                self.list(*term[2:]),
+                first,
+                previous,
+            )
+        self.types, self.tags, self.categories = (
+            {
+                self.name(self.section(6), offset, length): self.list(count, start)
+                for offset, length, count, start in self.entries(kind, "<IH2xII")
+            }
+            for kind in (3, 4, 5)
+        )
+        for terms in (self.streams, self.types, self.tags, self.categories):
+            names = [name.encode() for name in terms]
+            require(names == sorted(names), "names are not sorted")
+        self.ids = [entry for (entry,) in self.entries(8, "<Q")]
+
+    def list(self, count, at):
+        lists, found, last = self.section(7), [], 0
+        for _ in range(count):
+            value = shift = 0
+            while True:
+                require(at < len(lists) and shift < 35, "a list is damaged")
+                byte = lists[at]
+                value |= (byte & 0x7F) << shift
+                at, shift = at + 1, shift + 7
+                if byte < 0x80:
+                    break
+            last += value
+            require(value < 2**32 and (not found or value > 0), "a list is damaged")
+            found.append(last)
+        return found
+
+    def passes(self, hashed):
+        """Whether the filter lets a hash pass."""
+        blocks = len(self.section(9)) // 64
+        start = ((hashed & 0xFFFFFFFF) * blocks >> 32) * 64
+        block = self.section(9)[start : start + 64]
+        second = mix(hashed)
+        bits = [second >> shift & 0x1FF for shift in (0, 9, 18, 27, 36, 45)]
+        return all(block[bit // 8] >> bit % 8 & 1 for bit in bits)
+
+
+def mix(x):
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
+    return x ^ x >> 31
+
+
+def hash_id(ident):
+    low, high = struct.unpack("<QQ", ident)
+    return mix(low ^ mix(high))
+
+
+def check_index(index, segment, store_id):
+    """Compares an index file with the segment it is of."""
+    trailer = segment.trailer
+    require(trailer is not None, "its segment is not sealed")
+    expected = {"segment": segment.number, "salt": segment.salt}
+    expected.update((key, trailer[key]) for key in ("base", "offset", "events", "link"))
+    require(index.store_id == store_id and index.meta == expected, "of another segment")
+    streams, types, tags, categories, ids = {}, {}, {}, {}, []
+    for ordinal, record in enumerate(segment.records):
+        first = ([], record["version"], record["previous"])
+        streams.setdefault(record["stream"], first)[0].append(ordinal)
+        types.setdefault(record["type"], []).append(ordinal)
+        categories.setdefault(record["stream"].split("-", 1)[0], []).append(ordinal)
+        for tag in dict.fromkeys(record["tags"]):
+            tags.setdefault(tag, []).append(ordinal)
+        hashed = hash_id(record["id"])
+        ids.append(hashed >> 32 << 32 | ordinal)
+        require(index.passes(hashed), f"the filter refuses the id of ordinal {ordinal}")
+    require(index.streams == streams, "the streams are not those of the segment")
+    require(index.types == types, "the types are not those of the segment")
+    require(index.tags == tags, "the tags are not those of the segment")
+    require(index.categories == categories, "the categories are not those of the segment")
+    require(index.ids == sorted(ids), "the ids are not those of the segment")
+    blocks = -(-len(ids) * 10 // 512)
+    require(len(index.section(9)) == 64 * blocks, "the filter has a wrong length")
+
+
+# --- Checkpoints (11) ---
+
+
+class Checkpoint(Container):
+    def __init__(self, data):
+        super().__init__(data, b"ANNALCKP")
+        self.meta = self.meta(
+            "<QQI4xQQQQQQQQ8x",
+            "position time link segment offset base streams commits segment_commits "
+            "last_frame first_time",
+        )
+        require(0 < self.meta["base"] <= self.meta["position"] + 1, "positions out of range")
+        self.heads = {}
+        for name, version, last in self.entries(2, "<QQQ"):
+            name = self.name(self.section(3), name >> 16, name & 0xFFFF)
+            self.heads[name] = (version, last)
+        names = [name.encode() for name in self.heads]
+        require(names == sorted(names), "names are not sorted")
+
+
+def whole_checkpoints(root):
+    """The checkpoints that are whole, newest first."""
+    found = []
+    files = numbered(os.path.join(root, "checkpoints"), ".ckp")
+    for _, data in sorted(files.items(), reverse=True):
+        try:
+            found.append(Checkpoint(bytes(data)))
+        except Invalid:
+            pass
+    return found
+
+
+def check_checkpoint(checkpoint, log):
+    """Compares a checkpoint with the log up to its position."""
+    meta = checkpoint.meta
+    require(checkpoint.store_id == log.store_id, "of another store")
+    require(meta["segment"] <= len(log.segments), "its segment is missing")
+    segment = log.segments[meta["segment"] - 1]
+    require(all(s.trailer for s in log.segments[: meta["segment"] - 1]), "a segment is not sealed")
+    covered = [r for r in log.records() if r["position"] <= meta["position"]]
+    require(len(covered) == meta["position"], "it covers more than the log holds")
+    heads = {record["stream"]: (record["version"], record["position"]) for record in covered}
+    require(checkpoint.heads == heads, "the heads are not those of the log")
+    before = [f for s in log.segments[: meta["segment"] - 1] for f in s.frames]
+    here = [f for f in segment.frames if f["end"] <= meta["offset"]]
+    last = (before + here)[-1]
+    commits = [f for f in before + here if f["events"]]
+    commits_here = [f for f in here if f["events"]]
+    expected = {
+        "position": last["next"] - 1,
+        "time": last["time"],
+        "link": last["checksum"],
+        "segment": segment.number,
+        "offset": here[-1]["end"] if here else DATA_START,
+        "base": segment.base,
+        "streams": len(heads),
+        "commits": len(commits),
+        "segment_commits": len(commits_here),
+        "last_frame": here[-1]["offset"] if here else 0,
+        "first_time": commits_here[0]["time"] if commits_here else 0,
+    }
+    require(meta == expected, f"META is {meta}, the log says {expected}")
+    own = [r for r in segment.records if r["position"] <= meta["position"]]
+    sections = ((4, "<I", "offset"), (5, "<Q", "previous"), (6, "16s", "id"))
+    for kind, layout, key in sections:
+        entries = [entry for (entry,) in checkpoint.entries(kind, layout)]
+        require(entries == [record[key] for record in own], f"{key} is not that of the log")
+
+
+# --- All of them ---
+
+
+def check_derived(root, log):
+    """Checks every index file and checkpoint; returns a summary."""
+    counts = []
+    kinds = (
+        ("index", ".idx", lambda n, data: check_index(Index(data), log.segments[n - 1], log.store_id)),
+        ("checkpoints", ".ckp", lambda _, data: check_checkpoint(Checkpoint(data), log)),
+    )
+    for directory, suffix, check in kinds:
+        files = numbered(os.path.join(root, directory), suffix)
+        counts.append(len(files))
+        for number, data in sorted(files.items()):
+            try:
+                require(directory != "index" or 1 <= number <= len(log.segments), "no such segment")
+                check(number, bytes(data))
+            except (Invalid, UnicodeDecodeError) as why:
+                raise Damage(f"{directory}/{number:020}{suffix}: {why}") from None
+    return f"{counts[0]} index files and {counts[1]} checkpoints agree with the log"

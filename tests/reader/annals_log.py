@@ -1,0 +1,319 @@
+"""The log of an annals store: segments, frames, records, the chain, the recovery rule.
+
+Written from format-spec.md alone; the numbers in comments are its sections.
+"""
+
+import os
+import re
+import struct
+from zlib import crc32
+
+DATA_START = 8192
+COMMIT, CLOSE, SEAL, SESSION = 1, 3, 4, 5
+MASK = 2**64 - 1
+
+
+class Damage(Exception):
+    """Bytes that must be there are not what was written."""
+
+
+class Invalid(Exception):
+    """A structure is not valid; what that means is for the caller to say."""
+
+
+def require(condition, what):
+    if not condition:
+        raise Invalid(what)
+
+
+def align(n):
+    return (n + 7) // 8 * 8
+
+
+# --- The store's directory (2) ---
+
+
+def numbered(directory, suffix):
+    """Number to bytes, of the numbered files in a directory."""
+    files = {}
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        if re.fullmatch(r"[0-9]{20}" + re.escape(suffix), name):
+            with open(os.path.join(directory, name), "rb") as file:
+                files[int(name[:20])] = bytearray(file.read())
+    return files
+
+
+# --- Segment header (4) ---
+
+
+class Segment:
+    def __init__(self, number, data, notes):
+        self.number, self.data = number, data
+        self.name = f"log/{number:020}.seg"
+        self.end = DATA_START
+        self.frames, self.records = [], []
+        header = None
+        for at in (0, 4096):
+            try:
+                found = self.parse_header(bytes(data[at : at + 128]))
+                require(header is None or found == header, "the copies differ")
+                header = found
+            except Invalid as why:
+                notes.append(f"{self.name}: header copy at {at}: {why}")
+        if header is None:
+            raise Damage(f"{self.name}: both copies of the header are damaged")
+        for start, stop in ((128, 4096), (4224, 8192)):
+            if any(data[start:stop]):
+                notes.append(f"{self.name}: bytes beside the headers are not zero")
+        self.store_id, found_number, self.salt, self.capacity = header
+        if found_number != number:
+            raise Damage(f"{self.name}: holds segment {found_number}")
+        self.plain = crc32(struct.pack("<Q", self.salt))
+        self.trailer = self.parse_trailer()
+
+    def parse_header(self, b):
+        require(len(b) == 128 and b[:8] == b"ANNALSEG", "wrong magic")
+        require(crc32(b[:124]) == struct.unpack_from("<I", b, 124)[0], "wrong checksum")
+        version, minimum, length, incompatible, _ro = struct.unpack_from("<HHIQQ", b, 8)
+        if version == 0 or minimum > 1 or incompatible != 0:  # 18
+            raise Damage(f"{self.name}: needs a newer reader ({minimum}, bits {incompatible:#x})")
+        require(length == 128, "wrong header length")
+        number, salt, capacity, _created = struct.unpack_from("<QQQQ", b, 48)
+        return b[32:48], number, salt, capacity
+
+    def at(self, place):
+        """The seed of a place (1)."""
+        return self.plain ^ (place & 0xFFFFFFFF) ^ (place >> 32)
+
+    def parse_trailer(self):
+        """The trailer (7) as a dict; None if the segment is not sealed."""
+        b = bytes(self.data[-64:])
+        if len(b) < 64 or b[:8] != b"ANNALEND":
+            return None
+        *values, zero, checksum = struct.unpack("<IIQQQQIIII", b[8:])
+        names = "events commits base offset first_time last_time link table".split()
+        trailer = dict(zip(names, values))
+        length = trailer["offset"] + 48 + align(4 * trailer["events"]) + 64
+        valid = (
+            checksum == crc32(b[:60], self.plain)
+            and zero == 0
+            and length == len(self.data)
+            and trailer["base"] != 0
+            and trailer["offset"] < 2**32
+        )
+        return trailer if valid else None
+
+    # --- Frames (5) ---
+
+    def frame_header(self, offset):
+        b = bytes(self.data[offset : offset + 48])
+        require(len(b) == 48 and b[:2] == b"\xaf\x4e", "no frame")
+        names = "kind zero length events link first durable time body_checksum checksum".split()
+        h = dict(zip(names, struct.unpack("<BBIIIQQQII", b[2:])))
+        require(h["checksum"] == crc32(b[:44], self.at(offset)), "wrong header checksum")
+        require(h["kind"] in (COMMIT, CLOSE, SEAL, SESSION), "unknown kind")
+        require(h["zero"] == 0, "byte 3 is not zero")
+        require((h["events"] != 0) == (h["kind"] == COMMIT), "event count contradicts kind")
+        h["offset"], h["next"] = offset, h["first"] + h["events"]
+        require(h["first"] != 0 and h["next"] <= MASK, "positions out of range")
+        require(h["durable"] < h["next"], "durable position out of range")
+        return h
+
+    def frame(self, offset):
+        """A proven frame: its header and its records."""
+        h = self.frame_header(offset)
+        start, length = offset + 48, h["length"]
+        h["end"] = start + align(length)
+        require(h["end"] <= len(self.data), "the body lies outside the file")
+        body = bytes(self.data[start : start + length])
+        require(not any(self.data[start + length : h["end"]]), "padding is not zero")
+        records, checksums, at = [], b"", 0
+        for ordinal in range(h["events"]):
+            record = self.record(body, at, h["first"] + ordinal)
+            require(record["distance"] == 48 + at, "a record names another frame")
+            record.update(commit=h["first"], recorded_at=h["time"], offset=start + at)
+            checksums += body[at : at + 4]
+            at += align(record["length"])
+            records.append(record)
+        rest = body[at:]
+        require(h["kind"] != COMMIT or not rest, "bytes behind the last record")
+        checksum = crc32(rest, crc32(checksums, self.plain))
+        require(checksum == h["body_checksum"], "wrong body checksum")
+        return h, records
+
+    # --- Records (6) ---
+
+    def record(self, body, at, position):
+        require(at + 48 <= len(body), "a record is cut short")
+        (checksum, length, version, ident, stream, kind, flags, schema, tags, metadata, distance) = (
+            struct.unpack_from("<IIQ16sHBBHHII", body, at)
+        )
+        require(48 + stream + kind + tags + metadata <= length <= 2**30, "lengths contradict")
+        b = body[at : at + align(length)]
+        require(len(b) == align(length), "a record is cut short")
+        require(crc32(b[4:], self.at(position)) == checksum, "wrong record checksum")
+        require(1 <= stream <= 1024 and kind >= 1, "stream or type length out of range")
+        require(version != 0 and flags & ~1 == 0, "version or flags out of range")
+        ends, end = [], 48
+        for size in (stream, kind, tags, metadata):
+            ends.append((end, end + size))
+            end += size
+        stream, kind, tags, metadata = (b[start:stop] for start, stop in ends)
+        try:
+            return {
+                "position": position,
+                "version": version,
+                "id": ident,
+                "stream": stream.decode(),
+                "type": kind.decode(),
+                "tags": self.tags(tags),
+                "metadata": metadata,
+                "data": b[end:length],
+                "json": flags == 1,
+                "schema_version": schema,
+                "length": length,
+                "distance": distance,
+            }
+        except UnicodeDecodeError:
+            raise Invalid("a name is not UTF-8") from None
+
+    @staticmethod
+    def tags(b):
+        found = []
+        while b:
+            tag = b[1 : 1 + b[0]]
+            require(b[0] > 0 and len(tag) == b[0] and len(found) < 64, "a tag is damaged")
+            found.append(tag.decode())
+            b = b[1 + b[0] :]
+        return found
+
+
+# --- Reading (14) and the evidence (15) ---
+
+
+class Log:
+    """Walks the segments, given by number. `judge_end` must follow."""
+
+    def __init__(self, files):
+        self.notes = []
+        if not files:
+            raise Damage("not a store: it has no segments")
+        for expected, number in enumerate(sorted(files), 1):
+            if number != expected:
+                raise Damage(f"segment {expected} is missing")
+        self.segments = [Segment(n, files[n], self.notes) for n in sorted(files)]
+        self.store_id = self.segments[0].store_id
+        for segment in self.segments:
+            if segment.store_id != self.store_id:
+                raise Damage(f"{segment.name}: belongs to another store")
+        self.link, self.next, self.time = 0, 1, 0
+        self.heads, self.ids, self.commits = {}, set(), 0
+        self.walk()
+
+    def walk(self):
+        for index, segment in enumerate(self.segments):
+            segment.base = self.next
+            why, sealed = self.walk_segment(segment)
+            trailer = segment.trailer
+            if trailer and not sealed:
+                raise Damage(f"{segment.name}: at {segment.end}: {why}")
+            self.why, self.last = why, index
+            following = self.segments[index + 1 : index + 2]
+            if not following and trailer:
+                raise Damage(f"{segment.name} is sealed, and the next segment is missing")
+            try:
+                if not following:
+                    return
+                header = following[0].frame_header(DATA_START)
+                self.check_follows(header)
+            except Invalid:
+                if trailer:
+                    self.last = index + 1
+                    self.why = "the first frame is not the one that follows"
+                return
+            if not trailer and any(segment.data[segment.end :]):
+                self.notes.append(f"{segment.name}: at {segment.end}: a seal that is not whole")
+
+    def check_follows(self, header):
+        require(header["link"] == self.link, "the frame does not follow the one before")
+        require(header["first"] == self.next, "the position is not the next")
+        require(header["time"] >= self.time, "the time lies before")
+
+    def walk_segment(self, segment):
+        """Reads on while frames are valid. Returns why it ended, and whether at a seal."""
+        while True:
+            try:
+                header, records = segment.frame(segment.end)
+                self.check_follows(header)
+                if header["kind"] == SEAL:
+                    self.check_seal(segment, header)
+                    return "sealed", True
+            except Invalid as why:
+                return why, False
+            for record in records:
+                self.take(segment, record)
+            self.commits += header["kind"] == COMMIT
+            segment.frames.append(header)
+            segment.end = header["end"]
+            self.link, self.next, self.time = header["checksum"], header["next"], header["time"]
+
+    def take(self, segment, record):
+        """Rules over the whole log (13)."""
+        version, previous = self.heads.get(record["stream"], (0, 0))
+        record["previous"] = previous
+        if record["version"] != version + 1:
+            raise Damage(f"position {record['position']}: version is not {version + 1}")
+        if record["id"] in self.ids:
+            raise Damage(f"position {record['position']}: the id is there already")
+        self.ids.add(record["id"])
+        self.heads[record["stream"]] = (record["version"], record["position"])
+        segment.records.append(record)
+
+    def check_seal(self, segment, header):
+        trailer = segment.trailer
+        if trailer is None:
+            return
+        commits = [frame["time"] for frame in segment.frames if frame["kind"] == COMMIT] or [0]
+        count = len(segment.records)
+        expected = {
+            "events": count,
+            "commits": sum(frame["kind"] == COMMIT for frame in segment.frames),
+            "base": segment.base,
+            "offset": segment.end,
+            "first_time": commits[0],
+            "last_time": commits[-1],
+            "link": self.link,
+        }
+        table = bytes(segment.data[segment.end + 48 : -64])
+        expected["table"] = crc32(table, segment.plain)
+        require(trailer == expected, f"the trailer {trailer} contradicts the frames {expected}")
+        offsets = struct.unpack(f"<{count}I", table[: 4 * count])
+        require([r["offset"] for r in segment.records] == list(offsets), "wrong offset table")
+        require(not any(table[4 * count :]), "padding is not zero")
+        require(header["durable"] == self.next - 1, "wrong durable position in the seal")
+
+    def judge_end(self, covered):
+        """Is what lies behind the end damage? `covered` is the newest checkpoint's position."""
+        end = self.segments[self.last].end
+        found = [(s, end if i == 0 else DATA_START) for i, s in enumerate(self.segments[self.last :])]
+        where = f"{found[0][0].name}: at {end}: {self.why}, expecting position {self.next}"
+        for segment, start in found:
+            if segment is not found[0][0] and segment.trailer:
+                raise Damage(f"{where}; {segment.name} is sealed")
+            for offset in range(start, len(segment.data) - 47, 8):
+                if segment.data[offset : offset + 2] != b"\xaf\x4e":
+                    continue
+                try:
+                    durable = segment.frame_header(offset)["durable"]
+                except Invalid:
+                    continue
+                if durable >= self.next:
+                    raise Damage(f"{where}; {segment.name} at {offset}: {durable} was durable")
+        if covered >= self.next:
+            raise Damage(f"{where}; a checkpoint covers {covered}")
+        for segment, start in found:
+            if any(segment.data[start:]):
+                self.notes.append(f"{segment.name}: at {start}: a torn tail: {self.why}")
+
+    def records(self):
+        return [record for segment in self.segments for record in segment.records]

@@ -233,7 +233,13 @@ impl Segment {
 
     /// Reads positionally.
     pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        read_exact_at(&*self.file, buffer, offset).map_err(|e| Error::io("read", &self.path, e))
+        read_exact_at(&*self.file, buffer, offset).map_err(|e| match e.kind() {
+            // What an index or a length led to is not there: damage, and not the disk's refusal.
+            std::io::ErrorKind::UnexpectedEof => {
+                self.corrupt(offset, self.base_position, &Defect::TooShort)
+            }
+            _ => Error::io("read", &self.path, e),
+        })
     }
 
     /// The offset of the record at `ordinal`, from a sealed segment's table.

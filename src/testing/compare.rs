@@ -1,0 +1,383 @@
+//! Compares what a store shows with what the model says.
+
+use std::fmt;
+
+use super::model::{Model, ModelEvent};
+use super::operations::{PastChoice, ReadChoice, STREAMS, to_query};
+use crate::error::{Error, FailedCheck, Result as StoreResult};
+use crate::event::{AsOf, Position, StreamHead, Timestamp};
+use crate::read::Events;
+use crate::store::Store;
+use crate::view::EventRef;
+
+/// A difference between a store and the model, in words.
+#[derive(Debug)]
+pub struct Mismatch {
+    what: String,
+    /// An operation failed, as it may on a failing disk.
+    pub(super) by_failure: bool,
+}
+
+impl Mismatch {
+    /// A difference, in words.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), by_failure: false }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what.fmt(f)
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+pub(super) type Checked<T = ()> = Result<T, Mismatch>;
+
+macro_rules! ensure {
+    ($condition:expr, $($words:tt)+) => {
+        if !$condition {
+            return Err($crate::testing::compare::Mismatch::new(format!($($words)+)));
+        }
+    };
+}
+pub(super) use ensure;
+
+/// An answer that had to come.
+pub(super) fn must<T>(what: &str, answer: StoreResult<T>) -> Checked<T> {
+    answer.map_err(|error| Mismatch {
+        what: format!("{what}: {error} ({error:?})"),
+        by_failure: super::harness::is_failure(&error),
+    })
+}
+
+/// Whether two errors say the same. What exceeds a limit is measured by the engine alone.
+pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
+    match (predicted, actual) {
+        (Error::LimitExceeded { .. }, Error::LimitExceeded { .. }) => true,
+        // What a transaction of one operation answers.
+        (Error::Conflict { failed }, Error::WrongExpectedVersion { stream, expected, actual }) => {
+            let (stream, expected, actual) = (stream.clone(), *expected, *actual);
+            *failed == [FailedCheck::WrongExpectedVersion { index: 0, stream, expected, actual }]
+        }
+        _ => format!("{predicted:?}") == format!("{actual:?}"),
+    }
+}
+
+/// An event against the model, which learns its id and time; returns its position.
+pub(super) fn event(model: &mut Model, found: &EventRef<'_>) -> Checked<u64> {
+    let position = found.position().get();
+    let learned = model.learn(position, found.id(), found.recorded_at());
+    let Some(expected) = model.at(position) else {
+        return Err(Mismatch::new(format!("an event that nobody appended: {found:?}")));
+    };
+    let contents = &expected.contents;
+    let same = learned
+        && found.stream() == expected.stream
+        && found.version() == expected.version
+        && found.event_type() == contents.event_type
+        && found.data() == contents.data
+        && found.metadata() == contents.metadata
+        && found.tags().eq(contents.tags.iter().map(String::as_str))
+        && found.schema_version() == contents.schema_version
+        && found.content_type() == contents.content_type
+        && found.commit().get() == expected.commit
+        && found.is_last_in_commit() == expected.is_last;
+    ensure!(same, "event {position} is {found:?}, the model has {}", brief(expected));
+    Ok(position)
+}
+
+fn brief(event: &ModelEvent) -> String {
+    let ModelEvent { stream, version, id, contents, commit, is_last, recorded_at, .. } = event;
+    format!(
+        "{stream}@{version} {} id {id:?} commit {commit} last {is_last} at {recorded_at:?}, {} bytes",
+        contents.event_type,
+        contents.data.len()
+    )
+}
+
+/// What a read has told: the head it was pinned to, and the positions it yielded.
+struct Told {
+    head: u64,
+    positions: Vec<u64>,
+}
+
+/// A read: everything it yields, in order, and nothing else. Returns the head it was pinned to.
+pub(super) fn read(
+    store: &Store,
+    model: &mut Model,
+    choice: &ReadChoice,
+) -> Checked<StoreResult<u64>> {
+    let visible = |unsynced: bool| {
+        let read = store.read_all();
+        let read = if unsynced { read.include_unsynced() } else { read };
+        read.start().map(|events| events.head().get())
+    };
+    let before = match visible(choice.unsynced) {
+        Ok(before) => before,
+        Err(error) => return Ok(Err(error)),
+    };
+    let past = past_of(choice, model, before);
+    let told = match ask(store, model, choice, past)? {
+        Ok(told) => told,
+        Err(Error::InvalidArgument { .. })
+            if choice.stream.is_none() && matches!(past, Some(AsOf::Version(_))) =>
+        {
+            return Ok(Ok(before));
+        }
+        Err(error) => return Ok(Err(error)),
+    };
+    let after = visible(choice.unsynced);
+    let head = match past {
+        Some(AsOf::Position(position)) => before.min(position.get()),
+        Some(AsOf::Time(time)) => model.position_at(time, before),
+        _ => before,
+    };
+    // A store with threads may have gone on meanwhile.
+    let stood_still = after.is_ok_and(|after| after == before);
+    ensure!(!stood_still || told.head == head, "pinned to {}, not {head}: {choice:?}", told.head);
+    let expected = expected(model, choice, past, told.head);
+    ensure!(
+        told.positions == expected,
+        "{choice:?} at head {} yields {:?}, not {expected:?}",
+        told.head,
+        told.positions
+    );
+    Ok(Ok(before))
+}
+
+fn past_of(choice: &ReadChoice, model: &Model, head: u64) -> Option<AsOf> {
+    match choice.past {
+        PastChoice::Now => None,
+        PastChoice::Position(back) => Some(AsOf::Position(model.back(back).min(head).into())),
+        PastChoice::Time(back, before) => {
+            let event = model.at(model.back(back).min(head));
+            let time = event.and_then(|event| event.recorded_at).unwrap_or_default();
+            let micros = time.as_micros().saturating_sub(u64::from(before));
+            Some(AsOf::Time(Timestamp::from_micros(micros)))
+        }
+        PastChoice::Version(version) => Some(AsOf::Version(version.into())),
+    }
+}
+
+/// A position, or a version of the stream; also just behind the last.
+fn from_of(model: &Model, choice: &ReadChoice) -> u64 {
+    let events = match choice.stream {
+        Some(index) => model.stream_head(STREAMS[index % STREAMS.len()], u64::MAX).0,
+        None => model.head(),
+    };
+    u64::from(choice.from) % (events + 2)
+}
+
+fn ask(
+    store: &Store,
+    model: &mut Model,
+    choice: &ReadChoice,
+    past: Option<AsOf>,
+) -> Checked<StoreResult<Told>> {
+    macro_rules! with_settings {
+        ($read:expr) => {{
+            let mut read = $read;
+            if let Some(limit) = choice.limit {
+                read = read.limit(limit.into());
+            }
+            if choice.backwards {
+                read = read.backwards();
+            }
+            if let Some(items) = &choice.query {
+                read = read.matching(to_query(items));
+            }
+            if choice.unsynced {
+                read = read.include_unsynced();
+            }
+            if let Some(past) = past {
+                read = read.as_of(past);
+            }
+            let events = match read.clone().start() {
+                Ok(events) => events,
+                Err(error) => return Ok(Err(error)),
+            };
+            if !choice.borrowed || matches!(past, Some(AsOf::Version(_))) {
+                return collect(model, events);
+            }
+            let head = events.head();
+            let (mut positions, mut bad) = (Vec::new(), None);
+            let result = read.as_of(head).for_each(|found| match event(model, &found) {
+                Ok(position) => positions.push(position),
+                Err(mismatch) => bad = Some(mismatch),
+            });
+            match (bad, result) {
+                (Some(mismatch), _) => Err(mismatch),
+                (None, Ok(())) => Ok(Ok(Told { head: head.get(), positions })),
+                (None, Err(error)) => Ok(Err(error)),
+            }
+        }};
+    }
+    let from = from_of(model, choice);
+    match choice.stream {
+        Some(index) => {
+            let read = store.read_stream(STREAMS[index % STREAMS.len()]);
+            with_settings!(read.from_version(from))
+        }
+        None => {
+            with_settings!(store.read_all().after(from))
+        }
+    }
+}
+
+fn collect(model: &mut Model, events: Events) -> Checked<StoreResult<Told>> {
+    let head = events.head().get();
+    let mut positions = Vec::new();
+    for found in events {
+        match found {
+            Ok(found) => positions.push(event(model, &found.as_ref())?),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(Told { head, positions }))
+}
+
+fn expected(model: &Model, choice: &ReadChoice, past: Option<AsOf>, head: u64) -> Vec<u64> {
+    let wanted = |event: &&ModelEvent| {
+        let items = choice.query.as_ref();
+        items.is_none_or(|items| items.iter().any(|item| item.matches(event)))
+    };
+    let from = from_of(model, choice);
+    let last_version = match past {
+        Some(AsOf::Version(version)) => version,
+        _ => u64::MAX,
+    };
+    let in_range = |event: &&ModelEvent| match choice.stream {
+        Some(index) => {
+            event.stream == STREAMS[index % STREAMS.len()]
+                && event.version >= from
+                && event.version <= last_version
+        }
+        None => event.position > from,
+    };
+    let visible = model.events().iter().filter(|event| event.position <= head);
+    let mut found: Vec<u64> =
+        visible.filter(in_range).filter(wanted).map(|event| event.position).collect();
+    if choice.backwards {
+        found.reverse();
+    }
+    found.truncate(choice.limit.map_or(usize::MAX, usize::from));
+    found
+}
+
+/// Heads, single events and the point of a time, at and around a position.
+pub(super) fn look(store: &Store, model: &mut Model, back: u16) -> StoreResult<Checked> {
+    let head = store.read_all().start()?.head().get();
+    let position = head.saturating_sub(u64::from(back) % (head + 1));
+    let found = store.event_at(position.into())?;
+    let checked = (|| {
+        match (&found, position) {
+            (None, 0) => {}
+            (Some(found), 1..) => {
+                event(model, &found.as_ref())?;
+            }
+            _ => return Err(Mismatch::new(format!("event_at({position}) is {found:?}"))),
+        }
+        Ok(())
+    })();
+    if checked.is_err() {
+        return Ok(checked);
+    }
+    let id = model.at(position).and_then(|event| event.id);
+    if let Some(id) = id
+        && store.event(id)?.map(|found| found.position().get()) != Some(position)
+    {
+        return Ok(Err(Mismatch::new(format!("event({id}) does not find position {position}"))));
+    }
+    let name = STREAMS[usize::from(back) % STREAMS.len()];
+    let found = store.stream_head(name)?;
+    let (version, last) = model.stream_head(name, head);
+    let expected =
+        (version > 0).then_some(StreamHead { version, last_position: Position::new(last) });
+    let later = model.stream_head(name, u64::MAX).0;
+    // Commits in flight may have become visible in between.
+    if found != expected && (later == version || store.head().get() == head) {
+        return Ok(Err(Mismatch::new(format!(
+            "the head of {name:?} is {found:?}, not {expected:?}"
+        ))));
+    }
+    if let Some(time) = model.at(position).and_then(|event| event.recorded_at) {
+        let found = store.position_at(time)?.get();
+        let expected = model.position_at(time, head);
+        if found != expected && store.head().get() == head {
+            return Ok(Err(Mismatch::new(format!(
+                "position_at({time:?}) is {found}, not {expected}"
+            ))));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The listing of streams by prefix.
+pub(super) fn list(store: &Store, model: &Model, prefix: &str) -> Checked<StoreResult<()>> {
+    let before = store.head().get();
+    let mut found = Vec::new();
+    for stream in store.streams().prefix(prefix) {
+        match stream {
+            Ok(it) => found.push((it.name, it.version, it.last_position.get())),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let head = store.head().get();
+    let expected = model.streams(prefix, head);
+    ensure!(
+        head != before || found == expected,
+        "streams with {prefix:?} at {head}: {found:?}, not {expected:?}"
+    );
+    Ok(Ok(()))
+}
+
+/// Everything a store shows, by every kind of read. Nothing is in flight.
+pub(super) fn contents(store: &Store, model: &mut Model) -> Checked {
+    let head = must("head", store.read_all().start().map(|events| events.head().get()))?;
+    ensure!(head == model.head(), "the head is {head}, not {}", model.head());
+    let stats = store.stats();
+    let streams = model.streams("", head);
+    let expected = (head, head, streams.len() as u64, model.commits());
+    let found = (stats.head.get(), stats.events, stats.streams, stats.commits);
+    ensure!(found == expected, "head, events, streams, commits: {found:?}, not {expected:?}");
+    let all = |backwards, borrowed, from| ReadChoice {
+        stream: None,
+        from,
+        limit: None,
+        backwards,
+        query: None,
+        past: PastChoice::Now,
+        borrowed,
+        unsynced: false,
+    };
+    for choice in [all(false, false, 0), all(true, false, 0), all(false, true, 0)] {
+        must("a full read", read(store, model, &choice)?)?;
+    }
+    for index in 0..STREAMS.len() {
+        let stream = Some(index);
+        for (backwards, from) in [(false, 0), (true, 2)] {
+            let choice = ReadChoice { stream, from, ..all(backwards, backwards, 0) };
+            must("a stream's read", read(store, model, &choice)?)?;
+        }
+        must("list", list(store, model, STREAMS[index])?)?;
+    }
+    must("list", list(store, model, "")?)?;
+    let step = usize::try_from(head / 40).unwrap_or(0).max(1);
+    for back in (0..=head).step_by(step) {
+        let back = u16::try_from(back).unwrap_or(u16::MAX);
+        must("look", look(store, model, back))??;
+        must(
+            "a read from the middle",
+            read(store, model, &ReadChoice { limit: Some(3), ..all(false, false, back) })?,
+        )?;
+    }
+    for id in model.events().iter().filter_map(|event| event.id) {
+        let found = must("event", store.event(id))?.map(|event| event.position().get());
+        ensure!(found == model.find(id), "event({id}) is at {found:?}, not {:?}", model.find(id));
+    }
+    let unknown = must("event", store.event(uuid::Uuid::from_u128(1)))?;
+    ensure!(unknown.is_none(), "an id that nobody gave: {unknown:?}");
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The format's decoders over bytes that anyone may have written.
+//!
+//! Each function decodes what it is given as one structure and tells whether it was accepted. What
+//! is accepted has to keep its promises: accessors work, and what is encoded again decodes to the
+//! same. Nothing may panic otherwise, and nothing may take more memory than the bytes can ask for.
+//! Checksums stop nearly every changed input early; [`patch`] makes them right first.
+
+pub mod patch;
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use crate::event::{ContentType, NewEvent};
+use crate::format::checksum::Seed;
+use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
+use crate::format::frame::{self, FrameHeader};
+use crate::format::index_file::{IndexMeta, META as INDEX_META, META_LEN as INDEX_META_LEN};
+use crate::format::record::{self, Assigned, RecordRef};
+use crate::format::seal::{TRAILER_LEN, Trailer};
+use crate::format::segment_header::SegmentHeader;
+use crate::format::status::Status;
+use crate::format::{Defect, names};
+use crate::index::block_file::BlockFile;
+use crate::index::heads::{HeadTable, Heads};
+use crate::index::sealed::{SealedIndex, Terms};
+use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
+
+/// The salt of the segment that frames, records and seals are decoded as parts of.
+const SALT: u64 = 7;
+/// The offset that a frame is decoded at.
+const OFFSET: u64 = 8192;
+/// The position that a record is decoded as.
+const POSITION: u64 = 17;
+
+/// A structure of the format: its name, its patcher and its decoder.
+#[derive(Debug, Clone, Copy)]
+pub struct Structure {
+    /// Its name.
+    pub name: &'static str,
+    /// Makes the checksums right.
+    pub patch: fn(&mut Vec<u8>),
+    /// Decodes it; tells whether it was accepted.
+    pub decode: fn(&[u8]) -> bool,
+}
+
+/// Every structure of the format. New ones are added at the end: kept inputs count on the order.
+pub const STRUCTURES: [Structure; 8] = [
+    Structure { name: "segment_header", patch: patch::segment_header, decode: segment_header },
+    Structure { name: "frame", patch: patch::frame, decode: frame },
+    Structure { name: "record", patch: patch::record, decode: record },
+    Structure { name: "seal", patch: patch::seal, decode: seal },
+    Structure { name: "index_file", patch: patch::payload, decode: index_file },
+    Structure { name: "checkpoint", patch: patch::payload, decode: checkpoint },
+    Structure { name: "status", patch: patch::status, decode: status },
+    Structure { name: "file_name", patch: |_| (), decode: file_name },
+];
+
+/// What the first byte of [`any`]'s input says beside which structure: make the checksums right.
+pub const PATCHED: u8 = 0x80;
+
+/// Decodes the structure that the first byte chooses, with its checksums made right if
+/// [`PATCHED`] is set; tells whether it was accepted.
+pub fn any(input: &[u8]) -> bool {
+    let Some((&first, bytes)) = input.split_first() else { return false };
+    let structure = STRUCTURES[usize::from(first & !PATCHED) % STRUCTURES.len()];
+    if first & PATCHED == 0 {
+        return (structure.decode)(bytes);
+    }
+    let mut bytes = bytes.to_vec();
+    (structure.patch)(&mut bytes);
+    (structure.decode)(&bytes)
+}
+
+fn seed() -> Seed {
+    Seed::of_salt(SALT)
+}
+
+/// One copy of a segment's header.
+///
+/// # Panics
+///
+/// If a header that was accepted does not survive being encoded.
+pub fn segment_header(bytes: &[u8]) -> bool {
+    let Ok(header) = SegmentHeader::decode(bytes) else { return false };
+    assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+    true
+}
+
+/// A frame with its records.
+///
+/// # Panics
+///
+/// If a frame that was accepted does not survive being encoded, or has other records than it says.
+pub fn frame(bytes: &[u8]) -> bool {
+    let Ok((header, checksum)) = FrameHeader::decode(bytes, seed(), OFFSET) else { return false };
+    let (again, checksum_again) = header.encode(seed(), OFFSET);
+    assert_eq!((&again[..], checksum_again), (&bytes[..frame::HEADER_LEN], checksum));
+    let end = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
+    let Some(padded) = bytes.get(frame::HEADER_LEN..end) else { return false };
+    if verify_body(&header, padded, seed(), &mut Vec::new()).is_err() {
+        return false;
+    }
+    let body = &padded[..header.body_len as usize];
+    let frame = ScannedFrame { offset: OFFSET, header, body };
+    let (mut next, mut end) = (frame.header.first_position, frame::HEADER_LEN);
+    let walked = for_each_record(&frame, |offset, position, record| {
+        assert_eq!((offset, position), (OFFSET + end as u64, next));
+        assert_eq!(record.frame_distance() as usize, end);
+        end += record.padded_len();
+        next += 1;
+        keeps_its_promises(record);
+    });
+    assert_eq!((walked, next), (Ok(()), frame.header.next_position()));
+    true
+}
+
+/// A record.
+///
+/// # Panics
+///
+/// If a record that was accepted does not survive being encoded.
+pub fn record(bytes: &[u8]) -> bool {
+    let Ok(record) = RecordRef::parse(bytes) else { return false };
+    if record.verify(seed(), POSITION).is_err() {
+        return false;
+    }
+    keeps_its_promises(&record);
+    true
+}
+
+/// Everything that a verified record shows, encoded again.
+fn keeps_its_promises(found: &RecordRef<'_>) {
+    let content_type = if found.is_json() { ContentType::Json } else { ContentType::Binary };
+    let event = NewEvent::new(found.event_type(), found.data())
+        .metadata(found.metadata())
+        .tags(found.tags())
+        .schema_version(found.schema_version())
+        .content_type(content_type);
+    let place = Assigned {
+        stream: found.stream(),
+        version: found.version(),
+        position: POSITION,
+        id: found.id(),
+        frame_distance: found.frame_distance(),
+    };
+    assert!(!place.stream.is_empty() && !found.event_type().is_empty() && place.version > 0);
+    assert!(found.tags().all(|tag| !tag.is_empty()));
+    assert_eq!(record::encoded_len(place.stream, &event), found.padded_len());
+    let mut bytes = Vec::new();
+    record::encode(&mut bytes, seed(), &place, &event);
+    assert_eq!(&bytes[found.data_range()], found.data());
+    let again = RecordRef::parse(&bytes).and_then(|again| {
+        again.verify(seed(), POSITION)?;
+        Ok((again.version(), again.id(), again.has_contents_of(place.stream, &event)))
+    });
+    assert_eq!(again, Ok((place.version, place.id, true)));
+}
+
+/// A segment's trailer, followed by the length of the file that it ends.
+///
+/// # Panics
+///
+/// If a trailer that was accepted does not survive being encoded, or points outside its file.
+pub fn seal(bytes: &[u8]) -> bool {
+    let Some(len) = bytes.get(TRAILER_LEN..TRAILER_LEN + 8) else { return false };
+    let len = LE::read_u64(len);
+    let Ok(trailer) = Trailer::decode(bytes, seed(), len) else { return false };
+    assert_eq!(trailer.encode(seed())[..], bytes[..TRAILER_LEN]);
+    let table = u64::from(trailer.event_count) * 4;
+    assert!(trailer.table_offset() + table + TRAILER_LEN as u64 <= len);
+    true
+}
+
+/// An index file, asked for all it holds.
+///
+/// # Panics
+///
+/// If an answer is outside the segment.
+pub fn index_file(bytes: &[u8]) -> bool {
+    ask_index(bytes).is_ok()
+}
+
+fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
+    let file = BlockFile::from_bytes(bytes.to_vec(), INDEX_MAGIC)?;
+    let meta = IndexMeta::decode(file.get(file.section(INDEX_META), 0, INDEX_META_LEN)?)?;
+    // An index is only taken if it says of its segment what the segment says of itself, and a
+    // segment has four bytes for each event.
+    let events = u64::from(meta.event_count);
+    if events > bytes.len() as u64 || meta.base_position.checked_add(events).is_none() {
+        return Err(Defect::Invalid("of no segment"));
+    }
+    let verified = file.verify();
+    let store_id = file.store_id();
+    let index = SealedIndex::new(file, store_id, &meta)?.ok_or(Defect::Invalid("not taken"))?;
+    let within = |list: Vec<u32>| list.iter().all(|&ordinal| ordinal < meta.event_count);
+    let mut streams = Vec::new();
+    let listed = index.for_each_head(|name, head| {
+        assert!(head.last_position - meta.base_position < events);
+        streams.push(name.to_owned());
+    });
+    for name in &streams {
+        // In an index whose names are out of order they are not found.
+        let run = index.stream(name).ok().flatten();
+        assert!(run.is_none_or(|run| within(run.ordinals)));
+        for terms in [Terms::Types, Terms::Tags, Terms::Categories] {
+            let found = index.term(terms, crate::event::category_of(name));
+            assert!(found.map_or(true, within));
+        }
+    }
+    for id in bytes.chunks_exact(16) {
+        let mut wanted = [0; 16];
+        wanted.copy_from_slice(id);
+        assert!(index.candidates(&wanted).map_or(true, |found| found.len() <= bytes.len() / 8));
+    }
+    verified.and(listed)
+}
+
+/// A checkpoint, asked for all its heads.
+pub fn checkpoint(bytes: &[u8]) -> bool {
+    ask_checkpoint(bytes).is_ok()
+}
+
+fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
+    let file = BlockFile::from_bytes(bytes.to_vec(), CHECKPOINT_MAGIC)?;
+    file.verify()?;
+    let heads = Heads::with_base(Some(HeadTable::new(file)?.into()));
+    for (name, _) in heads.list("")? {
+        heads.get(&name)?;
+        heads.list(&name)?;
+    }
+    Ok(())
+}
+
+/// A writer's status.
+///
+/// # Panics
+///
+/// If a status that was accepted does not survive being encoded.
+pub fn status(bytes: &[u8]) -> bool {
+    let Ok(status) = Status::decode(bytes) else { return false };
+    assert_eq!(Status::decode(&status.encode()), Ok(status));
+    true
+}
+
+/// The name of a segment.
+///
+/// # Panics
+///
+/// If a name that was accepted is not the one that its number gets.
+pub fn file_name(bytes: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(bytes) else { return false };
+    let Some(number) = names::parse_numbered(name, names::SEGMENT_SUFFIX) else { return false };
+    assert_eq!(names::numbered(number, names::SEGMENT_SUFFIX), name);
+    true
+}

@@ -1,0 +1,403 @@
+//! Drives a store and the model side by side, and compares every answer.
+//!
+//! Works on any storage, with or without the store's own threads, with or without faults. Under
+//! faults it keeps the promises of the API as bounds: what was acknowledged, what a reader was
+//! shown, what was accepted. After a recovery the store must hold a whole number of commits
+//! between the first two and the last, unchanged.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+pub use super::compare::Mismatch;
+use super::compare::{self, Checked, ensure, must};
+use super::model::{Model, ModelOperation};
+use super::operations::{Action, Change, Expectation, IdChoice, OperationChoice, STREAMS};
+use crate::error::{Error, Result as StoreResult};
+use crate::event::{ExpectedVersion, NewEvent};
+use crate::options::{Durability, Options};
+use crate::storage::{SimStorage, Storage};
+use crate::store::Store;
+use crate::transaction::Ticket;
+
+/// How a harness opens its store.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// With the store's own threads.
+    pub background: bool,
+    /// The store's durability.
+    pub durability: Durability,
+    /// The size of new segments.
+    pub segment_size: u64,
+    /// Whether operations may fail for reasons that the model does not know.
+    pub faults: bool,
+}
+
+impl Default for Settings {
+    /// Deterministic, synced, small segments, no faults.
+    fn default() -> Self {
+        Self {
+            background: false,
+            durability: Durability::Sync,
+            segment_size: Options::MIN_SEGMENT_SIZE,
+            faults: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) ticket: Ticket,
+    pub(super) last: u64,
+    /// Of no effect: the disk was full.
+    pub(super) refused: bool,
+}
+
+/// A store and its model.
+#[derive(Debug)]
+pub struct Harness {
+    storage: Arc<dyn Storage>,
+    clock: Option<SimStorage>,
+    root: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) store: Option<Store>,
+    pub(super) model: Model,
+    pub(super) tickets: VecDeque<Pending>,
+    /// Survives a power loss.
+    pub(super) acknowledged: u64,
+    /// Survives the end of the process.
+    pub(super) written: u64,
+    /// A reader was shown it.
+    pub(super) seen: u64,
+    fresh_ids: u128,
+    pub(super) poisoned: bool,
+}
+
+impl Harness {
+    /// Nothing is opened yet: call [`Harness::open`].
+    pub fn new(storage: Arc<dyn Storage>, root: impl AsRef<Path>, settings: Settings) -> Self {
+        Self {
+            storage,
+            clock: None,
+            root: root.as_ref().into(),
+            settings,
+            store: None,
+            model: Model::default(),
+            tickets: VecDeque::new(),
+            acknowledged: 0,
+            written: 0,
+            seen: 0,
+            fresh_ids: 0,
+            poisoned: false,
+        }
+    }
+
+    /// A harness on a simulated disk, whose clock actions may move.
+    pub fn on_sim(sim: &SimStorage, settings: Settings) -> Self {
+        let mut harness = Self::new(Arc::new(sim.process()), "/store", settings);
+        harness.clock = Some(sim.clone());
+        harness
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The store, while it is open.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// How far commits are acknowledged as durable.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Whether the store has stopped writing.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// From now on, faults may or may not strike.
+    pub fn expect_faults(&mut self, faults: bool) {
+        self.settings.faults = faults;
+    }
+
+    /// Lets go of the store after its process ended. `storage` is what the next one opens.
+    pub fn abandon(&mut self, storage: Arc<dyn Storage>) {
+        self.tickets.clear();
+        self.store = None;
+        self.storage = storage;
+    }
+
+    /// Like [`Harness::abandon`], on the simulated disk that this harness is on.
+    pub fn abandon_process(&mut self) {
+        if let Some(sim) = self.clock.clone() {
+            self.abandon(Arc::new(sim.process()));
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options::new()
+            .storage(Arc::clone(&self.storage))
+            .background(self.settings.background)
+            .durability(self.settings.durability)
+            .segment_size(self.settings.segment_size)
+    }
+
+    /// Opens the store, and compares nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::open`].
+    pub fn open(&mut self) -> StoreResult<()> {
+        self.store = Some(self.options().open(&self.root)?);
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Checks a store that was just opened against what was promised before, and goes on from
+    /// what it holds.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is not as it was promised.
+    pub fn recovered(&mut self, power_loss: bool) -> Checked {
+        let mut least = self.acknowledged;
+        if self.settings.durability.is_sync() {
+            least = least.max(self.seen);
+        }
+        if !power_loss {
+            least = least.max(self.written);
+        }
+        self.tickets.clear();
+        let Some(store) = &self.store else { return Err(Mismatch::new("not open")) };
+        let found = store.head().get();
+        ensure!(found >= least, "{found} events after recovery, {least} were promised");
+        let most = self.model.head();
+        ensure!(found <= most, "{found} events after recovery, {most} were accepted");
+        ensure!(self.model.is_boundary(found), "recovery ends within a commit, at {found}");
+        self.model.truncate(found);
+        (self.acknowledged, self.written, self.seen) = (found, found, found);
+        compare::contents(store, &mut self.model)
+    }
+
+    /// Settles what is in flight and compares the whole contents, then again after a reopening
+    /// and read-only.
+    ///
+    /// # Errors
+    ///
+    /// The first difference.
+    pub fn finish(&mut self) -> Checked {
+        while !self.tickets.is_empty() {
+            self.ticket(true)?;
+        }
+        let Some(store) = &self.store else { return Err(Mismatch::new("not open")) };
+        must("sync", store.sync())?;
+        compare::contents(store, &mut self.model)?;
+        self.reopen(self.settings.segment_size, false, true)?;
+        let verified = super::verify_on(&*self.storage, &self.root, |_| {});
+        let report = must("verify", verified)?;
+        ensure!(report.faults.is_empty(), "verify: {:?}", report.faults);
+        ensure!(report.events == self.model.head(), "verify has read {} events", report.events);
+        Ok(())
+    }
+
+    /// Does one thing to both.
+    ///
+    /// # Errors
+    ///
+    /// Where the two differ.
+    pub fn run(&mut self, action: &Action) -> Checked {
+        let Some(store) = self.store.clone() else { return Err(Mismatch::new("not open")) };
+        match action {
+            Action::Commit(operations, via) => {
+                let operations: Vec<_> = operations.iter().map(|o| self.resolve(o)).collect();
+                self.commit(&store, operations, *via)
+            }
+            Action::Repeat(back, change, via) => match self.repeated(*back, *change) {
+                Some(operations) => self.commit(&store, operations, *via),
+                None => Ok(()),
+            },
+            Action::Ticket { wait } => self.ticket(*wait),
+            Action::Read(choice) => {
+                let head = compare::read(&store, &mut self.model, choice)?;
+                match self.allow(head)? {
+                    Some(head) => self.note_seen(head, choice.unsynced),
+                    None => Ok(()),
+                }
+            }
+            Action::Look(back) => match compare::look(&store, &mut self.model, *back) {
+                Ok(checked) => checked,
+                Err(error) => self.allow::<()>(Err(error)).map(drop),
+            },
+            Action::List(stream, len) => {
+                let name = STREAMS[stream % STREAMS.len()];
+                let prefix: String = name.chars().take(usize::from(*len)).collect();
+                let listed = compare::list(&store, &self.model, &prefix)?;
+                self.allow(listed).map(drop)
+            }
+            Action::Sync => match self.allow(store.sync())? {
+                Some(()) => {
+                    self.acknowledge(self.model.head(), true);
+                    self.note_seen(store.head().get(), false)
+                }
+                None => Ok(()),
+            },
+            Action::Reopen { segment_size, by_drop, read_only } => {
+                drop(store);
+                self.reopen(*segment_size, *by_drop, *read_only)
+            }
+            Action::Clock(micros) => {
+                if let Some(clock) = &self.clock {
+                    clock.advance_clock(*micros);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// An answer, or `None` for a failure that a fault explains.
+    fn allow<T>(&mut self, answer: StoreResult<T>) -> Checked<Option<T>> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if self.settings.faults && is_failure(&error) => {
+                self.poisoned |= is_poison(&error);
+                Ok(None)
+            }
+            Err(error) => Err(Mismatch::new(format!("failed: {error} ({error:?})"))),
+        }
+    }
+
+    pub(super) fn note_seen(&mut self, head: u64, unsynced: bool) -> Checked {
+        let (least, most) = (self.least_visible(unsynced), self.model.head());
+        ensure!((least..=most).contains(&head), "the head is {head}, not in {least}..={most}");
+        ensure!(self.model.is_boundary(head), "a reader sees half a commit, up to {head}");
+        if !unsynced {
+            self.seen = self.seen.max(head);
+        }
+        Ok(())
+    }
+
+    fn least_visible(&self, unsynced: bool) -> u64 {
+        let all_written = unsynced || !self.settings.durability.is_sync();
+        let shown = if unsynced { 0 } else { self.seen };
+        shown.max(self.acknowledged).max(if all_written { self.written } else { 0 })
+    }
+
+    pub(super) fn acknowledge(&mut self, last: u64, durable: bool) {
+        self.written = self.written.max(last);
+        if durable {
+            self.acknowledged = self.acknowledged.max(last);
+        }
+    }
+
+    fn resolve(&mut self, choice: &OperationChoice) -> ModelOperation {
+        let stream = STREAMS[choice.stream % STREAMS.len()].to_owned();
+        let version = self.model.stream_head(&stream, u64::MAX).0;
+        let expected = match choice.expected {
+            Expectation::Any => ExpectedVersion::Any,
+            Expectation::NoStream => ExpectedVersion::NoStream,
+            Expectation::Exists => ExpectedVersion::StreamExists,
+            Expectation::Current => ExpectedVersion::Exact(version),
+            Expectation::Off(by) => ExpectedVersion::Exact(version + u64::from(by)),
+            Expectation::Exact(version) => ExpectedVersion::Exact(version.into()),
+        };
+        let events = choice.events.iter().map(|choice| {
+            let event = choice.event.clone();
+            match choice.id {
+                IdChoice::Generated => event,
+                IdChoice::Fresh => event.id(self.fresh_id()),
+                IdChoice::Known(back) => {
+                    match self.model.at(self.model.back(back)).and_then(|known| known.id) {
+                        Some(id) => event.id(id),
+                        None => event,
+                    }
+                }
+            }
+        });
+        let events = events.collect();
+        ModelOperation { stream, expected, events }
+    }
+
+    fn fresh_id(&mut self) -> Uuid {
+        self.fresh_ids += 1;
+        Uuid::from_u128(0x1234_5678_0000_4000_8000 << 48 | self.fresh_ids)
+    }
+
+    /// An earlier commit again, with the ids it has.
+    fn repeated(&mut self, back: u16, change: Change) -> Option<Vec<ModelOperation>> {
+        let known = self.model.at(self.model.back(back))?.commit;
+        let mut operations: Vec<ModelOperation> = Vec::new();
+        for event in self.model.events().iter().filter(|event| event.commit == known) {
+            let again = NewEvent { id: event.id, ..event.contents.clone() };
+            match operations.last_mut().filter(|last| last.stream == event.stream) {
+                Some(last) => last.events.push(again),
+                None => operations.push(ModelOperation {
+                    stream: event.stream.clone(),
+                    expected: ExpectedVersion::Exact(event.version - 1),
+                    events: vec![again],
+                }),
+            }
+        }
+        let id = self.fresh_id();
+        let last = operations.last_mut()?;
+        match change {
+            Change::Nothing => {}
+            Change::Data => last.events.last_mut()?.data = "other".into(),
+            Change::Order => last.events.reverse(),
+            Change::More => last.events.push(NewEvent::new("More", "").id(id)),
+            Change::Less => drop(last.events.pop()),
+            Change::Stream => last.stream.push('x'),
+        }
+        Some(operations)
+    }
+
+    fn reopen(&mut self, segment_size: u64, by_drop: bool, read_only: bool) -> Checked {
+        let closed = match self.store.take() {
+            Some(store) if by_drop => {
+                drop(store);
+                !self.settings.faults
+            }
+            Some(store) => self.allow(store.close())?.is_some(),
+            None => false,
+        };
+        if closed {
+            self.acknowledge(self.model.head(), true);
+        }
+        while closed && !self.tickets.is_empty() {
+            self.ticket(true)?;
+        }
+        self.tickets.clear();
+        if read_only && !self.settings.faults {
+            let store = must("open read-only", self.options().read_only(true).open(&self.root))?;
+            compare::contents(&store, &mut self.model)?;
+            let refused = store.append("a", ExpectedVersion::Any, [NewEvent::new("T", "")]);
+            ensure!(matches!(refused, Err(Error::ReadOnly)), "read-only: {refused:?}");
+        }
+        self.settings.segment_size = segment_size;
+        let opened = self.open();
+        match self.allow(opened)? {
+            Some(()) => match self.recovered(false) {
+                Err(mismatch) if mismatch.by_failure && self.settings.faults => Ok(()),
+                checked => checked,
+            },
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a failing disk may make of a call.
+pub(super) fn is_failure(error: &Error) -> bool {
+    // A block of a derived file that cannot be read is reported as damage to that file.
+    let unreadable =
+        matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
+    matches!(error, Error::Io { .. } | Error::DiskFull) || unreadable || is_poison(error)
+}
+
+pub(super) fn is_poison(error: &Error) -> bool {
+    matches!(error, Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. })
+}

@@ -1,0 +1,403 @@
+//! What can be done to a store, as data.
+//!
+//! Actions are decoded from bytes, and every byte string means something: property tests shrink
+//! the bytes, simulations draw them from a seed, fuzzers mutate them. What an action refers to
+//! (streams, earlier commits, versions) is relative to the state it meets, so that most actions
+//! do something in every history: "so many events before the last" goes round at the first.
+
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any};
+
+use super::model::{ModelQuery, content_type};
+use crate::event::NewEvent;
+use crate::query::{Query, QueryItem};
+
+/// Stream names that actions use: with and without a category, prefixes of each other, one long.
+pub const STREAMS: [&str; 8] =
+    ["account-1", "account-10", "account-2", "account", "order-7-b", "audit", "ü-é", "-"];
+const TYPES: [&str; 4] = ["Opened", "Deposited", "Withdrawn", "Ω"];
+const TAGS: [&str; 4] = ["red", "owner:1", "blue", "é"];
+/// Data sizes: with segments of 64 KiB a dozen of the largest legal ones fill several.
+const SIZES: [usize; 8] = [0, 1, 9, 100, 600, 2500, 6000, 12_000];
+/// Above the limit of every segment size that is used.
+const TOO_LARGE: usize = 70_000;
+/// Segment sizes that reopening chooses from.
+const SEGMENT_SIZES: [u64; 4] = [64 << 10, 64 << 10, 128 << 10, 256 << 10];
+
+/// Reproducible chance for simulations: `SplitMix64`.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The same seed, the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is not zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    /// True in so many of a hundred cases.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// An action.
+    pub fn action(&mut self) -> Action {
+        let bytes: Vec<u8> = (0..8).flat_map(|_| self.number().to_le_bytes()).collect();
+        Action::decode(&mut Source::new(&bytes))
+    }
+}
+
+/// Bytes that choices are made from; behind their end there are zeros.
+#[derive(Debug)]
+pub struct Source<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    /// Choices from these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
+        self.bytes = rest;
+        first
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    fn below(&mut self, bound: u8) -> u8 {
+        self.byte() % bound
+    }
+
+    fn flag(&mut self) -> bool {
+        self.byte() % 2 == 1
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::from(self.byte()) % from.len()]
+    }
+}
+
+/// All actions that a string of bytes stands for; what fuzz targets start from.
+pub fn decode_all(bytes: &[u8]) -> Vec<Action> {
+    let mut source = Source::new(bytes);
+    let mut actions = Vec::new();
+    while !source.bytes.is_empty() {
+        actions.push(Action::decode(&mut source));
+    }
+    actions
+}
+
+/// Sequences of up to `count` actions.
+pub fn actions(count: usize) -> impl Strategy<Value = Vec<Action>> {
+    let action = vec(any::<u8>(), 0..64).prop_map(|bytes| Action::decode(&mut Source::new(&bytes)));
+    vec(action, 1..=count)
+}
+
+/// What an append expects, relative to the stream's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    /// Anything.
+    Any,
+    /// No such stream.
+    NoStream,
+    /// Some events.
+    Exists,
+    /// The stream's version as it is.
+    Current,
+    /// Its version and this many more.
+    Off(u8),
+    /// This version.
+    Exact(u8),
+}
+
+/// Which id an event is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdChoice {
+    /// None: the store generates one.
+    Generated,
+    /// One that was not used before.
+    Fresh,
+    /// That of the event so many before the last.
+    Known(u16),
+}
+
+/// An event to append.
+#[derive(Debug, Clone)]
+pub struct EventChoice {
+    /// Which id.
+    pub id: IdChoice,
+    /// Everything else.
+    pub event: NewEvent,
+}
+
+/// One operation of a commit.
+#[derive(Debug, Clone)]
+pub struct OperationChoice {
+    /// An index into [`STREAMS`].
+    pub stream: usize,
+    /// What it expects.
+    pub expected: Expectation,
+    /// What it appends.
+    pub events: Vec<EventChoice>,
+}
+
+/// What is changed when an earlier commit is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Nothing,
+    /// The data of its last event.
+    Data,
+    /// The order of its events.
+    Order,
+    /// An event more.
+    More,
+    /// An event less.
+    Less,
+    /// The stream.
+    Stream,
+}
+
+/// How a commit is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// `Store::append`, where there is one operation; else like `Commit`.
+    Append,
+    /// `Transaction::commit`.
+    Commit,
+    /// The same, and durable only later.
+    Buffered,
+    /// `Transaction::submit`; the ticket is kept.
+    Submit,
+}
+
+/// A point in the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PastChoice {
+    /// The present.
+    Now,
+    /// So many positions before the head.
+    Position(u16),
+    /// When the event so many positions before the head was recorded, and so many µs before.
+    Time(u16, u8),
+    /// This version.
+    Version(u8),
+}
+
+/// A read.
+#[derive(Debug, Clone)]
+pub struct ReadChoice {
+    /// The stream, or all of them.
+    pub stream: Option<usize>,
+    /// Where it begins: so many events into the history, taken round.
+    pub from: u16,
+    /// At most so many events.
+    pub limit: Option<u8>,
+    /// Newest first.
+    pub backwards: bool,
+    /// Which events; no items match nothing.
+    pub query: Option<Vec<ModelQuery>>,
+    /// The past.
+    pub past: PastChoice,
+    /// By the borrowed path.
+    pub borrowed: bool,
+    /// Also what is not durable.
+    pub unsynced: bool,
+}
+
+/// Something that can be done to a store.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A commit.
+    Commit(Vec<OperationChoice>, Via),
+    /// The commit that holds the event so many before the last again, with the same ids.
+    Repeat(u16, Change, Via),
+    /// Waits for the oldest ticket, or drops it.
+    Ticket {
+        /// Whether to wait.
+        wait: bool,
+    },
+    /// A read.
+    Read(ReadChoice),
+    /// Looks up single events and heads.
+    Look(u16),
+    /// Lists the streams with the first so many bytes of a stream's name.
+    List(usize, u8),
+    /// Makes everything durable.
+    Sync,
+    /// Closes the store and opens it again with segments of another size.
+    Reopen {
+        /// The new size.
+        segment_size: u64,
+        /// Drops the handle instead of closing it.
+        by_drop: bool,
+        /// Looks at it read-only in between.
+        read_only: bool,
+    },
+    /// Moves the clock, where it is a simulated one.
+    Clock(i64),
+}
+
+impl Action {
+    /// The action that the next bytes stand for.
+    pub fn decode(source: &mut Source<'_>) -> Self {
+        match source.below(32) {
+            0..=7 => Self::Commit(vec![operation(source, false)], Via::Append),
+            8..=13 => {
+                let count = 1 + source.below(4);
+                let via = source.pick(&[Via::Commit, Via::Commit, Via::Buffered, Via::Submit]);
+                let operations = (0..count).map(|_| operation(source, true)).collect();
+                Self::Commit(operations, via)
+            }
+            14 | 15 => Self::Commit(vec![operation(source, true)], Via::Submit),
+            16..=18 => {
+                let changes = [
+                    Change::Nothing,
+                    Change::Nothing,
+                    Change::Data,
+                    Change::Order,
+                    Change::More,
+                    Change::Less,
+                    Change::Stream,
+                ];
+                let change = source.pick(&changes);
+                let via = source.pick(&[Via::Append, Via::Commit, Via::Submit]);
+                Self::Repeat(source.word(), change, via)
+            }
+            19 | 20 => Self::Ticket { wait: source.below(4) > 0 },
+            21..=25 => Self::Read(read(source)),
+            26 => Self::Look(source.word()),
+            27 => Self::List(usize::from(source.below(8)), source.below(10)),
+            28 => Self::Sync,
+            29 | 30 => Self::Reopen {
+                segment_size: source.pick(&SEGMENT_SIZES),
+                by_drop: source.flag(),
+                read_only: source.below(4) == 0,
+            },
+            _ => Self::Clock(i64::from(source.word()) * 50 - 1_000_000),
+        }
+    }
+}
+
+fn operation(source: &mut Source<'_>, may_be_check: bool) -> OperationChoice {
+    let stream = usize::from(source.below(8));
+    let expected = match source.below(12) {
+        0..=4 => Expectation::Any,
+        5..=8 => Expectation::Current,
+        9 => source.pick(&[Expectation::NoStream, Expectation::Exists]),
+        10 => Expectation::Off(1 + source.below(2)),
+        _ => Expectation::Exact(source.below(5)),
+    };
+    let events = match source.below(8) {
+        0 if may_be_check => 0,
+        0..=4 => 1,
+        5 | 6 => 2,
+        _ => 4,
+    };
+    let events = (0..events).map(|_| event(source, events)).collect();
+    OperationChoice { stream, expected, events }
+}
+
+fn event(source: &mut Source<'_>, of: u8) -> EventChoice {
+    let id = match source.below(16) {
+        0..=7 => IdChoice::Generated,
+        8..=14 => IdChoice::Fresh,
+        _ => IdChoice::Known(source.word()),
+    };
+    let shape = source.byte();
+    let size = match shape {
+        255 => TOO_LARGE,
+        // A commit of many events has small ones: its size is not near any limit.
+        _ if of > 2 => SIZES[usize::from(shape) % 6],
+        _ => SIZES[usize::from(shape) % SIZES.len()],
+    };
+    let fill = source.byte();
+    // Half of the data looks like the format's own bytes.
+    let pattern: &[u8] = if fill % 2 == 0 { &[fill] } else { &[0xAF, 0x4E, 1, 0, fill, 0, 0, 0] };
+    let data: Vec<u8> = pattern.iter().copied().cycle().take(size).collect();
+    let more = source.byte();
+    let tags = TAGS.iter().enumerate().filter(|(i, _)| more >> i & 1 == 1).map(|(_, tag)| *tag);
+    let event_type = TYPES[usize::from(fill) % TYPES.len()];
+    let event = NewEvent::new(event_type, data)
+        .tags(tags)
+        .metadata(vec![more; usize::from(more >> 6)])
+        .schema_version(u16::from(more >> 4 & 3))
+        .content_type(content_type(more >> 5 & 1 == 1));
+    EventChoice { id, event }
+}
+
+fn read(source: &mut Source<'_>) -> ReadChoice {
+    let stream = source.below(10);
+    let past = match source.below(8) {
+        0 => PastChoice::Position(source.word()),
+        1 => PastChoice::Time(source.word(), source.below(4)),
+        2 => PastChoice::Version(source.byte()),
+        _ => PastChoice::Now,
+    };
+    let query = match source.below(3) {
+        0 => Some((0..source.below(3)).map(|_| query_item(source)).collect()),
+        _ => None,
+    };
+    let options = source.byte();
+    ReadChoice {
+        stream: (stream < 5).then_some(usize::from(stream)),
+        from: source.word(),
+        limit: (options & 3 == 0).then(|| source.byte()),
+        backwards: options & 4 != 0,
+        query,
+        past,
+        borrowed: options & 8 != 0,
+        unsynced: options & 0x30 == 0,
+    }
+}
+
+fn query_item(source: &mut Source<'_>) -> ModelQuery {
+    let pick = |bits: u8, from: &[&str]| -> Vec<String> {
+        let chosen = from.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
+        chosen.map(|(_, it)| (*it).to_owned()).collect()
+    };
+    let (bits, place) = (source.byte(), source.byte());
+    let stream = STREAMS[usize::from(place >> 4) % STREAMS.len()];
+    ModelQuery {
+        types: pick(bits & 15 & place, &TYPES),
+        tags: pick(bits >> 4 & (place >> 2), &TAGS),
+        stream: (place & 3 == 1).then(|| stream.to_owned()),
+        category: (place & 3 == 2).then(|| crate::event::category_of(stream).to_owned()),
+        after: (place & 12 == 0).then(|| u64::from(source.byte())),
+    }
+}
+
+/// The query that the engine is asked with.
+pub(super) fn to_query(items: &[ModelQuery]) -> Query {
+    items.iter().fold(Query::none(), |query, item| {
+        let mut new = QueryItem::new().types(item.types.clone()).tags(item.tags.clone());
+        if let Some(stream) = &item.stream {
+            new = new.stream(stream.clone());
+        }
+        if let Some(category) = &item.category {
+            new = new.category(category.clone());
+        }
+        if let Some(after) = item.after {
+            new = new.after(after);
+        }
+        query.or(new)
+    })
+}

@@ -51,6 +51,10 @@ mod view;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use bytes::Bytes;
 pub use error::{Error, FailedCheck, Result};
 pub use event::{

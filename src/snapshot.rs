@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -51,6 +52,10 @@ impl Mark {
             Self::Version(version) => version,
             Self::Position(position) => position.get(),
         }
+    }
+
+    fn is_position(self) -> bool {
+        matches!(self, Self::Position(_))
     }
 }
 
@@ -139,7 +144,7 @@ impl Snapshots {
         let file = SnapshotFile {
             store_id: engine.store_id,
             mark: snapshot.mark.number(),
-            is_position: matches!(snapshot.mark, Mark::Position(_)),
+            is_position: snapshot.mark.is_position(),
             saved_at: engine.storage.now_micros(),
             schema_version: snapshot.schema_version,
             key: &snapshot.key,
@@ -150,27 +155,32 @@ impl Snapshots {
             let created = engine.storage.create_dir(&path);
             created.map_err(|e| Error::io("create", &path, e))?;
         }
-        let name = file_name(&snapshot.key, file.mark);
+        let name = file_name(&snapshot.key, snapshot.mark);
         write_beside(&*engine.storage, &directory, &name, &file.encode())?;
-        for (_, old) in self.files(&snapshot.key)?.into_iter().skip(KEPT) {
+        let kind = snapshot.mark.is_position();
+        for (_, old) in self.files(&snapshot.key, kind)?.into_iter().skip(KEPT) {
             // Superseded: whether it goes now or with the next one makes no difference.
             let _ = engine.storage.remove_file(&directory.join(old));
         }
         Ok(())
     }
 
-    /// The newest whole snapshot of a key.
+    /// The newest whole snapshot of a key: by version, or else by position.
     pub fn load(&self, key: &str) -> Result<Option<Snapshot>> {
-        self.load_at_most(key, u64::MAX)
+        let by_version = self.load_at_most(key, Mark::Version(u64::MAX))?;
+        if by_version.is_some() {
+            return Ok(by_version);
+        }
+        self.load_at_most(key, Position::new(u64::MAX))
     }
 
-    /// The newest whole snapshot of a key whose mark is at or below a version or position.
+    /// The newest whole snapshot of a key whose mark is of the same kind, and at or below.
     pub fn load_at_most(&self, key: &str, mark: impl Into<Mark>) -> Result<Option<Snapshot>> {
         self.engine.check_open()?;
         check_key(key)?;
-        let most = mark.into().number();
-        for (mark, name) in self.files(key)? {
-            if mark <= most
+        let most = mark.into();
+        for (mark, name) in self.files(key, most.is_position())? {
+            if mark <= most.number()
                 && let Some(snapshot) = self.read(key, &name)?
             {
                 return Ok(Some(snapshot));
@@ -183,7 +193,8 @@ impl Snapshots {
     pub fn delete(&self, key: &str) -> Result<bool> {
         self.engine.check_writable()?;
         check_key(key)?;
-        let files = self.files(key)?;
+        let mut files = self.files(key, false)?;
+        files.extend(self.files(key, true)?);
         for (_, name) in &files {
             let path = self.directory(key).join(name);
             self.engine.storage.remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
@@ -191,18 +202,30 @@ impl Snapshots {
         Ok(!files.is_empty())
     }
 
+    /// A snapshot of what is not durable could outlive it, and be taken for the state of another
+    /// history.
     fn check_mark(&self, snapshot: &Snapshot) -> Result<()> {
-        let (mark, reached) = match snapshot.mark {
-            Mark::Version(version) => {
-                let head = self.engine.lookup(|catalog| catalog.head(&snapshot.key))?;
-                (version, head.version)
-            }
-            Mark::Position(position) => (position.get(), self.engine.visible(true)),
-        };
+        let mark = snapshot.mark.number();
+        if mark > self.reached(snapshot)? {
+            self.engine.sync_all()?;
+        }
+        let reached = self.reached(snapshot)?;
         if mark > reached {
             return Err(Error::SnapshotAhead { key: snapshot.key.clone(), mark, reached });
         }
         Ok(())
+    }
+
+    /// The stream's version, or the store's head, as far as it is durable.
+    fn reached(&self, snapshot: &Snapshot) -> Result<u64> {
+        let durable = self.engine.durable.load(Ordering::Acquire);
+        match snapshot.mark {
+            Mark::Version(_) => {
+                let head = self.engine.lookup(|catalog| catalog.head_at(&snapshot.key, durable))?;
+                Ok(head.version)
+            }
+            Mark::Position(_) => Ok(durable),
+        }
     }
 
     fn directory(&self, key: &str) -> PathBuf {
@@ -210,15 +233,15 @@ impl Snapshots {
         self.engine.root.join(names::SNAPSHOT_DIR).join(fan_out)
     }
 
-    /// The files that may hold snapshots of a key, highest mark first.
-    fn files(&self, key: &str) -> Result<Vec<(u64, String)>> {
+    /// The files that may hold snapshots of a key by one kind of mark, highest first.
+    fn files(&self, key: &str, by_position: bool) -> Result<Vec<(u64, String)>> {
         let directory = self.directory(key);
         let entries = match self.engine.storage.read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::io("list", &directory, e)),
         };
-        let prefix = format!("{:016x}-", hash_key(key));
+        let prefix = file_prefix(key, by_position);
         let mut files: Vec<_> = entries
             .into_iter()
             .filter(|entry| entry.kind == EntryKind::File)
@@ -269,8 +292,14 @@ fn check_key(key: &str) -> Result<()> {
     Ok(())
 }
 
-fn file_name(key: &str, mark: u64) -> String {
-    format!("{:016x}-{}", hash_key(key), names::numbered(mark, names::SNAPSHOT_SUFFIX))
+fn file_prefix(key: &str, by_position: bool) -> String {
+    let kind = if by_position { 'p' } else { 'v' };
+    format!("{:016x}-{kind}", hash_key(key))
+}
+
+fn file_name(key: &str, mark: Mark) -> String {
+    let number = names::numbered(mark.number(), names::SNAPSHOT_SUFFIX);
+    format!("{}{number}", file_prefix(key, mark.is_position()))
 }
 
 fn write_beside(storage: &dyn Storage, directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {

@@ -17,7 +17,7 @@ use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::log::scan::{ScanEnd, ScanState, Window, scan};
 use crate::log::segment::SegmentFile;
-use crate::recovery::{find_evidence, list_checkpoints, list_segments, newest};
+use crate::recovery::{find_evidence, list_checkpoints, newest, segment_numbers};
 use crate::snapshot::read_file;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
 
@@ -125,14 +125,15 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     fn run(&mut self) -> Result<()> {
         let limit = crate::follow::writer_status(self.storage, self.root)?;
-        let numbers = match list_segments(self.storage, self.root) {
-            Ok(numbers) => numbers,
-            Err(Error::Corrupt { file, offset, what, evidence, .. }) => {
-                self.fault(&file, offset, format!("{what} ({})", evidence.unwrap_or_default()));
-                return Ok(());
+        let numbers = segment_numbers(self.storage, self.root)?;
+        for (&number, expected) in numbers.iter().zip(1..) {
+            if number != expected {
+                let path = names::segment_path(self.root, expected);
+                self.fault(&path, 0, format!("the segment is missing; segment {number} is there"));
+                self.joined = false;
+                break;
             }
-            Err(error) => return Err(error),
-        };
+        }
         if numbers.is_empty() {
             let why = "its log has no segments".into();
             return Err(Error::NotAStore { path: self.root.into(), why });
@@ -408,7 +409,7 @@ impl Verifier<'_> {
             };
             self.advance(file.len().unwrap_or(0));
             if let Err(d) = BlockFile::open(file, INDEX_MAGIC).and_then(|file| file.verify()) {
-                self.fault(&path, 0, format!("{d}; it will be rebuilt from the log"));
+                self.fault(&path, 0, format!("{d}; a reader rebuilds it when it meets the damage, an opening when it is missing"));
             }
         }
         for number in list_checkpoints(self.storage, self.root)? {

@@ -40,7 +40,8 @@ pub enum Opened {
     Created,
     /// The store was as its last writer left it.
     Clean,
-    /// The last writer did not close the store. Everything acknowledged is there.
+    /// Something was put right: the last writer did not close the store, or derived files were
+    /// missing. Everything acknowledged is there.
     Recovered(Recovery),
     /// Acknowledged data is damaged, and the store was opened for reading only: it ends before
     /// the damage.
@@ -111,8 +112,8 @@ impl Mode {
     }
 }
 
-/// The numbers of the segments in the store's directory: from 1, without a gap.
-pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
+/// The numbers of the segments in the store's directory, ascending.
+pub(crate) fn segment_numbers(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
     let directory = root.join(names::LOG_DIR);
     let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
     let mut numbers: Vec<u64> = entries
@@ -121,6 +122,12 @@ pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u6
         .filter_map(|entry| names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX))
         .collect();
     numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Likewise: from 1, without a gap.
+pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
+    let numbers = segment_numbers(storage, root)?;
     for (&number, expected) in numbers.iter().zip(1..) {
         if number != expected {
             return Err(Error::Corrupt {

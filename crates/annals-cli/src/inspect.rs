@@ -41,7 +41,8 @@ pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
             }
         }
     }
-    out.flush()
+    out.flush()?;
+    open::must_be_whole(&store)
 }
 
 #[derive(Serialize)]
@@ -87,16 +88,17 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
         StatsFormat::Json => {
             let mut out = Output::new(Format::Ndjson);
             out.json(&stats)?;
-            out.flush()
+            out.flush()?;
         }
         StatsFormat::Text => {
             let mut out = Output::new(Format::Text);
             for (name, value) in rows(&stats) {
                 out.line(format_args!("{name:<16} {value}"))?;
             }
-            out.flush()
+            out.flush()?;
         }
     }
+    open::must_be_whole(&store)
 }
 
 fn rows(stats: &StatsObject) -> [(&'static str, String); 11] {

@@ -16,10 +16,25 @@ pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
     Ok(Options::new().read_only(true).open(path)?)
 }
 
+/// Ends a reading command with a failure if the store is damaged: what was printed is not all.
+pub(crate) fn must_be_whole(store: &Store) -> Result<(), Failure> {
+    match store.opened() {
+        Opened::Damaged { file, offset, expected_position, evidence, .. } => {
+            Err(Failure::Fault(format!(
+                "the store is damaged, and only what lies before position {expected_position} was \
+                 read: {} at offset {offset}; {evidence}",
+                file.display()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens a store for appending, and creates it if it is missing.
 pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<Store, Failure> {
     let store = options.max_event_size(Options::MAX_EVENT_SIZE).open(path)?;
     if let Opened::Recovered(recovery) = store.opened()
+        && recovery.dropped_bytes > 0
         && !quiet
     {
         let kept = recovery.quarantined.as_ref();

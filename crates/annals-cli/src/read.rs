@@ -49,7 +49,8 @@ pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
         None => read_all(&store, args, print),
     };
     bar.progress.finish();
-    finish(done, &mut out)
+    finish(done, &mut out)?;
+    open::must_be_whole(&store)
 }
 
 fn read_stream(
@@ -157,6 +158,7 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
     let head = store.head();
     let seen = before_the_last(&store, args, head)?;
     print_range(&store, &args.filter, seen, head, &mut out)?;
+    open::must_be_whole(&store)?;
     if args.follow { follow(&store, &args.filter, head, &mut out) } else { Ok(()) }
 }
 

@@ -13,10 +13,7 @@ fn append_read_reopen() {
                 .append(
                     format!("s-{}", i % 7),
                     ExpectedVersion::Any,
-                    [
-                        NewEvent::new("T", vec![7; 100]),
-                        NewEvent::new("U", "x").tag("a"),
-                    ],
+                    [NewEvent::new("T", vec![7; 100]), NewEvent::new("U", "x").tag("a")],
                 )
                 .unwrap();
             assert_eq!(done.last_position.get(), round * 400 + i * 2 + 2);

@@ -124,11 +124,21 @@ impl Engine {
     }
 
     /// Does what has to be done now, in the caller's thread.
-    pub(crate) fn maintain(&self) -> Result<()> {
+    fn maintain(&self) -> Result<()> {
         let first_failure = [self.prepare_spare(), self.seal_full(), self.checkpoint()]
             .into_iter()
             .find_map(Result::err);
         first_failure.map_or(Ok(()), Err)
+    }
+
+    /// Likewise. A failure is counted and costs nothing that was acknowledged: what is left is
+    /// done later, at the latest by the next opening.
+    pub(crate) fn try_maintain(&self) -> bool {
+        let done = self.maintain().is_ok();
+        if !done {
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        done
     }
 
     fn prepare_spare(&self) -> Result<()> {
@@ -239,9 +249,10 @@ impl Engine {
             if !self.options.durability.is_sync() {
                 self.mark_clean(true, tip.link, tip.next_position - 1)?;
             }
-            return self.maintain();
+            self.try_maintain();
+            return Ok(());
         }
-        self.maintain()?;
+        self.try_maintain();
         let mut writer = self.writer.lock();
         if writer.tip.offset + frame::HEADER_LEN as u64 <= writer.active.header.capacity {
             self.push_frame(&mut writer, FrameKind::Close, &[]);
@@ -251,6 +262,7 @@ impl Engine {
             synced?;
             writer = guard;
         }
+        self.mark_clean(true, writer.tip.link, writer.tip.next_position - 1)?;
         let mut catalog = self.catalog.write();
         let Some(heads) = catalog.heads.freeze() else {
             return Ok(());
@@ -259,7 +271,7 @@ impl Engine {
         let base = active.segment.base_position;
         let meta = checkpoint_meta(&writer, active.segment.number(), base, &active.index);
         let number = writer.work.checkpoint_number + 1;
-        write_checkpoint(
+        let written = write_checkpoint(
             &*self.storage,
             &self.root,
             number,
@@ -267,7 +279,11 @@ impl Engine {
             meta,
             &heads,
             Some(&active.index),
-        )?;
+        );
+        if written.is_err() {
+            // Everything is durable; the next opening reads a segment instead of a checkpoint.
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -313,11 +329,10 @@ impl Engine {
                 continue;
             }
             drop(writer);
-            let failed = self.maintain().is_err();
+            let failed = !self.try_maintain();
             writer = self.writer.lock();
             if failed && !writer.shutdown {
                 // Most likely the disk is full. What is left is tried again at the next rollover.
-                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
                 self.maintenance_wanted.wait(&mut writer);
             }
         }

@@ -351,10 +351,7 @@ impl Engine {
     /// Without threads, the work beside appends is done by the appends.
     pub(crate) fn after_commit(&self) {
         if !self.options.background {
-            // Like in the thread: a failure is counted, and the work is tried again later.
-            if self.maintain().is_err() {
-                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
-            }
+            self.try_maintain();
         }
     }
 

@@ -53,6 +53,12 @@ impl Random {
         self.below(100) < percent
     }
 
+    /// One of these, which are some.
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let index = usize::try_from(self.below(from.len() as u64)).unwrap_or(0);
+        &from[index]
+    }
+
     /// An action.
     pub fn action(&mut self) -> Action {
         let bytes: Vec<u8> = (0..8).flat_map(|_| self.number().to_le_bytes()).collect();

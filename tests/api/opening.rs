@@ -118,3 +118,20 @@ fn a_reader_beside_the_writer_refuses_to_write() {
     let closed = writer.append("s", ExpectedVersion::Any, event());
     assert!(matches!(closed, Err(Error::Closed)));
 }
+
+#[test]
+fn a_clean_close_spares_the_next_opening_the_search_for_a_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    for durability in [annals::Durability::Sync, annals::Durability::BUFFERED] {
+        let open = || Options::new().durability(durability).open(dir.path()).unwrap();
+        for sessions in 0..3 {
+            let store = open();
+            if sessions != 1 {
+                store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "x")]).unwrap();
+            }
+            store.close().unwrap();
+            let status = fs::read(dir.path().join("STATUS")).unwrap();
+            assert_eq!(status[20], 1, "marked clean");
+        }
+    }
+}

@@ -27,6 +27,7 @@
 mod append;
 mod background;
 mod catalog;
+mod directory;
 mod engine;
 mod error;
 mod event;

@@ -35,7 +35,8 @@ impl Durability {
     }
 }
 
-/// Which checksums reads compute. Opening and [`Store::verify`] check regardless.
+/// Which checksums reads compute. Opening and [`verify`](crate::verify())
+/// check regardless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Checksums {

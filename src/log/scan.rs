@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::checksum::{Seed, crc32};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::record::RecordRef;
+use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
 use crate::storage::{File, read_exact_at};
 
@@ -28,6 +29,12 @@ pub(crate) struct ScanState {
     pub(crate) recorded_at: u64,
     /// The highest durable position any frame has told of.
     pub(crate) proven: u64,
+}
+
+impl ScanState {
+    /// Before the first frame of a store.
+    pub(crate) const START: Self =
+        Self { offset: DATA_START, link: 0, next_position: 1, recorded_at: 0, proven: 0 };
 }
 
 /// Why a walk ended.

@@ -3,22 +3,20 @@
 //! Independent of opening: works where opening refuses, and beside a writer. Must never stop at the
 //! first fault where the rest can still be read.
 
+mod derived;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::checksum::crc32;
-use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
-use crate::format::snapshot::SnapshotFile;
 use crate::format::{Defect, names};
-use crate::index::block_file::BlockFile;
 use crate::log::scan::{ScanEnd, ScanState, Window, scan};
 use crate::log::segment::SegmentFile;
-use crate::recovery::{find_evidence, list_checkpoints, newest, segment_numbers};
-use crate::snapshot::read_file;
+use crate::recovery::{find_evidence, newest, segment_numbers};
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
 
 /// How far a long operation has come.
@@ -91,13 +89,7 @@ pub(crate) fn verify_in(
         done: 0,
         total: 0,
         progress: &mut progress,
-        state: ScanState {
-            offset: DATA_START,
-            link: 0,
-            next_position: 1,
-            recorded_at: 0,
-            proven: 0,
-        },
+        state: ScanState::START,
         joined: true,
         store_id: None,
         checkpoint: 0,
@@ -392,87 +384,6 @@ impl Verifier<'_> {
         let next = trailer.base_position + u64::from(trailer.event_count);
         if self.joined && (state.next_position != next || state.link != trailer.link) {
             self.fault(&file.path, trailer.seal_offset, "the seal contradicts the frames");
-        }
-    }
-
-    /// Index files and checkpoints: damage in them is a fault, although nothing is lost by it.
-    fn derived(&mut self, segments: &[u64]) -> Result<()> {
-        for &number in segments {
-            let path = names::index_path(self.root, number);
-            let file = match self.storage.open(&path, OpenMode::Read) {
-                Ok(file) => file,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => {
-                    self.fault(&path, 0, format!("cannot be opened: {e}"));
-                    continue;
-                }
-            };
-            self.advance(file.len().unwrap_or(0));
-            if let Err(d) = BlockFile::open(file, INDEX_MAGIC).and_then(|file| file.verify()) {
-                self.fault(&path, 0, format!("{d}; a reader rebuilds it when it meets the damage, an opening when it is missing"));
-            }
-        }
-        for number in list_checkpoints(self.storage, self.root)? {
-            let path = names::checkpoint_path(self.root, number);
-            let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
-                continue;
-            };
-            self.advance(file.len().unwrap_or(0));
-            if let Err(d) = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| file.verify()) {
-                self.fault(&path, 0, format!("{d}; it will not be used"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A torn snapshot is skipped when it is looked for; here it is named.
-    fn snapshots(&mut self) {
-        let root = self.root.join(names::SNAPSHOT_DIR);
-        for fan_out in self.storage.read_dir(&root).unwrap_or_default() {
-            let directory = root.join(&fan_out.name);
-            for entry in self.storage.read_dir(&directory).unwrap_or_default() {
-                let path = directory.join(&entry.name);
-                let bytes = match read_file(self.storage, &path) {
-                    Ok(bytes) => bytes.unwrap_or_default(),
-                    Err(error) => {
-                        self.report.notes.push(format!("{error}; the snapshot is skipped"));
-                        continue;
-                    }
-                };
-                self.advance(bytes.len() as u64);
-                if let Err(defect) = SnapshotFile::decode(&bytes) {
-                    let note = format!("{}: {defect}; the snapshot is skipped", path.display());
-                    self.report.notes.push(note);
-                }
-            }
-        }
-    }
-
-    fn derived_size(&mut self, directory: &str) {
-        let path = self.root.join(directory);
-        for entry in self.storage.read_dir(&path).unwrap_or_default() {
-            if let Ok(file) = self.storage.open(&path.join(&entry.name), OpenMode::Read) {
-                self.total += file.len().unwrap_or(0);
-            }
-        }
-    }
-
-    fn foreign(&mut self) {
-        let known: [(&str, &[&str]); 3] = [
-            (names::LOG_DIR, &[names::SEGMENT_SUFFIX]),
-            (names::INDEX_DIR, &[names::INDEX_SUFFIX]),
-            (names::CHECKPOINT_DIR, &[names::CHECKPOINT_SUFFIX]),
-        ];
-        for (directory, suffixes) in known {
-            let path = self.root.join(directory);
-            for entry in self.storage.read_dir(&path).unwrap_or_default() {
-                let own = suffixes.iter().any(|s| names::parse_numbered(&entry.name, s).is_some());
-                if !own || entry.kind != EntryKind::File {
-                    let note =
-                        format!("{}: not a file of the store", path.join(&entry.name).display());
-                    self.report.notes.push(note);
-                }
-            }
         }
     }
 }

@@ -1,0 +1,134 @@
+//! The store's directory: what a path holds, the lock, the creation of a store.
+//!
+//! Must never touch a directory that holds something else.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::format::names;
+use crate::log::rotation::create_segment;
+use crate::options::Options;
+use crate::recovery::list_segments;
+use crate::storage::{EntryKind, LockGuard, Storage};
+
+/// What a path holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Store,
+    /// A directory that a creation began and did not finish, or an empty one.
+    Unfinished,
+    Nothing,
+}
+
+/// Looks without touching. A directory that holds anything but a store is refused.
+pub(crate) fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
+    let kind = storage.entry_kind(root).map_err(|e| Error::io("look at", root, e))?;
+    match kind {
+        None => return Ok(Found::Nothing),
+        // A link to a directory is the user's business; listing it tells.
+        Some(EntryKind::Directory | EntryKind::Other) => {}
+        Some(EntryKind::File) => return Err(not_a_store(root, "it is a file")),
+    }
+    let entries = storage.read_dir(root).map_err(|e| Error::io("list", root, e))?;
+    let is_dir =
+        |name: &str| entries.iter().any(|e| e.name == name && e.kind == EntryKind::Directory);
+    if is_dir(names::LOG_DIR) {
+        let known = |name: &str| {
+            [names::LOCK, names::STATUS].contains(&name)
+                || [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR].contains(&name)
+        };
+        if !list_segments(storage, root)?.is_empty() {
+            return Ok(Found::Store);
+        }
+        for directory in [names::INDEX_DIR, names::CHECKPOINT_DIR] {
+            refuse_orphans(storage, root, directory, is_dir(directory))?;
+        }
+        if let Some(foreign) = entries.iter().find(|entry| !known(&entry.name)) {
+            let why = format!("it has no segments, and holds {:?}", foreign.name);
+            return Err(not_a_store(root, why));
+        }
+        return Ok(Found::Unfinished);
+    }
+    match entries.iter().find(|entry| entry.name != names::LOCK) {
+        Some(foreign) => Err(not_a_store(root, format!("it holds {:?} and no log", foreign.name))),
+        None => Ok(Found::Unfinished),
+    }
+}
+
+/// Files that are derived from a log, without a log: it was there, and is lost.
+fn refuse_orphans(storage: &dyn Storage, root: &Path, name: &str, exists: bool) -> Result<()> {
+    if !exists {
+        return Ok(());
+    }
+    let directory = root.join(name);
+    let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
+    let Some(orphan) = entries.first() else { return Ok(()) };
+    Err(Error::Corrupt {
+        file: names::segment_path(root, 1),
+        offset: 0,
+        expected_position: Position::new(1),
+        what: "the segment is missing".into(),
+        evidence: Some(format!("{name} holds {:?}", orphan.name)),
+    })
+}
+
+pub(crate) fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
+    Error::NotAStore { path: root.into(), why: why.into() }
+}
+
+/// Another opening may hold the lock for the blink of looking at it.
+pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn LockGuard>> {
+    let path = root.join(names::LOCK);
+    for attempt in 0..5 {
+        let lock = storage.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
+        if let Some(lock) = lock {
+            return Ok(lock);
+        }
+        if attempt < 4 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    Err(Error::Locked { path: root.into() })
+}
+
+/// A root directory that cannot be named from above, like the working directory, is not ours to
+/// sync.
+fn sync_parent(storage: &dyn Storage, root: &Path) -> Result<()> {
+    let Some(parent) = root.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    match storage.sync_dir(parent) {
+        // Who may not look into it did not create the root either.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(|e| Error::io("sync", parent, e)),
+    }
+}
+
+/// Finishes the creation of a store that has no segment yet. The lock is held.
+///
+/// Names that an earlier process created and did not live to sync are only in the cache: all are
+/// made durable before anything is acknowledged that lies under them.
+pub(crate) fn create_if_empty(
+    storage: &dyn Storage,
+    root: &Path,
+    options: &Options,
+) -> Result<bool> {
+    for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
+        let directory = root.join(name);
+        storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+        storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
+    }
+    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+    sync_parent(storage, root)?;
+    if !list_segments(storage, root)?.is_empty() {
+        return Ok(false);
+    }
+    let mut store_id = [0; 16];
+    store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
+    store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());
+    let store_id = uuid::Builder::from_random_bytes(store_id).into_uuid().into_bytes();
+    create_segment(storage, root, 1, store_id, options.segment_size)?;
+    Ok(true)
+}

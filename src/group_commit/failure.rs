@@ -1,0 +1,104 @@
+//! What happens when a group cannot be written or synced.
+//!
+//! A full disk is undone where it can be. Anything else ends the writer: what is on disk is
+//! uncertain then, and a sync that is repeated can succeed over pages that were lost.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::lead::Guard;
+use super::{Extent, Group};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::storage::write_all_at;
+
+impl Engine {
+    pub(super) fn poison(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
+        if writer.poisoned.is_none() {
+            writer.poisoned = Some(error.to_string().into());
+            writer.poisoned_number = number;
+        }
+        for (_, waker) in std::mem::take(&mut writer.wakers) {
+            waker.wake();
+        }
+        self.room.notify_all();
+    }
+
+    /// A full disk is undone where it can be: the bytes become zero again, and every commit that is
+    /// not written is taken back. Anything else poisons.
+    pub(super) fn write_failed(
+        &self,
+        writer: &mut Guard<'_>,
+        group: &Arc<Group>,
+        number: u64,
+        error: &io::Error,
+    ) {
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        let one_segment = |extents: &[Extent]| extents.len() <= 1;
+        let undone = full
+            && one_segment(&group.extents)
+            && writer.collecting.extents.iter().chain(&group.extents).all(|extent| {
+                group.extents.first().is_some_and(|e| Arc::ptr_eq(&e.segment, &extent.segment))
+            })
+            && zero_again(&group.extents[0], writer.group_tip.offset).is_ok()
+            && self.take_back(writer, group).is_ok();
+        if !undone {
+            return self.poison(writer, number, error);
+        }
+        let collecting = writer.collecting_number;
+        writer.refused.extend([number, collecting]);
+        writer.collecting = Group::default();
+        writer.collecting_number += 1;
+        writer.written_number = collecting;
+        for (_, waker) in std::mem::take(&mut writer.wakers) {
+            waker.wake();
+        }
+        self.group_done.iter().for_each(|done| {
+            done.notify_all();
+        });
+    }
+
+    /// Takes back every event that is not written, newest first.
+    fn take_back(&self, writer: &mut Guard<'_>, group: &Arc<Group>) -> Result<()> {
+        let mut catalog = self.catalog.write();
+        let written = self.written.load(Ordering::Acquire);
+        let base = catalog.active.segment.base_position;
+        let Some(keep) = (written + 1).checked_sub(base) else {
+            return Err(Error::DiskFull);
+        };
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        let collecting = &writer.collecting;
+        for ordinal in (keep..catalog.active.index.len()).rev() {
+            let offset = u64::from(catalog.active.index.offset(ordinal).unwrap_or(0));
+            let extents = collecting.extents.iter().chain(&group.extents);
+            let stream = extents
+                .filter_map(|extent| {
+                    let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
+                    crate::format::record::RecordRef::parse(extent.bytes.get(at..)?).ok()
+                })
+                .map(|record| record.stream().to_owned())
+                .next()
+                .ok_or(Error::DiskFull)?;
+            let previous = catalog.active.index.previous(ordinal);
+            let head = catalog.heads.get(&stream).map_err(|_| Error::DiskFull)?;
+            let before = crate::index::Head { version: head.version - 1, last_position: previous };
+            catalog.heads.put(&stream, before).map_err(|_| Error::DiskFull)?;
+        }
+        catalog.active.index.truncate(keep);
+        let lost = writer.tip.commits - writer.group_tip.commits;
+        catalog.active.index.commits -= lost;
+        catalog.active.index.last_recorded_at = writer.group_tip.recorded_at;
+        writer.tip = writer.group_tip.clone();
+        Ok(())
+    }
+}
+
+/// Makes what a failed write may have left behind `from` zero.
+fn zero_again(extent: &Extent, from: u64) -> io::Result<()> {
+    let end = extent.offset + extent.bytes.len() as u64;
+    let zeros = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
+    write_all_at(&*extent.segment.file, &zeros, from)?;
+    // Otherwise a whole frame of a refused commit could come back after a power loss.
+    extent.segment.file.sync_data()
+}

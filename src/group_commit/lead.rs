@@ -1,0 +1,194 @@
+//! Waiting for a group, leading one, syncing.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use parking_lot::MutexGuard;
+
+use super::{Group, Writer};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::log::segment::Segment;
+use crate::storage::write_all_at;
+
+pub(super) type Guard<'a> = MutexGuard<'a, Writer>;
+
+impl Engine {
+    /// Waits until group `number` is written, or durable if `sync`; leads it if nobody else does.
+    pub(crate) fn wait_for_group<'a>(
+        &'a self,
+        mut writer: Guard<'a>,
+        number: u64,
+        sync: bool,
+    ) -> (Guard<'a>, Result<()>) {
+        loop {
+            if let Some(outcome) = writer.outcome(number, sync) {
+                return (writer, outcome);
+            }
+            if writer.writing.is_none() && writer.collecting_number == number {
+                writer = self.lead(writer);
+            } else {
+                self.group_done[usize::from(!number.is_multiple_of(2))].wait(&mut writer);
+            }
+        }
+    }
+
+    /// Like [`Engine::wait_for_group`], for a task: `None` if it has to wait, and `waker` is kept.
+    #[cfg(feature = "async")]
+    pub(crate) fn poll_group(&self, number: u64, sync: bool, waker: &Waker) -> Option<Result<()>> {
+        let mut writer = self.writer.lock();
+        let outcome = writer.outcome(number, sync);
+        if outcome.is_none() {
+            writer.wakers.retain(|(n, known)| *n != number || !known.will_wake(waker));
+            writer.wakers.push((number, waker.clone()));
+        }
+        outcome
+    }
+
+    /// Writes the collecting group. No other group is being written.
+    pub(crate) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
+        let group = writer.take_collecting();
+        let number = writer.collecting_number;
+        writer.collecting_number += 1;
+        writer.writing = Some(Arc::clone(&group));
+        let last_position = writer.tip.next_position - 1;
+        let begun = writer.tip.clone();
+        writer.flush_requested = false;
+        let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
+        drop(writer);
+
+        let written = Self::write_group(&group);
+        let synced = match &written {
+            Ok(()) if group.sync => Some(self.sync_group(&group, &others)),
+            _ => None,
+        };
+
+        let mut writer = self.writer.lock();
+        match (written, synced) {
+            // A sync beside this one failed: nothing may be published any more.
+            _ if writer.poisoned.is_some() => {}
+            (Err(error), _) => self.write_failed(&mut writer, &group, number, &error),
+            (Ok(()), Some(Err(error))) => self.poison(&mut writer, number, &error),
+            (Ok(()), synced) => {
+                writer.written_number = number;
+                writer.group_tip = begun;
+                if !writer.is_dirty() && synced.is_none() {
+                    self.flush_wanted.notify_one();
+                }
+                writer.note_dirty(&group, number);
+                self.written.store(last_position, Ordering::Release);
+                if synced.is_some() {
+                    self.publish_durable(&mut writer, number, last_position);
+                }
+                self.counters.groups.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        writer.writing = None;
+        self.finish_group(&mut writer, group, number);
+        writer
+    }
+
+    fn finish_group(&self, writer: &mut Guard<'_>, group: Arc<Group>, number: u64) {
+        writer.recycle(group);
+        self.group_done[usize::from(!number.is_multiple_of(2))].notify_all();
+        self.group_done[usize::from(number.is_multiple_of(2))].notify_one();
+        if writer.room_waiters > 0 {
+            self.room.notify_all();
+        }
+        if writer.flush_requested && !writer.collecting.extents.is_empty() {
+            self.flush_wanted.notify_one();
+        }
+        if !writer.wakers.is_empty() {
+            let (done, waiting) =
+                std::mem::take(&mut writer.wakers).into_iter().partition(|(n, _)| *n <= number);
+            writer.wakers = waiting;
+            let done: Vec<(u64, Waker)> = done;
+            for (_, waker) in done {
+                waker.wake();
+            }
+        }
+        self.announce_visible();
+    }
+
+    fn write_group(group: &Group) -> io::Result<()> {
+        for extent in &group.extents {
+            write_all_at(&*extent.segment.file, &extent.bytes, extent.offset)?;
+            extent.segment.set_end(extent.offset + extent.bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Syncs older segments first: what is durable in a later one must not be so before them.
+    fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, u64)]) -> io::Result<()> {
+        let older = others.iter().map(|(segment, _)| segment).filter(|segment| {
+            !group.extents.iter().any(|extent| Arc::ptr_eq(&extent.segment, segment))
+        });
+        self.sync_segments(older.chain(group.extents.iter().map(|extent| &extent.segment)))
+    }
+
+    /// One sync at a time, and none after one that failed: the kernel reports a lost page once, and
+    /// a second sync would succeed over it.
+    fn sync_segments<'s>(
+        &self,
+        mut segments: impl Iterator<Item = &'s Arc<Segment>>,
+    ) -> io::Result<()> {
+        let mut failed = self.sync_failed.lock();
+        if *failed {
+            return Err(io::Error::other("an earlier sync failed"));
+        }
+        let synced = segments.try_for_each(|segment| {
+            self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+            segment.file.sync_data()
+        });
+        *failed = synced.is_err();
+        synced
+    }
+
+    fn publish_durable(&self, writer: &mut Guard<'_>, number: u64, last_position: u64) {
+        writer.synced_number = writer.synced_number.max(number);
+        writer.dirty.retain(|(_, last)| *last > number);
+        self.durable.fetch_max(last_position, Ordering::AcqRel);
+        self.write_status();
+    }
+
+    /// Syncs what is written, beside whatever is being written now.
+    pub(crate) fn sync_written(&self) -> Result<()> {
+        let (dirty, number, position) = {
+            let writer = self.writer.lock();
+            writer.check_usable()?;
+            let position = self.written.load(Ordering::Acquire);
+            (writer.dirty.clone(), writer.written_number, position)
+        };
+        let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
+        let mut writer = self.writer.lock();
+        if let Err(error) = synced {
+            let in_flight = writer.collecting_number - 1;
+            self.poison(&mut writer, in_flight, &error);
+            self.group_done.iter().for_each(|done| {
+                done.notify_all();
+            });
+            return writer.check_usable();
+        }
+        self.publish_durable(&mut writer, number, position);
+        drop(writer);
+        self.announce_visible();
+        Ok(())
+    }
+
+    /// Makes everything accepted so far durable.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        writer.check_usable()?;
+        let idle = writer.collecting.extents.is_empty()
+            && writer.writing.is_none()
+            && writer.dirty.is_empty();
+        if idle {
+            return Ok(());
+        }
+        writer.collecting.sync = true;
+        let number = writer.collecting_number;
+        self.wait_for_group(writer, number, true).1
+    }
+}

@@ -1,0 +1,259 @@
+//! Group commit: many commits, one write, one sync.
+//!
+//! A state machine that owns no thread: its state is here, its moves are in [`lead`], what it does
+//! when a write fails in [`failure`]. Commits join the *collecting* group. Whoever waits for it
+//! while no group is being written becomes its leader: takes the group, writes it with one
+//! positional write, syncs if a member asked for it, publishes the positions and wakes the members
+//! (followers); commits that came meanwhile are the next group, and one of its waiters leads it.
+//!
+//! Why this is free of races:
+//! - `collecting` and `writing` change only under the writer lock; the leader's I/O is outside it,
+//!   on an `Arc` of the group that nobody can change any more.
+//! - Groups are written one at a time, in the order of their numbers, so a position is never
+//!   visible before a smaller one.
+//! - `written` and `durable` are stored after the write or sync returned, and readers load them
+//!   before they touch a byte.
+//! - After a failed sync, or a failed write that could not be undone, `poisoned` is set under the
+//!   lock and never cleared: nothing is written or acknowledged any more.
+
+mod failure;
+mod lead;
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::background::Work;
+use crate::error::{Error, Result};
+use crate::format::frame::FrameHeader;
+use crate::ids::IdSource;
+use crate::index::heads::Slot;
+use crate::log::segment::{Segment, SegmentFile};
+use crate::recovery::Recovered;
+use crate::storage::Storage;
+
+/// In bytes.
+const MAX_KEPT_BUFFER: usize = 8 << 20;
+
+/// Bytes that belong together in one segment.
+#[derive(Debug)]
+pub(crate) struct Extent {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Commits that are written together.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) extents: Vec<Extent>,
+    pub(crate) commits: u64,
+    /// A member wants it durable and not only written.
+    pub(crate) sync: bool,
+}
+
+/// Where the log ends, commits on their way to disk included.
+#[derive(Debug, Clone)]
+pub(crate) struct Tip {
+    pub(crate) offset: u64,
+    pub(crate) link: u32,
+    pub(crate) next_position: u64,
+    pub(crate) recorded_at: u64,
+    /// Where the last frame in the active segment is; 0: it has none.
+    pub(crate) last_frame: u64,
+    /// Commits in the whole store.
+    pub(crate) commits: u64,
+    /// This writer's first frame is written.
+    pub(crate) session_begun: bool,
+}
+
+impl Tip {
+    /// Goes behind a frame that was added at the tip.
+    pub(crate) fn pass(&mut self, frame: &FrameHeader, link: u32) {
+        self.last_frame = self.offset;
+        self.link = link;
+        self.next_position = frame.next_position();
+        self.offset += frame.frame_len();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) tip: Tip,
+    /// The segment that takes frames.
+    pub(crate) active: Arc<Segment>,
+    pub(crate) collecting: Group,
+    pub(crate) collecting_number: u64,
+    /// The tip when the oldest group that is not written began: what a failed write falls back to.
+    group_tip: Tip,
+    pub(crate) writing: Option<Arc<Group>>,
+    written_number: u64,
+    synced_number: u64,
+    /// Groups that did not fit the disk, and of which nothing is stored.
+    refused: Vec<u64>,
+    poisoned: Option<Arc<str>>,
+    /// The newest group that may have been written when the writer was poisoned.
+    poisoned_number: u64,
+    /// Written and not synced since, with the last group written to each.
+    dirty: Vec<(Arc<Segment>, u64)>,
+    wakers: Vec<(u64, Waker)>,
+    spare_buffer: Vec<u8>,
+    /// What the first group writes again; see [`Recovered`](crate::recovery::Recovered).
+    prelude: Vec<u8>,
+    spare_group: Option<Arc<Group>>,
+    /// Of the records of the frame being encoded.
+    pub(crate) checksums: Vec<u8>,
+    /// Of the operations being checked.
+    pub(crate) slots: Vec<Slot>,
+    /// The longest time a written commit stays unsynced.
+    pub(crate) buffered_interval: Duration,
+    pub(crate) room_waiters: u64,
+    pub(crate) flush_requested: bool,
+    pub(crate) work: Work,
+    pub(crate) spare: Option<SegmentFile>,
+    pub(crate) ids: IdSource,
+    pub(crate) shutdown: bool,
+}
+
+impl Writer {
+    /// Takes its part of a recovered store.
+    pub(crate) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
+        let state = &recovered.state;
+        let tip = Tip {
+            offset: state.offset,
+            link: state.link,
+            next_position: state.next_position,
+            recorded_at: state.recorded_at,
+            last_frame: recovered.last_frame,
+            commits: recovered.commits,
+            session_begun: false,
+        };
+        Self {
+            group_tip: tip.clone(),
+            tip,
+            active: Arc::clone(&recovered.catalog.active.segment),
+            collecting: Group::default(),
+            collecting_number: 1,
+            writing: None,
+            written_number: 0,
+            synced_number: 0,
+            refused: Vec::new(),
+            poisoned: None,
+            poisoned_number: 0,
+            dirty: Vec::new(),
+            wakers: Vec::new(),
+            spare_buffer: Vec::new(),
+            prelude: std::mem::take(&mut recovered.prelude),
+            spare_group: None,
+            checksums: Vec::new(),
+            slots: Vec::new(),
+            buffered_interval: Duration::MAX,
+            room_waiters: 0,
+            flush_requested: false,
+            work: Work::new(recovered.checkpoint),
+            spare: recovered.spare.take(),
+            ids: IdSource::new(storage),
+            shutdown: false,
+        }
+    }
+
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        match &self.poisoned {
+            Some(reason) => Err(Error::WriterPoisoned { reason: reason.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether something is written and not synced, and a sync could help.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty() && self.poisoned.is_none()
+    }
+
+    /// The bytes that wait to be written.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.collecting.extents.iter().map(|extent| extent.bytes.len()).sum()
+    }
+
+    /// The buffer for frames at the tip of the active segment.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        let extents = &mut self.collecting.extents;
+        if extents.last().is_none_or(|extent| !Arc::ptr_eq(&extent.segment, &self.active)) {
+            let mut bytes = std::mem::take(&mut self.spare_buffer);
+            bytes.append(&mut self.prelude);
+            extents.push(Extent {
+                segment: Arc::clone(&self.active),
+                offset: self.tip.offset - bytes.len() as u64,
+                bytes,
+            });
+        }
+        let last = extents.len() - 1;
+        &mut extents[last].bytes
+    }
+
+    /// The bytes of a record or frame that is not written yet, from `offset` on.
+    pub(crate) fn pending(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
+        let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
+        groups.flat_map(|group| &group.extents).find_map(|extent| {
+            let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
+            let here = extent.segment.number() == segment.number() && at < extent.bytes.len();
+            here.then(|| &extent.bytes[at..])
+        })
+    }
+
+    /// Takes the collecting group out, and puts an emptied one in its place.
+    fn take_collecting(&mut self) -> Arc<Group> {
+        let mut taken = self.spare_group.take().unwrap_or_default();
+        match Arc::get_mut(&mut taken) {
+            Some(empty) => std::mem::swap(empty, &mut self.collecting),
+            None => taken = Arc::new(std::mem::take(&mut self.collecting)),
+        }
+        taken
+    }
+
+    /// Keeps a written group's allocations for the next ones.
+    fn recycle(&mut self, mut group: Arc<Group>) {
+        let Some(inner) = Arc::get_mut(&mut group) else { return };
+        if let Some(extent) = inner.extents.pop() {
+            let mut buffer = extent.bytes;
+            buffer.clear();
+            // A buffer that one large commit has grown is not kept for ever.
+            if buffer.capacity() <= MAX_KEPT_BUFFER {
+                self.spare_buffer = buffer;
+            }
+        }
+        inner.extents.clear();
+        inner.commits = 0;
+        inner.sync = false;
+        self.spare_group = Some(group);
+    }
+
+    /// Whether something is to be written again before anything is written behind it.
+    pub(crate) fn has_prelude(&self) -> bool {
+        !self.prelude.is_empty()
+    }
+
+    /// What became of a group, if it is known.
+    fn outcome(&self, number: u64, sync: bool) -> Option<Result<()>> {
+        if self.refused.binary_search(&number).is_ok() {
+            return Some(Err(Error::DiskFull));
+        }
+        if number <= if sync { self.synced_number } else { self.written_number } {
+            return Some(Ok(()));
+        }
+        let reason = self.poisoned.as_ref()?.to_string();
+        Some(Err(if number <= self.poisoned_number {
+            Error::OutcomeUnknown { reason }
+        } else {
+            Error::WriterPoisoned { reason }
+        }))
+    }
+
+    fn note_dirty(&mut self, group: &Group, number: u64) {
+        for extent in &group.extents {
+            match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &extent.segment)) {
+                Some((_, last)) => *last = number,
+                None => self.dirty.push((Arc::clone(&extent.segment), number)),
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Verification of what is derived or disposable, and the search for foreign files.
+
+use super::Verifier;
+use crate::error::Result;
+use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
+use crate::format::names;
+use crate::format::snapshot::SnapshotFile;
+use crate::index::block_file::BlockFile;
+use crate::recovery::list_checkpoints;
+use crate::snapshot::read_file;
+use crate::storage::{EntryKind, OpenMode};
+
+impl Verifier<'_> {
+    /// Index files and checkpoints: damage in them is a fault, although nothing is lost by it.
+    pub(super) fn derived(&mut self, segments: &[u64]) -> Result<()> {
+        for &number in segments {
+            let path = names::index_path(self.root, number);
+            let file = match self.storage.open(&path, OpenMode::Read) {
+                Ok(file) => file,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => {
+                    self.fault(&path, 0, format!("cannot be opened: {e}"));
+                    continue;
+                }
+            };
+            self.advance(file.len().unwrap_or(0));
+            if let Err(d) = BlockFile::open(file, INDEX_MAGIC).and_then(|file| file.verify()) {
+                self.fault(&path, 0, format!("{d}; a reader rebuilds it when it meets the damage, an opening when it is missing"));
+            }
+        }
+        for number in list_checkpoints(self.storage, self.root)? {
+            let path = names::checkpoint_path(self.root, number);
+            let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
+                continue;
+            };
+            self.advance(file.len().unwrap_or(0));
+            if let Err(d) = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| file.verify()) {
+                self.fault(&path, 0, format!("{d}; it will not be used"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A torn snapshot is skipped when it is looked for; here it is named.
+    pub(super) fn snapshots(&mut self) {
+        let root = self.root.join(names::SNAPSHOT_DIR);
+        for fan_out in self.storage.read_dir(&root).unwrap_or_default() {
+            let directory = root.join(&fan_out.name);
+            for entry in self.storage.read_dir(&directory).unwrap_or_default() {
+                let path = directory.join(&entry.name);
+                let bytes = match read_file(self.storage, &path) {
+                    Ok(bytes) => bytes.unwrap_or_default(),
+                    Err(error) => {
+                        self.report.notes.push(format!("{error}; the snapshot is skipped"));
+                        continue;
+                    }
+                };
+                self.advance(bytes.len() as u64);
+                if let Err(defect) = SnapshotFile::decode(&bytes) {
+                    let note = format!("{}: {defect}; the snapshot is skipped", path.display());
+                    self.report.notes.push(note);
+                }
+            }
+        }
+    }
+
+    pub(super) fn derived_size(&mut self, directory: &str) {
+        let path = self.root.join(directory);
+        for entry in self.storage.read_dir(&path).unwrap_or_default() {
+            if let Ok(file) = self.storage.open(&path.join(&entry.name), OpenMode::Read) {
+                self.total += file.len().unwrap_or(0);
+            }
+        }
+    }
+
+    pub(super) fn foreign(&mut self) {
+        let known: [(&str, &[&str]); 3] = [
+            (names::LOG_DIR, &[names::SEGMENT_SUFFIX]),
+            (names::INDEX_DIR, &[names::INDEX_SUFFIX]),
+            (names::CHECKPOINT_DIR, &[names::CHECKPOINT_SUFFIX]),
+        ];
+        for (directory, suffixes) in known {
+            let path = self.root.join(directory);
+            for entry in self.storage.read_dir(&path).unwrap_or_default() {
+                let own = suffixes.iter().any(|s| names::parse_numbered(&entry.name, s).is_some());
+                if !own || entry.kind != EntryKind::File {
+                    let note =
+                        format!("{}: not a file of the store", path.join(&entry.name).display());
+                    self.report.notes.push(note);
+                }
+            }
+        }
+    }
+}

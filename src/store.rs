@@ -150,11 +150,21 @@ impl Store {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
         let engine = self.engine();
-        let events: Vec<NewEvent> = events.into_iter().collect();
-        if events.is_empty() {
-            return Err(Error::EmptyCommit);
-        }
-        let operation = [Operation { stream: stream.as_ref(), expected, events: &events }];
+        // Most appends are of one event: those need no list.
+        let mut given = events.into_iter();
+        let first = given.next().ok_or(Error::EmptyCommit)?;
+        let (one, many);
+        let events = match given.next() {
+            None => {
+                one = first;
+                std::slice::from_ref(&one)
+            }
+            Some(second) => {
+                many = [first, second].into_iter().chain(given).collect::<Vec<_>>();
+                many.as_slice()
+            }
+        };
+        let operation = [Operation { stream: stream.as_ref(), expected, events }];
         let prepared = prepare(&operation, &engine.options)?;
         let mut version = [0];
         let sync = engine.options.durability.is_sync();

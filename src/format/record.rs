@@ -17,7 +17,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
-use super::{Defect, align};
+use super::{ALIGNMENT, Defect, align};
 use crate::event::NewEvent;
 
 pub(crate) const HEADER_LEN: usize = 48;
@@ -79,7 +79,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event:
     out.extend_from_slice(&event.metadata);
     out.extend_from_slice(&event.data);
     let len = out.len() - start;
-    out.resize(start + align(len), 0);
+    out.extend_from_slice(&[0; ALIGNMENT][..align(len) - len]);
     LE::write_u32(&mut out[start + 4..], len as u32);
     let checksum = crc32(seed.at(place.position), &out[start + 4..]);
     LE::write_u32(&mut out[start..], checksum);

@@ -1,7 +1,7 @@
 //! The harness's commits: what was predicted, what the store answered, what that promises.
 
 use super::compare::{Checked, Mismatch, ensure, same_error};
-use super::harness::{Harness, Pending, is_failure, is_poison};
+use super::harness::{Harness, Pending};
 use super::model::{ModelOperation, Predicted};
 use super::operations::Via;
 use crate::error::{Error, Result as StoreResult};
@@ -20,7 +20,7 @@ impl Harness {
     pub(super) fn commit(
         &mut self,
         store: &Store,
-        operations: Vec<ModelOperation>,
+        operations: &[ModelOperation],
         via: Via,
     ) -> Checked {
         let via = if via == Via::Append && operations.len() != 1 { Via::Commit } else { via };
@@ -29,14 +29,14 @@ impl Harness {
             .flat_map(|o| o.events.iter().map(|event| encoded_len(&o.stream, event) as u64))
             .sum();
         let fits = size <= self.settings.segment_size / 4;
-        let predicted = self.model.predict(&operations, via != Via::Append, fits);
+        let predicted = self.model.predict(operations, via != Via::Append, fits);
         let head_before = store.head();
-        let answer = ask(store, &operations, via);
+        let answer = ask(store, operations, via);
         match (predicted, answer) {
             (Ok(predicted), Ok(Answer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;
                 if !predicted.already_recorded {
-                    self.model.accept(&operations, Some(done.recorded_at));
+                    self.model.accept(operations, Some(done.recorded_at));
                 }
                 let durable = via != Via::Buffered && self.settings.durability.is_sync();
                 let wrote = operations.iter().any(|operation| !operation.events.is_empty());
@@ -49,7 +49,7 @@ impl Harness {
                 let nothing_shown = self.settings.background || store.head() == head_before;
                 ensure!(nothing_shown, "a commit that is not durable was shown to readers");
                 if !predicted.already_recorded {
-                    self.model.accept(&operations, recorded_at);
+                    self.model.accept(operations, recorded_at);
                 }
                 let wrote = operations.iter().any(|operation| !operation.events.is_empty());
                 let last = if wrote { predicted.last } else { 0 };
@@ -69,7 +69,7 @@ impl Harness {
                 self.poisoned |= is_poison(&actual);
                 match actual {
                     Error::OutcomeUnknown { .. } if !predicted.already_recorded => {
-                        self.model.accept(&operations, None);
+                        self.model.accept(operations, None);
                         Ok(())
                     }
                     Error::DiskFull => self.taken_back(store),
@@ -177,4 +177,16 @@ fn ask(store: &Store, operations: &[ModelOperation], via: Via) -> StoreResult<An
         Via::Buffered => transaction.durability(Durability::BUFFERED).commit().map(Answer::Done),
         Via::Append | Via::Commit => transaction.commit().map(Answer::Done),
     }
+}
+
+/// What a failing disk may make of a call.
+pub(super) fn is_failure(error: &Error) -> bool {
+    // A block of a derived file that cannot be read is reported as damage to that file.
+    let unreadable =
+        matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
+    matches!(error, Error::Io { .. } | Error::DiskFull) || unreadable || is_poison(error)
+}
+
+pub(super) fn is_poison(error: &Error) -> bool {
+    matches!(error, Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. })
 }

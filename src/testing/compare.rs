@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::model::{Model, ModelEvent};
 use super::operations::{PastChoice, ReadChoice, STREAMS, to_query};
-use crate::error::{Error, FailedCheck, Result as StoreResult};
+use crate::error::{Error, Result as StoreResult};
 use crate::event::{AsOf, Position, StreamHead, Timestamp};
 use crate::read::Events;
 use crate::store::Store;
@@ -48,7 +48,7 @@ pub(super) use ensure;
 pub(super) fn must<T>(what: &str, answer: StoreResult<T>) -> Checked<T> {
     answer.map_err(|error| Mismatch {
         what: format!("{what}: {error} ({error:?})"),
-        by_failure: super::harness::is_failure(&error),
+        by_failure: super::commits::is_failure(&error),
     })
 }
 
@@ -56,11 +56,6 @@ pub(super) fn must<T>(what: &str, answer: StoreResult<T>) -> Checked<T> {
 pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
     match (predicted, actual) {
         (Error::LimitExceeded { .. }, Error::LimitExceeded { .. }) => true,
-        // What a transaction of one operation answers.
-        (Error::Conflict { failed }, Error::WrongExpectedVersion { stream, expected, actual }) => {
-            let (stream, expected, actual) = (stream.clone(), *expected, *actual);
-            *failed == [FailedCheck::WrongExpectedVersion { index: 0, stream, expected, actual }]
-        }
         _ => format!("{predicted:?}") == format!("{actual:?}"),
     }
 }
@@ -355,13 +350,13 @@ pub(super) fn contents(store: &Store, model: &mut Model) -> Checked {
     for choice in [all(false, false, 0), all(true, false, 0), all(false, true, 0)] {
         must("a full read", read(store, model, &choice)?)?;
     }
-    for index in 0..STREAMS.len() {
+    for (index, name) in STREAMS.iter().enumerate() {
         let stream = Some(index);
         for (backwards, from) in [(false, 0), (true, 2)] {
             let choice = ReadChoice { stream, from, ..all(backwards, backwards, 0) };
             must("a stream's read", read(store, model, &choice)?)?;
         }
-        must("list", list(store, model, STREAMS[index])?)?;
+        must("list", list(store, model, name)?)?;
     }
     must("list", list(store, model, "")?)?;
     let step = usize::try_from(head / 40).unwrap_or(0).max(1);

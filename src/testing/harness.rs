@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::commits::{is_failure, is_poison};
 pub use super::compare::Mismatch;
 use super::compare::{self, Checked, ensure, must};
 use super::model::{Model, ModelOperation};
@@ -216,10 +217,10 @@ impl Harness {
         match action {
             Action::Commit(operations, via) => {
                 let operations: Vec<_> = operations.iter().map(|o| self.resolve(o)).collect();
-                self.commit(&store, operations, *via)
+                self.commit(&store, &operations, *via)
             }
             Action::Repeat(back, change, via) => match self.repeated(*back, *change) {
-                Some(operations) => self.commit(&store, operations, *via),
+                Some(operations) => self.commit(&store, &operations, *via),
                 None => Ok(()),
             },
             Action::Ticket { wait } => self.ticket(*wait),
@@ -388,16 +389,4 @@ impl Harness {
             None => Ok(()),
         }
     }
-}
-
-/// What a failing disk may make of a call.
-pub(super) fn is_failure(error: &Error) -> bool {
-    // A block of a derived file that cannot be read is reported as damage to that file.
-    let unreadable =
-        matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
-    matches!(error, Error::Io { .. } | Error::DiskFull) || unreadable || is_poison(error)
-}
-
-pub(super) fn is_poison(error: &Error) -> bool {
-    matches!(error, Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. })
 }

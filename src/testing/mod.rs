@@ -4,6 +4,7 @@ pub mod decode;
 pub mod harness;
 pub mod model;
 pub mod operations;
+pub mod random;
 pub mod simulation;
 
 mod commits;

@@ -24,48 +24,6 @@ const TOO_LARGE: usize = 70_000;
 /// Segment sizes that reopening chooses from.
 const SEGMENT_SIZES: [u64; 4] = [64 << 10, 64 << 10, 128 << 10, 256 << 10];
 
-/// Reproducible chance for simulations: `SplitMix64`.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// The same seed, the same numbers.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Any number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is not zero.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.number() % bound
-    }
-
-    /// True in so many of a hundred cases.
-    pub fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    /// One of these, which are some.
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let index = usize::try_from(self.below(from.len() as u64)).unwrap_or(0);
-        &from[index]
-    }
-
-    /// An action.
-    pub fn action(&mut self) -> Action {
-        let bytes: Vec<u8> = (0..8).flat_map(|_| self.number().to_le_bytes()).collect();
-        Action::decode(&mut Source::new(&bytes))
-    }
-}
-
 /// Bytes that choices are made from; behind their end there are zeros.
 #[derive(Debug)]
 pub struct Source<'a> {
@@ -337,7 +295,8 @@ fn event(source: &mut Source<'_>, of: u8) -> EventChoice {
     };
     let fill = source.byte();
     // Half of the data looks like the format's own bytes.
-    let pattern: &[u8] = if fill % 2 == 0 { &[fill] } else { &[0xAF, 0x4E, 1, 0, fill, 0, 0, 0] };
+    let pattern: &[u8] =
+        if fill.is_multiple_of(2) { &[fill] } else { &[0xAF, 0x4E, 1, 0, fill, 0, 0, 0] };
     let data: Vec<u8> = pattern.iter().copied().cycle().take(size).collect();
     let more = source.byte();
     let tags = TAGS.iter().enumerate().filter(|(i, _)| more >> i & 1 == 1).map(|(_, tag)| *tag);
@@ -366,7 +325,7 @@ fn read(source: &mut Source<'_>) -> ReadChoice {
     ReadChoice {
         stream: (stream < 5).then_some(usize::from(stream)),
         from: source.word(),
-        limit: (options & 3 == 0).then(|| source.byte()),
+        limit: options.is_multiple_of(4).then(|| source.byte()),
         backwards: options & 4 != 0,
         query,
         past,
@@ -387,7 +346,7 @@ fn query_item(source: &mut Source<'_>) -> ModelQuery {
         tags: pick(bits >> 4 & (place >> 2), &TAGS),
         stream: (place & 3 == 1).then(|| stream.to_owned()),
         category: (place & 3 == 2).then(|| crate::event::category_of(stream).to_owned()),
-        after: (place & 12 == 0).then(|| u64::from(source.byte())),
+        after: (place & 0xC == 0).then(|| u64::from(source.byte())),
     }
 }
 

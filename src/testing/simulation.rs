@@ -2,7 +2,7 @@
 //! crashes inside it, a check against everything that was promised, and on with the next round.
 
 use super::harness::{Harness, Mismatch, Settings};
-use super::operations::Random;
+use super::random::Random;
 use crate::options::{Durability, Options};
 use crate::storage::{Crash, DirectoryModel, Fault, Keep, Operation, SimStorage};
 
@@ -22,7 +22,7 @@ pub fn run(seed: u64) -> Result<u64, Mismatch> {
     let settings = Settings { background: false, durability, segment_size, faults: true };
     let mut harness = Harness::on_sim(&sim, settings);
     let mut states = 0;
-    for round in 0..1 + random.below(5) {
+    for round in 0..=random.below(5) {
         if round == 0 {
             create(&sim, &mut harness, &mut random)?;
         }

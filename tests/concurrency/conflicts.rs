@@ -1,0 +1,147 @@
+//! Appends that exclude each other, in the same commit group and in different ones.
+
+use std::collections::HashSet;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use annals::{Error, ExpectedVersion, NewEvent, Uuid};
+
+use super::support::{Place, check_prefix};
+
+const THREADS: usize = 8;
+const ROUNDS: u64 = 60;
+
+#[test]
+fn of_many_appends_at_the_same_version_exactly_one_wins() {
+    let place = Place::new();
+    let store = place.open();
+    let barrier = Barrier::new(THREADS);
+    let wins = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (store, barrier, wins) = (&store, &barrier, &wins);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    barrier.wait();
+                    let event = NewEvent::new("Try", format!("{thread} {round}"));
+                    let expected = ExpectedVersion::Exact(round);
+                    let outcome = if thread % 2 == 0 {
+                        store.append("contested", expected, [event]).map(|done| done.version)
+                    } else {
+                        let transaction =
+                            store.transaction().append("contested", expected, [event]).append(
+                                format!("beside-{thread}"),
+                                ExpectedVersion::Any,
+                                [NewEvent::new("Beside", "")],
+                            );
+                        transaction.commit().map(|done| done.versions[0])
+                    };
+                    match outcome {
+                        Ok(version) => {
+                            assert_eq!(version, round + 1);
+                            wins.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Err(Error::WrongExpectedVersion { actual, .. }) => {
+                            assert_eq!(actual, round + 1);
+                        }
+                        Err(Error::Conflict { failed }) => assert_eq!(failed.len(), 1),
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    barrier.wait();
+                    assert_eq!(wins.load(Ordering::SeqCst), round + 1, "one winner a round");
+                    let head = store.stream_head("contested").unwrap().unwrap();
+                    assert_eq!(head.version, round + 1);
+                }
+            });
+        }
+    });
+    check_prefix(&store).unwrap();
+    assert_eq!(store.read_stream("contested").into_iter().count() as u64, ROUNDS);
+    // A loser leaves nothing behind, beside the contested stream either.
+    let beside = store.streams().prefix("beside-").into_iter().map(|info| info.unwrap().version);
+    assert!(beside.sum::<u64>() <= ROUNDS);
+    assert_eq!(store.stats().commits, ROUNDS);
+}
+
+#[test]
+fn an_id_that_many_threads_append_at_once_is_stored_once() {
+    let place = Place::new();
+    let store = place.open();
+    let barrier = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            let (store, barrier) = (&store, &barrier);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    barrier.wait();
+                    let id = Uuid::from_u128(u128::from(round) + 1);
+                    let event = NewEvent::new("Once", vec![7; 1500]).id(id);
+                    let done = store.append("s", ExpectedVersion::Any, [event]).unwrap();
+                    assert_eq!((done.last_position.get(), done.version), (round + 1, round + 1));
+                    // Acknowledged is visible, also to who came second.
+                    assert!(store.head() >= done.last_position);
+                    let other = NewEvent::new("Other", "").id(id);
+                    let refused = store.append("s", ExpectedVersion::Any, [other]);
+                    assert!(matches!(refused, Err(Error::IdReused { .. })), "{refused:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(check_prefix(&store).unwrap(), ROUNDS);
+    assert_eq!(store.stats().already_recorded, ROUNDS * (THREADS as u64 - 1));
+    let ids: HashSet<_> = store.read_all().into_iter().map(|it| it.unwrap().id()).collect();
+    assert_eq!(ids.len() as u64, ROUNDS);
+}
+
+#[test]
+fn transfers_between_accounts_lose_no_money() {
+    // Reads, decides and writes, each time on condition that nothing changed in between.
+    const ACCOUNTS: u64 = 3;
+    let place = Place::new();
+    let store = place.open();
+    let balance = |account: u64| {
+        let mut sum = 0_i64;
+        let mut version = 0;
+        for event in store.read_stream(format!("account-{account}")) {
+            let event = event.unwrap();
+            sum += i64::from_le_bytes(event.data().try_into().unwrap());
+            version = event.version();
+        }
+        (sum, version)
+    };
+    for account in 0..ACCOUNTS {
+        let event = NewEvent::new("Moved", 100_i64.to_le_bytes().to_vec());
+        store.append(format!("account-{account}"), ExpectedVersion::NoStream, [event]).unwrap();
+    }
+    thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            let (store, balance) = (&store, &balance);
+            scope.spawn(move || {
+                let mut done = 0;
+                let mut tries = thread;
+                while done < 25 {
+                    tries += 1;
+                    let (from, to) = (tries % ACCOUNTS, (tries + 1 + thread % 2) % ACCOUNTS);
+                    let ((sum, from_version), (_, to_version)) = (balance(from), balance(to));
+                    let amount = sum.min(i64::try_from(tries % 30).unwrap());
+                    let moved = |by: i64| [NewEvent::new("Moved", by.to_le_bytes().to_vec())];
+                    let expected = ExpectedVersion::Exact;
+                    let transaction = store
+                        .transaction()
+                        .append(format!("account-{from}"), expected(from_version), moved(-amount))
+                        .append(format!("account-{to}"), expected(to_version), moved(amount));
+                    match transaction.commit() {
+                        Ok(_) => done += 1,
+                        Err(Error::Conflict { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+    });
+    let balances: Vec<i64> = (0..ACCOUNTS).map(|account| balance(account).0).collect();
+    assert_eq!(balances.iter().sum::<i64>(), 100 * i64::try_from(ACCOUNTS).unwrap());
+    assert!(balances.iter().all(|&sum| sum >= 0), "{balances:?}");
+    check_prefix(&store).unwrap();
+}

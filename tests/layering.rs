@@ -1,0 +1,194 @@
+//! Which module may use which: the layers that `docs` describe, held to the sources.
+//!
+//! A module's paths that begin with `crate::` are read out of its files (tests and comments
+//! aside) and compared with the table. A new dependency means a new entry here, and a reason.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![allow(clippy::disallowed_methods, reason = "this reads the sources")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// From the bottom to the top: a module uses what stands before it, and of that, what is named.
+const LAYERS: &[(&str, &[&str])] = &[
+    // What goes in and out, without I/O.
+    ("event", &[]),
+    ("error", &["event"]),
+    ("query", &["event"]),
+    // Bytes in, bytes out.
+    ("format", &["event"]),
+    // The seam to the world: no sibling at all.
+    ("storage", &[]),
+    ("ids", &["storage"]),
+    ("options", &["error", "storage"]),
+    ("index", &["event", "format", "storage"]),
+    ("log", &["error", "event", "format", "index", "options", "storage"]),
+    ("catalog", &["error", "format", "index", "log"]),
+    ("view", &["event", "format", "log", "query"]),
+    ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage"]),
+    ("directory", &["error", "event", "format", "log", "options", "recovery", "storage"]),
+    // One state in parts: `engine` owns it, each of the others implements one duty of it.
+    ("background", RING),
+    ("engine", RING),
+    ("follow", RING),
+    ("group_commit", RING),
+    ("snapshot", &["engine", "error", "event", "format", "storage"]),
+    ("stats", &["catalog", "engine", "event", "format"]),
+    // What callers do with it.
+    (
+        "append",
+        &["catalog", "engine", "error", "event", "format", "group_commit", "index", "options"],
+    ),
+    (
+        "read",
+        &[
+            "catalog", "engine", "error", "event", "format", "index", "log", "options", "query",
+            "view",
+        ],
+    ),
+    ("transaction", &["append", "engine", "error", "event", "options"]),
+    ("verify", &["error", "follow", "format", "index", "log", "recovery", "snapshot", "storage"]),
+    // The only wiring.
+    (
+        "store",
+        &[
+            "append",
+            "directory",
+            "engine",
+            "error",
+            "event",
+            "follow",
+            "format",
+            "log",
+            "options",
+            "read",
+            "recovery",
+            "snapshot",
+            "stats",
+            "storage",
+            "transaction",
+            "view",
+        ],
+    ),
+];
+
+const RING: &[&str] = &[
+    "background",
+    "catalog",
+    "engine",
+    "error",
+    "event",
+    "follow",
+    "format",
+    "group_commit",
+    "ids",
+    "index",
+    "log",
+    "options",
+    "recovery",
+    "stats",
+    "storage",
+];
+
+/// What points upwards all the same, and why. One that is not needed any more has to go.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("options", "store", "`Options::open` is where a store comes from"),
+    ("recovery", "follow", "whether a writer is at work decides how far recovery may read"),
+];
+
+/// Not layers: they see everything.
+const FREE: &[&str] = &["lib", "testing"];
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let used = dependencies();
+    let known: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    assert_eq!(known.len(), LAYERS.len(), "a module stands in the table twice");
+    let excepted = |from: &str, to: &str| EXCEPTIONS.iter().any(|it| (it.0, it.1) == (from, to));
+    let mut wrong = Vec::new();
+    for (module, uses) in &used {
+        let Some(allowed) = known.get(module.as_str()) else {
+            wrong.push(format!("{module} is not in the table"));
+            continue;
+        };
+        for target in uses {
+            if !allowed.contains(&target.as_str()) && !excepted(module, target) {
+                wrong.push(format!("{module} uses {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("; "));
+    for (from, to, _) in EXCEPTIONS {
+        let needed = used.get(*from).is_some_and(|uses| uses.contains(*to));
+        assert!(needed, "{from} does not use {to} any more: drop the exception");
+    }
+    for (module, _) in LAYERS {
+        assert!(used.contains_key(*module), "there is no module {module}");
+    }
+}
+
+#[test]
+fn the_table_has_no_cycles_but_the_one_it_names() {
+    let place = |name: &str| LAYERS.iter().position(|(module, _)| *module == name);
+    let in_ring =
+        |name: &str| ["background", "engine", "follow", "group_commit", "stats"].contains(&name);
+    for (module, allowed) in LAYERS {
+        for target in *allowed {
+            let below = place(target) < place(module);
+            assert!(below || in_ring(module) && in_ring(target), "{module} stands below {target}");
+        }
+    }
+}
+
+/// For each module at the top level, the others that its files name.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut to_visit = vec![source.clone()];
+    while let Some(path) = to_visit.pop() {
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "tests") {
+                to_visit.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            continue;
+        }
+        let inside = path.strip_prefix(&source).unwrap();
+        let first = inside.components().next().unwrap();
+        let module = Path::new(&first).file_stem().unwrap().to_string_lossy().into_owned();
+        if FREE.contains(&module.as_str()) || inside.file_stem().is_some_and(|it| it == "tests") {
+            continue;
+        }
+        let uses = found.entry(module.clone()).or_default();
+        uses.extend(modules_named_in(&fs::read_to_string(&path).unwrap()));
+        uses.remove(&module);
+    }
+    assert!(found.len() > 10, "the sources were not found: {found:?}");
+    found
+}
+
+/// The names behind `crate::`, without tests, which come last in a file, and comments.
+fn modules_named_in(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let code = code.split("#[cfg(test)]\npub(crate) mod tests {").next().unwrap_or(code);
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or(""));
+    let code: String = lines.collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for part in code.split("crate::").skip(1) {
+        assert!(!part.starts_with('{'), "write one `use crate::module` a line");
+        let name: String =
+            part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        // Names at the root of the crate are re-exports of `error` and `event`.
+        if !name.starts_with(|c: char| c.is_ascii_uppercase()) {
+            found.insert(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn finds_what_it_looks_for() {
+    let text = "use crate::a::B; // crate::no\n//! [crate::no]\nfn f() { crate::c::d() }\n\
+                pub(crate) use crate::Result;\n#[cfg(test)]\nmod tests {\nuse crate::no;\n}";
+    assert_eq!(modules_named_in(text), ["a", "c"].map(str::to_owned).into());
+}

@@ -1,0 +1,97 @@
+//! Random operations on a store and on a naive model: every answer must be the same.
+//!
+//! Segments are as small as they can be, so that rollover, seals, index files and checkpoints
+//! take part. A failing case prints its shrunk actions, which go to `tests/regressions`.
+
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::sync::Arc;
+
+use annals::testing::harness::{Harness, Mismatch, Settings};
+use annals::testing::operations::{Action, actions};
+use annals::testing::random::Random;
+use annals::testing::{DiskStorage, SimStorage};
+use annals::{Durability, Options};
+use proptest::prelude::*;
+
+fn run(mut harness: Harness, actions: &[Action]) -> Result<Harness, Mismatch> {
+    harness.open().map_err(|error| Mismatch::new(error.to_string()))?;
+    for action in actions {
+        harness.run(action)?;
+    }
+    harness.finish()?;
+    Ok(harness)
+}
+
+fn on_sim(settings: Settings, actions: &[Action]) -> Result<Harness, Mismatch> {
+    run(Harness::on_sim(&SimStorage::new(1), settings), actions)
+}
+
+fn on_disk(settings: Settings, actions: &[Action]) -> Result<Harness, Mismatch> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let root = dir.path().join("store");
+    run(Harness::new(Arc::new(DiskStorage), root, settings), actions)
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..ProptestConfig::default()
+    }
+}
+
+const BUFFERED: Settings = Settings {
+    background: false,
+    durability: Durability::BUFFERED,
+    segment_size: Options::MIN_SEGMENT_SIZE,
+    faults: false,
+};
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn a_synced_store_does_what_the_model_says(actions in actions(60)) {
+        on_sim(Settings::default(), &actions)?;
+    }
+
+    #[test]
+    fn a_buffered_store_does_what_the_model_says(actions in actions(40)) {
+        on_sim(BUFFERED, &actions)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(25))]
+
+    #[test]
+    fn a_store_with_threads_on_a_real_disk_does_what_the_model_says(actions in actions(40)) {
+        on_disk(Settings { background: true, ..Settings::default() }, &actions)?;
+    }
+
+    #[test]
+    fn a_buffered_store_with_threads_does_what_the_model_says(actions in actions(40)) {
+        on_disk(Settings { background: true, ..BUFFERED }, &actions)?;
+    }
+}
+
+/// Long histories, which proptest would shrink for too long.
+#[test]
+fn long_histories_over_many_segments_do_what_the_model_says() {
+    let (mut events, mut sealed) = (0, 0);
+    for seed in 0..4 {
+        let mut random = Random::new(seed);
+        let actions: Vec<Action> = (0..500).map(|_| random.action()).collect();
+        let harness = on_sim(Settings::default(), &actions)
+            .unwrap_or_else(|mismatch| panic!("seed {seed}: {mismatch}"));
+        let stats = harness.store().expect("open").stats();
+        events += stats.events;
+        sealed += stats.sealed_segments;
+    }
+    // What these tests are about has to have happened.
+    assert!(events > 800, "{events} events");
+    assert!(sealed > 12, "{sealed} sealed segments");
+}

@@ -165,6 +165,9 @@ impl Catalog {
     pub(crate) fn limit_head(&self, mut head: Head, stream: &str, visible: u64) -> Lookup<Head> {
         while head.last_position > visible {
             let previous = self.previous_position(stream, head)?;
+            if previous >= head.last_position || head.version == 0 {
+                return Err(LookupError::Heads(BROKEN_CHAIN));
+            }
             head = Head { version: head.version - 1, last_position: previous };
         }
         Ok(head)
@@ -212,8 +215,8 @@ impl Catalog {
                     PartIndex::Sealed(index) => sealed_run(part, index, stream, version, position)?,
                 }
             };
-            if run.0.len() == 0 || run.0.first_version > version {
-                return Err(LookupError::Heads(Defect::Invalid("a stream's run is empty")));
+            if run.0.len() == 0 || run.0.first_version > version || run.1 >= position {
+                return Err(LookupError::Heads(BROKEN_CHAIN));
             }
             (version, position) = (run.0.first_version - 1, run.1);
             runs.push(run.0);
@@ -261,6 +264,8 @@ pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
     (position < part.segment.base_position + part.event_count()).then_some(part)
 }
 
+const BROKEN_CHAIN: Defect = Defect::Invalid("a stream's events do not lead back to its first");
+
 /// Follows a stream back through a segment that is indexed in memory. Also returns the position
 /// of the event before the run.
 fn chain(
@@ -278,8 +283,14 @@ fn chain(
         let place =
             (u32::try_from(ordinal).unwrap_or(u32::MAX), index.offset(ordinal).unwrap_or(0));
         places.push(place);
-        position = index.previous(ordinal);
+        let previous = index.previous(ordinal);
         version -= 1;
+        // A damaged checkpoint must not lead in circles.
+        if previous >= position {
+            position = u64::MAX;
+            break;
+        }
+        position = previous;
     }
     places.reverse();
     let places = Places::Known(places);

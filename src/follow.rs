@@ -19,7 +19,7 @@ use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, Window, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::{Opened, Recovered, load_frame, open_index};
-use crate::storage::{OpenMode, Storage, read_exact_at};
+use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
 
 /// How far a follower has come.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Engine {
         let number = self.catalog.read().active.segment.number() + 1;
         let path = names::segment_path(&self.root, number);
         let there = self.storage.entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
-        if there.is_none() {
+        if there != Some(EntryKind::File) {
             return Ok(false);
         }
         let position = follower.state.next_position;

@@ -20,7 +20,7 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-use super::Defect;
+use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
 pub(crate) const HEADS: u32 = 2;
@@ -85,8 +85,14 @@ impl CheckpointMeta {
             last_frame: LE::read_u64(&b[72..]),
             first_recorded_at: LE::read_u64(&b[80..]),
         };
-        if meta.base_position == 0 || meta.position.checked_add(1) < Some(meta.base_position) {
-            return Err(Defect::Invalid("checkpoint positions out of range"));
+        let numbers = [meta.position, meta.base_position, meta.streams, meta.commits, meta.offset];
+        if meta.base_position == 0
+            || meta.position.saturating_add(1) < meta.base_position
+            || numbers.iter().any(|&number| number > MAX_NUMBER)
+            || meta.segment_commits > meta.commits
+            || meta.last_frame > meta.offset
+        {
+            return Err(Defect::Invalid("checkpoint numbers out of range"));
         }
         Ok(meta)
     }
@@ -111,6 +117,9 @@ impl HeadEntry {
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..HEAD_LEN).ok_or(Defect::TooShort)?;
         let name = LE::read_u64(b);
+        if LE::read_u64(&b[8..]) > MAX_NUMBER || LE::read_u64(&b[16..]) > MAX_NUMBER {
+            return Err(Defect::Invalid("a head is out of range"));
+        }
         Ok(Self {
             name_offset: name >> 16,
             name_len: LE::read_u16(b),
@@ -135,8 +144,8 @@ mod tests {
             base_position: 6,
             streams: 7,
             commits: 8,
-            segment_commits: 9,
-            last_frame: 10,
+            segment_commits: 8,
+            last_frame: 4,
             first_recorded_at: 11,
         };
         assert_eq!(CheckpointMeta::decode(&meta.encode()), Ok(meta));

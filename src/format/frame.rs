@@ -17,7 +17,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
-use super::{ALIGNMENT, Defect, align};
+use super::{ALIGNMENT, Defect, MAX_NUMBER, align};
 
 pub(crate) const HEADER_LEN: usize = 48;
 pub(crate) const MAGIC: [u8; 2] = [0xAF, 0x4E];
@@ -126,7 +126,13 @@ impl FrameHeader {
         }
         let count = u64::from(self.event_count);
         match self.first_position.checked_add(count) {
-            Some(next) if self.first_position != 0 && self.durable_position < next => Ok(()),
+            Some(next)
+                if self.first_position != 0
+                    && next <= MAX_NUMBER
+                    && self.durable_position < next =>
+            {
+                Ok(())
+            }
             _ => Err(Defect::Invalid("frame positions out of range")),
         }
     }

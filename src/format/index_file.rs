@@ -23,7 +23,7 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-use super::Defect;
+use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
 pub(crate) const STREAMS: u32 = 2;
@@ -105,6 +105,9 @@ impl StreamEntry {
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..STREAM_LEN).ok_or(Defect::TooShort)?;
         let term = TermEntry::decode(b)?;
+        if LE::read_u64(&b[16..]) > MAX_NUMBER || LE::read_u64(&b[24..]) > MAX_NUMBER {
+            return Err(Defect::Invalid("a stream's version or position is out of range"));
+        }
         Ok(Self {
             name_offset: term.name_offset,
             name_len: term.name_len,

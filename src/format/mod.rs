@@ -20,6 +20,10 @@ pub(crate) mod varint;
 /// The format version this build writes.
 pub(crate) const FORMAT_VERSION: u16 = 1;
 
+/// The largest position, version and count that is valid on disk, so that arithmetic on decoded ones
+/// cannot overflow.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
+
 /// Frames and records start at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 

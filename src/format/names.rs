@@ -21,6 +21,9 @@ pub(crate) const SNAPSHOT_SUFFIX: &str = ".snap";
 /// Written, synced and then renamed; one that is found was never finished.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
+/// Larger numbers are foreign: the next one is always a number too.
+const MAX_NUMBER: u64 = 1 << 56;
+
 /// The name of the numbered file.
 pub(crate) fn numbered(number: u64, suffix: &str) -> String {
     format!("{number:020}{suffix}")
@@ -32,7 +35,7 @@ pub(crate) fn parse_numbered(name: &str, suffix: &str) -> Option<u64> {
     if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok()
+    digits.parse().ok().filter(|&number| number <= MAX_NUMBER)
 }
 
 pub(crate) fn segment_path(root: &Path, number: u64) -> PathBuf {
@@ -54,7 +57,8 @@ mod tests {
     #[test]
     fn names_round_trip_and_nothing_else_parses() {
         assert_eq!(parse_numbered(&numbered(42, ".seg"), ".seg"), Some(42));
-        assert_eq!(parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"), Some(u64::MAX));
+        assert_eq!(parse_numbered(&numbered(1 << 56, ".seg"), ".seg"), Some(1 << 56));
+        assert_eq!(parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"), None);
         for name in ["", ".seg", "42.seg", "0000000000000000004x.seg", "99999999999999999999.seg"] {
             assert_eq!(parse_numbered(name, ".seg"), None, "{name}");
         }

@@ -17,7 +17,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
-use super::{ALIGNMENT, Defect, align};
+use super::{ALIGNMENT, Defect, MAX_NUMBER, align};
 use crate::event::NewEvent;
 
 pub(crate) const HEADER_LEN: usize = 48;
@@ -161,7 +161,7 @@ impl<'a> RecordRef<'a> {
         if std::str::from_utf8(stream).is_err() || std::str::from_utf8(event_type).is_err() {
             return Err(Defect::Invalid("stream or type is not UTF-8"));
         }
-        if self.version() == 0 || self.bytes[35] & !FLAG_JSON != 0 {
+        if self.version() == 0 || self.version() > MAX_NUMBER || self.bytes[35] & !FLAG_JSON != 0 {
             return Err(Defect::Invalid("version or flags out of range"));
         }
         self.verify_tags()

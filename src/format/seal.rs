@@ -17,7 +17,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
-use super::{Defect, align, frame};
+use super::{Defect, MAX_NUMBER, align, frame};
 
 pub(crate) const TRAILER_LEN: usize = 64;
 const MAGIC: [u8; 8] = *b"ANNALEND";
@@ -81,7 +81,10 @@ impl Trailer {
             table_checksum: LE::read_u32(&b[52..]),
         };
         let fits = trailer.seal_offset < 1 << 32 && trailer.file_len() == file_len;
-        if !fits || LE::read_u32(&b[56..]) != 0 || trailer.base_position == 0 {
+        if !fits
+            || LE::read_u32(&b[56..]) != 0
+            || !(1..=MAX_NUMBER).contains(&trailer.base_position)
+        {
             return Err(Defect::Invalid("trailer contradicts the file"));
         }
         Ok(trailer)

@@ -76,6 +76,9 @@ impl SegmentHeader {
         if LE::read_u32(&b[12..]) != 128 {
             return Err(Defect::Invalid("unexpected header length"));
         }
+        if LE::read_u64(&b[64..]) > u64::from(u32::MAX) {
+            return Err(Defect::Invalid("the capacity is out of range"));
+        }
         let mut store_id = [0; 16];
         store_id.copy_from_slice(&b[32..48]);
         Ok(Self {

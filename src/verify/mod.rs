@@ -248,8 +248,11 @@ impl Verifier<'_> {
                     break ScanEnd::EndOfFile;
                 }
             };
-            let ScanEnd::Invalid(defect) = &end else {
-                break end;
+            let defect = match &end {
+                ScanEnd::Invalid(defect) => defect.clone(),
+                // A file that was cut ends like one that is full.
+                ScanEnd::EndOfFile => Defect::TooShort,
+                ScanEnd::Sealed | ScanEnd::Limit => break end,
             };
             let behind = trailer.as_ref().map_or(len, |t| t.seal_offset);
             if trailer.as_ref().is_some_and(|t| state.offset >= t.seal_offset) {

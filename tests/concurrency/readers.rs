@@ -75,11 +75,26 @@ fn read(store: &Store, done: &AtomicBool, acknowledged: &AtomicU64, synced: bool
     }
 }
 
+/// Nothing but the head, as often as it can be had: half a commit is a matter of microseconds.
+fn poll(store: &Store, done: &AtomicBool) {
+    let mut seen = Position::START;
+    while !done.load(Ordering::SeqCst) {
+        let head = store.head();
+        if head > seen {
+            let last = store.event_at(head).unwrap().unwrap();
+            assert!(last.is_last_in_commit(), "half a commit is visible, up to {head}");
+        }
+        assert!(head >= seen);
+        seen = head;
+    }
+}
+
 fn writers_and_readers(place: &Place, store: &Store, rounds: u64, synced: bool) {
     let (done, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let readers: Vec<_> =
             (0..2).map(|_| scope.spawn(|| read(store, &done, &acknowledged, synced))).collect();
+        let poller = scope.spawn(|| poll(store, &done));
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let acknowledged = &acknowledged;
@@ -89,7 +104,7 @@ fn writers_and_readers(place: &Place, store: &Store, rounds: u64, synced: bool) 
         let failed = writers.into_iter().map(thread::ScopedJoinHandle::join).find(Result::is_err);
         done.store(true, Ordering::SeqCst);
         assert!(failed.is_none(), "a writer failed");
-        for reader in readers {
+        for reader in readers.into_iter().chain([poller]) {
             reader.join().unwrap();
         }
     });

@@ -1,0 +1,42 @@
+//! Lines in and out: what is read can be written, and read again as the same.
+
+use annals::{Timestamp, Uuid};
+use annals_cli::{Record, cloudevents, lines};
+
+/// Decodes a line as either format. What was accepted is encoded and decoded again.
+///
+/// # Panics
+///
+/// If that is not the same.
+pub(crate) fn check(line: &[u8]) {
+    for record in [lines::decode(line), cloudevents::decode(line)] {
+        match record {
+            Ok(record) => round_trip(&record),
+            Err(bad) => assert!(!bad.what.is_empty()),
+        }
+    }
+}
+
+fn round_trip(record: &Record) {
+    let row = lines::Row {
+        position: 7,
+        stream: &record.stream,
+        version: 3,
+        event_type: &record.event_type,
+        id: record.id.unwrap_or(Uuid::from_u128(5)),
+        recorded_at: Timestamp::from_micros(record.size() as u64),
+        commit: 6,
+        data: &record.data,
+        content_type: record.content_type,
+        metadata: &record.metadata,
+        tags: record.tags.iter().map(String::as_str).collect(),
+        schema_version: record.schema_version,
+    };
+    let mut line = Vec::new();
+    lines::encode(&row, &mut line).expect("what was read can be written");
+    assert!(!line.contains(&b'\n'));
+    let again = lines::decode(&line).expect("what was written can be read");
+    let expected = Record { id: Some(row.id), commit: again.commit.clone(), ..record.clone() };
+    assert_eq!(again, expected);
+    assert_eq!(again.to_event(), expected.to_event());
+}

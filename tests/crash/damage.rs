@@ -1,0 +1,292 @@
+//! Recovery as a table: what was done to a store at rest, and what it has to answer.
+
+use annals::testing::SimStorage;
+use annals::{Error, ExpectedVersion, NewEvent, Opened};
+
+use super::support::*;
+
+const SMALL: usize = 40;
+const LARGE: usize = 9_000;
+
+fn frame_with(sim: &SimStorage, number: u64, position: u64) -> Frame {
+    let frames = frames_of(sim, number);
+    *frames.iter().find(|f| f.kind == 1 && f.first_position == position).unwrap()
+}
+
+#[test]
+fn one_segment_that_was_not_closed() {
+    // Ten acknowledged commits; the last is the only one nothing tells of.
+    let table: &[(&str, Damage, Expected)] = &[
+        ("nothing", |_| {}, Expected::Whole(10)),
+        (
+            "a zeroed frame in the middle",
+            |sim| {
+                let frame = frame_with(sim, 1, 4);
+                zero(sim, &segment(1), frame.offset, frame.len);
+            },
+            Expected::Refused,
+        ),
+        ("a zeroed page in the middle", |sim| zero(sim, &segment(1), 8704, 512), Expected::Refused),
+        (
+            "the first frame zeroed",
+            |sim| zero(sim, &segment(1), DATA_START, frames_of(sim, 1)[0].len),
+            Expected::Refused,
+        ),
+        (
+            "the first page of frames zeroed",
+            |sim| zero(sim, &segment(1), DATA_START, 512),
+            Expected::Refused,
+        ),
+        (
+            "the last commit zeroed",
+            |sim| {
+                let frame = frame_with(sim, 1, 10);
+                zero(sim, &segment(1), frame.offset, frame.len);
+            },
+            Expected::Whole(9),
+        ),
+        (
+            "the last commit torn",
+            |sim| {
+                let frame = frame_with(sim, 1, 10);
+                zero(sim, &segment(1), frame.offset + 60, frame.len - 60);
+            },
+            Expected::Cut(9),
+        ),
+        (
+            "the last but one torn",
+            |sim| {
+                let frame = frame_with(sim, 1, 9);
+                zero(sim, &segment(1), frame.offset + 60, frame.len - 60);
+            },
+            Expected::Refused,
+        ),
+        (
+            "a frame moved onto another",
+            |sim| {
+                let (from, to) = (frame_with(sim, 1, 3), frame_with(sim, 1, 7));
+                let bytes = sim.read_file(segment(1)).unwrap();
+                let at = usize::try_from(from.offset).unwrap();
+                let len = usize::try_from(from.len).unwrap();
+                overwrite(sim, &segment(1), to.offset, &bytes[at..at + len]);
+            },
+            Expected::Refused,
+        ),
+        (
+            "the file cut in the middle",
+            |sim| {
+                let end = usize::try_from(frame_with(sim, 1, 5).offset + 20).unwrap();
+                sim.corrupt(segment(1), |bytes| bytes.truncate(end)).unwrap();
+            },
+            // Nothing is left that could tell of it.
+            Expected::Cut(4),
+        ),
+        (
+            "garbage behind the end",
+            |sim| overwrite(sim, &segment(1), 30_000, b"?"),
+            Expected::Cut(10),
+        ),
+        ("the first header gone", |sim| zero(sim, &segment(1), 0, 4096), Expected::Whole(10)),
+        ("the second header gone", |sim| zero(sim, &segment(1), 4096, 4096), Expected::Whole(10)),
+        ("both headers gone", |sim| zero(sim, &segment(1), 0, DATA_START), Expected::Refused),
+        ("an empty file", |sim| sim.corrupt(segment(1), Vec::clear).unwrap(), Expected::Refused),
+        (
+            "unfinished files of every kind",
+            |sim| {
+                sim.write_file(format!("{}.tmp", segment(2)), b"half").unwrap();
+                sim.write_file(format!("{}.tmp", index(1)), b"half").unwrap();
+                sim.write_file("/store/checkpoints/00000000000000000001.ckp.tmp", b"").unwrap();
+            },
+            Expected::Whole(10),
+        ),
+    ];
+    run(&stopped(10, SMALL), SMALL, table);
+}
+
+#[test]
+fn one_segment_that_was_closed() {
+    let last_commit: Damage = |sim| {
+        let frame = frame_with(sim, 1, 10);
+        zero(sim, &segment(1), frame.offset + 8, frame.len - 8);
+    };
+    let table: &[(&str, Damage, Expected)] = &[
+        ("nothing", |_| {}, Expected::Whole(10)),
+        ("the last commit, before the close frame", last_commit, Expected::NothingWrong),
+        (
+            "everything behind a middle frame",
+            |sim| {
+                let from = frame_with(sim, 1, 5).offset;
+                zero(sim, &segment(1), from, 65_536 - from);
+            },
+            Expected::Refused,
+        ),
+        ("the only segment missing", |sim| remove(sim, &segment(1)), Expected::Refused),
+        (
+            "the close frame gone",
+            |sim| {
+                let close = *frames_of(sim, 1).last().unwrap();
+                zero(sim, &segment(1), close.offset, close.len);
+            },
+            Expected::Whole(10),
+        ),
+        ("no checkpoint", |sim| remove_all(sim, "checkpoints"), Expected::Whole(10)),
+        (
+            "no checkpoint, and the last commit damaged before the close frame",
+            |sim| {
+                remove_all(sim, "checkpoints");
+                let frame = frame_with(sim, 1, 10);
+                zero(sim, &segment(1), frame.offset + 8, frame.len - 8);
+            },
+            Expected::Refused,
+        ),
+        (
+            "a checkpoint cut short",
+            |sim| {
+                let path = files_in(sim, "checkpoints").pop().unwrap();
+                sim.corrupt(path, |bytes| bytes.truncate(bytes.len() / 2)).unwrap();
+            },
+            Expected::Whole(10),
+        ),
+        (
+            "a checkpoint of zeros",
+            |sim| {
+                let path = files_in(sim, "checkpoints").pop().unwrap();
+                sim.corrupt(path, |bytes| bytes.fill(0)).unwrap();
+            },
+            Expected::Whole(10),
+        ),
+        (
+            "the checkpoint of another store",
+            |sim| {
+                let other = SimStorage::new(1234);
+                let store = open(&other).unwrap();
+                append(&store, 1, 10, SMALL);
+                store.close().unwrap();
+                let path = files_in(&other, "checkpoints").pop().unwrap();
+                let bytes = other.read_file(path).unwrap();
+                sim.write_file("/store/checkpoints/00000000000000000009.ckp", &bytes).unwrap();
+            },
+            Expected::Whole(10),
+        ),
+        (
+            "a checkpoint of this store's future",
+            |sim| {
+                let future = sim.fork();
+                let store = open(&future).unwrap();
+                append(&store, 11, 15, SMALL);
+                store.close().unwrap();
+                let path = files_in(&future, "checkpoints").pop().unwrap();
+                sim.write_file(&path, &future.read_file(&path).unwrap()).unwrap();
+            },
+            Expected::Refused,
+        ),
+        (
+            "a checkpoint of this store's past",
+            |sim| {
+                let past = sim.read_file(files_in(sim, "checkpoints").pop().unwrap()).unwrap();
+                let store = open(sim).unwrap();
+                append(&store, 11, 12, SMALL);
+                store.close().unwrap();
+                let newest = files_in(sim, "checkpoints").pop().unwrap();
+                sim.write_file(newest, &past).unwrap();
+            },
+            Expected::Whole(12),
+        ),
+    ];
+    run(&closed(10, SMALL), SMALL, table);
+}
+
+#[test]
+fn what_follows_a_close_frame_is_not_taken_for_nothing() {
+    // Closed, opened again, written to, stopped: the newest frame before the damage says "closed".
+    let base = closed(5, SMALL);
+    let store = open(&base).unwrap();
+    append(&store, 6, 10, SMALL);
+    stop(&base, store);
+    let session = frames_of(&base, 1).iter().rposition(|frame| frame.kind == 5).unwrap();
+    let session = frames_of(&base, 1)[session];
+    for without_checkpoint in [false, true] {
+        for (name, len) in [("its header", FRAME_HEADER), ("all of it", session.len)] {
+            let sim = base.fork();
+            if without_checkpoint {
+                remove_all(&sim, "checkpoints");
+            }
+            zero(&sim, &segment(1), session.offset, len);
+            hold(&format!("zeroed session frame, {name}"), &sim, SMALL, Expected::Refused);
+        }
+    }
+    // What nobody can have written since the close does no harm.
+    let sim = closed(5, SMALL);
+    let close = *frames_of(&sim, 1).last().unwrap();
+    overwrite(&sim, &segment(1), close.offset + close.len + 512, b"left over");
+    let store = open(&sim).unwrap();
+    append(&store, 6, 7, SMALL);
+    stop(&sim, store);
+    hold("leftovers", &sim, SMALL, Expected::Cut(7));
+}
+
+#[test]
+fn a_checkpoint_of_a_twin_that_went_another_way_is_not_believed() {
+    // A copy of the store that took other events since: the same identity, another history.
+    let base = closed(5, LARGE);
+    let twin = base.fork();
+    let store = open(&twin).unwrap();
+    for _ in 6..=14 {
+        let event = NewEvent::new("Other", vec![1; LARGE]);
+        store.append("other", ExpectedVersion::Any, [event]).unwrap();
+    }
+    store.close().unwrap();
+    let store = open(&base).unwrap();
+    append(&store, 6, 14, LARGE);
+    store.close().unwrap();
+    let foreign = files_in(&twin, "checkpoints").pop().unwrap();
+    let own = files_in(&base, "checkpoints").pop().unwrap();
+    base.write_file(own, &twin.read_file(foreign).unwrap()).unwrap();
+    let store = match open(&base) {
+        Ok(store) => store,
+        // It tells of a history that is not there: that is a reason to refuse.
+        Err(error) => return assert!(error.is_store_damage(), "{error:?}"),
+    };
+    assert_eq!(read_back(&store, LARGE).unwrap(), 14);
+}
+
+#[test]
+fn a_frame_of_a_twin_in_the_place_of_its_own_is_damage() {
+    // Everything about it is right, its place and its position too; only the next one does not
+    // follow from it.
+    let base = SimStorage::new(7);
+    let store = open(&base).unwrap();
+    append(&store, 1, 3, SMALL);
+    stop(&base, store);
+    let twin = base.fork();
+    let store = open(&base).unwrap();
+    append(&store, 4, 9, SMALL);
+    stop(&base, store);
+    let store = open(&twin).unwrap();
+    for _ in 4..=9 {
+        let event = NewEvent::new("Other", vec![9; SMALL]).id(id_of(77)).tag("tag:1");
+        let stream = stream_of(1);
+        if store.append(&stream, ExpectedVersion::Any, [event]).unwrap().already_recorded {
+            break;
+        }
+    }
+    stop(&twin, store);
+    let (own, other) = (frame_with(&base, 1, 4), frame_with(&twin, 1, 4));
+    assert_eq!((own.offset, own.len), (other.offset, other.len));
+    let (from, to) = (usize::try_from(own.offset).unwrap(), own.offset + own.len);
+    let bytes = twin.read_file(segment(1)).unwrap();
+    overwrite(&base, &segment(1), own.offset, &bytes[from..usize::try_from(to).unwrap()]);
+    let refused = open(&base);
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+}
+
+#[test]
+fn rebuilding_is_reported_and_happens_once() {
+    let sim = closed(20, LARGE);
+    remove(&sim, &index(2));
+    let store = open(&sim).unwrap();
+    let Opened::Recovered(recovery) = store.opened() else { panic!("{:?}", store.opened()) };
+    assert_eq!((recovery.rebuilt, recovery.dropped_bytes), (1, 0));
+    store.close().unwrap();
+    assert_eq!(*open(&sim).unwrap().opened(), Opened::Clean);
+}

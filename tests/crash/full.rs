@@ -1,0 +1,295 @@
+//! A full disk: nothing is lost, nothing that was refused is stored, and the store goes on when
+//! there is room again.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use annals::testing::{
+    Crash, DirEntry, EntryKind, File, Keep, LockGuard, Mapping, OpenMode, SimStorage, Storage,
+};
+use annals::{Error, ExpectedVersion, Options, Result, Store};
+
+use super::support::*;
+
+const SIZE: usize = 300;
+const LARGE: usize = 9_000;
+
+fn append_one(store: &Store, number: u64, size: usize) -> Result<annals::Appended> {
+    store.append(stream_of(number), ExpectedVersion::Any, [event(number, size)])
+}
+
+#[test]
+fn at_every_amount_of_free_space() {
+    let mut refused = 0;
+    for free in (0..260_000).step_by(2_600) {
+        let sim = SimStorage::new(1);
+        let store = open(&sim).unwrap();
+        append(&store, 1, 2, LARGE);
+        sim.set_free_space(Some(free));
+        let mut number = 2;
+        while number < 22 {
+            match append_one(&store, number + 1, LARGE) {
+                Ok(done) => {
+                    number += 1;
+                    assert_eq!(done.last_position.get(), number);
+                }
+                Err(Error::DiskFull) => {
+                    refused += 1;
+                    assert_eq!(read_back(&store, LARGE).unwrap(), number, "{free} bytes free");
+                    assert!(matches!(append_one(&store, number + 1, LARGE), Err(Error::DiskFull)));
+                    let crashed = sim.fork();
+                    crashed.crash(Crash::new(free).keep(Keep::Random));
+                    crashed.set_free_space(None);
+                    assert_eq!(read_back(&open(&crashed).unwrap(), LARGE).unwrap(), number);
+                    sim.set_free_space(None);
+                }
+                Err(error) => panic!("{free} bytes free: {error:?}"),
+            }
+        }
+        sim.set_free_space(None);
+        assert_eq!(read_back(&store, LARGE).unwrap(), 22, "{free} bytes free");
+        store.close().unwrap();
+        let store = open(&sim).unwrap();
+        assert_eq!(read_back(&store, LARGE).unwrap(), 22, "{free} bytes free");
+        drop(store);
+        let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
+        assert_eq!(report.faults, [], "{free} bytes free");
+    }
+    assert!(refused > 20, "the disk was full {refused} times");
+}
+
+#[test]
+fn when_a_store_is_created() {
+    for free in [0, 100, 8_000, 60_000, 66_000] {
+        let sim = SimStorage::new(1);
+        sim.set_free_space(Some(free));
+        if let Err(error) = open(&sim) {
+            assert!(matches!(error, Error::DiskFull), "{free}: {error:?}");
+        }
+        sim.set_free_space(None);
+        let store = open(&sim).unwrap();
+        append(&store, 1, 2, SIZE);
+    }
+}
+
+#[test]
+fn when_a_torn_tail_is_to_be_kept() {
+    let base = SimStorage::new(1);
+    let store = open(&base).unwrap();
+    append(&store, 1, 4, SIZE);
+    for number in 5..=9 {
+        append_buffered(&store, number, SIZE);
+    }
+    stop(&base, store);
+    let frame = *frames_of(&base, 1).iter().find(|frame| frame.first_position == 6).unwrap();
+    overwrite(&base, &segment(1), frame.offset, &[0; 64]);
+    for free in [0, 1, 500, 5_000] {
+        let sim = base.fork();
+        sim.set_free_space(Some(free));
+        match open(&sim) {
+            Ok(store) => assert_eq!(read_back(&store, SIZE).unwrap(), 5),
+            Err(error) => assert!(matches!(error, Error::DiskFull), "{free}: {error:?}"),
+        }
+        sim.kill();
+        sim.set_free_space(None);
+        assert_eq!(read_back(&open(&sim).unwrap(), SIZE).unwrap(), 5, "{free}");
+    }
+}
+
+/// A disk on which space is taken when it is written to: a preallocated file can be full too.
+#[derive(Debug)]
+struct CopyOnWrite {
+    sim: SimStorage,
+    /// Bytes that can still be written to segments.
+    left: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct CowFile {
+    file: Arc<dyn File>,
+    left: Arc<AtomicU64>,
+}
+
+impl Storage for CopyOnWrite {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let file = self.sim.open(path, mode)?;
+        if path.to_string_lossy().contains(".seg") {
+            return Ok(Arc::new(CowFile { file, left: Arc::clone(&self.left) }));
+        }
+        Ok(file)
+    }
+
+    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        self.sim.entry_kind(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.sim.read_dir(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.sim.create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.sim.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.sim.remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.sim.sync_dir(path)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
+        self.sim.try_lock(path)
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.sim.is_locked(path)
+    }
+
+    fn now_micros(&self) -> u64 {
+        self.sim.now_micros()
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.sim.random_u64()
+    }
+}
+
+impl File for CowFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        // Zeros need no space: the blocks are given back.
+        if buf.iter().all(|&byte| byte == 0) {
+            return self.file.write_at(buf, offset);
+        }
+        let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let written = self.file.write_at(&buf[..buf.len().min(left)], offset)?;
+        self.left.fetch_sub(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.file.allocate(len)
+    }
+
+    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
+        self.file.map(len, live)
+    }
+}
+
+const PLENTY: u64 = 1 << 40;
+
+fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
+    let sim = SimStorage::new(1);
+    let left = Arc::new(AtomicU64::new(PLENTY));
+    let storage = CopyOnWrite { sim: sim.process(), left: Arc::clone(&left) };
+    let options = Options::new().background(false).segment_size(Options::MIN_SEGMENT_SIZE);
+    let store = options.storage(Arc::new(storage)).open(ROOT).unwrap();
+    (sim, left, store)
+}
+
+#[test]
+fn in_the_middle_of_a_write() {
+    for fits in (0..900).step_by(30) {
+        let (sim, left, store) = copy_on_write();
+        append(&store, 1, 3, SIZE);
+        left.store(fits, Ordering::Relaxed);
+        let full = append_one(&store, 4, SIZE);
+        if full.is_ok() {
+            continue;
+        }
+        assert!(matches!(full, Err(Error::DiskFull)), "{fits} fit: {full:?}");
+        assert_eq!(read_back(&store, SIZE).unwrap(), 3);
+        assert_eq!((store.stats().events, store.stats().commits), (3, 3));
+        left.store(PLENTY, Ordering::Relaxed);
+        // Another one takes its place, and then the refused one is welcome.
+        let done = append_one(&store, 100, 17).unwrap();
+        assert_eq!(done.last_position.get(), 4);
+        let done = append_one(&store, 4, SIZE).unwrap();
+        assert_eq!((done.last_position.get(), done.already_recorded), (5, false));
+        stop(&sim, store);
+        let store = open(&sim).unwrap();
+        let found: Vec<_> = store.read_all().into_iter().map(|it| it.unwrap().id()).collect();
+        assert_eq!(found, [1, 2, 3, 100, 4].map(id_of), "{fits} fit");
+    }
+}
+
+#[test]
+fn in_a_group_of_commits() {
+    for fits in (0..2_400).step_by(60) {
+        let (sim, left, store) = copy_on_write();
+        append(&store, 1, 3, SIZE);
+        left.store(fits, Ordering::Relaxed);
+        let submit = |number| {
+            let events = [event(number, SIZE)];
+            store.transaction().append(stream_of(number), ExpectedVersion::Any, events).submit()
+        };
+        let tickets: Vec<_> = (4..=6).map(|number| submit(number).unwrap()).collect();
+        let last = append_one(&store, 7, SIZE);
+        let all_or_none = last.is_ok();
+        for ticket in tickets {
+            let outcome = ticket.wait();
+            let full = matches!(outcome, Err(Error::DiskFull));
+            assert!(outcome.is_ok() == all_or_none && full != all_or_none, "{outcome:?}");
+        }
+        let kept = if all_or_none { 7 } else { 3 };
+        assert_eq!(read_back(&store, SIZE).unwrap(), kept, "{fits} fit");
+        left.store(PLENTY, Ordering::Relaxed);
+        append(&store, kept + 1, 9, SIZE);
+        stop(&sim, store);
+        assert_eq!(read_back(&open(&sim).unwrap(), SIZE).unwrap(), 9, "{fits} fit");
+    }
+}
+
+#[test]
+fn what_was_refused_does_not_come_back_after_a_power_loss() {
+    for fits in [200, 500, 700, 1_000, 1_500] {
+        for seed in 0..40 {
+            let (sim, left, store) = copy_on_write();
+            append(&store, 1, 3, SIZE);
+            let submit = |number| {
+                let events = [event(number, SIZE)];
+                store.transaction().append(stream_of(number), ExpectedVersion::Any, events).submit()
+            };
+            let tickets: Vec<_> = (4..=5).map(|number| submit(number).unwrap()).collect();
+            left.store(fits, Ordering::Relaxed);
+            let last = append_one(&store, 6, SIZE);
+            if last.is_ok() {
+                continue;
+            }
+            for ticket in tickets {
+                assert!(matches!(ticket.wait(), Err(Error::DiskFull)));
+            }
+            let keep = if seed % 2 == 0 { Keep::InOrder } else { Keep::Random };
+            sim.crash(Crash::new(seed).keep(keep));
+            drop(store);
+            let store = open(&sim).unwrap();
+            assert_eq!(store.head().get(), 3, "{fits} fit, seed {seed}: a refused commit is back");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Power losses, failing disks and damaged files, all on the simulated disk.
+//!
+//! What is held here: nothing that was acknowledged is lost or changed, nothing that was refused
+//! comes back, no commit is half there, and damage is refused or reported and never cut away.
+
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
+
+mod chained;
+mod damage;
+mod flips;
+mod full;
+mod headers;
+mod revive;
+mod segments;
+mod steps;
+mod support;
+mod syncs;
+mod tails;

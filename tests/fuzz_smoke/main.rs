@@ -1,0 +1,99 @@
+//! The fuzz targets of `fuzz/` under proptest: a few cases each, from random bytes and from the
+//! kept seeds, on any toolchain.
+//!
+//! `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET` runs the same checks for
+//! as long as one likes. What that finds becomes a seed, and is run here for ever.
+
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
+
+mod allocations;
+mod operations;
+mod query;
+mod recovery;
+mod seeds;
+
+use annals::testing::decode;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// Random bytes, and seeds with some bytes changed.
+fn inputs(target: &str, most: usize) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let mut seeds = seeds::of(target);
+    if seeds.is_empty() {
+        seeds.push(Vec::new());
+    }
+    let changes = vec((any::<Index>(), any::<u8>()), 1..6);
+    let mutated = (select(seeds), changes).prop_map(|(mut bytes, changes)| {
+        for (at, byte) in changes {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        bytes
+    });
+    prop_oneof![vec(any::<u8>(), 0..most), mutated]
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(4000))]
+
+    #[test]
+    fn decoders_take_any_bytes(input in inputs("decode", 400)) {
+        decode::any(&input);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn a_damaged_store_keeps_its_promises(input in inputs("recovery", 60)) {
+        recovery::check(&input);
+    }
+
+    #[test]
+    fn queries_answer_like_a_walk(input in inputs("query", 40)) {
+        query::check(&input);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(30))]
+
+    #[test]
+    fn operations_do_what_the_model_says(input in inputs("operations", 200)) {
+        operations::check(&input);
+    }
+}
+
+#[test]
+fn every_seed_passes() {
+    for (target, check) in [
+        ("operations", operations::check as fn(&[u8])),
+        ("query", query::check),
+        ("recovery", recovery::check),
+    ] {
+        for seed in seeds::of(target) {
+            check(&seed);
+        }
+    }
+}
+
+/// Otherwise the fuzzer would begin at nothing.
+#[test]
+fn the_decoders_seeds_are_accepted_and_reach_every_structure() {
+    let mut reached = [[false; 2]; decode::STRUCTURES.len()];
+    for seed in seeds::of("decode") {
+        let first = usize::from(seed[0] & !decode::PATCHED) % reached.len();
+        reached[first][usize::from(seed[0] & decode::PATCHED != 0)] |= decode::any(&seed);
+    }
+    for (structure, reached) in decode::STRUCTURES.iter().zip(reached) {
+        assert!(reached == [true; 2] || seeds::of("decode").is_empty(), "{}", structure.name);
+    }
+}

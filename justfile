@@ -36,7 +36,7 @@ bench-all *args:
 
 # Each fuzz target for some seconds; needs a nightly toolchain and cargo-fuzz.
 fuzz seconds="60":
-    cargo +nightly fuzz list | while read -r target; do echo "== $target"; cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} < /dev/null; done
+    cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done
 
 # The main job on real input: a git history as events, checked against git.
 main-job *args:

@@ -7,6 +7,7 @@
 //! Lock order: `writer`, then `catalog`. Neither is held during I/O, except by a rollover that
 //! finds no segment prepared.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -23,7 +24,6 @@ use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
 
-#[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) root: PathBuf,
     pub(crate) storage: Arc<dyn Storage>,
@@ -57,6 +57,17 @@ pub(crate) struct Engine {
     /// Present in a store that is open for reading only.
     pub(crate) follower: Option<Mutex<crate::follow::Follower>>,
     pub(crate) epoch: u64,
+}
+
+/// Handles and reads show this as part of themselves: where the store is and how far it goes, and
+/// not the state of every stream in it.
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("root", &self.root)
+            .field("durable", &self.durable.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
 }
 
 fn open_status(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn File>> {

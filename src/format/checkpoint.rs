@@ -20,6 +20,7 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::record::MAX_STREAM_LEN;
 use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
@@ -117,7 +118,11 @@ impl HeadEntry {
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..HEAD_LEN).ok_or(Defect::TooShort)?;
         let name = LE::read_u64(b);
-        if LE::read_u64(&b[8..]) > MAX_NUMBER || LE::read_u64(&b[16..]) > MAX_NUMBER {
+        let name_len = usize::from(LE::read_u16(b));
+        if LE::read_u64(&b[8..]) > MAX_NUMBER
+            || LE::read_u64(&b[16..]) > MAX_NUMBER
+            || name_len > MAX_STREAM_LEN
+        {
             return Err(Defect::Invalid("a head is out of range"));
         }
         Ok(Self {

@@ -104,8 +104,15 @@ impl HeadTable {
     fn for_each(&self, prefix: &str, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
         let found = search_names(self.len(), prefix.as_bytes(), |i| Ok(self.entry(i)?.0))?;
         let (Ok(start) | Err(start)) = found;
+        let mut end_of_last = None;
         for index in start..self.len() {
             let (name, head) = self.entry(index)?;
+            // Names lie one behind the other, so that a listing is no larger than the file.
+            let at = name.as_ptr().addr();
+            if end_of_last.is_some_and(|end| end != at) {
+                return Err(Defect::Invalid("names of streams overlap"));
+            }
+            end_of_last = Some(at + name.len());
             if !name.starts_with(prefix.as_bytes()) {
                 break;
             }

@@ -16,6 +16,12 @@ pub(crate) fn find(
     extras: &[SegmentFile],
     state: &ScanState,
 ) -> Result<Option<String>> {
+    // A seal is written when everything before it is durable: frames that end before it are damaged.
+    if let Some(trailer) = active.trailer()?
+        && trailer.base_position + u64::from(trailer.event_count) > state.next_position
+    {
+        return Ok(Some(format!("segment {} is sealed", active.header.number)));
+    }
     if let Some(found) = search(active, state.offset, state.next_position)? {
         return Ok(Some(found));
     }

@@ -206,3 +206,28 @@ fn a_damaged_length_is_damage() {
     let error = store.read_all().into_iter().find_map(Result::err).unwrap();
     assert!(error.is_store_damage(), "{error:?}");
 }
+
+/// The first frame of a sealed segment was damaged, no frame behind it told of a durable position,
+/// and the checkpoint was gone: the segment was taken for one that was never sealed, and cut.
+#[test]
+fn a_seal_is_evidence_of_its_own_frames() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim);
+    let submit = |_| {
+        let event = NewEvent::new("T", vec![1; 15_000]);
+        store.transaction().append("s", ExpectedVersion::Any, [event]).submit().unwrap()
+    };
+    // One group, so that every frame says that nothing is durable yet.
+    let tickets: Vec<_> = (0..12).map(submit).collect();
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
+    assert!(store.stats().sealed_segments >= 2);
+    store.close().unwrap();
+    for path in sim.files().iter().filter(|path| path.starts_with("/store/checkpoints")) {
+        sim.remove_file(path).unwrap();
+    }
+    sim.flip_bit("/store/log/00000000000000000002.seg", 8192 + 40, 0).unwrap();
+    let refused = options(&sim).open(ROOT);
+    assert!(matches!(refused, Err(annals::Error::Corrupt { .. })), "{refused:?}");
+}

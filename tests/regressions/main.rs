@@ -207,8 +207,8 @@ fn a_damaged_length_is_damage() {
     assert!(error.is_store_damage(), "{error:?}");
 }
 
-/// The first frame of a sealed segment was damaged, no frame behind it told of a durable position,
-/// and the checkpoint was gone: the segment was taken for one that was never sealed, and cut.
+/// Nothing but the trailer was left of a sealed segment, and the checkpoint was gone: the segment was
+/// taken for one that was never sealed, and the log was cut there.
 #[test]
 fn a_seal_is_evidence_of_its_own_frames() {
     let sim = SimStorage::new(1);
@@ -228,7 +228,11 @@ fn a_seal_is_evidence_of_its_own_frames() {
     for path in sim.files().iter().filter(|path| path.starts_with("/store/checkpoints")) {
         sim.remove_file(path).unwrap();
     }
-    sim.flip_bit("/store/log/00000000000000000002.seg", 8192 + 40, 0).unwrap();
+    sim.corrupt("/store/log/00000000000000000002.seg", |bytes| {
+        let trailer = bytes.len() - 64;
+        bytes[8192..trailer].fill(0);
+    })
+    .unwrap();
     let refused = options(&sim).open(ROOT);
     assert!(matches!(refused, Err(annals::Error::Corrupt { .. })), "{refused:?}");
 }

@@ -88,7 +88,6 @@ impl Engine {
             drop(catalog);
             writer.slots = slots;
             writer.collecting.sync |= sync;
-            writer.collecting.commits += 1;
             self.counters.appends.fetch_add(1, Ordering::Relaxed);
             self.want_spare(&mut writer);
             return Ok((writer, sequenced));

@@ -11,7 +11,8 @@
 //! The payload ends at a multiple of 8. Behind it come the CRC-32 of each 4096-byte block of the
 //! payload (the last may be shorter), seeded with the block's number, and a footer of 16 bytes:
 //! block count `u32`, CRC-32 of the block checksums seeded with the block count, magic "ANNALBLK".
-//! A reader checks a block when it first touches it, so opening costs the same at any size.
+//! A reader checks a block when it first touches it, so opening reads four bytes a block
+//! and not the block.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 

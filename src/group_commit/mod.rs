@@ -47,7 +47,6 @@ pub(crate) struct Extent {
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) extents: Vec<Extent>,
-    pub(crate) commits: u64,
     /// A member wants it durable and not only written.
     pub(crate) sync: bool,
 }
@@ -222,7 +221,6 @@ impl Writer {
             }
         }
         inner.extents.clear();
-        inner.commits = 0;
         inner.sync = false;
         self.spare_group = Some(group);
     }

@@ -9,9 +9,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
-
-use parking_lot::MutexGuard;
 
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
@@ -25,6 +22,7 @@ use crate::index::heads::FrozenHeads;
 use crate::log::rotation::{SealPoint, create_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::{Mode, build_index, write_checkpoint};
+use crate::sync::{Instant, MutexGuard};
 
 /// What the maintaining thread has to do.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use crate::log::rotation::create_segment;
 use crate::options::Options;
 use crate::recovery::list_segments;
 use crate::storage::{EntryKind, LockGuard, Storage};
+use crate::sync::thread;
 
 /// What a path holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn Lo
             return Ok(lock);
         }
         if attempt < 4 {
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
     }
     Err(Error::Locked { path: root.into() })

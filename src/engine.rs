@@ -10,9 +10,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-
-use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::catalog::{Catalog, LookupError, Part, PartIndex};
 use crate::error::{Error, Result};
@@ -23,6 +20,8 @@ use crate::options::Options;
 use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::{Condvar, Mutex, RwLock};
 
 pub(crate) struct Engine {
     pub(crate) root: PathBuf,

@@ -45,6 +45,7 @@ mod snapshot;
 mod stats;
 pub(crate) mod storage;
 mod store;
+mod sync;
 mod transaction;
 mod verify;
 mod view;

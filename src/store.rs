@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::append::{Operation, prepare};
@@ -19,6 +18,8 @@ use crate::read::{ReadAll, ReadStream, Streams};
 use crate::recovery::{Mode, Opened, recover};
 use crate::snapshot::Snapshots;
 use crate::stats::Stats;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Instant, Mutex};
 use crate::transaction::Transaction;
 use crate::view::Event;
 
@@ -377,7 +378,7 @@ impl Engine {
 fn spawn(engine: &Arc<Engine>) -> Result<Vec<JoinHandle<()>>> {
     let spawn = |name: &str, run: fn(&Engine)| {
         let engine = Arc::clone(engine);
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(name.into())
             .spawn(move || run(&engine))
             .map_err(|e| Error::io("start a thread for", "", e))

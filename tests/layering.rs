@@ -18,16 +18,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("query", &["event"]),
     // Bytes in, bytes out.
     ("format", &["event"]),
-    // The seam to the world: no sibling at all.
-    ("storage", &[]),
+    // What makes threads wait for each other, or its stand-in in a model checker.
+    ("sync", &[]),
+    // The seam to the world: no sibling but that.
+    ("storage", &["sync"]),
     ("ids", &["storage"]),
     ("options", &["error", "storage"]),
-    ("index", &["event", "format", "storage"]),
+    ("index", &["event", "format", "storage", "sync"]),
     ("log", &["error", "event", "format", "index", "options", "storage"]),
     ("catalog", &["error", "format", "index", "log"]),
     ("view", &["event", "format", "log", "query"]),
     ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage"]),
-    ("directory", &["error", "event", "format", "log", "options", "recovery", "storage"]),
+    ("directory", &["error", "event", "format", "log", "options", "recovery", "storage", "sync"]),
     // One state in parts: `engine` owns it, each of the others implements one duty of it.
     ("background", RING),
     ("engine", RING),
@@ -38,7 +40,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What callers do with it.
     (
         "append",
-        &["catalog", "engine", "error", "event", "format", "group_commit", "index", "options"],
+        &[
+            "catalog",
+            "engine",
+            "error",
+            "event",
+            "format",
+            "group_commit",
+            "index",
+            "options",
+            "sync",
+        ],
     ),
     (
         "read",
@@ -67,6 +79,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "snapshot",
             "stats",
             "storage",
+            "sync",
             "transaction",
             "view",
         ],
@@ -89,6 +102,7 @@ const RING: &[&str] = &[
     "recovery",
     "stats",
     "storage",
+    "sync",
 ];
 
 /// What points upwards all the same, and why. One that is not needed any more has to go.

@@ -17,8 +17,6 @@ mod repeat;
 
 use std::sync::atomic::Ordering;
 
-use parking_lot::MutexGuard;
-
 use crate::engine::Engine;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::{Position, Timestamp};
@@ -27,6 +25,7 @@ use crate::format::frame;
 use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
 use crate::index::heads::{Heads, Slot};
+use crate::sync::MutexGuard;
 
 pub(crate) use prepare::{Operation, Prepared, prepare};
 

@@ -3,7 +3,6 @@
 //! Looks ids up among everything accepted, commits on their way to disk included, and compares
 //! contents with the records themselves; an index only says where to look.
 
-use parking_lot::MutexGuard;
 use uuid::Uuid;
 
 use super::Sequenced;
@@ -15,6 +14,7 @@ use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
 use crate::format::record::RecordRef;
 use crate::group_commit::Writer;
+use crate::sync::MutexGuard;
 
 impl Engine {
     /// Looks up the ids of a commit. `None`: all are new. All known, on the same contents and in

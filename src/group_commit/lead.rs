@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use parking_lot::MutexGuard;
-
 use super::{Group, Writer};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::log::segment::Segment;
 use crate::storage::write_all_at;
+use crate::sync::MutexGuard;
 
 pub(super) type Guard<'a> = MutexGuard<'a, Writer>;
 

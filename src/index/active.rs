@@ -6,9 +6,9 @@
 //! and tag is left to the background, when the segment is sealed.
 
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 
 use crate::format::index_file::hash_id;
+use crate::sync::Mutex;
 
 #[derive(Debug, Default)]
 pub(crate) struct ActiveIndex {

@@ -6,12 +6,11 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::disk::NodeId;
 use super::fault::{Operation, Outcome, io_error};
 use super::machine::Machine;
 use crate::storage::{File, LockGuard, Mapping};
+use crate::sync::{Mutex, MutexGuard};
 
 pub(super) struct SimFile {
     pub(super) machine: Arc<Mutex<Machine>>,

@@ -53,10 +53,10 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 pub use crash::{Crash, DirectoryModel, Keep};
 pub use fault::{Fault, Operation};
+
+use crate::sync::{Mutex, MutexGuard};
 
 use super::{DirEntry, EntryKind, File, LockGuard, OpenMode, Storage};
 use disk::{Disk, NodeId, View};

@@ -1,0 +1,46 @@
+//! A clock that stands still until somebody's time runs out.
+//!
+//! Under shuttle nothing takes time, and a real clock would make an execution impossible to
+//! repeat. Each execution has a clock of its own, which begins at zero.
+
+use std::ops::Add;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use shuttle::rand::{Rng as _, thread_rng};
+
+shuttle::lazy_static! {
+    static ref NOW: AtomicU64 = AtomicU64::new(0);
+}
+
+/// In nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(u64);
+
+impl Instant {
+    pub(crate) fn now() -> Self {
+        Self(NOW.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn checked_add(self, duration: Duration) -> Option<Self> {
+        let nanos = u64::try_from(duration.as_nanos()).ok()?;
+        self.0.checked_add(nanos).map(Self)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        self.checked_add(duration).expect("a time of this age")
+    }
+}
+
+/// Whether a wait until then ends because it is that late. Chance decides, as far as the scheduler
+/// lets it; if so, it is that late for everybody.
+pub(super) fn runs_out(until: Instant) -> bool {
+    let runs_out = thread_rng().r#gen();
+    if runs_out {
+        NOW.fetch_max(until.0, Ordering::Relaxed);
+    }
+    runs_out
+}

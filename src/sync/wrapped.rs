@@ -1,0 +1,125 @@
+//! `parking_lot`'s locks in front of a model checker's, which look like the standard library's.
+//!
+//! Only what the engine uses. A poisoned lock is none: `parking_lot` knows no poison, and a thread
+//! that panicked has failed the test anyway.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
+
+use super::backend::sync;
+use super::clock::{self, Instant};
+
+#[derive(Default)]
+pub(crate) struct Mutex<T>(sync::Mutex<T>);
+
+/// Empty only while its condition variable waits.
+pub(crate) struct MutexGuard<'a, T> {
+    mutex: &'a sync::Mutex<T>,
+    held: Option<sync::MutexGuard<'a, T>>,
+}
+
+#[derive(Default)]
+pub(crate) struct RwLock<T>(sync::RwLock<T>);
+
+#[derive(Default)]
+pub(crate) struct Condvar(sync::Condvar);
+
+#[allow(dead_code, reason = "not every test that includes this file uses all of it")]
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard { mutex: &self.0, held: Some(acquire(&self.0)) }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn acquire<T>(mutex: &sync::Mutex<T>) -> sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const WAITS: &str = "a guard is not used while its condition variable waits";
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.held.as_deref().expect(WAITS)
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.held.as_deref_mut().expect(WAITS)
+    }
+}
+
+#[allow(dead_code, reason = "not every test that includes this file uses all of it")]
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(sync::RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> sync::RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> sync::RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[allow(dead_code, reason = "not every test that includes this file uses all of it")]
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(sync::Condvar::new())
+    }
+
+    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        let held = guard.held.take().expect(WAITS);
+        guard.held = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Either the time is over, now, whatever it is; or it never is, and somebody has to notify.
+    /// So a wake-up that is lost is a deadlock, and not a wait that a timeout ends.
+    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) {
+        if clock::runs_out(until) {
+            guard.held = None;
+            super::backend::thread::yield_now();
+            guard.held = Some(acquire(guard.mutex));
+        } else {
+            self.wait(guard);
+        }
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RwLock").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condvar").finish_non_exhaustive()
+    }
+}

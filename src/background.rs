@@ -40,6 +40,7 @@ pub(crate) struct Work {
 #[derive(Debug)]
 struct PendingCheckpoint {
     heads: FrozenHeads,
+    metadata: Vec<u8>,
     meta: CheckpointMeta,
 }
 
@@ -87,8 +88,12 @@ impl Engine {
         };
         let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
         writer.active = Arc::clone(&segment);
-        let active = ActivePart { segment, index: ActiveIndex::new(base) };
         let mut catalog = self.catalog.write();
+        let mut index = ActiveIndex::new(base);
+        if catalog.active.index.keeps_terms() {
+            index.keep_terms();
+        }
+        let active = ActivePart { segment, index };
         let full = std::mem::replace(&mut catalog.active, active);
         let point = SealPoint { link: writer.tip.link, recorded_at: writer.tip.recorded_at };
         writer.work.seals.push_back(full.segment.number());
@@ -100,7 +105,8 @@ impl Engine {
             && let Some(heads) = catalog.heads.freeze()
         {
             let meta = checkpoint_meta(writer, number, base, &ActiveIndex::new(base));
-            writer.work.checkpoint = Some(PendingCheckpoint { heads, meta });
+            let metadata = self.encode_metadata(writer, 0);
+            writer.work.checkpoint = Some(PendingCheckpoint { heads, metadata, meta });
         }
         drop(catalog);
         self.maintenance_wanted.notify_one();
@@ -213,7 +219,7 @@ impl Engine {
             (pending, writer.work.checkpoint_number + 1)
         };
         let written = self.flush_and_sync().and_then(|()| {
-            let PendingCheckpoint { heads, meta } = &pending;
+            let PendingCheckpoint { heads, metadata, meta } = &pending;
             write_checkpoint(
                 &*self.storage,
                 &self.root,
@@ -221,6 +227,7 @@ impl Engine {
                 self.store_id,
                 meta.clone(),
                 heads,
+                metadata,
                 None,
             )
         });
@@ -268,6 +275,7 @@ impl Engine {
         let active = &catalog.active;
         let base = active.segment.base_position;
         let meta = checkpoint_meta(&writer, active.segment.number(), base, &active.index);
+        let metadata = self.encode_metadata(&writer, active.index.changes);
         let number = writer.work.checkpoint_number + 1;
         let written = write_checkpoint(
             &*self.storage,
@@ -276,6 +284,7 @@ impl Engine {
             self.store_id,
             meta,
             &heads,
+            &metadata,
             Some(&active.index),
         );
         if written.is_err() {
@@ -283,6 +292,16 @@ impl Engine {
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// The section METADATA of a checkpoint: everything accepted so far, of which so many changes are
+    /// in the active segment.
+    fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> Vec<u8> {
+        let mut section = Vec::new();
+        section.extend_from_slice(&(writer.tip.next_change - 1).to_le_bytes());
+        section.extend_from_slice(&in_segment.to_le_bytes());
+        section.extend(self.metadata.read().encode(writer.changes.pending()));
+        section
     }
 
     /// The flushing thread.

@@ -118,7 +118,7 @@ impl Part {
         }
     }
 
-    fn event_count(&self) -> u64 {
+    pub(crate) fn event_count(&self) -> u64 {
         match &self.index {
             PartIndex::Sealed(_) => {
                 self.segment.trailer.as_ref().map_or(0, |t| u64::from(t.event_count))

@@ -4,7 +4,7 @@
 //! [`group_commit`](crate::group_commit), [`background`](crate::background) and
 //! [`read`](crate::read).
 //!
-//! Lock order: `writer`, then `catalog`. Neither is held during I/O, except by a rollover that
+//! Lock order: `writer`, then `catalog`, then `metadata`. None is held during I/O, except by a rollover that
 //! finds no segment prepared.
 
 use std::fmt;
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::group_commit::Writer;
+use crate::index::metadata::Metadata;
 use crate::options::Options;
 use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
@@ -31,6 +32,8 @@ pub(crate) struct Engine {
     pub(crate) store_id: [u8; 16],
     pub(crate) created_at: u64,
     pub(crate) catalog: RwLock<Catalog>,
+    /// Cursors and what is hidden, as readers see it.
+    pub(crate) metadata: RwLock<Metadata>,
     pub(crate) writer: Mutex<Writer>,
     /// By parity of the group waited for: the one being written, or the one collecting.
     pub(crate) group_done: [Condvar; 2],
@@ -106,6 +109,7 @@ impl Engine {
             store_id,
             created_at: recovered.created_at,
             catalog: RwLock::new(recovered.catalog),
+            metadata: RwLock::new(recovered.metadata),
             writer: Mutex::new(writer),
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),

@@ -38,6 +38,13 @@ pub enum Error {
         /// Every check that failed, in the order the checks were added.
         failed: Vec<FailedCheck>,
     },
+    /// The call's one check failed. Nothing was written.
+    #[error(transparent)]
+    CheckFailed {
+        /// The check, and what was found.
+        #[from]
+        check: FailedCheck,
+    },
     /// An event id is already in the store, on other contents, in another order,
     /// or beside ids that are new. Nothing was written.
     #[error("event id {id} is already used at position {position}")]
@@ -53,8 +60,8 @@ pub enum Error {
         /// The repeated id.
         id: Uuid,
     },
-    /// A commit without events and without checks.
-    #[error("the commit has neither events nor checks")]
+    /// A commit without events, without changes and without checks.
+    #[error("the commit has neither events nor changes nor checks")]
     EmptyCommit,
     /// A size is above its limit. Nothing was written.
     #[error("{what} is {size}, the limit is {max}")]
@@ -177,6 +184,74 @@ pub enum FailedCheck {
         /// The stream's version; 0 = no such stream.
         actual: u64,
     },
+    /// An event that a boundary's query matches lies after the query's position.
+    #[error("query {query}: the event at position {position} matches it")]
+    AppendConditionFailed {
+        /// The query's index, counted from 0 in the order boundaries were added.
+        query: usize,
+        /// The newest event that matches.
+        position: Position,
+    },
+    /// An event exists that must not exist.
+    #[error("query {query}: the event at position {position} exists already")]
+    AlreadyExists {
+        /// The query's index, counted from 0 in the order boundaries were added.
+        query: usize,
+        /// The newest event that matches.
+        position: Position,
+    },
+    /// A cursor would not move forward.
+    #[error("cursor {name:?} is at position {at}, {to} is not after it")]
+    CursorNotForward {
+        /// The cursor.
+        name: String,
+        /// Where it is; [`Position::START`] if it was never set.
+        at: Position,
+        /// Where it was to go.
+        to: Position,
+    },
+    /// A cursor is somewhere else than was expected.
+    #[error("cursor {name:?} is at {actual:?}, expected {expected:?}")]
+    WrongCursor {
+        /// The cursor.
+        name: String,
+        /// What the caller passed; `None`: that there is no such cursor.
+        expected: Option<Position>,
+        /// Where it is, commits on their way to disk included.
+        actual: Option<Position>,
+    },
+    /// A cursor would stand behind the last event.
+    #[error("cursor {name:?} cannot be set to {to}, the head is {head}")]
+    CursorAhead {
+        /// The cursor.
+        name: String,
+        /// Where it was to go.
+        to: Position,
+        /// The last position.
+        head: Position,
+    },
+    /// There is no cursor of this name.
+    #[error("there is no cursor {name:?}")]
+    UnknownCursor {
+        /// The name.
+        name: String,
+    },
+    /// There is no stream of this name.
+    #[error("there is no stream {stream:?}")]
+    UnknownStream {
+        /// The name.
+        stream: String,
+    },
+    /// A stream would be truncated beyond its end.
+    #[error("stream {stream:?} cannot be truncated before {before}, it is at version {version}")]
+    TruncateAhead {
+        /// The stream.
+        stream: String,
+        /// The first version that was to stay visible.
+        before: u64,
+        /// The stream's version.
+        version: u64,
+    },
 }
 
 impl Error {
@@ -188,13 +263,14 @@ impl Error {
         Self::Io { operation, path, source }
     }
 
-    /// The error of an append to one stream, which has one check.
-    pub(crate) fn of_single_stream(self) -> Self {
+    /// The error of a call that makes one check.
+    pub(crate) fn of_single_check(self) -> Self {
         match self {
             Self::Conflict { mut failed } if failed.len() == 1 => match failed.remove(0) {
                 FailedCheck::WrongExpectedVersion { stream, expected, actual, .. } => {
                     Self::WrongExpectedVersion { stream, expected, actual }
                 }
+                check => Self::CheckFailed { check },
             },
             other => other,
         }

@@ -74,6 +74,53 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
+/// How much of a stream reads show; what is beyond is hidden, and stays in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct StreamMetadata {
+    /// Events recorded longer ago than this are hidden. `None`: however old.
+    pub max_age: Option<Duration>,
+    /// All but the newest so many are hidden; at least 1. `None`: all are shown.
+    pub max_count: Option<u64>,
+}
+
+impl StreamMetadata {
+    /// Everything is shown.
+    pub const fn new() -> Self {
+        Self { max_age: None, max_count: None }
+    }
+
+    /// Hides events recorded longer ago than this.
+    pub const fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// Hides all but the newest so many events.
+    pub const fn max_count(mut self, events: u64) -> Self {
+        self.max_count = Some(events);
+        self
+    }
+
+    /// Age in microseconds and count, 0 for no limit. The shortest age and the smallest count are 1,
+    /// the longest and largest ones what the format can hold: beyond every event there is.
+    pub(crate) fn to_limits(self) -> (u64, u64) {
+        let most = 1 << 62;
+        let age = self
+            .max_age
+            .map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(most).clamp(1, most));
+        (age, self.max_count.map_or(0, |count| count.clamp(1, most)))
+    }
+
+    pub(crate) fn from_limits(max_age: u64, max_count: u64) -> Self {
+        Self {
+            max_age: (max_age != 0).then(|| Duration::from_micros(max_age)),
+            max_count: (max_count != 0).then_some(max_count),
+        }
+    }
+}
+
 /// What an append expects of a stream; checked together with the append, against everything
 /// accepted before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -105,7 +105,8 @@ impl Engine {
             let mut catalog = self.catalog.write();
             let catalog = &mut *catalog;
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            load_frame(&mut catalog.heads, &mut catalog.active.index, frame)
+            let mut metadata = self.metadata.write();
+            load_frame(&mut catalog.heads, &mut metadata, &mut catalog.active.index, frame)
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
         })?;
         segment.set_end(state.offset);

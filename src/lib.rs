@@ -27,6 +27,7 @@
 mod append;
 mod background;
 mod catalog;
+mod cursor;
 mod directory;
 mod engine;
 mod error;
@@ -37,6 +38,7 @@ mod group_commit;
 mod ids;
 mod index;
 mod log;
+mod matching;
 mod options;
 mod query;
 mod read;
@@ -58,10 +60,11 @@ pub mod testing;
 struct Readme;
 
 pub use bytes::Bytes;
+pub use cursor::{CursorInfo, Cursors};
 pub use error::{Error, FailedCheck, Result};
 pub use event::{
     Appended, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent, Position,
-    StreamHead, Timestamp, category_of,
+    StreamHead, StreamMetadata, Timestamp, category_of,
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};

@@ -93,6 +93,18 @@ impl Query {
         &self.items
     }
 
+    /// The position that no match is at or before: the smallest that an item says.
+    pub(crate) fn floor(&self) -> u64 {
+        let after = |item: &QueryItem| item.after.unwrap_or(Position::START).get();
+        self.items.iter().map(after).min().unwrap_or(u64::MAX)
+    }
+
+    /// The same query without positions.
+    pub(crate) fn anywhere(mut self) -> Self {
+        self.items.iter_mut().for_each(|item| item.after = None);
+        self
+    }
+
     pub(crate) fn matches(&self, event: &impl Queryable) -> bool {
         self.items.iter().any(|item| item.matches(event))
     }

@@ -9,12 +9,16 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::append::{Operation, prepare};
+use crate::cursor::Cursors;
 use crate::directory::{Found, create_if_empty, look_at, not_a_store, take_lock};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::{Appended, ExpectedVersion, NewEvent, Position, StreamHead, Timestamp};
+use crate::event::{
+    Appended, ExpectedVersion, NewEvent, Position, StreamHead, StreamMetadata, Timestamp,
+};
+use crate::index::Head;
 use crate::options::{Durability, Options};
-use crate::read::{ReadAll, ReadStream, Streams};
+use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::{Mode, Opened, recover};
 use crate::snapshot::Snapshots;
 use crate::stats::Stats;
@@ -166,11 +170,11 @@ impl Store {
             }
         };
         let operation = [Operation { stream: stream.as_ref(), expected, events }];
-        let prepared = prepare(&operation, &engine.options)?;
+        let prepared = prepare(&operation, &[], &[], &engine.options)?;
         let mut version = [0];
         let sync = engine.options.durability.is_sync();
         let sequenced = engine.sequence(&prepared, sync, &mut version);
-        let (writer, done) = sequenced.map_err(Error::of_single_stream)?;
+        let (writer, done) = sequenced.map_err(Error::of_single_check)?;
         let (writer, outcome) = engine.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
@@ -227,6 +231,62 @@ impl Store {
         }))
     }
 
+    /// What is known of a stream, hidden or not; `None` if it has no events that readers may see.
+    pub fn stream_info(&self, stream: &str) -> Result<Option<StreamInfo>> {
+        let head = self.stream_head(stream)?;
+        Ok(head.map(|head| {
+            let (version, last_position) = (head.version, head.last_position.get());
+            self.engine().stream_info(stream.into(), Head { version, last_position })
+        }))
+    }
+
+    /// Hides a stream's events below a version from reads: `truncate_before("a", 3)` leaves 3 as the
+    /// first. The log keeps them, versions go on from where they were, and a smaller version shows
+    /// them again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CheckFailed`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
+    /// or [`FailedCheck::TruncateAhead`](crate::FailedCheck::TruncateAhead) for a version behind the
+    /// one that is next; those of a failed write.
+    pub fn truncate_before(&self, stream: &str, version: u64) -> Result<()> {
+        self.transaction().truncate_before(stream, version).commit_one_check()
+    }
+
+    /// Hides a stream from reads and listings, what is appended to it later too, until it is
+    /// unarchived. Its versions go on, and checks see it as ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CheckFailed`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
+    /// and those of a failed write.
+    pub fn archive(&self, stream: &str) -> Result<()> {
+        self.transaction().archive(stream).commit_one_check()
+    }
+
+    /// Shows a stream again that was archived.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::archive`].
+    pub fn unarchive(&self, stream: &str) -> Result<()> {
+        self.transaction().unarchive(stream).commit_one_check()
+    }
+
+    /// Sets how much of a stream reads show, by age and by count; both are applied as it is read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::archive`].
+    pub fn set_stream_metadata(&self, stream: &str, metadata: StreamMetadata) -> Result<()> {
+        self.transaction().stream_metadata(stream, metadata).commit_one_check()
+    }
+
+    /// The named positions of consumers.
+    pub fn cursors(&self) -> Cursors {
+        Cursors::new(Arc::clone(self.engine()))
+    }
+
     /// The position of the last visible event. Of a store that is read beside its writer: as of
     /// the last read or wait.
     pub fn head(&self) -> Position {
@@ -261,7 +321,7 @@ impl Store {
         engine.position_at(time.into().as_micros(), visible).map(Position::new)
     }
 
-    /// Lists the streams that have visible events, by name.
+    /// Lists the streams that show events, by name.
     pub fn streams(&self) -> Streams {
         Streams::new(Arc::clone(self.engine()))
     }

@@ -1,10 +1,14 @@
 //! Transactions, and the tickets of commits that were submitted.
 
-use crate::append::{Operation, Sequenced, prepare};
+use crate::append::{Boundary, Operation, Request, Sequenced, prepare};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::event::{Committed, ExpectedVersion, NewEvent};
+use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata};
+use crate::format::metadata::Change;
 use crate::options::Durability;
+use crate::query::Query;
+
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// One atomic commit over any number of streams: all of it becomes visible and durable together,
@@ -19,6 +23,8 @@ use std::sync::Arc;
 pub struct Transaction<'a> {
     engine: &'a Arc<Engine>,
     operations: Vec<Owned>,
+    boundaries: Vec<Boundary>,
+    requests: Vec<Request>,
     durability: Durability,
 }
 
@@ -44,7 +50,8 @@ pub struct Ticket {
 impl<'a> Transaction<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>) -> Self {
         let durability = engine.options.durability;
-        Self { engine, operations: Vec::new(), durability }
+        let (operations, boundaries, requests) = (Vec::new(), Vec::new(), Vec::new());
+        Self { engine, operations, boundaries, requests, durability }
     }
 
     /// Appends events to a stream that is as expected.
@@ -64,6 +71,104 @@ impl<'a> Transaction<'a> {
         self.append(stream, expected, [])
     }
 
+    /// Fails the commit if any event that the query matches lies after the query's position: what
+    /// was decided on by reading up to there still holds. Without a position, any match fails it.
+    /// Hidden events count: hiding is a matter of reading.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Query};
+    ///
+    /// let taken = Query::tagged(["username:ann"]);
+    /// let read = store.read_all().matching(taken.clone()).start()?;
+    /// let head = read.head();
+    /// assert_eq!(read.count(), 0);
+    /// store
+    ///     .transaction()
+    ///     .append("user-1", ExpectedVersion::Any, [NewEvent::new("Registered", "ann").tag("username:ann")])
+    ///     .fail_if(taken.after(head))
+    ///     .commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fail_if(mut self, query: Query) -> Self {
+        self.boundaries.push(Boundary::new(query, false));
+        self
+    }
+
+    /// Fails the commit if any event matches the query, wherever it lies; positions in the query
+    /// mean nothing here.
+    pub fn fail_if_exists(mut self, query: Query) -> Self {
+        self.boundaries.push(Boundary::new(query, true));
+        self
+    }
+
+    /// Moves a cursor with the commit. Fails the commit unless it moves forward, and not behind the
+    /// last event before this commit. A cursor that was never set is at [`Position::START`].
+    pub fn cursor(self, name: impl AsRef<str>, to: impl Into<Position>) -> Self {
+        self.advance(name.as_ref(), None, to.into())
+    }
+
+    /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set.
+    pub fn cursor_from(
+        self,
+        name: impl AsRef<str>,
+        from: Option<Position>,
+        to: impl Into<Position>,
+    ) -> Self {
+        self.advance(name.as_ref(), Some(from), to.into())
+    }
+
+    fn advance(mut self, name: &str, from: Option<Option<Position>>, to: Position) -> Self {
+        let from = from.map(|from| from.map(Position::get));
+        self.requests.push(Request::Advance { name: SmolStr::new(name), from, to: to.get() });
+        self
+    }
+
+    /// Puts a cursor anywhere up to the last event, also back.
+    pub fn reset_cursor(mut self, name: impl AsRef<str>, to: impl Into<Position>) -> Self {
+        self.requests.push(Request::Reset { name: SmolStr::new(name), to: to.into().get() });
+        self
+    }
+
+    /// Forgets a cursor; fails the commit if there is none of that name.
+    pub fn delete_cursor(mut self, name: impl AsRef<str>) -> Self {
+        self.requests.push(Request::Delete { name: SmolStr::new(name) });
+        self
+    }
+
+    /// Hides a stream's events below a version; see
+    /// [`Store::truncate_before`](crate::Store::truncate_before).
+    pub fn truncate_before(self, stream: impl AsRef<str>, version: u64) -> Self {
+        let stream = SmolStr::new(stream);
+        self.hide(Change::Truncated { stream, before: version })
+    }
+
+    /// Hides a stream; see [`Store::archive`](crate::Store::archive).
+    pub fn archive(self, stream: impl AsRef<str>) -> Self {
+        let stream = SmolStr::new(stream);
+        self.hide(Change::Archived { stream })
+    }
+
+    /// Shows a stream again that was archived.
+    pub fn unarchive(self, stream: impl AsRef<str>) -> Self {
+        let stream = SmolStr::new(stream);
+        self.hide(Change::Unarchived { stream })
+    }
+
+    /// Sets how much of a stream is shown; see
+    /// [`Store::set_stream_metadata`](crate::Store::set_stream_metadata).
+    pub fn stream_metadata(self, stream: impl AsRef<str>, metadata: StreamMetadata) -> Self {
+        let stream = SmolStr::new(stream);
+        let (max_age, max_count) = metadata.to_limits();
+        self.hide(Change::Retention { stream, max_age, max_count })
+    }
+
+    fn hide(mut self, change: Change) -> Self {
+        self.requests.push(Request::Hide(change));
+        self
+    }
+
     /// When this commit counts as done, instead of what the store was opened with.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -80,6 +185,11 @@ impl<'a> Transaction<'a> {
         self.submit()?.wait()
     }
 
+    /// Commits a transaction of one check, whose failure is an error of its own.
+    pub(crate) fn commit_one_check(self) -> Result<()> {
+        self.commit().map(drop).map_err(crate::error::Error::of_single_check)
+    }
+
     /// Commits, and returns as soon as the commit has its place in the order of commits: every
     /// check has passed, and everything submitted later sees it. It is durable when the ticket
     /// says so. This is how one thread keeps many commits in flight.
@@ -93,7 +203,8 @@ impl<'a> Transaction<'a> {
             .iter()
             .map(|o| Operation { stream: &o.stream, expected: o.expected, events: &o.events })
             .collect();
-        let prepared = prepare(&operations, &self.engine.options)?;
+        let options = &self.engine.options;
+        let prepared = prepare(&operations, &self.boundaries, &self.requests, options)?;
         let mut versions = vec![0; operations.len()];
         let sync = self.durability.is_sync();
         let (mut writer, sequenced) = self.engine.sequence(&prepared, sync, &mut versions)?;

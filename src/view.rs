@@ -13,7 +13,7 @@ use crate::event::{ContentType, Position, Timestamp};
 use crate::format::frame::{FrameHeader, HEADER_LEN};
 use crate::format::record::{Layout, RecordRef, Tags};
 use crate::log::segment::{RecordBytes, Segment};
-use crate::query::Queryable;
+use crate::query::{Query, Queryable};
 
 /// What an event knows of its commit.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +164,11 @@ impl Event {
         self.place.is_last
     }
 
+    /// Whether a query matches it.
+    pub fn matches(&self, query: &Query) -> bool {
+        query.matches(&self.view())
+    }
+
     /// Its data as JSON (feature `serde`).
     #[cfg(feature = "serde")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
@@ -239,6 +244,11 @@ impl<'a> EventRef<'a> {
     /// Whether it is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
         self.place.is_last
+    }
+
+    /// Whether a query matches it.
+    pub fn matches(&self, query: &Query) -> bool {
+        query.matches(self)
     }
 
     /// Its data as JSON (feature `serde`).

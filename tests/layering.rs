@@ -37,6 +37,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("group_commit", RING),
     ("snapshot", &["engine", "error", "event", "format", "storage"]),
     ("stats", &["catalog", "engine", "event", "format"]),
+    // Which events a query matches: for reads and for the checks of a commit.
+    ("matching", &["catalog", "engine", "error", "event", "format", "index", "query"]),
     // What callers do with it.
     (
         "append",
@@ -48,30 +50,35 @@ const LAYERS: &[(&str, &[&str])] = &[
             "format",
             "group_commit",
             "index",
+            "matching",
             "options",
+            "query",
             "sync",
         ],
     ),
     (
         "read",
         &[
-            "catalog", "engine", "error", "event", "format", "index", "log", "options", "query",
-            "view",
+            "catalog", "engine", "error", "event", "format", "index", "log", "matching", "options",
+            "query", "view",
         ],
     ),
-    ("transaction", &["append", "engine", "error", "event", "options"]),
+    ("transaction", &["append", "engine", "error", "event", "format", "options", "query"]),
+    ("cursor", &["engine", "error", "event", "transaction"]),
     ("verify", &["error", "follow", "format", "index", "log", "recovery", "snapshot", "storage"]),
     // The only wiring.
     (
         "store",
         &[
             "append",
+            "cursor",
             "directory",
             "engine",
             "error",
             "event",
             "follow",
             "format",
+            "index",
             "log",
             "options",
             "read",

@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 use super::Sequenced;
+use super::check::Checked;
 use super::prepare::Prepared;
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::event::{Position, Timestamp};
+use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::{Change, SECTION_HEADER_LEN, SectionHeader};
 use crate::format::record::{self, Assigned};
 use crate::group_commit::Writer;
 use crate::index::Head;
-use crate::index::heads::Slot;
 
 impl Engine {
     /// Encodes the frame into the group's buffer and enters its events into the catalog. The
@@ -26,8 +28,9 @@ impl Engine {
         catalog: &mut Catalog,
         commit: &Prepared<'_>,
         versions: &[u64],
-        slots: &[Slot],
+        checked: Checked,
     ) -> Sequenced {
+        let Checked { slots, changes } = checked;
         let recorded_at = writer.tip.recorded_at.max(self.storage.now_micros());
         writer.tip.recorded_at = recorded_at;
         if !writer.tip.session_begun {
@@ -39,12 +42,12 @@ impl Engine {
         let seed = writer.active.seed;
         let mut buffer = std::mem::take(writer.buffer());
         let start = buffer.len();
-        buffer.reserve(frame::HEADER_LEN + commit.body_len);
+        buffer.reserve(frame::HEADER_LEN + commit.body_len + SECTION_HEADER_LEN);
         buffer.extend_from_slice(&[0; frame::HEADER_LEN]);
         writer.checksums.clear();
         let mut position = first_position;
         let Catalog { heads, active, .. } = catalog;
-        let operations = commit.operations.iter().zip(versions).zip(slots);
+        let operations = commit.operations.iter().zip(versions).zip(&slots);
         for ((operation, &after), &slot) in operations.filter(|((o, _), _)| !o.events.is_empty()) {
             let mut head = heads.current(slot, operation.stream);
             let before = after - operation.events.len() as u64;
@@ -64,37 +67,49 @@ impl Engine {
                 // Segments are smaller than 4 GiB.
                 let offset = u32::try_from(frame_at + distance as u64).unwrap_or(u32::MAX);
                 active.index.push(offset, head.last_position, id);
+                active.index.push_terms(operation.stream, event);
                 head = Head { version, last_position: position };
                 position += 1;
             }
             heads.set(slot, operation.stream, before, head);
         }
-        active.index.note_commit(recorded_at);
+        if commit.event_count > 0 {
+            active.index.note_commit(recorded_at);
+            writer.tip.commits += 1;
+        }
+        active.index.changes += changes.len() as u64;
+        let records_end = buffer.len();
+        put_metadata(&mut buffer, writer, changes);
+        let body_checksum = crc32(seed.plain(), &writer.checksums);
+        let body_checksum = crc32(body_checksum, &buffer[records_end..]);
+        let body_len = buffer.len() - start - frame::HEADER_LEN;
+        buffer.resize(start + frame::HEADER_LEN + align(body_len), 0);
         let header = FrameHeader {
-            kind: FrameKind::Commit,
-            body_len: u32::try_from(commit.body_len).unwrap_or(u32::MAX),
+            kind: if commit.event_count > 0 { FrameKind::Commit } else { FrameKind::Metadata },
+            body_len: u32::try_from(body_len).unwrap_or(u32::MAX),
             event_count: commit.event_count,
             link: writer.tip.link,
             first_position,
             durable_position: self.durable.load(Ordering::Acquire),
             recorded_at,
-            body_checksum: crc32(seed.plain(), &writer.checksums),
+            body_checksum,
         };
         let (bytes, link) = header.encode(seed, frame_at);
         buffer[start..start + frame::HEADER_LEN].copy_from_slice(&bytes);
         *writer.buffer() = buffer;
         writer.tip.pass(&header, link);
-        writer.tip.commits += 1;
+        writer.slots = slots;
         Sequenced {
             group: writer.collecting_number,
-            first_position: Position::new(first_position),
+            // Without events: where it stands among them.
+            first_position: Position::new(first_position.min(position - 1)),
             last_position: Position::new(position - 1),
             recorded_at: Timestamp::from_micros(recorded_at),
             already_recorded: false,
         }
     }
 
-    /// Adds a frame without events to the collecting group. The caller has made room.
+    /// Adds a frame without events or changes to the collecting group. The caller has made room.
     pub(crate) fn push_frame(&self, writer: &mut Writer, kind: FrameKind, body: &[u8]) {
         let segment = Arc::clone(&writer.active);
         let header = FrameHeader {
@@ -113,5 +128,23 @@ impl Engine {
         buffer.extend_from_slice(body);
         buffer.resize(crate::format::align(buffer.len()), 0);
         writer.tip.pass(&header, link);
+    }
+}
+
+/// Adds the metadata of a commit behind its records: its changes, and, where no frame has said so
+/// yet, how many of those before are durable.
+fn put_metadata(buffer: &mut Vec<u8>, writer: &mut Writer, changes: Vec<Change>) {
+    let durable = writer.changes.durable;
+    if changes.is_empty() && durable <= writer.tip.told_change {
+        return;
+    }
+    // A commit's size bounds them.
+    let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+    SectionHeader { first: writer.tip.next_change, durable, count }.encode(buffer);
+    writer.tip.told_change = durable;
+    for change in changes {
+        change.encode(buffer);
+        writer.changes.accept(writer.tip.next_change, change);
+        writer.tip.next_change += 1;
     }
 }

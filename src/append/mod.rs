@@ -5,12 +5,16 @@
 //!
 //! - [`prepare`]: what needs no lock.
 //! - [`repeat`]: events that are in the store already.
+//! - [`boundary`]: queries that must match nothing.
+//! - [`check`]: versions, cursors.
 //! - [`encode`]: positions, versions, bytes.
 //!
 //! Records are encoded under the lock, straight into the group's buffer. Encoding outside and
 //! copying under the lock would shorten the time under it, but costs a second pass over the bytes,
 //! and the checksum covers the version and position that are only known under it.
 
+mod boundary;
+mod check;
 mod encode;
 mod prepare;
 mod repeat;
@@ -18,16 +22,16 @@ mod repeat;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
-use crate::error::{Error, FailedCheck, Result};
+use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
-use crate::format::Defect;
+use crate::format::align;
 use crate::format::frame;
-use crate::format::segment_header::DATA_START;
+use crate::format::metadata::SECTION_HEADER_LEN;
+use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
 use crate::group_commit::Writer;
-use crate::index::heads::{Heads, Slot};
 use crate::sync::MutexGuard;
 
-pub(crate) use prepare::{Operation, Prepared, prepare};
+pub(crate) use prepare::{Boundary, Operation, Prepared, Request, prepare};
 
 /// What was decided about a commit, and the group to wait for.
 #[derive(Debug, Clone, Copy)]
@@ -49,20 +53,25 @@ impl Engine {
         sync: bool,
         versions: &mut [u64],
     ) -> Result<(MutexGuard<'_, Writer>, Sequenced)> {
+        let scanned = self.scan_boundaries(commit.boundaries)?;
         let mut writer = self.writer.lock();
         // Under the lock, so that nothing joins behind the last group of a close.
         self.check_writable()?;
         writer.check_usable()?;
         let max = self.options.max_pending_bytes;
-        while writer.pending_bytes() as u64 + commit.body_len as u64 > max
+        let body_len = commit.body_len + commit.metadata_len;
+        while writer.pending_bytes() as u64 + body_len as u64 > max
             && !writer.collecting.extents.is_empty()
         {
             writer = self.wait_for_room(writer)?;
         }
         // From here on the lock is held: what is looked up stays true. A rollover also swaps the
         // layers of the heads, so it comes before the slots are looked up.
-        if commit.event_count > 0 {
-            writer = self.make_room(writer, commit.body_len + frame::HEADER_LEN)?;
+        if commit.writes() {
+            // Any frame may have to tell how many changes are durable.
+            let metadata_len = commit.metadata_len.max(SECTION_HEADER_LEN);
+            let len = frame::HEADER_LEN + align(commit.body_len + metadata_len);
+            writer = self.make_room(writer, len, !commit.requests.is_empty())?;
         }
         if commit.has_ids
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
@@ -74,52 +83,33 @@ impl Engine {
             writer.collecting.sync |= sync && !durable;
             return Ok((writer, Sequenced { group, ..known }));
         }
-        if commit.event_count > 0 && !writer.tip.session_begun {
+        let mut failed = self.check_boundaries(&writer, commit.boundaries, scanned)?;
+        if commit.writes() && !writer.tip.session_begun && failed.is_empty() {
             // From now on an opening has to look for a tail.
             self.mark_clean(false, 0, self.durable.load(Ordering::Acquire))?;
         }
         let mut catalog = self.catalog.write();
-        let mut slots = std::mem::take(&mut writer.slots);
-        slots.clear();
-        let checked = check(&catalog.heads, commit.operations, versions, &mut slots);
-        if checked.is_ok() && commit.event_count > 0 {
-            let sequenced = self.encode(&mut writer, &mut catalog, commit, versions, &slots);
+        let slots = std::mem::take(&mut writer.slots);
+        let checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut failed);
+        let checked = checked.map_err(|defect| self.heads_error(&defect))?;
+        if !failed.is_empty() {
             drop(catalog);
-            writer.slots = slots;
-            writer.collecting.sync |= sync;
-            self.counters.appends.fetch_add(1, Ordering::Relaxed);
-            self.want_spare(&mut writer);
-            return Ok((writer, sequenced));
+            writer.slots = checked.slots;
+            self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Conflict { failed });
         }
+        if !commit.writes() {
+            drop(catalog);
+            writer.slots = checked.slots;
+            let answer = answer(&mut writer, sync);
+            return Ok((writer, answer));
+        }
+        let sequenced = self.encode(&mut writer, &mut catalog, commit, versions, checked);
         drop(catalog);
-        writer.slots = slots;
-        self.answer(writer, checked)
-    }
-
-    /// The answer to a commit of checks alone, or the conflict.
-    fn answer<'a>(
-        &'a self,
-        writer: MutexGuard<'a, Writer>,
-        checked: Result<(), Refusal>,
-    ) -> Result<(MutexGuard<'a, Writer>, Sequenced)> {
-        match checked {
-            Ok(()) => {
-                let head = Position::new(writer.tip.next_position - 1);
-                let sequenced = Sequenced {
-                    group: 0,
-                    first_position: head,
-                    last_position: head,
-                    recorded_at: Timestamp::from_micros(writer.tip.recorded_at),
-                    already_recorded: false,
-                };
-                Ok((writer, sequenced))
-            }
-            Err(Refusal::Conflict(failed)) => {
-                self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-                Err(Error::Conflict { failed })
-            }
-            Err(Refusal::Heads(defect)) => Err(self.heads_error(&defect)),
-        }
+        writer.collecting.sync |= sync;
+        self.counters.appends.fetch_add(1, Ordering::Relaxed);
+        self.want_spare(&mut writer);
+        Ok((writer, sequenced))
     }
 
     /// Waits until the collecting group has been taken; takes it if nobody is at work.
@@ -139,16 +129,20 @@ impl Engine {
     }
 
     /// Makes sure that a frame of this many bytes fits the active segment, behind the session frame
-    /// if that is still to come. May let go of the lock to wait.
+    /// if that is still to come, and that the segment may hold changes if there are some. May let go
+    /// of the lock to wait.
     fn make_room<'a>(
         &'a self,
         mut writer: MutexGuard<'a, Writer>,
         len: usize,
+        changes: bool,
     ) -> Result<MutexGuard<'a, Writer>> {
         loop {
             let session = if writer.tip.session_begun { 0 } else { frame::SESSION_LEN };
             let needed = (len + session) as u64;
-            if writer.tip.offset + needed <= writer.active.header.capacity {
+            let header = &writer.active.header;
+            let may = !changes || header.features & FEATURE_METADATA != 0;
+            if may && writer.tip.offset + needed <= header.capacity {
                 return Ok(writer);
             }
             if writer.work.is_preparing() {
@@ -159,45 +153,27 @@ impl Engine {
                 writer.check_usable()?;
                 continue;
             }
-            // A spare may have been prepared with a smaller size than is set now; a new one of the
-            // same number takes its place.
-            writer.spare.take_if(|spare| spare.header.capacity < DATA_START + needed);
+            // A spare may have been prepared with a smaller size than is set now, or by a version
+            // that knew no changes; a new one of the same number takes its place.
+            writer.spare.take_if(|spare| {
+                spare.header.capacity < DATA_START + needed
+                    || spare.header.features & FEATURE_METADATA == 0
+            });
             self.roll_over(&mut writer)?;
         }
     }
 }
 
-/// Why operations were refused.
-enum Refusal {
-    Conflict(Vec<FailedCheck>),
-    Heads(Defect),
-}
-
-/// Checks every operation, in order, each against the stream as those before leave it. Keeps each
-/// one's slot among the heads.
-fn check(
-    heads: &Heads,
-    operations: &[Operation<'_>],
-    versions: &mut [u64],
-    slots: &mut Vec<Slot>,
-) -> Result<(), Refusal> {
-    let mut failed = Vec::new();
-    let mut earlier = std::collections::HashMap::new();
-    for (index, operation) in operations.iter().enumerate() {
-        let slot = heads.find(operation.stream).map_err(Refusal::Heads)?;
-        slots.push(slot);
-        let mut actual = slot.head().version;
-        if operations.len() > 1 {
-            actual = earlier.get(operation.stream).copied().unwrap_or(actual);
-        }
-        if !operation.expected.holds_for(actual) {
-            let (stream, expected) = (operation.stream.to_owned(), operation.expected);
-            failed.push(FailedCheck::WrongExpectedVersion { index, stream, expected, actual });
-        }
-        versions[index] = actual + operation.events.len() as u64;
-        if operations.len() > 1 {
-            earlier.insert(operation.stream, versions[index]);
-        }
+/// The answer to a commit that writes nothing; given once what it was checked against is durable.
+fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
+    let in_flight = !writer.collecting.extents.is_empty() || writer.writing.is_some();
+    writer.collecting.sync |= sync && in_flight;
+    let head = Position::new(writer.tip.next_position - 1);
+    Sequenced {
+        group: if in_flight { writer.collecting_number } else { 0 },
+        first_position: head,
+        last_position: head,
+        recorded_at: Timestamp::from_micros(writer.tip.recorded_at),
+        already_recorded: false,
     }
-    if failed.is_empty() { Ok(()) } else { Err(Refusal::Conflict(failed)) }
 }

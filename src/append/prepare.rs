@@ -2,10 +2,14 @@
 
 use std::collections::HashSet;
 
+use smol_str::SmolStr;
+
 use crate::error::{Error, Result};
 use crate::event::{ExpectedVersion, NewEvent};
+use crate::format::metadata::{self, Change, MAX_CURSOR_NAME_LEN};
 use crate::format::record::{self, MAX_STREAM_LEN, MAX_TAG_LEN, MAX_TAGS, MAX_TYPE_LEN};
 use crate::options::Options;
+use crate::query::Query;
 
 /// One operation of a commit: a check, and the events to append if it holds.
 #[derive(Debug)]
@@ -15,10 +19,35 @@ pub(crate) struct Operation<'a> {
     pub(crate) events: &'a [NewEvent],
 }
 
+/// A change that a commit asks for beside its events.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    /// Moves a cursor forward; with `from`, only if that is where it is.
+    Advance { name: SmolStr, from: Option<Option<u64>>, to: u64 },
+    /// Puts a cursor anywhere.
+    Reset { name: SmolStr, to: u64 },
+    /// Forgets a cursor.
+    Delete { name: SmolStr },
+    /// Changes what of a stream is hidden.
+    Hide(Change),
+}
+
+/// A query that must match nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Boundary {
+    pub(crate) query: Query,
+    /// Whether a match anywhere fails the commit, as opposed to one after the query's position.
+    pub(crate) anywhere: bool,
+}
+
 /// A commit within its limits.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(super) operations: &'a [Operation<'a>],
+    pub(super) boundaries: &'a [Boundary],
+    pub(super) requests: &'a [Request],
+    /// The bytes of the metadata behind the records; 0: no requests.
+    pub(super) metadata_len: usize,
     pub(super) body_len: usize,
     pub(super) event_count: u32,
     pub(super) has_ids: bool,
@@ -27,6 +56,8 @@ pub(crate) struct Prepared<'a> {
 /// Checks everything about a commit that needs no lock.
 pub(crate) fn prepare<'a>(
     operations: &'a [Operation<'a>],
+    boundaries: &'a [Boundary],
+    requests: &'a [Request],
     options: &Options,
 ) -> Result<Prepared<'a>> {
     let mut body_len = 0_usize;
@@ -44,13 +75,17 @@ pub(crate) fn prepare<'a>(
         }
         event_count += operation.events.len();
     }
-    if operations.is_empty()
-        || (event_count == 0 && operations.iter().all(|o| o.expected == ExpectedVersion::Any))
+    let asks = |o: &Operation<'_>| o.expected != ExpectedVersion::Any;
+    if event_count == 0
+        && requests.is_empty()
+        && boundaries.is_empty()
+        && !operations.iter().any(asks)
     {
         return Err(Error::EmptyCommit);
     }
-    let max = options.segment_size / 4;
-    check_limit("a commit in bytes", body_len, usize::try_from(max).unwrap_or(usize::MAX))?;
+    let metadata_len = metadata_len(requests)?;
+    let max = usize::try_from(options.segment_size / 4).unwrap_or(usize::MAX);
+    check_limit("a commit in bytes", body_len.saturating_add(metadata_len), max)?;
     if given_ids > 1 {
         let mut seen = HashSet::with_capacity(given_ids);
         let ids = operations.iter().flat_map(|o| o.events).filter_map(|event| event.id);
@@ -60,11 +95,42 @@ pub(crate) fn prepare<'a>(
     }
     Ok(Prepared {
         operations,
+        boundaries,
+        requests,
+        metadata_len,
         body_len,
         // Bounded by the commit's size.
         event_count: u32::try_from(event_count).unwrap_or(u32::MAX),
         has_ids: given_ids > 0,
     })
+}
+
+/// Checks the names in requests, and adds up what they take.
+fn metadata_len(requests: &[Request]) -> Result<usize> {
+    let mut len = if requests.is_empty() { 0 } else { metadata::SECTION_HEADER_LEN };
+    for request in requests {
+        let (what, name, max) = match request {
+            Request::Advance { name, .. }
+            | Request::Reset { name, .. }
+            | Request::Delete { name } => {
+                ("a cursor's name in bytes", name.as_str(), MAX_CURSOR_NAME_LEN)
+            }
+            Request::Hide(change) => ("a stream name in bytes", change.name(), MAX_STREAM_LEN),
+        };
+        check_limit(what, name.len(), max)?;
+        if name.is_empty() {
+            return Err(empty("name"));
+        }
+        len = len.saturating_add(metadata::CHANGE_HEADER_LEN + name.len());
+    }
+    Ok(len)
+}
+
+impl Prepared<'_> {
+    /// Whether there is something to write if every check holds.
+    pub(super) fn writes(&self) -> bool {
+        self.event_count > 0 || !self.requests.is_empty()
+    }
 }
 
 fn check_event(event: &NewEvent, options: &Options) -> Result<()> {

@@ -78,7 +78,7 @@ impl Engine {
     }
 
     /// Looks at a record, written or not; also returns when it was recorded.
-    fn with_record<T>(
+    pub(super) fn with_record<T>(
         &self,
         writer: &Writer,
         position: u64,

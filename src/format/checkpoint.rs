@@ -14,6 +14,8 @@
 //!               its record, u32
 //! 5 PREVIOUS    likewise: the position of the stream's previous event, u64; 0: none
 //! 6 IDS         likewise: the event's id, 16 bytes
+//! 7 METADATA    number of the last change u64, changes in the segment that META names u64, then
+//!               changes that lead from nothing to the cursors and rules there are
 //! ```
 //!
 //! Everything it covers was durable before it was written.
@@ -29,6 +31,10 @@ pub(crate) const NAMES: u32 = 3;
 pub(crate) const OFFSETS: u32 = 4;
 pub(crate) const PREVIOUS: u32 = 5;
 pub(crate) const IDS: u32 = 6;
+pub(crate) const METADATA: u32 = 7;
+
+/// What stands before the changes in METADATA.
+pub(crate) const METADATA_HEADER_LEN: usize = 16;
 
 pub(crate) const META_LEN: usize = 96;
 pub(crate) const HEAD_LEN: usize = 24;

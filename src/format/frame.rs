@@ -33,6 +33,8 @@ pub(crate) const SESSION_LEN: usize = HEADER_LEN + 8;
 pub(crate) enum FrameKind {
     /// Events.
     Commit = 1,
+    /// Changes that are not events, and no events.
+    Metadata = 2,
     /// A clean close: everything before it is durable.
     Close = 3,
     /// The segment's offset table and trailer.
@@ -43,9 +45,15 @@ pub(crate) enum FrameKind {
 }
 
 impl FrameKind {
+    /// Whether changes may stand behind its records.
+    pub(crate) fn may_hold_metadata(self) -> bool {
+        matches!(self, Self::Commit | Self::Metadata)
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Commit,
+            2 => Self::Metadata,
             3 => Self::Close,
             4 => Self::Seal,
             5 => Self::Session,

@@ -15,6 +15,7 @@
 //! 7 LISTS       a list is ascending ordinals: the first, then differences, as LEB128
 //! 8 IDS         sorted, 8 bytes an event: the upper 32 bits of the id's hash << 32 | ordinal
 //! 9 FILTER      a blocked Bloom filter over the ids: 64-byte blocks, six bits an id
+//! 10 CHANGES    the number of the segment's first change u64, then its changes, as in metadata
 //! ```
 //!
 //! An ordinal is an event's place in its segment, from 0: position minus base position. The hash
@@ -34,6 +35,7 @@ pub(crate) const NAMES: u32 = 6;
 pub(crate) const LISTS: u32 = 7;
 pub(crate) const IDS: u32 = 8;
 pub(crate) const FILTER: u32 = 9;
+pub(crate) const CHANGES: u32 = 10;
 
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;

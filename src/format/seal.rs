@@ -7,12 +7,12 @@
 //!   0  magic "ANNALEND"          8     40  last recorded at (µs)     u64
 //!   8  event count               u32   48  link of the last frame    u32
 //!  12  commit count              u32   52  offset table checksum     u32
-//!  16  base position             u64   56  zero                      u32
+//!  16  base position             u64   56  change count              u32
 //!  24  offset of the seal frame  u64   60  trailer checksum          u32
 //!  32  first recorded at (µs)    u64
 //! ```
 //!
-//! Both checksums are seeded with the segment's salt. The commit count counts commit frames alone.
+//! The change count is that of the metadata in the segment. Both checksums are seeded with the segment's salt. The commit count counts commit frames alone.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -32,6 +32,7 @@ pub(crate) struct Trailer {
     pub(crate) last_recorded_at: u64,
     pub(crate) link: u32,
     pub(crate) table_checksum: u32,
+    pub(crate) change_count: u32,
 }
 
 impl Trailer {
@@ -56,6 +57,7 @@ impl Trailer {
         LE::write_u64(&mut b[40..], self.last_recorded_at);
         LE::write_u32(&mut b[48..], self.link);
         LE::write_u32(&mut b[52..], self.table_checksum);
+        LE::write_u32(&mut b[56..], self.change_count);
         let checksum = crc32(seed.plain(), &b[..60]);
         LE::write_u32(&mut b[60..], checksum);
         b
@@ -79,12 +81,10 @@ impl Trailer {
             last_recorded_at: LE::read_u64(&b[40..]),
             link: LE::read_u32(&b[48..]),
             table_checksum: LE::read_u32(&b[52..]),
+            change_count: LE::read_u32(&b[56..]),
         };
         let fits = trailer.seal_offset < 1 << 32 && trailer.file_len() == file_len;
-        if !fits
-            || LE::read_u32(&b[56..]) != 0
-            || !(1..=MAX_NUMBER).contains(&trailer.base_position)
-        {
+        if !fits || !(1..=MAX_NUMBER).contains(&trailer.base_position) {
             return Err(Defect::Invalid("trailer contradicts the file"));
         }
         Ok(trailer)
@@ -122,6 +122,7 @@ mod tests {
             last_recorded_at: 6,
             link: 77,
             table_checksum: 88,
+            change_count: 11,
         };
         let bytes = trailer.encode(seed);
         let len = trailer.file_len();

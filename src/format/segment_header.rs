@@ -25,6 +25,8 @@ pub(crate) const HEADER_LEN: usize = 128;
 pub(crate) const COPIES: [u64; 2] = [0, 4096];
 /// Where frames begin.
 pub(crate) const DATA_START: u64 = 8192;
+/// Incompatible feature bit 0: frames may carry metadata.
+pub(crate) const FEATURE_METADATA: u64 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -33,6 +35,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     pub(crate) capacity: u64,
     pub(crate) created_at: u64,
+    /// Features that a reader has to know: [`FEATURE_METADATA`] or none.
+    pub(crate) features: u64,
     /// Features that a reader may ignore and a writer may not. Version 1 writes none.
     pub(crate) ro_features: u64,
 }
@@ -48,6 +52,7 @@ impl SegmentHeader {
         LE::write_u16(&mut b[8..], FORMAT_VERSION);
         LE::write_u16(&mut b[10..], FORMAT_VERSION);
         LE::write_u32(&mut b[12..], 128);
+        LE::write_u64(&mut b[16..], self.features);
         LE::write_u64(&mut b[24..], self.ro_features);
         b[32..48].copy_from_slice(&self.store_id);
         LE::write_u64(&mut b[48..], self.number);
@@ -87,13 +92,14 @@ impl SegmentHeader {
             salt: LE::read_u64(&b[56..]),
             capacity: LE::read_u64(&b[64..]),
             created_at: LE::read_u64(&b[72..]),
+            features: LE::read_u64(&b[16..]),
             ro_features: LE::read_u64(&b[24..]),
         })
     }
 }
 
-/// Version 1 knows no features, so any incompatible bit is one that this build lacks. Read-only
-/// compatible ones are for the opening to judge.
+/// Any other incompatible bit is one that this build lacks. Read-only compatible ones are for the
+/// opening to judge.
 fn check_version(b: &[u8]) -> Result<(), Defect> {
     let (version, minimum) = (LE::read_u16(&b[8..]), LE::read_u16(&b[10..]));
     if version == 0 || minimum > FORMAT_VERSION {
@@ -101,7 +107,7 @@ fn check_version(b: &[u8]) -> Result<(), Defect> {
             "format version {version} needs a reader of version {minimum}, this is {FORMAT_VERSION}"
         )));
     }
-    let incompatible = LE::read_u64(&b[16..]);
+    let incompatible = LE::read_u64(&b[16..]) & !FEATURE_METADATA;
     if incompatible != 0 {
         return Err(Defect::Unsupported(format!(
             "unknown incompatible features {incompatible:#x}"
@@ -121,6 +127,7 @@ pub(crate) mod tests {
             salt: 0x0102_0304_0506_0708,
             capacity: 1 << 20,
             created_at: 1_700_000_000_000_000,
+            features: FEATURE_METADATA,
             ro_features: 0,
         }
     }
@@ -138,7 +145,7 @@ pub(crate) mod tests {
 
     #[test]
     fn newer_versions_and_features_are_named_and_not_called_damage() {
-        for (at, value) in [(10, 2), (16, 1)] {
+        for (at, value) in [(10, 2), (16, 2), (23, 0x80)] {
             let mut bytes = sample().encode();
             bytes[at] = value;
             let crc = crc32(0, &bytes[..124]);

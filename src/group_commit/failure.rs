@@ -86,10 +86,13 @@ impl Engine {
             catalog.heads.put(&stream, before).map_err(|_| Error::DiskFull)?;
         }
         catalog.active.index.truncate(keep);
+        let changes = writer.tip.next_change - writer.group_tip.next_change;
         let lost = writer.tip.commits - writer.group_tip.commits;
         catalog.active.index.commits -= lost;
         catalog.active.index.last_recorded_at = writer.group_tip.recorded_at;
         writer.tip = writer.group_tip.clone();
+        catalog.active.index.changes -= changes;
+        writer.changes.take_back();
         Ok(())
     }
 }

@@ -53,6 +53,7 @@ impl Engine {
         writer.collecting_number += 1;
         writer.writing = Some(Arc::clone(&group));
         let last_position = writer.tip.next_position - 1;
+        let last_change = writer.tip.next_change - 1;
         let begun = writer.tip.clone();
         writer.flush_requested = false;
         let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
@@ -78,8 +79,12 @@ impl Engine {
                 }
                 writer.note_dirty(&group, number);
                 self.written.store(last_position, Ordering::Release);
+                writer.changes.written = last_change;
+                if !self.options.durability.is_sync() {
+                    self.publish_changes(&mut writer, last_change);
+                }
                 if synced.is_some() {
-                    self.publish_durable(&mut writer, number, last_position);
+                    self.publish_durable(&mut writer, number, last_position, last_change);
                 }
                 self.counters.groups.fetch_add(1, Ordering::Relaxed);
             }
@@ -145,20 +150,34 @@ impl Engine {
         synced
     }
 
-    fn publish_durable(&self, writer: &mut Guard<'_>, number: u64, last_position: u64) {
+    fn publish_changes(&self, writer: &mut Guard<'_>, upto: u64) {
+        if writer.changes.any_up_to(upto) {
+            writer.changes.publish(upto, &mut self.metadata.write());
+        }
+    }
+
+    fn publish_durable(
+        &self,
+        writer: &mut Guard<'_>,
+        number: u64,
+        last_position: u64,
+        last_change: u64,
+    ) {
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
         self.durable.fetch_max(last_position, Ordering::AcqRel);
+        writer.changes.durable = writer.changes.durable.max(last_change);
+        self.publish_changes(writer, last_change);
         self.write_status();
     }
 
     /// Syncs what is written, beside whatever is being written now.
     pub(crate) fn sync_written(&self) -> Result<()> {
-        let (dirty, number, position) = {
+        let (dirty, number, position, change) = {
             let writer = self.writer.lock();
             writer.check_usable()?;
             let position = self.written.load(Ordering::Acquire);
-            (writer.dirty.clone(), writer.written_number, position)
+            (writer.dirty.clone(), writer.written_number, position, writer.changes.written)
         };
         let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
         let mut writer = self.writer.lock();
@@ -170,7 +189,7 @@ impl Engine {
             });
             return writer.check_usable();
         }
-        self.publish_durable(&mut writer, number, position);
+        self.publish_durable(&mut writer, number, position, change);
         drop(writer);
         self.announce_visible();
         Ok(())

@@ -16,6 +16,7 @@
 //! - After a failed sync, or a failed write that could not be undone, `poisoned` is set under the
 //!   lock and never cleared: nothing is written or acknowledged any more.
 
+mod changes;
 mod failure;
 mod lead;
 
@@ -31,6 +32,8 @@ use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Recovered;
 use crate::storage::Storage;
+
+use changes::Changes;
 
 /// In bytes.
 const MAX_KEPT_BUFFER: usize = 8 << 20;
@@ -64,6 +67,9 @@ pub(crate) struct Tip {
     pub(crate) commits: u64,
     /// This writer's first frame is written.
     pub(crate) session_begun: bool,
+    /// The number of the next change, and the last one that a frame has said to be durable.
+    pub(crate) next_change: u64,
+    pub(crate) told_change: u64,
 }
 
 impl Tip {
@@ -111,6 +117,7 @@ pub(crate) struct Writer {
     pub(crate) work: Work,
     pub(crate) spare: Option<SegmentFile>,
     pub(crate) ids: IdSource,
+    pub(crate) changes: Changes,
     pub(crate) shutdown: bool,
 }
 
@@ -118,6 +125,7 @@ impl Writer {
     /// Takes its part of a recovered store.
     pub(crate) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
         let state = &recovered.state;
+        let last_change = state.next_change - 1;
         let tip = Tip {
             offset: state.offset,
             link: state.link,
@@ -126,6 +134,8 @@ impl Writer {
             last_frame: recovered.last_frame,
             commits: recovered.commits,
             session_begun: false,
+            next_change: last_change + 1,
+            told_change: last_change,
         };
         Self {
             group_tip: tip.clone(),
@@ -152,6 +162,7 @@ impl Writer {
             work: Work::new(recovered.checkpoint),
             spare: recovered.spare.take(),
             ids: IdSource::new(storage),
+            changes: Changes::new(last_change),
             shutdown: false,
         }
     }

@@ -7,8 +7,10 @@
 
 use hashbrown::HashTable;
 
+use super::terms::ActiveTerms;
+use crate::event::NewEvent;
 use crate::format::index_file::hash_id;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Debug, Default)]
 pub(crate) struct ActiveIndex {
@@ -17,7 +19,12 @@ pub(crate) struct ActiveIndex {
     previous: Vec<u64>,
     ids: Vec<[u8; 16]>,
     by_id: Mutex<IdTable>,
+    terms: Mutex<ActiveTerms>,
+    /// Every append adds its terms; all of those before are in.
+    keeps_terms: bool,
     pub(crate) commits: u64,
+    /// Changes in the metadata of this segment.
+    pub(crate) changes: u64,
     pub(crate) first_recorded_at: u64,
     pub(crate) last_recorded_at: u64,
 }
@@ -60,6 +67,28 @@ impl ActiveIndex {
         self.ids.push(id);
     }
 
+    /// Adds the terms of the event that was pushed last, if they are kept.
+    pub(crate) fn push_terms(&mut self, stream: &str, event: &NewEvent) {
+        if self.keeps_terms {
+            let tags = event.tags.iter().map(|tag| &**tag);
+            self.terms.get_mut().push(stream, &event.event_type, tags);
+        }
+    }
+
+    /// From now on appends add their terms. Those of all events so far are in.
+    pub(crate) fn keep_terms(&mut self) {
+        self.keeps_terms = true;
+    }
+
+    pub(crate) fn keeps_terms(&self) -> bool {
+        self.keeps_terms
+    }
+
+    /// The postings of the events whose terms are in.
+    pub(crate) fn terms(&self) -> MutexGuard<'_, ActiveTerms> {
+        self.terms.lock()
+    }
+
     pub(crate) fn note_commit(&mut self, recorded_at: u64) {
         if self.commits == 0 {
             self.first_recorded_at = recorded_at;
@@ -74,6 +103,7 @@ impl ActiveIndex {
         self.previous.truncate(len);
         self.ids.truncate(len);
         *self.by_id.get_mut() = IdTable::default();
+        self.terms.get_mut().truncate(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
     /// The ordinal of a position, if the event is in this segment.

@@ -11,6 +11,7 @@ use crate::format::index_file::{
     self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
     filter_len, hash_id,
 };
+use crate::format::metadata::Change;
 use crate::format::record::RecordRef;
 use crate::format::varint;
 
@@ -46,6 +47,8 @@ pub(crate) struct IndexBuilder {
     tags: HashMap<Box<str>, List, Hasher>,
     categories: HashMap<Box<str>, List, Hasher>,
     hashes: Vec<u64>,
+    /// The section CHANGES; empty if there are none.
+    changes: Vec<u8>,
 }
 
 impl IndexBuilder {
@@ -73,6 +76,14 @@ impl IndexBuilder {
             push_term(&mut self.tags, tag, ordinal);
         }
         self.hashes.push(hash_id(&record.id()));
+    }
+
+    /// Adds the next change of the segment.
+    pub(crate) fn add_change(&mut self, number: u64, change: &Change) {
+        if self.changes.is_empty() {
+            self.changes.extend_from_slice(&number.to_le_bytes());
+        }
+        change.encode(&mut self.changes);
     }
 
     /// The bytes of the index file. `previous` gives, for the ordinal of a stream's first event
@@ -107,7 +118,7 @@ impl IndexBuilder {
         });
         let [types, tags, categories] = &mut terms;
         let (ids, filter) = encode_ids(&self.hashes);
-        let sections: [(u32, &[u8]); 9] = [
+        let sections: [(u32, &[u8]); 10] = [
             (layout::META, &meta.encode()),
             (layout::STREAMS, &streams),
             (layout::TYPES, types),
@@ -117,6 +128,7 @@ impl IndexBuilder {
             (layout::LISTS, &lists),
             (layout::IDS, &ids),
             (layout::FILTER, &filter),
+            (layout::CHANGES, &self.changes),
         ];
         Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
     }

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use byteorder::{ByteOrder, LittleEndian as LE};
 use hashbrown::HashTable;
 use smol_str::SmolStr;
 
 use super::block_file::BlockFile;
+use super::metadata::Metadata;
 use super::{Head, search_names};
-use crate::format::Defect;
 use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry};
 use crate::format::container::Section;
+use crate::format::{Defect, MAX_NUMBER};
 
 /// Heads in memory. A version of 0 hides what lies below: the stream does not exist (any more).
 #[derive(Debug, Default)]
@@ -80,6 +82,23 @@ impl HeadTable {
 
     pub(crate) fn file(&self) -> &BlockFile {
         &self.file
+    }
+
+    /// The cursors and rules at the checkpoint, and the changes in the segment that it names.
+    pub(crate) fn metadata(&self) -> Result<(Metadata, u64), Defect> {
+        let section = self.file.section(layout::METADATA);
+        if section.len == 0 {
+            return Ok((Metadata::default(), 0));
+        }
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        let bytes = self.file.get(section, 0, len)?;
+        let (header, changes) =
+            bytes.split_at_checked(layout::METADATA_HEADER_LEN).ok_or(Defect::TooShort)?;
+        let (last, in_segment) = (LE::read_u64(header), LE::read_u64(&header[8..]));
+        if last > MAX_NUMBER || in_segment > last {
+            return Err(Defect::Invalid("change numbers out of range"));
+        }
+        Ok((Metadata::decode(last, changes)?, in_segment))
     }
 
     fn len(&self) -> usize {

@@ -5,7 +5,9 @@
 //! [`Defect`](crate::format::Defect), and its caller rebuilds from the log.
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
+//! - [`terms`]: its postings.
 //! - [`build`] turns a segment's records into an index file; [`sealed`] reads one.
+//! - [`metadata`]: cursors, and what of each stream is hidden.
 //! - [`heads`]: stream to version and last position, a mapped base with an overlay in memory.
 //! - [`block_file`]: the container both files are kept in, checked block by block.
 
@@ -13,7 +15,9 @@ pub(crate) mod active;
 pub(crate) mod block_file;
 pub(crate) mod build;
 pub(crate) mod heads;
+pub(crate) mod metadata;
 pub(crate) mod sealed;
+pub(crate) mod terms;
 
 use crate::format::Defect;
 
@@ -22,6 +26,32 @@ use crate::format::Defect;
 pub(crate) struct Head {
     pub(crate) version: u64,
     pub(crate) last_position: u64,
+}
+
+/// What postings are kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Terms {
+    Streams,
+    Types,
+    Tags,
+    Categories,
+}
+
+/// A term that was found: how many events have it, and where its list is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) count: u32,
+    place: u32,
+}
+
+/// The events of one segment by what they carry.
+pub(crate) trait Postings {
+    /// Looks a term up; `None`: no event has it.
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect>;
+
+    /// The ordinals of its events that are not below `floor`, ascending.
+    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect>;
 }
 
 /// Binary search over `count` sorted names that are read one by one.

@@ -5,13 +5,14 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-use super::{Head, search_names};
+use super::{Found, Head, Postings, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
 use crate::format::index_file::{
     self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
     hash_id,
 };
+use crate::format::metadata::Change;
 use crate::format::varint;
 
 use super::block_file::BlockFile;
@@ -31,14 +32,6 @@ pub(crate) struct StreamRun {
     /// The position of the stream's last event before the segment; 0: none.
     pub(crate) previous_position: u64,
     pub(crate) ordinals: Vec<u32>,
-}
-
-/// Which sorted term table of an index file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Terms {
-    Types,
-    Tags,
-    Categories,
 }
 
 impl SealedIndex {
@@ -98,24 +91,22 @@ impl SealedIndex {
         Ok(())
     }
 
-    /// The ordinals of the events that have this type, tag or category.
-    pub(crate) fn term(&self, terms: Terms, name: &str) -> Result<Vec<u32>, Defect> {
-        let section = self.file.section(match terms {
-            Terms::Types => layout::TYPES,
-            Terms::Tags => layout::TAGS,
-            Terms::Categories => layout::CATEGORIES,
-        });
-        let count = section.count(layout::TERM_LEN);
-        let entry = |i| TermEntry::decode(self.file.entry(section, i, layout::TERM_LEN)?);
-        let found = search_names(count, name.as_bytes(), |i| {
-            let entry = entry(i)?;
-            self.name(entry.name_offset, entry.name_len)
+    /// Calls `each` with the segment's changes and their numbers; tells how many there are.
+    pub(crate) fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+        let section = self.file.section(layout::CHANGES);
+        if section.len == 0 {
+            return Ok(0);
+        }
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        let bytes = self.file.get(section, 0, len)?;
+        let (first, changes) = bytes.split_at_checked(8).ok_or(Defect::TooShort)?;
+        let mut number = LE::read_u64(first);
+        let start = number;
+        Change::decode_all(changes, |change| {
+            each(number, change);
+            number = number.saturating_add(1);
         })?;
-        let Ok(index) = found else {
-            return Ok(Vec::new());
-        };
-        let entry = entry(index)?;
-        self.list(entry.list_offset, entry.count)
+        Ok(number - start)
     }
 
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
@@ -189,6 +180,36 @@ impl SealedIndex {
     }
 }
 
+impl Postings for SealedIndex {
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+        let (section, len) = match kind {
+            // An entry of STREAMS begins like one of the others.
+            Terms::Streams => (layout::STREAMS, layout::STREAM_LEN),
+            Terms::Types => (layout::TYPES, layout::TERM_LEN),
+            Terms::Tags => (layout::TAGS, layout::TERM_LEN),
+            Terms::Categories => (layout::CATEGORIES, layout::TERM_LEN),
+        };
+        let section = self.file.section(section);
+        let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
+        let found = search_names(section.count(len), name.as_bytes(), |i| {
+            let entry = entry(i)?;
+            self.name(entry.name_offset, entry.name_len)
+        })?;
+        let Ok(index) = found else { return Ok(None) };
+        let entry = entry(index)?;
+        Ok(Some(Found { count: entry.count, place: entry.list_offset }))
+    }
+
+    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
+        let mut ordinals = self.list(found.place, found.count)?;
+        if floor > 0 {
+            let below = ordinals.partition_point(|&ordinal| ordinal < floor);
+            ordinals.drain(..below);
+        }
+        Ok(ordinals)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +218,11 @@ mod tests {
     use crate::format::container::INDEX_MAGIC;
     use crate::format::record::{self, Assigned, RecordRef};
     use crate::index::build::IndexBuilder;
+
+    fn term(index: &SealedIndex, kind: Terms, name: &str) -> Vec<u32> {
+        let found = index.find(kind, name).unwrap();
+        found.map(|found| Postings::list(index, found, 0).unwrap()).unwrap_or_default()
+    }
 
     fn meta(event_count: u32) -> IndexMeta {
         IndexMeta { segment: 2, salt: 3, base_position: 101, seal_offset: 9, event_count, link: 4 }
@@ -237,11 +263,11 @@ mod tests {
             StreamRun { first_version: 5, previous_position: 77, ordinals: vec![0, 2] }
         );
         assert_eq!(index.stream("a-2").unwrap(), None);
-        assert_eq!(index.term(Terms::Tags, "x").unwrap(), [0, 2]);
-        assert_eq!(index.term(Terms::Tags, "y").unwrap(), [2]);
-        assert_eq!(index.term(Terms::Types, "T").unwrap(), [0, 1, 2]);
-        assert_eq!(index.term(Terms::Categories, "b").unwrap(), [1]);
-        assert!(index.term(Terms::Categories, "c").unwrap().is_empty());
+        assert_eq!(term(&index, Terms::Tags, "x"), [0, 2]);
+        assert_eq!(term(&index, Terms::Tags, "y"), [2]);
+        assert_eq!(term(&index, Terms::Types, "T"), [0, 1, 2]);
+        assert_eq!(term(&index, Terms::Categories, "b"), [1]);
+        assert!(term(&index, Terms::Categories, "c").is_empty());
         let mut heads = Vec::new();
         index.for_each_head(|name, head| heads.push((name.to_owned(), head))).unwrap();
         assert_eq!(heads[0], ("a-1".into(), Head { version: 6, last_position: 103 }));

@@ -12,7 +12,7 @@ use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::names;
 use crate::format::seal::{self, Trailer};
-use crate::format::segment_header::{COPIES, SegmentHeader};
+use crate::format::segment_header::{COPIES, FEATURE_METADATA, SegmentHeader};
 use crate::index::active::ActiveIndex;
 use crate::storage::{File, OpenMode, Storage, write_all_at};
 
@@ -38,6 +38,7 @@ pub(crate) fn create_segment(
             salt: storage.random_u64(),
             capacity,
             created_at: storage.now_micros(),
+            features: FEATURE_METADATA,
             ro_features: 0,
         };
         let io = |operation| {
@@ -123,6 +124,7 @@ pub(crate) fn seal_segment(
         last_recorded_at: index.last_recorded_at,
         link: point.link,
         table_checksum: crc32(segment.seed.plain(), &body),
+        change_count: u32::try_from(index.changes).unwrap_or(u32::MAX),
     };
     body.extend_from_slice(&trailer.encode(segment.seed));
     let next_position = segment.base_position + u64::from(event_count);

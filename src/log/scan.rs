@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::checksum::{Seed, crc32};
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::{Change, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
@@ -29,12 +30,20 @@ pub(crate) struct ScanState {
     pub(crate) recorded_at: u64,
     /// The highest durable position any frame has told of.
     pub(crate) proven: u64,
+    /// The number that the next change must have; 0: any, since what went before is not known.
+    pub(crate) next_change: u64,
 }
 
 impl ScanState {
     /// Before the first frame of a store.
-    pub(crate) const START: Self =
-        Self { offset: DATA_START, link: 0, next_position: 1, recorded_at: 0, proven: 0 };
+    pub(crate) const START: Self = Self {
+        offset: DATA_START,
+        link: 0,
+        next_position: 1,
+        recorded_at: 0,
+        proven: 0,
+        next_change: 1,
+    };
 }
 
 /// Why a walk ended.
@@ -55,6 +64,18 @@ pub(crate) struct ScannedFrame<'a> {
     pub(crate) offset: u64,
     pub(crate) header: FrameHeader,
     pub(crate) body: &'a [u8],
+    /// The part of the body that holds changes; empty if there is none.
+    pub(crate) metadata: &'a [u8],
+}
+
+impl ScannedFrame<'_> {
+    /// Hands each change of the frame and its number to `each`; tells how many there are.
+    pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u32, Defect> {
+        if self.metadata.is_empty() {
+            return Ok(0);
+        }
+        Ok(SectionHeader::decode(self.metadata, each)?.count)
+    }
 }
 
 /// Reads a file piecewise into one buffer.
@@ -113,7 +134,9 @@ pub(crate) fn scan(
             Ok(decoded) => decoded,
             Err(defect) => return Ok(ScanEnd::Invalid(defect)),
         };
-        if header.next_position() > limit.saturating_add(1) {
+        // A frame without events is passed once there is an event behind it: beside a writer, it may
+        // not be durable yet, and another may take its place.
+        if header.next_position() > limit.saturating_add(u64::from(header.event_count > 0)) {
             return Ok(ScanEnd::Limit);
         }
         if let Err(defect) = follows(&header, state) {
@@ -124,14 +147,17 @@ pub(crate) fn scan(
         let Some(body) = window.get(body_at, padded).map_err(read)? else {
             return Ok(ScanEnd::Invalid(Defect::TooShort));
         };
-        if let Err(defect) = verify_body(&header, body, seed, &mut checksums) {
-            return Ok(ScanEnd::Invalid(defect));
-        }
+        let proven = verify_body(&header, body, seed, &mut checksums);
+        let body = &body[..header.body_len as usize];
+        let metadata = match proven.and_then(|at| changes_follow(header.kind, &body[at..], state)) {
+            Ok(metadata) => metadata,
+            Err(defect) => return Ok(ScanEnd::Invalid(defect)),
+        };
         if header.kind == FrameKind::Seal {
             return Ok(ScanEnd::Sealed);
         }
-        let body = &body[..header.body_len as usize];
-        let frame = ScannedFrame { offset, header, body };
+        let next_change = metadata.1;
+        let frame = ScannedFrame { offset, header, body, metadata: metadata.0 };
         visit(&frame)?;
         let header = frame.header;
         state.offset = offset + header.frame_len();
@@ -139,6 +165,7 @@ pub(crate) fn scan(
         state.next_position = header.next_position();
         state.recorded_at = header.recorded_at;
         state.proven = state.proven.max(header.durable_position);
+        state.next_change = next_change;
     }
 }
 
@@ -155,14 +182,31 @@ fn follows(header: &FrameHeader, state: &ScanState) -> Result<(), Defect> {
     Ok(())
 }
 
+/// The metadata behind a frame's records (empty if there is none), whose changes must be the next
+/// ones, and the number of the change that is next after it.
+fn changes_follow<'a>(
+    kind: FrameKind,
+    section: &'a [u8],
+    state: &ScanState,
+) -> Result<(&'a [u8], u64), Defect> {
+    if section.is_empty() || !kind.may_hold_metadata() {
+        return Ok((&[], state.next_change));
+    }
+    let decoded = SectionHeader::decode(section, |_, _| {})?;
+    if state.next_change != 0 && decoded.first != state.next_change {
+        return Err(Defect::Invalid("the frame's changes are not the next"));
+    }
+    Ok((section, decoded.next()))
+}
+
 /// Proves each record and the body's checksum: that of the records' checksums in order, then of
-/// the bytes behind the last record.
+/// the bytes behind the last record. Returns where in the body those begin.
 pub(crate) fn verify_body(
     header: &FrameHeader,
     padded: &[u8],
     seed: Seed,
     checksums: &mut Vec<u8>,
-) -> Result<(), Defect> {
+) -> Result<usize, Defect> {
     let (body, padding) = padded.split_at(header.body_len as usize);
     checksums.clear();
     let mut rest = body;
@@ -177,8 +221,9 @@ pub(crate) fn verify_body(
         distance += record.padded_len();
         rest = &rest[record.padded_len()..];
     }
-    if header.kind == FrameKind::Commit && !rest.is_empty() {
-        return Err(Defect::Invalid("bytes behind the last record"));
+    let records = body.len() - rest.len();
+    if header.kind.may_hold_metadata() && !(rest.is_empty() && header.event_count > 0) {
+        SectionHeader::decode(rest, |_, _| {})?;
     }
     let state = crc32(seed.plain(), checksums);
     if crc32(state, rest) != header.body_checksum {
@@ -187,7 +232,7 @@ pub(crate) fn verify_body(
     if padding.iter().any(|&byte| byte != 0) {
         return Err(Defect::Invalid("padding is not zero"));
     }
-    Ok(())
+    Ok(records)
 }
 
 /// Calls `each` with the records of a proven frame: offset in the file, position, record.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::select::candidates;
+use super::hidden::Hidden;
 use super::{Events, ReadAll, Settings, Source};
-use crate::catalog::{LookupError, PartIndex};
+use crate::catalog::LookupError;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
@@ -16,6 +16,8 @@ use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::log::cursor::{FrameCursor, FrameView};
 use crate::log::segment::{RecordBytes, Segment};
+use crate::matching::Look;
+use crate::query::Query;
 use crate::view::{Event, EventRef, FIRST_RECORD, Place};
 
 impl ReadAll {
@@ -26,10 +28,14 @@ impl ReadAll {
     /// [`Error::InvalidArgument`] for [`AsOf::Version`], which means nothing over all streams.
     pub fn start(self) -> Result<Events> {
         let head = self.pin()?;
+        // No item of the query matches before this.
+        let floor = self.settings.query.as_ref().map_or(0, Query::floor);
+        let after = self.after.max(floor);
         let events = AllEvents {
-            next: if self.settings.backwards { head } else { self.after.saturating_add(1) },
+            hidden: Hidden::new(&self.engine, self.settings.include_hidden),
+            next: if self.settings.backwards { head } else { after.saturating_add(1) },
             engine: self.engine,
-            after: self.after,
+            after,
             head,
             left: self.settings.limit,
             settings: self.settings,
@@ -54,6 +60,8 @@ impl ReadAll {
             return Ok(ControlFlow::Continue(()));
         }
         let head = self.pin()?;
+        let hidden = Hidden::new(&self.engine, self.settings.include_hidden);
+        let mut failed = None;
         let mut left = self.settings.limit;
         let mut next = self.after.saturating_add(1);
         while next <= head && left > 0 {
@@ -65,13 +73,23 @@ impl ReadAll {
                     if left == 0 {
                         return ControlFlow::Break(None);
                     }
+                    match hidden.hides(&self.engine, &event) {
+                        Ok(false) => {}
+                        Ok(true) => return ControlFlow::Continue(()),
+                        Err(error) => {
+                            failed = Some(error);
+                            return ControlFlow::Break(None);
+                        }
+                    }
                     left -= 1;
                     each(event).map_break(Some)
                 });
                 next = frame.header.next_position();
                 match flow {
                     Ok(ControlFlow::Continue(())) => {}
-                    Ok(ControlFlow::Break(None)) => return Ok(ControlFlow::Continue(())),
+                    Ok(ControlFlow::Break(None)) => {
+                        return failed.map_or(Ok(ControlFlow::Continue(())), Err);
+                    }
                     Ok(ControlFlow::Break(Some(value))) => return Ok(ControlFlow::Break(value)),
                     Err(defect) => return Err(cursor.segment().corrupt(0, next, &defect)),
                 }
@@ -117,6 +135,7 @@ fn walk_frame<'a, B>(
 pub(super) struct AllEvents {
     engine: Arc<Engine>,
     settings: Settings,
+    hidden: Hidden,
     /// Forwards: the next position to yield. Backwards: likewise, going down.
     next: u64,
     after: u64,
@@ -125,8 +144,8 @@ pub(super) struct AllEvents {
     /// The rest of the current frame, last first.
     ready: Vec<Event>,
     cursor: Option<FrameCursor>,
-    /// Events of a sealed segment that may match, the next one last.
-    selected: Option<(Arc<Segment>, Vec<u32>)>,
+    /// Events of a segment that may match: its first position and their ordinals, the next one last.
+    selected: Option<(u64, Vec<u32>)>,
 }
 
 impl AllEvents {
@@ -137,7 +156,8 @@ impl AllEvents {
             }
             let event = if self.settings.backwards { self.step_back() } else { self.step() };
             let Some(event) = event? else { return Ok(None) };
-            if self.settings.wants(&event.as_ref()) {
+            let event_ref = event.as_ref();
+            if self.settings.wants(&event_ref) && !self.hidden.hides(&self.engine, &event_ref)? {
                 self.left -= 1;
                 return Ok(Some(event));
             }
@@ -161,56 +181,47 @@ impl AllEvents {
         }
     }
 
-    /// Asks the index of the sealed segment at `next` which of its events may match, if there is
-    /// a query and an index, and goes behind that segment.
+    /// Asks the postings of the segment at `next` which of its events may match, if there is a query
+    /// that restricts them, and goes behind that segment.
     fn select(&mut self) -> Result<bool> {
         let Some(query) = &self.settings.query else {
             return Ok(false);
         };
-        let next = self.next;
-        let found = self.engine.lookup(|catalog| {
-            let Some(part) = catalog.part_of(next) else {
-                return Ok(None);
-            };
-            let PartIndex::Sealed(index) = &part.index else {
-                return Ok(None);
-            };
-            let (number, base) = (part.segment.number(), part.segment.base_position);
-            let found = candidates(index, base, query)
-                .map_err(|_| LookupError::Index { segment: number })?;
-            Ok(found.map(|found| (Arc::clone(&part.segment), found)))
-        })?;
-        let Some((segment, mut ordinals)) = found else {
+        let engine = &self.engine;
+        let mut show = |position, look: &mut Look<'_>| engine.show_written(position, look);
+        // Forwards, the postings have to reach the end of what is read.
+        let at = if self.settings.backwards { self.next } else { self.head };
+        let selected = engine.select(query, self.after, self.next, at, &mut show)?;
+        let Some(mut ordinals) = selected.ordinals else {
             return Ok(false);
         };
-        let base = segment.base_position;
+        let base = selected.base;
         let (first, last) = if self.settings.backwards {
+            let last = self.next;
             self.next = base - 1;
-            (self.after + 1, next)
+            (self.after + 1, last)
         } else {
-            let count = segment.trailer.as_ref().map_or(0, |trailer| trailer.event_count);
-            self.next = base + u64::from(count);
-            (next, self.head)
+            let first = self.next;
+            self.next = selected.last.min(self.head) + 1;
+            (first, self.head)
         };
         ordinals.retain(|&ordinal| (first..=last).contains(&(base + u64::from(ordinal))));
         if !self.settings.backwards {
             ordinals.reverse();
         }
-        self.selected = Some((segment, ordinals));
+        self.selected = Some((base, ordinals));
         Ok(true)
     }
 
     fn take_selected(&mut self) -> Result<Option<Event>> {
-        let Some((segment, ordinals)) = &mut self.selected else {
+        let Some((base, ordinals)) = &mut self.selected else {
             return Ok(None);
         };
         let Some(ordinal) = ordinals.pop() else {
             self.selected = None;
             return Ok(None);
         };
-        let position = segment.base_position + u64::from(ordinal);
-        let offset = segment.sealed_offset(ordinal)?.ok_or_else(|| self.engine.lost(position))?;
-        self.engine.event_in(segment, offset, position).map(Some)
+        self.engine.event_at(*base + u64::from(ordinal))
     }
 
     fn step(&mut self) -> Result<Option<Event>> {
@@ -291,7 +302,7 @@ impl Engine {
     }
 
     /// A visible position that the catalog does not know: its own fault, never the caller's.
-    pub(super) fn lost(&self, position: u64) -> Error {
+    pub(crate) fn lost(&self, position: u64) -> Error {
         Error::Corrupt {
             file: self.root.clone(),
             offset: 0,

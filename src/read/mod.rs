@@ -4,8 +4,8 @@
 //! long it takes. Owns the builders; [`all`] walks the log, [`stream`] follows one stream.
 
 mod all;
+mod hidden;
 mod point;
-mod select;
 mod stream;
 mod streams;
 
@@ -29,6 +29,7 @@ struct Settings {
     query: Option<Query>,
     as_of: Option<AsOf>,
     include_unsynced: bool,
+    include_hidden: bool,
 }
 
 impl Settings {
@@ -39,6 +40,7 @@ impl Settings {
             query: None,
             as_of: None,
             include_unsynced: false,
+            include_hidden: false,
         }
     }
 
@@ -96,6 +98,13 @@ macro_rules! shared_settings {
             /// Also events that are written and not durable yet: they may be gone after a crash.
             pub fn include_unsynced(mut self) -> Self {
                 self.settings.include_unsynced = true;
+                self
+            }
+
+            /// Also events that truncation, archiving or a stream's metadata hides: the log keeps
+            /// them.
+            pub fn include_hidden(mut self) -> Self {
+                self.settings.include_hidden = true;
                 self
             }
 
@@ -183,7 +192,7 @@ impl Engine {
         }
     }
 
-    fn checks(&self) -> bool {
+    pub(crate) fn checks(&self) -> bool {
         self.options.checksums != Checksums::Never
     }
 }

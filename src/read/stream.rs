@@ -4,11 +4,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::hidden::Hidden;
 use super::{Events, ReadStream, Settings, Source};
 use crate::catalog::Run;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{AsOf, Position};
+use crate::index::metadata::StreamRules;
 use crate::view::{Event, EventRef};
 
 impl ReadStream {
@@ -44,9 +46,16 @@ impl ReadStream {
             Some(AsOf::Version(version)) => last.min(version),
             _ => last,
         };
-        let next = if self.settings.backwards { last } else { from };
         let left = self.settings.limit;
+        // What truncation hides is not even looked at.
+        let rules = match self.settings.include_hidden {
+            true => StreamRules::default(),
+            false => self.engine.metadata.read().rules(&self.stream),
+        };
+        let from = if rules.archived { u64::MAX } else { from.max(rules.truncated_before) };
+        let next = if self.settings.backwards { last } else { from };
         Ok(StreamEvents {
+            hidden: Hidden::new(&self.engine, self.settings.include_hidden),
             engine: self.engine,
             settings: self.settings,
             runs,
@@ -63,6 +72,7 @@ impl ReadStream {
 pub(super) struct StreamEvents {
     engine: Arc<Engine>,
     settings: Settings,
+    hidden: Hidden,
     /// Where the stream's events are, oldest segment first.
     runs: Vec<Run>,
     from: u64,
@@ -82,7 +92,8 @@ impl StreamEvents {
             } else {
                 self.next + 1
             };
-            if self.settings.wants(&event.as_ref()) {
+            let event_ref = event.as_ref();
+            if self.settings.wants(&event_ref) && !self.hidden.hides(&self.engine, &event_ref)? {
                 self.left -= 1;
                 return Ok(Some(event));
             }

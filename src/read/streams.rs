@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::Position;
+use crate::event::{Position, StreamMetadata, category_of};
 use crate::index::Head;
 
-/// A listing of the streams that have visible events, by name.
+/// A listing of the streams that show events, by name.
 #[derive(Debug, Clone)]
 pub struct Streams {
     engine: Arc<Engine>,
     prefix: String,
+    category: Option<String>,
+    include_hidden: bool,
 }
 
-/// A stream of a listing.
+/// What is known of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -26,6 +28,12 @@ pub struct StreamInfo {
     pub version: u64,
     /// The position of its last event.
     pub last_position: Position,
+    /// The first version that truncation and its metadata's count leave; above `version`: none.
+    pub first_version: u64,
+    /// Whether reads skip all of it.
+    pub archived: bool,
+    /// How much of it is shown.
+    pub metadata: StreamMetadata,
 }
 
 /// The streams of a listing, one by one.
@@ -33,18 +41,33 @@ pub struct StreamInfo {
 pub struct StreamNames {
     engine: Arc<Engine>,
     visible: u64,
+    prefix: String,
+    category: Option<String>,
+    include_hidden: bool,
     heads: btree_map::IntoIter<Box<str>, Head>,
     failed: Option<Error>,
 }
 
 impl Streams {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, prefix: String::new() }
+        Self { engine, prefix: String::new(), category: None, include_hidden: false }
     }
 
     /// Only streams whose name begins with this.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// Only streams of this category.
+    pub fn category(mut self, category: impl Into<String>) -> Self {
+        self.category = Some(category.into());
+        self
+    }
+
+    /// Also streams that are archived, or truncated to their end.
+    pub fn include_hidden(mut self) -> Self {
+        self.include_hidden = true;
         self
     }
 }
@@ -55,9 +78,14 @@ impl IntoIterator for Streams {
 
     fn into_iter(self) -> StreamNames {
         let engine = self.engine;
+        // Names of a category begin with it.
+        let prefix = match &self.category {
+            Some(category) if category.len() > self.prefix.len() => category,
+            _ => &self.prefix,
+        };
         let listed = engine.check_open().and_then(|()| engine.refresh()).and_then(|()| {
             let list = |catalog: &crate::catalog::Catalog| {
-                catalog.heads.list(&self.prefix).map_err(crate::catalog::LookupError::Heads)
+                catalog.heads.list(prefix).map_err(crate::catalog::LookupError::Heads)
             };
             engine.lookup(list)
         });
@@ -66,7 +94,17 @@ impl IntoIterator for Streams {
             Ok(heads) => (heads, None),
             Err(error) => (std::collections::BTreeMap::new(), Some(error)),
         };
-        StreamNames { engine, visible, heads: heads.into_iter(), failed }
+        let (category, include_hidden) = (self.category, self.include_hidden);
+        let prefix = self.prefix;
+        StreamNames {
+            engine,
+            visible,
+            prefix,
+            category,
+            include_hidden,
+            heads: heads.into_iter(),
+            failed,
+        }
     }
 }
 
@@ -79,20 +117,39 @@ impl Iterator for StreamNames {
         }
         loop {
             let (name, head) = self.heads.next()?;
+            let wanted = self.category.as_deref().is_none_or(|c| c == category_of(&name));
+            if !wanted || !name.starts_with(&self.prefix) {
+                continue;
+            }
             let limited =
                 self.engine.lookup(|catalog| catalog.limit_head(head, &name, self.visible));
             match limited {
                 // Its first events are not visible yet.
                 Ok(head) if head.version == 0 => {}
                 Ok(head) => {
-                    return Some(Ok(StreamInfo {
-                        name: name.into(),
-                        version: head.version,
-                        last_position: Position::new(head.last_position),
-                    }));
+                    let info = self.engine.stream_info(name.into(), head);
+                    let hidden = info.archived || info.first_version > info.version;
+                    if self.include_hidden || !hidden {
+                        return Some(Ok(info));
+                    }
                 }
                 Err(error) => return Some(Err(error)),
             }
+        }
+    }
+}
+
+impl Engine {
+    /// Puts together what is known of a stream with this head.
+    pub(crate) fn stream_info(&self, name: String, head: Head) -> StreamInfo {
+        let rules = self.metadata.read().rules(&name);
+        StreamInfo {
+            name,
+            version: head.version,
+            last_position: Position::new(head.last_position),
+            first_version: rules.first_version(head.version),
+            archived: rules.archived,
+            metadata: StreamMetadata::from_limits(rules.max_age, rules.max_count),
         }
     }
 }

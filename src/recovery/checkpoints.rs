@@ -63,6 +63,7 @@ pub(crate) fn write_checkpoint(
     store_id: [u8; 16],
     mut meta: CheckpointMeta,
     heads: &FrozenHeads,
+    metadata: &[u8],
     active: Option<&ActiveIndex>,
 ) -> Result<Arc<HeadTable>> {
     let path = names::checkpoint_path(root, number);
@@ -82,13 +83,14 @@ pub(crate) fn write_checkpoint(
     }
     let ids = active.map_or(&[][..], |index| index.ids().as_flattened());
     let meta_section = meta.encode();
-    let sections: [(u32, &[u8]); 6] = [
+    let sections: [(u32, &[u8]); 7] = [
         (layout::META, &meta_section),
         (layout::HEADS, &table),
         (layout::NAMES, &names_section),
         (layout::OFFSETS, &offsets),
         (layout::PREVIOUS, &previous),
         (layout::IDS, ids),
+        (layout::METADATA, metadata),
     ];
     let bytes = container::encode(CHECKPOINT_MAGIC, store_id, &sections);
     let file = write_derived(storage, &path, &bytes)?;

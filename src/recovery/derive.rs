@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::container::INDEX_MAGIC;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::index_file::IndexMeta;
+use crate::format::metadata::Change;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, names};
 use crate::index::active::ActiveIndex;
@@ -30,7 +31,9 @@ pub(crate) fn open_index(
     let file = storage.open(&names::index_path(root, segment.number()), OpenMode::Read).ok()?;
     let file = BlockFile::open(file, INDEX_MAGIC).ok()?;
     let meta = index_meta(segment)?;
-    SealedIndex::new(file, segment.header.store_id, &meta).ok().flatten().map(Arc::new)
+    let index = SealedIndex::new(file, segment.header.store_id, &meta).ok().flatten()?;
+    let changes = segment.trailer.as_ref().map_or(0, |trailer| trailer.change_count);
+    (index.for_each_change(|_, _| {}) == Ok(u64::from(changes))).then(|| Arc::new(index))
 }
 
 fn index_meta(segment: &Segment) -> Option<IndexMeta> {
@@ -85,6 +88,12 @@ fn index_from_log(
     let mut builder = IndexBuilder::new();
     walk_sealed(segment, |frame| {
         for_each_record(frame, |_, _, record| builder.add(record))
+            .and_then(|()| {
+                frame.for_each_change(|number, change| {
+                    builder.add_change(number, &change);
+                })
+            })
+            .map(drop)
             .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
     })?;
     let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
@@ -138,14 +147,20 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
 }
 
 /// The index in memory of a sealed segment whose index file is missing, from the log. The segment
-/// is proven on the way.
-pub(super) fn index_in_memory(segment: &Segment, before: &[Part]) -> Result<ActiveIndex> {
+/// is proven on the way. `change` is called with its changes and their numbers.
+pub(super) fn index_in_memory(
+    segment: &Segment,
+    before: &[Part],
+    mut change: impl FnMut(u64, Change),
+) -> Result<ActiveIndex> {
     let mut index = ActiveIndex::new(segment.base_position);
     let mut last: HashMap<Box<str>, u64> = HashMap::new();
     walk_sealed(segment, |frame| {
         if frame.header.kind == FrameKind::Commit {
             index.note_commit(frame.header.recorded_at);
         }
+        let corrupt = |d| segment.corrupt(frame.offset, frame.header.first_position, &d);
+        index.changes += u64::from(frame.for_each_change(&mut change).map_err(corrupt)?);
         let mut failure = None;
         for_each_record(frame, |offset, position, record| {
             let previous = match last.insert(record.stream().into(), position) {
@@ -159,7 +174,7 @@ pub(super) fn index_in_memory(segment: &Segment, before: &[Part]) -> Result<Acti
             // A segment is smaller than 4 GiB.
             index.push(u32::try_from(offset).unwrap_or(u32::MAX), previous, record.id());
         })
-        .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
+        .map_err(corrupt)?;
         failure.map_or(Ok(()), Err)
     })?;
     Ok(index)
@@ -181,6 +196,7 @@ fn walk_sealed(
         next_position: segment.base_position,
         recorded_at: 0,
         proven: 0,
+        next_change: 0,
     };
     let mut window = Window::new(Arc::clone(&segment.file), trailer.seal_offset);
     let end = scan(&mut window, segment.seed, &mut state, u64::MAX, &segment.path, visit)?;

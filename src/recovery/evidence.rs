@@ -2,9 +2,11 @@
 
 use super::Path;
 use crate::error::{Error, Result};
-use crate::format::frame::{self, FrameHeader};
+use crate::format::align;
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::SectionHeader;
 use crate::format::segment_header::DATA_START;
-use crate::log::scan::{ScanState, Window};
+use crate::log::scan::{ScanState, Window, verify_body};
 use crate::log::segment::SegmentFile;
 
 /// Anything behind the gap at `state` that tells of a durable position at or behind it.
@@ -18,18 +20,18 @@ pub(crate) fn find(
 ) -> Result<Option<String>> {
     // A seal is written when everything before it is durable: frames that end before it are damaged.
     if let Some(trailer) = active.trailer()?
-        && trailer.base_position + u64::from(trailer.event_count) > state.next_position
+        && trailer.seal_offset > state.offset
     {
         return Ok(Some(format!("segment {} is sealed", active.header.number)));
     }
-    if let Some(found) = search(active, state.offset, state.next_position)? {
+    if let Some(found) = search(active, state.offset, state)? {
         return Ok(Some(found));
     }
     for segment in extras {
         if segment.trailer()?.is_some() {
             return Ok(Some(format!("segment {} is sealed", segment.header.number)));
         }
-        if let Some(found) = search(segment, DATA_START, state.next_position)? {
+        if let Some(found) = search(segment, DATA_START, state)? {
             return Ok(Some(found));
         }
     }
@@ -38,7 +40,7 @@ pub(crate) fn find(
 
 /// Searches for frame headers at every place one can begin. Data that imitates a frame does not
 /// know the segment's salt.
-fn search(segment: &SegmentFile, from: u64, expected: u64) -> Result<Option<String>> {
+fn search(segment: &SegmentFile, from: u64, state: &ScanState) -> Result<Option<String>> {
     let len = segment.len()?;
     let mut window = Window::new(segment.file.clone(), len);
     let seed = segment.header.seed();
@@ -46,16 +48,59 @@ fn search(segment: &SegmentFile, from: u64, expected: u64) -> Result<Option<Stri
     while let Some(bytes) = get(&mut window, offset, &segment.path)? {
         if bytes[..2] == frame::MAGIC
             && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)
-            && header.durable_position >= expected
         {
-            return Ok(Some(format!(
-                "a frame at offset {offset} of segment {} says that position {} was durable",
-                segment.header.number, header.durable_position
-            )));
+            let told = tells_of_later(&header, state).map(Ok).or_else(|| {
+                tells_of_changes(&mut window, &header, offset, segment, state).transpose()
+            });
+            if let Some(told) = told.transpose()? {
+                let number = segment.header.number;
+                return Ok(Some(format!("a frame at offset {offset} of segment {number} {told}")));
+            }
         }
         offset += 8;
     }
     Ok(None)
+}
+
+/// What a frame's header says of durability at or behind the gap.
+fn tells_of_later(header: &FrameHeader, state: &ScanState) -> Option<String> {
+    if header.durable_position >= state.next_position {
+        return Some(format!("says that position {} was durable", header.durable_position));
+    }
+    // It is written once everything before it is durable.
+    let closes = header.kind == FrameKind::Close && header.first_position >= state.next_position;
+    closes.then(|| "says that the store was closed behind".into())
+}
+
+/// What a valid frame's metadata says, likewise: frames without events have no position that a later
+/// durable position could name.
+fn tells_of_changes(
+    window: &mut Window,
+    header: &FrameHeader,
+    offset: u64,
+    segment: &SegmentFile,
+    state: &ScanState,
+) -> Result<Option<String>> {
+    if !header.kind.may_hold_metadata() {
+        return Ok(None);
+    }
+    let padded = align(header.body_len as usize);
+    let read = window.get(offset, frame::HEADER_LEN + padded);
+    let Some(bytes) = read.map_err(|e| Error::io("read", &segment.path, e))? else {
+        return Ok(None);
+    };
+    let body = &bytes[frame::HEADER_LEN..];
+    let Ok(at) = verify_body(header, body, segment.header.seed(), &mut Vec::new()) else {
+        return Ok(None);
+    };
+    let section = &body[at..header.body_len as usize];
+    if section.is_empty() {
+        return Ok(None);
+    }
+    let told = SectionHeader::decode(section, |_, _| {}).ok().map(|section| section.durable);
+    Ok(told
+        .filter(|&durable| durable >= state.next_change)
+        .map(|durable| format!("says that change {durable} was durable")))
 }
 
 fn get<'a>(window: &'a mut Window, offset: u64, path: &Path) -> Result<Option<&'a [u8]>> {

@@ -19,6 +19,7 @@ use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::{HeadTable, Heads};
+use crate::index::metadata::Metadata;
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
@@ -32,6 +33,7 @@ struct Loader<'a> {
     checkpoint: Option<Arc<HeadTable>>,
     parts: Vec<Part>,
     heads: Heads,
+    metadata: Metadata,
     state: ScanState,
     last_frame: u64,
     /// Frames not proven durable yet: segment, offset, the durable position that would prove it.
@@ -58,12 +60,18 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
     let newest = checkpoints::newest(storage, root, store_id)?;
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
-    let usable = newest.map(|(_, table)| table).filter(|table| is_of_log(table, &files));
+    let metadata_at_checkpoint =
+        newest.as_ref().and_then(|(_, table)| Some(table.metadata().ok()?.0)).unwrap_or_default();
+    let checkpoint_change = metadata_at_checkpoint.last_change();
+    let usable = newest
+        .map(|(_, table)| table)
+        .filter(|table| is_of_log(table, &files) && table.metadata().is_ok());
     let mut loader = Loader {
         storage,
         root,
         mode,
         heads: Heads::with_base(usable.clone()),
+        metadata: if usable.is_some() { metadata_at_checkpoint } else { Metadata::default() },
         commits: usable.as_ref().map_or(0, |table| table.meta.commits),
         checkpoint: usable,
         parts: Vec::new(),
@@ -96,6 +104,7 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
         files,
         parts: loader.parts,
         heads: loader.heads,
+        metadata: loader.metadata,
         index: walk.index,
         state: loader.state,
         last_frame: loader.last_frame,
@@ -109,6 +118,7 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
         created_at,
         checkpoint_number,
         checkpoint_position,
+        checkpoint_change,
     })
 }
 
@@ -232,6 +242,7 @@ impl Loader<'_> {
             next_position: last_position + 1,
             recorded_at: trailer.last_recorded_at.max(self.state.recorded_at),
             proven: last_position,
+            next_change: self.state.next_change + u64::from(trailer.change_count),
         };
         self.pending.clear();
         let (base, commits) = (trailer.base_position, u64::from(trailer.commit_count));
@@ -247,12 +258,17 @@ impl Loader<'_> {
         if let Some(index) = open_index(self.storage, self.root, &segment) {
             if !covered {
                 merge_heads(&mut self.heads, &index).map_err(corrupt)?;
+                let apply = |number, change| self.metadata.apply(number, &change);
+                index.for_each_change(apply).map_err(corrupt)?;
             }
             self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
             return Ok(());
         }
         self.rebuilt += 1;
-        let index = index_in_memory(&segment, &self.parts)?;
+        let metadata = &mut self.metadata;
+        let index = index_in_memory(&segment, &self.parts, |number, change| {
+            metadata.apply(number, &change);
+        })?;
         let unsealed = Arc::new(Segment::new(file.clone(), base, None, end)?);
         if !covered {
             self.merge_from_log(&unsealed, &index)?;
@@ -287,7 +303,7 @@ impl Loader<'_> {
         let mut index = ActiveIndex::new(self.state.next_position);
         let checkpoint = self.checkpoint.clone();
         if let Some(table) = checkpoint.filter(|c| c.meta.segment == file.header.number)
-            && let Some(restored) = restore(&table)
+            && let Some((restored, restored_change)) = restore(&table)
         {
             index = restored;
             let meta = &table.meta;
@@ -297,6 +313,7 @@ impl Loader<'_> {
                 next_position: meta.position + 1,
                 recorded_at: meta.recorded_at,
                 proven: meta.position,
+                next_change: restored_change + 1,
             };
             self.last_frame = meta.last_frame;
             self.last_kind = last_frame(&table, file).map(|header| header.kind);
@@ -304,11 +321,12 @@ impl Loader<'_> {
         let len = file.len()?;
         let mut window = Window::new(Arc::clone(&file.file), len);
         let (heads, pending, commits) = (&mut self.heads, &mut self.pending, &mut self.commits);
+        let metadata = &mut self.metadata;
         let (last_frame, last_kind) = (&mut self.last_frame, &mut self.last_kind);
         let number = file.header.number;
         let visit = |frame: &ScannedFrame<'_>| {
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            load_frame(heads, &mut index, frame).map_err(|defect| Error::Corrupt {
+            load_frame(heads, metadata, &mut index, frame).map_err(|defect| Error::Corrupt {
                 file: file.path.clone(),
                 offset: frame.offset,
                 expected_position: frame.header.first_position.into(),
@@ -372,8 +390,9 @@ impl Loader<'_> {
     }
 }
 
-/// The index of the active segment, if a clean close left one that describes what it covers.
-fn restore(table: &HeadTable) -> Option<ActiveIndex> {
+/// The index of the active segment, if a clean close left one that describes what it covers, and
+/// the last change that it covers.
+fn restore(table: &HeadTable) -> Option<(ActiveIndex, u64)> {
     let (file, meta) = (table.file(), &table.meta);
     let events = usize::try_from(meta.position + 1 - meta.base_position).ok()?;
     let bytes = |kind, size: usize| {
@@ -388,7 +407,9 @@ fn restore(table: &HeadTable) -> Option<ActiveIndex> {
     index.commits = meta.segment_commits;
     index.first_recorded_at = meta.first_recorded_at;
     index.last_recorded_at = meta.recorded_at;
-    Some(index)
+    let (metadata, changes) = table.metadata().ok()?;
+    index.changes = changes;
+    Some((index, metadata.last_change()))
 }
 
 fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
@@ -403,15 +424,18 @@ fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Adds a proven frame's events to heads and index.
+/// Adds a proven frame's events to heads and index, and its changes to the metadata.
 pub(crate) fn load_frame(
     heads: &mut Heads,
+    metadata: &mut Metadata,
     index: &mut ActiveIndex,
     frame: &ScannedFrame<'_>,
 ) -> Result<(), Defect> {
     if frame.header.kind == FrameKind::Commit {
         index.note_commit(frame.header.recorded_at);
     }
+    let changes = frame.for_each_change(|number, change| metadata.apply(number, &change))?;
+    index.changes += u64::from(changes);
     let mut failure = None;
     for_each_record(frame, |offset, position, record| {
         let stream = record.stream();

@@ -23,6 +23,7 @@ use crate::catalog::{ActivePart, Catalog, Part};
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::names;
+use crate::index::metadata::Metadata;
 use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, Storage};
@@ -75,6 +76,7 @@ pub struct Recovery {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) catalog: Catalog,
+    pub(crate) metadata: Metadata,
     /// Where the next frame goes.
     pub(crate) state: ScanState,
     pub(crate) last_frame: u64,
@@ -208,6 +210,7 @@ pub(crate) fn recover(
             parts: Arc::new(log.parts),
             active: ActivePart { segment, index: log.index },
         },
+        metadata: log.metadata,
         state: log.state,
         last_frame: log.last_frame,
         prelude,
@@ -227,6 +230,7 @@ pub(crate) struct LoadedLog {
     files: Vec<SegmentFile>,
     parts: Vec<Part>,
     heads: crate::index::heads::Heads,
+    metadata: Metadata,
     index: crate::index::active::ActiveIndex,
     state: ScanState,
     last_frame: u64,
@@ -244,6 +248,7 @@ pub(crate) struct LoadedLog {
     created_at: u64,
     checkpoint_number: u64,
     checkpoint_position: u64,
+    checkpoint_change: u64,
 }
 
 /// A run of frames in one segment.
@@ -258,9 +263,9 @@ pub(crate) struct Unproven {
 impl LoadedLog {
     /// A checkpoint is written only when all that it covers is durable.
     fn checkpoint_evidence(&self) -> Option<String> {
-        (self.checkpoint_position >= self.state.next_position).then(|| {
-            format!("a checkpoint covers everything up to position {}", self.checkpoint_position)
-        })
+        let (position, change) = (self.checkpoint_position, self.checkpoint_change);
+        (position >= self.state.next_position || change >= self.state.next_change)
+            .then(|| format!("a checkpoint covers position {position} and change {change}"))
     }
 
     fn writer_evidence(&self, visible: u64) -> Option<String> {

@@ -14,6 +14,7 @@ use crate::format::checksum::Seed;
 use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
 use crate::format::frame::{self, FrameHeader};
 use crate::format::index_file::{IndexMeta, META as INDEX_META, META_LEN as INDEX_META_LEN};
+use crate::format::metadata::SectionHeader;
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::format::seal::{TRAILER_LEN, Trailer};
 use crate::format::segment_header::SegmentHeader;
@@ -21,7 +22,9 @@ use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::index::heads::{HeadTable, Heads};
-use crate::index::sealed::{SealedIndex, Terms};
+use crate::index::metadata::Metadata;
+use crate::index::sealed::SealedIndex;
+use crate::index::{Postings, Terms};
 use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
 
 /// The salt of the segment that frames, records and seals are decoded as parts of.
@@ -96,11 +99,10 @@ pub fn frame(bytes: &[u8]) -> bool {
     assert_eq!((&again[..], checksum_again), (&bytes[..frame::HEADER_LEN], checksum));
     let end = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
     let Some(padded) = bytes.get(frame::HEADER_LEN..end) else { return false };
-    if verify_body(&header, padded, seed(), &mut Vec::new()).is_err() {
-        return false;
-    }
+    let Ok(records) = verify_body(&header, padded, seed(), &mut Vec::new()) else { return false };
     let body = &padded[..header.body_len as usize];
-    let frame = ScannedFrame { offset: OFFSET, header, body };
+    let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
+    let frame = ScannedFrame { offset: OFFSET, header, body, metadata };
     let (mut next, mut end) = (frame.header.first_position, frame::HEADER_LEN);
     let walked = for_each_record(&frame, |offset, position, record| {
         assert_eq!((offset, position), (OFFSET + end as u64, next));
@@ -110,7 +112,21 @@ pub fn frame(bytes: &[u8]) -> bool {
         keeps_its_promises(record);
     });
     assert_eq!((walked, next), (Ok(()), frame.header.next_position()));
+    changes_keep_their_promises(&frame);
     true
+}
+
+/// The changes of a frame that was accepted, encoded again.
+fn changes_keep_their_promises(frame: &ScannedFrame<'_>) {
+    if frame.metadata.is_empty() {
+        return;
+    }
+    let mut changes = Vec::new();
+    let header = SectionHeader::decode(frame.metadata, |_, change| change.encode(&mut changes));
+    let mut again = Vec::new();
+    header.expect("it was accepted").encode(&mut again);
+    again.extend_from_slice(&changes);
+    assert_eq!(again, frame.metadata);
 }
 
 /// A record.
@@ -201,9 +217,10 @@ fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
         // In an index whose names are out of order they are not found.
         let run = index.stream(name).ok().flatten();
         assert!(run.is_none_or(|run| within(run.ordinals)));
-        for terms in [Terms::Types, Terms::Tags, Terms::Categories] {
-            let found = index.term(terms, crate::event::category_of(name));
-            assert!(found.map_or(true, within));
+        for kind in [Terms::Streams, Terms::Types, Terms::Tags, Terms::Categories] {
+            let found = index.find(kind, crate::event::category_of(name));
+            let list = found.and_then(|found| found.map(|found| index.list(found, 1)).transpose());
+            assert!(list.map_or(true, |list| list.is_none_or(within)));
         }
     }
     for id in bytes.chunks_exact(16) {
@@ -211,7 +228,7 @@ fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
         wanted.copy_from_slice(id);
         assert!(index.candidates(&wanted).map_or(true, |found| found.len() <= bytes.len() / 8));
     }
-    verified.and(listed)
+    verified.and(listed).and(index.for_each_change(|_, _| {}).map(drop))
 }
 
 /// A checkpoint, asked for all its heads.
@@ -222,7 +239,12 @@ pub fn checkpoint(bytes: &[u8]) -> bool {
 fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let file = BlockFile::from_bytes(bytes.to_vec(), CHECKPOINT_MAGIC)?;
     file.verify()?;
-    let heads = Heads::with_base(Some(HeadTable::new(file)?.into()));
+    let table = HeadTable::new(file)?;
+    let (metadata, _) = table.metadata()?;
+    // What was taken leads to the same again.
+    let again = Metadata::decode(metadata.last_change(), &metadata.encode([].iter()))?;
+    assert_eq!(again.cursors().count(), metadata.cursors().count());
+    let heads = Heads::with_base(Some(table.into()));
     for (name, _) in heads.list("")? {
         heads.get(&name)?;
         heads.list(&name)?;

@@ -271,6 +271,7 @@ impl Verifier<'_> {
                         next_position: header.first_position,
                         recorded_at: header.recorded_at,
                         proven: state.proven.max(header.durable_position),
+                        next_change: 0,
                     };
                 }
                 _ => {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod boundaries;
+mod cursors;
+mod hidden;
 mod limits;
 mod opening;
 mod smoke;

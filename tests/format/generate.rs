@@ -1,21 +1,21 @@
-//! Writes the golden files. They were written once and never change; a format version 2 gets a
-//! directory of its own.
+//! Writes the golden files that are missing. They are written once and never change; a format
+//! version 2 gets a directory of its own.
 
 use std::fs;
 use std::path::Path;
 
-use annals::{ContentType, ExpectedVersion, NewEvent, Store, Uuid};
+use annals::{ContentType, ExpectedVersion, NewEvent, Store, StreamMetadata, Uuid};
 
 use crate::support::{GOLDEN, golden, ndjson, open};
 
 #[test]
-#[ignore = "writes the golden files"]
+#[ignore = "writes golden files"]
 fn write_the_golden_files() {
-    let writers: [fn(&Path); 2] = [write_basic, write_sealed];
+    let writers: [fn(&Path); 3] = [write_basic, write_sealed, write_metadata];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
         if path.exists() {
-            fs::remove_dir_all(&path).unwrap();
+            continue;
         }
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         write(&path);
@@ -118,5 +118,34 @@ fn write_sealed(path: &Path) {
     let store = open(path);
     let last = NewEvent::new("Last", "after two sealed segments").id(id(9999));
     store.append("user-1", ExpectedVersion::Any, [last]).unwrap();
+    store.close().unwrap();
+}
+
+/// Cursors and hidden streams, in a sealed segment and an active one.
+fn write_metadata(path: &Path) {
+    let store = open(path);
+    let mut number = 1_u128;
+    while store.stats().sealed_segments < 1 {
+        let event = NewEvent::new("Measured", vec![7; 900]).id(id(number));
+        let stream = format!("sensor-{}", number % 5);
+        let done = store
+            .transaction()
+            .append(stream, ExpectedVersion::Any, [event])
+            .reset_cursor(format!("reader-{}", number % 3), u64::try_from(number).unwrap() - 1)
+            .commit()
+            .unwrap();
+        if number == 20 {
+            store.truncate_before("sensor-0", 3).unwrap();
+            store.archive("sensor-1").unwrap();
+            store.cursors().advance("größe", done.last_position).unwrap();
+        }
+        number += 1;
+    }
+    store.close().unwrap();
+    let store = open(path);
+    store.set_stream_metadata("sensor-2", StreamMetadata::new().max_count(4)).unwrap();
+    store.unarchive("sensor-1").unwrap();
+    store.archive("sensor-3").unwrap();
+    store.cursors().delete("reader-1").unwrap();
     store.close().unwrap();
 }

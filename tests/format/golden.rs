@@ -79,3 +79,39 @@ fn golden_stores_can_be_written_to() {
         assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, [], "{name}");
     }
 }
+
+#[test]
+fn a_store_that_knew_no_metadata_takes_some_into_its_next_segment() {
+    let copy = copy_of(&golden("basic"));
+    let store = open(copy.path());
+    store.cursors().advance("reader", 3).unwrap();
+    store.archive("account-2").unwrap();
+    store.close().unwrap();
+    let store = open(copy.path());
+    assert_eq!(*store.opened(), Opened::Clean);
+    assert_eq!(store.cursors().get("reader").unwrap(), Some(Position::new(3)));
+    assert!(store.stream_info("account-2").unwrap().unwrap().archived);
+    store.close().unwrap();
+    assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, []);
+}
+
+#[test]
+fn the_golden_metadata_is_what_was_written() {
+    for derived in [true, false] {
+        let copy = copy_of(&golden("metadata"));
+        if !derived {
+            for directory in ["index", "checkpoints"] {
+                fs::remove_dir_all(copy.path().join(directory)).unwrap();
+            }
+        }
+        let store = open(copy.path());
+        let head = store.head().get();
+        let cursors = store.cursors().list().unwrap();
+        let cursors: Vec<_> = cursors.iter().map(|c| (c.name.as_str(), c.position.get())).collect();
+        let last = |remainder: u64| (1..=head).rev().find(|n| n % 3 == remainder).unwrap() - 1;
+        assert_eq!(cursors, [("größe", 20), ("reader-0", last(0)), ("reader-2", last(2))]);
+        let info = |n: u64| store.stream_info(&format!("sensor-{n}")).unwrap().unwrap();
+        assert_eq!((info(0).first_version, info(1).archived, info(3).archived), (3, false, true));
+        assert_eq!(info(2).metadata.max_count, Some(4));
+    }
+}

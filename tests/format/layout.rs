@@ -47,7 +47,7 @@ fn an_active_segment() {
     assert_eq!(b.len() as u64, SEGMENT_SIZE);
     assert_eq!(b[..8], *b"ANNALSEG");
     assert_eq!((u16_at(&b, 8), u16_at(&b, 10), u32_at(&b, 12)), (1, 1, 128));
-    assert_eq!((u64_at(&b, 16), u64_at(&b, 24)), (0, 0));
+    assert_eq!((u64_at(&b, 16), u64_at(&b, 24)), (1, 0));
     assert_eq!((u64_at(&b, 48), u64_at(&b, 64)), (1, SEGMENT_SIZE));
 
     let magic = &[0xAF, 0x4E][..];
@@ -102,8 +102,8 @@ fn a_sealed_segment_and_the_files_derived_from_it() {
     assert_eq!(u32_at(trailer, 48), u32_at(&b, last + 44), "the chain");
 
     for (name, magic, sections, meta) in [
-        ("index/00000000000000000001.idx", b"ANNALIDX", 9, 64),
-        ("checkpoints/00000000000000000002.ckp", b"ANNALCKP", 6, 96),
+        ("index/00000000000000000001.idx", b"ANNALIDX", 10, 64),
+        ("checkpoints/00000000000000000002.ckp", b"ANNALCKP", 7, 96),
     ] {
         let b = read(dir.path(), name);
         assert_eq!((&b[..8], u16_at(&b, 8), u16_at(&b, 10)), (&magic[..], 1, 1), "{name}");

@@ -1,8 +1,9 @@
 //! The claim that a reader in another language can be written from the specification alone.
 
 use std::path::Path;
+use std::time::Duration;
 
-use annals::{ContentType, ExpectedVersion, NewEvent, Store};
+use annals::{ContentType, ExpectedVersion, NewEvent, Store, StreamMetadata};
 
 use crate::support::{GOLDEN, expected_ndjson, golden, ndjson, open, python, python_prints};
 
@@ -64,7 +65,23 @@ fn commit(store: &Store, chance: &mut Chance) {
         let events: Vec<_> = (0..=chance.below(2)).map(|_| chance.event()).collect();
         transaction = transaction.append(chance.name(), ExpectedVersion::Any, events);
     }
+    let head = store.head().get();
+    if head > 0 && chance.below(3) == 0 {
+        let cursor = format!("c{}", chance.below(4));
+        transaction = transaction.reset_cursor(cursor, head - 1);
+    }
     transaction.commit().unwrap();
+    let stream = store.streams().include_hidden().into_iter().next();
+    let Some(Ok(stream)) = stream.filter(|_| chance.below(4) == 0) else { return };
+    match chance.below(4) {
+        0 => store.archive(&stream.name).unwrap(),
+        1 => store.unarchive(&stream.name).unwrap(),
+        2 => store.truncate_before(&stream.name, stream.version).unwrap(),
+        _ => {
+            let metadata = StreamMetadata::new().max_count(7).max_age(Duration::from_secs(9));
+            store.set_stream_metadata(&stream.name, metadata).unwrap();
+        }
+    }
 }
 
 fn assert_agrees(store: &Path, expected: &str) {

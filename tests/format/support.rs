@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 2] = ["basic", "sealed"];
+pub(crate) const GOLDEN: [&str; 3] = ["basic", "sealed", "metadata"];
 /// Of the golden stores and all others here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;
 
@@ -58,7 +58,8 @@ pub(crate) fn open(path: &Path) -> Store {
 
 /// The whole store in the form that the Python reader prints; its head comment describes it.
 pub(crate) fn ndjson(store: &Store) -> String {
-    let events: Vec<Event> = store.read_all().into_iter().collect::<Result<_>>().unwrap();
+    let events: Vec<Event> =
+        store.read_all().include_hidden().into_iter().collect::<Result<_>>().unwrap();
     events.iter().map(|event| line(event) + "\n").collect()
 }
 

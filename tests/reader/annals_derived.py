@@ -7,6 +7,7 @@ import os
 import struct
 from zlib import crc32
 
+from annals_metadata import changes, state
 from annals_log import DATA_START, MASK, Damage, Invalid, align, numbered, require
 
 
@@ -79,6 +80,10 @@ class Index(Container):
             names = [name.encode() for name in terms]
             require(names == sorted(names), "names are not sorted")
         self.ids = [entry for (entry,) in self.entries(8, "<Q")]
+        section = self.section(10)
+        require(len(section) == 0 or len(section) > 8, "CHANGES is cut short")
+        self.first_change = struct.unpack_from("<Q", section)[0] if section else None
+        self.changes = changes(section[8:])
 
     def list(self, count, at):
         lists, found, last = self.section(7), [], 0
@@ -140,6 +145,10 @@ def check_index(index, segment, store_id):
     require(index.tags == tags, "the tags are not those of the segment")
     require(index.categories == categories, "the categories are not those of the segment")
     require(index.ids == sorted(ids), "the ids are not those of the segment")
+    own = [change for frame in segment.frames for change in frame["changes"]]
+    firsts = [frame["first_change"] for frame in segment.frames if frame["changes"]]
+    require(index.changes == own, "the changes are not those of the segment")
+    require(index.first_change == (firsts or [None])[0], "wrong number of the first change")
     blocks = -(-len(ids) * 10 // 512)
     require(len(index.section(9)) == 64 * blocks, "the filter has a wrong length")
 
@@ -162,6 +171,11 @@ class Checkpoint(Container):
             self.heads[name] = (version, last)
         names = [name.encode() for name in self.heads]
         require(names == sorted(names), "names are not sorted")
+        section = self.section(7)
+        require(len(section) == 0 or len(section) >= 16, "METADATA is cut short")
+        numbers = struct.unpack_from("<QQ", section) if section else (0, 0)
+        self.last_change, self.segment_changes = numbers
+        self.state = state(changes(section[16:]))
 
 
 def whole_checkpoints(root):
@@ -206,6 +220,11 @@ def check_checkpoint(checkpoint, log):
         "first_time": commits_here[0]["time"] if commits_here else 0,
     }
     require(meta == expected, f"META is {meta}, the log says {expected}")
+    require(checkpoint.state == state(log.changes(checkpoint.last_change)), "wrong METADATA")
+    changes_here = sum(len(f["changes"]) for f in here)
+    changes_before = sum(len(f["changes"]) for f in before)
+    require(checkpoint.segment_changes == changes_here, "wrong count of changes in its segment")
+    require(checkpoint.last_change == changes_before + changes_here, "wrong last change")
     own = [r for r in segment.records if r["position"] <= meta["position"]]
     sections = ((4, "<I", "offset"), (5, "<Q", "previous"), (6, "16s", "id"))
     for kind, layout, key in sections:

@@ -8,22 +8,15 @@ import re
 import struct
 from zlib import crc32
 
+from annals_metadata import Invalid, require, section
+
 DATA_START = 8192
-COMMIT, CLOSE, SEAL, SESSION = 1, 3, 4, 5
+COMMIT, METADATA, CLOSE, SEAL, SESSION = 1, 2, 3, 4, 5
 MASK = 2**64 - 1
 
 
 class Damage(Exception):
     """Bytes that must be there are not what was written."""
-
-
-class Invalid(Exception):
-    """A structure is not valid; what that means is for the caller to say."""
-
-
-def require(condition, what):
-    if not condition:
-        raise Invalid(what)
 
 
 def align(n):
@@ -75,7 +68,7 @@ class Segment:
         require(len(b) == 128 and b[:8] == b"ANNALSEG", "wrong magic")
         require(crc32(b[:124]) == struct.unpack_from("<I", b, 124)[0], "wrong checksum")
         version, minimum, length, incompatible, _ro = struct.unpack_from("<HHIQQ", b, 8)
-        if version == 0 or minimum > 1 or incompatible != 0:  # 18
+        if version == 0 or minimum > 1 or incompatible & ~1 != 0:  # 18
             raise Damage(f"{self.name}: needs a newer reader ({minimum}, bits {incompatible:#x})")
         require(length == 128, "wrong header length")
         number, salt, capacity, _created = struct.unpack_from("<QQQQ", b, 48)
@@ -90,13 +83,12 @@ class Segment:
         b = bytes(self.data[-64:])
         if len(b) < 64 or b[:8] != b"ANNALEND":
             return None
-        *values, zero, checksum = struct.unpack("<IIQQQQIIII", b[8:])
-        names = "events commits base offset first_time last_time link table".split()
+        *values, checksum = struct.unpack("<IIQQQQIIII", b[8:])
+        names = "events commits base offset first_time last_time link table changes".split()
         trailer = dict(zip(names, values))
         length = trailer["offset"] + 48 + align(4 * trailer["events"]) + 64
         valid = (
             checksum == crc32(b[:60], self.plain)
-            and zero == 0
             and length == len(self.data)
             and trailer["base"] != 0
             and trailer["offset"] < 2**32
@@ -111,7 +103,7 @@ class Segment:
         names = "kind zero length events link first durable time body_checksum checksum".split()
         h = dict(zip(names, struct.unpack("<BBIIIQQQII", b[2:])))
         require(h["checksum"] == crc32(b[:44], self.at(offset)), "wrong header checksum")
-        require(h["kind"] in (COMMIT, CLOSE, SEAL, SESSION), "unknown kind")
+        require(h["kind"] in (COMMIT, METADATA, CLOSE, SEAL, SESSION), "unknown kind")
         require(h["zero"] == 0, "byte 3 is not zero")
         require((h["events"] != 0) == (h["kind"] == COMMIT), "event count contradicts kind")
         h["offset"], h["next"] = offset, h["first"] + h["events"]
@@ -136,7 +128,9 @@ class Segment:
             at += align(record["length"])
             records.append(record)
         rest = body[at:]
-        require(h["kind"] != COMMIT or not rest, "bytes behind the last record")
+        h["first_change"], h["durable_change"], h["changes"] = None, 0, []
+        if h["kind"] == METADATA or (h["kind"] == COMMIT and rest):
+            h["first_change"], h["durable_change"], h["changes"] = section(rest)
         checksum = crc32(rest, crc32(checksums, self.plain))
         require(checksum == h["body_checksum"], "wrong body checksum")
         return h, records
@@ -206,7 +200,7 @@ class Log:
         for segment in self.segments:
             if segment.store_id != self.store_id:
                 raise Damage(f"{segment.name}: belongs to another store")
-        self.link, self.next, self.time = 0, 1, 0
+        self.link, self.next, self.time, self.next_change = 0, 1, 0, 1
         self.heads, self.ids, self.commits = {}, set(), 0
         self.walk()
 
@@ -245,6 +239,8 @@ class Log:
             try:
                 header, records = segment.frame(segment.end)
                 self.check_follows(header)
+                first = header["first_change"]
+                require(first in (None, self.next_change), "the changes are not the next")
                 if header["kind"] == SEAL:
                     self.check_seal(segment, header)
                     return "sealed", True
@@ -256,6 +252,7 @@ class Log:
             segment.frames.append(header)
             segment.end = header["end"]
             self.link, self.next, self.time = header["checksum"], header["next"], header["time"]
+            self.next_change += len(header["changes"])
 
     def take(self, segment, record):
         """Rules over the whole log (13)."""
@@ -283,6 +280,7 @@ class Log:
             "first_time": commits[0],
             "last_time": commits[-1],
             "link": self.link,
+            "changes": sum(len(frame["changes"]) for frame in segment.frames),
         }
         table = bytes(segment.data[segment.end + 48 : -64])
         expected["table"] = crc32(table, segment.plain)
@@ -292,8 +290,9 @@ class Log:
         require(not any(table[4 * count :]), "padding is not zero")
         require(header["durable"] == self.next - 1, "wrong durable position in the seal")
 
-    def judge_end(self, covered):
-        """Is what lies behind the end damage? `covered` is the newest checkpoint's position."""
+    def judge_end(self, covered, covered_change):
+        """Is what lies behind the end damage? `covered` are the newest checkpoint's position and
+        change."""
         end = self.segments[self.last].end
         found = [(s, end if i == 0 else DATA_START) for i, s in enumerate(self.segments[self.last :])]
         where = f"{found[0][0].name}: at {end}: {self.why}, expecting position {self.next}"
@@ -304,16 +303,30 @@ class Log:
                 if segment.data[offset : offset + 2] != b"\xaf\x4e":
                     continue
                 try:
-                    durable = segment.frame_header(offset)["durable"]
+                    header = segment.frame_header(offset)
                 except Invalid:
                     continue
+                durable = header["durable"]
                 if durable >= self.next:
                     raise Damage(f"{where}; {segment.name} at {offset}: {durable} was durable")
-        if covered >= self.next:
-            raise Damage(f"{where}; a checkpoint covers {covered}")
+                if header["kind"] == CLOSE and header["first"] >= self.next:
+                    raise Damage(f"{where}; {segment.name} at {offset}: the store was closed")
+                try:
+                    durable = segment.frame(offset)[0]["durable_change"]
+                except Invalid:
+                    continue
+                if durable >= self.next_change:
+                    raise Damage(f"{where}; {segment.name} at {offset}: change {durable} was durable")
+        if covered >= self.next or covered_change >= self.next_change:
+            raise Damage(f"{where}; a checkpoint covers {covered} and change {covered_change}")
         for segment, start in found:
             if any(segment.data[start:]):
                 self.notes.append(f"{segment.name}: at {start}: a torn tail: {self.why}")
+
+    def changes(self, upto=MASK):
+        """The changes up to a number, in order."""
+        found = [c for segment in self.segments for f in segment.frames for c in f["changes"]]
+        return found[:upto]
 
     def records(self):
         return [record for segment in self.segments for record in segment.records]

@@ -45,8 +45,8 @@ def open_log(root):
 
 
 def judged(log, checkpoints):
-    own = [c.meta["position"] for c in checkpoints if c.store_id == log.store_id]
-    log.judge_end(own[0] if own else 0)
+    own = [(c.meta["position"], c.last_change) for c in checkpoints if c.store_id == log.store_id]
+    log.judge_end(*(own[0] if own else (0, 0)))
     return log
 
 

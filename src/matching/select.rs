@@ -1,21 +1,28 @@
-//! Which events of a sealed segment a query can match, from the segment's postings.
+//! Which events of one segment a query can match, from the segment's postings.
 //!
 //! Gives a superset, which the matcher then decides on; the cost follows the postings it touches
 //! and not the segment.
 
 use crate::format::Defect;
-use crate::index::sealed::{SealedIndex, Terms};
+use crate::index::{Found, Postings, Terms};
 use crate::query::{Query, QueryItem};
 
-/// The ordinals that may match, ascending; `None` if the whole segment may.
+/// A list is worth decoding if it is at most so many times as long as what it narrows: beyond,
+/// looking at the records themselves costs less.
+const WORTH: usize = 16;
+
+/// The ordinals from `floor` on that may match, ascending; `None` if all of them may.
 pub(super) fn candidates(
-    index: &SealedIndex,
+    postings: &impl Postings,
     base: u64,
     query: &Query,
+    floor: u32,
 ) -> Result<Option<Vec<u32>>, Defect> {
     let mut all = Vec::new();
     for item in query.items() {
-        match item_candidates(index, base, item)? {
+        let after = item.required_after().map_or(0, |after| (after.get() + 1).saturating_sub(base));
+        let floor = floor.max(u32::try_from(after).unwrap_or(u32::MAX));
+        match item_candidates(postings, item, floor)? {
             Some(found) => all = union(&all, &found),
             None => return Ok(None),
         }
@@ -24,40 +31,58 @@ pub(super) fn candidates(
 }
 
 fn item_candidates(
-    index: &SealedIndex,
-    base: u64,
+    postings: &impl Postings,
     item: &QueryItem,
+    floor: u32,
 ) -> Result<Option<Vec<u32>>, Defect> {
+    let Some(mut conditions) = conditions(postings, item)? else { return Ok(Some(Vec::new())) };
+    conditions.sort_by_key(count);
     let mut found: Option<Vec<u32>> = None;
-    let mut narrow = |list: Vec<u32>| {
-        found = Some(match found.take() {
+    for condition in &conditions {
+        let worth = found.as_ref().map_or(usize::MAX, |found| found.len() * WORTH);
+        if count(condition) > worth {
+            break;
+        }
+        let mut list = Vec::new();
+        for &term in condition {
+            list = union(&list, &postings.list(term, floor)?);
+        }
+        found = Some(match found {
             Some(found) => intersection(&found, &list),
             None => list,
         });
-    };
-    for tag in item.required_tags() {
-        narrow(index.term(Terms::Tags, tag)?);
     }
-    if let Some(stream) = item.required_stream() {
-        narrow(index.stream(stream)?.map(|run| run.ordinals).unwrap_or_default());
-    }
-    if let Some(category) = item.required_category() {
-        narrow(index.term(Terms::Categories, category)?);
+    Ok(found)
+}
+
+fn count(condition: &Vec<Found>) -> usize {
+    condition.iter().map(|found| found.count as usize).sum()
+}
+
+/// What an item requires: of each entry, one of the terms. `None`: no event has what is required.
+fn conditions(
+    postings: &impl Postings,
+    item: &QueryItem,
+) -> Result<Option<Vec<Vec<Found>>>, Defect> {
+    let stream = item.required_stream().map(|stream| (Terms::Streams, stream));
+    let category = item.required_category().map(|category| (Terms::Categories, category));
+    let tags = item.required_tags().iter().map(|tag| (Terms::Tags, tag.as_str()));
+    let mut conditions = Vec::new();
+    for (kind, name) in tags.chain(stream).chain(category) {
+        let Some(found) = postings.find(kind, name)? else { return Ok(None) };
+        conditions.push(vec![found]);
     }
     if !item.accepted_types().is_empty() {
         let mut types = Vec::new();
         for event_type in item.accepted_types() {
-            types = union(&types, &index.term(Terms::Types, event_type)?);
+            types.extend(postings.find(Terms::Types, event_type)?);
         }
-        narrow(types);
+        if types.is_empty() {
+            return Ok(None);
+        }
+        conditions.push(types);
     }
-    if let Some(after) = item.required_after()
-        && let Some(found) = &mut found
-    {
-        let first = found.partition_point(|&ordinal| base + u64::from(ordinal) <= after.get());
-        found.drain(..first);
-    }
-    Ok(found)
+    Ok(Some(conditions))
 }
 
 fn union(a: &[u32], b: &[u32]) -> Vec<u32> {

@@ -1,0 +1,77 @@
+//! Boundaries: queries that must match nothing, or nothing new.
+//!
+//! What is written already is searched before the writer's lock is taken; under it, only what has
+//! been accepted since. A match that was found stays one, and what is accepted later is seen under
+//! the lock: so exactly one of two commits wins that exclude each other.
+
+use super::prepare::Boundary;
+use crate::engine::Engine;
+use crate::error::{FailedCheck, Result};
+use crate::event::Position;
+use crate::group_commit::Writer;
+use crate::matching::Look;
+use crate::query::Query;
+use crate::sync::atomic::Ordering;
+
+/// What was found before the lock was taken.
+#[derive(Debug, Default)]
+pub(super) struct Scanned {
+    /// Everything up to this position was looked at.
+    upto: u64,
+    /// The newest match of each boundary.
+    found: Vec<Option<u64>>,
+}
+
+impl Boundary {
+    /// The query fails the commit if it matches after its own position, or anywhere.
+    pub(crate) fn new(query: Query, anywhere: bool) -> Self {
+        let query = if anywhere { query.anywhere() } else { query };
+        Self { query, anywhere }
+    }
+}
+
+impl Engine {
+    /// Looks for matches among what is written.
+    pub(super) fn scan_boundaries(&self, boundaries: &[Boundary]) -> Result<Scanned> {
+        if boundaries.is_empty() {
+            return Ok(Scanned::default());
+        }
+        let upto = self.written.load(Ordering::Acquire);
+        let mut show = |position, look: &mut Look<'_>| self.show_written(position, look);
+        let newest = |b: &Boundary| self.newest_match(&b.query, b.query.floor(), upto, &mut show);
+        let found = boundaries.iter().map(newest).collect::<Result<_>>()?;
+        Ok(Scanned { upto, found })
+    }
+
+    /// Looks at what was accepted since, and tells which boundaries are crossed.
+    pub(super) fn check_boundaries(
+        &self,
+        writer: &Writer,
+        boundaries: &[Boundary],
+        scanned: Scanned,
+    ) -> Result<Vec<FailedCheck>> {
+        if boundaries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tip = writer.tip.next_position - 1;
+        let mut show = |position, look: &mut Look<'_>| {
+            self.with_record(writer, position, |record| look(record)).map(drop)
+        };
+        if !self.catalog.read().active.index.keeps_terms() {
+            self.index_terms(tip, tip, &mut show)?;
+            self.catalog.write().active.index.keep_terms();
+        }
+        let mut failed = Vec::new();
+        for (query, (boundary, before)) in boundaries.iter().zip(scanned.found).enumerate() {
+            let after = boundary.query.floor().max(scanned.upto);
+            let newer = self.newest_match(&boundary.query, after, tip, &mut show)?;
+            let Some(position) = newer.or(before).map(Position::new) else { continue };
+            failed.push(if boundary.anywhere {
+                FailedCheck::AlreadyExists { query, position }
+            } else {
+                FailedCheck::AppendConditionFailed { query, position }
+            });
+        }
+        Ok(failed)
+    }
+}

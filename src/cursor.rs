@@ -1,0 +1,124 @@
+//! Cursors: where named consumers are.
+//!
+//! Owns the calls; a cursor lives in the log as a change of a commit and in the store's metadata,
+//! and is checked like everything else that a commit changes.
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::event::Position;
+use crate::transaction::Transaction;
+
+/// The cursors of a store; see [`Store::cursors`](crate::Store::cursors).
+///
+/// A cursor is a consumer's position under a name of 1 to 255 bytes, and as durable as an event.
+/// It moves in a commit of its own with the methods here, or in the commit that records what the
+/// consumer did, with [`Transaction::cursor`]: then both are there or neither.
+#[derive(Debug, Clone)]
+pub struct Cursors {
+    engine: Arc<Engine>,
+}
+
+/// A cursor of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct CursorInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub position: Position,
+}
+
+impl Cursors {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Where a cursor is, as far as readers see; `None`: it was never set, or was deleted.
+    pub fn get(&self, name: &str) -> Result<Option<Position>> {
+        self.engine.check_open()?;
+        self.engine.refresh()?;
+        Ok(self.engine.metadata.read().cursor(name).map(Position::new))
+    }
+
+    /// All cursors, by name.
+    pub fn list(&self) -> Result<Vec<CursorInfo>> {
+        self.engine.check_open()?;
+        self.engine.refresh()?;
+        let metadata = self.engine.metadata.read();
+        let info = |(name, position): (&smol_str::SmolStr, u64)| CursorInfo {
+            name: name.to_string(),
+            position: Position::new(position),
+        };
+        let mut all: Vec<_> = metadata.cursors().map(info).collect();
+        drop(metadata);
+        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Moves a cursor forward, and returns when that is durable. A cursor that was never set is at
+    /// [`Position::START`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Position};
+    ///
+    /// let done = store.append("order-1", ExpectedVersion::Any, [NewEvent::new("Placed", "")])?;
+    /// store.cursors().advance("emailer", done.last_position)?;
+    /// assert_eq!(store.cursors().get("emailer")?, Some(Position::new(1)));
+    /// assert!(store.cursors().advance("emailer", done.last_position).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CheckFailed`](crate::Error::CheckFailed) with
+    /// [`FailedCheck::CursorNotForward`](crate::FailedCheck::CursorNotForward) or
+    /// [`FailedCheck::CursorAhead`](crate::FailedCheck::CursorAhead), and nothing is changed; those
+    /// of a failed write.
+    pub fn advance(&self, name: &str, to: impl Into<Position>) -> Result<()> {
+        self.transaction().cursor(name, to).commit_one_check()
+    }
+
+    /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set. Of
+    /// two consumers that go by one name, one is told.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cursors::advance`], and
+    /// [`FailedCheck::WrongCursor`](crate::FailedCheck::WrongCursor).
+    pub fn compare_and_set(
+        &self,
+        name: &str,
+        from: Option<Position>,
+        to: impl Into<Position>,
+    ) -> Result<()> {
+        self.transaction().cursor_from(name, from, to).commit_one_check()
+    }
+
+    /// Puts a cursor anywhere up to the head, also back: what lies behind it is consumed again.
+    ///
+    /// # Errors
+    ///
+    /// [`FailedCheck::CursorAhead`](crate::FailedCheck::CursorAhead), and those of a failed write.
+    pub fn reset(&self, name: &str, to: impl Into<Position>) -> Result<()> {
+        self.transaction().reset_cursor(name, to).commit_one_check()
+    }
+
+    /// Forgets a cursor.
+    ///
+    /// # Errors
+    ///
+    /// [`FailedCheck::UnknownCursor`](crate::FailedCheck::UnknownCursor), and those of a failed
+    /// write.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        self.transaction().delete_cursor(name).commit_one_check()
+    }
+
+    fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(&self.engine)
+    }
+}

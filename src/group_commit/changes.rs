@@ -1,0 +1,118 @@
+//! Changes that are accepted and not visible yet.
+//!
+//! What positions are for events, change numbers are here: a change joins when it is accepted, and
+//! moves into the store's metadata when its group is visible. Checks see both.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+
+use crate::format::metadata::Change;
+use crate::index::metadata::Metadata;
+
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// With their numbers, which ascend.
+    pending: VecDeque<(u64, Change)>,
+    /// The cursors that pending changes set or delete: the last change's number, and where it is then.
+    cursors: HashMap<SmolStr, (u64, Option<u64>), foldhash::fast::RandomState>,
+    /// The last change written, and the last that is durable.
+    pub(crate) written: u64,
+    pub(crate) durable: u64,
+}
+
+impl Changes {
+    pub(crate) fn new(last: u64) -> Self {
+        Self { written: last, durable: last, ..Self::default() }
+    }
+
+    /// Adds the next change.
+    pub(crate) fn accept(&mut self, number: u64, change: Change) {
+        self.overlay(number, &change);
+        self.pending.push_back((number, change));
+    }
+
+    fn overlay(&mut self, number: u64, change: &Change) {
+        match change {
+            Change::CursorSet { name, position } => {
+                self.cursors.insert(name.clone(), (number, Some(*position)));
+            }
+            Change::CursorDeleted { name } => {
+                self.cursors.insert(name.clone(), (number, None));
+            }
+            _ => {}
+        }
+    }
+
+    /// Where a cursor is, pending changes included.
+    pub(crate) fn cursor(&self, visible: &Metadata, name: &str) -> Option<u64> {
+        match self.cursors.get(name) {
+            Some((_, position)) => *position,
+            None => visible.cursor(name),
+        }
+    }
+
+    /// The pending changes, oldest first.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &Change> {
+        self.pending.iter().map(|(_, change)| change)
+    }
+
+    /// Whether changes up to a number would become visible.
+    pub(crate) fn any_up_to(&self, number: u64) -> bool {
+        self.pending.front().is_some_and(|(first, _)| *first <= number)
+    }
+
+    /// Moves all changes up to a number into the metadata that readers see.
+    pub(crate) fn publish(&mut self, upto: u64, visible: &mut Metadata) {
+        while self.any_up_to(upto) {
+            let Some((number, change)) = self.pending.pop_front() else { return };
+            visible.apply(number, &change);
+            if let hashbrown::hash_map::EntryRef::Occupied(entry) =
+                self.cursors.entry_ref(change.name())
+                && entry.get().0 == number
+            {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Forgets what is not written.
+    pub(crate) fn take_back(&mut self) {
+        self.pending.retain(|(number, _)| *number <= self.written);
+        self.cursors.clear();
+        let pending = std::mem::take(&mut self.pending);
+        for (number, change) in &pending {
+            self.overlay(*number, change);
+        }
+        self.pending = pending;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(position: u64) -> Change {
+        Change::CursorSet { name: "a".into(), position }
+    }
+
+    #[test]
+    fn checks_see_what_is_pending_and_readers_do_not() {
+        let mut visible = Metadata::default();
+        let mut changes = Changes::new(0);
+        changes.accept(1, set(5));
+        changes.accept(2, set(7));
+        assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), None));
+        changes.publish(1, &mut visible);
+        assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), Some(5)));
+        changes.written = 1;
+        changes.take_back();
+        assert_eq!(changes.cursor(&visible, "a"), Some(5));
+        changes.accept(2, Change::CursorDeleted { name: "a".into() });
+        assert_eq!(changes.cursor(&visible, "a"), None);
+        changes.publish(2, &mut visible);
+        assert_eq!((changes.cursor(&visible, "a"), changes.pending().count()), (None, 0));
+        assert!(changes.cursors.is_empty());
+    }
+}

@@ -1,0 +1,197 @@
+//! What the metadata commits of a store have led to: cursors, and what of each stream is hidden.
+//!
+//! A plain value that changes are applied to in the order of their numbers. Must never decide
+//! whether a change is allowed: that is settled before it is written.
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+
+use crate::format::Defect;
+use crate::format::metadata::Change;
+
+type Map<V> = HashMap<SmolStr, V, foldhash::fast::RandomState>;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metadata {
+    last_change: u64,
+    cursors: Map<u64>,
+    streams: Map<StreamRules>,
+}
+
+/// What of a stream is hidden from reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct StreamRules {
+    /// Events below this version are hidden; 0 and 1: none.
+    pub(crate) truncated_before: u64,
+    /// All are.
+    pub(crate) archived: bool,
+    /// Events older than this are, in microseconds; 0: no limit.
+    pub(crate) max_age: u64,
+    /// All but the newest so many are; 0: no limit.
+    pub(crate) max_count: u64,
+}
+
+impl StreamRules {
+    /// Whether an event is hidden; `newest` is the stream's version, `now` in microseconds.
+    pub(crate) fn hides(&self, version: u64, recorded_at: u64, newest: u64, now: u64) -> bool {
+        self.archived
+            || version < self.first_version(newest)
+            || (self.max_age != 0 && recorded_at < now.saturating_sub(self.max_age))
+    }
+
+    /// The first version that truncation and the limit on the count leave.
+    pub(crate) fn first_version(&self, newest: u64) -> u64 {
+        let by_count =
+            if self.max_count == 0 { 1 } else { (newest + 1).saturating_sub(self.max_count) };
+        self.truncated_before.max(by_count).max(1)
+    }
+}
+
+impl Metadata {
+    /// The number of the last change that is in it.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.last_change
+    }
+
+    pub(crate) fn cursor(&self, name: &str) -> Option<u64> {
+        self.cursors.get(name).copied()
+    }
+
+    pub(crate) fn cursors(&self) -> impl Iterator<Item = (&SmolStr, u64)> {
+        self.cursors.iter().map(|(name, &position)| (name, position))
+    }
+
+    /// Whether nothing is hidden at all.
+    pub(crate) fn hides_nothing(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    pub(crate) fn rules(&self, stream: &str) -> StreamRules {
+        self.streams.get(stream).copied().unwrap_or_default()
+    }
+
+    /// Applies a change, unless it is in it already.
+    pub(crate) fn apply(&mut self, number: u64, change: &Change) {
+        if number <= self.last_change {
+            return;
+        }
+        self.last_change = number;
+        self.replay(change);
+    }
+
+    fn replay(&mut self, change: &Change) {
+        match change {
+            Change::CursorSet { name, position } => {
+                self.cursors.insert(name.clone(), *position);
+            }
+            Change::CursorDeleted { name } => {
+                self.cursors.remove(name);
+            }
+            Change::Truncated { stream, before } => {
+                self.change_rules(stream, |rules| rules.truncated_before = *before);
+            }
+            Change::Archived { stream } => self.change_rules(stream, |rules| rules.archived = true),
+            Change::Unarchived { stream } => {
+                self.change_rules(stream, |rules| rules.archived = false);
+            }
+            Change::Retention { stream, max_age, max_count } => {
+                self.change_rules(stream, |rules| {
+                    (rules.max_age, rules.max_count) = (*max_age, *max_count);
+                });
+            }
+        }
+    }
+
+    fn change_rules(&mut self, stream: &SmolStr, change: impl FnOnce(&mut StreamRules)) {
+        let mut rules = self.rules(stream);
+        change(&mut rules);
+        if rules.truncated_before <= 1 {
+            rules.truncated_before = 0;
+        }
+        if rules == StreamRules::default() {
+            self.streams.remove(stream);
+        } else {
+            self.streams.insert(stream.clone(), rules);
+        }
+    }
+
+    /// The changes that lead from nothing to what is here, followed by `pending` ones, in bytes.
+    pub(crate) fn encode<'a>(&self, pending: impl Iterator<Item = &'a Change>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, &position) in &self.cursors {
+            Change::CursorSet { name: name.clone(), position }.encode(&mut out);
+        }
+        for (stream, rules) in &self.streams {
+            let StreamRules { truncated_before: before, archived, max_age, max_count } = *rules;
+            let stream = || stream.clone();
+            if before != 0 {
+                Change::Truncated { stream: stream(), before }.encode(&mut out);
+            }
+            if archived {
+                Change::Archived { stream: stream() }.encode(&mut out);
+            }
+            if max_age != 0 || max_count != 0 {
+                Change::Retention { stream: stream(), max_age, max_count }.encode(&mut out);
+            }
+        }
+        for change in pending {
+            change.encode(&mut out);
+        }
+        out
+    }
+
+    /// What [`Metadata::encode`] wrote, up to a change's number.
+    pub(crate) fn decode(last_change: u64, bytes: &[u8]) -> Result<Self, Defect> {
+        let mut metadata = Self::default();
+        Change::decode_all(bytes, |change| metadata.replay(&change))?;
+        metadata.last_change = last_change;
+        Ok(metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_the_changes_that_lead_to_it() {
+        let changes = [
+            Change::CursorSet { name: "a".into(), position: 4 },
+            Change::CursorSet { name: "b".into(), position: 5 },
+            Change::Truncated { stream: "s".into(), before: 3 },
+            Change::Archived { stream: "s".into() },
+            Change::Retention { stream: "t".into(), max_age: 10, max_count: 2 },
+            Change::CursorDeleted { name: "b".into() },
+            Change::Unarchived { stream: "s".into() },
+        ];
+        let mut metadata = Metadata::default();
+        for (number, change) in (1..).zip(&changes) {
+            metadata.apply(number, change);
+        }
+        // What is in it already is not applied again.
+        metadata.apply(3, &Change::Truncated { stream: "s".into(), before: 9 });
+        let last = [Change::CursorSet { name: "c".into(), position: 6 }];
+        let read = Metadata::decode(8, &metadata.encode(last.iter())).unwrap();
+        assert_eq!(read.last_change(), 8);
+        let mut cursors: Vec<_> = read.cursors().map(|(n, p)| (n.as_str(), p)).collect();
+        cursors.sort_unstable();
+        assert_eq!(cursors, [("a", 4), ("c", 6)]);
+        assert_eq!(read.rules("s").truncated_before, 3);
+        assert!(!read.rules("s").archived);
+        assert_eq!(read.rules("t").first_version(5), 4);
+        metadata.apply(9, &Change::Truncated { stream: "s".into(), before: 1 });
+        metadata.apply(10, &Change::Retention { stream: "t".into(), max_age: 0, max_count: 0 });
+        assert!(metadata.hides_nothing());
+    }
+
+    #[test]
+    fn rules_hide_by_version_count_and_age() {
+        let rules =
+            StreamRules { truncated_before: 3, max_count: 4, max_age: 100, archived: false };
+        assert_eq!((rules.first_version(4), rules.first_version(10)), (3, 7));
+        assert!(rules.hides(6, 1000, 10, 1000));
+        assert!(!rules.hides(7, 900, 10, 1000));
+        assert!(rules.hides(7, 899, 10, 1000));
+        assert!(StreamRules { archived: true, ..StreamRules::default() }.hides(1, 1, 1, 1));
+    }
+}

@@ -1,0 +1,47 @@
+//! What reads skip: events that truncation, archiving or a stream's metadata hides.
+//!
+//! Looked up as a read goes along, so hiding takes effect at once, also in reads under way. Costs
+//! nothing in a store where nothing is hidden.
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::index::metadata::StreamRules;
+use crate::view::EventRef;
+
+/// Decides for one read which events it shows.
+#[derive(Debug)]
+pub(super) struct Hidden {
+    include: bool,
+    /// When the read began: what ages count from.
+    now: u64,
+}
+
+impl Hidden {
+    pub(super) fn new(engine: &Engine, include: bool) -> Self {
+        Self { include, now: engine.storage.now_micros() }
+    }
+
+    /// Whether the read skips the event.
+    pub(super) fn hides(&self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
+        if self.include || engine.metadata.read().hides_nothing() {
+            return Ok(false);
+        }
+        let rules = engine.metadata.read().rules(event.stream());
+        self.applies(engine, rules, event)
+    }
+
+    fn applies(&self, engine: &Engine, rules: StreamRules, event: &EventRef<'_>) -> Result<bool> {
+        if rules == StreamRules::default() {
+            return Ok(false);
+        }
+        let newest = match rules.max_count {
+            0 => 0,
+            _ => {
+                let visible = engine.visible(false);
+                engine.lookup(|catalog| catalog.head_at(event.stream(), visible))?.version
+            }
+        };
+        let recorded_at = event.recorded_at().as_micros();
+        Ok(rules.hides(event.version(), recorded_at, newest, self.now))
+    }
+}

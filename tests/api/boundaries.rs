@@ -1,0 +1,217 @@
+//! Boundaries: commits that fail if a query matches.
+
+use std::sync::Barrier;
+use std::thread;
+
+use annals::{
+    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Query, QueryItem,
+};
+use annals::{Position, Store};
+
+fn registered(name: &str) -> NewEvent {
+    NewEvent::new("Registered", name.to_owned()).tag(format!("username:{name}"))
+}
+
+fn failures(result: Result<annals::Committed, Error>) -> Vec<FailedCheck> {
+    match result {
+        Err(Error::Conflict { failed }) => failed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_boundary_sees_only_what_lies_after_its_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.append("user-1", ExpectedVersion::Any, [registered("ann")]).unwrap();
+    store.append("user-2", ExpectedVersion::Any, [registered("bob")]).unwrap();
+    let ann = || Query::tagged(["username:ann"]);
+    let with = |query: Query| {
+        let event = registered("ann");
+        store.transaction().append("user-3", ExpectedVersion::Any, [event]).fail_if(query).commit()
+    };
+    let position = Position::new(1);
+    assert_eq!(failures(with(ann())), [FailedCheck::AppendConditionFailed { query: 0, position }]);
+    assert_eq!(store.head(), Position::new(2));
+    with(ann().after(1)).unwrap();
+    assert_eq!(
+        failures(with(ann().after(1))),
+        [FailedCheck::AppendConditionFailed { query: 0, position: Position::new(3) }]
+    );
+    // Nothing matches no items, whatever there is.
+    with(Query::none()).unwrap();
+}
+
+#[test]
+fn every_violation_is_reported_with_its_index_beside_failed_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.append("user-1", ExpectedVersion::Any, [registered("ann")]).unwrap();
+    let failed = failures(
+        store
+            .transaction()
+            .append("user-1", ExpectedVersion::NoStream, [registered("x")])
+            .fail_if(Query::types(["Closed"]))
+            .fail_if(QueryItem::new().category("user").tag("username:ann").into())
+            .fail_if_exists(Query::tagged(["username:ann"]).after(99))
+            .cursor("c", 7)
+            .commit(),
+    );
+    let position = Position::new(1);
+    assert_eq!(
+        failed,
+        [
+            FailedCheck::AppendConditionFailed { query: 1, position },
+            FailedCheck::AlreadyExists { query: 2, position },
+            FailedCheck::WrongExpectedVersion {
+                index: 0,
+                stream: "user-1".into(),
+                expected: ExpectedVersion::NoStream,
+                actual: 1
+            },
+            FailedCheck::CursorAhead {
+                name: "c".into(),
+                to: Position::new(7),
+                head: Position::new(1)
+            },
+        ]
+    );
+}
+
+#[test]
+fn a_retry_is_answered_before_its_own_events_fail_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = annals::Uuid::from_u128(7);
+    let commit = || {
+        let event = registered("ann").id(id);
+        store
+            .transaction()
+            .append("user-1", ExpectedVersion::NoStream, [event])
+            .fail_if_exists(Query::tagged(["username:ann"]))
+            .commit()
+            .unwrap()
+    };
+    assert!(!commit().already_recorded);
+    assert!(commit().already_recorded);
+}
+
+#[test]
+fn commits_that_were_only_submitted_are_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let submit = |name: &str| {
+        store
+            .transaction()
+            .append("user", ExpectedVersion::Any, [registered(name)])
+            .fail_if_exists(Query::tagged([format!("username:{name}")]))
+            .submit()
+    };
+    let tickets: Vec<_> = (0..300).map(|i| submit(&i.to_string()).unwrap()).collect();
+    for i in 0..300 {
+        let again = submit(&i.to_string());
+        assert!(matches!(again, Err(Error::Conflict { .. })), "{i}: {again:?}");
+    }
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
+}
+
+/// Many threads want the same names; each goes to exactly one, through rollovers too.
+#[test]
+fn of_racing_commits_exactly_one_wins() {
+    for durability in [Durability::Sync, Durability::BUFFERED] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().durability(durability).segment_size(64 << 10);
+        let store = options.open(dir.path()).unwrap();
+        let (threads, names) = (8, 150);
+        let barrier = Barrier::new(threads);
+        let wins: usize = thread::scope(|scope| {
+            let run = |thread: usize| {
+                let (store, barrier) = (&store, &barrier);
+                move || {
+                    barrier.wait();
+                    let claim = |name: usize| {
+                        let tag = format!("username:{name}");
+                        let event = NewEvent::new("Registered", vec![0; 200]).tag(tag.clone());
+                        store
+                            .transaction()
+                            .append(format!("user-{thread}"), ExpectedVersion::Any, [event])
+                            .fail_if_exists(Query::tagged([tag]))
+                            .commit()
+                            .is_ok()
+                    };
+                    (0..names).filter(|&name| claim((name + thread) % names)).count()
+                }
+            };
+            let running: Vec<_> = (0..threads).map(|thread| scope.spawn(run(thread))).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(wins, names);
+        let mut claimed: Vec<String> = store
+            .read_all()
+            .into_iter()
+            .map(|event| event.unwrap().tags().next().unwrap().to_owned())
+            .collect();
+        claimed.sort_unstable();
+        claimed.dedup();
+        assert_eq!(claimed.len(), names);
+    }
+}
+
+/// Postings of sealed, full and active segments, against walking everything.
+#[test]
+fn queries_answer_like_a_walk_wherever_the_events_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
+    for i in 0..900_u32 {
+        let event = NewEvent::new(format!("T{}", i % 7), vec![0; 100])
+            .tag(format!("rare:{}", i / 10))
+            .tag(if i % 2 == 0 { "even" } else { "odd" });
+        let stream = format!("s{}-{}", i % 3, i % 11);
+        store.append(stream, ExpectedVersion::Any, [event]).unwrap();
+        if i % 50 == 17 {
+            check_queries(&store, i);
+        }
+    }
+}
+
+fn check_queries(store: &Store, i: u32) {
+    let rare = format!("rare:{}", i / 20);
+    let queries = [
+        Query::tagged(["even", "odd"]),
+        Query::tagged([rare.as_str(), "odd"]),
+        Query::types(["T1", "T3", "none"]).or(QueryItem::new().tag(&rare)),
+        QueryItem::new().category("s1").types(["T2"]).after(u64::from(i / 2)).into(),
+        QueryItem::new().stream("s0-0").tag("even").into(),
+        Query::stream("s2-5"),
+        QueryItem::new().after(u64::from(i) - 3).into(),
+    ];
+    for query in queries {
+        let found = |backwards: bool| -> Vec<u64> {
+            let read = store.read_all().matching(query.clone());
+            let read = if backwards { read.backwards() } else { read };
+            read.into_iter().map(|event| event.unwrap().position().get()).collect()
+        };
+        let walked: Vec<u64> = store
+            .read_all()
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|event| event.matches(&query))
+            .map(|event| event.position().get())
+            .collect();
+        assert_eq!(found(false), walked, "{query:?} at {i}");
+        let newest = store.transaction().fail_if(query.clone()).commit();
+        match walked.last() {
+            None => assert!(newest.is_ok(), "{query:?}"),
+            Some(&last) => {
+                let position = Position::new(last);
+                assert_eq!(
+                    failures(newest),
+                    [FailedCheck::AppendConditionFailed { query: 0, position }]
+                );
+            }
+        }
+        assert_eq!(found(true), walked.into_iter().rev().collect::<Vec<_>>(), "{query:?} at {i}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Cursors: alone, in transactions, through closing, rollover and reopening.
+
+use annals::{Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Store};
+
+fn event() -> NewEvent {
+    NewEvent::new("T", "x")
+}
+
+fn refusal(result: Result<(), Error>) -> FailedCheck {
+    match result {
+        Err(Error::CheckFailed { check }) => check,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn filled(dir: &std::path::Path, events: usize) -> Store {
+    let store = Store::open(dir).unwrap();
+    store.append("s", ExpectedVersion::Any, vec![event(); events]).unwrap();
+    store
+}
+
+#[test]
+fn a_cursor_moves_forward_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), 5);
+    let cursors = store.cursors();
+    let (name, at) = ("c".to_owned(), Position::new);
+    assert_eq!(cursors.get("c").unwrap(), None);
+    cursors.advance("c", 3).unwrap();
+    for to in [0, 2, 3] {
+        assert_eq!(
+            refusal(cursors.advance("c", to)),
+            FailedCheck::CursorNotForward { name: name.clone(), at: at(3), to: at(to) }
+        );
+    }
+    assert_eq!(
+        refusal(cursors.advance("c", 6)),
+        FailedCheck::CursorAhead { name: name.clone(), to: at(6), head: at(5) }
+    );
+    assert_eq!(
+        refusal(cursors.compare_and_set("c", Some(at(2)), 4)),
+        FailedCheck::WrongCursor { name, expected: Some(at(2)), actual: Some(at(3)) }
+    );
+    cursors.compare_and_set("c", Some(at(3)), 4).unwrap();
+    cursors.compare_and_set("d", None, 1).unwrap();
+    assert_eq!(cursors.get("c").unwrap(), Some(at(4)));
+    cursors.reset("c", 0).unwrap();
+    assert_eq!(cursors.get("c").unwrap(), Some(at(0)));
+    cursors.delete("d").unwrap();
+    assert_eq!(refusal(cursors.delete("d")), FailedCheck::UnknownCursor { name: "d".into() });
+    assert_eq!(cursors.list().unwrap().len(), 1);
+    // Cursors take no positions.
+    assert_eq!(
+        store.append("s", ExpectedVersion::Exact(5), [event()]).unwrap().last_position,
+        at(6)
+    );
+    for name in [String::new(), "n".repeat(256)] {
+        assert!(cursors.advance(&name, 1).is_err());
+    }
+    cursors.advance(&"n".repeat(255), 1).unwrap();
+}
+
+#[test]
+fn a_cursor_is_in_the_commit_or_neither_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), 3);
+    let handle = |to: u64| {
+        store
+            .transaction()
+            .append("sent", ExpectedVersion::Any, [NewEvent::new("Sent", "")])
+            .cursor("emailer", to)
+            .commit()
+    };
+    let done = handle(2).unwrap();
+    assert_eq!((done.first_position, done.last_position), (Position::new(4), Position::new(4)));
+    assert!(matches!(handle(2), Err(Error::Conflict { .. })));
+    assert_eq!(store.stream_head("sent").unwrap().unwrap().version, 1);
+    // Within a commit, the second move is after the first.
+    let twice = |a: u64, b: u64| store.transaction().cursor("t", a).cursor("t", b).commit();
+    assert!(twice(2, 2).is_err());
+    twice(1, 2).unwrap();
+    assert_eq!(store.cursors().get("t").unwrap(), Some(Position::new(2)));
+    let alone = store.transaction().cursor("t", 3).commit().unwrap();
+    assert_eq!(alone.last_position, store.head());
+    assert_eq!(alone.first_position, store.head());
+}
+
+#[test]
+fn submitted_cursors_are_checked_against_each_other_and_shown_once_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), 200);
+    let submit = |to: u64| store.transaction().cursor("c", to).submit();
+    let tickets: Vec<_> = (1..=200).map(|to| submit(to).unwrap()).collect();
+    assert!(submit(150).is_err());
+    for (ticket, to) in tickets.into_iter().zip(1..) {
+        ticket.wait().unwrap();
+        assert!(store.cursors().get("c").unwrap() >= Some(Position::new(to)));
+    }
+}
+
+#[test]
+fn cursors_survive_every_way_of_opening() {
+    for (durability, background) in
+        [(Durability::Sync, true), (Durability::Sync, false), (Durability::BUFFERED, true)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            Options::new().segment_size(64 << 10).durability(durability).background(background);
+        let mut expected = Vec::new();
+        let mut head = 0;
+        for round in 0..6_u64 {
+            let store = options.clone().open(dir.path()).unwrap();
+            let list = |store: &Store| -> Vec<_> {
+                let list = store.cursors().list().unwrap();
+                list.into_iter().map(|c| (c.name, c.position.get())).collect()
+            };
+            assert_eq!(list(&store), expected, "round {round}");
+            // Enough for a few segments, with cursor moves in between.
+            for i in 0..60 {
+                let data = vec![0; 2500];
+                let done = store
+                    .transaction()
+                    .append("s", ExpectedVersion::Any, [NewEvent::new("T", data)])
+                    .reset_cursor(format!("c{}", i % 3), head)
+                    .commit()
+                    .unwrap();
+                head = done.last_position.get();
+                store.cursors().reset("last", head).unwrap();
+            }
+            expected = list(&store);
+            assert_eq!(expected.last(), Some(&("last".to_owned(), head)));
+            if round % 2 == 0 {
+                store.close().unwrap();
+            } else {
+                store.sync().unwrap();
+                // A copy of a store that was not closed.
+                let copy = tempfile::tempdir().unwrap();
+                copy_tree(dir.path(), copy.path());
+                let crashed = options.clone().open(copy.path()).unwrap();
+                assert_eq!(list(&crashed), expected, "crashed in round {round}");
+                // And one whose derived files are gone.
+                drop(crashed);
+                remove(&copy.path().join("index"));
+                remove(&copy.path().join("checkpoints"));
+                let bare = options.clone().open(copy.path()).unwrap();
+                assert_eq!(list(&bare), expected, "without derived files in round {round}");
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test handles files itself")]
+fn remove(path: &std::path::Path) {
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test handles files itself")]
+fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_follower_sees_cursors_as_of_what_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), 3);
+    let follower = Options::new().read_only(true).open(dir.path()).unwrap();
+    store.cursors().advance("c", 2).unwrap();
+    store.append("s", ExpectedVersion::Any, [event()]).unwrap();
+    assert_eq!(follower.cursors().get("c").unwrap(), Some(Position::new(2)));
+    assert!(matches!(follower.cursors().advance("c", 3), Err(Error::ReadOnly)));
+    store.close().unwrap();
+    let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+    assert_eq!(reader.cursors().get("c").unwrap(), Some(Position::new(2)));
+}

@@ -21,7 +21,7 @@ use crate::index::active::ActiveIndex;
 use crate::index::heads::FrozenHeads;
 use crate::log::rotation::{SealPoint, create_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::{Mode, build_index, write_checkpoint};
+use crate::recovery::{Image, Mode, build_index, write_checkpoint};
 use crate::sync::{Instant, MutexGuard};
 
 /// What the maintaining thread has to do.
@@ -220,16 +220,8 @@ impl Engine {
         };
         let written = self.flush_and_sync().and_then(|()| {
             let PendingCheckpoint { heads, metadata, meta } = &pending;
-            write_checkpoint(
-                &*self.storage,
-                &self.root,
-                number,
-                self.store_id,
-                meta.clone(),
-                heads,
-                metadata,
-                None,
-            )
+            let image = Image { meta: meta.clone(), heads, metadata, active: None };
+            write_checkpoint(&*self.storage, &self.root, number, self.store_id, image)
         });
         match written {
             Ok(table) => {
@@ -277,16 +269,8 @@ impl Engine {
         let meta = checkpoint_meta(&writer, active.segment.number(), base, &active.index);
         let metadata = self.encode_metadata(&writer, active.index.changes);
         let number = writer.work.checkpoint_number + 1;
-        let written = write_checkpoint(
-            &*self.storage,
-            &self.root,
-            number,
-            self.store_id,
-            meta,
-            &heads,
-            &metadata,
-            Some(&active.index),
-        );
+        let image = Image { meta, heads: &heads, metadata: &metadata, active: Some(&active.index) };
+        let written = write_checkpoint(&*self.storage, &self.root, number, self.store_id, image);
         if written.is_err() {
             // Everything is durable; the next opening reads a segment instead of a checkpoint.
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Transactions, and the tickets of commits that were submitted.
 
-use crate::append::{Boundary, Operation, Request, Sequenced, prepare};
+use crate::append::{Boundary, From, Operation, Request, Sequenced, prepare};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata};
@@ -106,7 +106,7 @@ impl<'a> Transaction<'a> {
     /// Moves a cursor with the commit. Fails the commit unless it moves forward, and not behind the
     /// last event before this commit. A cursor that was never set is at [`Position::START`].
     pub fn cursor(self, name: impl AsRef<str>, to: impl Into<Position>) -> Self {
-        self.advance(name.as_ref(), None, to.into())
+        self.advance(name.as_ref(), From::Anywhere, to.into())
     }
 
     /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set.
@@ -116,11 +116,11 @@ impl<'a> Transaction<'a> {
         from: Option<Position>,
         to: impl Into<Position>,
     ) -> Self {
-        self.advance(name.as_ref(), Some(from), to.into())
+        let from = From::At(from.map(Position::get));
+        self.advance(name.as_ref(), from, to.into())
     }
 
-    fn advance(mut self, name: &str, from: Option<Option<Position>>, to: Position) -> Self {
-        let from = from.map(|from| from.map(Position::get));
+    fn advance(mut self, name: &str, from: From, to: Position) -> Self {
         self.requests.push(Request::Advance { name: SmolStr::new(name), from, to: to.get() });
         self
     }

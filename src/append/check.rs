@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::prepare::{Operation, Prepared, Request};
+use super::prepare::{From, Operation, Prepared, Request};
 use crate::engine::Engine;
 use crate::error::{FailedCheck, Result};
 use crate::event::Position;
@@ -129,11 +129,11 @@ fn check_requests(
 fn check_advance(
     name: &str,
     at: Option<u64>,
-    from: Option<Option<u64>>,
+    from: From,
     to: u64,
     head: u64,
 ) -> Option<FailedCheck> {
-    if let Some(expected) = from
+    if let From::At(expected) = from
         && expected != at
     {
         let position = |at: Option<u64>| at.map(Position::new);

@@ -31,7 +31,7 @@ use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
 use crate::group_commit::Writer;
 use crate::sync::MutexGuard;
 
-pub(crate) use prepare::{Boundary, Operation, Prepared, Request, prepare};
+pub(crate) use prepare::{Boundary, From, Operation, Prepared, Request, prepare};
 
 /// What was decided about a commit, and the group to wait for.
 #[derive(Debug, Clone, Copy)]

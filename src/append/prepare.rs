@@ -22,14 +22,22 @@ pub(crate) struct Operation<'a> {
 /// A change that a commit asks for beside its events.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    /// Moves a cursor forward; with `from`, only if that is where it is.
-    Advance { name: SmolStr, from: Option<Option<u64>>, to: u64 },
+    /// Moves a cursor forward.
+    Advance { name: SmolStr, from: From, to: u64 },
     /// Puts a cursor anywhere.
     Reset { name: SmolStr, to: u64 },
     /// Forgets a cursor.
     Delete { name: SmolStr },
     /// Changes what of a stream is hidden.
     Hide(Change),
+}
+
+/// Where a cursor has to be for a move forward.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum From {
+    Anywhere,
+    /// There; `None`: never set.
+    At(Option<u64>),
 }
 
 /// A query that must match nothing.

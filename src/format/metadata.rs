@@ -197,7 +197,9 @@ mod tests {
         let mut bytes = Vec::new();
         let count = u32::try_from(changes.len()).unwrap();
         SectionHeader { first: 9, durable: 8, count }.encode(&mut bytes);
-        changes.iter().for_each(|change| change.encode(&mut bytes));
+        for change in changes {
+            change.encode(&mut bytes);
+        }
         bytes
     }
 

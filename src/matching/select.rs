@@ -36,7 +36,7 @@ fn item_candidates(
     floor: u32,
 ) -> Result<Option<Vec<u32>>, Defect> {
     let Some(mut conditions) = conditions(postings, item)? else { return Ok(Some(Vec::new())) };
-    conditions.sort_by_key(count);
+    conditions.sort_by_key(|condition| count(condition));
     let mut found: Option<Vec<u32>> = None;
     for condition in &conditions {
         let worth = found.as_ref().map_or(usize::MAX, |found| found.len() * WORTH);
@@ -55,7 +55,7 @@ fn item_candidates(
     Ok(found)
 }
 
-fn count(condition: &Vec<Found>) -> usize {
+fn count(condition: &[Found]) -> usize {
     condition.iter().map(|found| found.count as usize).sum()
 }
 

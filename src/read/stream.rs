@@ -48,9 +48,10 @@ impl ReadStream {
         };
         let left = self.settings.limit;
         // What truncation hides is not even looked at.
-        let rules = match self.settings.include_hidden {
-            true => StreamRules::default(),
-            false => self.engine.metadata.read().rules(&self.stream),
+        let rules = if self.settings.include_hidden {
+            StreamRules::default()
+        } else {
+            self.engine.metadata.read().rules(&self.stream)
         };
         let from = if rules.archived { u64::MAX } else { from.max(rules.truncated_before) };
         let next = if self.settings.backwards { last } else { from };

@@ -54,18 +54,27 @@ pub(crate) fn newest(
     Ok(None)
 }
 
+/// What a checkpoint is written from.
+#[derive(Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) meta: CheckpointMeta,
+    pub(crate) heads: &'a FrozenHeads,
+    /// The section METADATA.
+    pub(crate) metadata: &'a [u8],
+    /// Given at a clean close: the index of the segment that `meta` names.
+    pub(crate) active: Option<&'a ActiveIndex>,
+}
+
 /// Writes checkpoint `number` and drops all but the one before it. All that it covers is durable
-/// already. `active` is given at a clean close: the index of the segment that `meta` names.
+/// already.
 pub(crate) fn write_checkpoint(
     storage: &dyn Storage,
     root: &Path,
     number: u64,
     store_id: [u8; 16],
-    mut meta: CheckpointMeta,
-    heads: &FrozenHeads,
-    metadata: &[u8],
-    active: Option<&ActiveIndex>,
+    image: Image<'_>,
 ) -> Result<Arc<HeadTable>> {
+    let Image { mut meta, heads, metadata, active } = image;
     let path = names::checkpoint_path(root, number);
     let damaged = |defect: crate::format::Defect| Error::Corrupt {
         file: path.clone(),

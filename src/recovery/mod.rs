@@ -28,7 +28,7 @@ use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, Storage};
 
-pub(crate) use checkpoints::{list_checkpoints, newest, write_checkpoint};
+pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
 pub(crate) use derive::{build_index, open_index, rebuild_index};
 pub(crate) use evidence::find as find_evidence;
 pub(crate) use load::load_frame;

@@ -149,7 +149,6 @@ fn cursors_survive_every_way_of_opening() {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test handles files itself")]
 fn remove(path: &std::path::Path) {
     std::fs::remove_dir_all(path).unwrap();
 }

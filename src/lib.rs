@@ -68,7 +68,7 @@ pub use event::{
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};
-pub use query::{Query, QueryItem};
+pub use query::{ParseQueryError, Query, QueryItem};
 pub use read::{Events, ReadAll, ReadStream, StreamInfo, StreamNames, Streams};
 pub use recovery::{Opened, Recovery};
 pub use snapshot::{Mark, Snapshot, Snapshots};

@@ -3,7 +3,11 @@
 //! Owns the query's shape and the plain matcher. Must never look at an index:
 //! the matcher is what every faster way of answering is tested against.
 
+mod text;
+
 use crate::event::{Position, category_of};
+
+pub use text::ParseQueryError;
 
 /// A set of items of which at least one has to match; no items match nothing.
 ///
@@ -17,6 +21,18 @@ use crate::event::{Position, category_of};
 ///     .or(QueryItem::new().category("account").tag("owner:42"));
 /// # let _ = query;
 /// ```
+///
+/// The same as text:
+///
+/// ```
+/// # use annals::{Query, QueryItem};
+/// let query: Query = "type:MoneyDeposited,MoneyWithdrawn or category:account tag:owner:42".parse()?;
+/// assert_eq!(query.items().len(), 2);
+/// # Ok::<(), annals::ParseQueryError>(())
+/// ```
+///
+/// A type, tag and stream may hold any characters; where they hold white space, commas or quotes,
+/// the text form needs `"…"` around them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Query {

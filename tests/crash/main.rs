@@ -9,6 +9,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
 
 mod chained;
+mod copies;
 mod damage;
 mod flips;
 mod full;

@@ -1,5 +1,6 @@
 //! Files that somebody else changes while the store is open: outside the contract, and still a typed
-//! error, the right bytes, or, for what is mapped and was cut off, `SIGBUS`; never other bytes.
+//! error, the right bytes, or, for what is mapped and was cut off, `SIGBUS`. What is overwritten after
+//! it was verified is not noticed, unless `Checksums::Always` is chosen.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -92,6 +93,16 @@ fn what_grows_behind_the_end_is_not_looked_at() {
 fn what_is_overwritten_before_it_was_proven_is_an_error() {
     let place = Place::filled();
     let store = place.open().unwrap();
+    let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
+    sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
+    assert!(read_back(&store).unwrap_err().is_store_damage());
+}
+
+#[test]
+fn what_is_overwritten_after_it_was_proven_is_an_error_where_that_is_asked_for() {
+    let place = Place::filled();
+    let store = options().checksums(annals::Checksums::Always).open(place.root()).unwrap();
+    assert_eq!(read_back(&store).unwrap(), EVENTS);
     let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
     sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
     assert!(read_back(&store).unwrap_err().is_store_damage());

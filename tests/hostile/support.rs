@@ -1,5 +1,6 @@
 //! What these tests share: a store on a real disk, and what is held of it.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ impl Place {
 
     /// With a store that was closed, and has every kind of file.
     pub(crate) fn filled() -> Self {
+        count();
         let place = Self::new();
         let store = place.open().unwrap();
         for number in 1..=EVENTS {
@@ -65,6 +67,26 @@ impl Place {
     pub(crate) fn read(&self) -> Result<Store> {
         options().read_only(true).open(self.root())
     }
+}
+
+thread_local! {
+    static FILLED: Count = const { Count(Cell::new(0)) };
+}
+
+/// With `ANNALS_COUNT_STATES=1` each test says how many stores it has laid hands on.
+struct Count(Cell<u64>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if std::env::var_os("ANNALS_COUNT_STATES").is_some() {
+            let test = std::thread::current();
+            eprintln!("states {} {}", self.0.get(), test.name().unwrap_or("main"));
+        }
+    }
+}
+
+fn count() {
+    FILLED.with(|count| count.0.set(count.0.get() + 1));
 }
 
 /// A sealed segment and its index.
@@ -151,11 +173,16 @@ pub(crate) fn without_waiting<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    // Named like the test, for its count.
+    let test = std::thread::current().name().unwrap_or("main").to_owned();
+    let spawned = std::thread::Builder::new().name(test).spawn(move || {
         let _ = sender.send(run());
     });
     match receiver.recv_timeout(Duration::from_secs(300)) {
-        Ok(result) => result,
+        Ok(result) => {
+            spawned.unwrap().join().unwrap();
+            result
+        }
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{name}: it waits for something"),
         Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{name}: it panicked, see above"),
     }

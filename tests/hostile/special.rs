@@ -20,7 +20,7 @@ enum Kind {
 /// Whether it could be made; a test says so where it could not.
 fn make(kind: Kind, path: &Path) -> bool {
     let mode = Mode::from_raw_mode(0o600);
-    let made = match kind {
+    let result = match kind {
         Kind::Socket => {
             // The path of a socket is short; this one's need not be.
             let directory = tempfile::tempdir().unwrap();
@@ -31,10 +31,10 @@ fn make(kind: Kind, path: &Path) -> bool {
         Kind::Pipe => mknodat(CWD, path, FileType::Fifo, mode, 0),
         Kind::Device => mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(1, 5)),
     };
-    if let Err(error) = made {
+    if let Err(error) = result {
         eprintln!("SKIPPED: no {kind:?} can be made here: {error}");
     }
-    made.is_ok()
+    result.is_ok()
 }
 
 fn each_kind(test: fn(Kind)) {

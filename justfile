@@ -34,9 +34,16 @@ bench *args:
 bench-all *args:
     cargo bench -p annals {{ args }}
 
-# Each fuzz target for some seconds; needs a nightly toolchain and cargo-fuzz.
-fuzz seconds="60":
-    cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done
+# Each fuzz target for some seconds, two at a time; needs a nightly toolchain and cargo-fuzz.
+fuzz seconds="600":
+    fuzz/run {{ seconds }}
+
+# Lines that the library's tests reach, by module; needs cargo-llvm-cov and llvm-tools. The lines
+# that they do not reach: `cargo llvm-cov report --show-missing-lines`.
+coverage *modules:
+    cargo llvm-cov -p annals --tests --no-report
+    cargo llvm-cov report --json --summary-only --output-path target/coverage.json
+    python3 .ci/coverage target/coverage.json {{ modules }}
 
 # The main job on real input: a git history as events, checked against git.
 main-job *args:

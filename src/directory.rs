@@ -12,7 +12,7 @@ use crate::format::names;
 use crate::log::rotation::create_segment;
 use crate::options::Options;
 use crate::recovery::list_segments;
-use crate::storage::{EntryKind, LockGuard, Storage};
+use crate::storage::{EntryKind, LockGuard, Storage, is_directory};
 use crate::sync::thread;
 
 /// What a path holds.
@@ -37,6 +37,10 @@ pub(crate) fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
     let is_dir =
         |name: &str| entries.iter().any(|e| e.name == name && e.kind == EntryKind::Directory);
     if is_dir(names::LOG_DIR) {
+        for name in names::DIRECTORIES {
+            let path = root.join(name);
+            is_directory(storage, &path).map_err(|e| Error::io("use", path, e))?;
+        }
         let known = |name: &str| {
             [names::LOCK, names::STATUS].contains(&name)
                 || [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR].contains(&name)

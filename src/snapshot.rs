@@ -17,7 +17,7 @@ use crate::event::{EventData, Position, Timestamp};
 use crate::format::names;
 use crate::format::record::MAX_STREAM_LEN;
 use crate::format::snapshot::{SnapshotFile, hash_key};
-use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at, write_all_at};
+use crate::storage::{EntryKind, OpenMode, Storage, is_directory, read_exact_at, write_all_at};
 
 /// How many snapshots of a key are kept; older ones go when a newer one is saved.
 const KEPT: usize = 2;
@@ -235,12 +235,14 @@ impl Snapshots {
 
     /// The files that may hold snapshots of a key by one kind of mark, highest first.
     fn files(&self, key: &str, by_position: bool) -> Result<Vec<(u64, String)>> {
-        let directory = self.directory(key);
-        let entries = match self.engine.storage.read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io("list", &directory, e)),
-        };
+        let (storage, directory) = (&*self.engine.storage, self.directory(key));
+        // Both levels: what a link leads to is not the store's to load, or to delete.
+        for path in [&self.engine.root.join(names::SNAPSHOT_DIR), &directory] {
+            if !is_directory(storage, path).map_err(|e| Error::io("use", path, e))? {
+                return Ok(Vec::new());
+            }
+        }
+        let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
         let prefix = file_prefix(key, by_position);
         let mut files: Vec<_> = entries
             .into_iter()

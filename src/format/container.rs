@@ -105,9 +105,10 @@ pub(crate) fn decode_footer(footer: &[u8], file_len: u64) -> Result<u32, Defect>
     Ok(blocks)
 }
 
-/// Checks the table of block checksums against the footer.
-pub(crate) fn verify_table(table: &[u8], footer: &[u8]) -> Result<(), Defect> {
-    if crc32(LE::read_u32(footer), table) != LE::read_u32(&footer[4..]) {
+/// Checks the checksum of the table of block checksums, which starts from the block count, against
+/// the footer.
+pub(crate) fn verify_table(checksum: u32, footer: &[u8]) -> Result<(), Defect> {
+    if checksum != LE::read_u32(&footer[4..]) {
         return Err(Defect::Checksum);
     }
     Ok(())

@@ -13,6 +13,9 @@ pub(crate) const INDEX_DIR: &str = "index";
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoints";
 pub(crate) const SNAPSHOT_DIR: &str = "snapshots";
 pub(crate) const QUARANTINE_DIR: &str = "quarantine";
+/// All of a store's directories.
+pub(crate) const DIRECTORIES: [&str; 5] =
+    [LOG_DIR, INDEX_DIR, CHECKPOINT_DIR, SNAPSHOT_DIR, QUARANTINE_DIR];
 
 pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 pub(crate) const INDEX_SUFFIX: &str = ".idx";

@@ -42,6 +42,12 @@ pub(crate) struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// A segment's file is never longer: frames end at the capacity, and a seal has four bytes an
+    /// event, which takes far more than that as a record.
+    pub(crate) fn longest_file(&self) -> u64 {
+        DATA_START + self.capacity.saturating_mul(2)
+    }
+
     pub(crate) fn seed(&self) -> Seed {
         Seed::of_salt(self.salt)
     }

@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use crate::format::Defect;
+use crate::format::checksum::crc32;
 use crate::format::container::{self, BLOCK, FOOTER_LEN, HEADER_LEN, Section};
 use crate::storage::{File, Mapping, read_exact_at};
+
+/// Read at a time of the table of block checksums.
+const TABLE_PIECE: usize = 256 << 10;
 
 #[derive(Debug)]
 enum Source {
@@ -24,7 +28,7 @@ pub(crate) struct BlockFile {
     source: Source,
     payload_len: u64,
     file_len: u64,
-    checksums: Vec<u8>,
+    blocks: u32,
     checked: Box<[AtomicU64]>,
     sections: Vec<Section>,
     store_id: [u8; 16],
@@ -38,21 +42,23 @@ impl BlockFile {
         let mut footer = [0; FOOTER_LEN];
         read(&*file, &mut footer, footer_at)?;
         let blocks = container::decode_footer(&footer, file_len)?;
-        // Bounded by the file's length, which decode_footer has checked it against.
-        let mut checksums = vec![0; blocks as usize * 4];
-        let payload_len = footer_at - checksums.len() as u64;
-        read(&*file, &mut checksums, payload_len)?;
-        container::verify_table(&checksums, &footer)?;
+        // The file's length, which may be all that there is of it, bounds the block count: the
+        // checksums are not held in memory, but looked up where they are.
+        let payload_len = footer_at - u64::from(blocks) * 4;
+        verify_table(&*file, payload_len, blocks, &footer)?;
         let source = match file.map(file_len, false).map_err(|e| unreadable(&e))? {
             Some(mapping) => Source::Mapped { file, mapping },
             None => {
                 let len = usize::try_from(file_len).map_err(|_| Defect::TooShort)?;
-                let mut bytes = vec![0; len];
+                let mut bytes = Vec::new();
+                let reserved = bytes.try_reserve_exact(len);
+                reserved.map_err(|e| Defect::Unreadable(e.to_string()))?;
+                bytes.resize(len, 0);
                 read(&*file, &mut bytes, 0)?;
                 Source::Heap(bytes)
             }
         };
-        Self::finish(source, file_len, payload_len, checksums, magic)
+        Self::finish(source, file_len, payload_len, blocks, magic)
     }
 
     /// Takes the bytes of a container that is not, or not yet, in a file.
@@ -61,25 +67,25 @@ impl BlockFile {
         let footer_at = bytes.len().checked_sub(FOOTER_LEN).ok_or(Defect::TooShort)?;
         let blocks = container::decode_footer(&bytes[footer_at..], file_len)?;
         let table_at = footer_at - blocks as usize * 4;
-        let checksums = bytes[table_at..footer_at].to_vec();
-        container::verify_table(&checksums, &bytes[footer_at..])?;
-        Self::finish(Source::Heap(bytes), file_len, table_at as u64, checksums, magic)
+        let checksum = crc32(blocks, &bytes[table_at..footer_at]);
+        container::verify_table(checksum, &bytes[footer_at..])?;
+        Self::finish(Source::Heap(bytes), file_len, table_at as u64, blocks, magic)
     }
 
     fn finish(
         source: Source,
         file_len: u64,
         payload_len: u64,
-        checksums: Vec<u8>,
+        blocks: u32,
         magic: [u8; 8],
     ) -> Result<Self, Defect> {
-        let words = (checksums.len() / 4).div_ceil(64);
+        let words = (blocks as usize).div_ceil(64);
         let checked = (0..words).map(|_| AtomicU64::new(0)).collect();
         let mut this = Self {
             source,
             payload_len,
             file_len,
-            checksums,
+            blocks,
             checked,
             sections: Vec::new(),
             store_id: [0; 16],
@@ -148,6 +154,19 @@ impl BlockFile {
         .ok_or(Defect::TooShort)
     }
 
+    /// The block's checksum. The table was read when the file was opened, so it is there.
+    fn expected(&self, number: u32) -> Result<u32, Defect> {
+        if number >= self.blocks {
+            return Err(Defect::TooShort);
+        }
+        let at = self.payload_len + u64::from(number) * 4;
+        let bytes = match &self.source {
+            Source::Mapped { mapping, .. } => mapping.get(at, 4),
+            Source::Heap(bytes) => usize::try_from(at).ok().and_then(|at| bytes.get(at..at + 4)),
+        };
+        bytes.map(LE::read_u32).ok_or(Defect::TooShort)
+    }
+
     fn check_block(&self, block: u64) -> Result<(), Defect> {
         let number = u32::try_from(block).map_err(|_| Defect::TooShort)?;
         let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
@@ -156,7 +175,7 @@ impl BlockFile {
         }
         let start = block * BLOCK as u64;
         let len = BLOCK.min(usize::try_from(self.payload_len - start).unwrap_or(BLOCK));
-        let expected = LE::read_u32(&self.checksums[number as usize * 4..]);
+        let expected = self.expected(number)?;
         match &self.source {
             Source::Mapped { file, .. } => {
                 let mut buffer = [0; BLOCK];
@@ -171,6 +190,20 @@ impl BlockFile {
         self.checked[word].fetch_or(bit, Ordering::AcqRel);
         Ok(())
     }
+}
+
+/// Checks the table of block checksums, which begins at `at`, against the footer, piece by piece.
+fn verify_table(file: &dyn File, at: u64, blocks: u32, footer: &[u8]) -> Result<(), Defect> {
+    let mut piece = vec![0; TABLE_PIECE.min(blocks as usize * 4)];
+    let (mut state, mut offset) = (blocks, at);
+    let end = at + u64::from(blocks) * 4;
+    while offset < end {
+        let len = usize::try_from(end - offset).unwrap_or(TABLE_PIECE).min(piece.len());
+        read(file, &mut piece[..len], offset)?;
+        state = crc32(state, &piece[..len]);
+        offset += len as u64;
+    }
+    container::verify_table(state, footer)
 }
 
 fn unreadable(error: &std::io::Error) -> Defect {

@@ -250,3 +250,60 @@ pub(crate) fn for_each_record(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::NewEvent;
+    use crate::format::record::{self, Assigned};
+
+    const SEED_SALT: u64 = 5;
+
+    /// A frame's header and padded body; its checksum is right whatever the body is.
+    fn frame(kind: FrameKind, events: u32, behind: &[u8], padding: u8) -> (FrameHeader, Vec<u8>) {
+        let seed = Seed::of_salt(SEED_SALT);
+        let (mut body, mut checksums) = (Vec::new(), Vec::new());
+        for index in 0..events {
+            let distance = u32::try_from(frame::HEADER_LEN + body.len()).unwrap();
+            let place = Assigned {
+                stream: "a",
+                version: u64::from(index) + 1,
+                position: u64::from(index) + 1,
+                id: [7; 16],
+                frame_distance: distance,
+            };
+            let at = body.len();
+            record::encode(&mut body, seed, &place, &NewEvent::new("T", "data"));
+            checksums.extend_from_slice(&body[at..at + 4]);
+        }
+        body.extend_from_slice(behind);
+        let header = FrameHeader {
+            kind,
+            body_len: u32::try_from(body.len()).unwrap(),
+            event_count: events,
+            link: 0,
+            first_position: 1,
+            durable_position: 0,
+            recorded_at: 0,
+            body_checksum: crc32(crc32(seed.plain(), &checksums), behind),
+        };
+        body.resize(align(body.len()), padding);
+        (header, body)
+    }
+
+    #[test]
+    fn a_body_is_its_records_and_nothing_else() {
+        let verify = |(header, body): (FrameHeader, Vec<u8>)| {
+            verify_body(&header, &body, Seed::of_salt(SEED_SALT), &mut Vec::new())
+        };
+        assert_eq!(verify(frame(FrameKind::Commit, 2, b"", 0)), Ok(0));
+        assert_eq!(verify(frame(FrameKind::Session, 0, b"12345", 0)), Ok(0));
+        let behind = verify(frame(FrameKind::Commit, 2, b"12345678", 0));
+        assert_eq!(behind, Err(Defect::Invalid("bytes behind the last record")));
+        let padding = verify(frame(FrameKind::Session, 0, b"12345", 1));
+        assert_eq!(padding, Err(Defect::Invalid("padding is not zero")));
+        let (mut header, body) = frame(FrameKind::Commit, 2, b"", 0);
+        header.event_count = 3;
+        assert!(verify((header, body)).is_err());
+    }
+}

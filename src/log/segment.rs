@@ -52,11 +52,28 @@ impl SegmentFile {
                 evidence: None,
             });
         }
-        Ok(Self { path, file, header })
+        let this = Self { path, file, header };
+        this.len()?;
+        Ok(this)
     }
 
+    /// The file's length. One that no segment of this capacity can have is damage: what is read by
+    /// it (a tail, evidence) would be read for as long as somebody cares to make the file.
     pub(crate) fn len(&self) -> Result<u64> {
-        self.file.len().map_err(|e| Error::io("read the length of", &self.path, e))
+        let len = self.file.len().map_err(|e| Error::io("read the length of", &self.path, e))?;
+        let most = self.header.longest_file();
+        if len > most {
+            return Err(Error::Corrupt {
+                file: self.path.clone(),
+                offset: most,
+                expected_position: Position::START,
+                what: format!(
+                    "the file has {len} bytes, and a segment of its capacity at most {most}"
+                ),
+                evidence: None,
+            });
+        }
+        Ok(len)
     }
 
     /// The trailer, if the file ends with one.

@@ -114,22 +114,35 @@ impl Mode {
     }
 }
 
-/// The numbers of the segments in the store's directory, ascending.
-pub(crate) fn segment_numbers(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
+/// The numbers of the segments in the store's directory, ascending, and what has the name of a
+/// segment without being a regular file.
+pub(crate) fn segment_numbers(
+    storage: &dyn Storage,
+    root: &Path,
+) -> Result<(Vec<u64>, Vec<PathBuf>)> {
     let directory = root.join(names::LOG_DIR);
     let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
-    let mut numbers: Vec<u64> = entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::File)
-        .filter_map(|entry| names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX))
-        .collect();
+    let (mut numbers, mut others) = (Vec::new(), Vec::new());
+    for entry in &entries {
+        match names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX) {
+            Some(number) if entry.kind == EntryKind::File => numbers.push(number),
+            Some(_) => others.push(directory.join(&entry.name)),
+            None => {}
+        }
+    }
     numbers.sort_unstable();
-    Ok(numbers)
+    Ok((numbers, others))
 }
 
-/// Likewise: from 1, without a gap.
+/// The numbers of the segments: from 1, without a gap. One that is a link, or anything else than a
+/// file, is refused and not passed over: without it the log could seem to end before.
 pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
-    let numbers = segment_numbers(storage, root)?;
+    let (numbers, others) = segment_numbers(storage, root)?;
+    if let Some(other) = others.into_iter().next() {
+        let kind = std::io::ErrorKind::InvalidInput;
+        let why = std::io::Error::new(kind, "it is not a regular file");
+        return Err(Error::io("use", other, why));
+    }
     for (&number, expected) in numbers.iter().zip(1..) {
         if number != expected {
             return Err(Error::Corrupt {

@@ -126,6 +126,18 @@ pub trait File: Debug + Send + Sync {
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>>;
 }
 
+/// Whether the directory is there. Anything else in its place is an error, a link to a directory
+/// too: what lies behind it is not ours to read, and even less to remove.
+pub fn is_directory(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
+    match storage.entry_kind(path)? {
+        None => Ok(false),
+        Some(EntryKind::Directory) => Ok(true),
+        Some(EntryKind::File | EntryKind::Other) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a directory"))
+        }
+    }
+}
+
 /// Reads exactly `buf.len()` bytes at `offset`, or fails with `UnexpectedEof`.
 pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

@@ -18,6 +18,7 @@ use crate::format::metadata::SectionHeader;
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::format::seal::{TRAILER_LEN, Trailer};
 use crate::format::segment_header::SegmentHeader;
+use crate::format::snapshot::SnapshotFile;
 use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
@@ -46,7 +47,7 @@ pub struct Structure {
 }
 
 /// Every structure of the format. New ones are added at the end: kept inputs count on the order.
-pub const STRUCTURES: [Structure; 8] = [
+pub const STRUCTURES: [Structure; 9] = [
     Structure { name: "segment_header", patch: patch::segment_header, decode: segment_header },
     Structure { name: "frame", patch: patch::frame, decode: frame },
     Structure { name: "record", patch: patch::record, decode: record },
@@ -55,6 +56,7 @@ pub const STRUCTURES: [Structure; 8] = [
     Structure { name: "checkpoint", patch: patch::payload, decode: checkpoint },
     Structure { name: "status", patch: patch::status, decode: status },
     Structure { name: "file_name", patch: |_| (), decode: file_name },
+    Structure { name: "snapshot", patch: patch::snapshot, decode: snapshot },
 ];
 
 /// What the first byte of [`any`]'s input says beside which structure: make the checksums right.
@@ -272,5 +274,16 @@ pub fn file_name(bytes: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(bytes) else { return false };
     let Some(number) = names::parse_numbered(name, names::SEGMENT_SUFFIX) else { return false };
     assert_eq!(names::numbered(number, names::SEGMENT_SUFFIX), name);
+    true
+}
+
+/// A snapshot file.
+///
+/// # Panics
+///
+/// If a snapshot that was accepted does not survive being encoded.
+pub fn snapshot(bytes: &[u8]) -> bool {
+    let Ok(snapshot) = SnapshotFile::decode(bytes) else { return false };
+    assert_eq!(SnapshotFile::decode(&snapshot.encode()), Ok(snapshot));
     true
 }

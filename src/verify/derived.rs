@@ -8,12 +8,13 @@ use crate::format::snapshot::SnapshotFile;
 use crate::index::block_file::BlockFile;
 use crate::recovery::list_checkpoints;
 use crate::snapshot::read_file;
-use crate::storage::{EntryKind, OpenMode};
+use crate::storage::{DirEntry, EntryKind, OpenMode};
 
 impl Verifier<'_> {
     /// Index files and checkpoints: damage in them is a fault, although nothing is lost by it.
     pub(super) fn derived(&mut self, segments: &[u64]) -> Result<()> {
-        for &number in segments {
+        let indexes = if self.has(names::INDEX_DIR) { segments } else { &[] };
+        for &number in indexes {
             let path = names::index_path(self.root, number);
             let file = match self.storage.open(&path, OpenMode::Read) {
                 Ok(file) => file,
@@ -28,7 +29,12 @@ impl Verifier<'_> {
                 self.fault(&path, 0, format!("{d}; a reader rebuilds it when it meets the damage, an opening when it is missing"));
             }
         }
-        for number in list_checkpoints(self.storage, self.root)? {
+        let checkpoints = if self.has(names::CHECKPOINT_DIR) {
+            list_checkpoints(self.storage, self.root)?
+        } else {
+            Vec::new()
+        };
+        for number in checkpoints {
             let path = names::checkpoint_path(self.root, number);
             let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
                 continue;
@@ -43,9 +49,12 @@ impl Verifier<'_> {
 
     /// A torn snapshot is skipped when it is looked for; here it is named.
     pub(super) fn snapshots(&mut self) {
-        let root = self.root.join(names::SNAPSHOT_DIR);
-        for fan_out in self.storage.read_dir(&root).unwrap_or_default() {
-            let directory = root.join(&fan_out.name);
+        for fan_out in self.entries(names::SNAPSHOT_DIR) {
+            let directory = self.root.join(names::SNAPSHOT_DIR).join(&fan_out.name);
+            if fan_out.kind != EntryKind::Directory {
+                self.report.notes.push(format!("{}: not a directory", directory.display()));
+                continue;
+            }
             for entry in self.storage.read_dir(&directory).unwrap_or_default() {
                 let path = directory.join(&entry.name);
                 let bytes = match read_file(self.storage, &path) {
@@ -64,9 +73,17 @@ impl Verifier<'_> {
         }
     }
 
+    /// What is in one of the store's directories.
+    fn entries(&self, directory: &str) -> Vec<DirEntry> {
+        if !self.has(directory) {
+            return Vec::new();
+        }
+        self.storage.read_dir(&self.root.join(directory)).unwrap_or_default()
+    }
+
     pub(super) fn derived_size(&mut self, directory: &str) {
         let path = self.root.join(directory);
-        for entry in self.storage.read_dir(&path).unwrap_or_default() {
+        for entry in self.entries(directory) {
             if let Ok(file) = self.storage.open(&path.join(&entry.name), OpenMode::Read) {
                 self.total += file.len().unwrap_or(0);
             }
@@ -81,7 +98,7 @@ impl Verifier<'_> {
         ];
         for (directory, suffixes) in known {
             let path = self.root.join(directory);
-            for entry in self.storage.read_dir(&path).unwrap_or_default() {
+            for entry in self.entries(directory) {
                 let own = suffixes.iter().any(|s| names::parse_numbered(&entry.name, s).is_some());
                 if !own || entry.kind != EntryKind::File {
                     let note =

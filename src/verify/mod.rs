@@ -17,7 +17,7 @@ use crate::format::{Defect, names};
 use crate::log::scan::{ScanEnd, ScanState, Window, scan};
 use crate::log::segment::SegmentFile;
 use crate::recovery::{find_evidence, newest, segment_numbers};
-use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
+use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
 /// How far a long operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,16 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     fn run(&mut self) -> Result<()> {
         let limit = crate::follow::writer_status(self.storage, self.root)?;
-        let numbers = segment_numbers(self.storage, self.root)?;
+        for name in names::DIRECTORIES {
+            let path = self.root.join(name);
+            if let Err(error) = is_directory(self.storage, &path) {
+                self.fault(&path, 0, format!("{error}; an opening refuses it"));
+            }
+        }
+        let (numbers, others) = segment_numbers(self.storage, self.root)?;
+        for path in others {
+            self.fault(&path, 0, "it has the name of a segment and is not a regular file");
+        }
         for (&number, expected) in numbers.iter().zip(1..) {
             if number != expected {
                 let path = names::segment_path(self.root, expected);
@@ -140,7 +149,9 @@ impl Verifier<'_> {
                 Err(error) => self.error(error)?,
             }
         }
-        if let Some(first) = files.first() {
+        if let Some(first) = files.first()
+            && self.has(names::CHECKPOINT_DIR)
+        {
             let newest = newest(self.storage, self.root, first.header.store_id)?;
             self.checkpoint = newest.map_or(0, |(_, table)| table.meta.position);
         }
@@ -156,6 +167,11 @@ impl Verifier<'_> {
         self.snapshots();
         self.foreign();
         Ok(())
+    }
+
+    /// Whether the store has this directory, as a directory: nothing else is looked into.
+    fn has(&self, name: &str) -> bool {
+        is_directory(self.storage, &self.root.join(name)).unwrap_or(false)
     }
 
     fn fault(&mut self, file: &Path, offset: u64, what: impl Into<String>) {

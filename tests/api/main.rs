@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod boundaries;
+mod collisions;
 mod cursors;
 mod hidden;
 mod limits;

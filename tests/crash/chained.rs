@@ -25,5 +25,8 @@ fn chained_crashes_lose_nothing_that_was_promised() {
              ANNALS_CRASH_SEEDS=1 cargo test --test crash chained"
         );
     }
+    if std::env::var_os("ANNALS_COUNT_STATES").is_some() {
+        eprintln!("states {states} chained::chained_crashes_lose_nothing_that_was_promised");
+    }
     assert!(states >= seeds, "{states} states after a crash were checked");
 }

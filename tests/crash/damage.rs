@@ -91,6 +91,16 @@ fn one_segment_that_was_not_closed() {
         ("both headers gone", |sim| zero(sim, &segment(1), 0, DATA_START), Expected::Refused),
         ("an empty file", |sim| sim.corrupt(segment(1), Vec::clear).unwrap(), Expected::Refused),
         (
+            "a file as long as a segment can be",
+            |sim| sim.corrupt(segment(1), |bytes| bytes.resize(8192 + 2 * 65_536, 0)).unwrap(),
+            Expected::Whole(10),
+        ),
+        (
+            "a file that is longer",
+            |sim| sim.corrupt(segment(1), |bytes| bytes.resize(8193 + 2 * 65_536, 0)).unwrap(),
+            Expected::Refused,
+        ),
+        (
             "unfinished files of every kind",
             |sim| {
                 sim.write_file(format!("{}.tmp", segment(2)), b"half").unwrap();

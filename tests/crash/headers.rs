@@ -53,6 +53,28 @@ fn unknown_versions_and_features_are_refused_by_name() {
 }
 
 #[test]
+fn a_feature_that_permits_reading_only_does_so() {
+    let base = closed(12, 9000);
+    for number in [1, 3] {
+        let sim = base.fork();
+        change_header(&sim, number, 24, &[1]);
+        hold("a read-only-compatible feature", &sim, 9000, Expected::Unsupported);
+        let store = options(&sim).read_only(true).open(ROOT).unwrap();
+        assert_eq!(read_back(&store, 9000).unwrap(), 12);
+    }
+}
+
+#[test]
+fn a_capacity_that_no_segment_has_is_damage() {
+    let base = closed(12, 9000);
+    for capacity in [1 << 32, u64::MAX] {
+        let sim = base.fork();
+        change_header(&sim, 3, 64, &u64::to_le_bytes(capacity));
+        hold("a capacity", &sim, 9000, Expected::Refused);
+    }
+}
+
+#[test]
 fn a_checkpoint_or_index_of_a_newer_version_is_not_misread() {
     let base = closed(12, 9000);
     for path in [index(1), files_in(&base, "checkpoints").pop().unwrap()] {

@@ -5,15 +5,19 @@
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![allow(clippy::print_stderr, reason = "tests that count say what they have counted")]
 #![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
 
 mod chained;
+mod copies;
 mod damage;
 mod flips;
 mod full;
 mod headers;
+mod reads;
 mod revive;
 mod segments;
+mod states;
 mod steps;
 mod support;
 mod syncs;

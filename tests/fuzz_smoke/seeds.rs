@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use annals::testing::SimStorage;
 use annals::testing::decode::{PATCHED, STRUCTURES};
-use annals::{ExpectedVersion, NewEvent, Options};
+use annals::{ExpectedVersion, NewEvent, Options, Snapshot};
 
 fn directory(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
@@ -36,10 +36,21 @@ fn write_the_seeds() {
     write_lines();
 }
 
-/// Each structure as a small store has it, with its own checksums made right and without.
+/// Each structure as the golden store has it, and as a store written just now does.
 fn write_structures() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/sealed");
+    write_structures_of("golden", |path| fs::read(golden.join(path)).ok());
     let disk = small_store();
-    let read = |path: &str| disk.read_file(format!("/store/{path}")).unwrap();
+    write_structures_of("now", |path| disk.read_file(format!("/store/{path}")).ok());
+    structure(7, "segment", b"00000000000000000042.seg");
+    let is_snapshot = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "snap");
+    let snapshot = disk.files().into_iter().find(is_snapshot).expect("one was saved");
+    structure(8, "now", &disk.read_file(snapshot).unwrap());
+}
+
+/// With their own checksums made right and without.
+fn write_structures_of(source: &str, find: impl Fn(&str) -> Option<Vec<u8>>) {
+    let read = |path: &str| find(path).expect(path);
     let segment = read("log/00000000000000000001.seg");
     let word = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().unwrap()) as usize;
     // Frames that hold events, none, and the seal.
@@ -53,25 +64,29 @@ fn write_structures() {
     let kinds = [(5, "session"), (1, "commit"), (3, "close"), (4, "seal")];
     for (kind, name) in kinds {
         let frame = frames.iter().filter(|frame| frame[2] == kind).min_by_key(|frame| frame.len());
-        structure(1, name, frame.expect(name));
+        if let Some(frame) = frame {
+            structure(1, &format!("{name}-{source}"), frame);
+        }
     }
     let events = frames.iter().find(|frame| frame[2] == 1).unwrap();
     let record = u32::from_le_bytes(events[52..56].try_into().unwrap()) as usize;
-    structure(2, "event", &events[48..48 + record.next_multiple_of(8)]);
-    structure(0, "first", &segment[..128]);
+    structure(2, source, &events[48..48 + record.next_multiple_of(8)]);
+    structure(0, source, &segment[..128]);
     let len = (segment.len() as u64).to_le_bytes();
-    structure(3, "first", &[&segment[segment.len() - 64..], &len].concat());
-    for (index, path) in
-        [(4, "index/00000000000000000001.idx"), (5, "checkpoints/00000000000000000002.ckp")]
-    {
-        let mut bytes = read(path);
+    structure(3, source, &[&segment[segment.len() - 64..], &len].concat());
+    // The golden store has checkpoints 3 and 4.
+    let checkpoint =
+        ["checkpoints/00000000000000000002.ckp", "checkpoints/00000000000000000003.ckp"];
+    let checkpoint = checkpoint.into_iter().find_map(&find).expect("a checkpoint");
+    for (index, mut bytes) in [(4, read("index/00000000000000000001.idx")), (5, checkpoint)] {
         let footer = bytes.len() - 16;
         let blocks = u32::from_le_bytes(bytes[footer..footer + 4].try_into().unwrap()) as usize;
         bytes.truncate(footer - 4 * blocks);
-        structure(index, "small", &bytes);
+        structure(index, source, &bytes);
     }
-    structure(6, "closed", &read("STATUS"));
-    structure(7, "segment", b"00000000000000000042.seg");
+    if let Some(status) = find("STATUS") {
+        structure(6, source, &status);
+    }
 }
 
 fn structure(index: u8, name: &str, bytes: &[u8]) {
@@ -107,6 +122,7 @@ fn small_store() -> SimStorage {
         store.append("account-2", ExpectedVersion::Any, [large]).unwrap();
     }
     store.append("order-1", ExpectedVersion::Any, [small]).unwrap();
+    store.snapshots().save(&Snapshot::new("account-1", 2, "state").schema_version(3)).unwrap();
     store.close().unwrap();
     disk
 }

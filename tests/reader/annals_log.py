@@ -59,6 +59,8 @@ class Segment:
             if any(data[start:stop]):
                 notes.append(f"{self.name}: bytes beside the headers are not zero")
         self.store_id, found_number, self.salt, self.capacity = header
+        if len(data) > DATA_START + 2 * self.capacity:  # 4
+            raise Damage(f"{self.name}: longer than a segment can be")
         if found_number != number:
             raise Damage(f"{self.name}: holds segment {found_number}")
         self.plain = crc32(struct.pack("<Q", self.salt))

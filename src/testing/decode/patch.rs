@@ -55,6 +55,14 @@ pub fn status(bytes: &mut Vec<u8>) {
     }
 }
 
+/// A snapshot file: its last four bytes.
+pub fn snapshot(bytes: &mut Vec<u8>) {
+    if let Some(covered) = bytes.len().checked_sub(4) {
+        let checksum = crc32(0, &bytes[..covered]);
+        LE::write_u32(&mut bytes[covered..], checksum);
+    }
+}
+
 /// A container's payload: gets its length and, behind it, its checksums.
 pub fn payload(bytes: &mut Vec<u8>) {
     bytes.resize(align(bytes.len().max(container::HEADER_LEN)), 0);
@@ -85,6 +93,8 @@ pub fn file(path: &Path, bytes: &mut Vec<u8>, link: &mut Option<u32>) {
         payload(bytes);
     } else if name == names::STATUS {
         status(bytes);
+    } else if name.ends_with(names::SNAPSHOT_SUFFIX) {
+        snapshot(bytes);
     }
 }
 

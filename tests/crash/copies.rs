@@ -1,0 +1,57 @@
+//! A copy of the directory that was taken file by file while the writer was at work. It is no backup,
+//! and the documents say so; what it must not do is to show anything wrong.
+
+use std::path::PathBuf;
+
+use annals::Error;
+use annals::testing::SimStorage;
+
+use super::support::*;
+
+/// Six events fill a segment.
+const LARGE: usize = 9_000;
+
+/// The files of the disk, in an order that follows from a number.
+fn shuffled(sim: &SimStorage, order: u64) -> Vec<PathBuf> {
+    let mut files = sim.files();
+    let mut state = order.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for i in (1..files.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        files.swap(i, (state >> 33) as usize % (i + 1));
+    }
+    files
+}
+
+#[test]
+fn of_a_store_in_use_are_whole_up_to_where_they_end_or_refused() {
+    let (mut opened, mut refused) = (0, 0);
+    for order in 0..120 {
+        let sim = SimStorage::new(order);
+        let store = open(&sim).unwrap();
+        append(&store, 1, 14, LARGE);
+        let copy = SimStorage::new(order + 1000);
+        let mut number = 14;
+        // New files that come meanwhile are not on the list, as with any tool that copies.
+        for path in shuffled(&sim, order) {
+            // What is gone by then is not copied.
+            if let Ok(bytes) = sim.read_file(&path) {
+                copy.write_file(&path, &bytes).unwrap();
+            }
+            append(&store, number + 1, number + 1 + order % 3, LARGE);
+            number += 1 + order % 3;
+        }
+        hold(&format!("order {order}"), &copy, LARGE, Expected::NothingWrong);
+        match open(&copy) {
+            Ok(copied) => {
+                let found = read_back(&copied, LARGE).unwrap_or(0);
+                assert!(found <= number);
+                opened += 1;
+            }
+            Err(Error::Corrupt { .. }) => refused += 1,
+            Err(other) => panic!("order {order}: {other:?}"),
+        }
+        // The store itself does not mind.
+        assert_eq!(read_back(&store, LARGE).unwrap(), number);
+    }
+    assert!(opened > 5 && refused > 5, "{opened} opened, {refused} refused");
+}

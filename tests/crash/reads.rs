@@ -1,0 +1,48 @@
+//! The disk refuses to be read: at every single look, listing, opening and read of an opening.
+
+use annals::Error;
+use annals::testing::{Fault, Operation, SimStorage};
+
+use super::support::*;
+
+/// Six events fill a segment.
+const LARGE: usize = 9_000;
+const MOST: u64 = 80;
+
+/// The first opening with the fault tells the truth or why it cannot; nothing is changed by that, and
+/// the next one, without it, has everything.
+fn at_every(operation: Operation, base: &SimStorage, read_only: bool) -> u64 {
+    let mut refused = 0;
+    // More than an opening has of any kind; behind the last, nothing fails.
+    for nth in 1..=MOST {
+        let name = format!("{operation:?} {nth}, read only: {read_only}");
+        let sim = base.fork();
+        sim.inject(Fault::Fail { operation, nth });
+        let opened = options(&sim).read_only(read_only).open(ROOT);
+        match opened {
+            Ok(store) => {
+                sim.clear_faults();
+                assert_eq!(read_back(&store, LARGE).unwrap(), 14, "{name}");
+            }
+            Err(Error::Io { .. }) => refused = nth,
+            Err(other) => panic!("{name}: not the disk's error: {other:?}"),
+        }
+        sim.kill();
+        let store = open(&sim).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(read_back(&store, LARGE).unwrap(), 14, "{name}");
+    }
+    assert!(refused < MOST, "an opening has more operations than {MOST}");
+    refused
+}
+
+#[test]
+fn that_fail_while_a_store_is_opened_are_the_disks_error_and_never_damage() {
+    for base in [closed(14, LARGE), stopped(14, LARGE)] {
+        for read_only in [false, true] {
+            for operation in [Operation::Open, Operation::ReadDir, Operation::Read] {
+                let refused = at_every(operation, &base, read_only);
+                assert!(refused > 0, "{operation:?} never mattered");
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! How many different disks a test opens a store on: with `ANNALS_COUNT_STATES=1`, each test says it
+//! when it ends (`-- --nocapture` shows it). The figures of `docs/durability.md` come from here.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use annals::testing::SimStorage;
+
+thread_local! {
+    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
+}
+
+/// Lives as long as the thread, which is the test's.
+struct Seen {
+    test: String,
+    states: HashSet<u64>,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        eprintln!("states {} {}", self.states.len(), self.test);
+    }
+}
+
+/// Notes what is on the disk now.
+pub(crate) fn note(sim: &SimStorage) {
+    if std::env::var_os("ANNALS_COUNT_STATES").is_none() {
+        return;
+    }
+    let mut hasher = DefaultHasher::new();
+    for path in sim.files() {
+        path.hash(&mut hasher);
+        sim.read_file(&path).ok().hash(&mut hasher);
+        // The same bytes in the cache can lie over others on the disk.
+        sim.read_durable(&path).ok().hash(&mut hasher);
+    }
+    let test = || std::thread::current().name().unwrap_or("main").to_owned();
+    SEEN.with_borrow_mut(|seen| {
+        let seen = seen.get_or_insert_with(|| Seen { test: test(), states: HashSet::new() });
+        seen.states.insert(hasher.finish());
+    });
+}

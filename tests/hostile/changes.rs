@@ -1,0 +1,130 @@
+//! Files that somebody else changes while the store is open: outside the contract, and still a typed
+//! error, the right bytes, or, for what is mapped and was cut off, `SIGBUS`. What is overwritten after
+//! it was verified is not noticed, unless `Checksums::Always` is chosen.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use annals::{Error, Position};
+
+use super::support::*;
+
+const STORE: &str = "ANNALS_TEST_HOSTILE_CUT_STORE";
+const TOUCHED: &str = "ANNALS_TEST_HOSTILE_CUT_TOUCHED";
+const SIGBUS: i32 = 7;
+
+fn cut(path: &Path, len: u64) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
+}
+
+#[test]
+fn what_was_cut_before_it_was_touched_is_an_error() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    // Nothing of the sealed segment has been read so far.
+    cut(&place.at(SEALED), 16_384);
+    let mut errors = 0;
+    for position in 1..=6 {
+        match store.event_at(Position::new(position)) {
+            Ok(event) => assert_eq!(event.unwrap().position().get(), position),
+            Err(Error::Corrupt { file, .. }) => {
+                assert_eq!(file, place.at(SEALED));
+                errors += 1;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(errors > 0, "the events that were cut off cannot be there");
+    assert!(read_back(&store).unwrap_err().is_store_damage());
+}
+
+/// Not a test: what the child does. Reads, cuts what it has read, and reads again.
+#[test]
+fn child() {
+    let Some(root) = std::env::var_os(STORE) else { return };
+    let touched = std::env::var(TOUCHED).is_ok_and(|it| it == "yes");
+    let store = options().read_only(true).open(&root).unwrap();
+    if touched {
+        assert_eq!(read_back(&store).unwrap(), EVENTS);
+    }
+    cut(&Path::new(&root).join(SEALED), 0);
+    // Panics, and so fails with another status, where other bytes are shown.
+    match read_back(&store) {
+        Ok(_) => panic!("what was cut off was read"),
+        Err(error) => assert!(error.is_store_damage(), "{error:?}"),
+    }
+}
+
+#[test]
+fn what_was_mapped_and_cut_is_an_error_or_ends_the_process_and_is_never_other_bytes() {
+    for (touched, may_be_killed) in [("no", false), ("yes", true)] {
+        let place = Place::filled();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "changes::child", "--nocapture", "--test-threads=1"])
+            .env(STORE, place.root())
+            .env(TOUCHED, touched)
+            .output()
+            .unwrap();
+        let killed = output.status.signal() == Some(SIGBUS);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || (killed && may_be_killed), "{touched}: {said}");
+        // What is left is refused: acknowledged bytes are gone.
+        assert!(place.open().unwrap_err().is_store_damage());
+    }
+}
+
+#[test]
+fn what_grows_behind_the_end_is_not_looked_at() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    let sealed = OpenOptions::new().append(true).open(place.at(SEALED)).unwrap();
+    std::io::Write::write_all(&mut &sealed, &[0xAA; 10_000]).unwrap();
+    assert_eq!(read_back(&store).unwrap(), EVENTS);
+    append(&store, EVENTS + 1).unwrap();
+    store.close().unwrap();
+    // Its end is not a seal any more, but its frames are all there: it is sealed again.
+    goes_on_with("a sealed segment that grew", &place, EVENTS + 1);
+}
+
+#[test]
+fn what_is_overwritten_before_it_was_proven_is_an_error() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
+    sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
+    assert!(read_back(&store).unwrap_err().is_store_damage());
+}
+
+#[test]
+fn what_is_overwritten_after_it_was_proven_is_an_error_where_that_is_asked_for() {
+    let place = Place::filled();
+    let store = options().checksums(annals::Checksums::Always).open(place.root()).unwrap();
+    assert_eq!(read_back(&store).unwrap(), EVENTS);
+    let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
+    sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
+    assert!(read_back(&store).unwrap_err().is_store_damage());
+}
+
+#[test]
+fn a_directory_that_is_taken_away_is_an_error_and_what_was_read_stays() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    let event = store.event_at(Position::new(1)).unwrap().unwrap();
+    std::fs::rename(place.root(), place.around().join("elsewhere")).unwrap();
+    // The open files are still the store's: reads and appends go on until another one is needed.
+    assert_eq!(read_back(&store).unwrap(), EVENTS);
+    let failed = (EVENTS + 1..EVENTS + 20).find_map(|number| append(&store, number).err());
+    assert!(matches!(failed, Some(Error::Io { .. })), "{failed:?}");
+    assert_eq!(event.data().len(), 9_000);
+}
+
+fn goes_on_with(name: &str, place: &Place, events: u64) {
+    let store = place.open().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    assert_eq!(read_back(&store).unwrap(), events, "{name}");
+    store.close().unwrap();
+    let report = annals::verify(place.root(), |_| {}).unwrap();
+    assert_eq!(report.faults, [], "{name}");
+}

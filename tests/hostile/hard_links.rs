@@ -1,0 +1,52 @@
+//! Hard links cannot be told from the file itself. What is replaced by a rename parts from its
+//! links; what is written in place (segments that are not sealed, `STATUS`, `LOCK`) does not.
+
+use std::fs;
+
+use annals::Error;
+
+use super::support::*;
+
+/// `cp -al`: a copy whose files are all links to the store's.
+fn linked_copy(place: &Place) -> Place {
+    let copy = Place::new();
+    for (path, _) in contents(&place.root()) {
+        let to = copy.root().join(path.strip_prefix(place.root()).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::hard_link(path, to).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn a_linked_copy_shares_the_lock() {
+    let place = Place::filled();
+    let copy = linked_copy(&place);
+    let store = place.open().unwrap();
+    assert!(matches!(copy.open(), Err(Error::Locked { .. })));
+    assert_eq!(read_back(&copy.read().unwrap()).unwrap(), EVENTS);
+    store.close().unwrap();
+}
+
+#[test]
+fn sealed_segments_and_derived_files_of_a_linked_copy_never_change() {
+    let place = Place::filled();
+    let copy = linked_copy(&place);
+    let fixed = |path: &std::path::Path| {
+        let name = path.to_string_lossy();
+        !["LOCK", "STATUS", ACTIVE, SPARE].iter().any(|it| name.ends_with(it))
+    };
+    let before: Vec<_> =
+        contents(&copy.root()).into_iter().filter(|(path, _)| fixed(path)).collect();
+    // An index that has to be rebuilt is a new file.
+    fs::remove_file(place.at(INDEX)).unwrap();
+    let store = place.open().unwrap();
+    for number in EVENTS + 1..EVENTS + 20 {
+        append(&store, number).unwrap();
+    }
+    store.snapshots().save(&annals::Snapshot::new("stream-1", 1, "other")).unwrap();
+    store.close().unwrap();
+    let after: Vec<_> =
+        contents(&copy.root()).into_iter().filter(|(path, _)| fixed(path)).collect();
+    assert!(before == after, "a file that is never written in place was");
+}

@@ -1,0 +1,181 @@
+//! Symbolic links inside a store are refused or replaced, never followed. The store's own path, and
+//! what lies above it, is the user's business.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use annals::{ExpectedVersion, NewEvent, Snapshot};
+
+use super::support::*;
+
+/// Moves something out of the store and leaves a link to it.
+fn replace_by_link(place: &Place, path: &Path) {
+    let outside = place.around().join("outside");
+    fs::rename(path, &outside).unwrap();
+    symlink(&outside, path).unwrap();
+}
+
+#[test]
+fn a_linked_file_that_must_be_opened_is_refused() {
+    for path in ["LOCK", SEALED, ACTIVE] {
+        let place = Place::filled();
+        replace_by_link(&place, &place.at(path));
+        let before = contents(place.around());
+        assert_eq!(refused_as_io(path, place.open()), place.at(path), "{path}");
+        // A reader looks whether the lock is held, and opens every segment.
+        assert_eq!(refused_as_io(path, place.read()), place.at(path), "{path}");
+        assert!(before == contents(place.around()), "{path}: something was changed");
+    }
+    // The next segment does not exist yet; a link in its place is no reason to think so.
+    let place = Place::filled();
+    let next = place.at("log/00000000000000000009.seg");
+    symlink(place.around().join("nothing"), &next).unwrap();
+    assert_eq!(refused_as_io("the next segment", place.open()), next);
+    let report = annals::verify(place.root(), |_| {}).unwrap();
+    assert!(report.faults.iter().any(|fault| fault.file == next), "{report:?}");
+}
+
+#[test]
+fn a_linked_status_is_not_written_through() {
+    let place = Place::filled();
+    replace_by_link(&place, &place.at("STATUS"));
+    let before = contents(place.around());
+    assert_eq!(refused_as_io("STATUS", place.open()), place.at("STATUS"));
+    assert!(before == contents(place.around()));
+    // A reader does without.
+    assert_eq!(read_back(&place.read().unwrap()).unwrap(), EVENTS);
+}
+
+#[test]
+fn linked_derived_files_are_ignored_and_replaced() {
+    for name in ["index", "checkpoint"] {
+        let place = Place::filled();
+        let path = if name == "index" { place.at(INDEX) } else { place.checkpoint() };
+        replace_by_link(&place, &path);
+        let outside = fs::read(place.around().join("outside")).unwrap();
+        goes_on(name, &place);
+        let kept = fs::read(place.around().join("outside")).unwrap();
+        assert!(outside == kept, "{name}: written through the link");
+        let still_a_link = path.symlink_metadata().is_ok_and(|it| it.is_symlink());
+        assert!(!still_a_link || name == "checkpoint", "{name}: the link was not replaced");
+    }
+}
+
+#[test]
+fn a_linked_snapshot_is_no_snapshot() {
+    let place = Place::filled();
+    let path = place.snapshot();
+    replace_by_link(&place, &path);
+    let store = place.open().unwrap();
+    assert_eq!(store.snapshots().load("stream-1").unwrap(), None);
+    assert!(!store.snapshots().delete("stream-1").unwrap());
+    store.snapshots().save(&Snapshot::new("stream-1", 1, "again")).unwrap();
+    let loaded = store.snapshots().load("stream-1").unwrap().unwrap();
+    assert_eq!(loaded.state(), b"again");
+    assert!(path.symlink_metadata().unwrap().is_file(), "the link was replaced, not followed");
+    assert!(
+        fs::read(place.around().join("outside")).unwrap().ends_with(b"state") || {
+            // The state is followed by a checksum.
+            let bytes = fs::read(place.around().join("outside")).unwrap();
+            bytes[..bytes.len() - 4].ends_with(b"state")
+        }
+    );
+}
+
+#[test]
+fn linked_directories_are_refused_whole() {
+    for name in ["log", "index", "checkpoints", "snapshots", "quarantine"] {
+        let place = Place::filled();
+        if name == "quarantine" {
+            fs::create_dir(place.at(name)).unwrap();
+        }
+        replace_by_link(&place, &place.at(name));
+        let before = contents(place.around());
+        for opened in [place.open(), place.read()] {
+            match (name, opened) {
+                // Without a directory `log` it is not a store at all.
+                ("log", Err(annals::Error::NotAStore { .. })) => {}
+                (_, other) => assert_eq!(refused_as_io(name, other), place.at(name)),
+            }
+        }
+        let report = annals::verify(place.root(), |_| {});
+        match report {
+            Ok(report) => {
+                let named = report.faults.iter().any(|fault| fault.file == place.at(name));
+                assert!(named && name != "log", "{name}: {report:?}");
+                assert_eq!(report.events, EVENTS);
+            }
+            Err(error) => assert!(name == "log", "{name}: {error:?}"),
+        }
+        assert!(before == contents(place.around()), "{name}: something was changed");
+    }
+}
+
+#[test]
+fn a_link_among_snapshots_is_not_followed_even_in_an_open_store() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    let fan_out = place.snapshot().parent().unwrap().to_path_buf();
+    replace_by_link(&place, &fan_out);
+    let before = contents(place.around());
+    refused_as_io("load", store.snapshots().load("stream-1"));
+    refused_as_io("delete", store.snapshots().delete("stream-1"));
+    refused_as_io("save", store.snapshots().save(&Snapshot::new("stream-1", 2, "new")));
+    assert!(before == contents(place.around()), "something was changed behind the link");
+    let report = annals::verify(place.root(), |_| {}).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("not a directory")), "{report:?}");
+}
+
+#[test]
+fn links_in_the_place_of_unfinished_files_are_removed_and_not_followed() {
+    let place = Place::filled();
+    let target = place.around().join("precious");
+    fs::write(&target, "precious").unwrap();
+    // What the next appends and the close create.
+    for name in ["log/00000000000000000008.seg.tmp", "log/00000000000000000009.seg.tmp"] {
+        symlink(&target, place.at(name)).unwrap();
+    }
+    for number in 1..9 {
+        let name = format!("checkpoints/{number:020}.ckp.tmp");
+        symlink(&target, place.at(&name)).unwrap();
+        symlink(&target, place.at(&format!("index/{number:020}.idx.tmp"))).unwrap();
+    }
+    let store = place.open().unwrap();
+    for number in EVENTS + 1..EVENTS + 15 {
+        append(&store, number).unwrap();
+    }
+    assert_eq!(store.stats().maintenance_failures, 0);
+    store.close().unwrap();
+    assert_eq!(fs::read(target).unwrap(), b"precious");
+    assert_eq!(read_back(&place.open().unwrap()).unwrap(), EVENTS + 14);
+}
+
+#[test]
+fn the_path_of_a_store_may_be_a_link() {
+    let place = Place::filled();
+    let link = place.around().join("link");
+    symlink(place.root(), &link).unwrap();
+    let store = options().open(&link).unwrap();
+    assert_eq!(read_back(&store).unwrap(), EVENTS);
+    // The lock is the directory's, and not the path's.
+    assert!(matches!(place.open(), Err(annals::Error::Locked { .. })));
+    store.close().unwrap();
+
+    // One that leads nowhere is refused, and nothing is created behind it.
+    let dangling = place.around().join("dangling");
+    symlink(place.around().join("nowhere"), &dangling).unwrap();
+    let refused = options().open(&dangling);
+    assert!(matches!(refused, Err(annals::Error::Io { .. })), "{refused:?}");
+    assert!(!place.around().join("nowhere").exists());
+
+    // A new store behind a link to an empty directory is one.
+    let empty = place.around().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let to_empty = place.around().join("to-empty");
+    symlink(&empty, &to_empty).unwrap();
+    let store = options().open(&to_empty).unwrap();
+    store.append("a", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    store.close().unwrap();
+    assert_eq!(options().open(&empty).unwrap().head().get(), 1);
+}

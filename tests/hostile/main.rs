@@ -1,0 +1,24 @@
+//! A directory that somebody else has had hands on: links, huge files, names that are nearly
+//! right, pipes and sockets, missing permissions, files that change under an open store.
+//!
+//! What is held here: opening, reading and verifying end with a typed error or do what
+//! `SECURITY.md` says; they do not wait, take no memory out of proportion, and neither read nor
+//! change anything outside the store.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![allow(clippy::disallowed_methods, reason = "tests touch files directly")]
+#![allow(clippy::print_stderr, reason = "a test that cannot run here says so")]
+
+// A single allocation above 32 MiB ends the process.
+#[path = "../fuzz_smoke/allocations.rs"]
+mod allocations;
+mod changes;
+mod hard_links;
+mod links;
+mod names;
+mod permissions;
+mod sparse;
+mod special;
+mod support;

@@ -1,0 +1,159 @@
+//! Names that look like the store's and are not, and names that are and belong to something else.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
+use annals::Error;
+
+use super::support::*;
+
+/// Beside segments, index files and checkpoints: none of them means anything.
+const FOREIGN: [&[u8]; 14] = [
+    b"1.seg",
+    b"0000000000000000001.seg",
+    b"000000000000000000001.seg",
+    b"00000000000000000009.SEG",
+    b"00000000000000000009.Seg",
+    b"+0000000000000000009.seg",
+    b"0000000000000000000x.seg",
+    b"99999999999999999999.seg",
+    b"18446744073709551615.seg",
+    b"00000000000000000009.seg ",
+    b"00000000000000000009.seg~",
+    b".00000000000000000009.seg",
+    b"\xFF\xFE0000000000000000009.seg",
+    b"0000000000000000\xF0\x9F\xA6\x80.seg",
+];
+
+#[test]
+fn that_are_nearly_right_are_foreign_and_left_alone() {
+    let place = Place::filled();
+    let bytes = fs::read(place.at(SEALED)).unwrap();
+    let mut paths = Vec::new();
+    for directory in ["log", "index", "checkpoints"] {
+        for name in FOREIGN {
+            let path = place.at(directory).join(OsStr::from_bytes(name));
+            fs::write(&path, &bytes).unwrap();
+            paths.push(path);
+        }
+    }
+    // Where case counts, these are other names; where it does not, they are the store's own.
+    for name in ["LOG", "Index", "lock", "status", "stray"] {
+        let path = place.at(name);
+        if !path.exists() {
+            fs::write(&path, "foreign").unwrap();
+        }
+    }
+    goes_on("foreign names", &place);
+    for path in &paths {
+        assert_eq!(fs::read(path).unwrap(), bytes, "{}", path.display());
+    }
+    assert_eq!(fs::read(place.at("stray")).unwrap(), b"foreign");
+    let report = annals::verify(place.root(), |_| {}).unwrap();
+    assert_eq!(report.faults, []);
+    let noted = report.notes.iter().filter(|note| note.contains("not a file of the store"));
+    assert!(noted.count() >= paths.len(), "{report:?}");
+}
+
+#[test]
+fn of_unfinished_files_mean_nothing() {
+    let place = Place::filled();
+    for name in ["log/00000000000000000009.seg.tmp", "index/00000000000000000002.idx.tmp"] {
+        fs::write(place.at(name), b"half").unwrap();
+    }
+    fs::write(place.at("snapshots/af.tmp"), b"half").unwrap();
+    goes_on("unfinished files", &place);
+}
+
+#[test]
+fn of_files_on_directories() {
+    // A directory where a file must be read is refused by name.
+    for name in ["LOCK", SEALED, ACTIVE] {
+        let place = Place::filled();
+        fs::remove_file(place.at(name)).unwrap();
+        fs::create_dir(place.at(name)).unwrap();
+        assert_eq!(refused_as_io(name, place.open()), place.at(name));
+        assert_eq!(refused_as_io(name, place.read()), place.at(name));
+    }
+    let place = Place::filled();
+    fs::remove_file(place.at("STATUS")).unwrap();
+    fs::create_dir(place.at("STATUS")).unwrap();
+    assert_eq!(refused_as_io("STATUS", place.open()), place.at("STATUS"));
+    assert_eq!(read_back(&place.read().unwrap()).unwrap(), EVENTS);
+
+    // Derived files are done without.
+    let place = Place::filled();
+    fs::remove_file(place.at(INDEX)).unwrap();
+    fs::create_dir(place.at(INDEX)).unwrap();
+    let checkpoint = place.checkpoint();
+    fs::remove_file(&checkpoint).unwrap();
+    fs::create_dir(&checkpoint).unwrap();
+    let snapshot = place.snapshot();
+    fs::remove_file(&snapshot).unwrap();
+    fs::create_dir(&snapshot).unwrap();
+    goes_on("directories in the place of derived files", &place);
+    let store = place.open().unwrap();
+    assert_eq!(store.snapshots().load("stream-1").unwrap(), None);
+    assert!(place.at(INDEX).is_dir(), "what is foreign is not removed");
+    // The index cannot be written, which is counted and costs nothing else.
+    append(&store, EVENTS + 2).unwrap();
+    assert!(store.stats().maintenance_failures > 0);
+}
+
+#[test]
+fn of_directories_on_files() {
+    for name in ["index", "checkpoints", "snapshots", "quarantine"] {
+        let place = Place::filled();
+        if place.at(name).exists() {
+            fs::rename(place.at(name), place.around().join("aside")).unwrap();
+        }
+        fs::write(place.at(name), "a file").unwrap();
+        assert_eq!(refused_as_io(name, place.open()), place.at(name));
+        assert_eq!(refused_as_io(name, place.read()), place.at(name));
+        assert_eq!(fs::read(place.at(name)).unwrap(), b"a file");
+    }
+}
+
+#[test]
+fn a_directory_where_the_next_segment_is_made_fails_the_append_that_needs_it() {
+    let place = Place::filled();
+    fs::create_dir_all(place.at("log/00000000000000000009.seg.tmp/inside")).unwrap();
+    let store = place.open().unwrap();
+    let mut appended = EVENTS;
+    let error = loop {
+        match append(&store, appended + 1) {
+            Ok(position) => appended = position,
+            Err(error) => break error,
+        }
+        assert!(appended < EVENTS + 20, "it never needed another segment");
+    };
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert_eq!(read_back(&store).unwrap(), appended);
+    // What was in the way goes, and the store goes on.
+    fs::remove_dir_all(place.at("log/00000000000000000009.seg.tmp")).unwrap();
+    assert_eq!(append(&store, appended + 1).unwrap(), appended + 1);
+}
+
+#[test]
+fn a_store_inside_a_store_is_a_foreign_directory() {
+    let place = Place::filled();
+    // Where it is no store's business, and where it is an empty directory of a store.
+    fs::create_dir(place.at("inner")).unwrap();
+    fs::create_dir(place.at("quarantine")).unwrap();
+    for inner in ["inner/deep", "quarantine"] {
+        fs::create_dir_all(place.at(inner)).unwrap();
+        let store = options().open(place.at(inner)).unwrap();
+        append(&store, 1).unwrap();
+        store.close().unwrap();
+    }
+    // A directory of a store that holds something is not one.
+    for inner in ["log", "index", "checkpoints", "snapshots"] {
+        let refused = options().open(place.at(inner));
+        assert!(matches!(refused, Err(Error::NotAStore { .. })), "{inner}: {refused:?}");
+    }
+    goes_on("stores inside", &place);
+    for inner in ["inner/deep", "quarantine"] {
+        assert_eq!(read_back(&options().open(place.at(inner)).unwrap()).unwrap(), 1);
+    }
+}

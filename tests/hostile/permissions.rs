@@ -1,0 +1,171 @@
+//! Files and directories that may not be read or written. Root may do everything, so what is tested
+//! runs in a child process of another user; where that cannot be had, the test says that it is
+//! skipped.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use annals::Error;
+
+use super::support::*;
+
+const STORE: &str = "ANNALS_TEST_HOSTILE_STORE";
+const WHAT: &str = "ANNALS_TEST_HOSTILE_WHAT";
+/// Said by the child: otherwise a child that did nothing would pass.
+const DONE: &str = "the child has done it";
+const NOBODY: u32 = 65_534;
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Gives the store to nobody in particular; `false`: this process may not.
+fn give_away(place: &Place) -> bool {
+    fn each(path: &Path) -> std::io::Result<()> {
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+        if path.is_dir() { files_in(path).iter().try_for_each(|path| each(path)) } else { Ok(()) }
+    }
+    set_mode(place.around(), 0o755);
+    each(&place.root()).is_ok()
+}
+
+/// Runs [`child`] as another user. `false`: it could not be.
+fn run_as_nobody(place: &Place, what: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        // Whoever owns the files is held by their modes.
+        return act(&place.root(), what);
+    }
+    if !give_away(place) {
+        eprintln!("SKIPPED: files cannot be given to another user here");
+        return false;
+    }
+    // The binary may lie where nobody else looks.
+    let binary = place.around().join("child");
+    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    set_mode(&binary, 0o755);
+    let output = Command::new(&binary)
+        .args(["--exact", "permissions::child", "--nocapture", "--test-threads=1"])
+        .env(STORE, place.root())
+        .env(WHAT, what)
+        .current_dir(place.around())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output();
+    match output {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && said.contains(DONE), "{what}: {said}{errors}");
+            true
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: no child of another user can be had here: {error}");
+            false
+        }
+    }
+}
+
+/// Not a test: what the child does.
+#[test]
+#[allow(clippy::print_stdout, reason = "the parent listens")]
+fn child() {
+    let (Some(store), Ok(what)) = (std::env::var_os(STORE), std::env::var(WHAT)) else { return };
+    assert!(act(Path::new(&store), &what));
+    println!("{DONE}");
+}
+
+fn denied<T: std::fmt::Debug>(result: annals::Result<T>, at: &Path) {
+    match result {
+        Err(Error::Io { path, source, .. })
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            assert_eq!(path, at, "{source}");
+        }
+        other => panic!("{}: {other:?}", at.display()),
+    }
+}
+
+fn act(root: &Path, what: &str) -> bool {
+    let (path, expected) = what.split_once('=').unwrap();
+    let (write, read) = (options().open(root), options().read_only(true).open(root));
+    let at = if path.is_empty() { root.to_path_buf() } else { root.join(path) };
+    match expected {
+        "refused" => {
+            denied(write, &at);
+            denied(read, &at);
+        }
+        "read only" => {
+            denied(write, &at);
+            let read = read.unwrap();
+            assert_eq!(read_back(&read).unwrap(), EVENTS);
+        }
+        "done without" => {
+            drop(read.unwrap());
+            let store = write.unwrap();
+            assert_eq!(read_back(&store).unwrap(), EVENTS);
+            append(&store, EVENTS + 1).unwrap();
+            store.close().unwrap();
+        }
+        "cannot grow" => {
+            let store = write.unwrap();
+            assert_eq!(read_back(&store).unwrap(), EVENTS);
+            let failed = (EVENTS + 1..EVENTS + 20).find_map(|number| append(&store, number).err());
+            let failed = failed.expect("a segment cannot be created");
+            assert!(matches!(failed, Error::Io { .. }), "{failed:?}");
+            let head = store.head().get();
+            assert_eq!(read_back(&store).unwrap(), head);
+            assert!(head > EVENTS);
+        }
+        other => panic!("{other}"),
+    }
+    true
+}
+
+#[test]
+fn that_are_missing_are_told_with_the_file_they_are_missing_for() {
+    let rows: [(&str, u32, &str); 9] = [
+        ("", 0o000, "refused"),
+        ("log", 0o000, "refused"),
+        (SEALED, 0o000, "refused"),
+        (ACTIVE, 0o000, "refused"),
+        (ACTIVE, 0o400, "read only"),
+        ("LOCK", 0o400, "read only"),
+        ("STATUS", 0o400, "read only"),
+        (INDEX, 0o000, "done without"),
+        ("log", 0o500, "cannot grow"),
+    ];
+    for (path, mode, expected) in rows {
+        let place = Place::filled();
+        let at = place.at(path);
+        if path == "LOCK" || path == "STATUS" {
+            assert!(at.exists());
+        }
+        set_mode(&at, mode);
+        let ran = run_as_nobody(&place, &format!("{path}={expected}"));
+        // So that the directory can be removed.
+        set_mode(&at, 0o700);
+        if !ran {
+            return;
+        }
+    }
+}
+
+#[test]
+fn to_read_are_enough_for_a_reader() {
+    let place = Place::filled();
+    let all = contents(&place.root());
+    for (path, _) in &all {
+        set_mode(path, 0o444);
+    }
+    for directory in ["", "log", "index", "checkpoints"] {
+        set_mode(&place.at(directory), 0o555);
+    }
+    // What a writer misses first is the lock.
+    run_as_nobody(&place, "LOCK=read only");
+    for directory in ["", "log", "index", "checkpoints"] {
+        set_mode(&place.at(directory), 0o755);
+    }
+}

@@ -69,14 +69,14 @@ impl Engine {
         {
             self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
             // What is durable already needs no wait.
-            let durable = known.last_position.get() <= self.durable.load(Ordering::Acquire);
+            let durable = known.last_position.get() <= self.durable.get();
             let group = if durable { 0 } else { writer.collecting_number };
             writer.collecting.sync |= sync && !durable;
             return Ok((writer, Sequenced { group, ..known }));
         }
         if commit.event_count > 0 && !writer.tip.session_begun {
             // From now on an opening has to look for a tail.
-            self.mark_clean(false, 0, self.durable.load(Ordering::Acquire))?;
+            self.mark_clean(false, 0, self.durable.get())?;
         }
         let mut catalog = self.catalog.write();
         let mut slots = std::mem::take(&mut writer.slots);

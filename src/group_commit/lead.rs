@@ -77,7 +77,7 @@ impl Engine {
                     self.flush_wanted.notify_one();
                 }
                 writer.note_dirty(&group, number);
-                self.written.store(last_position, Ordering::Release);
+                self.written.raise(last_position);
                 if synced.is_some() {
                     self.publish_durable(&mut writer, number, last_position);
                 }
@@ -148,7 +148,7 @@ impl Engine {
     fn publish_durable(&self, writer: &mut Guard<'_>, number: u64, last_position: u64) {
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
-        self.durable.fetch_max(last_position, Ordering::AcqRel);
+        self.durable.raise(last_position);
         self.write_status();
     }
 
@@ -157,7 +157,7 @@ impl Engine {
         let (dirty, number, position) = {
             let writer = self.writer.lock();
             writer.check_usable()?;
-            let position = self.written.load(Ordering::Acquire);
+            let position = self.written.get();
             (writer.dirty.clone(), writer.written_number, position)
         };
         let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));

@@ -22,6 +22,10 @@ impl Engine {
             waker.wake();
         }
         self.room.notify_all();
+        // Nobody leads the next group any more: one of its waiters would wake no other.
+        self.group_done.iter().for_each(|done| {
+            done.notify_all();
+        });
     }
 
     /// A full disk is undone where it can be: the bytes become zero again, and every commit that is

@@ -165,9 +165,6 @@ impl Engine {
         if let Err(error) = synced {
             let in_flight = writer.collecting_number - 1;
             self.poison(&mut writer, in_flight, &error);
-            self.group_done.iter().for_each(|done| {
-                done.notify_all();
-            });
             return writer.check_usable();
         }
         self.publish_durable(&mut writer, number, position);

@@ -65,7 +65,7 @@ fn the_last_handle_closes() {
         let store = open(&sim);
         let user = |stream: &'static str| {
             let store = store.clone();
-            thread::spawn(move || drop(append(&store, stream, 10).unwrap()))
+            thread::spawn(move || append(&store, stream, 10).unwrap())
         };
         let users = [user("a"), user("b")];
         drop(store);

@@ -56,7 +56,7 @@ fn with_fault(fault: fn(u64) -> Fault, size: usize) {
     let store = open(&sim);
     append(&store, "first", 10).unwrap();
     sim.inject_at("log", fault(thread_rng().gen_range(1..6)));
-    let appenders = [appender(&store, "a", size), appender(&store, "b", size)];
+    let appenders = ["a", "b", "c"].map(|name| appender(&store, name, size));
     let waiter = {
         let store = store.clone();
         thread::spawn(move || {

@@ -118,8 +118,9 @@ fn fills_up(size: usize) {
     let store = options(disk.clone()).open(ROOT).unwrap();
     append(&store, "first", 10).unwrap();
     disk.left.store(thread_rng().gen_range(1..6), Ordering::Relaxed);
-    let appenders = [appender(&store, "a", size), appender(&store, "b", size)];
+    let appenders = ["a", "b", "c"].map(|name| appender(&store, name, size));
     let outcomes: Vec<_> = appenders.into_iter().flat_map(|it| it.join().unwrap()).collect();
+    disk.left.store(0, Ordering::Relaxed);
     let went_on = append(&store, "last", 10);
     // Only what spans two segments cannot be taken back.
     let poisoned = outcomes.iter().any(|(_, told)| *told == Told::Unknown);

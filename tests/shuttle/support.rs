@@ -21,12 +21,12 @@ pub(crate) fn explore(scenario: fn()) {
         let scheduler = shuttle::scheduler::ReplayScheduler::new_from_encoded(&schedule);
         return run(scheduler, scenario);
     }
-    let number = |name, default| {
+    let number = |name, default: u64| {
         let given = std::env::var(name).ok();
         given.map_or(default, |text| text.parse().expect("a number"))
     };
-    let schedules = number("ANNALS_SCHEDULES", 60);
-    let seed = number("ANNALS_SEED", 1) as u64;
+    let schedules = usize::try_from(number("ANNALS_SCHEDULES", 60)).unwrap();
+    let seed = number("ANNALS_SEED", 1);
     run(RandomScheduler::new_from_seed(seed, schedules.div_ceil(2)), scenario);
     run(PctScheduler::new_from_seed(seed, 3, schedules / 2), scenario);
 }

@@ -18,3 +18,4 @@ mod steps;
 mod support;
 mod syncs;
 mod tails;
+mod waiters;

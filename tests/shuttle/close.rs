@@ -57,6 +57,24 @@ fn ends_every_append_and_wait_of_a_buffered_store() {
     explore(|| closes_beside_appends(Durability::BUFFERED));
 }
 
+/// Nothing joins behind the last sync of a close.
+#[test]
+fn meets_one_append() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let options = options(sim.process()).durability(Durability::BUFFERED);
+        let store = options.open(ROOT).unwrap();
+        append(&store, "first", 10).unwrap();
+        let appender = {
+            let store = store.clone();
+            thread::spawn(move || unless_closed(append(&store, "s", 10)).is_some())
+        };
+        store.close().unwrap();
+        let acknowledged = appender.join().unwrap();
+        assert_eq!(is_there(&after_power_loss(&sim), "s"), acknowledged);
+    });
+}
+
 /// Dropping the last handles closes too, whichever thread has the last.
 #[test]
 fn the_last_handle_closes() {

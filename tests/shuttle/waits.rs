@@ -66,6 +66,37 @@ fn a_buffered_store_is_synced_in_time() {
     });
 }
 
+/// A sync beside commits that do not wait for one: what it publishes was there when it began.
+#[test]
+fn a_sync_publishes_what_it_synced() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || {
+                for _ in 0..3 {
+                    let transaction = store.transaction().durability(Durability::BUFFERED);
+                    let events = [event(10), event(10)];
+                    transaction.append("s", ExpectedVersion::Any, events).commit().unwrap();
+                }
+            })
+        };
+        let syncer = {
+            let store = store.clone();
+            thread::spawn(move || store.sync().unwrap())
+        };
+        for _ in 0..3 {
+            let head = store.head();
+            let lasting = after_power_loss(&sim).head();
+            assert!(lasting >= head, "a reader saw {head:?}, and the disk has {lasting:?}");
+        }
+        for thread in [writer, syncer] {
+            thread.join().unwrap();
+        }
+    });
+}
+
 /// Tickets as futures: the waker is called, whoever leads the group.
 #[test]
 fn a_ticket_wakes_its_task() {

@@ -45,6 +45,22 @@ coverage *modules:
     cargo llvm-cov report --json --summary-only --output-path target/coverage.json
     python3 .ci/coverage target/coverage.json {{ modules }}
 
+# The whole store under schedulers that choose whose turn it is; see docs/memory-model.md.
+shuttle schedules="1000" *args:
+    ANNALS_SCHEDULES={{ schedules }} RUSTFLAGS="--cfg annals_shuttle --cfg annals_loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/models" cargo test -p annals --test shuttle {{ args }}
+
+# The protocols without locks, in all interleavings that weak memory allows.
+loom *args:
+    RUSTFLAGS="--cfg annals_shuttle --cfg annals_loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/models" cargo test -p annals --test loom {{ args }}
+
+# Undefined behaviour and data races, by interpreter; needs a nightly toolchain with miri.
+miri *args:
+    MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test -p annals --lib --test memory {{ args }}
+
+# Data races while the concurrency tests run; needs a nightly toolchain with rust-src.
+tsan *args:
+    RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p annals --test concurrency --test memory {{ args }}
+
 # The main job on real input: a git history as events, checked against git.
 main-job *args:
     cargo run --release --example git_history -- {{ args }}

@@ -21,8 +21,8 @@ use crate::options::Options;
 use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Announcer, Condvar, Mark, Mutex, RwLock};
 
 pub(crate) struct Engine {
     pub(crate) root: PathBuf,
@@ -44,13 +44,11 @@ pub(crate) struct Engine {
     /// The flushing and the maintaining thread wait here.
     pub(crate) flush_wanted: Condvar,
     pub(crate) maintenance_wanted: Condvar,
-    /// Positions become visible: paired with `visible_lock`.
-    pub(crate) visible_changed: Condvar,
-    pub(crate) visible_lock: Mutex<()>,
-    pub(crate) visible_waiters: AtomicU64,
-    /// The last position written, and the last that is durable. Stored after the fact.
-    pub(crate) written: AtomicU64,
-    pub(crate) durable: AtomicU64,
+    /// Positions become visible, or the store is closed.
+    pub(crate) announcer: Announcer,
+    /// The last position written, and the last that is durable. Raised after the fact.
+    pub(crate) written: Mark,
+    pub(crate) durable: Mark,
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) lock: Mutex<Option<Arc<dyn LockGuard>>>,
@@ -67,7 +65,7 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("root", &self.root)
-            .field("durable", &self.durable.load(Ordering::Relaxed))
+            .field("durable", &self.durable.get())
             .finish_non_exhaustive()
     }
 }
@@ -116,11 +114,9 @@ impl Engine {
             sync_failed: Mutex::new(false),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
-            visible_changed: Condvar::new(),
-            visible_lock: Mutex::new(()),
-            visible_waiters: AtomicU64::new(0),
-            written: AtomicU64::new(last),
-            durable: AtomicU64::new(last),
+            announcer: Announcer::default(),
+            written: Mark::new(last),
+            durable: Mark::new(last),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
             lock: Mutex::new(lock),
@@ -142,31 +138,21 @@ impl Engine {
     /// asked for, the last written one.
     pub(crate) fn visible(&self, include_unsynced: bool) -> u64 {
         if include_unsynced || !self.options.durability.is_sync() {
-            self.written.load(Ordering::Acquire)
+            self.written.get()
         } else {
-            self.durable.load(Ordering::Acquire)
+            self.durable.get()
         }
     }
 
     /// Wakes whoever waits for a position.
     pub(crate) fn announce_visible(&self) {
-        // Orders the store of the position before the load of the count: a waiter that was not
-        // counted yet sees the position.
-        fence(Ordering::SeqCst);
-        if self.visible_waiters.load(Ordering::SeqCst) > 0 {
-            drop(self.visible_lock.lock());
-            self.visible_changed.notify_all();
-        }
+        self.announcer.announce();
     }
 
     /// Tells readers in other processes how far they may read. Lives in the page cache alone; a
     /// failure makes them wait for the next time.
     pub(crate) fn write_status(&self) {
-        let visible = if self.options.durability.is_sync() {
-            self.durable.load(Ordering::Acquire)
-        } else {
-            u64::MAX
-        };
+        let visible = if self.options.durability.is_sync() { self.durable.get() } else { u64::MAX };
         if let Some(file) = &self.status {
             let status = Status { visible, clean: false, link: 0, epoch: self.epoch };
             let _ = write_all_at(&**file, &status.encode(), 0);
@@ -176,7 +162,7 @@ impl Engine {
     /// The first status of a writer: the log ends where it did, until a session begins.
     pub(crate) fn write_first_status(&self) {
         let sync = self.options.durability.is_sync();
-        let visible = if sync { self.durable.load(Ordering::Acquire) } else { u64::MAX };
+        let visible = if sync { self.durable.get() } else { u64::MAX };
         let link = self.writer.lock().tip.link;
         if let Some(file) = &self.status {
             let status = Status { visible, clean: sync, link, epoch: self.epoch };
@@ -234,7 +220,7 @@ impl Engine {
     }
 
     fn index_error(&self, file: PathBuf, what: String) -> Error {
-        let expected_position = self.durable.load(Ordering::Acquire).into();
+        let expected_position = self.durable.get().into();
         Error::Corrupt { file, offset: 0, expected_position, what, evidence: None }
     }
 

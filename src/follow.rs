@@ -5,7 +5,6 @@
 //! taken. Without a writer, every valid frame counts: the system has it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
@@ -88,8 +87,8 @@ impl Engine {
             follower.state.offset = DATA_START;
         }
         let last = follower.state.next_position - 1;
-        self.written.store(last, Ordering::Release);
-        self.durable.store(last, Ordering::Release);
+        self.written.raise(last);
+        self.durable.raise(last);
         drop(follower);
         self.announce_visible();
         Ok(())

@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -218,7 +217,7 @@ impl Snapshots {
 
     /// The stream's version, or the store's head, as far as it is durable.
     fn reached(&self, snapshot: &Snapshot) -> Result<u64> {
-        let durable = self.engine.durable.load(Ordering::Acquire);
+        let durable = self.engine.durable.get();
         match snapshot.mark {
             Mark::Version(_) => {
                 let head = self.engine.lookup(|catalog| catalog.head_at(&snapshot.key, durable))?;

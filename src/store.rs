@@ -406,18 +406,8 @@ impl Engine {
     fn wait_visible(&self, position: u64, deadline: Option<Instant>) {
         let poll = self.follower.is_some().then(|| Instant::now() + Duration::from_millis(5));
         let until = [deadline, poll].into_iter().flatten().min();
-        self.visible_waiters.fetch_add(1, Ordering::SeqCst);
-        let mut guard = self.visible_lock.lock();
-        if self.visible(false) < position && !self.closed.load(Ordering::Acquire) {
-            match until {
-                Some(until) => {
-                    self.visible_changed.wait_until(&mut guard, until);
-                }
-                None => self.visible_changed.wait(&mut guard),
-            }
-        }
-        drop(guard);
-        self.visible_waiters.fetch_sub(1, Ordering::SeqCst);
+        self.announcer
+            .wait(until, || self.visible(false) >= position || self.closed.load(Ordering::Acquire));
     }
 
     /// Without threads, the work beside appends is done by the appends.

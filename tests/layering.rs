@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["storage"]),
     ("options", &["error", "storage"]),
     ("index", &["event", "format", "storage", "sync"]),
-    ("log", &["error", "event", "format", "index", "options", "storage"]),
+    ("log", &["error", "event", "format", "index", "options", "storage", "sync"]),
     ("catalog", &["error", "format", "index", "log"]),
     ("view", &["event", "format", "log", "query"]),
     ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage"]),

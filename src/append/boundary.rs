@@ -11,7 +11,6 @@ use crate::event::Position;
 use crate::group_commit::Writer;
 use crate::matching::Look;
 use crate::query::Query;
-use crate::sync::atomic::Ordering;
 
 /// What was found before the lock was taken.
 #[derive(Debug, Default)]
@@ -36,7 +35,7 @@ impl Engine {
         if boundaries.is_empty() {
             return Ok(Scanned::default());
         }
-        let upto = self.written.load(Ordering::Acquire);
+        let upto = self.written.get();
         let mut show = |position, look: &mut Look<'_>| self.show_written(position, look);
         let newest = |b: &Boundary| self.newest_match(&b.query, b.query.floor(), upto, &mut show);
         let found = boundaries.iter().map(newest).collect::<Result<_>>()?;

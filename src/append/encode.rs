@@ -1,7 +1,6 @@
 //! Gives a commit its positions and versions, and turns it into a frame.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
@@ -90,7 +89,7 @@ impl Engine {
             event_count: commit.event_count,
             link: writer.tip.link,
             first_position,
-            durable_position: self.durable.load(Ordering::Acquire),
+            durable_position: self.durable.get(),
             recorded_at,
             body_checksum,
         };
@@ -118,7 +117,7 @@ impl Engine {
             event_count: 0,
             link: writer.tip.link,
             first_position: writer.tip.next_position,
-            durable_position: self.durable.load(Ordering::Acquire),
+            durable_position: self.durable.get(),
             recorded_at: writer.tip.recorded_at,
             body_checksum: crc32(segment.seed.plain(), body),
         };

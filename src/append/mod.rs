@@ -78,7 +78,7 @@ impl Engine {
         {
             self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
             // What is durable already needs no wait.
-            let durable = known.last_position.get() <= self.durable.load(Ordering::Acquire);
+            let durable = known.last_position.get() <= self.durable.get();
             let group = if durable { 0 } else { writer.collecting_number };
             writer.collecting.sync |= sync && !durable;
             return Ok((writer, Sequenced { group, ..known }));
@@ -86,7 +86,7 @@ impl Engine {
         let mut failed = self.check_boundaries(&writer, commit.boundaries, scanned)?;
         if commit.writes() && !writer.tip.session_begun && failed.is_empty() {
             // From now on an opening has to look for a tail.
-            self.mark_clean(false, 0, self.durable.load(Ordering::Acquire))?;
+            self.mark_clean(false, 0, self.durable.get())?;
         }
         let mut catalog = self.catalog.write();
         let slots = std::mem::take(&mut writer.slots);

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::lead::Guard;
 use super::{Extent, Group};
@@ -23,6 +22,10 @@ impl Engine {
             waker.wake();
         }
         self.room.notify_all();
+        // Nobody leads the next group any more: one of its waiters would wake no other.
+        self.group_done.iter().for_each(|done| {
+            done.notify_all();
+        });
     }
 
     /// A full disk is undone where it can be: the bytes become zero again, and every commit that is
@@ -62,7 +65,7 @@ impl Engine {
     /// Takes back every event that is not written, newest first.
     fn take_back(&self, writer: &mut Guard<'_>, group: &Arc<Group>) -> Result<()> {
         let mut catalog = self.catalog.write();
-        let written = self.written.load(Ordering::Acquire);
+        let written = self.written.get();
         let base = catalog.active.segment.base_position;
         let Some(keep) = (written + 1).checked_sub(base) else {
             return Err(Error::DiskFull);

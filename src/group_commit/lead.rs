@@ -78,7 +78,7 @@ impl Engine {
                     self.flush_wanted.notify_one();
                 }
                 writer.note_dirty(&group, number);
-                self.written.store(last_position, Ordering::Release);
+                self.written.raise(last_position);
                 writer.changes.written = last_change;
                 if !self.options.durability.is_sync() {
                     self.publish_changes(&mut writer, last_change);
@@ -165,7 +165,7 @@ impl Engine {
     ) {
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
-        self.durable.fetch_max(last_position, Ordering::AcqRel);
+        self.durable.raise(last_position);
         writer.changes.durable = writer.changes.durable.max(last_change);
         self.publish_changes(writer, last_change);
         self.write_status();
@@ -176,7 +176,7 @@ impl Engine {
         let (dirty, number, position, change) = {
             let writer = self.writer.lock();
             writer.check_usable()?;
-            let position = self.written.load(Ordering::Acquire);
+            let position = self.written.get();
             (writer.dirty.clone(), writer.written_number, position, writer.changes.written)
         };
         let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
@@ -184,9 +184,6 @@ impl Engine {
         if let Err(error) = synced {
             let in_flight = writer.collecting_number - 1;
             self.poison(&mut writer, in_flight, &error);
-            self.group_done.iter().for_each(|done| {
-                done.notify_all();
-            });
             return writer.check_usable();
         }
         self.publish_durable(&mut writer, number, position, change);

@@ -219,6 +219,9 @@ mod tests {
     use super::*;
     use crate::format::container::INDEX_MAGIC;
 
+    /// An interpreter has no time for each byte.
+    const STEP: usize = if cfg!(miri) { 499 } else { 1 };
+
     fn sample() -> Vec<u8> {
         let big = vec![7_u8; 10_000];
         container::encode(INDEX_MAGIC, [9; 16], &[(1, b"meta"), (2, &big), (3, b"")])
@@ -239,7 +242,7 @@ mod tests {
     #[test]
     fn every_flipped_byte_is_seen() {
         let bytes = sample();
-        for at in 0..bytes.len() {
+        for at in (0..bytes.len()).step_by(STEP) {
             let mut bad = bytes.clone();
             bad[at] ^= 0x10;
             let seen = BlockFile::from_bytes(bad, INDEX_MAGIC).and_then(|f| f.verify()).is_err();
@@ -250,7 +253,7 @@ mod tests {
     #[test]
     fn every_cut_is_seen() {
         let bytes = sample();
-        for len in 0..bytes.len() {
+        for len in (0..bytes.len()).step_by(STEP) {
             assert!(BlockFile::from_bytes(bytes[..len].to_vec(), INDEX_MAGIC).is_err(), "{len}");
         }
     }

@@ -19,6 +19,7 @@ use crate::format::seal::Trailer;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::{Defect, names};
 use crate::storage::{File, Mapping, OpenMode, Storage, read_exact_at};
+use crate::sync::Mark;
 
 /// What one positional read proves readable.
 const CHUNK: u64 = 64 << 10;
@@ -133,9 +134,9 @@ pub(crate) struct Segment {
     /// Present once it is sealed.
     pub(crate) trailer: Option<Trailer>,
     map: Option<Mapping>,
-    /// Frames end here; only grows. Stored after the bytes are written, so who loads it may read
+    /// Frames end here; only grows. Raised after the bytes are written, so who loads it may read
     /// up to it.
-    written_end: AtomicU64,
+    written_end: Mark,
     /// Everything before it was proven by a walk over the frames.
     verified_end: AtomicU64,
     /// One bit a chunk: read once without an error.
@@ -169,7 +170,7 @@ impl Segment {
             base_position,
             trailer,
             map,
-            written_end: AtomicU64::new(end),
+            written_end: Mark::new(end),
             verified_end: AtomicU64::new(DATA_START),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
         })
@@ -181,12 +182,12 @@ impl Segment {
 
     /// Where frames end now.
     pub(crate) fn end(&self) -> u64 {
-        self.written_end.load(Ordering::Acquire)
+        self.written_end.get()
     }
 
     /// Lets readers see up to `end`, which must be written.
     pub(crate) fn set_end(&self, end: u64) {
-        self.written_end.store(end, Ordering::Release);
+        self.written_end.raise(end);
     }
 
     /// Where walks have proven everything before.

@@ -84,18 +84,29 @@ impl Mapping {
         match &self.memory {
             Memory::Heap(bytes) => bytes.get(start..end),
             Memory::Mapped(map) => {
-                if end > map.len() {
-                    return None;
-                }
-                // SAFETY: `start <= end <= map.len()`, so the range lies in one allocation that
-                // is mapped readable and lives as long as `self`, which the result borrows. A
-                // mapping is never longer than `isize::MAX`; `u8` has no alignment and no
-                // invalid values. Nobody writes to the range while the reference lives: rules
-                // 2 to 4 in the module's head.
-                Some(unsafe { std::slice::from_raw_parts(map.as_ptr().add(start), len) })
+                // SAFETY: the mapping is readable and lives as long as `self`, which the result
+                // borrows. Nobody writes to the range while the reference lives: rules 2 to 4 in
+                // the module's head.
+                unsafe { range(map.as_ptr(), map.len(), start, end) }
             }
         }
     }
+}
+
+/// The bytes `start..end` of `memory`, or `None` if they are not all inside.
+///
+/// # Safety
+///
+/// `memory` is one allocation, readable for `len` bytes for as long as the result lives, and nobody
+/// writes to the range meanwhile. Bytes outside it may be written.
+unsafe fn range<'m>(memory: *const u8, len: usize, start: usize, end: usize) -> Option<&'m [u8]> {
+    if start > end || end > len {
+        return None;
+    }
+    // SAFETY: `start <= end <= len`, so the range lies inside the allocation. That is never longer
+    // than `isize::MAX`; `u8` has no alignment and no invalid values. The caller answers for the
+    // rest.
+    Some(unsafe { std::slice::from_raw_parts(memory.add(start), end - start) })
 }
 
 impl fmt::Debug for Mapping {
@@ -154,6 +165,50 @@ mod tests {
                     assert_eq!(range[0], start * 16);
                 });
             }
+        });
+    }
+
+    /// Rules 2 and 3, for miri to judge: a range that is lent stays valid while bytes behind the
+    /// mark are written, and the mark is what makes them safe to lend.
+    #[test]
+    fn a_range_may_be_lent_while_bytes_behind_it_are_written() {
+        use crate::sync::Mark;
+        use std::cell::UnsafeCell;
+
+        /// A live mapping on the heap: the owner writes, the reader has a pointer to all of it.
+        struct Live(Box<[UnsafeCell<u8>]>);
+        // SAFETY: each byte is written once, before the mark is raised over it.
+        unsafe impl Sync for Live {}
+
+        const LEN: usize = 64;
+        let live = Live((0..LEN).map(|_| UnsafeCell::new(0)).collect());
+        let mark = Mark::new(0);
+        std::thread::scope(|scope| {
+            let (live, mark) = (&live, &mark);
+            scope.spawn(move || {
+                for at in 0..LEN {
+                    // SAFETY: behind the mark, where nothing is lent.
+                    unsafe { *live.0[at].get() = 1 + at as u8 };
+                    mark.raise(at as u64 + 1);
+                }
+            });
+            let (mut seen, mut kept) = (0, Vec::new());
+            while seen < LEN {
+                let end = usize::try_from(mark.get()).unwrap();
+                if end > seen {
+                    // SAFETY: below the mark.
+                    let lent = unsafe { range(live.0.as_ptr().cast(), LEN, seen, end) };
+                    kept.push((seen, lent.unwrap()));
+                    seen = end;
+                }
+                std::thread::yield_now();
+            }
+            for (from, lent) in kept {
+                assert!(lent.iter().enumerate().all(|(i, &b)| usize::from(b) == from + i + 1));
+            }
+            // SAFETY: nothing is lent.
+            assert!(unsafe { range(live.0.as_ptr().cast(), LEN, 1, LEN + 1) }.is_none());
+            assert!(unsafe { range(live.0.as_ptr().cast(), LEN, 2, 1) }.is_none());
         });
     }
 

@@ -11,8 +11,11 @@
 
 #[cfg(annals_shuttle)]
 mod clock;
+mod progress;
 #[cfg(annals_shuttle)]
 mod wrapped;
+
+pub(crate) use progress::{Announcer, Mark};
 
 #[cfg(not(annals_shuttle))]
 pub(crate) use {

@@ -22,3 +22,4 @@ mod steps;
 mod support;
 mod syncs;
 mod tails;
+mod waiters;

@@ -1,0 +1,188 @@
+//! All interleavings, and all that weak memory allows, of the protocols that use no lock.
+//!
+//! What is checked is `src/sync/progress.rs` itself. `just loom`, and `docs/memory-model.md`.
+#![cfg(annals_loom)]
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::print_stderr, reason = "how many executions were tried")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod sync;
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use sync::{Announcer, Mark};
+
+/// Tries every execution, up to a number of switches that nothing forces if one is given, and
+/// prints how many that were.
+fn model(name: &str, switches: Option<usize>, execution: impl Fn() + Send + Sync + 'static) {
+    let tried = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counter = std::sync::Arc::clone(&tried);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = switches;
+    builder.check(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        execution();
+    });
+    eprintln!("{name}: {} executions", tried.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+/// What the engine shares, in small: two bytes of a segment, and the marks over them.
+struct Log {
+    bytes: [UnsafeCell<u8>; 2],
+    /// Of the segment, in bytes.
+    end: Mark,
+    written: Mark,
+    durable: Mark,
+    announcer: Announcer,
+    closed: AtomicBool,
+}
+
+impl Log {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bytes: [UnsafeCell::new(0), UnsafeCell::new(0)],
+            end: Mark::new(0),
+            written: Mark::new(0),
+            durable: Mark::new(0),
+            announcer: Announcer::default(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The write of a group, as `group_commit` does it.
+    fn write(&self, position: u8) {
+        let at = usize::from(position - 1);
+        #[allow(unsafe_code, reason = "loom watches the access")]
+        self.bytes[at].with_mut(|byte| unsafe { *byte = position });
+        self.end.raise(u64::from(position));
+        self.written.raise(u64::from(position));
+    }
+
+    fn sync(&self, position: u64) {
+        self.durable.raise(position);
+    }
+
+    /// A read, as readers do it: pin the head, then the bytes below the end of the segment. Loom
+    /// fails where the byte is not certain to be there.
+    fn read_up_to(&self, head: u64) {
+        let end = self.end.get();
+        assert!(end >= head, "{head} is visible, and the segment ends at {end}");
+        for (at, byte) in self.bytes.iter().enumerate().take(usize::try_from(end).unwrap_or(2)) {
+            #[allow(unsafe_code, reason = "loom watches the access")]
+            let byte = byte.with(|byte| unsafe { *byte });
+            assert_eq!(usize::from(byte), at + 1);
+        }
+    }
+
+    fn wait_for(&self, position: u64) -> bool {
+        loop {
+            if self.closed.load(Ordering::Acquire) {
+                return false;
+            }
+            if self.durable.get() >= position {
+                return true;
+            }
+            self.announcer.wait(None, || {
+                self.durable.get() >= position || self.closed.load(Ordering::Acquire)
+            });
+        }
+    }
+}
+
+#[test]
+fn what_is_visible_can_be_read() {
+    model("what_is_visible_can_be_read", None, || {
+        let log = Log::new();
+        let writer = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                for position in 1..=2 {
+                    log.write(position);
+                    log.sync(u64::from(position));
+                }
+            })
+        };
+        let durable = log.durable.get();
+        let written = log.written.get();
+        assert!(durable <= written, "{durable} is durable, and {written} written");
+        log.read_up_to(durable);
+        log.read_up_to(written);
+        assert!(log.durable.get() >= durable);
+        writer.join().unwrap();
+    });
+}
+
+/// A leader and the sync of a buffered store publish side by side, the older one last.
+#[test]
+fn what_is_durable_never_goes_back() {
+    model("what_is_durable_never_goes_back", None, || {
+        let log = Log::new();
+        log.write(1);
+        log.write(2);
+        let publish = |position| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || log.sync(position))
+        };
+        let publishers = [publish(1), publish(2)];
+        let first = log.durable.get();
+        assert!(log.durable.get() >= first);
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
+        assert_eq!(log.durable.get(), 2);
+    });
+}
+
+#[test]
+fn who_waits_is_woken_by_the_position() {
+    model("who_waits_is_woken_by_the_position", None, || {
+        let log = Log::new();
+        let waiter = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                assert!(log.wait_for(1));
+                log.read_up_to(1);
+            })
+        };
+        log.write(1);
+        log.sync(1);
+        log.announcer.announce();
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn two_who_wait_for_different_positions_are_woken() {
+    model("two_who_wait_for_different_positions_are_woken", Some(3), || {
+        let log = Log::new();
+        let wait = |position| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || assert!(log.wait_for(position)))
+        };
+        let waiters = [wait(1), wait(2)];
+        for position in 1..=2 {
+            log.write(position);
+            log.sync(u64::from(position));
+            log.announcer.announce();
+        }
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn who_waits_is_woken_by_the_close() {
+    model("who_waits_is_woken_by_the_close", None, || {
+        let log = Log::new();
+        let waiter = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || assert!(!log.wait_for(1)))
+        };
+        log.closed.swap(true, Ordering::AcqRel);
+        log.announcer.announce();
+        waiter.join().unwrap();
+    });
+}

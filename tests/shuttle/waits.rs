@@ -1,0 +1,122 @@
+//! Nobody sleeps for ever: who waits for a position, for room, for an interval, for a ticket.
+
+use std::time::Duration;
+
+use annals::testing::SimStorage;
+use annals::{Durability, ExpectedVersion, Position};
+use shuttle::{future, thread};
+
+use super::support::*;
+
+#[test]
+fn who_waits_for_a_position_is_woken() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let wait = |position: u64, timeout: Duration| {
+            let store = store.clone();
+            thread::spawn(move || {
+                let position = Position::new(position);
+                let there = store.wait_for(position, timeout).unwrap();
+                assert!(there || timeout != FOR_EVER);
+                assert!(!there || store.event_at(position).unwrap().is_some());
+            })
+        };
+        let waiters = [wait(2, FOR_EVER), wait(4, FOR_EVER), wait(3, Duration::from_secs(1))];
+        append(&store, "s", 10).unwrap();
+        let events = [event(10), event(10)];
+        let ticket = store.transaction().append("s", ExpectedVersion::Any, events).submit();
+        // Nobody waits for the ticket: the store's own thread has to write the group.
+        drop(ticket.unwrap());
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert_eq!(store.head().get(), 4);
+    });
+}
+
+#[test]
+fn a_buffered_store_is_synced_in_time() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let interval = Duration::from_millis(5);
+        let options = options(sim.process()).durability(Durability::Buffered { interval });
+        // Room for one commit: the others wait for it.
+        let store = options.max_pending_bytes(500).open(ROOT).unwrap();
+        let writer = |number: u64| {
+            let (store, sim) = (store.clone(), sim.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let done = append(&store, &format!("own-{number}"), 100).unwrap();
+                    assert!(store.head() >= done.last_position);
+                }
+                if number == 1 {
+                    store.sync().unwrap();
+                    assert!(after_power_loss(&sim).head().get() >= 4);
+                }
+            })
+        };
+        let writers = [writer(1), writer(2), writer(3)];
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        assert_eq!(check_prefix(&store, false).unwrap(), 12);
+        store.close().unwrap();
+        assert_eq!(after_power_loss(&sim).head().get(), 12);
+    });
+}
+
+/// A sync beside commits that do not wait for one: what it publishes was there when it began.
+#[test]
+fn a_sync_publishes_what_it_synced() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || {
+                for _ in 0..3 {
+                    let transaction = store.transaction().durability(Durability::BUFFERED);
+                    let events = [event(10), event(10)];
+                    transaction.append("s", ExpectedVersion::Any, events).commit().unwrap();
+                }
+            })
+        };
+        let syncer = {
+            let store = store.clone();
+            thread::spawn(move || store.sync().unwrap())
+        };
+        for _ in 0..3 {
+            let head = store.head();
+            let lasting = after_power_loss(&sim).head();
+            assert!(lasting >= head, "a reader saw {head:?}, and the disk has {lasting:?}");
+        }
+        for thread in [writer, syncer] {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// Tickets as futures: the waker is called, whoever leads the group.
+#[test]
+fn a_ticket_wakes_its_task() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let task = |stream: &'static str| {
+            let store = store.clone();
+            thread::spawn(move || {
+                let events = [event(10), event(10)];
+                let ticket = store.transaction().append(stream, ExpectedVersion::Any, events);
+                let done = future::block_on(ticket.submit().unwrap()).unwrap();
+                assert!(store.head() >= done.last_position);
+            })
+        };
+        let tasks = [task("a"), task("b")];
+        append(&store, "c", 10).unwrap();
+        for task in tasks {
+            task.join().unwrap();
+        }
+        store.close().unwrap();
+    });
+}

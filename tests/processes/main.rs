@@ -11,8 +11,10 @@
 #![allow(clippy::cast_possible_truncation, reason = "test data made from random numbers")]
 #![allow(clippy::disallowed_methods, reason = "real files and processes are the subject")]
 
+mod followers;
 mod kill;
 mod life;
+mod lock;
 
 /// Not a test: what a child does.
 #[test]
@@ -21,6 +23,7 @@ fn child() {
     let path = std::path::Path::new(&store);
     match role.as_str() {
         "write" => life::writer::live(path, life),
+        "fight" => lock::fight(path),
         role => panic!("no role {role:?}"),
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn arrange(command: &mut Command, role: &str, store: &Path, life: Lif
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    lines: Receiver<String>,
+    lines: Option<Receiver<String>>,
 }
 
 impl Running {
@@ -69,12 +69,21 @@ impl Running {
                 line.clear();
             }
         });
-        Self { child, lines }
+        Self { child, lines: Some(lines) }
+    }
+
+    fn lines(&self) -> &Receiver<String> {
+        self.lines.as_ref().unwrap()
+    }
+
+    /// Its lines, for somebody else to hear from now on.
+    pub(crate) fn take_lines(&mut self) -> Receiver<String> {
+        self.lines.take().unwrap()
     }
 
     /// The next line within this time.
     pub(crate) fn hear(&self, within: Duration) -> Option<String> {
-        match self.lines.recv_timeout(within) {
+        match self.lines().recv_timeout(within) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
         }
@@ -85,7 +94,7 @@ impl Running {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            match self.lines().recv_timeout(left) {
                 Ok(line) if wanted(&line) => return,
                 Ok(_) => {}
                 Err(why) => panic!("the child says nothing more: {why}"),
@@ -105,14 +114,14 @@ impl Running {
         assert!(ended.is_none(), "the child ended by itself: {ended:?}");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        while let Ok(line) = self.lines.recv() {
+        while let Some(Ok(line)) = self.lines.as_ref().map(Receiver::recv) {
             hear(&line);
         }
     }
 
     /// Waits until it ends, and hears what it says meanwhile.
     pub(crate) fn wait(mut self, mut hear: impl FnMut(&str)) -> std::process::ExitStatus {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+        while let Ok(line) = self.lines().recv_timeout(PATIENCE) {
             hear(&line);
         }
         self.child.wait().unwrap()

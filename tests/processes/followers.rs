@@ -82,12 +82,13 @@ fn followers_outlive_the_writers_they_follow() {
         };
         for round in 0..10 {
             let mut running = lives.start(true);
-            let enough = lives.ledger.acknowledged() as u64 + 20 + lives.random.below(200);
+            let before = lives.ledger.acknowledged() as u64;
+            let more = 20 + lives.random.below(200);
             for asked in 1..=4 {
                 let ledger = &mut lives.ledger;
                 running.hear_until(|line| {
                     ledger.hear(line);
-                    ledger.acknowledged() as u64 >= enough * asked / 4
+                    ledger.acknowledged() as u64 >= before + more * asked / 4
                 });
                 ask(&mut running, &mut lives, &seen);
                 ask(&mut running, &mut lives, &seen_late);

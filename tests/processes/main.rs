@@ -12,9 +12,13 @@
 #![allow(clippy::disallowed_methods, reason = "real files and processes are the subject")]
 
 mod followers;
+#[cfg(target_os = "linux")]
+mod full;
 mod kill;
 mod life;
 mod lock;
+#[cfg(target_os = "linux")]
+mod namespace;
 
 /// Not a test: what a child does.
 #[test]

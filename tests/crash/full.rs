@@ -60,6 +60,29 @@ fn at_every_amount_of_free_space() {
     assert!(refused > 20, "the disk was full {refused} times");
 }
 
+/// A segment that is full and whose seal found no room is no damage, also not beside the writer.
+#[test]
+fn when_a_segment_is_sealed() {
+    let mut unsealed = 0;
+    for free in (64 << 10..68 << 10).step_by(128) {
+        let sim = SimStorage::new(1);
+        let store = open(&sim).unwrap();
+        sim.set_free_space(Some(free));
+        let mut number = 0;
+        while number < 250 && append_one(&store, number + 1, SIZE).is_ok() {
+            number += 1;
+        }
+        let stats = store.stats();
+        unsealed += stats.segments - 1 - stats.sealed_segments;
+        let beside = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
+        assert_eq!(beside.faults, [], "{free} bytes free");
+        stop(&sim, store);
+        sim.set_free_space(None);
+        assert_eq!(read_back(&open(&sim).unwrap(), SIZE).unwrap(), number, "{free} bytes free");
+    }
+    assert!(unsealed > 3, "{unsealed} segments were not sealed");
+}
+
 #[test]
 fn when_a_store_is_created() {
     for free in [0, 100, 8_000, 60_000, 66_000] {

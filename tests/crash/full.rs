@@ -127,19 +127,25 @@ struct CopyOnWrite {
     sim: SimStorage,
     /// Bytes that can still be written to segments.
     left: Arc<AtomicU64>,
+    /// Where this is set, a segment is a hole at first: zeros need space too, but only once.
+    sparse: bool,
 }
 
 #[derive(Debug)]
 struct CowFile {
     file: Arc<dyn File>,
     left: Arc<AtomicU64>,
+    sparse: bool,
+    /// The hole begins here.
+    filled: AtomicU64,
 }
 
 impl Storage for CopyOnWrite {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = self.sim.open(path, mode)?;
         if path.to_string_lossy().contains(".seg") {
-            return Ok(Arc::new(CowFile { file, left: Arc::clone(&self.left) }));
+            let (left, sparse) = (Arc::clone(&self.left), self.sparse);
+            return Ok(Arc::new(CowFile { file, left, sparse, filled: AtomicU64::new(0) }));
         }
         Ok(file)
     }
@@ -192,8 +198,13 @@ impl File for CowFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         // Zeros need no space: the blocks are given back.
-        if buf.iter().all(|&byte| byte == 0) {
+        if !self.sparse && buf.iter().all(|&byte| byte == 0) {
             return self.file.write_at(buf, offset);
+        }
+        let filled = self.filled.load(Ordering::Relaxed).saturating_sub(offset);
+        if self.sparse && filled > 0 {
+            let free = buf.len().min(usize::try_from(filled).unwrap_or(usize::MAX));
+            return self.file.write_at(&buf[..free], offset);
         }
         let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         if left == 0 {
@@ -201,6 +212,7 @@ impl File for CowFile {
         }
         let written = self.file.write_at(&buf[..buf.len().min(left)], offset)?;
         self.left.fetch_sub(written as u64, Ordering::Relaxed);
+        self.filled.fetch_max(offset + written as u64, Ordering::Relaxed);
         Ok(written)
     }
 
@@ -228,9 +240,13 @@ impl File for CowFile {
 const PLENTY: u64 = 1 << 40;
 
 fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
+    taking_space_when_written(false)
+}
+
+fn taking_space_when_written(sparse: bool) -> (SimStorage, Arc<AtomicU64>, Store) {
     let sim = SimStorage::new(1);
     let left = Arc::new(AtomicU64::new(PLENTY));
-    let storage = CopyOnWrite { sim: sim.process(), left: Arc::clone(&left) };
+    let storage = CopyOnWrite { sim: sim.process(), left: Arc::clone(&left), sparse };
     let options = Options::new().background(false).segment_size(Options::MIN_SEGMENT_SIZE);
     let store = options.storage(Arc::new(storage)).open(ROOT).unwrap();
     (sim, left, store)
@@ -238,8 +254,8 @@ fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
 
 #[test]
 fn in_the_middle_of_a_write() {
-    for fits in (0..900).step_by(30) {
-        let (sim, left, store) = copy_on_write();
+    for (fits, sparse) in (0..900).step_by(30).flat_map(|fits| [(fits, false), (fits, true)]) {
+        let (sim, left, store) = taking_space_when_written(sparse);
         append(&store, 1, 3, SIZE);
         left.store(fits, Ordering::Relaxed);
         let full = append_one(&store, 4, SIZE);

@@ -34,6 +34,13 @@ impl Engine {
         number: u64,
         error: &io::Error,
     ) {
+        if let Some(extent) = group.extents.first()
+            && extent.segment.number() > writer.group_tip.segment
+        {
+            // The first group of its segment: what it falls back to is the segment's beginning,
+            // and not an offset in the segment before.
+            writer.group_tip.turn_to(extent.segment.number());
+        }
         let full = error.kind() == io::ErrorKind::StorageFull;
         let one_segment = |extents: &[Extent]| extents.len() <= 1;
         let undone = full

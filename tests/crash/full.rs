@@ -278,6 +278,29 @@ fn in_the_middle_of_a_write() {
     }
 }
 
+/// What a write falls back to is the beginning of its segment, and no offset in the one before.
+#[test]
+fn at_the_first_write_to_a_segment() {
+    for (fits, sparse) in (0..9_000).step_by(900).flat_map(|fits| [(fits, false), (fits, true)]) {
+        let (sim, left, store) = taking_space_when_written(sparse);
+        append(&store, 1, 6, LARGE);
+        assert_eq!(store.stats().segments, 1);
+        left.store(fits, Ordering::Relaxed);
+        let full = append_one(&store, 7, LARGE);
+        assert!(matches!(full, Err(Error::DiskFull)), "{fits} fit: {full:?}");
+        assert_eq!(store.stats().segments, 2);
+        left.store(PLENTY, Ordering::Relaxed);
+        // Small enough for what was left of the segment before.
+        append(&store, 7, 8, SIZE);
+        append(&store, 9, 13, LARGE);
+        stop(&sim, store);
+        let store = open(&sim).unwrap();
+        let found: Vec<_> = store.read_all().into_iter().map(|it| it.unwrap().id()).collect();
+        let expected: Vec<_> = (1..=13).map(id_of).collect();
+        assert_eq!(found, expected, "{fits} fit, sparse: {sparse}");
+    }
+}
+
 #[test]
 fn in_a_group_of_commits() {
     for fits in (0..2_400).step_by(60) {

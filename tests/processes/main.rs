@@ -11,11 +11,15 @@
 #![allow(clippy::cast_possible_truncation, reason = "test data made from random numbers")]
 #![allow(clippy::disallowed_methods, reason = "real files and processes are the subject")]
 
+#[cfg(target_os = "linux")]
+mod directory;
 mod followers;
 #[cfg(target_os = "linux")]
 mod full;
 mod kill;
 mod life;
+#[cfg(target_os = "linux")]
+mod limits;
 mod lock;
 #[cfg(target_os = "linux")]
 mod namespace;
@@ -28,6 +32,10 @@ fn child() {
     match role.as_str() {
         "write" => life::writer::live(path, life),
         "fight" => lock::fight(path),
+        #[cfg(target_os = "linux")]
+        "file-size" => limits::write_up_to_a_file_size(path, life),
+        #[cfg(target_os = "linux")]
+        "open-files" => limits::write_with_few_descriptors(path, life),
         role => panic!("no role {role:?}"),
     }
 }

@@ -90,7 +90,10 @@ impl Store {
                 if !options.create {
                     return Err(not_a_store(root, "there is no store, and none is to be created"));
                 }
-                storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
+                // One that is there may be a link to a directory, and is not made.
+                if found == Found::Nothing {
+                    storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
+                }
                 Some(take_lock(storage, root)?)
             }
         };

@@ -5,12 +5,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
-use annals::{Error, Options, Result, Store};
+use annals::{Error, ExpectedVersion, Options, Result, Store};
 use rustix::process::{Gid, Uid, geteuid};
 
 use super::life::child::{Running, command};
+use super::life::commits::{Commit, Key, Planned};
 use super::life::ledger::Ledger;
 use super::life::rounds::{Lives, Tally};
 use super::life::writer::Life;
@@ -87,41 +89,63 @@ fn on_a_read_only_mount() {
     });
 }
 
-/// A mount that becomes read-only under an open writer, as after an error of the disk: typed
-/// errors, and what was acknowledged is there.
+/// An ext4 that gives up under an open writer, as it does after an error of the disk: typed errors,
+/// nothing acknowledged from then on, and what was acknowledged is there when it is mounted again.
 #[test]
-fn on_a_mount_that_becomes_read_only() {
-    let test = "directory::on_a_mount_that_becomes_read_only";
+fn on_a_file_system_that_gives_up() {
+    let test = "directory::on_a_file_system_that_gives_up";
     inside(test, || {
         let dir = tempfile::tempdir().unwrap();
-        tmpfs(dir.path(), 16 << 10);
-        let (real, path) = (dir.path().join("real"), dir.path().join("store"));
-        fs::create_dir_all(&real).unwrap();
-        fs::create_dir_all(&path).unwrap();
-        mount(&["--bind", real.to_str().unwrap()], &path);
-        let store = options().open(&path).unwrap();
-        let event = |size| annals::NewEvent::new("T", vec![7; size]);
-        let any = annals::ExpectedVersion::Any;
-        store.append("s", any, [event(10)]).unwrap();
-        // Files that are open stay writable; new ones cannot be made.
-        if !try_mount(&["-o", "remount,bind,ro"], &path) {
-            return skipped(test, "a bind mount cannot be made read-only");
+        let (image, at) = (dir.path().join("image"), dir.path().join("ext4"));
+        fs::create_dir(&at).unwrap();
+        fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let made = Command::new("mkfs.ext4").arg("-q").arg(&image).output();
+        let made = made.is_ok_and(|output| output.status.success());
+        let flags = ["-t", "ext4", "-o", "loop", image.to_str().unwrap()];
+        if !made || !try_mount(&flags, &at) {
+            return skipped(test, "an ext4 in a file can be made and mounted by root alone");
         }
-        let mut written = 1;
-        let error = loop {
-            match store.append("s", any, [event(9_000)]) {
-                Ok(_) => written += 1,
-                Err(error) => break error,
+        for round in 0..4_u64 {
+            let path = at.join(format!("store-{round}"));
+            let store = options().open(&path).unwrap();
+            let mut ledger = Ledger::default();
+            let mut append = |count: u64| {
+                let commit = Commit::of(Key::new(1, 0, count));
+                let mut transaction = store.transaction();
+                for (stream, events) in &commit.operations {
+                    let events = events.iter().map(Planned::event);
+                    transaction = transaction.append(stream, ExpectedVersion::Any, events);
+                }
+                let done = transaction.commit()?;
+                let (first, last) = (done.first_position.get(), done.last_position.get());
+                ledger.note(commit.key, first, last);
+                Ok::<(), Error>(())
+            };
+            let enough = 10 + round * 23;
+            for count in 1..=enough {
+                append(count).unwrap();
             }
-        };
-        assert_io::<()>(Err(error), ErrorKind::ReadOnlyFilesystem);
-        let count = || store.read_all().into_iter().filter(Result::is_ok).count();
-        assert_eq!(count(), written);
-        mount(&["-o", "remount,bind,rw"], &path);
-        store.append("s", any, [event(9_000)]).unwrap();
-        assert_eq!(count(), written + 1);
-        store.close().unwrap();
-        assert_eq!(options().open(&path).unwrap().head().get(), written as u64 + 1);
+            mount(&["-o", "remount,abort"], &at);
+            let first = append(enough + 1);
+            assert!(
+                matches!(first, Err(Error::OutcomeUnknown { .. } | Error::Io { .. })),
+                "{first:?}"
+            );
+            for count in enough + 2..enough + 5 {
+                let next = append(count);
+                let typed = matches!(next, Err(Error::WriterPoisoned { .. } | Error::Io { .. }));
+                assert!(typed, "{next:?}");
+            }
+            let read = store.read_all().into_iter().filter(Result::is_ok).count() as u64;
+            assert!(read >= ledger.last_acknowledged());
+            println!("round {round}: {first:?}, closed: {:?}", store.close());
+            let unmounted = Command::new("umount").arg(&at).status().unwrap();
+            assert!(unmounted.success());
+            mount(&flags, &at);
+            ledger.check(&open_to_read(&path).unwrap(), round);
+            ledger.check(&options().open(&path).unwrap(), round);
+            assert_eq!(annals::verify(&path, |_| {}).unwrap().faults, []);
+        }
     });
 }
 

@@ -99,8 +99,7 @@ impl Engine {
         writer.work.seals.push_back(full.segment.number());
         let index = PartIndex::Frozen { index: Arc::new(full.index), point };
         Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
-        writer.tip.offset = DATA_START;
-        writer.tip.last_frame = 0;
+        writer.tip.turn_to(number);
         if writer.work.checkpoint.is_none()
             && let Some(heads) = catalog.heads.freeze()
         {

@@ -95,8 +95,8 @@ impl Store {
                 if !options.create {
                     return Err(not_a_store(root, "there is no store, and none is to be created"));
                 }
-                // One that is there may be a link to a directory, which is the user's business.
-                if matches!(found, Found::Nothing) {
+                // One that is there may be a link to a directory, and is not made.
+                if found == Found::Nothing {
                     storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
                 }
                 Some(take_lock(storage, root)?)

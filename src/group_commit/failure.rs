@@ -10,7 +10,7 @@ use super::lead::Guard;
 use super::{Extent, Group};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::storage::write_all_at;
+use crate::storage::{read_exact_at, write_all_at};
 
 impl Engine {
     pub(super) fn poison(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
@@ -37,6 +37,13 @@ impl Engine {
         number: u64,
         error: &io::Error,
     ) {
+        if let Some(extent) = group.extents.first()
+            && extent.segment.number() > writer.group_tip.segment
+        {
+            // The first group of its segment: what it falls back to is the segment's beginning,
+            // and not an offset in the segment before.
+            writer.group_tip.turn_to(extent.segment.number());
+        }
         let full = error.kind() == io::ErrorKind::StorageFull;
         let one_segment = |extents: &[Extent]| extents.len() <= 1;
         let undone = full
@@ -103,8 +110,18 @@ impl Engine {
 /// Makes what a failed write may have left behind `from` zero.
 fn zero_again(extent: &Extent, from: u64) -> io::Result<()> {
     let end = extent.offset + extent.bytes.len() as u64;
-    let zeros = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
-    write_all_at(&*extent.segment.file, &zeros, from)?;
+    let mut bytes = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
+    match write_all_at(&*extent.segment.file, &bytes, from) {
+        // Where space is taken only when it is written to, zeros find no room either; but what the
+        // failed write did not reach is zero still.
+        Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+            read_exact_at(&*extent.segment.file, &mut bytes, from)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Err(e);
+            }
+        }
+        written => written?,
+    }
     // Otherwise a whole frame of a refused commit could come back after a power loss.
     extent.segment.file.sync_data()
 }

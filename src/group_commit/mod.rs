@@ -27,6 +27,7 @@ use std::time::Duration;
 use crate::background::Work;
 use crate::error::{Error, Result};
 use crate::format::frame::FrameHeader;
+use crate::format::segment_header::DATA_START;
 use crate::ids::IdSource;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
@@ -61,6 +62,8 @@ pub(crate) struct Tip {
     pub(crate) link: u32,
     pub(crate) next_position: u64,
     pub(crate) recorded_at: u64,
+    /// The active segment's number, which says what the offsets are in.
+    pub(crate) segment: u64,
     /// Where the last frame in the active segment is; 0: it has none.
     pub(crate) last_frame: u64,
     /// Commits in the whole store.
@@ -73,6 +76,13 @@ pub(crate) struct Tip {
 }
 
 impl Tip {
+    /// Goes on at the beginning of another segment.
+    pub(crate) fn turn_to(&mut self, segment: u64) {
+        self.segment = segment;
+        self.offset = DATA_START;
+        self.last_frame = 0;
+    }
+
     /// Goes behind a frame that was added at the tip.
     pub(crate) fn pass(&mut self, frame: &FrameHeader, link: u32) {
         self.last_frame = self.offset;
@@ -131,6 +141,7 @@ impl Writer {
             link: state.link,
             next_position: state.next_position,
             recorded_at: state.recorded_at,
+            segment: recovered.catalog.active.segment.number(),
             last_frame: recovered.last_frame,
             commits: recovered.commits,
             session_begun: false,

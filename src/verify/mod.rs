@@ -316,18 +316,19 @@ impl Verifier<'_> {
         state: &ScanState,
         limit: Option<u64>,
     ) -> Result<bool> {
-        if let Some(visible) = limit {
-            return Ok(visible != u64::MAX && state.next_position <= visible);
-        }
         let next = match later.first() {
             Some(next) => first_of(next)?,
             None => None,
         };
+        // Full, and not sealed or not wholly: the next opening does that, or the writer at work.
         let goes_on = next.is_some_and(|first| {
             first.link == state.link && first.first_position == state.next_position
         });
         if goes_on {
             return Ok(false);
+        }
+        if let Some(visible) = limit {
+            return Ok(visible != u64::MAX && state.next_position <= visible);
         }
         Ok(self.checkpoint >= state.next_position || find_evidence(file, later, state)?.is_some())
     }

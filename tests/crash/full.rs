@@ -60,6 +60,29 @@ fn at_every_amount_of_free_space() {
     assert!(refused > 20, "the disk was full {refused} times");
 }
 
+/// A segment that is full and whose seal found no room is no damage, also not beside the writer.
+#[test]
+fn when_a_segment_is_sealed() {
+    let mut unsealed = 0;
+    for free in (64 << 10..68 << 10).step_by(128) {
+        let sim = SimStorage::new(1);
+        let store = open(&sim).unwrap();
+        sim.set_free_space(Some(free));
+        let mut number = 0;
+        while number < 250 && append_one(&store, number + 1, SIZE).is_ok() {
+            number += 1;
+        }
+        let stats = store.stats();
+        unsealed += stats.segments - 1 - stats.sealed_segments;
+        let beside = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
+        assert_eq!(beside.faults, [], "{free} bytes free");
+        stop(&sim, store);
+        sim.set_free_space(None);
+        assert_eq!(read_back(&open(&sim).unwrap(), SIZE).unwrap(), number, "{free} bytes free");
+    }
+    assert!(unsealed > 3, "{unsealed} segments were not sealed");
+}
+
 #[test]
 fn when_a_store_is_created() {
     for free in [0, 100, 8_000, 60_000, 66_000] {
@@ -104,19 +127,25 @@ struct CopyOnWrite {
     sim: SimStorage,
     /// Bytes that can still be written to segments.
     left: Arc<AtomicU64>,
+    /// Where this is set, a segment is a hole at first: zeros need space too, but only once.
+    sparse: bool,
 }
 
 #[derive(Debug)]
 struct CowFile {
     file: Arc<dyn File>,
     left: Arc<AtomicU64>,
+    sparse: bool,
+    /// The hole begins here.
+    filled: AtomicU64,
 }
 
 impl Storage for CopyOnWrite {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = self.sim.open(path, mode)?;
         if path.to_string_lossy().contains(".seg") {
-            return Ok(Arc::new(CowFile { file, left: Arc::clone(&self.left) }));
+            let (left, sparse) = (Arc::clone(&self.left), self.sparse);
+            return Ok(Arc::new(CowFile { file, left, sparse, filled: AtomicU64::new(0) }));
         }
         Ok(file)
     }
@@ -169,8 +198,13 @@ impl File for CowFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         // Zeros need no space: the blocks are given back.
-        if buf.iter().all(|&byte| byte == 0) {
+        if !self.sparse && buf.iter().all(|&byte| byte == 0) {
             return self.file.write_at(buf, offset);
+        }
+        let filled = self.filled.load(Ordering::Relaxed).saturating_sub(offset);
+        if self.sparse && filled > 0 {
+            let free = buf.len().min(usize::try_from(filled).unwrap_or(usize::MAX));
+            return self.file.write_at(&buf[..free], offset);
         }
         let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         if left == 0 {
@@ -178,6 +212,7 @@ impl File for CowFile {
         }
         let written = self.file.write_at(&buf[..buf.len().min(left)], offset)?;
         self.left.fetch_sub(written as u64, Ordering::Relaxed);
+        self.filled.fetch_max(offset + written as u64, Ordering::Relaxed);
         Ok(written)
     }
 
@@ -205,9 +240,13 @@ impl File for CowFile {
 const PLENTY: u64 = 1 << 40;
 
 fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
+    taking_space_when_written(false)
+}
+
+fn taking_space_when_written(sparse: bool) -> (SimStorage, Arc<AtomicU64>, Store) {
     let sim = SimStorage::new(1);
     let left = Arc::new(AtomicU64::new(PLENTY));
-    let storage = CopyOnWrite { sim: sim.process(), left: Arc::clone(&left) };
+    let storage = CopyOnWrite { sim: sim.process(), left: Arc::clone(&left), sparse };
     let options = Options::new().background(false).segment_size(Options::MIN_SEGMENT_SIZE);
     let store = options.storage(Arc::new(storage)).open(ROOT).unwrap();
     (sim, left, store)
@@ -215,8 +254,8 @@ fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
 
 #[test]
 fn in_the_middle_of_a_write() {
-    for fits in (0..900).step_by(30) {
-        let (sim, left, store) = copy_on_write();
+    for (fits, sparse) in (0..900).step_by(30).flat_map(|fits| [(fits, false), (fits, true)]) {
+        let (sim, left, store) = taking_space_when_written(sparse);
         append(&store, 1, 3, SIZE);
         left.store(fits, Ordering::Relaxed);
         let full = append_one(&store, 4, SIZE);
@@ -236,6 +275,29 @@ fn in_the_middle_of_a_write() {
         let store = open(&sim).unwrap();
         let found: Vec<_> = store.read_all().into_iter().map(|it| it.unwrap().id()).collect();
         assert_eq!(found, [1, 2, 3, 100, 4].map(id_of), "{fits} fit");
+    }
+}
+
+/// What a write falls back to is the beginning of its segment, and no offset in the one before.
+#[test]
+fn at_the_first_write_to_a_segment() {
+    for (fits, sparse) in (0..9_000).step_by(900).flat_map(|fits| [(fits, false), (fits, true)]) {
+        let (sim, left, store) = taking_space_when_written(sparse);
+        append(&store, 1, 6, LARGE);
+        assert_eq!(store.stats().segments, 1);
+        left.store(fits, Ordering::Relaxed);
+        let full = append_one(&store, 7, LARGE);
+        assert!(matches!(full, Err(Error::DiskFull)), "{fits} fit: {full:?}");
+        assert_eq!(store.stats().segments, 2);
+        left.store(PLENTY, Ordering::Relaxed);
+        // Small enough for what was left of the segment before.
+        append(&store, 7, 8, SIZE);
+        append(&store, 9, 13, LARGE);
+        stop(&sim, store);
+        let store = open(&sim).unwrap();
+        let found: Vec<_> = store.read_all().into_iter().map(|it| it.unwrap().id()).collect();
+        let expected: Vec<_> = (1..=13).map(id_of).collect();
+        assert_eq!(found, expected, "{fits} fit, sparse: {sparse}");
     }
 }
 

@@ -101,6 +101,25 @@ pub struct SimStats {
 }
 
 impl SimStats {
+    /// Adds what another machine has done.
+    pub fn add(&mut self, other: &Self) {
+        self.reads += other.reads;
+        self.bytes_read += other.bytes_read;
+        self.writes += other.writes;
+        self.bytes_written += other.bytes_written;
+        self.syncs += other.syncs;
+        self.dir_syncs += other.dir_syncs;
+        self.operations += other.operations;
+        self.faults += other.faults;
+        self.io_errors += other.io_errors;
+        self.full += other.full;
+        self.interrupts += other.interrupts;
+        self.shorts += other.shorts;
+        self.dropped_pages += other.dropped_pages;
+        self.lies += other.lies;
+        self.crashes += other.crashes;
+    }
+
     fn count_fault(&mut self, outcome: Outcome) {
         let count = match outcome {
             Outcome::Go => return,

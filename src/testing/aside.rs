@@ -365,3 +365,49 @@ impl Harness {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(version: u64, state: u8) -> Saved {
+        Saved { key: STREAMS[0], mark: Mark::Version(version), state: vec![state] }
+    }
+
+    fn loaded(model: &SnapshotModel, most: u64, found: Option<(u64, u8)>) -> bool {
+        let found = found.map(|(version, state)| Snapshot::new(STREAMS[0], version, vec![state]));
+        model.loaded(0, Mark::Version(most), found.as_ref()).is_ok()
+    }
+
+    #[test]
+    fn a_snapshot_that_was_saved_is_the_one_that_is_there() {
+        let mut model = SnapshotModel::default();
+        assert!(loaded(&model, 9, None) && !loaded(&model, 9, Some((1, 1))));
+        model.saved(saved(1, 1), true);
+        model.saved(saved(3, 3), true);
+        assert!(loaded(&model, 9, Some((3, 3))) && loaded(&model, 2, Some((1, 1))));
+        for wrong in [None, Some((1, 1)), Some((3, 1)), Some((2, 3))] {
+            assert!(!loaded(&model, 9, wrong), "{wrong:?}");
+        }
+        assert!(!loaded(&model, 2, Some((3, 3))), "newer than was asked for");
+        // With a third, the first may be gone.
+        model.saved(saved(5, 5), true);
+        assert!(loaded(&model, 2, None) && !loaded(&model, 4, None));
+    }
+
+    #[test]
+    fn a_power_loss_takes_snapshots_or_brings_them_back() {
+        let mut model = SnapshotModel::default();
+        model.saved(saved(1, 1), true);
+        model.deleted(0, true);
+        assert!(loaded(&model, 9, None) && !loaded(&model, 9, Some((1, 1))));
+        model.saved(saved(2, 2), true);
+        model.power_lost();
+        for possible in [None, Some((1, 1)), Some((2, 2))] {
+            assert!(loaded(&model, 9, possible), "{possible:?}");
+        }
+        assert!(!loaded(&model, 9, Some((2, 1))), "never in parts");
+        model.saved(saved(2, 3), false);
+        assert!(loaded(&model, 9, Some((2, 2))) && loaded(&model, 9, Some((2, 3))));
+    }
+}

@@ -299,9 +299,6 @@ impl Verifier<'_> {
         state: &ScanState,
         limit: Option<u64>,
     ) -> Result<bool> {
-        if let Some(visible) = limit {
-            return Ok(visible != u64::MAX && state.next_position <= visible);
-        }
         let next = match later.first() {
             Some(next) => first_of(next)?,
             None => None,
@@ -310,7 +307,11 @@ impl Verifier<'_> {
             first.link == state.link && first.first_position == state.next_position
         });
         if goes_on {
+            // Full, and not sealed yet.
             return Ok(false);
+        }
+        if let Some(visible) = limit {
+            return Ok(visible != u64::MAX && state.next_position <= visible);
         }
         Ok(self.checkpoint >= state.next_position || find_evidence(file, later, state)?.is_some())
     }

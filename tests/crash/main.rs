@@ -12,6 +12,7 @@ mod damage;
 mod flips;
 mod full;
 mod headers;
+mod lives;
 mod revive;
 mod segments;
 mod steps;

@@ -124,3 +124,60 @@ impl std::fmt::Debug for Lost<'_> {
         write!(f, "{}: {}..{}", self.path.display(), self.first, self.end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Recovery;
+
+    const SEGMENT: &str = "/store/log/00000000000000000001.seg";
+    const KEPT: &str = "/store/quarantine/00000000000000000001-0000008200-00.tail";
+
+    /// A log of which an opening has cut 10 bytes at 8200.
+    fn cut() -> (SimStorage, Before) {
+        let sim = SimStorage::new(1);
+        let mut bytes = vec![0; 9000];
+        bytes[8192..8210].fill(7);
+        sim.write_file(SEGMENT, &bytes).unwrap();
+        let before = Before::of(&sim);
+        sim.corrupt(SEGMENT, |bytes| bytes[8200..8210].fill(0)).unwrap();
+        (sim, before)
+    }
+
+    fn recovered(dropped_bytes: u64) -> Opened {
+        let quarantined = (dropped_bytes > 0).then(|| KEPT.into());
+        Opened::Recovered(Recovery { dropped_bytes, quarantined, ..Recovery::default() })
+    }
+
+    #[test]
+    fn what_is_cut_has_to_be_reported_and_kept() {
+        let (sim, before) = cut();
+        for silent in [Opened::Clean, Opened::Created, recovered(0), recovered(10)] {
+            assert!(before.check(&sim, &silent, 0).is_err(), "{silent:?}");
+        }
+        sim.write_file(KEPT, &[7; 10]).unwrap();
+        before.check(&sim, &recovered(10), 0).unwrap();
+        for wrong in [Opened::Clean, recovered(0), recovered(9), recovered(11)] {
+            assert!(before.check(&sim, &wrong, 0).is_err(), "{wrong:?}");
+        }
+        for kept in [&[7; 9][..], &[7; 11], &[8; 10]] {
+            sim.write_file(KEPT, kept).unwrap();
+            let reported = recovered(kept.len() as u64);
+            assert!(before.check(&sim, &reported, 0).is_err(), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn an_opening_that_cuts_nothing_has_nothing_to_report() {
+        let (sim, _) = cut();
+        let before = Before::of(&sim);
+        before.check(&sim, &Opened::Clean, 5).unwrap();
+        before.check(&sim, &recovered(0), 5).unwrap();
+        assert!(before.check(&sim, &recovered(10), 5).is_err());
+        assert!(before.check(&sim, &Opened::Created, 5).is_err(), "with events in it");
+        sim.write_file(KEPT, &[7; 10]).unwrap();
+        assert!(before.check(&sim, &recovered(10), 5).is_err(), "nothing was cut");
+        crate::storage::Storage::remove_file(&sim, Path::new(SEGMENT)).unwrap();
+        assert!(before.check(&sim, &Opened::Clean, 5).is_err(), "the log is gone");
+    }
+}

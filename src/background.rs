@@ -96,6 +96,7 @@ impl Engine {
         writer.work.seals.push_back(full.segment.number());
         let index = PartIndex::Frozen { index: Arc::new(full.index), point };
         Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
+        writer.tip.segment = number;
         writer.tip.offset = DATA_START;
         writer.tip.last_frame = 0;
         if writer.work.checkpoint.is_none()

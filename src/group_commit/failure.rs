@@ -11,6 +11,7 @@ use super::lead::Guard;
 use super::{Extent, Group};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::format::segment_header::DATA_START;
 use crate::storage::write_all_at;
 
 impl Engine {
@@ -35,6 +36,15 @@ impl Engine {
         error: &io::Error,
     ) {
         let full = error.kind() == io::ErrorKind::StorageFull;
+        // The group may be the first in its segment: the log goes on at the beginning of that, and
+        // not where it ended in the segment before.
+        if let Some(extent) = group.extents.first()
+            && extent.segment.number() != writer.group_tip.segment
+        {
+            writer.group_tip.segment = extent.segment.number();
+            writer.group_tip.offset = DATA_START;
+            writer.group_tip.last_frame = 0;
+        }
         let one_segment = |extents: &[Extent]| extents.len() <= 1;
         let undone = full
             && one_segment(&group.extents)

@@ -54,6 +54,8 @@ pub(crate) struct Group {
 /// Where the log ends, commits on their way to disk included.
 #[derive(Debug, Clone)]
 pub(crate) struct Tip {
+    /// The number of the active segment.
+    pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) link: u32,
     pub(crate) next_position: u64,
@@ -119,6 +121,7 @@ impl Writer {
     pub(crate) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
         let state = &recovered.state;
         let tip = Tip {
+            segment: recovered.catalog.active.segment.number(),
             offset: state.offset,
             link: state.link,
             next_position: state.next_position,

@@ -33,7 +33,7 @@ impl Harness {
         let predicted = self.model.predict(operations, via != Via::Append, fits);
         let head_before = store.head();
         let answer = ask(store, operations, via);
-        self.tally.add("answers", count_as(&answer), 1);
+        self.answered(count_as(&answer));
         match (predicted, answer) {
             (Ok(predicted), Ok(Answer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;

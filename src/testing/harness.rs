@@ -80,6 +80,8 @@ pub struct Harness {
     /// What there is beside the log.
     pub(super) beside: Beside,
     pub(super) tally: Tally,
+    /// To the last action; empty if there is nothing to say.
+    answer: &'static str,
 }
 
 impl Harness {
@@ -101,6 +103,7 @@ impl Harness {
             poisoned: false,
             beside: Beside::default(),
             tally: Tally::default(),
+            answer: "",
         }
     }
 
@@ -124,6 +127,16 @@ impl Harness {
     /// What was done, and how it was answered.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// How the last action was answered, in a word or two; empty if there is nothing to say.
+    pub fn answer(&self) -> &'static str {
+        self.answer
+    }
+
+    pub(super) fn answered(&mut self, answer: &'static str) {
+        self.tally.add("answers", answer, 1);
+        self.answer = answer;
     }
 
     /// The store, while it is open.
@@ -241,6 +254,7 @@ impl Harness {
     pub fn run(&mut self, action: &Action) -> Checked {
         let Some(store) = self.store.clone() else { return Err(Mismatch::new("not open")) };
         self.tally.add("actions", action.name(), 1);
+        self.answer = "";
         match action {
             Action::Commit(operations, via) => {
                 let operations: Vec<_> = operations.iter().map(|o| self.resolve(o)).collect();
@@ -303,7 +317,7 @@ impl Harness {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if self.settings.faults && is_failure(&error) => {
                 self.poisoned |= is_poison(&error);
-                self.tally.add("answers", name_of(&error), 1);
+                self.answered(name_of(&error));
                 Ok(None)
             }
             Err(error) => Err(Mismatch::new(format!("failed: {error} ({error:?})"))),

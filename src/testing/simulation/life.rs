@@ -189,7 +189,8 @@ impl<'a> Run<'a> {
         let (head, acknowledged) = (self.harness.model().head(), self.harness.acknowledged());
         tell!(
             self,
-            "     {head} events, {acknowledged} acknowledged{}{}",
+            "     {head} events, {acknowledged} acknowledged; {}{}{}",
+            self.harness.answer(),
             if self.harness.is_poisoned() { ", the writer is poisoned" } else { "" },
             if self.sim.is_stopped() { ", the power is off" } else { "" },
         );

@@ -227,11 +227,11 @@ impl Faults {
         if self.stopped {
             return Err(power_is_off());
         }
-        let path = path.to_string_lossy();
+        let aimed_at = |part: &str| part.is_empty() || path.to_string_lossy().contains(part);
         let mut outcome = Outcome::Go;
         self.armed.retain_mut(|armed| {
             let (at, nth, stays) = armed.fault.aim();
-            if at != operation || !path.contains(&armed.path_part) {
+            if at != operation || !aimed_at(&armed.path_part) {
                 return true;
             }
             armed.seen += 1;

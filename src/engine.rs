@@ -173,7 +173,10 @@ impl Engine {
     /// Says durably whether the log ends at `link` and `last_position`, or may go on behind it.
     pub(crate) fn mark_clean(&self, clean: bool, link: u32, last_position: u64) -> Result<()> {
         let Some(file) = &self.status else { return Ok(()) };
-        let status = Status { visible: last_position, clean, link, epoch: self.epoch };
+        // While a session goes on, readers beside a buffered writer see whatever is written.
+        let all_written = !clean && !self.options.durability.is_sync();
+        let visible = if all_written { u64::MAX } else { last_position };
+        let status = Status { visible, clean, link, epoch: self.epoch };
         write_all_at(&**file, &status.encode(), 0)
             .and_then(|()| file.sync_data())
             .map_err(|e| Error::io("write", self.root.join(names::STATUS), e))

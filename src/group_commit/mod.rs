@@ -58,12 +58,12 @@ pub(crate) struct Group {
 /// Where the log ends, commits on their way to disk included.
 #[derive(Debug, Clone)]
 pub(crate) struct Tip {
+    /// The number of the active segment.
+    pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) link: u32,
     pub(crate) next_position: u64,
     pub(crate) recorded_at: u64,
-    /// The active segment's number, which says what the offsets are in.
-    pub(crate) segment: u64,
     /// Where the last frame in the active segment is; 0: it has none.
     pub(crate) last_frame: u64,
     /// Commits in the whole store.
@@ -137,11 +137,11 @@ impl Writer {
         let state = &recovered.state;
         let last_change = state.next_change - 1;
         let tip = Tip {
+            segment: recovered.catalog.active.segment.number(),
             offset: state.offset,
             link: state.link,
             next_position: state.next_position,
             recorded_at: state.recorded_at,
-            segment: recovered.catalog.active.segment.number(),
             last_frame: recovered.last_frame,
             commits: recovered.commits,
             session_begun: false,

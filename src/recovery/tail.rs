@@ -110,7 +110,7 @@ pub(super) fn cut(
 
 fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
     let copy = storage.open(path, OpenMode::CreateNew).map_err(|e| Error::io("create", path, e))?;
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = zeros(part.to - part.from);
     let mut offset = part.from;
     while offset < part.to {
         let piece = usize::try_from(part.to - offset).unwrap_or(PIECE).min(PIECE);
@@ -124,7 +124,7 @@ fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
 }
 
 fn zero(part: &Remains) -> Result<()> {
-    let zeros = vec![0; PIECE];
+    let zeros = zeros(part.to - part.from);
     let mut offset = part.from;
     while offset < part.to {
         let piece = usize::try_from(part.to - offset).unwrap_or(PIECE).min(PIECE);
@@ -135,12 +135,17 @@ fn zero(part: &Remains) -> Result<()> {
     Ok(())
 }
 
+/// A buffer for so many bytes, or for a piece of them.
+fn zeros(bytes: u64) -> Vec<u8> {
+    vec![0; usize::try_from(bytes).unwrap_or(PIECE).min(PIECE)]
+}
+
 /// Writes again what nothing has proven durable, and syncs it: after a failed sync, the page cache
 /// may show what the disk lacks, and a sync alone would not write it. Returns the bytes.
 pub(super) fn rewrite_unproven(unproven: &[Unproven], active: &SegmentFile) -> Result<u64> {
     let mut bytes = 0;
     for Unproven { path, file, from, to } in unproven {
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = zeros(to - from);
         let mut offset = *from;
         while offset < *to {
             let piece = usize::try_from(to - offset).unwrap_or(PIECE).min(PIECE);

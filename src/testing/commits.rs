@@ -4,6 +4,7 @@ use super::compare::{Checked, Mismatch, ensure, same_error};
 use super::harness::{Harness, Pending};
 use super::model::{ModelOperation, Predicted};
 use super::operations::Via;
+use super::tally::name_of;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::Committed;
 use crate::format::record::encoded_len;
@@ -32,6 +33,7 @@ impl Harness {
         let predicted = self.model.predict(operations, via != Via::Append, fits);
         let head_before = store.head();
         let answer = ask(store, operations, via);
+        self.answered(count_as(&answer));
         match (predicted, answer) {
             (Ok(predicted), Ok(Answer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;
@@ -106,7 +108,7 @@ impl Harness {
     }
 
     /// The disk was full: commits that were not written may have been taken back with this one.
-    fn taken_back(&mut self, store: &Store) -> Checked {
+    pub(super) fn taken_back(&mut self, store: &Store) -> Checked {
         let kept = store.stats().events;
         let least = self.acknowledged.max(self.written).max(self.seen);
         ensure!(kept >= least, "{kept} events are left, {least} were promised");
@@ -151,6 +153,15 @@ impl Harness {
                 }
             }
         }
+    }
+}
+
+fn count_as(answer: &StoreResult<Answer>) -> &'static str {
+    match answer {
+        Ok(Answer::Done(done)) if done.already_recorded => "already recorded",
+        Ok(Answer::Done(_)) => "done",
+        Ok(Answer::Later(_)) => "accepted",
+        Err(error) => name_of(error),
     }
 }
 

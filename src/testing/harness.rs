@@ -11,14 +11,16 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::aside::Beside;
 use super::commits::{is_failure, is_poison};
 pub use super::compare::Mismatch;
 use super::compare::{self, Checked, ensure, must};
 use super::model::{Model, ModelOperation};
 use super::operations::{Action, Change, Expectation, IdChoice, OperationChoice, STREAMS};
+use super::tally::{Tally, name_of};
 use crate::error::{Error, Result as StoreResult};
 use crate::event::{ExpectedVersion, NewEvent};
-use crate::options::{Durability, Options};
+use crate::options::{Checksums, Durability, Options};
 use crate::storage::{SimStorage, Storage};
 use crate::store::Store;
 use crate::transaction::Ticket;
@@ -59,9 +61,10 @@ pub(super) struct Pending {
 /// A store and its model.
 #[derive(Debug)]
 pub struct Harness {
-    storage: Arc<dyn Storage>,
+    pub(super) storage: Arc<dyn Storage>,
     clock: Option<SimStorage>,
-    root: PathBuf,
+    pub(super) root: PathBuf,
+    checksums: Checksums,
     pub(super) settings: Settings,
     pub(super) store: Option<Store>,
     pub(super) model: Model,
@@ -74,6 +77,11 @@ pub struct Harness {
     pub(super) seen: u64,
     fresh_ids: u128,
     pub(super) poisoned: bool,
+    /// What there is beside the log.
+    pub(super) beside: Beside,
+    pub(super) tally: Tally,
+    /// To the last action; empty if there is nothing to say.
+    answer: &'static str,
 }
 
 impl Harness {
@@ -83,6 +91,7 @@ impl Harness {
             storage,
             clock: None,
             root: root.as_ref().into(),
+            checksums: Checksums::default(),
             settings,
             store: None,
             model: Model::default(),
@@ -92,6 +101,9 @@ impl Harness {
             seen: 0,
             fresh_ids: 0,
             poisoned: false,
+            beside: Beside::default(),
+            tally: Tally::default(),
+            answer: "",
         }
     }
 
@@ -105,6 +117,26 @@ impl Harness {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// How the store verifies what it reads, from the next opening on.
+    pub fn set_checksums(&mut self, checksums: Checksums) {
+        self.checksums = checksums;
+    }
+
+    /// What was done, and how it was answered.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How the last action was answered, in a word or two; empty if there is nothing to say.
+    pub fn answer(&self) -> &'static str {
+        self.answer
+    }
+
+    pub(super) fn answered(&mut self, answer: &'static str) {
+        self.tally.add("answers", answer, 1);
+        self.answer = answer;
     }
 
     /// The store, while it is open.
@@ -131,6 +163,7 @@ impl Harness {
     pub fn abandon(&mut self, storage: Arc<dyn Storage>) {
         self.tickets.clear();
         self.store = None;
+        self.beside.follower = None;
         self.storage = storage;
     }
 
@@ -141,11 +174,12 @@ impl Harness {
         }
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options::new()
             .storage(Arc::clone(&self.storage))
             .background(self.settings.background)
             .durability(self.settings.durability)
+            .checksums(self.checksums)
             .segment_size(self.settings.segment_size)
     }
 
@@ -155,7 +189,9 @@ impl Harness {
     ///
     /// Those of [`Options::open`].
     pub fn open(&mut self) -> StoreResult<()> {
-        self.store = Some(self.options().open(&self.root)?);
+        let store = self.options().open(&self.root)?;
+        self.tally.opened(store.opened());
+        self.store = Some(store);
         self.poisoned = false;
         Ok(())
     }
@@ -167,6 +203,9 @@ impl Harness {
     ///
     /// Whatever is not as it was promised.
     pub fn recovered(&mut self, power_loss: bool) -> Checked {
+        if power_loss {
+            self.beside.snapshots.power_lost();
+        }
         let mut least = self.acknowledged;
         if self.settings.durability.is_sync() {
             least = least.max(self.seen);
@@ -214,6 +253,8 @@ impl Harness {
     /// Where the two differ.
     pub fn run(&mut self, action: &Action) -> Checked {
         let Some(store) = self.store.clone() else { return Err(Mismatch::new("not open")) };
+        self.tally.add("actions", action.name(), 1);
+        self.answer = "";
         match action {
             Action::Commit(operations, via) => {
                 let operations: Vec<_> = operations.iter().map(|o| self.resolve(o)).collect();
@@ -241,13 +282,18 @@ impl Harness {
                 let listed = compare::list(&store, &self.model, &prefix)?;
                 self.allow(listed).map(drop)
             }
-            Action::Sync => match self.allow(store.sync())? {
-                Some(()) => {
-                    self.acknowledge(self.model.head(), true);
-                    self.note_seen(store.head().get(), false)
+            Action::Sync => {
+                let synced = store.sync();
+                let full = matches!(synced, Err(Error::DiskFull));
+                match self.allow(synced)? {
+                    Some(()) => {
+                        self.acknowledge(self.model.head(), true);
+                        self.note_seen(store.head().get(), false)
+                    }
+                    None if full => self.taken_back(&store),
+                    None => Ok(()),
                 }
-                None => Ok(()),
-            },
+            }
             Action::Reopen { segment_size, by_drop, read_only } => {
                 drop(store);
                 self.reopen(*segment_size, *by_drop, *read_only)
@@ -258,15 +304,20 @@ impl Harness {
                 }
                 Ok(())
             }
+            Action::Aside(aside) => {
+                drop(store);
+                self.aside(aside)
+            }
         }
     }
 
     /// An answer, or `None` for a failure that a fault explains.
-    fn allow<T>(&mut self, answer: StoreResult<T>) -> Checked<Option<T>> {
+    pub(super) fn allow<T>(&mut self, answer: StoreResult<T>) -> Checked<Option<T>> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if self.settings.faults && is_failure(&error) => {
                 self.poisoned |= is_poison(&error);
+                self.answered(name_of(&error));
                 Ok(None)
             }
             Err(error) => Err(Mismatch::new(format!("failed: {error} ({error:?})"))),
@@ -355,6 +406,25 @@ impl Harness {
             Change::Stream => last.stream.push('x'),
         }
         Some(operations)
+    }
+
+    /// Closes the store, which stays closed. `false`: a fault got in between, and it is not known
+    /// how far the close has come.
+    ///
+    /// # Errors
+    ///
+    /// A failure that no fault explains.
+    pub fn close(&mut self) -> Checked<bool> {
+        let Some(store) = self.store.take() else { return Ok(false) };
+        let closed = self.allow(store.close())?.is_some();
+        if closed {
+            self.acknowledge(self.model.head(), true);
+        }
+        while closed && !self.tickets.is_empty() {
+            self.ticket(true)?;
+        }
+        self.tickets.clear();
+        Ok(closed)
     }
 
     fn reopen(&mut self, segment_size: u64, by_drop: bool, read_only: bool) -> Checked {

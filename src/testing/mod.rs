@@ -1,11 +1,13 @@
 //! The simulated disk, and what tests and fuzz targets share (feature `testing`).
 
+pub mod aside;
 pub mod decode;
 pub mod harness;
 pub mod model;
 pub mod operations;
 pub mod random;
 pub mod simulation;
+pub mod tally;
 
 mod commits;
 mod compare;

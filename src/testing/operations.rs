@@ -8,6 +8,7 @@
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
+use super::aside::Aside;
 use super::model::{ModelQuery, content_type};
 use crate::event::NewEvent;
 use crate::query::{Query, QueryItem};
@@ -36,17 +37,17 @@ impl<'a> Source<'a> {
         Self { bytes }
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(super) fn byte(&mut self) -> u8 {
         let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
         self.bytes = rest;
         first
     }
 
-    fn word(&mut self) -> u16 {
+    pub(super) fn word(&mut self) -> u16 {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    fn below(&mut self, bound: u8) -> u8 {
+    pub(super) fn below(&mut self, bound: u8) -> u8 {
         self.byte() % bound
     }
 
@@ -218,6 +219,10 @@ pub enum Action {
     },
     /// Moves the clock, where it is a simulated one.
     Clock(i64),
+    /// Something beside the log: snapshots, readers of their own, a look at every byte.
+    Aside(Aside),
+    // A new kind of operation joins here, in `name`, in `Action::decode_any` and in the harness:
+    // its module says what it does, and keeps what the model has to know.
 }
 
 impl Action {
@@ -257,6 +262,35 @@ impl Action {
                 read_only: source.below(4) == 0,
             },
             _ => Self::Clock(i64::from(source.word()) * 50 - 1_000_000),
+        }
+    }
+
+    /// The action that the next bytes stand for, out of all there are. Kept seeds and inputs count
+    /// on what [`Action::decode`] makes of bytes; what came after it is told by a byte in front.
+    pub fn decode_any(source: &mut Source<'_>) -> Self {
+        match source.byte() {
+            0..=31 => Self::Aside(Aside::decode(source)),
+            // The next kinds take the next bytes from here.
+            _ => Self::decode(source),
+        }
+    }
+
+    /// What it is counted as.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Commit(_, Via::Append) => "append",
+            Self::Commit(_, Via::Commit) => "commit",
+            Self::Commit(_, Via::Buffered) => "buffered commit",
+            Self::Commit(_, Via::Submit) => "submit",
+            Self::Repeat(..) => "repeat",
+            Self::Ticket { .. } => "ticket",
+            Self::Read(_) => "read",
+            Self::Look(_) => "look",
+            Self::List(..) => "list",
+            Self::Sync => "sync",
+            Self::Reopen { .. } => "reopen",
+            Self::Clock(_) => "clock",
+            Self::Aside(aside) => aside.name(),
         }
     }
 }
@@ -309,7 +343,7 @@ fn event(source: &mut Source<'_>, of: u8) -> EventChoice {
     EventChoice { id, event }
 }
 
-fn read(source: &mut Source<'_>) -> ReadChoice {
+pub(super) fn read(source: &mut Source<'_>) -> ReadChoice {
     let stream = source.below(10);
     let past = match source.below(8) {
         0 => PastChoice::Position(source.word()),

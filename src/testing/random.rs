@@ -42,4 +42,10 @@ impl Random {
         let bytes: Vec<u8> = (0..8).flat_map(|_| self.number().to_le_bytes()).collect();
         Action::decode(&mut Source::new(&bytes))
     }
+
+    /// An action of any kind there is.
+    pub fn any_action(&mut self) -> Action {
+        let bytes: Vec<u8> = (0..9).flat_map(|_| self.number().to_le_bytes()).collect();
+        Action::decode_any(&mut Source::new(&bytes))
+    }
 }

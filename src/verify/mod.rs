@@ -325,6 +325,7 @@ impl Verifier<'_> {
             first.link == state.link && first.first_position == state.next_position
         });
         if goes_on {
+            // Full, and not sealed yet.
             return Ok(false);
         }
         if let Some(visible) = limit {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals::testing::{
-    Crash, DirEntry, EntryKind, File, Keep, LockGuard, Mapping, OpenMode, SimStorage, Storage,
+    Crash, DirEntry, EntryKind, Fault, File, Keep, LockGuard, Mapping, OpenMode, Operation,
+    SimStorage, Storage,
 };
 use annals::{Error, ExpectedVersion, Options, Result, Store};
 
@@ -299,6 +300,61 @@ fn at_the_first_write_to_a_segment() {
         let expected: Vec<_> = (1..=13).map(id_of).collect();
         assert_eq!(found, expected, "{fits} fit, sparse: {sparse}");
     }
+}
+
+#[test]
+fn at_the_beginning_of_a_segment() {
+    let (sim, left, store) = copy_on_write();
+    append(&store, 1, 6, LARGE);
+    // The next one needs another segment, which is there and has no room.
+    left.store(0, Ordering::Relaxed);
+    assert!(matches!(append_one(&store, 7, LARGE), Err(Error::DiskFull)));
+    assert_eq!((store.stats().events, store.stats().commits), (6, 6));
+    left.store(PLENTY, Ordering::Relaxed);
+    // Small enough for what was left of the segment before.
+    append(&store, 7, 9, 20);
+    sim.crash(Crash::new(1).keep(Keep::Nothing));
+    drop(store);
+    let store = open(&sim).unwrap();
+    assert_eq!(ids(&store), (1..=9).map(id_of).collect::<Vec<_>>());
+    assert_eq!(store.stats().segments, 2);
+}
+
+fn ids(store: &Store) -> Vec<annals::Uuid> {
+    store.read_all().into_iter().map(|event| event.unwrap().id()).collect()
+}
+
+#[test]
+fn whichever_operation_finds_it() {
+    let (mut refused, mut poisoned) = (0, 0);
+    for operation in [Operation::Write, Operation::Allocate, Operation::Open, Operation::Sync] {
+        for nth in 1..40 {
+            let sim = SimStorage::new(nth);
+            let store = open(&sim).unwrap();
+            sim.inject(Fault::Full { operation, nth });
+            let (mut number, mut size) = (0, LARGE);
+            while number < 12 {
+                match append_one(&store, number + 1, size) {
+                    Ok(_) => number += 1,
+                    Err(Error::DiskFull) => {
+                        refused += 1;
+                        size = 20;
+                    }
+                    Err(Error::OutcomeUnknown { .. }) => {
+                        poisoned += 1;
+                        break;
+                    }
+                    Err(error) => panic!("{operation:?} {nth}: {error:?}"),
+                }
+            }
+            sim.crash(Crash::new(nth).keep(Keep::Nothing));
+            drop(store);
+            let store = open(&sim).unwrap();
+            let expected: Vec<_> = (1..=number).map(id_of).collect();
+            assert_eq!(ids(&store), expected, "{operation:?} {nth}");
+        }
+    }
+    assert!(refused > 10 && poisoned > 5, "{refused} times refused, {poisoned} times unknown");
 }
 
 #[test]

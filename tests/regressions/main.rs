@@ -6,8 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use annals::testing::{Crash, Fault, Keep, SimStorage, Storage, simulation};
-use annals::{ExpectedVersion, NewEvent, Opened, Options, Position, Query, Store};
+use annals::testing::simulation::{Kind, Life};
+use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, Storage, simulation};
+use annals::{Durability, ExpectedVersion, NewEvent, Opened, Options, Position, Query, Store};
 
 const ROOT: &str = "/store";
 const SEGMENT: &str = "/store/log/00000000000000000001.seg";
@@ -43,6 +44,49 @@ fn every_seed_that_ever_failed() {
     ] {
         simulation::run(seed).unwrap_or_else(|mismatch| panic!("seed {seed}: {mismatch}"));
     }
+}
+
+/// Lives with every operation in which something was lost, wrong or refused: 46, 80, 131 readers
+/// beside a buffered writer did not see its first commits; 73 a full segment that was not sealed
+/// yet was called damaged beside its writer; 1710 the disk was full at the first write to a segment,
+/// and the next commit went to where the segment before had ended (`at_the_beginning_of_a_segment`
+/// in `tests/crash/full.rs`).
+#[test]
+fn every_life_that_ever_failed() {
+    for seed in [46, 73, 80, 131, 1710] {
+        Life::new(Kind::Everything, seed).run().unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// The session's beginning told them to read no further than what was durable then.
+#[test]
+fn readers_beside_a_buffered_writer_see_its_first_commits() {
+    let sim = SimStorage::new(1);
+    let store = options(&sim).durability(Durability::BUFFERED).open(ROOT).unwrap();
+    let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+    for events in 1..=3 {
+        append(&store, 1).unwrap();
+        assert_eq!(store.head().get(), events);
+        assert_eq!(reader.read_all().into_iter().count() as u64, events);
+    }
+}
+
+/// Its end was taken for a gap: what the writer calls visible lies in the segment behind it.
+#[test]
+fn a_full_segment_that_is_not_sealed_yet_is_no_fault() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim);
+    let append = || {
+        let event = NewEvent::new("T", vec![1; 12_000]);
+        store.append("s", ExpectedVersion::Any, [event]).unwrap();
+    };
+    (0..4).for_each(|_| append());
+    sim.inject_at("0001.seg", Fault::FailFrom { operation: Operation::Write, nth: 1 });
+    append();
+    let stats = store.stats();
+    assert_eq!((stats.segments, stats.sealed_segments), (2, 0), "{stats:?}");
+    let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
+    assert_eq!((report.faults, report.events), (vec![], 5));
 }
 
 /// Read to the end of the commit instead, forwards, by both paths.

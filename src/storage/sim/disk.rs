@@ -2,6 +2,7 @@
 //!
 //! It must never make a name durable except through a sync or a crash.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
@@ -162,9 +163,9 @@ impl Disk {
     /// What a path names.
     pub(super) fn find(&self, path: &Path, view: View) -> io::Result<NodeId> {
         let mut node = ROOT;
-        for name in components(path)? {
+        for name in components(path) {
             let names = self.directory(node)?.names(view);
-            node = *names.get(&name).ok_or(ErrorKind::NotFound)?;
+            node = *names.get(&*name?).ok_or(ErrorKind::NotFound)?;
         }
         Ok(node)
     }
@@ -180,14 +181,14 @@ impl Disk {
 
     /// The directory that a path's last name is in, and that name.
     fn place(&self, path: &Path) -> io::Result<(NodeId, String)> {
-        let mut names = components(path)?;
+        let mut names = components(path).collect::<io::Result<Vec<_>>>()?;
         let name = names.pop().ok_or(ErrorKind::InvalidInput)?;
         let mut node = ROOT;
         for name in names {
-            node = *self.directory(node)?.live.get(&name).ok_or(ErrorKind::NotFound)?;
+            node = *self.directory(node)?.live.get(&*name).ok_or(ErrorKind::NotFound)?;
         }
         self.directory(node)?;
-        Ok((node, name))
+        Ok((node, name.into_owned()))
     }
 
     fn add(&mut self, path: &Path, new: Node) -> io::Result<NodeId> {
@@ -294,11 +295,11 @@ impl Disk {
 
     /// Puts a file there, with its name and the directories above it, all of it durable.
     pub(super) fn put_settled(&mut self, path: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
-        let names = components(path)?;
+        let names = components(path).collect::<io::Result<Vec<_>>>()?;
         let mut node = ROOT;
         for (depth, name) in names.iter().enumerate() {
             let contents = if depth + 1 == names.len() { bytes } else { None };
-            let found = self.directory(node)?.live.get(name).copied();
+            let found = self.directory(node)?.live.get(&**name).copied();
             let next = match (found, contents) {
                 (Some(next), None) if self.is_directory(next) => next,
                 (Some(next), Some(_)) if self.is_directory(next) => {
@@ -319,8 +320,8 @@ impl Disk {
             let at = self.now;
             let directory = self.directory_mut(node)?;
             directory.settle_through(at);
-            directory.live.insert(name.clone(), next);
-            directory.durable.insert(name.clone(), next);
+            directory.live.insert(name.to_string(), next);
+            directory.durable.insert(name.to_string(), next);
             node = next;
         }
         Ok(())
@@ -407,14 +408,10 @@ impl Disk {
 }
 
 /// The names a path is made of, from the root; relative paths start there too.
-fn components(path: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => names.push(name.to_string_lossy().into_owned()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-            Component::ParentDir => return Err(ErrorKind::InvalidInput.into()),
-        }
-    }
-    Ok(names)
+fn components(path: &Path) -> impl Iterator<Item = io::Result<Cow<'_, str>>> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(Ok(name.to_string_lossy())),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        Component::ParentDir => Some(Err(ErrorKind::InvalidInput.into())),
+    })
 }

@@ -30,6 +30,8 @@ pub enum Operation {
     Rename,
     /// Removing a file.
     Remove,
+    /// Asking what a path is, how long an open file is, or whether somebody holds a lock.
+    Stat,
 }
 
 /// Something that goes wrong. `nth` counts matching operations from now; 1 is the next.
@@ -48,6 +50,15 @@ pub enum Fault {
         /// Which kind fails.
         operation: Operation,
         /// The first of them.
+        nth: u64,
+    },
+    /// One operation fails for want of space, however much is free: a quota, another program, or
+    /// blocks that are only allocated when they are written back, so that a sync is what fails.
+    /// A sync that fails so may have let go of the pages, as with [`Fault::SyncDropsPages`].
+    Full {
+        /// Which kind fails.
+        operation: Operation,
+        /// Which one of them.
         nth: u64,
     },
     /// A signal interrupts one operation before it does anything.
@@ -93,6 +104,7 @@ impl Fault {
     fn aim(self) -> (Operation, u64, bool) {
         match self {
             Self::Fail { operation, nth }
+            | Self::Full { operation, nth }
             | Self::Interrupt { operation, nth }
             | Self::Short { operation, nth, .. }
             | Self::SyncLies { operation, nth } => (operation, nth, false),
@@ -106,6 +118,7 @@ impl Fault {
     fn outcome(self) -> Outcome {
         match self {
             Self::Fail { .. } | Self::FailFrom { .. } => Outcome::Fail,
+            Self::Full { .. } => Outcome::Full,
             Self::Interrupt { .. } => Outcome::Interrupt,
             Self::Short { len, .. } => Outcome::Short(len),
             Self::SyncDropsPages { .. } => Outcome::DropPages,
@@ -119,6 +132,7 @@ impl Fault {
 pub(super) enum Outcome {
     Go,
     Fail,
+    Full,
     Interrupt,
     Short(usize),
     DropPages,
@@ -131,6 +145,7 @@ impl Outcome {
         match self {
             Self::Go | Self::Short(_) | Self::Lie => Ok(()),
             Self::Fail | Self::DropPages => Err(io_error()),
+            Self::Full => Err(ErrorKind::StorageFull.into()),
             Self::Interrupt => Err(ErrorKind::Interrupted.into()),
         }
     }
@@ -212,11 +227,11 @@ impl Faults {
         if self.stopped {
             return Err(power_is_off());
         }
-        let path = path.to_string_lossy();
+        let aimed_at = |part: &str| part.is_empty() || path.to_string_lossy().contains(part);
         let mut outcome = Outcome::Go;
         self.armed.retain_mut(|armed| {
             let (at, nth, stays) = armed.fault.aim();
-            if at != operation || !path.contains(&armed.path_part) {
+            if at != operation || !aimed_at(&armed.path_part) {
                 return true;
             }
             armed.seen += 1;

@@ -92,6 +92,13 @@ impl File for SimFile {
                 machine.disk.file_mut(self.node)?.drop_unsynced();
                 return Err(io_error());
             }
+            Outcome::Full => {
+                if machine.chance.percent(50) {
+                    machine.disk.tick();
+                    machine.disk.file_mut(self.node)?.drop_unsynced();
+                }
+                return Err(ErrorKind::StorageFull.into());
+            }
             other => {
                 other.or_fail()?;
                 machine.disk.sync_file(self.node)?;
@@ -102,8 +109,8 @@ impl File for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let machine = self.machine()?;
-        machine.check_power()?;
+        let (machine, outcome) = self.start(Operation::Stat, false)?;
+        outcome.or_fail()?;
         Ok(machine.disk.file(self.node)?.live().len())
     }
 

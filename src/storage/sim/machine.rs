@@ -8,7 +8,7 @@ use super::SimStats;
 use super::chance::Chance;
 use super::crash::DirectoryModel;
 use super::disk::{Disk, NodeId};
-use super::fault::{Faults, Operation, Outcome, power_is_off};
+use super::fault::{Faults, Operation, Outcome};
 
 /// 2024-01-01T00:00:00Z.
 const CLOCK_START: u64 = 1_704_067_200_000_000;
@@ -77,10 +77,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn check_power(&self) -> io::Result<()> {
-        if self.faults.is_stopped() { Err(power_is_off()) } else { Ok(()) }
-    }
-
     /// Counts an operation and says how it is to go.
     pub(super) fn start(
         &mut self,
@@ -90,7 +86,7 @@ impl Machine {
     ) -> io::Result<Outcome> {
         let outcome = self.faults.next(operation, path, changes)?;
         self.stats.operations += u64::from(changes);
-        self.stats.faults += u64::from(outcome != Outcome::Go);
+        self.stats.count_fault(outcome);
         Ok(outcome)
     }
 

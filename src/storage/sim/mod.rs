@@ -82,10 +82,57 @@ pub struct SimStats {
     pub dir_syncs: u64,
     /// Operations that change or could change the disk, whether or not a fault met them.
     pub operations: u64,
-    /// Operations that a fault has met.
+    /// Operations that a fault has met, of whichever kind.
     pub faults: u64,
+    /// Operations that failed with an I/O error.
+    pub io_errors: u64,
+    /// Operations that failed for want of space, by [`Fault::Full`].
+    pub full: u64,
+    /// Operations that a signal interrupted.
+    pub interrupts: u64,
+    /// Reads and writes that were cut short.
+    pub shorts: u64,
+    /// Syncs that failed and took the pages with them.
+    pub dropped_pages: u64,
+    /// Syncs that succeeded and did nothing.
+    pub lies: u64,
     /// Power losses.
     pub crashes: u64,
+}
+
+impl SimStats {
+    /// Adds what another machine has done.
+    pub fn add(&mut self, other: &Self) {
+        self.reads += other.reads;
+        self.bytes_read += other.bytes_read;
+        self.writes += other.writes;
+        self.bytes_written += other.bytes_written;
+        self.syncs += other.syncs;
+        self.dir_syncs += other.dir_syncs;
+        self.operations += other.operations;
+        self.faults += other.faults;
+        self.io_errors += other.io_errors;
+        self.full += other.full;
+        self.interrupts += other.interrupts;
+        self.shorts += other.shorts;
+        self.dropped_pages += other.dropped_pages;
+        self.lies += other.lies;
+        self.crashes += other.crashes;
+    }
+
+    fn count_fault(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Go => return,
+            Outcome::Fail => &mut self.io_errors,
+            Outcome::Full => &mut self.full,
+            Outcome::Interrupt => &mut self.interrupts,
+            Outcome::Short(_) => &mut self.shorts,
+            Outcome::DropPages => &mut self.dropped_pages,
+            Outcome::Lie => &mut self.lies,
+        };
+        *count += 1;
+        self.faults += 1;
+    }
 }
 
 /// A simulated disk with its machine. Clones are the same machine; [`SimStorage::fork`] makes
@@ -313,8 +360,8 @@ impl Storage for SimStorage {
     }
 
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        let machine = self.enter()?;
-        machine.check_power()?;
+        let mut machine = self.enter()?;
+        machine.start(Operation::Stat, path, false)?.or_fail()?;
         let node = machine.disk.find_live(path)?;
         Ok(node.map(|node| kind_of(&machine.disk, node)))
     }
@@ -384,8 +431,8 @@ impl Storage for SimStorage {
     }
 
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        let machine = self.enter()?;
-        machine.check_power()?;
+        let mut machine = self.enter()?;
+        machine.start(Operation::Stat, path, false)?.or_fail()?;
         let node = machine.disk.find_live(path)?;
         Ok(node.is_some_and(|node| machine.is_locked(node)))
     }

@@ -15,11 +15,26 @@ fn the_nth_operation_fails_and_later_ones_work() {
     assert_eq!(sim.stats().faults, 2);
 }
 
-#[test]
-fn every_operation_can_fail() {
-    let (sim, file) = disk_with(&[1; 100]);
+const ALL: [Operation; 13] = [
+    Operation::Open,
+    Operation::ReadDir,
+    Operation::Read,
+    Operation::Map,
+    Operation::Write,
+    Operation::SetLen,
+    Operation::Allocate,
+    Operation::Sync,
+    Operation::SyncDir,
+    Operation::CreateDir,
+    Operation::Rename,
+    Operation::Remove,
+    Operation::Stat,
+];
+
+/// An operation of this kind on a fresh disk where `/a` and `PATH` are, once more each time.
+fn run(sim: &SimStorage, file: &dyn File, operation: Operation) -> io::Result<()> {
     let (a, b) = (Path::new("/a"), Path::new("/b"));
-    let run = |operation: Operation| match operation {
+    match operation {
         Operation::Open => sim.open(Path::new(PATH), OpenMode::Read).map(drop),
         Operation::ReadDir => sim.read_dir(Path::new("/")).map(drop),
         Operation::Read => file.read_at(&mut [0], 0).map(drop),
@@ -31,32 +46,59 @@ fn every_operation_can_fail() {
         Operation::SyncDir => sim.sync_dir(Path::new("/")),
         Operation::CreateDir => sim.create_dir(Path::new("/d")),
         Operation::Rename => sim.rename(a, b),
-        Operation::Remove => sim.remove_file(b),
-    };
-    sim.write_file(a, b"").unwrap();
-    let all = [
-        Operation::Open,
-        Operation::ReadDir,
-        Operation::Read,
-        Operation::Map,
-        Operation::Write,
-        Operation::SetLen,
-        Operation::Allocate,
-        Operation::Sync,
-        Operation::SyncDir,
-        Operation::CreateDir,
-        Operation::Rename,
-        Operation::Remove,
-    ];
-    for operation in all {
+        Operation::Remove => sim.remove_file(a),
+        Operation::Stat => file.len().map(drop),
+    }
+}
+
+#[test]
+fn every_operation_can_fail() {
+    for operation in ALL {
+        let (sim, file) = disk_with(&[1; 100]);
+        sim.write_file("/a", b"").unwrap();
         sim.inject(Fault::FailFrom { operation, nth: 1 });
-        assert!(run(operation).is_err(), "{operation:?}");
-        assert!(run(operation).is_err(), "{operation:?} again");
+        assert!(run(&sim, &*file, operation).is_err(), "{operation:?}");
+        assert!(run(&sim, &*file, operation).is_err(), "{operation:?} again");
         sim.clear_faults();
         sim.inject(Fault::Interrupt { operation, nth: 1 });
-        assert_eq!(run(operation).unwrap_err().kind(), ErrorKind::Interrupted);
-        run(operation).unwrap();
+        let interrupted = run(&sim, &*file, operation).unwrap_err();
+        assert_eq!(interrupted.kind(), ErrorKind::Interrupted);
+        sim.inject(Fault::Full { operation, nth: 1 });
+        let full = run(&sim, &*file, operation).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "{operation:?}");
+        run(&sim, &*file, operation).unwrap();
+        let stats = sim.stats();
+        assert_eq!((stats.io_errors, stats.interrupts, stats.full, stats.faults), (2, 1, 1, 4));
     }
+}
+
+#[test]
+fn whatever_looks_at_a_path_can_fail() {
+    let sim = SimStorage::new(1);
+    let path = Path::new("/a");
+    sim.inject(Fault::FailFrom { operation: Operation::Stat, nth: 1 });
+    assert!(sim.entry_kind(path).is_err());
+    assert!(sim.is_locked(path).is_err());
+}
+
+#[test]
+fn a_sync_can_fail_for_want_of_space() {
+    let (mut kept, mut lost) = (0, 0);
+    for seed in 0..20 {
+        let sim = SimStorage::new(seed);
+        sim.write_file(PATH, &[1]).unwrap();
+        let file = open(&sim, PATH);
+        write_all_at(&*file, &[2], 0).unwrap();
+        sim.inject(Fault::Full { operation: Operation::Sync, nth: 1 });
+        assert_eq!(file.sync_data().unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(sim.read_durable(PATH).unwrap(), [1]);
+        file.sync_data().unwrap();
+        match sim.read_durable(PATH).unwrap()[0] {
+            2 => kept += 1,
+            _ => lost += 1,
+        }
+    }
+    assert!(kept > 0 && lost > 0, "{kept} kept, {lost} lost");
 }
 
 #[test]

@@ -1,0 +1,187 @@
+//! A whole simulated life from one seed: random operations, random faults, a crash, recovery with
+//! crashes inside it, a check against everything that was promised, and on with the next round.
+//!
+//! [`Life`] says which life, and how much of it; everything in it follows from that alone, on
+//! every machine. What a life is made of is in the modules: `faults` (what goes wrong), `opening`
+//! (what an opening may change and must report), `shrink` (the least of a life that still fails).
+//! Operations come from [`operations`](super::operations); a new one needs nothing here.
+
+mod faults;
+mod life;
+mod opening;
+mod selection;
+mod shrink;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::harness::Mismatch;
+use super::tally::Tally;
+use crate::storage::SimStats;
+use life::{Run, Tell};
+pub use selection::Selection;
+pub use shrink::shrink;
+
+/// What a life is made of. The same seed is another life in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The log and its reads. Kept seeds are of this kind: what it draws from a seed must not
+    /// change.
+    Log,
+    /// Every operation and every fault there is.
+    Everything,
+    /// Likewise, on a disk that lies about syncs. Nothing can keep a promise there: a life that
+    /// does not fail has been lucky, and checks that never fail are no checks.
+    Lying,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log, Self::Everything, Self::Lying];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Everything => "everything",
+            Self::Lying => "lying",
+        }
+    }
+}
+
+/// A life, or the part of one that is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// What it is made of.
+    pub kind: Kind,
+    /// What everything in it follows from.
+    pub seed: u64,
+    /// At most so many rounds; each ends with a crash or a kill, and a recovery.
+    pub rounds: u64,
+    /// Which of its actions are done, counted from 1. The others are drawn and left out, so that
+    /// crashes and faults stay where they are.
+    pub actions: Selection,
+}
+
+impl Life {
+    /// The whole life of this kind that follows from a seed.
+    pub fn new(kind: Kind, seed: u64) -> Self {
+        Self { kind, seed, rounds: u64::MAX, actions: Selection::all() }
+    }
+
+    /// Lives it.
+    ///
+    /// # Errors
+    ///
+    /// The first promise that was not kept; a panic is one too.
+    pub fn run(&self) -> Result<Report, Failure> {
+        self.run_with(None)
+    }
+
+    /// Lives it, and tells each step in a line.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Life::run`].
+    pub fn run_traced(&self, mut tell: impl FnMut(&str)) -> Result<Report, Failure> {
+        self.run_with(Some(&mut tell))
+    }
+
+    fn run_with<'a>(&'a self, tell: Tell<'a>) -> Result<Report, Failure> {
+        let mut run = Run::new(self, tell);
+        let lived = catch_unwind(AssertUnwindSafe(|| run.live()));
+        let mismatch = match lived {
+            Ok(Ok(())) => return Ok(run.into_report()),
+            Ok(Err(mismatch)) => mismatch,
+            Err(panic) => Mismatch::new(format!("panicked: {}", words_of(&*panic))),
+        };
+        let (round, action) = run.reached();
+        Err(Failure {
+            life: self.clone(),
+            what: mismatch,
+            round,
+            action,
+            report: run.into_report(),
+        })
+    }
+}
+
+impl fmt::Display for Life {
+    /// As arguments of the simulator.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--kind {} --seed {}", self.kind.name(), self.seed)?;
+        if self.rounds != u64::MAX {
+            write!(f, " --rounds {}", self.rounds)?;
+        }
+        if self.actions != Selection::all() {
+            write!(f, " --actions {}", self.actions)?;
+        }
+        Ok(())
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("in no words")
+}
+
+/// What happened in a life, or in many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whole lives.
+    pub lives: u64,
+    /// States after a crash or a kill that were recovered and compared with what was promised.
+    pub states: u64,
+    /// What was done, by kind.
+    pub tally: Tally,
+    /// What the disk did.
+    pub disk: SimStats,
+    /// Follows from every step of every life, in any order of lives.
+    pub digest: u64,
+}
+
+impl Report {
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        self.lives += other.lives;
+        self.states += other.states;
+        self.tally.merge(&other.tally);
+        self.disk.add(&other.disk);
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+}
+
+/// A promise that was not kept.
+#[derive(Debug)]
+pub struct Failure {
+    /// The life.
+    pub life: Life,
+    /// What was not as it was promised.
+    pub what: Mismatch,
+    /// The round it was found in, counted from 1.
+    pub round: u64,
+    /// The last action before it was found, counted from 1 over all rounds.
+    pub action: u64,
+    /// What happened until then.
+    pub report: Report,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { life, what, round, action, .. } = self;
+        write!(f, "{life}: {what} (in round {round}, after action {action})")
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs the life of the first kind that follows from a seed: what kept seeds stand for. Returns
+/// how many states after a crash were checked.
+///
+/// # Errors
+///
+/// The first promise that was not kept.
+pub fn run(seed: u64) -> Result<u64, Mismatch> {
+    let lived = Life::new(Kind::Log, seed).run();
+    lived.map(|report| report.states).map_err(|failure| failure.what)
+}

@@ -1,0 +1,74 @@
+//! Finds the least of a life that still fails: fewer rounds, then fewer actions.
+
+use super::{Failure, Life, Selection};
+
+/// The most lives that a search runs.
+const LIVES: u64 = 2000;
+
+/// Searches for the smallest part of a life that still breaks a promise, any promise. `step` is
+/// told how many lives were run, and how many actions the smallest failing one has so far.
+pub fn shrink(failure: Failure, mut step: impl FnMut(u64, u64)) -> Failure {
+    let mut search = Search { best: failure, lives: 0, step: &mut step };
+    search.rounds();
+    search.actions();
+    search.best
+}
+
+struct Search<'a> {
+    best: Failure,
+    lives: u64,
+    step: &'a mut dyn FnMut(u64, u64),
+}
+
+impl Search<'_> {
+    /// Whether a life fails; if so, it is the best so far.
+    fn fails(&mut self, life: Life) -> bool {
+        self.lives += 1;
+        let failed = life.run();
+        let fails = failed.is_err();
+        if let Err(failure) = failed {
+            self.best = failure;
+        }
+        (self.step)(self.lives, self.best.action);
+        fails
+    }
+
+    fn rounds(&mut self) {
+        for rounds in 1..=self.best.round {
+            if self.fails(Life { rounds, ..self.best.life.clone() }) {
+                return;
+            }
+        }
+    }
+
+    /// Takes ever smaller parts of the actions out, for as long as the rest still fails.
+    fn actions(&mut self) {
+        let mut kept: Vec<u64> = (1..=self.best.action).collect();
+        if !self.fails(self.with(&kept)) {
+            return;
+        }
+        let mut part = kept.len();
+        while part > 0 && self.lives < LIVES {
+            let mut from = 0;
+            let mut smaller = false;
+            while from < kept.len() && self.lives < LIVES {
+                let to = kept.len().min(from + part);
+                let without = [&kept[..from], &kept[to..]].concat();
+                if self.fails(self.with(&without)) {
+                    kept = without;
+                    smaller = true;
+                } else {
+                    from = to;
+                }
+            }
+            // Once more with single actions, until none of them can go.
+            if part > 1 || !smaller {
+                part /= 2;
+            }
+        }
+    }
+
+    fn with(&self, actions: &[u64]) -> Life {
+        Life { actions: Selection::of(actions), ..self.best.life.clone() }
+    }
+}

@@ -1,0 +1,104 @@
+//! Lives with every operation and fault, and the simulator itself: that it repeats, that it finds
+//! what is wrong, and that it cuts a failing life down.
+
+use std::thread;
+
+use annals::testing::simulation::{Failure, Kind, Life, Report, Selection, shrink};
+
+/// How many seeds run here; the example `simulate` runs as many as one likes.
+const SEEDS: u64 = 120;
+
+#[test]
+fn lives_with_everything_break_no_promise() {
+    let mut all = Report::default();
+    for seed in 0..SEEDS {
+        let life = Life::new(Kind::Everything, seed);
+        let report = life.run().unwrap_or_else(|failure| {
+            panic!(
+                "{failure}\nrepeat it with: cargo run --release --example simulate \
+                 --features testing -- {life} --shrink"
+            )
+        });
+        all.merge(&report);
+    }
+    assert_eq!(all.lives, SEEDS);
+    assert!(all.states > 2 * SEEDS, "{} states", all.states);
+    // What these lives are about has to have happened.
+    for (group, name) in [
+        ("actions", "append"),
+        ("actions", "save snapshot"),
+        ("actions", "load snapshot"),
+        ("actions", "follower reads"),
+        ("actions", "verify"),
+        ("answers", "disk full"),
+        ("answers", "outcome unknown"),
+        ("crashes", "during a recovery"),
+        ("openings", "a tail was cut off"),
+        ("openings", "after a close"),
+    ] {
+        assert!(all.tally.get(group, name) > 0, "{group}: no {name}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_life() {
+    let lived = |kind, seed| {
+        let mut steps = Vec::new();
+        let life = Life::new(kind, seed);
+        let report = match life.run_traced(|step| steps.push(step.to_owned())) {
+            Ok(report) => report,
+            Err(failure) => failure.report,
+        };
+        (steps, report)
+    };
+    for kind in Kind::ALL {
+        for seed in 0..8 {
+            let (steps, report) = lived(kind, seed);
+            assert!(steps.len() > 2, "{steps:?}");
+            let again = thread::spawn(move || lived(kind, seed)).join().unwrap();
+            assert_eq!(again, (steps, report.clone()), "{kind:?} {seed}");
+            // Nobody has to listen.
+            let silent = Life::new(kind, seed).run();
+            let silent = silent.unwrap_or_else(|failure| failure.report);
+            assert_eq!(silent.digest, report.digest);
+            assert_ne!(lived(kind, seed + 100).1.digest, report.digest);
+        }
+    }
+}
+
+fn lies() -> Vec<Failure> {
+    (0..60).filter_map(|seed| Life::new(Kind::Lying, seed).run().err()).collect()
+}
+
+#[test]
+fn a_disk_that_lies_is_found_out() {
+    let found = lies();
+    assert!(found.len() > 20, "only {} of 60 were found out", found.len());
+    let lost = found.iter().filter(|failure| failure.what.to_string().contains("promised"));
+    assert!(lost.count() > 5, "{found:?}");
+}
+
+#[test]
+fn a_failing_life_is_cut_down_to_what_fails() {
+    let large = |failure: &Failure| failure.action > 20 && failure.round > 1;
+    let failure = lies().into_iter().find(large).expect("a lie that is found out late");
+    let (round, action) = (failure.round, failure.action);
+    let mut lives = 0;
+    let small = shrink(failure, |run, _| lives = run);
+    assert!(lives > 5, "{lives} lives were tried");
+    assert!(small.round <= round && small.action <= action, "{small}");
+    assert_ne!(small.life.actions, Selection::all());
+    // What is printed says all.
+    let printed = small.life.to_string();
+    let (_, actions) = printed.split_once("--actions ").unwrap();
+    let again = Life { actions: actions.parse().unwrap(), ..small.life.clone() };
+    assert_eq!(again.run().unwrap_err().to_string(), small.to_string());
+    // And not one of its actions could be left out.
+    let kept: Vec<u64> = (1..=small.action).filter(|it| small.life.actions.contains(*it)).collect();
+    assert!(kept.len() <= 10, "{small}");
+    for left_out in &kept {
+        let fewer: Vec<u64> = kept.iter().copied().filter(|it| it != left_out).collect();
+        let life = Life { actions: Selection::of(&fewer), ..small.life.clone() };
+        assert!(life.run().is_ok(), "{life} fails without {left_out}");
+    }
+}

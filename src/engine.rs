@@ -159,14 +159,19 @@ impl Engine {
         }
     }
 
-    /// Tells readers in other processes how far they may read. Lives in the page cache alone; a
-    /// failure makes them wait for the next time.
-    pub(crate) fn write_status(&self) {
-        let visible = if self.options.durability.is_sync() {
+    /// How far readers in other processes may read: in a buffered store, all that is written.
+    pub(crate) fn visible_elsewhere(&self) -> u64 {
+        if self.options.durability.is_sync() {
             self.durable.load(Ordering::Acquire)
         } else {
             u64::MAX
-        };
+        }
+    }
+
+    /// Tells readers in other processes how far they may read. Lives in the page cache alone; a
+    /// failure makes them wait for the next time.
+    pub(crate) fn write_status(&self) {
+        let visible = self.visible_elsewhere();
         if let Some(file) = &self.status {
             let status = Status { visible, clean: false, link: 0, epoch: self.epoch };
             let _ = write_all_at(&**file, &status.encode(), 0);
@@ -176,7 +181,7 @@ impl Engine {
     /// The first status of a writer: the log ends where it did, until a session begins.
     pub(crate) fn write_first_status(&self) {
         let sync = self.options.durability.is_sync();
-        let visible = if sync { self.durable.load(Ordering::Acquire) } else { u64::MAX };
+        let visible = self.visible_elsewhere();
         let link = self.writer.lock().tip.link;
         if let Some(file) = &self.status {
             let status = Status { visible, clean: sync, link, epoch: self.epoch };
@@ -184,10 +189,11 @@ impl Engine {
         }
     }
 
-    /// Says durably whether the log ends at `link` and `last_position`, or may go on behind it.
-    pub(crate) fn mark_clean(&self, clean: bool, link: u32, last_position: u64) -> Result<()> {
+    /// Says durably whether the log ends at `link`, or may go on behind it, and how far readers may
+    /// read.
+    pub(crate) fn mark_clean(&self, clean: bool, link: u32, visible: u64) -> Result<()> {
         let Some(file) = &self.status else { return Ok(()) };
-        let status = Status { visible: last_position, clean, link, epoch: self.epoch };
+        let status = Status { visible, clean, link, epoch: self.epoch };
         write_all_at(&**file, &status.encode(), 0)
             .and_then(|()| file.sync_data())
             .map_err(|e| Error::io("write", self.root.join(names::STATUS), e))

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::catalog::{Catalog, LookupError, Part, PartIndex};
 use crate::error::{Error, Result};
@@ -21,8 +22,12 @@ use crate::options::Options;
 use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Instant, Mutex, RwLock};
+use crate::watch::{Waiter, Watch};
+
+/// How often a reader looks for what the writer in another process has made visible.
+pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) struct Engine {
     pub(crate) root: PathBuf,
@@ -44,10 +49,8 @@ pub(crate) struct Engine {
     /// The flushing and the maintaining thread wait here.
     pub(crate) flush_wanted: Condvar,
     pub(crate) maintenance_wanted: Condvar,
-    /// Positions become visible: paired with `visible_lock`.
-    pub(crate) visible_changed: Condvar,
-    pub(crate) visible_lock: Mutex<()>,
-    pub(crate) visible_waiters: AtomicU64,
+    /// Who waits for positions to become visible.
+    pub(crate) watch: Watch,
     /// The last position written, and the last that is durable. Stored after the fact.
     pub(crate) written: AtomicU64,
     pub(crate) durable: AtomicU64,
@@ -116,9 +119,7 @@ impl Engine {
             sync_failed: Mutex::new(false),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
-            visible_changed: Condvar::new(),
-            visible_lock: Mutex::new(()),
-            visible_waiters: AtomicU64::new(0),
+            watch: Watch::default(),
             written: AtomicU64::new(last),
             durable: AtomicU64::new(last),
             closed: AtomicBool::new(false),
@@ -148,14 +149,31 @@ impl Engine {
         }
     }
 
-    /// Wakes whoever waits for a position.
+    /// Wakes whoever waits for a position. Not to be called under a lock.
     pub(crate) fn announce_visible(&self) {
-        // Orders the store of the position before the load of the count: a waiter that was not
-        // counted yet sees the position.
-        fence(Ordering::SeqCst);
-        if self.visible_waiters.load(Ordering::SeqCst) > 0 {
-            drop(self.visible_lock.lock());
-            self.visible_changed.notify_all();
+        self.watch.announce();
+    }
+
+    /// The store is read beside its writer, and no thread looks for news.
+    pub(crate) fn follows_alone(&self) -> bool {
+        self.follower.is_some() && !self.options.background
+    }
+
+    /// Waits until `waiter` is woken because something has become visible or the store is closed,
+    /// or until a time, whichever comes first; not at all where `ready` says so. Who follows alone
+    /// has to look for news soon.
+    pub(crate) fn wait_visible(
+        &self,
+        waiter: &Arc<Waiter>,
+        deadline: Option<Instant>,
+        ready: impl Fn() -> bool,
+    ) {
+        let poll = self.follows_alone().then(|| Instant::now() + FOLLOW_EVERY);
+        let until = [deadline, poll].into_iter().flatten().min();
+        waiter.prepare();
+        self.watch.enlist(waiter);
+        if !ready() && self.check_open().is_ok() {
+            waiter.sleep(until);
         }
     }
 

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::catalog::{Catalog, LookupError, Part, PartIndex};
 use crate::error::{Error, Result};
@@ -22,7 +23,11 @@ use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Announcer, Condvar, Mark, Mutex, RwLock};
+use crate::sync::{Condvar, Instant, Mark, Mutex, RwLock};
+use crate::watch::{Waiter, Watch};
+
+/// How often a reader looks for what the writer in another process has made visible.
+pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) struct Engine {
     pub(crate) root: PathBuf,
@@ -44,8 +49,8 @@ pub(crate) struct Engine {
     /// The flushing and the maintaining thread wait here.
     pub(crate) flush_wanted: Condvar,
     pub(crate) maintenance_wanted: Condvar,
-    /// Positions become visible, or the store is closed.
-    pub(crate) announcer: Announcer,
+    /// Who waits for positions to become visible.
+    pub(crate) watch: Watch,
     /// The last position written, and the last that is durable. Raised after the fact.
     pub(crate) written: Mark,
     pub(crate) durable: Mark,
@@ -114,7 +119,7 @@ impl Engine {
             sync_failed: Mutex::new(false),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
-            announcer: Announcer::default(),
+            watch: Watch::default(),
             written: Mark::new(last),
             durable: Mark::new(last),
             closed: AtomicBool::new(false),
@@ -144,15 +149,47 @@ impl Engine {
         }
     }
 
-    /// Wakes whoever waits for a position.
+    /// Wakes whoever waits for a position. Not to be called under a lock.
     pub(crate) fn announce_visible(&self) {
-        self.announcer.announce();
+        self.watch.announce();
+    }
+
+    /// The store is read beside its writer, and no thread looks for news.
+    pub(crate) fn follows_alone(&self) -> bool {
+        self.follower.is_some() && !self.options.background
+    }
+
+    /// Waits until `waiter` is woken because something has become visible or the store is closed,
+    /// or until a time, whichever comes first; not at all where `ready` says so. Who follows alone
+    /// has to look for news soon.
+    pub(crate) fn wait_visible(
+        &self,
+        waiter: &Arc<Waiter>,
+        deadline: Option<Instant>,
+        ready: impl Fn() -> bool,
+    ) {
+        let poll = self.follows_alone().then(|| Instant::now() + FOLLOW_EVERY);
+        let until = [deadline, poll].into_iter().flatten().min();
+        waiter.prepare();
+        self.watch.enlist(waiter);
+        if !ready() && self.check_open().is_ok() {
+            waiter.sleep(until);
+        }
+    }
+
+    /// How far readers in other processes may read: in a buffered store, all that is written.
+    pub(crate) fn visible_elsewhere(&self) -> u64 {
+        if self.options.durability.is_sync() {
+            self.durable.get()
+        } else {
+            u64::MAX
+        }
     }
 
     /// Tells readers in other processes how far they may read. Lives in the page cache alone; a
     /// failure makes them wait for the next time.
     pub(crate) fn write_status(&self) {
-        let visible = if self.options.durability.is_sync() { self.durable.get() } else { u64::MAX };
+        let visible = self.visible_elsewhere();
         if let Some(file) = &self.status {
             let status = Status { visible, clean: false, link: 0, epoch: self.epoch };
             let _ = write_all_at(&**file, &status.encode(), 0);
@@ -162,7 +199,7 @@ impl Engine {
     /// The first status of a writer: the log ends where it did, until a session begins.
     pub(crate) fn write_first_status(&self) {
         let sync = self.options.durability.is_sync();
-        let visible = if sync { self.durable.get() } else { u64::MAX };
+        let visible = self.visible_elsewhere();
         let link = self.writer.lock().tip.link;
         if let Some(file) = &self.status {
             let status = Status { visible, clean: sync, link, epoch: self.epoch };
@@ -170,12 +207,10 @@ impl Engine {
         }
     }
 
-    /// Says durably whether the log ends at `link` and `last_position`, or may go on behind it.
-    pub(crate) fn mark_clean(&self, clean: bool, link: u32, last_position: u64) -> Result<()> {
+    /// Says durably whether the log ends at `link`, or may go on behind it, and how far readers may
+    /// read.
+    pub(crate) fn mark_clean(&self, clean: bool, link: u32, visible: u64) -> Result<()> {
         let Some(file) = &self.status else { return Ok(()) };
-        // While a session goes on, readers beside a buffered writer see whatever is written.
-        let all_written = !clean && !self.options.durability.is_sync();
-        let visible = if all_written { u64::MAX } else { last_position };
         let status = Status { visible, clean, link, epoch: self.epoch };
         write_all_at(&**file, &status.encode(), 0)
             .and_then(|()| file.sync_data())

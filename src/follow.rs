@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::catalog::{ActivePart, Part, PartIndex};
-use crate::engine::Engine;
+use crate::engine::{Engine, FOLLOW_EVERY};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::names;
@@ -19,6 +19,8 @@ use crate::log::scan::{ScanState, Window, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::{Opened, Recovered, load_frame, open_index};
 use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
+use crate::sync::Instant;
+use crate::sync::atomic::Ordering;
 
 /// How far a follower has come.
 #[derive(Debug)]
@@ -87,11 +89,28 @@ impl Engine {
             follower.state.offset = DATA_START;
         }
         let last = follower.state.next_position - 1;
+        let before = self.written.get();
         self.written.raise(last);
         self.durable.raise(last);
         drop(follower);
-        self.announce_visible();
+        if last > before {
+            self.announce_visible();
+        }
         Ok(())
+    }
+
+    /// The thread of a store that is open for reading only: looks for news of the writer for
+    /// everybody who waits, and sleeps while nobody does.
+    pub(crate) fn run_follower(&self) {
+        let ended = || self.closed.load(Ordering::Acquire);
+        while !ended() {
+            self.watch.sleep_until_wanted(ended);
+            self.watch.sleep_until(Instant::now() + FOLLOW_EVERY, ended);
+            if self.refresh().is_err() {
+                // Whoever waits looks for itself, and finds what is wrong.
+                self.announce_visible();
+            }
+        }
     }
 
     fn walk_active(&self, follower: &mut Follower, limit: u64) -> Result<()> {

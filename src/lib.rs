@@ -47,10 +47,12 @@ mod snapshot;
 mod stats;
 pub(crate) mod storage;
 mod store;
+mod subscription;
 mod sync;
 mod transaction;
 mod verify;
 mod view;
+mod watch;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -74,6 +76,11 @@ pub use recovery::{Opened, Recovery};
 pub use snapshot::{Mark, Snapshot, Snapshots};
 pub use stats::Stats;
 pub use store::Store;
+#[cfg(feature = "async")]
+pub use subscription::SubscriptionStream;
+pub use subscription::{
+    Message, MessageKind, StopHandle, Subscribe, SubscribedEvents, Subscription,
+};
 pub use transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
 pub use verify::{FoundFault, Progress, VerifyReport, verify};

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -22,10 +20,13 @@ use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::{Mode, Opened, recover};
 use crate::snapshot::Snapshots;
 use crate::stats::Stats;
+use crate::subscription::Subscribe;
+use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Instant, Mutex};
 use crate::transaction::Transaction;
 use crate::view::Event;
+use crate::watch::OnWatch;
 
 /// A handle to an open store: cheap to clone, and usable from any number of threads.
 ///
@@ -58,12 +59,13 @@ impl Handle {
         engine.writer.lock().shutdown = true;
         engine.flush_wanted.notify_all();
         engine.maintenance_wanted.notify_all();
+        engine.announce_visible();
+        engine.watch.end();
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has nothing more to say; `finish` finds what it left.
             let _ = thread.join();
         }
         let finished = if engine.options.read_only { Ok(()) } else { engine.finish() };
-        engine.announce_visible();
         *engine.lock.lock() = None;
         finished
     }
@@ -117,11 +119,7 @@ impl Store {
         }
         let engine = Arc::new(Engine::new(root.to_path_buf(), options, recovered, lock)?);
         engine.write_first_status();
-        let threads = if engine.options.background && !engine.options.read_only {
-            spawn(&engine)?
-        } else {
-            Vec::new()
-        };
+        let threads = if engine.options.background { spawn(&engine)? } else { Vec::new() };
         engine.start_maintenance();
         Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
     }
@@ -324,6 +322,25 @@ impl Store {
         engine.position_at(time.into().as_micros(), visible).map(Position::new)
     }
 
+    /// Follows the store: everything from a place on, first what is there and then what comes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Deposited", "5")])?;
+    /// let mut subscription = store.subscribe().start()?;
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// assert_eq!(message.events()[0].event_type(), "Deposited");
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// assert!(message.is_caught_up());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe(&self) -> Subscribe {
+        Subscribe::new(Arc::clone(self.engine()))
+    }
+
     /// Lists the streams that show events, by name.
     pub fn streams(&self) -> Streams {
         Streams::new(Arc::clone(self.engine()))
@@ -355,6 +372,7 @@ impl Store {
     pub fn wait_for(&self, position: Position, timeout: Duration) -> Result<bool> {
         let engine = self.engine();
         let deadline = Instant::now().checked_add(timeout);
+        let mut waiting = None;
         loop {
             engine.check_open()?;
             engine.refresh()?;
@@ -364,7 +382,10 @@ impl Store {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
-            engine.wait_visible(position.get(), deadline);
+            let waiting = waiting.get_or_insert_with(|| OnWatch::new(&engine.watch));
+            engine.wait_visible(waiting.waiter(), deadline, || {
+                engine.visible(false) >= position.get()
+            });
         }
     }
 
@@ -402,14 +423,6 @@ impl Store {
 }
 
 impl Engine {
-    /// Waits for a change of what is visible; a reader beside a writer looks again soon.
-    fn wait_visible(&self, position: u64, deadline: Option<Instant>) {
-        let poll = self.follower.is_some().then(|| Instant::now() + Duration::from_millis(5));
-        let until = [deadline, poll].into_iter().flatten().min();
-        self.announcer
-            .wait(until, || self.visible(false) >= position || self.closed.load(Ordering::Acquire));
-    }
-
     /// Without threads, the work beside appends is done by the appends.
     pub(crate) fn after_commit(&self) {
         if !self.options.background {
@@ -436,6 +449,9 @@ fn spawn(engine: &Arc<Engine>) -> Result<Vec<JoinHandle<()>>> {
             .spawn(move || run(&engine))
             .map_err(|e| Error::io("start a thread for", "", e))
     };
+    if engine.options.read_only {
+        return Ok(vec![spawn("annals-follow", Engine::run_follower)?]);
+    }
     let flusher = spawn("annals-flush", Engine::run_flusher)?;
     let maintenance = spawn("annals-maintain", Engine::run_maintenance);
     match maintenance {

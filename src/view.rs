@@ -277,6 +277,14 @@ impl Queryable for EventRef<'_> {
 }
 
 impl Event {
+    /// The bytes that this handle keeps in memory; none where the segment is mapped.
+    pub(crate) fn owned_len(&self) -> usize {
+        match &self.bytes {
+            RecordBytes::Mapped { .. } => 0,
+            RecordBytes::Owned(bytes) => bytes.len(),
+        }
+    }
+
     pub(crate) fn as_ref(&self) -> EventRef<'_> {
         self.view()
     }

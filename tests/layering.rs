@@ -30,6 +30,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("view", &["event", "format", "log", "query"]),
     ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage"]),
     ("directory", &["error", "event", "format", "log", "options", "recovery", "storage", "sync"]),
+    // A list of those who wait, and nothing of what they wait for.
+    ("watch", &["sync"]),
     // One state in parts: `engine` owns it, each of the others implements one duty of it.
     ("background", RING),
     ("engine", RING),
@@ -65,6 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("transaction", &["append", "engine", "error", "event", "format", "options", "query"]),
     ("cursor", &["engine", "error", "event", "transaction"]),
+    ("subscription", &["engine", "error", "event", "query", "read", "sync", "view", "watch"]),
     ("verify", &["error", "follow", "format", "index", "log", "recovery", "snapshot", "storage"]),
     // The only wiring.
     (
@@ -86,9 +89,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "snapshot",
             "stats",
             "storage",
+            "subscription",
             "sync",
             "transaction",
             "view",
+            "watch",
         ],
     ),
 ];
@@ -110,6 +115,7 @@ const RING: &[&str] = &[
     "stats",
     "storage",
     "sync",
+    "watch",
 ];
 
 /// What points upwards all the same, and why. One that is not needed any more has to go.

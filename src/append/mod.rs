@@ -86,7 +86,7 @@ impl Engine {
         let mut failed = self.check_boundaries(&writer, commit.boundaries, scanned)?;
         if commit.writes() && !writer.tip.session_begun && failed.is_empty() {
             // From now on an opening has to look for a tail.
-            self.mark_clean(false, 0, self.durable.get())?;
+            self.mark_clean(false, 0, self.visible_elsewhere())?;
         }
         let mut catalog = self.catalog.write();
         let slots = std::mem::take(&mut writer.slots);

@@ -91,6 +91,11 @@ impl Engine {
         }
         writer.writing = None;
         self.finish_group(&mut writer, group, number);
+        if self.watch.is_watched() {
+            drop(writer);
+            self.announce_visible();
+            writer = self.writer.lock();
+        }
         writer
     }
 
@@ -113,7 +118,6 @@ impl Engine {
                 waker.wake();
             }
         }
-        self.announce_visible();
     }
 
     fn write_group(group: &Group) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! Reads over all streams: walk the frames forwards, or step back position by position.
 
+mod scan;
+
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use crate::matching::Look;
 use crate::query::Query;
 use crate::view::{Event, EventRef, FIRST_RECORD, Place};
 
+pub(crate) use scan::Scan;
+
 impl ReadAll {
     /// Starts the read: pins the head, and tells which it is with [`Events::head`].
     ///
@@ -39,6 +43,7 @@ impl ReadAll {
             head,
             left: self.settings.limit,
             settings: self.settings,
+            stop: u64::MAX,
             ready: Vec::new(),
             cursor: None,
             selected: None,
@@ -140,6 +145,8 @@ pub(super) struct AllEvents {
     next: u64,
     after: u64,
     head: u64,
+    /// Look no further than this for now.
+    stop: u64,
     left: u64,
     /// The rest of the current frame, last first.
     ready: Vec<Event>,
@@ -233,7 +240,7 @@ impl AllEvents {
             if let Some(event) = self.take_selected()? {
                 return Ok(Some(event));
             }
-            if self.next > self.head {
+            if self.next > self.head.min(self.stop) {
                 return Ok(None);
             }
             if self.cursor.is_none() && self.select()? {

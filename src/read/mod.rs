@@ -19,6 +19,7 @@ use crate::options::Checksums;
 use crate::query::Query;
 use crate::view::{Event, EventRef};
 
+pub(crate) use all::Scan;
 pub use streams::{StreamInfo, StreamNames, Streams};
 
 /// What both kinds of read have in common.

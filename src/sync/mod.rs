@@ -15,7 +15,7 @@ mod progress;
 #[cfg(annals_shuttle)]
 mod wrapped;
 
-pub(crate) use progress::{Announcer, Mark};
+pub(crate) use progress::Mark;
 
 #[cfg(not(annals_shuttle))]
 pub(crate) use {

@@ -1,11 +1,9 @@
-//! How a position becomes visible to other threads without a lock, and how those who wait for it
-//! are woken.
+//! How a position becomes visible to other threads without a lock.
 //!
-//! Two protocols, and nothing else, so that a model checker can walk all their interleavings as
-//! they stand here: `tests/loom` includes this very file.
+//! That protocol and nothing else, so that a model checker can walk all its interleavings as it
+//! stands here: `tests/loom` includes this very file.
 
-use super::atomic::{AtomicU64, Ordering, fence};
-use super::{Condvar, Instant, Mutex};
+use super::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows, and says that everything up to it has happened.
 #[derive(Debug)]
@@ -24,46 +22,5 @@ impl Mark {
     /// Lets others see that everything up to `reached` has happened, which it must have.
     pub(crate) fn raise(&self, reached: u64) {
         self.0.fetch_max(reached, Ordering::Release);
-    }
-}
-
-/// Wakes those who wait for something that can be seen without a lock. Where nobody waits, it
-/// takes none.
-#[derive(Debug, Default)]
-pub(crate) struct Announcer {
-    waiting: AtomicU64,
-    lock: Mutex<()>,
-    changed: Condvar,
-}
-
-impl Announcer {
-    /// To be called once what others may wait for can be seen.
-    pub(crate) fn announce(&self) {
-        // Orders what was stored before the load of the count, as the waiter's fence orders its
-        // count before its look: one of the two sees the other.
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            // A waiter that has looked and does not wait yet holds the lock.
-            drop(self.lock.lock());
-            self.changed.notify_all();
-        }
-    }
-
-    /// Waits for one announcement, unless what the caller waits for `is_there` already. May come
-    /// back for no reason; the caller looks again.
-    pub(crate) fn wait(&self, until: Option<Instant>, is_there: impl FnOnce() -> bool) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let mut guard = self.lock.lock();
-        if !is_there() {
-            match until {
-                Some(until) => {
-                    self.changed.wait_until(&mut guard, until);
-                }
-                None => self.changed.wait(&mut guard),
-            }
-        }
-        drop(guard);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

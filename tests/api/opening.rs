@@ -135,3 +135,14 @@ fn a_clean_close_spares_the_next_opening_the_search_for_a_tail() {
         }
     }
 }
+
+#[test]
+fn a_reader_beside_a_buffered_writer_sees_what_is_written_before_it_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let interval = std::time::Duration::from_secs(3600);
+    let buffered = Options::new().durability(annals::Durability::Buffered { interval });
+    let writer = buffered.open(dir.path()).unwrap();
+    let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+    let done = writer.append("s", ExpectedVersion::Any, [NewEvent::new("T", "x")]).unwrap();
+    assert!(reader.wait_for(done.last_position, std::time::Duration::from_secs(10)).unwrap());
+}

@@ -1,18 +1,22 @@
 //! All interleavings, and all that weak memory allows, of the protocols that use no lock.
 //!
-//! What is checked is `src/sync/progress.rs` itself. `just loom`, and `docs/memory-model.md`.
+//! What is checked are `src/sync/progress.rs` and `src/watch.rs` themselves. `just loom`, and `docs/memory-model.md`.
 #![cfg(annals_loom)]
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "how many executions were tried")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod sync;
+#[path = "../../src/watch.rs"]
+#[allow(dead_code, reason = "the engine uses all of it")]
+mod watch;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use sync::{Announcer, Mark};
+use sync::Mark;
+use watch::{OnWatch, Watch};
 
 /// Tries every execution, up to a number of switches that nothing forces if one is given, and
 /// prints how many that were.
@@ -35,7 +39,7 @@ struct Log {
     end: Mark,
     written: Mark,
     durable: Mark,
-    announcer: Announcer,
+    watch: Watch,
     closed: AtomicBool,
 }
 
@@ -46,7 +50,7 @@ impl Log {
             end: Mark::new(0),
             written: Mark::new(0),
             durable: Mark::new(0),
-            announcer: Announcer::default(),
+            watch: Watch::default(),
             closed: AtomicBool::new(false),
         })
     }
@@ -77,6 +81,7 @@ impl Log {
     }
 
     fn wait_for(&self, position: u64) -> bool {
+        let on_watch = OnWatch::new(&self.watch);
         loop {
             if self.closed.load(Ordering::Acquire) {
                 return false;
@@ -84,9 +89,11 @@ impl Log {
             if self.durable.get() >= position {
                 return true;
             }
-            self.announcer.wait(None, || {
-                self.durable.get() >= position || self.closed.load(Ordering::Acquire)
-            });
+            on_watch.waiter().prepare();
+            self.watch.enlist(on_watch.waiter());
+            if self.durable.get() < position && !self.closed.load(Ordering::Acquire) {
+                on_watch.waiter().sleep(None);
+            }
         }
     }
 }
@@ -148,7 +155,7 @@ fn who_waits_is_woken_by_the_position() {
         };
         log.write(1);
         log.sync(1);
-        log.announcer.announce();
+        log.watch.announce();
         waiter.join().unwrap();
     });
 }
@@ -165,7 +172,7 @@ fn two_who_wait_for_different_positions_are_woken() {
         for position in 1..=2 {
             log.write(position);
             log.sync(u64::from(position));
-            log.announcer.announce();
+            log.watch.announce();
         }
         for waiter in waiters {
             waiter.join().unwrap();
@@ -182,7 +189,7 @@ fn who_waits_is_woken_by_the_close() {
             thread::spawn(move || assert!(!log.wait_for(1)))
         };
         log.closed.swap(true, Ordering::AcqRel);
-        log.announcer.announce();
+        log.watch.announce();
         waiter.join().unwrap();
     });
 }

@@ -15,7 +15,7 @@ mod clock {
 
 pub(crate) use clock::Instant;
 pub(crate) use loom::sync::atomic;
-pub(crate) use progress::{Announcer, Mark};
+pub(crate) use progress::Mark;
 pub(crate) use wrapped::{Condvar, Mutex};
 
 use loom as backend;

@@ -1,0 +1,469 @@
+//! Following the store: what is there, then what comes, through one code path.
+//!
+//! A subscription reads what lies between the point it has come to and the visible head, in bounded
+//! batches, and waits when there is nothing. It pulls: nothing is queued for it, and a writer does
+//! not know it but as one of those who are to be woken. Must never take a position for scanned that
+//! it has not looked at, nor an error for an end.
+
+mod message;
+#[cfg(feature = "async")]
+mod stream;
+
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::query::Query;
+use crate::read::Scan;
+use crate::sync::Instant;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::view::Event;
+use crate::watch::Waiter;
+
+pub use message::{Message, MessageKind, SubscribedEvents};
+#[cfg(feature = "async")]
+pub use stream::SubscriptionStream;
+
+/// A batch that owns its bytes, because a segment is not mapped, ends once it has so many.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// A subscription that is being described; see [`Store::subscribe`](crate::Store::subscribe).
+#[derive(Debug, Clone)]
+#[must_use = "a subscription does nothing before it is started"]
+pub struct Subscribe {
+    engine: Arc<Engine>,
+    from: Start,
+    query: Option<Query>,
+    batch_size: usize,
+    include_unsynced: bool,
+    include_hidden: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Start {
+    After(u64),
+    Now,
+    Cursor(String),
+}
+
+impl Subscribe {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            from: Start::After(0),
+            query: None,
+            batch_size: 256,
+            include_unsynced: false,
+            include_hidden: false,
+        }
+    }
+
+    /// Everything after this position. Default: [`Position::START`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Position};
+    ///
+    /// let events = ["Opened", "Closed"].map(|event_type| NewEvent::new(event_type, ""));
+    /// store.append("account-1", ExpectedVersion::Any, events)?;
+    /// let mut subscription = store.subscribe().after(Position::new(1)).start()?;
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// assert_eq!(message.events()[0].event_type(), "Closed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn after(mut self, position: impl Into<Position>) -> Self {
+        self.from = Start::After(position.into().get());
+        self
+    }
+
+    /// Only what becomes visible after [`Subscribe::start`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
+    /// let mut events = store.subscribe().from_now().start()?.events();
+    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Closed", "")])?;
+    /// assert_eq!(events.next().expect("it has not ended")?.event_type(), "Closed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_now(mut self) -> Self {
+        self.from = Start::Now;
+        self
+    }
+
+    /// Everything after where this cursor is at [`Subscribe::start`]; everything, if it was never
+    /// set. The subscription only reads the cursor: the consumer moves it, once it has done its work.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// let events = ["Opened", "Closed"].map(|event_type| NewEvent::new(event_type, ""));
+    /// store.append("account-1", ExpectedVersion::Any, events)?;
+    /// store.cursors().advance("emailer", 1)?;
+    /// let mut subscription = store.subscribe().from_cursor("emailer").start()?;
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// assert_eq!(message.events()[0].event_type(), "Closed");
+    /// store.cursors().advance("emailer", message.scanned_through)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_cursor(mut self, name: impl Into<String>) -> Self {
+        self.from = Start::Cursor(name.into());
+        self
+    }
+
+    /// Only events that the query matches. What it does not match is scanned all the same, and
+    /// [`Message::scanned_through`] tells how far.
+    pub fn matching(mut self, query: Query) -> Self {
+        self.query = Some(query);
+        self
+    }
+
+    /// At most this many events in a message, 1 to 65,536. Default: 256.
+    pub fn batch_size(mut self, events: usize) -> Self {
+        self.batch_size = events;
+        self
+    }
+
+    /// Also events that are written and not durable yet: they may be gone after a crash, and their
+    /// positions may then be given to others.
+    pub fn include_unsynced(mut self) -> Self {
+        self.include_unsynced = true;
+        self
+    }
+
+    /// Also events that are hidden by truncation, archiving or a stream's metadata.
+    pub fn include_hidden(mut self) -> Self {
+        self.include_hidden = true;
+        self
+    }
+
+    /// Starts it. Nothing is read before it is asked for a message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], and [`Error::InvalidArgument`] for a batch size out of its range.
+    pub fn start(self) -> Result<Subscription> {
+        const SIZES: std::ops::RangeInclusive<usize> = 1..=65_536;
+        if !SIZES.contains(&self.batch_size) {
+            let why = format!("{} is not within {SIZES:?} events", self.batch_size);
+            return Err(Error::InvalidArgument { what: "batch_size", why });
+        }
+        self.engine.check_open()?;
+        let after = match self.from {
+            Start::After(position) => position,
+            Start::Now => {
+                self.engine.refresh()?;
+                self.engine.visible(self.include_unsynced)
+            }
+            Start::Cursor(name) => {
+                self.engine.refresh()?;
+                self.engine.metadata.read().cursor(&name).unwrap_or(0)
+            }
+        };
+        Ok(Subscription {
+            scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),
+            engine: self.engine,
+            batch_size: self.batch_size,
+            include_unsynced: self.include_unsynced,
+            scanned_through: after,
+            told: after,
+            behind: true,
+            failed: None,
+            ended: false,
+            signal: Arc::default(),
+        })
+    }
+}
+
+/// A running subscription: an endless iterator over [`Message`]s, at least once and in the order of
+/// positions.
+///
+/// `next` blocks until there is a message. It returns an error as such and can be asked again: it
+/// then goes on behind what it has handed out. It ends, with `None`, after it was stopped through
+/// its [`StopHandle`], and after the store was closed, which is told by one [`Error::Closed`].
+/// Dropping it ends it at once. It does not keep the store open.
+///
+/// Nothing is queued: a slow consumer costs memory for one batch and the writer nothing.
+///
+/// With feature `async` it is a `Stream` too. Where both traits are in scope `next` is ambiguous:
+/// turn it into a stream alone, with `into_stream`.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = annals::Store::open(dir.path().join("ledger"))?;
+/// use annals::{ExpectedVersion, MessageKind, NewEvent, Query};
+///
+/// let events = ["Opened", "Deposited", "Closed"].map(|it| NewEvent::new(it, ""));
+/// store.append("account-1", ExpectedVersion::Any, events)?;
+///
+/// let subscription = store.subscribe().matching(Query::types(["Deposited"])).start()?;
+/// for message in subscription {
+///     let message = message?;
+///     match &message.kind {
+///         MessageKind::Events(events) => assert_eq!(events[0].position().get(), 2),
+///         MessageKind::CaughtUp => break,
+///         _ => {}
+///     }
+///     // Here the consumer would store its progress.
+///     assert_eq!(message.scanned_through.get(), 3);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a subscription does nothing before it is asked for messages"]
+pub struct Subscription {
+    engine: Arc<Engine>,
+    scan: Scan,
+    batch_size: usize,
+    include_unsynced: bool,
+    scanned_through: u64,
+    /// What the last message said.
+    told: u64,
+    /// Since it was last caught up, a message has left something behind that was visible.
+    behind: bool,
+    /// Met behind events that are handed out first.
+    failed: Option<Error>,
+    ended: bool,
+    signal: Arc<Signal>,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    waiter: Arc<Waiter>,
+    stopped: AtomicBool,
+}
+
+/// Stops a subscription from elsewhere, also while it waits.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = annals::Store::open(dir.path().join("ledger"))?;
+/// let subscription = store.subscribe().start()?;
+/// let stop = subscription.stop_handle();
+/// let consumer = std::thread::spawn(move || subscription.count());
+/// stop.stop();
+/// consumer.join().expect("it has ended");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct StopHandle {
+    signal: Arc<Signal>,
+}
+
+impl StopHandle {
+    /// Ends the subscription: whoever waits for its next message is told that there is none.
+    pub fn stop(&self) {
+        self.signal.stopped.store(true, Ordering::SeqCst);
+        self.signal.waiter.rouse();
+    }
+}
+
+impl Subscription {
+    /// A filtered subscription without matches tells how far it has come at the latest after so
+    /// many positions, or, where an index rules out a whole segment at once, after that.
+    pub const PROGRESS_EVERY: u64 = 4096;
+
+    /// How far it has come: everything at or before this position that it was asked for is handed
+    /// out. At least what the last message said.
+    pub fn scanned_through(&self) -> Position {
+        Position::new(self.scanned_through)
+    }
+
+    /// A handle that stops it from elsewhere.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle { signal: Arc::clone(&self.signal) }
+    }
+
+    /// The next message, if there is one by then: `Some(Ok(None))` if nothing came in time, `None`
+    /// if it has ended.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use std::time::Duration;
+    ///
+    /// let mut subscription = store.subscribe().start()?;
+    /// let timeout = Duration::from_millis(1);
+    /// while let Some(next) = subscription.next_timeout(timeout) {
+    ///     match next? {
+    ///         Some(message) => assert!(message.is_caught_up()),
+    ///         None => break, // Nothing came in time: here is room for other work.
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Option<Message>>> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if let Poll::Ready(next) = self.advance() {
+                return next.map(|next| next.map(Some));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Some(Ok(None));
+            }
+            self.wait(deadline);
+        }
+    }
+
+    /// The next message if there is one now: `Some(Ok(None))` if there is none, `None` if it has
+    /// ended.
+    pub fn try_next(&mut self) -> Option<Result<Option<Message>>> {
+        match self.advance() {
+            Poll::Ready(next) => next.map(|next| next.map(Some)),
+            Poll::Pending => Some(Ok(None)),
+        }
+    }
+
+    /// The events alone, one by one. How far it has come is what [`Event::position`] tells, and for
+    /// a filtered consumer that is less than a message tells.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// let events = ["Opened", "Closed"].map(|event_type| NewEvent::new(event_type, ""));
+    /// store.append("account-1", ExpectedVersion::Any, events)?;
+    /// for event in store.subscribe().start()?.events().take(2) {
+    ///     println!("{}", event?.event_type());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn events(self) -> SubscribedEvents {
+        SubscribedEvents::new(self)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.signal.stopped.load(Ordering::SeqCst)
+    }
+
+    fn has_news(&self) -> bool {
+        self.is_stopped() || self.engine.visible(self.include_unsynced) > self.scanned_through
+    }
+
+    fn wait(&self, deadline: Option<Instant>) {
+        self.engine.wait_visible(&self.signal.waiter, deadline, || self.has_news());
+    }
+
+    /// The next message without waiting for it.
+    fn advance(&mut self) -> Poll<Option<Result<Message>>> {
+        if self.ended || self.is_stopped() {
+            self.ended = true;
+            return Poll::Ready(None);
+        }
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if let Err(closed) = self.engine.check_open() {
+            self.ended = true;
+            return Poll::Ready(Some(Err(closed)));
+        }
+        match self.read() {
+            Ok(Some(kind)) => {
+                self.told = self.scanned_through;
+                let scanned_through = self.scanned_through();
+                Poll::Ready(Some(Ok(Message { kind, scanned_through })))
+            }
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    /// What the next message is; `None` if there is nothing to tell yet.
+    fn read(&mut self) -> Result<Option<MessageKind>> {
+        loop {
+            if self.scanned_through >= self.scan.head() {
+                match self.look_for_more()? {
+                    Some(visible) => self.scan.resume(self.scanned_through, visible),
+                    None if self.behind => {
+                        self.behind = false;
+                        return Ok(Some(MessageKind::CaughtUp));
+                    }
+                    None => return Ok(None),
+                }
+            }
+            let events = self.read_batch()?;
+            let is_partial = self.scanned_through < self.scan.head();
+            self.behind |= is_partial;
+            if !events.is_empty() {
+                return Ok(Some(MessageKind::Events(events)));
+            }
+            if is_partial || self.scanned_through - self.told >= Self::PROGRESS_EVERY {
+                return Ok(Some(MessageKind::Progress));
+            }
+        }
+    }
+
+    /// The visible head, if it lies behind what was scanned.
+    fn look_for_more(&self) -> Result<Option<u64>> {
+        let more = || {
+            let visible = self.engine.visible(self.include_unsynced);
+            (visible > self.scanned_through).then_some(visible)
+        };
+        if let Some(visible) = more() {
+            return Ok(Some(visible));
+        }
+        self.engine.refresh()?;
+        Ok(more())
+    }
+
+    fn read_batch(&mut self) -> Result<Vec<Event>> {
+        let window = Self::PROGRESS_EVERY.max(self.batch_size as u64);
+        let stop = self.told.max(self.scanned_through).saturating_add(window);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while events.len() < self.batch_size && bytes < BATCH_BYTES {
+            match self.scan.next_until(stop) {
+                Ok(Some(event)) => {
+                    self.scanned_through = event.position().get();
+                    bytes += event.owned_len();
+                    events.push(event);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    // The next read begins anew, behind what is handed out.
+                    self.scan.resume(self.scanned_through, self.scanned_through);
+                    self.behind = true;
+                    if events.is_empty() {
+                        return Err(error);
+                    }
+                    self.failed = Some(error);
+                    return Ok(events);
+                }
+            }
+        }
+        self.scanned_through = self.scan.scanned_through();
+        Ok(events)
+    }
+}
+
+impl Iterator for Subscription {
+    type Item = Result<Message>;
+
+    /// The next message, once there is one.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.advance() {
+                Poll::Ready(next) => return next,
+                Poll::Pending => self.wait(None),
+            }
+        }
+    }
+}
+
+impl FusedIterator for Subscription {}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.engine.watch.strike(&self.signal.waiter);
+    }
+}

@@ -1,0 +1,255 @@
+//! Who waits for positions to become visible, and how they are woken.
+//!
+//! Owns the list of waiters and the wake-up, and knows nothing of what is waited for. A waiter is a
+//! thread that sleeps or a task whose waker is kept. Must never make the one who announces pay for
+//! many sleepers: it wakes two threads, each of those wakes two more before it goes about its own
+//! business, and so on. Tasks cannot help (nothing says that they are ever polled), so whoever meets
+//! one in the list wakes it.
+//!
+//! Why no wake-up is lost:
+//! - A waiter enlists, and then looks once more at what it waits for; the announcer changes that,
+//!   and then looks whether somebody is enlisted. Between the two steps of either stands a
+//!   sequentially consistent fence, so at least one of them sees the other.
+//! - An announcer takes the list as a whole. Who is on it is woken by it or by a thread that it
+//!   woke; who enlists again meanwhile is on the next list.
+//! - A thread takes its part in waking others from its own state, under the lock under which it
+//!   declares itself awake. It is asked only while it is asleep, so it cannot miss being asked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Condvar, Instant, Mutex};
+
+/// So many sleeping threads are woken by each that is awake.
+const WOKEN_BY_EACH: usize = 2;
+
+/// The list of those who wait.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// How many are enlisted, for the announcer to look at without the lock.
+    count: AtomicUsize,
+    enlisted: Mutex<Enlisted>,
+    /// Somebody is enlisted: for the thread that follows a writer in another process.
+    pub(crate) wanted: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Enlisted {
+    /// How many lists there were before this one.
+    number: u64,
+    waiters: Vec<Arc<Waiter>>,
+}
+
+/// One who waits, again and again.
+#[derive(Default)]
+pub(crate) struct Waiter {
+    /// Where it stands in which list, counted from 1; written under the list's lock.
+    list: AtomicU64,
+    place: AtomicUsize,
+    state: Mutex<State>,
+    woken: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    woken: bool,
+    asleep: bool,
+    task: Option<Waker>,
+    /// Whom to wake next.
+    round: Option<Arc<Round>>,
+}
+
+/// One who waits for once, and is off the list afterwards.
+pub(crate) struct OnWatch<'a> {
+    watch: &'a Watch,
+    waiter: Arc<Waiter>,
+}
+
+/// Those whom one announcement wakes.
+struct Round {
+    waiters: Vec<Arc<Waiter>>,
+    next: AtomicUsize,
+}
+
+impl Watch {
+    /// Puts a waiter on the list, if it is not there. It then has to look again at what it waits
+    /// for, before it sleeps.
+    pub(crate) fn enlist(&self, waiter: &Arc<Waiter>) {
+        let mut enlisted = self.enlisted.lock();
+        if !enlisted.holds(waiter) {
+            enlisted.waiters.push(Arc::clone(waiter));
+            waiter.list.store(enlisted.number + 1, Ordering::Relaxed);
+            waiter.place.store(enlisted.waiters.len() - 1, Ordering::Relaxed);
+            self.count.store(enlisted.waiters.len(), Ordering::SeqCst);
+            self.wanted.notify_one();
+        }
+        drop(enlisted);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes a waiter off the list that waits no more.
+    pub(crate) fn strike(&self, waiter: &Waiter) {
+        let mut enlisted = self.enlisted.lock();
+        if enlisted.holds(waiter) {
+            let place = waiter.place.load(Ordering::Relaxed);
+            enlisted.waiters.swap_remove(place);
+            if let Some(moved) = enlisted.waiters.get(place) {
+                moved.place.store(place, Ordering::Relaxed);
+            }
+            waiter.list.store(0, Ordering::Relaxed);
+            self.count.store(enlisted.waiters.len(), Ordering::SeqCst);
+        }
+    }
+
+    /// Whether anybody may wait for what was changed just now.
+    pub(crate) fn is_watched(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.count.load(Ordering::SeqCst) > 0
+    }
+
+    /// Wakes everybody who waits. Not to be called under a lock: a waker runs code of others.
+    pub(crate) fn announce(&self) {
+        if !self.is_watched() {
+            return;
+        }
+        let waiters = {
+            let mut enlisted = self.enlisted.lock();
+            enlisted.number += 1;
+            self.count.store(0, Ordering::SeqCst);
+            std::mem::take(&mut enlisted.waiters)
+        };
+        match waiters.as_slice() {
+            [] => {}
+            [one] => {
+                one.wake(None);
+            }
+            _ => Arc::new(Round { waiters, next: AtomicUsize::new(0) }).go_on(),
+        }
+    }
+
+    /// Sleeps until somebody is enlisted or `ended` says that nobody has to look after them.
+    pub(crate) fn sleep_until_wanted(&self, ended: impl Fn() -> bool) {
+        let mut enlisted = self.enlisted.lock();
+        while enlisted.waiters.is_empty() && !ended() {
+            self.wanted.wait(&mut enlisted);
+        }
+    }
+
+    /// Sleeps until a time or until `ended`, which [`Watch::end`] makes it look at.
+    pub(crate) fn sleep_until(&self, until: Instant, ended: impl Fn() -> bool) {
+        let mut enlisted = self.enlisted.lock();
+        while !ended() && Instant::now() < until {
+            self.wanted.wait_until(&mut enlisted, until);
+        }
+    }
+
+    /// Wakes whoever sleeps in [`Watch::sleep_until_wanted`] or [`Watch::sleep_until`].
+    pub(crate) fn end(&self) {
+        drop(self.enlisted.lock());
+        self.wanted.notify_all();
+    }
+}
+
+impl Enlisted {
+    fn holds(&self, waiter: &Waiter) -> bool {
+        waiter.list.load(Ordering::Relaxed) == self.number + 1
+    }
+}
+
+impl<'a> OnWatch<'a> {
+    pub(crate) fn new(watch: &'a Watch) -> Self {
+        Self { watch, waiter: Arc::default() }
+    }
+
+    pub(crate) fn waiter(&self) -> &Arc<Waiter> {
+        &self.waiter
+    }
+}
+
+impl Drop for OnWatch<'_> {
+    fn drop(&mut self) {
+        self.watch.strike(&self.waiter);
+    }
+}
+
+impl Waiter {
+    /// Forgets an earlier wake-up. What happens from here on is seen.
+    pub(crate) fn prepare(&self) {
+        self.state.lock().woken = false;
+    }
+
+    /// Sleeps until it is woken, or until a time.
+    pub(crate) fn sleep(&self, until: Option<Instant>) {
+        let mut state = self.state.lock();
+        state.asleep = true;
+        while !state.woken {
+            match until {
+                Some(until) if Instant::now() >= until => break,
+                Some(until) => {
+                    self.woken.wait_until(&mut state, until);
+                }
+                None => self.woken.wait(&mut state),
+            }
+        }
+        state.asleep = false;
+        let round = state.round.take();
+        drop(state);
+        if let Some(round) = round {
+            round.go_on();
+        }
+    }
+
+    /// Keeps a task's waker, to be woken once.
+    #[cfg(feature = "async")]
+    pub(crate) fn keep(&self, waker: &Waker) {
+        let mut state = self.state.lock();
+        state.woken = false;
+        if !state.task.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            state.task = Some(waker.clone());
+        }
+    }
+
+    /// Wakes it alone.
+    pub(crate) fn rouse(&self) {
+        self.wake(None);
+    }
+
+    /// Wakes it; tells whether it is a thread that goes on with the round.
+    fn wake(&self, round: Option<&Arc<Round>>) -> bool {
+        let mut state = self.state.lock();
+        state.woken = true;
+        let helps = state.asleep;
+        if helps {
+            state.round = round.map(Arc::clone);
+            self.woken.notify_one();
+        }
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+        helps
+    }
+}
+
+impl Round {
+    /// Wakes waiters until enough of them are threads that do the same.
+    fn go_on(self: &Arc<Self>) {
+        let mut helpers = 0;
+        while helpers < WOKEN_BY_EACH {
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(waiter) = self.waiters.get(next) else {
+                return;
+            };
+            helpers += usize::from(waiter.wake(Some(self)));
+        }
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! How a subscription ends, and how one that waits is told.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use annals::{Error, MessageKind, Position, Store, Subscription};
+
+use super::support::{LONG, Place, append};
+
+/// Runs `consume` in a thread once it is known to be about to wait.
+fn blocked<T: Send + 'static>(
+    mut subscription: Subscription,
+    consume: impl FnOnce(Subscription) -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let (tell, ready) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        while subscription.try_next().unwrap().unwrap().is_some() {}
+        tell.send(()).unwrap();
+        consume(subscription)
+    });
+    ready.recv().unwrap();
+    thread::sleep(Duration::from_millis(30));
+    thread
+}
+
+fn joined<T>(thread: thread::JoinHandle<T>) -> T {
+    let began = Instant::now();
+    while !thread.is_finished() {
+        assert!(began.elapsed() < LONG, "it still waits");
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread.join().unwrap()
+}
+
+fn store(place: &Place) -> Store {
+    let store = place.open();
+    append(&store, 3);
+    store
+}
+
+#[test]
+fn stopping_wakes_who_waits() {
+    let place = Place::new();
+    let store = store(&place);
+    let subscription = store.subscribe().start().unwrap();
+    let stop = subscription.stop_handle();
+    let waiting = blocked(subscription, |mut it| (it.next().is_none(), it.next().is_none(), it));
+    stop.stop();
+    let (first, second, mut subscription) = joined(waiting);
+    assert!(first && second);
+    append(&store, 1);
+    assert!(subscription.try_next().is_none(), "it has ended for good");
+    assert!(subscription.next_timeout(LONG).is_none());
+    // Before it is asked for anything, too; and as often as one likes.
+    let mut subscription = store.subscribe().start().unwrap();
+    let stop = subscription.stop_handle();
+    stop.stop();
+    stop.clone().stop();
+    assert!(subscription.next().is_none());
+    drop(subscription);
+    stop.stop();
+}
+
+#[test]
+fn stopping_while_it_delivers_ends_it_at_the_next_message() {
+    let place = Place::new();
+    let store = store(&place);
+    let mut subscription = store.subscribe().batch_size(1).start().unwrap();
+    assert!(matches!(subscription.next().unwrap().unwrap().kind, MessageKind::Events(_)));
+    subscription.stop_handle().stop();
+    assert!(subscription.next().is_none());
+}
+
+#[test]
+fn closing_is_told_once_as_an_error_and_then_it_ends() {
+    let place = Place::new();
+    for by_drop in [false, true] {
+        let store = store(&place);
+        let subscription = store.subscribe().start().unwrap();
+        let timed = store.subscribe().start().unwrap();
+        let events = store.subscribe().from_now().start().unwrap();
+        let waiting = blocked(subscription, |mut it| (it.next(), it.next().is_none()));
+        let timed = blocked(timed, |mut it| (it.next_timeout(Duration::MAX), it.next().is_none()));
+        let events = blocked(events, |it| it.events().collect::<Vec<_>>());
+        // A clone keeps the store open.
+        let waits = (!by_drop).then(|| {
+            let store = store.clone();
+            thread::spawn(move || store.wait_for(Position::new(1_000_000), Duration::MAX))
+        });
+        if by_drop {
+            drop(store);
+        } else {
+            store.close().unwrap();
+        }
+        let (first, ended) = joined(waiting);
+        assert!(matches!(first, Some(Err(Error::Closed))) && ended, "{first:?}");
+        let (first, ended) = joined(timed);
+        assert!(matches!(first, Some(Err(Error::Closed))) && ended, "{first:?}");
+        let all = joined(events);
+        assert!(matches!(all.as_slice(), [Err(Error::Closed)]), "{all:?}");
+        if let Some(waits) = waits {
+            assert!(matches!(joined(waits), Err(Error::Closed)));
+        }
+    }
+}
+
+#[test]
+fn a_closed_store_starts_none() {
+    let place = Place::new();
+    let store = place.open();
+    let again = store.clone();
+    store.close().unwrap();
+    assert!(matches!(again.subscribe().start(), Err(Error::Closed)));
+    assert!(matches!(again.subscribe().from_now().start(), Err(Error::Closed)));
+}
+
+#[test]
+fn waits_end_when_their_time_is_over() {
+    let place = Place::new();
+    let store = store(&place);
+    let mut subscription = store.subscribe().from_now().start().unwrap();
+    assert!(subscription.next_timeout(Duration::ZERO).unwrap().unwrap().unwrap().is_caught_up());
+    for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+        let began = Instant::now();
+        assert!(subscription.next_timeout(timeout).unwrap().unwrap().is_none());
+        assert!(began.elapsed() >= timeout);
+        let began = Instant::now();
+        assert!(!store.wait_for(Position::new(100), timeout).unwrap());
+        assert!(began.elapsed() >= timeout);
+    }
+    append(&store, 1);
+    let message = subscription.next_timeout(Duration::MAX).unwrap().unwrap().unwrap();
+    assert_eq!(message.events().len(), 1);
+    assert!(store.wait_for(Position::new(4), Duration::MAX).unwrap());
+    assert!(store.wait_for(Position::START, Duration::ZERO).unwrap());
+}
+
+#[test]
+fn a_subscription_may_begin_behind_the_head() {
+    let place = Place::new();
+    let store = store(&place);
+    let mut subscription = store.subscribe().after(5).start().unwrap();
+    let first = subscription.next().unwrap().unwrap();
+    assert!(first.is_caught_up());
+    assert_eq!(first.scanned_through.get(), 5);
+    append(&store, 2);
+    assert!(subscription.try_next().unwrap().unwrap().is_none());
+    append(&store, 2);
+    let message = subscription.next().unwrap().unwrap();
+    assert_eq!(message.events().iter().map(|it| it.position().get()).collect::<Vec<_>>(), [6, 7]);
+    let mut never = store.subscribe().after(u64::MAX).start().unwrap();
+    assert!(never.next().unwrap().unwrap().is_caught_up());
+    assert!(never.try_next().unwrap().unwrap().is_none());
+}
+
+#[test]
+fn sizes_out_of_range_are_refused() {
+    let place = Place::new();
+    let store = place.open();
+    for size in [0, 65_537, usize::MAX] {
+        let refused = store.subscribe().batch_size(size).start();
+        assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+    }
+    assert!(store.subscribe().batch_size(65_536).start().is_ok());
+}
+
+#[test]
+fn dropping_one_that_waited_leaves_the_others_alone() {
+    let place = Place::new();
+    let store = store(&place);
+    let mut all: Vec<_> = (0..50).map(|_| store.subscribe().from_now().start().unwrap()).collect();
+    for subscription in &mut all {
+        assert!(subscription.next().unwrap().unwrap().is_caught_up());
+        // Leaves it on the list of those who wait.
+        assert!(subscription.next_timeout(Duration::from_millis(1)).unwrap().unwrap().is_none());
+    }
+    let mut index = 0;
+    all.retain(|_| {
+        index += 1;
+        index % 3 == 0
+    });
+    let left: Vec<_> = all.into_iter().map(|it| blocked(it, |mut it| it.next())).collect();
+    append(&store, 1);
+    for waiting in left {
+        assert_eq!(joined(waiting).unwrap().unwrap().events().len(), 1);
+    }
+}
+
+#[test]
+fn unsynced_events_are_seen_where_that_is_asked_for() {
+    let place = Place::new();
+    let store = annals::Options::new().open(place.path()).unwrap();
+    let buffered = annals::Durability::Buffered { interval: Duration::from_secs(3600) };
+    let mut durable = store.subscribe().start().unwrap();
+    let mut early = store.subscribe().include_unsynced().start().unwrap();
+    assert!(early.next().unwrap().unwrap().is_caught_up());
+    let waiting = blocked(early, |mut it| it.next().unwrap().unwrap());
+    let event = annals::NewEvent::new("T", "");
+    let transaction = store.transaction().append("s", annals::ExpectedVersion::Any, [event]);
+    transaction.durability(buffered).commit().unwrap();
+    assert_eq!(joined(waiting).events().len(), 1);
+    assert!(durable.next().unwrap().unwrap().is_caught_up());
+    assert!(durable.try_next().unwrap().unwrap().is_none());
+    let waiting = blocked(durable, |mut it| it.next().unwrap().unwrap());
+    store.sync().unwrap();
+    assert_eq!(joined(waiting).events().len(), 1);
+}

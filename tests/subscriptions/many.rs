@@ -1,0 +1,59 @@
+//! A thousand at once, and slow ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use annals::{ExpectedVersion, NewEvent, Query};
+
+use super::support::{LONG, Place, append};
+
+const SUBSCRIPTIONS: u64 = 1000;
+
+#[test]
+fn a_thousand_that_block() {
+    let place = Place::new();
+    let store = place.open();
+    let (commits, taken) = (20, AtomicU64::new(0));
+    thread::scope(|scope| {
+        for i in 0..SUBSCRIPTIONS {
+            let query = if i % 2 == 0 { Query::all() } else { Query::types(["Opened", "Closed"]) };
+            let mut events = store.subscribe().matching(query).start().unwrap().events();
+            let taken = &taken;
+            let consume = move || {
+                let mut last = 0;
+                while last < commits {
+                    last = events.next().unwrap().unwrap().position().get();
+                    taken.fetch_add(1, Ordering::SeqCst);
+                }
+            };
+            thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, consume).unwrap();
+        }
+        for round in 1..=commits {
+            let event_type = if round % 4 == 0 { "Opened" } else { "Changed" };
+            let done = store.append("s", ExpectedVersion::Any, [NewEvent::new(event_type, "")]);
+            assert_eq!(done.unwrap().last_position.get(), round);
+        }
+    });
+    let all = SUBSCRIPTIONS / 2 * commits;
+    assert_eq!(taken.load(Ordering::SeqCst), all + SUBSCRIPTIONS / 2 * commits / 4);
+}
+
+#[test]
+fn a_thousand_that_nobody_asks_cost_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let mut all: Vec<_> =
+        (0..SUBSCRIPTIONS).map(|_| store.subscribe().batch_size(50).start().unwrap()).collect();
+    for _ in 0..40 {
+        append(&store, 25);
+    }
+    // Each takes up where it was left: nothing was kept for it.
+    for (i, subscription) in all.iter_mut().enumerate() {
+        let mut count = 0;
+        while count < 1000 {
+            let next = subscription.next_timeout(LONG).unwrap().unwrap();
+            count += next.unwrap().events().len();
+        }
+        assert_eq!(count, 1000, "subscription {i}");
+    }
+}

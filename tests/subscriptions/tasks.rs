@@ -1,0 +1,175 @@
+//! Subscriptions as streams: woken, not polled for.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use annals::{Error, Message, Store, Subscription};
+use futures::executor::{LocalPool, block_on};
+use futures::stream::FusedStream;
+use futures::task::LocalSpawnExt;
+use futures::{Stream, StreamExt};
+
+use super::support::{LONG, Place, append, options};
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Count {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn wait(&self, least: usize) {
+        let began = Instant::now();
+        while self.get() < least {
+            assert!(began.elapsed() < LONG, "nobody was woken");
+            thread::yield_now();
+        }
+    }
+}
+
+fn poll(it: &mut Subscription, waker: &Waker) -> Poll<Option<annals::Result<Message>>> {
+    Pin::new(it).poll_next(&mut Context::from_waker(waker))
+}
+
+fn caught_up(store: &Store) -> Subscription {
+    let mut subscription = store.subscribe().from_now().start().unwrap();
+    let waker = Waker::from(Arc::new(Count::default()));
+    let Poll::Ready(Some(Ok(message))) = poll(&mut subscription, &waker) else { panic!() };
+    assert!(message.is_caught_up());
+    subscription
+}
+
+#[test]
+fn a_waker_is_kept_and_woken_once() {
+    let place = Place::new();
+    let store = place.open();
+    let mut subscription = caught_up(&store);
+    let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    let (waker, other) = (Waker::from(Arc::clone(&first)), Waker::from(Arc::clone(&second)));
+    for _ in 0..3 {
+        assert!(poll(&mut subscription, &waker).is_pending());
+    }
+    assert!(poll(&mut subscription, &other).is_pending());
+    append(&store, 1);
+    second.wait(1);
+    append(&store, 1);
+    assert_eq!((first.get(), second.get()), (0, 1), "the last waker counts, and it counts once");
+    let Poll::Ready(Some(Ok(message))) = poll(&mut subscription, &waker) else { panic!() };
+    assert_eq!(message.events().len(), 2);
+    assert!(poll(&mut subscription, &waker).is_pending());
+    subscription.stop_handle().stop();
+    assert_eq!(first.get(), 1);
+    assert!(!subscription.is_terminated());
+    assert!(matches!(poll(&mut subscription, &waker), Poll::Ready(None)));
+    assert!(subscription.is_terminated());
+}
+
+#[test]
+fn a_dropped_one_is_not_woken_and_a_closed_store_is_told() {
+    let place = Place::new();
+    let store = place.open();
+    let (mut dropped, mut kept) = (caught_up(&store), caught_up(&store));
+    let counts: [Arc<Count>; 2] = Default::default();
+    let wakers = counts.each_ref().map(|count| Waker::from(Arc::clone(count)));
+    assert!(poll(&mut dropped, &wakers[0]).is_pending());
+    assert!(poll(&mut kept, &wakers[1]).is_pending());
+    drop(dropped);
+    store.close().unwrap();
+    assert_eq!(counts.each_ref().map(|count| count.get()), [0, 1]);
+    assert!(matches!(poll(&mut kept, &wakers[1]), Poll::Ready(Some(Err(Error::Closed)))));
+    assert!(matches!(poll(&mut kept, &wakers[1]), Poll::Ready(None)));
+}
+
+/// Every position, one at a time, handed back and forth with the writer: a wake-up that is lost
+/// leaves it waiting for ever.
+#[test]
+fn no_wake_up_is_lost() {
+    let place = Place::new();
+    let store = place.open();
+    let subscription = store.subscribe().start().unwrap();
+    let writer = {
+        let store = store.clone();
+        thread::spawn(move || {
+            for _ in 0..3000 {
+                append(&store, 1);
+            }
+        })
+    };
+    let mut expected = 1;
+    block_on(async {
+        let mut stream = subscription.into_stream();
+        while expected <= 3000 {
+            let message = stream.next().await.unwrap().unwrap();
+            for event in message.events() {
+                assert_eq!(event.position().get(), expected);
+                expected += 1;
+            }
+        }
+    });
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_thousand_tasks_on_one_thread() {
+    let place = Place::new();
+    let store = place.open();
+    let mut pool = LocalPool::new();
+    let handles: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut stream = store.subscribe().start().unwrap().into_stream();
+            let consume = async move {
+                let mut last = 0;
+                while last < 30 {
+                    let message = stream.next().await.unwrap().unwrap();
+                    last = message.scanned_through.get();
+                }
+                last
+            };
+            pool.spawner().spawn_local_with_handle(consume).unwrap()
+        })
+        .collect();
+    let writer = thread::spawn(move || {
+        for _ in 0..30 {
+            append(&store, 1);
+            thread::sleep(Duration::from_millis(1));
+        }
+        store
+    });
+    for handle in handles {
+        assert!(pool.run_until(handle) >= 30);
+    }
+    drop(writer.join().unwrap());
+}
+
+#[test]
+fn beside_a_writer_too() {
+    let place = Place::new();
+    let writer = place.open();
+    let reader = options().read_only(true).open(place.path()).unwrap();
+    let mut stream = reader.subscribe().start().unwrap().into_stream();
+    let appends = thread::spawn(move || {
+        for _ in 0..20 {
+            append(&writer, 3);
+            thread::sleep(Duration::from_millis(2));
+        }
+        writer
+    });
+    block_on(async {
+        let mut last = 0;
+        while last < 60 {
+            last = stream.next().await.unwrap().unwrap().scanned_through.get();
+        }
+    });
+    drop(appends.join().unwrap());
+}

@@ -230,6 +230,16 @@ pub enum FailedCheck {
         /// The last position.
         head: Position,
     },
+    /// A snapshot's mark lies behind the end of its stream, or of the store, after the commit.
+    #[error("snapshot {key:?} is of {mark}, only {reached} is reached")]
+    SnapshotAhead {
+        /// The snapshot's key.
+        key: String,
+        /// Its mark: a version or a position.
+        mark: u64,
+        /// The stream's version, or the last position, after the commit.
+        reached: u64,
+    },
     /// There is no cursor of this name.
     #[error("there is no cursor {name:?}")]
     UnknownCursor {

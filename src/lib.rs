@@ -73,7 +73,7 @@ pub use options::{Checksums, Durability, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
 pub use read::{Events, ReadAll, ReadStream, StreamInfo, StreamNames, Streams};
 pub use recovery::{Opened, Recovery};
-pub use snapshot::{Mark, Snapshot, Snapshots};
+pub use snapshot::{Mark, Snapshot, SnapshotInfo, Snapshots};
 pub use stats::Stats;
 pub use store::Store;
 #[cfg(feature = "async")]

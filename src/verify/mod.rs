@@ -14,7 +14,7 @@ use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::{Defect, names};
-use crate::log::scan::{ScanEnd, ScanState, Window, scan};
+use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
 use crate::recovery::{find_evidence, newest, segment_numbers};
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
@@ -400,27 +400,4 @@ fn first_of(file: &SegmentFile) -> Result<Option<FrameHeader>> {
     }
     let decoded = FrameHeader::decode(&bytes, file.header.seed(), DATA_START);
     Ok(decoded.ok().map(|(header, _)| header))
-}
-
-/// The next place from `offset` on where a valid frame header lies.
-fn resume(
-    window: &mut Window,
-    seed: crate::format::checksum::Seed,
-    mut offset: u64,
-    end: u64,
-    path: &Path,
-) -> Result<Option<(u64, FrameHeader)>> {
-    while offset + frame::HEADER_LEN as u64 <= end {
-        let bytes =
-            window.get(offset, frame::HEADER_LEN).map_err(|e| Error::io("read", path, e))?;
-        let Some(bytes) = bytes else { break };
-        if bytes[..2] == frame::MAGIC
-            && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)
-            && header.kind != FrameKind::Seal
-        {
-            return Ok(Some((offset, header)));
-        }
-        offset += 8;
-    }
-    Ok(None)
 }

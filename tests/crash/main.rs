@@ -12,6 +12,8 @@ mod damage;
 mod flips;
 mod full;
 mod headers;
+mod loss;
+mod repair;
 mod revive;
 mod segments;
 mod steps;

@@ -210,9 +210,9 @@ pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<C
     for &number in &cut.later {
         keeper.whole_segment(root, number)?;
     }
-    let indexes: Vec<u64> = std::iter::once(cut.segment).chain(cut.later.iter().copied()).collect();
-    let mut derived: Vec<PathBuf> =
-        indexes.iter().map(|&number| names::index_path(root, number)).collect();
+    let in_use = std::iter::once(cut.segment).filter(|_| !cut.fresh);
+    let indexes = in_use.chain(cut.later.iter().copied());
+    let mut derived: Vec<PathBuf> = indexes.map(|number| names::index_path(root, number)).collect();
     derived.extend(checkpoints_behind(storage, root, cut)?);
     let snapshots = snapshots_behind(storage, root, cut)?;
     let mut copied = Vec::new();

@@ -106,7 +106,8 @@ pub struct Moved {
     pub new_first: u64,
 }
 
-/// What a stream lost.
+/// What a stream lost, as far as something whole tells: a later event of the stream, the newest
+/// checkpoint, or the event's own record. Of positions, nothing goes untold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

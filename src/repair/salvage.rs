@@ -151,7 +151,10 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 let next = resume(window, seed, at + 8, end, path)?.map(|(offset, _)| offset);
                 let to = match next {
                     Some(next) => next,
-                    None => last_nonzero(window, at, end, path)?,
+                    None => {
+                        let last = last_nonzero(window, at, end, path)?;
+                        last.max(source.file.last_failed_within(at, end).unwrap_or(at))
+                    }
                 };
                 if to > at {
                     self.skip(source, window, at, to, &defect.to_string())?;

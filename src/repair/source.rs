@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::report::SkippedBytes;
 use crate::error::{Error, Result};
 use crate::format::names;
+use crate::format::segment_header::DATA_START;
 use crate::log::segment::{SegmentFile, read_header};
 use crate::recovery::segment_numbers;
 use crate::storage::{File, Mapping, OpenMode, Storage};
@@ -30,7 +31,14 @@ pub(super) struct Tolerant {
 impl Tolerant {
     /// Whether any byte of the range could not be read.
     pub(super) fn has_failed_within(&self, from: u64, to: u64) -> bool {
-        self.unreadable.lock().iter().any(|&(start, end)| start < to && from < end)
+        self.last_failed_within(from, to).is_some()
+    }
+
+    /// One behind the last byte of the range that could not be read.
+    pub(super) fn last_failed_within(&self, from: u64, to: u64) -> Option<u64> {
+        let unreadable = self.unreadable.lock();
+        let within = unreadable.iter().filter(|&&(start, end)| start < to && from < end);
+        within.map(|&(_, end)| end.min(to)).max()
     }
 }
 
@@ -147,7 +155,12 @@ fn open(storage: &dyn Storage, root: &Path, number: u64) -> Result<Source> {
     let path = names::segment_path(root, number);
     let inner = storage.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
     let file = Arc::new(Tolerant { inner, unreadable: Mutex::new(Vec::new()) });
-    let header = read_header(&*file, &path, 0)?;
+    let header = read_header(&*file, &path, 0).map_err(|error| {
+        if file.has_failed_within(0, DATA_START) {
+            return Error::io("read", &path, io::Error::other("its header cannot be read"));
+        }
+        error
+    })?;
     let segment = SegmentFile { path: relative(number), file: Arc::clone(&file) as _, header };
     Ok(Source { segment, file })
 }

@@ -133,9 +133,14 @@ fn hold(name: &str, sim: &SimStorage, original: &[Seen]) -> (RepairReport, Vec<u
     for position in &missing {
         let lost = &original[usize::try_from(position - 1).unwrap()];
         let told = report.streams.iter().find(|loss| loss.stream == lost.stream);
-        let told = told.unwrap_or_else(|| panic!("{name}: {lost:?} is not told of: {report:?}"));
-        let told = told.missing.iter().any(|m| (m.first..=m.last).contains(&lost.version));
-        assert!(told, "{name}: {lost:?}: {report:?}");
+        let told = told.is_some_and(|loss| {
+            loss.missing.iter().any(|m| (m.first..=m.last).contains(&lost.version))
+        });
+        // Nothing but its own record may have told of a stream's last event since the checkpoint.
+        let last =
+            !new.iter().any(|e| e.stream == lost.stream && ids[&e.id].version > lost.version);
+        let unknowable = last && files_in(sim, "checkpoints").is_empty();
+        assert!(told || unknowable, "{name}: {} of {}: {report:?}", lost.version, lost.stream);
     }
     for lost in report.gaps.iter().flat_map(|gap| &gap.intact) {
         let was = ids[&lost.id];
@@ -277,7 +282,7 @@ fn of_cut_zeroed_and_swapped_files() {
     let (one, two) = (sim.read_file(segment(1)).unwrap(), sim.read_file(segment(2)).unwrap());
     sim.write_file(segment(1), &two).unwrap();
     sim.write_file(segment(2), &one).unwrap();
-    assert_eq!(hold("two segments swapped", &sim, &events).1, []);
+    assert_eq!(hold("two segments swapped", &sim, &events).1, [0_u64; 0]);
 
     // Two damages at once, in different segments.
     let sim = base.fork();
@@ -357,7 +362,7 @@ fn survives_a_medium_that_cannot_be_read() {
         let sim = base.fork();
         sim.inject_at(&path, Fault::Fail { operation: Operation::Read, nth });
         // A read that fails once is repeated, piece by piece.
-        assert_eq!(hold(&format!("read {nth} fails"), &sim, &events).1, [], "{nth}");
+        assert_eq!(hold(&format!("read {nth} fails"), &sim, &events).1, [0_u64; 0], "{nth}");
         let sim = base.fork();
         sim.inject_at(&path, Fault::FailFrom { operation: Operation::Read, nth });
         let (report, missing) = hold(&format!("reads from {nth} on fail"), &sim, &events);

@@ -4,92 +4,17 @@
 //! Must never write, create or lock anything.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use super::report::SkippedBytes;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::segment_header::DATA_START;
 use crate::log::segment::{SegmentFile, read_header};
+use crate::log::tolerant::Tolerant;
 use crate::recovery::segment_numbers;
-use crate::storage::{File, Mapping, OpenMode, Storage};
-
-/// What is read at a time where larger reads fail.
-const PIECE: usize = 4096;
-
-/// A file whose unreadable parts read as zero, and are remembered.
-#[derive(Debug)]
-pub(super) struct Tolerant {
-    inner: Arc<dyn File>,
-    unreadable: Mutex<Vec<(u64, u64)>>,
-}
-
-impl Tolerant {
-    /// Whether any byte of the range could not be read.
-    pub(super) fn has_failed_within(&self, from: u64, to: u64) -> bool {
-        self.last_failed_within(from, to).is_some()
-    }
-
-    /// One behind the last byte of the range that could not be read.
-    pub(super) fn last_failed_within(&self, from: u64, to: u64) -> Option<u64> {
-        let unreadable = self.unreadable.lock();
-        let within = unreadable.iter().filter(|&&(start, end)| start < to && from < end);
-        within.map(|&(_, end)| end.min(to)).max()
-    }
-}
-
-impl File for Tolerant {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.inner.read_at(buf, offset) {
-            Err(e) if e.kind() != io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-        let aligned = PIECE - usize::try_from(offset % PIECE as u64).unwrap_or(0);
-        let left = self.inner.len()?.saturating_sub(offset);
-        let len = aligned.min(buf.len()).min(usize::try_from(left).unwrap_or(PIECE));
-        match self.inner.read_at(&mut buf[..len], offset) {
-            Err(e) if e.kind() != io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-        buf[..len].fill(0);
-        let (from, to) = (offset, offset + len as u64);
-        let mut unreadable = self.unreadable.lock();
-        match unreadable.last_mut() {
-            Some(last) if last.0 <= from && from <= last.1 => last.1 = last.1.max(to),
-            _ => unreadable.push((from, to)),
-        }
-        Ok(len)
-    }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    /// What cannot be read must not become a signal.
-    fn map(&self, _: u64, _: bool) -> io::Result<Option<Mapping>> {
-        Ok(None)
-    }
-}
+use crate::storage::{OpenMode, Storage};
 
 /// A segment of the damaged store.
 #[derive(Debug)]
@@ -154,10 +79,10 @@ const MAX_SEGMENT: u64 = 1 << 56;
 fn open(storage: &dyn Storage, root: &Path, number: u64) -> Result<Source> {
     let path = names::segment_path(root, number);
     let inner = storage.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
-    let file = Arc::new(Tolerant { inner, unreadable: Mutex::new(Vec::new()) });
+    let file = Arc::new(Tolerant::new(inner));
     let header = read_header(&*file, &path, 0).map_err(|error| {
         if file.has_failed_within(0, DATA_START) {
-            return Error::io("read", &path, io::Error::other("its header cannot be read"));
+            return Error::io("read", &path, std::io::Error::other("its header cannot be read"));
         }
         error
     })?;

@@ -16,6 +16,7 @@ use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeade
 use crate::format::{Defect, names};
 use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
+use crate::log::tolerant::Tolerant;
 use crate::recovery::{find_evidence, newest, segment_numbers};
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, read_exact_at};
 
@@ -118,23 +119,28 @@ impl Verifier<'_> {
     fn run(&mut self) -> Result<()> {
         let limit = crate::follow::writer_status(self.storage, self.root)?;
         let numbers = segment_numbers(self.storage, self.root)?;
-        for (&number, expected) in numbers.iter().zip(1..) {
-            if number != expected {
-                let path = names::segment_path(self.root, expected);
-                self.fault(&path, 0, format!("the segment is missing; segment {number} is there"));
-                self.joined = false;
-                break;
-            }
-        }
         if numbers.is_empty() {
             let why = "its log has no segments".into();
             return Err(Error::NotAStore { path: self.root.into(), why });
         }
-        let mut files = Vec::new();
+        let (mut files, mut media) = (Vec::new(), Vec::new());
+        let mut expected = 1;
         for &number in &numbers {
+            if number > expected {
+                let path = names::segment_path(self.root, expected);
+                let missing = match number - expected {
+                    1 => "the segment is missing".to_owned(),
+                    _ => format!("the segments {expected} to {} are missing", number - 1),
+                };
+                self.fault(&path, 0, format!("{missing}; segment {number} is there"));
+            }
+            expected = number + 1;
             match SegmentFile::open(self.storage, self.root, number, OpenMode::Read, 0) {
-                Ok(file) => {
+                Ok(mut file) => {
                     self.total += file.len()?;
+                    let medium = Arc::new(Tolerant::new(Arc::clone(&file.file)));
+                    file.file = Arc::clone(&medium) as _;
+                    media.push(medium);
                     files.push(file);
                 }
                 Err(error) => self.error(error)?,
@@ -147,10 +153,17 @@ impl Verifier<'_> {
         self.derived_size(names::INDEX_DIR);
         self.derived_size(names::CHECKPOINT_DIR);
         let last = files.len().saturating_sub(1);
+        let mut expected = 1;
         for (i, file) in files.iter().enumerate() {
+            // Behind a segment that cannot be read, the next one's word counts.
+            self.joined &= file.header.number == expected;
+            expected = file.header.number + 1;
             self.headers(file);
             self.report.segments += 1;
             self.segment(file, &files[i + 1..], i == last, limit)?;
+            for (from, to) in media[i].unreadable() {
+                self.fault(&file.path, from, format!("{} bytes cannot be read", to - from));
+            }
         }
         self.derived(&numbers)?;
         self.snapshots();

@@ -18,6 +18,7 @@ use crate::progress::{Progress, Unit};
 const LISTED: usize = 20;
 
 /// `annals repair`
+#[expect(clippy::disallowed_methods, reason = "the report is the user's file, not the store's")]
 pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
     outside(&args.store, &args.to)?;

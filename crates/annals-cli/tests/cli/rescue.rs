@@ -18,15 +18,15 @@ fn damaged(scratch: &Scratch, number: u64) -> String {
     }
     let needle: Vec<u8> = hex(&id(number));
     let (path, at) = find(&scratch.path("s"), &needle);
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(&path).expect("a readable file");
     bytes[at] ^= 1;
-    std::fs::write(path, bytes).unwrap();
+    std::fs::write(path, bytes).expect("a writable file");
     store
 }
 
 fn hex(id: &str) -> Vec<u8> {
     let digits: String = id.chars().filter(|c| *c != '-').collect();
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits");
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 

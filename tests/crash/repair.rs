@@ -137,9 +137,9 @@ fn hold(name: &str, sim: &SimStorage, original: &[Seen]) -> (RepairReport, Vec<u
             loss.missing.iter().any(|m| (m.first..=m.last).contains(&lost.version))
         });
         // Nothing but its own record may have told of a stream's last event since the checkpoint.
-        let last =
+        let newest =
             !new.iter().any(|e| e.stream == lost.stream && ids[&e.id].version > lost.version);
-        let unknowable = last && files_in(sim, "checkpoints").is_empty();
+        let unknowable = newest && files_in(sim, "checkpoints").is_empty();
         assert!(told || unknowable, "{name}: {} of {}: {report:?}", lost.version, lost.stream);
     }
     for lost in report.gaps.iter().flat_map(|gap| &gap.intact) {

@@ -170,7 +170,7 @@ fn print_loss(out: &mut Output, loss: &Loss) -> Result<(), Failure> {
     let first = loss.cut_after.get() + 1;
     match loss.last_known {
         Some(last) => {
-            out.line(format_args!("lost, or cut off: positions {first} to {last} at least"))?
+            out.line(format_args!("lost, or cut off: positions {first} to {last} at least"))?;
         }
         None => out.line(format_args!("lost, or cut off: everything from position {first} on"))?,
     }

@@ -146,6 +146,21 @@ pub enum Error {
         /// What proves that the bytes had been acknowledged, where that was in question.
         evidence: Option<String>,
     },
+    /// The store opens for writing: there is no loss to accept. Nothing was changed.
+    #[error("the store at {} opens as it is: there is no loss to accept", path.display())]
+    NothingLost {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// A loss was accepted after another position than the one behind which the store is
+    /// damaged. Nothing was changed.
+    #[error("the store is whole up to position {whole}, not {given}: nothing was cut")]
+    WrongCut {
+        /// What the caller passed.
+        given: Position,
+        /// The last position before the damage.
+        whole: Position,
+    },
     /// The call needs a store that was opened for writing.
     #[error("the store is open for reading only")]
     ReadOnly,

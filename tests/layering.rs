@@ -100,6 +100,21 @@ const LAYERS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    // Beside it: what is done with a store that does not open.
+    (
+        "repair",
+        &[
+            "directory",
+            "error",
+            "event",
+            "format",
+            "log",
+            "options",
+            "recovery",
+            "storage",
+            "verify",
+        ],
+    ),
 ];
 
 const RING: &[&str] = &[

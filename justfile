@@ -38,6 +38,10 @@ bench-all *args:
 fuzz seconds="60":
     cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done
 
+# Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/simulator.md).
+simulate *args:
+    cargo run --release --example simulate --features testing -- {{ args }}
+
 # The main job on real input: a git history as events, checked against git.
 main-job *args:
     cargo run --release --example git_history -- {{ args }}

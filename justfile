@@ -61,6 +61,10 @@ miri *args:
 tsan *args:
     RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p annals --test concurrency --test memory {{ args }}
 
+# Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/simulator.md).
+simulate *args:
+    cargo run --release --example simulate --features testing -- {{ args }}
+
 # The main job on real input: a git history as events, checked against git.
 main-job *args:
     cargo run --release --example git_history -- {{ args }}

@@ -192,6 +192,18 @@ impl Verifier<'_> {
         self.report.faults.push(FoundFault { file: file.into(), offset, what });
     }
 
+    /// The index file is written once the seal is durable: without one, a seal that is not whole was
+    /// never finished, and the writer seals the segment again.
+    fn seal_fault(&mut self, file: &SegmentFile, offset: u64, what: String) {
+        let index = names::index_path(self.root, file.header.number);
+        if matches!(self.storage.entry_kind(&index), Ok(None)) {
+            let path = file.path.display();
+            self.report.notes.push(format!("{path}: will be sealed again: {what}, at {offset}"));
+        } else {
+            self.fault(&file.path, offset, what);
+        }
+    }
+
     /// Damage becomes part of the report; anything else ends the run.
     fn error(&mut self, error: Error) -> Result<()> {
         match error {
@@ -285,7 +297,7 @@ impl Verifier<'_> {
             };
             let behind = trailer.as_ref().map_or(len, |t| t.seal_offset);
             if trailer.as_ref().is_some_and(|t| state.offset >= t.seal_offset) {
-                self.fault(&file.path, state.offset, format!("the seal: {defect}"));
+                self.seal_fault(file, state.offset, format!("the seal: {defect}"));
                 break end;
             }
             // Damage, or where an active segment ends: go on at the next valid frame, if any.
@@ -414,7 +426,7 @@ impl Verifier<'_> {
             return;
         }
         if crc32(file.header.seed().plain(), &table) != trailer.table_checksum {
-            self.fault(&file.path, table_at, "the offset table has a wrong checksum");
+            self.seal_fault(file, table_at, "the offset table has a wrong checksum".into());
         }
         let next = trailer.base_position + u64::from(trailer.event_count);
         if self.joined && (state.next_position != next || state.link != trailer.link) {

@@ -55,7 +55,7 @@ loom *args:
 
 # Undefined behaviour and data races, by interpreter; needs a nightly toolchain with miri.
 miri *args:
-    MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test -p annals --lib --test memory {{ args }}
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance" cargo +nightly miri test -p annals --lib --test memory {{ args }}
 
 # Data races while the concurrency tests run; needs a nightly toolchain with rust-src.
 tsan *args:

@@ -34,6 +34,10 @@ bench *args:
 bench-all *args:
     cargo bench -p annals {{ args }}
 
+# The engine beside the stores a user would pick instead; compiles all of them, which takes long.
+peers *args:
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ args }}
+
 # Each fuzz target for some seconds; needs a nightly toolchain and cargo-fuzz.
 fuzz seconds="60":
     cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done

@@ -29,6 +29,8 @@ type Figures = Map<String, Value>;
 
 /// Runs the job and prints its figures.
 pub fn run(job: &Job) -> Result {
+    // A driver that is ended takes its measurement along.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let figures = match job.task.as_str() {
         "prepare" => prepare(job)?,
         "fill" => return fill(job),

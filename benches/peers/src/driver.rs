@@ -145,7 +145,7 @@ impl Driver {
             Workload::OpenKilled => self.open_killed(about),
             _ => self.measure_fresh(about, workload, limit),
         };
-        if workload == Workload::Scan
+        if workload == Workload::Open
             && let Ok(Value::Object(figures)) = &mut result
             && let Some((_, (allocated, used))) = disks.iter().find(|(name, _)| *name == about.name)
         {
@@ -200,13 +200,14 @@ impl Driver {
     fn open_killed(&self, about: &About) -> Result<Value> {
         let dir = self.fresh("killed")?;
         let mut child = self.start(about, "fill", &dir, self.scale.filled, PATIENCE)?;
-        let mut line = String::new();
+        let mut filled = false;
         if let Some(out) = child.stdout.take() {
-            BufReader::new(out).read_line(&mut line)?;
+            let mut lines = BufReader::new(out).lines();
+            filled = lines.any(|line| line.is_ok_and(|line| line.starts_with('{')));
         }
         child.kill()?;
         child.wait()?;
-        if line.is_empty() {
+        if !filled {
             return Err("the store could not be filled".into());
         }
         let limit = Duration::from_millis(self.scale.limit_ms);
@@ -241,5 +242,7 @@ fn finish(child: &mut Child, patience: Duration) -> Result<Value> {
     if !status.success() {
         return Err(format!("it failed: {}", err.trim()).into());
     }
-    Ok(serde_json::from_str(out.trim())?)
+    // A peer may print something of its own before.
+    let line = out.lines().rev().find(|line| line.starts_with('{')).ok_or("it printed nothing")?;
+    Ok(serde_json::from_str(line)?)
 }

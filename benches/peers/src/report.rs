@@ -158,7 +158,7 @@ impl Results {
         let _ = writeln!(out, "- scale: `{}`", self.scale);
         for about in self.peers() {
             let spare = |workload| self.get(about.name, workload, "disk_spare");
-            if let Some(spare) = spare(Workload::Scan).filter(|&spare| spare > 1e6) {
+            if let Some(spare) = spare(Workload::Open).filter(|&spare| spare > 1e6) {
                 let megabytes = spare / 1e6;
                 let _ = writeln!(out, "- {}: {megabytes:.0} MB allocated in advance", about.title);
             }

@@ -59,7 +59,7 @@ pub const ROWS: &[Row] = &[
     row(Workload::Mixed, "scan_keeps", "scanning while appending, share kept", Unit::Share),
     row(Workload::Open, "ms", "open, clean", Unit::Milliseconds),
     row(Workload::OpenKilled, "ms", "open after a kill", Unit::Milliseconds),
-    row(Workload::Scan, "disk_used", "disk per event, commits of 100", Unit::Bytes),
+    row(Workload::Open, "disk_used", "disk per event, commits of 100", Unit::Bytes),
     row(Workload::Latency, "disk_used", "disk per event, commits of 1", Unit::Bytes),
     row(Workload::Durable1, "p50", "durable append, p50", Unit::Microseconds),
     row(Workload::Durable1, "p99", "durable append, p99", Unit::Microseconds),

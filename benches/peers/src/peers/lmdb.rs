@@ -13,7 +13,10 @@ pub const ABOUT: About = About {
     name: "lmdb",
     title: "LMDB",
     package: "heed",
-    engine: Some(|| heed::lmdb_version().string.to_owned()),
+    engine: Some(|| {
+        let version = heed::lmdb_version();
+        format!("LMDB {}.{}.{}", version.major, version.minor, version.patch)
+    }),
     can: Can::STORE,
     durable: "a write transaction, synced by LMDB",
     buffered: "`MDB_NOSYNC`",

@@ -22,7 +22,8 @@ pub const ABOUT: About = About {
     buffered: "",
     layout: "one partition in one bucket; no compression; segments of 256 MiB; reads in pieces \
              of 1,000; defaults otherwise",
-    less: "one order needs one partition; an id is not held unique",
+    less: "one order over all streams needs one partition; an id is not held unique; its writer \
+           raises its own thread's priority where it may",
     open,
 };
 

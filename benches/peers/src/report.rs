@@ -179,8 +179,12 @@ impl Results {
             self.calm.iter().filter_map(|line| line["calm"]["loop_ms"].as_f64()).collect();
         let most = loops.iter().copied().fold(f64::MIN, f64::max);
         let least = loops.iter().copied().fold(f64::MAX, f64::min);
+        let load = self.calm.first().and_then(|line| line["calm"]["load"].as_f64());
         if most > least * 1.1 {
             out.push_str("- **not calm**: the fixed loop differed by more than a tenth\n");
+        }
+        if load.is_some_and(|load| load > 0.5) {
+            out.push_str("- **not calm**: something else was running before\n");
         }
         if let Some((spread, cell)) = self.spread().filter(|(spread, _)| *spread > 1.0) {
             let _ = writeln!(out, "- widest spread of a rate: {spread:.2} times, {cell}");

@@ -20,8 +20,7 @@ pub const ABOUT: About = About {
     layout: "one table, `position` the rowid, unique index (stream, version); one connection \
              writes, behind a lock; a connection for each reader; cached statements; \
              bundled, which syncs with `fsync`; defaults otherwise",
-    less: "no checksums; an id is stored, and not held unique; a slot of the WAL is overwritten \
-           after each checkpoint",
+    less: "no checksums; an id is stored, and not held unique",
     open,
 };
 

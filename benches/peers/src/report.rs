@@ -156,6 +156,10 @@ impl Results {
             let _ = writeln!(out, "- {what}: {}", value.trim_matches('"'));
         }
         let _ = writeln!(out, "- scale: `{}`", self.scale);
+        let each = |about: &&About| self.get(about.name, Workload::Streams, "events_each");
+        if let Some(each) = self.peers().iter().find_map(each) {
+            let _ = writeln!(out, "- events of a stream that was read: {each:.0}");
+        }
         for about in self.peers() {
             let spare = |workload| self.get(about.name, workload, "disk_spare");
             if let Some(spare) = spare(Workload::Open).filter(|&spare| spare > 1e6) {

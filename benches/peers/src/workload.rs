@@ -54,7 +54,7 @@ pub const ROWS: &[Row] = &[
     row(Workload::Buffered1, "rate", "buffered, 1 event", Unit::Rate),
     row(Workload::Buffered1000, "rate", "buffered, 1,000 events", Unit::Rate),
     row(Workload::Scan, "rate", "scan everything, warm", Unit::Rate),
-    row(Workload::Streams, "rate", "streams of 100 scattered events", Unit::Rate),
+    row(Workload::Streams, "rate", "streams of scattered events", Unit::Rate),
     row(Workload::Mixed, "append_keeps", "appending while scanning, share kept", Unit::Share),
     row(Workload::Mixed, "scan_keeps", "scanning while appending, share kept", Unit::Share),
     row(Workload::Open, "ms", "open, clean", Unit::Milliseconds),

@@ -55,11 +55,22 @@ loom *args:
 
 # Undefined behaviour and data races, by interpreter; needs a nightly toolchain with miri.
 miri *args:
-    MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test -p annals --lib --test memory {{ args }}
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance" cargo +nightly miri test -p annals --lib --test memory {{ args }}
 
 # Data races while the concurrency tests run; needs a nightly toolchain with rust-src.
 tsan *args:
     RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p annals --test concurrency --test memory {{ args }}
+
+# Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/simulator.md).
+simulate *args:
+    cargo run --release --example simulate --features testing -- {{ args }}
+# The engine beside the stores a user would pick instead; compiles all of them, which takes long.
+peers *args:
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ args }}
+
+# Each fuzz target for some seconds; needs a nightly toolchain and cargo-fuzz.
+fuzz seconds="60":
+    cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done
 
 # The main job on real input: a git history as events, checked against git.
 main-job *args:

@@ -128,6 +128,9 @@ impl Engine {
 
     /// Does what has to be done now, in the caller's thread.
     fn maintain(&self) -> Result<()> {
+        if self.writer.lock().has_due_snapshots() {
+            self.save_snapshots();
+        }
         let first_failure = [self.prepare_spare(), self.seal_full(), self.checkpoint()]
             .into_iter()
             .find_map(Result::err);
@@ -324,7 +327,8 @@ impl Engine {
     pub(crate) fn run_maintenance(&self) {
         let mut writer = self.writer.lock();
         while !writer.shutdown {
-            if writer.work.is_empty() {
+            let due = writer.has_due_snapshots();
+            if writer.work.is_empty() && !due {
                 self.maintenance_wanted.wait(&mut writer);
                 continue;
             }

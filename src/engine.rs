@@ -46,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) room: Condvar,
     /// Held during a sync; whether one has failed.
     pub(crate) sync_failed: Mutex<bool>,
+    /// Held while snapshots of commits are saved.
+    pub(crate) saving_snapshots: Mutex<()>,
     /// The flushing and the maintaining thread wait here.
     pub(crate) flush_wanted: Condvar,
     pub(crate) maintenance_wanted: Condvar,
@@ -117,6 +119,7 @@ impl Engine {
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
             sync_failed: Mutex::new(false),
+            saving_snapshots: Mutex::new(()),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
             watch: Watch::default(),
@@ -179,11 +182,7 @@ impl Engine {
 
     /// How far readers in other processes may read: in a buffered store, all that is written.
     pub(crate) fn visible_elsewhere(&self) -> u64 {
-        if self.options.durability.is_sync() {
-            self.durable.get()
-        } else {
-            u64::MAX
-        }
+        if self.options.durability.is_sync() { self.durable.get() } else { u64::MAX }
     }
 
     /// Tells readers in other processes how far they may read. Lives in the page cache alone; a

@@ -146,6 +146,21 @@ pub enum Error {
         /// What proves that the bytes had been acknowledged, where that was in question.
         evidence: Option<String>,
     },
+    /// The store opens for writing: there is no loss to accept. Nothing was changed.
+    #[error("the store at {} opens as it is: there is no loss to accept", path.display())]
+    NothingLost {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// A loss was accepted after another position than the one behind which the store is
+    /// damaged. Nothing was changed.
+    #[error("the store is whole up to position {whole}, not {given}: nothing was cut")]
+    WrongCut {
+        /// What the caller passed.
+        given: Position,
+        /// The last position before the damage.
+        whole: Position,
+    },
     /// The call needs a store that was opened for writing.
     #[error("the store is open for reading only")]
     ReadOnly,
@@ -229,6 +244,16 @@ pub enum FailedCheck {
         to: Position,
         /// The last position.
         head: Position,
+    },
+    /// A snapshot's mark lies behind the end of its stream, or of the store, after the commit.
+    #[error("snapshot {key:?} is of {mark}, only {reached} is reached")]
+    SnapshotAhead {
+        /// The snapshot's key.
+        key: String,
+        /// Its mark: a version or a position.
+        mark: u64,
+        /// The stream's version, or the last position, after the commit.
+        reached: u64,
     },
     /// There is no cursor of this name.
     #[error("there is no cursor {name:?}")]

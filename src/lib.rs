@@ -43,6 +43,7 @@ mod options;
 mod query;
 mod read;
 mod recovery;
+mod repair;
 mod snapshot;
 mod stats;
 pub(crate) mod storage;
@@ -73,7 +74,11 @@ pub use options::{Checksums, Durability, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
 pub use read::{Events, ReadAll, ReadStream, StreamInfo, StreamNames, Streams};
 pub use recovery::{Opened, Recovery};
-pub use snapshot::{Mark, Snapshot, Snapshots};
+pub use repair::{
+    AcceptedLoss, Gap, Loss, LostEvent, Moved, Range, RepairOptions, RepairReport, SkippedBytes,
+    StreamLoss, accept_loss, find_loss, repair,
+};
+pub use snapshot::{Mark, Snapshot, SnapshotInfo, Snapshots};
 pub use stats::Stats;
 pub use store::Store;
 #[cfg(feature = "async")]

@@ -69,6 +69,7 @@ pub struct Options {
     pub(crate) segment_size: u64,
     pub(crate) max_event_size: u64,
     pub(crate) max_pending_bytes: u64,
+    pub(crate) snapshots_kept: usize,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
@@ -97,6 +98,7 @@ impl Options {
             segment_size: 128 << 20,
             max_event_size: 16 << 20,
             max_pending_bytes: 64 << 20,
+            snapshots_kept: 2,
             create: true,
             read_only: false,
             background: true,
@@ -133,6 +135,13 @@ impl Options {
     /// How many bytes may wait to be written before appends block. Default: 64 MiB.
     pub fn max_pending_bytes(mut self, bytes: u64) -> Self {
         self.max_pending_bytes = bytes;
+        self
+    }
+
+    /// How many snapshots of a key are kept; older ones go when a newer one is saved. At least 1; one
+    /// more than the newest is worth its space, for that one may be torn. Default: 2.
+    pub fn snapshots_kept(mut self, snapshots: usize) -> Self {
+        self.snapshots_kept = snapshots;
         self
     }
 
@@ -184,6 +193,10 @@ impl Options {
                 what: "segment_size",
                 why: format!("{} is not within {range:?} bytes", self.segment_size),
             });
+        }
+        if self.snapshots_kept == 0 {
+            let why = "0 would keep none".into();
+            return Err(Error::InvalidArgument { what: "snapshots_kept", why });
         }
         if self.max_event_size == 0 || self.max_event_size > Self::MAX_EVENT_SIZE {
             return Err(Error::InvalidArgument {

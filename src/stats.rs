@@ -20,6 +20,7 @@ pub(crate) struct Counters {
     pub(crate) syncs: AtomicU64,
     pub(crate) sealed: AtomicU64,
     pub(crate) maintenance_failures: AtomicU64,
+    pub(crate) snapshot_failures: AtomicU64,
 }
 
 /// Figures about a store; see [`Store::stats`](crate::Store::stats).
@@ -65,6 +66,8 @@ pub struct Stats {
     pub sealed: u64,
     /// Since the store was opened: background work that failed and will be tried again.
     pub maintenance_failures: u64,
+    /// Since the store was opened: snapshots of commits that could not be saved.
+    pub snapshot_failures: u64,
 }
 
 impl Engine {
@@ -120,6 +123,7 @@ impl Engine {
             syncs: count(&c.syncs),
             sealed: count(&c.sealed),
             maintenance_failures: count(&c.maintenance_failures),
+            snapshot_failures: count(&c.snapshot_failures),
         }
     }
 }

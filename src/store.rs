@@ -171,7 +171,7 @@ impl Store {
             }
         };
         let operation = [Operation { stream: stream.as_ref(), expected, events }];
-        let prepared = prepare(&operation, &[], &[], &engine.options)?;
+        let prepared = prepare(&operation, &[], &[], &[], &engine.options)?;
         let mut version = [0];
         let sync = engine.options.durability.is_sync();
         let sequenced = engine.sequence(&prepared, sync, &mut version);

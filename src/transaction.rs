@@ -7,6 +7,7 @@ use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadat
 use crate::format::metadata::Change;
 use crate::options::Durability;
 use crate::query::Query;
+use crate::snapshot::Snapshot;
 
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub struct Transaction<'a> {
     operations: Vec<Owned>,
     boundaries: Vec<Boundary>,
     requests: Vec<Request>,
+    snapshots: Vec<Snapshot>,
     durability: Durability,
 }
 
@@ -44,14 +46,21 @@ pub struct Ticket {
     engine: Arc<Engine>,
     group: u64,
     sync: bool,
+    saves_snapshots: bool,
     committed: Committed,
 }
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>) -> Self {
         let durability = engine.options.durability;
-        let (operations, boundaries, requests) = (Vec::new(), Vec::new(), Vec::new());
-        Self { engine, operations, boundaries, requests, durability }
+        Self {
+            engine,
+            operations: Vec::new(),
+            boundaries: Vec::new(),
+            requests: Vec::new(),
+            snapshots: Vec::new(),
+            durability,
+        }
     }
 
     /// Appends events to a stream that is as expected.
@@ -169,6 +178,29 @@ impl<'a> Transaction<'a> {
         self
     }
 
+    /// Saves a snapshot once the commit is durable: it appears with the commit, or not at all. Its
+    /// mark may be a version or position that this commit reaches. That it could not be saved does
+    /// not fail the commit (replay gives the same state), and counts in
+    /// [`Stats::snapshot_failures`](crate::Stats::snapshot_failures).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Snapshot};
+    ///
+    /// store
+    ///     .transaction()
+    ///     .append("account-1", ExpectedVersion::NoStream, [NewEvent::new("Deposited", "5")])
+    ///     .snapshot(Snapshot::new("account-1", 1, "balance 5"))
+    ///     .commit()?;
+    /// assert!(store.snapshots().load("account-1")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
+        self.snapshots.push(snapshot);
+        self
+    }
+
     /// When this commit counts as done, instead of what the store was opened with.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -204,7 +236,8 @@ impl<'a> Transaction<'a> {
             .map(|o| Operation { stream: &o.stream, expected: o.expected, events: &o.events })
             .collect();
         let options = &self.engine.options;
-        let prepared = prepare(&operations, &self.boundaries, &self.requests, options)?;
+        let (boundaries, requests) = (&self.boundaries, &self.requests);
+        let prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
         let mut versions = vec![0; operations.len()];
         let sync = self.durability.is_sync();
         let (mut writer, sequenced) = self.engine.sequence(&prepared, sync, &mut versions)?;
@@ -215,12 +248,15 @@ impl<'a> Transaction<'a> {
             writer.flush_requested = true;
             self.engine.flush_wanted.notify_one();
         }
+        let group = sequenced.group;
+        let saves_snapshots = !self.snapshots.is_empty();
+        writer.snapshots.extend(self.snapshots.into_iter().map(|snapshot| (group, snapshot)));
         drop(writer);
         let Sequenced { group, first_position, last_position, recorded_at, already_recorded } =
             sequenced;
         let committed =
             Committed { first_position, last_position, versions, recorded_at, already_recorded };
-        Ok(Ticket { engine: Arc::clone(self.engine), group, sync, committed })
+        Ok(Ticket { engine: Arc::clone(self.engine), group, sync, saves_snapshots, committed })
     }
 }
 
@@ -242,6 +278,9 @@ impl Ticket {
         let (writer, outcome) = self.engine.wait_for_group(writer, self.group, self.sync);
         drop(writer);
         outcome?;
+        if self.saves_snapshots {
+            self.engine.save_snapshots();
+        }
         self.engine.after_commit();
         Ok(self.committed)
     }

@@ -2,8 +2,8 @@
 
 use std::num::NonZero;
 use std::panic;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ pub(crate) fn run(plan: &Plan) -> Fleet {
                         }
                         let lived: Vec<_> =
                             plan.kinds.iter().map(|&kind| Life::new(kind, seed).run()).collect();
-                        let mut fleet = all.lock().unwrap_or_else(|it| it.into_inner());
+                        let mut fleet = all.lock().unwrap_or_else(PoisonError::into_inner);
                         fleet.seeds += 1;
                         for lived in lived {
                             fleet.take_in(lived);
@@ -86,7 +86,7 @@ pub(crate) fn run(plan: &Plan) -> Fleet {
             }
         });
     });
-    let mut fleet = all.into_inner().unwrap_or_else(|it| it.into_inner());
+    let mut fleet = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     fleet.took = started.elapsed();
     fleet
 }

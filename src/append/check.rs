@@ -11,6 +11,7 @@ use crate::format::Defect;
 use crate::format::metadata::Change;
 use crate::group_commit::Writer;
 use crate::index::heads::{Heads, Slot};
+use crate::snapshot::Mark;
 
 /// What the checks have found on the way, for the encoding.
 #[derive(Debug)]
@@ -37,7 +38,9 @@ impl Engine {
         failed: &mut Vec<FailedCheck>,
     ) -> Result<Checked, Defect> {
         slots.clear();
-        let several = commit.operations.len() > 1 || !commit.requests.is_empty();
+        let several = commit.operations.len() > 1
+            || !commit.requests.is_empty()
+            || !commit.snapshots.is_empty();
         let earlier =
             check_streams(heads, commit.operations, several, versions, &mut slots, failed)?;
         let mut changes = Vec::new();
@@ -46,6 +49,21 @@ impl Engine {
             let cursors = |name: &str| writer.changes.cursor(&metadata, name);
             let head = writer.tip.next_position - 1;
             check_requests(heads, commit.requests, head, &earlier, cursors, &mut changes, failed)?;
+        }
+        let last_position = writer.tip.next_position - 1 + u64::from(commit.event_count);
+        for snapshot in commit.snapshots {
+            let reached = match snapshot.mark() {
+                Mark::Position(_) => last_position,
+                Mark::Version(_) => match earlier.get(snapshot.key()) {
+                    Some(&version) => version,
+                    None => heads.get(snapshot.key())?.version,
+                },
+            };
+            let mark = snapshot.mark().number();
+            if mark > reached {
+                let key = snapshot.key().to_owned();
+                failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
+            }
         }
         Ok(Checked { slots, changes })
     }

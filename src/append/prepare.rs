@@ -10,6 +10,7 @@ use crate::format::metadata::{self, Change, MAX_CURSOR_NAME_LEN};
 use crate::format::record::{self, MAX_STREAM_LEN, MAX_TAG_LEN, MAX_TAGS, MAX_TYPE_LEN};
 use crate::options::Options;
 use crate::query::Query;
+use crate::snapshot::Snapshot;
 
 /// One operation of a commit: a check, and the events to append if it holds.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(crate) struct Prepared<'a> {
     pub(super) operations: &'a [Operation<'a>],
     pub(super) boundaries: &'a [Boundary],
     pub(super) requests: &'a [Request],
+    pub(super) snapshots: &'a [Snapshot],
     /// The bytes of the metadata behind the records; 0: no requests.
     pub(super) metadata_len: usize,
     pub(super) body_len: usize,
@@ -66,6 +68,7 @@ pub(crate) fn prepare<'a>(
     operations: &'a [Operation<'a>],
     boundaries: &'a [Boundary],
     requests: &'a [Request],
+    snapshots: &'a [Snapshot],
     options: &Options,
 ) -> Result<Prepared<'a>> {
     let mut body_len = 0_usize;
@@ -83,6 +86,7 @@ pub(crate) fn prepare<'a>(
         }
         event_count += operation.events.len();
     }
+    snapshots.iter().try_for_each(Snapshot::check)?;
     let asks = |o: &Operation<'_>| o.expected != ExpectedVersion::Any;
     if event_count == 0
         && requests.is_empty()
@@ -105,6 +109,7 @@ pub(crate) fn prepare<'a>(
         operations,
         boundaries,
         requests,
+        snapshots,
         metadata_len,
         body_len,
         // Bounded by the commit's size.

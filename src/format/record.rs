@@ -86,6 +86,14 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event:
     checksum
 }
 
+/// Gives a whole record, with its padding, another place; returns its new checksum.
+pub(crate) fn relocate(record: &mut [u8], seed: Seed, version: u64, position: u64) -> u32 {
+    LE::write_u64(&mut record[8..], version);
+    let checksum = crc32(seed.at(position), &record[4..]);
+    LE::write_u32(record, checksum);
+    checksum
+}
+
 /// Where the parts of a record lie, counted from its first byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
@@ -307,6 +315,22 @@ mod tests {
         assert_eq!((record.version(), record.id()), (3, [7; 16]));
         assert_eq!(record.tags().collect::<Vec<_>>(), ["owner:1", "x"]);
         assert_eq!(&bytes[record.data_range()], b"{\"a\":1}");
+    }
+
+    #[test]
+    fn a_relocated_record_is_the_one_encoded_there() {
+        let (mut bytes, event) = (encoded(&sample()), sample());
+        let checksum = relocate(&mut bytes, Seed::of_salt(6), 2, 9);
+        let mut there = Vec::new();
+        let place = Assigned {
+            stream: "account-1",
+            version: 2,
+            position: 9,
+            id: [7; 16],
+            frame_distance: 48,
+        };
+        assert_eq!(encode(&mut there, Seed::of_salt(6), &place, &event), checksum);
+        assert_eq!(bytes, there);
     }
 
     #[test]

@@ -172,6 +172,9 @@ impl Engine {
         self.durable.raise(last_position);
         writer.changes.durable = writer.changes.durable.max(last_change);
         self.publish_changes(writer, last_change);
+        if !writer.snapshots.is_empty() {
+            self.maintenance_wanted.notify_one();
+        }
         self.write_status();
     }
 

@@ -32,6 +32,7 @@ use crate::ids::IdSource;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Recovered;
+use crate::snapshot::Snapshot;
 use crate::storage::Storage;
 
 use changes::Changes;
@@ -128,6 +129,8 @@ pub(crate) struct Writer {
     pub(crate) spare: Option<SegmentFile>,
     pub(crate) ids: IdSource,
     pub(crate) changes: Changes,
+    /// To be saved once the group of each is durable.
+    pub(crate) snapshots: Vec<(u64, Snapshot)>,
     pub(crate) shutdown: bool,
 }
 
@@ -174,6 +177,7 @@ impl Writer {
             spare: recovered.spare.take(),
             ids: IdSource::new(storage),
             changes: Changes::new(last_change),
+            snapshots: Vec::new(),
             shutdown: false,
         }
     }
@@ -266,6 +270,22 @@ impl Writer {
         } else {
             Error::WriterPoisoned { reason }
         }))
+    }
+
+    /// Whether a snapshot can be saved, and nobody who waits for its commit does that.
+    pub(crate) fn has_due_snapshots(&self) -> bool {
+        self.snapshots.iter().any(|(group, _)| *group <= self.synced_number)
+    }
+
+    /// Takes out the snapshots whose commits are durable; those of refused commits are gone.
+    pub(crate) fn take_due_snapshots(&mut self) -> Vec<Snapshot> {
+        let (synced, refused) = (self.synced_number, &self.refused);
+        self.snapshots.retain(|(group, _)| refused.binary_search(group).is_err());
+        let waiting = std::mem::take(&mut self.snapshots);
+        let (due, waiting): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(group, _)| *group <= synced);
+        self.snapshots = waiting;
+        due.into_iter().map(|(_, snapshot)| snapshot).collect()
     }
 
     fn note_dirty(&mut self, group: &Group, number: u64) {

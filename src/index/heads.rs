@@ -120,7 +120,11 @@ impl HeadTable {
     }
 
     /// Calls `each` with all heads whose name begins with `prefix`, in order, until it says stop.
-    fn for_each(&self, prefix: &str, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+    pub(crate) fn for_each(
+        &self,
+        prefix: &str,
+        mut each: impl FnMut(&str, Head),
+    ) -> Result<(), Defect> {
         let found = search_names(self.len(), prefix.as_bytes(), |i| Ok(self.entry(i)?.0))?;
         let (Ok(start) | Err(start)) = found;
         let mut end_of_last = None;

@@ -4,8 +4,10 @@
 //! - [`scan`]: walks frames and proves each; used wherever the log is read without trust.
 //! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
+//! - [`tolerant`]: reads past what a bad medium keeps.
 
 pub(crate) mod cursor;
 pub(crate) mod rotation;
 pub(crate) mod scan;
 pub(crate) mod segment;
+pub(crate) mod tolerant;

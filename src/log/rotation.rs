@@ -24,9 +24,19 @@ pub(crate) fn create_segment(
     store_id: [u8; 16],
     capacity: u64,
 ) -> Result<SegmentFile> {
-    let path = names::segment_path(root, number);
-    let temporary = path.with_extension("seg.tmp");
-    let directory = root.join(names::LOG_DIR);
+    let unnamed = create_unnamed(storage, root, number, store_id, capacity)?;
+    name_segment(storage, root, unnamed)
+}
+
+/// Creates segment `number`, empty and durable but for its name, which is a temporary one.
+pub(crate) fn create_unnamed(
+    storage: &dyn Storage,
+    root: &Path,
+    number: u64,
+    store_id: [u8; 16],
+    capacity: u64,
+) -> Result<SegmentFile> {
+    let temporary = names::segment_path(root, number).with_extension("seg.tmp");
     remove_leftover(storage, &temporary)?;
     let result = (|| {
         let file = storage
@@ -60,9 +70,20 @@ pub(crate) fn create_segment(
             return Err(error);
         }
     };
-    storage.rename(&temporary, &path).map_err(|e| Error::io("rename", &temporary, e))?;
+    Ok(SegmentFile { path: temporary, file, header })
+}
+
+/// Gives a segment its final name, durably.
+pub(crate) fn name_segment(
+    storage: &dyn Storage,
+    root: &Path,
+    unnamed: SegmentFile,
+) -> Result<SegmentFile> {
+    let path = names::segment_path(root, unnamed.header.number);
+    let directory = root.join(names::LOG_DIR);
+    storage.rename(&unnamed.path, &path).map_err(|e| Error::io("rename", &unnamed.path, e))?;
     storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
-    Ok(SegmentFile { path, file, header })
+    Ok(SegmentFile { path, ..unnamed })
 }
 
 /// Removes a file that an interrupted creation left.

@@ -199,6 +199,29 @@ fn changes_follow<'a>(
     Ok((section, decoded.next()))
 }
 
+/// The next place from `offset` on where a valid frame header lies.
+pub(crate) fn resume(
+    window: &mut Window,
+    seed: Seed,
+    mut offset: u64,
+    end: u64,
+    path: &std::path::Path,
+) -> Result<Option<(u64, FrameHeader)>> {
+    while offset + frame::HEADER_LEN as u64 <= end {
+        let bytes =
+            window.get(offset, frame::HEADER_LEN).map_err(|e| Error::io("read", path, e))?;
+        let Some(bytes) = bytes else { break };
+        if bytes[..2] == frame::MAGIC
+            && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)
+            && header.kind != FrameKind::Seal
+        {
+            return Ok(Some((offset, header)));
+        }
+        offset += 8;
+    }
+    Ok(None)
+}
+
 /// Proves each record and the body's checksum: that of the records' checksums in order, then of
 /// the bytes behind the last record. Returns where in the body those begin.
 pub(crate) fn verify_body(

@@ -24,6 +24,11 @@ pub(crate) fn find(
     {
         return Ok(Some(format!("segment {} is sealed", active.header.number)));
     }
+    // Sealing begins once the next segment is in use, whose name is durable by then.
+    if extras.is_empty() && a_seal_begins(active, state)? {
+        let number = active.header.number;
+        return Ok(Some(format!("segment {number} has a seal, and the next one is missing")));
+    }
     if let Some(found) = search(active, state.offset, state)? {
         return Ok(Some(found));
     }
@@ -36,6 +41,18 @@ pub(crate) fn find(
         }
     }
     Ok(None)
+}
+
+/// Whether the frames end at the header of the seal that belongs there.
+fn a_seal_begins(segment: &SegmentFile, state: &ScanState) -> Result<bool> {
+    let mut window = Window::new(segment.file.clone(), segment.len()?);
+    let Some(bytes) = get(&mut window, state.offset, &segment.path)? else { return Ok(false) };
+    let header = FrameHeader::decode(bytes, segment.header.seed(), state.offset);
+    Ok(header.is_ok_and(|(header, _)| {
+        header.kind == FrameKind::Seal
+            && header.link == state.link
+            && header.first_position == state.next_position
+    }))
 }
 
 /// Searches for frame headers at every place one can begin. Data that imitates a frame does not

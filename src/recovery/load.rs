@@ -52,7 +52,17 @@ struct Walk {
 
 pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<LoadedLog> {
     let numbers = list_segments(storage, root)?;
-    let mut files = open_segments(storage, root, &numbers, mode)?;
+    let files = open_segments(storage, root, &numbers, mode)?;
+    load_files(storage, root, mode, files)
+}
+
+/// Likewise, from these segments: the first ones, without a gap.
+pub(super) fn load_files(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    mut files: Vec<SegmentFile>,
+) -> Result<LoadedLog> {
     let first = files
         .first()
         .ok_or_else(|| Error::NotAStore { path: root.into(), why: "there is no segment".into() })?;

@@ -10,6 +10,7 @@
 //!
 //! Opening for reading takes the same decisions and writes nothing.
 
+mod accept;
 mod checkpoints;
 mod derive;
 mod evidence;
@@ -28,6 +29,7 @@ use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, Storage};
 
+pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};
 pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
 pub(crate) use derive::{build_index, open_index, rebuild_index};
 pub(crate) use evidence::find as find_evidence;
@@ -169,14 +171,7 @@ pub(crate) fn recover(
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);
     let (found, evidence) = match mode {
-        Mode::Write | Mode::Read => {
-            let found = tail::find(&active, &extras, &log.state, log.trusted)?;
-            let evidence = match &found {
-                Some(_) => evidence::find(&active, &extras, &log.state)?,
-                None => None,
-            };
-            (found, evidence.or_else(|| log.checkpoint_evidence()))
-        }
+        Mode::Write | Mode::Read => judge(&log, &active, &extras)?,
         Mode::Follow { visible } => (None, log.writer_evidence(visible)),
     };
     let mut opened = log.opened();
@@ -234,6 +229,20 @@ pub(crate) fn recover(
         created_at: log.created_at,
         checkpoint: log.checkpoint_number,
     })
+}
+
+/// What lies behind the end of the log, and the evidence that something durable ought to be there.
+fn judge(
+    log: &LoadedLog,
+    active: &SegmentFile,
+    extras: &[SegmentFile],
+) -> Result<(Option<Vec<tail::Remains>>, Option<String>)> {
+    let found = tail::find(active, extras, &log.state, log.trusted)?;
+    let evidence = match &found {
+        Some(_) => evidence::find(active, extras, &log.state)?,
+        None => None,
+    };
+    Ok((found, evidence.or_else(|| log.checkpoint_evidence())))
 }
 
 /// The log as far as it could be read.

@@ -19,11 +19,18 @@ const PIECE: usize = 1 << 20;
 /// A range of a file that should be zero and is not.
 #[derive(Debug, Clone)]
 pub(super) struct Remains {
-    file: Arc<dyn File>,
-    path: std::path::PathBuf,
-    number: u64,
-    from: u64,
-    to: u64,
+    pub(super) file: Arc<dyn File>,
+    pub(super) path: std::path::PathBuf,
+    pub(super) number: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+impl Remains {
+    /// What they are called in quarantine.
+    pub(super) fn kept_name(&self, nonce: u64) -> String {
+        format!("{:020}-{:010}-{nonce:016x}.tail", self.number, self.from)
+    }
 }
 
 /// What lies behind the end of the log, in the active segment and those behind it. A store whose
@@ -41,7 +48,7 @@ pub(super) fn find(
     for (segment, from) in std::iter::once((active, state.offset))
         .chain(extras.iter().map(|segment| (segment, DATA_START)))
     {
-        if let Some(to) = last_nonzero(segment, from)? {
+        if let Some(to) = last_nonzero(&segment.file, &segment.path, from)? {
             remains.push(Remains {
                 file: Arc::clone(&segment.file),
                 path: segment.path.clone(),
@@ -55,14 +62,14 @@ pub(super) fn find(
 }
 
 /// One behind the last byte from `from` on that is not zero.
-fn last_nonzero(segment: &SegmentFile, from: u64) -> Result<Option<u64>> {
-    let len = segment.len()?;
-    let mut window = Window::new(Arc::clone(&segment.file), len);
+pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Result<Option<u64>> {
+    let len = file.len().map_err(|e| Error::io("read the length of", path, e))?;
+    let mut window = Window::new(Arc::clone(file), len);
     let mut found = None;
     let mut offset = from;
     while offset < len {
         let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(PIECE);
-        let bytes = window.get(offset, piece).map_err(|e| Error::io("read", &segment.path, e))?;
+        let bytes = window.get(offset, piece).map_err(|e| Error::io("read", path, e))?;
         let bytes = bytes.unwrap_or_default();
         // Words first: this runs over all the preallocated space of an unclean store.
         let (words, _) = bytes.as_chunks::<8>();
@@ -92,8 +99,7 @@ pub(super) fn cut(
     let mut recovery = Recovery::default();
     let nonce = storage.random_u64();
     for part in &remains {
-        let name = format!("{:020}-{:010}-{nonce:016x}.tail", part.number, part.from);
-        let path = directory.join(name);
+        let path = directory.join(part.kept_name(nonce));
         copy_out(storage, part, &path)?;
         recovery.dropped_bytes += part.to - part.from;
         recovery.quarantined.get_or_insert(path);
@@ -108,7 +114,7 @@ pub(super) fn cut(
     Ok(recovery)
 }
 
-fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
+pub(super) fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
     let copy = storage.open(path, OpenMode::CreateNew).map_err(|e| Error::io("create", path, e))?;
     let mut buffer = zeros(part.to - part.from);
     let mut offset = part.from;
@@ -123,7 +129,7 @@ fn copy_out(storage: &dyn Storage, part: &Remains, path: &Path) -> Result<()> {
     copy.sync_data().map_err(|e| Error::io("sync", path, e))
 }
 
-fn zero(part: &Remains) -> Result<()> {
+pub(super) fn zero(part: &Remains) -> Result<()> {
     let zeros = zeros(part.to - part.from);
     let mut offset = part.from;
     while offset < part.to {

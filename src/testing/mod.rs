@@ -14,10 +14,13 @@ mod commits;
 mod compare;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use crate::storage::*;
 
 use crate::error::Result;
+use crate::event::Position;
+use crate::repair::{AcceptedLoss, Loss, RepairOptions, RepairReport};
 use crate::verify::{Progress, VerifyReport};
 
 /// [`verify`](crate::verify()) on any storage.
@@ -31,4 +34,40 @@ pub fn verify_on(
     progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
     crate::verify::verify_in(storage, root.as_ref(), progress)
+}
+
+/// [`repair`](crate::repair()) on any storage.
+///
+/// # Errors
+///
+/// Those of [`repair`](crate::repair()).
+pub fn repair_on(
+    storage: &Arc<dyn Storage>,
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    options: RepairOptions,
+) -> Result<RepairReport> {
+    crate::repair::repair_in(storage, from.as_ref(), to.as_ref(), options, |_| {})
+}
+
+/// [`find_loss`](crate::find_loss) on any storage.
+///
+/// # Errors
+///
+/// Those of [`find_loss`](crate::find_loss).
+pub fn find_loss_on(storage: &dyn Storage, root: impl AsRef<Path>) -> Result<Loss> {
+    crate::repair::find_loss_in(storage, root.as_ref())
+}
+
+/// [`accept_loss`](crate::accept_loss) on any storage.
+///
+/// # Errors
+///
+/// Those of [`accept_loss`](crate::accept_loss).
+pub fn accept_loss_on(
+    storage: &dyn Storage,
+    root: impl AsRef<Path>,
+    after: Position,
+) -> Result<AcceptedLoss> {
+    crate::repair::accept_loss_in(storage, root.as_ref(), after)
 }

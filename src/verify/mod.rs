@@ -14,8 +14,9 @@ use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::{Defect, names};
-use crate::log::scan::{ScanEnd, ScanState, Window, scan};
+use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
+use crate::log::tolerant::Tolerant;
 use crate::recovery::{find_evidence, newest, segment_numbers};
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
@@ -127,23 +128,28 @@ impl Verifier<'_> {
         for path in others {
             self.fault(&path, 0, "it has the name of a segment and is not a regular file");
         }
-        for (&number, expected) in numbers.iter().zip(1..) {
-            if number != expected {
-                let path = names::segment_path(self.root, expected);
-                self.fault(&path, 0, format!("the segment is missing; segment {number} is there"));
-                self.joined = false;
-                break;
-            }
-        }
         if numbers.is_empty() {
             let why = "its log has no segments".into();
             return Err(Error::NotAStore { path: self.root.into(), why });
         }
-        let mut files = Vec::new();
+        let (mut files, mut media) = (Vec::new(), Vec::new());
+        let mut expected = 1;
         for &number in &numbers {
+            if number > expected {
+                let path = names::segment_path(self.root, expected);
+                let missing = match number - expected {
+                    1 => "the segment is missing".to_owned(),
+                    _ => format!("the segments {expected} to {} are missing", number - 1),
+                };
+                self.fault(&path, 0, format!("{missing}; segment {number} is there"));
+            }
+            expected = number + 1;
             match SegmentFile::open(self.storage, self.root, number, OpenMode::Read, 0) {
-                Ok(file) => {
+                Ok(mut file) => {
                     self.total += file.len()?;
+                    let medium = Arc::new(Tolerant::new(Arc::clone(&file.file)));
+                    file.file = Arc::clone(&medium) as _;
+                    media.push(medium);
                     files.push(file);
                 }
                 Err(error) => self.error(error)?,
@@ -158,10 +164,17 @@ impl Verifier<'_> {
         self.derived_size(names::INDEX_DIR);
         self.derived_size(names::CHECKPOINT_DIR);
         let last = files.len().saturating_sub(1);
+        let mut expected = 1;
         for (i, file) in files.iter().enumerate() {
+            // Behind a segment that cannot be read, the next one's word counts.
+            self.joined &= file.header.number == expected;
+            expected = file.header.number + 1;
             self.headers(file);
             self.report.segments += 1;
             self.segment(file, &files[i + 1..], i == last, limit)?;
+            for (from, to) in media[i].unreadable() {
+                self.fault(&file.path, from, format!("{} bytes cannot be read", to - from));
+            }
         }
         self.derived(&numbers)?;
         self.snapshots();
@@ -177,6 +190,18 @@ impl Verifier<'_> {
     fn fault(&mut self, file: &Path, offset: u64, what: impl Into<String>) {
         let what = what.into();
         self.report.faults.push(FoundFault { file: file.into(), offset, what });
+    }
+
+    /// The index file is written once the seal is durable: without one, a seal that is not whole was
+    /// never finished, and the writer seals the segment again.
+    fn seal_fault(&mut self, file: &SegmentFile, offset: u64, what: String) {
+        let index = names::index_path(self.root, file.header.number);
+        if matches!(self.storage.entry_kind(&index), Ok(None)) {
+            let path = file.path.display();
+            self.report.notes.push(format!("{path}: will be sealed again: {what}, at {offset}"));
+        } else {
+            self.fault(&file.path, offset, what);
+        }
     }
 
     /// Damage becomes part of the report; anything else ends the run.
@@ -235,7 +260,7 @@ impl Verifier<'_> {
     ) -> Result<()> {
         let len = file.len()?;
         let trailer = file.trailer()?;
-        // All of a sealed segment is there to be read, also frames without events at its end.
+        // All of a sealed segment is durable, also a frame without events that ends it.
         let limit = limit.filter(|_| trailer.is_none());
         let seed = file.header.seed();
         let mut window = Window::new(Arc::clone(&file.file), len);
@@ -274,7 +299,7 @@ impl Verifier<'_> {
             };
             let behind = trailer.as_ref().map_or(len, |t| t.seal_offset);
             if trailer.as_ref().is_some_and(|t| state.offset >= t.seal_offset) {
-                self.fault(&file.path, state.offset, format!("the seal: {defect}"));
+                self.seal_fault(file, state.offset, format!("the seal: {defect}"));
                 break end;
             }
             // Damage, or where an active segment ends: go on at the next valid frame, if any.
@@ -403,7 +428,7 @@ impl Verifier<'_> {
             return;
         }
         if crc32(file.header.seed().plain(), &table) != trailer.table_checksum {
-            self.fault(&file.path, table_at, "the offset table has a wrong checksum");
+            self.seal_fault(file, table_at, "the offset table has a wrong checksum".into());
         }
         let next = trailer.base_position + u64::from(trailer.event_count);
         if self.joined && (state.next_position != next || state.link != trailer.link) {
@@ -421,27 +446,4 @@ fn first_of(file: &SegmentFile) -> Result<Option<FrameHeader>> {
     }
     let decoded = FrameHeader::decode(&bytes, file.header.seed(), DATA_START);
     Ok(decoded.ok().map(|(header, _)| header))
-}
-
-/// The next place from `offset` on where a valid frame header lies.
-fn resume(
-    window: &mut Window,
-    seed: crate::format::checksum::Seed,
-    mut offset: u64,
-    end: u64,
-    path: &Path,
-) -> Result<Option<(u64, FrameHeader)>> {
-    while offset + frame::HEADER_LEN as u64 <= end {
-        let bytes =
-            window.get(offset, frame::HEADER_LEN).map_err(|e| Error::io("read", path, e))?;
-        let Some(bytes) = bytes else { break };
-        if bytes[..2] == frame::MAGIC
-            && let Ok((header, _)) = FrameHeader::decode(bytes, seed, offset)
-            && header.kind != FrameKind::Seal
-        {
-            return Ok(Some((offset, header)));
-        }
-        offset += 8;
-    }
-    Ok(None)
 }

@@ -4,7 +4,8 @@
 
 use std::fs;
 
-use annals::{Durability, Error, ExpectedVersion, Mark, NewEvent, Options, Position, Snapshot};
+use annals::Snapshot;
+use annals::{Durability, Error, ExpectedVersion, FailedCheck, Mark, NewEvent, Options, Position};
 
 #[test]
 fn the_newest_whole_one_is_found() {
@@ -59,4 +60,52 @@ fn a_damaged_one_is_skipped_and_noted() {
     assert_eq!(store.snapshots().load("s").unwrap().unwrap().mark(), Mark::Version(1));
     let report = annals::verify(dir.path(), |_| {}).unwrap();
     assert_eq!((report.faults.len(), report.notes.len()), (0, 1));
+}
+
+#[test]
+fn one_in_a_transaction_appears_with_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    for background in [true, false] {
+        let store = Options::new().background(background).open(dir.path()).unwrap();
+        let version = store.stream_head("s").unwrap().map_or(0, |head| head.version);
+        let with = |mark: u64| {
+            store
+                .transaction()
+                .append("s", ExpectedVersion::Exact(version), [NewEvent::new("T", "x")])
+                .snapshot(Snapshot::new("s", mark, "state"))
+        };
+        let ahead = with(version + 2).commit();
+        let Err(Error::Conflict { failed }) = ahead else { panic!("{ahead:?}") };
+        let (key, mark, reached) = ("s".to_owned(), version + 2, version + 1);
+        assert_eq!(failed, [FailedCheck::SnapshotAhead { key, mark, reached }]);
+        with(version + 1).commit().unwrap();
+        let loaded = store.snapshots().load("s").unwrap().unwrap();
+        assert_eq!(loaded.mark(), Mark::Version(version + 1));
+        // Of a refused commit nothing is saved.
+        assert!(with(1).commit().is_err());
+        assert_eq!(store.snapshots().list("").unwrap().len() as u64, version + 1);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn one_of_a_dropped_ticket_is_saved_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().snapshots_kept(100).open(dir.path()).unwrap();
+    for version in 1..=50_u64 {
+        let ticket = store
+            .transaction()
+            .append("s", ExpectedVersion::Any, [NewEvent::new("T", "x")])
+            .snapshot(Snapshot::new("s", version, "state"))
+            .submit()
+            .unwrap();
+        drop(ticket);
+    }
+    store.close().unwrap();
+    let store = Options::new().read_only(true).open(dir.path()).unwrap();
+    let mut marks: Vec<_> =
+        store.snapshots().list("s").unwrap().into_iter().map(|found| found.mark).collect();
+    marks.sort_unstable();
+    assert_eq!(marks, (1..=50).map(Mark::Version).collect::<Vec<_>>());
+    assert!(store.snapshots().list("t").unwrap().is_empty());
 }

@@ -300,3 +300,37 @@ fn rebuilding_is_reported_and_happens_once() {
     store.close().unwrap();
     assert_eq!(*open(&sim).unwrap().opened(), Opened::Clean);
 }
+
+#[test]
+fn verify_names_every_fault_and_goes_on_behind_each() {
+    use annals::testing::{Fault, Operation, verify_on};
+
+    let base = closed(40, LARGE);
+    let named = |sim: &SimStorage| -> Vec<(u64, u64)> {
+        let report = verify_on(&sim.process(), ROOT, |_| {}).unwrap();
+        let number = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().parse();
+        report.faults.iter().map(|fault| (number(&fault.file).unwrap(), fault.offset)).collect()
+    };
+    // Two frames in a segment, one in another, both copies of a header in a third, and two gaps.
+    let sim = base.fork();
+    let (two, four) = (frames_of(&sim, 2), frames_of(&sim, 4));
+    let hit = [(2, two[1].offset), (2, two[3].offset), (4, four[2].offset)];
+    for (number, offset) in hit {
+        sim.flip_bit(segment(number), offset + 70, 1).unwrap();
+    }
+    assert_eq!(named(&sim), hit);
+    zero(&sim, &segment(3), 0, DATA_START);
+    remove(&sim, &segment(1));
+    remove(&sim, &segment(5));
+    let mut all = vec![(1, 0), (3, 0), (5, 0)];
+    all.extend(hit);
+    assert_eq!(named(&sim), all);
+    // A medium that cannot be read at one place.
+    let sim = base.fork();
+    sim.flip_bit(segment(4), four[2].offset + 70, 1).unwrap();
+    let path = segment(2);
+    sim.inject_at(&path, Fault::FailFrom { operation: Operation::Read, nth: 3 });
+    let faults = named(&sim);
+    assert!(faults.contains(&(4, four[2].offset)), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.0 == 2), "{faults:?}");
+}

@@ -47,7 +47,7 @@ fn the_same_seed_is_the_same_life() {
         let life = Life::new(kind, seed);
         let report = match life.run_traced(|step| steps.push(step.to_owned())) {
             Ok(report) => report,
-            Err(failure) => failure.report,
+            Err(failure) => *failure.report,
         };
         (steps, report)
     };
@@ -59,7 +59,7 @@ fn the_same_seed_is_the_same_life() {
             assert_eq!(again, (steps, report.clone()), "{kind:?} {seed}");
             // Nobody has to listen.
             let silent = Life::new(kind, seed).run();
-            let silent = silent.unwrap_or_else(|failure| failure.report);
+            let silent = silent.unwrap_or_else(|failure| *failure.report);
             assert_eq!(silent.digest, report.digest);
             assert_ne!(lived(kind, seed + 100).1.digest, report.digest);
         }

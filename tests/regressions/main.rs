@@ -50,10 +50,11 @@ fn every_seed_that_ever_failed() {
 /// beside a buffered writer did not see its first commits; 73 a full segment that was not sealed
 /// yet was called damaged beside its writer; 1710 the disk was full at the first write to a segment,
 /// and the next commit went to where the segment before had ended (`at_the_beginning_of_a_segment`
-/// in `tests/crash/full.rs`).
+/// in `tests/crash/full.rs`); 9617 a seal of which a power loss had left the trailer was called
+/// damaged before it was written again.
 #[test]
 fn every_life_that_ever_failed() {
-    for seed in [46, 73, 80, 131, 1710] {
+    for seed in [46, 73, 80, 131, 1710, 9617] {
         Life::new(Kind::Beside, seed).run().unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
@@ -87,6 +88,37 @@ fn a_full_segment_that_is_not_sealed_yet_is_no_fault() {
     assert_eq!((stats.segments, stats.sealed_segments), (2, 0), "{stats:?}");
     let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
     assert_eq!((report.faults, report.events), (vec![], 5));
+}
+
+/// A power loss had left its trailer and nothing else of it. Where the index file is there, which is
+/// written once the seal is durable, it is damage.
+#[test]
+fn a_seal_that_was_not_finished_is_no_fault() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim);
+    for _ in 0..5 {
+        let event = NewEvent::new("T", vec![1; 12_000]);
+        store.append("s", ExpectedVersion::Any, [event]).unwrap();
+    }
+    assert_eq!(store.stats().sealed_segments, 1);
+    sim.kill();
+    drop(store);
+    sim.corrupt(SEGMENT, |bytes| {
+        let trailer = bytes.len() - 64;
+        let seal = trailer - 4 * 4 - 48;
+        assert_eq!(bytes[seal..seal + 2], bytes[8192..8194], "a frame begins here");
+        bytes[seal..trailer].fill(0);
+    })
+    .unwrap();
+    let faults = || annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap().faults.len();
+    assert_eq!(faults(), 2);
+    sim.remove_file(Path::new("/store/index/00000000000000000001.idx")).unwrap();
+    assert_eq!(faults(), 0);
+    let store = open(&sim);
+    assert_eq!(positions(store.read_all()), [1, 2, 3, 4, 5]);
+    assert_eq!(faults(), 0, "not written again yet");
+    append(&store, 1).unwrap();
+    assert_eq!((store.stats().sealed_segments, faults()), (1, 0));
 }
 
 /// Read to the end of the commit instead, forwards, by both paths.

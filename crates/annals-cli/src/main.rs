@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod read;
 mod report;
+mod rescue;
 mod settle;
 mod values;
 
@@ -40,7 +41,15 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let quiet = cli.quiet;
     // The others wait for nothing but one read or one write, which a signal may end as it does.
-    if !matches!(cli.command, Command::Append(_) | Command::Stats(_) | Command::Completions(_)) {
+    // A repair that is cut short leaves no store, and a cut is whole or not made.
+    if !matches!(
+        cli.command,
+        Command::Append(_)
+            | Command::Stats(_)
+            | Command::Completions(_)
+            | Command::Repair(_)
+            | Command::Recover(_)
+    ) {
         interrupt::listen()?;
     }
     match cli.command {
@@ -52,6 +61,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Streams(args) => inspect::streams(&args),
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
+        Command::Repair(args) => rescue::repair(&args, quiet),
+        Command::Recover(args) => rescue::recover(&args, quiet),
         Command::Completions(args) => completions(&args),
     }
 }

@@ -99,13 +99,8 @@ impl Life {
             Err(panic) => Mismatch::new(format!("panicked: {}", words_of(&*panic))),
         };
         let (round, action) = run.reached();
-        Err(Failure {
-            life: self.clone(),
-            what: mismatch,
-            round,
-            action,
-            report: run.into_report(),
-        })
+        let report = Box::new(run.into_report());
+        Err(Failure { life: self.clone(), what: mismatch, round, action, report })
     }
 }
 
@@ -166,7 +161,7 @@ pub struct Failure {
     /// The last action before it was found, counted from 1 over all rounds.
     pub action: u64,
     /// What happened until then.
-    pub report: Report,
+    pub report: Box<Report>,
 }
 
 impl fmt::Display for Failure {

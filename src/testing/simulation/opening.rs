@@ -100,9 +100,9 @@ impl<'a> Lost<'a> {
         if after.get(start..before.len()) == Some(&before[start..]) {
             return None;
         }
-        let lost = |at: &usize| before[*at] != 0 && after.get(*at).is_none_or(|byte| *byte == 0);
-        let first = (start..before.len()).find(lost)?;
-        let last = (start..before.len()).rfind(lost)?;
+        let is_lost = |at: &usize| before[*at] != 0 && after.get(*at).is_none_or(|byte| *byte == 0);
+        let first = (start..before.len()).find(is_lost)?;
+        let last = (start..before.len()).rfind(is_lost)?;
         Some(Self { path, before, first, end: last + 1 })
     }
 

@@ -22,7 +22,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Whether a life fails; if so, it is the best so far.
-    fn fails(&mut self, life: Life) -> bool {
+    fn fails(&mut self, life: &Life) -> bool {
         self.lives += 1;
         let failed = life.run();
         let fails = failed.is_err();
@@ -35,7 +35,7 @@ impl Search<'_> {
 
     fn rounds(&mut self) {
         for rounds in 1..=self.best.round {
-            if self.fails(Life { rounds, ..self.best.life.clone() }) {
+            if self.fails(&Life { rounds, ..self.best.life.clone() }) {
                 return;
             }
         }
@@ -44,7 +44,7 @@ impl Search<'_> {
     /// Takes ever smaller parts of the actions out, for as long as the rest still fails.
     fn actions(&mut self) {
         let mut kept: Vec<u64> = (1..=self.best.action).collect();
-        if !self.fails(self.with(&kept)) {
+        if !self.fails(&self.with(&kept)) {
             return;
         }
         let mut part = kept.len();
@@ -54,7 +54,7 @@ impl Search<'_> {
             while from < kept.len() && self.lives < LIVES {
                 let to = kept.len().min(from + part);
                 let without = [&kept[..from], &kept[to..]].concat();
-                if self.fails(self.with(&without)) {
+                if self.fails(&self.with(&without)) {
                     kept = without;
                     smaller = true;
                 } else {

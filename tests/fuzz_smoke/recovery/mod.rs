@@ -5,16 +5,19 @@
 //!
 //! - what can be read is what was written, at its own position;
 //! - a store in which `verify` finds no fault opens, and all of it can be read;
+//! - a repaired store is whole, and holds nothing but what was written;
 //! - a store that was closed, and has damage in one file alone, never gets shorter without saying
 //!   so: it is refused for writing, or has all its positions.
 
 mod damage;
 mod originals;
 
-use annals::testing::verify_on;
+use std::sync::Arc;
+
+use annals::testing::{repair_on, verify_on};
 use annals::{
-    ExpectedVersion, NewEvent, Opened, Position, Query, ReadAll, Result, Store, StreamInfo,
-    category_of,
+    ExpectedVersion, NewEvent, Opened, Options, Position, Query, ReadAll, RepairOptions, Result,
+    Store, StreamInfo, category_of,
 };
 
 use originals::{ORIGINALS, ROOT, Seen, open};
@@ -53,6 +56,7 @@ pub(crate) fn check(input: &[u8]) {
     let faultless = !patched && verified.is_ok_and(|report| report.faults.is_empty());
     let whole = |head: u64| head >= original.events.len() as u64;
 
+    repaired(&disk, original, patched);
     let read_only = open(&disk, true);
     assert!(read_only.is_ok() || !faultless, "without faults, not opened: {read_only:?}");
     if let Ok(store) = read_only {
@@ -72,6 +76,29 @@ pub(crate) fn check(input: &[u8]) {
     let kept = whole(head) || patched || !original.closed || changed.len() > 1;
     assert!(kept, "{head} events are left, and the store opens: {:?}", store.opened());
     go_on(&disk, store, &expected, head, read.is_ok());
+}
+
+/// Repair gives a store that opens, in which nothing is wrong, or says why not.
+fn repaired(disk: &annals::testing::SimStorage, original: &originals::Original, patched: bool) {
+    let disk = disk.fork();
+    let storage: Arc<dyn annals::testing::Storage> = Arc::new(disk.process());
+    let Ok(report) = repair_on(&storage, ROOT, "/repaired", RepairOptions::new()) else { return };
+    let verified = verify_on(&disk.process(), "/repaired", |_| {}).expect("is a store");
+    assert_eq!(verified.faults, [], "a repaired store is whole");
+    let options = Options::new().storage(storage).background(false);
+    let store = options.open("/repaired").expect("a repaired store opens");
+    let mut events = 0;
+    let read = store.read_all().for_each(|event| {
+        events += 1;
+        let mut event = Seen::from(event);
+        let written = original.events.iter().find(|seen| seen.id == event.id);
+        // Only its place may be another.
+        let place = written.map(|it| (it.position, it.commit, it.version));
+        (event.position, event.commit, event.version) = place.unwrap_or_default();
+        assert!(patched || Some(&event) == written, "not what was written: {event:?}");
+    });
+    read.expect("a repaired store can be read");
+    assert_eq!((events, store.head().get()), (report.events, report.events));
 }
 
 /// Appends, and opens again: what was there is still there, and so is what is new.

@@ -9,5 +9,6 @@ mod inspect;
 mod live;
 mod read;
 mod repeat;
+mod rescue;
 mod support;
 mod usage;

@@ -1,0 +1,178 @@
+//! `repair` and `recover`: what is left of a damaged store.
+//!
+//! Owns how loss is told. Must never choose for the user what to lose.
+
+use std::path::Path;
+
+use annals::{
+    Error, Gap, Loss, Position, Progress as Done, RepairOptions, RepairReport, SkippedBytes, Store,
+};
+
+use crate::args::{Format, RecoverArgs, RepairArgs};
+use crate::failure::Failure;
+use crate::open;
+use crate::output::Output;
+use crate::progress::{Progress, Unit};
+
+/// How many gaps, streams and intact events are listed; the written report has all.
+const LISTED: usize = 20;
+
+/// `annals repair`
+#[expect(clippy::disallowed_methods, reason = "the report is the user's file, not the store's")]
+pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
+    open::must_exist(&args.store)?;
+    outside(&args.store, &args.to)?;
+    let mut progress = Progress::new(Unit::Bytes, None, quiet);
+    let options = RepairOptions::new().stop_at_damage(args.stop_at_damage);
+    let report = annals::repair(&args.store, &args.to, options, |done: Done| {
+        progress.set(done.done_bytes, Some(done.total_bytes));
+    })?;
+    progress.finish();
+    let path = args.report.clone().unwrap_or_else(|| args.to.join("repair-report.json"));
+    let mut json = serde_json::to_vec_pretty(&report)
+        .map_err(|e| Failure::Fault(format!("the report cannot be written as JSON: {e}")))?;
+    json.push(b'\n');
+    let written = std::fs::write(&path, json);
+    print_report(&report, quiet)?;
+    written.map_err(|e| Failure::Fault(format!("cannot write {}: {e}", path.display())))
+}
+
+/// Links may hide that the new store would lie in the damaged one.
+fn outside(store: &Path, to: &Path) -> Result<(), Failure> {
+    let Ok(store) = store.canonicalize() else { return Ok(()) };
+    let existing = to.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        path.canonicalize().ok()
+    });
+    if existing.is_some_and(|path| path.starts_with(&store)) {
+        let what = format!("{} lies in the damaged store", to.display());
+        return Err(Failure::Usage(what));
+    }
+    Ok(())
+}
+
+fn print_report(report: &RepairReport, quiet: bool) -> Result<(), Failure> {
+    let mut out = Output::new(Format::Text);
+    if !quiet {
+        for gap in report.gaps.iter().take(LISTED) {
+            print_gap(&mut out, gap)?;
+        }
+        more(&mut out, report.gaps.len(), "places")?;
+        for skipped in &report.tail {
+            out.line(format_args!("never acknowledged, left out: {}", described(skipped)))?;
+        }
+        for loss in report.streams.iter().take(LISTED) {
+            let missing: Vec<String> = loss.missing.iter().map(ToString::to_string).collect();
+            let name = out.name(&loss.stream);
+            out.line(format_args!("stream {name}: missing versions {}", missing.join(", ")))?;
+            for run in loss.versions.iter().filter(|run| run.first != run.new_first) {
+                out.line(format_args!("  versions {run}"))?;
+            }
+        }
+        more(&mut out, report.streams.len(), "streams")?;
+        for run in report.positions.iter().filter(|run| run.first != run.new_first).take(LISTED) {
+            out.line(format_args!("positions {run}"))?;
+        }
+        if let Some(left_out) = report.left_out {
+            out.line(format_args!("left out behind the damage: positions {left_out}"))?;
+        }
+        let verdict = match (report.is_complete(), report.missing_events) {
+            (true, _) => "nothing is missing".to_owned(),
+            (false, 1) => "1 event is missing".to_owned(),
+            (false, missing) => format!("{missing} events are missing"),
+        };
+        out.line(format_args!(
+            "{verdict}: {} events in {} commits are in the new store",
+            report.events, report.commits
+        ))?;
+    }
+    out.flush()
+}
+
+fn print_gap(out: &mut Output, gap: &Gap) -> Result<(), Failure> {
+    match gap.missing {
+        Some(missing) if gap.acknowledged => {
+            out.line(format_args!("missing: positions {missing}"))?;
+        }
+        Some(missing) => out.line(format_args!(
+            "missing: positions {missing}; nothing proves that they were acknowledged"
+        ))?,
+        None => out.line("damaged, but no event is missing:")?,
+    }
+    for skipped in &gap.skipped {
+        out.line(format_args!("  {}", described(skipped)))?;
+    }
+    for lost in gap.intact.iter().take(LISTED) {
+        let name = out.name(&lost.stream);
+        out.line(format_args!(
+            "  position {}: {name} version {} is intact, its commit is not",
+            lost.position, lost.version
+        ))?;
+    }
+    more(out, gap.intact.len(), "intact events")
+}
+
+fn more(out: &mut Output, count: usize, what: &str) -> Result<(), Failure> {
+    match count.checked_sub(LISTED) {
+        None | Some(0) => Ok(()),
+        Some(more) => out.line(format_args!("and {more} more {what}, in the report's file")),
+    }
+}
+
+fn described(skipped: &SkippedBytes) -> String {
+    let SkippedBytes { file, from, to, reason, .. } = skipped;
+    format!("{} bytes {from} to {to}: {reason}", file.display())
+}
+
+/// `annals recover`
+pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
+    open::must_exist(&args.store)?;
+    let Some(cut_after) = args.cut_after else {
+        let loss = annals::find_loss(&args.store)?;
+        let mut out = Output::new(Format::Text);
+        print_loss(&mut out, &loss)?;
+        out.flush()?;
+        return Err(Failure::Fault(format!(
+            "nothing was changed; to cut the store off there, add --cut-after {}",
+            loss.cut_after
+        )));
+    };
+    let accepted = annals::accept_loss(&args.store, Position::new(cut_after));
+    let accepted = accepted.map_err(|error| match error {
+        Error::WrongCut { whole, .. } => Failure::Fault(format!(
+            "nothing was changed: the store is whole up to position {whole}, not {cut_after}"
+        )),
+        other => other.into(),
+    })?;
+    // The cut is made: the store must open now.
+    let store = Store::open(&args.store)?;
+    let head = store.head();
+    store.close()?;
+    if !quiet {
+        let mut out = Output::new(Format::Text);
+        print_loss(&mut out, &accepted.loss)?;
+        for path in &accepted.quarantined {
+            out.line(format_args!("kept: {}", path.display()))?;
+        }
+        out.line(format_args!(
+            "cut off {} bytes of the log; the store ends at position {head} and opens",
+            accepted.bytes
+        ))?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn print_loss(out: &mut Output, loss: &Loss) -> Result<(), Failure> {
+    let file = loss.file.display();
+    out.line(format_args!("damage: {file} at offset {}: {}", loss.offset, loss.what))?;
+    out.line(format_args!("evidence of loss: {}", loss.evidence))?;
+    let first = loss.cut_after.get() + 1;
+    match loss.last_known {
+        Some(last) => {
+            out.line(format_args!("lost, or cut off: positions {first} to {last} at least"))?;
+        }
+        None => out.line(format_args!("lost, or cut off: everything from position {first} on"))?,
+    }
+    out.line(format_args!("kept: everything up to position {}", loss.cut_after))
+}

@@ -1,0 +1,116 @@
+//! `repair` and `recover`: damaged stores.
+
+use std::path::PathBuf;
+
+use super::support::{Done, Scratch, count, exported, files, id, import, lines, run};
+
+/// A store of small segments that was closed, with one byte flipped in the event `number`.
+fn damaged(scratch: &Scratch, number: u64) -> String {
+    let store = scratch.store("s");
+    let all = lines(0..2000);
+    for part in all.lines().collect::<Vec<_>>().chunks(20) {
+        let input = part.join("\n");
+        super::support::run_with(
+            &["import", &store, "--segment-size", "64K", "--quiet"],
+            input + "\n",
+        )
+        .ok();
+    }
+    let needle: Vec<u8> = hex(&id(number));
+    let (path, at) = find(&scratch.path("s"), &needle);
+    let mut bytes = std::fs::read(&path).expect("a readable file");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("a writable file");
+    store
+}
+
+fn hex(id: &str) -> Vec<u8> {
+    let digits: String = id.chars().filter(|c| *c != '-').collect();
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+fn find(store: &std::path::Path, needle: &[u8]) -> (PathBuf, usize) {
+    let place = |(path, bytes): (PathBuf, Vec<u8>)| {
+        let at = bytes.windows(needle.len()).position(|window| window == needle)?;
+        Some((path, at))
+    };
+    files(&store.join("log")).into_iter().find_map(place).expect("the log holds it")
+}
+
+fn repair(args: &[&str]) -> Done {
+    run(&[&["repair"], args].concat())
+}
+
+#[test]
+fn repair_keeps_what_is_whole_and_reports_the_rest() {
+    let scratch = Scratch::new();
+    let store = damaged(&scratch, 105);
+    let (new, before) = (scratch.store("new"), files(&scratch.path("s")));
+    let done = repair(&[&store, "--to", &new]).ok();
+    assert_eq!(files(&scratch.path("s")), before, "the damaged store was changed");
+    // Twenty lines were a commit.
+    assert!(done.stdout.contains("missing: positions 101 to 120\n"), "{done:?}");
+    assert!(done.stdout.contains("positions 121 to 2000 became 101 to 1980\n"), "{done:?}");
+    assert!(done.stdout.contains("20 events are missing: 1980 events in 99 commits"), "{done:?}");
+    run(&["verify", &new]).ok();
+    assert_eq!(count(&new), 1980);
+    let report = std::fs::read(scratch.path("new").join("repair-report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["missing_events"], 20);
+    assert_eq!(report["gaps"][0]["missing"]["first"], 101);
+    assert_eq!(report["gaps"][0]["intact"].as_array().unwrap().len(), 19);
+    assert_eq!(report["streams"].as_array().unwrap().len(), 7);
+    // What is missing can be appended again from its source; the rest is recognised.
+    let again = import(&new, lines(0..100)).ok();
+    assert!(again.stderr.contains("nothing changed"), "{again:?}");
+    repair(&[&store, "--to", &new]).fails(2, "holds a store");
+
+    let prefix = scratch.store("prefix");
+    let elsewhere = scratch.store("report.json");
+    let args = [&*store, "--to", &prefix, "--stop-at-damage", "--report", &elsewhere, "--quiet"];
+    assert_eq!(repair(&args).ok().stdout, "");
+    assert_eq!(count(&prefix), 100);
+    assert!(std::fs::read_to_string(&elsewhere).unwrap().contains("\"left_out\": {"));
+}
+
+#[test]
+fn repair_of_a_sound_store_says_that_nothing_is_missing() {
+    let scratch = Scratch::new();
+    let (store, new) = (scratch.store("s"), scratch.store("new"));
+    import(&store, lines(0..50)).ok();
+    let done = repair(&[&store, "--to", &new]).ok();
+    assert!(done.stdout.starts_with("nothing is missing: 50 events in 1 commits"), "{done:?}");
+    assert_eq!(run(&["export", &new]).ok().stdout, run(&["export", &store]).ok().stdout);
+    assert_eq!(exported(&new), exported(&store));
+    repair(&[&store, "--to", &format!("{store}/new")]).fails(2, "damaged store");
+    repair(&[&scratch.store("nowhere"), "--to", &new]).fails(1, "does not exist");
+    repair(&[&store]).fails(2, "--to");
+    run(&["recover", &store, "--accept-loss"]).fails(1, "no loss to accept");
+    run(&["recover", &store, "--cut-after", "3"]).fails(2, "--accept-loss");
+}
+
+#[test]
+fn loss_is_accepted_only_at_the_position_that_was_named() {
+    let scratch = Scratch::new();
+    let store = damaged(&scratch, 1999);
+    for path in std::fs::read_dir(scratch.path("s").join("checkpoints")).unwrap() {
+        std::fs::remove_file(path.unwrap().path()).unwrap();
+    }
+    let refused = run(&["append", &store, "s", "T"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let before = files(&scratch.path("s"));
+    let told = run(&["recover", &store, "--accept-loss"]).fails(1, "--cut-after 1980");
+    assert!(told.stdout.contains("positions 1981 to 2000 at least"), "{told:?}");
+    let wrong = run(&["recover", &store, "--accept-loss", "--cut-after", "1970"]);
+    wrong.fails(1, "whole up to position 1980");
+    assert_eq!(files(&scratch.path("s")), before, "nothing was changed");
+
+    let done = run(&["recover", &store, "--accept-loss", "--cut-after", "1980"]).ok();
+    assert!(done.stdout.contains("the store ends at position 1980 and opens"), "{done:?}");
+    assert!(!files(&scratch.path("s").join("quarantine")).is_empty());
+    run(&["verify", &store]).ok();
+    run(&["append", &store, "s", "T"]).ok();
+    assert_eq!(count(&store), 1981);
+    run(&["recover", &store, "--accept-loss"]).fails(1, "no loss to accept");
+}

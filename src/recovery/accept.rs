@@ -1,0 +1,395 @@
+//! Cuts off a log at the damage that makes an opening refuse it.
+//!
+//! Owns where the cut is, and the order in which it is made: everything is copied to quarantine
+//! first; then derived files go, then later segments from the last one on, then the rest of the
+//! damaged segment. Whatever moment the power goes at, the store is either refused at the same
+//! position as before, or ends there. Must never touch a byte before the cut.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::load::load_files;
+use super::tail::{Remains, copy_out, last_nonzero, zero};
+use super::{Mode, checkpoints, judge, segment_numbers};
+use crate::error::{Error, Result};
+use crate::format::container::CHECKPOINT_MAGIC;
+use crate::format::frame::FrameKind;
+use crate::format::names;
+use crate::format::segment_header::DATA_START;
+use crate::format::snapshot::SnapshotFile;
+use crate::index::block_file::BlockFile;
+use crate::index::heads::{HeadTable, Heads};
+use crate::log::rotation::create_segment;
+use crate::log::scan::{Window, resume};
+use crate::log::segment::SegmentFile;
+use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at, write_all_at};
+
+/// Where a log is to be cut, and why.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    /// The segment that the cut lies in; with `fresh`, the first one that goes.
+    segment: u64,
+    pub(crate) offset: u64,
+    /// The first position that goes.
+    pub(crate) position: u64,
+    /// All that is kept is sealed: the log goes on in a new segment.
+    fresh: bool,
+    pub(crate) file: PathBuf,
+    pub(crate) what: String,
+    pub(crate) evidence: String,
+    /// The last position that frames behind the cut tell of; 0: none.
+    pub(crate) last_known: u64,
+    store_id: [u8; 16],
+    capacity: u64,
+    /// Later segments.
+    later: Vec<u64>,
+    /// The streams' heads before the cut, if they could be read.
+    heads: Option<Heads>,
+}
+
+/// What a cut took away.
+#[derive(Debug, Default)]
+pub(crate) struct Cutting {
+    /// Bytes of the log, without zeros at the end of a file.
+    pub(crate) bytes: u64,
+    pub(crate) kept: Vec<PathBuf>,
+}
+
+/// Where an opening for writing would refuse the store; `None`: it would not. Changes nothing.
+pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
+    let (numbers, _) = segment_numbers(storage, root)?;
+    let (files, refused) = whole_prefix(storage, root, &numbers)?;
+    let Some(last) = files.last() else {
+        let missing = "the segment is missing".to_owned();
+        let (file, what) = refused.unwrap_or_else(|| (names::segment_path(root, 1), missing));
+        let evidence = Some("nothing of the log can be kept".into());
+        return Err(Error::Corrupt {
+            file,
+            offset: 0,
+            expected_position: 1.into(),
+            what,
+            evidence,
+        });
+    };
+    let (last, store_id, capacity) =
+        (last.header.number, last.header.store_id, last.header.capacity);
+    let mut cut = Cut {
+        segment: last + 1,
+        offset: 0,
+        position: 0,
+        fresh: false,
+        file: names::segment_path(root, last + 1),
+        what: String::new(),
+        evidence: String::new(),
+        last_known: 0,
+        store_id,
+        capacity,
+        later: Vec::new(),
+        heads: None,
+    };
+    match load_files(storage, root, Mode::Read, files.clone()) {
+        Ok(log) => {
+            let active = &log.files[0];
+            let (_, evidence) = judge(&log, active, &log.files[1..])?;
+            let Some(evidence) =
+                evidence.or_else(|| refused.as_ref().map(|(_, what)| what.clone()))
+            else {
+                return Ok(None);
+            };
+            cut.segment = active.header.number;
+            cut.offset = log.state.offset;
+            cut.position = log.state.next_position;
+            cut.file.clone_from(&active.path);
+            (cut.what, cut.evidence) = (log.end.clone(), evidence);
+            cut.last_known = log.checkpoint_position;
+            cut.heads = Some(log.heads);
+        }
+        Err(Error::Corrupt { file, offset, expected_position, what, evidence })
+            if expected_position.get() > 0 =>
+        {
+            cut.position = expected_position.get();
+            match files.iter().find(|segment| segment.path == file) {
+                Some(segment) if offset >= DATA_START => {
+                    cut.segment = segment.header.number;
+                    cut.offset = offset;
+                }
+                None if file == cut.file => cut.fresh = true,
+                _ => {
+                    return Err(Error::Corrupt { file, offset, expected_position, what, evidence });
+                }
+            }
+            cut.file.clone_from(&file);
+            cut.evidence = evidence.unwrap_or_else(|| "the segment is sealed".into());
+            cut.what = what;
+        }
+        Err(other) => return Err(other),
+    }
+    if let Some((file, what)) = refused
+        && cut.segment >= last
+    {
+        (cut.file, cut.evidence) = (file, what);
+    }
+    cut.later =
+        numbers.into_iter().filter(|&n| n > cut.segment || cut.fresh && n == cut.segment).collect();
+    let behind = behind(&files, &cut)?;
+    cut.last_known = cut.last_known.max(behind);
+    Ok(Some(cut))
+}
+
+/// A file, and what is wrong with it.
+type Refused = (PathBuf, String);
+
+/// The segments that belong together, up to the first that does not; what is wrong with that one.
+fn whole_prefix(
+    storage: &dyn Storage,
+    root: &Path,
+    numbers: &[u64],
+) -> Result<(Vec<SegmentFile>, Option<Refused>)> {
+    let mut files: Vec<SegmentFile> = Vec::new();
+    for (&number, expected) in numbers.iter().zip(1..) {
+        let path = names::segment_path(root, expected);
+        if number != expected {
+            let what = format!("segment {expected} is missing, segment {number} is there");
+            return Ok((files, Some((path, what))));
+        }
+        match SegmentFile::open(storage, root, number, OpenMode::Read, 0) {
+            Ok(file) => {
+                let first = files.first().unwrap_or(&file);
+                if first.header.store_id != file.header.store_id {
+                    let what = format!("segment {number} belongs to another store");
+                    return Ok((files, Some((path, what))));
+                }
+                files.push(file);
+            }
+            Err(Error::Corrupt { what, .. }) => {
+                return Ok((files, Some((path, format!("segment {number}: {what}")))));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((files, None))
+}
+
+/// The last position that a frame behind the cut tells of.
+fn behind(files: &[SegmentFile], cut: &Cut) -> Result<u64> {
+    let mut last = 0;
+    for file in files.iter().filter(|file| file.header.number >= cut.segment) {
+        let len = file.len()?;
+        let end = file.trailer()?.map_or(len, |trailer| trailer.seal_offset);
+        let mut window = Window::new(Arc::clone(&file.file), len);
+        let inside = file.header.number == cut.segment && !cut.fresh;
+        let mut from = if inside { cut.offset } else { DATA_START };
+        let seed = file.header.seed();
+        while let Some((offset, header)) = resume(&mut window, seed, from, end, &file.path)? {
+            if header.kind == FrameKind::Commit {
+                last = last.max(header.next_position() - 1);
+            }
+            last = last.max(header.durable_position);
+            from = offset + header.frame_len();
+        }
+        if let Some(trailer) = file.trailer()? {
+            last = last.max(trailer.base_position + u64::from(trailer.event_count) - 1);
+        }
+    }
+    Ok(if last >= cut.position { last } else { 0 })
+}
+
+/// Makes the cut. The lock is held.
+pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Cutting> {
+    let directory = root.join(names::QUARANTINE_DIR);
+    storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+    let mut keeper =
+        Keeper { storage, directory, nonce: storage.random_u64(), cutting: Cutting::default() };
+    let mut rest = None;
+    if !cut.fresh {
+        let segment =
+            SegmentFile::open(storage, root, cut.segment, OpenMode::ReadWrite, cut.position)?;
+        rest = keeper.log(segment, cut.offset)?;
+    }
+    for &number in &cut.later {
+        keeper.whole_segment(root, number)?;
+    }
+    let in_use = std::iter::once(cut.segment).filter(|_| !cut.fresh);
+    let indexes = in_use.chain(cut.later.iter().copied());
+    let mut derived: Vec<PathBuf> = indexes.map(|number| names::index_path(root, number)).collect();
+    derived.extend(checkpoints_behind(storage, root, cut)?);
+    let snapshots = snapshots_behind(storage, root, cut)?;
+    let mut copied = Vec::new();
+    for path in derived.into_iter().chain(snapshots) {
+        if keeper.file(&path)? {
+            copied.push(path);
+        }
+    }
+    keeper.record(cut)?;
+    let (directory, cutting) = (keeper.directory, keeper.cutting);
+    storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
+
+    // A snapshot of what is gone must not meet the history that takes its place: they go first.
+    for path in copied.iter().rev() {
+        remove(storage, path)?;
+    }
+    for &number in cut.later.iter().rev() {
+        remove(storage, &names::segment_path(root, number))?;
+    }
+    if let Some((segment, remains)) = rest {
+        if let Some(remains) = remains {
+            zero(&remains)?;
+        }
+        if segment.len()? < segment.header.capacity {
+            let allocated = segment.file.allocate(segment.header.capacity);
+            allocated.map_err(|e| Error::io("allocate", &segment.path, e))?;
+        }
+        segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))?;
+    } else {
+        create_segment(storage, root, cut.segment, cut.store_id, cut.capacity)?;
+    }
+    Ok(cutting)
+}
+
+fn remove(storage: &dyn Storage, path: &Path) -> Result<()> {
+    storage.remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+    let directory = path.parent().unwrap_or(path);
+    storage.sync_dir(directory).map_err(|e| Error::io("sync", directory, e))
+}
+
+/// The checkpoints that cover what is cut.
+fn checkpoints_behind(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for number in checkpoints::list_checkpoints(storage, root)? {
+        let path = names::checkpoint_path(root, number);
+        let file = storage.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
+        let table = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| {
+            file.verify()?;
+            HeadTable::new(file)
+        });
+        if table.is_ok_and(|table| table.meta.position >= cut.position) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// The snapshots that are, or may be, of what is cut.
+fn snapshots_behind(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Vec<PathBuf>> {
+    let root = root.join(names::SNAPSHOT_DIR);
+    let list = |path: &Path| match storage.read_dir(path) {
+        Ok(entries) => Ok(entries),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("list", path, e)),
+    };
+    let mut found = Vec::new();
+    for fan_out in list(&root)?.iter().filter(|entry| entry.kind == EntryKind::Directory) {
+        let directory = root.join(&fan_out.name);
+        for entry in list(&directory)?.iter().filter(|entry| entry.kind == EntryKind::File) {
+            let path = directory.join(&entry.name);
+            if !is_before(storage, &path, cut)? {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_before(storage: &dyn Storage, path: &Path, cut: &Cut) -> Result<bool> {
+    let io = |e| Error::io("read", path, e);
+    let file = storage.open(path, OpenMode::Read).map_err(io)?;
+    let mut bytes = vec![0; usize::try_from(file.len().map_err(io)?).unwrap_or(0)];
+    read_exact_at(&*file, &mut bytes, 0).map_err(io)?;
+    let Ok(snapshot) = SnapshotFile::decode(&bytes) else { return Ok(false) };
+    Ok(match (&cut.heads, snapshot.is_position) {
+        (_, true) => snapshot.mark < cut.position,
+        (Some(heads), false) => {
+            heads.get(snapshot.key).is_ok_and(|head| snapshot.mark <= head.version)
+        }
+        (None, false) => false,
+    })
+}
+
+/// Puts copies into quarantine.
+struct Keeper<'a> {
+    storage: &'a dyn Storage,
+    directory: PathBuf,
+    nonce: u64,
+    cutting: Cutting,
+}
+
+impl Keeper<'_> {
+    /// The rest of a segment from `from` on.
+    fn log(
+        &mut self,
+        segment: SegmentFile,
+        from: u64,
+    ) -> Result<Option<(SegmentFile, Option<Remains>)>> {
+        let to = last_nonzero(&segment.file, &segment.path, from)?;
+        let remains = to.map(|to| Remains {
+            file: Arc::clone(&segment.file),
+            path: segment.path.clone(),
+            number: segment.header.number,
+            from,
+            to,
+        });
+        if let Some(remains) = &remains {
+            self.keep(remains)?;
+        }
+        Ok(Some((segment, remains)))
+    }
+
+    fn whole_segment(&mut self, root: &Path, number: u64) -> Result<()> {
+        let path = names::segment_path(root, number);
+        let opened = self.storage.open(&path, OpenMode::Read);
+        let file = opened.map_err(|e| Error::io("open", &path, e))?;
+        match last_nonzero(&file, &path, 0)? {
+            Some(to) => self.keep(&Remains { file, path, number, from: 0, to }),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, remains: &Remains) -> Result<()> {
+        let path = self.directory.join(remains.kept_name(self.nonce));
+        copy_out(self.storage, remains, &path)?;
+        self.cutting.bytes += remains.to - remains.from.max(DATA_START.min(remains.to));
+        self.cutting.kept.push(path);
+        Ok(())
+    }
+
+    /// A derived file or a snapshot; whether it is there.
+    fn file(&mut self, path: &Path) -> Result<bool> {
+        let file = match self.storage.open(path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io("open", path, e)),
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let kept = self.directory.join(format!("{:016x}-{name}", self.nonce));
+        let to = file.len().map_err(|e| Error::io("read", path, e))?;
+        let remains = Remains { file, path: path.into(), number: 0, from: 0, to };
+        copy_out(self.storage, &remains, &kept)?;
+        self.cutting.kept.push(kept);
+        Ok(true)
+    }
+
+    /// A text for people that says what was done here.
+    fn record(&mut self, cut: &Cut) -> Result<()> {
+        let path = self.directory.join(format!("{:020}-{:016x}.loss", cut.position, self.nonce));
+        let known = match cut.last_known {
+            0 => "unknown".to_owned(),
+            last => format!("{last} or later"),
+        };
+        let text = format!(
+            "Loss accepted.\nkept up to position: {}\nlast position known: {known}\ndamage: {} at \
+             offset {}: {}\nevidence: {}\nnumber in the names of the files kept: {:016x}\n",
+            cut.position - 1,
+            cut.file.display(),
+            cut.offset,
+            cut.what,
+            cut.evidence,
+            self.nonce
+        );
+        let io = |e| Error::io("write", &path, e);
+        let file = self.storage.open(&path, OpenMode::CreateNew).map_err(io)?;
+        write_all_at(&*file, text.as_bytes(), 0).and_then(|()| file.sync_data()).map_err(io)?;
+        self.cutting.kept.push(path);
+        Ok(())
+    }
+}

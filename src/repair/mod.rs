@@ -1,0 +1,156 @@
+//! Repair: every intact commit of a damaged store, in a new one.
+//!
+//! - [`source`]: the damaged store, strictly for reading.
+//! - [`salvage`]: the walk that takes what is whole; [`survey`] names lost events in the rest,
+//!   [`streams`] keeps count of versions.
+//! - [`target`]: the new store.
+//! - [`loss`]: opening for writing past evidence of loss, in place.
+//!
+//! Must never change the damaged store, nor show anything in the new one that was not in it.
+
+mod loss;
+mod report;
+mod salvage;
+mod source;
+mod streams;
+mod survey;
+mod target;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::options::Options;
+use crate::recovery::newest;
+use crate::storage::{DiskStorage, EntryKind, Storage};
+use crate::verify::Progress;
+
+pub use loss::{AcceptedLoss, Loss, accept_loss, find_loss};
+#[cfg(feature = "testing")]
+pub(crate) use loss::{accept_loss_in, find_loss_in};
+pub use report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes, StreamLoss};
+
+use salvage::Salvage;
+use source::Item;
+use target::Target;
+
+/// What [`repair`] shall do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RepairOptions {
+    stop_at_damage: bool,
+}
+
+impl RepairOptions {
+    /// The defaults: every intact commit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keep only what lies before the first position that is missing, so that nothing gets another
+    /// position or version. Default: no.
+    pub fn stop_at_damage(mut self, stop: bool) -> Self {
+        self.stop_at_damage = stop;
+        self
+    }
+}
+
+/// Copies every intact commit of the store in `from` into a new store in `to`, which must be
+/// missing or empty. Nothing in `from` is changed, whatever happens.
+///
+/// Events keep their ids, contents and recorded times, so that appending them again is recognised.
+/// Up to the first missing event, everything keeps its position and version. Behind it, positions
+/// and the versions of streams that lost events close ranks; the report says which became which.
+/// The new store has an id of its own, and no snapshots.
+///
+/// A commit of which one event is damaged is lost as a whole. What lies behind the end of the log
+/// and was never acknowledged, the report names as the tail.
+///
+/// # Errors
+///
+/// [`Error::Locked`] if a writer is at work, [`Error::NotAStore`] where there is no log,
+/// [`Error::Unsupported`] if a newer version wrote the store, [`Error::InvalidArgument`] if `to` is
+/// not empty or lies in `from`, [`Error::Io`] and [`Error::DiskFull`]. What was begun in `to` is
+/// then taken back, and is in no case a store.
+pub fn repair(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    options: RepairOptions,
+    progress: impl FnMut(Progress),
+) -> Result<RepairReport> {
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, e));
+    let (from, to) = (absolute(from.as_ref())?, absolute(to.as_ref())?);
+    repair_in(&storage, &from, &to, options, progress)
+}
+
+pub(crate) fn repair_in(
+    storage: &Arc<dyn Storage>,
+    from: &Path,
+    to: &Path,
+    options: RepairOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<RepairReport> {
+    if to.starts_with(from) || from.starts_with(to) {
+        return Err(Error::InvalidArgument {
+            what: "the new store's directory",
+            why: format!("{} is not apart from the damaged store", to.display()),
+        });
+    }
+    let kind = storage.entry_kind(&from.join(names::LOG_DIR));
+    if !matches!(kind, Ok(Some(EntryKind::Directory))) {
+        return Err(Error::NotAStore { path: from.into(), why: "it has no log".into() });
+    }
+    refuse_writer(&**storage, from)?;
+    let items = source::list(&**storage, from)?;
+    let (capacity, total, store_id) = shape(&items)?;
+    let target = Target::create(storage, to, capacity)?;
+    let result = (|| {
+        let mut salvage = Salvage::new(target, options.stop_at_damage, total, &mut progress);
+        for item in items {
+            salvage.item(item)?;
+        }
+        let checkpoint = match store_id {
+            Some(store_id) => newest(&**storage, from, store_id)?.map(|(_, table)| table),
+            None => None,
+        };
+        salvage.end(checkpoint.as_ref().map_or(0, |table| table.meta.position));
+        if let Some(table) = checkpoint {
+            // A table that turns out to be damaged tells less.
+            let _ = table.for_each("", |name, head| salvage.streams.know(name, head.version));
+        }
+        // What was taken beside a writer may be of two moments.
+        refuse_writer(&**storage, from)?;
+        let Salvage { target, mut report, streams, .. } = salvage;
+        report.streams = streams.finish();
+        target.finish()?;
+        Ok(report)
+    })();
+    if result.is_err() {
+        target::remove_all(&**storage, to);
+    }
+    result
+}
+
+fn refuse_writer(storage: &dyn Storage, root: &Path) -> Result<()> {
+    let path = root.join(names::LOCK);
+    if storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
+        Err(Error::Locked { path: root.into() })
+    } else {
+        Ok(())
+    }
+}
+
+/// The size of the new segments, the bytes to read, the store's id.
+fn shape(items: &[Item]) -> Result<(u64, u64, Option<[u8; 16]>)> {
+    let (mut capacity, mut total, mut store_id) = (None, 0_u64, None);
+    for item in items {
+        let Item::Segment(source) = item else { continue };
+        let header = &source.segment.header;
+        capacity = capacity.max(Some(header.capacity));
+        total = total.saturating_add(source.segment.len()?);
+        store_id = store_id.or(Some(header.store_id));
+    }
+    let capacity = capacity.unwrap_or(Options::new().segment_size);
+    Ok((capacity.clamp(Options::MIN_SEGMENT_SIZE, Options::MAX_SEGMENT_SIZE), total, store_id))
+}

@@ -1,0 +1,411 @@
+//! Walks the damaged log and takes every commit that is whole.
+//!
+//! Where the walk does not go on, it looks for the next valid frame header, at every place one
+//! can begin. Headers are bound to the segment's salt and their offset, so data that imitates a
+//! frame does not get in; and positions, versions and times must go up, so that nothing old does.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes};
+use super::source::{Item, Source};
+use super::streams::Streams;
+use super::survey::survey;
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::{Change, SectionHeader};
+use crate::format::record::RecordRef;
+use crate::format::segment_header::DATA_START;
+use crate::format::{Defect, align};
+use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, resume, verify_body};
+use crate::verify::Progress;
+
+/// No segment is longer: offsets have 32 bits.
+const MAX_LEN: u64 = 1 << 32;
+/// How much of a run of damaged bytes is searched for records.
+const MAX_SURVEY: u64 = 256 << 20;
+
+pub(super) struct Salvage<'a, 'b> {
+    pub(super) target: Target<'a>,
+    pub(super) report: RepairReport,
+    pub(super) streams: Streams,
+    /// Where the log should go on.
+    state: ScanState,
+    /// Since the last frame that was taken.
+    skipped: Vec<SkippedBytes>,
+    intact: Vec<LostEvent>,
+    /// The position that damaged bytes may begin with.
+    guess: u64,
+    stop_at_damage: bool,
+    stopped: bool,
+    checksums: Vec<u8>,
+    /// Where the last segment's frames end.
+    last_end: Option<SkippedBytes>,
+    progress: &'b mut dyn FnMut(Progress),
+    done: u64,
+    total: u64,
+}
+
+/// What is at a place in a segment.
+enum Place {
+    /// A frame that goes on from those before.
+    Whole {
+        header: FrameHeader,
+        link: u32,
+        body_at: u64,
+        records: usize,
+    },
+    /// A frame's valid header, and what is wrong with the frame.
+    Broken(FrameHeader, Defect),
+    /// The header of a seal.
+    Seal,
+    Nothing(Defect),
+    /// No room for a frame.
+    End,
+}
+
+impl<'a, 'b> Salvage<'a, 'b> {
+    pub(super) fn new(
+        target: Target<'a>,
+        stop_at_damage: bool,
+        total: u64,
+        progress: &'b mut dyn FnMut(Progress),
+    ) -> Self {
+        Self {
+            target,
+            report: RepairReport::default(),
+            streams: Streams::default(),
+            state: ScanState::START,
+            skipped: Vec::new(),
+            intact: Vec::new(),
+            guess: 1,
+            stop_at_damage,
+            stopped: false,
+            checksums: Vec::new(),
+            last_end: None,
+            progress,
+            done: 0,
+            total,
+        }
+    }
+
+    pub(super) fn item(&mut self, item: Item) -> Result<()> {
+        match item {
+            Item::Lost(skipped) => {
+                self.skipped.extend(skipped);
+                Ok(())
+            }
+            Item::Segment(source) => self.segment(&source),
+        }
+    }
+
+    fn segment(&mut self, source: &Source) -> Result<()> {
+        let segment = &source.segment;
+        let len = segment.len()?.min(MAX_LEN);
+        let trailer = segment.trailer()?;
+        let end = trailer.as_ref().map_or(len, |trailer| trailer.seal_offset.min(len));
+        let mut window = Window::new(std::sync::Arc::clone(&segment.file), len);
+        self.state.offset = DATA_START;
+        while let Some(next) = self.step(source, &mut window, end)? {
+            self.advance(next - self.state.offset);
+            self.state.offset = next;
+        }
+        if let Some(trailer) = trailer {
+            let last = trailer.base_position + u64::from(trailer.event_count) - 1;
+            self.state.proven = self.state.proven.max(last);
+        }
+        self.advance(len.saturating_sub(self.state.offset));
+        let (at, reason) = (self.state.offset, "the frames end too early".to_owned());
+        self.last_end = Some(SkippedBytes { file: segment.path.clone(), from: at, to: at, reason });
+        Ok(())
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        (self.progress)(Progress { done_bytes: self.done, total_bytes: self.total.max(self.done) });
+    }
+
+    /// Takes or skips what is at the offset; `None` where the segment holds no more frames.
+    fn step(&mut self, source: &Source, window: &mut Window, end: u64) -> Result<Option<u64>> {
+        let at = self.state.offset;
+        match self.look(source, window, at, end)? {
+            Place::End | Place::Seal => Ok(None),
+            Place::Whole { header, link, body_at, records } => {
+                let path = &source.segment.path;
+                let body = window.get(body_at, header.body_len as usize);
+                let body = body.map_err(|e| Error::io("read", path, e))?.unwrap_or_default();
+                let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
+                let frame = ScannedFrame { offset: at, header, body, metadata };
+                let next = at + frame.header.frame_len();
+                match self.refusal(&frame) {
+                    Some(reason) => self.skip(source, window, at, next, reason)?,
+                    None => self.take(&frame, link)?,
+                }
+                Ok(Some(next))
+            }
+            Place::Broken(header, defect) => {
+                let next = (at + header.frame_len()).min(end);
+                self.guess = header.first_position.max(self.state.next_position);
+                self.state.proven = self.state.proven.max(header.durable_position);
+                self.skip(source, window, at, next, &defect.to_string())?;
+                self.guess = header.next_position().max(self.guess);
+                Ok(Some(next))
+            }
+            Place::Nothing(defect) => {
+                let path = &source.segment.path;
+                let seed = source.segment.header.seed();
+                let next = resume(window, seed, at + 8, end, path)?.map(|(offset, _)| offset);
+                let to = match next {
+                    Some(next) => next,
+                    None => {
+                        let last = last_nonzero(window, at, end, path)?;
+                        last.max(source.file.last_failed_within(at, end).unwrap_or(at))
+                    }
+                };
+                if to > at {
+                    self.skip(source, window, at, to, &defect.to_string())?;
+                }
+                Ok(next)
+            }
+        }
+    }
+
+    fn look(&mut self, source: &Source, window: &mut Window, at: u64, end: u64) -> Result<Place> {
+        let (path, seed) = (&source.segment.path, source.segment.header.seed());
+        let read = |e| Error::io("read", path, e);
+        if at + frame::HEADER_LEN as u64 > end {
+            return Ok(Place::End);
+        }
+        let header = match window.get(at, frame::HEADER_LEN).map_err(read)? {
+            None => return Ok(Place::End),
+            Some(bytes) => FrameHeader::decode(bytes, seed, at),
+        };
+        let (header, link) = match header {
+            Ok(decoded) => decoded,
+            Err(defect) => return Ok(Place::Nothing(defect)),
+        };
+        if header.kind == FrameKind::Seal {
+            self.state.proven = self.state.proven.max(header.durable_position);
+            return Ok(Place::Seal);
+        }
+        let body_at = at + frame::HEADER_LEN as u64;
+        let padded = align(header.body_len as usize);
+        let body = if at + header.frame_len() <= end {
+            window.get(body_at, padded).map_err(read)?
+        } else {
+            None
+        };
+        let proven = match body {
+            Some(body) => verify_body(&header, body, seed, &mut self.checksums),
+            None => Err(Defect::TooShort),
+        };
+        Ok(match proven {
+            Ok(records) => Place::Whole { header, link, body_at, records },
+            Err(defect) => Place::Broken(header, defect),
+        })
+    }
+
+    /// Why a whole frame is not part of the history.
+    fn refusal(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
+        let header = &frame.header;
+        if header.first_position < self.state.next_position {
+            return Some("a frame of positions that another one has");
+        }
+        if header.recorded_at < self.state.recorded_at {
+            return Some("the frame's time lies before the one before");
+        }
+        let follows = header.link == self.state.link || frame.offset == DATA_START;
+        if self.skipped.is_empty() && !follows {
+            return Some("the frame does not follow the one before");
+        }
+        if header.frame_len() > self.target.max_frame_len() {
+            return Some("the frame is larger than a segment may be");
+        }
+        let changes = frame.for_each_change(|_, _| {});
+        let first = first_change(frame);
+        if changes.is_ok_and(|count| count > 0) && first < self.state.next_change {
+            return Some("changes of numbers that others have");
+        }
+        let (mut last, mut rest) = (HashMap::new(), frame.body);
+        for _ in 0..header.event_count {
+            // A proven frame's records can be read.
+            let Ok(record) = RecordRef::parse(rest) else { break };
+            let (stream, version) = (record.stream(), record.version());
+            let before =
+                last.insert(stream, version).unwrap_or_else(|| self.streams.old_version(stream));
+            if version <= before {
+                return Some("a version is not behind those before in its stream");
+            }
+            rest = &rest[record.padded_len()..];
+        }
+        None
+    }
+
+    /// Takes a frame: what lies before it and was skipped is damage.
+    fn take(&mut self, frame: &ScannedFrame<'_>, link: u32) -> Result<()> {
+        let header = &frame.header;
+        self.close_gap(header.first_position - 1);
+        self.state.link = link;
+        self.state.next_position = header.next_position();
+        self.state.recorded_at = header.recorded_at;
+        self.state.proven = self.state.proven.max(header.durable_position);
+        self.guess = self.state.next_position;
+        if !header.kind.may_hold_metadata() {
+            return Ok(());
+        }
+        let changes = self.changes(frame);
+        if header.event_count == 0 {
+            if !self.stopped && !changes.is_empty() {
+                self.target.append(header, &[], &changes, |_| 0)?;
+            }
+            return Ok(());
+        }
+        let old = Range { first: header.first_position, last: header.next_position() - 1 };
+        if self.stopped {
+            let streams = &mut self.streams;
+            // A proven frame's records can be read.
+            let _ = for_each_record(frame, |_, _, record| {
+                streams.know(record.stream(), record.version());
+            });
+            let first = self.report.left_out.map_or(old.first, |range| range.first);
+            self.report.left_out = Some(Range { first, last: old.last });
+            return Ok(());
+        }
+        let streams = &mut self.streams;
+        let new = self.target.append(header, frame.body, &changes, |record| {
+            streams.take(record.stream(), record.version())
+        })?;
+        self.report.commits += 1;
+        self.report.events += old.count();
+        match self.report.positions.last_mut() {
+            Some(run) if run.last + 1 == old.first => run.last = old.last,
+            _ => {
+                let run = Moved { first: old.first, last: old.last, new_first: new.first };
+                self.report.positions.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// The changes of a frame, as they are to be in the new store: cursors and truncations move with
+    /// the events they are about, and what is about a stream that is lost is dropped.
+    fn changes(&mut self, frame: &ScannedFrame<'_>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let first = first_change(frame);
+        let Ok(count) = frame.for_each_change(|_, change| changes.push(change)) else {
+            return Vec::new();
+        };
+        if count == 0 {
+            return Vec::new();
+        }
+        self.report.missing_changes += first.saturating_sub(self.state.next_change);
+        self.state.next_change = first + u64::from(count);
+        for change in &mut changes {
+            match change {
+                Change::CursorSet { position, .. } => *position = self.new_position(*position),
+                Change::Truncated { stream, before } => {
+                    *before = self.streams.new_version(stream, before.saturating_sub(1)) + 1;
+                }
+                _ => {}
+            }
+        }
+        changes.retain(|change| {
+            matches!(change, Change::CursorSet { .. } | Change::CursorDeleted { .. })
+                || self.streams.old_version(change.name()) > 0
+        });
+        self.report.changes += changes.len() as u64;
+        changes
+    }
+
+    /// The last position in the new store of what was up to a position in the damaged one.
+    fn new_position(&self, old: u64) -> u64 {
+        let run = self.report.positions.iter().rev().find(|run| run.first <= old);
+        run.map_or(0, |run| run.new_first + old.min(run.last) - run.first)
+    }
+
+    /// Notes that positions up to `last` should have been found by now, and what was found instead.
+    fn close_gap(&mut self, last: u64) {
+        let first = self.state.next_position;
+        let missing = (last >= first).then_some(Range { first, last });
+        if missing.is_none() && self.skipped.is_empty() {
+            return;
+        }
+        let (mut skipped, intact) =
+            (std::mem::take(&mut self.skipped), std::mem::take(&mut self.intact));
+        if skipped.is_empty() {
+            skipped.extend(self.last_end.clone());
+        }
+        for event in &intact {
+            self.streams.know(&event.stream, event.version);
+        }
+        self.report.missing_events += missing.as_ref().map_or(0, Range::count);
+        self.stopped |= self.stop_at_damage && missing.is_some();
+        self.report.gaps.push(Gap { missing, acknowledged: false, skipped, intact });
+    }
+
+    /// Notes bytes that hold nothing that can be taken, and the records in them that are intact.
+    fn skip(
+        &mut self,
+        source: &Source,
+        window: &mut Window,
+        from: u64,
+        to: u64,
+        reason: &str,
+    ) -> Result<()> {
+        let path = &source.segment.path;
+        let reason = if source.file.has_failed_within(from, to) {
+            "cannot be read".to_owned()
+        } else {
+            reason.to_owned()
+        };
+        let len = usize::try_from((to - from).min(MAX_SURVEY)).unwrap_or(0);
+        let bytes = window.get(from, len).map_err(|e| Error::io("read", path, e))?;
+        let seed = source.segment.header.seed();
+        let (intact, guess) = survey(bytes.unwrap_or_default(), seed, self.guess);
+        self.intact.extend(intact);
+        self.guess = guess;
+        match self.skipped.last_mut() {
+            Some(last) if last.file == *path && last.to == from && last.reason == reason => {
+                last.to = to;
+            }
+            _ => self.skipped.push(SkippedBytes { file: path.clone(), from, to, reason }),
+        }
+        Ok(())
+    }
+
+    /// Ends the walk. `proven`: positions up to there are known to have been durable.
+    pub(super) fn end(&mut self, proven: u64) {
+        let proven = proven.max(self.state.proven);
+        if proven >= self.state.next_position {
+            self.close_gap(proven);
+        }
+        self.report.tail = std::mem::take(&mut self.skipped);
+        for gap in &mut self.report.gaps {
+            gap.acknowledged = gap.missing.is_some_and(|missing| missing.first <= proven);
+        }
+    }
+}
+
+/// The number of a frame's first change; 0: it has no metadata.
+fn first_change(frame: &ScannedFrame<'_>) -> u64 {
+    let header = SectionHeader::decode(frame.metadata, |_, _| {});
+    header.map_or(0, |header| header.first)
+}
+
+/// One behind the last byte of the range that is not zero; `from` if all are.
+fn last_nonzero(window: &mut Window, from: u64, to: u64, path: &Path) -> Result<u64> {
+    let (mut at, mut found) = (from, from);
+    while at < to {
+        let piece = (to - at).min(1 << 20);
+        let bytes = window
+            .get(at, usize::try_from(piece).unwrap_or(0))
+            .map_err(|e| Error::io("read", path, e))?
+            .unwrap_or_default();
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            found = at + last as u64 + 1;
+        }
+        at += piece;
+    }
+    Ok(found)
+}

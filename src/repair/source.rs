@@ -1,0 +1,153 @@
+//! The damaged store, strictly for reading: which segments there are, and bytes that a bad medium
+//! does not keep from the rest.
+//!
+//! Must never write, create or lock anything.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::report::SkippedBytes;
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::segment_header::DATA_START;
+use crate::log::segment::{SegmentFile, read_header};
+use crate::log::tolerant::Tolerant;
+use crate::recovery::segment_numbers;
+use crate::storage::{OpenMode, Storage};
+
+/// A segment of the damaged store.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Its path is relative to the store.
+    pub(super) segment: SegmentFile,
+    pub(super) file: Arc<Tolerant>,
+}
+
+/// What comes next in the log.
+#[derive(Debug)]
+pub(super) enum Item {
+    Segment(Source),
+    /// Nothing can be taken from here.
+    Lost(Vec<SkippedBytes>),
+}
+
+/// The segments in their order, and what is in the place of those that are lost.
+pub(super) fn list(storage: &dyn Storage, root: &Path) -> Result<Vec<Item>> {
+    // What has a segment's name and is not a regular file is as good as missing.
+    let (numbers, _) = segment_numbers(storage, root)?;
+    if numbers.is_empty() {
+        let why = "its log has no segments".into();
+        return Err(Error::NotAStore { path: root.into(), why });
+    }
+    let (mut found, mut misnamed, mut lost) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    for number in numbers {
+        match open(storage, root, number) {
+            Ok(source) if source.segment.header.number == number => {
+                found.insert(number, source);
+            }
+            Ok(source) => misnamed.push((number, source)),
+            Err(unsupported @ Error::Unsupported { .. }) => return Err(unsupported),
+            Err(error) => {
+                lost.insert(number, whole_file(storage, root, number, reason(error)));
+            }
+        }
+    }
+    // A segment under another's name is taken for what its header says, if that place is free.
+    for (number, source) in misnamed {
+        let header = &source.segment.header;
+        let what = format!("the file holds segment {}", header.number);
+        if (1..=MAX_SEGMENT).contains(&header.number) && !found.contains_key(&header.number) {
+            found.insert(header.number, source);
+        } else {
+            lost.insert(number, whole_file(storage, root, number, what));
+        }
+    }
+    let store_id = most_common_store(&found);
+    let foreign = |source: &Source| Some(source.segment.header.store_id) != store_id;
+    let foreign: Vec<u64> =
+        found.iter().filter(|(_, source)| foreign(source)).map(|(&n, _)| n).collect();
+    for number in foreign {
+        found.remove(&number);
+        let what = "the segment belongs to another store".into();
+        lost.insert(number, whole_file(storage, root, number, what));
+    }
+    Ok(in_order(found, lost))
+}
+
+const MAX_SEGMENT: u64 = 1 << 56;
+
+fn open(storage: &dyn Storage, root: &Path, number: u64) -> Result<Source> {
+    let path = names::segment_path(root, number);
+    let inner = storage.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
+    let file = Arc::new(Tolerant::new(inner));
+    let header = read_header(&*file, &path, 0).map_err(|error| {
+        if file.has_failed_within(0, DATA_START) {
+            return Error::io("read", &path, std::io::Error::other("its header cannot be read"));
+        }
+        error
+    })?;
+    let segment = SegmentFile { path: relative(number), file: Arc::clone(&file) as _, header };
+    Ok(Source { segment, file })
+}
+
+fn relative(number: u64) -> PathBuf {
+    names::segment_path(Path::new(""), number)
+}
+
+fn reason(error: Error) -> String {
+    match error {
+        Error::Corrupt { what, .. } => what,
+        Error::Io { operation, source, .. } => format!("cannot {operation}: {source}"),
+        other => other.to_string(),
+    }
+}
+
+fn whole_file(storage: &dyn Storage, root: &Path, number: u64, reason: String) -> SkippedBytes {
+    let file = storage.open(&names::segment_path(root, number), OpenMode::Read);
+    let to = file.and_then(|file| file.len()).unwrap_or(0);
+    SkippedBytes { file: relative(number), from: 0, to, reason }
+}
+
+fn most_common_store(found: &BTreeMap<u64, Source>) -> Option<[u8; 16]> {
+    let mut counts: Vec<([u8; 16], usize)> = Vec::new();
+    for source in found.values() {
+        let id = source.segment.header.store_id;
+        match counts.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((id, 1)),
+        }
+    }
+    // Of several, the one that comes first.
+    counts.iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| *id)
+}
+
+fn in_order(found: BTreeMap<u64, Source>, mut lost: BTreeMap<u64, SkippedBytes>) -> Vec<Item> {
+    let (mut items, mut next) = (Vec::new(), 1);
+    for (number, source) in found {
+        if number > next {
+            items.push(Item::Lost(lost_of(&mut lost, next, number - 1)));
+        }
+        next = number + 1;
+        items.push(Item::Segment(source));
+    }
+    if !lost.is_empty() {
+        items.push(Item::Lost(lost.into_values().collect()));
+    }
+    items
+}
+
+/// What is lost of the segments `first` to `end`.
+fn lost_of(lost: &mut BTreeMap<u64, SkippedBytes>, first: u64, end: u64) -> Vec<SkippedBytes> {
+    let behind = lost.split_off(&(end + 1));
+    let mut skipped: Vec<_> = std::mem::replace(lost, behind).into_values().collect();
+    if skipped.len() as u64 <= end - first {
+        let reason = if first == end {
+            "the segment is missing".to_owned()
+        } else {
+            format!("of the segments {first} to {end}, some are missing")
+        };
+        skipped.push(SkippedBytes { file: relative(first), from: 0, to: 0, reason });
+    }
+    skipped
+}

@@ -1,0 +1,182 @@
+//! Where snapshots are: one file each, spread over directories by the hash of the key.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::{Position, Timestamp};
+use crate::format::names;
+use crate::format::snapshot::{HEADER_LEN, SnapshotFile, hash_key};
+use crate::storage::{EntryKind, OpenMode, Storage, is_directory, read_exact_at, write_all_at};
+use crate::sync::atomic::Ordering;
+
+use super::{MAX_STATE, Mark, Snapshot};
+
+impl Engine {
+    /// Saves the snapshots of commits that are durable by now.
+    pub(crate) fn save_snapshots(&self) {
+        // Who waits for a commit finds its snapshot, also where another thread is saving it.
+        let _saving = self.saving_snapshots.lock();
+        let due = self.writer.lock().take_due_snapshots();
+        for snapshot in due {
+            if self.store_snapshot(&snapshot).is_err() {
+                self.counters.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Writes a snapshot whose mark is durable.
+    pub(super) fn store_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        let file = SnapshotFile {
+            store_id: self.store_id,
+            mark: snapshot.mark.number(),
+            is_position: snapshot.mark.is_position(),
+            saved_at: self.storage.now_micros(),
+            schema_version: snapshot.schema_version,
+            key: &snapshot.key,
+            state: &snapshot.state,
+        };
+        let directory = self.snapshot_directory(&snapshot.key);
+        for path in [self.root.join(names::SNAPSHOT_DIR), directory.clone()] {
+            let created = self.storage.create_dir(&path);
+            created.map_err(|e| Error::io("create", &path, e))?;
+        }
+        let name = file_name(&snapshot.key, snapshot.mark);
+        write_beside(&*self.storage, &directory, &name, &file.encode())?;
+        let kind = snapshot.mark.is_position();
+        let kept = self.options.snapshots_kept;
+        for (_, old) in self.snapshot_files(&snapshot.key, kind)?.into_iter().skip(kept) {
+            // Superseded: whether it goes now or with the next one makes no difference.
+            let _ = self.storage.remove_file(&directory.join(old));
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot_directory(&self, key: &str) -> PathBuf {
+        let fan_out = format!("{:03x}", hash_key(key) >> 52);
+        self.root.join(names::SNAPSHOT_DIR).join(fan_out)
+    }
+
+    /// The files that may hold snapshots of a key by one kind of mark, highest first.
+    pub(super) fn snapshot_files(
+        &self,
+        key: &str,
+        by_position: bool,
+    ) -> Result<Vec<(u64, String)>> {
+        let (storage, directory) = (&*self.storage, self.snapshot_directory(key));
+        // Both levels: what a link leads to is not the store's to load, or to delete.
+        for path in [&self.root.join(names::SNAPSHOT_DIR), &directory] {
+            if !is_directory(storage, path).map_err(|e| Error::io("use", path, e))? {
+                return Ok(Vec::new());
+            }
+        }
+        let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
+        let prefix = file_prefix(key, by_position);
+        let mut files: Vec<_> = entries
+            .into_iter()
+            .filter(|entry| entry.kind == EntryKind::File)
+            .filter_map(|entry| {
+                let rest = entry.name.strip_prefix(&prefix)?;
+                Some((names::parse_numbered(rest, names::SNAPSHOT_SUFFIX)?, entry.name))
+            })
+            .collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(files)
+    }
+
+    /// Reads a file; `None` if it is torn, damaged, of another store or of another key.
+    pub(super) fn read_snapshot(&self, key: &str, name: &str) -> Result<Option<Snapshot>> {
+        let path = self.snapshot_directory(key).join(name);
+        Ok(self.read_snapshot_file(&path)?.filter(|snapshot| snapshot.key == key))
+    }
+
+    fn read_snapshot_file(&self, path: &Path) -> Result<Option<Snapshot>> {
+        let Some(bytes) = read_file(&*self.storage, path)? else { return Ok(None) };
+        let Ok(file) = SnapshotFile::decode(&bytes) else { return Ok(None) };
+        if file.store_id != self.store_id {
+            return Ok(None);
+        }
+        let mark = if file.is_position {
+            Mark::Position(Position::new(file.mark))
+        } else {
+            Mark::Version(file.mark)
+        };
+        let key = file.key.to_owned();
+        let (saved_at, schema_version) = (file.saved_at, file.schema_version);
+        let start = HEADER_LEN + key.len();
+        let state = start..start + file.state.len();
+        Ok(Some(Snapshot {
+            key,
+            mark,
+            state: Bytes::from(bytes).slice(state),
+            schema_version,
+            saved_at: Timestamp::from_micros(saved_at),
+        }))
+    }
+
+    /// Calls `each` with every whole snapshot.
+    pub(super) fn for_each_snapshot(&self, mut each: impl FnMut(Snapshot)) -> Result<()> {
+        let root = self.root.join(names::SNAPSHOT_DIR);
+        let storage = &*self.storage;
+        let list = |path: &Path| {
+            if !is_directory(storage, path).map_err(|e| Error::io("use", path, e))? {
+                return Ok(Vec::new());
+            }
+            storage.read_dir(path).map_err(|e| Error::io("list", path, e))
+        };
+        for fan_out in list(&root)? {
+            let directory = root.join(&fan_out.name);
+            for entry in list(&directory)? {
+                if entry.kind == EntryKind::File
+                    && let Some(snapshot) = self.read_snapshot_file(&directory.join(&entry.name))?
+                {
+                    each(snapshot);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn file_prefix(key: &str, by_position: bool) -> String {
+    let kind = if by_position { 'p' } else { 'v' };
+    format!("{:016x}-{kind}", hash_key(key))
+}
+
+fn file_name(key: &str, mark: Mark) -> String {
+    let number = names::numbered(mark.number(), names::SNAPSHOT_SUFFIX);
+    format!("{}{number}", file_prefix(key, mark.is_position()))
+}
+
+fn write_beside(storage: &dyn Storage, directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    // Two savers of the same snapshot must not write into one file.
+    let temporary =
+        directory.join(format!("{:016x}{}", storage.random_u64(), names::TEMPORARY_SUFFIX));
+    let written = storage
+        .open(&temporary, OpenMode::CreateNew)
+        .and_then(|file| write_all_at(&*file, bytes, 0))
+        .and_then(|()| storage.rename(&temporary, &directory.join(name)));
+    written.map_err(|e| {
+        // The space it may have taken is worth more than the reason why this fails too.
+        let _ = storage.remove_file(&temporary);
+        Error::io("write", &temporary, e)
+    })
+}
+
+/// A whole file, if it is there and no larger than a snapshot can be.
+pub(crate) fn read_file(storage: &dyn Storage, path: &Path) -> Result<Option<Vec<u8>>> {
+    let file = match storage.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let len = file.len().map_err(|e| Error::io("read", path, e))?;
+    if len > MAX_STATE + 4096 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    read_exact_at(&*file, &mut bytes, 0).map_err(|e| Error::io("read", path, e))?;
+    Ok(Some(bytes))
+}

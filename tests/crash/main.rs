@@ -15,6 +15,7 @@ mod flips;
 mod full;
 mod headers;
 mod lives;
+mod metadata;
 mod loss;
 mod reads;
 mod repair;

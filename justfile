@@ -61,6 +61,10 @@ miri *args:
 tsan *args:
     RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p annals --test concurrency --test memory {{ args }}
 
+# Plants bugs in a copy of the engine, one by one, and shows who catches each.
+planted-bugs *args:
+    cargo run --release -p planted-bugs -- {{ args }}
+
 # The main job on real input: a git history as events, checked against git.
 main-job *args:
     cargo run --release --example git_history -- {{ args }}

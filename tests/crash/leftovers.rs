@@ -1,8 +1,8 @@
 //! What an earlier session, another store or a failed sync has left on the disk, and the order in
 //! which things have to become durable so that it does no harm.
 
-use annals::Durability;
 use annals::testing::{Crash, Fault, Keep, SimStorage};
+use annals::{Durability, ExpectedVersion, NewEvent};
 
 use super::support::*;
 
@@ -10,8 +10,29 @@ const SIZE: usize = 300;
 /// Six events fill a segment.
 const LARGE: usize = 9_000;
 
+/// What is on the disk itself, power off, from an offset on.
+fn durable_from(sim: &SimStorage, number: u64, offset: u64) -> Vec<u8> {
+    sim.crash(Crash::new(1).keep(Keep::Nothing));
+    sim.read_durable(segment(number)).unwrap().split_off(offset as usize)
+}
+
 #[test]
-fn nothing_is_left_behind_the_end_in_a_segment_that_was_only_begun() {
+fn nothing_is_left_behind_a_cut() {
+    let sim = stopped(3, SIZE);
+    let store = open(&sim).unwrap();
+    (4..=6).for_each(|number| append_buffered(&store, number, SIZE));
+    stop(&sim, store);
+    let is_fifth = |frame: &&Frame| frame.kind == 1 && frame.first_position == 5;
+    let cut = frames_of(&sim, 1).iter().find(is_fifth).unwrap().offset;
+    zero(&sim, &segment(1), cut, FRAME_HEADER);
+    let store = open(&sim).unwrap();
+    assert_eq!(read_back(&store, SIZE).unwrap(), 4);
+    let left = durable_from(&sim, 1, cut);
+    assert!(left.iter().all(|&byte| byte == 0), "what was cut off is still there");
+}
+
+#[test]
+fn nothing_is_left_in_a_segment_that_was_only_begun() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     append(&store, 1, 6, LARGE);
@@ -23,9 +44,7 @@ fn nothing_is_left_behind_the_end_in_a_segment_that_was_only_begun() {
     zero(&sim, &segment(2), DATA_START, FRAME_HEADER);
     let store = open(&sim).unwrap();
     assert_eq!(read_back(&store, LARGE).unwrap(), 6);
-    sim.crash(Crash::new(1).keep(Keep::Nothing));
-    drop(store);
-    let left = sim.read_durable(segment(2)).unwrap().split_off(DATA_START as usize);
+    let left = durable_from(&sim, 2, DATA_START);
     assert!(left.iter().all(|&byte| byte == 0), "what was cut off is still there");
 }
 
@@ -83,7 +102,7 @@ fn a_seal_is_not_durable_before_what_it_proves() {
         let store = options(sim).durability(Durability::BUFFERED).open(ROOT)?;
         (1..=8).try_for_each(|number| {
             let events = [event(number, LARGE)];
-            store.append(stream_of(number), annals::ExpectedVersion::Any, events).map(drop)
+            store.append(stream_of(number), ExpectedVersion::Any, events).map(drop)
         })
     };
     let sim = SimStorage::new(1);
@@ -106,9 +125,9 @@ fn records_of_a_twin_in_a_frame_of_its_own_are_damage() {
     // Each record is right, for its place and its position; they are not the frame's.
     let base = stopped(3, SIZE);
     let twin = base.fork();
-    let write = |sim: &SimStorage, fourth: annals::NewEvent| {
+    let write = |sim: &SimStorage, fourth: NewEvent| {
         let store = open(sim).unwrap();
-        store.append(stream_of(4), annals::ExpectedVersion::Any, [fourth]).unwrap();
+        store.append(stream_of(4), ExpectedVersion::Any, [fourth]).unwrap();
         append(&store, 5, 8, SIZE);
         stop(sim, store);
         let is_it = |frame: &&Frame| frame.kind == 1 && frame.first_position == 4;
@@ -121,4 +140,23 @@ fn records_of_a_twin_in_a_frame_of_its_own_are_damage() {
     let bytes = twin.read_file(segment(1)).unwrap();
     overwrite(&base, &segment(1), from as u64, &bytes[from..to]);
     hold("another body", &base, SIZE, Expected::Refused);
+}
+
+#[test]
+fn the_index_of_a_twin_is_not_believed() {
+    // The same store, segment, lengths and streams; other ids.
+    let base = closed(0, LARGE);
+    let twin = base.fork();
+    let write = |sim: &SimStorage, first_id: u64| {
+        let store = open(sim).unwrap();
+        for number in 1..=8 {
+            let event = event(number, LARGE).id(id_of(first_id + number));
+            store.append(stream_of(number), ExpectedVersion::Any, [event]).unwrap();
+        }
+        store.close().unwrap();
+    };
+    write(&base, 0);
+    write(&twin, 100);
+    base.write_file(index(1), &twin.read_file(index(1)).unwrap()).unwrap();
+    hold("the index of a twin", &base, LARGE, Expected::Whole(8));
 }

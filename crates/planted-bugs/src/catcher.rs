@@ -94,11 +94,11 @@ impl Catcher {
             bail!("does not compile:\n{}", words.join("\n"));
         }
         let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-        let executables = messages.lines().filter_map(|line| {
+        let mut executables = messages.lines().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             message.get("executable")?.as_str().map(PathBuf::from)
         });
-        executables.last().context("cargo has built no executable")
+        executables.next_back().context("cargo has built no executable")
     }
 
     fn execute(

@@ -50,7 +50,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let source = repository();
     let bugs = chosen(arguments, load_all(&source)?)?;
     if arguments.list {
-        bugs.iter().for_each(|bug| println!("{}", report::line(bug)));
+        for bug in &bugs {
+            println!("{}", report::line(bug));
+        }
         return Ok(true);
     }
     let scratch = scratch();

@@ -40,8 +40,11 @@ fn every_catcher_is_there() {
 /// Whether a file in a directory holds a text.
 fn holds(directory: &Path, text: &str) -> bool {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).any(|path| match path.is_dir() {
-        true => holds(&path, text),
-        false => fs::read_to_string(&path).is_ok_and(|held| held.contains(text)),
+    entries.map(|entry| entry.path()).any(|path| {
+        if path.is_dir() {
+            holds(&path, text)
+        } else {
+            fs::read_to_string(&path).is_ok_and(|held| held.contains(text))
+        }
     })
 }

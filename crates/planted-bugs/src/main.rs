@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     /// The longest time for one run, builds aside, in seconds.
-    #[arg(long, value_name = "S", default_value_t = 300)]
+    #[arg(long, value_name = "S", default_value_t = 600)]
     limit: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Runs simulated lives, seed by seed, until one shows a mismatch, panics or does not end.
+//! Runs simulated lives, seed by seed, until one fails or does not end.
 //!
 //! `planted-bugs` puts this into the copy of the tree as an example, and reads what it prints: a
 //! line before each seed, with the states that were checked so far; then `passed`, or `caught` and
@@ -6,9 +6,10 @@
 
 #![allow(clippy::print_stdout, reason = "this is how it answers")]
 
-use std::panic::catch_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
+
+use annals::testing::simulation::{Kind, Life};
 
 /// A life takes milliseconds.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
@@ -19,17 +20,12 @@ fn main() {
         println!("usage: planted_seeds FROM TO");
         return;
     };
-    // A panic is an answer here, and its message is told with it.
+    // A life that panics has failed, and says with which words.
     std::panic::set_hook(Box::new(|_| {}));
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         for seed in from..to {
-            let answer = catch_unwind(|| annals::testing::simulation::run(seed));
-            let answer = match answer {
-                Ok(checked) => checked.map_err(|mismatch| mismatch.to_string()),
-                Err(panic) => Err(format!("panicked: {}", message(&*panic))),
-            };
-            if sender.send(answer).is_err() {
+            if sender.send(Life::new(Kind::Everything, seed).run()).is_err() {
                 return;
             }
         }
@@ -38,11 +34,14 @@ fn main() {
     for seed in from..to {
         println!("seed {seed} states {states}");
         let caught = match receiver.recv_timeout(HANGS_AFTER) {
-            Ok(Ok(checked)) => {
-                states += checked;
+            Ok(Ok(report)) => {
+                states += report.states;
                 continue;
             }
-            Ok(Err(what)) => what,
+            Ok(Err(failure)) => {
+                println!("seed {seed} states {}", states + failure.report.states);
+                failure.what.to_string()
+            }
             Err(RecvTimeoutError::Timeout) => "does not end".into(),
             Err(RecvTimeoutError::Disconnected) => "ended without an answer".into(),
         };
@@ -50,9 +49,4 @@ fn main() {
         return;
     }
     println!("seed {to} states {states}\npassed");
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
 }

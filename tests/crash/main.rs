@@ -14,6 +14,7 @@ mod damage;
 mod flips;
 mod full;
 mod headers;
+mod leftovers;
 mod lives;
 mod loss;
 mod reads;

@@ -38,6 +38,10 @@ bench-all *args:
 fuzz seconds="60":
     cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done
 
+# Writers killed with -9, again and again, and the store held to what they had said.
+torture minutes="10" *args:
+    cargo run --release --example torture --features testing -- --minutes {{ minutes }} {{ args }}
+
 # The main job on real input: a git history as events, checked against git.
 main-job *args:
     cargo run --release --example git_history -- {{ args }}

@@ -75,7 +75,7 @@ fn on_a_read_only_mount() {
             tmpfs(dir.path(), 16 << 10);
             let path = dir.path().join("store");
             let mut ledger = a_store(&path, closed);
-            mount(&["-o", "remount,ro"], dir.path());
+            mount(&["-o", "remount,bind,ro"], dir.path());
             let before = listing(&path);
             assert_io(options().open(&path), ErrorKind::ReadOnlyFilesystem);
             let created = options().open(dir.path().join("another"));
@@ -83,7 +83,7 @@ fn on_a_read_only_mount() {
             ledger.check(&open_to_read(&path).unwrap(), 2);
             assert_eq!(annals::verify(&path, |_| {}).unwrap().faults, []);
             assert_eq!(listing(&path), before);
-            mount(&["-o", "remount,rw"], dir.path());
+            mount(&["-o", "remount,bind,rw"], dir.path());
             ledger.check(&options().open(&path).unwrap(), 3);
         }
     });

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
 
+mod beside;
 mod chained;
 mod damage;
 mod flips;

@@ -73,6 +73,10 @@ peers *args:
 planted-bugs *args:
     cargo run --release -p planted-bugs -- {{ args }}
 
+# Writers killed with -9, again and again, and the store held to what they had said.
+torture minutes="10" *args:
+    cargo run --release --example torture --features testing -- --minutes {{ minutes }} {{ args }}
+
 # The main job on real input: a git history as events, checked against git.
 main-job *args:
     cargo run --release --example git_history -- {{ args }}

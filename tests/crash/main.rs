@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "tests that count say what they have counted")]
 #![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
 
+mod beside;
 mod chained;
 mod copies;
 mod damage;

@@ -27,6 +27,7 @@
 mod append;
 mod background;
 mod catalog;
+mod consumer_group;
 mod cursor;
 mod directory;
 mod engine;
@@ -62,6 +63,9 @@ pub mod testing;
 struct Readme;
 
 pub use bytes::Bytes;
+pub use consumer_group::{
+    ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,
+};
 pub use cursor::{CursorInfo, Cursors};
 pub use error::{Error, FailedCheck, Result};
 pub use event::{

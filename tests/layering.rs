@@ -96,6 +96,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    // On top of the store, by its public API.
+    ("consumer_group", &["error", "event", "query", "store", "subscription", "sync", "view"]),
 ];
 
 const RING: &[&str] = &[

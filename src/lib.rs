@@ -62,6 +62,14 @@ pub mod testing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/subscriptions.md")]
+struct SubscriptionsChapter;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/consumer-groups.md")]
+struct ConsumerGroupsChapter;
+
 pub use bytes::Bytes;
 pub use consumer_group::{
     ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,

@@ -179,11 +179,7 @@ impl Engine {
 
     /// How far readers in other processes may read: in a buffered store, all that is written.
     pub(crate) fn visible_elsewhere(&self) -> u64 {
-        if self.options.durability.is_sync() {
-            self.durable.get()
-        } else {
-            u64::MAX
-        }
+        if self.options.durability.is_sync() { self.durable.get() } else { u64::MAX }
     }
 
     /// Tells readers in other processes how far they may read. Lives in the page cache alone; a

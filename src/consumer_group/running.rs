@@ -184,7 +184,7 @@ impl RunningGroup {
         Ok(self.shared.stored().unwrap_or(Position::START))
     }
 
-    /// Stops at once and waits for nobody, like a crash: nothing is stored any more, and what
+    /// Stops at once and waits for no handler, like a crash: nothing is stored any more, and what
     /// handlers still do is done again when the group is started again.
     pub fn abort(self) {
         drop(self);

@@ -114,6 +114,9 @@ impl Shared {
 
     /// Ends all threads, each after what it is at.
     pub(super) fn end(&self, abort: bool, failure: Option<Error>) {
+        // A commit that moves the cursor ends first: none comes after an abort, when the next group
+        // of this name may have begun.
+        let _cursor = abort.then(|| self.cursor.lock());
         let mut state = self.state();
         state.stopping = true;
         state.aborted |= abort;

@@ -106,6 +106,7 @@ fn a_group_that_crashes_skips_nothing() {
         while handled.lock().unwrap().values().sum::<u64>() < before + 25 + lives % 13
             && group.progress() < store.head()
         {
+            assert!(group.is_running(), "{:?}", group.stop());
             thread::sleep(Duration::from_micros(300));
         }
         ended.store(true, Ordering::SeqCst);

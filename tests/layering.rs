@@ -100,6 +100,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    // On top of the store, by its public API.
+    ("consumer_group", &["error", "event", "query", "store", "subscription", "sync", "view"]),
     // Beside it: what is done with a store that does not open.
     (
         "repair",

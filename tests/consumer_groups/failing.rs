@@ -27,7 +27,7 @@ fn a_full_disk_delays_parking_and_loses_nothing() {
         while store.append("f", ExpectedVersion::Any, [filler()]).is_ok() {}
     }
     let head = store.head().get();
-    let poisoned = |position: u64| position % 10 == 0 && position <= 40;
+    let poisoned = |position: u64| position.is_multiple_of(10) && position <= 40;
     let running = group(&store)
         .retry(quick(2))
         .store_progress_every(1, Duration::from_millis(1))

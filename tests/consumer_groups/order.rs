@@ -31,7 +31,7 @@ fn streams_are_handled_in_order_and_beside_each_other() {
             at_once.fetch_sub(1, Ordering::SeqCst);
             busy.lock().unwrap().remove(&stream);
             // One in five fails, and never three times in a row.
-            if number % 5 == 0 && delivery.attempt() < 3 {
+            if number.is_multiple_of(5) && delivery.attempt() < 3 {
                 return Err("not now");
             }
             log.note(delivery);
@@ -147,7 +147,7 @@ proptest! {
                 begins.lock().unwrap().insert(position);
                 let fate = hash(position ^ seed << 8);
                 thread::sleep(Duration::from_micros(fate % 300));
-                if fate % 7 == 0 || fate % 4 == u64::from(delivery.attempt()) {
+                if fate.is_multiple_of(7) || fate % 4 == u64::from(delivery.attempt()) {
                     if delivery.attempt() == 2 {
                         // From now on it counts as parked, though it is not yet.
                         dones.lock().unwrap().insert(position);
@@ -180,7 +180,7 @@ proptest! {
         parked.sort_unstable();
         let poisoned = (1..=120_u64).filter(|position| {
             let fate = hash(position ^ seed << 8);
-            fate % 7 == 0
+            fate.is_multiple_of(7)
         });
         prop_assert_eq!(parked, poisoned.collect::<Vec<_>>());
         prop_assert_eq!(begun.lock().unwrap().len(), 120);

@@ -124,7 +124,7 @@ impl Store {
         Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.handle.engine
     }
 

@@ -64,13 +64,18 @@ tsan *args:
 # Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/simulator.md).
 simulate *args:
     cargo run --release --example simulate --features testing -- {{ args }}
+
 # The engine beside the stores a user would pick instead; compiles all of them, which takes long.
 peers *args:
     cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ args }}
 
-# Each fuzz target for some seconds; needs a nightly toolchain and cargo-fuzz.
-fuzz seconds="60":
-    cargo +nightly fuzz list | while read -r target; do echo "== $target"; mkdir -p "fuzz/corpus/$target"; cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{ seconds }} < /dev/null; done
+# Plants bugs in a copy of the engine, one by one, and shows who catches each.
+planted-bugs *args:
+    cargo run --release -p planted-bugs -- {{ args }}
+
+# Writers killed with -9, again and again, and the store held to what they had said.
+torture minutes="10" *args:
+    cargo run --release --example torture --features testing -- --minutes {{ minutes }} {{ args }}
 
 # The main job on real input: a git history as events, checked against git.
 main-job *args:

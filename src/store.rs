@@ -364,6 +364,10 @@ impl Store {
         Snapshots::new(Arc::clone(self.engine()))
     }
 
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.engine().check_writable()
+    }
+
     /// Waits until a position is visible, at most `timeout`; tells whether it is.
     ///
     /// # Errors

@@ -172,6 +172,7 @@ pub enum PastChoice {
 }
 
 /// A read.
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone)]
 pub struct ReadChoice {
     /// The stream, or all of them.

@@ -328,7 +328,7 @@ impl Verifier<'_> {
         };
         self.ending(file, later.first(), &state, &end, is_last, starts_with_a_frame, limit)?;
         if let Some(trailer) = &trailer {
-            self.trailer(file, trailer, &state);
+            self.trailer(file, trailer, (end != ScanEnd::Limit).then_some(&state));
         }
         self.state = state;
         self.advance(len.saturating_sub(self.state.offset.max(DATA_START)));
@@ -419,7 +419,9 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: &ScanState) {
+    /// `state` is where the frames end, unless a writer has sealed the segment since it was asked
+    /// how far to read.
+    fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: Option<&ScanState>) {
         let len = seal::body_len(trailer.event_count) - seal::TRAILER_LEN;
         let mut table = vec![0; len];
         let table_at = trailer.table_offset();
@@ -431,7 +433,9 @@ impl Verifier<'_> {
             self.seal_fault(file, table_at, "the offset table has a wrong checksum".into());
         }
         let next = trailer.base_position + u64::from(trailer.event_count);
-        if self.joined && (state.next_position != next || state.link != trailer.link) {
+        let contradicts =
+            |state: &ScanState| state.next_position != next || state.link != trailer.link;
+        if self.joined && state.is_some_and(contradicts) {
             self.fault(&file.path, trailer.seal_offset, "the seal contradicts the frames");
         }
     }

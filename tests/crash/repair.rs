@@ -465,7 +465,7 @@ fn takes_cursors_and_hidden_streams_along() {
         .step_by(8)
         .filter(|&at| bytes[at..at + 4] == [0xAF, 0x4E, 1, 0])
         .collect();
-    damaged.flip_bit(segment(1), frames[3] as u64 + 1000, 0);
+    damaged.flip_bit(segment(1), frames[3] as u64 + 1000, 0).unwrap();
     let report = repair_with(&damaged, RepairOptions::new()).unwrap();
     assert_eq!((report.missing_events, report.missing_changes), (1, 1), "{report:?}");
     let store = options(&damaged).open(NEW).unwrap();

@@ -102,13 +102,12 @@ impl ModelRequest {
                 Some(FailedCheck::CursorNotForward { name, at, to })
             }
             Self::Advance { to, .. } | Self::Reset { to, .. } if *to > head => Some(ahead(*to)),
-            Self::Advance { .. } | Self::Reset { .. } => None,
             Self::Delete { .. } => at.is_none().then_some(FailedCheck::UnknownCursor { name }),
             Self::Hide(_) if version == 0 => Some(FailedCheck::UnknownStream { stream: name }),
             Self::Hide(ModelChange::Truncated(_, before)) if *before > version + 1 => {
                 Some(FailedCheck::TruncateAhead { stream: name, before: *before, version })
             }
-            Self::Hide(_) => None,
+            Self::Advance { .. } | Self::Reset { .. } | Self::Hide(_) => None,
         }
     }
 }

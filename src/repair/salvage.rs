@@ -50,7 +50,12 @@ pub(super) struct Salvage<'a, 'b> {
 /// What is at a place in a segment.
 enum Place {
     /// A frame that goes on from those before.
-    Whole { header: FrameHeader, link: u32, body_at: u64, records: usize },
+    Whole {
+        header: FrameHeader,
+        link: u32,
+        body_at: u64,
+        records: usize,
+    },
     /// A frame's valid header, and what is wrong with the frame.
     Broken(FrameHeader, Defect),
     /// The header of a seal.
@@ -130,8 +135,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 let path = &source.segment.path;
                 let body = window.get(body_at, header.body_len as usize);
                 let body = body.map_err(|e| Error::io("read", path, e))?.unwrap_or_default();
-                let metadata =
-                    if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
+                let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
                 let frame = ScannedFrame { offset: at, header, body, metadata };
                 let next = at + frame.header.frame_len();
                 match self.refusal(&frame) {
@@ -269,11 +273,9 @@ impl<'a, 'b> Salvage<'a, 'b> {
             return Ok(());
         }
         let streams = &mut self.streams;
-        let new = self
-            .target
-            .append(header, frame.body, &changes, |record| {
-                streams.take(record.stream(), record.version())
-            })?;
+        let new = self.target.append(header, frame.body, &changes, |record| {
+            streams.take(record.stream(), record.version())
+        })?;
         self.report.commits += 1;
         self.report.events += old.count();
         match self.report.positions.last_mut() {

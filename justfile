@@ -55,7 +55,7 @@ loom *args:
 
 # Undefined behaviour and data races, by interpreter; needs a nightly toolchain with miri.
 miri *args:
-    MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test -p annals --lib --test memory {{ args }}
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance" cargo +nightly miri test -p annals --lib --test memory {{ args }}
 
 # Data races while the concurrency tests run; needs a nightly toolchain with rust-src.
 tsan *args:
@@ -64,6 +64,18 @@ tsan *args:
 # Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/simulator.md).
 simulate *args:
     cargo run --release --example simulate --features testing -- {{ args }}
+
+# The engine beside the stores a user would pick instead; compiles all of them, which takes long.
+peers *args:
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ args }}
+
+# Plants bugs in a copy of the engine, one by one, and shows who catches each.
+planted-bugs *args:
+    cargo run --release -p planted-bugs -- {{ args }}
+
+# Writers killed with -9, again and again, and the store held to what they had said.
+torture minutes="10" *args:
+    cargo run --release --example torture --features testing -- --minutes {{ minutes }} {{ args }}
 
 # The main job on real input: a git history as events, checked against git.
 main-job *args:

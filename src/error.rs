@@ -91,7 +91,8 @@ pub enum Error {
         /// The stream's version, or the store's head.
         reached: u64,
     },
-    /// No room on the disk. Nothing was written, and the store goes on when space returns.
+    /// No room on the disk, or in the user's quota. Nothing was written, and the store goes on
+    /// when space returns.
     #[error("the disk is full")]
     DiskFull,
     /// An earlier write or sync failed, so what is on disk is uncertain. Nothing of this
@@ -279,10 +280,15 @@ pub enum FailedCheck {
     },
 }
 
+/// Whether there is no room: on the disk, or in what the user may take of it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Error {
     pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();
-        if source.kind() == io::ErrorKind::StorageFull {
+        if is_full(&source) {
             return Self::DiskFull;
         }
         Self::Io { operation, path, source }

@@ -27,6 +27,7 @@
 mod append;
 mod background;
 mod catalog;
+mod consumer_group;
 mod cursor;
 mod directory;
 mod engine;
@@ -62,7 +63,18 @@ pub mod testing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/subscriptions.md")]
+struct SubscriptionsChapter;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/consumer-groups.md")]
+struct ConsumerGroupsChapter;
+
 pub use bytes::Bytes;
+pub use consumer_group::{
+    ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,
+};
 pub use cursor::{CursorInfo, Cursors};
 pub use error::{Error, FailedCheck, Result};
 pub use event::{

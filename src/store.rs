@@ -124,7 +124,7 @@ impl Store {
         Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.handle.engine
     }
 
@@ -362,6 +362,10 @@ impl Store {
     /// ```
     pub fn snapshots(&self) -> Snapshots {
         Snapshots::new(Arc::clone(self.engine()))
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.engine().check_writable()
     }
 
     /// Waits until a position is visible, at most `timeout`; tells whether it is.

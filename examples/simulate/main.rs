@@ -65,6 +65,8 @@ struct Arguments {
 enum KindName {
     /// The log and its reads: what the kept seeds stand for.
     Log,
+    /// Also snapshots, readers beside the writer, every fault: kept seeds too.
+    Beside,
     /// Every operation and every fault.
     Everything,
     /// On a disk that lies about syncs: lives have to fail, to show that the checks can.
@@ -75,6 +77,7 @@ impl From<KindName> for Kind {
     fn from(name: KindName) -> Self {
         match name {
             KindName::Log => Self::Log,
+            KindName::Beside => Self::Beside,
             KindName::Everything => Self::Everything,
             KindName::Lying => Self::Lying,
         }

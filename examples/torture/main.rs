@@ -19,7 +19,7 @@
 #![allow(clippy::unwrap_used, reason = "a difference ends the run")]
 #![allow(clippy::cast_possible_truncation, reason = "test data made from random numbers")]
 #![allow(clippy::disallowed_methods, reason = "real files and processes are the subject")]
-#![allow(clippy::print_stdout, reason = "its report")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report")]
 #![allow(dead_code, reason = "the tests use more of it")]
 
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ mod life;
 use life::rounds::{Lives, Tally};
 
 /// Lives in one directory, before a new one begins.
-const LIVES: u64 = 60;
+const LIVES: u64 = 40;
 
 fn main() -> ExitCode {
     if let Some((_, store, life)) = life::child::role() {

@@ -72,10 +72,8 @@ impl Engine {
             }
             heads.set(slot, operation.stream, before, head);
         }
-        if commit.event_count > 0 {
-            active.index.note_commit(recorded_at);
-            writer.tip.commits += 1;
-        }
+        active.index.note_commit(recorded_at, commit.event_count > 0);
+        writer.tip.commits += u64::from(commit.event_count > 0);
         active.index.changes += changes.len() as u64;
         let records_end = buffer.len();
         put_metadata(&mut buffer, writer, changes);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::lead::Guard;
 use super::{Extent, Group};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 use crate::storage::{read_exact_at, write_all_at};
 
 impl Engine {
@@ -44,7 +44,7 @@ impl Engine {
             // and not an offset in the segment before.
             writer.group_tip.turn_to(extent.segment.number());
         }
-        let full = error.kind() == io::ErrorKind::StorageFull;
+        let full = is_full(error);
         let one_segment = |extents: &[Extent]| extents.len() <= 1;
         let undone = full
             && one_segment(&group.extents)
@@ -114,7 +114,7 @@ fn zero_again(extent: &Extent, from: u64) -> io::Result<()> {
     match write_all_at(&*extent.segment.file, &bytes, from) {
         // Where space is taken only when it is written to, zeros find no room either; but what the
         // failed write did not reach is zero still.
-        Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+        Err(e) if is_full(&e) => {
             read_exact_at(&*extent.segment.file, &mut bytes, from)?;
             if bytes.iter().any(|&byte| byte != 0) {
                 return Err(e);

@@ -89,11 +89,14 @@ impl ActiveIndex {
         self.terms.lock()
     }
 
-    pub(crate) fn note_commit(&mut self, recorded_at: u64) {
-        if self.commits == 0 {
-            self.first_recorded_at = recorded_at;
+    /// A commit was added. One without events is not counted, but takes its time.
+    pub(crate) fn note_commit(&mut self, recorded_at: u64, has_events: bool) {
+        if has_events {
+            if self.commits == 0 {
+                self.first_recorded_at = recorded_at;
+            }
+            self.commits += 1;
         }
-        self.commits += 1;
         self.last_recorded_at = recorded_at;
     }
 

@@ -3,6 +3,7 @@
 //! Owns what "valid" means for a run of frames. Must never decide what an invalid one means:
 //! that is recovery's, verification's or the follower's business.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -104,6 +105,12 @@ impl Window {
             self.start = offset;
             if let Err(e) = read_exact_at(&*self.file, &mut self.buffer, offset) {
                 self.buffer.clear();
+                // A writer beside this reader has sealed the segment, which cuts its file.
+                let now = self.file.len()?;
+                if e.kind() == ErrorKind::UnexpectedEof && now < self.len {
+                    self.len = now;
+                    return self.get(offset, len);
+                }
                 return Err(e);
             }
         }

@@ -84,7 +84,12 @@ impl SegmentFile {
             return Ok(None);
         };
         let mut bytes = [0; crate::format::seal::TRAILER_LEN];
-        read_exact_at(&*self.file, &mut bytes, at).map_err(|e| Error::io("read", &self.path, e))?;
+        match read_exact_at(&*self.file, &mut bytes, at) {
+            Ok(()) => {}
+            // A writer beside this reader has cut the file since: it is being sealed.
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(Error::io("read", &self.path, e)),
+        }
         Ok(Trailer::decode(&bytes, self.header.seed(), len).ok())
     }
 }

@@ -36,7 +36,7 @@ impl ReadAll {
         let floor = self.settings.query.as_ref().map_or(0, Query::floor);
         let after = self.after.max(floor);
         let events = AllEvents {
-            hidden: Hidden::new(&self.engine, self.settings.include_hidden),
+            hidden: Hidden::new(&self.engine, &self.settings),
             next: if self.settings.backwards { head } else { after.saturating_add(1) },
             engine: self.engine,
             after,
@@ -65,7 +65,7 @@ impl ReadAll {
             return Ok(ControlFlow::Continue(()));
         }
         let head = self.pin()?;
-        let hidden = Hidden::new(&self.engine, self.settings.include_hidden);
+        let hidden = Hidden::new(&self.engine, &self.settings);
         let mut failed = None;
         let mut left = self.settings.limit;
         let mut next = self.after.saturating_add(1);

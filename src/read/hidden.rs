@@ -3,6 +3,7 @@
 //! Looked up as a read goes along, so hiding takes effect at once, also in reads under way. Costs
 //! nothing in a store where nothing is hidden.
 
+use super::Settings;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::index::metadata::StreamRules;
@@ -12,13 +13,16 @@ use crate::view::EventRef;
 #[derive(Debug)]
 pub(super) struct Hidden {
     include: bool,
+    /// The read sees what is not durable, so a stream's newest events are counted from there.
+    unsynced: bool,
     /// When the read began: what ages count from.
     now: u64,
 }
 
 impl Hidden {
-    pub(super) fn new(engine: &Engine, include: bool) -> Self {
-        Self { include, now: engine.storage.now_micros() }
+    pub(super) fn new(engine: &Engine, settings: &Settings) -> Self {
+        let now = engine.storage.now_micros();
+        Self { include: settings.include_hidden, unsynced: settings.include_unsynced, now }
     }
 
     /// Whether the read skips the event.
@@ -37,7 +41,7 @@ impl Hidden {
         let newest = match rules.max_count {
             0 => 0,
             _ => {
-                let visible = engine.visible(false);
+                let visible = engine.visible(self.unsynced);
                 engine.lookup(|catalog| catalog.head_at(event.stream(), visible))?.version
             }
         };

@@ -56,7 +56,7 @@ impl ReadStream {
         let from = if rules.archived { u64::MAX } else { from.max(rules.truncated_before) };
         let next = if self.settings.backwards { last } else { from };
         Ok(StreamEvents {
-            hidden: Hidden::new(&self.engine, self.settings.include_hidden),
+            hidden: Hidden::new(&self.engine, &self.settings),
             engine: self.engine,
             settings: self.settings,
             runs,

@@ -156,8 +156,9 @@ pub(super) fn index_in_memory(
     let mut index = ActiveIndex::new(segment.base_position);
     let mut last: HashMap<Box<str>, u64> = HashMap::new();
     walk_sealed(segment, |frame| {
-        if frame.header.kind == FrameKind::Commit {
-            index.note_commit(frame.header.recorded_at);
+        let FrameHeader { kind, recorded_at, .. } = frame.header;
+        if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
+            index.note_commit(recorded_at, kind == FrameKind::Commit);
         }
         let corrupt = |d| segment.corrupt(frame.offset, frame.header.first_position, &d);
         index.changes += u64::from(frame.for_each_change(&mut change).map_err(corrupt)?);

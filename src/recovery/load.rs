@@ -441,8 +441,9 @@ pub(crate) fn load_frame(
     index: &mut ActiveIndex,
     frame: &ScannedFrame<'_>,
 ) -> Result<(), Defect> {
-    if frame.header.kind == FrameKind::Commit {
-        index.note_commit(frame.header.recorded_at);
+    let FrameHeader { kind, recorded_at, .. } = frame.header;
+    if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
+        index.note_commit(recorded_at, kind == FrameKind::Commit);
     }
     let changes = frame.for_each_change(|number, change| metadata.apply(number, &change))?;
     index.changes += u64::from(changes);

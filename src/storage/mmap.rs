@@ -186,9 +186,9 @@ mod tests {
         std::thread::scope(|scope| {
             let (live, mark) = (&live, &mark);
             scope.spawn(move || {
-                for at in 0..LEN {
+                for (at, value) in (0..LEN).zip(1_u8..) {
                     // SAFETY: behind the mark, where nothing is lent.
-                    unsafe { *live.0[at].get() = 1 + at as u8 };
+                    unsafe { *live.0[at].get() = value };
                     mark.raise(at as u64 + 1);
                 }
             });

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::compare::{self, Checked, Mismatch, ensure, must};
 use super::harness::Harness;
+use super::metadata;
+use super::model::Point;
 use super::operations::{ReadChoice, STREAMS, Source, read};
 use crate::error::{Error, Result as StoreResult};
 use crate::event::Position;
@@ -94,7 +96,7 @@ impl Aside {
 pub(super) struct Beside {
     pub(super) follower: Option<Store>,
     /// What the follower has shown.
-    shown: u64,
+    shown: Point,
     pub(super) snapshots: SnapshotModel,
 }
 
@@ -267,7 +269,7 @@ impl Harness {
             Err(Error::SnapshotAhead { .. }) if number > most => Ok(()),
             // Commits whose outcome is unknown are not reached, and do not have to be.
             Err(Error::SnapshotAhead { .. }) if self.settings.faults => {
-                let least = self.reached(key, by_position, self.acknowledged);
+                let least = self.reached(key, by_position, self.acknowledged.events);
                 ensure!(number > least, "refused at {mark:?}, {least} is acknowledged");
                 Ok(())
             }
@@ -320,13 +322,13 @@ impl Harness {
         let Some(follower) = self.allow(opened)? else { return Ok(()) };
         let damaged = matches!(follower.opened(), Opened::Damaged { .. });
         ensure!(!damaged, "a follower finds damage: {:?}", follower.opened());
-        self.beside.shown = 0;
+        self.beside.shown = Point::default();
         self.beside.follower = Some(follower);
         Ok(())
     }
 
     /// Asks the follower, which sees no more than the writer's own readers, and no less than before.
-    fn follow(
+    pub(super) fn follow(
         &mut self,
         store: &Store,
         ask: impl FnOnce(&Store, &mut Self) -> Checked<StoreResult<u64>>,
@@ -337,11 +339,15 @@ impl Harness {
         let Some(head) = self.allow(asked)? else { return Ok(()) };
         let after = store.head().get();
         ensure!(head <= after, "a follower sees {head} events, the writer's readers {after}");
-        let least = if self.settings.faults { self.beside.shown } else { before };
+        let least = if self.settings.faults { self.beside.shown.events } else { before };
         ensure!(head >= least, "a follower sees {head} events, not {least}");
         ensure!(self.model.is_boundary(head), "a follower sees half a commit, up to {head}");
-        self.beside.shown = head;
-        self.seen = self.seen.max(head);
+        let shown = metadata::visible(&follower);
+        ensure!(shown.covers(self.model.end_of(head)), "a follower's changes end at {shown:?}");
+        ensure!(shown.covers(self.beside.shown), "a follower went back to {shown:?}");
+        ensure!(self.model.is_end(shown), "a follower sees half a commit, up to {shown:?}");
+        self.beside.shown = shown;
+        self.seen = self.seen.max(shown);
         Ok(())
     }
 
@@ -358,7 +364,7 @@ impl Harness {
         }
         let report = must("verify", verified)?;
         ensure!(report.faults.is_empty(), "verify: {:?}", report.faults);
-        let (least, most) = (self.seen.max(self.acknowledged), self.model.head());
+        let (least, most) = (self.seen.max(self.acknowledged).events, self.model.head());
         let right =
             (least..=most).contains(&report.events) && self.model.is_boundary(report.events);
         ensure!(right, "verify reads {} events, not {least}..={most}", report.events);

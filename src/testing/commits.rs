@@ -2,11 +2,13 @@
 
 use super::compare::{Checked, Mismatch, ensure, same_error};
 use super::harness::{Harness, Pending};
-use super::model::{ModelOperation, Predicted};
+use super::metadata;
+use super::model::{ModelCommit, ModelRequest, Point, Predicted};
 use super::operations::Via;
 use super::tally::name_of;
 use crate::error::{Error, Result as StoreResult};
-use crate::event::Committed;
+use crate::event::{Committed, Timestamp};
+use crate::format::metadata::{CHANGE_HEADER_LEN, MAX_CURSOR_NAME_LEN, SECTION_HEADER_LEN};
 use crate::format::record::encoded_len;
 use crate::options::Durability;
 use crate::store::Store;
@@ -14,48 +16,43 @@ use crate::store::Store;
 /// What the store said to a commit.
 enum Answer {
     Done(Committed),
+    /// By a call that says no more.
+    Changed,
     Later(crate::transaction::Ticket),
 }
 
 impl Harness {
-    pub(super) fn commit(
-        &mut self,
-        store: &Store,
-        operations: &[ModelOperation],
-        via: Via,
-    ) -> Checked {
-        let via = if via == Via::Append && operations.len() != 1 { Via::Commit } else { via };
-        let size: u64 = operations
-            .iter()
-            .flat_map(|o| o.events.iter().map(|event| encoded_len(&o.stream, event) as u64))
-            .sum();
-        let fits = size <= self.settings.segment_size / 4;
-        let predicted = self.model.predict(operations, via != Via::Append, fits);
-        let head_before = store.head();
-        let answer = ask(store, operations, via);
+    pub(super) fn commit(&mut self, store: &Store, commit: &ModelCommit, via: Via) -> Checked {
+        let via = match via {
+            Via::Append if commit.operations.len() != 1 => Via::Commit,
+            Via::Call if commit.requests.len() != 1 => Via::Commit,
+            via => via,
+        };
+        let alone = matches!(via, Via::Append | Via::Call);
+        let predicted = self.model.predict(commit, alone, self.fits(commit));
+        let before = metadata::visible(store);
+        let answer = ask(store, commit, via);
         self.answered(count_as(&answer));
         match (predicted, answer) {
             (Ok(predicted), Ok(Answer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;
-                if !predicted.already_recorded {
-                    self.model.accept(operations, Some(done.recorded_at));
-                }
+                let end = self.accept(commit, &predicted, Some(done.recorded_at));
                 let durable = via != Via::Buffered && self.settings.durability.is_sync();
-                let wrote = operations.iter().any(|operation| !operation.events.is_empty());
-                self.acknowledge(if wrote { predicted.last } else { 0 }, durable);
+                self.acknowledge(end, durable);
                 self.note_seen(store.head().get(), false)
+            }
+            (Ok(predicted), Ok(Answer::Changed)) => {
+                let end = self.accept(commit, &predicted, None);
+                self.acknowledge(end, self.settings.durability.is_sync());
+                self.note_shown(metadata::visible(store))
             }
             (Ok(predicted), Ok(Answer::Later(ticket))) => {
                 self.compare_done(&predicted, ticket.committed())?;
                 let recorded_at = Some(ticket.committed().recorded_at);
-                let nothing_shown = self.settings.background || store.head() == head_before;
+                let nothing_shown = self.settings.background || metadata::visible(store) == before;
                 ensure!(nothing_shown, "a commit that is not durable was shown to readers");
-                if !predicted.already_recorded {
-                    self.model.accept(operations, recorded_at);
-                }
-                let wrote = operations.iter().any(|operation| !operation.events.is_empty());
-                let last = if wrote { predicted.last } else { 0 };
-                self.tickets.push_back(Pending { ticket, last, refused: false });
+                let end = self.accept(commit, &predicted, recorded_at);
+                self.tickets.push_back(Pending { ticket, end, refused: false });
                 Ok(())
             }
             (Err(predicted), Err(actual)) => {
@@ -67,11 +64,11 @@ impl Harness {
             }
             (Ok(predicted), Err(actual)) => {
                 let explained = self.settings.faults && is_failure(&actual);
-                ensure!(explained, "refused with {actual:?}: {operations:?}");
+                ensure!(explained, "refused with {actual:?}: {commit:?}");
                 self.poisoned |= is_poison(&actual);
                 match actual {
-                    Error::OutcomeUnknown { .. } if !predicted.already_recorded => {
-                        self.model.accept(operations, None);
+                    Error::OutcomeUnknown { .. } => {
+                        self.accept(commit, &predicted, None);
                         Ok(())
                     }
                     Error::DiskFull => self.taken_back(store),
@@ -79,9 +76,42 @@ impl Harness {
                 }
             }
             (Err(predicted), Ok(_)) => {
-                Err(Mismatch::new(format!("accepted instead of {predicted:?}: {operations:?}")))
+                Err(Mismatch::new(format!("accepted instead of {predicted:?}: {commit:?}")))
             }
         }
+    }
+
+    /// Whether it is within the limits of size.
+    fn fits(&self, commit: &ModelCommit) -> bool {
+        let mut size = 0;
+        for operation in &commit.operations {
+            for event in &operation.events {
+                size += encoded_len(&operation.stream, event);
+            }
+        }
+        for request in &commit.requests {
+            size += CHANGE_HEADER_LEN + request.name().len();
+        }
+        size += if commit.requests.is_empty() { 0 } else { SECTION_HEADER_LEN };
+        let too_long = |request: &ModelRequest| {
+            !matches!(request, ModelRequest::Hide(_)) && request.name().len() > MAX_CURSOR_NAME_LEN
+        };
+        size as u64 <= self.settings.segment_size / 4 && !commit.requests.iter().any(too_long)
+    }
+
+    /// Takes a commit into the model, unless it was there before. Returns where it ends; the
+    /// beginning, if it added nothing.
+    fn accept(
+        &mut self,
+        commit: &ModelCommit,
+        predicted: &Predicted,
+        recorded_at: Option<Timestamp>,
+    ) -> Point {
+        if predicted.already_recorded {
+            return self.model.end_of(predicted.last);
+        }
+        self.model.accept(commit, recorded_at);
+        if commit.writes() { self.model.end() } else { Point::default() }
     }
 
     fn compare_done(&self, predicted: &Predicted, done: &Committed) -> Checked {
@@ -109,12 +139,12 @@ impl Harness {
 
     /// The disk was full: commits that were not written may have been taken back with this one.
     pub(super) fn taken_back(&mut self, store: &Store) -> Checked {
-        let kept = store.stats().events;
-        let least = self.acknowledged.max(self.written).max(self.seen);
-        ensure!(kept >= least, "{kept} events are left, {least} were promised");
-        ensure!(kept <= self.model.head(), "{kept} events, {} were accepted", self.model.head());
-        ensure!(self.model.is_boundary(kept), "half a commit was taken back, at {kept}");
-        for pending in self.tickets.iter_mut().filter(|pending| pending.last > kept) {
+        let kept = metadata::accepted(store);
+        let (least, most) = (self.acknowledged.max(self.written).max(self.seen), self.model.end());
+        ensure!(kept.covers(least), "{kept:?} is left, {least:?} was promised");
+        ensure!(most.covers(kept), "{kept:?} is left, {most:?} was accepted");
+        ensure!(self.model.is_end(kept), "half a commit was taken back, at {kept:?}");
+        for pending in self.tickets.iter_mut().filter(|pending| !kept.covers(pending.end)) {
             pending.refused = true;
         }
         self.model.truncate(kept);
@@ -123,7 +153,7 @@ impl Harness {
 
     /// Waits for the oldest ticket, or drops it.
     pub(super) fn ticket(&mut self, wait: bool) -> Checked {
-        let Some(Pending { ticket, last, refused }) = self.tickets.pop_front() else {
+        let Some(Pending { ticket, end, refused }) = self.tickets.pop_front() else {
             return Ok(());
         };
         if !wait {
@@ -132,7 +162,7 @@ impl Harness {
         match ticket.wait() {
             Ok(done) => {
                 ensure!(!refused, "a commit that was taken back is acknowledged: {done:?}");
-                self.acknowledge(last, self.settings.durability.is_sync());
+                self.acknowledge(end, self.settings.durability.is_sync());
                 Ok(())
             }
             Err(error) => {
@@ -144,9 +174,8 @@ impl Harness {
                         None => Ok(()),
                     },
                     // Not written, so neither was anything behind it.
-                    Error::WriterPoisoned { .. } if last > 0 && !refused => {
-                        let first = self.model.at(last).map_or(last + 1, |event| event.commit);
-                        self.model.truncate(first - 1);
+                    Error::WriterPoisoned { .. } if end != Point::default() && !refused => {
+                        self.model.truncate(self.model.end_before(end));
                         Ok(())
                     }
                     _ => Ok(()),
@@ -159,14 +188,17 @@ impl Harness {
 fn count_as(answer: &StoreResult<Answer>) -> &'static str {
     match answer {
         Ok(Answer::Done(done)) if done.already_recorded => "already recorded",
-        Ok(Answer::Done(_)) => "done",
+        Ok(Answer::Done(_) | Answer::Changed) => "done",
         Ok(Answer::Later(_)) => "accepted",
         Err(error) => name_of(error),
     }
 }
 
-fn ask(store: &Store, operations: &[ModelOperation], via: Via) -> StoreResult<Answer> {
-    if let ([operation], Via::Append) = (operations, via) {
+fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<Answer> {
+    if let ([request], Via::Call) = (&commit.requests[..], via) {
+        return metadata::call(store, request).map(|()| Answer::Changed);
+    }
+    if let ([operation], Via::Append) = (&commit.operations[..], via) {
         let done = store.append(&operation.stream, operation.expected, operation.events.clone())?;
         return Ok(Answer::Done(Committed {
             first_position: done.first_position,
@@ -176,17 +208,11 @@ fn ask(store: &Store, operations: &[ModelOperation], via: Via) -> StoreResult<An
             already_recorded: done.already_recorded,
         }));
     }
-    let transaction = operations.iter().fold(store.transaction(), |transaction, o| {
-        if o.events.is_empty() {
-            transaction.check(&o.stream, o.expected)
-        } else {
-            transaction.append(&o.stream, o.expected, o.events.clone())
-        }
-    });
+    let transaction = metadata::transaction(store, commit);
     match via {
         Via::Submit => transaction.submit().map(Answer::Later),
         Via::Buffered => transaction.durability(Durability::BUFFERED).commit().map(Answer::Done),
-        Via::Append | Via::Commit => transaction.commit().map(Answer::Done),
+        Via::Append | Via::Commit | Via::Call => transaction.commit().map(Answer::Done),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::model::{Model, ModelEvent};
+use super::metadata;
+use super::model::{Model, ModelEvent, ModelState};
 use super::operations::{PastChoice, ReadChoice, STREAMS, to_query};
 use crate::error::{Error, Result as StoreResult};
-use crate::event::{AsOf, Position, StreamHead, Timestamp};
-use crate::read::Events;
+use crate::event::{AsOf, Position, StreamHead, Timestamp, category_of};
+use crate::read::{Events, StreamInfo};
 use crate::store::Store;
 use crate::view::EventRef;
 
@@ -114,6 +115,7 @@ pub(super) fn read(
         Err(error) => return Ok(Err(error)),
     };
     let past = past_of(choice, model, before);
+    let hiding = Hiding::new(store, model, choice, before);
     let told = match ask(store, model, choice, past)? {
         Ok(told) => told,
         Err(Error::InvalidArgument { .. })
@@ -132,7 +134,9 @@ pub(super) fn read(
     // A store with threads may have gone on meanwhile.
     let stood_still = after.is_ok_and(|after| after == before);
     ensure!(!stood_still || told.head == head, "pinned to {}, not {head}: {choice:?}", told.head);
-    let expected = expected(model, choice, past, told.head);
+    // What is hidden may have changed meanwhile, or age as it is read.
+    let Some(hidden) = hiding.decide(store, model) else { return Ok(Ok(before)) };
+    let expected = expected(model, choice, past, told.head, &hidden);
     ensure!(
         told.positions == expected,
         "{choice:?} at head {} yields {:?}, not {expected:?}",
@@ -186,6 +190,9 @@ fn ask(
             if choice.unsynced {
                 read = read.include_unsynced();
             }
+            if choice.hidden {
+                read = read.include_hidden();
+            }
             if let Some(past) = past {
                 read = read.as_of(past);
             }
@@ -233,7 +240,62 @@ fn collect(model: &mut Model, events: Events) -> Checked<StoreResult<Told>> {
     Ok(Ok(Told { head, positions }))
 }
 
-fn expected(model: &Model, choice: &ReadChoice, past: Option<AsOf>, head: u64) -> Vec<u64> {
+/// What is hidden from a read.
+struct Hiding {
+    /// As of so many changes.
+    state: ModelState,
+    changes: u64,
+    /// The stream's last events are counted from here.
+    head: u64,
+    /// The time before the read, if that matters.
+    earliest: u64,
+}
+
+impl Hiding {
+    fn new(store: &Store, model: &Model, choice: &ReadChoice, head: u64) -> Self {
+        let changes = metadata::visible(store).changes;
+        let state = if choice.hidden { ModelState::default() } else { model.state(changes) };
+        let earliest = Self::now(store, &state);
+        Self { state, changes, head, earliest }
+    }
+
+    fn now(store: &Store, state: &ModelState) -> u64 {
+        if state.hides_by_age() { store.engine().storage.now_micros() } else { 0 }
+    }
+
+    /// The positions that are hidden. `None`: that cannot be told.
+    fn decide(&self, store: &Store, model: &Model) -> Option<Vec<u64>> {
+        if metadata::visible(store).changes != self.changes {
+            return None;
+        }
+        let latest = Self::now(store, &self.state);
+        let mut hidden = Vec::new();
+        for event in model.events() {
+            let rules = self.state.rules(&event.stream);
+            let newest = model.stream_head(&event.stream, self.head).0;
+            let by_age = rules.max_age != 0;
+            let recorded_at = event.recorded_at.map(Timestamp::as_micros);
+            if by_age && recorded_at.is_none() {
+                return None;
+            }
+            let hides = |now| rules.hide(event.version, recorded_at.unwrap_or(0), newest, now);
+            match (hides(self.earliest), hides(latest)) {
+                (true, true) => hidden.push(event.position),
+                (false, false) => {}
+                _ => return None,
+            }
+        }
+        Some(hidden)
+    }
+}
+
+fn expected(
+    model: &Model,
+    choice: &ReadChoice,
+    past: Option<AsOf>,
+    head: u64,
+    hidden: &[u64],
+) -> Vec<u64> {
     let wanted = |event: &&ModelEvent| {
         let items = choice.query.as_ref();
         items.is_none_or(|items| items.iter().any(|item| item.matches(event)))
@@ -251,7 +313,8 @@ fn expected(model: &Model, choice: &ReadChoice, past: Option<AsOf>, head: u64) -
         }
         None => event.position > from,
     };
-    let visible = model.events().iter().filter(|event| event.position <= head);
+    let shown = |event: &&ModelEvent| hidden.binary_search(&event.position).is_err();
+    let visible = model.events().iter().filter(|event| event.position <= head).filter(shown);
     let mut found: Vec<u64> =
         visible.filter(in_range).filter(wanted).map(|event| event.position).collect();
     if choice.backwards {
@@ -309,22 +372,68 @@ pub(super) fn look(store: &Store, model: &mut Model, back: u16) -> StoreResult<C
     Ok(Ok(()))
 }
 
+/// What is known of a stream, by the model.
+pub(super) fn expected_info(
+    model: &Model,
+    state: &ModelState,
+    name: &str,
+    head: u64,
+) -> Option<StreamInfo> {
+    let (version, last_position) = model.stream_head(name, head);
+    let rules = state.rules(name);
+    (version > 0).then(|| StreamInfo {
+        name: name.to_owned(),
+        version,
+        last_position: last_position.into(),
+        first_version: rules.first_version(version),
+        archived: rules.archived,
+        metadata: metadata::limits(rules.max_age, rules.max_count),
+    })
+}
+
 /// The listing of streams by prefix.
 pub(super) fn list(store: &Store, model: &Model, prefix: &str) -> Checked<StoreResult<()>> {
-    let before = store.head().get();
-    let mut found = Vec::new();
-    for stream in store.streams().prefix(prefix) {
-        match stream {
-            Ok(it) => found.push((it.name, it.version, it.last_position.get())),
-            Err(error) => return Ok(Err(error)),
+    list_all(store, model, prefix, None)
+}
+
+/// The listings of streams by prefix and category, with and without those that are hidden.
+pub(super) fn list_all(
+    store: &Store,
+    model: &Model,
+    prefix: &str,
+    category: Option<&str>,
+) -> Checked<StoreResult<()>> {
+    for hidden in [false, true] {
+        let before = metadata::visible(store);
+        if hidden && before.changes == 0 {
+            break;
         }
+        let mut listing = store.streams().prefix(prefix);
+        if let Some(category) = category {
+            listing = listing.category(category);
+        }
+        if hidden {
+            listing = listing.include_hidden();
+        }
+        let found: Vec<StreamInfo> = match listing.into_iter().collect() {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
+        let point = metadata::visible(store);
+        let state = model.state(point.changes);
+        let wanted = |name: &String| category.is_none_or(|it| it == category_of(name));
+        let names = model.streams(prefix, point.events).into_iter().map(|(name, ..)| name);
+        let infos = names
+            .filter(wanted)
+            .filter_map(|name| expected_info(model, &state, &name, point.events));
+        let shows = |info: &StreamInfo| !info.archived && info.first_version <= info.version;
+        let expected: Vec<_> = infos.filter(|info| hidden || shows(info)).collect();
+        ensure!(
+            point != before || found == expected,
+            "streams with {prefix:?}, {category:?}, hidden {hidden}, at {point:?}: {found:?}, not \
+             {expected:?}"
+        );
     }
-    let head = store.head().get();
-    let expected = model.streams(prefix, head);
-    ensure!(
-        head != before || found == expected,
-        "streams with {prefix:?} at {head}: {found:?}, not {expected:?}"
-    );
     Ok(Ok(()))
 }
 
@@ -346,19 +455,29 @@ pub(super) fn contents(store: &Store, model: &mut Model) -> Checked {
         past: PastChoice::Now,
         borrowed,
         unsynced: false,
+        hidden: false,
     };
-    for choice in [all(false, false, 0), all(true, false, 0), all(false, true, 0)] {
-        must("a full read", read(store, model, &choice)?)?;
-    }
-    for (index, name) in STREAMS.iter().enumerate() {
-        let stream = Some(index);
-        for (backwards, from) in [(false, 0), (true, 2)] {
-            let choice = ReadChoice { stream, from, ..all(backwards, backwards, 0) };
-            must("a stream's read", read(store, model, &choice)?)?;
+    // Nothing is hidden in a store that was never told to.
+    let changed = model.end().changes > 0;
+    for hidden in [true, false].into_iter().filter(|hidden| changed || !hidden) {
+        for choice in [all(false, false, 0), all(true, false, 0), all(false, true, 0)] {
+            must("a full read", read(store, model, &ReadChoice { hidden, ..choice })?)?;
         }
+        for index in 0..STREAMS.len() {
+            let stream = Some(index);
+            for (backwards, from) in [(false, 0), (true, 2)] {
+                let choice = ReadChoice { stream, from, hidden, ..all(backwards, backwards, 0) };
+                must("a stream's read", read(store, model, &choice)?)?;
+            }
+        }
+    }
+    for name in STREAMS.iter().chain([&""]) {
         must("list", list(store, model, name)?)?;
     }
-    must("list", list(store, model, "")?)?;
+    if changed {
+        let shown = must("metadata", metadata::compare(store, model)?)?;
+        ensure!(shown == model.end(), "readers are at {shown:?}, not {:?}", model.end());
+    }
     let step = usize::try_from(head / 40).unwrap_or(0).max(1);
     for back in (0..=head).step_by(step) {
         let back = u16::try_from(back).unwrap_or(u16::MAX);

@@ -3,6 +3,7 @@
 pub mod aside;
 pub mod decode;
 pub mod harness;
+pub mod metadata;
 pub mod model;
 pub mod operations;
 pub mod random;

@@ -1,14 +1,22 @@
-//! A naive model of a store: a list of events, and the rules of what may be added to it.
+//! A naive model of a store: a list of events, a list of changes, and where commits end in both.
 //!
-//! It knows nothing of files, groups or indexes, looks everything up by walking the list, and is
+//! It knows nothing of files, groups or indexes, looks everything up by walking the lists, and is
 //! what the engine's answers are compared with. It must stay too simple to be wrong.
+//!
+//! - `changes`: what changes come to: cursors, and what of a stream is hidden.
+//! - `predict`: what a commit does, or why it is refused.
+
+mod changes;
+mod predict;
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::error::{Error, FailedCheck};
-use crate::event::{ContentType, ExpectedVersion, NewEvent, Position, Timestamp, category_of};
+use crate::event::{ContentType, ExpectedVersion, NewEvent, Timestamp, category_of};
+
+pub use changes::{ModelChange, ModelRules, ModelState};
+pub use predict::{ModelBoundary, ModelCommit, ModelRequest};
 
 /// One operation of a commit.
 #[derive(Debug, Clone)]
@@ -82,11 +90,37 @@ impl ModelQuery {
     }
 }
 
-/// The events of a store, in order.
+/// A place in the order of commits: so many events and so many changes lie before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Point {
+    /// The position of the last event.
+    pub events: u64,
+    /// The number of the last change.
+    pub changes: u64,
+}
+
+impl Point {
+    /// Whether everything at or before `other` is at or before this one.
+    pub fn covers(self, other: Self) -> bool {
+        self.events >= other.events && self.changes >= other.changes
+    }
+
+    /// The later one, of each kind.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        let (events, changes) = (self.events.max(other.events), self.changes.max(other.changes));
+        Self { events, changes }
+    }
+}
+
+/// The events and changes of a store, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     events: Vec<ModelEvent>,
     ids: HashMap<Uuid, u64>,
+    changes: Vec<ModelChange>,
+    /// Where each commit ends.
+    ends: Vec<Point>,
 }
 
 impl Model {
@@ -103,6 +137,34 @@ impl Model {
     /// The number of commits.
     pub fn commits(&self) -> u64 {
         self.events.iter().filter(|event| event.is_last).count() as u64
+    }
+
+    /// Where the last commit ends.
+    pub fn end(&self) -> Point {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    /// Whether a commit ends here, or nothing has begun.
+    pub fn is_end(&self, point: Point) -> bool {
+        point == Point::default() || self.ends.contains(&point)
+    }
+
+    /// Where the commit ends that an event is part of; the beginning for the position before all.
+    pub fn end_of(&self, position: u64) -> Point {
+        let holds = |end: &&Point| position > 0 && end.events >= position;
+        self.ends.iter().find(holds).copied().unwrap_or_default()
+    }
+
+    /// Where the commit ends that comes before the one that ends at `end`.
+    pub fn end_before(&self, end: Point) -> Point {
+        let before = self.ends.iter().rfind(|it| **it != end && end.covers(**it));
+        before.copied().unwrap_or_default()
+    }
+
+    /// Cursors, and what is hidden, after the first so many changes.
+    pub fn state(&self, changes: u64) -> ModelState {
+        let count = usize::try_from(changes).unwrap_or(usize::MAX).min(self.changes.len());
+        ModelState::of(&self.changes[..count])
     }
 
     /// Whether a commit ends at this position, or nothing has begun.
@@ -157,112 +219,11 @@ impl Model {
         found.into_iter().map(|(name, (version, last))| (name, version, last)).collect()
     }
 
-    /// What a commit of these operations does. `transaction`: failed checks are reported as one
-    /// conflict with all of them. `fits`: it is within the limit of size, which depends on how
-    /// records are encoded and is not the model's business. Nothing is changed.
-    ///
-    /// # Errors
-    ///
-    /// Those the store has to answer with.
-    pub fn predict(
-        &self,
-        operations: &[ModelOperation],
-        transaction: bool,
-        fits: bool,
-    ) -> Result<Predicted, Error> {
-        let events = || operations.iter().flat_map(|operation| &operation.events);
-        let checks_something = |o: &ModelOperation| o.expected != ExpectedVersion::Any;
-        let is_append = !transaction;
-        if events().next().is_none() && (is_append || !operations.iter().any(checks_something)) {
-            return Err(Error::EmptyCommit);
-        }
-        if !fits {
-            let what = "a commit in bytes";
-            return Err(Error::LimitExceeded { what, size: 0, max: 0 });
-        }
-        let given: Vec<Uuid> = events().filter_map(|event| event.id).collect();
-        let twice = |i: &usize| given[..*i].contains(&given[*i]);
-        if let Some(at) = (0..given.len()).find(twice) {
-            return Err(Error::DuplicateId { id: given[at] });
-        }
-        if let Some(known) = self.recorded_before(operations)? {
-            return Ok(known);
-        }
-        self.check(operations, transaction)
-    }
-
-    /// All ids known, on the same contents, in ascending order: the first result again. None
-    /// known: nothing.
-    fn recorded_before(&self, operations: &[ModelOperation]) -> Result<Option<Predicted>, Error> {
-        let mut versions: Vec<u64> =
-            operations.iter().map(|o| self.stream_head(&o.stream, self.head()).0).collect();
-        let mut positions = Vec::new();
-        let mut first_known = None;
-        let mut same = true;
-        for (operation, version) in operations.iter().zip(&mut versions) {
-            for event in &operation.events {
-                let known = event.id.and_then(|id| Some((id, self.find(id)?)));
-                let Some((id, position)) = known else {
-                    same = false;
-                    continue;
-                };
-                first_known = first_known.or(Some((id, position)));
-                same &= positions.last().is_none_or(|last| *last < position);
-                positions.push(position);
-                if let Some(recorded) = self.at(position) {
-                    *version = recorded.version;
-                    let contents = NewEvent { id: event.id, ..recorded.contents.clone() };
-                    same &= recorded.stream == operation.stream && contents == *event;
-                }
-            }
-        }
-        match (first_known, positions.first(), positions.last()) {
-            (Some(_), Some(&first), Some(&last)) if same => {
-                Ok(Some(Predicted { first, last, versions, already_recorded: true }))
-            }
-            (Some((id, position)), ..) => {
-                Err(Error::IdReused { id, position: Position::new(position) })
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn check(&self, operations: &[ModelOperation], transaction: bool) -> Result<Predicted, Error> {
-        let mut current: HashMap<&str, u64> = HashMap::new();
-        let (mut versions, mut failed, mut count) = (Vec::new(), Vec::new(), 0);
-        for (index, operation) in operations.iter().enumerate() {
-            let stream = operation.stream.as_str();
-            let before = self.stream_head(stream, self.head()).0;
-            let version = current.entry(stream).or_insert(before);
-            if !operation.expected.holds_for(*version) {
-                let (stream, expected) = (operation.stream.clone(), operation.expected);
-                let actual = *version;
-                failed.push(FailedCheck::WrongExpectedVersion { index, stream, expected, actual });
-            }
-            *version += operation.events.len() as u64;
-            count += operation.events.len() as u64;
-            versions.push(*version);
-        }
-        if let Some(FailedCheck::WrongExpectedVersion { stream, expected, actual, .. }) =
-            failed.first()
-        {
-            let (stream, expected, actual) = (stream.clone(), *expected, *actual);
-            return Err(if transaction {
-                Error::Conflict { failed }
-            } else {
-                Error::WrongExpectedVersion { stream, expected, actual }
-            });
-        }
-        let (head, last) = (self.head(), self.head() + count);
-        let first = if count == 0 { head } else { head + 1 };
-        Ok(Predicted { first, last, versions, already_recorded: false })
-    }
-
     /// Adds a commit that was predicted to succeed. `recorded_at` is what the store said, if it
     /// said anything.
-    pub fn accept(&mut self, operations: &[ModelOperation], recorded_at: Option<Timestamp>) {
-        let commit = self.head() + 1;
-        for operation in operations {
+    pub fn accept(&mut self, commit: &ModelCommit, recorded_at: Option<Timestamp>) {
+        let first = self.head() + 1;
+        for operation in &commit.operations {
             for event in &operation.events {
                 let position = self.head() + 1;
                 let version = self.stream_head(&operation.stream, u64::MAX).0 + 1;
@@ -275,21 +236,31 @@ impl Model {
                     position,
                     id: event.id,
                     contents: event.clone(),
-                    commit,
+                    commit: first,
                     is_last: false,
                     recorded_at,
                 });
             }
         }
-        if let Some(last) = self.events.last_mut() {
+        if self.head() >= first
+            && let Some(last) = self.events.last_mut()
+        {
             last.is_last = true;
+        }
+        self.changes.extend(commit.requests.iter().map(ModelRequest::to_change));
+        let (events, changes) = (self.head(), self.changes.len() as u64);
+        let end = Point { events, changes };
+        if end != self.end() {
+            self.ends.push(end);
         }
     }
 
-    /// Forgets every event behind `head`.
-    pub fn truncate(&mut self, head: u64) {
-        self.events.truncate(usize::try_from(head).unwrap_or(usize::MAX));
-        self.ids.retain(|_, position| *position <= head);
+    /// Forgets every commit behind the one that ends at `end`.
+    pub fn truncate(&mut self, end: Point) {
+        self.events.truncate(usize::try_from(end.events).unwrap_or(usize::MAX));
+        self.ids.retain(|_, position| *position <= end.events);
+        self.changes.truncate(usize::try_from(end.changes).unwrap_or(usize::MAX));
+        self.ends.retain(|it| end.covers(*it));
     }
 
     /// Takes in what a read told of an event that only the store could know. `false`: it

@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
 use super::aside::Aside;
+use super::metadata::{CommitChoice, RequestChoice};
 use super::model::{ModelQuery, content_type};
 use crate::event::NewEvent;
 use crate::query::{Query, QueryItem};
@@ -55,25 +56,26 @@ impl<'a> Source<'a> {
         self.byte() % 2 == 1
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[usize::from(self.byte()) % from.len()]
     }
 }
 
-/// All actions that a string of bytes stands for; what fuzz targets start from.
-pub fn decode_all(bytes: &[u8]) -> Vec<Action> {
+/// All actions that a string of bytes stands for, by [`Action::decode`] or another way; what fuzz
+/// targets start from.
+pub fn decode_all(bytes: &[u8], decode: fn(&mut Source<'_>) -> Action) -> Vec<Action> {
     let mut source = Source::new(bytes);
     let mut actions = Vec::new();
     while !source.bytes.is_empty() {
-        actions.push(Action::decode(&mut source));
+        actions.push(decode(&mut source));
     }
     actions
 }
 
-/// Sequences of up to `count` actions.
+/// Sequences of up to `count` actions of every kind.
 pub fn actions(count: usize) -> impl Strategy<Value = Vec<Action>> {
-    let action = vec(any::<u8>(), 0..64).prop_map(|bytes| Action::decode(&mut Source::new(&bytes)));
-    vec(action, 1..=count)
+    let decode = |bytes: Vec<u8>| Action::decode_every(&mut Source::new(&bytes));
+    vec(vec(any::<u8>(), 0..96).prop_map(decode), 1..=count)
 }
 
 /// What an append expects, relative to the stream's version.
@@ -152,6 +154,8 @@ pub enum Via {
     Buffered,
     /// `Transaction::submit`; the ticket is kept.
     Submit,
+    /// The call that is made for it, where there is one change; else like `Commit`.
+    Call,
 }
 
 /// A point in the past.
@@ -168,6 +172,7 @@ pub enum PastChoice {
 }
 
 /// A read.
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone)]
 pub struct ReadChoice {
     /// The stream, or all of them.
@@ -186,6 +191,8 @@ pub struct ReadChoice {
     pub borrowed: bool,
     /// Also what is not durable.
     pub unsynced: bool,
+    /// Also what is hidden.
+    pub hidden: bool,
 }
 
 /// Something that can be done to a store.
@@ -221,7 +228,16 @@ pub enum Action {
     Clock(i64),
     /// Something beside the log: snapshots, readers of their own, a look at every byte.
     Aside(Aside),
-    // A new kind of operation joins here, in `name`, in `Action::decode_any` and in the harness:
+    /// A commit with boundaries, cursors and hidden streams.
+    Transaction(CommitChoice, Via),
+    /// One change, by the call that is made for it.
+    Change(RequestChoice),
+    /// Looks at all cursors and streams.
+    Metadata {
+        /// Through the reader beside the writer.
+        follower: bool,
+    },
+    // A new kind of operation joins here, in `name`, in `Action::decode_every` and in the harness:
     // its module says what it does, and keeps what the model has to know.
 }
 
@@ -265,11 +281,28 @@ impl Action {
         }
     }
 
-    /// The action that the next bytes stand for, out of all there are. Kept seeds and inputs count
-    /// on what [`Action::decode`] makes of bytes; what came after it is told by a byte in front.
+    /// The action that the next bytes stand for, those beside the log included. Kept seeds and
+    /// inputs count on what [`Action::decode`] makes of bytes; what came after it is told by a byte
+    /// in front.
     pub fn decode_any(source: &mut Source<'_>) -> Self {
         match source.byte() {
             0..=31 => Self::Aside(Aside::decode(source)),
+            _ => Self::decode(source),
+        }
+    }
+
+    /// The action that the next bytes stand for, out of all there are. Kept seeds count on what
+    /// [`Action::decode_any`] makes of bytes.
+    pub fn decode_every(source: &mut Source<'_>) -> Self {
+        match source.byte() {
+            0..=31 => Self::Aside(Aside::decode(source)),
+            32..=91 => {
+                let via = [Via::Commit, Via::Commit, Via::Buffered, Via::Submit];
+                let via = source.pick(&via);
+                Self::Transaction(CommitChoice::decode(source), via)
+            }
+            92..=123 => Self::Change(RequestChoice::decode(source)),
+            124..=135 => Self::Metadata { follower: source.below(3) == 0 },
             // The next kinds take the next bytes from here.
             _ => Self::decode(source),
         }
@@ -278,7 +311,7 @@ impl Action {
     /// What it is counted as.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Commit(_, Via::Append) => "append",
+            Self::Commit(_, Via::Append | Via::Call) => "append",
             Self::Commit(_, Via::Commit) => "commit",
             Self::Commit(_, Via::Buffered) => "buffered commit",
             Self::Commit(_, Via::Submit) => "submit",
@@ -291,11 +324,16 @@ impl Action {
             Self::Reopen { .. } => "reopen",
             Self::Clock(_) => "clock",
             Self::Aside(aside) => aside.name(),
+            Self::Transaction(_, Via::Submit) => "submit transaction",
+            Self::Transaction(..) => "transaction",
+            Self::Change(_) => "change",
+            Self::Metadata { follower: false } => "look at metadata",
+            Self::Metadata { follower: true } => "follower looks at metadata",
         }
     }
 }
 
-fn operation(source: &mut Source<'_>, may_be_check: bool) -> OperationChoice {
+pub(super) fn operation(source: &mut Source<'_>, may_be_check: bool) -> OperationChoice {
     let stream = usize::from(source.below(8));
     let expected = match source.below(12) {
         0..=4 => Expectation::Any,
@@ -365,10 +403,12 @@ pub(super) fn read(source: &mut Source<'_>) -> ReadChoice {
         past,
         borrowed: options & 8 != 0,
         unsynced: options & 0x30 == 0,
+        // Where nothing is hidden this asks for nothing.
+        hidden: options & 0x40 != 0,
     }
 }
 
-fn query_item(source: &mut Source<'_>) -> ModelQuery {
+pub(super) fn query_item(source: &mut Source<'_>) -> ModelQuery {
     let pick = |bits: u8, from: &[&str]| -> Vec<String> {
         let chosen = from.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
         chosen.map(|(_, it)| (*it).to_owned()).collect()

@@ -43,9 +43,15 @@ impl Random {
         Action::decode(&mut Source::new(&bytes))
     }
 
-    /// An action of any kind there is.
+    /// An action, those beside the log included.
     pub fn any_action(&mut self) -> Action {
         let bytes: Vec<u8> = (0..9).flat_map(|_| self.number().to_le_bytes()).collect();
         Action::decode_any(&mut Source::new(&bytes))
+    }
+
+    /// An action of every kind there is.
+    pub fn every_action(&mut self) -> Action {
+        let bytes: Vec<u8> = (0..16).flat_map(|_| self.number().to_le_bytes()).collect();
+        Action::decode_every(&mut Source::new(&bytes))
     }
 }

@@ -260,6 +260,8 @@ impl Verifier<'_> {
     ) -> Result<()> {
         let len = file.len()?;
         let trailer = file.trailer()?;
+        // All of a sealed segment is durable, also a frame without events that ends it.
+        let limit = limit.filter(|_| trailer.is_none());
         let seed = file.header.seed();
         let mut window = Window::new(Arc::clone(&file.file), len);
         self.state.offset = DATA_START;
@@ -326,7 +328,7 @@ impl Verifier<'_> {
         };
         self.ending(file, later.first(), &state, &end, is_last, starts_with_a_frame, limit)?;
         if let Some(trailer) = &trailer {
-            self.trailer(file, trailer, &state);
+            self.trailer(file, trailer, (end != ScanEnd::Limit).then_some(&state));
         }
         self.state = state;
         self.advance(len.saturating_sub(self.state.offset.max(DATA_START)));
@@ -417,7 +419,9 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: &ScanState) {
+    /// `state` is where the frames end, unless a writer has sealed the segment since it was asked
+    /// how far to read.
+    fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: Option<&ScanState>) {
         let len = seal::body_len(trailer.event_count) - seal::TRAILER_LEN;
         let mut table = vec![0; len];
         let table_at = trailer.table_offset();
@@ -429,7 +433,9 @@ impl Verifier<'_> {
             self.seal_fault(file, table_at, "the offset table has a wrong checksum".into());
         }
         let next = trailer.base_position + u64::from(trailer.event_count);
-        if self.joined && (state.next_position != next || state.link != trailer.link) {
+        let contradicts =
+            |state: &ScanState| state.next_position != next || state.link != trailer.link;
+        if self.joined && state.is_some_and(contradicts) {
             self.fault(&file.path, trailer.seal_offset, "the seal contradicts the frames");
         }
     }

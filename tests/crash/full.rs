@@ -209,7 +209,9 @@ impl File for CowFile {
         }
         let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         if left == 0 {
-            return Err(ErrorKind::StorageFull.into());
+            // A quota that is used up is a full disk too.
+            let kind = if self.sparse { ErrorKind::QuotaExceeded } else { ErrorKind::StorageFull };
+            return Err(kind.into());
         }
         let written = self.file.write_at(&buf[..buf.len().min(left)], offset)?;
         self.left.fetch_sub(written as u64, Ordering::Relaxed);

@@ -8,12 +8,14 @@
 #![allow(clippy::print_stderr, reason = "tests that count say what they have counted")]
 #![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
 
+mod beside;
 mod chained;
 mod copies;
 mod damage;
 mod flips;
 mod full;
 mod headers;
+mod leftovers;
 mod lives;
 mod loss;
 mod reads;

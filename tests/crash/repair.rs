@@ -436,3 +436,42 @@ fn leaves_no_half_store_behind() {
     sim.set_free_space(None);
     run(&sim).unwrap();
 }
+
+/// Cursors and truncations stand for the same events in the new store.
+#[test]
+fn takes_cursors_and_hidden_streams_along() {
+    let sim = SimStorage::new(5);
+    let store = open(&sim).unwrap();
+    let mut number = 0;
+    for commit in 1..=20_u64 {
+        number += 1;
+        let stream = if commit % 2 == 0 { "even" } else { "odd" };
+        let appended = [event(number, SIZE)];
+        let transaction = store.transaction().append(stream, ExpectedVersion::Any, appended);
+        transaction.reset_cursor("behind", commit - 1).commit().unwrap();
+    }
+    store.truncate_before("even", 8).unwrap();
+    store.archive("odd").unwrap();
+    store.cursors().advance("early", 3).unwrap();
+    store.close().unwrap();
+    let whole = repair_with(&sim.fork(), RepairOptions::new()).unwrap();
+    assert!(whole.is_complete(), "{whole:?}");
+    assert_eq!((whole.changes, whole.missing_changes), (23, 0));
+
+    // The commit of position 4, which was the second of its stream.
+    let damaged = sim.fork();
+    let bytes = damaged.read_file(segment(1)).unwrap();
+    let frames: Vec<usize> = (8192..bytes.len() - 3)
+        .step_by(8)
+        .filter(|&at| bytes[at..at + 4] == [0xAF, 0x4E, 1, 0])
+        .collect();
+    damaged.flip_bit(segment(1), frames[3] as u64 + 1000, 0).unwrap();
+    let report = repair_with(&damaged, RepairOptions::new()).unwrap();
+    assert_eq!((report.missing_events, report.missing_changes), (1, 1), "{report:?}");
+    let store = options(&damaged).open(NEW).unwrap();
+    let cursor = |name: &str| store.cursors().get(name).unwrap().unwrap().get();
+    assert_eq!((cursor("early"), cursor("behind")), (3, 18));
+    let even = store.stream_info("even").unwrap().unwrap();
+    assert_eq!((even.version, even.first_version), (9, 7));
+    assert!(store.stream_info("odd").unwrap().unwrap().archived);
+}

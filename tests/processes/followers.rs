@@ -92,6 +92,8 @@ fn followers_outlive_the_writers_they_follow() {
                 });
                 ask(&mut running, &mut lives, &seen);
                 ask(&mut running, &mut lives, &seen_late);
+                // What the writer is at is no damage.
+                lives.verify();
             }
             running.kill(|line| lives.ledger.hear(line));
             let last = lives.ledger.last_acknowledged();

@@ -73,7 +73,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
     let mut filler = Filler { ledger: Ledger::default(), count: 0, life };
     filler.ledger.disk_fills_up = true;
     let store = options().open(&path).unwrap();
-    for _ in 0..1 + random.below(60) {
+    for _ in 0..=random.below(60) {
         filler.append(&store).unwrap();
     }
     let ballast = Ballast::leaving(left, on);

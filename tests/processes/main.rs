@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(clippy::cast_possible_truncation, reason = "test data made from random numbers")]
+#![allow(clippy::print_stdout, reason = "seeds and counts, shown when a test fails")]
 #![allow(clippy::disallowed_methods, reason = "real files and processes are the subject")]
 
 #[cfg(target_os = "linux")]

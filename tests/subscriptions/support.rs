@@ -41,7 +41,8 @@ pub(crate) const TYPES: [&str; 3] = ["Opened", "Changed", "Closed"];
 pub(crate) fn event(number: u64) -> (String, NewEvent) {
     let stream = format!("{}-{}", ["account", "order"][(number % 2) as usize], number % 5);
     let size = (number * 37 % 700) as usize;
-    let event = NewEvent::new(TYPES[(number % 7 % 3) as usize], vec![number as u8; size]);
+    let event =
+        NewEvent::new(TYPES[(number % 7 % 3) as usize], vec![number.to_le_bytes()[0]; size]);
     (stream, event.tag(format!("n:{}", number % 11)).tag(format!("m:{}", number % 4)))
 }
 

@@ -28,7 +28,7 @@ impl Scan {
     ) -> Self {
         let settings = Settings { query, include_hidden, ..Settings::new() };
         let events = AllEvents {
-            hidden: Hidden::new(&engine, settings.include_hidden),
+            hidden: Hidden::new(&engine, &settings),
             engine,
             left: settings.limit,
             settings,
@@ -69,7 +69,7 @@ impl Scan {
         events.after = after.max(floor);
         events.next = events.after.saturating_add(1);
         events.head = head;
-        events.hidden = Hidden::new(&events.engine, events.settings.include_hidden);
+        events.hidden = Hidden::new(&events.engine, &events.settings);
         events.ready.clear();
         events.cursor = None;
         events.selected = None;

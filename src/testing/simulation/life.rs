@@ -45,8 +45,9 @@ impl<'a> Run<'a> {
         let seed = life.seed;
         let mut random = Random::new(match life.kind {
             Kind::Log => seed,
-            Kind::Everything => seed ^ 0xe5e5_0000_0000_0001,
+            Kind::Beside => seed ^ 0xe5e5_0000_0000_0001,
             Kind::Lying => seed ^ 0xe5e5_0000_0000_0002,
+            Kind::Everything => seed ^ 0xe5e5_0000_0000_0003,
         });
         let strict = random.percent(70);
         let model = if strict { DirectoryModel::Strict } else { DirectoryModel::Ext4Like };
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
         let mut armed = Vec::new();
         match self.life.kind {
             Kind::Log => armed.push(faults::arm(sim, random)),
-            Kind::Everything => {
+            Kind::Beside | Kind::Everything => {
                 for _ in 0..=random.below(3) {
                     armed.push(faults::arm_any(sim, random));
                 }
@@ -158,6 +159,10 @@ impl<'a> Run<'a> {
         tell!(self, "round {}, armed: {}", self.round, armed.join(", "));
     }
 
+    fn has_all_faults(&self) -> bool {
+        matches!(self.life.kind, Kind::Beside | Kind::Everything)
+    }
+
     fn work(&mut self) -> Checked {
         for _ in 0..self.random.below(45) {
             self.act()?;
@@ -167,7 +172,7 @@ impl<'a> Run<'a> {
             if ended {
                 break;
             }
-            if self.life.kind == Kind::Everything && self.random.percent(4) {
+            if self.has_all_faults() && self.random.percent(4) {
                 self.sim.set_free_space(None);
             }
         }
@@ -178,7 +183,8 @@ impl<'a> Run<'a> {
     fn act(&mut self) -> Checked {
         let action = match self.life.kind {
             Kind::Log => self.random.action(),
-            Kind::Everything | Kind::Lying => self.random.any_action(),
+            Kind::Beside => self.random.any_action(),
+            Kind::Everything | Kind::Lying => self.random.every_action(),
         };
         self.action += 1;
         if !self.life.actions.contains(self.action) {
@@ -238,7 +244,9 @@ impl<'a> Run<'a> {
             if nested {
                 let (sim, random) = (&self.sim, &mut self.random);
                 let armed = match self.life.kind {
-                    Kind::Everything if random.percent(50) => faults::arm_any(sim, random),
+                    Kind::Beside | Kind::Everything if random.percent(50) => {
+                        faults::arm_any(sim, random)
+                    }
                     _ => faults::arm_opening(sim, random),
                 };
                 tell!(self, "opening, armed: {armed}");
@@ -282,7 +290,7 @@ impl<'a> Run<'a> {
             }
             return Ok(());
         }
-        if closed && self.life.kind == Kind::Everything {
+        if closed && self.has_all_faults() {
             let opened = self.harness.store().map(|store| store.opened().clone());
             let dropped = match &opened {
                 Some(Opened::Recovered(recovery)) => recovery.dropped_bytes,
@@ -316,11 +324,23 @@ fn shown(opened: &StoreResult<()>) -> String {
 
 /// An action in a line: data is shown by its length.
 fn brief(action: &Action) -> String {
-    let Action::Commit(operations, via) = action else { return format!("{action:?}") };
+    let (operations, via) = match action {
+        Action::Commit(operations, via) => (operations, via),
+        Action::Transaction(commit, via) => (&commit.operations, via),
+        action => return format!("{action:?}"),
+    };
     let mut line = format!("{via:?}");
+    // Writing to a string does not fail.
     for operation in operations {
-        // Writing to a string does not fail.
         let _ = write!(line, " [{}]", Brief(operation));
+    }
+    if let Action::Transaction(commit, _) = action {
+        for boundary in &commit.boundaries {
+            let _ = write!(line, " {boundary:?}");
+        }
+        for request in &commit.requests {
+            let _ = write!(line, " {request:?}");
+        }
     }
     line
 }

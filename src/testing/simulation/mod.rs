@@ -28,6 +28,8 @@ pub enum Kind {
     /// The log and its reads. Kept seeds are of this kind: what it draws from a seed must not
     /// change.
     Log,
+    /// Also what is beside the log, and every fault there is. Likewise: kept.
+    Beside,
     /// Every operation and every fault there is.
     Everything,
     /// Likewise, on a disk that lies about syncs. Nothing can keep a promise there: a life that
@@ -37,12 +39,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Log, Self::Everything, Self::Lying];
+    pub const ALL: [Self; 4] = [Self::Log, Self::Beside, Self::Everything, Self::Lying];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Log => "log",
+            Self::Beside => "beside",
             Self::Everything => "everything",
             Self::Lying => "lying",
         }

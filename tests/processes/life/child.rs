@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,10 +83,7 @@ impl Running {
 
     /// The next line within this time.
     pub(crate) fn hear(&self, within: Duration) -> Option<String> {
-        match self.lines().recv_timeout(within) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.lines().recv_timeout(within).ok()
     }
 
     /// Hears lines until one that `wanted` takes.

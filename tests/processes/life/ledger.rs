@@ -204,7 +204,7 @@ fn check_lookups(store: &Store, read: &Read, chance: u64) {
     if read.ids.is_empty() {
         return;
     }
-    for _ in 0..20 {
+    for _ in 0..6 {
         let (id, position) = *random.pick(&read.ids);
         let event = store.event(id).unwrap().unwrap();
         assert_eq!(event.position().get(), position);
@@ -217,6 +217,6 @@ fn check_lookups(store: &Store, read: &Read, chance: u64) {
     let lives: Vec<u64> = read.lives.keys().copied().collect();
     let life = *random.pick(&lives);
     let tagged = store.read_all().matching(Query::tagged([format!("life:{life}")]));
-    let count = tagged.into_iter().filter(Result::is_ok).count() as u64;
+    let count = tagged.into_iter().flatten().count() as u64;
     assert_eq!(count, read.lives[&life], "life {life}");
 }

@@ -1,0 +1,291 @@
+//! One measurement: what the driver starts in a process of its own. Prints one line of JSON.
+
+use std::hint::black_box;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::input::{Corpus, New, Random, STREAMS, Seen};
+use crate::peer::{About, Mode, Peer, Result, Setup};
+use crate::workload::Workload;
+
+/// What is to be measured, and how much of it.
+pub struct Job {
+    pub about: &'static About,
+    /// The workload's name, or `prepare` or `fill`.
+    pub task: String,
+    pub dir: PathBuf,
+    /// Events at most.
+    pub count: u64,
+    /// The time after which no more is begun.
+    pub limit: Duration,
+    pub seed: u64,
+}
+
+type Figures = Map<String, Value>;
+
+/// Runs the job and prints its figures.
+pub fn run(job: &Job) -> Result {
+    // A driver that is ended takes its measurement along.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let figures = match job.task.as_str() {
+        "prepare" => prepare(job)?,
+        "fill" => return fill(job),
+        name => match Workload::find(name).ok_or("no such workload")? {
+            Workload::Durable1 => single_synced(job)?,
+            Workload::Durable16 => threads(job, 16)?,
+            Workload::Durable100 => batches(job, Mode::Durable, 100)?,
+            Workload::Submit => pipeline(job)?,
+            Workload::Buffered1 => batches(job, Mode::Buffered, 1)?,
+            Workload::Buffered1000 => batches(job, Mode::Buffered, 1000)?,
+            Workload::Scan => scan(job)?,
+            Workload::Streams => streams(job)?,
+            Workload::Mixed => crate::mixed::run(job)?,
+            Workload::Open | Workload::OpenKilled => open(job)?,
+            Workload::Latency => latency(job)?,
+        },
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", Value::Object(figures))?;
+    Ok(())
+}
+
+pub fn start(job: &Job, mode: Mode, threads: usize, events: u64) -> Result<Box<dyn Peer>> {
+    (job.about.open)(&Setup { dir: &job.dir, mode, threads, events })
+}
+
+/// Buffered, where the peer has that.
+pub fn cheapest(about: &About) -> Mode {
+    if about.can.buffered { Mode::Buffered } else { Mode::Durable }
+}
+
+pub fn figures(pairs: &[(&str, f64)]) -> Figures {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+pub fn rate(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
+}
+
+/// A store of events whose streams are scattered, in commits of 100, closed cleanly.
+fn prepare(job: &Job) -> Result<Figures> {
+    let peer = start(job, cheapest(job.about), 1, job.count)?;
+    append_scattered(&*peer, job.count, job.seed)?;
+    peer.close()?;
+    Ok(figures(&[("events", job.count as f64)]))
+}
+
+pub fn append_scattered(peer: &dyn Peer, count: u64, seed: u64) -> Result {
+    let (corpus, mut random) = (Corpus::get(), Random::new(seed));
+    for _ in 0..count / 100 {
+        peer.append(&corpus.scattered(100, &mut random))?;
+    }
+    Ok(())
+}
+
+/// Fills a store durably and waits to be killed.
+fn fill(job: &Job) -> Result {
+    let peer = start(job, Mode::Durable, 1, job.count)?;
+    append_scattered(&*peer, job.count, job.seed)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", json!({ "filled": job.count }))?;
+    out.flush()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// Durable appends, one after the other, each with its time.
+fn single_synced(job: &Job) -> Result<Figures> {
+    let peer = start(job, Mode::Durable, 1, job.count)?;
+    let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
+    let mut times = Vec::with_capacity(job.count as usize);
+    let started = Instant::now();
+    let mut before = started;
+    while (times.len() as u64) < job.count && before - started < job.limit {
+        peer.append(&[corpus.event(&mut random)])?;
+        let now = Instant::now();
+        times.push(now - before);
+        before = now;
+    }
+    let mut figures = figures(&[("rate", rate(times.len() as u64, before - started))]);
+    percentiles(&mut figures, "", &times);
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Adds what latencies come to, in microseconds.
+fn percentiles(figures: &mut Figures, prefix: &str, times: &[Duration]) {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
+        // A percentile above all samples but the largest is the largest.
+        if share < 1.0 && (sorted.len() as f64) * (1.0 - share) < 1.0 {
+            continue;
+        }
+        let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+        if let Some(time) = sorted.get(at) {
+            figures.insert(format!("{prefix}{name}"), json!(time.as_secs_f64() * 1e6));
+        }
+    }
+}
+
+/// Single durable appends of many threads at once.
+fn threads(job: &Job, threads: usize) -> Result<Figures> {
+    let peer = start(job, Mode::Durable, threads, job.count)?;
+    let (corpus, done, full) = (Corpus::get(), AtomicU64::new(0), AtomicBool::new(false));
+    let (peer_ref, started) = (&*peer, Instant::now());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads as u64)
+            .map(|thread| {
+                let (done, full) = (&done, &full);
+                scope.spawn(move || -> Result {
+                    let mut random = Random::new(job.seed + thread * 1_000);
+                    while !full.load(Ordering::Relaxed) && started.elapsed() < job.limit {
+                        peer_ref.append(&[corpus.event(&mut random)])?;
+                        if done.fetch_add(1, Ordering::Relaxed) + 1 >= job.count {
+                            full.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a thread panicked")?)
+    })?;
+    let figures = figures(&[("rate", rate(done.into_inner(), started.elapsed()))]);
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Appends of `size` events of one stream, one after the other.
+fn batches(job: &Job, mode: Mode, size: usize) -> Result<Figures> {
+    let peer = start(job, mode, 1, job.count)?;
+    let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
+    // Looking at the clock each time would cost a tenth of the fastest append.
+    let look = (64 / size as u64).max(1);
+    let started = Instant::now();
+    let (mut done, mut turn) = (0, 0);
+    while done < job.count && (turn % look != 0 || started.elapsed() < job.limit) {
+        if size == 1 {
+            peer.append(&[corpus.event(&mut random)])?;
+        } else {
+            peer.append(&corpus.batch(size, &mut random))?;
+        }
+        done += size as u64;
+        turn += 1;
+    }
+    let figures = figures(&[("rate", rate(done, started.elapsed()))]);
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Single durable appends, none of which is waited for before the next is handed over.
+fn pipeline(job: &Job) -> Result<Figures> {
+    let peer = start(job, Mode::Durable, 1, job.count)?;
+    let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
+    let mut done = 0;
+    let started = Instant::now();
+    let mut next = || -> Option<New<'static>> {
+        let go_on = done < job.count && (done % 64 != 0 || started.elapsed() < job.limit);
+        go_on.then(|| {
+            done += 1;
+            corpus.event(&mut random)
+        })
+    };
+    peer.pipeline(&mut next)?;
+    let figures = figures(&[("rate", rate(done, started.elapsed()))]);
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Everything, again and again; the first time is not counted.
+fn scan(job: &Job) -> Result<Figures> {
+    let peer = start(job, cheapest(job.about), 1, 0)?;
+    scan_once(&*peer)?;
+    let (mut count, started) = (0, Instant::now());
+    while count == 0 || started.elapsed() < job.limit {
+        count += scan_once(&*peer)?;
+    }
+    let figures = figures(&[("rate", rate(count, started.elapsed()))]);
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Has all of an event looked up, and none of its bytes read.
+fn weigh(seen: &Seen<'_>) -> u64 {
+    seen.position + seen.version + seen.stream.len() as u64 + seen.data.len() as u64
+}
+
+/// Reads everything once and tells how much that was.
+pub fn scan_once(peer: &dyn Peer) -> Result<u64> {
+    let (mut count, mut sum) = (0, 0);
+    peer.scan(&mut |seen| {
+        count += 1;
+        sum += weigh(&seen);
+    })?;
+    black_box(sum);
+    Ok(count)
+}
+
+/// Streams at random, whole; as many as fit into half the time go first and are not counted.
+fn streams(job: &Job) -> Result<Figures> {
+    let peer = start(job, cheapest(job.about), 1, 0)?;
+    let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
+    let mut read = |limit: Duration| -> Result<Figures> {
+        let (mut streams, mut events, mut sum) = (0, 0, 0);
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            let number = random.below(STREAMS);
+            peer.read_stream(&corpus.streams[number], number as u64, &mut |seen| {
+                events += 1;
+                sum += weigh(&seen);
+            })?;
+            streams += 1;
+        }
+        black_box(sum);
+        let each = events as f64 / streams as f64;
+        Ok(figures(&[("rate", rate(streams, started.elapsed())), ("events_each", each)]))
+    };
+    read(job.limit / 2)?;
+    let figures = read(job.limit)?;
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Opening a store, until it can tell its head.
+fn open(job: &Job) -> Result<Figures> {
+    let started = Instant::now();
+    let peer = start(job, cheapest(job.about), 1, 0)?;
+    let head = peer.head()?;
+    let figures = figures(&[("ms", started.elapsed().as_secs_f64() * 1e3), ("head", head as f64)]);
+    peer.close()?;
+    Ok(figures)
+}
+
+/// Single appends into a fresh store: the latencies of the first tenth of them, and of all.
+fn latency(job: &Job) -> Result<Figures> {
+    let peer = start(job, cheapest(job.about), 1, job.count)?;
+    let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
+    let mut times = Vec::with_capacity(job.count as usize);
+    let started = Instant::now();
+    let mut before = started;
+    while (times.len() as u64) < job.count && before - started < job.limit {
+        peer.append(&[corpus.event(&mut random)])?;
+        let now = Instant::now();
+        times.push(now - before);
+        before = now;
+    }
+    peer.close()?;
+    let mut figures = figures(&[("events", times.len() as f64)]);
+    let short = times.len().min(job.count as usize / 10);
+    percentiles(&mut figures, "short_", &times[..short]);
+    // Who was too slow for more than a fresh store's share has nothing to tell of rollover.
+    if times.len() >= short * 4 {
+        percentiles(&mut figures, "long_", &times);
+    }
+    Ok(figures)
+}

@@ -1,0 +1,248 @@
+//! Starts every measurement in a process of its own, peers in turn within a repetition, and
+//! collects what they print.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::machine;
+use crate::options::{Options, Scale};
+use crate::peer::{About, Result};
+use crate::workload::Workload;
+
+/// A measurement that takes longer is ended and counts as failed.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+pub struct Driver {
+    program: PathBuf,
+    dir: PathBuf,
+    scale: Scale,
+    peers: Vec<&'static About>,
+    workloads: Vec<Workload>,
+    log: fs::File,
+}
+
+impl Driver {
+    /// `dir` is where the stores go, `log` takes a line of JSON for each result.
+    pub fn new(options: &Options, dir: PathBuf, log: fs::File) -> Result<Self> {
+        let peers = crate::chosen_peers(options)?;
+        let workloads = crate::chosen_workloads(options)?;
+        let scale = options.scale();
+        Ok(Self { program: std::env::current_exe()?, dir, scale, peers, workloads, log })
+    }
+
+    pub fn run(&mut self) -> Result {
+        let about = json!({
+            "machine": machine::describe(&self.dir),
+            "scale": {
+                "reps": self.scale.reps,
+                "prepared": self.scale.prepared,
+                "filled": self.scale.filled,
+                "latency": self.scale.latency,
+                "mixed": self.scale.mixed,
+                "limit_ms": self.scale.limit_ms,
+            },
+        });
+        self.record(&about)?;
+        self.record_calm("before")?;
+        let prepared = self.workloads.iter().any(|workload| workload.prepared());
+        let mut disks = Vec::new();
+        for about in self.peers.clone() {
+            if prepared && about.can.opens {
+                disks.push((about.name, self.prepare(about)?));
+            }
+        }
+        for rep in 0..self.scale.reps {
+            for workload in self.workloads.clone() {
+                for about in self.peers.clone() {
+                    if workload.fits(about.can) {
+                        self.measure(about, workload, rep, &disks)?;
+                    }
+                }
+            }
+            self.record_calm(&format!("after repetition {}", rep + 1))?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, line: &Value) -> Result {
+        writeln!(self.log, "{line}")?;
+        Ok(())
+    }
+
+    fn record_calm(&mut self, when: &str) -> Result {
+        let calm = machine::calm(&self.dir)?;
+        eprintln!(
+            "{when}: load {:.2}, loop {:.1} ms, sync {:.0} µs",
+            calm.load, calm.loop_ms, calm.sync_us
+        );
+        self.record(&json!({ "calm": calm.json(), "when": when }))
+    }
+
+    /// A fresh directory of a name.
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.dir.join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// The store that scans, streams and openings read. Yields allocated and used bytes.
+    fn prepare(&mut self, about: &'static About) -> Result<(u64, u64)> {
+        let dir = self.fresh(&format!("prepared-{}", about.name))?;
+        let started = Instant::now();
+        let mut child = self.start(about, "prepare", &dir, self.scale.prepared, PATIENCE)?;
+        let figures = finish(&mut child, PATIENCE);
+        let disk = machine::disk(&dir)?;
+        eprintln!("prepared {}: {:.1} s", about.name, started.elapsed().as_secs_f64());
+        if let Err(error) = figures {
+            self.record(
+                &json!({ "peer": about.name, "task": "prepare", "error": error.to_string() }),
+            )?;
+        }
+        Ok(disk)
+    }
+
+    fn start(
+        &self,
+        about: &About,
+        task: &str,
+        dir: &Path,
+        count: u64,
+        limit: Duration,
+    ) -> Result<Child> {
+        let child = Command::new(&self.program)
+            .args(["--child", about.name, task])
+            .arg(dir)
+            .args([count.to_string(), limit.as_millis().to_string(), "1".to_owned()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        Ok(child)
+    }
+
+    fn measure(
+        &mut self,
+        about: &'static About,
+        workload: Workload,
+        rep: usize,
+        disks: &[(&str, (u64, u64))],
+    ) -> Result {
+        let limit = Duration::from_millis(self.scale.limit_ms);
+        let started = Instant::now();
+        let mut result = match workload {
+            Workload::Scan | Workload::Streams | Workload::Open => {
+                let dir = self.dir.join(format!("prepared-{}", about.name));
+                let child = self.start(about, workload.name(), &dir, self.scale.prepared, limit);
+                child.and_then(|mut child| finish(&mut child, PATIENCE))
+            }
+            Workload::OpenKilled => self.open_killed(about),
+            _ => self.measure_fresh(about, workload, limit),
+        };
+        if workload == Workload::Open
+            && let Ok(Value::Object(figures)) = &mut result
+            && let Some((_, (allocated, used))) = disks.iter().find(|(name, _)| *name == about.name)
+        {
+            let events = self.scale.prepared as f64;
+            figures.insert("disk_used".into(), json!(*used as f64 / events));
+            figures.insert("disk_spare".into(), json!(allocated.saturating_sub(*used)));
+        }
+        let line = match result {
+            Ok(figures) => {
+                json!({ "peer": about.name, "workload": workload.name(), "rep": rep, "figures": figures })
+            }
+            Err(error) => {
+                eprintln!("{} {}: {error}", workload.name(), about.name);
+                json!({ "peer": about.name, "workload": workload.name(), "rep": rep, "error": error.to_string() })
+            }
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("{} {} {}: {seconds:.1} s", rep + 1, workload.name(), about.name);
+        self.record(&line)
+    }
+
+    /// A measurement that begins with an empty directory.
+    fn measure_fresh(&self, about: &About, workload: Workload, limit: Duration) -> Result<Value> {
+        let dir = self.fresh("fresh")?;
+        // Enough for a bare loop, and little enough that the system need not write back meanwhile.
+        let most = |count: u64| count * self.scale.appended_percent / 100;
+        let (count, limit) = match workload {
+            Workload::Durable1 => (most(100_000), limit),
+            Workload::Durable16 => (most(400_000), limit),
+            Workload::Durable100 | Workload::Submit | Workload::Buffered1 => {
+                (most(1_000_000), limit)
+            }
+            Workload::Buffered1000 => (most(2_000_000), limit),
+            Workload::Mixed => (self.scale.mixed, limit),
+            _ => (self.scale.latency, Duration::from_millis(self.scale.latency_limit_ms)),
+        };
+        let mut child = self.start(about, workload.name(), &dir, count, limit)?;
+        let mut figures = finish(&mut child, PATIENCE)?;
+        if workload == Workload::Latency
+            && let Value::Object(figures) = &mut figures
+            && let Some(events) = figures.get("events").and_then(Value::as_f64)
+        {
+            let (allocated, used) = machine::disk(&dir)?;
+            figures.insert("disk_used".into(), json!(used as f64 / events));
+            figures.insert("disk_spare".into(), json!(allocated.saturating_sub(used)));
+        }
+        fs::remove_dir_all(dir)?;
+        Ok(figures)
+    }
+
+    /// A process fills a store and is killed; another opens it.
+    fn open_killed(&self, about: &About) -> Result<Value> {
+        let dir = self.fresh("killed")?;
+        let mut child = self.start(about, "fill", &dir, self.scale.filled, PATIENCE)?;
+        let mut filled = false;
+        if let Some(out) = child.stdout.take() {
+            let mut lines = BufReader::new(out).lines();
+            filled = lines.any(|line| line.is_ok_and(|line| line.starts_with('{')));
+        }
+        child.kill()?;
+        child.wait()?;
+        if !filled {
+            return Err("the store could not be filled".into());
+        }
+        let limit = Duration::from_millis(self.scale.limit_ms);
+        let mut child = self.start(about, "open-killed", &dir, 0, limit)?;
+        let figures = finish(&mut child, PATIENCE)?;
+        fs::remove_dir_all(dir)?;
+        Ok(figures)
+    }
+}
+
+/// Waits for a child, at most so long, and yields what it printed.
+fn finish(child: &mut Child, patience: Duration) -> Result<Value> {
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed() > patience {
+            child.kill()?;
+            child.wait()?;
+            return Err("it took too long".into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let (mut out, mut err) = (String::new(), String::new());
+    if let Some(mut pipe) = child.stdout.take() {
+        pipe.read_to_string(&mut out)?;
+    }
+    if let Some(mut pipe) = child.stderr.take() {
+        pipe.read_to_string(&mut err)?;
+    }
+    if !status.success() {
+        return Err(format!("it failed: {}", err.trim()).into());
+    }
+    // A peer may print something of its own before.
+    let line = out.lines().rev().find(|line| line.starts_with('{')).ok_or("it printed nothing")?;
+    Ok(serde_json::from_str(line)?)
+}

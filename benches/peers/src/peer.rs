@@ -1,0 +1,114 @@
+//! What a peer is: the few operations that every store here can be asked for, and what it says
+//! about itself. One file in `peers/` for each.
+
+use std::path::Path;
+
+use crate::input::{New, Seen};
+
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Handed each event that is read.
+pub type Visit<'v> = &'v mut dyn FnMut(Seen<'_>);
+
+/// Yields the events of a pipeline, one by one, until it ends.
+pub type Next<'n> = &'n mut dyn FnMut() -> Option<New<'static>>;
+
+/// When an append returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// When it survives a power loss.
+    Durable,
+    /// When the operating system has it.
+    Buffered,
+}
+
+/// What a store is opened for: some have to know beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    pub dir: &'a Path,
+    pub mode: Mode,
+    /// Threads that will append.
+    pub threads: usize,
+    /// Events that will be appended at most; bare loops allocate their file by it.
+    pub events: u64,
+}
+
+/// A store that is open.
+pub trait Peer: Send + Sync {
+    /// Appends events as one atomic append, giving each the next version of its stream.
+    fn append(&self, events: &[New<'_>]) -> Result;
+
+    /// Appends what `next` yields, an append for each, without waiting for one before the next
+    /// is handed over; returns when all are durable.
+    fn pipeline(&self, next: Next<'_>) -> Result {
+        let _ = next;
+        Err("this peer has no pipelined appends".into())
+    }
+
+    /// The number of events, or whatever proves that the store can answer.
+    fn head(&self) -> Result<u64>;
+
+    /// Reads everything in the order of positions.
+    fn scan(&self, visit: Visit<'_>) -> Result {
+        let _ = visit;
+        Err("this peer does not read everything".into())
+    }
+
+    /// Reads a stream, oldest first.
+    fn read_stream(&self, stream: &str, number: u64, visit: Visit<'_>) -> Result {
+        let _ = (stream, number, visit);
+        Err("this peer does not read streams".into())
+    }
+
+    /// Closes the store in its own clean way.
+    fn close(self: Box<Self>) -> Result;
+}
+
+/// What a peer can do; a cell of the table stays empty for what it cannot.
+#[derive(Clone, Copy, Debug)]
+pub struct Can {
+    pub durable: bool,
+    pub buffered: bool,
+    pub threads: bool,
+    pub pipeline: bool,
+    pub scan: bool,
+    pub streams: bool,
+    /// It can be opened again, and is more than a loop for one row.
+    pub opens: bool,
+}
+
+impl Can {
+    pub const ALL: Self = Self {
+        durable: true,
+        buffered: true,
+        threads: true,
+        pipeline: true,
+        scan: true,
+        streams: true,
+        opens: true,
+    };
+    /// Everything but pipelined appends.
+    pub const STORE: Self = Self { pipeline: false, ..Self::ALL };
+}
+
+/// A peer, as the table tells of it.
+pub struct About {
+    /// What `--only` calls it.
+    pub name: &'static str,
+    /// What the table calls it.
+    pub title: &'static str,
+    /// The crate whose version is shown, as `Cargo.lock` names it; empty for bare loops.
+    pub package: &'static str,
+    /// The version of the engine inside, where the crate wraps one.
+    pub engine: Option<fn() -> String>,
+    pub can: Can,
+    /// How appends are made durable.
+    pub durable: &'static str,
+    /// What stands behind a buffered append.
+    pub buffered: &'static str,
+    /// The layout and the settings.
+    pub layout: &'static str,
+    /// Where it does less than annals, or more.
+    pub less: &'static str,
+    pub open: fn(&Setup<'_>) -> Result<Box<dyn Peer>>,
+}

@@ -1,0 +1,134 @@
+//! The workloads: their names, what a cell of each means, and which peers can run them.
+//!
+//! Owns the list; how each is run is in `child`.
+
+use crate::peer::Can;
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workload {
+    Durable1,
+    Durable16,
+    Durable100,
+    Submit,
+    Buffered1,
+    Buffered1000,
+    Scan,
+    Streams,
+    Mixed,
+    Open,
+    OpenKilled,
+    Latency,
+}
+
+/// Which direction is good, and how a value is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Events or streams in a second: more is better.
+    Rate,
+    /// A share of what it is alone: more is better.
+    Share,
+    Milliseconds,
+    Microseconds,
+    Bytes,
+}
+
+/// A row of the table: one of the figures a workload yields.
+pub struct Row {
+    pub workload: Workload,
+    pub metric: &'static str,
+    pub title: &'static str,
+    pub unit: Unit,
+}
+
+const fn row(workload: Workload, metric: &'static str, title: &'static str, unit: Unit) -> Row {
+    Row { workload, metric, title, unit }
+}
+
+/// The rows, in the order of the table.
+pub const ROWS: &[Row] = &[
+    row(Workload::Durable1, "rate", "durable, 1 event, 1 thread", Unit::Rate),
+    row(Workload::Durable16, "rate", "durable, 1 event, 16 threads", Unit::Rate),
+    row(Workload::Durable100, "rate", "durable, 100 events, 1 thread", Unit::Rate),
+    row(Workload::Submit, "rate", "durable, pipelined, 1 thread, 1 event each", Unit::Rate),
+    row(Workload::Buffered1, "rate", "buffered, 1 event", Unit::Rate),
+    row(Workload::Buffered1000, "rate", "buffered, 1,000 events", Unit::Rate),
+    row(Workload::Scan, "rate", "scan everything, warm", Unit::Rate),
+    row(Workload::Streams, "rate", "streams of scattered events", Unit::Rate),
+    row(Workload::Mixed, "append_keeps", "appending while scanning, share kept", Unit::Share),
+    row(Workload::Mixed, "scan_keeps", "scanning while appending, share kept", Unit::Share),
+    row(Workload::Open, "ms", "open, clean", Unit::Milliseconds),
+    row(Workload::OpenKilled, "ms", "open after a kill", Unit::Milliseconds),
+    row(Workload::Open, "disk_used", "disk per event, commits of 100", Unit::Bytes),
+    row(Workload::Latency, "disk_used", "disk per event, commits of 1", Unit::Bytes),
+    row(Workload::Durable1, "p50", "durable append, p50", Unit::Microseconds),
+    row(Workload::Durable1, "p99", "durable append, p99", Unit::Microseconds),
+    row(Workload::Durable1, "p999", "durable append, p99.9", Unit::Microseconds),
+    row(Workload::Durable1, "max", "durable append, max", Unit::Microseconds),
+    row(Workload::Latency, "short_p50", "append, p50, fresh store", Unit::Microseconds),
+    row(Workload::Latency, "short_p99", "append, p99, fresh store", Unit::Microseconds),
+    row(Workload::Latency, "short_p999", "append, p99.9, fresh store", Unit::Microseconds),
+    row(Workload::Latency, "short_max", "append, max, fresh store", Unit::Microseconds),
+    row(Workload::Latency, "long_p50", "append, p50, with rollover", Unit::Microseconds),
+    row(Workload::Latency, "long_p99", "append, p99, with rollover", Unit::Microseconds),
+    row(Workload::Latency, "long_p999", "append, p99.9, with rollover", Unit::Microseconds),
+    row(Workload::Latency, "long_max", "append, max, with rollover", Unit::Microseconds),
+];
+
+impl Workload {
+    pub const ALL: [Self; 12] = [
+        Self::Durable1,
+        Self::Durable16,
+        Self::Durable100,
+        Self::Submit,
+        Self::Buffered1,
+        Self::Buffered1000,
+        Self::Scan,
+        Self::Streams,
+        Self::Mixed,
+        Self::Open,
+        Self::OpenKilled,
+        Self::Latency,
+    ];
+
+    /// What `--workload` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Durable1 => "durable-1",
+            Self::Durable16 => "durable-16",
+            Self::Durable100 => "durable-100",
+            Self::Submit => "submit",
+            Self::Buffered1 => "buffered-1",
+            Self::Buffered1000 => "buffered-1000",
+            Self::Scan => "scan",
+            Self::Streams => "streams",
+            Self::Mixed => "mixed",
+            Self::Open => "open",
+            Self::OpenKilled => "open-killed",
+            Self::Latency => "latency",
+        }
+    }
+
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|workload| workload.name() == name)
+    }
+
+    /// Whether a peer has what it takes.
+    pub fn fits(self, can: Can) -> bool {
+        match self {
+            Self::Durable1 | Self::Durable100 => can.durable,
+            Self::Durable16 => can.durable && can.threads,
+            Self::Submit => can.pipeline,
+            Self::Buffered1 | Self::Buffered1000 => can.buffered,
+            Self::Scan => can.scan,
+            Self::Streams => can.streams,
+            Self::Mixed => can.scan,
+            Self::Open | Self::OpenKilled | Self::Latency => can.opens,
+        }
+    }
+
+    /// Whether it reads the store that is prepared once for a peer.
+    pub fn prepared(self) -> bool {
+        matches!(self, Self::Scan | Self::Streams | Self::Open)
+    }
+}

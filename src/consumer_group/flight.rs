@@ -1,0 +1,98 @@
+//! Which events are on their way, and how far everything is handled.
+//!
+//! Plain state, no threads and no store. Progress is what lies before the first event that is on its
+//! way, or, if none is, what was handed out.
+
+use std::collections::BTreeSet;
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// Positions of events that are neither handled nor parked.
+    on_their_way: BTreeSet<u64>,
+    /// Everything at or before this position was handed out, or is not wanted.
+    handed_out: u64,
+}
+
+impl Flight {
+    pub(super) fn new(after: u64) -> Self {
+        Self { on_their_way: BTreeSet::new(), handed_out: after }
+    }
+
+    /// How many are on their way.
+    pub(super) fn len(&self) -> usize {
+        self.on_their_way.len()
+    }
+
+    /// An event is handed out.
+    pub(super) fn begin(&mut self, position: u64) {
+        self.on_their_way.insert(position);
+        self.handed_out = self.handed_out.max(position);
+    }
+
+    /// Everything at or before this position was handed out.
+    pub(super) fn scanned(&mut self, position: u64) {
+        self.handed_out = self.handed_out.max(position);
+    }
+
+    /// An event is handled or parked.
+    pub(super) fn end(&mut self, position: u64) {
+        self.on_their_way.remove(&position);
+    }
+
+    /// Everything at or before this position is handled, parked, or not wanted.
+    pub(super) fn progress(&self) -> u64 {
+        self.on_their_way.first().map_or(self.handed_out, |first| first - 1)
+    }
+
+    /// What progress will be once this event has ended too.
+    pub(super) fn progress_without(&self, position: u64) -> u64 {
+        let first = self.on_their_way.iter().find(|&&other| other != position);
+        first.map_or(self.handed_out, |first| first - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against the definition: no event at or before the progress is on its way, and the one
+        /// behind it is, or nothing was handed out behind it.
+        #[test]
+        fn progress_is_contiguous(
+            positions in proptest::collection::btree_set(1_u64..200, 0..60),
+            order in any::<u64>(),
+        ) {
+            let mut flight = Flight::new(0);
+            let mut left: Vec<u64> = Vec::new();
+            let mut random = order;
+            let mut waiting = positions.iter().copied();
+            let (mut handed_out, mut before) = (0, 0);
+            loop {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let ends = random >> 33 & 1 == 1 && !left.is_empty();
+                if ends {
+                    let at = usize::try_from(random >> 40).unwrap() % left.len();
+                    let position = left.swap_remove(at);
+                    let foretold = flight.progress_without(position);
+                    flight.end(position);
+                    prop_assert_eq!(flight.progress(), foretold);
+                } else if let Some(position) = waiting.next() {
+                    flight.begin(position);
+                    handed_out = position;
+                    left.push(position);
+                } else if left.is_empty() {
+                    break;
+                }
+                let expected = left.iter().min().map_or(handed_out, |first| first - 1);
+                prop_assert_eq!(flight.progress(), expected);
+                prop_assert!(flight.progress() >= before);
+                prop_assert_eq!(flight.len(), left.len());
+                before = flight.progress();
+            }
+            flight.scanned(500);
+            prop_assert_eq!(flight.progress(), 500);
+        }
+    }
+}

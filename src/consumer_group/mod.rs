@@ -1,0 +1,252 @@
+//! One logical consumer over several workers, in this process.
+//!
+//! Owns what is said about a group before it runs. One thread follows the store and hands each event
+//! to the worker of its stream, [`worker`] handles them in order, [`flight`] knows which are handled,
+//! [`parking`] keeps those that could not be. Uses the public API of the store and nothing below.
+//! Must never let the stored progress pass an event that is neither handled nor parked.
+
+mod flight;
+mod parking;
+mod retry;
+mod running;
+mod shared;
+mod worker;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::query::Query;
+use crate::store::Store;
+use crate::view::Event;
+
+pub use parking::Parked;
+pub use retry::Retry;
+pub use running::{GroupStats, Replayed, RunningGroup};
+
+/// A consumer group that is being described: a name, how many workers it has, what it wants and what
+/// it does about failures.
+///
+/// Its progress is the cursor of its name. Events of one stream are handled one after the other, in
+/// order; those of different streams at once. An event whose handler failed is tried again, and
+/// parked when it failed too often: see [`ConsumerGroup::parked`].
+///
+/// **At least once.** After a crash, events behind the stored progress are handled again, so a
+/// handler has to bear that. Events that a group has parked are not delivered to groups, not to
+/// others either; a plain subscription sees them.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = annals::Store::open(dir.path().join("ledger"))?;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use annals::{ConsumerGroup, ExpectedVersion, NewEvent};
+///
+/// for order in 0..10 {
+///     let placed = NewEvent::new("OrderPlaced", "");
+///     store.append(format!("order-{order}"), ExpectedVersion::Any, [placed])?;
+/// }
+/// let sent = Arc::new(AtomicU64::new(0));
+/// let counter = Arc::clone(&sent);
+/// let group = ConsumerGroup::new(&store, "emailer").workers(4).start(move |_delivery| {
+///     counter.fetch_add(1, Ordering::Relaxed);
+///     Ok::<(), String>(())
+/// })?;
+/// assert!(group.wait_for(store.head(), Duration::from_secs(10)));
+/// group.stop()?;
+/// assert_eq!(sent.load(Ordering::Relaxed), 10);
+/// assert_eq!(store.cursors().get("emailer")?, Some(store.head()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a group does nothing before it is started"]
+pub struct ConsumerGroup {
+    store: Store,
+    name: String,
+    workers: usize,
+    query: Option<Query>,
+    begin_after: Position,
+    window: usize,
+    retry: Retry,
+    blocks: bool,
+    progress_events: u64,
+    progress_interval: Duration,
+}
+
+/// An event on its way through a handler.
+#[derive(Clone, Copy)]
+pub struct Delivery<'a> {
+    event: &'a Event,
+    attempt: u32,
+    is_replay: bool,
+}
+
+impl<'a> Delivery<'a> {
+    /// The event.
+    pub fn event(&self) -> &'a Event {
+        self.event
+    }
+
+    /// Which attempt of this run it is, counted from 1. Attempts before a restart are not known.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether it was parked, and is delivered by [`RunningGroup::replay_parked`].
+    pub fn is_replay(&self) -> bool {
+        self.is_replay
+    }
+}
+
+impl fmt::Debug for Delivery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("event", self.event)
+            .field("attempt", &self.attempt)
+            .field("is_replay", &self.is_replay)
+            .finish()
+    }
+}
+
+impl ConsumerGroup {
+    /// A group of four workers; its name, of 1 to 255 bytes, is its cursor's. It keeps the store open
+    /// for as long as it runs.
+    pub fn new(store: &Store, name: impl Into<String>) -> Self {
+        Self {
+            store: store.clone(),
+            name: name.into(),
+            workers: 4,
+            query: None,
+            begin_after: Position::START,
+            window: 1024,
+            retry: Retry::new(),
+            blocks: false,
+            progress_events: 1000,
+            progress_interval: Duration::from_secs(1),
+        }
+    }
+
+    /// How many threads handle events, 1 to 256. Default: 4.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Only events that the query matches. Default: all.
+    pub fn matching(mut self, query: Query) -> Self {
+        self.query = Some(query);
+        self
+    }
+
+    /// Where the group begins that has no cursor yet. Default: [`Position::START`].
+    pub fn begin_after(mut self, position: impl Into<Position>) -> Self {
+        self.begin_after = position.into();
+        self
+    }
+
+    /// How many events may be on their way at most, 1 to 1,048,576: being handled, waiting for their
+    /// worker or for another attempt. When there are so many, the group reads no further. What is
+    /// handled behind an event that is not is not counted. Default: 1024.
+    pub fn window(mut self, events: usize) -> Self {
+        self.window = events;
+        self
+    }
+
+    /// How often a handler is tried, and how long after each failure. Default: [`Retry::new`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Parks nothing: an event is tried again, after the longest delay, for as long as it fails, and
+    /// later events of its stream wait for it. Other streams go on until [`ConsumerGroup::window`] is
+    /// full of those that wait; progress stays before the event. Default: events are parked.
+    pub fn block_failing_streams(mut self) -> Self {
+        self.blocks = true;
+        self
+    }
+
+    /// When progress is stored: once it has moved by so many positions, or has moved at all and so
+    /// much time has passed; and when the group stops. Default: 1000 positions, one second.
+    pub fn store_progress_every(mut self, positions: u64, interval: Duration) -> Self {
+        self.progress_events = positions;
+        self.progress_interval = interval;
+        self
+    }
+
+    /// Starts the workers. `handler` is called for each event, from any of their threads. What it
+    /// returns as an error, and a panic, counts as a failed attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for a setting out of its range, [`Error::ReadOnly`],
+    /// [`Error::Closed`], and [`Error::Io`] if a thread cannot be started.
+    pub fn start<F, E>(self, handler: F) -> Result<RunningGroup>
+    where
+        F: Fn(Delivery<'_>) -> std::result::Result<(), E> + Send + Sync + 'static,
+        E: fmt::Display,
+    {
+        self.check()?;
+        self.store.check_writable()?;
+        let handler = move |delivery: Delivery<'_>| handler(delivery).map_err(|e| e.to_string());
+        RunningGroup::start(self, Box::new(handler))
+    }
+
+    /// What the group has parked and not handled since, in the order of positions. The group need
+    /// not be running.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use std::time::Duration;
+    /// use annals::{ConsumerGroup, ExpectedVersion, NewEvent, Retry};
+    ///
+    /// let done = store.append("order-1", ExpectedVersion::Any, [NewEvent::new("Broken", "")])?;
+    /// let retry = Retry::new().attempts(2).first_delay(Duration::from_millis(1));
+    /// let emailer = ConsumerGroup::new(&store, "emailer").retry(retry);
+    /// let group = emailer.clone().start(|_delivery| Err("no address"))?;
+    /// assert!(group.wait_for(done.last_position, Duration::from_secs(10)));
+    /// group.stop()?;
+    ///
+    /// let parked = emailer.parked()?;
+    /// assert_eq!((parked[0].error.as_str(), parked[0].attempts), ("no address", 2));
+    /// assert_eq!(parked[0].event.event_type(), "Broken");
+    ///
+    /// // The cause is removed: deliver it again.
+    /// let group = emailer.clone().start(|_delivery| Ok::<(), String>(()))?;
+    /// assert_eq!(group.replay_parked()?.handled, 1);
+    /// group.stop()?;
+    /// assert!(emailer.parked()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn parked(&self) -> Result<Vec<Parked>> {
+        parking::list(&self.store, &self.name)
+    }
+
+    /// Gives up on a parked event: it is not listed or replayed any more. Whether it was parked.
+    pub fn discard_parked(&self, position: impl Into<Position>) -> Result<bool> {
+        let position = position.into();
+        let known = parking::list(&self.store, &self.name)?;
+        let is_parked = known.iter().any(|parked| parked.event.position() == position);
+        if is_parked {
+            parking::settle(&self.store, &self.name, position, "EventDiscarded")?;
+        }
+        Ok(is_parked)
+    }
+
+    fn check(&self) -> Result<()> {
+        let in_range = |what: &'static str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::InvalidArgument { what, why: format!("{value} is not within 1..={max}") })
+        };
+        in_range("the length of a group's name", self.name.len(), 255)?;
+        in_range("workers", self.workers, 256)?;
+        in_range("window", self.window, 1 << 20)?;
+        let attempts = usize::try_from(self.retry.attempts).unwrap_or(usize::MAX);
+        in_range("attempts", attempts, usize::MAX)
+    }
+}

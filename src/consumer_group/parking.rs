@@ -1,0 +1,113 @@
+//! Events that a group could not handle: kept as events of a stream of its own.
+//!
+//! Parking an event appends an `EventParked` to the stream `$parked-<group>`: tags name the event,
+//! the data is the text of the last error. What is settled is told by a later event of that stream,
+//! which also hides what nobody needs any more. The event itself stays where it is.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
+use crate::store::Store;
+use crate::view::Event;
+
+/// The category of the streams that hold what is parked.
+const CATEGORY: &str = "$parked";
+const PARKED: &str = "EventParked";
+/// In bytes. Error texts are for people; what is longer is cut, and says so.
+const MAX_ERROR_LEN: usize = 4096;
+const CUT: &str = " […]";
+
+/// An event that a group could not handle.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Parked {
+    /// The event.
+    pub event: Event,
+    /// How often its handler was called before it was parked, the last time.
+    pub attempts: u32,
+    /// What the handler said at last.
+    pub error: String,
+    /// When it was parked.
+    pub parked_at: Timestamp,
+    /// Its place in the stream of parked events.
+    pub(super) version: u64,
+}
+
+pub(super) fn stream(group: &str) -> String {
+    format!("{CATEGORY}-{group}")
+}
+
+/// Whether this event is a note about a parked one.
+pub(super) fn is_note(event: &Event) -> bool {
+    crate::event::category_of(event.stream()) == CATEGORY
+}
+
+/// The note that an event is parked.
+pub(super) fn note(event: &Event, attempts: u32, error: &str) -> NewEvent {
+    let mut text = error;
+    let mut shortened;
+    if text.len() > MAX_ERROR_LEN {
+        let mut end = MAX_ERROR_LEN - CUT.len();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        shortened = text[..end].to_owned();
+        shortened.push_str(CUT);
+        text = &shortened;
+    }
+    NewEvent::new(PARKED, text)
+        .tag(position_tag(event.position()))
+        .tag(format!("attempts:{attempts}"))
+        .tag(format!("event:{}", event.id()))
+}
+
+fn position_tag(position: Position) -> String {
+    format!("position:{position}")
+}
+
+fn number(event: &Event, name: &str) -> Option<u64> {
+    event.tags().find_map(|tag| tag.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
+}
+
+/// What is parked and not settled, by position.
+pub(super) fn list(store: &Store, group: &str) -> Result<Vec<Parked>> {
+    let mut open: BTreeMap<u64, (Event, u64)> = BTreeMap::new();
+    for note in store.read_stream(stream(group)) {
+        let note = note?;
+        let Some(position) = number(&note, "position") else { continue };
+        if note.event_type() == PARKED {
+            let version = open.get(&position).map_or(note.version(), |(_, version)| *version);
+            open.insert(position, (note, version));
+        } else {
+            open.remove(&position);
+        }
+    }
+    let mut all = Vec::with_capacity(open.len());
+    for (position, (note, version)) in open {
+        // A note of somebody else's making may name what is not there.
+        let Some(event) = store.event_at(Position::new(position))? else { continue };
+        all.push(Parked {
+            event,
+            attempts: number(&note, "attempts").and_then(|n| n.try_into().ok()).unwrap_or(0),
+            error: String::from_utf8_lossy(note.data()).into_owned(),
+            parked_at: note.recorded_at(),
+            version,
+        });
+    }
+    Ok(all)
+}
+
+/// Notes that a parked event is settled.
+pub(super) fn settle(store: &Store, group: &str, position: Position, how: &str) -> Result<()> {
+    let note = NewEvent::new(how, "").tag(position_tag(position));
+    store.append(stream(group), ExpectedVersion::Any, [note]).map(drop)
+}
+
+/// Hides the notes before the first that is still needed.
+pub(super) fn tidy(store: &Store, group: &str) -> Result<()> {
+    let stream = stream(group);
+    let Some(head) = store.stream_head(&stream)? else { return Ok(()) };
+    let needed = list(store, group)?.iter().map(|parked| parked.version).min();
+    store.truncate_before(&stream, needed.unwrap_or(head.version + 1)).map(drop)
+}

@@ -1,0 +1,286 @@
+//! A group at work: the thread that follows the store, and the handle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Handler, Replay, Shared, Task};
+use super::{ConsumerGroup, parking, worker};
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::subscription::Subscription;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Instant, MutexGuard};
+use crate::view::Event;
+
+/// A batch need not be larger to keep the workers busy.
+const BATCH: usize = 256;
+/// Progress is stored no more often.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A consumer group at work.
+///
+/// Dropping it is [`RunningGroup::abort`].
+#[must_use = "dropping a group aborts it"]
+pub struct RunningGroup {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Figures about a running group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Events whose handler succeeded.
+    pub handled: u64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// Events that were parked.
+    pub parked: u64,
+    /// Events on their way: being handled, waiting for their worker or for another attempt.
+    pub in_flight: usize,
+    /// Everything at or before this position is handled, parked or not wanted.
+    pub progress: Position,
+    /// How much of that is stored.
+    pub stored: Position,
+}
+
+/// What [`RunningGroup::replay_parked`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// Events that are handled now, and not parked any more.
+    pub handled: u64,
+    /// Events that failed again, and stay parked.
+    pub failed: u64,
+}
+
+impl RunningGroup {
+    pub(super) fn start(group: ConsumerGroup, handler: Box<Handler>) -> Result<Self> {
+        let cursor = group.store.cursors().get(&group.name)?;
+        let after = cursor.unwrap_or(group.begin_after);
+        let mut subscribe = group.store.subscribe().after(after);
+        subscribe = subscribe.batch_size(BATCH.min(group.window));
+        if let Some(query) = &group.query {
+            subscribe = subscribe.matching(query.clone());
+        }
+        let subscription = subscribe.start()?;
+        let stop = subscription.stop_handle();
+        let workers = group.workers;
+        let shared = Arc::new(Shared::new(group, handler, stop, cursor, after));
+        let mut running = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        // A thread that cannot be started aborts those that were.
+        for index in 0..workers {
+            let shared = Arc::clone(&shared);
+            running.spawn("annals-worker", move || worker::run(&shared, index))?;
+        }
+        running.spawn("annals-group", move || follow(&shared, subscription))?;
+        Ok(running)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = thread::Builder::new().name(name.into()).spawn(run);
+        self.threads.push(thread.map_err(|e| Error::io("start a thread for", "", e))?);
+        Ok(())
+    }
+
+    /// Everything at or before this position is handled, parked or not wanted. What is stored may
+    /// lie before.
+    pub fn progress(&self) -> Position {
+        Position::new(self.shared.state().flight.progress())
+    }
+
+    /// Waits until the group has come as far as `position`, at most `timeout`; tells whether it has.
+    /// Does not wait for a group that has stopped.
+    pub fn wait_for(&self, position: impl Into<Position>, timeout: Duration) -> bool {
+        let position = position.into().get();
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.shared.state();
+        loop {
+            if state.flight.progress() >= position {
+                return true;
+            }
+            if state.stopping || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            wait(&self.shared.moved, &mut state, deadline);
+        }
+    }
+
+    /// Whether it still handles events. If not, it was told to stop, or something has failed, which
+    /// [`RunningGroup::stop`] tells.
+    pub fn is_running(&self) -> bool {
+        !self.shared.state().stopping
+    }
+
+    /// Figures about the group.
+    pub fn stats(&self) -> GroupStats {
+        let stored = self.shared.stored().unwrap_or(Position::START);
+        let state = self.shared.state();
+        GroupStats {
+            handled: self.shared.handled.load(Ordering::Relaxed),
+            failed_attempts: self.shared.failures.load(Ordering::Relaxed),
+            parked: self.shared.parked.load(Ordering::Relaxed),
+            in_flight: state.flight.len(),
+            progress: Position::new(state.flight.progress()),
+            stored,
+        }
+    }
+
+    /// Delivers again what is parked, each event through the worker of its stream, and with all its
+    /// attempts; returns when all are handled or have failed again. If the group stops meanwhile, the
+    /// rest stays parked.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading what is parked.
+    pub fn replay_parked(&self) -> Result<Replayed> {
+        let shared = &self.shared;
+        let _one_at_a_time = shared.replaying.lock();
+        let replay = Arc::new(Replay::default());
+        let wait_for_less_than = |most: u64| {
+            let mut state = shared.state();
+            while replay.on_their_way.load(Ordering::Relaxed) >= most && !state.stopping {
+                shared.moved.wait(&mut state);
+            }
+            state
+        };
+        for parked in parking::list(&shared.group.store, &shared.group.name)? {
+            let mut state = wait_for_less_than(shared.group.window as u64);
+            if state.stopping {
+                break;
+            }
+            replay.on_their_way.fetch_add(1, Ordering::Relaxed);
+            let replay = Some(Arc::clone(&replay));
+            shared.hand_out(&mut state, Task { event: parked.event, attempts: 0, replay });
+        }
+        drop(wait_for_less_than(1));
+        parking::tidy(&shared.group.store, &shared.group.name)?;
+        Ok(Replayed {
+            handled: replay.handled.load(Ordering::Relaxed),
+            failed: replay.failed.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Stops: handlers that are at work end what they are at, no others begin, and progress is
+    /// stored. What was waiting is delivered when the group is started again.
+    ///
+    /// # Errors
+    ///
+    /// What had made the group stop before, if something had; [`Error::Conflict`] or
+    /// [`Error::CheckFailed`] where somebody else has moved its cursor, such as another group of this
+    /// name; and those of storing the progress.
+    pub fn stop(mut self) -> Result<Position> {
+        self.shared.end(false, None);
+        for thread in self.threads.drain(..) {
+            // Handlers are caught when they panic; a thread that does has nothing more to say.
+            let _ = thread.join();
+        }
+        let stored = self.shared.store_progress(1);
+        if let Some(failure) = self.shared.state().failure.take() {
+            return Err(failure);
+        }
+        stored?;
+        Ok(self.shared.stored().unwrap_or(Position::START))
+    }
+
+    /// Stops at once and waits for no handler, like a crash: nothing is stored any more, and what
+    /// handlers still do is done again when the group is started again.
+    pub fn abort(self) {
+        drop(self);
+    }
+}
+
+impl Drop for RunningGroup {
+    fn drop(&mut self) {
+        self.shared.end(true, None);
+    }
+}
+
+impl std::fmt::Debug for RunningGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningGroup")
+            .field("name", &self.shared.group.name)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+fn wait<T>(
+    condition: &crate::sync::Condvar,
+    guard: &mut MutexGuard<'_, T>,
+    until: Option<Instant>,
+) {
+    match until {
+        Some(until) => {
+            condition.wait_until(guard, until);
+        }
+        None => condition.wait(guard),
+    }
+}
+
+/// The thread that follows the store.
+fn follow(shared: &Shared, subscription: Subscription) {
+    let interval = shared.group.progress_interval.max(SHORTEST_INTERVAL);
+    let mut follower = Follower { shared, interval, due: Instant::now().checked_add(interval) };
+    if let Err(error) = follower.run(subscription) {
+        shared.end(false, Some(error));
+    }
+}
+
+struct Follower<'a> {
+    shared: &'a Shared,
+    interval: Duration,
+    /// When to store progress next.
+    due: Option<Instant>,
+}
+
+impl Follower<'_> {
+    fn run(&mut self, mut subscription: Subscription) -> Result<()> {
+        while let Some(next) = subscription.next_timeout(self.interval) {
+            if let Some(message) = next? {
+                let scanned_through = message.scanned_through;
+                for event in message.into_events() {
+                    if !self.hand_out(event)? {
+                        return Ok(());
+                    }
+                }
+                let mut state = self.shared.state();
+                state.flight.scanned(scanned_through.get());
+                drop(state);
+                self.shared.moved.notify_all();
+            }
+            self.store_progress()?;
+        }
+        Ok(())
+    }
+
+    /// Gives an event to its worker, once there is room; `false` if the group ends.
+    fn hand_out(&mut self, event: Event) -> Result<bool> {
+        loop {
+            let mut state = self.shared.state();
+            if state.stopping {
+                return Ok(false);
+            }
+            if parking::is_note(&event) {
+                state.flight.scanned(event.position().get());
+                return Ok(true);
+            }
+            if state.flight.len() < self.shared.group.window {
+                self.shared.hand_out(&mut state, Task { event, attempts: 0, replay: None });
+                return Ok(true);
+            }
+            wait(&self.shared.room, &mut state, self.due);
+            drop(state);
+            self.store_progress()?;
+        }
+    }
+
+    fn store_progress(&mut self) -> Result<()> {
+        let is_due = self.due.is_some_and(|due| Instant::now() >= due);
+        if is_due {
+            self.due = Instant::now().checked_add(self.interval);
+        }
+        self.shared.store_progress(if is_due { 1 } else { self.shared.group.progress_events })
+    }
+}

@@ -1,0 +1,225 @@
+//! What the threads of a running group share.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::flight::Flight;
+use super::{ConsumerGroup, Delivery, parking};
+use crate::error::{Error, Result};
+use crate::event::{ExpectedVersion, Position};
+use crate::subscription::StopHandle;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::view::Event;
+
+pub(super) type Handler = dyn Fn(Delivery<'_>) -> std::result::Result<(), String> + Send + Sync;
+
+pub(super) struct Shared {
+    pub(super) group: ConsumerGroup,
+    pub(super) handler: Box<Handler>,
+    stop: StopHandle,
+    state: Mutex<State>,
+    /// One for each worker: it has something to do, or is to end.
+    wanted: Vec<Condvar>,
+    /// There is room for more events on their way.
+    pub(super) room: Condvar,
+    /// Progress has moved, a replay has gone on, or the group has ended.
+    pub(super) moved: Condvar,
+    /// Where the group's cursor is. Held while it is moved.
+    cursor: Mutex<Option<Position>>,
+    /// Held during a replay: there is one at a time.
+    pub(super) replaying: Mutex<()>,
+    pub(super) handled: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) parked: AtomicU64,
+}
+
+pub(super) struct State {
+    pub(super) flight: Flight,
+    pub(super) queues: Vec<VecDeque<Task>>,
+    /// No handler is to be started any more.
+    pub(super) stopping: bool,
+    /// What handlers still do does not count any more.
+    aborted: bool,
+    pub(super) failure: Option<Error>,
+}
+
+/// An event for a worker.
+pub(super) struct Task {
+    pub(super) event: Event,
+    pub(super) attempts: u32,
+    pub(super) replay: Option<Arc<Replay>>,
+}
+
+/// A replay of parked events that somebody waits for; changed under the state's lock.
+#[derive(Default)]
+pub(super) struct Replay {
+    pub(super) on_their_way: AtomicU64,
+    pub(super) handled: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        group: ConsumerGroup,
+        handler: Box<Handler>,
+        stop: StopHandle,
+        cursor: Option<Position>,
+        after: Position,
+    ) -> Self {
+        let state = State {
+            flight: Flight::new(after.get()),
+            queues: (0..group.workers).map(|_| VecDeque::new()).collect(),
+            stopping: false,
+            aborted: false,
+            failure: None,
+        };
+        Self {
+            wanted: (0..group.workers).map(|_| Condvar::new()).collect(),
+            group,
+            handler,
+            stop,
+            state: Mutex::new(state),
+            room: Condvar::new(),
+            moved: Condvar::new(),
+            cursor: Mutex::new(cursor),
+            replaying: Mutex::new(()),
+            handled: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn wanted(&self, worker: usize) -> &Condvar {
+        &self.wanted[worker]
+    }
+
+    /// Gives an event to the worker of its stream.
+    pub(super) fn hand_out(&self, state: &mut State, task: Task) {
+        let mut hasher = DefaultHasher::new();
+        task.event.stream().hash(&mut hasher);
+        let workers = self.wanted.len() as u64;
+        let worker = usize::try_from(hasher.finish() % workers).unwrap_or(0);
+        if task.replay.is_none() {
+            state.flight.begin(task.event.position().get());
+        }
+        state.queues[worker].push_back(task);
+        self.wanted[worker].notify_one();
+    }
+
+    /// Ends all threads, each after what it is at.
+    pub(super) fn end(&self, abort: bool, failure: Option<Error>) {
+        // A commit that moves the cursor ends first: none comes after an abort, when the next group
+        // of this name may have begun.
+        let _cursor = abort.then(|| self.cursor.lock());
+        let mut state = self.state();
+        state.stopping = true;
+        state.aborted |= abort;
+        if state.failure.is_none() {
+            state.failure = failure;
+        }
+        drop(state);
+        self.stop.stop();
+        for wanted in &self.wanted {
+            wanted.notify_all();
+        }
+        self.room.notify_all();
+        self.moved.notify_all();
+    }
+
+    /// An event is handled, or, if that is what `parked` says, parked.
+    pub(super) fn finish(&self, task: &Task, parked: bool) {
+        let count = if parked { &self.parked } else { &self.handled };
+        count.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state();
+        if state.aborted {
+            return;
+        }
+        match &task.replay {
+            None => {
+                let was_full = state.flight.len() >= self.group.window;
+                state.flight.end(task.event.position().get());
+                if was_full {
+                    self.room.notify_one();
+                }
+            }
+            Some(replay) => {
+                let count = if parked { &replay.failed } else { &replay.handled };
+                count.fetch_add(1, Ordering::Relaxed);
+                replay.on_their_way.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.moved.notify_all();
+    }
+
+    /// Parks an event, and moves the cursor in the same commit, as far as that is right then.
+    pub(super) fn park(&self, task: &Task, error: &str) -> Result<()> {
+        let group = &self.group;
+        let mut cursor = self.cursor.lock();
+        let target = {
+            let state = self.state();
+            if state.aborted {
+                return Err(Error::Closed);
+            }
+            match task.replay {
+                None => state.flight.progress_without(task.event.position().get()),
+                Some(_) => state.flight.progress(),
+            }
+        };
+        let note = parking::note(&task.event, task.attempts, error);
+        let stream = parking::stream(&group.name);
+        let mut transaction =
+            group.store.transaction().append(stream, ExpectedVersion::Any, [note]);
+        let moves = target > self.base(*cursor);
+        if moves {
+            transaction = transaction.cursor_from(&group.name, *cursor, target);
+        }
+        transaction.commit()?;
+        if moves {
+            *cursor = Some(Position::new(target));
+        }
+        Ok(())
+    }
+
+    /// Stores how far the group has come, if that is `least` positions more than is stored.
+    pub(super) fn store_progress(&self, least: u64) -> Result<()> {
+        let mut cursor = self.cursor.lock();
+        let target = {
+            let state = self.state();
+            if state.aborted {
+                return Ok(());
+            }
+            state.flight.progress()
+        };
+        if target.saturating_sub(self.base(*cursor)) < least.max(1) {
+            return Ok(());
+        }
+        let group = &self.group;
+        let moved = group.store.cursors().compare_and_set(&group.name, *cursor, target);
+        if is_passing(&moved) {
+            return Ok(());
+        }
+        moved?;
+        *cursor = Some(Position::new(target));
+        Ok(())
+    }
+
+    /// What progress is counted from: where the group began, until it has a cursor.
+    fn base(&self, cursor: Option<Position>) -> u64 {
+        cursor.unwrap_or(self.group.begin_after).get()
+    }
+
+    pub(super) fn stored(&self) -> Option<Position> {
+        *self.cursor.lock()
+    }
+}
+
+/// Whether a commit failed for a reason that goes by, and changed nothing.
+pub(super) fn is_passing<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(Error::DiskFull))
+}

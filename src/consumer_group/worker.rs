@@ -1,0 +1,159 @@
+//! One of a group's workers: handles the events of its streams, each stream in order.
+//!
+//! A stream whose event has failed is *held*: its later events wait behind that one, and the worker
+//! goes on with other streams until the time for the next attempt has come.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::shared::{Shared, Task, is_passing};
+use super::{Delivery, parking};
+use crate::error::Result;
+use crate::sync::Instant;
+use crate::sync::atomic::Ordering;
+
+/// No group waits longer for an attempt: a time that far can always be told.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[derive(Default)]
+struct Held {
+    /// In order; the first is the one that failed.
+    streams: HashMap<String, VecDeque<Task>>,
+    /// When to go on with which stream; none of them twice.
+    due: BinaryHeap<Reverse<(Instant, String)>>,
+}
+
+/// What became of an attempt.
+enum Outcome {
+    Done,
+    /// To be tried again then.
+    Again(Instant),
+    /// The group ends.
+    Failed,
+}
+
+pub(super) fn run(shared: &Shared, worker: usize) {
+    let mut held = Held::default();
+    while let Some((mut task, was_held)) = next(shared, worker, &mut held) {
+        let outcome = match attempt(shared, &mut task) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                shared.end(false, Some(error));
+                Outcome::Failed
+            }
+        };
+        match outcome {
+            Outcome::Done if was_held => held.release(task.event.stream()),
+            Outcome::Done => {}
+            Outcome::Again(due) => held.hold(task, due),
+            Outcome::Failed => return,
+        }
+    }
+}
+
+/// The next event to handle, and whether its stream is held; `None`: the group ends.
+fn next(shared: &Shared, worker: usize, held: &mut Held) -> Option<(Task, bool)> {
+    let mut state = shared.state();
+    loop {
+        if state.stopping {
+            return None;
+        }
+        if let Some(task) = held.take_due() {
+            return Some((task, true));
+        }
+        if let Some(task) = state.queues[worker].pop_front() {
+            match held.streams.get_mut(task.event.stream()) {
+                Some(waiting) => waiting.push_back(task),
+                None => return Some((task, false)),
+            }
+            continue;
+        }
+        match held.due.peek() {
+            Some(Reverse((due, _))) => {
+                shared.wanted(worker).wait_until(&mut state, *due);
+            }
+            None => shared.wanted(worker).wait(&mut state),
+        }
+    }
+}
+
+impl Held {
+    fn take_due(&mut self) -> Option<Task> {
+        let Reverse((due, _)) = self.due.peek()?;
+        if Instant::now() < *due {
+            return None;
+        }
+        let Reverse((_, stream)) = self.due.pop()?;
+        self.streams.get_mut(&stream)?.pop_front()
+    }
+
+    /// The first event of a stream is to be tried again.
+    fn hold(&mut self, task: Task, due: Instant) {
+        let stream = task.event.stream().to_owned();
+        self.streams.entry(stream.clone()).or_default().push_front(task);
+        self.due.push(Reverse((due, stream)));
+    }
+
+    /// The first event of a stream is done with; the next may go on.
+    fn release(&mut self, stream: &str) {
+        if self.streams.get(stream).is_some_and(|waiting| !waiting.is_empty()) {
+            self.due.push(Reverse((Instant::now(), stream.to_owned())));
+        } else {
+            self.streams.remove(stream);
+        }
+    }
+}
+
+fn attempt(shared: &Shared, task: &mut Task) -> Result<Outcome> {
+    task.attempts = task.attempts.saturating_add(1);
+    let delivery =
+        Delivery { event: &task.event, attempt: task.attempts, is_replay: task.replay.is_some() };
+    let handled = catch_unwind(AssertUnwindSafe(|| (shared.handler)(delivery)));
+    let error = match handled {
+        Ok(Ok(())) => return succeeded(shared, task),
+        Ok(Err(error)) => error,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            format!("the handler panicked: {}", text.unwrap_or_default())
+        }
+    };
+    shared.failures.fetch_add(1, Ordering::Relaxed);
+    let group = &shared.group;
+    if group.blocks && task.replay.is_none() || task.attempts < group.retry.attempts {
+        return Ok(later(group.retry.delay_after(task.attempts)));
+    }
+    let parked = shared.park(task, &error);
+    after_commit(shared, task, parked, true)
+}
+
+fn succeeded(shared: &Shared, task: &Task) -> Result<Outcome> {
+    if task.replay.is_none() {
+        shared.finish(task, false);
+        return Ok(Outcome::Done);
+    }
+    let group = &shared.group;
+    let position = task.event.position();
+    let settled = parking::settle(&group.store, &group.name, position, "EventReplayed");
+    after_commit(shared, task, settled, false)
+}
+
+fn after_commit(
+    shared: &Shared,
+    task: &Task,
+    committed: Result<()>,
+    parked: bool,
+) -> Result<Outcome> {
+    if is_passing(&committed) {
+        return Ok(later(shared.group.retry.longest()));
+    }
+    committed?;
+    shared.finish(task, parked);
+    Ok(Outcome::Done)
+}
+
+fn later(delay: Duration) -> Outcome {
+    Outcome::Again(Instant::now() + delay.min(FAR))
+}

@@ -1,0 +1,125 @@
+//! Changes that are not events, one after the other, and what they come to.
+
+use std::collections::BTreeMap;
+
+/// What a commit changes beside adding events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelChange {
+    /// A cursor stands at a position, or is deleted.
+    Cursor(String, Option<u64>),
+    /// A stream's events below a version are hidden.
+    Truncated(String, u64),
+    /// All of a stream is hidden, or is no longer.
+    Archived(String, bool),
+    /// A stream's events beyond an age in µs or a count are hidden; 0: no such limit.
+    Limited(String, u64, u64),
+}
+
+/// What of a stream is hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelRules {
+    /// Events below this version.
+    pub truncated_before: u64,
+    /// All of them.
+    pub archived: bool,
+    /// Events older than this, in µs; 0: no limit.
+    pub max_age: u64,
+    /// All but the newest so many; 0: no limit.
+    pub max_count: u64,
+}
+
+impl ModelRules {
+    /// The first version that truncation and the count leave to a stream at version `newest`.
+    pub fn first_version(&self, newest: u64) -> u64 {
+        let counted = |version: &u64| self.max_count == 0 || newest - version < self.max_count;
+        let shown = |version: &u64| *version >= self.truncated_before && counted(version);
+        (1..=newest).find(shown).unwrap_or(self.truncated_before.max(newest + 1))
+    }
+
+    /// Whether an event is hidden from a read that began at `now`, in µs.
+    pub fn hide(&self, version: u64, recorded_at: u64, newest: u64, now: u64) -> bool {
+        let old = self.max_age != 0 && recorded_at.saturating_add(self.max_age) < now;
+        self.archived || version < self.first_version(newest) || old
+    }
+}
+
+/// Cursors and rules as of some change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelState {
+    /// Where each cursor is.
+    pub cursors: BTreeMap<String, u64>,
+    rules: BTreeMap<String, ModelRules>,
+}
+
+impl ModelState {
+    /// What some changes come to.
+    pub fn of(changes: &[ModelChange]) -> Self {
+        let mut state = Self::default();
+        for change in changes {
+            state.apply(change);
+        }
+        state
+    }
+
+    /// The next change.
+    pub fn apply(&mut self, change: &ModelChange) {
+        match change {
+            ModelChange::Cursor(name, Some(position)) => {
+                self.cursors.insert(name.clone(), *position);
+            }
+            ModelChange::Cursor(name, None) => {
+                self.cursors.remove(name);
+            }
+            ModelChange::Truncated(stream, before) => {
+                self.rules_mut(stream).truncated_before = *before;
+            }
+            ModelChange::Archived(stream, archived) => self.rules_mut(stream).archived = *archived,
+            ModelChange::Limited(stream, age, count) => {
+                let rules = self.rules_mut(stream);
+                (rules.max_age, rules.max_count) = (*age, *count);
+            }
+        }
+    }
+
+    fn rules_mut(&mut self, stream: &str) -> &mut ModelRules {
+        self.rules.entry(stream.to_owned()).or_default()
+    }
+
+    /// What of a stream is hidden.
+    pub fn rules(&self, stream: &str) -> ModelRules {
+        self.rules.get(stream).copied().unwrap_or_default()
+    }
+
+    /// Whether it depends on the time what is hidden.
+    pub fn hides_by_age(&self) -> bool {
+        self.rules.values().any(|rules| rules.max_age != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_on_each_thing_counts() {
+        let name = || "a".to_owned();
+        let changes = [
+            ModelChange::Cursor(name(), Some(4)),
+            ModelChange::Truncated(name(), 3),
+            ModelChange::Limited(name(), 0, 2),
+            ModelChange::Archived(name(), true),
+            ModelChange::Cursor(name(), None),
+            ModelChange::Archived(name(), false),
+        ];
+        assert_eq!(ModelState::of(&changes[..1]).cursors[&name()], 4);
+        assert!(ModelState::of(&changes[..4]).rules("a").archived);
+        let state = ModelState::of(&changes);
+        assert!(state.cursors.is_empty() && !state.hides_by_age());
+        let rules = state.rules("a");
+        assert_eq!([0, 3, 4, 5].map(|newest| rules.first_version(newest)), [3, 3, 3, 4]);
+        assert!(rules.hide(3, 0, 5, 0) && !rules.hide(4, 0, 5, 0));
+        assert_eq!(state.rules("b"), ModelRules::default());
+        let aged = ModelRules { max_age: 10, ..ModelRules::default() };
+        assert!(aged.hide(1, 5, 1, 16) && !aged.hide(1, 5, 1, 15));
+    }
+}

@@ -1,0 +1,254 @@
+//! What a commit does, or every reason why it is refused, in the order the engine tells them:
+//! boundaries, streams, then what is requested beside events.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Model, ModelChange, ModelOperation, ModelQuery, ModelState, Predicted};
+use crate::error::{Error, FailedCheck};
+use crate::event::{ExpectedVersion, NewEvent, Position};
+
+/// Everything one commit asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ModelCommit {
+    /// Checks and events.
+    pub operations: Vec<ModelOperation>,
+    /// Queries that must match nothing.
+    pub boundaries: Vec<ModelBoundary>,
+    /// What is to change beside events.
+    pub requests: Vec<ModelRequest>,
+}
+
+/// A query that must match nothing.
+#[derive(Debug, Clone)]
+pub struct ModelBoundary {
+    /// Its alternatives.
+    pub items: Vec<ModelQuery>,
+    /// A match anywhere counts, whatever positions the query names.
+    pub anywhere: bool,
+}
+
+/// A change that a commit asks for, and what has to hold for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelRequest {
+    /// Moves a cursor forward.
+    Advance {
+        /// Its name.
+        name: String,
+        /// Where it has to be, if that matters; there, `None`: never set.
+        from: Option<Option<u64>>,
+        /// Where to.
+        to: u64,
+    },
+    /// Puts a cursor anywhere up to the head.
+    Reset {
+        /// Its name.
+        name: String,
+        /// Where to.
+        to: u64,
+    },
+    /// Forgets a cursor.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// Changes what of a stream is hidden.
+    Hide(ModelChange),
+}
+
+impl ModelRequest {
+    /// The cursor or stream that it is about.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Advance { name, .. } | Self::Reset { name, .. } | Self::Delete { name } => name,
+            Self::Hide(change) => match change {
+                ModelChange::Cursor(name, _)
+                | ModelChange::Truncated(name, _)
+                | ModelChange::Archived(name, _)
+                | ModelChange::Limited(name, ..) => name,
+            },
+        }
+    }
+
+    /// What it comes to if it is granted.
+    pub fn to_change(&self) -> ModelChange {
+        match self {
+            Self::Advance { name, to, .. } | Self::Reset { name, to } => {
+                ModelChange::Cursor(name.clone(), Some(*to))
+            }
+            Self::Delete { name } => ModelChange::Cursor(name.clone(), None),
+            Self::Hide(change) => change.clone(),
+        }
+    }
+
+    /// Why it is refused, if it is: cursors are as `state` says, the last event is at `head` and
+    /// the stream it is about at `version`.
+    fn refusal(&self, state: &ModelState, head: u64, version: u64) -> Option<FailedCheck> {
+        let name = self.name().to_owned();
+        let at = state.cursors.get(&name).copied();
+        let ahead = |to: u64| FailedCheck::CursorAhead {
+            name: name.clone(),
+            to: Position::new(to),
+            head: Position::new(head),
+        };
+        match self {
+            Self::Advance { from: Some(expected), .. } if *expected != at => {
+                let (expected, actual) = (expected.map(Position::new), at.map(Position::new));
+                Some(FailedCheck::WrongCursor { name, expected, actual })
+            }
+            Self::Advance { to, .. } if *to <= at.unwrap_or(0) => {
+                let (at, to) = (Position::new(at.unwrap_or(0)), Position::new(*to));
+                Some(FailedCheck::CursorNotForward { name, at, to })
+            }
+            Self::Advance { to, .. } | Self::Reset { to, .. } if *to > head => Some(ahead(*to)),
+            Self::Delete { .. } => at.is_none().then_some(FailedCheck::UnknownCursor { name }),
+            Self::Hide(_) if version == 0 => Some(FailedCheck::UnknownStream { stream: name }),
+            Self::Hide(ModelChange::Truncated(_, before)) if *before > version + 1 => {
+                Some(FailedCheck::TruncateAhead { stream: name, before: *before, version })
+            }
+            Self::Advance { .. } | Self::Reset { .. } | Self::Hide(_) => None,
+        }
+    }
+}
+
+impl From<Vec<ModelOperation>> for ModelCommit {
+    fn from(operations: Vec<ModelOperation>) -> Self {
+        Self { operations, ..Self::default() }
+    }
+}
+
+impl ModelCommit {
+    fn events(&self) -> impl Iterator<Item = &NewEvent> {
+        self.operations.iter().flat_map(|operation| &operation.events)
+    }
+
+    /// Whether it adds anything to the log.
+    pub fn writes(&self) -> bool {
+        self.events().next().is_some() || !self.requests.is_empty()
+    }
+}
+
+impl Model {
+    /// What a commit does. `alone`: it comes by a call that makes one check, and says so without a
+    /// list. `fits`: it is within the limit of size, which depends on how it is encoded and is not
+    /// the model's business. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// Those the store has to answer with.
+    pub fn predict(
+        &self,
+        commit: &ModelCommit,
+        alone: bool,
+        fits: bool,
+    ) -> Result<Predicted, Error> {
+        let asks = |o: &ModelOperation| o.expected != ExpectedVersion::Any;
+        let questions = !commit.boundaries.is_empty() || commit.operations.iter().any(asks);
+        if !commit.writes() && (alone || !questions) {
+            return Err(Error::EmptyCommit);
+        }
+        if !fits {
+            let what = "a commit in bytes";
+            return Err(Error::LimitExceeded { what, size: 0, max: 0 });
+        }
+        let given: Vec<Uuid> = commit.events().filter_map(|event| event.id).collect();
+        let twice = |i: &usize| given[..*i].contains(&given[*i]);
+        if let Some(at) = (0..given.len()).find(twice) {
+            return Err(Error::DuplicateId { id: given[at] });
+        }
+        if let Some(known) = self.recorded_before(&commit.operations)? {
+            return Ok(known);
+        }
+        self.check(commit, alone)
+    }
+
+    /// The newest event that fails a boundary.
+    pub fn newest_match(&self, boundary: &ModelBoundary) -> Option<u64> {
+        let matches = |item: &ModelQuery, event| {
+            let after = if boundary.anywhere { None } else { item.after };
+            ModelQuery { after, ..item.clone() }.matches(event)
+        };
+        let newest = self.events.iter().rfind(|e| boundary.items.iter().any(|it| matches(it, e)));
+        newest.map(|event| event.position)
+    }
+
+    fn check(&self, commit: &ModelCommit, alone: bool) -> Result<Predicted, Error> {
+        let mut failed = Vec::new();
+        for (query, boundary) in commit.boundaries.iter().enumerate() {
+            let Some(position) = self.newest_match(boundary).map(Position::new) else { continue };
+            failed.push(if boundary.anywhere {
+                FailedCheck::AlreadyExists { query, position }
+            } else {
+                FailedCheck::AppendConditionFailed { query, position }
+            });
+        }
+        let mut current: HashMap<&str, u64> = HashMap::new();
+        let (mut versions, mut count) = (Vec::new(), 0);
+        for (index, operation) in commit.operations.iter().enumerate() {
+            let stream = operation.stream.as_str();
+            let before = self.stream_head(stream, self.head()).0;
+            let version = current.entry(stream).or_insert(before);
+            if !operation.expected.holds_for(*version) {
+                let (stream, expected) = (operation.stream.clone(), operation.expected);
+                let actual = *version;
+                failed.push(FailedCheck::WrongExpectedVersion { index, stream, expected, actual });
+            }
+            *version += operation.events.len() as u64;
+            count += operation.events.len() as u64;
+            versions.push(*version);
+        }
+        let mut state = self.state(u64::MAX);
+        for request in &commit.requests {
+            let before = || self.stream_head(request.name(), self.head()).0;
+            let version = current.get(request.name()).copied().unwrap_or_else(before);
+            match request.refusal(&state, self.head(), version) {
+                Some(refusal) => failed.push(refusal),
+                None => state.apply(&request.to_change()),
+            }
+        }
+        if !failed.is_empty() {
+            let conflict = Error::Conflict { failed };
+            return Err(if alone { conflict.of_single_check() } else { conflict });
+        }
+        let (head, last) = (self.head(), self.head() + count);
+        let first = if count == 0 { head } else { head + 1 };
+        Ok(Predicted { first, last, versions, already_recorded: false })
+    }
+
+    /// All ids known, on the same contents, in ascending order: the first result again. None
+    /// known: nothing.
+    fn recorded_before(&self, operations: &[ModelOperation]) -> Result<Option<Predicted>, Error> {
+        let mut versions: Vec<u64> =
+            operations.iter().map(|o| self.stream_head(&o.stream, self.head()).0).collect();
+        let mut positions = Vec::new();
+        let mut first_known = None;
+        let mut same = true;
+        for (operation, version) in operations.iter().zip(&mut versions) {
+            for event in &operation.events {
+                let known = event.id.and_then(|id| Some((id, self.find(id)?)));
+                let Some((id, position)) = known else {
+                    same = false;
+                    continue;
+                };
+                first_known = first_known.or(Some((id, position)));
+                same &= positions.last().is_none_or(|last| *last < position);
+                positions.push(position);
+                if let Some(recorded) = self.at(position) {
+                    *version = recorded.version;
+                    let contents = NewEvent { id: event.id, ..recorded.contents.clone() };
+                    same &= recorded.stream == operation.stream && contents == *event;
+                }
+            }
+        }
+        match (first_known, positions.first(), positions.last()) {
+            (Some(_), Some(&first), Some(&last)) if same => {
+                Ok(Some(Predicted { first, last, versions, already_recorded: true }))
+            }
+            (Some((id, position)), ..) => {
+                Err(Error::IdReused { id, position: Position::new(position) })
+            }
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A disk that fails below a group.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use annals::testing::{Fault, Operation, SimStorage};
+use annals::{Durability, Error, ExpectedVersion, NewEvent, Options, Store};
+
+use super::support::{LONG, append, group, quick};
+
+fn open(storage: &SimStorage) -> Store {
+    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false);
+    let options = options.durability(Durability::BUFFERED).storage(Arc::new(storage.clone()));
+    options.open("/store").unwrap()
+}
+
+#[test]
+fn a_full_disk_delays_parking_and_loses_nothing() {
+    let storage = SimStorage::new(5);
+    let store = open(&storage);
+    append(&store, 40, 4);
+    // The segment is filled to its end, and there is no room for another.
+    storage.set_free_space(Some(0));
+    for size in [9000, 1000, 50, 0] {
+        let filler = || NewEvent::new("F", vec![1; size]);
+        while store.append("f", ExpectedVersion::Any, [filler()]).is_ok() {}
+    }
+    let head = store.head().get();
+    let poisoned = |position: u64| position.is_multiple_of(10) && position <= 40;
+    let running = group(&store)
+        .retry(quick(2))
+        .store_progress_every(1, Duration::from_millis(1))
+        .start(
+            move |delivery| {
+                if poisoned(delivery.event().position().get()) { Err("no") } else { Ok(()) }
+            },
+        )
+        .unwrap();
+    thread::sleep(Duration::from_millis(80));
+    let parked_early = group(&store).parked().unwrap().len();
+    assert_eq!(running.progress().get(), 9, "it is not parked yet");
+    storage.set_free_space(None);
+    assert!(running.wait_for(head, LONG), "{:?}", running.stop());
+    running.stop().unwrap();
+    assert_eq!(parked_early, 0, "the disk was not full");
+    let parked = group(&store).parked().unwrap();
+    let positions: Vec<u64> = parked.iter().map(|it| it.event.position().get()).collect();
+    assert_eq!(positions, [10, 20, 30, 40]);
+}
+
+#[test]
+fn a_failed_write_ends_the_group_and_says_why() {
+    let storage = SimStorage::new(6);
+    let store = open(&storage);
+    append(&store, 20, 4);
+    storage.inject_at(".seg", Fault::FailFrom { operation: Operation::Write, nth: 1 });
+    let running = group(&store)
+        .retry(quick(1))
+        .start(|delivery| if delivery.event().position().get() == 7 { Err("no") } else { Ok(()) })
+        .unwrap();
+    for _ in 0..60_000 {
+        if !running.is_running() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let told = running.stop();
+    let is_expected =
+        matches!(&told, Err(Error::OutcomeUnknown { .. } | Error::WriterPoisoned { .. }));
+    assert!(is_expected, "{told:?}");
+    storage.clear_faults();
+    drop(store);
+    // The next life delivers it again.
+    let store = open(&storage);
+    assert!(store.cursors().get("g").unwrap().is_none_or(|cursor| cursor.get() < 7));
+    let running = group(&store).start(|_| Ok::<(), String>(())).unwrap();
+    assert!(running.wait_for(20, LONG));
+    running.stop().unwrap();
+}

@@ -1,0 +1,188 @@
+//! Order within a stream, and every event at least once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use annals::{Position, Query};
+use proptest::prelude::*;
+
+use super::support::{Handled, LONG, Place, append, filled, group, hash, quick};
+
+#[test]
+fn streams_are_handled_in_order_and_beside_each_other() {
+    let place = Place::new();
+    let store = filled(&place, 400, 23);
+    let handled = Handled::default();
+    let (log, at_once, most) =
+        (handled.clone(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let highest = Arc::clone(&most);
+    let busy: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let group = group(&store)
+        .start(move |delivery| {
+            let stream = delivery.event().stream().to_owned();
+            assert!(busy.lock().unwrap().insert(stream.clone()), "{stream} twice at once");
+            highest.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let number =
+                hash(delivery.event().position().get() * 31 + u64::from(delivery.attempt()));
+            thread::sleep(Duration::from_micros(number % 700));
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            busy.lock().unwrap().remove(&stream);
+            // One in five fails, and never three times in a row.
+            if number.is_multiple_of(5) && delivery.attempt() < 3 {
+                return Err("not now");
+            }
+            log.note(delivery);
+            Ok(())
+        })
+        .unwrap();
+    append(&store, 200, 17);
+    assert!(group.wait_for(store.head(), LONG));
+    let stats = group.stats();
+    assert_eq!((stats.handled, stats.parked, stats.in_flight), (600, 0, 0));
+    assert!(stats.failed_attempts > 20);
+    assert_eq!(group.stop().unwrap(), store.head());
+    assert_eq!(handled.positions(), (1..=600).collect::<Vec<_>>());
+    for (stream, versions) in handled.by_stream() {
+        assert!(versions.is_sorted(), "{stream}: {versions:?}");
+    }
+    assert!(most.load(Ordering::SeqCst) > 2, "nothing was handled at the same time");
+}
+
+#[test]
+fn only_what_matches_is_handled_and_progress_covers_the_rest() {
+    let place = Place::new();
+    let store = filled(&place, 300, 10);
+    let handled = Handled::default();
+    let log = handled.clone();
+    let wanted = Query::stream("s-3").or(Query::stream("s-7").items()[0].clone());
+    let group = group(&store).matching(wanted).begin_after(100).start(move |delivery| {
+        log.note(delivery);
+        Ok::<(), String>(())
+    });
+    let group = group.unwrap();
+    assert!(group.wait_for(store.head(), LONG));
+    assert_eq!(group.stop().unwrap(), store.head());
+    let expected: Vec<u64> = (101..=300).filter(|p| [3, 7].contains(&((p - 1) % 10))).collect();
+    assert_eq!(handled.positions(), expected);
+}
+
+/// Ends without a word at a random moment, again and again: what is stored never passes what was
+/// handled, so nothing is skipped.
+#[test]
+fn a_group_that_crashes_skips_nothing() {
+    let place = Place::new();
+    let mut store = filled(&place, 300, 11);
+    let handled: Arc<Mutex<BTreeMap<u64, u64>>> = Arc::default();
+    let mut lives = 0;
+    loop {
+        let cursor = store.cursors().get("g").unwrap().unwrap_or(Position::START).get();
+        let known = handled.lock().unwrap();
+        let missing = (1..=cursor).find(|position| !known.contains_key(position));
+        assert_eq!(missing, None, "the cursor is at {cursor}");
+        let before: u64 = known.values().sum();
+        drop(known);
+        if cursor == store.head().get() {
+            break;
+        }
+        let log = Arc::clone(&handled);
+        let ended = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ended);
+        let group = group(&store)
+            .store_progress_every(7, Duration::from_millis(2))
+            .start(move |delivery| {
+                let position = delivery.event().position().get();
+                thread::sleep(Duration::from_micros(hash(position + lives) % 900));
+                if is_over.load(Ordering::SeqCst) {
+                    // A crash takes the work of who was at it.
+                    return Err("crashed");
+                }
+                *log.lock().unwrap().entry(position).or_default() += 1;
+                Ok(())
+            })
+            .unwrap();
+        while handled.lock().unwrap().values().sum::<u64>() < before + 25 + lives % 13
+            && group.progress() < store.head()
+        {
+            assert!(group.is_running(), "{:?}", group.stop());
+            thread::sleep(Duration::from_micros(300));
+        }
+        ended.store(true, Ordering::SeqCst);
+        if lives % 3 == 2 {
+            group.stop().unwrap();
+            store.close().unwrap();
+            store = place.open();
+        } else {
+            drop(group);
+        }
+        lives += 1;
+        assert!(lives < 500, "it does not get on");
+    }
+    assert!(lives > 3, "{lives} lives");
+    let twice = handled.lock().unwrap().values().filter(|&&count| count > 1).count();
+    assert!(twice > 0, "a crash that costs nothing was none");
+    assert!(store.read_all().into_iter().count() as u64 == 300, "nothing was parked");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    /// Random outcomes: progress, told and stored, never passes an event that is neither handled nor
+    /// parked.
+    #[test]
+    fn progress_is_never_ahead(seed in any::<u32>(), workers in 1..9_usize, window in 1..20_usize) {
+        let place = Place::new();
+        let store = filled(&place, 120, 9);
+        let (begun, done) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
+        let (begins, dones) = (Arc::clone(&begun), Arc::clone(&done));
+        let seed = u64::from(seed);
+        let group = group(&store)
+            .workers(workers)
+            .window(window)
+            .retry(quick(2))
+            .store_progress_every(1, Duration::from_millis(1))
+            .start(move |delivery| {
+                let position = delivery.event().position().get();
+                begins.lock().unwrap().insert(position);
+                let fate = hash(position ^ seed << 8);
+                thread::sleep(Duration::from_micros(fate % 300));
+                if fate.is_multiple_of(7) || fate % 4 == u64::from(delivery.attempt()) {
+                    if delivery.attempt() == 2 {
+                        // From now on it counts as parked, though it is not yet.
+                        dones.lock().unwrap().insert(position);
+                    }
+                    return Err("no");
+                }
+                dones.lock().unwrap().insert(position);
+                Ok(())
+            })
+            .unwrap();
+        let mut before = 0;
+        while before < 120 {
+            let stored = store.cursors().get("g").unwrap().unwrap_or(Position::START).get();
+            let told = group.progress().get();
+            let stats = group.stats();
+            let done = done.lock().unwrap();
+            let last = told.max(stored).min(120);
+            let missing = (1..=last).find(|position| !done.contains(position));
+            prop_assert_eq!(missing, None, "told {}, stored {}", told, stored);
+            prop_assert!(told >= before);
+            prop_assert!(stats.in_flight <= window);
+            before = told;
+            drop(done);
+            thread::sleep(Duration::from_micros(200));
+        }
+        group.stop().unwrap();
+        // What was parked is what never succeeded.
+        let mut parked: Vec<u64> =
+            super::support::group(&store).parked().unwrap().iter().map(|p| p.event.position().get()).collect();
+        parked.sort_unstable();
+        let poisoned = (1..=120_u64).filter(|position| {
+            let fate = hash(position ^ seed << 8);
+            fate.is_multiple_of(7)
+        });
+        prop_assert_eq!(parked, poisoned.collect::<Vec<_>>());
+        prop_assert_eq!(begun.lock().unwrap().len(), 120);
+    }
+}

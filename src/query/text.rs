@@ -183,6 +183,9 @@ impl fmt::Display for Query {
         if self.items().is_empty() {
             return f.write_str("none");
         }
+        if *self == Self::all() {
+            return f.write_str("all");
+        }
         for (i, item) in self.items().iter().enumerate() {
             if i > 0 {
                 f.write_str(" or ")?;
@@ -239,6 +242,9 @@ mod tests {
         assert_eq!(query.to_string(), text);
         assert_eq!("all".parse(), Ok(Query::all()));
         assert_eq!(" none ".parse(), Ok(Query::none()));
+        for shown in ["all", "none"] {
+            assert_eq!(shown.parse::<Query>().unwrap().to_string(), shown);
+        }
         let odd = Query::stream("a \"b\"\\,c");
         assert_eq!(odd.to_string(), r#"stream:"a \"b\"\\,c""#);
     }

@@ -47,7 +47,7 @@ pub struct Structure {
 }
 
 /// Every structure of the format. New ones are added at the end: kept inputs count on the order.
-pub const STRUCTURES: [Structure; 9] = [
+pub const STRUCTURES: [Structure; 10] = [
     Structure { name: "segment_header", patch: patch::segment_header, decode: segment_header },
     Structure { name: "frame", patch: patch::frame, decode: frame },
     Structure { name: "record", patch: patch::record, decode: record },
@@ -57,6 +57,7 @@ pub const STRUCTURES: [Structure; 9] = [
     Structure { name: "status", patch: patch::status, decode: status },
     Structure { name: "file_name", patch: |_| (), decode: file_name },
     Structure { name: "snapshot", patch: patch::snapshot, decode: snapshot },
+    Structure { name: "metadata", patch: |_| (), decode: metadata },
 ];
 
 /// What the first byte of [`any`]'s input says beside which structure: make the checksums right.
@@ -285,5 +286,32 @@ pub fn file_name(bytes: &[u8]) -> bool {
 pub fn snapshot(bytes: &[u8]) -> bool {
     let Ok(snapshot) = SnapshotFile::decode(bytes) else { return false };
     assert_eq!(SnapshotFile::decode(&snapshot.encode()), Ok(snapshot));
+    true
+}
+
+/// A metadata section; its changes in a state, and that state in a checkpoint.
+///
+/// # Panics
+///
+/// If what was accepted does not survive being encoded, or its state does not.
+pub fn metadata(bytes: &[u8]) -> bool {
+    let mut changes = Vec::new();
+    let mut state = Metadata::default();
+    let decoded = SectionHeader::decode(bytes, |number, change| {
+        assert!(state.last_change() < number);
+        state.apply(number, &change);
+        changes.push(change);
+    });
+    let Ok(header) = decoded else { return false };
+    let mut again = Vec::new();
+    header.encode(&mut again);
+    changes.iter().for_each(|change| change.encode(&mut again));
+    assert_eq!(again, bytes);
+    let encoded = state.encode([].iter());
+    let decoded = Metadata::decode(state.last_change(), &encoded).expect("it was just encoded");
+    assert_eq!(decoded.encode([].iter()), encoded);
+    let same_cursor = |(name, at): (&smol_str::SmolStr, u64)| decoded.cursor(name) == Some(at);
+    assert!(state.cursors().all(same_cursor));
+    assert!(changes.iter().all(|it| decoded.rules(it.name()) == state.rules(it.name())));
     true
 }

@@ -240,9 +240,9 @@ impl File for CowFile {
     }
 }
 
-const PLENTY: u64 = 1 << 40;
+pub(crate) const PLENTY: u64 = 1 << 40;
 
-fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
+pub(crate) fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
     taking_space_when_written(false)
 }
 

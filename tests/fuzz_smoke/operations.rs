@@ -8,6 +8,10 @@ use annals::testing::operations::{Action, decode_all};
 /// A longer history says little more, and is slow.
 const MAX_ACTIONS: usize = 100;
 
+/// In the first byte: the actions are of every kind, and not of the first alone, which older inputs
+/// are made of.
+pub(crate) const EVERY: u8 = 0x60;
+
 /// The first byte chooses how the store is opened, the others are what is done to it.
 ///
 /// # Panics
@@ -17,7 +21,8 @@ pub(crate) fn check(input: &[u8]) {
     let Some((&first, bytes)) = input.split_first() else { return };
     let durability = if first.is_multiple_of(2) { Durability::Sync } else { Durability::BUFFERED };
     let settings = Settings { durability, ..Settings::default() };
-    let mut actions = decode_all(bytes);
+    let every = first & EVERY == EVERY;
+    let mut actions = decode_all(bytes, if every { Action::decode_every } else { Action::decode });
     actions.truncate(MAX_ACTIONS);
     let mut harness = Harness::on_sim(&SimStorage::new(1), settings);
     harness.open().expect("a new store opens");

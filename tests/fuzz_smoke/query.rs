@@ -1,10 +1,13 @@
-//! Bytes as a read with a query, against a walk over a list: most of the store is in sealed
-//! segments, so that their postings answer.
+//! Bytes as a read with a query or as a boundary, against a walk over a list: most of the store is
+//! in sealed segments, so that their postings answer. And as a query's text.
 
 use std::sync::{Arc, LazyLock};
 
 use annals::testing::SimStorage;
-use annals::{Event, ExpectedVersion, NewEvent, Options, Position, Query, QueryItem, category_of};
+use annals::{
+    Error, Event, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Query, QueryItem,
+    Store, category_of,
+};
 
 const STREAMS: [&str; 8] = ["a-1", "a-2", "a", "b-1", "b-22", "ab-1", "-", "ü-1"];
 const TYPES: [&str; 5] = ["Opened", "Closed", "Open", "Ω", "Rare"];
@@ -117,12 +120,14 @@ impl Item {
     }
 }
 
-/// A read chosen by bytes yields what a walk over all events yields.
+/// A read chosen by bytes yields what a walk over all events yields; a boundary fails where that
+/// finds something; what is a query in text is the same one when it is shown.
 ///
 /// # Panics
 ///
 /// Where it does not.
 pub(crate) fn check(input: &[u8]) {
+    check_text(&String::from_utf8_lossy(input));
     let mut source = Source(input);
     let options = source.byte();
     let after = if options & 1 == 1 { source.position() } else { 0 };
@@ -147,6 +152,10 @@ pub(crate) fn check(input: &[u8]) {
 
     let query = items.iter().fold(Query::none(), |query, item| query.or(item.to_query_item()));
     let query = query_after.into_iter().fold(query, |query: Query, after| query.after(after));
+    check_shown(&query);
+    if options & 64 == 64 {
+        check_boundary(&query, &items, query_after);
+    }
     let store = self::options(&STORE.disk.fork()).read_only(true).open("/store").expect("opens");
     let mut read = store.read_all().after(after).limit(limit).matching(query);
     if let Some(as_of) = as_of {
@@ -162,4 +171,64 @@ pub(crate) fn check(input: &[u8]) {
         found.extend(read.into_iter().map(|event| event.expect("a good event").position().get()));
     }
     assert_eq!(found, expected, "{input:?}: {items:#?}");
+}
+
+/// No text does any harm, and one that is a query is shown as one that says the same.
+fn check_text(text: &str) {
+    match text.parse::<Query>() {
+        Ok(query) => assert_eq!(query.to_string().parse(), Ok(query), "{text:?}"),
+        Err(error) => {
+            assert!(error.at <= text.len() && text.is_char_boundary(error.at), "{text:?}")
+        }
+    }
+}
+
+/// A query's text form says the same, unless one of its values is empty: there is none for those.
+/// An item without conditions is shown as one behind position 0.
+fn check_shown(query: &Query) {
+    let text = query.to_string();
+    match text.parse::<Query>() {
+        Ok(again) if text.contains("after:0") => assert_eq!(again.to_string(), text),
+        Ok(again) => assert_eq!(again, *query, "{text:?}"),
+        Err(error) => assert!(text.contains("\"\""), "{text:?}: {error}"),
+    }
+}
+
+fn check_boundary(query: &Query, items: &[Item], after: Option<u64>) {
+    let store = options(&STORE.disk.fork()).open("/store").expect("opens");
+    let matches = |item: &Item, event: &Event, anywhere: bool| {
+        let position = event.position().get();
+        let lifted =
+            Item { after: None, types: item.types.clone(), tags: item.tags.clone(), ..*item };
+        if anywhere {
+            return lifted.matches(event);
+        }
+        item.matches(event) && after.is_none_or(|after| position > after)
+    };
+    let newest = |anywhere: bool| {
+        let found = STORE.events.iter().rfind(|e| items.iter().any(|it| matches(it, e, anywhere)));
+        found.map(Event::position)
+    };
+    let ask = |store: &Store, anywhere: bool| {
+        let transaction = store.transaction();
+        let asked = if anywhere {
+            transaction.fail_if_exists(query.clone())
+        } else {
+            transaction.fail_if(query.clone())
+        };
+        match asked.commit() {
+            Ok(_) => None,
+            Err(Error::Conflict { failed }) => match failed[..] {
+                [FailedCheck::AppendConditionFailed { query: 0, position }] if !anywhere => {
+                    Some(position)
+                }
+                [FailedCheck::AlreadyExists { query: 0, position }] if anywhere => Some(position),
+                _ => panic!("{failed:?}"),
+            },
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    for anywhere in [false, true, false] {
+        assert_eq!(ask(&store, anywhere), newest(anywhere), "{anywhere}: {query}: {items:#?}");
+    }
 }

@@ -42,6 +42,8 @@ fn write_structures() {
     write_structures_of("golden", |path| fs::read(golden.join(path)).ok());
     let disk = small_store();
     write_structures_of("now", |path| disk.read_file(format!("/store/{path}")).ok());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/metadata");
+    write_structures_of("metadata", |path| fs::read(golden.join(path)).ok());
     structure(7, "segment", b"00000000000000000042.seg");
     let is_snapshot = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "snap");
     let snapshot = disk.files().into_iter().find(is_snapshot).expect("one was saved");
@@ -61,11 +63,15 @@ fn write_structures_of(source: &str, find: impl Fn(&str) -> Option<Vec<u8>>) {
         frames.push(segment[at..end].to_vec());
         at = end;
     }
-    let kinds = [(5, "session"), (1, "commit"), (3, "close"), (4, "seal")];
+    let kinds = [(5, "session"), (1, "commit"), (2, "metadata"), (3, "close"), (4, "seal")];
     for (kind, name) in kinds {
         let frame = frames.iter().filter(|frame| frame[2] == kind).min_by_key(|frame| frame.len());
         if let Some(frame) = frame {
             structure(1, &format!("{name}-{source}"), frame);
+            if kind == 2 {
+                let len = u32::from_le_bytes(frame[4..8].try_into().unwrap()) as usize;
+                structure(9, source, &frame[48..48 + len]);
+            }
         }
     }
     let events = frames.iter().find(|frame| frame[2] == 1).unwrap();
@@ -179,11 +185,20 @@ fn write_operations() {
         };
         write("operations", &format!("any-{number}"), &(0..256).map(byte).collect::<Vec<u8>>());
     }
+    for number in 0..8 {
+        let byte = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        let mut bytes: Vec<u8> = (0..512).map(byte).collect();
+        bytes[0] = crate::operations::EVERY | number;
+        write("operations", &format!("every-{number}"), &bytes);
+    }
 }
 
 /// Options and items: see `query.rs`.
 fn write_queries() {
-    let reads: [(&str, &[u8]); 9] = [
+    let reads: [(&str, &[u8]); 15] = [
         ("nothing", &[0, 0]),
         ("everything", &[0, 1, 0]),
         ("a-type", &[0, 1, 1, 1, 0]),
@@ -192,6 +207,12 @@ fn write_queries() {
         ("a-category-borrowed", &[32, 1, 8, 0]),
         ("an-absent-tag", &[0, 1, 2, 1, 9]),
         ("two-items-as-of-limit", &[6, 20, 200, 0, 2, 1, 1, 2, 9, 1, 3, 3]),
+        ("a-boundary-that-finds-nothing", &[64, 1, 2, 1, 9]),
+        ("a-boundary-on-a-tag", &[64, 1, 2, 1, 0]),
+        ("a-boundary-behind-a-position", &[72, 200, 0, 2, 17, 1, 0, 40, 0, 2, 1, 3]),
+        ("text-of-two-items", b"type:Opened,\"a b\" tag:owner:42 or category:account after:17"),
+        ("text-with-escapes", b" stream:\"a \\\"b\\\\\" or tag:\xc3\xa9"),
+        ("text-all", b"all"),
         ("all-of-it", &[63, 9, 0, 5, 44, 1, 3, 0, 1, 31, 2, 0, 1, 1, 3, 2, 1, 20, 0]),
     ];
     for (name, bytes) in reads {

@@ -8,6 +8,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The pages that name tests in full.
+const PAGES: [&str; 8] = [
+    "boundaries.md",
+    "cursors.md",
+    "durability.md",
+    "guarantees.md",
+    "memory-model.md",
+    "queries.md",
+    "snapshots.md",
+    "streams.md",
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -83,8 +95,8 @@ fn every_test_that_the_table_names_exists() {
 #[test]
 fn every_test_that_a_page_names_exists() {
     let mut all = 0;
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let path = entry.unwrap().path();
+    for page in PAGES {
+        let path = root().join("docs").join(page);
         let page = fs::read_to_string(&path).unwrap();
         let named: BTreeSet<&str> = tests_named_in(&page).into_iter().collect();
         all += named.len();

@@ -15,6 +15,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use annals::{ExpectedVersion, FailedCheck, NewEvent, Query, QueryItem, Store};
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,13 @@ impl School {
             .fail_if(boundary);
         match commit.commit() {
             Ok(_) => Ok(true),
-            Err(annals::Error::Conflict { .. }) => Ok(false),
+            Err(annals::Error::Conflict { failed }) => {
+                // What was faster may still be on its way to disk, and is read only then.
+                if let [FailedCheck::AppendConditionFailed { position, .. }] = failed[..] {
+                    self.store.wait_for(position, Duration::from_secs(1))?;
+                }
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

@@ -68,12 +68,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
 /// Whether a command may go on for long, and asks now and then whether it is to end.
 fn listens(command: &Command) -> bool {
     match command {
-        // These wait for nothing but one read or one write, which a signal may end as it does.
-        Command::Append(_) | Command::Stats(_) | Command::Completions(_) => false,
-        Command::Cursor(_) | Command::Snapshot(_) => false,
         Command::Stream(command) => matches!(command, StreamCommand::List(_)),
-        // A repair that is cut short leaves no store, and a cut is whole or not made.
-        Command::Repair(_) | Command::Recover(_) => false,
+        // Each of these is one read or one write, which a signal may end as it does. A repair that is
+        // cut short leaves no store, and a cut is whole or not made.
+        Command::Append(_)
+        | Command::Stats(_)
+        | Command::Completions(_)
+        | Command::Cursor(_)
+        | Command::Snapshot(_)
+        | Command::Repair(_)
+        | Command::Recover(_) => false,
         _ => true,
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Owns their words, as the module above owns the others. Must never do work.
 
-#![expect(clippy::doc_markdown, reason = "these comments are the help, which shows no markdown")]
-
 use std::path::PathBuf;
 use std::time::Duration;
 

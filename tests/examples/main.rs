@@ -1,5 +1,6 @@
 //! The examples, called as functions: what each shows is held against what it must be.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(dead_code, reason = "an example's `main` is not called from here")]
 
 #[path = "../../examples/bank_account/main.rs"]

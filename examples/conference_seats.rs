@@ -207,7 +207,7 @@ impl Bookings {
         match event.event_type() {
             "SeatsReserved" => {
                 let who = event.tags().find_map(|tag| tag.strip_prefix("attendee:"));
-                booking.attendee = who.unwrap_or_default().into();
+                who.unwrap_or_default().clone_into(&mut booking.attendee);
                 booking.seats = event.json::<Seats>()?.seats;
                 booking.status = "reserved";
             }

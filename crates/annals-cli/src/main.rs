@@ -68,9 +68,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
 /// Whether a command may go on for long, and asks now and then whether it is to end.
 fn listens(command: &Command) -> bool {
     match command {
-        Command::Stream(command) => matches!(command, StreamCommand::List(_)),
-        // Each of these is one read or one write, which a signal may end as it does. A repair that is
-        // cut short leaves no store, and a cut is whole or not made.
+        // Most of these wait for nothing but one read or one write, which a signal may end as it does.
+        // A repair that is cut short leaves no store, and a cut is whole or not made.
         Command::Append(_)
         | Command::Stats(_)
         | Command::Completions(_)
@@ -78,6 +77,7 @@ fn listens(command: &Command) -> bool {
         | Command::Snapshot(_)
         | Command::Repair(_)
         | Command::Recover(_) => false,
+        Command::Stream(command) => matches!(command, StreamCommand::List(_)),
         _ => true,
     }
 }

@@ -130,10 +130,27 @@ fn three_wake_each_other() {
     });
 }
 
+/// Who has slept before and stands on the list awake may never sleep again, and wakes nobody.
+#[test]
+fn who_is_awake_is_not_relied_on() {
+    model("who_is_awake_is_not_relied_on", None, || {
+        let awaited = Awaited::new();
+        let awake = [(); 2].map(|()| OnWatch::new(&awaited.watch));
+        for on_watch in &awake {
+            on_watch.waiter().rouse();
+            on_watch.waiter().sleep(None);
+            awaited.watch.enlist(on_watch.waiter());
+        }
+        let waiting = waiter(&awaited, 1);
+        awaited.publish(1);
+        awaited.ends([waiting]);
+    });
+}
+
 /// Who is to wake others is woken for a reason of its own meanwhile, as by a `StopHandle`.
 #[test]
 fn who_is_stopped_wakes_others_all_the_same() {
-    model("who_is_stopped_wakes_others_all_the_same", Some(1), || {
+    model("who_is_stopped_wakes_others_all_the_same", Some(2), || {
         let awaited = Awaited::new();
         let stopped = Arc::new(AtomicBool::new(false));
         let signals: [std::sync::Arc<Waiter>; 2] = Default::default();

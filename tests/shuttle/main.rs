@@ -11,5 +11,7 @@ mod close;
 mod commits;
 mod failures;
 mod full_disk;
+mod subscriptions;
 mod support;
+mod transactions;
 mod waits;

@@ -1,0 +1,183 @@
+//! Subscriptions: nothing missed, nothing twice, nothing too early, and nobody asleep for ever.
+
+use annals::SubscriptionStream;
+use annals::testing::SimStorage;
+use annals::{Error, ExpectedVersion, Message, MessageKind, Query, Result, Store, Subscription};
+use shuttle::{future, thread};
+
+use super::support::*;
+
+/// A quarter of a segment, nearly: three such commits fill one.
+const LARGE: usize = 7_500;
+
+/// What a consumer of everything has come to.
+#[derive(Default)]
+struct Consumer {
+    seen: u64,
+}
+
+impl Consumer {
+    fn take(&mut self, message: &Message) {
+        for event in message.events() {
+            self.seen += 1;
+            assert_eq!(event.position().get(), self.seen);
+        }
+        assert_eq!(message.scanned_through.get(), self.seen);
+    }
+
+    /// Follows up to a position, which has to come.
+    fn follow(&mut self, subscription: &mut Subscription, upto: u64) {
+        while self.seen < upto {
+            self.take(&subscription.next().unwrap().unwrap());
+        }
+    }
+}
+
+fn next_of(stream: &mut SubscriptionStream) -> Option<Result<Message>> {
+    use futures::StreamExt;
+    future::block_on(stream.next())
+}
+
+fn writer(store: &Store, name: &'static str, commits: u64, size: usize) -> thread::JoinHandle<()> {
+    let store = store.clone();
+    thread::spawn(move || {
+        for commit in 1..commits {
+            assert_eq!(append(&store, name, size).unwrap().version, commit * 2);
+        }
+        // Nobody waits for the last one.
+        let events = [event(size), event(size)];
+        let ticket = store.transaction().append(name, ExpectedVersion::Any, events).submit();
+        drop(ticket.unwrap());
+    })
+}
+
+#[test]
+fn follow_writers() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let thread = |batch_size: usize| {
+            let (store, sim) = (store.clone(), sim.clone());
+            thread::spawn(move || {
+                let mut subscription = store.subscribe().batch_size(batch_size).start().unwrap();
+                let mut consumer = Consumer::default();
+                consumer.follow(&mut subscription, 3);
+                assert!(after_power_loss(&sim).head().get() >= consumer.seen);
+                consumer.follow(&mut subscription, 8);
+            })
+        };
+        let task = {
+            let store = store.clone();
+            thread::spawn(move || {
+                let subscription = store.subscribe().matching(Query::stream("a")).start().unwrap();
+                let mut stream = subscription.into_stream();
+                let mut version = 0;
+                while version < 4 {
+                    let message = next_of(&mut stream).unwrap().unwrap();
+                    for event in message.events() {
+                        version += 1;
+                        assert_eq!((event.stream(), event.version()), ("a", version));
+                    }
+                }
+            })
+        };
+        let threads = [thread(256), thread(1), task];
+        let writers = [writer(&store, "a", 2, 10), writer(&store, "b", 2, 10)];
+        for thread in writers.into_iter().chain(threads) {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// The end of a subscription that nobody stopped.
+fn until_the_close(mut next: impl FnMut() -> Option<Result<Message>>) -> u64 {
+    let mut consumer = Consumer::default();
+    loop {
+        match next().expect("the close is told") {
+            Ok(message) => consumer.take(&message),
+            Err(Error::Closed) => break,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(next().is_none());
+    consumer.seen
+}
+
+/// Four sleep; some of them are stopped or dropped beside the announcement that wakes them all.
+#[test]
+fn end_beside_others_that_go_on() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let subscribe = || store.subscribe().start().unwrap();
+        let stopped = [subscribe(), subscribe()];
+        let stops = stopped.each_ref().map(Subscription::stop_handle);
+        let stopped = stopped.map(|subscription| {
+            thread::spawn(move || {
+                let mut consumer = Consumer::default();
+                subscription.for_each(|message| consumer.take(&message.unwrap()));
+            })
+        });
+        let mut dropped = subscribe();
+        let dropped = thread::spawn(move || Consumer::default().follow(&mut dropped, 1));
+        let staying = [subscribe(), subscribe()].map(|mut subscription| {
+            thread::spawn(move || Consumer::default().follow(&mut subscription, 4))
+        });
+        let writer = writer(&store, "a", 2, 10);
+        stops.iter().for_each(annals::StopHandle::stop);
+        let threads = stopped.into_iter().chain([dropped, writer]).chain(staying);
+        threads.for_each(|thread| thread.join().unwrap());
+        store.close().unwrap();
+    });
+}
+
+#[test]
+fn end_with_the_store() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let mut subscription = store.subscribe().start().unwrap();
+        let thread = thread::spawn(move || until_the_close(|| subscription.next()));
+        let mut stream = store.subscribe().start().unwrap().into_stream();
+        let task = thread::spawn(move || until_the_close(|| next_of(&mut stream)));
+        let appender = {
+            let store = store.clone();
+            thread::spawn(move || unless_closed(append(&store, "a", 10)).is_some())
+        };
+        store.close().unwrap();
+        let seen = [thread, task].map(|it| it.join().unwrap());
+        let written = if appender.join().unwrap() { 2 } else { 0 };
+        assert!(seen.iter().all(|seen| *seen <= written), "{seen:?} of {written}");
+    });
+}
+
+/// It reads from segments that become full, frozen and sealed beneath it, and says that it has
+/// caught up where it has.
+#[test]
+fn fall_behind_and_catch_up() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let writers = [writer(&store, "a", 4, LARGE), writer(&store, "b", 4, LARGE)];
+        let slow = {
+            let store = store.clone();
+            thread::spawn(move || {
+                let mut subscription = store.subscribe().batch_size(1).start().unwrap();
+                let mut consumer = Consumer::default();
+                let mut caught_up = false;
+                while consumer.seen < 16 || !caught_up {
+                    let head = store.head();
+                    let message = subscription.next().unwrap().unwrap();
+                    consumer.take(&message);
+                    caught_up = matches!(message.kind, MessageKind::CaughtUp);
+                    assert!(!caught_up || message.scanned_through >= head);
+                }
+            })
+        };
+        for thread in writers.into_iter().chain([slow]) {
+            thread.join().unwrap();
+        }
+        assert!(store.stats().segments > 1);
+        store.close().unwrap();
+    });
+}

@@ -71,6 +71,26 @@ struct SubscriptionsChapter;
 #[doc = include_str!("../docs/consumer-groups.md")]
 struct ConsumerGroupsChapter;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/boundaries.md")]
+struct BoundariesChapter;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/cursors.md")]
+struct CursorsChapter;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/queries.md")]
+struct QueriesChapter;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/snapshots.md")]
+struct SnapshotsChapter;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/streams.md")]
+struct StreamsChapter;
+
 pub use bytes::Bytes;
 pub use consumer_group::{
     ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,

@@ -13,7 +13,8 @@
 //! - An announcer takes the list as a whole. Who is on it is woken by it or by a thread that it
 //!   woke; who enlists again meanwhile is on the next list.
 //! - A thread takes its part in waking others from its own state, under the lock under which it
-//!   declares itself awake. It is asked only while it is asleep, so it cannot miss being asked.
+//!   declares itself awake. It is asked only while it is asleep, so it cannot miss being asked, and
+//!   for one round at a time: another does not take its place.
 
 use std::fmt;
 use std::sync::Arc;
@@ -207,7 +208,10 @@ impl Waiter {
         let mut state = self.state.lock();
         state.woken = false;
         if !state.task.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            state.task = Some(waker.clone());
+            let former = state.task.replace(waker.clone());
+            drop(state);
+            // Whose last waker that was may end with it, and that is code of others.
+            drop(former);
         }
     }
 
@@ -220,9 +224,11 @@ impl Waiter {
     fn wake(&self, round: Option<&Arc<Round>>) -> bool {
         let mut state = self.state.lock();
         state.woken = true;
-        let helps = state.asleep;
+        let helps = round.is_some() && state.asleep && state.round.is_none();
         if helps {
             state.round = round.map(Arc::clone);
+        }
+        if state.asleep {
             self.woken.notify_one();
         }
         let task = state.task.take();

@@ -1,4 +1,4 @@
-//! `docs/durability.md` names tests; this holds it to that.
+//! The pages in `docs` name tests and planted bugs; this holds them to that.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
@@ -7,6 +7,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The pages that name tests in full.
+const PAGES: [&str; 8] = [
+    "boundaries.md",
+    "cursors.md",
+    "durability.md",
+    "guarantees.md",
+    "memory-model.md",
+    "queries.md",
+    "snapshots.md",
+    "streams.md",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -64,21 +76,51 @@ fn has_test(source: &str, function: &str) -> bool {
     })
 }
 
+/// Whether there is a test of this name.
+fn exists(test: &str) -> bool {
+    let function = test.rsplit("::").next().unwrap_or(test);
+    let mut found = sources_of(test).into_iter().filter_map(|path| fs::read_to_string(path).ok());
+    found.any(|source| has_test(&source, function))
+}
+
 #[test]
 fn every_test_that_the_table_names_exists() {
     let page = fs::read_to_string(root().join("docs/durability.md")).unwrap();
     let named: BTreeSet<&str> = tests_named_in(&page).into_iter().collect();
     assert!(named.len() > 60, "the page's tests were not found: {named:?}");
-    let missing: Vec<&str> = named
-        .into_iter()
-        .filter(|test| {
-            let function = test.rsplit("::").next().unwrap_or(test);
-            let found =
-                sources_of(test).into_iter().filter_map(|path| fs::read_to_string(path).ok());
-            !found.into_iter().any(|source| has_test(&source, function))
-        })
-        .collect();
+    let missing: Vec<&str> = named.into_iter().filter(|test| !exists(test)).collect();
     assert!(missing.is_empty(), "docs/durability.md names what does not exist: {missing:#?}");
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let mut all = 0;
+    for page in PAGES {
+        let path = root().join("docs").join(page);
+        let page = fs::read_to_string(&path).unwrap();
+        let named: BTreeSet<&str> = tests_named_in(&page).into_iter().collect();
+        all += named.len();
+        let missing: Vec<&str> = named.into_iter().filter(|test| !exists(test)).collect();
+        assert!(missing.is_empty(), "{} names what does not exist: {missing:#?}", path.display());
+    }
+    assert!(all > 150, "the pages' tests were not found: {all}");
+}
+
+#[test]
+fn every_planted_bug_that_the_guarantees_name_exists() {
+    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let bugs: BTreeSet<String> = fs::read_dir(root().join("crates/planted-bugs/bugs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap()[..2].to_owned())
+        .collect();
+    let last_cells = page.lines().filter_map(|line| line.strip_suffix('|')?.rsplit('|').next());
+    let named: BTreeSet<&str> = last_cells
+        .flat_map(|cell| cell.split(',').map(str::trim))
+        .filter(|it| it.len() == 2 && it.bytes().all(|b| b.is_ascii_digit()))
+        .collect();
+    assert!(named.len() > 30, "the page's planted bugs were not found: {named:?}");
+    let missing: Vec<&&str> = named.iter().filter(|it| !bugs.contains(**it)).collect();
+    assert!(missing.is_empty(), "docs/guarantees.md names what does not exist: {missing:?}");
 }
 
 #[test]

@@ -13,13 +13,11 @@ use crate::error::{Error, Result, is_full};
 use crate::storage::{read_exact_at, write_all_at};
 
 impl Engine {
+    /// Nothing is written any more. The caller wakes the tasks that wait, once it holds no lock.
     pub(super) fn poison(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
         if writer.poisoned.is_none() {
             writer.poisoned = Some(error.to_string().into());
             writer.poisoned_number = number;
-        }
-        for (_, waker) in std::mem::take(&mut writer.wakers) {
-            waker.wake();
         }
         self.room.notify_all();
         // Nobody leads the next group any more: one of its waiters would wake no other.
@@ -61,9 +59,6 @@ impl Engine {
         writer.collecting = Group::default();
         writer.collecting_number += 1;
         writer.written_number = collecting;
-        for (_, waker) in std::mem::take(&mut writer.wakers) {
-            waker.wake();
-        }
         self.group_done.iter().for_each(|done| {
             done.notify_all();
         });

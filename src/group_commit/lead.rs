@@ -91,8 +91,10 @@ impl Engine {
         }
         writer.writing = None;
         self.finish_group(&mut writer, group, number);
-        if self.watch.is_watched() {
+        let wakers = writer.take_wakers();
+        if !wakers.is_empty() || self.watch.is_watched() {
             drop(writer);
+            wakers.into_iter().for_each(Waker::wake);
             self.announce_visible();
             writer = self.writer.lock();
         }
@@ -108,15 +110,6 @@ impl Engine {
         }
         if writer.flush_requested && !writer.collecting.extents.is_empty() {
             self.flush_wanted.notify_one();
-        }
-        if !writer.wakers.is_empty() {
-            let (done, waiting) =
-                std::mem::take(&mut writer.wakers).into_iter().partition(|(n, _)| *n <= number);
-            writer.wakers = waiting;
-            let done: Vec<(u64, Waker)> = done;
-            for (_, waker) in done {
-                waker.wake();
-            }
         }
     }
 
@@ -191,7 +184,10 @@ impl Engine {
         if let Err(error) = synced {
             let in_flight = writer.collecting_number - 1;
             self.poison(&mut writer, in_flight, &error);
-            return writer.check_usable();
+            let (wakers, outcome) = (writer.take_wakers(), writer.check_usable());
+            drop(writer);
+            wakers.into_iter().for_each(Waker::wake);
+            return outcome;
         }
         self.publish_durable(&mut writer, number, position, change);
         drop(writer);

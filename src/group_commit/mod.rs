@@ -272,6 +272,13 @@ impl Writer {
         }))
     }
 
+    /// Takes out the wakers of the tasks whose outcome is known now. They run code of others, which
+    /// may commit, so they are woken after the writer is unlocked.
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        let known = if self.poisoned.is_some() { u64::MAX } else { self.written_number };
+        self.wakers.extract_if(.., |(group, _)| *group <= known).map(|(_, waker)| waker).collect()
+    }
+
     /// Whether a snapshot can be saved, and nobody who waits for its commit does that.
     pub(crate) fn has_due_snapshots(&self) -> bool {
         self.snapshots.iter().any(|(group, _)| *group <= self.synced_number)

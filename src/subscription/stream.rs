@@ -34,7 +34,8 @@ impl Subscription {
     /// let message = stream.next().await.expect("it has not ended")?;
     /// assert_eq!(message.events()[0].event_type(), "Opened");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn into_stream(self) -> SubscriptionStream {
         SubscriptionStream { subscription: self }

@@ -305,7 +305,9 @@ pub fn metadata(bytes: &[u8]) -> bool {
     let Ok(header) = decoded else { return false };
     let mut again = Vec::new();
     header.encode(&mut again);
-    changes.iter().for_each(|change| change.encode(&mut again));
+    for change in &changes {
+        change.encode(&mut again);
+    }
     assert_eq!(again, bytes);
     let encoded = state.encode([].iter());
     let decoded = Metadata::decode(state.last_change(), &encoded).expect("it was just encoded");

@@ -27,7 +27,9 @@ fn a_segment_that_was_sealed_meanwhile_does_not_contradict_itself() {
     assert!(store.stats().sealed_segments >= 2);
     sim.write_file(&status, &asked).unwrap();
     let report = verify_on(&sim, ROOT, |_| {}).unwrap();
-    assert_eq!((report.faults, report.events), (vec![], 20));
+    assert_eq!(report.faults, []);
+    // What is visible, and the rest of sealed segments, which is durable.
+    assert!(report.events >= 20, "{}", report.events);
 }
 
 /// A disk on which a segment seems as long as before it was sealed, to so many questions.

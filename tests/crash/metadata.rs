@@ -220,7 +220,7 @@ fn a_torn_cursor_that_nothing_tells_of_is_cut() {
 
 #[test]
 fn a_full_disk_takes_cursors_and_hidden_streams_back() {
-    let mut refused = 0;
+    let mut lives_cut = 0;
     for fits in (0..1_200).step_by(40) {
         let (sim, left, store) = copy_on_write();
         append(&store, 1, 3, SIZE);
@@ -248,11 +248,11 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
             assert_eq!(cursor(&store, "c"), Some(3), "{fits} fit");
             continue;
         }
-        refused += 1;
+        lives_cut += 1;
         assert!(matches!(last, Err(Error::DiskFull)), "{fits} fit: {last:?}");
         let cursors = |store: &Store| -> Vec<_> {
-            let list = store.cursors().list().unwrap();
-            list.into_iter().map(|it| (it.name, it.position.get())).collect()
+            let all = store.cursors().list().unwrap();
+            all.into_iter().map(|it| (it.name, it.position.get())).collect()
         };
         assert_eq!(cursors(&store), [("c".to_owned(), 1)], "{fits} fit");
         assert_eq!(read_back(&store, SIZE).unwrap(), 3, "{fits} fit");
@@ -281,7 +281,7 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
         let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
         assert_eq!(report.faults, [], "{fits} fit");
     }
-    assert!(refused > 5, "the disk was full {refused} times");
+    assert!(lives_cut > 5, "the disk was full {lives_cut} times");
 }
 
 #[test]

@@ -1,16 +1,21 @@
-//! Many commits wait while a sync fails: all of them are told.
+//! Many commits wait while a sync fails: all of them are told. And a task may be polled where it
+//! is told.
 
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use annals::testing::{
-    DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, SimStorage, Storage,
+    DirEntry, EntryKind, Fault, File, LockGuard, Mapping, OpenMode, Operation, SimStorage, Storage,
 };
-use annals::{Error, ExpectedVersion, NewEvent, Options};
+use annals::{
+    Committed, Durability, Error, ExpectedVersion, NewEvent, Options, Result, Store, Ticket,
+};
 
 /// A disk whose syncs wait, once they are told to, and then fail.
 #[derive(Debug, Default)]
@@ -174,4 +179,80 @@ fn of_the_next_group_are_all_told_of_a_failed_sync() {
         }
     }
     assert_eq!(unknown, 1);
+}
+
+/// A task whose executor polls it where it is woken, and which commits there.
+struct PolledInWake {
+    store: Store,
+    ticket: Mutex<Option<Ticket>>,
+    told: mpsc::Sender<Result<Committed>>,
+}
+
+impl Wake for PolledInWake {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        let mut ticket = self.ticket.lock().unwrap();
+        let Some(waits) = ticket.as_mut() else { return };
+        if let Poll::Ready(outcome) = Pin::new(waits).poll(&mut Context::from_waker(&waker)) {
+            *ticket = None;
+            let _ = self.store.append("woken", ExpectedVersion::Any, [NewEvent::new("T", "")]);
+            self.told.send(outcome).unwrap();
+        }
+    }
+}
+
+/// Polls it once, and tells where its outcome comes.
+fn spawn(store: &Store, ticket: Ticket) -> mpsc::Receiver<Result<Committed>> {
+    let (told, outcome) = mpsc::channel();
+    Arc::new(PolledInWake { store: store.clone(), ticket: Mutex::new(Some(ticket)), told }).wake();
+    outcome
+}
+
+fn submit(store: &Store) -> Ticket {
+    let transaction = store.transaction();
+    transaction.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).submit().unwrap()
+}
+
+/// What a task is told if another commit leads its group and meets a fault.
+fn outcome_beside(fault: Option<Fault>) -> Result<Committed> {
+    let sim = SimStorage::new(1);
+    let options = Options::new().storage(Arc::new(sim.process())).background(false);
+    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
+    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    let outcome = spawn(&store, submit(&store));
+    if let Some(fault) = fault {
+        sim.inject_at("log", fault);
+    }
+    let leader = store.clone();
+    thread::spawn(move || leader.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]));
+    outcome.recv_timeout(Duration::from_secs(60)).expect("the leader waits for itself")
+}
+
+#[test]
+fn a_task_may_be_polled_where_it_is_woken() {
+    assert_eq!(outcome_beside(None).unwrap().versions, [2]);
+    let outcome = outcome_beside(Some(Fault::SyncDropsPages { nth: 1 }));
+    assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
+    let outcome = outcome_beside(Some(Fault::Full { operation: Operation::Write, nth: 1 }));
+    assert!(matches!(outcome, Err(Error::DiskFull)), "{outcome:?}");
+}
+
+/// Likewise, where the sync that fails is not its group's.
+#[test]
+fn a_task_may_be_polled_where_a_sync_beside_it_fails() {
+    let gate = Arc::new(Gate::default());
+    let storage = Gated { sim: SimStorage::new(1), gate: Arc::clone(&gate) };
+    let options = Options::new().storage(Arc::new(storage));
+    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
+    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    gate.closed.store(true, Ordering::SeqCst);
+    let soon = Durability::Buffered { interval: Duration::from_millis(1) };
+    let transaction = store.transaction().durability(soon);
+    transaction.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).commit().unwrap();
+    // The thread that would write the next group is in its sync.
+    gate.wait_until_entered();
+    let outcome = spawn(&store, submit(&store));
+    gate.let_fail();
+    let outcome = outcome.recv_timeout(Duration::from_secs(60)).expect("a thread waits for itself");
+    assert!(matches!(outcome, Err(Error::WriterPoisoned { .. })), "{outcome:?}");
 }

@@ -178,7 +178,7 @@ fn check_text(text: &str) {
     match text.parse::<Query>() {
         Ok(query) => assert_eq!(query.to_string().parse(), Ok(query), "{text:?}"),
         Err(error) => {
-            assert!(error.at <= text.len() && text.is_char_boundary(error.at), "{text:?}")
+            assert!(error.at <= text.len() && text.is_char_boundary(error.at), "{text:?}");
         }
     }
 }

@@ -1,22 +1,23 @@
 //! All interleavings, and all that weak memory allows, of the protocols that use no lock.
 //!
-//! What is checked are `src/sync/progress.rs` and `src/watch.rs` themselves. `just loom`, and `docs/memory-model.md`.
+//! What is checked are `src/sync/progress.rs` and `src/watch.rs` themselves: here how positions are
+//! published, in [`waits`] how those who wait for them are woken. `just loom`, and
+//! `docs/memory-model.md`.
 #![cfg(annals_loom)]
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "how many executions were tried")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod sync;
+mod waits;
 #[path = "../../src/watch.rs"]
 #[allow(dead_code, reason = "the engine uses all of it")]
 mod watch;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use sync::Mark;
-use watch::{OnWatch, Watch};
 
 /// Tries every execution, up to a number of switches that nothing forces if one is given, and
 /// prints how many that were.
@@ -39,8 +40,6 @@ struct Log {
     end: Mark,
     written: Mark,
     durable: Mark,
-    watch: Watch,
-    closed: AtomicBool,
 }
 
 impl Log {
@@ -50,8 +49,6 @@ impl Log {
             end: Mark::new(0),
             written: Mark::new(0),
             durable: Mark::new(0),
-            watch: Watch::default(),
-            closed: AtomicBool::new(false),
         })
     }
 
@@ -77,23 +74,6 @@ impl Log {
             #[allow(unsafe_code, reason = "loom watches the access")]
             let byte = byte.with(|byte| unsafe { *byte });
             assert_eq!(usize::from(byte), at + 1);
-        }
-    }
-
-    fn wait_for(&self, position: u64) -> bool {
-        let on_watch = OnWatch::new(&self.watch);
-        loop {
-            if self.closed.load(Ordering::Acquire) {
-                return false;
-            }
-            if self.durable.get() >= position {
-                return true;
-            }
-            on_watch.waiter().prepare();
-            self.watch.enlist(on_watch.waiter());
-            if self.durable.get() < position && !self.closed.load(Ordering::Acquire) {
-                on_watch.waiter().sleep(None);
-            }
         }
     }
 }
@@ -139,57 +119,5 @@ fn what_is_durable_never_goes_back() {
             publisher.join().unwrap();
         }
         assert_eq!(log.durable.get(), 2);
-    });
-}
-
-#[test]
-fn who_waits_is_woken_by_the_position() {
-    model("who_waits_is_woken_by_the_position", None, || {
-        let log = Log::new();
-        let waiter = {
-            let log = Arc::clone(&log);
-            thread::spawn(move || {
-                assert!(log.wait_for(1));
-                log.read_up_to(1);
-            })
-        };
-        log.write(1);
-        log.sync(1);
-        log.watch.announce();
-        waiter.join().unwrap();
-    });
-}
-
-#[test]
-fn two_who_wait_for_different_positions_are_woken() {
-    model("two_who_wait_for_different_positions_are_woken", Some(3), || {
-        let log = Log::new();
-        let wait = |position| {
-            let log = Arc::clone(&log);
-            thread::spawn(move || assert!(log.wait_for(position)))
-        };
-        let waiters = [wait(1), wait(2)];
-        for position in 1..=2 {
-            log.write(position);
-            log.sync(u64::from(position));
-            log.watch.announce();
-        }
-        for waiter in waiters {
-            waiter.join().unwrap();
-        }
-    });
-}
-
-#[test]
-fn who_waits_is_woken_by_the_close() {
-    model("who_waits_is_woken_by_the_close", None, || {
-        let log = Log::new();
-        let waiter = {
-            let log = Arc::clone(&log);
-            thread::spawn(move || assert!(!log.wait_for(1)))
-        };
-        log.closed.swap(true, Ordering::AcqRel);
-        log.watch.announce();
-        waiter.join().unwrap();
     });
 }

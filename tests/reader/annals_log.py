@@ -273,6 +273,8 @@ class Log:
         if trailer is None:
             return
         commits = [frame["time"] for frame in segment.frames if frame["kind"] == COMMIT] or [0]
+        kinds = (COMMIT, METADATA)
+        times = [frame["time"] for frame in segment.frames if frame["kind"] in kinds] or [0]
         count = len(segment.records)
         expected = {
             "events": count,
@@ -280,7 +282,7 @@ class Log:
             "base": segment.base,
             "offset": segment.end,
             "first_time": commits[0],
-            "last_time": commits[-1],
+            "last_time": times[-1],
             "link": self.link,
             "changes": sum(len(frame["changes"]) for frame in segment.frames),
         }

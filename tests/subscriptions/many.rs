@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use annals::{ExpectedVersion, NewEvent, Query};
+use annals::{Durability, ExpectedVersion, NewEvent, Query};
 
-use super::support::{LONG, Place, append};
+use super::support::{LONG, Place, append, options};
 
 const SUBSCRIPTIONS: u64 = 1000;
 
@@ -56,4 +57,40 @@ fn a_thousand_that_nobody_asks_cost_nothing() {
         }
         assert_eq!(count, 1000, "subscription {i}");
     }
+}
+
+/// An event at a time, each appended when the subscriber is about to sleep: one that it falls asleep
+/// over is never made up for.
+#[test]
+fn no_wake_up_is_lost_by_a_thread() {
+    const ROUNDS: u64 = 20_000;
+    let place = Place::new();
+    // A later sync would wake it too.
+    let interval = Duration::from_secs(3600);
+    let store = options().durability(Durability::Buffered { interval }).open(place.path()).unwrap();
+    let turn = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut subscription = store.subscribe().from_now().start().unwrap();
+            assert!(subscription.next().unwrap().unwrap().is_caught_up());
+            for round in 1..=ROUNDS {
+                turn.store(round, Ordering::SeqCst);
+                // So that the append sometimes comes before it looks, sometimes while it falls asleep,
+                // and sometimes when it sleeps.
+                for _ in 0..round % 997 {
+                    std::hint::spin_loop();
+                }
+                let began = Instant::now();
+                let message = subscription.next_timeout(LONG).unwrap().unwrap().unwrap();
+                assert!(began.elapsed() < LONG, "it slept over event {round}");
+                assert_eq!(message.scanned_through.get(), round);
+            }
+        });
+        for round in 1..=ROUNDS {
+            while turn.load(Ordering::SeqCst) < round {
+                std::hint::spin_loop();
+            }
+            store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+        }
+    });
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use annals::{Error, Message, Store, Subscription};
+use annals::{Durability, Error, Message, Store, Subscription};
 use futures::executor::{LocalPool, block_on};
 use futures::stream::FusedStream;
 use futures::task::LocalSpawnExt;
@@ -91,33 +91,35 @@ fn a_dropped_one_is_not_woken_and_a_closed_store_is_told() {
     assert!(matches!(poll(&mut kept, &wakers[1]), Poll::Ready(None)));
 }
 
-/// Every position, one at a time, handed back and forth with the writer: a wake-up that is lost
-/// leaves it waiting for ever.
+/// An event at a time, each appended when the task is about to wait: a wake-up that is lost leaves it
+/// waiting for ever.
 #[test]
 fn no_wake_up_is_lost() {
+    const ROUNDS: usize = 20_000;
     let place = Place::new();
-    let store = place.open();
-    let subscription = store.subscribe().start().unwrap();
-    let writer = {
-        let store = store.clone();
-        thread::spawn(move || {
-            for _ in 0..3000 {
-                append(&store, 1);
+    // A later sync would wake it too.
+    let interval = Duration::from_secs(3600);
+    let store = options().durability(Durability::Buffered { interval }).open(place.path()).unwrap();
+    let mut stream = caught_up(&store).into_stream();
+    let turn = Arc::new(Count::default());
+    let told = Arc::clone(&turn);
+    let consumer = thread::spawn(move || {
+        block_on(async {
+            for round in 1..=ROUNDS {
+                told.0.store(round, Ordering::SeqCst);
+                for _ in 0..round % 997 {
+                    std::hint::spin_loop();
+                }
+                let message = stream.next().await.unwrap().unwrap();
+                assert_eq!(message.scanned_through.get(), round as u64);
             }
-        })
-    };
-    let mut expected = 1;
-    block_on(async {
-        let mut stream = subscription.into_stream();
-        while expected <= 3000 {
-            let message = stream.next().await.unwrap().unwrap();
-            for event in message.events() {
-                assert_eq!(event.position().get(), expected);
-                expected += 1;
-            }
-        }
+        });
     });
-    writer.join().unwrap();
+    for round in 1..=ROUNDS {
+        turn.wait(round);
+        append(&store, 1);
+    }
+    consumer.join().unwrap();
 }
 
 #[test]

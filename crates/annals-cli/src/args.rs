@@ -14,6 +14,10 @@ use clap_complete::Shell;
 
 use crate::values;
 
+mod state;
+
+pub(crate) use state::*;
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
     .usage(AnsiColor::Yellow.on_default().bold())
@@ -34,6 +38,7 @@ Examples:
   annals export ledger > ledger.ndjson
   annals import copy ledger.ndjson
   annals tail ledger --follow
+  annals query ledger 'type:Deposited tag:owner:42 or category:audit'
 
 Reading commands work beside a running writer and never change a store; repair and recover need
 a store that nobody writes to.
@@ -59,9 +64,16 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Append(AppendArgs),
     Read(ReadArgs),
+    Query(QueryArgs),
     Export(ExportArgs),
     Tail(TailArgs),
     Streams(StreamsArgs),
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    #[command(subcommand)]
+    Cursor(CursorCommand),
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     Stats(StatsArgs),
     Verify(VerifyArgs),
     Repair(RepairArgs),
@@ -200,6 +212,14 @@ pub(crate) struct Filter {
     /// Only events with this tag; repeated: with all of the tags
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
+    /// Only events that a query matches, such as 'type:A,B tag:x or category:c'
+    ///
+    /// See `annals query --help`.
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["stream", "category", "types", "tags"])]
+    pub(crate) query: Option<Query>,
+    /// Also events that truncation, archiving or a stream's metadata hides
+    #[arg(long)]
+    pub(crate) include_hidden: bool,
 }
 
 /// Print events
@@ -242,6 +262,49 @@ pub(crate) struct ReadArgs {
     pub(crate) format: Format,
 }
 
+/// Print the events that a query matches, as NDJSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  annals query ledger 'type:Deposited,Withdrawn tag:owner:42'
+  annals query ledger 'stream:account-1 or category:audit after:1000' --backwards --limit 10
+  annals query ledger 'tag:\"owner:Ann Smith\"' --format text
+
+A query is items with `or` between them, and matches what one of them matches. An item is
+conditions with spaces between them, and matches what all of them match:
+  type:A,B      the type is one of these
+  tag:T         it has this tag; repeated: all of the tags
+  stream:S      it is of this stream
+  category:C    its stream is of this category
+  after:N       it lies after this position
+Values that hold spaces, commas or quotes go into quotes, where \\\" and \\\\ stand for \" and \\.
+`all` matches every event, and `none` none. A query that cannot be read is reported with the byte
+where it goes wrong, and exit code 2.")]
+pub(crate) struct QueryArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The query
+    pub(crate) query: Query,
+    /// Only events after this position
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// At most this many events
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// The newest first
+    #[arg(long)]
+    pub(crate) backwards: bool,
+    /// The past: as it was at a time or a position, as for `annals read`
+    #[arg(long, value_name = "TIME|POSITION", value_parser = values::as_of)]
+    pub(crate) as_of: Option<AsOf>,
+    /// Also events that truncation, archiving or a stream's metadata hides
+    #[arg(long)]
+    pub(crate) include_hidden: bool,
+    /// How to print an event
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    pub(crate) format: Format,
+}
+
 /// Print every event as NDJSON that can be imported again (read --all --format ndjson)
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -250,7 +313,8 @@ Examples:
   annals export ledger | annals import copy
 
 The import gives every event its stream, version, position, id, type, data, metadata, tags and
-commit again; only the time of recording is new.")]
+commit again; only the time of recording is new. Events that are hidden are among them: what is
+hidden, cursors and snapshots are not.")]
 pub(crate) struct ExportArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
@@ -261,7 +325,8 @@ pub(crate) struct ExportArgs {
 #[command(after_help = "\
 Examples:
   annals tail ledger
-  annals tail ledger -n 0 --follow --type Deposited --format ndjson")]
+  annals tail ledger -n 0 --follow --type Deposited --format ndjson
+  annals tail ledger --follow --query 'tag:owner:42 or category:audit'")]
 pub(crate) struct TailArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
@@ -285,13 +350,17 @@ Examples:
   annals streams ledger
   annals streams ledger --prefix account- --format ndjson
 
-A line of text is: version (the number of events), position of the last event, name.")]
+A line of text is: version (the number of events), position of the last event, name, and what is
+hidden of it.")]
 pub(crate) struct StreamsArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
     /// Only names that start so
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) prefix: String,
+    /// Also streams that are archived, or truncated to their end
+    #[arg(long)]
+    pub(crate) include_hidden: bool,
     /// How to print a stream
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -430,10 +499,14 @@ impl Filter {
             && self.category.is_none()
             && self.types.is_empty()
             && self.tags.is_empty()
+            && self.query.is_none()
     }
 
     /// The query that it asks, for events after `position`.
     pub(crate) fn query(&self, position: u64) -> Query {
+        if let Some(query) = &self.query {
+            return query.clone().after(Position::new(position));
+        }
         let item = QueryItem::new().types(self.types.clone()).tags(self.tags.clone());
         let item = match (&self.stream, &self.category) {
             (Some(stream), _) => item.stream(stream.clone()),

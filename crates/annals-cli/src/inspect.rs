@@ -17,13 +17,27 @@ struct StreamLine<'a> {
     stream: &'a str,
     version: u64,
     last_position: u64,
+    /// The first version that truncation and the stream's metadata leave.
+    #[serde(skip_serializing_if = "is_one")]
+    first_version: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    archived: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(number: &u64) -> bool {
+    *number == 1
 }
 
 /// `annals streams`
 pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
-    for stream in store.streams().prefix(args.prefix.as_str()) {
+    let mut streams = store.streams().prefix(args.prefix.as_str());
+    if args.include_hidden {
+        streams = streams.include_hidden();
+    }
+    for stream in streams {
         if interrupt::requested() {
             out.flush()?;
             return Err(Failure::Interrupted);
@@ -32,12 +46,20 @@ pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
         let last_position = stream.last_position.get();
         match args.format {
             Format::Ndjson => {
-                let version = stream.version;
-                out.json(&StreamLine { stream: &stream.name, version, last_position })?;
+                let (version, first_version) = (stream.version, stream.first_version);
+                let archived = stream.archived;
+                let stream = &stream.name;
+                out.json(&StreamLine { stream, version, last_position, first_version, archived })?;
             }
             Format::Text => {
                 let name = out.name(&stream.name);
-                out.line(format_args!("{:>8}  {last_position:>10}  {name}", stream.version))?;
+                let shown = match stream.first_version {
+                    _ if stream.archived => "  (archived)".to_owned(),
+                    0 | 1 => String::new(),
+                    first => format!("  (from version {first})"),
+                };
+                let version = stream.version;
+                out.line(format_args!("{version:>8}  {last_position:>10}  {name}{shown}"))?;
             }
         }
     }

@@ -226,7 +226,7 @@ pub fn encode(row: &Row<'_>, out: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// The bytes as JSON source text, if a line can hold them and a reader gets exactly them back.
-fn verbatim(bytes: &[u8]) -> Option<&RawValue> {
+pub fn verbatim(bytes: &[u8]) -> Option<&RawValue> {
     let raw: &RawValue = serde_json::from_slice(bytes).ok()?;
     let whole = raw.get().len() == bytes.len();
     (whole && !bytes.iter().any(|b| matches!(b, b'\n' | b'\r'))).then_some(raw)

@@ -5,6 +5,7 @@
 
 mod append;
 mod args;
+mod cursors;
 mod failure;
 mod groups;
 mod import;
@@ -18,13 +19,15 @@ mod read;
 mod report;
 mod rescue;
 mod settle;
+mod snapshots;
+mod streams;
 mod values;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::args::{Cli, Command, CompletionsArgs};
+use crate::args::{Cli, Command, CompletionsArgs, StreamCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -40,30 +43,42 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let quiet = cli.quiet;
-    // The others wait for nothing but one read or one write, which a signal may end as it does.
-    // A repair that is cut short leaves no store, and a cut is whole or not made.
-    if !matches!(
-        cli.command,
-        Command::Append(_)
-            | Command::Stats(_)
-            | Command::Completions(_)
-            | Command::Repair(_)
-            | Command::Recover(_)
-    ) {
+    if listens(&cli.command) {
         interrupt::listen()?;
     }
     match cli.command {
         Command::Import(args) => import::run(&args, quiet),
         Command::Append(args) => append::run(&args, quiet),
         Command::Read(args) => read::read(&args, quiet),
+        Command::Query(args) => read::query(args, quiet),
         Command::Export(args) => read::export(args, quiet),
         Command::Tail(args) => read::tail(&args),
         Command::Streams(args) => inspect::streams(&args),
+        Command::Stream(command) => streams::run(&command, quiet),
+        Command::Cursor(command) => cursors::run(&command, quiet),
+        Command::Snapshot(command) => snapshots::run(&command, quiet),
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),
         Command::Completions(args) => completions(&args),
+    }
+}
+
+/// Whether a command may go on for long, and asks now and then whether it is to end.
+fn listens(command: &Command) -> bool {
+    match command {
+        // Most of these wait for nothing but one read or one write, which a signal may end as it does.
+        // A repair that is cut short leaves no store, and a cut is whole or not made.
+        Command::Append(_)
+        | Command::Stats(_)
+        | Command::Completions(_)
+        | Command::Cursor(_)
+        | Command::Snapshot(_)
+        | Command::Repair(_)
+        | Command::Recover(_) => false,
+        Command::Stream(command) => matches!(command, StreamCommand::List(_)),
+        _ => true,
     }
 }
 

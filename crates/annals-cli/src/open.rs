@@ -48,6 +48,12 @@ pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<
     Ok(store)
 }
 
+/// Opens a store that exists, for changing something beside its events.
+pub(crate) fn for_changing(path: &Path, quiet: bool) -> Result<Store, Failure> {
+    must_exist(path)?;
+    for_writing(path, Options::new().create(false), quiet)
+}
+
 /// Checks that there is a directory, for a clearer answer than an error of the system's.
 pub(crate) fn must_exist(path: &Path) -> Result<(), Failure> {
     let what = match std::fs::metadata(path) {

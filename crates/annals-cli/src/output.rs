@@ -78,6 +78,20 @@ impl Output {
         text
     }
 
+    /// Bytes from a store, fit for a terminal: JSON whole, of anything else size and start.
+    pub(crate) fn data(data: &[u8]) -> String {
+        let mut text = String::new();
+        let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(data).is_ok();
+        let content_type = if is_json { ContentType::Json } else { ContentType::Binary };
+        preview(data, content_type, &mut text);
+        text
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(bytes).map_err(Failure::Output)
+    }
+
     /// Gives what was printed to its reader.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(Failure::Output)
@@ -100,7 +114,7 @@ fn text(row: &Row<'_>, colour: bool, out: &mut String) {
     out.push_str("  ");
     styled(KIND, colour, out, |out| printable(row.event_type, out));
     out.push_str("  ");
-    preview(row, out);
+    preview(row.data, row.content_type, out);
     for tag in &row.tags {
         out.push_str("  ");
         styled(TAG, colour, out, |out| {
@@ -121,8 +135,8 @@ fn styled(style: Style, colour: bool, out: &mut String, inner: impl FnOnce(&mut 
 }
 
 /// JSON whole; of anything else its size and its start.
-fn preview(row: &Row<'_>, out: &mut String) {
-    if let (ContentType::Json, Ok(json)) = (row.content_type, std::str::from_utf8(row.data)) {
+fn preview(data: &[u8], content_type: ContentType, out: &mut String) {
+    if let (ContentType::Json, Ok(json)) = (content_type, std::str::from_utf8(data)) {
         // The line breaks of valid JSON are white space between tokens.
         for part in json.split(['\n', '\r']) {
             printable(part, out);
@@ -131,9 +145,9 @@ fn preview(row: &Row<'_>, out: &mut String) {
         out.truncate(out.trim_end_matches(' ').len());
         return;
     }
-    let start = &row.data[..row.data.len().min(PREVIEW)];
-    let _infallible = write!(out, "<{} bytes> {}", row.data.len(), start.escape_ascii());
-    if start.len() < row.data.len() {
+    let start = &data[..data.len().min(PREVIEW)];
+    let _infallible = write!(out, "<{} bytes> {}", data.len(), start.escape_ascii());
+    if start.len() < data.len() {
         out.push('…');
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use annals::{EventRef, Position, Store};
 
-use crate::args::{ExportArgs, Filter, Format, ReadArgs, TailArgs};
+use crate::args::{ExportArgs, Filter, Format, QueryArgs, ReadArgs, TailArgs};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::{Progress, Unit};
@@ -23,7 +23,7 @@ const STRIDE: u64 = 1024;
 pub(crate) fn export(args: ExportArgs, quiet: bool) -> Result<(), Failure> {
     let args = ReadArgs {
         store: args.store,
-        filter: Filter::default(),
+        filter: Filter { include_hidden: true, ..Filter::default() },
         all: true,
         after: 0,
         from_version: None,
@@ -32,6 +32,16 @@ pub(crate) fn export(args: ExportArgs, quiet: bool) -> Result<(), Failure> {
         as_of: None,
         format: Format::Ndjson,
     };
+    read(&args, quiet)
+}
+
+/// `annals query`
+pub(crate) fn query(args: QueryArgs, quiet: bool) -> Result<(), Failure> {
+    let QueryArgs { store, query, after, limit, backwards, as_of, include_hidden, format } = args;
+    let filter = Filter { query: Some(query), include_hidden, ..Filter::default() };
+    let from_version = None;
+    let args =
+        ReadArgs { store, filter, all: true, after, from_version, limit, backwards, as_of, format };
     read(&args, quiet)
 }
 
@@ -72,6 +82,9 @@ fn read_stream(
     if args.backwards {
         read = read.backwards();
     }
+    if args.filter.include_hidden {
+        read = read.include_hidden();
+    }
     read.try_for_each(print)
 }
 
@@ -92,6 +105,9 @@ fn read_all(
     }
     if args.backwards {
         read = read.backwards();
+    }
+    if args.filter.include_hidden {
+        read = read.include_hidden();
     }
     read.try_for_each(print)
 }
@@ -192,6 +208,9 @@ fn before_the_last(store: &Store, args: &TailArgs, head: Position) -> Result<Pos
     if !args.filter.is_empty() {
         read = read.matching(args.filter.query(0));
     }
+    if args.filter.include_hidden {
+        read = read.include_hidden();
+    }
     let done = read.try_for_each(|event| {
         after = Position::new(event.position().get().saturating_sub(1));
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -209,6 +228,9 @@ fn print_range(
     let mut read = store.read_all().after(after).as_of(head);
     if !filter.is_empty() {
         read = read.matching(filter.query(0));
+    }
+    if filter.include_hidden {
+        read = read.include_hidden();
     }
     let done = read.try_for_each(|event| emit(out, event));
     finish(done, out)

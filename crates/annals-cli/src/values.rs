@@ -2,8 +2,13 @@
 //!
 //! Owns their notation and the message for what does not follow it. Must never guess.
 
+use std::time::Duration;
+
 use annals::{AsOf, ExpectedVersion, Options, Position};
 use annals_cli::time;
+use jiff::{Span, SpanRelativeTo};
+
+use crate::args::Limit;
 
 pub(crate) fn expected(text: &str) -> Result<ExpectedVersion, String> {
     match text {
@@ -51,6 +56,28 @@ pub(crate) fn segment_size(text: &str) -> Result<u64, String> {
     }
 }
 
+pub(crate) fn age(text: &str) -> Result<Limit<Duration>, String> {
+    if text == "none" {
+        return Ok(Limit(None));
+    }
+    let span: Span =
+        text.parse().map_err(|_| "not none, or an age such as 30d or 12h".to_owned())?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
+    match Duration::try_from(age) {
+        Ok(age) if age.as_micros() > 0 => Ok(Limit(Some(age))),
+        _ => Err("an age has to be at least a microsecond".to_owned()),
+    }
+}
+
+pub(crate) fn count(text: &str) -> Result<Limit<u64>, String> {
+    match text.parse() {
+        _ if text == "none" => Ok(Limit(None)),
+        Ok(0) => Err("at least 1 event is shown; to hide a stream, archive it".to_owned()),
+        Ok(events) => Ok(Limit(Some(events))),
+        Err(_) => Err("not none, or a number of events".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +98,21 @@ mod tests {
         assert!(matches!(as_of("2026-01-01"), Ok(AsOf::Time(_))), "a date is a time");
         for bad in ["", "-1", "99999999999999999999", "tomorrow"] {
             assert!(as_of(bad).is_err(), "{bad:?}");
+        }
+    }
+    #[test]
+    fn ages_have_units_and_limits_can_be_taken_away() {
+        let days = |days: u64| Ok(Limit(Some(Duration::from_secs(days * 86_400))));
+        assert_eq!(age("30d"), days(30));
+        assert_eq!(age("2 weeks 1 day"), days(15));
+        assert_eq!(age("PT24H"), days(1));
+        assert_eq!(age("none"), Ok(Limit(None)));
+        for bad in ["", "30", "0s", "-1d", "1 month", "1y", "tomorrow", "1ns"] {
+            assert!(age(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!((count("7"), count("none")), (Ok(Limit(Some(7))), Ok(Limit(None))));
+        for bad in ["", "0", "-1", "many", "99999999999999999999"] {
+            assert!(count(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -79,6 +79,23 @@ fn a_followed_store_shows_what_others_append_until_interrupted() {
 }
 
 #[test]
+fn a_followed_store_can_be_queried() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, "").ok();
+    let query = "type:U tag:x or stream:b";
+    let tail = Running::start(&["tail", &store, "-f", "--query", query, "--format", "ndjson"]);
+    for (stream, kind, tag) in [("a", "U", "y"), ("a", "U", "x"), ("a", "T", "x"), ("b", "T", "y")]
+    {
+        run(&["append", &store, stream, kind, "--tag", tag]).ok();
+    }
+    assert_eq!(field(&tail.next(), "position"), "2");
+    assert_eq!(field(&tail.next(), "position"), "4");
+    tail.signal("-INT");
+    assert_eq!(tail.end().code, 130);
+}
+
+#[test]
 fn a_followed_store_can_be_filtered() {
     let scratch = Scratch::new();
     let store = scratch.store("s");

@@ -41,9 +41,21 @@ fn usage_errors_exit_with_2() {
 fn every_command_explains_itself() {
     assert!(run(&["--help"]).ok().stdout.contains("Exit codes:"));
     assert!(run(&["--version"]).ok().stdout.starts_with("annals "));
-    for command in
-        ["import", "append", "read", "export", "tail", "streams", "stats", "verify", "completions"]
-    {
+    for command in [
+        "import",
+        "append",
+        "read",
+        "query",
+        "export",
+        "tail",
+        "streams",
+        "stream",
+        "cursor",
+        "snapshot",
+        "stats",
+        "verify",
+        "completions",
+    ] {
         let help = run(&[command, "--help"]).ok().stdout;
         assert!(help.contains("Examples:\n  ") && help.contains("Usage: annals"), "{help}");
     }

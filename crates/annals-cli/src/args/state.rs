@@ -1,0 +1,204 @@
+//! The commands on what a store keeps beside its events: cursors, snapshots, what streams show.
+//!
+//! Owns their words, as the module above owns the others. Must never do work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{Format, StreamsArgs};
+use crate::values;
+
+/// Show and move cursors: the named positions of consumers
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  annals cursor list ledger
+  annals cursor set ledger emailer 1200
+  annals cursor set ledger emailer 0 --reset
+
+list and get work beside a writer, and know what it did up to its last event. set and delete need
+the store for themselves: they fail while another process writes it.")]
+pub(crate) enum CursorCommand {
+    /// List all cursors by name
+    List(ListCursors),
+    /// Print where a cursor is
+    Get(GetCursor),
+    /// Move a cursor forward; with --reset anywhere up to the head
+    Set(SetCursor),
+    /// Forget a cursor
+    Delete(DeleteCursor),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListCursors {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// How to print a cursor
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetCursor {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The cursor
+    pub(crate) name: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetCursor {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The cursor
+    pub(crate) name: String,
+    /// Where it is to be: everything after this position is still to be consumed
+    pub(crate) position: u64,
+    /// Allow to go back: what lies between is consumed again
+    #[arg(long)]
+    pub(crate) reset: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteCursor {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The cursor
+    pub(crate) name: String,
+}
+
+/// Show and delete snapshots: states that applications keep beside the events
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  annals snapshot list ledger --prefix account-
+  annals snapshot show ledger account-1
+  annals snapshot show ledger account-1 --raw | jq .balance
+  annals snapshot delete ledger account-1
+
+Snapshots are disposable: an application that misses one replays the events.")]
+pub(crate) enum SnapshotCommand {
+    /// List all snapshots that are whole, by key
+    List(ListSnapshots),
+    /// Print the newest snapshot of a key
+    Show(ShowSnapshot),
+    /// Delete all snapshots of a key
+    Delete(DeleteSnapshots),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListSnapshots {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Only keys that start so
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) prefix: String,
+    /// How to print a snapshot
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowSnapshot {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The key: a stream, or a name
+    pub(crate) key: String,
+    /// The newest one of this version of its stream or an earlier one
+    #[arg(long, value_name = "N", conflicts_with = "up_to_position")]
+    pub(crate) up_to_version: Option<u64>,
+    /// The newest one of this position or an earlier one
+    #[arg(long, value_name = "N")]
+    pub(crate) up_to_position: Option<u64>,
+    /// Print the state alone, byte for byte
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) raw: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteSnapshots {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The key: a stream, or a name
+    pub(crate) key: String,
+}
+
+/// Show what is known of streams, and choose what reads show of them
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  annals stream info ledger account-1
+  annals stream truncate ledger account-1 --before 100
+  annals stream metadata ledger sensor-7 --max-age 30d --max-count 10000
+  annals stream archive ledger account-1
+  annals stream list ledger --include-hidden
+
+Nothing is removed: the log keeps the events, versions go on, and `--include-hidden` reads them.
+All but info and list need the store for themselves: they fail while another process writes it.")]
+pub(crate) enum StreamCommand {
+    /// Print what is known of a stream, hidden or not
+    Info(StreamInfoArgs),
+    /// Hide the events of a stream below a version; a smaller version shows them again
+    Truncate(TruncateArgs),
+    /// Hide a stream, and what is appended to it later
+    Archive(StreamArgs),
+    /// Show a stream again that was archived
+    Unarchive(StreamArgs),
+    /// Choose how much of a stream is shown, by age and by count
+    Metadata(MetadataArgs),
+    /// List streams by name, as `annals streams` does
+    List(StreamsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The stream
+    pub(crate) stream: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamInfoArgs {
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TruncateArgs {
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    /// The first version that is still shown
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) before: u64,
+}
+
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct MetadataArgs {
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    /// Hide events recorded longer ago, such as 30d or 12h; none: however old
+    ///
+    /// What is not given stays as it is.
+    #[arg(long, value_name = "AGE|none", value_parser = values::age, required_unless_present = "max_count")]
+    pub(crate) max_age: Option<Limit<Duration>>,
+    /// Hide all but the newest so many events; none: show all
+    #[arg(long, value_name = "N|none", value_parser = values::count)]
+    pub(crate) max_count: Option<Limit<u64>>,
+}
+
+/// A limit that is set, or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit<T>(pub(crate) Option<T>);

@@ -1,0 +1,110 @@
+//! `stream`: what is known of a stream, and what reads show of it.
+//!
+//! Owns how that is printed. Must never hide a stream that was not named.
+
+use std::time::Duration;
+
+use annals::{StreamInfo, StreamMetadata};
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use crate::args::{Format, Limit, MetadataArgs, StreamArgs, StreamCommand, StreamInfoArgs};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::{inspect, open};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    version: u64,
+    last_position: u64,
+    first_version: u64,
+    archived: bool,
+    max_age: Option<String>,
+    max_count: Option<u64>,
+}
+
+/// `annals stream`
+pub(crate) fn run(command: &StreamCommand, quiet: bool) -> Result<(), Failure> {
+    match command {
+        StreamCommand::List(args) => inspect::streams(args),
+        StreamCommand::Info(args) => info(args),
+        StreamCommand::Metadata(args) => set_metadata(args, quiet),
+        StreamCommand::Truncate(args) => {
+            let before = args.before;
+            change(&args.stream, quiet, |store, stream| store.truncate_before(stream, before))
+        }
+        StreamCommand::Archive(args) => change(args, quiet, annals::Store::archive),
+        StreamCommand::Unarchive(args) => change(args, quiet, annals::Store::unarchive),
+    }
+}
+
+fn change(
+    args: &StreamArgs,
+    quiet: bool,
+    apply: impl FnOnce(&annals::Store, &str) -> annals::Result<()>,
+) -> Result<(), Failure> {
+    let store = open::for_changing(&args.store, quiet)?;
+    apply(&store, &args.stream)?;
+    Ok(store.close()?)
+}
+
+/// Changes what was given, and leaves the other limit as it is.
+fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
+    change(&args.stream, quiet, |store, stream| {
+        let now = store.stream_info(stream)?.map(|info| info.metadata).unwrap_or_default();
+        let Limit(max_age) = args.max_age.unwrap_or(Limit(now.max_age));
+        let Limit(max_count) = args.max_count.unwrap_or(Limit(now.max_count));
+        let mut metadata = StreamMetadata::new();
+        metadata.max_age = max_age;
+        metadata.max_count = max_count;
+        store.set_stream_metadata(stream, metadata)
+    })
+}
+
+fn info(args: &StreamInfoArgs) -> Result<(), Failure> {
+    let store = open::for_reading(&args.stream.store)?;
+    let Some(info) = store.stream_info(&args.stream.stream)? else {
+        // It may be among what cannot be read.
+        open::must_be_whole(&store)?;
+        return Err(Failure::Fault(format!("there is no stream {:?}", args.stream.stream)));
+    };
+    let mut out = Output::new(args.format);
+    match args.format {
+        Format::Ndjson => out.json(&Line {
+            stream: &info.name,
+            version: info.version,
+            last_position: info.last_position.get(),
+            first_version: info.first_version,
+            archived: info.archived,
+            max_age: info.metadata.max_age.map(|age| signed(age).to_string()),
+            max_count: info.metadata.max_count,
+        })?,
+        Format::Text => {
+            for (name, value) in rows(&info, &out) {
+                out.line(format_args!("{name:<16} {value}"))?;
+            }
+        }
+    }
+    out.flush()?;
+    open::must_be_whole(&store)
+}
+
+fn rows(info: &StreamInfo, out: &Output) -> [(&'static str, String); 7] {
+    let no_limit = || "none".to_owned();
+    let max_age = info.metadata.max_age.map(|age| format!("{:#}", signed(age)));
+    [
+        ("stream", out.name(&info.name)),
+        ("version", info.version.to_string()),
+        ("last position", info.last_position.to_string()),
+        ("first version", info.first_version.to_string()),
+        ("archived", if info.archived { "yes" } else { "no" }.to_owned()),
+        ("max age", max_age.unwrap_or_else(no_limit)),
+        ("max count", info.metadata.max_count.map_or_else(no_limit, |count| count.to_string())),
+    ]
+}
+
+/// For printing alone: ages beyond what it can hold come out as the longest it can.
+fn signed(age: Duration) -> SignedDuration {
+    SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,304 @@
+//! Who waits is woken: by a position, by a close, through others who wait, as a task, and while
+//! others leave the list.
+
+use std::task::{Wake, Waker};
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+use super::sync::{Condvar, Mark, Mutex};
+use super::watch::{OnWatch, Waiter, Watch};
+use super::{Log, model};
+
+/// Something to wait for, and those who do.
+struct Awaited {
+    durable: Mark,
+    closed: AtomicBool,
+    watch: Watch,
+}
+
+impl Awaited {
+    fn new() -> Arc<Self> {
+        let closed = AtomicBool::new(false);
+        Arc::new(Self { durable: Mark::new(0), closed, watch: Watch::default() })
+    }
+
+    /// What a leader does after a sync.
+    fn publish(&self, position: u64) {
+        self.durable.raise(position);
+        self.watch.announce();
+    }
+
+    fn is_over(&self, position: u64) -> bool {
+        self.durable.get() >= position || self.closed.load(Ordering::Acquire)
+    }
+
+    /// As `Engine::wait_visible` does it, and whoever calls that.
+    fn wait_as(&self, waiter: &std::sync::Arc<Waiter>, over: impl Fn() -> bool) {
+        while !over() {
+            waiter.prepare();
+            self.watch.enlist(waiter);
+            if !over() {
+                waiter.sleep(None);
+            }
+        }
+    }
+
+    fn wait_for(&self, position: u64) {
+        let on_watch = OnWatch::new(&self.watch);
+        self.wait_as(on_watch.waiter(), || self.is_over(position));
+    }
+
+    /// Nobody is left on the list once everybody has what he waited for.
+    fn ends(&self, waiters: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert!(!self.watch.is_watched());
+    }
+}
+
+fn waiter(awaited: &Arc<Awaited>, position: u64) -> thread::JoinHandle<()> {
+    let awaited = Arc::clone(awaited);
+    thread::spawn(move || awaited.wait_for(position))
+}
+
+#[test]
+fn who_waits_is_woken_by_the_position() {
+    model("who_waits_is_woken_by_the_position", None, || {
+        let awaited = Awaited::new();
+        let waiting = waiter(&awaited, 1);
+        awaited.publish(1);
+        awaited.ends([waiting]);
+    });
+}
+
+/// And what was written before it is there.
+#[test]
+fn who_was_woken_can_read_the_position() {
+    model("who_was_woken_can_read_the_position", None, || {
+        let (log, awaited) = (Log::new(), Awaited::new());
+        let reader = {
+            let (log, awaited) = (Arc::clone(&log), Arc::clone(&awaited));
+            thread::spawn(move || {
+                awaited.wait_for(1);
+                log.read_up_to(1);
+            })
+        };
+        log.write(1);
+        awaited.publish(1);
+        awaited.ends([reader]);
+    });
+}
+
+#[test]
+fn two_who_wait_for_different_positions_are_woken() {
+    model("two_who_wait_for_different_positions_are_woken", Some(3), || {
+        let awaited = Awaited::new();
+        let waiters = [waiter(&awaited, 1), waiter(&awaited, 2)];
+        awaited.publish(1);
+        awaited.publish(2);
+        awaited.ends(waiters);
+    });
+}
+
+/// Two leaders, or a leader and the sync of a buffered store.
+#[test]
+fn two_who_announce_side_by_side() {
+    model("two_who_announce_side_by_side", Some(3), || {
+        let awaited = Awaited::new();
+        let waiting = waiter(&awaited, 2);
+        let other = {
+            let awaited = Arc::clone(&awaited);
+            thread::spawn(move || awaited.publish(1))
+        };
+        awaited.publish(2);
+        other.join().unwrap();
+        awaited.ends([waiting]);
+    });
+}
+
+/// Who announces wakes two, and these the third.
+#[test]
+fn three_wake_each_other() {
+    model("three_wake_each_other", Some(2), || {
+        let awaited = Awaited::new();
+        let waiters = [(); 3].map(|()| waiter(&awaited, 1));
+        awaited.publish(1);
+        awaited.ends(waiters);
+    });
+}
+
+/// Who is to wake others is woken for a reason of its own meanwhile, as by a `StopHandle`.
+#[test]
+fn who_is_stopped_wakes_others_all_the_same() {
+    model("who_is_stopped_wakes_others_all_the_same", Some(1), || {
+        let awaited = Awaited::new();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let signals: [std::sync::Arc<Waiter>; 2] = Default::default();
+        let subscriptions = signals.clone().map(|waiter| {
+            let (awaited, stopped) = (Arc::clone(&awaited), Arc::clone(&stopped));
+            thread::spawn(move || {
+                let over = || awaited.is_over(1) || stopped.load(Ordering::Acquire);
+                awaited.wait_as(&waiter, over);
+                awaited.watch.strike(&waiter);
+            })
+        });
+        let third = waiter(&awaited, 1);
+        awaited.publish(1);
+        stopped.store(true, Ordering::Release);
+        for waiter in &signals {
+            waiter.rouse();
+        }
+        awaited.ends(subscriptions.into_iter().chain([third]));
+    });
+}
+
+#[test]
+fn a_stop_ends_the_wait() {
+    model("a_stop_ends_the_wait", None, || {
+        let awaited = Awaited::new();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let signal = std::sync::Arc::<Waiter>::default();
+        let subscription = {
+            let (awaited, stopped) = (Arc::clone(&awaited), Arc::clone(&stopped));
+            let signal = std::sync::Arc::clone(&signal);
+            thread::spawn(move || {
+                awaited.wait_as(&signal, || stopped.load(Ordering::Acquire));
+                awaited.watch.strike(&signal);
+            })
+        };
+        stopped.store(true, Ordering::Release);
+        signal.rouse();
+        awaited.ends([subscription]);
+    });
+}
+
+/// Others leave the list in the middle of it, before, beside and behind an announcement.
+#[test]
+fn who_leaves_takes_nobody_along() {
+    model("who_leaves_takes_nobody_along", Some(3), || {
+        let awaited = Awaited::new();
+        let passer = {
+            let awaited = Arc::clone(&awaited);
+            thread::spawn(move || {
+                let [one, other] = [(); 2].map(|()| OnWatch::new(&awaited.watch));
+                awaited.watch.enlist(one.waiter());
+                awaited.watch.enlist(other.waiter());
+                drop(one);
+                drop(other);
+            })
+        };
+        let waiting = waiter(&awaited, 1);
+        awaited.publish(1);
+        awaited.ends([passer, waiting]);
+    });
+}
+
+#[test]
+fn who_waits_is_woken_by_the_close() {
+    model("who_waits_is_woken_by_the_close", None, || {
+        let awaited = Awaited::new();
+        let waiting = waiter(&awaited, 1);
+        awaited.closed.swap(true, Ordering::AcqRel);
+        awaited.watch.announce();
+        awaited.ends([waiting]);
+    });
+}
+
+/// The thread that follows a writer elsewhere sleeps until somebody waits, or the close.
+#[test]
+fn who_looks_for_news_is_wanted_or_ended() {
+    model("who_looks_for_news_is_wanted_or_ended", Some(3), || {
+        let awaited = Awaited::new();
+        let follower = {
+            let awaited = Arc::clone(&awaited);
+            thread::spawn(move || {
+                let ended = || awaited.closed.load(Ordering::Acquire);
+                awaited.watch.sleep_until_wanted(ended);
+                if !ended() {
+                    awaited.publish(1);
+                    awaited.watch.sleep_until_wanted(ended);
+                }
+            })
+        };
+        awaited.wait_for(1);
+        awaited.closed.swap(true, Ordering::AcqRel);
+        awaited.watch.announce();
+        awaited.watch.end();
+        follower.join().unwrap();
+    });
+}
+
+/// The smallest executor: one task, polled again once it was woken.
+#[derive(Default)]
+struct Executor {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Executor {
+    fn wake(self: std::sync::Arc<Self>) {
+        *self.woken.lock() = true;
+        self.changed.notify_one();
+    }
+}
+
+impl Executor {
+    fn sleep(&self) {
+        let mut woken = self.woken.lock();
+        while !std::mem::take(&mut *woken) {
+            self.changed.wait(&mut woken);
+        }
+    }
+}
+
+/// As `Subscription::poll_next` does it.
+fn task(awaited: &Arc<Awaited>, position: u64) -> thread::JoinHandle<()> {
+    let awaited = Arc::clone(awaited);
+    thread::spawn(move || {
+        let executor = std::sync::Arc::<Executor>::default();
+        let waker = Waker::from(std::sync::Arc::clone(&executor));
+        let on_watch = OnWatch::new(&awaited.watch);
+        while !awaited.is_over(position) {
+            on_watch.waiter().keep(&waker);
+            awaited.watch.enlist(on_watch.waiter());
+            if !awaited.is_over(position) {
+                executor.sleep();
+            }
+        }
+    })
+}
+
+#[test]
+fn a_task_is_woken() {
+    model("a_task_is_woken", None, || {
+        let awaited = Awaited::new();
+        let waiting = task(&awaited, 1);
+        awaited.publish(1);
+        awaited.ends([waiting]);
+    });
+}
+
+#[test]
+fn a_task_that_waits_on_is_woken_again() {
+    model("a_task_that_waits_on_is_woken_again", Some(3), || {
+        let awaited = Awaited::new();
+        let waiting = task(&awaited, 2);
+        awaited.publish(1);
+        awaited.publish(2);
+        awaited.ends([waiting]);
+    });
+}
+
+/// Tasks help nobody, so whoever meets one goes on.
+#[test]
+fn tasks_beside_a_thread_are_woken() {
+    model("tasks_beside_a_thread_are_woken", Some(2), || {
+        let awaited = Awaited::new();
+        let waiters = [task(&awaited, 1), waiter(&awaited, 1), task(&awaited, 1)];
+        awaited.publish(1);
+        awaited.ends(waiters);
+    });
+}

@@ -248,9 +248,8 @@ impl<'a> Transaction<'a> {
             writer.flush_requested = true;
             self.engine.flush_wanted.notify_one();
         }
-        let group = sequenced.group;
         let saves_snapshots = !self.snapshots.is_empty();
-        writer.snapshots.extend(self.snapshots.into_iter().map(|snapshot| (group, snapshot)));
+        writer.keep_snapshots(sequenced.group, self.snapshots);
         drop(writer);
         let Sequenced { group, first_position, last_position, recorded_at, already_recorded } =
             sequenced;

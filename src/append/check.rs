@@ -11,7 +11,7 @@ use crate::format::Defect;
 use crate::format::metadata::Change;
 use crate::group_commit::Writer;
 use crate::index::heads::{Heads, Slot};
-use crate::snapshot::Mark;
+use crate::snapshot::{Mark, Snapshot};
 
 /// What the checks have found on the way, for the encoding.
 #[derive(Debug)]
@@ -51,22 +51,47 @@ impl Engine {
             check_requests(heads, commit.requests, head, &earlier, cursors, &mut changes, failed)?;
         }
         let last_position = writer.tip.next_position - 1 + u64::from(commit.event_count);
-        for snapshot in commit.snapshots {
-            let reached = match snapshot.mark() {
-                Mark::Position(_) => last_position,
-                Mark::Version(_) => match earlier.get(snapshot.key()) {
-                    Some(&version) => version,
-                    None => heads.get(snapshot.key())?.version,
-                },
-            };
-            let mark = snapshot.mark().number();
-            if mark > reached {
-                let key = snapshot.key().to_owned();
-                failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
-            }
-        }
+        check_snapshots(heads, commit.snapshots, last_position, &earlier, failed)?;
         Ok(Checked { slots, changes })
     }
+
+    /// Checks the snapshots of a commit whose events were recorded before: nothing else of it is
+    /// done again.
+    pub(super) fn check_recorded(
+        &self,
+        writer: &Writer,
+        heads: &Heads,
+        commit: &Prepared<'_>,
+    ) -> Result<Vec<FailedCheck>, Defect> {
+        let mut failed = Vec::new();
+        let last_position = writer.tip.next_position - 1;
+        check_snapshots(heads, commit.snapshots, last_position, &Earlier::new(), &mut failed)?;
+        Ok(failed)
+    }
+}
+
+fn check_snapshots(
+    heads: &Heads,
+    snapshots: &[Snapshot],
+    last_position: u64,
+    earlier: &Earlier<'_>,
+    failed: &mut Vec<FailedCheck>,
+) -> Result<(), Defect> {
+    for snapshot in snapshots {
+        let reached = match snapshot.mark() {
+            Mark::Position(_) => last_position,
+            Mark::Version(_) => match earlier.get(snapshot.key()) {
+                Some(&version) => version,
+                None => heads.get(snapshot.key())?.version,
+            },
+        };
+        let mark = snapshot.mark().number();
+        if mark > reached {
+            let key = snapshot.key().to_owned();
+            failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
+        }
+    }
+    Ok(())
 }
 
 fn check_streams<'a>(

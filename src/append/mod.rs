@@ -76,6 +76,14 @@ impl Engine {
         if commit.has_ids
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
         {
+            if !commit.snapshots.is_empty() {
+                let checked = self.check_recorded(&writer, &self.catalog.read().heads, commit);
+                let failed = checked.map_err(|defect| self.heads_error(&defect))?;
+                if !failed.is_empty() {
+                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    return Err(Error::Conflict { failed });
+                }
+            }
             self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
             // What is durable already needs no wait.
             let durable = known.last_position.get() <= self.durable.get();

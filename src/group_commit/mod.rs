@@ -284,6 +284,17 @@ impl Writer {
         self.snapshots.iter().any(|(group, _)| *group <= self.synced_number)
     }
 
+    /// Keeps a commit's snapshots until its group is durable. One of group 0 wrote nothing, but what
+    /// its snapshots are made of may be on its way: they wait for everything accepted so far.
+    pub(crate) fn keep_snapshots(&mut self, group: u64, snapshots: Vec<Snapshot>) {
+        let mut newest = self.collecting_number - u64::from(self.collecting.extents.is_empty());
+        while self.refused.binary_search(&newest).is_ok() {
+            newest -= 1;
+        }
+        let group = if group == 0 { newest } else { group };
+        self.snapshots.extend(snapshots.into_iter().map(|snapshot| (group, snapshot)));
+    }
+
     /// Takes out the snapshots whose commits are durable; those of refused commits are gone.
     pub(crate) fn take_due_snapshots(&mut self) -> Vec<Snapshot> {
         let (synced, refused) = (self.synced_number, &self.refused);

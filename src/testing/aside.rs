@@ -10,8 +10,8 @@ use super::harness::Harness;
 use super::metadata;
 use super::model::Point;
 use super::operations::{ReadChoice, STREAMS, Source, read};
+use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
 use crate::error::{Error, Result as StoreResult};
-use crate::event::Position;
 use crate::recovery::Opened;
 use crate::snapshot::{Mark, Snapshot};
 use crate::store::Store;
@@ -100,109 +100,12 @@ pub(super) struct Beside {
     pub(super) snapshots: SnapshotModel,
 }
 
-/// A snapshot that was saved, or may have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Saved {
-    key: &'static str,
-    mark: Mark,
-    state: Vec<u8>,
-}
-
-/// What snapshots there may be, and which there must be. They are not durable when they are saved,
-/// nor gone when they are deleted: after a power loss any of them may be there, if it is whole.
-#[derive(Debug, Default)]
-pub(super) struct SnapshotModel {
-    ever: Vec<Saved>,
-    /// Of `ever`, those that may be there by what happened since the last power loss.
-    from: [usize; STREAMS.len()],
-    certain: Vec<Saved>,
-    states: u64,
-}
-
-impl SnapshotModel {
-    pub(super) fn power_lost(&mut self) {
-        self.from = [0; STREAMS.len()];
-        self.certain.clear();
-    }
-
-    fn next_state(&mut self, size: u16) -> Vec<u8> {
-        self.states += 1;
-        let number = self.states.to_le_bytes();
-        number.into_iter().cycle().take(usize::from(size)).collect()
-    }
-
-    fn saved(&mut self, saved: Saved, certain: bool) {
-        self.certain.retain(|it| (it.key, it.mark) != (saved.key, saved.mark));
-        self.ever.push(saved.clone());
-        if !certain {
-            return;
-        }
-        self.certain.push(saved);
-        // Two of a key and a kind are kept: whatever two others may be newer than may be gone.
-        let Self { ever, certain, .. } = self;
-        certain.retain(|it| {
-            let mut newer: Vec<Mark> = ever
-                .iter()
-                .filter(|other| other.key == it.key && is_newer(other.mark, it.mark))
-                .map(|other| other.mark)
-                .collect();
-            newer.sort_unstable();
-            newer.dedup();
-            newer.len() < 2
-        });
-    }
-
-    fn deleted(&mut self, key: usize, certain: bool) {
-        self.certain.retain(|it| it.key != STREAMS[key]);
-        if certain {
-            self.from[key] = self.ever.len();
-        }
-    }
-
-    /// Compares what was loaded, as the newest at or below `most`.
-    fn loaded(&self, key: usize, most: Mark, found: Option<&Snapshot>) -> Checked {
-        let name = STREAMS[key];
-        let least = self
-            .certain
-            .iter()
-            .filter(|it| it.key == name && !is_newer(it.mark, most) && same_kind(it.mark, most))
-            .max_by_key(|it| it.mark);
-        let Some(found) = found else {
-            let least = least.map(|least| least.mark);
-            ensure!(least.is_none(), "no snapshot of {name:?}, one was saved at {least:?}");
-            return Ok(());
-        };
-        let mark = found.mark();
-        ensure!(found.key() == name && same_kind(mark, most), "asked for {name:?}: {found:?}");
-        ensure!(!is_newer(mark, most), "asked for {name:?} at most at {most:?}: {mark:?}");
-        let same = |it: &Saved| (it.key, it.mark, &it.state[..]) == (name, mark, found.state());
-        let mut known = self.ever[self.from[key]..].iter();
-        ensure!(known.any(same), "nobody saved this for {name:?} at {mark:?}: {found:?}");
-        let Some(least) = least else { return Ok(()) };
-        ensure!(!is_newer(least.mark, mark), "{mark:?} of {name:?}, {:?} was saved", least.mark);
-        ensure!(least.mark != mark || same(least), "{name:?} at {mark:?} is not as it was saved");
-        Ok(())
-    }
-}
-
-fn same_kind(one: Mark, other: Mark) -> bool {
-    matches!(one, Mark::Version(_)) == matches!(other, Mark::Version(_))
-}
-
-fn is_newer(one: Mark, other: Mark) -> bool {
-    same_kind(one, other) && one > other
-}
-
-fn mark(by_position: bool, number: u64) -> Mark {
-    if by_position { Mark::Position(Position::new(number)) } else { Mark::Version(number) }
-}
-
 impl Harness {
     pub(super) fn aside(&mut self, aside: &Aside) -> Checked {
         let Some(store) = self.store.clone() else { return Err(Mismatch::new("not open")) };
         match aside {
             Aside::Save { key, by_position, back, size } => {
-                let most = self.reached(*key, *by_position, u64::MAX);
+                let most = self.model.reached(STREAMS[*key], *by_position, u64::MAX);
                 let number = most.saturating_add_signed(-i64::from(*back));
                 let state = self.beside.snapshots.next_state(*size);
                 self.save(&store, *key, mark(*by_position, number), state)
@@ -243,23 +146,15 @@ impl Harness {
         }
     }
 
-    /// How far a stream, or the store, has come at `head`.
-    fn reached(&self, key: usize, by_position: bool, head: u64) -> u64 {
-        if by_position {
-            self.model.head().min(head)
-        } else {
-            self.model.stream_head(STREAMS[key], head).0
-        }
-    }
-
     fn save(&mut self, store: &Store, key: usize, mark: Mark, state: Vec<u8>) -> Checked {
         let (number, by_position) = match mark {
             Mark::Version(version) => (version, false),
             Mark::Position(position) => (position.get(), true),
         };
-        let most = self.reached(key, by_position, u64::MAX);
-        let saved = Saved { key: STREAMS[key], mark, state };
-        let answer = store.snapshots().save(&Snapshot::new(saved.key, mark, saved.state.clone()));
+        let most = self.model.reached(STREAMS[key], by_position, u64::MAX);
+        let snapshot = Snapshot::new(STREAMS[key], mark, state);
+        let answer = store.snapshots().save(&snapshot);
+        let saved = Saved::of(&snapshot, self.model.end_of_mark(&snapshot));
         match answer {
             Ok(()) => {
                 ensure!(number <= most, "a snapshot at {mark:?} was saved, {most} is reached");
@@ -269,7 +164,7 @@ impl Harness {
             Err(Error::SnapshotAhead { .. }) if number > most => Ok(()),
             // Commits whose outcome is unknown are not reached, and do not have to be.
             Err(Error::SnapshotAhead { .. }) if self.settings.faults => {
-                let least = self.reached(key, by_position, self.acknowledged.events);
+                let least = self.model.reached(STREAMS[key], by_position, self.acknowledged.events);
                 ensure!(number > least, "refused at {mark:?}, {least} is acknowledged");
                 Ok(())
             }
@@ -300,6 +195,12 @@ impl Harness {
         };
         let Some(found) = self.allow(answer)? else { return Ok(()) };
         let model = &self.beside.snapshots;
+        if let Some(found) = &found
+            && self.settings.durability.is_sync()
+        {
+            let (needs, visible) = (model.needs(found), metadata::visible(store));
+            ensure!(visible.covers(needs), "{found:?} needs {needs:?}, {visible:?} is durable");
+        }
         match &found {
             // There was none by version.
             Some(found) if at_most.is_none() && !same_kind(found.mark(), most) => {
@@ -369,51 +270,5 @@ impl Harness {
             (least..=most).contains(&report.events) && self.model.is_boundary(report.events);
         ensure!(right, "verify reads {} events, not {least}..={most}", report.events);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn saved(version: u64, state: u8) -> Saved {
-        Saved { key: STREAMS[0], mark: Mark::Version(version), state: vec![state] }
-    }
-
-    fn loaded(model: &SnapshotModel, most: u64, found: Option<(u64, u8)>) -> bool {
-        let found = found.map(|(version, state)| Snapshot::new(STREAMS[0], version, vec![state]));
-        model.loaded(0, Mark::Version(most), found.as_ref()).is_ok()
-    }
-
-    #[test]
-    fn a_snapshot_that_was_saved_is_the_one_that_is_there() {
-        let mut model = SnapshotModel::default();
-        assert!(loaded(&model, 9, None) && !loaded(&model, 9, Some((1, 1))));
-        model.saved(saved(1, 1), true);
-        model.saved(saved(3, 3), true);
-        assert!(loaded(&model, 9, Some((3, 3))) && loaded(&model, 2, Some((1, 1))));
-        for wrong in [None, Some((1, 1)), Some((3, 1)), Some((2, 3))] {
-            assert!(!loaded(&model, 9, wrong), "{wrong:?}");
-        }
-        assert!(!loaded(&model, 2, Some((3, 3))), "newer than was asked for");
-        // With a third, the first may be gone.
-        model.saved(saved(5, 5), true);
-        assert!(loaded(&model, 2, None) && !loaded(&model, 4, None));
-    }
-
-    #[test]
-    fn a_power_loss_takes_snapshots_or_brings_them_back() {
-        let mut model = SnapshotModel::default();
-        model.saved(saved(1, 1), true);
-        model.deleted(0, true);
-        assert!(loaded(&model, 9, None) && !loaded(&model, 9, Some((1, 1))));
-        model.saved(saved(2, 2), true);
-        model.power_lost();
-        for possible in [None, Some((1, 1)), Some((2, 2))] {
-            assert!(loaded(&model, 9, possible), "{possible:?}");
-        }
-        assert!(!loaded(&model, 9, Some((2, 1))), "never in parts");
-        model.saved(saved(2, 3), false);
-        assert!(loaded(&model, 9, Some((2, 2))) && loaded(&model, 9, Some((2, 3))));
     }
 }

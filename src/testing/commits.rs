@@ -5,12 +5,14 @@ use super::harness::{Harness, Pending};
 use super::metadata;
 use super::model::{ModelCommit, ModelRequest, Point, Predicted};
 use super::operations::Via;
+use super::snapshots::Saved;
 use super::tally::name_of;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::{Committed, Timestamp};
 use crate::format::metadata::{CHANGE_HEADER_LEN, MAX_CURSOR_NAME_LEN, SECTION_HEADER_LEN};
 use crate::format::record::encoded_len;
 use crate::options::Durability;
+use crate::snapshot::Mark;
 use crate::store::Store;
 
 /// What the store said to a commit.
@@ -31,6 +33,7 @@ impl Harness {
         let alone = matches!(via, Via::Append | Via::Call);
         let predicted = self.model.predict(commit, alone, self.fits(commit));
         let before = metadata::visible(store);
+        let failures = store.stats().snapshot_failures;
         let answer = ask(store, commit, via);
         self.answered(count_as(&answer));
         match (predicted, answer) {
@@ -39,6 +42,8 @@ impl Harness {
                 let end = self.accept(commit, &predicted, Some(done.recorded_at));
                 let durable = via != Via::Buffered && self.settings.durability.is_sync();
                 self.acknowledge(end, durable);
+                let failed = store.stats().snapshot_failures > failures;
+                self.saves(commit, end, durable && !failed && !predicted.already_recorded);
                 self.note_seen(store.head().get(), false)
             }
             (Ok(predicted), Ok(Answer::Changed)) => {
@@ -52,6 +57,7 @@ impl Harness {
                 let nothing_shown = self.settings.background || metadata::visible(store) == before;
                 ensure!(nothing_shown, "a commit that is not durable was shown to readers");
                 let end = self.accept(commit, &predicted, recorded_at);
+                self.saves(commit, end, false);
                 self.tickets.push_back(Pending { ticket, end, refused: false });
                 Ok(())
             }
@@ -68,7 +74,8 @@ impl Harness {
                 self.poisoned |= is_poison(&actual);
                 match actual {
                     Error::OutcomeUnknown { .. } => {
-                        self.accept(commit, &predicted, None);
+                        let end = self.accept(commit, &predicted, None);
+                        self.saves(commit, end, false);
                         Ok(())
                     }
                     Error::DiskFull => self.taken_back(store),
@@ -114,6 +121,19 @@ impl Harness {
         if commit.writes() { self.model.end() } else { Point::default() }
     }
 
+    /// Its snapshots are saved once it is durable, and all that they were made of.
+    fn saves(&mut self, commit: &ModelCommit, end: Point, certain: bool) {
+        for snapshot in &commit.snapshots {
+            let (mark, key) = (snapshot.mark(), snapshot.key());
+            let reached = self.model.reached(key, matches!(mark, Mark::Position(_)), u64::MAX);
+            // With events that were there before, what is ahead is not refused, and not saved.
+            if mark.number() <= reached {
+                let end = end.max(self.model.end_of_mark(snapshot));
+                self.beside.snapshots.saved_with_commit(Saved::of(snapshot, end), certain);
+            }
+        }
+    }
+
     fn compare_done(&self, predicted: &Predicted, done: &Committed) -> Checked {
         let found = Predicted {
             first: done.first_position.get(),
@@ -147,7 +167,7 @@ impl Harness {
         for pending in self.tickets.iter_mut().filter(|pending| !kept.covers(pending.end)) {
             pending.refused = true;
         }
-        self.model.truncate(kept);
+        self.truncate(kept);
         Ok(())
     }
 
@@ -175,7 +195,7 @@ impl Harness {
                     },
                     // Not written, so neither was anything behind it.
                     Error::WriterPoisoned { .. } if end != Point::default() && !refused => {
-                        self.model.truncate(self.model.end_before(end));
+                        self.truncate(self.model.end_before(end));
                         Ok(())
                     }
                     _ => Ok(()),

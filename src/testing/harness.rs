@@ -223,11 +223,17 @@ impl Harness {
         let most = self.model.end();
         ensure!(most.covers(found), "{found:?} after recovery, {most:?} was accepted");
         ensure!(self.model.is_end(found), "recovery ends within a commit, at {found:?}");
-        self.model.truncate(found);
+        self.truncate(found);
         (self.acknowledged, self.written, self.seen) = (found, found, found);
         compare::contents(&store, &mut self.model)?;
         // Questions have the engine index what is not sealed: other stores go on without.
         if found.changes % 2 == 1 { self.questions(&store) } else { Ok(()) }
+    }
+
+    /// Forgets everything behind `end`.
+    pub(super) fn truncate(&mut self, end: Point) {
+        self.model.truncate(end);
+        self.beside.snapshots.truncated(end);
     }
 
     /// Settles what is in flight and compares the whole contents, then again after a reopening

@@ -12,9 +12,11 @@ use super::model::{
     Model, ModelBoundary, ModelChange, ModelCommit, ModelQuery, ModelRequest, ModelState, Point,
 };
 use super::operations::{OperationChoice, STREAMS, Source, operation, query_item, to_query};
+use super::snapshots::mark;
 use crate::error::Result as StoreResult;
 use crate::event::{Position, StreamMetadata, category_of};
 use crate::query::Query;
+use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::transaction::Transaction;
 
@@ -122,6 +124,21 @@ pub struct CommitChoice {
     pub boundaries: Vec<BoundaryChoice>,
     /// What is to change beside events.
     pub requests: Vec<RequestChoice>,
+    /// What is saved with it.
+    pub snapshots: Vec<SnapshotChoice>,
+}
+
+/// A snapshot that is saved with a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotChoice {
+    /// Its key, an index into [`STREAMS`].
+    pub key: usize,
+    /// By position; else by version.
+    pub by_position: bool,
+    /// So many before the next one behind where the stream, or the store, was before the commit.
+    pub back: u8,
+    /// The size of its state.
+    pub size: u16,
 }
 
 impl CommitChoice {
@@ -145,6 +162,21 @@ impl CommitChoice {
             operations: (0..operations).map(|_| operation(source, true)).collect(),
             boundaries: (0..boundaries).map(|_| BoundaryChoice::decode(source)).collect(),
             requests: (0..requests).map(|_| RequestChoice::decode(source)).collect(),
+            snapshots: match source.below(4) {
+                0 => vec![SnapshotChoice::decode(source)],
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+impl SnapshotChoice {
+    fn decode(source: &mut Source<'_>) -> Self {
+        Self {
+            key: usize::from(source.below(4)),
+            by_position: source.below(3) == 0,
+            back: source.below(4),
+            size: source.word() % 3000,
         }
     }
 }
@@ -311,6 +343,9 @@ pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transac
             },
         };
     }
+    for snapshot in &commit.snapshots {
+        transaction = transaction.snapshot(snapshot.clone());
+    }
     transaction
 }
 
@@ -403,7 +438,14 @@ impl Harness {
         let operations = choice.operations.iter().map(|o| self.resolve(o)).collect();
         let boundaries = choice.boundaries.iter().map(|b| b.resolve(&self.model)).collect();
         let requests = self.resolve_requests(&choice.requests);
-        ModelCommit { operations, boundaries, requests }
+        let mut save = |choice: &SnapshotChoice| {
+            let reached = self.model.reached(STREAMS[choice.key], choice.by_position, u64::MAX);
+            let number = (reached + 1).saturating_sub(choice.back.into());
+            let state = self.beside.snapshots.next_state(choice.size);
+            Snapshot::new(STREAMS[choice.key], mark(choice.by_position, number), state)
+        };
+        let snapshots = choice.snapshots.iter().map(&mut save).collect();
+        ModelCommit { operations, boundaries, requests, snapshots }
     }
 
     /// Each as those before it leave the cursors.

@@ -12,6 +12,7 @@ pub mod tally;
 
 mod commits;
 mod compare;
+mod snapshots;
 
 use std::path::Path;
 use std::sync::Arc;

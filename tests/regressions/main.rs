@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use annals::testing::simulation::{Kind, Life};
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, Storage, simulation};
-use annals::{Durability, ExpectedVersion, NewEvent, Opened, Options, Position, Query, Store};
+use annals::{
+    Durability, Error, ExpectedVersion, FailedCheck, Mark, NewEvent, Opened, Options, Position,
+    Query, Snapshot, Store, StreamMetadata,
+};
 
 const ROOT: &str = "/store";
 const SEGMENT: &str = "/store/log/00000000000000000001.seg";
@@ -332,4 +335,90 @@ fn a_sealed_segment_may_end_with_a_close_frame_beside_its_writer() {
     assert_eq!(store.stats().sealed_segments, 1);
     let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
     assert_eq!(report.faults, []);
+}
+
+/// It was taken for durable because the commit wrote nothing: after a power loss the store had a
+/// snapshot of events that were gone.
+#[test]
+fn a_snapshot_of_a_question_waits_for_what_it_was_made_of() {
+    let sim = SimStorage::new(1);
+    let store = options(&sim).durability(Durability::BUFFERED).open(ROOT).unwrap();
+    append(&store, 3).unwrap();
+    let question = store.transaction().check("s", ExpectedVersion::Exact(3));
+    question.snapshot(Snapshot::new("s", 3, "of three")).commit().unwrap();
+    assert_eq!(store.snapshots().load("s").unwrap(), None);
+    let crashed = sim.fork();
+    crashed.crash(Crash::new(1).keep(Keep::Nothing));
+    let lost = open(&crashed);
+    assert_eq!((lost.head(), lost.snapshots().load("s").unwrap()), (Position::START, None));
+    store.sync().unwrap();
+    store.append("s", ExpectedVersion::Exact(3), [NewEvent::new("T", "")]).unwrap();
+    let found = store.snapshots().load("s").unwrap().map(|snapshot| snapshot.mark());
+    assert_eq!(found, Some(Mark::Version(3)));
+}
+
+/// A retry was answered before its snapshots were looked at.
+#[test]
+fn a_snapshot_ahead_is_refused_with_a_retry_too() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim);
+    let commit = |version: u64| {
+        let event = NewEvent::new("T", "").id(annals::Uuid::from_u128(7));
+        let transaction = store.transaction().append("s", ExpectedVersion::NoStream, [event]);
+        transaction.snapshot(Snapshot::new("s", version, "state")).commit()
+    };
+    assert!(commit(2).is_err());
+    assert!(!commit(1).unwrap().already_recorded);
+    let ahead = FailedCheck::SnapshotAhead { key: "s".into(), mark: 2, reached: 1 };
+    assert!(matches!(commit(2), Err(Error::Conflict { failed }) if failed == [ahead]));
+    assert!(commit(1).unwrap().already_recorded);
+}
+
+/// A seal told the time of the last commit with events: behind it, time could go back.
+#[test]
+fn time_does_not_go_back_behind_a_seal_that_ends_with_a_cursor() {
+    let sim = SimStorage::new(1);
+    sim.set_clock(5_000_000);
+    let store = open(&sim);
+    append(&store, 1).unwrap();
+    sim.set_clock(9_000_000);
+    store.cursors().advance("c", 1).unwrap();
+    let told = store.transaction().reset_cursor("c", 0).commit().unwrap().recorded_at;
+    // A commit that is refused needs another segment all the same, and leaves nothing in it.
+    let large = || (0..6).map(|_| NewEvent::new("T", vec![1; 2_600]));
+    loop {
+        store.append("large", ExpectedVersion::Exact(9), large()).unwrap_err();
+        if store.stats().segments > 1 {
+            break;
+        }
+        store.cursors().reset(&"n".repeat(255), 0).unwrap();
+    }
+    store.transaction().check("s", ExpectedVersion::Exact(1)).commit().unwrap();
+    assert_eq!(store.stats().sealed_segments, 1);
+    sim.crash(Crash::new(1).keep(Keep::Nothing));
+    drop(store);
+    for path in sim.files().iter().filter(|path| path.starts_with("/store/checkpoints")) {
+        sim.remove_file(path).unwrap();
+    }
+    sim.set_clock(1_000_000);
+    let store = open(&sim);
+    assert!(append(&store, 1).unwrap().recorded_at >= told);
+    store.close().unwrap();
+    let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
+    assert_eq!(report.faults, []);
+}
+
+/// A read that includes what is not durable counted from the last durable event.
+#[test]
+fn the_newest_events_are_counted_from_what_a_read_sees() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim);
+    append(&store, 3).unwrap();
+    store.set_stream_metadata("s", StreamMetadata::new().max_count(2)).unwrap();
+    let event = [NewEvent::new("T", "")];
+    let buffered = store.transaction().durability(Durability::BUFFERED);
+    buffered.append("s", ExpectedVersion::Any, event).commit().unwrap();
+    assert_eq!(positions(store.read_stream("s")), [2, 3]);
+    assert_eq!(positions(store.read_stream("s").include_unsynced()), [3, 4]);
+    assert_eq!(positions(store.read_all().include_unsynced()), [3, 4]);
 }

@@ -1,5 +1,5 @@
 //! What a commit does, or every reason why it is refused, in the order the engine tells them:
-//! boundaries, streams, then what is requested beside events.
+//! boundaries, streams, what is requested beside events, snapshots.
 
 use std::collections::HashMap;
 
@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Model, ModelChange, ModelOperation, ModelQuery, ModelState, Predicted};
 use crate::error::{Error, FailedCheck};
 use crate::event::{ExpectedVersion, NewEvent, Position};
+use crate::snapshot::{Mark, Snapshot};
 
 /// Everything one commit asks for.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,8 @@ pub struct ModelCommit {
     pub boundaries: Vec<ModelBoundary>,
     /// What is to change beside events.
     pub requests: Vec<ModelRequest>,
+    /// What is saved with it.
+    pub snapshots: Vec<Snapshot>,
 }
 
 /// A query that must match nothing.
@@ -205,6 +208,18 @@ impl Model {
             match request.refusal(&state, self.head(), version) {
                 Some(refusal) => failed.push(refusal),
                 None => state.apply(&request.to_change()),
+            }
+        }
+        for snapshot in &commit.snapshots {
+            let mark = snapshot.mark();
+            let reached = match current.get(snapshot.key()) {
+                _ if matches!(mark, Mark::Position(_)) => self.head() + count,
+                Some(version) => *version,
+                None => self.stream_head(snapshot.key(), self.head()).0,
+            };
+            if mark.number() > reached {
+                let (key, mark) = (snapshot.key().to_owned(), mark.number());
+                failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
             }
         }
         if !failed.is_empty() {

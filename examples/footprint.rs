@@ -90,14 +90,18 @@ fn resident() -> (u64, u64) {
 /// at the end; then closes the store or ends without.
 fn fill(path: &Path, events: u64, streams: u64, end: &str) -> Result<()> {
     let store = options().open(path)?;
-    let data = [7_u8; PAYLOAD];
+    let data = vec![7_u8; PAYLOAD];
     let mut next = 0;
     while next < events {
         let mut commit = store.transaction();
         let upto = (next + 1000).min(events).min(next + streams);
         for number in next..upto {
             let stream = format!("stream-{:010}", number % streams);
-            commit = commit.append(stream, ExpectedVersion::Any, [NewEvent::new("Happened", data)]);
+            commit = commit.append(
+                stream,
+                ExpectedVersion::Any,
+                [NewEvent::new("Happened", data.as_slice())],
+            );
         }
         commit.commit()?;
         next = upto;

@@ -1,6 +1,8 @@
 //! Damage in derived files that opening does not look at: it shows at a look-up, and is put right
 //! there. No answer is wrong, none is missing, and nothing is left of it after a close.
 
+use std::path::Path;
+
 use annals::testing::{SimStorage, verify_on};
 use annals::{Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
 
@@ -124,8 +126,12 @@ fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
     ask(&store, events, 0);
     store.close().unwrap();
     let report = verify_on(&sim.process(), ROOT, |_| {}).unwrap();
-    // An older checkpoint may have been damaged, and was of no use any more.
-    assert!(report.faults.is_empty(), "{name}: {:?}", report.faults);
+    // One that an opening could not use is kept until the second one after it is written.
+    let newest = files_in(sim, "checkpoints").pop().unwrap();
+    let faults = report.faults.iter().filter(|fault| {
+        !fault.file.starts_with("/store/checkpoints") || fault.file == Path::new(&newest)
+    });
+    assert_eq!(faults.count(), 0, "{name}: {:?}", report.faults);
 }
 
 /// Where to damage the newest checkpoint: several bytes of each block.

@@ -186,6 +186,12 @@ impl Engine {
         let PartIndex::Frozen { index, point } = &part.index else {
             return Ok(());
         };
+        if let Some(kept) = index.kept_in()
+            && !Arc::ptr_eq(&self.sound(kept)?, kept)
+        {
+            // Another part has taken the place of this one, with what was rebuilt.
+            return self.seal(number);
+        }
         self.flush_and_sync()?;
         let sealed = Arc::new(seal_segment(&part.segment, index, *point)?);
         let index = build_index(&*self.storage, &self.root, &sealed, index, Mode::Write)?;
@@ -213,7 +219,7 @@ impl Engine {
 
     /// Writes the checkpoint that a rollover began, once all that it covers is durable.
     fn checkpoint(&self) -> Result<()> {
-        let (pending, number) = {
+        let (mut pending, number) = {
             let mut writer = self.writer.lock();
             let Some(pending) = writer.work.checkpoint.take() else {
                 return Ok(());
@@ -221,6 +227,9 @@ impl Engine {
             (pending, writer.work.checkpoint_number + 1)
         };
         let written = self.flush_and_sync().and_then(|()| {
+            if let Some(base) = pending.heads.base().cloned() {
+                pending.heads.swap_base(&base, &self.sound(&base)?);
+            }
             let PendingCheckpoint { heads, metadata, meta } = &pending;
             let image = Image { meta: meta.clone(), heads, metadata, active: None };
             write_checkpoint(&*self.storage, &self.root, number, self.store_id, image)
@@ -262,6 +271,11 @@ impl Engine {
             writer = guard;
         }
         self.mark_clean(true, writer.tip.link, writer.tip.next_position - 1)?;
+        if self.mend_checkpoints().is_err() {
+            // Likewise: everything is durable, and the next opening does without a checkpoint.
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let mut catalog = self.catalog.write();
         let Some(heads) = catalog.heads.freeze() else {
             return Ok(());

@@ -54,7 +54,8 @@ pub(crate) enum LookupError {
     Index {
         segment: u64,
     },
-    /// The table of heads is damaged; the index files can rebuild it.
+    /// What a checkpoint holds is damaged: the heads, or the index of the segment it names. The log
+    /// can rebuild it.
     Heads(Defect),
     Store(Error),
 }
@@ -111,10 +112,10 @@ impl Run {
 }
 
 impl Part {
-    pub(crate) fn offset(&self, ordinal: u32) -> Result<Option<u64>> {
+    pub(crate) fn offset(&self, ordinal: u32) -> Lookup<Option<u64>> {
         match &self.index {
-            PartIndex::Sealed(_) => self.segment.sealed_offset(ordinal),
-            PartIndex::Frozen { index, .. } => Ok(index.offset(ordinal as usize).map(u64::from)),
+            PartIndex::Sealed(_) => Ok(self.segment.sealed_offset(ordinal)?),
+            PartIndex::Frozen { index, .. } => offset_in(index, ordinal as usize),
         }
     }
 
@@ -139,9 +140,9 @@ impl Catalog {
     }
 
     /// Where the event at `position` is.
-    pub(crate) fn locate(&self, position: u64) -> Result<Option<(Arc<Segment>, u64)>> {
+    pub(crate) fn locate(&self, position: u64) -> Lookup<Option<(Arc<Segment>, u64)>> {
         if let Some(ordinal) = self.active.index.ordinal(position) {
-            let offset = self.active.index.offset(ordinal).map(u64::from);
+            let offset = offset_in(&self.active.index, ordinal)?;
             return Ok(offset.map(|offset| (Arc::clone(&self.active.segment), offset)));
         }
         let Some(part) = self.part_of(position) else {
@@ -175,7 +176,7 @@ impl Catalog {
 
     fn previous_position(&self, stream: &str, head: Head) -> Lookup<u64> {
         if let Some(ordinal) = self.active.index.ordinal(head.last_position) {
-            return Ok(self.active.index.previous(ordinal));
+            return self.active.index.previous(ordinal).map_err(LookupError::Heads);
         }
         let Some(part) = self.part_of(head.last_position) else {
             return Ok(0);
@@ -183,7 +184,8 @@ impl Catalog {
         let ordinal = head.last_position - part.segment.base_position;
         match &part.index {
             PartIndex::Frozen { index, .. } => {
-                Ok(index.previous(usize::try_from(ordinal).unwrap_or(usize::MAX)))
+                let previous = index.previous(usize::try_from(ordinal).unwrap_or(usize::MAX));
+                previous.map_err(LookupError::Heads)
             }
             PartIndex::Sealed(index) => {
                 let run = index.stream(stream).map_err(|_| part.damaged())?;
@@ -203,14 +205,14 @@ impl Catalog {
         let (mut version, mut position) = (head.version, head.last_position);
         while version >= from.max(1) && position != 0 {
             let run = if self.active.index.ordinal(position).is_some() {
-                chain(&self.active.segment, &self.active.index, version, position, from)
+                chain(&self.active.segment, &self.active.index, version, position, from)?
             } else {
                 let part = self.part_of(position);
                 let part =
                     part.ok_or(LookupError::Heads(Defect::Invalid("a head lies nowhere")))?;
                 match &part.index {
                     PartIndex::Frozen { index, .. } => {
-                        chain(&part.segment, index, version, position, from)
+                        chain(&part.segment, index, version, position, from)?
                     }
                     PartIndex::Sealed(index) => sealed_run(part, index, stream, version, position)?,
                 }
@@ -227,7 +229,7 @@ impl Catalog {
 
     /// The positions of the events that may have this id; to be compared with the records.
     pub(crate) fn id_candidates(&self, id: &[u8; 16]) -> Lookup<Vec<u64>> {
-        if let Some(ordinal) = self.active.index.find_id(id) {
+        if let Some(ordinal) = self.active.index.find_id(id).map_err(LookupError::Heads)? {
             return Ok(vec![self.active.segment.base_position + ordinal as u64]);
         }
         let mut found = Vec::new();
@@ -235,7 +237,8 @@ impl Catalog {
             let base = part.segment.base_position;
             match &part.index {
                 PartIndex::Frozen { index, .. } => {
-                    found.extend(index.find_id(id).map(|ordinal| base + ordinal as u64));
+                    let ordinal = index.find_id(id).map_err(LookupError::Heads)?;
+                    found.extend(ordinal.map(|ordinal| base + ordinal as u64));
                 }
                 PartIndex::Sealed(index) => {
                     let candidates = index.candidates(id).map_err(|_| part.damaged())?;
@@ -264,6 +267,10 @@ pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
     (position < part.segment.base_position + part.event_count()).then_some(part)
 }
 
+fn offset_in(index: &ActiveIndex, ordinal: usize) -> Lookup<Option<u64>> {
+    index.offset(ordinal).map(|offset| offset.map(u64::from)).map_err(LookupError::Heads)
+}
+
 const BROKEN_CHAIN: Defect = Defect::Invalid("a stream's events do not lead back to its first");
 
 /// Follows a stream back through a segment that is indexed in memory. Also returns the position
@@ -274,16 +281,15 @@ fn chain(
     mut version: u64,
     mut position: u64,
     from: u64,
-) -> (Run, u64) {
+) -> Lookup<(Run, u64)> {
     let mut places = Vec::new();
     while version >= from.max(1) {
         let Some(ordinal) = index.ordinal(position) else {
             break;
         };
-        let place =
-            (u32::try_from(ordinal).unwrap_or(u32::MAX), index.offset(ordinal).unwrap_or(0));
-        places.push(place);
-        let previous = index.previous(ordinal);
+        let offset = index.offset(ordinal).map_err(LookupError::Heads)?.unwrap_or(0);
+        places.push((u32::try_from(ordinal).unwrap_or(u32::MAX), offset));
+        let previous = index.previous(ordinal).map_err(LookupError::Heads)?;
         version -= 1;
         // A damaged checkpoint must not lead in circles.
         if previous >= position {
@@ -294,7 +300,7 @@ fn chain(
     }
     places.reverse();
     let places = Places::Known(places);
-    (Run { segment: Arc::clone(segment), first_version: version + 1, places }, position)
+    Ok((Run { segment: Arc::clone(segment), first_version: version + 1, places }, position))
 }
 
 fn sealed_run(

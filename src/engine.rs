@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) lock: Mutex<Option<Arc<dyn LockGuard>>>,
+    /// Held while a checkpoint is rebuilt. Taken before `catalog`, behind `writer`.
+    pub(crate) mending: Mutex<()>,
     /// The status file, in a store that is open for writing.
     status: Option<Arc<dyn File>>,
     /// Present in a store that is open for reading only.
@@ -128,6 +130,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             counters: Counters::default(),
             lock: Mutex::new(lock),
+            mending: Mutex::new(()),
             status,
             follower,
         })
@@ -222,7 +225,7 @@ impl Engine {
         &self,
         mut question: impl FnMut(&Catalog) -> std::result::Result<T, LookupError>,
     ) -> Result<T> {
-        let mut rebuilt = 0;
+        let (mut rebuilt, mut mended) = (0, false);
         loop {
             let failure = match question(&self.catalog.read()) {
                 Ok(answer) => return Ok(answer),
@@ -240,6 +243,11 @@ impl Engine {
                         "the rebuilt index contradicts the stream heads".into(),
                     ));
                 }
+                // Lookups may meet the damage one after the other; once mended there is none.
+                LookupError::Heads(_) if !mended => {
+                    mended = true;
+                    self.mend_checkpoints()?;
+                }
                 LookupError::Heads(defect) => {
                     return Err(self.heads_error(&defect));
                 }
@@ -247,7 +255,7 @@ impl Engine {
         }
     }
 
-    /// The table of heads cannot be read; opening the store again rebuilds it.
+    /// What a checkpoint says cannot be read, and it is not its file that is damaged.
     pub(crate) fn heads_error(&self, defect: &Defect) -> Error {
         let path = self.root.join(names::CHECKPOINT_DIR);
         match defect {
@@ -261,14 +269,28 @@ impl Engine {
         Error::Corrupt { file, offset: 0, expected_position, what, evidence: None }
     }
 
-    fn rebuild(&self, segment: u64) -> Result<()> {
+    /// Builds an index file again from the log.
+    pub(crate) fn rebuild(&self, segment: u64) -> Result<()> {
         let parts = Arc::clone(&self.catalog.read().parts);
         let Some(at) = parts.iter().position(|part| part.segment.number() == segment) else {
             return Ok(());
         };
         let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
-        let segment = &parts[at].segment;
-        let index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode)?;
+        let segment = &Arc::clone(&parts[at].segment);
+        let mut parts = Arc::clone(&parts);
+        let mut index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode);
+        while matches!(index, Err(Error::Corrupt { .. })) {
+            // It leads into the index files before, and one of those may be damaged as well.
+            let damaged = parts[..at].iter().find(|part| match &part.index {
+                PartIndex::Sealed(index) => index.verify().is_err(),
+                PartIndex::Frozen { .. } => false,
+            });
+            let Some(damaged) = damaged else { break };
+            self.rebuild(damaged.segment.number())?;
+            parts = Arc::clone(&self.catalog.read().parts);
+            index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode);
+        }
+        let index = index?;
         let part = Part { segment: Arc::clone(segment), index: PartIndex::Sealed(index) };
         self.catalog.write().replace_part(part);
         Ok(())

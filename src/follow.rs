@@ -14,8 +14,9 @@ use crate::format::names;
 use crate::format::segment_header::DATA_START;
 use crate::format::status::{STATUS_LEN, Status};
 use crate::index::active::ActiveIndex;
+use crate::index::heads::Heads;
 use crate::log::rotation::SealPoint;
-use crate::log::scan::{ScanState, Window, scan};
+use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::{Opened, Recovered, load_frame, open_index};
 use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
@@ -65,6 +66,16 @@ pub(crate) fn read_status(storage: &dyn Storage, root: &std::path::Path) -> Opti
         read_exact_at(&*file, &mut bytes, 0).ok()?;
         Status::decode(&bytes).ok()
     })
+}
+
+/// Whether the heads of all streams in a frame can be read.
+fn can_enter(heads: &Heads, frame: &ScannedFrame<'_>) -> bool {
+    let mut readable = true;
+    let walked = for_each_record(frame, |_, _, record| {
+        readable &= heads.find(record.stream()).is_ok();
+    });
+    // Of a frame that cannot be walked, the walk tells.
+    readable || walked.is_err()
 }
 
 impl Engine {
@@ -120,6 +131,11 @@ impl Engine {
         let Follower { state, commits, .. } = follower;
         let seed = segment.seed;
         scan(&mut window, seed, state, limit, &segment.path, |frame| {
+            // A frame is entered whole or not at all: what it needs of a checkpoint is looked at
+            // first.
+            if !can_enter(&self.catalog.read().heads, frame) {
+                self.mend_checkpoints()?;
+            }
             let mut catalog = self.catalog.write();
             let catalog = &mut *catalog;
             *commits += u64::from(frame.header.kind == FrameKind::Commit);

@@ -40,6 +40,7 @@ mod ids;
 mod index;
 mod log;
 mod matching;
+mod mend;
 mod options;
 mod query;
 mod read;

@@ -82,8 +82,8 @@ impl Store {
     }
 
     pub(crate) fn open_with(root: &Path, options: Options) -> Result<Self> {
-        let storage = Arc::clone(&options.storage);
-        let storage = &*storage;
+        let shared = Arc::clone(&options.storage);
+        let storage = &*shared;
         let found = look_at(storage, root)?;
         let lock = match found {
             Found::Store | Found::Unfinished | Found::Nothing if options.read_only => {
@@ -113,7 +113,7 @@ impl Store {
             Mode::Write
         };
         let created = !options.read_only && create_if_empty(storage, root, &options)?;
-        let mut recovered = recover(storage, root, mode, created)?;
+        let mut recovered = recover(&shared, root, mode, created)?;
         if created {
             recovered.opened = Opened::Created;
         }

@@ -37,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", RING),
     ("follow", RING),
     ("group_commit", RING),
+    ("mend", RING),
     ("snapshot", RING),
     ("stats", &["catalog", "engine", "event", "format"]),
     // Which events a query matches: for reads and for the checks of a commit.
@@ -131,6 +132,7 @@ const RING: &[&str] = &[
     "ids",
     "index",
     "log",
+    "mend",
     "options",
     "recovery",
     "snapshot",

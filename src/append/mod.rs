@@ -98,7 +98,17 @@ impl Engine {
         }
         let mut catalog = self.catalog.write();
         let slots = std::mem::take(&mut writer.slots);
-        let checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut failed);
+        let refused = failed.len();
+        let mut checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut failed);
+        if checked.is_err() {
+            // A block of the checkpoint is damaged: the same checks, with what takes its place.
+            drop(catalog);
+            self.mend_checkpoints()?;
+            failed.truncate(refused);
+            catalog = self.catalog.write();
+            let slots = Vec::new();
+            checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut failed);
+        }
         let checked = checked.map_err(|defect| self.heads_error(&defect))?;
         if !failed.is_empty() {
             drop(catalog);

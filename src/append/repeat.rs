@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::Sequenced;
 use super::prepare::Prepared;
-use crate::catalog::LookupError;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
@@ -84,8 +83,7 @@ impl Engine {
         position: u64,
         mut look: impl FnMut(&RecordRef<'_>) -> T,
     ) -> Result<(T, u64)> {
-        let located =
-            self.lookup(|catalog| catalog.locate(position).map_err(LookupError::Store))?;
+        let located = self.lookup(|catalog| catalog.locate(position))?;
         let Some((segment, offset)) = located else {
             return Err(Error::LimitExceeded { what: "position", size: position, max: 0 });
         };

@@ -16,6 +16,8 @@
 //! 6 IDS         likewise: the event's id, 16 bytes
 //! 7 METADATA    number of the last change u64, changes in the segment that META names u64, then
 //!               changes that lead from nothing to the cursors and rules there are
+//! 8 ORDER       of the entries of IDS, sorted, 8 bytes each: the upper 32 bits of the id's hash (as
+//!               in index files) << 32 | its ordinal
 //! ```
 //!
 //! Everything it covers was durable before it was written.
@@ -32,6 +34,7 @@ pub(crate) const OFFSETS: u32 = 4;
 pub(crate) const PREVIOUS: u32 = 5;
 pub(crate) const IDS: u32 = 6;
 pub(crate) const METADATA: u32 = 7;
+pub(crate) const ORDER: u32 = 8;
 
 /// What stands before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;

@@ -97,11 +97,8 @@ pub(crate) fn body_len(event_count: u32) -> usize {
 }
 
 /// The offset table's bytes, padded.
-pub(crate) fn encode_table(offsets: &[u32]) -> Vec<u8> {
-    let mut table = Vec::with_capacity(align(offsets.len() * 4) + TRAILER_LEN);
-    for offset in offsets {
-        table.extend_from_slice(&offset.to_le_bytes());
-    }
+pub(crate) fn encode_table(mut table: Vec<u8>) -> Vec<u8> {
+    table.reserve(8 + TRAILER_LEN);
     table.resize(align(table.len()), 0);
     table
 }

@@ -75,7 +75,9 @@ impl Engine {
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         let collecting = &writer.collecting;
         for ordinal in (keep..catalog.active.index.len()).rev() {
-            let offset = u64::from(catalog.active.index.offset(ordinal).unwrap_or(0));
+            // What is not written was appended by this process: no checkpoint is asked for it.
+            let offset = catalog.active.index.offset(ordinal).ok().flatten().unwrap_or(0);
+            let offset = u64::from(offset);
             let extents = collecting.extents.iter().chain(&group.extents);
             let stream = extents
                 .filter_map(|extent| {
@@ -85,7 +87,7 @@ impl Engine {
                 .map(|record| record.stream().to_owned())
                 .next()
                 .ok_or(Error::DiskFull)?;
-            let previous = catalog.active.index.previous(ordinal);
+            let previous = catalog.active.index.previous(ordinal).map_err(|_| Error::DiskFull)?;
             let head = catalog.heads.get(&stream).map_err(|_| Error::DiskFull)?;
             let before = crate::index::Head { version: head.version - 1, last_position: previous };
             catalog.heads.put(&stream, before).map_err(|_| Error::DiskFull)?;

@@ -4,17 +4,27 @@
 //! position of each event's stream makes the events of a stream a linked list through the
 //! segment, and ids are hashed only when somebody first looks one up. Grouping by stream, type
 //! and tag is left to the background, when the segment is sealed.
+//!
+//! What a clean close left in a checkpoint stays there and is read in place: [`Kept`] is the first
+//! events, what is pushed since lies over it in memory.
+
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::heads::HeadTable;
+use super::kept::Kept;
 use super::terms::ActiveTerms;
 use crate::event::NewEvent;
+use crate::format::Defect;
 use crate::format::index_file::hash_id;
 use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Debug, Default)]
 pub(crate) struct ActiveIndex {
     base_position: u64,
+    kept: Option<Kept>,
+    /// Of the events behind those that are kept.
     offsets: Vec<u32>,
     previous: Vec<u64>,
     ids: Vec<[u8; 16]>,
@@ -41,14 +51,49 @@ impl ActiveIndex {
         Self { base_position, ..Self::default() }
     }
 
-    /// Takes what a checkpoint kept; the three describe the same events.
-    pub(crate) fn restore(
-        base_position: u64,
-        offsets: Vec<u32>,
-        previous: Vec<u64>,
-        ids: Vec<[u8; 16]>,
-    ) -> Self {
-        Self { base_position, offsets, previous, ids, ..Self::default() }
+    /// Takes what a checkpoint kept.
+    pub(crate) fn restore(base_position: u64, kept: Kept) -> Self {
+        Self { base_position, kept: Some(kept), ..Self::default() }
+    }
+
+    /// The checkpoint that the first events are kept in.
+    pub(crate) fn kept_in(&self) -> Option<&Arc<HeadTable>> {
+        self.kept.as_ref().map(Kept::table)
+    }
+
+    /// Reads the same from another file, in the place of `damaged`.
+    pub(crate) fn replace_kept(&mut self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) {
+        if let Some(kept) = &mut self.kept
+            && Arc::ptr_eq(kept.table(), damaged)
+        {
+            kept.replace(table);
+        }
+    }
+
+    /// A copy of it that reads the same from another file, in the place of `damaged`.
+    pub(crate) fn with_kept(&self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) -> Self {
+        let mut copy = Self {
+            base_position: self.base_position,
+            kept: self.kept.clone(),
+            offsets: self.offsets.clone(),
+            previous: self.previous.clone(),
+            ids: self.ids.clone(),
+            // Ids and terms are entered again by the look-ups that need them.
+            by_id: Mutex::default(),
+            terms: Mutex::default(),
+            keeps_terms: false,
+            commits: self.commits,
+            changes: self.changes,
+            first_recorded_at: self.first_recorded_at,
+            last_recorded_at: self.last_recorded_at,
+        };
+        copy.replace_kept(damaged, table);
+        copy
+    }
+
+    /// How many events are kept.
+    fn below(&self) -> usize {
+        self.kept.as_ref().map_or(0, Kept::len)
     }
 
     pub(crate) fn base_position(&self) -> u64 {
@@ -57,7 +102,7 @@ impl ActiveIndex {
 
     /// The number of events.
     pub(crate) fn len(&self) -> usize {
-        self.offsets.len()
+        self.below() + self.offsets.len()
     }
 
     /// Adds the next event: where its record is, and its stream's event before it (0: none).
@@ -102,9 +147,13 @@ impl ActiveIndex {
 
     /// Forgets everything from `len` events on.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len);
-        self.previous.truncate(len);
-        self.ids.truncate(len);
+        let above = len.saturating_sub(self.below());
+        self.offsets.truncate(above);
+        self.previous.truncate(above);
+        self.ids.truncate(above);
+        if let Some(kept) = &mut self.kept {
+            kept.truncate(len);
+        }
         *self.by_id.get_mut() = IdTable::default();
         self.terms.get_mut().truncate(u32::try_from(len).unwrap_or(u32::MAX));
     }
@@ -115,29 +164,55 @@ impl ActiveIndex {
         (ordinal < self.len()).then_some(ordinal)
     }
 
-    pub(crate) fn offset(&self, ordinal: usize) -> Option<u32> {
-        self.offsets.get(ordinal).copied()
+    pub(crate) fn offset(&self, ordinal: usize) -> Result<Option<u32>, Defect> {
+        match (&self.kept, ordinal.checked_sub(self.below())) {
+            (Some(kept), None) => kept.offset(ordinal).map(Some),
+            (_, above) => Ok(above.and_then(|above| self.offsets.get(above).copied())),
+        }
     }
 
     /// The position of the stream's event before the one at `ordinal`; 0: none.
-    pub(crate) fn previous(&self, ordinal: usize) -> u64 {
-        self.previous.get(ordinal).copied().unwrap_or(0)
+    pub(crate) fn previous(&self, ordinal: usize) -> Result<u64, Defect> {
+        match (&self.kept, ordinal.checked_sub(self.below())) {
+            (Some(kept), None) => kept.previous(ordinal),
+            (_, above) => Ok(above.and_then(|a| self.previous.get(a).copied()).unwrap_or(0)),
+        }
     }
 
-    pub(crate) fn offsets(&self) -> &[u32] {
-        &self.offsets
+    /// The offsets of all records, as in the table of a seal: four bytes each.
+    pub(crate) fn encode_offsets(&self) -> Result<Vec<u8>, Defect> {
+        let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::offsets)?;
+        let mut out = Vec::with_capacity(self.len() * 4);
+        out.extend_from_slice(kept);
+        out.extend(self.offsets.iter().flat_map(|offset| offset.to_le_bytes()));
+        Ok(out)
     }
 
-    pub(crate) fn previous_positions(&self) -> &[u64] {
-        &self.previous
+    /// The previous positions of all events, eight bytes each.
+    pub(crate) fn encode_previous(&self) -> Result<Vec<u8>, Defect> {
+        let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::previous_positions)?;
+        let mut out = Vec::with_capacity(self.len() * 8);
+        out.extend_from_slice(kept);
+        out.extend(self.previous.iter().flat_map(|previous| previous.to_le_bytes()));
+        Ok(out)
     }
 
-    pub(crate) fn ids(&self) -> &[[u8; 16]] {
-        &self.ids
+    /// The ids of all events, one behind the other.
+    pub(crate) fn encode_ids(&self) -> Result<Vec<u8>, Defect> {
+        let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::ids)?;
+        let mut out = Vec::with_capacity(self.len() * 16);
+        out.extend_from_slice(kept);
+        out.extend_from_slice(self.ids.as_flattened());
+        Ok(out)
     }
 
     /// The event with this id. Ids are compared whole, so equal hashes cost time and nothing else.
-    pub(crate) fn find_id(&self, id: &[u8; 16]) -> Option<usize> {
+    pub(crate) fn find_id(&self, id: &[u8; 16]) -> Result<Option<usize>, Defect> {
+        if let Some(kept) = &self.kept
+            && let Some(found) = kept.find_id(id)?
+        {
+            return Ok(Some(found));
+        }
         let mut by_id = self.by_id.lock();
         let IdTable { table, hashed } = &mut *by_id;
         for (ordinal, new) in self.ids.iter().enumerate().skip(*hashed) {
@@ -146,7 +221,8 @@ impl ActiveIndex {
             table.insert_unique(hash_id(new), ordinal, |&o| hash_id(&self.ids[o as usize]));
         }
         *hashed = self.ids.len();
-        table.find(hash_id(id), |&o| self.ids[o as usize] == *id).map(|&o| o as usize)
+        let found = table.find(hash_id(id), |&o| self.ids[o as usize] == *id);
+        Ok(found.map(|&o| self.below() + o as usize))
     }
 }
 
@@ -158,12 +234,12 @@ mod tests {
     fn ids_are_found_while_it_grows_and_after_a_truncation() {
         let mut index = ActiveIndex::new(11);
         index.push(100, 0, [1; 16]);
-        assert_eq!(index.find_id(&[1; 16]), Some(0));
+        assert_eq!(index.find_id(&[1; 16]), Ok(Some(0)));
         index.push(200, 11, [2; 16]);
-        assert_eq!(index.find_id(&[2; 16]), Some(1));
-        assert_eq!(index.find_id(&[3; 16]), None);
+        assert_eq!(index.find_id(&[2; 16]), Ok(Some(1)));
+        assert_eq!(index.find_id(&[3; 16]), Ok(None));
         index.truncate(1);
-        assert_eq!((index.find_id(&[2; 16]), index.find_id(&[1; 16])), (None, Some(0)));
+        assert_eq!((index.find_id(&[2; 16]), index.find_id(&[1; 16])), (Ok(None), Ok(Some(0))));
         assert_eq!(
             (index.ordinal(11), index.ordinal(12), index.ordinal(10)),
             (Some(0), None, None)

@@ -70,6 +70,8 @@ pub(crate) struct HeadTable {
     heads: Section,
     names: Section,
     pub(crate) meta: CheckpointMeta,
+    /// The number of its file; 0: it is in none.
+    pub(crate) number: u64,
 }
 
 impl HeadTable {
@@ -77,21 +79,26 @@ impl HeadTable {
         let section = file.section(layout::META);
         let meta = CheckpointMeta::decode(file.get(section, 0, layout::META_LEN)?)?;
         let (heads, names) = (file.section(layout::HEADS), file.section(layout::NAMES));
-        Ok(Self { file, heads, names, meta })
+        Ok(Self { file, heads, names, meta, number: 0 })
     }
 
     pub(crate) fn file(&self) -> &BlockFile {
         &self.file
     }
 
+    /// The section METADATA as it is.
+    pub(crate) fn metadata_bytes(&self) -> Result<&[u8], Defect> {
+        let section = self.file.section(layout::METADATA);
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        self.file.get(section, 0, len)
+    }
+
     /// The cursors and rules at the checkpoint, and the changes in the segment that it names.
     pub(crate) fn metadata(&self) -> Result<(Metadata, u64), Defect> {
-        let section = self.file.section(layout::METADATA);
-        if section.len == 0 {
+        let bytes = self.metadata_bytes()?;
+        if bytes.is_empty() {
             return Ok((Metadata::default(), 0));
         }
-        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
-        let bytes = self.file.get(section, 0, len)?;
         let (header, changes) =
             bytes.split_at_checked(layout::METADATA_HEADER_LEN).ok_or(Defect::TooShort)?;
         let (last, in_segment) = (LE::read_u64(header), LE::read_u64(&header[8..]));
@@ -159,6 +166,16 @@ impl Heads {
     pub(crate) fn with_base(base: Option<Arc<HeadTable>>) -> Self {
         let streams = base.as_ref().map_or(0, |base| base.meta.streams);
         Self { base, streams, ..Self::default() }
+    }
+
+    /// The checkpoint at the bottom.
+    pub(crate) fn base(&self) -> Option<&Arc<HeadTable>> {
+        self.base.as_ref()
+    }
+
+    /// Goes on with a file that holds the same heads, in the place of `damaged`.
+    pub(crate) fn swap_base(&mut self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) {
+        swap(&mut self.base, damaged, table);
     }
 
     /// The number of streams that have events.
@@ -268,6 +285,12 @@ impl Heads {
     }
 }
 
+fn swap(base: &mut Option<Arc<HeadTable>>, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) {
+    if base.as_ref().is_some_and(|base| Arc::ptr_eq(base, damaged)) {
+        *base = Some(Arc::clone(table));
+    }
+}
+
 /// All heads at the moment a checkpoint began.
 #[derive(Debug)]
 pub(crate) struct FrozenHeads {
@@ -276,6 +299,15 @@ pub(crate) struct FrozenHeads {
 }
 
 impl FrozenHeads {
+    pub(crate) fn base(&self) -> Option<&Arc<HeadTable>> {
+        self.base.as_ref()
+    }
+
+    /// Like [`Heads::swap_base`].
+    pub(crate) fn swap_base(&mut self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) {
+        swap(&mut self.base, damaged, table);
+    }
+
     /// The sections HEADS and NAMES, and the number of streams.
     pub(crate) fn encode(&self) -> Result<(Vec<u8>, Vec<u8>, u64), Defect> {
         let mut newer: Vec<_> = self.overlay.entries.iter().collect();

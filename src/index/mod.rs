@@ -5,6 +5,7 @@
 //! [`Defect`](crate::format::Defect), and its caller rebuilds from the log.
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
+//! - [`kept`]: what a clean close left of that in a checkpoint, read in place.
 //! - [`terms`]: its postings.
 //! - [`build`] turns a segment's records into an index file; [`sealed`] reads one.
 //! - [`metadata`]: cursors, and what of each stream is hidden.
@@ -15,6 +16,7 @@ pub(crate) mod active;
 pub(crate) mod block_file;
 pub(crate) mod build;
 pub(crate) mod heads;
+pub(crate) mod kept;
 pub(crate) mod metadata;
 pub(crate) mod sealed;
 pub(crate) mod terms;

@@ -3,22 +3,45 @@
 //! Answers with ordinals and never with events: whether the record at an ordinal is what was
 //! asked for is for the caller to see.
 
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::{Found, Head, Postings, Terms, search_names};
 use crate::format::Defect;
-use crate::format::container::Section;
+use crate::format::container::{INDEX_MAGIC, Section};
 use crate::format::index_file::{
     self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
     hash_id,
 };
 use crate::format::metadata::Change;
 use crate::format::varint;
+use crate::storage::{OpenMode, Storage};
 
 use super::block_file::BlockFile;
 
+/// Opened when it is made, or at the first look-up.
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
+    meta: IndexMeta,
+    contents: OnceLock<Contents>,
+    /// Of one that may have to be opened yet.
+    place: Option<Place>,
+}
+
+/// Where an index file is, and what it has to be.
+#[derive(Debug)]
+struct Place {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    store_id: [u8; 16],
+    /// The changes of the segment.
+    changes: u32,
+}
+
+#[derive(Debug)]
+struct Contents {
     file: BlockFile,
     meta: IndexMeta,
     names: Section,
@@ -41,6 +64,78 @@ impl SealedIndex {
         store_id: [u8; 16],
         expected: &IndexMeta,
     ) -> Result<Option<Self>, Defect> {
+        let Some(contents) = Contents::new(file, store_id, expected)? else { return Ok(None) };
+        let meta = expected.clone();
+        Ok(Some(Self { meta, contents: OnceLock::from(contents), place: None }))
+    }
+
+    /// The index of a segment whose file is there and is opened when it is first needed. If it turns
+    /// out not to be the index of exactly this segment, every look-up fails.
+    pub(crate) fn later(
+        storage: Arc<dyn Storage>,
+        path: PathBuf,
+        store_id: [u8; 16],
+        expected: IndexMeta,
+        changes: u32,
+    ) -> Self {
+        let place = Some(Place { storage, path, store_id, changes });
+        Self { meta: expected, contents: OnceLock::new(), place }
+    }
+
+    fn contents(&self) -> Result<&Contents, Defect> {
+        if let Some(contents) = self.contents.get() {
+            return Ok(contents);
+        }
+        let place = self.place.as_ref().ok_or(Defect::TooShort)?;
+        let file = place.storage.open(&place.path, OpenMode::Read);
+        let file = file.map_err(|e| Defect::Unreadable(e.to_string()))?;
+        let file = BlockFile::open(file, INDEX_MAGIC)?;
+        let contents = Contents::new(file, place.store_id, &self.meta)?;
+        let contents = contents.ok_or(Defect::Invalid("the index of another segment"))?;
+        if contents.for_each_change(|_, _| {})? != u64::from(place.changes) {
+            return Err(Defect::Invalid("not the changes of its segment"));
+        }
+        Ok(self.contents.get_or_init(|| contents))
+    }
+
+    /// The size of the file in bytes; 0 if it cannot be opened.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.contents().map_or(0, |contents| contents.file.file_len())
+    }
+
+    /// Checks every block.
+    pub(crate) fn verify(&self) -> Result<(), Defect> {
+        self.contents()?.file.verify()
+    }
+
+    /// The stream's events in this segment, if it has any.
+    pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
+        self.contents()?.stream(name)
+    }
+
+    /// Calls `each` with every stream's name and its head at the end of this segment.
+    pub(crate) fn for_each_head(&self, each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+        self.contents()?.for_each_head(each)
+    }
+
+    /// Calls `each` with the segment's changes and their numbers; tells how many there are.
+    pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+        self.contents()?.for_each_change(each)
+    }
+
+    /// The ordinals of the events that may have this id: those whose ids share its hash's upper
+    /// half. Nearly always none or one.
+    pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
+        self.contents()?.candidates(id)
+    }
+}
+
+impl Contents {
+    fn new(
+        file: BlockFile,
+        store_id: [u8; 16],
+        expected: &IndexMeta,
+    ) -> Result<Option<Self>, Defect> {
         let meta = IndexMeta::decode(file.get(file.section(layout::META), 0, layout::META_LEN)?)?;
         if file.store_id() != store_id || meta != *expected {
             return Ok(None);
@@ -49,12 +144,7 @@ impl SealedIndex {
         Ok(Some(Self { file, meta, names, lists }))
     }
 
-    pub(crate) fn file_len(&self) -> u64 {
-        self.file.file_len()
-    }
-
-    /// The stream's events in this segment, if it has any.
-    pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
+    fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
         let streams = self.file.section(layout::STREAMS);
         let count = streams.count(layout::STREAM_LEN);
         let found = search_names(count, name.as_bytes(), |i| {
@@ -70,8 +160,7 @@ impl SealedIndex {
         }))
     }
 
-    /// Calls `each` with every stream's name and its head at the end of this segment.
-    pub(crate) fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+    fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
         let streams = self.file.section(layout::STREAMS);
         for index in 0..streams.count(layout::STREAM_LEN) {
             let entry =
@@ -91,8 +180,7 @@ impl SealedIndex {
         Ok(())
     }
 
-    /// Calls `each` with the segment's changes and their numbers; tells how many there are.
-    pub(crate) fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+    fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
         let section = self.file.section(layout::CHANGES);
         if section.len == 0 {
             return Ok(0);
@@ -109,9 +197,7 @@ impl SealedIndex {
         Ok(number - start)
     }
 
-    /// The ordinals of the events that may have this id: those whose ids share its hash's upper
-    /// half. Nearly always none or one.
-    pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
+    fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
         let hash = hash_id(id);
         if !self.filter_passes(hash)? {
             return Ok(Vec::new());
@@ -182,6 +268,21 @@ impl SealedIndex {
 
 impl Postings for SealedIndex {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+        self.contents()?.find(kind, name)
+    }
+
+    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
+        let mut ordinals = self.contents()?.list(found.place, found.count)?;
+        if floor > 0 {
+            let below = ordinals.partition_point(|&ordinal| ordinal < floor);
+            ordinals.drain(..below);
+        }
+        Ok(ordinals)
+    }
+}
+
+impl Contents {
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
         let (section, len) = match kind {
             // An entry of STREAMS begins like one of the others.
             Terms::Streams => (layout::STREAMS, layout::STREAM_LEN),
@@ -199,15 +300,6 @@ impl Postings for SealedIndex {
         let entry = entry(index)?;
         Ok(Some(Found { count: entry.count, place: entry.list_offset }))
     }
-
-    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
-        let mut ordinals = self.list(found.place, found.count)?;
-        if floor > 0 {
-            let below = ordinals.partition_point(|&ordinal| ordinal < floor);
-            ordinals.drain(..below);
-        }
-        Ok(ordinals)
-    }
 }
 
 #[cfg(test)]
@@ -215,7 +307,6 @@ mod tests {
     use super::*;
     use crate::event::NewEvent;
     use crate::format::checksum::Seed;
-    use crate::format::container::INDEX_MAGIC;
     use crate::format::record::{self, Assigned, RecordRef};
     use crate::index::build::IndexBuilder;
 

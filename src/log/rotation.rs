@@ -134,7 +134,8 @@ pub(crate) fn seal_segment(
     point: SealPoint,
 ) -> Result<Segment> {
     let seal_offset = segment.end();
-    let mut body = seal::encode_table(index.offsets());
+    let offsets = index.encode_offsets().map_err(|d| segment.corrupt(0, segment.base_position, &d));
+    let mut body = seal::encode_table(offsets?);
     let event_count = u32::try_from(index.len()).unwrap_or(u32::MAX);
     let trailer = Trailer {
         event_count,

@@ -164,8 +164,7 @@ impl Engine {
 
     /// Shows a record that is written.
     pub(crate) fn show_written(&self, position: u64, look: &mut Look<'_>) -> Result<()> {
-        let located =
-            self.lookup(|catalog| catalog.locate(position).map_err(LookupError::Store))?;
+        let located = self.lookup(|catalog| catalog.locate(position))?;
         let (segment, offset) = located.ok_or_else(|| self.lost(position))?;
         let (bytes, layout) = segment.record(offset, position, self.checks())?;
         look(&bytes.record(layout));

@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use super::hidden::Hidden;
 use super::{Events, ReadAll, Settings, Source};
-use crate::catalog::LookupError;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
@@ -294,8 +293,7 @@ fn fill(
 impl Engine {
     /// A cursor at the frame that holds `position`, which is visible.
     fn cursor_at(&self, position: u64) -> Result<FrameCursor> {
-        let located =
-            self.lookup(|catalog| catalog.locate(position).map_err(LookupError::Store))?;
+        let located = self.lookup(|catalog| catalog.locate(position))?;
         let (segment, offset) = located.ok_or_else(|| self.lost(position))?;
         let checksums = self.options.checksums;
         if position == segment.base_position {

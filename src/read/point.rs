@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::catalog::{LookupError, PartIndex};
+use crate::catalog::PartIndex;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::segment_header::DATA_START;
@@ -16,8 +16,7 @@ impl Engine {
         if position == 0 {
             return Ok(None);
         }
-        let located =
-            self.lookup(|catalog| catalog.locate(position).map_err(LookupError::Store))?;
+        let located = self.lookup(|catalog| catalog.locate(position))?;
         let Some((segment, offset)) = located else {
             return Ok(None);
         };

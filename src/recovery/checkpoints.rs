@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{self as layout, CheckpointMeta};
 use crate::format::container::{self, CHECKPOINT_MAGIC};
-use crate::format::names;
+use crate::format::{Defect, names};
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
 use crate::index::heads::{FrozenHeads, HeadTable};
+use crate::index::kept::order_of;
 use crate::log::rotation::{remove_leftover, write_derived};
 use crate::storage::{EntryKind, OpenMode, Storage};
 
@@ -30,7 +31,14 @@ pub(crate) fn list_checkpoints(storage: &dyn Storage, root: &Path) -> Result<Vec
     Ok(numbers)
 }
 
-/// The newest checkpoint that is whole and of this store.
+/// The newest checkpoint of this store whose beginning and METADATA are whole.
+///
+/// Its other sections are checked block by block when they are first needed, so that opening reads
+/// nothing that it does not use; one that turns out damaged then is rebuilt from the log. As
+/// evidence it counts all the same: the first block holds the header, the section table and META,
+/// and has a checksum of its own. A checkpoint gets its name once all of it is durable, so whoever
+/// finds META whole knows that the writer had made durable what META tells of, whatever has become
+/// of the rest of the file since.
 pub(crate) fn newest(
     storage: &dyn Storage,
     root: &Path,
@@ -41,13 +49,12 @@ pub(crate) fn newest(
         let Ok(file) = storage.open(&path, OpenMode::Read) else {
             continue;
         };
-        let table = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| {
-            file.verify()?;
-            HeadTable::new(file)
-        });
-        if let Ok(table) = table
+        let table = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(HeadTable::new);
+        if let Ok(mut table) = table
             && table.file().store_id() == store_id
+            && table.metadata_bytes().is_ok()
         {
+            table.number = number;
             return Ok(Some((number, Arc::new(table))));
         }
     }
@@ -65,6 +72,35 @@ pub(crate) struct Image<'a> {
     pub(crate) active: Option<&'a ActiveIndex>,
 }
 
+impl Image<'_> {
+    /// The file's bytes.
+    pub(super) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
+        let Image { mut meta, heads, metadata, active } = self;
+        let (table, names_section, streams) = heads.encode()?;
+        meta.streams = streams;
+        let (mut offsets, mut previous, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(index) = active {
+            offsets = index.encode_offsets()?;
+            previous = index.encode_previous()?;
+            ids = index.encode_ids()?;
+        }
+        let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        let meta_section = meta.encode();
+        // What opening reads comes first and lies together: it is the first block, or nearly.
+        let sections: [(u32, &[u8]); 8] = [
+            (layout::META, &meta_section),
+            (layout::METADATA, metadata),
+            (layout::HEADS, &table),
+            (layout::NAMES, &names_section),
+            (layout::OFFSETS, &offsets),
+            (layout::PREVIOUS, &previous),
+            (layout::IDS, &ids),
+            (layout::ORDER, &order),
+        ];
+        Ok(container::encode(CHECKPOINT_MAGIC, store_id, &sections))
+    }
+}
+
 /// Writes checkpoint `number` and drops all but the one before it. All that it covers is durable
 /// already.
 pub(crate) fn write_checkpoint(
@@ -74,38 +110,21 @@ pub(crate) fn write_checkpoint(
     store_id: [u8; 16],
     image: Image<'_>,
 ) -> Result<Arc<HeadTable>> {
-    let Image { mut meta, heads, metadata, active } = image;
     let path = names::checkpoint_path(root, number);
-    let damaged = |defect: crate::format::Defect| Error::Corrupt {
+    let position = image.meta.position;
+    let damaged = |defect: Defect| Error::Corrupt {
         file: path.clone(),
         offset: 0,
-        expected_position: meta.position.into(),
+        expected_position: position.into(),
         what: defect.to_string(),
         evidence: None,
     };
-    let (table, names_section, streams) = heads.encode().map_err(damaged)?;
-    meta.streams = streams;
-    let (mut offsets, mut previous) = (Vec::new(), Vec::new());
-    if let Some(index) = active {
-        offsets.extend(index.offsets().iter().flat_map(|offset| offset.to_le_bytes()));
-        previous.extend(index.previous_positions().iter().flat_map(|p| p.to_le_bytes()));
-    }
-    let ids = active.map_or(&[][..], |index| index.ids().as_flattened());
-    let meta_section = meta.encode();
-    let sections: [(u32, &[u8]); 7] = [
-        (layout::META, &meta_section),
-        (layout::HEADS, &table),
-        (layout::NAMES, &names_section),
-        (layout::OFFSETS, &offsets),
-        (layout::PREVIOUS, &previous),
-        (layout::IDS, ids),
-        (layout::METADATA, metadata),
-    ];
-    let bytes = container::encode(CHECKPOINT_MAGIC, store_id, &sections);
+    let bytes = image.encode(store_id).map_err(damaged)?;
     let file = write_derived(storage, &path, &bytes)?;
     drop(bytes);
-    let table =
+    let mut table =
         BlockFile::open(file, CHECKPOINT_MAGIC).and_then(HeadTable::new).map_err(damaged)?;
+    table.number = number;
     for old in list_checkpoints(storage, root)? {
         if old + 1 < number {
             remove_leftover(storage, &names::checkpoint_path(root, old))?;

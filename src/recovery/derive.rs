@@ -36,6 +36,20 @@ pub(crate) fn open_index(
     (index.for_each_change(|_, _| {}) == Ok(u64::from(changes))).then(|| Arc::new(index))
 }
 
+/// The index file of a sealed segment, to be opened when it is first needed. It is there; what is in
+/// it shows then.
+pub(super) fn index_for_later(
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+    segment: &Segment,
+) -> Option<Arc<SealedIndex>> {
+    let path = names::index_path(root, segment.number());
+    let changes = segment.trailer.as_ref().map_or(0, |trailer| trailer.change_count);
+    let (storage, meta) = (Arc::clone(storage), index_meta(segment)?);
+    let id = segment.header.store_id;
+    Some(Arc::new(SealedIndex::later(storage, path, id, meta, changes)))
+}
+
 fn index_meta(segment: &Segment) -> Option<IndexMeta> {
     let trailer = segment.trailer.as_ref()?;
     Some(IndexMeta {
@@ -57,7 +71,8 @@ pub(crate) fn build_index(
     mode: Mode,
 ) -> Result<Arc<SealedIndex>> {
     index_from_log(storage, root, segment, mode, |_, _, ordinal| {
-        Ok(active.previous(ordinal as usize))
+        let previous = active.previous(ordinal as usize);
+        previous.map_err(|d| segment.corrupt(0, segment.base_position, &d))
     })
 }
 
@@ -126,7 +141,9 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
             PartIndex::Frozen { index, .. } => {
                 for ordinal in (0..index.len()).rev() {
                     let position = base + ordinal as u64;
-                    let offset = u64::from(index.offset(ordinal).unwrap_or(0));
+                    let offset = index.offset(ordinal);
+                    let offset = offset.map_err(|d| part.segment.corrupt(0, base, &d))?;
+                    let offset = u64::from(offset.unwrap_or(0));
                     let (bytes, layout) = part.segment.record(offset, position, true)?;
                     if bytes.record(layout).stream() == stream {
                         return Ok(position);
@@ -188,6 +205,24 @@ fn walk_sealed(
 ) -> Result<()> {
     let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));
     let trailer = segment.trailer.as_ref().ok_or_else(unsealed)?;
+    let (state, end) = walk(segment, trailer.seal_offset, visit)?;
+    if state.offset != trailer.seal_offset || state.link != trailer.link {
+        let defect = match end {
+            ScanEnd::Invalid(defect) => defect,
+            _ => Defect::Invalid("the frames contradict the seal"),
+        };
+        return Err(segment.corrupt(state.offset, state.next_position, &defect));
+    }
+    Ok(())
+}
+
+/// Walks through the frames of a segment that lie before `end`. Returns where that led, and why it
+/// went no further.
+pub(super) fn walk(
+    segment: &Segment,
+    end: u64,
+    visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,
+) -> Result<(ScanState, ScanEnd)> {
     let mut first = [0; frame::HEADER_LEN];
     segment.read(&mut first, DATA_START)?;
     let link = FrameHeader::decode(&first, segment.seed, DATA_START).map_or(0, |(h, _)| h.link);
@@ -199,14 +234,7 @@ fn walk_sealed(
         proven: 0,
         next_change: 0,
     };
-    let mut window = Window::new(Arc::clone(&segment.file), trailer.seal_offset);
+    let mut window = Window::new(Arc::clone(&segment.file), end);
     let end = scan(&mut window, segment.seed, &mut state, u64::MAX, &segment.path, visit)?;
-    if state.offset != trailer.seal_offset || state.link != trailer.link {
-        let defect = match end {
-            ScanEnd::Invalid(defect) => defect,
-            _ => Defect::Invalid("the frames contradict the seal"),
-        };
-        return Err(segment.corrupt(state.offset, state.next_position, &defect));
-    }
-    Ok(())
+    Ok((state, end))
 }

@@ -1,36 +1,39 @@
 //! Reads the log into a catalog, as far as it is valid.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use byteorder::{ByteOrder, LittleEndian as LE};
-
-use super::derive::{index_in_memory, open_index};
+use super::derive::{index_for_later, index_in_memory, open_index};
 use super::{LoadedLog, Mode, Unproven, checkpoints, list_segments};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
 use crate::follow::read_status;
-use crate::format::checkpoint as layout;
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::Change;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::{HeadTable, Heads};
+use crate::index::kept::Kept;
 use crate::index::metadata::Metadata;
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::storage::{OpenMode, Storage, read_exact_at};
+use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
 
 struct Loader<'a> {
     storage: &'a dyn Storage,
     root: &'a Path,
     mode: Mode,
     checkpoint: Option<Arc<HeadTable>>,
+    /// What the checkpoint says of metadata: the last change, and those in the segment it names.
+    changes_at_checkpoint: (u64, u64),
+    /// The index files that are there and may be opened later.
+    indexes: Option<(Arc<dyn Storage>, HashSet<u64>)>,
     parts: Vec<Part>,
     heads: Heads,
     metadata: Metadata,
@@ -50,18 +53,20 @@ struct Walk {
     end: ScanEnd,
 }
 
-pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<LoadedLog> {
-    let numbers = list_segments(storage, root)?;
-    let files = open_segments(storage, root, &numbers, mode)?;
-    load_files(storage, root, mode, files)
+pub(super) fn load(storage: &Arc<dyn Storage>, root: &Path, mode: Mode) -> Result<LoadedLog> {
+    let numbers = list_segments(&**storage, root)?;
+    let files = open_segments(&**storage, root, &numbers, mode)?;
+    load_files(&**storage, Some(storage), root, mode, files)
 }
 
-/// Likewise, from these segments: the first ones, without a gap.
+/// Likewise, from these segments: the first ones, without a gap. With a shared storage, index files
+/// may be opened later.
 pub(super) fn load_files(
     storage: &dyn Storage,
+    shared: Option<&Arc<dyn Storage>>,
     root: &Path,
     mode: Mode,
-    mut files: Vec<SegmentFile>,
+    files: Vec<SegmentFile>,
 ) -> Result<LoadedLog> {
     let first = files
         .first()
@@ -70,29 +75,25 @@ pub(super) fn load_files(
     let newest = checkpoints::newest(storage, root, store_id)?;
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
-    let metadata_at_checkpoint =
-        newest.as_ref().and_then(|(_, table)| Some(table.metadata().ok()?.0)).unwrap_or_default();
-    let checkpoint_change = metadata_at_checkpoint.last_change();
+    let at_checkpoint = newest.as_ref().and_then(|(_, table)| table.metadata().ok());
+    let checkpoint_change =
+        at_checkpoint.as_ref().map_or(0, |(metadata, _)| metadata.last_change());
     let usable = newest
         .map(|(_, table)| table)
-        .filter(|table| is_of_log(table, &files) && table.metadata().is_ok());
-    let mut loader = Loader {
-        storage,
-        root,
-        mode,
-        heads: Heads::with_base(usable.clone()),
-        metadata: if usable.is_some() { metadata_at_checkpoint } else { Metadata::default() },
-        commits: usable.as_ref().map_or(0, |table| table.meta.commits),
-        checkpoint: usable,
-        parts: Vec::new(),
-        state: ScanState::START,
-        last_frame: 0,
-        pending: VecDeque::new(),
-        unproven: Vec::new(),
-        last_kind: None,
-        rebuilt: 0,
+        .zip(at_checkpoint)
+        .filter(|(table, _)| is_of_log(table, &files));
+    let with_checkpoint = usable.is_some();
+    let mut loader = Loader::new(storage, root, mode, usable);
+    loader.look_for_indexes(shared);
+    let (walk, active_index) = match loader.walk_segments(&files) {
+        // A block of the checkpoint may be damaged that nobody has looked at before. The log alone
+        // says what there is; if it is the log that is damaged, it says the same again.
+        Err(Error::Corrupt { .. }) if with_checkpoint => {
+            loader = Loader::new(storage, root, mode, None);
+            loader.walk_segments(&files)?
+        }
+        walked => walked?,
     };
-    let (walk, active_index) = loader.walk_segments(&files)?;
     let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
@@ -103,6 +104,7 @@ pub(super) fn load_files(
     });
     let empty = loader.state.next_position == 1 && loader.state.offset == DATA_START;
     let verified_to = loader.verified_to(&files[active_index]);
+    let mut files = files;
     let files = files.split_off(active_index);
     loader.collect_unproven(&files[0]);
     let end = match &walk.end {
@@ -195,7 +197,89 @@ fn last_frame(table: &HeadTable, file: &SegmentFile) -> Option<FrameHeader> {
     decoded.ok().filter(|(_, link)| *link == table.meta.link).map(|(header, _)| header)
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// Begins with a checkpoint and the metadata in it, or with nothing.
+    fn new(
+        storage: &'a dyn Storage,
+        root: &'a Path,
+        mode: Mode,
+        checkpoint: Option<(Arc<HeadTable>, (Metadata, u64))>,
+    ) -> Self {
+        let (checkpoint, of_metadata) = checkpoint.unzip();
+        let (metadata, in_segment) = of_metadata.unwrap_or_default();
+        Self {
+            storage,
+            root,
+            mode,
+            heads: Heads::with_base(checkpoint.clone()),
+            commits: checkpoint.as_ref().map_or(0, |table| table.meta.commits),
+            checkpoint,
+            changes_at_checkpoint: (metadata.last_change(), in_segment),
+            metadata,
+            indexes: None,
+            parts: Vec::new(),
+            state: ScanState::START,
+            last_frame: 0,
+            pending: VecDeque::new(),
+            unproven: Vec::new(),
+            last_kind: None,
+            rebuilt: 0,
+        }
+    }
+
+    /// Lists the index files: of a segment that the checkpoint covers, nothing is needed now but that
+    /// its file is there.
+    fn look_for_indexes(&mut self, shared: Option<&Arc<dyn Storage>>) {
+        let (Some(shared), Some(_)) = (shared, &self.checkpoint) else { return };
+        let entries = self.storage.read_dir(&self.root.join(names::INDEX_DIR)).unwrap_or_default();
+        let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
+        let numbers = files.filter_map(|e| names::parse_numbered(&e.name, names::INDEX_SUFFIX));
+        self.indexes = Some((Arc::clone(shared), numbers.collect()));
+    }
+
+    /// The index of a sealed segment, if it has a file.
+    fn index_of(&self, segment: &Segment, covered: bool) -> Option<Arc<SealedIndex>> {
+        match &self.indexes {
+            Some((shared, there)) if covered => there
+                .contains(&segment.number())
+                .then(|| index_for_later(shared, self.root, segment))?,
+            _ => open_index(self.storage, self.root, segment),
+        }
+    }
+
+    /// Enters what an index file knows of streams and changes. What was entered before damage is met
+    /// is right, and may be entered again.
+    fn take_heads(&mut self, index: &SealedIndex) -> Result<(), Defect> {
+        merge_heads(&mut self.heads, index)?;
+        index.for_each_change(|number, change| self.metadata.apply(number, &change)).map(drop)
+    }
+
+    /// Indexes in memory what was to be opened later and is damaged: something needs it now.
+    fn settle(&mut self) -> Result<()> {
+        for at in 0..self.parts.len() {
+            let (before, rest) = self.parts.split_at(at);
+            let PartIndex::Sealed(index) = &rest[0].index else { continue };
+            if index.verify().is_ok() {
+                continue;
+            }
+            let segment = &rest[0].segment;
+            let Some(trailer) = &segment.trailer else { continue };
+            let index = index_in_memory(segment, before, |_, _| {})?;
+            let point = SealPoint { link: trailer.link, recorded_at: trailer.last_recorded_at };
+            let file = SegmentFile {
+                path: segment.path.clone(),
+                file: Arc::clone(&segment.file),
+                header: segment.header.clone(),
+            };
+            let (base, end) = (segment.base_position, trailer.seal_offset);
+            let unsealed = Arc::new(Segment::new(file, base, None, end)?);
+            self.rebuilt += 1;
+            let index = PartIndex::Frozen { index: Arc::new(index), point };
+            self.parts[at] = Part { segment: unsealed, index };
+        }
+        Ok(())
+    }
+
     /// Walks on from segment to segment, for as long as each follows from the one before. Returns
     /// the walk through the active one and its index among `files`.
     fn walk_segments(&mut self, files: &[SegmentFile]) -> Result<(Walk, usize)> {
@@ -264,21 +348,22 @@ impl Loader<'_> {
             let before = self.checkpoint.as_ref().filter(|c| c.meta.segment == number);
             self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
         }
-        let corrupt = |d: Defect| segment.corrupt(0, base, &d);
-        if let Some(index) = open_index(self.storage, self.root, &segment) {
-            if !covered {
-                merge_heads(&mut self.heads, &index).map_err(corrupt)?;
-                let apply = |number, change| self.metadata.apply(number, &change);
-                index.for_each_change(apply).map_err(corrupt)?;
-            }
+        if let Some(index) = self.index_of(&segment, covered)
+            && (covered || self.take_heads(&index).is_ok())
+        {
             self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
             return Ok(());
         }
         self.rebuilt += 1;
-        let metadata = &mut self.metadata;
-        let index = index_in_memory(&segment, &self.parts, |number, change| {
-            metadata.apply(number, &change);
-        })?;
+        let mut apply = |number, change: Change| self.metadata.apply(number, &change);
+        let index = match index_in_memory(&segment, &self.parts, &mut apply) {
+            Err(Error::Corrupt { .. }) => {
+                self.settle()?;
+                let apply = |number, change: Change| self.metadata.apply(number, &change);
+                index_in_memory(&segment, &self.parts, apply)?
+            }
+            index => index?,
+        };
         let unsealed = Arc::new(Segment::new(file.clone(), base, None, end)?);
         if !covered {
             self.merge_from_log(&unsealed, &index)?;
@@ -293,7 +378,8 @@ impl Loader<'_> {
     fn merge_from_log(&mut self, segment: &Arc<Segment>, index: &ActiveIndex) -> Result<()> {
         for ordinal in 0..index.len() {
             let position = segment.base_position + ordinal as u64;
-            let offset = u64::from(index.offset(ordinal).unwrap_or(0));
+            let offset = index.offset(ordinal).map_err(|d| segment.corrupt(0, position, &d))?;
+            let offset = u64::from(offset.unwrap_or(0));
             let (bytes, layout) = segment.record(offset, position, true)?;
             let record = bytes.record(layout);
             let head = Head { version: record.version(), last_position: position };
@@ -313,9 +399,11 @@ impl Loader<'_> {
         let mut index = ActiveIndex::new(self.state.next_position);
         let checkpoint = self.checkpoint.clone();
         if let Some(table) = checkpoint.filter(|c| c.meta.segment == file.header.number)
-            && let Some((restored, restored_change)) = restore(&table)
+            && let Some(kept) = Kept::new(&table)
         {
-            index = restored;
+            let (last_change, in_segment) = self.changes_at_checkpoint;
+            index = restore(&table, kept);
+            index.changes = in_segment;
             let meta = &table.meta;
             self.state = ScanState {
                 offset: meta.offset,
@@ -323,7 +411,7 @@ impl Loader<'_> {
                 next_position: meta.position + 1,
                 recorded_at: meta.recorded_at,
                 proven: meta.position,
-                next_change: restored_change + 1,
+                next_change: last_change + 1,
             };
             self.last_frame = meta.last_frame;
             self.last_kind = last_frame(&table, file).map(|header| header.kind);
@@ -400,29 +488,17 @@ impl Loader<'_> {
     }
 }
 
-/// The index of the active segment, if a clean close left one that describes what it covers, and
-/// the last change that it covers.
-fn restore(table: &HeadTable) -> Option<(ActiveIndex, u64)> {
-    let (file, meta) = (table.file(), &table.meta);
-    let events = usize::try_from(meta.position + 1 - meta.base_position).ok()?;
-    let bytes = |kind, size: usize| {
-        let section = file.section(kind);
-        let len = events.checked_mul(size)?;
-        (section.len == len as u64).then(|| file.get(section, 0, len).ok()).flatten()
-    };
-    let offsets = bytes(layout::OFFSETS, 4)?.chunks_exact(4).map(LE::read_u32).collect();
-    let previous = bytes(layout::PREVIOUS, 8)?.chunks_exact(8).map(LE::read_u64).collect();
-    let ids = bytes(layout::IDS, 16)?.as_chunks::<16>().0.to_vec();
-    let mut index = ActiveIndex::restore(meta.base_position, offsets, previous, ids);
+/// The index of the active segment that a clean close left.
+fn restore(table: &HeadTable, kept: Kept) -> ActiveIndex {
+    let meta = &table.meta;
+    let mut index = ActiveIndex::restore(meta.base_position, kept);
     index.commits = meta.segment_commits;
     index.first_recorded_at = meta.first_recorded_at;
     index.last_recorded_at = meta.recorded_at;
-    let (metadata, changes) = table.metadata().ok()?;
-    index.changes = changes;
-    Some((index, metadata.last_change()))
+    index
 }
 
-fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
+pub(super) fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
     let mut failure = None;
     index.for_each_head(|name, head| match heads.get(name) {
         Ok(before) if before.version < head.version => {

@@ -15,6 +15,7 @@ mod checkpoints;
 mod derive;
 mod evidence;
 mod load;
+mod rebuild;
 mod tail;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
 pub(crate) use derive::{build_index, open_index, rebuild_index};
 pub(crate) use evidence::find as find_evidence;
 pub(crate) use load::load_frame;
+pub(crate) use rebuild::rebuild_checkpoint;
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,12 +163,13 @@ pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u6
 
 /// Opens the log in `root`, which holds at least one segment; `created`: a moment ago.
 pub(crate) fn recover(
-    storage: &dyn Storage,
+    shared: &Arc<dyn Storage>,
     root: &Path,
     mode: Mode,
     created: bool,
 ) -> Result<Recovered> {
-    let mut log = load::load(storage, root, mode)?;
+    let storage = &**shared;
+    let mut log = load::load(shared, root, mode)?;
     log.trusted |= created;
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);

@@ -18,6 +18,7 @@ mod headers;
 mod leftovers;
 mod lives;
 mod loss;
+mod mend;
 mod metadata;
 mod reads;
 mod repair;

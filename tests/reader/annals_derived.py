@@ -227,6 +227,9 @@ def check_checkpoint(checkpoint, log):
     require(checkpoint.last_change == changes_before + changes_here, "wrong last change")
     own = [r for r in segment.records if r["position"] <= meta["position"]]
     sections = ((4, "<I", "offset"), (5, "<Q", "previous"), (6, "16s", "id"))
+    order = sorted(hash_id(r["id"]) >> 32 << 32 | i for i, r in enumerate(own))
+    kept = [entry for (entry,) in checkpoint.entries(8, "<Q")]
+    require(kept in ([], order), "ORDER is not that of the ids")
     for kind, layout, key in sections:
         entries = [entry for (entry,) in checkpoint.entries(kind, layout)]
         require(entries == [record[key] for record in own], f"{key} is not that of the log")

@@ -1,0 +1,257 @@
+//! The index of the active segment as a clean close left it in a checkpoint, read in place.
+//!
+//! Nothing of it is copied when a store is opened: each block is read and checked when a look-up
+//! first needs it. Must never answer from a block that was not checked.
+
+use std::sync::{Arc, OnceLock};
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::heads::HeadTable;
+use crate::format::Defect;
+use crate::format::checkpoint as layout;
+use crate::format::container::Section;
+use crate::format::index_file::hash_id;
+
+const HASH: u64 = 0xFFFF_FFFF_0000_0000;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    table: Arc<HeadTable>,
+    len: usize,
+    offsets: Section,
+    previous: Section,
+    ids: Section,
+    order: Section,
+    /// Stands in for the section ORDER of checkpoints that have none.
+    sorted: OnceLock<Vec<u64>>,
+}
+
+/// The section ORDER for the section IDS.
+pub(crate) fn order_of(ids: &[u8]) -> Vec<u64> {
+    let mut sorted: Vec<u64> = (0..)
+        .zip(ids.as_chunks::<16>().0)
+        .map(|(ordinal, id): (u64, _)| hash_id(id) & HASH | ordinal)
+        .collect();
+    sorted.sort_unstable();
+    sorted
+}
+
+impl Kept {
+    /// `None` if the checkpoint does not hold the index of all it covers of the segment it names.
+    pub(crate) fn new(table: &Arc<HeadTable>) -> Option<Self> {
+        let (file, meta) = (table.file(), &table.meta);
+        let len = usize::try_from(meta.position + 1 - meta.base_position).ok()?;
+        let section = |kind, size: usize| {
+            let section = file.section(kind);
+            (section.len == len.checked_mul(size)? as u64).then_some(section)
+        };
+        Some(Self {
+            len,
+            offsets: section(layout::OFFSETS, 4)?,
+            previous: section(layout::PREVIOUS, 8)?,
+            ids: section(layout::IDS, 16)?,
+            order: file.section(layout::ORDER),
+            sorted: OnceLock::new(),
+            table: Arc::clone(table),
+        })
+    }
+
+    pub(crate) fn table(&self) -> &Arc<HeadTable> {
+        &self.table
+    }
+
+    /// Goes on with a file that describes the same events.
+    pub(crate) fn replace(&mut self, table: &Arc<HeadTable>) {
+        if let Some(mut kept) = Self::new(table) {
+            kept.truncate(self.len);
+            *self = kept;
+        }
+    }
+
+    /// The number of events.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Forgets everything from `len` events on.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    pub(crate) fn offset(&self, ordinal: usize) -> Result<u32, Defect> {
+        self.table.file().entry(self.offsets, ordinal, 4).map(LE::read_u32)
+    }
+
+    pub(crate) fn previous(&self, ordinal: usize) -> Result<u64, Defect> {
+        self.table.file().entry(self.previous, ordinal, 8).map(LE::read_u64)
+    }
+
+    pub(crate) fn offsets(&self) -> Result<&[u8], Defect> {
+        self.table.file().get(self.offsets, 0, self.len * 4)
+    }
+
+    pub(crate) fn previous_positions(&self) -> Result<&[u8], Defect> {
+        self.table.file().get(self.previous, 0, self.len * 8)
+    }
+
+    pub(crate) fn ids(&self) -> Result<&[u8], Defect> {
+        self.table.file().get(self.ids, 0, self.len * 16)
+    }
+
+    /// The event with this id, by halving; ids are compared whole.
+    pub(crate) fn find_id(&self, id: &[u8; 16]) -> Result<Option<usize>, Defect> {
+        let wanted = hash_id(id) & HASH;
+        let (mut low, mut high) = (0, self.entries()?);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.entry(middle)? < wanted {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let count = self.entries()?;
+        while low < count {
+            let entry = self.entry(low)?;
+            if entry & HASH != wanted {
+                break;
+            }
+            let ordinal = usize::try_from(entry & !HASH).unwrap_or(usize::MAX);
+            if ordinal < self.len && self.table.file().entry(self.ids, ordinal, 16)? == id {
+                return Ok(Some(ordinal));
+            }
+            low += 1;
+        }
+        Ok(None)
+    }
+
+    /// How many entries are in order; those of events that were forgotten are passed over.
+    fn entries(&self) -> Result<usize, Defect> {
+        let count = self.ids.count(16);
+        if self.order.count(8) != count && self.sorted.get().is_none() {
+            let ids = self.table.file().get(self.ids, 0, count * 16)?;
+            self.sorted.get_or_init(|| order_of(ids));
+        }
+        Ok(count)
+    }
+
+    fn entry(&self, index: usize) -> Result<u64, Defect> {
+        match self.sorted.get() {
+            Some(sorted) => sorted.get(index).copied().ok_or(Defect::TooShort),
+            None => self.table.file().entry(self.order, index, 8).map(LE::read_u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::checkpoint::CheckpointMeta;
+    use crate::format::container::{self, CHECKPOINT_MAGIC};
+    use crate::index::active::ActiveIndex;
+    use crate::index::block_file::BlockFile;
+
+    fn id(ordinal: u32) -> [u8; 16] {
+        let mut id = [7; 16];
+        id[..4].copy_from_slice(&ordinal.to_le_bytes());
+        id
+    }
+
+    fn bytes(events: u32, with_order: bool) -> Vec<u8> {
+        let meta = CheckpointMeta {
+            position: 10 + u64::from(events),
+            recorded_at: 0,
+            link: 0,
+            segment: 1,
+            offset: 0,
+            base_position: 11,
+            streams: 0,
+            commits: 0,
+            segment_commits: 0,
+            last_frame: 0,
+            first_recorded_at: 0,
+        };
+        let mut index = ActiveIndex::new(11);
+        for ordinal in 0..events {
+            index.push(ordinal * 8, u64::from(ordinal) * 3, id(ordinal));
+        }
+        let (offsets, previous) =
+            (index.encode_offsets().unwrap(), index.encode_previous().unwrap());
+        let ids = index.encode_ids().unwrap();
+        let order: Vec<u8> = order_of(&ids).iter().flat_map(|e| e.to_le_bytes()).collect();
+        let mut sections: Vec<(u32, &[u8])> = Vec::new();
+        let meta = meta.encode();
+        sections.push((layout::META, &meta));
+        sections.push((layout::OFFSETS, &offsets));
+        sections.push((layout::PREVIOUS, &previous));
+        sections.push((layout::IDS, &ids));
+        if with_order {
+            sections.push((layout::ORDER, &order));
+        }
+        container::encode(CHECKPOINT_MAGIC, [0; 16], &sections)
+    }
+
+    fn index_of(bytes: Vec<u8>) -> Result<ActiveIndex, Defect> {
+        let table = HeadTable::new(BlockFile::from_bytes(bytes, CHECKPOINT_MAGIC)?)?;
+        Ok(ActiveIndex::restore(11, Kept::new(&Arc::new(table)).unwrap()))
+    }
+
+    #[test]
+    fn what_is_kept_and_what_is_pushed_are_one_index() {
+        for with_order in [true, false] {
+            let mut index = index_of(bytes(500, with_order)).unwrap();
+            for ordinal in 500..600 {
+                index.push(ordinal * 8, u64::from(ordinal) * 3, id(ordinal));
+            }
+            let check = |index: &ActiveIndex, len: u32| {
+                assert_eq!(index.len(), len as usize);
+                for ordinal in 0..600 {
+                    let at = ordinal as usize;
+                    let there = ordinal < len;
+                    assert_eq!(index.find_id(&id(ordinal)), Ok(there.then_some(at)), "{ordinal}");
+                    if there {
+                        assert_eq!(index.offset(at), Ok(Some(ordinal * 8)));
+                        assert_eq!(index.previous(at), Ok(u64::from(ordinal) * 3));
+                    }
+                }
+                assert_eq!(index.offset(len as usize), Ok(None));
+                let whole: Vec<u8> = (0..len).flat_map(|o| (o * 8).to_le_bytes()).collect();
+                assert_eq!(index.encode_offsets(), Ok(whole));
+                assert_eq!(index.encode_previous().unwrap().len(), len as usize * 8);
+                let ids: Vec<u8> = (0..len).flat_map(id).collect();
+                assert_eq!(index.encode_ids(), Ok(ids));
+            };
+            check(&index, 600);
+            index.truncate(550);
+            check(&index, 550);
+            // Into what is kept, and on from there.
+            index.truncate(300);
+            check(&index, 300);
+            for ordinal in 300..400 {
+                index.push(ordinal * 8, u64::from(ordinal) * 3, id(ordinal));
+            }
+            check(&index, 400);
+        }
+    }
+
+    #[test]
+    fn a_damaged_block_is_an_error_and_never_an_answer() {
+        let whole = bytes(1_500, true);
+        for at in (0..whole.len()).step_by(509) {
+            let mut bad = whole.clone();
+            bad[at] ^= 4;
+            let Ok(index) = index_of(bad) else { continue };
+            for ordinal in (0..1_500).step_by(7) {
+                let place = ordinal as usize;
+                assert!(
+                    index.offset(place).is_err() || index.offset(place) == Ok(Some(ordinal * 8))
+                );
+                let previous = index.previous(place);
+                assert!(previous.is_err() || previous == Ok(u64::from(ordinal) * 3));
+                let found = index.find_id(&id(ordinal));
+                assert!(found.is_err() || found == Ok(Some(place)), "byte {at}: {found:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Damage in derived files that opening does not look at: it shows at a look-up, and is put right
+//! there. No answer is wrong, none is missing, and nothing is left of it after a close.
+
+use std::path::Path;
+
+use annals::testing::{SimStorage, verify_on};
+use annals::{Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
+
+use super::support::{ROOT, files_in, index, open, options, segment};
+
+const EVENTS: u64 = 500;
+const STREAMS: u64 = 180;
+const BLOCK: u64 = 4096;
+
+/// Long names, so that the checkpoint has several blocks of them.
+fn stream_of(number: u64) -> String {
+    format!("stream-{:0>90}", number % STREAMS)
+}
+
+fn id_of(number: u64) -> Uuid {
+    Uuid::from_u128(u128::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835))
+}
+
+fn event(number: u64) -> NewEvent {
+    NewEvent::new(format!("Type{}", number % 3), number.to_le_bytes().to_vec()).id(id_of(number))
+}
+
+fn append(store: &Store, number: u64) {
+    let done = store.append(stream_of(number), ExpectedVersion::Any, [event(number)]).unwrap();
+    assert_eq!((done.last_position.get(), done.version), (number, (number - 1) / STREAMS + 1));
+    assert!(!done.already_recorded);
+}
+
+fn closed() -> SimStorage {
+    let sim = SimStorage::new(11);
+    let store = open(&sim).unwrap();
+    for number in 1..=EVENTS {
+        append(&store, number);
+    }
+    store.cursors().reset("cursor", 7_u64).unwrap();
+    store.close().unwrap();
+    sim
+}
+
+/// Everything that is asked of a store with `events` events, one question at a time.
+const QUESTIONS: [(&str, fn(&Store, u64)); 9] = [
+    ("heads", |store, events| {
+        for number in 1..=STREAMS {
+            let head = store.stream_head(&stream_of(number)).unwrap().unwrap();
+            assert_eq!(head.version, (events - number) / STREAMS + 1);
+        }
+        assert_eq!(store.stream_head("another").unwrap(), None);
+    }),
+    ("ids", |store, events| {
+        for number in 1..=events {
+            let found = store.event(id_of(number)).unwrap().unwrap();
+            assert_eq!(found.position().get(), number);
+        }
+        assert!(store.event(id_of(events + 1)).unwrap().is_none());
+    }),
+    ("positions", |store, events| {
+        for number in 1..=events {
+            let found = store.event_at(number.into()).unwrap().unwrap();
+            assert_eq!((found.id(), found.stream()), (id_of(number), stream_of(number).as_str()));
+        }
+    }),
+    ("streams", |store, events| {
+        for number in 1..=STREAMS {
+            let read = store.read_stream(stream_of(number));
+            let read: Vec<u64> = read.into_iter().map(|e| e.unwrap().position().get()).collect();
+            let step = usize::try_from(STREAMS).unwrap();
+            assert_eq!(read, (number..=events).step_by(step).collect::<Vec<_>>());
+        }
+    }),
+    ("a listing", |store, _| {
+        let listed: Vec<String> = store.streams().into_iter().map(|s| s.unwrap().name).collect();
+        let mut names: Vec<String> = (1..=STREAMS).map(stream_of).collect();
+        names.sort_unstable();
+        assert_eq!(listed, names);
+    }),
+    ("everything", |store, events| {
+        let read = store.read_all().into_iter().map(|e| e.unwrap().id());
+        assert!(read.eq((1..=events).map(id_of)));
+    }),
+    ("a repeated append", |store, events| {
+        for number in (1..=events).step_by(37) {
+            let stream = stream_of(number);
+            let done = store.append(stream, ExpectedVersion::Any, [event(number)]);
+            match done {
+                Ok(done) => assert!(done.already_recorded),
+                Err(Error::ReadOnly) => return,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }),
+    ("a refused append", |store, events| {
+        for number in 1..=STREAMS {
+            let new = [NewEvent::new("Never", "")];
+            let error =
+                store.append(stream_of(number), ExpectedVersion::NoStream, new).unwrap_err();
+            match error {
+                Error::WrongExpectedVersion { actual, .. } => {
+                    assert_eq!(actual, (events - number) / STREAMS + 1);
+                }
+                Error::ReadOnly => return,
+                error => panic!("{error:?}"),
+            }
+        }
+    }),
+    ("a cursor", |store, _| {
+        assert_eq!(store.cursors().get("cursor").unwrap(), Some(7.into()));
+    }),
+];
+
+fn ask(store: &Store, events: u64, first: usize) {
+    for (_, question) in QUESTIONS[first..].iter().chain(&QUESTIONS[..first]) {
+        question(store, events);
+    }
+}
+
+/// Closes, and looks at what is left.
+fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
+    store.close().unwrap();
+    let store = open(sim).unwrap();
+    assert_eq!(*store.opened(), Opened::Clean, "{name}");
+    ask(&store, events, 0);
+    store.close().unwrap();
+    let report = verify_on(&sim.process(), ROOT, |_| {}).unwrap();
+    // One that an opening could not use is kept until the second one after it is written.
+    let newest = files_in(sim, "checkpoints").pop().unwrap();
+    let faults = report.faults.iter().filter(|fault| {
+        !fault.file.starts_with("/store/checkpoints") || fault.file == Path::new(&newest)
+    });
+    assert_eq!(faults.count(), 0, "{name}: {:?}", report.faults);
+}
+
+/// Where to damage the newest checkpoint: several bytes of each block.
+fn places(sim: &SimStorage, path: &str) -> Vec<u64> {
+    let len = sim.read_file(path).unwrap().len() as u64;
+    assert!(len > 6 * BLOCK, "the checkpoint has {len} bytes");
+    (0..len)
+        .step_by(usize::try_from(BLOCK).unwrap() / 2)
+        .map(|at| (at + 777).min(len - 1))
+        .collect()
+}
+
+#[test]
+fn each_block_of_a_checkpoint_met_first_by_each_question() {
+    let base = closed();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    for at in places(&base, &path) {
+        for (first, (question, _)) in QUESTIONS.iter().enumerate() {
+            let name = format!("byte {at}, {question}");
+            let sim = base.fork();
+            sim.flip_bit(&path, at, 3).unwrap();
+            let store = open(&sim).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            ask(&store, EVENTS, first);
+            drop(store);
+        }
+    }
+}
+
+#[test]
+fn each_block_of_a_checkpoint_met_first_by_appends_or_by_the_close() {
+    let base = closed();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    for at in places(&base, &path) {
+        // One of the last makes the segment roll over: it is sealed from what the checkpoint kept.
+        for more in [1, 5, 200] {
+            let name = format!("byte {at}, {more} more");
+            let sim = base.fork();
+            sim.flip_bit(&path, at, 3).unwrap();
+            let store = open(&sim).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            for number in EVENTS + 1..=EVENTS + more {
+                append(&store, number);
+            }
+            assert_eq!(store.stats().maintenance_failures, 0, "{name}");
+            hold_closed(&name, &sim, store, EVENTS + more);
+        }
+    }
+}
+
+#[test]
+fn each_block_of_a_checkpoint_met_first_by_a_reader_beside_the_writer() {
+    let base = closed();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    for at in places(&base, &path) {
+        let sim = base.fork();
+        sim.flip_bit(&path, at, 3).unwrap();
+        let read = |options: Options| -> Result<Store> { options.read_only(true).open(ROOT) };
+        let reader = read(options(&sim)).unwrap();
+        let writer = open(&sim).unwrap();
+        for number in EVENTS + 1..=EVENTS + 40 {
+            append(&writer, number);
+        }
+        ask(&reader, EVENTS + 40, 0);
+        let late = read(options(&sim)).unwrap();
+        ask(&late, EVENTS + 40, 3);
+        ask(&writer, EVENTS + 40, 0);
+    }
+}
+
+#[test]
+fn a_kill_after_an_opening_with_a_damaged_checkpoint() {
+    // Frames behind the checkpoint: opening itself has to look streams up in it.
+    let base = closed();
+    let store = open(&base).unwrap();
+    for number in EVENTS + 1..=EVENTS + 30 {
+        append(&store, number);
+    }
+    super::support::stop(&base, store);
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    for at in places(&base, &path) {
+        let sim = base.fork();
+        sim.flip_bit(&path, at, 3).unwrap();
+        let store = open(&sim).unwrap();
+        ask(&store, EVENTS + 30, 1);
+        append(&store, EVENTS + 31);
+        hold_closed(&format!("byte {at}"), &sim, store, EVENTS + 31);
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_ahead_of_the_log_is_evidence_by_its_first_block() {
+    let base = closed();
+    let future = base.fork();
+    let store = open(&future).unwrap();
+    for number in EVENTS + 1..=EVENTS + 10 {
+        append(&store, number);
+    }
+    store.close().unwrap();
+    let path = files_in(&future, "checkpoints").pop().unwrap();
+    let whole = future.read_file(&path).unwrap();
+    for block in 0..whole.len() as u64 / BLOCK {
+        let sim = base.fork();
+        sim.write_file(&path, &whole).unwrap();
+        sim.flip_bit(&path, block * BLOCK + 99, 0).unwrap();
+        let opened = open(&sim);
+        match block {
+            0 => drop(opened.unwrap()),
+            _ => assert!(matches!(opened, Err(Error::Corrupt { .. })), "block {block}"),
+        }
+    }
+}
+
+#[test]
+fn index_files_are_opened_when_they_are_needed() {
+    let base = closed();
+    let count = files_in(&base, "index").len() as u64;
+    assert!(count >= 1 && files_in(&base, "log").len() as u64 > count);
+    let damages: [(&str, fn(&SimStorage, u64)); 4] = [
+        ("empty", |sim, number| sim.corrupt(index(number), Vec::clear).unwrap()),
+        ("zeros", |sim, number| sim.corrupt(index(number), |bytes| bytes.fill(0)).unwrap()),
+        ("cut", |sim, number| sim.corrupt(index(number), |b| b.truncate(b.len() / 2)).unwrap()),
+        ("another's", |sim, number| {
+            let other = SimStorage::new(77);
+            let store = open(&other).unwrap();
+            for number in 1..=EVENTS {
+                append(&store, number);
+            }
+            store.close().unwrap();
+            sim.write_file(index(number), &other.read_file(index(number)).unwrap()).unwrap();
+        }),
+    ];
+    for (name, damage) in damages {
+        for first in 0..QUESTIONS.len() {
+            let sim = base.fork();
+            (1..=count).for_each(|number| damage(&sim, number));
+            let store = open(&sim).unwrap();
+            assert_eq!(*store.opened(), Opened::Clean, "{name}");
+            ask(&store, EVENTS, first);
+            hold_closed(name, &sim, store, EVENTS);
+        }
+    }
+    // One that is missing says that its segment was not sealed to the end, and one that is needed to
+    // build it is damaged.
+    let sim = base.fork();
+    let store = open(&sim).unwrap();
+    for number in EVENTS + 1..=EVENTS + 900 {
+        append(&store, number);
+    }
+    store.close().unwrap();
+    let events = EVENTS + 900;
+    for (missing, damaged) in [(2, 1), (3, 1), (3, 2)] {
+        assert!(sim.read_file(index(missing)).is_ok() && sim.read_file(segment(4)).is_ok());
+        let sim = sim.fork();
+        super::support::remove(&sim, &index(missing));
+        sim.corrupt(index(damaged), Vec::clear).unwrap();
+        let store = open(&sim).unwrap();
+        ask(&store, events, 0);
+        hold_closed("missing and damaged", &sim, store, events);
+        let sim = base.fork();
+        sim.corrupt(index(1), Vec::clear).unwrap();
+        ask(&open(&sim).unwrap(), EVENTS, 3);
+    }
+}

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
@@ -19,10 +20,15 @@ use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::FrozenHeads;
-use crate::log::rotation::{SealPoint, create_segment, seal_segment};
+use crate::log::rotation::{SealPoint, create_segment, create_unnamed, name_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
+use crate::log::zeros;
 use crate::recovery::{Image, Mode, build_index, write_checkpoint};
 use crate::sync::{Instant, MutexGuard};
+
+/// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
+/// nor a core for itself.
+const FILL_PAUSE: Duration = Duration::from_micros(2_500);
 
 /// What the maintaining thread has to do.
 #[derive(Debug)]
@@ -117,10 +123,46 @@ impl Engine {
         create_segment(&*self.storage, &self.root, number, self.store_id, capacity)
     }
 
-    /// Asks for the next segment once half of the active one is used.
+    /// Creates the next segment and fills it with zeros, for as long as nobody needs it soon.
+    fn create_filled(&self, number: u64) -> Result<SegmentFile> {
+        let capacity = self.options.segment_size;
+        let (storage, root) = (&*self.storage, &self.root);
+        let unnamed = create_unnamed(storage, root, number, self.store_id, capacity)?;
+        match zeros::fill(&unnamed, || self.pause_filling()) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                // What the disk has of it is not known any more.
+                let _ = storage.remove_file(&unnamed.path);
+                return Err(error);
+            }
+        }
+        name_segment(storage, root, unnamed)
+    }
+
+    /// Lets others have the disk for a while. Whether the filling is to go on: not when the segment
+    /// is waited for, or will be before what is filled can be synced.
+    fn pause_filling(&self) -> bool {
+        let mut writer = self.writer.lock();
+        let goes_on = |writer: &Writer| {
+            let nearly_full = writer.active.header.capacity / 4 * 3;
+            !writer.shutdown && writer.room_waiters == 0 && writer.tip.offset < nearly_full
+        };
+        if self.options.background && goes_on(&writer) {
+            let until = Instant::now() + FILL_PAUSE;
+            self.maintenance_wanted.wait_until(&mut writer, until);
+        }
+        goes_on(&writer)
+    }
+
+    /// Asks for the next segment once half of the active one is used, or a quarter if it is going to
+    /// be filled, which takes a while.
     pub(crate) fn want_spare(&self, writer: &mut MutexGuard<'_, Writer>) {
-        let half = self.options.segment_size / 2;
-        if writer.spare.is_none() && !writer.work.prepare && writer.tip.offset > half {
+        let part = if self.options.fills() { 4 } else { 2 };
+        let enough = self.options.segment_size / part;
+        if writer.spare.is_none() && !writer.work.prepare && writer.tip.offset > enough {
             writer.work.prepare = true;
             self.maintenance_wanted.notify_one();
         }
@@ -156,7 +198,8 @@ impl Engine {
             writer.work.preparing = true;
             self.catalog.read().active.segment.number() + 1
         };
-        let created = self.create(number);
+        let created =
+            if self.options.fills() { self.create_filled(number) } else { self.create(number) };
         let mut writer = self.writer.lock();
         writer.work.preparing = false;
         if writer.room_waiters > 0 {

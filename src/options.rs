@@ -70,6 +70,8 @@ pub struct Options {
     pub(crate) max_event_size: u64,
     pub(crate) max_pending_bytes: u64,
     pub(crate) snapshots_kept: usize,
+    /// `None`: if it pays, and there are threads to do it.
+    zero_fill: Option<bool>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
@@ -99,6 +101,7 @@ impl Options {
             max_event_size: 16 << 20,
             max_pending_bytes: 64 << 20,
             snapshots_kept: 2,
+            zero_fill: None,
             create: true,
             read_only: false,
             background: true,
@@ -143,6 +146,21 @@ impl Options {
     pub fn snapshots_kept(mut self, snapshots: usize) -> Self {
         self.snapshots_kept = snapshots;
         self
+    }
+
+    /// Whether the next segment is filled with zeros ahead of its use, in the background. Syncs into
+    /// space that was written once are cheaper than into space that is only reserved; the price is
+    /// that each segment is written twice. Off is better where writing wears the disk or costs money.
+    /// Default: yes.
+    pub fn zero_fill(mut self, fill: bool) -> Self {
+        self.zero_fill = Some(fill);
+        self
+    }
+
+    /// Whether segments are filled. Without threads only if it was asked for: commits would have to
+    /// wait for it.
+    pub(crate) fn fills(&self) -> bool {
+        self.zero_fill.unwrap_or(self.background && self.durability.is_sync())
     }
 
     /// Whether a missing store is created. Default: yes.

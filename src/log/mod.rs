@@ -5,9 +5,11 @@
 //! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
 //! - [`tolerant`]: reads past what a bad medium keeps.
+//! - [`zeros`]: fills segments ahead of their use.
 
 pub(crate) mod cursor;
 pub(crate) mod rotation;
 pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod tolerant;
+pub(crate) mod zeros;

@@ -12,6 +12,7 @@ mod beside;
 mod chained;
 mod copies;
 mod damage;
+mod filling;
 mod flips;
 mod full;
 mod headers;

@@ -1,0 +1,64 @@
+//! Fills the space of a segment that waits to be used with zeros.
+//!
+//! Space that is only allocated costs a commit of the file system's metadata at the sync of each
+//! first write to it; space that was written once does not. The bytes read the same either way, so
+//! a filling may end anywhere, at a crash too, and nothing ever looks whether there was one.
+//! Owns the order of writes and syncs; how fast it goes, and when it is enough, is the caller's.
+//!
+//! Must never touch a segment that has its name: frames may be written to that.
+
+use std::io;
+
+use crate::error::{Error, Result};
+use crate::format::segment_header::DATA_START;
+use crate::log::segment::SegmentFile;
+use crate::storage::write_all_at;
+
+/// Written at a time. The size decides in which pieces the page cache holds the file later, until
+/// it is written out and forgotten: after pieces of 1 MiB, single small appends take 2 to 3 times as
+/// long as after pieces of 4 or 64 KiB, and large ones as long as after 64 KiB, which is half as long
+/// as after 4 KiB.
+const PIECE: usize = 64 << 10;
+
+/// Between two pauses.
+const STEP: u64 = 1 << 20;
+
+/// Between two syncs: what has piled up is little, whenever somebody waits for the segment.
+const SYNC_EVERY: u64 = 4 << 20;
+
+/// Fills the data space from its beginning, for as long as `go_on`, which is asked before each step,
+/// says so. What was filled is durable when this returns. An error of a write, which ends the filling
+/// and nothing else, is returned: the segment can be used as it is. After one of a sync it cannot.
+pub(crate) fn fill(
+    segment: &SegmentFile,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Option<Error>> {
+    let io = |operation| move |e| Error::io(operation, &segment.path, e);
+    let end = segment.header.capacity;
+    let zeros = vec![0; PIECE];
+    let (mut at, mut synced, mut failed) = (DATA_START, DATA_START, None);
+    while at < end && failed.is_none() && go_on() {
+        // Pieces and steps end at multiples of their lengths, as pages and blocks do.
+        let step = end.min((at / STEP + 1) * STEP);
+        failed = write_zeros(segment, &zeros, at, step).err().map(io("write"));
+        at = step;
+        if at - synced >= SYNC_EVERY {
+            segment.file.sync_data().map_err(io("sync"))?;
+            synced = at;
+        }
+    }
+    if at > synced {
+        segment.file.sync_data().map_err(io("sync"))?;
+    }
+    Ok(failed)
+}
+
+fn write_zeros(segment: &SegmentFile, zeros: &[u8], mut at: u64, end: u64) -> io::Result<()> {
+    while at < end {
+        let next = end.min((at / PIECE as u64 + 1) * PIECE as u64);
+        let len = usize::try_from(next - at).unwrap_or(PIECE).min(zeros.len());
+        write_all_at(&*segment.file, &zeros[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
+}

@@ -17,6 +17,7 @@ use crate::storage::{File, read_exact_at};
 
 /// Read at a time; a larger frame is read whole.
 const WINDOW: usize = 1 << 20;
+const SMALL_PIECE: usize = 4 << 10;
 
 /// Where a walk stands: what the next frame must look like to be the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,12 +86,20 @@ pub(crate) struct Window {
     len: u64,
     buffer: Vec<u8>,
     start: u64,
+    /// Read at a time.
+    piece: usize,
 }
 
 impl Window {
     /// A window over the first `len` bytes of a file.
     pub(crate) fn new(file: Arc<dyn File>, len: u64) -> Self {
-        Self { file, len, buffer: Vec::new(), start: 0 }
+        Self { file, len, buffer: Vec::new(), start: 0, piece: WINDOW }
+    }
+
+    /// Likewise, where most likely the first few bytes are all that is asked for: the first piece is
+    /// small.
+    pub(crate) fn with_small_piece(file: Arc<dyn File>, len: u64) -> Self {
+        Self { piece: SMALL_PIECE, ..Self::new(file, len) }
     }
 
     /// The bytes `offset..offset + len`, or `None` if the file ends before. Allocates no more
@@ -100,7 +109,8 @@ impl Window {
             return Ok(None);
         };
         if offset < self.start || end > self.start + self.buffer.len() as u64 {
-            let want = (self.len - offset).min(len.max(WINDOW) as u64);
+            let want = (self.len - offset).min(len.max(self.piece) as u64);
+            self.piece = WINDOW;
             self.buffer.resize(usize::try_from(want).unwrap_or(len), 0);
             self.start = offset;
             if let Err(e) = read_exact_at(&*self.file, &mut self.buffer, offset) {

@@ -417,7 +417,12 @@ impl<'a> Loader<'a> {
             self.last_kind = last_frame(&table, file).map(|header| header.kind);
         }
         let len = file.len()?;
-        let mut window = Window::new(Arc::clone(&file.file), len);
+        // Behind what a clean close left, nothing follows.
+        let mut window = if index.len() > 0 {
+            Window::with_small_piece(Arc::clone(&file.file), len)
+        } else {
+            Window::new(Arc::clone(&file.file), len)
+        };
         let (heads, pending, commits) = (&mut self.heads, &mut self.pending, &mut self.commits);
         let metadata = &mut self.metadata;
         let (last_frame, last_kind) = (&mut self.last_frame, &mut self.last_kind);

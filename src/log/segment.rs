@@ -207,6 +207,43 @@ impl Segment {
         }
     }
 
+    /// Notes that a walk by positional reads has proven everything before `to`, header included. What
+    /// it has read can be read.
+    pub(crate) fn note_walked(&self, to: u64) {
+        self.note_verified(DATA_START, to);
+        for chunk in 0..to / CHUNK {
+            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
+            if let Some(word) = word {
+                word.fetch_or(1 << (chunk % 64), Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Asks the processor for the record at `offset`, if that can be had without I/O: who does so for
+    /// several records in a row waits for memory once instead of once each. Promises nothing.
+    pub(crate) fn touch(&self, offset: u64) {
+        const LINE: u64 = 64;
+        /// Both headers, the names and where the data begins; the processor guesses how it goes on.
+        const LINES: u64 = 3;
+        let Some(map) = &self.map else { return };
+        // The frame of a single event begins here.
+        let offset = offset.saturating_sub(frame::HEADER_LEN as u64);
+        let end = self.readable_limit().min(offset.saturating_add(LINE * LINES));
+        let known = |at: u64| {
+            let chunk = at / CHUNK;
+            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
+            word.is_some_and(|word| word.load(Ordering::Acquire) & (1 << (chunk % 64)) != 0)
+        };
+        if offset >= end || !known(offset) || !known(end - 1) {
+            return;
+        }
+        let mut at = offset;
+        while at < end {
+            std::hint::black_box(map.get(at, 1).map(|byte| byte[0]));
+            at += LINE;
+        }
+    }
+
     pub(crate) fn is_mapped(&self) -> bool {
         self.map.is_some()
     }

@@ -144,6 +144,8 @@ pub(crate) struct Segment {
     written_end: Mark,
     /// Everything before it was proven by a walk over the frames.
     verified_end: AtomicU64,
+    /// The space before it was written once, with frames or zeros.
+    filled_to: AtomicU64,
     /// One bit a chunk: read once without an error.
     readable: Box<[AtomicU64]>,
 }
@@ -177,6 +179,7 @@ impl Segment {
             map,
             written_end: Mark::new(end),
             verified_end: AtomicU64::new(DATA_START),
+            filled_to: AtomicU64::new(end),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
         })
     }
@@ -205,6 +208,16 @@ impl Segment {
         if from <= self.verified_end() {
             self.verified_end.fetch_max(to, Ordering::AcqRel);
         }
+    }
+
+    /// How far the space was written once, as far as this process knows.
+    pub(crate) fn filled_to(&self) -> u64 {
+        self.filled_to.load(Ordering::Relaxed)
+    }
+
+    /// A hint for the writer, who alone asks for it: nothing depends on its order.
+    pub(crate) fn note_filled(&self, to: u64) {
+        self.filled_to.fetch_max(to, Ordering::Relaxed);
     }
 
     /// Notes that a walk by positional reads has proven everything before `to`, header included. What

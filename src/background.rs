@@ -40,6 +40,8 @@ pub(crate) struct Work {
     pub(crate) checkpoint_number: u64,
     prepare: bool,
     preparing: bool,
+    /// How far the spare was filled with zeros, if this process did so.
+    spare_filled_to: u64,
 }
 
 /// Heads that stand still until they are written.
@@ -58,6 +60,7 @@ impl Work {
             checkpoint_number,
             prepare: false,
             preparing: false,
+            spare_filled_to: 0,
         }
     }
 
@@ -88,11 +91,13 @@ impl Engine {
         if writer.has_prelude() {
             writer.buffer();
         }
-        let spare = match writer.spare.take() {
-            Some(spare) => spare,
-            None => self.create(number)?,
+        let filled_to = std::mem::take(&mut writer.work.spare_filled_to);
+        let (spare, filled_to) = match writer.spare.take() {
+            Some(spare) => (spare, filled_to),
+            None => (self.create(number)?, 0),
         };
         let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
+        segment.note_filled(filled_to);
         writer.active = Arc::clone(&segment);
         let mut catalog = self.catalog.write();
         let mut index = ActiveIndex::new(base);
@@ -124,22 +129,19 @@ impl Engine {
     }
 
     /// Creates the next segment and fills it with zeros, for as long as nobody needs it soon.
-    fn create_filled(&self, number: u64) -> Result<SegmentFile> {
+    /// Also tells how far.
+    fn create_filled(&self, number: u64) -> Result<(SegmentFile, u64)> {
         let capacity = self.options.segment_size;
         let (storage, root) = (&*self.storage, &self.root);
         let unnamed = create_unnamed(storage, root, number, self.store_id, capacity)?;
-        match zeros::fill(&unnamed, || self.pause_filling()) {
-            Ok(None) => {}
-            Ok(Some(_)) => {
-                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => {
-                // What the disk has of it is not known any more.
-                let _ = storage.remove_file(&unnamed.path);
-                return Err(error);
-            }
+        let filled = zeros::fill(&unnamed, || self.pause_filling()).inspect_err(|_| {
+            // What the disk has of it is not known any more.
+            let _ = storage.remove_file(&unnamed.path);
+        })?;
+        if filled.failed.is_some() {
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
         }
-        name_segment(storage, root, unnamed)
+        Ok((name_segment(storage, root, unnamed)?, filled.to))
     }
 
     /// Lets others have the disk for a while. Whether the filling is to go on: not when the segment
@@ -198,14 +200,19 @@ impl Engine {
             writer.work.preparing = true;
             self.catalog.read().active.segment.number() + 1
         };
-        let created =
-            if self.options.fills() { self.create_filled(number) } else { self.create(number) };
+        let created = if self.options.fills() {
+            self.create_filled(number)
+        } else {
+            self.create(number).map(|spare| (spare, 0))
+        };
         let mut writer = self.writer.lock();
         writer.work.preparing = false;
         if writer.room_waiters > 0 {
             self.room.notify_all();
         }
-        writer.spare = Some(created?);
+        let (spare, filled_to) = created?;
+        writer.work.spare_filled_to = filled_to;
+        writer.spare = Some(spare);
         Ok(())
     }
 

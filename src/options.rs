@@ -148,7 +148,7 @@ impl Options {
         self
     }
 
-    /// Whether the next segment is filled with zeros ahead of its use, in the background. Syncs into
+    /// Whether the log's space is filled with zeros ahead of its use, mostly in the background. Syncs into
     /// space that was written once are cheaper than into space that is only reserved; the price is
     /// that each segment is written twice. Off is better where writing wears the disk or costs money.
     /// Default: yes.

@@ -137,6 +137,25 @@ fn scan(store: &Store) -> f64 {
     rate(count, started)
 }
 
+/// Streams of about 100 events each, one after another in no order that the log has.
+fn read_streams(store: &Store, names: &[&str]) -> f64 {
+    let started = Instant::now();
+    let mut bytes = 0;
+    for name in names {
+        let read = store.read_stream(*name).for_each(|event| bytes += event.data().len());
+        read.expect("read");
+    }
+    black_box(bytes);
+    rate(names.len() as u64, started)
+}
+
+fn read_raw_streams(file: &[u8], streams: &[&Vec<usize>]) -> f64 {
+    let started = Instant::now();
+    let bytes: usize = streams.iter().map(|records| raw::read(file, records)).sum();
+    black_box(bytes);
+    rate(streams.len() as u64, started)
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -213,6 +232,16 @@ fn main() {
         0.6,
         |_| scan(&store),
         |_| raw::scan(&file),
+    );
+    let by_stream = raw::by_stream(&file);
+    let names: Vec<_> = by_stream.keys().map(|name| String::from_utf8_lossy(name)).collect();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let records: Vec<_> = by_stream.values().collect();
+    in_turn(
+        "streams of 100 scattered events, against verified records at known places",
+        0.5,
+        |_| read_streams(&store, &names),
+        |_| read_raw_streams(&file, &records),
     );
     let always = buffered().checksums(annals::Checksums::Always);
     drop(store);

@@ -90,13 +90,40 @@ pub(crate) fn prepare(dir: &Path, count: u64, input: &mut Input) -> memmap2::Mma
     unsafe { memmap2::Mmap::map(&file) }.expect("map")
 }
 
+/// Where the first record of each frame is, by the stream it belongs to.
+pub(crate) fn by_stream(bytes: &[u8]) -> std::collections::BTreeMap<Vec<u8>, Vec<usize>> {
+    let mut streams = std::collections::BTreeMap::<Vec<u8>, Vec<usize>>::new();
+    let mut at = 0;
+    while at + HEADER <= bytes.len() {
+        let record = at + HEADER;
+        let name = &bytes[record + HEADER..record + HEADER + "account-00000000".len()];
+        streams.entry(name.into()).or_default().push(record);
+        at = record + word(&bytes[at + 4..]) as usize;
+    }
+    streams
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Verifies records here and there, and counts their bytes.
+pub(crate) fn read(bytes: &[u8], records: &[usize]) -> usize {
+    let mut total = 0;
+    for &at in records {
+        let len = (word(&bytes[at + 4..]) as usize).next_multiple_of(8);
+        assert_eq!(crc(SEED, &bytes[at + 4..at + len]), word(&bytes[at..]), "record");
+        total += len;
+    }
+    total
+}
+
 /// Walks and verifies every header and record.
 pub(crate) fn scan(bytes: &[u8]) -> f64 {
     let started = Instant::now();
     let (mut at, mut count, mut total) = (0, 0, 0);
     while at + HEADER <= bytes.len() {
         let header = &bytes[at..at + HEADER];
-        let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         assert_eq!(crc(SEED, &header[..44]), word(&header[44..]), "header");
         let end = at + HEADER + word(&header[4..]) as usize;
         at += HEADER;

@@ -9,6 +9,7 @@ use super::{Group, Writer};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::log::segment::Segment;
+use crate::log::zeros;
 use crate::storage::write_all_at;
 use crate::sync::MutexGuard;
 
@@ -60,6 +61,9 @@ impl Engine {
         drop(writer);
 
         let written = Self::write_group(&group);
+        if written.is_ok() && group.sync {
+            self.fill_ahead(&group);
+        }
         let synced = match &written {
             Ok(()) if group.sync => Some(self.sync_group(&group, &others)),
             _ => None,
@@ -119,6 +123,18 @@ impl Engine {
             extent.segment.set_end(extent.offset + extent.bytes.len() as u64);
         }
         Ok(())
+    }
+
+    /// Fills the space that the next groups are written to, now that a sync is due anyway. Before the
+    /// group counts as written: who seals a segment, or writes to it, waits for that.
+    fn fill_ahead(&self, group: &Group) {
+        if let Some(extent) = group.extents.last()
+            && self.options.fills()
+            && zeros::fill_ahead(&extent.segment, extent.offset + extent.bytes.len() as u64)
+                .is_err()
+        {
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Syncs older segments first: what is durable in a later one must not be so before them.

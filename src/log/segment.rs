@@ -144,6 +144,8 @@ pub(crate) struct Segment {
     written_end: Mark,
     /// Everything before it was proven by a walk over the frames.
     verified_end: AtomicU64,
+    /// The space before it was written once, with frames or zeros.
+    filled_to: AtomicU64,
     /// One bit a chunk: read once without an error.
     readable: Box<[AtomicU64]>,
 }
@@ -177,6 +179,7 @@ impl Segment {
             map,
             written_end: Mark::new(end),
             verified_end: AtomicU64::new(DATA_START),
+            filled_to: AtomicU64::new(end),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
         })
     }
@@ -204,6 +207,53 @@ impl Segment {
     pub(crate) fn note_verified(&self, from: u64, to: u64) {
         if from <= self.verified_end() {
             self.verified_end.fetch_max(to, Ordering::AcqRel);
+        }
+    }
+
+    /// How far the space was written once, as far as this process knows.
+    pub(crate) fn filled_to(&self) -> u64 {
+        self.filled_to.load(Ordering::Relaxed)
+    }
+
+    /// A hint for the writer, who alone asks for it: nothing depends on its order.
+    pub(crate) fn note_filled(&self, to: u64) {
+        self.filled_to.fetch_max(to, Ordering::Relaxed);
+    }
+
+    /// Notes that a walk by positional reads has proven everything before `to`, header included. What
+    /// it has read can be read.
+    pub(crate) fn note_walked(&self, to: u64) {
+        self.note_verified(DATA_START, to);
+        for chunk in 0..to / CHUNK {
+            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
+            if let Some(word) = word {
+                word.fetch_or(1 << (chunk % 64), Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Asks the processor for the record at `offset`, if that can be had without I/O: who does so for
+    /// several records in a row waits for memory once instead of once each. Promises nothing.
+    pub(crate) fn touch(&self, offset: u64) {
+        const LINE: u64 = 64;
+        /// Both headers, the names and where the data begins; the processor guesses how it goes on.
+        const LINES: u64 = 3;
+        let Some(map) = &self.map else { return };
+        // The frame of a single event begins here.
+        let offset = offset.saturating_sub(frame::HEADER_LEN as u64);
+        let end = self.readable_limit().min(offset.saturating_add(LINE * LINES));
+        let known = |at: u64| {
+            let chunk = at / CHUNK;
+            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
+            word.is_some_and(|word| word.load(Ordering::Acquire) & (1 << (chunk % 64)) != 0)
+        };
+        if offset >= end || !known(offset) || !known(end - 1) {
+            return;
+        }
+        let mut at = offset;
+        while at < end {
+            std::hint::black_box(map.get(at, 1).map(|byte| byte[0]));
+            at += LINE;
         }
     }
 

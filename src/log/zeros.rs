@@ -5,14 +5,16 @@
 //! a filling may end anywhere, at a crash too, and nothing ever looks whether there was one.
 //! Owns the order of writes and syncs; how fast it goes, and when it is enough, is the caller's.
 //!
-//! Must never touch a segment that has its name: frames may be written to that.
+//! Two ways: the next segment is filled before it has its name, by a thread ([`fill`]); where that
+//! came too late, and in the first segment, whoever writes frames and syncs them writes zeros behind
+//! them every now and then ([`fill_ahead`]). Nobody but the writer of frames may do the second.
 
 use std::io;
 
 use crate::error::{Error, Result};
 use crate::format::segment_header::DATA_START;
-use crate::log::segment::SegmentFile;
-use crate::storage::write_all_at;
+use crate::log::segment::{Segment, SegmentFile};
+use crate::storage::{File, write_all_at};
 
 /// Written at a time. The size decides in which pieces the page cache holds the file later, until
 /// it is written out and forgotten: after pieces of 1 MiB, single small appends take 2 to 3 times as
@@ -26,13 +28,22 @@ const STEP: u64 = 1 << 20;
 /// Between two syncs: what has piled up is little, whenever somebody waits for the segment.
 const SYNC_EVERY: u64 = 4 << 20;
 
+/// Written behind frames at a time: one sync in so many bytes pays for the rest. More would be paid
+/// for seldom, and be felt.
+const AHEAD: u64 = 256 << 10;
+
+/// How far a segment was filled.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) to: u64,
+    /// What ended it early. The segment can be used as it is.
+    pub(crate) failed: Option<Error>,
+}
+
 /// Fills the data space from its beginning, for as long as `go_on`, which is asked before each step,
-/// says so. What was filled is durable when this returns. An error of a write, which ends the filling
-/// and nothing else, is returned: the segment can be used as it is. After one of a sync it cannot.
-pub(crate) fn fill(
-    segment: &SegmentFile,
-    mut go_on: impl FnMut() -> bool,
-) -> Result<Option<Error>> {
+/// says so. What was filled is durable when this returns. A write that fails ends the filling and
+/// nothing else; after a sync that fails the segment cannot be used.
+pub(crate) fn fill(segment: &SegmentFile, mut go_on: impl FnMut() -> bool) -> Result<Filled> {
     let io = |operation| move |e| Error::io(operation, &segment.path, e);
     let end = segment.header.capacity;
     let zeros = vec![0; PIECE];
@@ -40,7 +51,7 @@ pub(crate) fn fill(
     while at < end && failed.is_none() && go_on() {
         // Pieces and steps end at multiples of their lengths, as pages and blocks do.
         let step = end.min((at / STEP + 1) * STEP);
-        failed = write_zeros(segment, &zeros, at, step).err().map(io("write"));
+        failed = write_zeros(&*segment.file, &zeros, at, step).err().map(io("write"));
         at = step;
         if at - synced >= SYNC_EVERY {
             segment.file.sync_data().map_err(io("sync"))?;
@@ -50,14 +61,28 @@ pub(crate) fn fill(
     if at > synced {
         segment.file.sync_data().map_err(io("sync"))?;
     }
-    Ok(failed)
+    Ok(Filled { to: at, failed })
 }
 
-fn write_zeros(segment: &SegmentFile, zeros: &[u8], mut at: u64, end: u64) -> io::Result<()> {
+/// Writes zeros behind the frames of the active segment, which end at `end`, unless there are some
+/// already. Synced by the sync of those frames. Only between two writes of frames.
+pub(crate) fn fill_ahead(segment: &Segment, end: u64) -> io::Result<()> {
+    if end <= segment.filled_to() {
+        return Ok(());
+    }
+    let to = segment.header.capacity.min((end / AHEAD + 1) * AHEAD);
+    let zeros = vec![0; PIECE];
+    let written = write_zeros(&*segment.file, &zeros, end, to);
+    // What fails once is not tried again.
+    segment.note_filled(if written.is_ok() { to } else { segment.header.capacity });
+    written
+}
+
+fn write_zeros(file: &dyn File, zeros: &[u8], mut at: u64, end: u64) -> io::Result<()> {
     while at < end {
         let next = end.min((at / PIECE as u64 + 1) * PIECE as u64);
         let len = usize::try_from(next - at).unwrap_or(PIECE).min(zeros.len());
-        write_all_at(&*segment.file, &zeros[..len], at)?;
+        write_all_at(file, &zeros[..len], at)?;
         at += len as u64;
     }
     Ok(())

@@ -64,6 +64,7 @@ impl ReadStream {
             last,
             next,
             left,
+            ahead: Vec::new(),
         })
     }
 }
@@ -81,7 +82,12 @@ pub(super) struct StreamEvents {
     /// The next version to yield.
     next: u64,
     left: u64,
+    /// Where the next events are: run, position, offset; the next one last.
+    ahead: Vec<(usize, u64, u64)>,
 }
+
+/// So many events are looked up at a time.
+const AHEAD: u64 = 16;
 
 impl StreamEvents {
     pub(super) fn next(&mut self) -> Result<Option<Event>> {
@@ -102,15 +108,48 @@ impl StreamEvents {
         Ok(None)
     }
 
-    fn event(&self, version: u64) -> Result<Event> {
+    fn event(&mut self, version: u64) -> Result<Event> {
+        if self.ahead.is_empty() {
+            self.look_ahead(version)?;
+        }
+        let (run, position, offset) = self.ahead.pop().ok_or_else(|| self.engine.lost(0))?;
+        self.engine.event_in(&self.runs[run].segment, offset, position)
+    }
+
+    /// Looks up the places of the next events, and has the processor fetch them all at once: a
+    /// stream's events lie scattered, and each would be waited for alone.
+    fn look_ahead(&mut self, version: u64) -> Result<()> {
+        let wanted = AHEAD.min(self.left).max(1);
+        for distance in 0..wanted {
+            let version = if self.settings.backwards {
+                version.checked_sub(distance).filter(|&version| version >= self.from)
+            } else {
+                version.checked_add(distance).filter(|&version| version <= self.last)
+            };
+            let Some(version) = version else { break };
+            match self.place(version) {
+                Ok(place) => self.ahead.push(place),
+                Err(error) if self.ahead.is_empty() => return Err(error),
+                // Its turn comes.
+                Err(_) => break,
+            }
+        }
+        for &(run, _, offset) in &self.ahead {
+            self.runs[run].segment.touch(offset);
+        }
+        self.ahead.reverse();
+        Ok(())
+    }
+
+    /// Where an event is: run, position, offset.
+    fn place(&self, version: u64) -> Result<(usize, u64, u64)> {
         let behind = self.runs.partition_point(|run| run.first_version <= version);
-        let run = behind.checked_sub(1).map(|at| &self.runs[at]);
-        let run = run.ok_or_else(|| self.engine.lost(0))?;
-        let index = usize::try_from(version - run.first_version).unwrap_or(usize::MAX);
-        if index >= run.len() {
+        let run = behind.checked_sub(1).ok_or_else(|| self.engine.lost(0))?;
+        let index = usize::try_from(version - self.runs[run].first_version).unwrap_or(usize::MAX);
+        if index >= self.runs[run].len() {
             return Err(self.engine.lost(0));
         }
-        let (position, offset) = run.place(index)?;
-        self.engine.event_in(&run.segment, offset, position)
+        let (position, offset) = self.runs[run].place(index)?;
+        Ok((run, position, offset))
     }
 }

@@ -213,6 +213,8 @@ fn walk_sealed(
         };
         return Err(segment.corrupt(state.offset, state.next_position, &defect));
     }
+    // Reads need not do so again.
+    segment.note_walked(state.offset);
     Ok(())
 }
 

@@ -43,7 +43,10 @@ fn closed() -> SimStorage {
 }
 
 /// Everything that is asked of a store with `events` events, one question at a time.
-const QUESTIONS: [(&str, fn(&Store, u64)); 9] = [
+/// Asks a store of so many events something, and holds it to the answer.
+type Question = fn(&Store, u64);
+
+const QUESTIONS: [(&str, Question); 9] = [
     ("heads", |store, events| {
         for number in 1..=STREAMS {
             let head = store.stream_head(&stream_of(number)).unwrap().unwrap();
@@ -248,7 +251,8 @@ fn index_files_are_opened_when_they_are_needed() {
     let base = closed();
     let count = files_in(&base, "index").len() as u64;
     assert!(count >= 1 && files_in(&base, "log").len() as u64 > count);
-    let damages: [(&str, fn(&SimStorage, u64)); 4] = [
+    type Damage = fn(&SimStorage, u64);
+    let damages: [(&str, Damage); 4] = [
         ("empty", |sim, number| sim.corrupt(index(number), Vec::clear).unwrap()),
         ("zeros", |sim, number| sim.corrupt(index(number), |bytes| bytes.fill(0)).unwrap()),
         ("cut", |sim, number| sim.corrupt(index(number), |b| b.truncate(b.len() / 2)).unwrap()),

@@ -54,20 +54,19 @@ impl Engine {
         check_snapshots(heads, commit.snapshots, last_position, &earlier, failed)?;
         Ok(Checked { slots, changes })
     }
+}
 
-    /// Checks the snapshots of a commit whose events were recorded before: nothing else of it is
-    /// done again.
-    pub(super) fn check_recorded(
-        &self,
-        writer: &Writer,
-        heads: &Heads,
-        commit: &Prepared<'_>,
-    ) -> Result<Vec<FailedCheck>, Defect> {
-        let mut failed = Vec::new();
-        let last_position = writer.tip.next_position - 1;
-        check_snapshots(heads, commit.snapshots, last_position, &Earlier::new(), &mut failed)?;
-        Ok(failed)
-    }
+/// Checks the snapshots of a commit whose events were recorded before: nothing else of it is done
+/// again.
+pub(super) fn check_recorded(
+    writer: &Writer,
+    heads: &Heads,
+    commit: &Prepared<'_>,
+) -> Result<Vec<FailedCheck>, Defect> {
+    let mut failed = Vec::new();
+    let last_position = writer.tip.next_position - 1;
+    check_snapshots(heads, commit.snapshots, last_position, &Earlier::new(), &mut failed)?;
+    Ok(failed)
 }
 
 fn check_snapshots(

@@ -77,7 +77,7 @@ impl Engine {
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
         {
             if !commit.snapshots.is_empty() {
-                let checked = self.check_recorded(&writer, &self.catalog.read().heads, commit);
+                let checked = check::check_recorded(&writer, &self.catalog.read().heads, commit);
                 let failed = checked.map_err(|defect| self.heads_error(&defect))?;
                 if !failed.is_empty() {
                     self.counters.conflicts.fetch_add(1, Ordering::Relaxed);

@@ -92,6 +92,7 @@ impl Engine {
         if limit < follower.state.next_position {
             return Ok(());
         }
+        let change = self.metadata.read().last_change();
         loop {
             self.walk_active(&mut follower, limit)?;
             if !self.walk_over(&follower)? {
@@ -104,7 +105,7 @@ impl Engine {
         self.written.raise(last);
         self.durable.raise(last);
         drop(follower);
-        if last > before {
+        if last > before || self.metadata.read().last_change() > change {
             self.announce_visible();
         }
         Ok(())

@@ -105,7 +105,9 @@ pub use event::{
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
-pub use read::{Events, ReadAll, ReadStream, StreamInfo, StreamNames, Streams};
+pub use read::{
+    Events, ReadAll, ReadStream, StreamChange, StreamChangeKind, StreamInfo, StreamNames, Streams,
+};
 pub use recovery::{Opened, Recovery};
 pub use repair::{
     AcceptedLoss, Gap, Loss, LostEvent, Moved, Range, RepairOptions, RepairReport, SkippedBytes,

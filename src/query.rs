@@ -121,6 +121,14 @@ impl Query {
         self
     }
 
+    /// Whether there can be matches in a stream of this name.
+    pub(crate) fn may_match_in(&self, stream: &str) -> bool {
+        self.items.iter().any(|item| {
+            item.required_stream().is_none_or(|name| name == stream)
+                && item.required_category().is_none_or(|name| name == category_of(stream))
+        })
+    }
+
     pub(crate) fn matches(&self, event: &impl Queryable) -> bool {
         self.items.iter().any(|item| item.matches(event))
     }

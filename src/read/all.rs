@@ -293,17 +293,22 @@ fn fill(
 impl Engine {
     /// A cursor at the frame that holds `position`, which is visible.
     fn cursor_at(&self, position: u64) -> Result<FrameCursor> {
+        let (segment, frame, first) = self.frame_at(position)?;
+        Ok(FrameCursor::new(segment, frame, first, self.options.checksums))
+    }
+
+    /// Where the frame begins that holds `position`, or one before it, and that frame's first position.
+    pub(super) fn frame_at(&self, position: u64) -> Result<(Arc<Segment>, u64, u64)> {
         let located = self.lookup(|catalog| catalog.locate(position))?;
         let (segment, offset) = located.ok_or_else(|| self.lost(position))?;
-        let checksums = self.options.checksums;
         if position == segment.base_position {
-            return Ok(FrameCursor::new(segment, DATA_START, position, checksums));
+            return Ok((segment, DATA_START, position));
         }
         let (bytes, layout) = segment.record(offset, position, true)?;
         let distance = u64::from(bytes.record(layout).frame_distance());
         let frame = offset.saturating_sub(distance);
         let first = segment.frame_header(frame, position)?.first_position;
-        Ok(FrameCursor::new(segment, frame, first, checksums))
+        Ok((segment, frame, first))
     }
 
     /// A visible position that the catalog does not know: its own fault, never the caller's.

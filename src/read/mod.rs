@@ -4,6 +4,7 @@
 //! long it takes. Owns the builders; [`all`] walks the log, [`stream`] follows one stream.
 
 mod all;
+mod changes;
 mod hidden;
 mod point;
 mod stream;
@@ -20,6 +21,8 @@ use crate::query::Query;
 use crate::view::{Event, EventRef};
 
 pub(crate) use all::Scan;
+pub(crate) use changes::{ChangeScan, Visible, Walked};
+pub use changes::{StreamChange, StreamChangeKind};
 pub use streams::{StreamInfo, StreamNames, Streams};
 
 /// What both kinds of read have in common.

@@ -6,6 +6,7 @@ use std::vec;
 use super::Subscription;
 use crate::error::Result;
 use crate::event::Position;
+use crate::read::StreamChange;
 use crate::view::Event;
 
 /// What a [`Subscription`] hands out: events or news about itself, and how far it has come.
@@ -30,6 +31,10 @@ pub enum MessageKind {
     /// time it is so after a message that left behind what was visible when its read began (a read
     /// begins when the one before is handed out whole), and after an error.
     CaughtUp,
+    /// What reads show of streams was changed by one commit, behind all events up to
+    /// [`Message::scanned_through`]; told to those who [asked for
+    /// it](super::Subscribe::include_metadata).
+    StreamChanged(Vec<StreamChange>),
     /// Nothing that was asked for, so far: see [`Subscription::PROGRESS_EVERY`].
     Progress,
 }

@@ -5,6 +5,7 @@
 //! not know it but as one of those who are to be woken. Must never take a position for scanned that
 //! it has not looked at, nor an error for an end.
 
+mod changes;
 mod message;
 #[cfg(feature = "async")]
 mod stream;
@@ -18,12 +19,13 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::query::Query;
-use crate::read::Scan;
+use crate::read::{ChangeScan, Scan};
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::view::Event;
 use crate::watch::Waiter;
 
+use changes::{Changes, More};
 pub use message::{Message, MessageKind, SubscribedEvents};
 #[cfg(feature = "async")]
 pub use stream::SubscriptionStream;
@@ -41,6 +43,7 @@ pub struct Subscribe {
     batch_size: usize,
     include_unsynced: bool,
     include_hidden: bool,
+    include_metadata: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +62,7 @@ impl Subscribe {
             batch_size: 256,
             include_unsynced: false,
             include_hidden: false,
+            include_metadata: false,
         }
     }
 
@@ -147,6 +151,32 @@ impl Subscribe {
         self
     }
 
+    /// Also changes to what reads show of streams: truncation, archiving and streams' metadata, as
+    /// [`MessageKind::StreamChanged`] in their order among the events. With a query, those of
+    /// streams whose name or category it does not rule out.
+    ///
+    /// It begins with the changes behind the last event that is not handed out any more: one that
+    /// goes on after a restart may tell these again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, MessageKind, NewEvent, StreamChangeKind};
+    ///
+    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
+    /// store.archive("account-1")?;
+    /// let mut subscription = store.subscribe().after(1).include_metadata().start()?;
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// let MessageKind::StreamChanged(changes) = message.kind else { panic!("it was archived") };
+    /// assert_eq!(changes[0].stream, "account-1");
+    /// assert_eq!(changes[0].change, StreamChangeKind::Archived);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn include_metadata(mut self) -> Self {
+        self.include_metadata = true;
+        self
+    }
+
     /// Starts it. Nothing is read before it is asked for a message.
     ///
     /// # Errors
@@ -159,10 +189,13 @@ impl Subscribe {
             return Err(Error::InvalidArgument { what: "batch_size", why });
         }
         self.engine.check_open()?;
+        let mut passed = 0;
         let after = match self.from {
             Start::After(position) => position,
             Start::Now => {
                 self.engine.refresh()?;
+                // Before the position: whatever stands before such a change is visible too.
+                passed = self.engine.metadata.read().last_change();
                 self.engine.visible(self.include_unsynced)
             }
             Start::Cursor(name) => {
@@ -170,7 +203,12 @@ impl Subscribe {
                 self.engine.metadata.read().cursor(&name).unwrap_or(0)
             }
         };
+        let changes = self.include_metadata.then(|| {
+            let (engine, query) = (Arc::clone(&self.engine), self.query.clone());
+            Changes::new(ChangeScan::new(engine, after, passed, query))
+        });
         Ok(Subscription {
+            changes,
             scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),
             engine: self.engine,
             batch_size: self.batch_size,
@@ -224,6 +262,8 @@ impl Subscribe {
 pub struct Subscription {
     engine: Arc<Engine>,
     scan: Scan,
+    /// Present if they were asked for.
+    changes: Option<Changes>,
     batch_size: usize,
     include_unsynced: bool,
     scanned_through: u64,
@@ -348,7 +388,9 @@ impl Subscription {
     }
 
     fn has_news(&self) -> bool {
-        self.is_stopped() || self.engine.visible(self.include_unsynced) > self.scanned_through
+        self.is_stopped()
+            || self.engine.visible(self.include_unsynced) > self.scanned_through
+            || self.changes.as_ref().is_some_and(|changes| changes.has_news(&self.engine))
     }
 
     fn wait(&self, deadline: Option<Instant>) {
@@ -383,7 +425,14 @@ impl Subscription {
     fn read(&mut self) -> Result<Option<MessageKind>> {
         loop {
             if self.scanned_through >= self.scan.head() {
-                match self.look_for_more()? {
+                let more = match self.look_for_changes()? {
+                    None => self.look_for_more()?,
+                    Some(More::Changes(changes)) => {
+                        return Ok(Some(MessageKind::StreamChanged(changes)));
+                    }
+                    Some(More::EventsUpTo(head)) => head,
+                };
+                match more {
                     Some(visible) => self.scan.resume(self.scanned_through, visible),
                     None if self.behind => {
                         self.behind = false;

@@ -8,6 +8,7 @@ mod ends;
 mod failures;
 mod follower;
 mod many;
+mod metadata;
 mod oracle;
 mod support;
 mod tasks;

@@ -161,7 +161,10 @@ impl Model {
             return Err(Error::DuplicateId { id: given[at] });
         }
         if let Some(known) = self.recorded_before(&commit.operations)? {
-            return Ok(known);
+            // Nothing of it is done again but its snapshots.
+            let mut failed = Vec::new();
+            self.check_snapshots(commit, &HashMap::new(), 0, &mut failed);
+            return if failed.is_empty() { Ok(known) } else { Err(Error::Conflict { failed }) };
         }
         self.check(commit, alone)
     }
@@ -210,6 +213,24 @@ impl Model {
                 None => state.apply(&request.to_change()),
             }
         }
+        self.check_snapshots(commit, &current, count, &mut failed);
+        if !failed.is_empty() {
+            let conflict = Error::Conflict { failed };
+            return Err(if alone { conflict.of_single_check() } else { conflict });
+        }
+        let (head, last) = (self.head(), self.head() + count);
+        let first = if count == 0 { head } else { head + 1 };
+        Ok(Predicted { first, last, versions, already_recorded: false })
+    }
+
+    /// A snapshot's mark has to be reached by the time its commit is done.
+    fn check_snapshots(
+        &self,
+        commit: &ModelCommit,
+        current: &HashMap<&str, u64>,
+        count: u64,
+        failed: &mut Vec<FailedCheck>,
+    ) {
         for snapshot in &commit.snapshots {
             let mark = snapshot.mark();
             let reached = match current.get(snapshot.key()) {
@@ -222,13 +243,6 @@ impl Model {
                 failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
             }
         }
-        if !failed.is_empty() {
-            let conflict = Error::Conflict { failed };
-            return Err(if alone { conflict.of_single_check() } else { conflict });
-        }
-        let (head, last) = (self.head(), self.head() + count);
-        let first = if count == 0 { head } else { head + 1 };
-        Ok(Predicted { first, last, versions, already_recorded: false })
     }
 
     /// All ids known, on the same contents, in ascending order: the first result again. None

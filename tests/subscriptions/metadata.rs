@@ -1,0 +1,232 @@
+//! Changes to streams, among the events of those who asked for them.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use annals::testing::SimStorage;
+use annals::{
+    Durability, ExpectedVersion, Message, MessageKind, NewEvent, Options, Query, Store,
+    StreamChangeKind, StreamMetadata, Subscribe, Subscription,
+};
+
+use super::support::{LONG, Place, append, options};
+
+/// What a message tells of order: positions, or changes and where they stand.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Event(u64),
+    Change(String, StreamChangeKind, u64),
+}
+
+fn told(message: Message, into: &mut Vec<Told>) {
+    match message.kind {
+        MessageKind::Events(events) => {
+            into.extend(events.iter().map(|event| Told::Event(event.position().get())));
+        }
+        MessageKind::StreamChanged(changes) => {
+            assert!(!changes.is_empty());
+            for change in changes {
+                assert_eq!(change.after, message.scanned_through);
+                into.push(Told::Change(change.stream, change.change, change.after.get()));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn take_all(subscription: &mut Subscription) -> Vec<Told> {
+    let mut all = Vec::new();
+    while let Some(message) = subscription.try_next().unwrap().unwrap() {
+        told(message, &mut all);
+    }
+    all
+}
+
+fn all_of(subscribe: Subscribe) -> Vec<Told> {
+    take_all(&mut subscribe.start().unwrap())
+}
+
+fn one(store: &Store, stream: &str) {
+    store.append(stream, ExpectedVersion::Any, [NewEvent::new("Opened", "")]).unwrap();
+}
+
+fn change(stream: &str, kind: StreamChangeKind, after: u64) -> Told {
+    Told::Change(stream.into(), kind, after)
+}
+
+use StreamChangeKind::{Archived, Metadata, TruncatedBefore, Unarchived};
+
+/// Three events, and changes of every kind around them.
+fn fill(store: &Store) -> Vec<Told> {
+    let limits = StreamMetadata::new().max_count(7);
+    one(store, "a-1");
+    one(store, "a-1");
+    store.truncate_before("a-1", 1).unwrap();
+    store.cursors().advance("c", 1).unwrap();
+    store.set_stream_metadata("a-1", limits).unwrap();
+    let event = NewEvent::new("Opened", "");
+    let transaction = store.transaction().append("b-1", ExpectedVersion::Any, [event]);
+    transaction.archive("b-1").stream_metadata("a-1", limits).commit().unwrap();
+    store.unarchive("b-1").unwrap();
+    vec![
+        Told::Event(1),
+        Told::Event(2),
+        change("a-1", TruncatedBefore(1), 2),
+        change("a-1", Metadata(limits), 2),
+        Told::Event(3),
+        change("b-1", Archived, 3),
+        change("a-1", Metadata(limits), 3),
+        change("b-1", Unarchived, 3),
+    ]
+}
+
+#[test]
+fn are_told_in_their_place_by_a_reopened_store_too() {
+    let place = Place::new();
+    let store = place.open();
+    let expected = fill(&store);
+    assert_eq!(all_of(store.subscribe().include_metadata()), expected);
+    assert_eq!(all_of(store.subscribe().include_metadata().batch_size(1)), expected);
+    store.close().unwrap();
+    let store = place.open();
+    assert_eq!(all_of(store.subscribe().include_metadata()), expected);
+    // What stands behind the event it begins after is told, whether or not it was before.
+    for (after, skipped) in [(1, 1), (2, 2), (3, 5)] {
+        let told = all_of(store.subscribe().after(after).include_metadata());
+        assert_eq!(told, expected[skipped..], "after {after}");
+    }
+    assert_eq!(all_of(store.subscribe().after(4).include_metadata()), []);
+    assert_eq!(all_of(store.subscribe().from_now().include_metadata()), []);
+}
+
+#[test]
+fn are_not_told_to_others() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store);
+    let mut subscription = store.subscribe().start().unwrap();
+    assert_eq!(take_all(&mut subscription), [1, 2, 3].map(Told::Event));
+    store.archive("a-1").unwrap();
+    assert!(subscription.try_next().unwrap().unwrap().is_none());
+    assert!(subscription.next_timeout(Duration::from_millis(30)).unwrap().unwrap().is_none());
+}
+
+#[test]
+fn are_those_of_streams_that_a_query_asks_for() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store);
+    let told = |query| all_of(store.subscribe().matching(query).include_metadata());
+    let of_b = [Told::Event(3), change("b-1", Archived, 3), change("b-1", Unarchived, 3)];
+    assert_eq!(told(Query::stream("b-1")), of_b);
+    assert_eq!(told(Query::category("b")), of_b);
+    assert_eq!(told(Query::category("c")), []);
+    // A query that names no stream rules out none.
+    assert_eq!(told(Query::types(["Other"])).len(), 5);
+}
+
+#[test]
+fn wake_who_waits_without_an_event() {
+    for durability in [Durability::Sync, Durability::BUFFERED] {
+        let place = Place::new();
+        let store = options().durability(durability).open(place.path()).unwrap();
+        fill(&store);
+        let mut subscription = store.subscribe().from_now().include_metadata().start().unwrap();
+        assert!(subscription.next().unwrap().unwrap().is_caught_up());
+        let waits = thread::spawn(move || {
+            let mut all = Vec::new();
+            while all.len() < 2 {
+                let message = subscription.next_timeout(LONG).unwrap().unwrap();
+                told(message.expect("it is woken"), &mut all);
+            }
+            all
+        });
+        // A cursor is no news.
+        thread::sleep(Duration::from_millis(20));
+        store.cursors().advance("c", 2).unwrap();
+        store.archive("a-1").unwrap();
+        thread::sleep(Duration::from_millis(20));
+        store.unarchive("a-1").unwrap();
+        let expected = [change("a-1", Archived, 3), change("a-1", Unarchived, 3)];
+        assert_eq!(waits.join().unwrap(), expected);
+    }
+}
+
+#[test]
+fn keep_their_place_through_rollovers_and_behind_a_slow_consumer() {
+    let place = Place::new();
+    let store = place.open();
+    let mut live = store.subscribe().include_metadata().batch_size(7).start().unwrap();
+    let (mut expected, mut seen) = (Vec::new(), Vec::new());
+    for round in 1..=40u64 {
+        let before = store.head().get();
+        append(&store, 150);
+        expected.extend((before + 1..=store.head().get()).map(Told::Event));
+        store.truncate_before("account-0", round % 3).unwrap();
+        let kind = TruncatedBefore(round % 3);
+        expected.push(change("account-0", kind, store.head().get()));
+        if round % 4 == 0 {
+            seen.extend(take_all(&mut live));
+        }
+    }
+    assert!(store.stats().segments > 3, "there are rollovers");
+    assert_eq!(seen, expected);
+    let all = |store: &Store| all_of(store.subscribe().include_hidden().include_metadata());
+    assert_eq!(all(&store), expected);
+    store.close().unwrap();
+    let store = place.open();
+    assert_eq!(all(&store), expected);
+    // A window without any, and a query whose index rules out whole segments.
+    let rare = store.subscribe().matching(Query::stream("account-0").after(5_999));
+    let changes = all_of(rare.include_metadata());
+    let is_event = |told: &Told| matches!(told, Told::Event(_));
+    assert_eq!(changes.iter().filter(|told| !is_event(told)).count(), 40);
+}
+
+#[test]
+fn are_not_told_before_they_are_durable() {
+    let storage = SimStorage::new(11);
+    let options = Options::new().storage(Arc::new(storage)).background(false);
+    let store = options.open("/store").unwrap();
+    one(&store, "a-1");
+    let mut subscription = store.subscribe().include_metadata().start().unwrap();
+    assert_eq!(take_all(&mut subscription), [Told::Event(1)]);
+    let buffered = store.transaction().archive("a-1").durability(Durability::BUFFERED);
+    buffered.commit().unwrap();
+    assert_eq!(take_all(&mut subscription), []);
+    store.sync().unwrap();
+    assert_eq!(take_all(&mut subscription), [change("a-1", Archived, 1)]);
+}
+
+#[test]
+fn beside_a_writer_that_syncs_are_told_after_its_next_event() {
+    let place = Place::new();
+    let options = options().durability(Durability::Sync);
+    let writer = options.clone().open(place.path()).unwrap();
+    one(&writer, "a-1");
+    let reader = options.read_only(true).open(place.path()).unwrap();
+    let mut subscription = reader.subscribe().include_metadata().start().unwrap();
+    assert_eq!(take_all(&mut subscription), [Told::Event(1)]);
+    writer.archive("a-1").unwrap();
+    assert_eq!(take_all(&mut subscription), []);
+    one(&writer, "b-1");
+    let expected = [change("a-1", Archived, 1), Told::Event(2)];
+    assert_eq!(take_all(&mut subscription), expected);
+}
+
+#[test]
+fn beside_a_writer_that_does_not_they_wake_who_waits() {
+    let place = Place::new();
+    let writer = place.open();
+    one(&writer, "a-1");
+    let reader = options().read_only(true).open(place.path()).unwrap();
+    let mut subscription = reader.subscribe().include_metadata().start().unwrap();
+    assert_eq!(take_all(&mut subscription), [Told::Event(1)]);
+    let waits = thread::spawn(move || subscription.next_timeout(LONG).unwrap().unwrap());
+    thread::sleep(Duration::from_millis(20));
+    writer.archive("a-1").unwrap();
+    let mut all = Vec::new();
+    told(waits.join().unwrap().expect("it is woken"), &mut all);
+    assert_eq!(all, [change("a-1", Archived, 1)]);
+}

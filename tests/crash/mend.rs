@@ -42,10 +42,12 @@ fn closed() -> SimStorage {
     sim
 }
 
-/// Everything that is asked of a store with `events` events, one question at a time.
+/// Damages the index file of a segment.
+type Damage = fn(&SimStorage, u64);
 /// Asks a store of so many events something, and holds it to the answer.
 type Question = fn(&Store, u64);
 
+/// Everything that is asked of a store with `events` events, one question at a time.
 const QUESTIONS: [(&str, Question); 9] = [
     ("heads", |store, events| {
         for number in 1..=STREAMS {
@@ -251,7 +253,6 @@ fn index_files_are_opened_when_they_are_needed() {
     let base = closed();
     let count = files_in(&base, "index").len() as u64;
     assert!(count >= 1 && files_in(&base, "log").len() as u64 > count);
-    type Damage = fn(&SimStorage, u64);
     let damages: [(&str, Damage); 4] = [
         ("empty", |sim, number| sim.corrupt(index(number), Vec::clear).unwrap()),
         ("zeros", |sim, number| sim.corrupt(index(number), |bytes| bytes.fill(0)).unwrap()),

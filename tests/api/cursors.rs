@@ -162,7 +162,10 @@ fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
             std::fs::create_dir_all(&target).unwrap();
             copy_tree(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), &target).unwrap();
+            // What is being prepared beside may get its name meanwhile.
+            let prepared = target.extension().is_some_and(|extension| extension == "tmp");
+            let copied = std::fs::copy(entry.path(), &target);
+            assert!(copied.is_ok() || prepared, "{copied:?}");
         }
     }
 }

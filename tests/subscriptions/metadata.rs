@@ -1,8 +1,8 @@
 //! Changes to streams, among the events of those who asked for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals::testing::SimStorage;
 use annals::{
@@ -134,6 +134,7 @@ fn wake_who_waits_without_an_event() {
         fill(&store);
         let mut subscription = store.subscribe().from_now().include_metadata().start().unwrap();
         assert!(subscription.next().unwrap().unwrap().is_caught_up());
+        let begun = Instant::now();
         let waits = thread::spawn(move || {
             let mut all = Vec::new();
             while all.len() < 2 {
@@ -150,7 +151,33 @@ fn wake_who_waits_without_an_event() {
         store.unarchive("a-1").unwrap();
         let expected = [change("a-1", Archived, 3), change("a-1", Unarchived, 3)];
         assert_eq!(waits.join().unwrap(), expected);
+        assert!(begun.elapsed() < LONG, "its time ran out");
     }
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    let place = Place::new();
+    let store = place.open();
+    one(&store, "a-1");
+    let mut subscription = store.subscribe().from_now().include_metadata().start().unwrap();
+    let (tell, is_told) = mpsc::channel();
+    let waits = thread::spawn(move || {
+        let mut all = Vec::new();
+        while all.len() < 1000 {
+            let before = all.len();
+            told(subscription.next().unwrap().unwrap(), &mut all);
+            if all.len() > before {
+                tell.send(()).unwrap();
+            }
+        }
+    });
+    for round in 0..1000 {
+        store.truncate_before("a-1", round % 2).unwrap();
+        // The consumer is about to wait again when the next one comes.
+        is_told.recv_timeout(LONG).expect("it is woken");
+    }
+    waits.join().unwrap();
 }
 
 #[test]
@@ -195,6 +222,7 @@ fn are_not_told_before_they_are_durable() {
     let buffered = store.transaction().archive("a-1").durability(Durability::BUFFERED);
     buffered.commit().unwrap();
     assert_eq!(take_all(&mut subscription), []);
+    assert_eq!(all_of(store.subscribe().include_metadata()), [Told::Event(1)]);
     store.sync().unwrap();
     assert_eq!(take_all(&mut subscription), [change("a-1", Archived, 1)]);
 }
@@ -223,10 +251,12 @@ fn beside_a_writer_that_does_not_they_wake_who_waits() {
     let reader = options().read_only(true).open(place.path()).unwrap();
     let mut subscription = reader.subscribe().include_metadata().start().unwrap();
     assert_eq!(take_all(&mut subscription), [Told::Event(1)]);
+    let begun = Instant::now();
     let waits = thread::spawn(move || subscription.next_timeout(LONG).unwrap().unwrap());
     thread::sleep(Duration::from_millis(20));
     writer.archive("a-1").unwrap();
     let mut all = Vec::new();
     told(waits.join().unwrap().expect("it is woken"), &mut all);
     assert_eq!(all, [change("a-1", Archived, 1)]);
+    assert!(begun.elapsed() < LONG, "its time ran out");
 }

@@ -20,7 +20,9 @@ pub(super) fn candidates(
 ) -> Result<Option<Vec<u32>>, Defect> {
     let mut all = Vec::new();
     for item in query.items() {
-        let after = item.required_after().map_or(0, |after| (after.get() + 1).saturating_sub(base));
+        let after = item
+            .required_after()
+            .map_or(0, |after| after.get().saturating_add(1).saturating_sub(base));
         let floor = floor.max(u32::try_from(after).unwrap_or(u32::MAX));
         match item_candidates(postings, item, floor)? {
             Some(found) => all = union(&all, &found),

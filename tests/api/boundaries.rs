@@ -38,6 +38,9 @@ fn a_boundary_sees_only_what_lies_after_its_position() {
         failures(with(ann().after(1))),
         [FailedCheck::AppendConditionFailed { query: 0, position: Position::new(3) }]
     );
+    // Nothing lies behind the last position there can be.
+    with(ann().after(u64::MAX)).unwrap();
+    with(QueryItem::new().after(u64::MAX).tag("username:ann").into()).unwrap();
     // Nothing matches no items, whatever there is.
     with(Query::none()).unwrap();
 }

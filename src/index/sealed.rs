@@ -12,8 +12,7 @@ use super::{Found, Head, Postings, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, Section};
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
-    hash_id,
+    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id,
 };
 use crate::format::metadata::Change;
 use crate::format::varint;
@@ -46,6 +45,7 @@ struct Contents {
     meta: IndexMeta,
     names: Section,
     lists: Section,
+    term_filter: Section,
 }
 
 /// A stream's events within one segment.
@@ -123,6 +123,13 @@ impl SealedIndex {
         self.contents()?.for_each_change(each)
     }
 
+    /// Whether any event may have a term, whose hash is that of its section and name.
+    pub(crate) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
+        let contents = self.contents()?;
+        let filter = contents.term_filter;
+        Ok(filter.len == 0 || contents.filter_passes(filter, term)?)
+    }
+
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
     /// half. Nearly always none or one.
     pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
@@ -141,7 +148,8 @@ impl Contents {
             return Ok(None);
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
-        Ok(Some(Self { file, meta, names, lists }))
+        let term_filter = file.section(layout::TERM_FILTER);
+        Ok(Some(Self { file, meta, names, lists, term_filter }))
     }
 
     fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
@@ -199,7 +207,7 @@ impl Contents {
 
     fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
         let hash = hash_id(id);
-        if !self.filter_passes(hash)? {
+        if !self.filter_passes(self.file.section(layout::FILTER), &Probe::new(hash))? {
             return Ok(Vec::new());
         }
         let ids = self.file.section(layout::IDS);
@@ -227,14 +235,13 @@ impl Contents {
         Ok(found)
     }
 
-    fn filter_passes(&self, hash: u64) -> Result<bool, Defect> {
-        let section = self.file.section(layout::FILTER);
+    fn filter_passes(&self, section: Section, probe: &Probe) -> Result<bool, Defect> {
         let len = section.count(FILTER_BLOCK) * FILTER_BLOCK;
         if len == 0 {
             return Ok(false);
         }
-        let block = self.file.get(section, filter_block(hash, len) as u64, FILTER_BLOCK)?;
-        Ok(filter_bits(hash).iter().all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
+        let block = self.file.get(section, probe.block(len) as u64, FILTER_BLOCK)?;
+        Ok(probe.passes(block))
     }
 
     fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
@@ -283,13 +290,10 @@ impl Postings for SealedIndex {
 
 impl Contents {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
-        let (section, len) = match kind {
-            // An entry of STREAMS begins like one of the others.
-            Terms::Streams => (layout::STREAMS, layout::STREAM_LEN),
-            Terms::Types => (layout::TYPES, layout::TERM_LEN),
-            Terms::Tags => (layout::TAGS, layout::TERM_LEN),
-            Terms::Categories => (layout::CATEGORIES, layout::TERM_LEN),
-        };
+        let section = kind.section();
+        // An entry of STREAMS begins like one of the others.
+        let streams = section == layout::STREAMS;
+        let len = if streams { layout::STREAM_LEN } else { layout::TERM_LEN };
         let section = self.file.section(section);
         let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
         let found = search_names(section.count(len), name.as_bytes(), |i| {
@@ -307,6 +311,7 @@ mod tests {
     use super::*;
     use crate::event::NewEvent;
     use crate::format::checksum::Seed;
+    use crate::format::index_file::hash_term;
     use crate::format::record::{self, Assigned, RecordRef};
     use crate::index::build::IndexBuilder;
 
@@ -359,6 +364,12 @@ mod tests {
         assert_eq!(term(&index, Terms::Types, "T"), [0, 1, 2]);
         assert_eq!(term(&index, Terms::Categories, "b"), [1]);
         assert!(term(&index, Terms::Categories, "c").is_empty());
+        let probe = |kind: Terms, name: &str| Probe::new(hash_term(kind.section(), name));
+        let may = |kind, name: &str| index.may_hold(&probe(kind, name)).unwrap();
+        assert!(may(Terms::Streams, "a-1") && may(Terms::Tags, "y"));
+        assert!(may(Terms::Types, "T") && may(Terms::Categories, "b"));
+        let absent = (0..1000).filter(|i| may(Terms::Tags, &i.to_string())).count();
+        assert!(absent < 100, "{absent} of 1,000 absent tags pass");
         let mut heads = Vec::new();
         index.for_each_head(|name, head| heads.push((name.to_owned(), head))).unwrap();
         assert_eq!(heads[0], ("a-1".into(), Head { version: 6, last_position: 103 }));

@@ -7,6 +7,7 @@
 //! on its way to disk.
 
 mod select;
+mod skip;
 
 use smol_str::SmolStr;
 
@@ -19,6 +20,7 @@ use crate::index::active::ActiveIndex;
 use crate::query::{Query, Queryable};
 
 use select::candidates;
+use skip::Keys;
 
 /// Terms are taken over in steps, so that no lock is held for long.
 const STEP: u64 = 1024;
@@ -68,8 +70,12 @@ impl Engine {
         upto: u64,
         show: &mut Show<'_>,
     ) -> Result<Option<u64>> {
-        let mut upto = upto;
-        while upto > after {
+        if upto <= after {
+            return Ok(None);
+        }
+        let (keys, mut upto) = (Keys::of(query), upto);
+        while let Some(at) = self.skip(&keys, after, upto) {
+            upto = at;
             let selected = self.select(query, after, upto, upto, show)?;
             let first = selected.base.max(after + 1);
             let mut matches = |position: u64| {

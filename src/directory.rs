@@ -11,7 +11,7 @@ use crate::event::Position;
 use crate::format::names;
 use crate::log::rotation::create_segment;
 use crate::options::Options;
-use crate::recovery::list_segments;
+use crate::recovery::{list_segments, sync_names};
 use crate::storage::{EntryKind, LockGuard, Storage, is_directory};
 use crate::sync::thread;
 
@@ -99,22 +99,10 @@ pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn Lo
     Err(Error::Locked { path: root.into() })
 }
 
-/// A root directory that cannot be named from above, like the working directory, is not ours to
-/// sync.
-fn sync_parent(storage: &dyn Storage, root: &Path) -> Result<()> {
-    let Some(parent) = root.parent() else { return Ok(()) };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    match storage.sync_dir(parent) {
-        // Who may not look into it did not create the root either.
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced.map_err(|e| Error::io("sync", parent, e)),
-    }
-}
-
 /// Finishes the creation of a store that has no segment yet. The lock is held.
 ///
-/// Names that an earlier process created and did not live to sync are only in the cache: all are
-/// made durable before anything is acknowledged that lies under them.
+/// The names of one that has a segment are synced before its first commit, or by the recovery: an
+/// opening of a store that was closed cleanly changes nothing and waits for no disk.
 pub(crate) fn create_if_empty(
     storage: &dyn Storage,
     root: &Path,
@@ -123,13 +111,11 @@ pub(crate) fn create_if_empty(
     for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
         let directory = root.join(name);
         storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
-        storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
     }
-    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
-    sync_parent(storage, root)?;
     if !list_segments(storage, root)?.is_empty() {
         return Ok(false);
     }
+    sync_names(storage, root)?;
     let mut store_id = [0; 16];
     store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
     store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());

@@ -56,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "matching",
             "options",
             "query",
+            "recovery",
             "snapshot",
             "sync",
         ],

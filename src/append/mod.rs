@@ -29,6 +29,7 @@ use crate::format::frame;
 use crate::format::metadata::SECTION_HEADER_LEN;
 use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
 use crate::group_commit::Writer;
+use crate::recovery::sync_names;
 use crate::sync::MutexGuard;
 
 pub(crate) use prepare::{Boundary, From, Operation, Prepared, Request, prepare};
@@ -96,8 +97,7 @@ impl Engine {
         }
         let mut failed = self.check_boundaries(&writer, commit.boundaries, scanned)?;
         if commit.writes() && !writer.tip.session_begun && failed.is_empty() {
-            // From now on an opening has to look for a tail.
-            self.mark_clean(false, 0, self.visible_elsewhere())?;
+            self.begin_session(&mut writer)?;
         }
         let mut catalog = self.catalog.write();
         let slots = std::mem::take(&mut writer.slots);
@@ -131,6 +131,16 @@ impl Engine {
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
         self.want_spare(&mut writer);
         Ok((writer, sequenced))
+    }
+
+    /// Before the first frame of this writer.
+    fn begin_session(&self, writer: &mut Writer) -> Result<()> {
+        if !writer.names_synced {
+            sync_names(&*self.storage, &self.root)?;
+            writer.names_synced = true;
+        }
+        // From now on an opening has to look for a tail.
+        self.mark_clean(false, 0, self.visible_elsewhere())
     }
 
     /// Waits until the collecting group has been taken; takes it if nobody is at work.

@@ -116,6 +116,8 @@ pub(crate) struct Writer {
     spare_buffer: Vec<u8>,
     /// What the first group writes again; see [`Recovered`](crate::recovery::Recovered).
     prelude: Vec<u8>,
+    /// The names that lead to the files are durable for sure.
+    pub(crate) names_synced: bool,
     spare_group: Option<Arc<Group>>,
     /// Of the records of the frame being encoded.
     pub(crate) checksums: Vec<u8>,
@@ -167,6 +169,7 @@ impl Writer {
             wakers: Vec::new(),
             spare_buffer: Vec::new(),
             prelude: std::mem::take(&mut recovered.prelude),
+            names_synced: recovered.names_synced,
             spare_group: None,
             checksums: Vec::new(),
             slots: Vec::new(),

@@ -13,6 +13,7 @@
 mod accept;
 mod checkpoints;
 mod derive;
+mod durable_names;
 mod evidence;
 mod load;
 mod rebuild;
@@ -33,6 +34,7 @@ use crate::storage::{EntryKind, Storage};
 pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};
 pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
 pub(crate) use derive::{build_index, open_index, rebuild_index};
+pub(crate) use durable_names::sync_names;
 pub(crate) use evidence::find as find_evidence;
 pub(crate) use load::load_frame;
 pub(crate) use rebuild::rebuild_checkpoint;
@@ -87,6 +89,8 @@ pub(crate) struct Recovered {
     /// The last bytes before that, which nothing proves durable: they go to disk again with the
     /// first group. Empty unless the store was closed cleanly.
     pub(crate) prelude: Vec<u8>,
+    /// The names that lead to the files are durable for sure.
+    pub(crate) names_synced: bool,
     /// The next segment, if it is there already.
     pub(crate) spare: Option<SegmentFile>,
     pub(crate) opened: Opened,
@@ -196,8 +200,13 @@ pub(crate) fn recover(
         };
     }
     let mut prelude = Vec::new();
+    let mut names_synced = created;
     if mode == Mode::Write {
         let quiet = found.is_none() && (log.closed || log.trusted);
+        if !quiet {
+            sync_names(storage, root)?;
+        }
+        names_synced |= !quiet;
         let rewritten = if quiet { 0 } else { tail::rewrite_unproven(&log.unproven, &active)? };
         prelude = if quiet { tail::prelude(&log, &active)? } else { Vec::new() };
         let dropped = found.is_some();
@@ -225,6 +234,7 @@ pub(crate) fn recover(
         state: log.state,
         last_frame: log.last_frame,
         prelude,
+        names_synced,
         spare: extras.into_iter().next(),
         opened,
         commits: log.commits,

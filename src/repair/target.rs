@@ -18,6 +18,7 @@ use crate::format::{align, names};
 use crate::log::rotation::{create_segment, create_unnamed, name_segment, remove_leftover};
 use crate::log::segment::SegmentFile;
 use crate::options::Options;
+use crate::recovery::sync_names;
 use crate::storage::{EntryKind, LockGuard, OpenMode, Storage, write_all_at};
 use crate::verify::verify_in;
 
@@ -251,6 +252,7 @@ impl<'a> Target<'a> {
         // Nothing is appended, so nothing is gained by threads.
         options.background = false;
         options.open(root)?.close()?;
+        sync_names(&**storage, root)?;
         let report = verify_in(&**storage, root, |_| {})?;
         match report.faults.into_iter().next() {
             None => Ok(()),

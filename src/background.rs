@@ -7,8 +7,10 @@
 //! the work themselves, in a fixed order.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
@@ -68,6 +70,13 @@ impl Work {
 
     fn is_empty(&self) -> bool {
         self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare
+    }
+}
+
+impl Writer {
+    /// The maintaining thread has something to do that others wait for.
+    fn has_work(&self) -> bool {
+        !self.work.is_empty() || self.has_due_snapshots()
     }
 }
 
@@ -323,13 +332,51 @@ impl Engine {
         }
     }
 
+    /// Waits, doing what cannot: called between pieces of work that can. Says to stop when the store
+    /// is closed.
+    pub(crate) fn rest(&self, rest: Duration) -> ControlFlow<()> {
+        let mut writer = self.writer.lock();
+        let until = Instant::now().checked_add(rest);
+        while !writer.shutdown {
+            if writer.has_work() {
+                drop(writer);
+                if !self.try_maintain() {
+                    // It is tried again once this is done.
+                    return ControlFlow::Break(());
+                }
+                writer = self.writer.lock();
+                continue;
+            }
+            match until {
+                Some(until) if Instant::now() < until => {
+                    self.maintenance_wanted.wait_until(&mut writer, until);
+                }
+                _ => return ControlFlow::Continue(()),
+            }
+        }
+        ControlFlow::Break(())
+    }
+
+    /// Compacts while there is nothing else to do. Tells whether there may be more to compact.
+    fn try_compact(&self) -> bool {
+        let done = self.compact_in_background();
+        if done.is_err() {
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        done.unwrap_or(false)
+    }
+
     /// The maintaining thread.
     pub(crate) fn run_maintenance(&self) {
         let mut writer = self.writer.lock();
         while !writer.shutdown {
-            let due = writer.has_due_snapshots();
-            if writer.work.is_empty() && !due {
-                self.maintenance_wanted.wait(&mut writer);
+            if !writer.has_work() {
+                drop(writer);
+                let more = self.try_compact();
+                writer = self.writer.lock();
+                if !more && !writer.shutdown && !writer.has_work() {
+                    self.maintenance_wanted.wait(&mut writer);
+                }
                 continue;
             }
             drop(writer);

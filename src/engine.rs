@@ -18,6 +18,7 @@ use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::group_commit::Writer;
 use crate::index::metadata::Metadata;
+use crate::log::rotation::remove_leftover;
 use crate::options::Options;
 use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
 use crate::stats::Counters;
@@ -46,6 +47,10 @@ pub(crate) struct Engine {
     pub(crate) room: Condvar,
     /// Held during a sync; whether one has failed.
     pub(crate) sync_failed: Mutex<bool>,
+    /// Held while level files are written, and while what is on disk of indexes and what is used of
+    /// it change together.
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) index_files: Mutex<()>,
     /// Held while snapshots of commits are saved.
     pub(crate) saving_snapshots: Mutex<()>,
     /// The flushing and the maintaining thread wait here.
@@ -119,6 +124,8 @@ impl Engine {
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
             sync_failed: Mutex::new(false),
+            compacting: Mutex::new(()),
+            index_files: Mutex::new(()),
             saving_snapshots: Mutex::new(()),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
@@ -261,16 +268,29 @@ impl Engine {
         Error::Corrupt { file, offset: 0, expected_position, what, evidence: None }
     }
 
-    fn rebuild(&self, segment: u64) -> Result<()> {
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let Some(at) = parts.iter().position(|part| part.segment.number() == segment) else {
-            return Ok(());
+    /// Builds the index of a segment, and of all that share it, from the log.
+    pub(crate) fn rebuild(&self, segment: u64) -> Result<()> {
+        let _files = self.index_files.lock();
+        let of = |parts: &[Part], number| {
+            parts.binary_search_by_key(&number, |part: &Part| part.segment.number())
         };
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let Ok(at) = of(&parts, segment) else { return Ok(()) };
+        let PartIndex::Sealed(damaged) = &parts[at].index else { return Ok(()) };
         let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
-        let segment = &parts[at].segment;
-        let index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode)?;
-        let part = Part { segment: Arc::clone(segment), index: PartIndex::Sealed(index) };
-        self.catalog.write().replace_part(part);
+        for number in damaged.segments() {
+            // What comes before is looked up in indexes that are whole by now.
+            let parts = Arc::clone(&self.catalog.read().parts);
+            let Ok(at) = of(&parts, number) else { continue };
+            let segment = &parts[at].segment;
+            let index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode)?;
+            let part = Part { segment: Arc::clone(segment), index: PartIndex::Sealed(index) };
+            self.catalog.write().replace_part(part);
+        }
+        if damaged.level() > 0 && mode == Mode::Write {
+            let (first, last) = damaged.segments().into_inner();
+            remove_leftover(&*self.storage, &names::level_path(&self.root, first, last))?;
+        }
         Ok(())
     }
 }

@@ -27,6 +27,7 @@
 mod append;
 mod background;
 mod catalog;
+mod compaction;
 mod consumer_group;
 mod cursor;
 mod directory;
@@ -72,6 +73,7 @@ struct SubscriptionsChapter;
 struct ConsumerGroupsChapter;
 
 pub use bytes::Bytes;
+pub use compaction::Compacted;
 pub use consumer_group::{
     ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,
 };

@@ -73,6 +73,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
+    pub(crate) compaction: bool,
     pub(crate) storage: Arc<dyn Storage>,
 }
 
@@ -102,6 +103,7 @@ impl Options {
             create: true,
             read_only: false,
             background: true,
+            compaction: true,
             storage: Arc::new(DiskStorage),
         }
     }
@@ -155,6 +157,13 @@ impl Options {
     /// whose commits become visible as they become durable. Default: no.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Whether the indexes of neighbouring sealed segments are merged in the background, with rests, so
+    /// that look-ups stay cheap as segments grow many. [`Store::compact`] does it by hand. Default: yes.
+    pub fn compaction(mut self, compaction: bool) -> Self {
+        self.compaction = compaction;
         self
     }
 

@@ -1,35 +1,44 @@
-//! Reads the index file of a sealed segment.
+//! Reads the index file of a sealed segment, or a level file, which is one of several neighbours.
 //!
-//! Answers with ordinals and never with events: whether the record at an ordinal is what was
-//! asked for is for the caller to see.
+//! Answers with ordinals, counted from the first position it covers, and never with events: whether
+//! the record at an ordinal is what was asked for is for the caller to see.
+
+use std::ops::{Range, RangeInclusive};
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::list::List;
 use super::{Found, Head, Postings, Terms, search_names};
-use crate::format::Defect;
 use crate::format::container::Section;
 use crate::format::index_file::{
     self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
     hash_id,
 };
+use crate::format::level_file::{self, LevelMeta, level_filter_bits};
 use crate::format::metadata::Change;
-use crate::format::varint;
+use crate::format::{Defect, MAX_NUMBER};
 
 use super::block_file::BlockFile;
 
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
     file: BlockFile,
-    meta: IndexMeta,
+    segments: RangeInclusive<u64>,
+    /// 0: the index file of one segment.
+    level: u32,
+    base_position: u64,
+    event_count: u32,
+    /// Of a level file: how many changes there must be.
+    change_count: Option<u64>,
     names: Section,
     lists: Section,
 }
 
-/// A stream's events within one segment.
+/// A stream's events within what an index covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamRun {
     pub(crate) first_version: u64,
-    /// The position of the stream's last event before the segment; 0: none.
+    /// The position of the stream's last event before the first segment; 0: none.
     pub(crate) previous_position: u64,
     pub(crate) ordinals: Vec<u32>,
 }
@@ -46,15 +55,104 @@ impl SealedIndex {
             return Ok(None);
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
-        Ok(Some(Self { file, meta, names, lists }))
+        Ok(Some(Self {
+            file,
+            segments: meta.segment..=meta.segment,
+            level: 0,
+            base_position: meta.base_position,
+            event_count: meta.event_count,
+            change_count: None,
+            names,
+            lists,
+        }))
+    }
+
+    /// Takes the opened container of a level file; `None` if it is not the index of exactly these
+    /// segments. `expected` gives what each of them, and its changes, should be.
+    pub(crate) fn new_level(
+        file: BlockFile,
+        store_id: [u8; 16],
+        mut expected: impl FnMut(u64) -> Option<(IndexMeta, u64)>,
+    ) -> Result<Option<Self>, Defect> {
+        let front = file.get(file.section(layout::META), 0, level_file::META_LEN)?;
+        let meta = LevelMeta::decode(front)?;
+        let section = file.section(level_file::SEGMENTS);
+        let covered = (meta.last_segment - meta.first_segment).saturating_add(1);
+        if file.store_id() != store_id || covered != section.count(layout::META_LEN) as u64 {
+            return Ok(None);
+        }
+        let (mut next_position, mut changes) = (meta.base_position, 0_u64);
+        for (at, number) in (meta.first_segment..=meta.last_segment).enumerate() {
+            let own = IndexMeta::decode(file.entry(section, at, layout::META_LEN)?)?;
+            let Some((segment, own_changes)) = expected(number) else { return Ok(None) };
+            if own != segment || own.segment != number || own.base_position != next_position {
+                return Ok(None);
+            }
+            // Both are limited: positions by the check above, changes by their bytes in a segment.
+            next_position = next_position.saturating_add(u64::from(own.event_count));
+            changes = changes.saturating_add(own_changes);
+        }
+        if next_position > MAX_NUMBER
+            || next_position - meta.base_position != u64::from(meta.event_count)
+            || changes != meta.change_count
+            || meta.level == 0
+        {
+            return Ok(None);
+        }
+        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
+        Ok(Some(Self {
+            file,
+            segments: meta.first_segment..=meta.last_segment,
+            level: meta.level,
+            base_position: meta.base_position,
+            event_count: meta.event_count,
+            change_count: Some(meta.change_count),
+            names,
+            lists,
+        }))
     }
 
     pub(crate) fn file_len(&self) -> u64 {
         self.file.file_len()
     }
 
-    /// The stream's events in this segment, if it has any.
-    pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
+    /// The numbers of the segments it covers.
+    pub(crate) fn segments(&self) -> RangeInclusive<u64> {
+        self.segments.clone()
+    }
+
+    /// How often what it holds was merged; 0: it is the index file of one segment.
+    pub(crate) fn level(&self) -> u32 {
+        self.level
+    }
+
+    /// The position of ordinal 0.
+    pub(crate) fn base_position(&self) -> u64 {
+        self.base_position
+    }
+
+    pub(crate) fn event_count(&self) -> u32 {
+        self.event_count
+    }
+
+    pub(super) fn section(&self, kind: u32) -> Section {
+        self.file.section(kind)
+    }
+
+    pub(super) fn bytes(&self, section: Section, at: u64, len: usize) -> Result<&[u8], Defect> {
+        self.file.get(section, at, len)
+    }
+
+    /// What ties it to its segments: one META of an index file each.
+    pub(super) fn metas(&self) -> Result<&[u8], Defect> {
+        let kind = if self.level == 0 { layout::META } else { level_file::SEGMENTS };
+        let section = self.file.section(kind);
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        self.file.get(section, 0, len)
+    }
+
+    /// The stream's entry, if it has events here.
+    pub(crate) fn stream_entry(&self, name: &str) -> Result<Option<StreamEntry>, Defect> {
         let streams = self.file.section(layout::STREAMS);
         let count = streams.count(layout::STREAM_LEN);
         let found = search_names(count, name.as_bytes(), |i| {
@@ -62,15 +160,38 @@ impl SealedIndex {
             self.name(entry.name_offset, entry.name_len)
         })?;
         let Ok(index) = found else { return Ok(None) };
-        let entry = StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
+        StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?).map(Some)
+    }
+
+    /// The ordinals of a stream's events, of those with these places in its list.
+    pub(crate) fn stream_ordinals(
+        &self,
+        entry: &StreamEntry,
+        places: Range<u32>,
+    ) -> Result<Vec<u32>, Defect> {
+        self.list(entry.list_offset, entry.count)?.places(places)
+    }
+
+    /// The position of a stream's last event here.
+    pub(crate) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
+        let last = entry.count.checked_sub(1);
+        let last = last.ok_or(Defect::Invalid("a stream without events"))?;
+        let ordinals = self.stream_ordinals(entry, last..entry.count)?;
+        let last = ordinals.first().ok_or(Defect::Invalid("a list is damaged"))?;
+        Ok(self.base_position + u64::from(*last))
+    }
+
+    /// The stream's events here, if it has any.
+    pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
+        let Some(entry) = self.stream_entry(name)? else { return Ok(None) };
         Ok(Some(StreamRun {
             first_version: entry.first_version,
             previous_position: entry.previous_position,
-            ordinals: self.list(entry.list_offset, entry.count)?,
+            ordinals: self.stream_ordinals(&entry, 0..entry.count)?,
         }))
     }
 
-    /// Calls `each` with every stream's name and its head at the end of this segment.
+    /// Calls `each` with every stream's name and its head at the end of the last segment.
     pub(crate) fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
         let streams = self.file.section(layout::STREAMS);
         for index in 0..streams.count(layout::STREAM_LEN) {
@@ -78,35 +199,42 @@ impl SealedIndex {
                 StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
             let name = std::str::from_utf8(self.name(entry.name_offset, entry.name_len)?)
                 .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
-            let ordinals = self.list(entry.list_offset, entry.count)?;
-            let (Some(last), Some(newer)) = (ordinals.last(), entry.count.checked_sub(1)) else {
-                return Err(Defect::Invalid("a stream without events"));
-            };
             let head = Head {
-                version: entry.first_version.saturating_add(u64::from(newer)),
-                last_position: self.meta.base_position + u64::from(*last),
+                last_position: self.last_position(&entry)?,
+                version: entry.first_version.saturating_add(u64::from(entry.count) - 1),
             };
             each(name, head);
         }
         Ok(())
     }
 
-    /// Calls `each` with the segment's changes and their numbers; tells how many there are.
+    /// Calls `each` with the segments' changes and their numbers; tells how many there are.
     pub(crate) fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+        let mut count = 0;
+        if let Some((first, changes)) = self.changes()? {
+            let mut number = first;
+            Change::decode_all(changes, |change| {
+                each(number, change);
+                number = number.saturating_add(1);
+            })?;
+            count = number - first;
+        }
+        match self.change_count {
+            Some(expected) if expected != count => Err(Defect::Invalid("changes are missing")),
+            _ => Ok(count),
+        }
+    }
+
+    /// The number of the first change, and the changes as they are kept.
+    pub(super) fn changes(&self) -> Result<Option<(u64, &[u8])>, Defect> {
         let section = self.file.section(layout::CHANGES);
         if section.len == 0 {
-            return Ok(0);
+            return Ok(None);
         }
         let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
         let bytes = self.file.get(section, 0, len)?;
         let (first, changes) = bytes.split_at_checked(8).ok_or(Defect::TooShort)?;
-        let mut number = LE::read_u64(first);
-        let start = number;
-        Change::decode_all(changes, |change| {
-            each(number, change);
-            number = number.saturating_add(1);
-        })?;
-        Ok(number - start)
+        Ok(Some((LE::read_u64(first), changes)))
     }
 
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
@@ -147,36 +275,42 @@ impl SealedIndex {
         if len == 0 {
             return Ok(false);
         }
-        let block = self.file.get(section, filter_block(hash, len) as u64, FILTER_BLOCK)?;
-        Ok(filter_bits(hash).iter().all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
+        let (at, bits) = match self.level {
+            0 => (filter_block(hash, len), filter_bits(hash)),
+            _ => (level_file::filter_block(hash, len), level_filter_bits(hash)),
+        };
+        let block = self.file.get(section, at as u64, FILTER_BLOCK)?;
+        Ok(bits.iter().all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
     }
 
-    fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
+    /// Whether the filter lets an id pass.
+    #[cfg(test)]
+    pub(crate) fn filter_passes_for_tests(&self, id: &[u8; 16]) -> bool {
+        self.filter_passes(hash_id(id)).unwrap()
+    }
+
+    pub(super) fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
         self.file.get(self.names, u64::from(offset), usize::from(len))
     }
 
-    /// Decodes a list. Its bytes are bounded by the section, its ordinals by the segment.
-    fn list(&self, offset: u32, count: u32) -> Result<Vec<u32>, Defect> {
-        let damaged = Defect::Invalid("a list is damaged");
-        if count > self.meta.event_count {
-            return Err(damaged);
+    /// A list. Its bytes are bounded by the section, its ordinals by what the index covers.
+    pub(super) fn list(&self, offset: u32, count: u32) -> Result<List<'_>, Defect> {
+        if count > self.event_count {
+            return Err(Defect::Invalid("a list is damaged"));
         }
+        let table = if self.level == 0 { 0 } else { level_file::table_len(count) };
         let available = self.lists.len.saturating_sub(u64::from(offset));
-        // A coded ordinal takes one to five bytes.
-        let len = (u64::from(count) * 5).min(available);
-        let len = usize::try_from(len).map_err(|_| damaged.clone())?;
-        let mut bytes = self.file.get(self.lists, u64::from(offset), len)?;
-        let mut ordinals = Vec::with_capacity(count as usize);
-        let mut last = 0_u32;
-        for _ in 0..count {
-            let step = varint::take(&mut bytes).ok_or_else(|| damaged.clone())?;
-            last = last.checked_add(step).ok_or_else(|| damaged.clone())?;
-            if last >= self.meta.event_count {
-                return Err(damaged);
-            }
-            ordinals.push(last);
-        }
-        Ok(ordinals)
+        let at = u64::from(offset) + table as u64;
+        let available = available.saturating_sub(table as u64);
+        Ok(List {
+            file: &self.file,
+            section: self.lists,
+            table: self.file.get(self.lists, u64::from(offset), table)?,
+            at,
+            available,
+            count,
+            end: self.event_count,
+        })
     }
 }
 
@@ -197,15 +331,39 @@ impl Postings for SealedIndex {
         })?;
         let Ok(index) = found else { return Ok(None) };
         let entry = entry(index)?;
-        Ok(Some(Found { count: entry.count, place: entry.list_offset }))
+        Ok(Some(Found { count: entry.count, entries: entry.count, place: entry.list_offset }))
     }
 
     fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
-        let mut ordinals = self.list(found.place, found.count)?;
-        if floor > 0 {
-            let below = ordinals.partition_point(|&ordinal| ordinal < floor);
-            ordinals.drain(..below);
-        }
+        self.list(found.place, found.entries)?.between(floor, self.event_count)
+    }
+}
+
+/// What an index holds of a part of its events, as an index of that part alone would show it.
+#[derive(Debug)]
+pub(crate) struct Within<'a> {
+    pub(crate) index: &'a SealedIndex,
+    /// The first ordinal, and how many there are.
+    pub(crate) first: u32,
+    pub(crate) events: u32,
+}
+
+impl Postings for Within<'_> {
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+        let found = self.index.find(kind, name)?;
+        let whole = u64::from(self.index.event_count.max(1));
+        Ok(found.map(|found| {
+            // As if it were spread evenly.
+            let share = (u64::from(found.count) * u64::from(self.events)).div_ceil(whole);
+            Found { count: u32::try_from(share).unwrap_or(u32::MAX), ..found }
+        }))
+    }
+
+    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
+        let list = self.index.list(found.place, found.entries)?;
+        let (from, to) = (self.first.saturating_add(floor), self.first.saturating_add(self.events));
+        let mut ordinals = list.between(from, to)?;
+        ordinals.iter_mut().for_each(|ordinal| *ordinal -= self.first);
         Ok(ordinals)
     }
 }

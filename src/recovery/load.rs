@@ -7,6 +7,7 @@ use std::sync::Arc;
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::derive::{index_in_memory, open_index};
+use super::levels::Levels;
 use super::{LoadedLog, Mode, Unproven, checkpoints, list_segments};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
@@ -31,6 +32,9 @@ struct Loader<'a> {
     root: &'a Path,
     mode: Mode,
     checkpoint: Option<Arc<HeadTable>>,
+    levels: Levels,
+    /// The last segment whose heads and changes were entered from an index.
+    entered: u64,
     parts: Vec<Part>,
     heads: Heads,
     metadata: Metadata,
@@ -61,8 +65,28 @@ pub(super) fn load_files(
     storage: &dyn Storage,
     root: &Path,
     mode: Mode,
-    mut files: Vec<SegmentFile>,
+    files: Vec<SegmentFile>,
 ) -> Result<LoadedLog> {
+    let levels = Levels::open(storage, root, &files)?;
+    if !levels.is_empty() {
+        // Where the log is not what they say, or they are damaged, it is read without them.
+        let log = load_with(storage, root, mode, files.clone(), levels);
+        if let Ok(Some(log)) = log {
+            return Ok(log);
+        }
+    }
+    let log = load_with(storage, root, mode, files, Levels::default())?;
+    log.ok_or_else(|| Error::NotAStore { path: root.into(), why: "there is no segment".into() })
+}
+
+/// Likewise, with these level files; `None` if they know of more than the log has.
+fn load_with(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    mut files: Vec<SegmentFile>,
+    levels: Levels,
+) -> Result<Option<LoadedLog>> {
     let first = files
         .first()
         .ok_or_else(|| Error::NotAStore { path: root.into(), why: "there is no segment".into() })?;
@@ -84,6 +108,8 @@ pub(super) fn load_files(
         metadata: if usable.is_some() { metadata_at_checkpoint } else { Metadata::default() },
         commits: usable.as_ref().map_or(0, |table| table.meta.commits),
         checkpoint: usable,
+        levels,
+        entered: 0,
         parts: Vec::new(),
         state: ScanState::START,
         last_frame: 0,
@@ -93,6 +119,9 @@ pub(super) fn load_files(
         rebuilt: 0,
     };
     let (walk, active_index) = loader.walk_segments(&files)?;
+    if !loader.levels.are_whole(&loader.parts) {
+        return Ok(None);
+    }
     let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
@@ -110,7 +139,7 @@ pub(super) fn load_files(
         ScanEnd::EndOfFile | ScanEnd::Limit => "the file ends".into(),
         ScanEnd::Sealed => "the segment is sealed, the next one is missing".into(),
     };
-    Ok(LoadedLog {
+    Ok(Some(LoadedLog {
         files,
         parts: loader.parts,
         heads: loader.heads,
@@ -129,7 +158,7 @@ pub(super) fn load_files(
         checkpoint_number,
         checkpoint_position,
         checkpoint_change,
-    })
+    }))
 }
 
 /// Opens all segments, for writing if that is the mode: sealed ones may have to be sealed again.
@@ -265,8 +294,10 @@ impl Loader<'_> {
             self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
         }
         let corrupt = |d: Defect| segment.corrupt(0, base, &d);
-        if let Some(index) = open_index(self.storage, self.root, &segment) {
-            if !covered {
+        let shared = self.levels.of(number);
+        if let Some(index) = shared.or_else(|| open_index(self.storage, self.root, &segment)) {
+            if !covered && number > self.entered {
+                self.entered = *index.segments().end();
                 merge_heads(&mut self.heads, &index).map_err(corrupt)?;
                 let apply = |number, change| self.metadata.apply(number, &change);
                 index.for_each_change(apply).map_err(corrupt)?;

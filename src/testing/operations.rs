@@ -219,6 +219,8 @@ pub enum Action {
     },
     /// Moves the clock, where it is a simulated one.
     Clock(i64),
+    /// Merges index files.
+    Compact,
     /// Something beside the log: snapshots, readers of their own, a look at every byte.
     Aside(Aside),
     // A new kind of operation joins here, in `name`, in `Action::decode_any` and in the harness:
@@ -270,6 +272,7 @@ impl Action {
     pub fn decode_any(source: &mut Source<'_>) -> Self {
         match source.byte() {
             0..=31 => Self::Aside(Aside::decode(source)),
+            32..=37 => Self::Compact,
             // The next kinds take the next bytes from here.
             _ => Self::decode(source),
         }
@@ -290,6 +293,7 @@ impl Action {
             Self::Sync => "sync",
             Self::Reopen { .. } => "reopen",
             Self::Clock(_) => "clock",
+            Self::Compact => "compact",
             Self::Aside(aside) => aside.name(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod append;
 mod args;
+mod compact;
 mod failure;
 mod groups;
 mod import;
@@ -46,6 +47,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         cli.command,
         Command::Append(_)
             | Command::Stats(_)
+            | Command::Compact(_)
             | Command::Completions(_)
             | Command::Repair(_)
             | Command::Recover(_)
@@ -61,6 +63,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Streams(args) => inspect::streams(&args),
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
+        Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),
         Command::Completions(args) => completions(&args),

@@ -36,6 +36,8 @@ pub(crate) struct Work {
     pub(crate) checkpoint_number: u64,
     prepare: bool,
     preparing: bool,
+    /// Level files that the opening could not use may be there.
+    leftovers: bool,
 }
 
 /// Heads that stand still until they are written.
@@ -54,6 +56,7 @@ impl Work {
             checkpoint_number,
             prepare: false,
             preparing: false,
+            leftovers: true,
         }
     }
 
@@ -69,7 +72,7 @@ impl Work {
     }
 
     fn is_empty(&self) -> bool {
-        self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare
+        self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare && !self.leftovers
     }
 }
 
@@ -140,9 +143,10 @@ impl Engine {
         if self.writer.lock().has_due_snapshots() {
             self.save_snapshots();
         }
-        let first_failure = [self.prepare_spare(), self.seal_full(), self.checkpoint()]
-            .into_iter()
-            .find_map(Result::err);
+        let first_failure =
+            [self.prepare_spare(), self.seal_full(), self.checkpoint(), self.drop_leftovers()]
+                .into_iter()
+                .find_map(Result::err);
         first_failure.map_or(Ok(()), Err)
     }
 
@@ -172,6 +176,13 @@ impl Engine {
             self.room.notify_all();
         }
         writer.spare = Some(created?);
+        Ok(())
+    }
+
+    fn drop_leftovers(&self) -> Result<()> {
+        if std::mem::take(&mut self.writer.lock().work.leftovers) {
+            self.drop_unused_levels()?;
+        }
         Ok(())
     }
 

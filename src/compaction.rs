@@ -20,7 +20,7 @@ use crate::index::level_file::{MergeError, Pace};
 use crate::index::merge::{Extent, merge};
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::remove_leftover;
-use crate::recovery::{index_meta, open_level};
+use crate::recovery::{index_meta, list_levels, open_level};
 use crate::storage::{EntryKind, OpenMode};
 use crate::sync::Instant;
 
@@ -198,6 +198,20 @@ impl Engine {
             0 => names::index_path(&self.root, first),
             _ => names::level_path(&self.root, first, last),
         }
+    }
+
+    /// Removes level files that the opening found to be damaged or not to belong here, and what goes
+    /// with them. Where there are none, nothing is touched.
+    pub(crate) fn drop_unused_levels(&self) -> Result<()> {
+        // Who compacts does this first.
+        let Some(_compacting) = self.compacting.try_lock() else { return Ok(()) };
+        let levels = list_levels(&*self.storage, &self.root)?;
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let used: Vec<_> = units(&parts).filter_map(level_of).map(|i| i.segments()).collect();
+        if levels.iter().all(|(first, last)| used.contains(&(*first..=*last))) {
+            return Ok(());
+        }
+        self.drop_superseded()
     }
 
     /// Removes what a crash left behind: level files that are not used or were never finished, and

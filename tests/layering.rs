@@ -34,12 +34,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("watch", &["sync"]),
     // One state in parts: `engine` owns it, each of the others implements one duty of it.
     ("background", RING),
-    ("compaction", RING),
     ("engine", RING),
     ("follow", RING),
     ("group_commit", RING),
     ("snapshot", RING),
     ("stats", &["catalog", "engine", "event", "format"]),
+    (
+        "compaction",
+        &["catalog", "engine", "error", "format", "index", "log", "recovery", "storage", "sync"],
+    ),
     // Which events a query matches: for reads and for the checks of a commit.
     ("matching", &["catalog", "engine", "error", "event", "format", "index", "query"]),
     // What callers do with it.
@@ -124,7 +127,6 @@ const LAYERS: &[(&str, &[&str])] = &[
 const RING: &[&str] = &[
     "background",
     "catalog",
-    "compaction",
     "engine",
     "error",
     "event",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::derive::{index_in_memory, open_index};
-use super::levels::Levels;
+use super::levels::{Levels, list_levels};
 use super::{LoadedLog, Mode, Unproven, checkpoints, list_segments};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
@@ -62,6 +62,36 @@ pub(super) fn load(storage: &dyn Storage, root: &Path, mode: Mode) -> Result<Loa
 
 /// Likewise, from these segments: the first ones, without a gap.
 pub(super) fn load_files(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    files: Vec<SegmentFile>,
+) -> Result<LoadedLog> {
+    if mode != Mode::Write {
+        return load_beside(storage, root, mode, files);
+    }
+    load_once(storage, root, mode, files)
+}
+
+/// Likewise, where a writer may be merging index files: one that is gone may have become part of a
+/// level file since those were listed.
+fn load_beside(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    files: Vec<SegmentFile>,
+) -> Result<LoadedLog> {
+    for _ in 0..3 {
+        let listed = list_levels(storage, root)?;
+        let log = load_once(storage, root, mode, files.clone())?;
+        if log.rebuilt == 0 || listed == list_levels(storage, root)? {
+            return Ok(log);
+        }
+    }
+    load_once(storage, root, mode, files)
+}
+
+fn load_once(
     storage: &dyn Storage,
     root: &Path,
     mode: Mode,

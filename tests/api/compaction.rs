@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use annals::{Durability, ExpectedVersion, NewEvent, Options, Query, QueryItem, Store};
+use annals::{Durability, ExpectedVersion, NewEvent, Options, Position, Query, QueryItem, Store};
 
 fn options() -> Options {
     Options::new().segment_size(Options::MIN_SEGMENT_SIZE).durability(Durability::BUFFERED)
@@ -57,7 +57,11 @@ fn answers(store: &Store) -> Vec<Vec<u64>> {
         for from in [1, head / 3] {
             let read = store.read_all().matching(query.clone()).after(from);
             all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
-            let read = store.read_all().matching(query.clone()).backwards().as_of(head - from);
+            let read = store
+                .read_all()
+                .matching(query.clone())
+                .backwards()
+                .as_of(Position::new(head - from));
             all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
         }
     }
@@ -68,7 +72,7 @@ fn answers(store: &Store) -> Vec<Vec<u64>> {
         }
         let read = store.read_stream(stream).backwards().limit(5);
         all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
-        let read = store.read_stream(stream).as_of(head / 2);
+        let read = store.read_stream(stream).as_of(Position::new(head / 2));
         all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
     }
     all

@@ -96,7 +96,7 @@ impl Engine {
         self.drop_superseded()?;
         let mut since = Instant::now();
         let mut pace = |_| {
-            let rest = (Instant::now() - since).saturating_mul(REST).min(LONGEST_REST);
+            let rest = since.elapsed().saturating_mul(REST).min(LONGEST_REST);
             let go_on = self.rest(rest);
             since = Instant::now();
             go_on

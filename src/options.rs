@@ -63,6 +63,10 @@ pub enum Checksums {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "settings that have nothing to do with each other"
+)]
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) checksums: Checksums,

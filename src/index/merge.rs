@@ -244,7 +244,6 @@ impl<'a> Merge<'a> {
     }
 
     /// The next name of an input: sorted by name, then by input.
-    #[expect(clippy::type_complexity, reason = "a name, an input and a place in it")]
     fn take_key(
         &self,
         kind: (u32, usize),
@@ -308,15 +307,15 @@ impl<'a> Merge<'a> {
         key: &Key<'_>,
         mut each: impl FnMut(u32, u32) -> Merged<()>,
     ) -> Merged<()> {
-        let mut last = 0_u32;
+        let mut before = 0_u32;
         for (at, entry) in &key.members {
             let list = self.inputs[*at].list(entry.list_offset, entry.count).map_err(input(*at))?;
             let mut outcome = Ok(());
             let walked = list.for_each(|ordinal| {
                 // Below the sum of all events, which has 28 bits.
                 let ordinal = self.bases[*at] + ordinal;
-                outcome = each(ordinal.saturating_sub(last), last);
-                last = ordinal;
+                outcome = each(ordinal.saturating_sub(before), before);
+                before = ordinal;
                 outcome.is_ok()
             });
             outcome?;
@@ -350,7 +349,7 @@ impl<'a> Merge<'a> {
     fn list_len(&self, key: &Key<'_>) -> Merged<u64> {
         let mut len = level_file::table_len(key.count()) as u64;
         self.for_each_step(key, |step, _| {
-            len += varint::len(step) as u64;
+            len += u64::from(varint::len(step));
             Ok(())
         })?;
         Ok(len)

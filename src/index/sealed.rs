@@ -363,7 +363,9 @@ impl Postings for Within<'_> {
         let list = self.index.list(found.place, found.entries)?;
         let (from, to) = (self.first.saturating_add(floor), self.first.saturating_add(self.events));
         let mut ordinals = list.between(from, to)?;
-        ordinals.iter_mut().for_each(|ordinal| *ordinal -= self.first);
+        for ordinal in &mut ordinals {
+            *ordinal -= self.first;
+        }
         Ok(ordinals)
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
     open::must_be_whole(&store)
 }
 
-fn rows(stats: &StatsObject) -> [(&'static str, String); 11] {
+fn rows(stats: &StatsObject) -> [(&'static str, String); 14] {
     [
         ("store id", stats.store_id.clone()),
         ("events", stats.events.to_string()),

@@ -29,9 +29,9 @@ fn compacted(upto: u64) -> SimStorage {
 fn is_indexed(sim: &SimStorage, name: &str) {
     let files = files_in(sim, "index");
     for number in 1..=5 {
-        let shared = files.iter().filter(|path| path.ends_with(".lvl")).any(|path| {
+        let shared = files.iter().filter_map(|path| path.strip_suffix(".lvl")).any(|path| {
             let name = path.rsplit('/').next().unwrap();
-            let (first, last) = name.trim_end_matches(".lvl").split_once('-').unwrap();
+            let (first, last) = name.split_once('-').unwrap();
             (first.parse().unwrap()..=last.parse::<u64>().unwrap()).contains(&number)
         });
         assert!(shared || files.contains(&index(number)), "{name}: {number} in {files:?}");

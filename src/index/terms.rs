@@ -111,7 +111,10 @@ impl Postings for ActiveTerms {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
         let hash = self.hasher.hash_one((kind as u8, name));
         let term = self.table.find(hash, |&term| self.terms[term as usize].is(kind, name));
-        Ok(term.map(|&term| Found { count: self.terms[term as usize].count, place: term }))
+        Ok(term.map(|&term| {
+            let count = self.terms[term as usize].count;
+            Found { count, entries: count, place: term }
+        }))
     }
 
     fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {

@@ -14,6 +14,7 @@ mod accept;
 mod checkpoints;
 mod derive;
 mod evidence;
+mod levels;
 mod load;
 mod rebuild;
 mod tail;
@@ -32,8 +33,9 @@ use crate::storage::{EntryKind, Storage};
 
 pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};
 pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
-pub(crate) use derive::{build_index, open_index, rebuild_index};
+pub(crate) use derive::{build_index, index_meta, open_index, rebuild_index};
 pub(crate) use evidence::find as find_evidence;
+pub(crate) use levels::{list_levels, open_level};
 pub(crate) use load::load_frame;
 pub(crate) use rebuild::rebuild_checkpoint;
 

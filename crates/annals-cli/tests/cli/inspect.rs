@@ -116,3 +116,18 @@ fn what_is_no_store_is_named_and_not_touched() {
     assert_eq!(files(&empty), []);
     assert!(!scratch.path("missing").exists());
 }
+
+#[test]
+fn compacting_merges_index_files_and_changes_no_event() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, lines(0..100)).ok();
+    let before = run(&["read", &store]).ok().stdout;
+    let out = run(&["compact", &store]).ok();
+    assert!(out.stderr.contains("0 index files merged into 0"), "{out:?}");
+    assert_eq!(run(&["compact", &store, "--quiet"]).ok().stderr, "");
+    assert_eq!(run(&["read", &store]).ok().stdout, before);
+    let missing = scratch.store("missing");
+    assert!(!run(&["compact", &missing]).stderr.is_empty());
+    assert!(!Path::new(&missing).exists());
+}

@@ -1,8 +1,8 @@
 //! Index files that are merged into level files: the power goes at every step of it, what was merged
 //! is damaged, missing, left over or of another store.
 
-use annals::testing::{Crash, Keep, SimStorage};
-use annals::{ExpectedVersion, Opened};
+use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
+use annals::{ExpectedVersion, Opened, Store};
 
 use super::support::*;
 
@@ -25,8 +25,10 @@ fn compacted(upto: u64) -> SimStorage {
     sim
 }
 
-/// Every sealed segment has an index on the disk itself, its own or one it shares.
+/// Every sealed segment has an index on the disk itself, its own or one it shares, and all are whole.
 fn is_indexed(sim: &SimStorage, name: &str) {
+    let report = verify_on(sim, ROOT, |_| {}).unwrap();
+    assert_eq!(report.faults, [], "{name}");
     let files = files_in(sim, "index");
     for number in 1..=5 {
         let shared = files.iter().filter_map(|path| path.strip_suffix(".lvl")).any(|path| {
@@ -190,5 +192,102 @@ fn damage_in_a_segment_that_shares_an_index_is_damage() {
         let seal = *frames_of(&sim, number).last().unwrap();
         zero(&sim, &segment(number), seal.offset, 400);
         hold(&format!("the seal of segment {number}"), &sim, LARGE, Expected::Whole(EVENTS));
+    }
+}
+
+#[test]
+fn an_opening_reads_no_more_of_a_level_file_than_of_index_files() {
+    let apart = closed(EVENTS, LARGE);
+    let merged = apart.fork();
+    let store = open(&merged).unwrap();
+    assert_eq!(store.compact().unwrap().merges, 1);
+    store.close().unwrap();
+    let opening = |base: &SimStorage| {
+        let sim = base.fork();
+        let store = open(&sim).unwrap();
+        assert_eq!(*store.opened(), Opened::Clean);
+        let stats = sim.stats();
+        (stats.reads, stats.bytes_read)
+    };
+    assert_eq!(opening(&merged), opening(&apart));
+    // Nor does the number of segments that share one matter beyond their own headers and trailers.
+    let sim = merged.fork();
+    sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Open, nth: 1 });
+    sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Read, nth: 1 });
+    assert_eq!(*open(&sim).unwrap().opened(), Opened::Clean);
+}
+
+#[test]
+fn a_reader_finds_what_the_writer_has_merged_since() {
+    let base = closed(EVENTS, LARGE);
+    for merges in 1..=2 {
+        let sim = base.fork();
+        let writer = open(&sim).unwrap();
+        let mut upto = EVENTS;
+        if merges == 2 {
+            writer.compact().unwrap();
+        }
+        let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+        if merges == 2 {
+            append(&writer, EVENTS + 1, EVENTS + 14, LARGE);
+            upto += 14;
+        }
+        assert_eq!(writer.compact().unwrap().merges, 1);
+        // It has not opened any index file, and now there are none.
+        assert_eq!(files_in(&sim, "index").len(), 1);
+        let before = sim.stats().bytes_read;
+        assert!(reader.event(id_of(1)).unwrap().is_some());
+        let read = sim.stats().bytes_read - before;
+        if merges == 1 {
+            assert_eq!(reader.stats().level_files, 1);
+            assert!(read < 20 * 4096 + LARGE as u64, "{read} bytes: it read the log");
+        }
+        assert_eq!(read_back(&reader, LARGE).unwrap(), upto);
+        assert_eq!(read_back(&writer, LARGE).unwrap(), upto);
+    }
+}
+
+#[test]
+fn changes_are_read_of_level_files() {
+    let base = SimStorage::new(7);
+    let store = open(&base).unwrap();
+    // Some segments have changes and some have none; a late one makes an early one void.
+    for number in 1..=EVENTS {
+        append(&store, number, number, LARGE);
+        if number % 3 == 0 && number % 12 < 6 {
+            store.cursors().reset(&format!("cursor-{}", number % 2), number).unwrap();
+        }
+        match number {
+            7 => store.truncate_before(&stream_of(1), 2).unwrap(),
+            9 => store.archive(&stream_of(2)).unwrap(),
+            27 => store.unarchive(&stream_of(2)).unwrap(),
+            28 => store.archive(&stream_of(3)).unwrap(),
+            _ => {}
+        }
+        // The checkpoint of the second closing covers half of what is merged.
+        if number == 14 {
+            assert_eq!(store.compact().unwrap().merges, 1);
+        }
+    }
+    let shown = |store: &Store| {
+        let cursors = store.cursors().list().unwrap();
+        let count = |n| store.read_stream(stream_of(n)).into_iter().map(Result::unwrap).count();
+        (format!("{cursors:?}"), [0, 1, 2, 3].map(count))
+    };
+    let expected = shown(&store);
+    assert_eq!(expected.1, [8, 7, 8, 0]);
+    assert_eq!(store.compact().unwrap().merges, 1);
+    store.close().unwrap();
+    let checkpoints = files_in(&base, "checkpoints");
+    assert_eq!(checkpoints.len(), 2);
+    for removed in 0..=2 {
+        let sim = base.fork();
+        checkpoints.iter().rev().take(removed).for_each(|path| remove(&sim, path));
+        let store = open(&sim).unwrap();
+        assert_eq!(shown(&store), expected, "without {removed} checkpoints");
+        assert_eq!(store.stats().level_files, 1);
+        store.cursors().advance("cursor-0", EVENTS).unwrap();
+        store.close().unwrap();
+        assert_eq!(verify_on(&sim, ROOT, |_| {}).unwrap().faults, []);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use annals::testing::{SimStorage, verify_on};
+use annals::testing::{Fault, Operation, SimStorage, verify_on};
 use annals::{Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
 
 use super::support::{ROOT, files_in, index, open, options, segment};
@@ -142,7 +142,7 @@ fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
 /// Where to damage the newest checkpoint: several bytes of each block.
 fn places(sim: &SimStorage, path: &str) -> Vec<u64> {
     let len = sim.read_file(path).unwrap().len() as u64;
-    assert!(len > 6 * BLOCK, "the checkpoint has {len} bytes");
+    assert!(len > 5 * BLOCK, "the checkpoint has {len} bytes");
     (0..len)
         .step_by(usize::try_from(BLOCK).unwrap() / 2)
         .map(|at| (at + 777).min(len - 1))
@@ -297,5 +297,87 @@ fn index_files_are_opened_when_they_are_needed() {
         let sim = base.fork();
         sim.corrupt(index(1), Vec::clear).unwrap();
         ask(&open(&sim).unwrap(), EVENTS, 3);
+    }
+}
+
+/// One of segments before the one that it names, and one of some behind as well.
+#[test]
+fn each_block_of_a_checkpoint_beside_a_level_file() {
+    let closed = closed();
+    for behind in [false, true] {
+        let base = closed.fork();
+        for at in 0.. {
+            let sim = base.fork();
+            let store = open(&sim).unwrap();
+            if behind {
+                let refused = Fault::FailFrom { operation: Operation::Open, nth: 1 };
+                sim.inject_at("/checkpoints/", refused);
+            }
+            for _ in 0..24 {
+                let filler = [NewEvent::new("Filler", vec![1; 9_000])];
+                store.append("filler", ExpectedVersion::Any, filler).unwrap();
+            }
+            assert_eq!(store.stats().maintenance_failures > 0, behind);
+            sim.clear_faults();
+            assert_eq!(store.compact().unwrap().merges, 1);
+            let path = files_in(&sim, "checkpoints").pop().unwrap();
+            let is_old = closed.read_file(&path).is_ok();
+            assert_eq!((is_old, store.stats().level_files), (behind, 1));
+            let places = places(&sim, &path);
+            let Some(&place) = places.get(at) else { break };
+            sim.flip_bit(&path, place, 3).unwrap();
+            // Of heads, streams and ids, none is about what fills the segments.
+            for question in [0, 3, 1] {
+                QUESTIONS[question].1(&store, EVENTS);
+            }
+            assert_eq!(store.stream_head("filler").unwrap().unwrap().version, 24);
+            store.close().unwrap();
+            let store = open(&sim).unwrap();
+            QUESTIONS[0].1(&store, EVENTS);
+            QUESTIONS[3].1(&store, EVENTS);
+            assert_eq!(store.stats().level_files, 1, "byte {place}");
+        }
+    }
+}
+
+#[test]
+fn level_files_are_opened_when_they_are_needed() {
+    let base = closed();
+    let store = open(&base).unwrap();
+    for number in EVENTS + 1..=EVENTS + 900 {
+        append(&store, number);
+    }
+    let events = EVENTS + 900;
+    assert_eq!(store.compact().unwrap().merges, 1);
+    store.close().unwrap();
+    let path = files_in(&base, "index").pop().unwrap();
+    assert_eq!(files_in(&base, "index").len(), 1);
+    let whole = base.read_file(&path).unwrap();
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        Vec::clear,
+        |bytes| bytes.fill(0),
+        |bytes| bytes.truncate(bytes.len() / 2),
+        // Its last byte but those of the footer: a block's checksum.
+        |bytes| {
+            let at = bytes.len() - 17;
+            bytes[at] ^= 1;
+        },
+    ];
+    let blocks = (0..whole.len() as u64).step_by(3 * 4096).map(|at| at + 77);
+    for damage in damages.into_iter().map(Ok).chain(blocks.map(Err)) {
+        for first in 0..QUESTIONS.len() {
+            let sim = base.fork();
+            match damage {
+                Ok(damage) => sim.corrupt(&path, damage).unwrap(),
+                Err(at) => sim.flip_bit(&path, at, 3).unwrap(),
+            }
+            let store = open(&sim).unwrap();
+            assert_eq!(*store.opened(), Opened::Clean);
+            ask(&store, events, first);
+            store.compact().unwrap();
+            assert_eq!(store.stats().level_files, 1);
+            ask(&store, events, first);
+            hold_closed("a level file", &sim, store, events);
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use annals::testing::{Fault, Operation, SimStorage, verify_on};
+use annals::testing::{SimStorage, verify_on};
 use annals::{Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
 
 use super::support::{ROOT, files_in, index, open, options, segment};
@@ -300,44 +300,65 @@ fn index_files_are_opened_when_they_are_needed() {
     }
 }
 
-/// One of segments before the one that it names, and one of some behind as well.
-#[test]
-fn each_block_of_a_checkpoint_beside_a_level_file() {
-    let closed = closed();
-    for behind in [false, true] {
-        let base = closed.fork();
-        for at in 0.. {
-            let sim = base.fork();
-            let store = open(&sim).unwrap();
-            if behind {
-                let refused = Fault::FailFrom { operation: Operation::Open, nth: 1 };
-                sim.inject_at("/checkpoints/", refused);
-            }
-            for _ in 0..24 {
-                let filler = [NewEvent::new("Filler", vec![1; 9_000])];
-                store.append("filler", ExpectedVersion::Any, filler).unwrap();
-            }
-            assert_eq!(store.stats().maintenance_failures > 0, behind);
-            sim.clear_faults();
-            assert_eq!(store.compact().unwrap().merges, 1);
-            let path = files_in(&sim, "checkpoints").pop().unwrap();
-            let is_old = closed.read_file(&path).is_ok();
-            assert_eq!((is_old, store.stats().level_files), (behind, 1));
-            let places = places(&sim, &path);
-            let Some(&place) = places.get(at) else { break };
-            sim.flip_bit(&path, place, 3).unwrap();
-            // Of heads, streams and ids, none is about what fills the segments.
-            for question in [0, 3, 1] {
-                QUESTIONS[question].1(&store, EVENTS);
-            }
-            assert_eq!(store.stream_head("filler").unwrap().unwrap().version, 24);
-            store.close().unwrap();
-            let store = open(&sim).unwrap();
-            QUESTIONS[0].1(&store, EVENTS);
-            QUESTIONS[3].1(&store, EVENTS);
-            assert_eq!(store.stats().level_files, 1, "byte {place}");
-        }
+fn fill(store: &Store, events: u64) {
+    for _ in 0..events {
+        let filler = [NewEvent::new("Filler", vec![1; 9_000])];
+        store.append("filler", ExpectedVersion::Any, filler).unwrap();
     }
+}
+
+/// Heads, streams and ids: none is about what fills the segments.
+fn ask_of_heads(store: &Store) {
+    for question in [0, 3, 1] {
+        QUESTIONS[question].1(store, EVENTS);
+    }
+}
+
+#[test]
+fn each_block_of_a_checkpoint_behind_a_level_file() {
+    let base = closed();
+    for at in 0.. {
+        let sim = base.fork();
+        let store = open(&sim).unwrap();
+        fill(&store, 24);
+        assert_eq!(store.compact().unwrap().merges, 1);
+        let path = files_in(&sim, "checkpoints").pop().unwrap();
+        let Some(&place) = places(&sim, &path).get(at) else { break };
+        sim.flip_bit(&path, place, 3).unwrap();
+        ask_of_heads(&store);
+        assert_eq!(store.stream_head("filler").unwrap().unwrap().version, 24);
+        store.close().unwrap();
+        let store = open(&sim).unwrap();
+        ask_of_heads(&store);
+        assert_eq!(store.stats().level_files, 1, "byte {place}");
+    }
+}
+
+/// A reader stays with the checkpoint it has begun with, and takes on what the writer merges.
+#[test]
+fn each_block_of_a_checkpoint_in_the_middle_of_a_level_file() {
+    let base = closed();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    let mut late = 0;
+    for place in places(&base, &path) {
+        let sim = base.fork();
+        sim.flip_bit(&path, place, 3).unwrap();
+        let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+        let writer = open(&sim).unwrap();
+        for filled in [6, 12, 18, 24] {
+            fill(&writer, 6);
+            let position = (EVENTS + filled).into();
+            assert!(reader.wait_for(position, std::time::Duration::ZERO).unwrap());
+        }
+        assert_eq!(writer.compact().unwrap().merges, 1);
+        assert_eq!(reader.stats().level_files, 0);
+        QUESTIONS[1].1(&reader, EVENTS);
+        // Where it met the damage early, it has opened what is merged by now.
+        late += reader.stats().level_files;
+        ask_of_heads(&reader);
+        assert_eq!(reader.stream_head("filler").unwrap().unwrap().version, 24);
+    }
+    assert!(late > 4, "{late} readers used the level file");
 }
 
 #[test]

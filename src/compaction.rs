@@ -162,7 +162,8 @@ impl Engine {
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compacted_bytes.fetch_add(level.file_len(), Ordering::Relaxed);
         for input in inputs {
-            remove_leftover(&*self.storage, &self.path_of(input))?;
+            // Somebody may have it open, which some systems mind. The next merge tries again.
+            let _ = remove_leftover(&*self.storage, &self.path_of(input));
         }
         Ok(Outcome::Done(level.file_len()))
     }
@@ -248,18 +249,21 @@ impl Engine {
         };
         let directory = self.root.join(names::INDEX_DIR);
         let entries = self.storage.read_dir(&directory);
-        let unfinished = format!("{}{}", names::LEVEL_SUFFIX, names::TEMPORARY_SUFFIX);
         for entry in entries.map_err(|e| Error::io("list", &directory, e))? {
             let superseded = match names::parse_level(&entry.name) {
                 Some((first, last)) => over(first, last)
                     .is_none_or(|(segments, there)| segments != (first..=last) && there),
                 None => match names::parse_numbered(&entry.name, names::INDEX_SUFFIX) {
                     Some(number) => over(number, number).is_some_and(|(_, there)| there),
-                    None => entry.name.ends_with(&unfinished),
+                    None => {
+                        let unfinished = entry.name.strip_suffix(names::TEMPORARY_SUFFIX);
+                        unfinished.is_some_and(|name| names::parse_level(name).is_some())
+                    }
                 },
             };
             if superseded && entry.kind == EntryKind::File {
-                remove_leftover(&*self.storage, &directory.join(&entry.name))?;
+                // Likewise.
+                let _ = remove_leftover(&*self.storage, &directory.join(&entry.name));
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! is damaged, missing, left over or of another store.
 
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
-use annals::{ExpectedVersion, Opened, Store};
+use annals::{Error, ExpectedVersion, Opened, Store};
 
 use super::support::*;
 
@@ -254,6 +254,54 @@ fn a_reader_finds_what_the_writer_has_merged_since() {
         }
         assert_eq!(read_back(&reader, LARGE).unwrap(), upto);
         assert_eq!(read_back(&writer, LARGE).unwrap(), upto);
+    }
+}
+
+#[test]
+fn a_merge_that_fails_costs_nothing() {
+    let base = closed(EVENTS, LARGE);
+    // Files that cannot be removed are superseded all the same, and go later.
+    let sim = base.fork();
+    let store = open(&sim).unwrap();
+    sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Remove, nth: 2 });
+    assert_eq!(store.compact().unwrap().merges, 1);
+    assert_eq!(files_in(&sim, "index").len(), 6);
+    assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
+    sim.clear_faults();
+    assert_eq!(store.compact().unwrap().merges, 0);
+    assert_eq!(files_in(&sim, "index"), [level(1, 5)]);
+    drop(store);
+    hold("not removed", &sim, LARGE, Expected::Whole(EVENTS));
+    // Without room.
+    let sim = base.fork();
+    let store = open(&sim).unwrap();
+    let before = files_in(&sim, "index");
+    sim.set_free_space(Some(512));
+    assert!(matches!(store.compact(), Err(Error::DiskFull)));
+    assert_eq!(files_in(&sim, "index"), before);
+    sim.set_free_space(None);
+    assert_eq!(store.compact().unwrap().merges, 1);
+    drop(store);
+    hold("no room", &sim, LARGE, Expected::Whole(EVENTS));
+    let operations = [Operation::Open, Operation::Read, Operation::Write, Operation::Sync];
+    let others = [Operation::SyncDir, Operation::Rename, Operation::ReadDir, Operation::Map];
+    for operation in operations.into_iter().chain(others) {
+        for nth in 1.. {
+            let sim = base.fork();
+            let store = open(&sim).unwrap();
+            sim.inject_at("/index", Fault::Fail { operation, nth });
+            let failed = store.compact().is_err();
+            let met = sim.stats().io_errors > 0;
+            sim.clear_faults();
+            assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS, "{operation:?} {nth}");
+            assert!(!failed || store.compact().unwrap().merges <= 1);
+            assert_eq!(store.stats().level_files, 1, "{operation:?} {nth}");
+            drop(store);
+            hold(&format!("{operation:?} {nth}"), &sim, LARGE, Expected::Whole(EVENTS));
+            if !met {
+                break;
+            }
+        }
     }
 }
 

@@ -16,7 +16,6 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-pub(crate) use super::index_file::META;
 use super::index_file::{FILTER_BLOCK, filter_bits};
 use super::{Defect, MAX_NUMBER};
 

@@ -99,6 +99,7 @@ pub(super) struct Contents {
 }
 
 /// A stream's events within what an index covers.
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamRun {
     pub(crate) first_version: u64,

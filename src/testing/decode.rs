@@ -225,7 +225,7 @@ pub fn level_file(bytes: &[u8]) -> bool {
 
 fn ask_level(bytes: &[u8]) -> Result<(), Defect> {
     let file = BlockFile::from_bytes(bytes.to_vec(), LEVEL_MAGIC)?;
-    let meta = file.get(file.section(level_file::META), 0, level_file::META_LEN)?;
+    let meta = file.get(file.section(INDEX_META), 0, level_file::META_LEN)?;
     let meta = LevelMeta::decode(meta)?;
     let segments = file.section(level_file::SEGMENTS);
     // It is only taken if it says of its segments what they say of themselves. That has to be

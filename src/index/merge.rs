@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::contents::Contents;
 use super::level_file::{LevelWriter, MergeError, Merged, Pace};
-use super::sealed::{Contents, SealedIndex};
+use super::sealed::SealedIndex;
 use crate::format::index_file::{self as layout, FILTER_BLOCK, StreamEntry, TermEntry, filter_len};
 use crate::format::level_file::{self, CHUNK, LevelMeta, Skip, level_filter_bits};
 use crate::format::{Defect, varint};

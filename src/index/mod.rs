@@ -8,7 +8,8 @@
 //! - [`kept`]: what a clean close left of that in a checkpoint, read in place.
 //! - [`terms`]: its postings.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
-//!   file, which [`level_file`] writes front to back; [`sealed`] reads either, [`list`] their lists.
+//!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads
+//!   them, [`list`] their lists.
 //! - [`metadata`]: cursors, and what of each stream is hidden.
 //! - [`heads`]: stream to version and last position, a mapped base with an overlay in memory.
 //! - [`block_file`]: the container both files are kept in, checked block by block.
@@ -16,6 +17,7 @@
 pub(crate) mod active;
 pub(crate) mod block_file;
 pub(crate) mod build;
+mod contents;
 pub(crate) mod heads;
 pub(crate) mod kept;
 pub(crate) mod level_file;

@@ -1,4 +1,4 @@
-//! Reads the index file of a sealed segment, or a level file, which is one of several neighbours.
+//! The index file of a sealed segment, or a level file, which is one of several neighbours.
 //!
 //! Answers with ordinals, counted from the first position it covers, and never with events: whether
 //! the record at an ordinal is what was asked for is for the caller to see.
@@ -7,21 +7,14 @@ use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use byteorder::{ByteOrder, LittleEndian as LE};
-
-use super::list::List;
-use super::{Found, Head, Postings, Terms, search_names};
+use super::block_file::BlockFile;
+use super::contents::Contents;
+use super::{Found, Head, Postings, Terms};
 use crate::format::Defect;
-use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC, Section};
-use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
-    hash_id,
-};
-use crate::format::level_file::{self, LevelMeta, level_filter_bits};
+use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
+use crate::format::index_file::{IndexMeta, StreamEntry};
 use crate::format::metadata::Change;
 use crate::storage::{OpenMode, Storage};
-
-use super::block_file::BlockFile;
 
 const FOREIGN: Defect = Defect::Invalid("the index of other segments");
 
@@ -29,9 +22,9 @@ const FOREIGN: Defect = Defect::Invalid("the index of other segments");
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Covers {
     /// One a segment, in order. A level file covers several, an index file one.
-    metas: Box<[IndexMeta]>,
+    pub(super) metas: Box<[IndexMeta]>,
     /// The number of their changes.
-    changes: u64,
+    pub(super) changes: u64,
 }
 
 impl Covers {
@@ -48,7 +41,8 @@ impl Covers {
             let (meta, own) = segment?;
             let follows = metas.last().is_none_or(|before| {
                 let next = before.base_position.checked_add(before.event_count.into());
-                meta.segment == before.segment + 1 && Some(meta.base_position) == next
+                before.segment.checked_add(1) == Some(meta.segment)
+                    && Some(meta.base_position) == next
             });
             if !follows {
                 return None;
@@ -64,7 +58,7 @@ impl Covers {
         self.metas[0].segment..=self.metas[self.metas.len() - 1].segment
     }
 
-    fn event_count(&self) -> u64 {
+    pub(super) fn event_count(&self) -> u64 {
         self.metas.iter().map(|meta| u64::from(meta.event_count)).sum()
     }
 }
@@ -84,18 +78,6 @@ struct Place {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     store_id: [u8; 16],
-}
-
-/// A file that was opened and fits what it has to cover.
-#[derive(Debug)]
-pub(super) struct Contents {
-    file: BlockFile,
-    /// How often what it holds was merged; 0: it is the index file of one segment.
-    level: u32,
-    base_position: u64,
-    event_count: u32,
-    names: Section,
-    lists: Section,
 }
 
 /// A stream's events within what an index covers.
@@ -204,18 +186,17 @@ impl SealedIndex {
 
     /// The size of the file in bytes; 0 if it cannot be opened.
     pub(crate) fn file_len(&self) -> u64 {
-        self.contents().map_or(0, |contents| contents.file.file_len())
+        self.contents().map_or(0, |contents| contents.file().file_len())
     }
 
     /// Checks every block.
     pub(crate) fn verify(&self) -> Result<(), Defect> {
-        self.contents()?.file.verify()
+        self.contents()?.file().verify()
     }
 
     /// The bytes of its lists and its names.
     pub(super) fn extent(&self) -> Result<(u64, u64), Defect> {
-        let contents = self.contents()?;
-        Ok((contents.lists.len, contents.names.len))
+        self.contents().map(Contents::extent)
     }
 
     /// The stream's entry, if it has events here.
@@ -271,231 +252,7 @@ impl SealedIndex {
     /// Whether the filter lets an id pass.
     #[cfg(test)]
     pub(crate) fn filter_passes_for_tests(&self, id: &[u8; 16]) -> bool {
-        self.contents().unwrap().filter_passes(hash_id(id)).unwrap()
-    }
-}
-
-impl Contents {
-    fn of_segment(
-        file: BlockFile,
-        store_id: [u8; 16],
-        expected: &IndexMeta,
-    ) -> Result<Option<Self>, Defect> {
-        let meta = IndexMeta::decode(file.get(file.section(layout::META), 0, layout::META_LEN)?)?;
-        if file.store_id() != store_id || meta != *expected {
-            return Ok(None);
-        }
-        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
-        let IndexMeta { base_position, event_count, .. } = meta;
-        Ok(Some(Self { file, level: 0, base_position, event_count, names, lists }))
-    }
-
-    fn of_segments(
-        file: BlockFile,
-        store_id: [u8; 16],
-        covers: &Covers,
-    ) -> Result<Option<Self>, Defect> {
-        let front = file.get(file.section(layout::META), 0, level_file::META_LEN)?;
-        let meta = LevelMeta::decode(front)?;
-        let section = file.section(level_file::SEGMENTS);
-        let (first, last) = (&covers.metas[0], &covers.metas[covers.metas.len() - 1]);
-        let fits = file.store_id() == store_id
-            && (meta.first_segment, meta.last_segment) == (first.segment, last.segment)
-            && section.count(layout::META_LEN) == covers.metas.len()
-            && meta.base_position == first.base_position
-            && u64::from(meta.event_count) == covers.event_count()
-            && meta.change_count == covers.changes
-            && meta.level > 0;
-        if !fits {
-            return Ok(None);
-        }
-        for (at, segment) in covers.metas.iter().enumerate() {
-            let own = IndexMeta::decode(file.entry(section, at, layout::META_LEN)?)?;
-            if own != *segment {
-                return Ok(None);
-            }
-        }
-        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
-        let LevelMeta { level, base_position, event_count, .. } = meta;
-        Ok(Some(Self { file, level, base_position, event_count, names, lists }))
-    }
-
-    pub(super) fn level(&self) -> u32 {
-        self.level
-    }
-
-    pub(super) fn event_count(&self) -> u32 {
-        self.event_count
-    }
-
-    pub(super) fn section(&self, kind: u32) -> Section {
-        self.file.section(kind)
-    }
-
-    pub(super) fn bytes(&self, section: Section, at: u64, len: usize) -> Result<&[u8], Defect> {
-        self.file.get(section, at, len)
-    }
-
-    /// What ties it to its segments: one META of an index file each.
-    pub(super) fn metas(&self) -> Result<&[u8], Defect> {
-        let kind = if self.level == 0 { layout::META } else { level_file::SEGMENTS };
-        let section = self.file.section(kind);
-        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
-        self.file.get(section, 0, len)
-    }
-
-    /// The stream's entry, if it has events here.
-    fn stream_entry(&self, name: &str) -> Result<Option<StreamEntry>, Defect> {
-        let streams = self.file.section(layout::STREAMS);
-        let count = streams.count(layout::STREAM_LEN);
-        let found = search_names(count, name.as_bytes(), |i| {
-            let entry = TermEntry::decode(self.file.entry(streams, i, layout::STREAM_LEN)?)?;
-            self.name(entry.name_offset, entry.name_len)
-        })?;
-        let Ok(index) = found else { return Ok(None) };
-        StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?).map(Some)
-    }
-
-    /// The ordinals of a stream's events, of those with these places in its list.
-    fn stream_ordinals(&self, entry: &StreamEntry, places: Range<u32>) -> Result<Vec<u32>, Defect> {
-        self.list(entry.list_offset, entry.count)?.places(places)
-    }
-
-    /// The position of a stream's last event here.
-    pub(super) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
-        let last = entry.count.checked_sub(1);
-        let last = last.ok_or(Defect::Invalid("a stream without events"))?;
-        let ordinals = self.stream_ordinals(entry, last..entry.count)?;
-        let last = ordinals.first().ok_or(Defect::Invalid("a list is damaged"))?;
-        Ok(self.base_position + u64::from(*last))
-    }
-
-    /// Calls `each` with every stream's name and its head at the end of the last segment.
-    fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
-        let streams = self.file.section(layout::STREAMS);
-        for index in 0..streams.count(layout::STREAM_LEN) {
-            let entry =
-                StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
-            let name = std::str::from_utf8(self.name(entry.name_offset, entry.name_len)?)
-                .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
-            let head = Head {
-                last_position: self.last_position(&entry)?,
-                version: entry.first_version.saturating_add(u64::from(entry.count) - 1),
-            };
-            each(name, head);
-        }
-        Ok(())
-    }
-
-    pub(super) fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
-        let Some((first, changes)) = self.changes()? else { return Ok(0) };
-        let mut number = first;
-        Change::decode_all(changes, |change| {
-            each(number, change);
-            number = number.saturating_add(1);
-        })?;
-        Ok(number - first)
-    }
-
-    /// The number of the first change, and the changes as they are kept.
-    pub(super) fn changes(&self) -> Result<Option<(u64, &[u8])>, Defect> {
-        let section = self.file.section(layout::CHANGES);
-        if section.len == 0 {
-            return Ok(None);
-        }
-        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
-        let bytes = self.file.get(section, 0, len)?;
-        let (first, changes) = bytes.split_at_checked(8).ok_or(Defect::TooShort)?;
-        Ok(Some((LE::read_u64(first), changes)))
-    }
-
-    /// The ordinals of the events that may have this id: those whose ids share its hash's upper
-    /// half. Nearly always none or one.
-    fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
-        let hash = hash_id(id);
-        if !self.filter_passes(hash)? {
-            return Ok(Vec::new());
-        }
-        let ids = self.file.section(layout::IDS);
-        let count = ids.count(8);
-        let entry = |i| Ok::<_, Defect>(LE::read_u64(self.file.entry(ids, i, 8)?));
-        let wanted = hash & 0xFFFF_FFFF_0000_0000;
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if entry(middle)? < wanted {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let mut found = Vec::new();
-        while low < count {
-            let next = entry(low)?;
-            if next & 0xFFFF_FFFF_0000_0000 != wanted {
-                break;
-            }
-            found.push(u32::try_from(next & 0xFFFF_FFFF).unwrap_or(u32::MAX));
-            low += 1;
-        }
-        Ok(found)
-    }
-
-    fn filter_passes(&self, hash: u64) -> Result<bool, Defect> {
-        let section = self.file.section(layout::FILTER);
-        let len = section.count(FILTER_BLOCK) * FILTER_BLOCK;
-        if len == 0 {
-            return Ok(false);
-        }
-        let (at, bits) = match self.level {
-            0 => (filter_block(hash, len), filter_bits(hash)),
-            _ => (level_file::filter_block(hash, len), level_filter_bits(hash)),
-        };
-        let block = self.file.get(section, at as u64, FILTER_BLOCK)?;
-        Ok(bits.iter().all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
-    }
-
-    pub(super) fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
-        self.file.get(self.names, u64::from(offset), usize::from(len))
-    }
-
-    /// A list. Its bytes are bounded by the section, its ordinals by what the index covers.
-    pub(super) fn list(&self, offset: u32, count: u32) -> Result<List<'_>, Defect> {
-        if count > self.event_count {
-            return Err(Defect::Invalid("a list is damaged"));
-        }
-        let table = if self.level == 0 { 0 } else { level_file::table_len(count) };
-        let available = self.lists.len.saturating_sub(u64::from(offset));
-        let at = u64::from(offset) + table as u64;
-        let available = available.saturating_sub(table as u64);
-        Ok(List {
-            file: &self.file,
-            section: self.lists,
-            table: self.file.get(self.lists, u64::from(offset), table)?,
-            at,
-            available,
-            count,
-            end: self.event_count,
-        })
-    }
-
-    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
-        let (section, len) = match kind {
-            // An entry of STREAMS begins like one of the others.
-            Terms::Streams => (layout::STREAMS, layout::STREAM_LEN),
-            Terms::Types => (layout::TYPES, layout::TERM_LEN),
-            Terms::Tags => (layout::TAGS, layout::TERM_LEN),
-            Terms::Categories => (layout::CATEGORIES, layout::TERM_LEN),
-        };
-        let section = self.file.section(section);
-        let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
-        let found = search_names(section.count(len), name.as_bytes(), |i| {
-            let entry = entry(i)?;
-            self.name(entry.name_offset, entry.name_len)
-        })?;
-        let Ok(index) = found else { return Ok(None) };
-        let entry = entry(index)?;
-        Ok(Some(Found { count: entry.count, entries: entry.count, place: entry.list_offset }))
+        self.contents().unwrap().filter_passes(crate::format::index_file::hash_id(id)).unwrap()
     }
 }
 

@@ -20,7 +20,7 @@ const EVENTS: u64 = 1_000_000;
 const TAGS: u64 = 100_000;
 /// Each has a hundred events.
 const GROUPS: u64 = EVENTS / 100;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 const APPENDS: u64 = 20_000;
 
 fn event(input: &mut Input, number: u64) -> NewEvent {
@@ -70,12 +70,15 @@ fn median(mut figures: Vec<f64>) -> f64 {
 fn boundaries(plain: &Store, bounded: &Store, input: &mut Input) {
     let mut sides: [Vec<f64>; 4] = Default::default();
     for _ in 0..ROUNDS {
+        // Both stores grow alike, so that sealing in the background weighs on both sides alike.
         let head = bounded.head();
         sides[0].push(appends(plain, input, |_| None));
         sides[1].push(appends(bounded, input, |_| None));
+        sides[0].push(appends(plain, input, |_| None));
         sides[2].push(appends(bounded, input, |n| {
             Some(Query::tagged([format!("owner:none-{n}")]).after(head))
         }));
+        sides[0].push(appends(plain, input, |_| None));
         sides[3].push(appends(bounded, input, |n| Some(Query::tagged([format!("name:{n}")]))));
     }
     let [plain, kept, after, anywhere] = sides.map(median);

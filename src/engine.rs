@@ -39,6 +39,8 @@ pub(crate) struct Engine {
     pub(crate) catalog: RwLock<Catalog>,
     /// Cursors and what is hidden, as readers see it.
     pub(crate) metadata: RwLock<Metadata>,
+    /// Whether anything is hidden: for a read to ask of each event, without a lock.
+    hides: AtomicBool,
     pub(crate) writer: Mutex<Writer>,
     /// By parity of the group waited for: the one being written, or the one collecting.
     pub(crate) group_done: [Condvar; 2],
@@ -120,6 +122,7 @@ impl Engine {
             store_id,
             created_at: recovered.created_at,
             catalog: RwLock::new(recovered.catalog),
+            hides: AtomicBool::new(!recovered.metadata.hides_nothing()),
             metadata: RwLock::new(recovered.metadata),
             writer: Mutex::new(writer),
             group_done: [Condvar::new(), Condvar::new()],
@@ -140,6 +143,19 @@ impl Engine {
             status,
             follower,
         })
+    }
+
+    /// Changes what readers see of the metadata.
+    pub(crate) fn change_metadata<T>(&self, change: impl FnOnce(&mut Metadata) -> T) -> T {
+        let mut metadata = self.metadata.write();
+        let changed = change(&mut metadata);
+        self.hides.store(!metadata.hides_nothing(), Ordering::Release);
+        changed
+    }
+
+    /// Whether any event is hidden from reads.
+    pub(crate) fn hides_events(&self) -> bool {
+        self.hides.load(Ordering::Acquire)
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{ActivePart, Part, PartIndex};
+use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
 use crate::engine::{Engine, FOLLOW_EVERY};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -138,10 +138,9 @@ impl Engine {
                 self.mend_checkpoints()?;
             }
             let mut catalog = self.catalog.write();
-            let catalog = &mut *catalog;
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            let mut metadata = self.metadata.write();
-            load_frame(&mut catalog.heads, &mut metadata, &mut catalog.active.index, frame)
+            let Catalog { heads, active, .. } = &mut *catalog;
+            self.change_metadata(|metadata| load_frame(heads, metadata, &mut active.index, frame))
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
         })?;
         segment.set_end(state.offset);

@@ -1,6 +1,6 @@
 //! Transactions, and the tickets of commits that were submitted.
 
-use crate::append::{Boundary, From, Operation, Request, Sequenced, prepare};
+use crate::append::{Boundary, From, LockedWriter, Operation, Request, Sequenced, prepare};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata};
@@ -44,6 +44,12 @@ struct Owned {
 #[must_use = "the commit is not durable before the ticket says so"]
 pub struct Ticket {
     engine: Arc<Engine>,
+    accepted: Accepted,
+}
+
+/// A commit that has its place, and what to wait for.
+#[derive(Debug)]
+struct Accepted {
     group: u64,
     sync: bool,
     saves_snapshots: bool,
@@ -214,7 +220,10 @@ impl<'a> Transaction<'a> {
     /// [`Error::Conflict`](crate::Error::Conflict) with every failed check, and those of
     /// [`Store::append`](crate::Store::append).
     pub fn commit(self) -> Result<Committed> {
-        self.submit()?.wait()
+        let engine = self.engine;
+        // Whoever waits writes the group: the flusher is not asked, and the lock is taken once.
+        let (writer, accepted) = self.accept()?;
+        accepted.wait(engine, writer)
     }
 
     /// Commits a transaction of one check, whose failure is an error of its own.
@@ -230,6 +239,18 @@ impl<'a> Transaction<'a> {
     ///
     /// Those of [`Transaction::commit`] that are known by then.
     pub fn submit(self) -> Result<Ticket> {
+        let engine = self.engine;
+        let (mut writer, accepted) = self.accept()?;
+        if !writer.flush_requested {
+            writer.flush_requested = true;
+            engine.flush_wanted.notify_one();
+        }
+        drop(writer);
+        Ok(Ticket { engine: Arc::clone(engine), accepted })
+    }
+
+    /// Adds the commit to the collecting group; returns the locked writer.
+    fn accept(self) -> Result<(LockedWriter<'a>, Accepted)> {
         let operations: Vec<Operation<'_>> = self
             .operations
             .iter()
@@ -244,25 +265,20 @@ impl<'a> Transaction<'a> {
         if let Durability::Buffered { interval } = self.durability {
             writer.buffered_interval = writer.buffered_interval.min(interval);
         }
-        if !writer.flush_requested {
-            writer.flush_requested = true;
-            self.engine.flush_wanted.notify_one();
-        }
         let saves_snapshots = !self.snapshots.is_empty();
         writer.keep_snapshots(sequenced.group, self.snapshots);
-        drop(writer);
         let Sequenced { group, first_position, last_position, recorded_at, already_recorded } =
             sequenced;
         let committed =
             Committed { first_position, last_position, versions, recorded_at, already_recorded };
-        Ok(Ticket { engine: Arc::clone(self.engine), group, sync, saves_snapshots, committed })
+        Ok((writer, Accepted { group, sync, saves_snapshots, committed }))
     }
 }
 
 impl Ticket {
     /// What the commit will have done once it is durable.
     pub fn committed(&self) -> &Committed {
-        &self.committed
+        &self.accepted.committed
     }
 
     /// Waits until the commit is as durable as asked for.
@@ -274,13 +290,19 @@ impl Ticket {
     /// [`Error::DiskFull`](crate::Error::DiskFull).
     pub fn wait(self) -> Result<Committed> {
         let writer = self.engine.writer.lock();
-        let (writer, outcome) = self.engine.wait_for_group(writer, self.group, self.sync);
+        self.accepted.wait(&self.engine, writer)
+    }
+}
+
+impl Accepted {
+    fn wait(self, engine: &Engine, writer: LockedWriter<'_>) -> Result<Committed> {
+        let (writer, outcome) = engine.wait_for_group(writer, self.group, self.sync);
         drop(writer);
         outcome?;
         if self.saves_snapshots {
-            self.engine.save_snapshots();
+            engine.save_snapshots();
         }
-        self.engine.after_commit();
+        engine.after_commit();
         Ok(self.committed)
     }
 }
@@ -293,8 +315,9 @@ impl Future for Ticket {
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        match self.engine.poll_group(self.group, self.sync, context.waker()) {
-            Some(outcome) => std::task::Poll::Ready(outcome.map(|()| self.committed.clone())),
+        let accepted = &self.accepted;
+        match self.engine.poll_group(accepted.group, accepted.sync, context.waker()) {
+            Some(outcome) => std::task::Poll::Ready(outcome.map(|()| accepted.committed.clone())),
             None => std::task::Poll::Pending,
         }
     }

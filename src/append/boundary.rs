@@ -17,8 +17,8 @@ use crate::query::Query;
 pub(super) struct Scanned {
     /// Everything up to this position was looked at.
     upto: u64,
-    /// The newest match of each boundary.
-    found: Vec<Option<u64>>,
+    /// The boundaries that are crossed already, in order, and the newest match of each.
+    found: Vec<(usize, u64)>,
 }
 
 impl Boundary {
@@ -37,8 +37,12 @@ impl Engine {
         }
         let upto = self.written.get();
         let mut show = |position, look: &mut Look<'_>| self.show_written(position, look);
-        let newest = |b: &Boundary| self.newest_match(&b.query, b.query.floor(), upto, &mut show);
-        let found = boundaries.iter().map(newest).collect::<Result<_>>()?;
+        let mut found = Vec::new();
+        for (number, boundary) in boundaries.iter().enumerate() {
+            let query = &boundary.query;
+            let newest = self.newest_match(query, query.floor(), upto, &mut show)?;
+            found.extend(newest.map(|position| (number, position)));
+        }
         Ok(Scanned { upto, found })
     }
 
@@ -61,7 +65,9 @@ impl Engine {
             self.catalog.write().active.index.keep_terms();
         }
         let mut failed = Vec::new();
-        for (query, (boundary, before)) in boundaries.iter().zip(scanned.found).enumerate() {
+        let mut found = scanned.found.into_iter().peekable();
+        for (query, boundary) in boundaries.iter().enumerate() {
+            let before = found.next_if(|(number, _)| *number == query).map(|(_, newest)| newest);
             let after = boundary.query.floor().max(scanned.upto);
             let newer = self.newest_match(&boundary.query, after, tip, &mut show)?;
             let Some(position) = newer.or(before).map(Position::new) else { continue };

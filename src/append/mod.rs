@@ -33,6 +33,9 @@ use crate::sync::MutexGuard;
 
 pub(crate) use prepare::{Boundary, From, Operation, Prepared, Request, prepare};
 
+/// The writer, for the caller of [`Engine::sequence`] to wait with or to leave.
+pub(crate) type LockedWriter<'a> = MutexGuard<'a, Writer>;
+
 /// What was decided about a commit, and the group to wait for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sequenced {
@@ -52,7 +55,7 @@ impl Engine {
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
-    ) -> Result<(MutexGuard<'_, Writer>, Sequenced)> {
+    ) -> Result<(LockedWriter<'_>, Sequenced)> {
         let scanned = self.scan_boundaries(commit.boundaries)?;
         let mut writer = self.writer.lock();
         // Under the lock, so that nothing joins behind the last group of a close.

@@ -1,4 +1,4 @@
-//! CRC-32 (IEEE 802.3, as in zlib), with an initial state.
+//! CRC-32 (IEEE 802.3, as in zlib), with an initial state; and the hash of names.
 //!
 //! Seeding ties bytes to their place: a frame to its segment and offset, a record to its segment
 //! and position. CRC is linear, so a wrong seed always gives a wrong checksum.
@@ -10,6 +10,13 @@ pub(crate) fn crc32(state: u32, bytes: &[u8]) -> u32 {
     let mut hasher = Hasher::new_with_initial(state);
     hasher.update(bytes);
     hasher.finalize()
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): finds names, proves nothing.
+pub(crate) fn fnv_1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
 }
 
 /// A segment's seed: the checksum of its salt.
@@ -41,6 +48,12 @@ mod tests {
     fn is_the_crc_of_zlib() {
         assert_eq!(crc32(0, b"123456789"), 0xCBF4_3926);
         assert_eq!(crc32(crc32(0, b"1234"), b"56789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn names_hash_as_published() {
+        assert_eq!(fnv_1a(b""), 0xCBF2_9CE4_8422_2325);
+        assert_eq!(fnv_1a(b"a"), 0xAF63_DC4C_8601_EC8C);
     }
 
     #[test]

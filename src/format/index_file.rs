@@ -16,14 +16,17 @@
 //! 8 IDS         sorted, 8 bytes an event: the upper 32 bits of the id's hash << 32 | ordinal
 //! 9 FILTER      a blocked Bloom filter over the ids: 64-byte blocks, six bits an id
 //! 10 CHANGES    the number of the segment's first change u64, then its changes, as in metadata
+//! 11 TERM FILTER  the same kind of filter over the entries of 2 to 5; may be absent
 //! ```
 //!
 //! An ordinal is an event's place in its segment, from 0: position minus base position. The hash
 //! of an id is `mix(lo ^ mix(hi))` over its two little-endian halves, with the finalizer of
-//! `SplitMix64` (Steele, Lea, Flood 2014).
+//! `SplitMix64` (Steele, Lea, Flood 2014); that of an entry's name is `mix(fnv_1a(name) ^
+//! mix(section))`.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::checksum::fnv_1a;
 use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
@@ -36,6 +39,7 @@ pub(crate) const LISTS: u32 = 7;
 pub(crate) const IDS: u32 = 8;
 pub(crate) const FILTER: u32 = 9;
 pub(crate) const CHANGES: u32 = 10;
+pub(crate) const TERM_FILTER: u32 = 11;
 
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;
@@ -155,6 +159,11 @@ pub(crate) fn hash_id(id: &[u8; 16]) -> u64 {
     mix(LE::read_u64(&id[..8]) ^ mix(LE::read_u64(&id[8..])))
 }
 
+/// The hash of a name that one of the sections STREAMS, TYPES, TAGS and CATEGORIES has an entry of.
+pub(crate) fn hash_term(section: u32, name: &str) -> u64 {
+    mix(fnv_1a(name.as_bytes()) ^ mix(u64::from(section)))
+}
+
 const fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -172,6 +181,43 @@ pub(crate) fn filter_block(hash: u64, filter_len: usize) -> usize {
     // Below 2^32 blocks, so the product fits.
     let block = ((hash & 0xFFFF_FFFF) * blocks) >> 32;
     usize::try_from(block).unwrap_or(0) * FILTER_BLOCK
+}
+
+/// Enters a hash into a filter that has blocks.
+pub(crate) fn filter_add(filter: &mut [u8], hash: u64) {
+    let block = filter_block(hash, filter.len());
+    let block = &mut filter[block..block + FILTER_BLOCK];
+    for bit in filter_bits(hash) {
+        block[bit / 8] |= 1 << (bit % 8);
+    }
+}
+
+/// A hash to look for in many filters: its bits, worked out once.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    hash: u64,
+    mask: [u64; FILTER_BLOCK / 8],
+}
+
+impl Probe {
+    pub(crate) fn new(hash: u64) -> Self {
+        let mut mask = [0; FILTER_BLOCK / 8];
+        for bit in filter_bits(hash) {
+            mask[bit / 64] |= 1 << (bit % 64);
+        }
+        Self { hash, mask }
+    }
+
+    /// Where its block begins in a filter of `filter_len` bytes.
+    pub(crate) fn block(&self, filter_len: usize) -> usize {
+        filter_block(self.hash, filter_len)
+    }
+
+    /// Whether all of its bits are set in its block.
+    pub(crate) fn passes(&self, block: &[u8]) -> bool {
+        let words = block.chunks_exact(8).map(LE::read_u64);
+        words.zip(&self.mask).fold(0, |missing, (word, mask)| missing | (mask & !word)) == 0
+    }
 }
 
 /// The six bits of a hash within its block: nine bits each of a second mixing.
@@ -214,5 +260,6 @@ mod tests {
         assert_eq!(mix(0), 0);
         assert_eq!(mix(1), 0x5692_161D_100B_05E5);
         assert_eq!(hash_id(&[0; 16]), 0);
+        assert_eq!(hash_term(TAGS, "owner:42"), 0xBC47_0CAD_FD8E_28B3);
     }
 }

@@ -9,19 +9,22 @@
 //! 2 STREAMS     the previous position is that of the stream's last event before the first segment
 //! 7 LISTS       a list of more than 1024 ordinals begins with a table
 //! 9 FILTER      placed by the upper half of an id's hash, so that it is in the order of IDS
-//! 11 SEGMENTS   for each segment the META that its own index file has, 64 bytes each
+//! 11 TERM FILTER  only where it takes at most 4 MiB
+//! 12 SEGMENTS   for each segment the META that its own index file has, 64 bytes each
 //! ```
 //!
 //! An ordinal counts from the base position of the first segment.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-use super::index_file::{FILTER_BLOCK, filter_bits};
+use super::index_file::FILTER_BLOCK;
 use super::{Defect, MAX_NUMBER};
 
-pub(crate) const SEGMENTS: u32 = 11;
+pub(crate) const SEGMENTS: u32 = 12;
 
 pub(crate) const META_LEN: usize = 64;
+/// The largest filter over terms: it is put together in memory.
+pub(crate) const MAX_TERM_FILTER: usize = 4 << 20;
 /// So many ordinals of a list can be read without what is before them.
 pub(crate) const CHUNK: u32 = 1024;
 /// An entry of a list's table.
@@ -106,9 +109,9 @@ pub(crate) fn filter_block(hash: u64, filter_len: usize) -> usize {
     usize::try_from(((hash >> 32) * blocks) >> 32).unwrap_or(0) * FILTER_BLOCK
 }
 
-/// The six bits of a hash within its block: of the lower half nothing is known any more.
-pub(crate) fn level_filter_bits(hash: u64) -> [usize; 6] {
-    filter_bits(hash & 0xFFFF_FFFF_0000_0000)
+/// What decides the bits of a hash within its block: of the lower half nothing is known any more.
+pub(crate) fn filter_hash(hash: u64) -> u64 {
+    hash & 0xFFFF_FFFF_0000_0000
 }
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ impl Engine {
 
     fn publish_changes(&self, writer: &mut Guard<'_>, upto: u64) {
         if writer.changes.any_up_to(upto) {
-            writer.changes.publish(upto, &mut self.metadata.write());
+            self.change_metadata(|metadata| writer.changes.publish(upto, metadata));
         }
     }
 

@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use crate::event::category_of;
 use crate::format::container;
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
-    filter_len, hash_id,
+    self as layout, IndexMeta, StreamEntry, TermEntry, filter_add, filter_len, hash_id, hash_term,
 };
 use crate::format::metadata::Change;
 use crate::format::record::RecordRef;
@@ -96,6 +95,7 @@ impl IndexBuilder {
     ) -> Result<Vec<u8>, E> {
         let mut names = Vec::new();
         let mut lists = Vec::new();
+        let term_filter = self.term_filter();
         let mut streams = Vec::with_capacity(self.streams.len() * layout::STREAM_LEN);
         for (name, entry) in sorted(self.streams) {
             let term = place(&name, &entry.list, &mut names, &mut lists);
@@ -118,7 +118,7 @@ impl IndexBuilder {
         });
         let [types, tags, categories] = &mut terms;
         let (ids, filter) = encode_ids(&self.hashes);
-        let sections: [(u32, &[u8]); 10] = [
+        let sections: [(u32, &[u8]); 11] = [
             (layout::META, &meta.encode()),
             (layout::STREAMS, &streams),
             (layout::TYPES, types),
@@ -129,8 +129,25 @@ impl IndexBuilder {
             (layout::IDS, &ids),
             (layout::FILTER, &filter),
             (layout::CHANGES, &self.changes),
+            (layout::TERM_FILTER, &term_filter),
         ];
         Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
+    }
+
+    fn term_filter(&self) -> Vec<u8> {
+        let streams = self.streams.keys().map(|name| hash_term(layout::STREAMS, name));
+        let terms = [
+            (layout::TYPES, &self.types),
+            (layout::TAGS, &self.tags),
+            (layout::CATEGORIES, &self.categories),
+        ];
+        let entries = terms.iter().map(|(_, map)| map.len()).sum::<usize>() + self.streams.len();
+        let mut filter = vec![0; filter_len(entries)];
+        let names = terms
+            .iter()
+            .flat_map(|(section, map)| map.keys().map(|name| hash_term(*section, name)));
+        streams.chain(names).for_each(|hash| filter_add(&mut filter, hash));
+        filter
     }
 }
 
@@ -171,11 +188,7 @@ fn encode_ids(hashes: &[u64]) -> (Vec<u8>, Vec<u8>) {
     let mut sorted: Vec<u64> = Vec::with_capacity(hashes.len());
     for (ordinal, &hash) in hashes.iter().enumerate() {
         sorted.push(hash & 0xFFFF_FFFF_0000_0000 | ordinal as u64);
-        let block = filter_block(hash, filter.len());
-        let block = &mut filter[block..block + FILTER_BLOCK];
-        for bit in filter_bits(hash) {
-            block[bit / 8] |= 1 << (bit % 8);
-        }
+        filter_add(&mut filter, hash);
     }
     sorted.sort_unstable();
     let ids = sorted.iter().flat_map(|entry| entry.to_le_bytes()).collect();

@@ -11,10 +11,9 @@ use super::{Found, Head, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, StreamEntry, TermEntry, filter_bits, filter_block,
-    hash_id,
+    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id,
 };
-use crate::format::level_file::{self, LevelMeta, level_filter_bits};
+use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::Change;
 
 #[derive(Debug)]
@@ -26,6 +25,7 @@ pub(super) struct Contents {
     event_count: u32,
     names: Section,
     lists: Section,
+    term_filter: Section,
 }
 
 impl Contents {
@@ -39,8 +39,9 @@ impl Contents {
             return Ok(None);
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
+        let term_filter = file.section(layout::TERM_FILTER);
         let IndexMeta { base_position, event_count, .. } = meta;
-        Ok(Some(Self { file, level: 0, base_position, event_count, names, lists }))
+        Ok(Some(Self { file, level: 0, base_position, event_count, names, lists, term_filter }))
     }
 
     pub(super) fn of_segments(
@@ -69,8 +70,9 @@ impl Contents {
             }
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
+        let term_filter = file.section(layout::TERM_FILTER);
         let LevelMeta { level, base_position, event_count, .. } = meta;
-        Ok(Some(Self { file, level, base_position, event_count, names, lists }))
+        Ok(Some(Self { file, level, base_position, event_count, names, lists, term_filter }))
     }
 
     pub(super) fn file(&self) -> &BlockFile {
@@ -179,7 +181,7 @@ impl Contents {
     /// half. Nearly always none or one.
     pub(super) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
         let hash = hash_id(id);
-        if !self.filter_passes(hash)? {
+        if !self.may_hold_id(hash)? {
             return Ok(Vec::new());
         }
         let ids = self.file.section(layout::IDS);
@@ -207,18 +209,29 @@ impl Contents {
         Ok(found)
     }
 
-    pub(super) fn filter_passes(&self, hash: u64) -> Result<bool, Defect> {
+    /// Whether the filter of ids lets one with this hash pass.
+    pub(super) fn may_hold_id(&self, hash: u64) -> Result<bool, Defect> {
         let section = self.file.section(layout::FILTER);
-        let len = section.count(FILTER_BLOCK) * FILTER_BLOCK;
-        if len == 0 {
+        let len = filter_size(section);
+        if self.level == 0 {
+            let probe = Probe::new(hash);
+            return self.passes(section, &probe, probe.block(len));
+        }
+        let probe = Probe::new(level_file::filter_hash(hash));
+        self.passes(section, &probe, level_file::filter_block(hash, len))
+    }
+
+    /// Whether any event may have a term.
+    pub(super) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
+        let section = self.term_filter;
+        Ok(section.len == 0 || self.passes(section, term, term.block(filter_size(section)))?)
+    }
+
+    fn passes(&self, filter: Section, probe: &Probe, block: usize) -> Result<bool, Defect> {
+        if filter_size(filter) == 0 {
             return Ok(false);
         }
-        let (at, bits) = match self.level {
-            0 => (filter_block(hash, len), filter_bits(hash)),
-            _ => (level_file::filter_block(hash, len), level_filter_bits(hash)),
-        };
-        let block = self.file.get(section, at as u64, FILTER_BLOCK)?;
-        Ok(bits.iter().all(|bit| block[bit / 8] & 1 << (bit % 8) != 0))
+        Ok(probe.passes(self.file.get(filter, block as u64, FILTER_BLOCK)?))
     }
 
     pub(super) fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
@@ -246,13 +259,10 @@ impl Contents {
     }
 
     pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
-        let (section, len) = match kind {
-            // An entry of STREAMS begins like one of the others.
-            Terms::Streams => (layout::STREAMS, layout::STREAM_LEN),
-            Terms::Types => (layout::TYPES, layout::TERM_LEN),
-            Terms::Tags => (layout::TAGS, layout::TERM_LEN),
-            Terms::Categories => (layout::CATEGORIES, layout::TERM_LEN),
-        };
+        let section = kind.section();
+        // An entry of STREAMS begins like one of the others.
+        let streams = section == layout::STREAMS;
+        let len = if streams { layout::STREAM_LEN } else { layout::TERM_LEN };
         let section = self.file.section(section);
         let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
         let found = search_names(section.count(len), name.as_bytes(), |i| {
@@ -263,4 +273,9 @@ impl Contents {
         let entry = entry(index)?;
         Ok(Some(Found { count: entry.count, entries: entry.count, place: entry.list_offset }))
     }
+}
+
+/// The bytes of a filter's whole blocks.
+fn filter_size(section: Section) -> usize {
+    section.count(FILTER_BLOCK) * FILTER_BLOCK
 }

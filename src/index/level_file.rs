@@ -105,7 +105,16 @@ impl<'a> LevelWriter<'a> {
             self.file.sync_data()?;
             self.unsynced = 0;
         }
-        match (self.pace)(len as u64) {
+        self.pause_after(len as u64)
+    }
+
+    /// Between pieces of work that write nothing.
+    pub(super) fn pause(&mut self) -> Merged<()> {
+        self.pause_after(0)
+    }
+
+    fn pause_after(&mut self, written: u64) -> Merged<()> {
+        match (self.pace)(written) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(MergeError::Stopped),
         }

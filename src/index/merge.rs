@@ -15,8 +15,11 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 use super::contents::Contents;
 use super::level_file::{LevelWriter, MergeError, Merged, Pace};
 use super::sealed::SealedIndex;
-use crate::format::index_file::{self as layout, FILTER_BLOCK, StreamEntry, TermEntry, filter_len};
-use crate::format::level_file::{self, CHUNK, LevelMeta, Skip, level_filter_bits};
+use crate::format::index_file::{
+    self as layout, FILTER_BLOCK, StreamEntry, TermEntry, filter_add, filter_bits, filter_len,
+    hash_term,
+};
+use crate::format::level_file::{self, CHUNK, LevelMeta, Skip};
 use crate::format::{Defect, varint};
 use crate::storage::File;
 
@@ -38,8 +41,8 @@ const KINDS: [(u32, usize); 4] = [
 
 /// Read at a time of the sorted ids.
 const IDS_PIECE: usize = 512;
-/// Copied at a time of the changes.
-const CHANGES_PIECE: usize = 16 << 10;
+/// Written at a time of what is there as a whole.
+const PIECE: usize = 16 << 10;
 /// So much is looked at between two calls of the pacer while nothing is written.
 const PACE_EVERY: u64 = 64 << 10;
 
@@ -106,6 +109,7 @@ pub(crate) fn merge(
         (layout::IDS, ids as u64 * 8),
         (layout::FILTER, filter_len as u64),
         (layout::CHANGES, changes_len),
+        (layout::TERM_FILTER, sizes.term_filter() as u64),
     ];
     let mut writer = LevelWriter::new(file, store_id, &sections, pace);
     for whole in [&meta[..], &metas] {
@@ -127,6 +131,8 @@ pub(crate) fn merge(
     writer.end_section()?;
     merge.write_changes(&mut writer)?;
     writer.end_section()?;
+    merge.write_term_filter(sizes.term_filter(), &mut writer)?;
+    writer.end_section()?;
     writer.finish()
 }
 
@@ -135,6 +141,15 @@ struct Sizes {
     keys: [u64; 4],
     names: u64,
     lists: u64,
+}
+
+impl Sizes {
+    /// The bytes of the filter over terms, if it is not too large.
+    fn term_filter(&self) -> usize {
+        let terms: u64 = self.keys.iter().zip(KINDS).map(|(len, kind)| len / kind.1 as u64).sum();
+        let len = usize::try_from(terms).map_or(usize::MAX, filter_len);
+        if len <= level_file::MAX_TERM_FILTER { len } else { 0 }
+    }
 }
 
 /// A name, and where the inputs that know it have it.
@@ -227,7 +242,7 @@ impl<'a> Merge<'a> {
             if !std::mem::replace(&mut begun, true) {
                 writer.push(&first.to_le_bytes())?;
             }
-            for piece in changes.chunks(CHANGES_PIECE) {
+            for piece in changes.chunks(PIECE) {
                 writer.push(piece)?;
             }
         }
@@ -471,7 +486,7 @@ impl<'a> Merge<'a> {
                 writer.push(&block)?;
                 (block, at) = ([0; FILTER_BLOCK], at + FILTER_BLOCK);
             }
-            for bit in level_filter_bits(id) {
+            for bit in filter_bits(level_file::filter_hash(id)) {
                 block[bit / 8] |= 1 << (bit % 8);
             }
             Ok(())
@@ -481,6 +496,29 @@ impl<'a> Merge<'a> {
             (block, at) = ([0; FILTER_BLOCK], at + FILTER_BLOCK);
         }
         Ok(())
+    }
+}
+
+impl Merge<'_> {
+    fn write_term_filter(&self, len: usize, writer: &mut LevelWriter<'_>) -> Merged<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (mut filter, mut unpaced) = (vec![0; len], 0);
+        for kind in KINDS {
+            self.for_each_key(kind, |key| {
+                let name = std::str::from_utf8(key.name)
+                    .map_err(|_| input(key.members[0].0)(Defect::Invalid("a name is not UTF-8")))?;
+                filter_add(&mut filter, hash_term(kind.0, name));
+                unpaced += kind.1 as u64;
+                if unpaced < PACE_EVERY {
+                    return Ok(());
+                }
+                unpaced = 0;
+                writer.pause()
+            })?;
+        }
+        filter.chunks(PIECE).try_for_each(|piece| writer.push(piece))
     }
 }
 

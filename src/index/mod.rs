@@ -27,7 +27,7 @@ pub(crate) mod metadata;
 pub(crate) mod sealed;
 pub(crate) mod terms;
 
-use crate::format::Defect;
+use crate::format::{Defect, index_file};
 
 /// A stream's end, commits on their way to disk included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +44,18 @@ pub(crate) enum Terms {
     Types,
     Tags,
     Categories,
+}
+
+impl Terms {
+    /// The section of an index file that has an entry for each.
+    pub(crate) fn section(self) -> u32 {
+        match self {
+            Self::Streams => index_file::STREAMS,
+            Self::Types => index_file::TYPES,
+            Self::Tags => index_file::TAGS,
+            Self::Categories => index_file::CATEGORIES,
+        }
+    }
 }
 
 /// A term that was found: how many events have it, or about how many if only some are looked at,

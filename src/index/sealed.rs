@@ -12,7 +12,7 @@ use super::contents::Contents;
 use super::{Found, Head, Postings, Terms};
 use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
-use crate::format::index_file::{IndexMeta, StreamEntry};
+use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
 use crate::format::metadata::Change;
 use crate::storage::{OpenMode, Storage};
 
@@ -243,6 +243,11 @@ impl SealedIndex {
         Ok(count)
     }
 
+    /// Whether any event may have a term, whose hash is that of its section and name.
+    pub(crate) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
+        self.contents()?.may_hold(term)
+    }
+
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
     /// half. Nearly always none or one.
     pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
@@ -252,7 +257,7 @@ impl SealedIndex {
     /// Whether the filter lets an id pass.
     #[cfg(test)]
     pub(crate) fn filter_passes_for_tests(&self, id: &[u8; 16]) -> bool {
-        self.contents().unwrap().filter_passes(crate::format::index_file::hash_id(id)).unwrap()
+        self.contents().unwrap().may_hold_id(crate::format::index_file::hash_id(id)).unwrap()
     }
 }
 
@@ -302,6 +307,7 @@ mod tests {
     use super::*;
     use crate::event::NewEvent;
     use crate::format::checksum::Seed;
+    use crate::format::index_file::hash_term;
     use crate::format::record::{self, Assigned, RecordRef};
     use crate::index::build::IndexBuilder;
 
@@ -354,6 +360,12 @@ mod tests {
         assert_eq!(term(&index, Terms::Types, "T"), [0, 1, 2]);
         assert_eq!(term(&index, Terms::Categories, "b"), [1]);
         assert!(term(&index, Terms::Categories, "c").is_empty());
+        let probe = |kind: Terms, name: &str| Probe::new(hash_term(kind.section(), name));
+        let may = |kind, name: &str| index.may_hold(&probe(kind, name)).unwrap();
+        assert!(may(Terms::Streams, "a-1") && may(Terms::Tags, "y"));
+        assert!(may(Terms::Types, "T") && may(Terms::Categories, "b"));
+        let absent = (0..1000).filter(|i| may(Terms::Tags, &i.to_string())).count();
+        assert!(absent < 100, "{absent} of 1,000 absent tags pass");
         let mut heads = Vec::new();
         index.for_each_head(|name, head| heads.push((name.to_owned(), head))).unwrap();
         assert_eq!(heads[0], ("a-1".into(), Head { version: 6, last_position: 103 }));

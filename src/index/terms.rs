@@ -4,11 +4,13 @@
 //! allocates nothing per term, and a question about the newest events touches only those. Filled
 //! when somebody first asks (a store whose queries never look at the active segment pays nothing),
 //! then by each append if boundaries are in use.
+//!
+//! A term is known by its hash alone: postings give candidates and the record decides, so two terms
+//! that share a hash (of 32 bits, seeded at random) cost a look at some more records. An append then
+//! touches one line of memory a term, which is most of what it pays: an open table of its own, whose
+//! slots are the terms, against the two lines of a general one.
 
 use std::hash::BuildHasher;
-
-use hashbrown::HashTable;
-use smol_str::SmolStr;
 
 use super::{Found, Postings, Terms};
 use crate::event::category_of;
@@ -19,26 +21,27 @@ const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 pub(crate) struct ActiveTerms {
-    table: HashTable<u32>,
+    /// Open addressing with linear probing; a power of two, or empty.
     terms: Vec<Term>,
+    used: usize,
     entries: Vec<Entry>,
     events: u32,
     hasher: foldhash::fast::RandomState,
 }
 
-#[derive(Debug)]
+/// A slot of the table; free if no event has the term.
+#[derive(Debug, Clone, Copy, Default)]
 struct Term {
-    kind: Terms,
-    name: SmolStr,
-    /// Its newest entry.
+    hash: u32,
+    /// Its newest entry, and that one's ordinal.
     last: u32,
+    newest: u32,
     count: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     ordinal: u32,
-    term: u32,
     /// The entry of the same term before; [`NONE`]: this is its first.
     previous: u32,
 }
@@ -65,61 +68,105 @@ impl ActiveTerms {
         self.events += 1;
     }
 
-    fn add(&mut self, kind: Terms, name: &str) {
-        let Self { table, terms, entries, events, hasher } = self;
-        let hash = hasher.hash_one((kind as u8, name));
-        let known = table.find(hash, |&term| terms[term as usize].is(kind, name)).copied();
-        // A segment holds fewer events than 2^32 divided by what each takes, and 67 terms in each.
-        let term = known.unwrap_or_else(|| {
-            let term = u32::try_from(terms.len()).unwrap_or(NONE);
-            terms.push(Term { kind, name: SmolStr::new(name), last: NONE, count: 0 });
-            table.insert_unique(hash, term, |&term| {
-                let term = &terms[term as usize];
-                hasher.hash_one((term.kind as u8, &*term.name))
-            });
-            term
-        });
-        let last = &mut terms[term as usize];
-        // An event that carries a tag twice is listed once.
-        if last.last != NONE && entries[last.last as usize].ordinal == *events {
-            return;
-        }
-        let entry = u32::try_from(entries.len()).unwrap_or(NONE);
-        entries.push(Entry { ordinal: *events, term, previous: last.last });
-        last.last = entry;
-        last.count += 1;
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the hash is enough")]
+    fn hash(&self, kind: Terms, name: &str) -> u32 {
+        self.hasher.hash_one((kind as u8, name)) as u32
     }
 
-    /// Forgets everything from `events` events on.
-    pub(crate) fn truncate(&mut self, events: u32) {
-        while let Some(entry) = self.entries.pop_if(|entry| entry.ordinal >= events) {
-            let term = &mut self.terms[entry.term as usize];
-            term.last = entry.previous;
-            term.count -= 1;
+    fn term(&self, kind: Terms, name: &str) -> Option<&Term> {
+        let hash = self.hash(kind, name);
+        let term = self.terms.get(slot_of(&self.terms, hash)?)?;
+        (term.count > 0).then_some(term)
+    }
+
+    fn add(&mut self, kind: Terms, name: &str) {
+        let hash = self.hash(kind, name);
+        // A quarter of the slots stays free.
+        if self.used >= self.terms.len() / 4 * 3 {
+            self.grow();
         }
-        self.events = self.events.min(events);
+        let Self { terms, used, entries, events, .. } = self;
+        let Some(slot) = slot_of(terms, hash) else { return };
+        let term = &mut terms[slot];
+        // A segment holds fewer events than 2^32 divided by what each takes, and 67 terms in each.
+        let place = u32::try_from(entries.len()).unwrap_or(NONE);
+        let previous = if term.count == 0 {
+            *used += 1;
+            NONE
+        } else if term.newest == *events {
+            // An event that carries a tag twice is listed once.
+            return;
+        } else {
+            term.last
+        };
+        entries.push(Entry { ordinal: *events, previous });
+        *term = Term { hash, last: place, newest: *events, count: term.count + 1 };
+    }
+
+    fn grow(&mut self) {
+        let slots = (self.terms.len() * 2).max(64);
+        self.enter(slots, |term| term);
+    }
+
+    /// Enters what `keep` leaves of each term into a table of so many slots.
+    fn enter(&mut self, slots: usize, mut keep: impl FnMut(Term) -> Term) {
+        let former = std::mem::replace(&mut self.terms, vec![Term::default(); slots]);
+        self.used = 0;
+        let used = former.into_iter().filter(|term| term.count > 0);
+        for term in used.map(&mut keep).filter(|term| term.count > 0) {
+            if let Some(slot) = slot_of(&self.terms, term.hash) {
+                self.terms[slot] = term;
+                self.used += 1;
+            }
+        }
+    }
+
+    /// The ordinal of the newest event that has the term, or one that shares its hash.
+    pub(crate) fn newest(&self, kind: Terms, name: &str) -> Option<u32> {
+        self.term(kind, name).map(|term| term.newest)
+    }
+
+    /// Forgets everything from `events` events on. Looks at every term: only a commit that could not
+    /// be written takes events back.
+    pub(crate) fn truncate(&mut self, events: u32) {
+        if events >= self.events {
+            return;
+        }
+        let entries = std::mem::take(&mut self.entries);
+        self.enter(self.terms.len(), |mut term| {
+            while term.count > 0 && term.newest >= events {
+                term.last = entries[term.last as usize].previous;
+                term.newest = entries.get(term.last as usize).map_or(NONE, |entry| entry.ordinal);
+                term.count -= 1;
+            }
+            term
+        });
+        self.entries = entries;
+        self.entries.truncate(self.entries.partition_point(|entry| entry.ordinal < events));
+        self.events = events;
     }
 }
 
-impl Term {
-    fn is(&self, kind: Terms, name: &str) -> bool {
-        self.kind == kind && self.name == name
+/// The slot of a hash, or the free one where it goes; `None`: the table has no slots.
+fn slot_of(terms: &[Term], hash: u32) -> Option<usize> {
+    let mask = terms.len().checked_sub(1)?;
+    let mut slot = hash as usize & mask;
+    // At least a quarter of the slots is free, so this ends.
+    while terms[slot].count > 0 && terms[slot].hash != hash {
+        slot = (slot + 1) & mask;
     }
+    Some(slot)
 }
 
 impl Postings for ActiveTerms {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
-        let hash = self.hasher.hash_one((kind as u8, name));
-        let term = self.table.find(hash, |&term| self.terms[term as usize].is(kind, name));
-        Ok(term.map(|&term| {
-            let count = self.terms[term as usize].count;
-            Found { count, entries: count, place: term }
-        }))
+        let term = self.term(kind, name);
+        Ok(term.map(|term| Found { count: term.count, entries: term.count, place: term.last }))
     }
 
     fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
         let mut ordinals = Vec::new();
-        let mut at = self.terms[found.place as usize].last;
+        let mut at = found.place;
         while at != NONE {
             let entry = self.entries[at as usize];
             if entry.ordinal < floor {

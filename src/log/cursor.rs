@@ -12,12 +12,18 @@ use crate::format::{Defect, align};
 use crate::log::scan::verify_body;
 use crate::options::Checksums;
 
+/// How far ahead of the walk bytes are asked for, and at most how many.
+const AHEAD: u64 = 2048;
+const MAX_PREFETCH: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct FrameCursor {
     segment: Arc<Segment>,
     offset: u64,
     next_position: u64,
     checksums: Checksums,
+    /// Up to here the mapping is known to be readable and written.
+    proven: u64,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -37,7 +43,8 @@ impl FrameCursor {
         next_position: u64,
         checksums: Checksums,
     ) -> Self {
-        Self { segment, offset, next_position, checksums, buffer: Vec::new(), scratch: Vec::new() }
+        let (buffer, scratch) = (Vec::new(), Vec::new());
+        Self { segment, offset, next_position, checksums, proven: 0, buffer, scratch }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -64,36 +71,55 @@ impl FrameCursor {
                 continue;
             }
             self.next_position = header.next_position();
+            let body_at = offset + frame::HEADER_LEN as u64;
+            let is_mapped = self.prove(body_at, padded)?;
             let segment = &*self.segment;
             let corrupt = |d: Defect| segment.corrupt(offset, header.first_position, &d);
-            let body_at = offset + frame::HEADER_LEN as u64;
-            let padded_body = match segment.mapped(body_at, padded)? {
-                Some(mapped) => mapped,
-                None if self.offset <= segment.end() && !segment.is_mapped() => {
+            let padded_body = match is_mapped {
+                true => segment.remembered(body_at, padded),
+                false if self.offset <= segment.end() && !segment.is_mapped() => {
                     self.buffer.resize(padded, 0);
                     segment.read(&mut self.buffer, body_at)?;
                     &self.buffer
                 }
-                None => return Err(corrupt(Defect::TooShort)),
+                false => return Err(corrupt(Defect::TooShort)),
             };
             if check || !segment.is_mapped() {
                 verify_body(&header, padded_body, segment.seed, &mut self.scratch)
                     .map_err(corrupt)?;
                 segment.note_verified(offset, self.offset);
             }
+            // The next frame's place is only known from this one's header, so the processor cannot
+            // run ahead by itself, unless a check has it read every byte.
+            if !check {
+                segment.prefetch(self.offset + AHEAD, padded.min(MAX_PREFETCH));
+            }
             let body = &padded_body[..header.body_len as usize];
             return Ok(Some(FrameView { offset, header, body }));
         }
     }
 
-    fn header(&self, offset: u64, check: bool) -> Result<FrameHeader> {
+    /// Whether the bytes are mapped, written and readable.
+    #[inline]
+    fn prove(&mut self, offset: u64, len: usize) -> Result<bool> {
+        if offset.saturating_add(len as u64) <= self.proven {
+            return Ok(true);
+        }
+        let proven = self.segment.prove_mapped(offset, len)?;
+        self.proven = proven.unwrap_or(self.proven);
+        Ok(proven.is_some())
+    }
+
+    #[inline]
+    fn header(&mut self, offset: u64, check: bool) -> Result<FrameHeader> {
+        let trusted = !check && self.prove(offset, frame::HEADER_LEN)?;
         let segment = &*self.segment;
-        let header = if check || !segment.is_mapped() {
-            segment.frame_header(offset, self.next_position)?
-        } else {
-            let bytes = segment.mapped(offset, frame::HEADER_LEN)?.unwrap_or_default();
+        let header = if trusted {
+            let bytes = segment.remembered(offset, frame::HEADER_LEN);
             FrameHeader::decode_trusted(bytes)
                 .map_err(|d| segment.corrupt(offset, self.next_position, &d))?
+        } else {
+            segment.frame_header(offset, self.next_position)?
         };
         let in_place = header.first_position == self.next_position
             && header.kind != FrameKind::Seal

@@ -274,6 +274,27 @@ impl Segment {
         Ok(map.get(offset, len))
     }
 
+    /// Proves that the mapped bytes `offset..offset + len` can be read, and tells up to where they
+    /// can be taken as [remembered](Segment::remembered) from then on; `None` if they are not mapped
+    /// or not written.
+    pub(crate) fn prove_mapped(&self, offset: u64, len: usize) -> Result<Option<u64>> {
+        let end = offset.saturating_add(len as u64);
+        let limit = self.readable_limit();
+        if self.map.is_none() || end > limit {
+            return Ok(None);
+        }
+        self.prove_readable(offset, end)?;
+        Ok(Some(end.next_multiple_of(CHUNK).min(limit)))
+    }
+
+    /// Says that the bytes at `offset` will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64, len: usize) {
+        if let Some(map) = &self.map {
+            map.prefetch(offset, len);
+        }
+    }
+
     /// The bytes an event's handle remembers; they were proven before.
     pub(crate) fn remembered(&self, offset: u64, len: usize) -> &[u8] {
         self.map.as_ref().and_then(|map| map.get(offset, len)).unwrap_or_default()

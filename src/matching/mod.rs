@@ -7,6 +7,7 @@
 //! on its way to disk.
 
 mod select;
+mod skip;
 
 use smol_str::SmolStr;
 
@@ -21,6 +22,7 @@ use crate::index::sealed::{SealedIndex, Within};
 use crate::query::{Query, Queryable};
 
 use select::{candidates, weight};
+use skip::Keys;
 
 /// Terms are taken over in steps, so that no lock is held for long.
 const STEP: u64 = 1024;
@@ -74,8 +76,12 @@ impl Engine {
         upto: u64,
         show: &mut Show<'_>,
     ) -> Result<Option<u64>> {
-        let mut upto = upto;
-        while upto > after {
+        if upto <= after {
+            return Ok(None);
+        }
+        let (keys, mut upto) = (Keys::of(query), upto);
+        while let Some(at) = self.skip(&keys, after, upto) {
+            upto = at;
             let selected = self.select(query, after, upto, upto, show)?;
             let first = selected.base.max(after + 1);
             let mut matches = |position: u64| {

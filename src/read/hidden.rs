@@ -6,7 +6,6 @@
 use super::Settings;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::index::metadata::StreamRules;
 use crate::view::EventRef;
 
 /// Decides for one read which events it shows.
@@ -26,16 +25,18 @@ impl Hidden {
     }
 
     /// Whether the read skips the event.
+    #[inline]
     pub(super) fn hides(&self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
-        if self.include || engine.metadata.read().hides_nothing() {
+        if self.include || !engine.hides_events() {
             return Ok(false);
         }
-        let rules = engine.metadata.read().rules(event.stream());
-        self.applies(engine, rules, event)
+        self.judge(engine, event)
     }
 
-    fn applies(&self, engine: &Engine, rules: StreamRules, event: &EventRef<'_>) -> Result<bool> {
-        if rules == StreamRules::default() {
+    #[cold]
+    fn judge(&self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
+        let rules = engine.metadata.read().rules(event.stream());
+        if rules == crate::index::metadata::StreamRules::default() {
             return Ok(false);
         }
         let newest = match rules.max_count {

@@ -116,10 +116,13 @@ fn index_from_log(
             .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
     })?;
     let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
-    if mode == Mode::Write {
-        write_derived(storage, &names::index_path(root, segment.number()), &bytes)?;
-    }
-    let file = BlockFile::from_bytes(bytes, INDEX_MAGIC);
+    let file = if mode == Mode::Write {
+        let path = names::index_path(root, segment.number());
+        // Mapped, so that nothing of it stays in memory for as long as the store is open.
+        BlockFile::open(write_derived(storage, &path, &bytes)?, INDEX_MAGIC)
+    } else {
+        BlockFile::from_bytes(bytes, INDEX_MAGIC)
+    };
     let index = file.and_then(|file| SealedIndex::new(file, segment.header.store_id, &meta));
     match index {
         Ok(Some(index)) => Ok(Arc::new(index)),

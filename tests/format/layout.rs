@@ -102,7 +102,7 @@ fn a_sealed_segment_and_the_files_derived_from_it() {
     assert_eq!(u32_at(trailer, 48), u32_at(&b, last + 44), "the chain");
 
     for (name, magic, sections, meta) in [
-        ("index/00000000000000000001.idx", b"ANNALIDX", 10, 64),
+        ("index/00000000000000000001.idx", b"ANNALIDX", 11, 64),
         ("checkpoints/00000000000000000002.ckp", b"ANNALCKP", 8, 96),
     ] {
         let b = read(dir.path(), name);

@@ -101,11 +101,11 @@ class Index(Container):
             found.append(last)
         return found
 
-    def passes(self, hashed):
-        """Whether the filter lets a hash pass."""
-        blocks = len(self.section(9)) // 64
+    def passes(self, kind, hashed):
+        """Whether the filter in a section lets a hash pass."""
+        blocks = len(self.section(kind)) // 64
         start = ((hashed & 0xFFFFFFFF) * blocks >> 32) * 64
-        block = self.section(9)[start : start + 64]
+        block = self.section(kind)[start : start + 64]
         second = mix(hashed)
         bits = [second >> shift & 0x1FF for shift in (0, 9, 18, 27, 36, 45)]
         return all(block[bit // 8] >> bit % 8 & 1 for bit in bits)
@@ -115,6 +115,13 @@ def mix(x):
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
     x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
     return x ^ x >> 31
+
+
+def hash_term(kind, name):
+    hashed = 0xCBF29CE484222325
+    for byte in name.encode():
+        hashed = (hashed ^ byte) * 0x100000001B3 & MASK
+    return mix(hashed ^ mix(kind))
 
 
 def hash_id(ident):
@@ -139,7 +146,7 @@ def check_index(index, segment, store_id):
             tags.setdefault(tag, []).append(ordinal)
         hashed = hash_id(record["id"])
         ids.append(hashed >> 32 << 32 | ordinal)
-        require(index.passes(hashed), f"the filter refuses the id of ordinal {ordinal}")
+        require(index.passes(9, hashed), f"the filter refuses the id of ordinal {ordinal}")
     require(index.streams == streams, "the streams are not those of the segment")
     require(index.types == types, "the types are not those of the segment")
     require(index.tags == tags, "the tags are not those of the segment")
@@ -151,6 +158,15 @@ def check_index(index, segment, store_id):
     require(index.first_change == (firsts or [None])[0], "wrong number of the first change")
     blocks = -(-len(ids) * 10 // 512)
     require(len(index.section(9)) == 64 * blocks, "the filter has a wrong length")
+    terms = [(2, streams), (3, types), (4, tags), (5, categories)]
+    names = [(kind, name) for kind, entries in terms for name in entries]
+    # Files from before there was one lack it.
+    if index.section(11):
+        blocks = -(-len(names) * 10 // 512)
+        require(len(index.section(11)) == 64 * blocks, "the term filter has a wrong length")
+        for kind, name in names:
+            passes = index.passes(11, hash_term(kind, name))
+            require(passes, f"the term filter refuses {name} of section {kind}")
 
 
 # --- Checkpoints (11) ---

@@ -6,7 +6,7 @@ use super::*;
 use crate::event::NewEvent;
 use crate::format::checksum::Seed;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
-use crate::format::index_file::IndexMeta;
+use crate::format::index_file::{IndexMeta, Probe, hash_term};
 use crate::format::metadata::Change;
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::index::block_file::BlockFile;
@@ -169,6 +169,18 @@ fn check(built: &Built, level: &SealedIndex, events: &[Made], base: usize) {
         let own = events.iter().enumerate().filter(|(_, event)| usize::from(event.0) % 3 == which);
         check_term(level, Terms::Categories, name, own.map(|(at, _)| at).collect());
     }
+    let may = |kind: Terms, name: &str| {
+        level.may_hold(&Probe::new(hash_term(kind.section(), name))).unwrap()
+    };
+    for (stream, tags) in events {
+        let name = stream_name(*stream);
+        assert!(
+            may(Terms::Streams, &name) && may(Terms::Categories, name.split('-').next().unwrap())
+        );
+        assert!((0..4).all(|bit| tags >> bit & 1 == 0 || may(Terms::Tags, &format!("t{bit}"))));
+    }
+    let absent = (0..1000).filter(|i| may(Terms::Tags, &i.to_string())).count();
+    assert!(absent < 150 || events.is_empty(), "{absent} of 1,000 absent tags pass");
     for at in 0..events.len() {
         let found = level.candidates(&id(base + at)).unwrap();
         assert_eq!(found, [u32::try_from(at).unwrap()]);

@@ -1,0 +1,98 @@
+//! Goes past the segments in which nothing can match, by one look at each.
+//!
+//! Nearly every boundary finds nothing, so "nothing here" is the answer to give fast: without a
+//! list, a sort or an allocation for each segment. Must never skip a segment that may hold a match.
+
+use std::cell::OnceCell;
+
+use crate::catalog::{PartIndex, units};
+use crate::engine::Engine;
+use crate::format::index_file::{Probe, hash_term};
+use crate::index::Terms;
+use crate::index::active::ActiveIndex;
+use crate::index::sealed::SealedIndex;
+use crate::query::{Query, QueryItem};
+
+/// What a query requires of a segment.
+pub(super) struct Keys<'q> {
+    query: &'q Query,
+    /// Of each item, the terms without which it matches nothing, as filters know them; worked out
+    /// once, at the first filter.
+    probes: OnceCell<Vec<Vec<Probe>>>,
+}
+
+impl<'q> Keys<'q> {
+    pub(super) fn of(query: &'q Query) -> Self {
+        Self { query, probes: OnceCell::new() }
+    }
+
+    /// Whether each item lacks a term that it requires, as `lacks` tells.
+    fn all_lack(&self, lacks: impl Fn(Terms, &str) -> bool) -> bool {
+        let mut items = self.query.items().iter();
+        items.all(|item| required(item).any(|(kind, name)| lacks(kind, name)))
+    }
+
+    fn all_lack_in(&self, index: &SealedIndex) -> bool {
+        let probe = |(kind, name): (Terms, &str)| Probe::new(hash_term(kind.section(), name));
+        let probes = self.probes.get_or_init(|| {
+            self.query.items().iter().map(|item| required(item).map(probe).collect()).collect()
+        });
+        let lacks = |probe| matches!(index.may_hold(probe), Ok(false));
+        probes.iter().all(|item| item.iter().any(lacks))
+    }
+}
+
+/// Terms without which an item of a query matches nothing; an item without any may match anything.
+fn required(item: &QueryItem) -> impl Iterator<Item = (Terms, &str)> {
+    let stream = item.required_stream().map(|stream| (Terms::Streams, stream));
+    let category = item.required_category().map(|category| (Terms::Categories, category));
+    let tags = item.required_tags().iter().map(|tag| (Terms::Tags, tag.as_str()));
+    tags.chain(stream).chain(category)
+}
+
+impl Engine {
+    /// Goes down from `upto` to the newest segment that may hold a match after `after`; `None`: there
+    /// is none. A segment that cannot be judged may hold one.
+    pub(super) fn skip(&self, keys: &Keys<'_>, after: u64, mut upto: u64) -> Option<u64> {
+        let catalog = self.catalog.read();
+        let active = &catalog.active.index;
+        if upto > after && active.ordinal(upto).is_some() {
+            if !lacks_all(active, active.base_position(), keys, after, upto) {
+                return Some(upto);
+            }
+            upto = active.base_position() - 1;
+        }
+        let behind = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
+        for part in units(&catalog.parts[..behind]) {
+            if upto <= after {
+                return None;
+            }
+            // An index that several share has answered for all of them.
+            let own_base = part.segment.base_position;
+            if own_base > upto {
+                continue;
+            }
+            let (base, lacks) = match &part.index {
+                PartIndex::Frozen { index, .. } => {
+                    (own_base, lacks_all(index, own_base, keys, after, upto))
+                }
+                PartIndex::Sealed(index) => (index.base_position(), keys.all_lack_in(index)),
+            };
+            if !lacks {
+                return Some(upto);
+            }
+            upto = base - 1;
+        }
+        (upto > after).then_some(upto)
+    }
+}
+
+/// Whether the postings in memory reach up to `upto` and none that is required lies after `after`.
+fn lacks_all(index: &ActiveIndex, base: u64, keys: &Keys<'_>, after: u64, upto: u64) -> bool {
+    let terms = index.terms();
+    base + u64::from(terms.events()) > upto
+        && keys.all_lack(|kind, name| {
+            let newest = terms.newest(kind, name);
+            newest.is_none_or(|newest| base + u64::from(newest) <= after)
+        })
+}

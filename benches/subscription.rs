@@ -8,6 +8,7 @@
 
 #![allow(missing_docs, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+#![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 mod common;
 
@@ -17,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use annals::{Event, ExpectedVersion, NewEvent, Query, Store, Subscribe};
 use common::{Input, buffered, config, directory};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 const EVENTS: u64 = 200_000;
+const WAKE_UPS: usize = 5_000;
 /// How long a thread is given to fall asleep.
 const ASLEEP: Duration = Duration::from_micros(100);
 
@@ -87,56 +89,35 @@ fn catching_up(criterion: &mut Criterion) {
 }
 
 /// The time from before `cause` in one thread to the moment `wait` returned in another.
-fn latency<T>(
-    rounds: u64,
-    mut cause: impl FnMut(),
-    told: &mpsc::Receiver<(Instant, T)>,
-) -> Duration {
-    (0..rounds)
-        .map(|_| {
-            thread::sleep(ASLEEP);
-            let began = Instant::now();
-            cause();
-            told.recv().expect("told").0 - began
-        })
-        .sum()
+fn latency(mut cause: impl FnMut(), told: &mpsc::Receiver<Instant>) -> Duration {
+    thread::sleep(ASLEEP);
+    let began = Instant::now();
+    cause();
+    told.recv().expect("told") - began
 }
 
-fn waking_up(criterion: &mut Criterion) {
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// In turn, round by round, so that whatever else the machine does weighs on all alike.
+fn waking_up() {
     let dir = directory();
     let store = buffered().open(dir.path().join("store")).expect("open");
-    let append = || {
+    let quiet = buffered().open(dir.path().join("quiet")).expect("open");
+    let append = |store: &Store| {
         let event = NewEvent::new("Happened", "");
         store.append("s", ExpectedVersion::Any, [event]).expect("append");
     };
-    let mut group = criterion.benchmark_group("wake up");
     let (tell, told) = mpsc::channel();
-
     let (send, receive) = mpsc::channel();
     let tell_of_channel = tell.clone();
     let receiver = thread::spawn(move || {
         while let Ok(()) = receive.recv() {
-            tell_of_channel.send((Instant::now(), ())).expect("tell");
+            tell_of_channel.send(Instant::now()).expect("tell");
         }
     });
-    group.bench_function("hand-over through a channel", |bencher| {
-        bencher.iter_custom(|rounds| latency(rounds, || send.send(()).expect("send"), &told));
-    });
-    drop(send);
-    receiver.join().expect("it has ended");
-
-    group.bench_function("append, nobody waits", |bencher| {
-        bencher.iter_custom(|rounds| {
-            let timed = || {
-                thread::sleep(ASLEEP);
-                let began = Instant::now();
-                append();
-                began.elapsed()
-            };
-            (0..rounds).map(|_| timed()).sum()
-        });
-    });
-
     let mut subscription = store.subscribe().from_now().start().expect("start");
     assert!(subscription.next().expect("open").expect("a message").is_caught_up());
     let stop = subscription.stop_handle();
@@ -144,15 +125,30 @@ fn waking_up(criterion: &mut Criterion) {
         for message in subscription {
             let at = Instant::now();
             assert_eq!(message.expect("a message").events().len(), 1);
-            tell.send((at, ())).expect("tell");
+            tell.send(at).expect("tell");
         }
     });
-    group.bench_function("append to wake-up", |bencher| {
-        bencher.iter_custom(|rounds| latency(rounds, append, &told));
-    });
+    let (mut handed, mut alone, mut woken) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..WAKE_UPS {
+        handed.push(latency(|| send.send(()).expect("send"), &told));
+        thread::sleep(ASLEEP);
+        let began = Instant::now();
+        append(&quiet);
+        alone.push(began.elapsed());
+        woken.push(latency(|| append(&store), &told));
+    }
+    drop(send);
+    receiver.join().expect("it has ended");
     stop.stop();
     subscriber.join().expect("it has ended");
-    group.finish();
+    let [handed, alone, woken] = [handed, alone, woken].map(|mut times| median(&mut times));
+    let wake_up = woken.saturating_sub(alone);
+    println!("| wake up, medians of {WAKE_UPS} | |\n|---|---|");
+    println!("| hand-over through a channel | {handed:.1?} |");
+    println!("| append, nobody waits | {alone:.1?} |");
+    println!("| append to wake-up | {woken:.1?} |");
+    let ratio = wake_up.as_secs_f64() / handed.as_secs_f64();
+    println!("| wake-up alone, against the hand-over | {wake_up:.1?}, {ratio:.2} |");
 }
 
 /// What an append costs its caller while others sleep.
@@ -193,6 +189,11 @@ fn sleepers(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = config();
-    targets = catching_up, waking_up, sleepers
+    targets = catching_up, sleepers
 }
-criterion_main!(benches);
+
+fn main() {
+    waking_up();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

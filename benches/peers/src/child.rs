@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::input::{Corpus, New, Random, STREAMS, Seen};
-use crate::peer::{About, Mode, Peer, Result, Setup};
+use crate::peer::{About, Mode, Peer, Result, Setup, Visit};
 use crate::workload::Workload;
 
 /// What is to be measured, and how much of it.
@@ -42,7 +42,10 @@ pub fn run(job: &Job) -> Result {
             Workload::Buffered1 => batches(job, Mode::Buffered, 1)?,
             Workload::Buffered1000 => batches(job, Mode::Buffered, 1000)?,
             Workload::Scan => scan(job)?,
-            Workload::Streams => streams(job)?,
+            Workload::Streams => {
+                streams(job, |peer, name, number, visit| peer.read_stream(name, number, visit))?
+            }
+            Workload::Query => streams(job, |peer, name, _, visit| peer.query(name, visit))?,
             Workload::Mixed => crate::mixed::run(job)?,
             Workload::Open | Workload::OpenKilled => open(job)?,
             Workload::Latency => latency(job)?,
@@ -232,7 +235,7 @@ pub fn scan_once(peer: &dyn Peer) -> Result<u64> {
 }
 
 /// Streams at random, whole; as many as fit into half the time go first and are not counted.
-fn streams(job: &Job) -> Result<Figures> {
+fn streams(job: &Job, ask: impl Fn(&dyn Peer, &str, u64, Visit<'_>) -> Result) -> Result<Figures> {
     let peer = start(job, cheapest(job.about), 1, 0)?;
     let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
     let mut read = |limit: Duration| -> Result<Figures> {
@@ -240,7 +243,7 @@ fn streams(job: &Job) -> Result<Figures> {
         let started = Instant::now();
         while started.elapsed() < limit {
             let number = random.below(STREAMS);
-            peer.read_stream(&corpus.streams[number], number as u64, &mut |seen| {
+            ask(&*peer, &corpus.streams[number], number as u64, &mut |seen| {
                 events += 1;
                 sum += weigh(&seen);
             })?;

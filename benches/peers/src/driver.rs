@@ -137,7 +137,7 @@ impl Driver {
         let limit = Duration::from_millis(self.scale.limit_ms);
         let started = Instant::now();
         let mut result = match workload {
-            Workload::Scan | Workload::Streams | Workload::Open => {
+            Workload::Scan | Workload::Streams | Workload::Query | Workload::Open => {
                 let dir = self.dir.join(format!("prepared-{}", about.name));
                 let child = self.start(about, workload.name(), &dir, self.scale.prepared, limit);
                 child.and_then(|mut child| finish(&mut child, PATIENCE))

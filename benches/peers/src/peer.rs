@@ -60,6 +60,12 @@ pub trait Peer: Send + Sync {
         Err("this peer does not read streams".into())
     }
 
+    /// Reads the events of a stream by a query over everything, by whatever stands for a stream.
+    fn query(&self, stream: &str, visit: Visit<'_>) -> Result {
+        let _ = (stream, visit);
+        Err("this peer has no queries".into())
+    }
+
     /// Closes the store in its own clean way.
     fn close(self: Box<Self>) -> Result;
 }
@@ -73,6 +79,8 @@ pub struct Can {
     pub pipeline: bool,
     pub scan: bool,
     pub streams: bool,
+    /// Its reads are queries: for the peers that have no streams the same as reading one.
+    pub queries: bool,
     /// It can be opened again, and is more than a loop for one row.
     pub opens: bool,
 }
@@ -85,6 +93,7 @@ impl Can {
         pipeline: true,
         scan: true,
         streams: true,
+        queries: false,
         opens: true,
     };
     /// Everything but pipelined appends.

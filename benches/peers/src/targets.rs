@@ -42,6 +42,7 @@ const TARGETS: &[Target] = &[
     target(Workload::Buffered1000, "rate", 2.0, Against::Peer("lmdb")),
     target(Workload::Scan, "rate", 1.0, Against::Peer("raw")),
     target(Workload::Streams, "rate", 3.0, Against::Peer("lmdb")),
+    target(Workload::Query, "rate", 1.0, Against::Peer("tephra")),
     target(Workload::Mixed, "append_keeps", 0.8, Against::Number(1.0)),
     target(Workload::Mixed, "scan_keeps", 0.8, Against::Number(1.0)),
     target(Workload::Open, "ms", 2.0, Against::Peer("sqlite")),

@@ -95,6 +95,14 @@ fn check(about: &About, peer: &dyn Peer, expected: &[(usize, &[u8])]) {
             assert_eq!(seen_events, *events, "{}: stream {number}", about.name);
         }
     }
+    if about.can.queries {
+        for (number, events) in &streams {
+            let mut found = Vec::new();
+            peer.query(&corpus.streams[*number], &mut |seen| found.push(seen.data.to_vec()))
+                .expect("query");
+            assert_eq!(found, *events, "{}: query for stream {number}", about.name);
+        }
+    }
     assert_eq!(peer.head().expect("head"), expected.len() as u64, "{}", about.name);
 }
 

@@ -15,6 +15,7 @@ pub enum Workload {
     Buffered1000,
     Scan,
     Streams,
+    Query,
     Mixed,
     Open,
     OpenKilled,
@@ -55,6 +56,7 @@ pub const ROWS: &[Row] = &[
     row(Workload::Buffered1000, "rate", "buffered, 1,000 events", Unit::Rate),
     row(Workload::Scan, "rate", "scan everything, warm", Unit::Rate),
     row(Workload::Streams, "rate", "streams of scattered events", Unit::Rate),
+    row(Workload::Query, "rate", "queries with as many matches", Unit::Rate),
     row(Workload::Mixed, "append_keeps", "appending while scanning, share kept", Unit::Share),
     row(Workload::Mixed, "scan_keeps", "scanning while appending, share kept", Unit::Share),
     row(Workload::Open, "ms", "open, clean", Unit::Milliseconds),
@@ -76,7 +78,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 impl Workload {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Durable1,
         Self::Durable16,
         Self::Durable100,
@@ -85,6 +87,7 @@ impl Workload {
         Self::Buffered1000,
         Self::Scan,
         Self::Streams,
+        Self::Query,
         Self::Mixed,
         Self::Open,
         Self::OpenKilled,
@@ -102,6 +105,7 @@ impl Workload {
             Self::Buffered1000 => "buffered-1000",
             Self::Scan => "scan",
             Self::Streams => "streams",
+            Self::Query => "query",
             Self::Mixed => "mixed",
             Self::Open => "open",
             Self::OpenKilled => "open-killed",
@@ -122,6 +126,7 @@ impl Workload {
             Self::Buffered1 | Self::Buffered1000 => can.buffered,
             Self::Scan => can.scan,
             Self::Streams => can.streams,
+            Self::Query => can.queries,
             Self::Mixed => can.scan,
             Self::Open | Self::OpenKilled | Self::Latency => can.opens,
         }
@@ -129,6 +134,6 @@ impl Workload {
 
     /// Whether it reads the store that is prepared once for a peer.
     pub fn prepared(self) -> bool {
-        matches!(self, Self::Scan | Self::Streams | Self::Open)
+        matches!(self, Self::Scan | Self::Streams | Self::Query | Self::Open)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use annals::{Durability, EventRef, ExpectedVersion, NewEvent, Options, Store};
+use annals::{Durability, EventRef, ExpectedVersion, NewEvent, Options, Query, Store};
 
 use crate::input::{EVENT_TYPE, New, Seen};
 use crate::peer::{About, Can, Mode, Next, Peer, Result, Setup, Visit};
@@ -13,7 +13,7 @@ pub const ABOUT: About = About {
     title: "annals",
     package: "annals",
     engine: None,
-    can: Can::ALL,
+    can: Can { queries: true, ..Can::ALL },
     durable: "`Durability::Sync`",
     buffered: "`Durability::Buffered`, synced once an hour",
     layout: "defaults: segments of 128 MiB, each record verified when first read",
@@ -94,6 +94,12 @@ impl Peer for Annals {
 
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
         self.0.read_stream(stream).include_unsynced().for_each(|event| visit(seen(event)))?;
+        Ok(())
+    }
+
+    fn query(&self, stream: &str, visit: Visit<'_>) -> Result {
+        let read = self.0.read_all().include_unsynced();
+        read.matching(Query::stream(stream)).for_each(|event| visit(seen(event)))?;
         Ok(())
     }
 

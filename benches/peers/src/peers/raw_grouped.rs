@@ -21,6 +21,7 @@ pub const ABOUT: About = About {
         pipeline: false,
         scan: false,
         streams: false,
+        queries: false,
         opens: false,
     },
     durable: "as raw, a sync for all frames that came meanwhile",

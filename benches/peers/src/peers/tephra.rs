@@ -16,7 +16,7 @@ pub const ABOUT: About = About {
     title: "tephra",
     package: "tephra",
     engine: None,
-    can: Can { buffered: false, ..Can::ALL },
+    can: Can { buffered: false, queries: true, ..Can::ALL },
     durable: "always; appends of many callers share a sync",
     buffered: "",
     layout: "a stream is a tag; segments of 256 MiB, as its own example has them; defaults \
@@ -97,6 +97,10 @@ impl Peer for Tephra {
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
         let tags = Tags::new([Tag::new(stream)?])?;
         self.read(&Query::item(QueryItem::with_tags(tags)), visit)
+    }
+
+    fn query(&self, stream: &str, visit: Visit<'_>) -> Result {
+        self.read_stream(stream, 0, visit)
     }
 
     fn close(self: Box<Self>) -> Result {

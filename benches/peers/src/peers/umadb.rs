@@ -21,7 +21,7 @@ pub const ABOUT: About = About {
     title: "UmaDB",
     package: "umadb-core",
     engine: None,
-    can: Can { buffered: false, ..Can::ALL },
+    can: Can { buffered: false, queries: true, ..Can::ALL },
     durable: "always, two syncs a commit; appends of many callers share a commit",
     buffered: "",
     layout: "a stream is a tag; its server's writer thread with batches of 1,000 events; reads of \
@@ -129,6 +129,10 @@ impl Peer for Uma {
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
         let query = DcbQuery::new().item(DcbQueryItem::new().tags([stream]));
         self.read(Some(query), None, visit)
+    }
+
+    fn query(&self, stream: &str, visit: Visit<'_>) -> Result {
+        self.read_stream(stream, 0, visit)
     }
 
     fn close(self: Box<Self>) -> Result {

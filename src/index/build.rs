@@ -1,7 +1,8 @@
 //! Builds the index file of a segment from its records, in order.
 //!
 //! Owns the grouping by stream, type, tag and category. Runs in the background or at recovery,
-//! never on the path of an append.
+//! never on the path of an append, but beside appends and on a machine of few cores: so an event adds
+//! one number to a list that is written in order, and what it belongs to is grouped at the end.
 
 use std::collections::HashMap;
 
@@ -32,19 +33,33 @@ impl List {
     }
 }
 
+/// A stream of the segment.
 #[derive(Debug)]
-struct StreamList {
-    list: List,
+struct Stream {
+    name: Box<str>,
     first_version: u64,
     first_ordinal: u32,
 }
 
+/// What is known of the event of the same stream before one that is added.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before {
+    Unknown,
+    /// It is not in this segment.
+    Outside,
+    /// Its ordinal.
+    At(u32),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
-    streams: HashMap<Box<str>, StreamList, Hasher>,
+    streams: Vec<Stream>,
+    /// Where each stream is in `streams`, of those that had to be looked up.
+    by_name: HashMap<Box<str>, u32, Hasher>,
+    /// Of each event, where its stream is in `streams`.
+    stream_of: Vec<u32>,
     types: HashMap<Box<str>, List, Hasher>,
     tags: HashMap<Box<str>, List, Hasher>,
-    categories: HashMap<Box<str>, List, Hasher>,
     hashes: Vec<u64>,
     /// The section CHANGES; empty if there are none.
     changes: Vec<u8>,
@@ -56,25 +71,29 @@ impl IndexBuilder {
     }
 
     /// Adds the next record of the segment.
-    pub(crate) fn add(&mut self, record: &RecordRef<'_>) {
+    pub(crate) fn add(&mut self, record: &RecordRef<'_>, before: Before) {
         // A segment holds at most 2^30 / 48 events.
         let ordinal = u32::try_from(self.hashes.len()).unwrap_or(u32::MAX);
-        let stream = record.stream();
-        if let Some(entry) = self.streams.get_mut(stream) {
-            entry.list.push(ordinal);
-        } else {
-            let mut list = List::default();
-            list.push(ordinal);
-            let entry =
-                StreamList { list, first_version: record.version(), first_ordinal: ordinal };
-            self.streams.insert(stream.into(), entry);
-        }
+        let known = match before {
+            Before::At(ordinal) => self.stream_of.get(ordinal as usize).copied(),
+            Before::Outside => None,
+            Before::Unknown => self.by_name.get(record.stream()).copied(),
+        };
+        let stream = known.unwrap_or_else(|| self.add_stream(record, ordinal));
+        self.stream_of.push(stream);
         push_term(&mut self.types, record.event_type(), ordinal);
-        push_term(&mut self.categories, category_of(stream), ordinal);
         for tag in record.tags() {
             push_term(&mut self.tags, tag, ordinal);
         }
         self.hashes.push(hash_id(&record.id()));
+    }
+
+    fn add_stream(&mut self, record: &RecordRef<'_>, first_ordinal: u32) -> u32 {
+        let name: Box<str> = record.stream().into();
+        let place = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+        self.by_name.insert(name.clone(), place);
+        self.streams.push(Stream { name, first_version: record.version(), first_ordinal });
+        place
     }
 
     /// Adds the next change of the segment.
@@ -95,21 +114,26 @@ impl IndexBuilder {
     ) -> Result<Vec<u8>, E> {
         let mut names = Vec::new();
         let mut lists = Vec::new();
-        let term_filter = self.term_filter();
+        let categories = self.categories();
+        let term_filter = self.term_filter(&categories);
         let mut streams = Vec::with_capacity(self.streams.len() * layout::STREAM_LEN);
-        for (name, entry) in sorted(self.streams) {
-            let term = place(&name, &entry.list, &mut names, &mut lists);
-            let stream = StreamEntry {
+        for (stream, list) in self.stream_lists() {
+            let term = place(&stream.name, &list, &mut names, &mut lists);
+            let entry = StreamEntry {
                 name_offset: term.name_offset,
                 name_len: term.name_len,
                 count: term.count,
                 list_offset: term.list_offset,
-                first_version: entry.first_version,
-                previous_position: previous(&name, entry.first_version, entry.first_ordinal)?,
+                first_version: stream.first_version,
+                previous_position: previous(
+                    &stream.name,
+                    stream.first_version,
+                    stream.first_ordinal,
+                )?,
             };
-            stream.encode(&mut streams);
+            entry.encode(&mut streams);
         }
-        let mut terms = [self.types, self.tags, self.categories].map(|map| {
+        let mut terms = [self.types, self.tags, categories].map(|map| {
             let mut out = Vec::with_capacity(map.len() * layout::TERM_LEN);
             for (name, list) in sorted(map) {
                 place(&name, &list, &mut names, &mut lists).encode(&mut out);
@@ -134,12 +158,56 @@ impl IndexBuilder {
         Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
     }
 
-    fn term_filter(&self) -> Vec<u8> {
-        let streams = self.streams.keys().map(|name| hash_term(layout::STREAMS, name));
+    /// The streams by name, each with its list.
+    fn stream_lists(&self) -> impl Iterator<Item = (&Stream, List)> {
+        // Where each stream's ordinals begin, once they are put side by side.
+        let mut starts = vec![0_usize; self.streams.len() + 1];
+        for &stream in &self.stream_of {
+            starts[stream as usize + 1] += 1;
+        }
+        for stream in 1..starts.len() {
+            starts[stream] += starts[stream - 1];
+        }
+        let mut next = starts.clone();
+        let mut grouped = vec![0_u32; self.stream_of.len()];
+        for (ordinal, &stream) in (0..).zip(&self.stream_of) {
+            let at = &mut next[stream as usize];
+            grouped[*at] = ordinal;
+            *at += 1;
+        }
+        let mut order: Vec<usize> = (0..self.streams.len()).collect();
+        order.sort_unstable_by(|&a, &b| self.streams[a].name.cmp(&self.streams[b].name));
+        order.into_iter().map(move |stream| {
+            let mut list = List::default();
+            grouped[starts[stream]..starts[stream + 1]].iter().for_each(|&o| list.push(o));
+            (&self.streams[stream], list)
+        })
+    }
+
+    fn categories(&self) -> HashMap<Box<str>, List, Hasher> {
+        let mut places: HashMap<&str, usize, Hasher> = HashMap::default();
+        let mut lists: Vec<(&str, List)> = Vec::new();
+        let mut category_of_stream = Vec::with_capacity(self.streams.len());
+        for stream in &self.streams {
+            let name = category_of(&stream.name);
+            let place = *places.entry(name).or_insert(lists.len());
+            if place == lists.len() {
+                lists.push((name, List::default()));
+            }
+            category_of_stream.push(place);
+        }
+        for (ordinal, &stream) in (0..).zip(&self.stream_of) {
+            lists[category_of_stream[stream as usize]].1.push(ordinal);
+        }
+        lists.into_iter().map(|(name, list)| (name.into(), list)).collect()
+    }
+
+    fn term_filter(&self, categories: &HashMap<Box<str>, List, Hasher>) -> Vec<u8> {
+        let streams = self.streams.iter().map(|stream| hash_term(layout::STREAMS, &stream.name));
         let terms = [
             (layout::TYPES, &self.types),
             (layout::TAGS, &self.tags),
-            (layout::CATEGORIES, &self.categories),
+            (layout::CATEGORIES, categories),
         ];
         let entries = terms.iter().map(|(_, map)| map.len()).sum::<usize>() + self.streams.len();
         let mut filter = vec![0; filter_len(entries)];

@@ -309,7 +309,7 @@ mod tests {
     use crate::format::checksum::Seed;
     use crate::format::index_file::hash_term;
     use crate::format::record::{self, Assigned, RecordRef};
-    use crate::index::build::IndexBuilder;
+    use crate::index::build::{Before, IndexBuilder};
 
     fn term(index: &SealedIndex, kind: Terms, name: &str) -> Vec<u32> {
         let found = index.find(kind, name).unwrap();
@@ -333,7 +333,7 @@ mod tests {
             };
             let mut out = Vec::new();
             record::encode(&mut out, Seed::of_salt(0), &place, &event);
-            builder.add(&RecordRef::parse(&out).unwrap());
+            builder.add(&RecordRef::parse(&out).unwrap(), Before::Unknown);
         }
         let meta = meta(u32::try_from(events.len()).unwrap());
         let bytes = builder

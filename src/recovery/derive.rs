@@ -11,12 +11,13 @@ use crate::format::container::INDEX_MAGIC;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::index_file::IndexMeta;
 use crate::format::metadata::Change;
+use crate::format::record::RecordRef;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{DATA_START, SegmentHeader};
 use crate::format::{Defect, names};
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
-use crate::index::build::IndexBuilder;
+use crate::index::build::{Before, IndexBuilder};
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
@@ -74,9 +75,19 @@ pub(crate) fn build_index(
     active: &ActiveIndex,
     mode: Mode,
 ) -> Result<Arc<SealedIndex>> {
-    index_from_log(storage, root, segment, mode, |_, _, ordinal| {
-        let previous = active.previous(ordinal as usize);
-        previous.map_err(|d| segment.corrupt(0, segment.base_position, &d))
+    let corrupt = |d| segment.corrupt(0, segment.base_position, &d);
+    // What the appends knew of each event's stream saves looking its name up.
+    let before = |ordinal| {
+        let previous = active.previous(ordinal as usize).map_err(corrupt)?;
+        let inside = previous.checked_sub(segment.base_position);
+        Ok(match inside.and_then(|before| u32::try_from(before).ok()) {
+            Some(before) if before < ordinal => Before::At(before),
+            Some(_) => Before::Unknown,
+            None => Before::Outside,
+        })
+    };
+    index_from_log(storage, root, segment, mode, before, |_, _, ordinal| {
+        active.previous(ordinal as usize).map_err(corrupt)
     })
 }
 
@@ -89,7 +100,8 @@ pub(crate) fn rebuild_index(
     before: &[Part],
     mode: Mode,
 ) -> Result<Arc<SealedIndex>> {
-    index_from_log(storage, root, segment, mode, |name, version, _| {
+    let unknown = |_| Ok(Before::Unknown);
+    index_from_log(storage, root, segment, mode, unknown, |name, version, _| {
         previous_position(before, name, version)
     })
 }
@@ -100,20 +112,29 @@ fn index_from_log(
     root: &Path,
     segment: &Segment,
     mode: Mode,
+    before: impl Fn(u32) -> Result<Before>,
     previous: impl FnMut(&str, u64, u32) -> Result<u64>,
 ) -> Result<Arc<SealedIndex>> {
     let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));
     let meta = index_meta(segment).ok_or_else(unsealed)?;
     let mut builder = IndexBuilder::new();
     walk_sealed(segment, |frame| {
-        for_each_record(frame, |_, _, record| builder.add(record))
+        let mut failed = None;
+        let add = |_, position: u64, record: &RecordRef<'_>| {
+            let ordinal = position - segment.base_position;
+            match before(u32::try_from(ordinal).unwrap_or(u32::MAX)) {
+                Ok(before) => builder.add(record, before),
+                Err(error) => failed = failed.take().or(Some(error)),
+            }
+        };
+        for_each_record(frame, add)
             .and_then(|()| {
                 frame.for_each_change(|number, change| {
                     builder.add_change(number, &change);
                 })
             })
-            .map(drop)
-            .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
+            .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
+        failed.map_or(Ok(()), Err)
     })?;
     let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
     let file = if mode == Mode::Write {

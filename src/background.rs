@@ -7,6 +7,7 @@
 //! the work themselves, in a fixed order.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(crate) struct Work {
     preparing: bool,
     /// How far the spare was filled with zeros, if this process did so.
     spare_filled_to: u64,
+    /// Level files that the opening could not use may be there.
+    leftovers: bool,
 }
 
 /// Heads that stand still until they are written.
@@ -61,6 +64,7 @@ impl Work {
             prepare: false,
             preparing: false,
             spare_filled_to: 0,
+            leftovers: true,
         }
     }
 
@@ -76,7 +80,14 @@ impl Work {
     }
 
     fn is_empty(&self) -> bool {
-        self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare
+        self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare && !self.leftovers
+    }
+}
+
+impl Writer {
+    /// The maintaining thread has something to do that others wait for.
+    fn has_work(&self) -> bool {
+        !self.work.is_empty() || self.has_due_snapshots()
     }
 }
 
@@ -175,9 +186,10 @@ impl Engine {
         if self.writer.lock().has_due_snapshots() {
             self.save_snapshots();
         }
-        let first_failure = [self.prepare_spare(), self.seal_full(), self.checkpoint()]
-            .into_iter()
-            .find_map(Result::err);
+        let first_failure =
+            [self.prepare_spare(), self.seal_full(), self.checkpoint(), self.drop_leftovers()]
+                .into_iter()
+                .find_map(Result::err);
         first_failure.map_or(Ok(()), Err)
     }
 
@@ -213,6 +225,13 @@ impl Engine {
         let (spare, filled_to) = created?;
         writer.work.spare_filled_to = filled_to;
         writer.spare = Some(spare);
+        Ok(())
+    }
+
+    fn drop_leftovers(&self) -> Result<()> {
+        if std::mem::take(&mut self.writer.lock().work.leftovers) {
+            self.drop_unused_levels()?;
+        }
         Ok(())
     }
 
@@ -387,13 +406,51 @@ impl Engine {
         }
     }
 
+    /// Waits, doing what cannot: called between pieces of work that can. Says to stop when the store
+    /// is closed.
+    pub(crate) fn rest(&self, rest: Duration) -> ControlFlow<()> {
+        let mut writer = self.writer.lock();
+        let until = Instant::now().checked_add(rest);
+        while !writer.shutdown {
+            if writer.has_work() {
+                drop(writer);
+                if !self.try_maintain() {
+                    // It is tried again once this is done.
+                    return ControlFlow::Break(());
+                }
+                writer = self.writer.lock();
+                continue;
+            }
+            match until {
+                Some(until) if Instant::now() < until => {
+                    self.maintenance_wanted.wait_until(&mut writer, until);
+                }
+                _ => return ControlFlow::Continue(()),
+            }
+        }
+        ControlFlow::Break(())
+    }
+
+    /// Compacts while there is nothing else to do. Tells whether there may be more to compact.
+    fn try_compact(&self) -> bool {
+        let done = self.compact_in_background();
+        if done.is_err() {
+            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        done.unwrap_or(false)
+    }
+
     /// The maintaining thread.
     pub(crate) fn run_maintenance(&self) {
         let mut writer = self.writer.lock();
         while !writer.shutdown {
-            let due = writer.has_due_snapshots();
-            if writer.work.is_empty() && !due {
-                self.maintenance_wanted.wait(&mut writer);
+            if !writer.has_work() {
+                drop(writer);
+                let more = self.try_compact();
+                writer = self.writer.lock();
+                if !more && !writer.shutdown && !writer.has_work() {
+                    self.maintenance_wanted.wait(&mut writer);
+                }
                 continue;
             }
             drop(writer);

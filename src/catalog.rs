@@ -33,12 +33,11 @@ pub(crate) struct Part {
 
 #[derive(Debug, Clone)]
 pub(crate) enum PartIndex {
+    /// Its own, or one that it shares with its neighbours: then look-ups of streams, terms and ids
+    /// are answered for all of them at once, with ordinals counted from the first.
     Sealed(Arc<SealedIndex>),
     /// Full, not sealed yet: still indexed in memory.
-    Frozen {
-        index: Arc<ActiveIndex>,
-        point: SealPoint,
-    },
+    Frozen { index: Arc<ActiveIndex>, point: SealPoint },
 }
 
 #[derive(Debug)]
@@ -188,12 +187,21 @@ impl Catalog {
                 previous.map_err(LookupError::Heads)
             }
             PartIndex::Sealed(index) => {
-                let run = index.stream(stream).map_err(|_| part.damaged())?;
-                let run = run.ok_or_else(|| part.damaged())?;
-                let at = run.ordinals.iter().position(|&o| u64::from(o) == ordinal);
-                Ok(match at.ok_or_else(|| part.damaged())? {
-                    0 => run.previous_position,
-                    at => part.segment.base_position + u64::from(run.ordinals[at - 1]),
+                let entry = index.stream_entry(stream).map_err(|_| part.damaged())?;
+                let entry = entry.ok_or_else(|| part.damaged())?;
+                let place = head.version.checked_sub(entry.first_version);
+                let place = place.and_then(|place| u32::try_from(place).ok());
+                let place = place.ok_or_else(|| part.damaged())?;
+                let places = place.saturating_sub(1)..place.saturating_add(1);
+                let found = index.stream_ordinals(&entry, places).map_err(|_| part.damaged())?;
+                let base = index.base_position();
+                let position = |ordinal: &u32| base + u64::from(*ordinal);
+                if found.last().map(position) != Some(head.last_position) {
+                    return Err(part.damaged());
+                }
+                Ok(match place {
+                    0 => entry.previous_position,
+                    _ => found.first().map_or(0, position),
                 })
             }
         }
@@ -214,7 +222,16 @@ impl Catalog {
                     PartIndex::Frozen { index, .. } => {
                         chain(&part.segment, index, version, position, from)?
                     }
-                    PartIndex::Sealed(index) => sealed_run(part, index, stream, version, position)?,
+                    PartIndex::Sealed(index) => {
+                        let end = (version, position);
+                        let before = self.sealed_runs(part, index, stream, end, from, &mut runs)?;
+                        let reached = runs.last().map_or(version, |run| run.first_version);
+                        if before >= position {
+                            return Err(LookupError::Heads(BROKEN_CHAIN));
+                        }
+                        (version, position) = (reached - 1, before);
+                        continue;
+                    }
                 }
             };
             if run.0.len() == 0 || run.0.first_version > version || run.1 >= position {
@@ -233,20 +250,74 @@ impl Catalog {
             return Ok(vec![self.active.segment.base_position + ordinal as u64]);
         }
         let mut found = Vec::new();
-        for part in self.parts.iter().rev() {
-            let base = part.segment.base_position;
+        for part in units(&self.parts) {
             match &part.index {
                 PartIndex::Frozen { index, .. } => {
+                    let base = part.segment.base_position;
                     let ordinal = index.find_id(id).map_err(LookupError::Heads)?;
                     found.extend(ordinal.map(|ordinal| base + ordinal as u64));
                 }
                 PartIndex::Sealed(index) => {
+                    let base = index.base_position();
                     let candidates = index.candidates(id).map_err(|_| part.damaged())?;
                     found.extend(candidates.iter().map(|&ordinal| base + u64::from(ordinal)));
                 }
             }
         }
         Ok(found)
+    }
+
+    /// The runs that hold the versions from `from` up to `end`, a version and its position, within
+    /// what one index covers; newest first. Returns the position of the event before them.
+    fn sealed_runs(
+        &self,
+        part: &Part,
+        index: &SealedIndex,
+        stream: &str,
+        end: (u64, u64),
+        from: u64,
+        runs: &mut Vec<Run>,
+    ) -> Lookup<u64> {
+        let entry = index.stream_entry(stream).map_err(|_| part.damaged())?;
+        let entry = entry.ok_or_else(|| part.damaged())?;
+        // A reader in the past sees only the beginning of the run.
+        let (version, position) = end;
+        let place = |version: u64| version.checked_sub(entry.first_version);
+        let last = place(version).and_then(|last| u32::try_from(last).ok());
+        let last = last.ok_or_else(|| part.damaged())?;
+        let first = u32::try_from(place(from).unwrap_or(0)).unwrap_or(last).min(last);
+        let found = index.stream_ordinals(&entry, first..last.saturating_add(1));
+        let found = found.map_err(|_| part.damaged())?;
+        let base = index.base_position();
+        if found.last().map(|&ordinal| base + u64::from(ordinal)) != Some(position) {
+            return Err(part.damaged());
+        }
+        let mut rest = found.as_slice();
+        while let Some(&ordinal) = rest.last() {
+            let holder = self.part_of(base + u64::from(ordinal)).ok_or_else(|| part.damaged())?;
+            let segment = &holder.segment;
+            let shift = segment.base_position.checked_sub(base).and_then(|s| u32::try_from(s).ok());
+            let shift = shift.ok_or_else(|| part.damaged())?;
+            let (before, own) = rest.split_at(rest.partition_point(|&ordinal| ordinal < shift));
+            if own.is_empty() {
+                return Err(part.damaged());
+            }
+            let places = Places::Sealed(own.iter().map(|ordinal| ordinal - shift).collect());
+            let first_version = entry.first_version + u64::from(first) + before.len() as u64;
+            runs.push(Run { segment: Arc::clone(segment), first_version, places });
+            rest = before;
+        }
+        // Behind a run that was not taken to its beginning nothing is asked for.
+        Ok(if first == 0 { entry.previous_position } else { 0 })
+    }
+
+    /// Gives an index to the sealed segments that it covers.
+    pub(crate) fn share_index(&mut self, index: &Arc<SealedIndex>) {
+        for part in Arc::make_mut(&mut self.parts) {
+            if index.segments().contains(&part.segment.number()) {
+                part.index = PartIndex::Sealed(Arc::clone(index));
+            }
+        }
     }
 
     /// Puts a sealed segment and its index in the place of the frozen one.
@@ -269,6 +340,19 @@ pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
 
 fn offset_in(index: &ActiveIndex, ordinal: usize) -> Lookup<Option<u64>> {
     index.offset(ordinal).map(|offset| offset.map(u64::from)).map_err(LookupError::Heads)
+}
+
+/// Parts, newest first, of which together every index is seen once.
+pub(crate) fn units(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    let mut last: Option<&Arc<SealedIndex>> = None;
+    parts.iter().rev().filter(move |part| match &part.index {
+        PartIndex::Sealed(index) => {
+            let seen = last.is_some_and(|last| Arc::ptr_eq(last, index));
+            last = Some(index);
+            !seen
+        }
+        PartIndex::Frozen { .. } => true,
+    })
 }
 
 const BROKEN_CHAIN: Defect = Defect::Invalid("a stream's events do not lead back to its first");
@@ -301,27 +385,4 @@ fn chain(
     places.reverse();
     let places = Places::Known(places);
     Ok((Run { segment: Arc::clone(segment), first_version: version + 1, places }, position))
-}
-
-fn sealed_run(
-    part: &Part,
-    index: &SealedIndex,
-    stream: &str,
-    version: u64,
-    position: u64,
-) -> Lookup<(Run, u64)> {
-    let found = index.stream(stream).map_err(|_| part.damaged())?;
-    let mut found = found.ok_or_else(|| part.damaged())?;
-    let base = part.segment.base_position;
-    // A reader in the past sees only the beginning of the run.
-    found.ordinals.retain(|&ordinal| base + u64::from(ordinal) <= position);
-    if found.first_version + found.ordinals.len() as u64 != version + 1 {
-        return Err(part.damaged());
-    }
-    let run = Run {
-        segment: Arc::clone(&part.segment),
-        first_version: found.first_version,
-        places: Places::Sealed(found.ordinals),
-    };
-    Ok((run, found.previous_position))
 }

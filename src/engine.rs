@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::{Catalog, LookupError, Part, PartIndex};
+use crate::catalog::{Catalog, LookupError};
 use crate::error::{Error, Result};
 use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::group_commit::Writer;
 use crate::index::metadata::Metadata;
 use crate::options::Options;
-use crate::recovery::{Mode, Opened, Recovered, rebuild_index};
+use crate::recovery::{Opened, Recovered};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +48,10 @@ pub(crate) struct Engine {
     pub(crate) room: Condvar,
     /// Held during a sync; whether one has failed.
     pub(crate) sync_failed: Mutex<bool>,
+    /// Held while level files are written, and while what is on disk of indexes and what is used of
+    /// it change together.
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) index_files: Mutex<()>,
     /// Held while snapshots of commits are saved.
     pub(crate) saving_snapshots: Mutex<()>,
     /// The flushing and the maintaining thread wait here.
@@ -124,6 +128,8 @@ impl Engine {
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
             sync_failed: Mutex::new(false),
+            compacting: Mutex::new(()),
+            index_files: Mutex::new(()),
             saving_snapshots: Mutex::new(()),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
@@ -250,8 +256,9 @@ impl Engine {
             match failure {
                 LookupError::Store(error) => return Err(error),
                 LookupError::Index { segment } if rebuilt != segment => {
-                    self.rebuild(segment)?;
-                    rebuilt = segment;
+                    if self.rebuild(segment)? {
+                        rebuilt = segment;
+                    }
                 }
                 LookupError::Index { segment } => {
                     return Err(self.index_error(
@@ -283,32 +290,5 @@ impl Engine {
     fn index_error(&self, file: PathBuf, what: String) -> Error {
         let expected_position = self.durable.get().into();
         Error::Corrupt { file, offset: 0, expected_position, what, evidence: None }
-    }
-
-    /// Builds an index file again from the log.
-    pub(crate) fn rebuild(&self, segment: u64) -> Result<()> {
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let Some(at) = parts.iter().position(|part| part.segment.number() == segment) else {
-            return Ok(());
-        };
-        let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
-        let segment = &Arc::clone(&parts[at].segment);
-        let mut parts = Arc::clone(&parts);
-        let mut index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode);
-        while matches!(index, Err(Error::Corrupt { .. })) {
-            // It leads into the index files before, and one of those may be damaged as well.
-            let damaged = parts[..at].iter().find(|part| match &part.index {
-                PartIndex::Sealed(index) => index.verify().is_err(),
-                PartIndex::Frozen { .. } => false,
-            });
-            let Some(damaged) = damaged else { break };
-            self.rebuild(damaged.segment.number())?;
-            parts = Arc::clone(&self.catalog.read().parts);
-            index = rebuild_index(&*self.storage, &self.root, segment, &parts[..at], mode);
-        }
-        let index = index?;
-        let part = Part { segment: Arc::clone(segment), index: PartIndex::Sealed(index) };
-        self.catalog.write().replace_part(part);
-        Ok(())
     }
 }

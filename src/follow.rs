@@ -93,13 +93,8 @@ impl Engine {
             return Ok(());
         }
         let change = self.metadata.read().last_change();
-        loop {
-            self.walk_active(&mut follower, limit)?;
-            if !self.walk_over(&follower)? {
-                break;
-            }
-            follower.state.offset = DATA_START;
-        }
+        // What was entered is shown whole, its events and its changes, also where the walk ends early.
+        let walked = self.walk_on(&mut follower, limit);
         let last = follower.state.next_position - 1;
         let before = self.written.get();
         self.written.raise(last);
@@ -108,7 +103,17 @@ impl Engine {
         if last > before || self.metadata.read().last_change() > change {
             self.announce_visible();
         }
-        Ok(())
+        walked
+    }
+
+    fn walk_on(&self, follower: &mut Follower, limit: u64) -> Result<()> {
+        loop {
+            self.walk_active(follower, limit)?;
+            if !self.walk_over(follower)? {
+                return Ok(());
+            }
+            follower.state.offset = DATA_START;
+        }
     }
 
     /// The thread of a store that is open for reading only: looks for news of the writer for
@@ -131,7 +136,7 @@ impl Engine {
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let Follower { state, commits, .. } = follower;
         let seed = segment.seed;
-        scan(&mut window, seed, state, limit, &segment.path, |frame| {
+        let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: what it needs of a checkpoint is looked at
             // first.
             if !can_enter(&self.catalog.read().heads, frame) {
@@ -142,9 +147,9 @@ impl Engine {
             let Catalog { heads, active, .. } = &mut *catalog;
             self.change_metadata(|metadata| load_frame(heads, metadata, &mut active.index, frame))
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
-        })?;
+        });
         segment.set_end(state.offset);
-        Ok(())
+        walked.map(drop)
     }
 
     /// Goes on to the next segment, if the writer has.

@@ -27,6 +27,7 @@
 mod append;
 mod background;
 mod catalog;
+mod compaction;
 mod consumer_group;
 mod cursor;
 mod directory;
@@ -93,6 +94,7 @@ struct SnapshotsChapter;
 struct StreamsChapter;
 
 pub use bytes::Bytes;
+pub use compaction::Compacted;
 pub use consumer_group::{
     ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,
 };

@@ -1,17 +1,24 @@
-//! Puts right, in a store that is open, a checkpoint whose file turns out damaged.
+//! Puts right, in a store that is open, a checkpoint or an index whose file turns out damaged.
 //!
-//! Opening checks no more of a checkpoint than it reads, so damage may show at any look-up later,
-//! as an error and never as an answer. Then the same checkpoint is built again from the log and
-//! takes the place of the damaged one, in memory and on disk. Must not be called with the catalog
-//! locked.
+//! Opening checks no more of a derived file than it reads, so damage may show at any look-up later,
+//! as an error and never as an answer. Then the same is built again from the log and takes the place
+//! of what is damaged, in memory and on disk; in the place of a level file come the index files of
+//! its segments. Must not be called with the catalog locked.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, PartIndex};
+use crate::catalog::{Catalog, Part, PartIndex, units};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::names;
 use crate::index::heads::HeadTable;
-use crate::recovery::{Mode, rebuild_checkpoint};
+use crate::index::sealed::{Covers, SealedIndex};
+use crate::log::rotation::remove_leftover;
+use crate::log::segment::Segment;
+use crate::recovery::{
+    Mode, index_meta, list_levels, open_level, rebuild_checkpoint, rebuild_index,
+};
 
 impl Engine {
     /// Checks the checkpoints in use, whole, and rebuilds those that are damaged.
@@ -56,6 +63,78 @@ impl Engine {
         }
         Ok(table)
     }
+
+    /// Builds the index of a segment, and of all that share it, again from the log. Tells whether it
+    /// had to: a reader may find that the writer beside it has merged the file.
+    pub(crate) fn rebuild(&self, segment: u64) -> Result<bool> {
+        let _files = self.index_files.lock();
+        if self.options.read_only && self.share_writers_level(segment)? {
+            return Ok(false);
+        }
+        self.rebuild_shared(segment).map(|()| true)
+    }
+
+    /// Likewise, holding `index_files`.
+    fn rebuild_shared(&self, segment: u64) -> Result<()> {
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let Some(damaged) = sealed_index(&parts, segment) else { return Ok(()) };
+        for number in damaged.segments() {
+            let shares = |index: &Arc<SealedIndex>| Arc::ptr_eq(index, damaged);
+            if !sealed_index(&parts, number).is_some_and(shares) {
+                continue;
+            }
+            let (segment, index) = self.index_again(number)?;
+            let part = Part { segment, index: PartIndex::Sealed(index) };
+            self.catalog.write().replace_part(part);
+        }
+        if damaged.is_level() && !self.options.read_only {
+            let (first, last) = damaged.segments().into_inner();
+            remove_leftover(&*self.storage, &names::level_path(&self.root, first, last))?;
+        }
+        Ok(())
+    }
+
+    /// Builds the index file of a sealed segment from the log.
+    fn index_again(&self, number: u64) -> Result<(Arc<Segment>, Arc<SealedIndex>)> {
+        let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
+        loop {
+            let parts = Arc::clone(&self.catalog.read().parts);
+            let at = parts.partition_point(|part| part.segment.number() < number);
+            let (before, segment) = (&parts[..at], &parts[at].segment);
+            let index = rebuild_index(&*self.storage, &self.root, segment, before, mode);
+            if !matches!(index, Err(Error::Corrupt { .. })) {
+                return Ok((Arc::clone(segment), index?));
+            }
+            // It leads into the index files before, and one of those may be damaged as well.
+            let damaged = units(before).find(|part| match &part.index {
+                PartIndex::Sealed(index) => index.verify().is_err(),
+                PartIndex::Frozen { .. } => false,
+            });
+            match damaged {
+                Some(damaged) => self.rebuild_shared(damaged.segment.number())?,
+                None => return Ok((Arc::clone(segment), index?)),
+            }
+        }
+    }
+
+    /// Looks for a level file into which the writer beside has merged the index of a segment.
+    fn share_writers_level(&self, segment: u64) -> Result<bool> {
+        let parts = Arc::clone(&self.catalog.read().parts);
+        if !sealed_index(&parts, segment).is_some_and(|index| index.is_gone()) {
+            return Ok(false);
+        }
+        for (first, last) in list_levels(&*self.storage, &self.root)? {
+            if !(first..=last).contains(&segment) {
+                continue;
+            }
+            let Some(covers) = covers_of(&parts, first..=last) else { continue };
+            if let Some(level) = open_level(&*self.storage, &self.root, self.store_id, covers) {
+                self.catalog.write().share_index(&level);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// The checkpoints that the catalog reads from, each once.
@@ -73,4 +152,23 @@ fn checkpoints_of(catalog: &Catalog) -> Vec<Arc<HeadTable>> {
         }
     }
     found
+}
+
+/// What a level file over these segments has to be; `None` if they are not all sealed.
+pub(crate) fn covers_of(parts: &[Part], segments: RangeInclusive<u64>) -> Option<Covers> {
+    let first = parts.partition_point(|part| part.segment.number() < *segments.start());
+    Covers::several(segments.zip(first..).map(|(number, at)| {
+        let part = parts.get(at).filter(|part| part.segment.number() == number)?;
+        let PartIndex::Sealed(_) = &part.index else { return None };
+        Some((index_meta(&part.segment)?, part.segment.trailer.as_ref()?.change_count))
+    }))
+}
+
+/// The index of a segment, if it is sealed.
+fn sealed_index(parts: &[Part], number: u64) -> Option<&Arc<SealedIndex>> {
+    let at = parts.binary_search_by_key(&number, |part| part.segment.number()).ok()?;
+    match &parts[at].index {
+        PartIndex::Sealed(index) => Some(index),
+        PartIndex::Frozen { .. } => None,
+    }
 }

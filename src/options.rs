@@ -63,6 +63,10 @@ pub enum Checksums {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "settings that have nothing to do with each other"
+)]
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) checksums: Checksums,
@@ -75,6 +79,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
+    pub(crate) compaction: bool,
     pub(crate) storage: Arc<dyn Storage>,
 }
 
@@ -105,6 +110,7 @@ impl Options {
             create: true,
             read_only: false,
             background: true,
+            compaction: true,
             storage: Arc::new(DiskStorage),
         }
     }
@@ -173,6 +179,13 @@ impl Options {
     /// whose commits become visible as they become durable. Default: no.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Whether the indexes of neighbouring sealed segments are merged in the background, with rests, so
+    /// that look-ups stay cheap as segments grow many. [`Store::compact`] does it by hand. Default: yes.
+    pub fn compaction(mut self, compaction: bool) -> Self {
+        self.compaction = compaction;
         self
     }
 

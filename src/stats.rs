@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-use crate::catalog::PartIndex;
+use crate::catalog::{PartIndex, units};
 use crate::engine::Engine;
 use crate::event::{Position, Timestamp};
 use crate::format::seal::Trailer;
@@ -21,6 +21,8 @@ pub(crate) struct Counters {
     pub(crate) sealed: AtomicU64,
     pub(crate) maintenance_failures: AtomicU64,
     pub(crate) snapshot_failures: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compacted_bytes: AtomicU64,
 }
 
 /// Figures about a store; see [`Store::stats`](crate::Store::stats).
@@ -42,8 +44,14 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Bytes of segments, those preallocated included.
     pub allocated_bytes: u64,
-    /// Bytes of index files.
+    /// Bytes of index files, level files included.
     pub index_bytes: u64,
+    /// The number of index files, level files included: what a look-up of an id may touch.
+    pub index_files: u64,
+    /// Of those, the number of level files, each the index of several segments.
+    pub level_files: u64,
+    /// Bytes of level files.
+    pub level_bytes: u64,
     /// The number of segments that hold or take events.
     pub segments: u64,
     /// Of those, the number that are sealed.
@@ -68,6 +76,10 @@ pub struct Stats {
     pub maintenance_failures: u64,
     /// Since the store was opened: snapshots of commits that could not be saved.
     pub snapshot_failures: u64,
+    /// Since the store was opened: level files written.
+    pub compactions: u64,
+    /// Since the store was opened: bytes of level files written.
+    pub compacted_bytes: u64,
 }
 
 impl Engine {
@@ -80,12 +92,22 @@ impl Engine {
         let catalog = self.catalog.read();
         let active = &catalog.active.segment;
         let (mut log_bytes, mut allocated_bytes) = (0, spare + active.header.capacity);
-        let (mut index_bytes, mut sealed_segments) = (0, 0);
+        let mut sealed_segments = 0;
+        let (mut index_bytes, mut index_files) = (0, 0);
+        let (mut level_bytes, mut level_files) = (0, 0);
+        for part in units(&catalog.parts) {
+            let PartIndex::Sealed(index) = &part.index else { continue };
+            index_bytes += index.file_len();
+            index_files += 1;
+            if index.is_level() {
+                level_bytes += index.file_len();
+                level_files += 1;
+            }
+        }
         for part in catalog.parts.iter() {
             let used = match &part.index {
-                PartIndex::Sealed(index) => {
+                PartIndex::Sealed(_) => {
                     sealed_segments += 1;
-                    index_bytes += index.file_len();
                     let len = part.segment.trailer.as_ref().map_or(0, Trailer::file_len);
                     allocated_bytes += len;
                     len
@@ -112,6 +134,9 @@ impl Engine {
             log_bytes,
             allocated_bytes,
             index_bytes,
+            index_files,
+            level_files,
+            level_bytes,
             segments: catalog.parts.len() as u64 + 1,
             sealed_segments,
             created_at: Timestamp::from_micros(self.created_at),
@@ -124,6 +149,8 @@ impl Engine {
             sealed: count(&c.sealed),
             maintenance_failures: count(&c.maintenance_failures),
             snapshot_failures: count(&c.snapshot_failures),
+            compactions: count(&c.compactions),
+            compacted_bytes: count(&c.compacted_bytes),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::append::{Operation, prepare};
+use crate::compaction::Compacted;
 use crate::cursor::Cursors;
 use crate::directory::{Found, create_if_empty, look_at, not_a_store, take_lock};
 use crate::engine::Engine;
@@ -397,6 +398,18 @@ impl Store {
     pub fn sync(&self) -> Result<()> {
         self.engine().check_writable()?;
         self.engine().sync_all()
+    }
+
+    /// Merges the indexes of neighbouring sealed segments into level files, as far as they go, now and
+    /// without rests. Never rewrites an event; look-ups go on meanwhile. Closing the store, from
+    /// another thread, ends it early.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::Closed`], or a failed write, which leaves the indexes as they
+    /// were: nothing but room is lost.
+    pub fn compact(&self) -> Result<Compacted> {
+        self.engine().compact()
     }
 
     /// Figures about the store, for any system of metrics.

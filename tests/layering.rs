@@ -40,6 +40,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mend", RING),
     ("snapshot", RING),
     ("stats", &["catalog", "engine", "event", "format"]),
+    (
+        "compaction",
+        &[
+            "catalog", "engine", "error", "format", "index", "log", "mend", "recovery", "storage",
+            "sync",
+        ],
+    ),
     // Which events a query matches: for reads and for the checks of a commit.
     ("matching", &["catalog", "engine", "error", "event", "format", "index", "query"]),
     // What callers do with it.
@@ -80,6 +87,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "store",
         &[
             "append",
+            "compaction",
             "cursor",
             "directory",
             "engine",

@@ -27,6 +27,7 @@ const MAX_SECTIONS: u32 = 64;
 const FOOTER_MAGIC: [u8; 8] = *b"ANNALBLK";
 
 pub(crate) const INDEX_MAGIC: [u8; 8] = *b"ANNALIDX";
+pub(crate) const LEVEL_MAGIC: [u8; 8] = *b"ANNALLVL";
 pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"ANNALCKP";
 
 /// A section: where it lies in the file.
@@ -46,26 +47,10 @@ impl Section {
 
 /// The file's bytes, for sections in the order given.
 pub(crate) fn encode(magic: [u8; 8], store_id: [u8; 16], sections: &[(u32, &[u8])]) -> Vec<u8> {
-    let table_end = HEADER_LEN + sections.len() * ENTRY_LEN;
-    let payload: usize = sections.iter().map(|(_, bytes)| align(bytes.len())).sum();
-    let payload_len = align(table_end) + payload;
-    let mut out = Vec::with_capacity(payload_len + payload_len / BLOCK * 4 + 64);
-    out.resize(HEADER_LEN, 0);
-    out[..8].copy_from_slice(&magic);
-    LE::write_u16(&mut out[8..], FORMAT_VERSION);
-    LE::write_u16(&mut out[10..], FORMAT_VERSION);
-    #[expect(clippy::cast_possible_truncation, reason = "a dozen sections at most")]
-    LE::write_u32(&mut out[12..], sections.len() as u32);
-    out[16..32].copy_from_slice(&store_id);
-    LE::write_u64(&mut out[32..], payload_len as u64);
-    let mut at = align(table_end);
-    for (kind, bytes) in sections {
-        out.extend_from_slice(&kind.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&(at as u64).to_le_bytes());
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        at += align(bytes.len());
-    }
+    let lengths: Vec<_> = sections.iter().map(|(kind, b)| (*kind, b.len() as u64)).collect();
+    let (mut out, payload_len) = encode_front(magic, store_id, &lengths);
+    let payload_len = usize::try_from(payload_len).unwrap_or(usize::MAX);
+    out.reserve_exact(payload_len - out.len() + payload_len / BLOCK * 4 + 64);
     for (_, bytes) in sections {
         out.resize(align(out.len()), 0);
         out.extend_from_slice(bytes);
@@ -75,6 +60,45 @@ pub(crate) fn encode(magic: [u8; 8], store_id: [u8; 16], sections: &[(u32, &[u8]
     out
 }
 
+/// The header and the section table, padded, of a file with sections of these lengths, in this
+/// order; and the length of its payload.
+pub(crate) fn encode_front(
+    magic: [u8; 8],
+    store_id: [u8; 16],
+    sections: &[(u32, u64)],
+) -> (Vec<u8>, u64) {
+    let table_end = align(HEADER_LEN + sections.len() * ENTRY_LEN);
+    let payload: u64 = sections.iter().map(|(_, len)| len.next_multiple_of(8)).sum();
+    let payload_len = table_end as u64 + payload;
+    let mut out = vec![0; HEADER_LEN];
+    out[..8].copy_from_slice(&magic);
+    LE::write_u16(&mut out[8..], FORMAT_VERSION);
+    LE::write_u16(&mut out[10..], FORMAT_VERSION);
+    #[expect(clippy::cast_possible_truncation, reason = "a dozen sections at most")]
+    LE::write_u32(&mut out[12..], sections.len() as u32);
+    out[16..32].copy_from_slice(&store_id);
+    LE::write_u64(&mut out[32..], payload_len);
+    let mut at = table_end as u64;
+    for (kind, len) in sections {
+        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&at.to_le_bytes());
+        out.extend_from_slice(&len.to_le_bytes());
+        at += len.next_multiple_of(8);
+    }
+    out.resize(table_end, 0);
+    (out, payload_len)
+}
+
+/// The footer behind the checksums of so many blocks; ends the file.
+pub(crate) fn encode_footer(blocks: u32, table: &[u8]) -> [u8; FOOTER_LEN] {
+    let mut footer = [0; FOOTER_LEN];
+    LE::write_u32(&mut footer, blocks);
+    LE::write_u32(&mut footer[4..], crc32(blocks, table));
+    footer[8..].copy_from_slice(&FOOTER_MAGIC);
+    footer
+}
+
 fn append_checksums(out: &mut Vec<u8>) {
     let mut count = 0_u32;
     let mut table = Vec::new();
@@ -82,11 +106,9 @@ fn append_checksums(out: &mut Vec<u8>) {
         table.extend_from_slice(&crc32(count, block).to_le_bytes());
         count += 1;
     }
-    let checksum = crc32(count, &table);
+    let footer = encode_footer(count, &table);
     out.append(&mut table);
-    out.extend_from_slice(&count.to_le_bytes());
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out.extend_from_slice(&FOOTER_MAGIC);
+    out.extend_from_slice(&footer);
 }
 
 /// The number of blocks a file of `file_len` bytes with this footer has, checked against each

@@ -9,6 +9,7 @@ pub(crate) mod checksum;
 pub(crate) mod container;
 pub(crate) mod frame;
 pub(crate) mod index_file;
+pub(crate) mod level_file;
 pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod record;

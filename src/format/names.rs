@@ -19,6 +19,7 @@ pub(crate) const DIRECTORIES: [&str; 5] =
 
 pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 pub(crate) const INDEX_SUFFIX: &str = ".idx";
+pub(crate) const LEVEL_SUFFIX: &str = ".lvl";
 pub(crate) const CHECKPOINT_SUFFIX: &str = ".ckp";
 pub(crate) const SNAPSHOT_SUFFIX: &str = ".snap";
 /// Written, synced and then renamed; one that is found was never finished.
@@ -49,6 +50,23 @@ pub(crate) fn index_path(root: &Path, number: u64) -> PathBuf {
     root.join(INDEX_DIR).join(numbered(number, INDEX_SUFFIX))
 }
 
+/// The name of the level file over these segments.
+pub(crate) fn level_name(first: u64, last: u64) -> String {
+    format!("{first:020}-{last:020}{LEVEL_SUFFIX}")
+}
+
+/// The first and the last segment in a name written by [`level_name`]; `None` for any other name:
+/// one segment has an index file of its own.
+pub(crate) fn parse_level(name: &str) -> Option<(u64, u64)> {
+    let (first, last) = name.strip_suffix(LEVEL_SUFFIX)?.split_once('-')?;
+    let (first, last) = (parse_numbered(first, "")?, parse_numbered(last, "")?);
+    (first < last).then_some((first, last))
+}
+
+pub(crate) fn level_path(root: &Path, first: u64, last: u64) -> PathBuf {
+    root.join(INDEX_DIR).join(level_name(first, last))
+}
+
 pub(crate) fn checkpoint_path(root: &Path, number: u64) -> PathBuf {
     root.join(CHECKPOINT_DIR).join(numbered(number, CHECKPOINT_SUFFIX))
 }
@@ -64,6 +82,16 @@ mod tests {
         assert_eq!(parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"), None);
         for name in ["", ".seg", "42.seg", "0000000000000000004x.seg", "99999999999999999999.seg"] {
             assert_eq!(parse_numbered(name, ".seg"), None, "{name}");
+        }
+        assert_eq!(parse_level(&level_name(3, 42)), Some((3, 42)));
+        for name in [
+            &*level_name(4, 3),
+            &*level_name(3, 3),
+            &*numbered(3, LEVEL_SUFFIX),
+            "3-4.lvl",
+            "-.lvl",
+        ] {
+            assert_eq!(parse_level(name), None, "{name}");
         }
     }
 }

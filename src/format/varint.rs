@@ -9,6 +9,11 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u32) {
     out.push(value.to_le_bytes()[0]);
 }
 
+/// How many bytes a value takes.
+pub(crate) fn len(value: u32) -> u32 {
+    (32 - (value | 1).leading_zeros()).div_ceil(7)
+}
+
 /// Takes a value from the front of `bytes`; `None` if it is cut short or larger than 32 bits.
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u32> {
     let mut value = 0_u32;
@@ -37,6 +42,7 @@ mod tests {
             let mut out = Vec::new();
             put(&mut out, value);
             let mut rest = out.as_slice();
+            assert_eq!(len(value) as usize, out.len());
             assert_eq!(take(&mut rest), Some(value));
             assert!(rest.is_empty());
             assert_eq!(take(&mut &out[..out.len() - 1]), None);

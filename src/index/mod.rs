@@ -7,7 +7,9 @@
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
 //! - [`kept`]: what a clean close left of that in a checkpoint, read in place.
 //! - [`terms`]: its postings.
-//! - [`build`] turns a segment's records into an index file; [`sealed`] reads one.
+//! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
+//!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads
+//!   them, [`list`] their lists.
 //! - [`metadata`]: cursors, and what of each stream is hidden.
 //! - [`heads`]: stream to version and last position, a mapped base with an overlay in memory.
 //! - [`block_file`]: the container both files are kept in, checked block by block.
@@ -15,8 +17,12 @@
 pub(crate) mod active;
 pub(crate) mod block_file;
 pub(crate) mod build;
+mod contents;
 pub(crate) mod heads;
 pub(crate) mod kept;
+pub(crate) mod level_file;
+pub(crate) mod list;
+pub(crate) mod merge;
 pub(crate) mod metadata;
 pub(crate) mod sealed;
 pub(crate) mod terms;
@@ -52,10 +58,13 @@ impl Terms {
     }
 }
 
-/// A term that was found: how many events have it, and where its list is.
+/// A term that was found: how many events have it, or about how many if only some are looked at,
+/// and where its list is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) count: u32,
+    /// The length of the list.
+    entries: u32,
     place: u32,
 }
 

@@ -1,58 +1,91 @@
-//! Reads the index file of a sealed segment.
+//! The index file of a sealed segment, or a level file, which is one of several neighbours.
 //!
-//! Answers with ordinals and never with events: whether the record at an ordinal is what was
-//! asked for is for the caller to see.
+//! Answers with ordinals, counted from the first position it covers, and never with events: whether
+//! the record at an ordinal is what was asked for is for the caller to see.
 
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use byteorder::{ByteOrder, LittleEndian as LE};
-
-use super::{Found, Head, Postings, Terms, search_names};
+use super::block_file::BlockFile;
+use super::contents::Contents;
+use super::{Found, Head, Postings, Terms};
 use crate::format::Defect;
-use crate::format::container::{INDEX_MAGIC, Section};
-use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id,
-};
+use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
+use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
 use crate::format::metadata::Change;
-use crate::format::varint;
 use crate::storage::{OpenMode, Storage};
 
-use super::block_file::BlockFile;
+const FOREIGN: Defect = Defect::Invalid("the index of other segments");
+
+/// What an index is of: what the headers and trailers of its segments say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Covers {
+    /// One a segment, in order. A level file covers several, an index file one.
+    pub(super) metas: Box<[IndexMeta]>,
+    /// The number of their changes.
+    pub(super) changes: u64,
+}
+
+impl Covers {
+    pub(crate) fn one(meta: IndexMeta, changes: u32) -> Self {
+        Self { metas: Box::new([meta]), changes: changes.into() }
+    }
+
+    /// Several segments, each with its number of changes; `None` if they are not neighbours.
+    pub(crate) fn several(
+        segments: impl IntoIterator<Item = Option<(IndexMeta, u32)>>,
+    ) -> Option<Self> {
+        let (mut metas, mut changes) = (Vec::<IndexMeta>::new(), 0_u64);
+        for segment in segments {
+            let (meta, own) = segment?;
+            let follows = metas.last().is_none_or(|before| {
+                let next = before.base_position.checked_add(before.event_count.into());
+                before.segment.checked_add(1) == Some(meta.segment)
+                    && Some(meta.base_position) == next
+            });
+            if !follows {
+                return None;
+            }
+            changes = changes.checked_add(own.into())?;
+            metas.push(meta);
+        }
+        (metas.len() > 1).then(|| Self { metas: metas.into(), changes })
+    }
+
+    /// The numbers of the segments.
+    pub(crate) fn segments(&self) -> RangeInclusive<u64> {
+        self.metas[0].segment..=self.metas[self.metas.len() - 1].segment
+    }
+
+    pub(super) fn event_count(&self) -> u64 {
+        self.metas.iter().map(|meta| u64::from(meta.event_count)).sum()
+    }
+}
 
 /// Opened when it is made, or at the first look-up.
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
-    meta: IndexMeta,
+    covers: Covers,
     contents: OnceLock<Contents>,
     /// Of one that may have to be opened yet.
     place: Option<Place>,
 }
 
-/// Where an index file is, and what it has to be.
+/// Where a file is, and which store it has to be of.
 #[derive(Debug)]
 struct Place {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     store_id: [u8; 16],
-    /// The changes of the segment.
-    changes: u32,
 }
 
-#[derive(Debug)]
-struct Contents {
-    file: BlockFile,
-    meta: IndexMeta,
-    names: Section,
-    lists: Section,
-    term_filter: Section,
-}
-
-/// A stream's events within one segment.
+/// A stream's events within what an index covers.
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamRun {
     pub(crate) first_version: u64,
-    /// The position of the stream's last event before the segment; 0: none.
+    /// The position of the stream's last event before the first segment; 0: none.
     pub(crate) previous_position: u64,
     pub(crate) ordinals: Vec<u32>,
 }
@@ -64,70 +97,155 @@ impl SealedIndex {
         store_id: [u8; 16],
         expected: &IndexMeta,
     ) -> Result<Option<Self>, Defect> {
-        let Some(contents) = Contents::new(file, store_id, expected)? else { return Ok(None) };
-        let meta = expected.clone();
-        Ok(Some(Self { meta, contents: OnceLock::from(contents), place: None }))
+        let Some(contents) = Contents::of_segment(file, store_id, expected)? else {
+            return Ok(None);
+        };
+        let covers = Covers::one(expected.clone(), 0);
+        Ok(Some(Self { covers, contents: OnceLock::from(contents), place: None }))
     }
 
-    /// The index of a segment whose file is there and is opened when it is first needed. If it turns
-    /// out not to be the index of exactly this segment, every look-up fails.
+    /// Takes the opened container of a level file; `None` if it is not that of exactly these
+    /// segments.
+    pub(crate) fn new_level(
+        file: BlockFile,
+        store_id: [u8; 16],
+        covers: Covers,
+    ) -> Result<Option<Self>, Defect> {
+        let Some(contents) = Contents::of_segments(file, store_id, &covers)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self { covers, contents: OnceLock::from(contents), place: None }))
+    }
+
+    /// An index whose file is there and is opened when it is first needed. If it turns out not to be
+    /// the index of exactly these segments, every look-up fails.
     pub(crate) fn later(
         storage: Arc<dyn Storage>,
         path: PathBuf,
         store_id: [u8; 16],
-        expected: IndexMeta,
-        changes: u32,
+        covers: Covers,
     ) -> Self {
-        let place = Some(Place { storage, path, store_id, changes });
-        Self { meta: expected, contents: OnceLock::new(), place }
+        let place = Some(Place { storage, path, store_id });
+        Self { covers, contents: OnceLock::new(), place }
     }
 
-    fn contents(&self) -> Result<&Contents, Defect> {
+    pub(super) fn contents(&self) -> Result<&Contents, Defect> {
         if let Some(contents) = self.contents.get() {
             return Ok(contents);
         }
         let place = self.place.as_ref().ok_or(Defect::TooShort)?;
         let file = place.storage.open(&place.path, OpenMode::Read);
         let file = file.map_err(|e| Defect::Unreadable(e.to_string()))?;
-        let file = BlockFile::open(file, INDEX_MAGIC)?;
-        let contents = Contents::new(file, place.store_id, &self.meta)?;
-        let contents = contents.ok_or(Defect::Invalid("the index of another segment"))?;
-        if contents.for_each_change(|_, _| {})? != u64::from(place.changes) {
-            return Err(Defect::Invalid("not the changes of its segment"));
-        }
+        let contents = if self.is_level() {
+            let file = BlockFile::open(file, LEVEL_MAGIC)?;
+            Contents::of_segments(file, place.store_id, &self.covers)?.ok_or(FOREIGN)?
+        } else {
+            let file = BlockFile::open(file, INDEX_MAGIC)?;
+            let contents = Contents::of_segment(file, place.store_id, &self.covers.metas[0])?;
+            let contents = contents.ok_or(FOREIGN)?;
+            if contents.for_each_change(|_, _| {})? != self.covers.changes {
+                return Err(Defect::Invalid("not the changes of its segment"));
+            }
+            contents
+        };
         Ok(self.contents.get_or_init(|| contents))
+    }
+
+    /// Whether its file has gone since it was seen: a writer beside may have merged it.
+    pub(crate) fn is_gone(&self) -> bool {
+        let Some(place) = self.place.as_ref().filter(|_| self.contents.get().is_none()) else {
+            return false;
+        };
+        matches!(place.storage.entry_kind(&place.path), Ok(None))
+    }
+
+    /// Whether its file can be opened and is what it has to be.
+    pub(crate) fn is_there(&self) -> bool {
+        self.contents().is_ok()
+    }
+
+    /// The numbers of the segments it covers.
+    pub(crate) fn segments(&self) -> RangeInclusive<u64> {
+        self.covers.segments()
+    }
+
+    /// Whether it is a level file.
+    pub(crate) fn is_level(&self) -> bool {
+        self.covers.metas.len() > 1
+    }
+
+    /// The position of ordinal 0.
+    pub(crate) fn base_position(&self) -> u64 {
+        self.covers.metas[0].base_position
+    }
+
+    /// The number of events. No file has more than 2^32.
+    pub(crate) fn event_count(&self) -> u32 {
+        u32::try_from(self.covers.event_count()).unwrap_or(u32::MAX)
     }
 
     /// The size of the file in bytes; 0 if it cannot be opened.
     pub(crate) fn file_len(&self) -> u64 {
-        self.contents().map_or(0, |contents| contents.file.file_len())
+        self.contents().map_or(0, |contents| contents.file().file_len())
     }
 
     /// Checks every block.
     pub(crate) fn verify(&self) -> Result<(), Defect> {
-        self.contents()?.file.verify()
+        self.contents()?.file().verify()
     }
 
-    /// The stream's events in this segment, if it has any.
+    /// The bytes of its lists and its names.
+    pub(super) fn extent(&self) -> Result<(u64, u64), Defect> {
+        self.contents().map(Contents::extent)
+    }
+
+    /// The stream's entry, if it has events here.
+    pub(crate) fn stream_entry(&self, name: &str) -> Result<Option<StreamEntry>, Defect> {
+        self.contents()?.stream_entry(name)
+    }
+
+    /// The ordinals of a stream's events, of those with these places in its list.
+    pub(crate) fn stream_ordinals(
+        &self,
+        entry: &StreamEntry,
+        places: Range<u32>,
+    ) -> Result<Vec<u32>, Defect> {
+        self.contents()?.stream_ordinals(entry, places)
+    }
+
+    /// The position of a stream's last event here.
+    pub(crate) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
+        self.contents()?.last_position(entry)
+    }
+
+    /// The stream's events here, if it has any.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
-        self.contents()?.stream(name)
+        let Some(entry) = self.stream_entry(name)? else { return Ok(None) };
+        Ok(Some(StreamRun {
+            first_version: entry.first_version,
+            previous_position: entry.previous_position,
+            ordinals: self.stream_ordinals(&entry, 0..entry.count)?,
+        }))
     }
 
-    /// Calls `each` with every stream's name and its head at the end of this segment.
+    /// Calls `each` with every stream's name and its head at the end of the last segment.
     pub(crate) fn for_each_head(&self, each: impl FnMut(&str, Head)) -> Result<(), Defect> {
         self.contents()?.for_each_head(each)
     }
 
-    /// Calls `each` with the segment's changes and their numbers; tells how many there are.
+    /// Calls `each` with the segments' changes and their numbers; tells how many there are.
     pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
-        self.contents()?.for_each_change(each)
+        let count = self.contents()?.for_each_change(each)?;
+        if self.is_level() && count != self.covers.changes {
+            return Err(Defect::Invalid("changes are missing"));
+        }
+        Ok(count)
     }
 
     /// Whether any event may have a term, whose hash is that of its section and name.
     pub(crate) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
-        let contents = self.contents()?;
-        let filter = contents.term_filter;
-        Ok(filter.len == 0 || contents.filter_passes(filter, term)?)
+        self.contents()?.may_hold(term)
     }
 
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
@@ -135,141 +253,11 @@ impl SealedIndex {
     pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
         self.contents()?.candidates(id)
     }
-}
 
-impl Contents {
-    fn new(
-        file: BlockFile,
-        store_id: [u8; 16],
-        expected: &IndexMeta,
-    ) -> Result<Option<Self>, Defect> {
-        let meta = IndexMeta::decode(file.get(file.section(layout::META), 0, layout::META_LEN)?)?;
-        if file.store_id() != store_id || meta != *expected {
-            return Ok(None);
-        }
-        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
-        let term_filter = file.section(layout::TERM_FILTER);
-        Ok(Some(Self { file, meta, names, lists, term_filter }))
-    }
-
-    fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {
-        let streams = self.file.section(layout::STREAMS);
-        let count = streams.count(layout::STREAM_LEN);
-        let found = search_names(count, name.as_bytes(), |i| {
-            let entry = TermEntry::decode(self.file.entry(streams, i, layout::STREAM_LEN)?)?;
-            self.name(entry.name_offset, entry.name_len)
-        })?;
-        let Ok(index) = found else { return Ok(None) };
-        let entry = StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
-        Ok(Some(StreamRun {
-            first_version: entry.first_version,
-            previous_position: entry.previous_position,
-            ordinals: self.list(entry.list_offset, entry.count)?,
-        }))
-    }
-
-    fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
-        let streams = self.file.section(layout::STREAMS);
-        for index in 0..streams.count(layout::STREAM_LEN) {
-            let entry =
-                StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
-            let name = std::str::from_utf8(self.name(entry.name_offset, entry.name_len)?)
-                .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
-            let ordinals = self.list(entry.list_offset, entry.count)?;
-            let (Some(last), Some(newer)) = (ordinals.last(), entry.count.checked_sub(1)) else {
-                return Err(Defect::Invalid("a stream without events"));
-            };
-            let head = Head {
-                version: entry.first_version.saturating_add(u64::from(newer)),
-                last_position: self.meta.base_position + u64::from(*last),
-            };
-            each(name, head);
-        }
-        Ok(())
-    }
-
-    fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
-        let section = self.file.section(layout::CHANGES);
-        if section.len == 0 {
-            return Ok(0);
-        }
-        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
-        let bytes = self.file.get(section, 0, len)?;
-        let (first, changes) = bytes.split_at_checked(8).ok_or(Defect::TooShort)?;
-        let mut number = LE::read_u64(first);
-        let start = number;
-        Change::decode_all(changes, |change| {
-            each(number, change);
-            number = number.saturating_add(1);
-        })?;
-        Ok(number - start)
-    }
-
-    fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
-        let hash = hash_id(id);
-        if !self.filter_passes(self.file.section(layout::FILTER), &Probe::new(hash))? {
-            return Ok(Vec::new());
-        }
-        let ids = self.file.section(layout::IDS);
-        let count = ids.count(8);
-        let entry = |i| Ok::<_, Defect>(LE::read_u64(self.file.entry(ids, i, 8)?));
-        let wanted = hash & 0xFFFF_FFFF_0000_0000;
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if entry(middle)? < wanted {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let mut found = Vec::new();
-        while low < count {
-            let next = entry(low)?;
-            if next & 0xFFFF_FFFF_0000_0000 != wanted {
-                break;
-            }
-            found.push(u32::try_from(next & 0xFFFF_FFFF).unwrap_or(u32::MAX));
-            low += 1;
-        }
-        Ok(found)
-    }
-
-    fn filter_passes(&self, section: Section, probe: &Probe) -> Result<bool, Defect> {
-        let len = section.count(FILTER_BLOCK) * FILTER_BLOCK;
-        if len == 0 {
-            return Ok(false);
-        }
-        let block = self.file.get(section, probe.block(len) as u64, FILTER_BLOCK)?;
-        Ok(probe.passes(block))
-    }
-
-    fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
-        self.file.get(self.names, u64::from(offset), usize::from(len))
-    }
-
-    /// Decodes a list. Its bytes are bounded by the section, its ordinals by the segment.
-    fn list(&self, offset: u32, count: u32) -> Result<Vec<u32>, Defect> {
-        let damaged = Defect::Invalid("a list is damaged");
-        if count > self.meta.event_count {
-            return Err(damaged);
-        }
-        let available = self.lists.len.saturating_sub(u64::from(offset));
-        // A coded ordinal takes one to five bytes.
-        let len = (u64::from(count) * 5).min(available);
-        let len = usize::try_from(len).map_err(|_| damaged.clone())?;
-        let mut bytes = self.file.get(self.lists, u64::from(offset), len)?;
-        let mut ordinals = Vec::with_capacity(count as usize);
-        let mut last = 0_u32;
-        for _ in 0..count {
-            let step = varint::take(&mut bytes).ok_or_else(|| damaged.clone())?;
-            last = last.checked_add(step).ok_or_else(|| damaged.clone())?;
-            if last >= self.meta.event_count {
-                return Err(damaged);
-            }
-            ordinals.push(last);
-        }
-        Ok(ordinals)
+    /// Whether the filter lets an id pass.
+    #[cfg(test)]
+    pub(crate) fn filter_passes_for_tests(&self, id: &[u8; 16]) -> bool {
+        self.contents().unwrap().may_hold_id(crate::format::index_file::hash_id(id)).unwrap()
     }
 }
 
@@ -279,30 +267,38 @@ impl Postings for SealedIndex {
     }
 
     fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
-        let mut ordinals = self.contents()?.list(found.place, found.count)?;
-        if floor > 0 {
-            let below = ordinals.partition_point(|&ordinal| ordinal < floor);
-            ordinals.drain(..below);
-        }
-        Ok(ordinals)
+        self.contents()?.list(found.place, found.entries)?.between(floor, self.event_count())
     }
 }
 
-impl Contents {
+/// What an index holds of a part of its events, as an index of that part alone would show it.
+#[derive(Debug)]
+pub(crate) struct Within<'a> {
+    pub(crate) index: &'a SealedIndex,
+    /// The first ordinal, and how many there are.
+    pub(crate) first: u32,
+    pub(crate) events: u32,
+}
+
+impl Postings for Within<'_> {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
-        let section = kind.section();
-        // An entry of STREAMS begins like one of the others.
-        let streams = section == layout::STREAMS;
-        let len = if streams { layout::STREAM_LEN } else { layout::TERM_LEN };
-        let section = self.file.section(section);
-        let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
-        let found = search_names(section.count(len), name.as_bytes(), |i| {
-            let entry = entry(i)?;
-            self.name(entry.name_offset, entry.name_len)
-        })?;
-        let Ok(index) = found else { return Ok(None) };
-        let entry = entry(index)?;
-        Ok(Some(Found { count: entry.count, place: entry.list_offset }))
+        let found = self.index.find(kind, name)?;
+        let whole = u64::from(self.index.event_count().max(1));
+        Ok(found.map(|found| {
+            // As if it were spread evenly.
+            let share = (u64::from(found.count) * u64::from(self.events)).div_ceil(whole);
+            Found { count: u32::try_from(share).unwrap_or(u32::MAX), ..found }
+        }))
+    }
+
+    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
+        let list = self.index.contents()?.list(found.place, found.entries)?;
+        let (from, to) = (self.first.saturating_add(floor), self.first.saturating_add(self.events));
+        let mut ordinals = list.between(from, to)?;
+        for ordinal in &mut ordinals {
+            *ordinal -= self.first;
+        }
+        Ok(ordinals)
     }
 }
 

@@ -161,7 +161,7 @@ fn slot_of(terms: &[Term], hash: u32) -> Option<usize> {
 impl Postings for ActiveTerms {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
         let term = self.term(kind, name);
-        Ok(term.map(|term| Found { count: term.count, place: term.last }))
+        Ok(term.map(|term| Found { count: term.count, entries: term.count, place: term.last }))
     }
 
     fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {

@@ -11,26 +11,32 @@ mod skip;
 
 use smol_str::SmolStr;
 
-use crate::catalog::{Catalog, LookupError, PartIndex};
+use crate::catalog::{Catalog, LookupError, Part, PartIndex};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::Position;
+use crate::format::Defect;
 use crate::format::record::RecordRef;
 use crate::index::active::ActiveIndex;
+use crate::index::sealed::{SealedIndex, Within};
 use crate::query::{Query, Queryable};
 
-use select::candidates;
+use select::{candidates, weight};
 use skip::Keys;
 
 /// Terms are taken over in steps, so that no lock is held for long.
 const STEP: u64 = 1024;
+
+/// The index of several segments is asked about all of them at once if so many of their events, at
+/// most, may match.
+const FEW: u64 = 16 << 10;
 
 /// Looks at a record.
 pub(crate) type Look<'a> = dyn FnMut(&RecordRef<'_>) + 'a;
 /// Shows the record at a position.
 pub(crate) type Show<'a> = dyn FnMut(u64, &mut Look<'_>) -> Result<()> + 'a;
 
-/// The candidates within one segment.
+/// The candidates within one segment, or several that are indexed together.
 #[derive(Debug)]
 pub(crate) struct Selected {
     /// The segment's first position, and the last one that it has by now.
@@ -125,10 +131,13 @@ impl Engine {
             }
             let Some(part) = catalog.part_of(at) else { return Ok(None) };
             let PartIndex::Sealed(index) = &part.index else { return Ok(None) };
-            let (number, base) = (part.segment.number(), part.segment.base_position);
-            let ordinals = candidates(&**index, base, query, floor(base))
-                .map_err(|_| LookupError::Index { segment: number })?;
-            Ok(Some(Selected { base, last: base + part.event_count() - 1, ordinals }))
+            let damaged = |_| LookupError::Index { segment: part.segment.number() };
+            let (base, events) = extent(part, index, query).map_err(damaged)?;
+            let first = base.saturating_sub(index.base_position());
+            let first = u32::try_from(first).unwrap_or(u32::MAX);
+            let within = Within { index, first, events };
+            let ordinals = candidates(&within, base, query, floor(base)).map_err(damaged)?;
+            Ok(Some(Selected { base, last: base + u64::from(events) - 1, ordinals }))
         })?;
         found.ok_or_else(|| self.lost(at))
     }
@@ -176,6 +185,22 @@ impl Engine {
         look(&bytes.record(layout));
         Ok(())
     }
+}
+
+/// How much of what an index covers is looked at, of which `part` is a part: its base position and
+/// its number of events. All of it, if it has few events that may match; else a segment at a time,
+/// so that no read holds more than that.
+fn extent(
+    part: &Part,
+    index: &SealedIndex,
+    query: &Query,
+) -> std::result::Result<(u64, u32), Defect> {
+    let own = (part.segment.base_position, u32::try_from(part.event_count()).unwrap_or(u32::MAX));
+    if !index.is_level() {
+        return Ok(own);
+    }
+    let few = weight(index, query)?.is_some_and(|weight| weight <= FEW);
+    Ok(if few { (index.base_position(), index.event_count()) } else { own })
 }
 
 /// The segment that holds a position and its index, if it is not sealed.

@@ -32,6 +32,20 @@ pub(super) fn candidates(
     Ok(Some(all))
 }
 
+/// How many events may match at most, going by the shortest of the lists each item needs; `None` if
+/// all of them may.
+pub(super) fn weight(postings: &impl Postings, query: &Query) -> Result<Option<u64>, Defect> {
+    let mut weight = 0;
+    for item in query.items() {
+        let Some(conditions) = conditions(postings, item)? else { continue };
+        match conditions.iter().map(|condition| count(condition)).min() {
+            Some(least) => weight += least as u64,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(weight))
+}
+
 fn item_candidates(
     postings: &impl Postings,
     item: &QueryItem,

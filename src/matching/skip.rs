@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use crate::catalog::PartIndex;
+use crate::catalog::{PartIndex, units};
 use crate::engine::Engine;
 use crate::format::index_file::{Probe, hash_term};
 use crate::index::Terms;
@@ -63,14 +63,20 @@ impl Engine {
             upto = active.base_position() - 1;
         }
         let behind = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
-        for part in catalog.parts[..behind].iter().rev() {
+        for part in units(&catalog.parts[..behind]) {
             if upto <= after {
                 return None;
             }
-            let base = part.segment.base_position;
-            let lacks = match &part.index {
-                PartIndex::Frozen { index, .. } => lacks_all(index, base, keys, after, upto),
-                PartIndex::Sealed(index) => keys.all_lack_in(index),
+            // An index that several share has answered for all of them.
+            let own_base = part.segment.base_position;
+            if own_base > upto {
+                continue;
+            }
+            let (base, lacks) = match &part.index {
+                PartIndex::Frozen { index, .. } => {
+                    (own_base, lacks_all(index, own_base, keys, after, upto))
+                }
+                PartIndex::Sealed(index) => (index.base_position(), keys.all_lack_in(index)),
             };
             if !lacks {
                 return Some(upto);

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::levels::list_levels;
 use super::load::load_files;
 use super::tail::{Remains, copy_out, last_nonzero, zero};
 use super::{Mode, checkpoints, judge, segment_numbers};
@@ -87,7 +88,7 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
         later: Vec::new(),
         heads: None,
     };
-    match load_files(storage, None, root, Mode::Read, files.clone()) {
+    match load_files(storage, None, root, Mode::Read, &files) {
         Ok(log) => {
             let active = &log.files[0];
             let (_, evidence) = judge(&log, active, &log.files[1..])?;
@@ -213,6 +214,9 @@ pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<C
     let in_use = std::iter::once(cut.segment).filter(|_| !cut.fresh);
     let indexes = in_use.chain(cut.later.iter().copied());
     let mut derived: Vec<PathBuf> = indexes.map(|number| names::index_path(root, number)).collect();
+    // A level file goes if it covers any of what is cut.
+    let levels = list_levels(storage, root)?.into_iter().filter(|level| level.1 >= cut.segment);
+    derived.extend(levels.map(|(first, last)| names::level_path(root, first, last)));
     derived.extend(checkpoints_behind(storage, root, cut)?);
     let snapshots = snapshots_behind(storage, root, cut)?;
     let mut copied = Vec::new();

@@ -5,19 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Mode;
-use crate::catalog::{Part, PartIndex, part_of};
+use crate::catalog::{Part, PartIndex, part_of, units};
 use crate::error::{Error, Result};
 use crate::format::container::INDEX_MAGIC;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::index_file::IndexMeta;
 use crate::format::metadata::Change;
 use crate::format::record::RecordRef;
-use crate::format::segment_header::DATA_START;
+use crate::format::seal::Trailer;
+use crate::format::segment_header::{DATA_START, SegmentHeader};
 use crate::format::{Defect, names};
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
 use crate::index::build::{Before, IndexBuilder};
-use crate::index::sealed::SealedIndex;
+use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::Segment;
@@ -46,21 +47,24 @@ pub(super) fn index_for_later(
 ) -> Option<Arc<SealedIndex>> {
     let path = names::index_path(root, segment.number());
     let changes = segment.trailer.as_ref().map_or(0, |trailer| trailer.change_count);
-    let (storage, meta) = (Arc::clone(storage), index_meta(segment)?);
+    let covers = Covers::one(index_meta(segment)?, changes);
     let id = segment.header.store_id;
-    Some(Arc::new(SealedIndex::later(storage, path, id, meta, changes)))
+    Some(Arc::new(SealedIndex::later(Arc::clone(storage), path, id, covers)))
 }
 
-fn index_meta(segment: &Segment) -> Option<IndexMeta> {
-    let trailer = segment.trailer.as_ref()?;
-    Some(IndexMeta {
-        segment: segment.number(),
-        salt: segment.header.salt,
+pub(crate) fn index_meta(segment: &Segment) -> Option<IndexMeta> {
+    Some(meta_of(&segment.header, segment.trailer.as_ref()?))
+}
+
+pub(super) fn meta_of(header: &SegmentHeader, trailer: &Trailer) -> IndexMeta {
+    IndexMeta {
+        segment: header.number,
+        salt: header.salt,
         base_position: trailer.base_position,
         seal_offset: trailer.seal_offset,
         event_count: trailer.event_count,
         link: trailer.link,
-    })
+    }
 }
 
 /// Builds the index of a segment that was just sealed, whose index is still in memory.
@@ -153,13 +157,13 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
     if version <= 1 {
         return Ok(0);
     }
-    for part in before.iter().rev() {
+    for part in units(before) {
         let base = part.segment.base_position;
         match &part.index {
             PartIndex::Sealed(index) => {
-                let run = index.stream(stream).map_err(|d| part.segment.corrupt(0, base, &d))?;
-                if let Some(last) = run.and_then(|run| run.ordinals.last().copied()) {
-                    return Ok(base + u64::from(last));
+                let corrupt = |d| part.segment.corrupt(0, base, &d);
+                if let Some(entry) = index.stream_entry(stream).map_err(corrupt)? {
+                    return index.last_position(&entry).map_err(corrupt);
                 }
             }
             PartIndex::Frozen { index, .. } => {

@@ -1,10 +1,11 @@
 //! Reads the log into a catalog, as far as it is valid.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::derive::{index_for_later, index_in_memory, open_index};
+use super::derive::{index_for_later, index_in_memory, meta_of, open_index};
+use super::levels::{Found, Levels, list_levels, open_level};
 use super::{LoadedLog, Mode, Unproven, checkpoints, list_segments};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
@@ -19,11 +20,11 @@ use crate::index::active::ActiveIndex;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::kept::Kept;
 use crate::index::metadata::Metadata;
-use crate::index::sealed::SealedIndex;
+use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
+use crate::storage::{OpenMode, Storage, read_exact_at};
 
 struct Loader<'a> {
     storage: &'a dyn Storage,
@@ -32,8 +33,11 @@ struct Loader<'a> {
     checkpoint: Option<Arc<HeadTable>>,
     /// What the checkpoint says of metadata: the last change, and those in the segment it names.
     changes_at_checkpoint: (u64, u64),
-    /// The index files that are there and may be opened later.
-    indexes: Option<(Arc<dyn Storage>, HashSet<u64>)>,
+    /// The index files that are there, where they may be opened later.
+    indexes: Option<(&'a Arc<dyn Storage>, &'a Found)>,
+    levels: Levels,
+    /// The last segment whose heads and changes were entered from an index.
+    entered: u64,
     parts: Vec<Part>,
     heads: Heads,
     metadata: Metadata,
@@ -56,7 +60,7 @@ struct Walk {
 pub(super) fn load(storage: &Arc<dyn Storage>, root: &Path, mode: Mode) -> Result<LoadedLog> {
     let numbers = list_segments(&**storage, root)?;
     let files = open_segments(&**storage, root, &numbers, mode)?;
-    load_files(&**storage, Some(storage), root, mode, files)
+    load_files(&**storage, Some(storage), root, mode, &files)
 }
 
 /// Likewise, from these segments: the first ones, without a gap. With a shared storage, index files
@@ -66,13 +70,49 @@ pub(super) fn load_files(
     shared: Option<&Arc<dyn Storage>>,
     root: &Path,
     mode: Mode,
-    files: Vec<SegmentFile>,
+    files: &[SegmentFile],
+) -> Result<LoadedLog> {
+    if mode != Mode::Write {
+        return load_beside(storage, shared, root, mode, files);
+    }
+    load_once(storage, shared, root, mode, files)
+}
+
+/// Likewise, where a writer may be merging index files: one that is gone may have become part of a
+/// level file since those were listed.
+fn load_beside(
+    storage: &dyn Storage,
+    shared: Option<&Arc<dyn Storage>>,
+    root: &Path,
+    mode: Mode,
+    files: &[SegmentFile],
+) -> Result<LoadedLog> {
+    for _ in 0..3 {
+        let listed = list_levels(storage, root)?;
+        let log = load_once(storage, shared, root, mode, files)?;
+        if log.rebuilt == 0 || listed == list_levels(storage, root)? {
+            return Ok(log);
+        }
+    }
+    load_once(storage, shared, root, mode, files)
+}
+
+fn load_once(
+    storage: &dyn Storage,
+    shared: Option<&Arc<dyn Storage>>,
+    root: &Path,
+    mode: Mode,
+    files: &[SegmentFile],
 ) -> Result<LoadedLog> {
     let first = files
         .first()
         .ok_or_else(|| Error::NotAStore { path: root.into(), why: "there is no segment".into() })?;
     let (store_id, created_at) = (first.header.store_id, first.header.created_at);
+    // Beside a writer: what is listed, and what a checkpoint covers, is sealed by then.
+    let found = Found::list(storage, root);
     let newest = checkpoints::newest(storage, root, store_id)?;
+    let trailers = files.iter().map(SegmentFile::trailer).collect::<Result<Vec<_>>>()?;
+    let log = LogFiles { shared, found: &found, files, trailers: &trailers };
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
     let at_checkpoint = newest.as_ref().and_then(|(_, table)| table.metadata().ok());
@@ -81,19 +121,8 @@ pub(super) fn load_files(
     let usable = newest
         .map(|(_, table)| table)
         .zip(at_checkpoint)
-        .filter(|(table, _)| is_of_log(table, &files));
-    let with_checkpoint = usable.is_some();
-    let mut loader = Loader::new(storage, root, mode, usable);
-    loader.look_for_indexes(shared);
-    let (walk, active_index) = match loader.walk_segments(&files) {
-        // A block of the checkpoint may be damaged that nobody has looked at before. The log alone
-        // says what there is; if it is the log that is damaged, it says the same again.
-        Err(Error::Corrupt { .. }) if with_checkpoint => {
-            loader = Loader::new(storage, root, mode, None);
-            loader.walk_segments(&files)?
-        }
-        walked => walked?,
-    };
+        .filter(|(table, _)| is_of_log(table, &log));
+    let (mut loader, walk, active_index) = read_log(storage, root, mode, &log, usable.as_ref())?;
     let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
@@ -104,8 +133,7 @@ pub(super) fn load_files(
     });
     let empty = loader.state.next_position == 1 && loader.state.offset == DATA_START;
     let verified_to = loader.verified_to(&files[active_index]);
-    let mut files = files;
-    let files = files.split_off(active_index);
+    let files = files[active_index..].to_vec();
     loader.collect_unproven(&files[0]);
     let end = match &walk.end {
         ScanEnd::Invalid(defect) => defect.to_string(),
@@ -132,6 +160,63 @@ pub(super) fn load_files(
         checkpoint_position,
         checkpoint_change,
     })
+}
+
+/// The log's files, and what is known of them before it is walked.
+struct LogFiles<'a> {
+    shared: Option<&'a Arc<dyn Storage>>,
+    found: &'a Found,
+    files: &'a [SegmentFile],
+    trailers: &'a [Option<Trailer>],
+}
+
+impl LogFiles<'_> {
+    /// What a level file over these segments has to be; `None` if they are not all sealed.
+    fn covers(&self, (first, last): (u64, u64)) -> Option<Covers> {
+        let at = self.files.binary_search_by_key(&first, |file| file.header.number).ok()?;
+        Covers::several((first..=last).zip(at..).map(|(number, at)| {
+            let file = self.files.get(at).filter(|file| file.header.number == number)?;
+            let trailer = self.trailers[at].as_ref()?;
+            Some((meta_of(&file.header, trailer), trailer.change_count))
+        }))
+    }
+}
+
+/// Walks the log, with all that spares work and then, where some of that turns out wrong, without: a
+/// block of the checkpoint may be damaged that nobody has looked at before, or a level file know of
+/// more than the log. The log alone says what there is; if it is the log that is damaged, it says the
+/// same again. Also returns the walk through the active segment and its place among the files.
+fn read_log<'a>(
+    storage: &'a dyn Storage,
+    root: &'a Path,
+    mode: Mode,
+    log: &LogFiles<'a>,
+    checkpoint: Option<&(Arc<HeadTable>, (Metadata, u64))>,
+) -> Result<(Loader<'a>, Walk, usize)> {
+    let mut levels_fit = true;
+    for (with_checkpoint, with_levels) in [(true, true), (false, true), (true, false)] {
+        if (with_checkpoint && checkpoint.is_none()) || (with_levels && !levels_fit) {
+            continue;
+        }
+        let checkpoint = checkpoint.filter(|_| with_checkpoint).cloned();
+        let mut loader = Loader::new(storage, root, mode, checkpoint);
+        loader.look_for_indexes(log, with_levels);
+        if with_levels && loader.levels.is_empty() {
+            levels_fit = false;
+            continue;
+        }
+        match loader.walk_segments(log) {
+            Ok((walk, active)) if loader.levels.are_whole(&loader.parts) => {
+                return Ok((loader, walk, active));
+            }
+            Ok(_) => levels_fit = false,
+            Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut loader = Loader::new(storage, root, mode, None);
+    let (walk, active) = loader.walk_segments(log)?;
+    Ok((loader, walk, active))
 }
 
 /// Opens all segments, for writing if that is the mode: sealed ones may have to be sealed again.
@@ -169,18 +254,17 @@ fn open_segments(
 /// Whether a checkpoint can stand for the log up to where it ends: the frame it ends with is
 /// there, and all segments before are sealed. If not, the log is walked without it, and it still
 /// counts as evidence.
-fn is_of_log(table: &HeadTable, files: &[SegmentFile]) -> bool {
+fn is_of_log(table: &HeadTable, log: &LogFiles<'_>) -> bool {
     let meta = &table.meta;
-    let Some(file) = files.iter().find(|file| file.header.number == meta.segment) else {
+    let Ok(at) = log.files.binary_search_by_key(&meta.segment, |file| file.header.number) else {
         return false;
     };
-    let before = files.iter().filter(|file| file.header.number < meta.segment);
-    if !before.map(SegmentFile::trailer).all(|trailer| matches!(trailer, Ok(Some(_)))) {
+    let (file, before) = (&log.files[at], &log.trailers[..at]);
+    if !before.iter().all(Option::is_some) {
         return false;
     }
     if meta.last_frame == 0 {
-        let before = files.iter().find(|file| file.header.number + 1 == meta.segment);
-        let link = before.and_then(|file| file.trailer().ok().flatten()).map_or(0, |t| t.link);
+        let link = before.last().and_then(Option::as_ref).map_or(0, |trailer| trailer.link);
         return meta.offset == DATA_START && meta.link == link;
     }
     last_frame(table, file).is_some_and(|header| {
@@ -217,6 +301,8 @@ impl<'a> Loader<'a> {
             changes_at_checkpoint: (metadata.last_change(), in_segment),
             metadata,
             indexes: None,
+            levels: Levels::default(),
+            entered: 0,
             parts: Vec::new(),
             state: ScanState::START,
             last_frame: 0,
@@ -227,24 +313,54 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Lists the index files: of a segment that the checkpoint covers, nothing is needed now but that
-    /// its file is there.
-    fn look_for_indexes(&mut self, shared: Option<&Arc<dyn Storage>>) {
-        let (Some(shared), Some(_)) = (shared, &self.checkpoint) else { return };
-        let entries = self.storage.read_dir(&self.root.join(names::INDEX_DIR)).unwrap_or_default();
-        let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
-        let numbers = files.filter_map(|e| names::parse_numbered(&e.name, names::INDEX_SUFFIX));
-        self.indexes = Some((Arc::clone(shared), numbers.collect()));
+    /// Takes note of the index files: of a segment that the checkpoint covers, nothing is needed now
+    /// but that its file is there.
+    fn look_for_indexes(&mut self, log: &LogFiles<'a>, with_levels: bool) {
+        let upto = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.segment);
+        self.indexes = log.shared.filter(|_| upto > 0).map(|shared| (shared, log.found));
+        if !with_levels {
+            return;
+        }
+        let store_id = log.files[0].header.store_id;
+        self.levels = Levels::choose(&log.found.levels, |range| {
+            let covers = log.covers(range)?;
+            match log.shared {
+                Some(shared) if range.1 < upto => {
+                    let path = names::level_path(self.root, range.0, range.1);
+                    let level = SealedIndex::later(Arc::clone(shared), path, store_id, covers);
+                    Some(Arc::new(level))
+                }
+                _ => open_level(self.storage, self.root, store_id, covers),
+            }
+        });
     }
 
-    /// The index of a sealed segment, if it has a file.
+    /// The index of a sealed segment, if it has a file, its own or one that it shares.
     fn index_of(&self, segment: &Segment, covered: bool) -> Option<Arc<SealedIndex>> {
-        match &self.indexes {
-            Some((shared, there)) if covered => there
+        if let Some(level) = self.levels.of(segment.number()) {
+            return Some(level);
+        }
+        match self.indexes {
+            Some((shared, found)) if covered => found
+                .indexes
                 .contains(&segment.number())
                 .then(|| index_for_later(shared, self.root, segment))?,
             _ => open_index(self.storage, self.root, segment),
         }
+    }
+
+    /// Takes the index of a sealed segment, unless it is damaged and something of it is needed now.
+    fn take_index(&mut self, segment: &Segment, covered: bool) -> Option<Arc<SealedIndex>> {
+        let index = self.index_of(segment, covered)?;
+        let number = segment.number();
+        if !covered && number > self.entered {
+            if self.take_heads(&index).is_err() {
+                self.levels.give_up(number);
+                return None;
+            }
+            self.entered = *index.segments().end();
+        }
+        Some(index)
     }
 
     /// Enters what an index file knows of streams and changes. What was entered before damage is met
@@ -264,6 +380,7 @@ impl<'a> Loader<'a> {
             }
             let segment = &rest[0].segment;
             let Some(trailer) = &segment.trailer else { continue };
+            self.levels.give_up(segment.number());
             let index = index_in_memory(segment, before, |_, _| {})?;
             let point = SealPoint { link: trailer.link, recorded_at: trailer.last_recorded_at };
             let file = SegmentFile {
@@ -282,7 +399,8 @@ impl<'a> Loader<'a> {
 
     /// Walks on from segment to segment, for as long as each follows from the one before. Returns
     /// the walk through the active one and its index among `files`.
-    fn walk_segments(&mut self, files: &[SegmentFile]) -> Result<(Walk, usize)> {
+    fn walk_segments(&mut self, log: &LogFiles<'_>) -> Result<(Walk, usize)> {
+        let files = log.files;
         let mut open: Option<(Walk, usize)> = None;
         for (i, file) in files.iter().enumerate() {
             let follows = i == 0 || self.follows(file)?;
@@ -292,7 +410,7 @@ impl<'a> Loader<'a> {
             if let Some((walk, before)) = open.take() {
                 self.freeze(&files[before], walk.index)?;
             }
-            match file.trailer()? {
+            match log.trailers[i].clone() {
                 Some(trailer) if follows && trailer.base_position == self.state.next_position => {
                     self.take_sealed(file, trailer)?;
                 }
@@ -348,9 +466,7 @@ impl<'a> Loader<'a> {
             let before = self.checkpoint.as_ref().filter(|c| c.meta.segment == number);
             self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
         }
-        if let Some(index) = self.index_of(&segment, covered)
-            && (covered || self.take_heads(&index).is_ok())
-        {
+        if let Some(index) = self.take_index(&segment, covered) {
             self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
             return Ok(());
         }

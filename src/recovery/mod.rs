@@ -15,6 +15,7 @@ mod checkpoints;
 mod derive;
 mod durable_names;
 mod evidence;
+mod levels;
 mod load;
 mod rebuild;
 mod tail;
@@ -33,9 +34,10 @@ use crate::storage::{EntryKind, Storage};
 
 pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};
 pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
-pub(crate) use derive::{build_index, open_index, rebuild_index};
+pub(crate) use derive::{build_index, index_meta, open_index, rebuild_index};
 pub(crate) use durable_names::sync_names;
 pub(crate) use evidence::find as find_evidence;
+pub(crate) use levels::{list_levels, open_level};
 pub(crate) use load::load_frame;
 pub(crate) use rebuild::rebuild_checkpoint;
 

@@ -41,15 +41,21 @@ pub(crate) fn rebuild_checkpoint(
 ) -> Result<Arc<HeadTable>> {
     let meta = damaged.meta.clone();
     let corrupt = |d: Defect| segment.corrupt(meta.offset, meta.position, &d);
-    let mut heads = Heads::default();
+    let (mut heads, mut entered) = (Heads::default(), 0);
     for part in before {
-        let PartIndex::Sealed(index) = &part.index else {
-            heads_from_log(&mut heads, &part.segment)?;
+        if part.segment.number() <= entered {
             continue;
-        };
-        // What was entered before the damage was met is right, and is entered again.
-        if merge_heads(&mut heads, index).is_err() {
-            heads_from_log(&mut heads, &part.segment)?;
+        }
+        match &part.index {
+            // A level file may go on behind the checkpoint. What was entered before damage was met is
+            // right, and is entered again.
+            PartIndex::Sealed(index)
+                if *index.segments().end() < segment.number()
+                    && merge_heads(&mut heads, index).is_ok() =>
+            {
+                entered = *index.segments().end();
+            }
+            _ => heads_from_log(&mut heads, &part.segment)?,
         }
     }
     let mut index = ActiveIndex::new(segment.base_position);

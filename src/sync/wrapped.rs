@@ -35,6 +35,10 @@ impl<T> Mutex<T> {
         MutexGuard { mutex: &self.0, held: Some(acquire(&self.0)) }
     }
 
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok().map(|held| MutexGuard { mutex: &self.0, held: Some(held) })
+    }
+
     pub(crate) fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,9 +11,10 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 
 use crate::event::{ContentType, NewEvent};
 use crate::format::checksum::Seed;
-use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
+use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::frame::{self, FrameHeader};
 use crate::format::index_file::{IndexMeta, META as INDEX_META, META_LEN as INDEX_META_LEN};
+use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::SectionHeader;
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::format::seal::{TRAILER_LEN, Trailer};
@@ -24,7 +25,7 @@ use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
-use crate::index::sealed::SealedIndex;
+use crate::index::sealed::{Covers, SealedIndex};
 use crate::index::{Postings, Terms};
 use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
 
@@ -47,7 +48,7 @@ pub struct Structure {
 }
 
 /// Every structure of the format. New ones are added at the end: kept inputs count on the order.
-pub const STRUCTURES: [Structure; 10] = [
+pub const STRUCTURES: [Structure; 11] = [
     Structure { name: "segment_header", patch: patch::segment_header, decode: segment_header },
     Structure { name: "frame", patch: patch::frame, decode: frame },
     Structure { name: "record", patch: patch::record, decode: record },
@@ -58,6 +59,7 @@ pub const STRUCTURES: [Structure; 10] = [
     Structure { name: "file_name", patch: |_| (), decode: file_name },
     Structure { name: "snapshot", patch: patch::snapshot, decode: snapshot },
     Structure { name: "metadata", patch: |_| (), decode: metadata },
+    Structure { name: "level_file", patch: patch::payload, decode: level_file },
 ];
 
 /// What the first byte of [`any`]'s input says beside which structure: make the checksums right.
@@ -207,13 +209,49 @@ fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
     if events > bytes.len() as u64 || meta.base_position.checked_add(events).is_none() {
         return Err(Defect::Invalid("of no segment"));
     }
-    let verified = file.verify();
     let store_id = file.store_id();
     let index = SealedIndex::new(file, store_id, &meta)?.ok_or(Defect::Invalid("not taken"))?;
-    let within = |list: Vec<u32>| list.iter().all(|&ordinal| ordinal < meta.event_count);
+    ask_whole(&index, bytes)
+}
+
+/// A level file, asked for all it holds.
+///
+/// # Panics
+///
+/// If an answer is outside its segments.
+pub fn level_file(bytes: &[u8]) -> bool {
+    ask_level(bytes).is_ok()
+}
+
+fn ask_level(bytes: &[u8]) -> Result<(), Defect> {
+    let file = BlockFile::from_bytes(bytes.to_vec(), LEVEL_MAGIC)?;
+    let meta = file.get(file.section(INDEX_META), 0, level_file::META_LEN)?;
+    let meta = LevelMeta::decode(meta)?;
+    let segments = file.section(level_file::SEGMENTS);
+    // It is only taken if it says of its segments what they say of themselves. That has to be
+    // counted in some of them: it is in the first.
+    let mut changes = u32::try_from(meta.change_count).ok();
+    let covers = Covers::several((0..segments.count(INDEX_META_LEN)).map(|at| {
+        let segment = file.entry(segments, at, INDEX_META_LEN).and_then(IndexMeta::decode);
+        Some((segment.ok()?, changes.replace(0)?))
+    }));
+    let covers = covers.ok_or(Defect::Invalid("of no segments"))?;
+    if u64::from(meta.event_count) > bytes.len() as u64 {
+        return Err(Defect::Invalid("of no segments"));
+    }
+    let store_id = file.store_id();
+    let index = SealedIndex::new_level(file, store_id, covers)?;
+    ask_whole(&index.ok_or(Defect::Invalid("not taken"))?, bytes)
+}
+
+/// Asks an index that was read from these bytes for all it holds.
+fn ask_whole(index: &SealedIndex, bytes: &[u8]) -> Result<(), Defect> {
+    let (base, events) = (index.base_position(), index.event_count());
+    let verified = index.verify();
+    let within = |list: Vec<u32>| list.iter().all(|&ordinal| ordinal < events);
     let mut streams = Vec::new();
     let listed = index.for_each_head(|name, head| {
-        assert!(head.last_position - meta.base_position < events);
+        assert!(head.last_position - base < u64::from(events));
         streams.push(name.to_owned());
     });
     for name in &streams {

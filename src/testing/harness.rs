@@ -315,6 +315,10 @@ impl Harness {
                 }
                 Ok(())
             }
+            Action::Compact => {
+                let compacted = store.compact();
+                self.allow(compacted).map(drop)
+            }
             Action::Aside(aside) => {
                 drop(store);
                 self.aside(aside)

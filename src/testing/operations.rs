@@ -226,6 +226,8 @@ pub enum Action {
     },
     /// Moves the clock, where it is a simulated one.
     Clock(i64),
+    /// Merges index files.
+    Compact,
     /// Something beside the log: snapshots, readers of their own, a look at every byte.
     Aside(Aside),
     /// A commit with boundaries, cursors and hidden streams.
@@ -303,6 +305,7 @@ impl Action {
             }
             92..=123 => Self::Change(RequestChoice::decode(source)),
             124..=135 => Self::Metadata { follower: source.below(3) == 0 },
+            136..=141 => Self::Compact,
             // The next kinds take the next bytes from here.
             _ => Self::decode(source),
         }
@@ -323,6 +326,7 @@ impl Action {
             Self::Sync => "sync",
             Self::Reopen { .. } => "reopen",
             Self::Clock(_) => "clock",
+            Self::Compact => "compact",
             Self::Aside(aside) => aside.name(),
             Self::Transaction(_, Via::Submit) => "submit transaction",
             Self::Transaction(..) => "transaction",

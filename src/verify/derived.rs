@@ -2,11 +2,11 @@
 
 use super::Verifier;
 use crate::error::Result;
-use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC};
+use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::names;
 use crate::format::snapshot::SnapshotFile;
 use crate::index::block_file::BlockFile;
-use crate::recovery::list_checkpoints;
+use crate::recovery::{list_checkpoints, list_levels};
 use crate::snapshot::read_file;
 use crate::storage::{DirEntry, EntryKind, OpenMode};
 
@@ -27,6 +27,26 @@ impl Verifier<'_> {
             self.advance(file.len().unwrap_or(0));
             if let Err(d) = BlockFile::open(file, INDEX_MAGIC).and_then(|file| file.verify()) {
                 self.fault(&path, 0, format!("{d}; a reader rebuilds it when it meets the damage, an opening when it is missing"));
+            }
+        }
+        let levels = if self.has(names::INDEX_DIR) {
+            list_levels(self.storage, self.root)?
+        } else {
+            Vec::new()
+        };
+        for (first, last) in levels {
+            let path = names::level_path(self.root, first, last);
+            // A writer beside may have merged it into the next.
+            let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
+                continue;
+            };
+            self.advance(file.len().unwrap_or(0));
+            if let Err(d) = BlockFile::open(file, LEVEL_MAGIC).and_then(|file| file.verify()) {
+                self.fault(
+                    &path,
+                    0,
+                    format!("{d}; what it covers is indexed again when the damage is met"),
+                );
             }
         }
         let checkpoints = if self.has(names::CHECKPOINT_DIR) {
@@ -99,7 +119,10 @@ impl Verifier<'_> {
         for (directory, suffixes) in known {
             let path = self.root.join(directory);
             for entry in self.entries(directory) {
-                let own = suffixes.iter().any(|s| names::parse_numbered(&entry.name, s).is_some());
+                let level =
+                    directory == names::INDEX_DIR && names::parse_level(&entry.name).is_some();
+                let own = level
+                    || suffixes.iter().any(|s| names::parse_numbered(&entry.name, s).is_some());
                 if !own || entry.kind != EntryKind::File {
                     let note =
                         format!("{}: not a file of the store", path.join(&entry.name).display());

@@ -17,7 +17,7 @@ use crate::format::{Defect, names};
 use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
 use crate::log::tolerant::Tolerant;
-use crate::recovery::{find_evidence, newest, segment_numbers};
+use crate::recovery::{find_evidence, list_levels, newest, segment_numbers};
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
 /// How far a long operation has come.
@@ -195,8 +195,11 @@ impl Verifier<'_> {
     /// The index file is written once the seal is durable: without one, a seal that is not whole was
     /// never finished, and the writer seals the segment again.
     fn seal_fault(&mut self, file: &SegmentFile, offset: u64, what: String) {
-        let index = names::index_path(self.root, file.header.number);
-        if matches!(self.storage.entry_kind(&index), Ok(None)) {
+        let number = file.header.number;
+        let index = names::index_path(self.root, number);
+        let levels = list_levels(self.storage, self.root).unwrap_or_default();
+        let covered = levels.iter().any(|(first, last)| (*first..=*last).contains(&number));
+        if !covered && matches!(self.storage.entry_kind(&index), Ok(None)) {
             let path = file.path.display();
             self.report.notes.push(format!("{path}: will be sealed again: {what}, at {offset}"));
         } else {

@@ -4,6 +4,7 @@
 
 mod boundaries;
 mod collisions;
+mod compaction;
 mod cursors;
 mod hidden;
 mod limits;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals::testing::{
-    DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, SimStorage, Storage, verify_on,
+    DirEntry, EntryKind, Fault, File, LockGuard, Mapping, OpenMode, Operation, SimStorage, Storage,
+    verify_on,
 };
 
 use super::support::*;
@@ -30,6 +31,22 @@ fn a_segment_that_was_sealed_meanwhile_does_not_contradict_itself() {
     assert_eq!(report.faults, []);
     // What is visible, and the rest of sealed segments, which is durable.
     assert!(report.events >= 20, "{}", report.events);
+}
+
+/// What it had walked over was entered, its changes were shown, and its events were not.
+#[test]
+fn a_walk_that_fails_shows_what_it_has_entered_and_no_half_of_a_commit() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim).unwrap();
+    let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+    append(&store, 1, MANY, SIZE);
+    let behind = store.stats().segments;
+    assert!(behind > 2);
+    sim.inject_at(&format!("{behind:020}.seg"), Fault::Fail { operation: Operation::Open, nth: 1 });
+    assert!(reader.read_all().start().is_err());
+    let entered = reader.head().get();
+    assert!((20..MANY).contains(&entered), "{entered} events are shown");
+    assert_eq!(read_back(&reader, SIZE).unwrap(), MANY);
 }
 
 /// A disk on which a segment seems as long as before it was sealed, to so many questions.

@@ -77,8 +77,9 @@ fn a_capacity_that_no_segment_has_is_damage() {
 #[test]
 fn a_checkpoint_or_index_of_a_newer_version_is_not_misread() {
     let base = closed(12, 9000);
-    for path in [index(1), files_in(&base, "checkpoints").pop().unwrap()] {
-        let sim = base.fork();
+    let level = merged(&base);
+    for path in [level, index(1), files_in(&base, "checkpoints").pop().unwrap()] {
+        let sim = with(&base, &path);
         sim.corrupt(&path, |bytes| {
             put(bytes, 8, &[9, 0, 9, 0]);
             sign_container(bytes);
@@ -89,6 +90,22 @@ fn a_checkpoint_or_index_of_a_newer_version_is_not_misread() {
             Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "{path}: {error:?}"),
         }
     }
+}
+
+/// The name of the level file that merging gives.
+fn merged(base: &SimStorage) -> String {
+    let sim = base.fork();
+    open(&sim).unwrap().compact().unwrap();
+    files_in(&sim, "index").pop().unwrap()
+}
+
+/// The store, with its indexes merged if that makes this file.
+fn with(base: &SimStorage, path: &str) -> SimStorage {
+    let sim = base.fork();
+    if path != index(1) && path.contains("/index/") {
+        open(&sim).unwrap().compact().unwrap();
+    }
+    sim
 }
 
 /// Makes the checksums of a derived file right again.
@@ -190,8 +207,10 @@ fn hostile_records_do_no_harm() {
 
 #[test]
 fn hostile_derived_files_do_no_harm() {
-    let base = closed(8, 9000);
-    for path in [index(1), files_in(&base, "checkpoints").pop().unwrap()] {
+    let base = closed(14, 9000);
+    let level = merged(&base);
+    for path in [level, index(1), files_in(&base, "checkpoints").pop().unwrap()] {
+        let base = with(&base, &path);
         let len = base.read_file(&path).unwrap().len();
         for at in (8..len.min(800)).step_by(4).chain((800..len).step_by(64)) {
             for value in [0xFFFF_FFFF_u32, 0x7FFF_FFFF, 0x0100_0000, 3] {

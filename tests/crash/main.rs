@@ -10,6 +10,7 @@
 
 mod beside;
 mod chained;
+mod compaction;
 mod copies;
 mod damage;
 mod filling;

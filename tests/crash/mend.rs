@@ -142,7 +142,7 @@ fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
 /// Where to damage the newest checkpoint: several bytes of each block.
 fn places(sim: &SimStorage, path: &str) -> Vec<u64> {
     let len = sim.read_file(path).unwrap().len() as u64;
-    assert!(len > 6 * BLOCK, "the checkpoint has {len} bytes");
+    assert!(len > 5 * BLOCK, "the checkpoint has {len} bytes");
     (0..len)
         .step_by(usize::try_from(BLOCK).unwrap() / 2)
         .map(|at| (at + 777).min(len - 1))
@@ -297,5 +297,108 @@ fn index_files_are_opened_when_they_are_needed() {
         let sim = base.fork();
         sim.corrupt(index(1), Vec::clear).unwrap();
         ask(&open(&sim).unwrap(), EVENTS, 3);
+    }
+}
+
+fn fill(store: &Store, events: u64) {
+    for _ in 0..events {
+        let filler = [NewEvent::new("Filler", vec![1; 9_000])];
+        store.append("filler", ExpectedVersion::Any, filler).unwrap();
+    }
+}
+
+/// Heads, streams and ids: none is about what fills the segments.
+fn ask_of_heads(store: &Store) {
+    for question in [0, 3, 1] {
+        QUESTIONS[question].1(store, EVENTS);
+    }
+}
+
+#[test]
+fn each_block_of_a_checkpoint_behind_a_level_file() {
+    let base = closed();
+    for at in 0.. {
+        let sim = base.fork();
+        let store = open(&sim).unwrap();
+        fill(&store, 24);
+        assert_eq!(store.compact().unwrap().merges, 1);
+        let path = files_in(&sim, "checkpoints").pop().unwrap();
+        let Some(&place) = places(&sim, &path).get(at) else { break };
+        sim.flip_bit(&path, place, 3).unwrap();
+        ask_of_heads(&store);
+        assert_eq!(store.stream_head("filler").unwrap().unwrap().version, 24);
+        store.close().unwrap();
+        let store = open(&sim).unwrap();
+        ask_of_heads(&store);
+        assert_eq!(store.stats().level_files, 1, "byte {place}");
+    }
+}
+
+/// A reader stays with the checkpoint it has begun with, and takes on what the writer merges.
+#[test]
+fn each_block_of_a_checkpoint_in_the_middle_of_a_level_file() {
+    let base = closed();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    let mut late = 0;
+    for place in places(&base, &path) {
+        let sim = base.fork();
+        sim.flip_bit(&path, place, 3).unwrap();
+        let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+        let writer = open(&sim).unwrap();
+        for filled in [6, 12, 18, 24] {
+            fill(&writer, 6);
+            let position = (EVENTS + filled).into();
+            assert!(reader.wait_for(position, std::time::Duration::ZERO).unwrap());
+        }
+        assert_eq!(writer.compact().unwrap().merges, 1);
+        assert_eq!(reader.stats().level_files, 0);
+        QUESTIONS[1].1(&reader, EVENTS);
+        // Where it met the damage early, it has opened what is merged by now.
+        late += reader.stats().level_files;
+        ask_of_heads(&reader);
+        assert_eq!(reader.stream_head("filler").unwrap().unwrap().version, 24);
+    }
+    assert!(late > 4, "{late} readers used the level file");
+}
+
+#[test]
+fn level_files_are_opened_when_they_are_needed() {
+    let base = closed();
+    let store = open(&base).unwrap();
+    for number in EVENTS + 1..=EVENTS + 900 {
+        append(&store, number);
+    }
+    let events = EVENTS + 900;
+    assert_eq!(store.compact().unwrap().merges, 1);
+    store.close().unwrap();
+    let path = files_in(&base, "index").pop().unwrap();
+    assert_eq!(files_in(&base, "index").len(), 1);
+    let whole = base.read_file(&path).unwrap();
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        Vec::clear,
+        |bytes| bytes.fill(0),
+        |bytes| bytes.truncate(bytes.len() / 2),
+        // Its last byte but those of the footer: a block's checksum.
+        |bytes| {
+            let at = bytes.len() - 17;
+            bytes[at] ^= 1;
+        },
+    ];
+    let blocks = (0..whole.len() as u64).step_by(3 * 4096).map(|at| at + 77);
+    for damage in damages.into_iter().map(Ok).chain(blocks.map(Err)) {
+        for first in 0..QUESTIONS.len() {
+            let sim = base.fork();
+            match damage {
+                Ok(damage) => sim.corrupt(&path, damage).unwrap(),
+                Err(at) => sim.flip_bit(&path, at, 3).unwrap(),
+            }
+            let store = open(&sim).unwrap();
+            assert_eq!(*store.opened(), Opened::Clean);
+            ask(&store, events, first);
+            store.compact().unwrap();
+            assert_eq!(store.stats().level_files, 1);
+            ask(&store, events, first);
+            hold_closed("a level file", &sim, store, events);
+        }
     }
 }

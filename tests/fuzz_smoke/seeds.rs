@@ -48,6 +48,17 @@ fn write_structures() {
     let is_snapshot = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "snap");
     let snapshot = disk.files().into_iter().find(is_snapshot).expect("one was saved");
     structure(8, "now", &disk.read_file(snapshot).unwrap());
+    let merged = disk.fork();
+    let store = small_options(&merged).open("/store").unwrap();
+    while store.stats().sealed_segments < 3 {
+        store.cursors().reset("reader", 1).unwrap();
+        let large = NewEvent::new("Filled", vec![1; 14_000]).tag("blue");
+        store.append("account-2", ExpectedVersion::Any, [large]).unwrap();
+    }
+    store.compact().unwrap();
+    let is_level = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "lvl");
+    let level = merged.files().into_iter().find(is_level).expect("they were merged");
+    structure(10, "now", payload_of(&mut merged.read_file(level).unwrap()));
 }
 
 /// With their own checksums made right and without.
@@ -85,14 +96,19 @@ fn write_structures_of(source: &str, find: impl Fn(&str) -> Option<Vec<u8>>) {
         ["checkpoints/00000000000000000002.ckp", "checkpoints/00000000000000000003.ckp"];
     let checkpoint = checkpoint.into_iter().find_map(&find).expect("a checkpoint");
     for (index, mut bytes) in [(4, read("index/00000000000000000001.idx")), (5, checkpoint)] {
-        let footer = bytes.len() - 16;
-        let blocks = u32::from_le_bytes(bytes[footer..footer + 4].try_into().unwrap()) as usize;
-        bytes.truncate(footer - 4 * blocks);
-        structure(index, source, &bytes);
+        structure(index, source, payload_of(&mut bytes));
     }
     if let Some(status) = find("STATUS") {
         structure(6, source, &status);
     }
+}
+
+/// A container without its checksums.
+fn payload_of(bytes: &mut Vec<u8>) -> &[u8] {
+    let footer = bytes.len() - 16;
+    let blocks = u32::from_le_bytes(bytes[footer..footer + 4].try_into().unwrap()) as usize;
+    bytes.truncate(footer - 4 * blocks);
+    bytes
 }
 
 fn structure(index: u8, name: &str, bytes: &[u8]) {
@@ -107,17 +123,15 @@ fn structure(index: u8, name: &str, bytes: &[u8]) {
     }
 }
 
+fn small_options(disk: &SimStorage) -> Options {
+    let storage = std::sync::Arc::new(disk.process());
+    Options::new().storage(storage).background(false).segment_size(Options::MIN_SEGMENT_SIZE)
+}
+
 /// A sealed segment of a few large events, an active one, and their derived files.
 fn small_store() -> SimStorage {
     let disk = SimStorage::new(1);
-    let open = || {
-        Options::new()
-            .storage(std::sync::Arc::new(disk.process()))
-            .background(false)
-            .segment_size(Options::MIN_SEGMENT_SIZE)
-            .open("/store")
-            .unwrap()
-    };
+    let open = || small_options(&disk).open("/store").unwrap();
     let small = NewEvent::new("Opened", "data").metadata("meta").tags(["red", "owner:1"]);
     let store = open();
     store.append("account-1", ExpectedVersion::NoStream, [small.clone(), small.clone()]).unwrap();

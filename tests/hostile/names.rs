@@ -9,7 +9,7 @@ use annals::Error;
 use super::support::*;
 
 /// Beside segments, index files and checkpoints: none of them means anything.
-const FOREIGN: [&[u8]; 14] = [
+const FOREIGN: [&[u8]; 19] = [
     b"1.seg",
     b"0000000000000000001.seg",
     b"000000000000000000001.seg",
@@ -24,6 +24,11 @@ const FOREIGN: [&[u8]; 14] = [
     b".00000000000000000009.seg",
     b"\xFF\xFE0000000000000000009.seg",
     b"0000000000000000\xF0\x9F\xA6\x80.seg",
+    b"1-2.lvl",
+    b"00000000000000000002-00000000000000000001.lvl",
+    b"00000000000000000001-00000000000000000001.lvl",
+    b"00000000000000000001-00000000000000000002.lvl~",
+    b"notes.lvl.tmp",
 ];
 
 #[test]

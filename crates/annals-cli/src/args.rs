@@ -76,6 +76,7 @@ pub(crate) enum Command {
     Snapshot(SnapshotCommand),
     Stats(StatsArgs),
     Verify(VerifyArgs),
+    Compact(CompactArgs),
     Repair(RepairArgs),
     Recover(RecoverArgs),
     Completions(CompletionsArgs),
@@ -389,6 +390,19 @@ Examples:
 Each fault is printed as: FILE offset N: what is wrong. Exit code 1 if there is any. It works
 beside a running writer, and on a store so damaged that it does not open.")]
 pub(crate) struct VerifyArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+}
+
+/// Merge the indexes of sealed segments, so that look-ups touch fewer files
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  annals compact ledger
+
+A store that is open does this by itself, in the background. No event is rewritten. It needs the
+store for itself; interrupted, it leaves what it has finished.")]
+pub(crate) struct CompactArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
 }

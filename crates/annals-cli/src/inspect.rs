@@ -77,6 +77,9 @@ struct StatsObject {
     bytes: u64,
     allocated_bytes: u64,
     index_bytes: u64,
+    index_files: u64,
+    level_files: u64,
+    level_bytes: u64,
     segments: u64,
     sealed_segments: u64,
     created_at: String,
@@ -94,6 +97,9 @@ impl From<Stats> for StatsObject {
             bytes: stats.log_bytes,
             allocated_bytes: stats.allocated_bytes,
             index_bytes: stats.index_bytes,
+            index_files: stats.index_files,
+            level_files: stats.level_files,
+            level_bytes: stats.level_bytes,
             segments: stats.segments,
             sealed_segments: stats.sealed_segments,
             created_at: time::to_rfc3339(stats.created_at),
@@ -123,7 +129,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
     open::must_be_whole(&store)
 }
 
-fn rows(stats: &StatsObject) -> [(&'static str, String); 11] {
+fn rows(stats: &StatsObject) -> [(&'static str, String); 14] {
     [
         ("store id", stats.store_id.clone()),
         ("events", stats.events.to_string()),
@@ -133,6 +139,9 @@ fn rows(stats: &StatsObject) -> [(&'static str, String); 11] {
         ("bytes", stats.bytes.to_string()),
         ("allocated bytes", stats.allocated_bytes.to_string()),
         ("index bytes", stats.index_bytes.to_string()),
+        ("index files", stats.index_files.to_string()),
+        ("level files", stats.level_files.to_string()),
+        ("level bytes", stats.level_bytes.to_string()),
         ("segments", format!("{} ({} sealed)", stats.segments, stats.sealed_segments)),
         ("created", stats.created_at.clone()),
         ("last recorded", stats.last_recorded_at.clone().unwrap_or_else(|| "never".to_owned())),

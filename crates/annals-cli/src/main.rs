@@ -5,6 +5,7 @@
 
 mod append;
 mod args;
+mod compact;
 mod cursors;
 mod failure;
 mod groups;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Snapshot(command) => snapshots::run(&command, quiet),
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
+        Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),
         Command::Completions(args) => completions(&args),
@@ -72,6 +74,7 @@ fn listens(command: &Command) -> bool {
         // A repair that is cut short leaves no store, and a cut is whole or not made.
         Command::Append(_)
         | Command::Stats(_)
+        | Command::Compact(_)
         | Command::Completions(_)
         | Command::Cursor(_)
         | Command::Snapshot(_)

@@ -85,7 +85,10 @@ pub fn file(path: &Path, bytes: &mut Vec<u8>, link: &mut Option<u32>) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(names::SEGMENT_SUFFIX) {
         segment(bytes, link);
-    } else if name.ends_with(names::INDEX_SUFFIX) || name.ends_with(names::CHECKPOINT_SUFFIX) {
+    } else if [names::INDEX_SUFFIX, names::LEVEL_SUFFIX, names::CHECKPOINT_SUFFIX]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+    {
         // What is behind the payload is made anew, so its length is what the footer's count says.
         let footer_at = bytes.len().saturating_sub(FOOTER_LEN);
         let blocks = container::decode_footer(&bytes[footer_at..], bytes.len() as u64).unwrap_or(0);

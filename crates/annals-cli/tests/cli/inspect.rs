@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::support::{Scratch, files, import, line, lines, run};
+use super::support::{Scratch, files, import, line, lines, run, run_with};
 
 #[test]
 fn streams_are_listed_by_name() {
@@ -115,4 +115,36 @@ fn what_is_no_store_is_named_and_not_touched() {
     assert_eq!(files(&foreign), [(foreign.join("letter.txt"), b"Dear reader".to_vec())]);
     assert_eq!(files(&empty), []);
     assert!(!scratch.path("missing").exists());
+}
+
+#[test]
+fn compacting_merges_index_files_and_changes_no_event() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    import(&store, lines(0..100)).ok();
+    let before = run(&["read", &store]).ok().stdout;
+    let out = run(&["compact", &store]).ok();
+    assert!(out.stderr.contains("0 index files merged into 0"), "{out:?}");
+    assert_eq!(run(&["compact", &store, "--quiet"]).ok().stderr, "");
+    assert_eq!(run(&["read", &store]).ok().stdout, before);
+    // Where there are some.
+    let small = scratch.store("small");
+    run_with(&["import", "--segment-size", "64K", "--batch", "10", &small], lines(0..3_000)).ok();
+    let figure = |name: &str| {
+        let stats = run(&["stats", &small, "--format", "json"]).ok().stdout;
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+        stats[name].as_u64().unwrap()
+    };
+    let before = run(&["read", &small]).ok().stdout;
+    let files = figure("index_files");
+    assert!(files > 1, "{files} index files");
+    let out = run(&["compact", &small]).ok();
+    let expected = format!("{files} index files merged into 1");
+    assert!(out.stderr.contains(&expected), "{expected}: {out:?}");
+    assert_eq!((figure("index_files"), figure("level_files")), (1, 1));
+    assert_eq!(run(&["read", &small]).ok().stdout, before);
+    run(&["verify", &small]).ok();
+    let missing = scratch.store("missing");
+    assert!(!run(&["compact", &missing]).stderr.is_empty());
+    assert!(!Path::new(&missing).exists());
 }

@@ -1,0 +1,357 @@
+//! Merging the indexes of neighbouring segments into level files, so that what a look-up touches
+//! grows with the logarithm of the number of segments and not with the number.
+//!
+//! Owns which files are merged when, and the order of the steps: a level file is written under a
+//! temporary name, synced, renamed, its directory synced; only then the catalog uses it and its
+//! inputs go. Must never touch a segment, and never remove an index file before what stands for it is
+//! durable. A crash at any point leaves the inputs, the result, or both.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::catalog::{Part, PartIndex, units};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::{Defect, names};
+use crate::index::level_file::{MergeError, Pace};
+use crate::index::merge::{Extent, merge};
+use crate::index::sealed::SealedIndex;
+use crate::log::rotation::remove_leftover;
+use crate::mend::covers_of;
+use crate::recovery::{list_levels, open_level};
+use crate::storage::{EntryKind, OpenMode};
+use crate::sync::Instant;
+
+/// So many neighbours of one tier become one of the next.
+const FAN_IN: usize = 8;
+/// In the background a piece of work is followed by a rest so many times as long.
+const REST: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_millis(200);
+
+/// What [`Store::compact`](crate::Store::compact) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Compacted {
+    /// Level files written.
+    pub merges: u64,
+    /// Index files and level files that were merged into them.
+    pub merged_files: u64,
+    /// The bytes of the level files written.
+    pub bytes_written: u64,
+}
+
+/// What became of a merge.
+enum Outcome {
+    Done(u64),
+    Stopped,
+    /// The index that holds this segment is damaged.
+    Damaged(u64, Error),
+}
+
+impl Engine {
+    /// Merges all that can be merged, now.
+    pub(crate) fn compact(&self) -> Result<Compacted> {
+        self.check_writable()?;
+        let _compacting = self.compacting.lock();
+        self.drop_superseded()?;
+        let mut total = Compacted::default();
+        let mut rebuilt = Vec::new();
+        loop {
+            let parts = Arc::clone(&self.catalog.read().parts);
+            let inputs = match widest(self, &parts) {
+                Ok(Some(inputs)) => inputs,
+                Ok(None) => return Ok(total),
+                Err((segment, error)) => {
+                    self.rebuild_once(segment, error, &mut rebuilt)?;
+                    continue;
+                }
+            };
+            let mut pace = |_| match self.check_open() {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            };
+            match self.merge(&inputs, &mut pace)? {
+                Outcome::Done(bytes) => {
+                    total.merges += 1;
+                    total.merged_files += inputs.len() as u64;
+                    total.bytes_written += bytes;
+                }
+                Outcome::Stopped => return Err(Error::Closed),
+                Outcome::Damaged(segment, error) => {
+                    self.rebuild_once(segment, error, &mut rebuilt)?;
+                }
+            }
+        }
+    }
+
+    /// Builds a damaged index again, unless that was done before and did not help.
+    fn rebuild_once(&self, segment: u64, error: Error, rebuilt: &mut Vec<u64>) -> Result<()> {
+        if rebuilt.contains(&segment) {
+            return Err(error);
+        }
+        rebuilt.push(segment);
+        self.rebuild(segment).map(drop)
+    }
+
+    /// Merges what is due, one level file, with rests. Tells whether there was anything to do.
+    pub(crate) fn compact_in_background(&self) -> Result<bool> {
+        if !self.options.compaction {
+            return Ok(false);
+        }
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let inputs = match due(self, &parts) {
+            Ok(Some(inputs)) => inputs,
+            Ok(None) => return Ok(false),
+            Err((segment, _)) => return self.rebuild(segment).map(|_| false),
+        };
+        // Somebody does it by hand.
+        let Some(_compacting) = self.compacting.try_lock() else { return Ok(false) };
+        self.drop_superseded()?;
+        let mut since = Instant::now();
+        let mut pace = |_| {
+            let rest = since.elapsed().saturating_mul(REST).min(LONGEST_REST);
+            let go_on = self.rest(rest);
+            since = Instant::now();
+            go_on
+        };
+        match self.merge(&inputs, &mut pace)? {
+            Outcome::Done(_) => Ok(true),
+            Outcome::Stopped => Ok(false),
+            // It is merged when there is something to do again: if it were damaged once more, this
+            // would have no end.
+            Outcome::Damaged(segment, _) => self.rebuild(segment).map(|_| false),
+        }
+    }
+
+    /// Writes the level file of neighbours, and then uses it instead of them.
+    fn merge(&self, inputs: &[Arc<SealedIndex>], pace: &mut Pace<'_>) -> Result<Outcome> {
+        let first = *inputs[0].segments().start();
+        let last = *inputs[inputs.len() - 1].segments().end();
+        let path = names::level_path(&self.root, first, last);
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(names::TEMPORARY_SUFFIX);
+        let temporary = PathBuf::from(temporary);
+        if let Some(outcome) = self.write_level(inputs, &temporary, pace)? {
+            remove_leftover(&*self.storage, &temporary)?;
+            return Ok(outcome);
+        }
+        let io = |operation: &'static str, path: &Path| {
+            let path = path.to_path_buf();
+            move |e| Error::io(operation, path, e)
+        };
+        let _files = self.index_files.lock();
+        self.storage.rename(&temporary, &path).map_err(io("rename", &temporary))?;
+        let directory = self.root.join(names::INDEX_DIR);
+        self.storage.sync_dir(&directory).map_err(io("sync", &directory))?;
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let level = covers_of(&parts, first..=last)
+            .and_then(|covers| open_level(&*self.storage, &self.root, self.store_id, covers));
+        let Some(level) = level else {
+            // What was written cannot be read: the inputs stay.
+            remove_leftover(&*self.storage, &path)?;
+            let what = "a level file that was just written cannot be read".into();
+            let expected_position = inputs[0].base_position().into();
+            let (offset, evidence) = (0, None);
+            return Err(Error::Corrupt { file: path, offset, expected_position, what, evidence });
+        };
+        self.catalog.write().share_index(&level);
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        self.counters.compacted_bytes.fetch_add(level.file_len(), Ordering::Relaxed);
+        for input in inputs {
+            // Somebody may have it open, which some systems mind. The next merge tries again.
+            let _ = remove_leftover(&*self.storage, &self.path_of(input));
+        }
+        Ok(Outcome::Done(level.file_len()))
+    }
+
+    /// Writes and syncs a level file under its temporary name; `None` if it is whole.
+    fn write_level(
+        &self,
+        inputs: &[Arc<SealedIndex>],
+        temporary: &Path,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Outcome>> {
+        remove_leftover(&*self.storage, temporary)?;
+        let file = self.storage.open(temporary, OpenMode::CreateNew);
+        let file = file.map_err(|e| Error::io("create", temporary, e))?;
+        match merge(inputs, self.store_id, &*file, pace) {
+            Ok(()) => Ok(None),
+            Err(MergeError::Stopped) => Ok(Some(Outcome::Stopped)),
+            Err(MergeError::Io(error)) => {
+                // Its space is wanted elsewhere.
+                let _ = remove_leftover(&*self.storage, temporary);
+                Err(Error::io("write", temporary, error))
+            }
+            Err(MergeError::Input { at, defect }) => {
+                let index = &inputs[at];
+                let error = self.damage(index, &defect);
+                Ok(Some(Outcome::Damaged(*index.segments().start(), error)))
+            }
+        }
+    }
+
+    fn damage(&self, index: &SealedIndex, defect: &Defect) -> Error {
+        Error::Corrupt {
+            file: self.path_of(index),
+            offset: 0,
+            expected_position: index.base_position().into(),
+            what: defect.to_string(),
+            evidence: None,
+        }
+    }
+
+    fn extent_of(&self, index: &SealedIndex) -> std::result::Result<Extent, (u64, Error)> {
+        let damaged = |defect| (*index.segments().start(), self.damage(index, &defect));
+        Extent::of(index).map_err(damaged)
+    }
+
+    fn path_of(&self, index: &SealedIndex) -> PathBuf {
+        let (first, last) = index.segments().into_inner();
+        if index.is_level() {
+            names::level_path(&self.root, first, last)
+        } else {
+            names::index_path(&self.root, first)
+        }
+    }
+
+    /// Removes level files that the opening found to be damaged or not to belong here, and what goes
+    /// with them. Where there are none, nothing is touched.
+    pub(crate) fn drop_unused_levels(&self) -> Result<()> {
+        // Who compacts does this first.
+        let Some(_compacting) = self.compacting.try_lock() else { return Ok(()) };
+        let levels = list_levels(&*self.storage, &self.root)?;
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let used: Vec<_> = units(&parts).filter_map(level_of).map(|i| i.segments()).collect();
+        if levels.iter().all(|(first, last)| used.contains(&(*first..=*last))) {
+            return Ok(());
+        }
+        self.drop_superseded()
+    }
+
+    /// Removes what a crash left behind: level files that are not used or were never finished, and
+    /// index files of segments that share one.
+    fn drop_superseded(&self) -> Result<()> {
+        let _files = self.index_files.lock();
+        let parts = Arc::clone(&self.catalog.read().parts);
+        let used: Vec<_> = units(&parts).filter_map(level_of).collect();
+        // One that turns out to be damaged is no reason to remove anything.
+        let over = |first: u64, last: u64| {
+            let apart = |level: &SealedIndex| {
+                *level.segments().end() < first || last < *level.segments().start()
+            };
+            used.iter()
+                .find(|level| !apart(level))
+                .map(|level| (level.segments(), level.is_there()))
+        };
+        let directory = self.root.join(names::INDEX_DIR);
+        let entries = self.storage.read_dir(&directory);
+        for entry in entries.map_err(|e| Error::io("list", &directory, e))? {
+            let superseded = match names::parse_level(&entry.name) {
+                Some((first, last)) => over(first, last)
+                    .is_none_or(|(segments, there)| segments != (first..=last) && there),
+                None => match names::parse_numbered(&entry.name, names::INDEX_SUFFIX) {
+                    Some(number) => over(number, number).is_some_and(|(_, there)| there),
+                    None => {
+                        let unfinished = entry.name.strip_suffix(names::TEMPORARY_SUFFIX);
+                        unfinished.is_some_and(|name| names::parse_level(name).is_some())
+                    }
+                },
+            };
+            if superseded && entry.kind == EntryKind::File {
+                // Likewise.
+                let _ = remove_leftover(&*self.storage, &directory.join(&entry.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The level file that a part's index is.
+fn level_of(part: &Part) -> Option<&Arc<SealedIndex>> {
+    match &part.index {
+        PartIndex::Sealed(index) if index.is_level() => Some(index),
+        _ => None,
+    }
+}
+
+/// Runs of neighbours' indexes, oldest first, none in memory.
+fn runs(parts: &[Part]) -> Vec<Vec<Arc<SealedIndex>>> {
+    let mut runs = vec![Vec::new()];
+    let units: Vec<&Part> = units(parts).collect();
+    for part in units.into_iter().rev() {
+        match &part.index {
+            PartIndex::Sealed(index) => {
+                let run: &mut Vec<Arc<SealedIndex>> = match runs.last_mut() {
+                    Some(run) => run,
+                    None => return runs,
+                };
+                // An index that was rebuilt while its neighbours still share another.
+                let follows =
+                    run.last().is_none_or(|l| l.segments().end() + 1 == *index.segments().start());
+                if follows {
+                    run.push(Arc::clone(index));
+                } else {
+                    runs.push(vec![Arc::clone(index)]);
+                }
+            }
+            PartIndex::Frozen { .. } => runs.push(Vec::new()),
+        }
+    }
+    runs
+}
+
+/// Of neighbours, those that are to be merged. What the files hold is looked at as far as that takes
+/// it; one that is damaged is named by its first segment.
+type Chosen = std::result::Result<Option<Vec<Arc<SealedIndex>>>, (u64, Error)>;
+
+/// The first neighbours that fit one level file and are the most that do.
+fn widest(engine: &Engine, parts: &[Part]) -> Chosen {
+    for run in runs(parts) {
+        let mut rest = run.as_slice();
+        while rest.len() > 1 {
+            let (mut extent, mut count) = (Extent::default(), 0);
+            for index in rest {
+                let Some(sum) = extent.with(engine.extent_of(index)?) else { break };
+                (extent, count) = (sum, count + 1);
+            }
+            if count > 1 {
+                return Ok(Some(rest[..count].to_vec()));
+            }
+            rest = &rest[1..];
+        }
+    }
+    Ok(None)
+}
+
+/// How often eight of a kind were put together to get so many segments.
+fn tier(index: &SealedIndex) -> u32 {
+    let segments = index.segments();
+    (segments.end() - segments.start() + 1).ilog(FAN_IN as u64)
+}
+
+/// The first [`FAN_IN`] neighbours of one tier that fit one file. None is opened but those.
+fn due(engine: &Engine, parts: &[Part]) -> Chosen {
+    for run in runs(parts) {
+        for window in run.windows(FAN_IN) {
+            let fit = |sum: Extent, index: &Arc<SealedIndex>| sum.with(Extent::of_events(index));
+            if window.iter().any(|index| tier(index) != tier(&window[0]))
+                || window.iter().try_fold(Extent::default(), fit).is_none()
+            {
+                continue;
+            }
+            let mut extent = Some(Extent::default());
+            for index in window {
+                let own = engine.extent_of(index)?;
+                extent = extent.and_then(|sum| sum.with(own));
+            }
+            if extent.is_some() {
+                return Ok(Some(window.to_vec()));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,281 @@
+//! What an index file or a level file holds, once it is open and fits the segments it has to cover.
+
+use std::ops::Range;
+
+use byteorder::{ByteOrder, LittleEndian as LE};
+
+use super::block_file::BlockFile;
+use super::list::List;
+use super::sealed::Covers;
+use super::{Found, Head, Terms, search_names};
+use crate::format::Defect;
+use crate::format::container::Section;
+use crate::format::index_file::{
+    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id,
+};
+use crate::format::level_file::{self, LevelMeta};
+use crate::format::metadata::Change;
+
+#[derive(Debug)]
+pub(super) struct Contents {
+    file: BlockFile,
+    /// How often what it holds was merged; 0: it is the index file of one segment.
+    level: u32,
+    base_position: u64,
+    event_count: u32,
+    names: Section,
+    lists: Section,
+    term_filter: Section,
+}
+
+impl Contents {
+    pub(super) fn of_segment(
+        file: BlockFile,
+        store_id: [u8; 16],
+        expected: &IndexMeta,
+    ) -> Result<Option<Self>, Defect> {
+        let meta = IndexMeta::decode(file.get(file.section(layout::META), 0, layout::META_LEN)?)?;
+        if file.store_id() != store_id || meta != *expected {
+            return Ok(None);
+        }
+        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
+        let term_filter = file.section(layout::TERM_FILTER);
+        let IndexMeta { base_position, event_count, .. } = meta;
+        Ok(Some(Self { file, level: 0, base_position, event_count, names, lists, term_filter }))
+    }
+
+    pub(super) fn of_segments(
+        file: BlockFile,
+        store_id: [u8; 16],
+        covers: &Covers,
+    ) -> Result<Option<Self>, Defect> {
+        let front = file.get(file.section(layout::META), 0, level_file::META_LEN)?;
+        let meta = LevelMeta::decode(front)?;
+        let section = file.section(level_file::SEGMENTS);
+        let (first, last) = (&covers.metas[0], &covers.metas[covers.metas.len() - 1]);
+        let fits = file.store_id() == store_id
+            && (meta.first_segment, meta.last_segment) == (first.segment, last.segment)
+            && section.count(layout::META_LEN) == covers.metas.len()
+            && meta.base_position == first.base_position
+            && u64::from(meta.event_count) == covers.event_count()
+            && meta.change_count == covers.changes
+            && meta.level > 0;
+        if !fits {
+            return Ok(None);
+        }
+        for (at, segment) in covers.metas.iter().enumerate() {
+            let own = IndexMeta::decode(file.entry(section, at, layout::META_LEN)?)?;
+            if own != *segment {
+                return Ok(None);
+            }
+        }
+        let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
+        let term_filter = file.section(layout::TERM_FILTER);
+        let LevelMeta { level, base_position, event_count, .. } = meta;
+        Ok(Some(Self { file, level, base_position, event_count, names, lists, term_filter }))
+    }
+
+    pub(super) fn file(&self) -> &BlockFile {
+        &self.file
+    }
+
+    /// The bytes of its lists and its names.
+    pub(super) fn extent(&self) -> (u64, u64) {
+        (self.lists.len, self.names.len)
+    }
+
+    pub(super) fn level(&self) -> u32 {
+        self.level
+    }
+
+    pub(super) fn event_count(&self) -> u32 {
+        self.event_count
+    }
+
+    pub(super) fn section(&self, kind: u32) -> Section {
+        self.file.section(kind)
+    }
+
+    pub(super) fn bytes(&self, section: Section, at: u64, len: usize) -> Result<&[u8], Defect> {
+        self.file.get(section, at, len)
+    }
+
+    /// What ties it to its segments: one META of an index file each.
+    pub(super) fn metas(&self) -> Result<&[u8], Defect> {
+        let kind = if self.level == 0 { layout::META } else { level_file::SEGMENTS };
+        let section = self.file.section(kind);
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        self.file.get(section, 0, len)
+    }
+
+    /// The stream's entry, if it has events here.
+    pub(super) fn stream_entry(&self, name: &str) -> Result<Option<StreamEntry>, Defect> {
+        let streams = self.file.section(layout::STREAMS);
+        let count = streams.count(layout::STREAM_LEN);
+        let found = search_names(count, name.as_bytes(), |i| {
+            let entry = TermEntry::decode(self.file.entry(streams, i, layout::STREAM_LEN)?)?;
+            self.name(entry.name_offset, entry.name_len)
+        })?;
+        let Ok(index) = found else { return Ok(None) };
+        StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?).map(Some)
+    }
+
+    /// The ordinals of a stream's events, of those with these places in its list.
+    pub(super) fn stream_ordinals(
+        &self,
+        entry: &StreamEntry,
+        places: Range<u32>,
+    ) -> Result<Vec<u32>, Defect> {
+        self.list(entry.list_offset, entry.count)?.places(places)
+    }
+
+    /// The position of a stream's last event here.
+    pub(super) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
+        let last = entry.count.checked_sub(1);
+        let last = last.ok_or(Defect::Invalid("a stream without events"))?;
+        let ordinals = self.stream_ordinals(entry, last..entry.count)?;
+        let last = ordinals.first().ok_or(Defect::Invalid("a list is damaged"))?;
+        Ok(self.base_position + u64::from(*last))
+    }
+
+    /// Calls `each` with every stream's name and its head at the end of the last segment.
+    pub(super) fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+        let streams = self.file.section(layout::STREAMS);
+        for index in 0..streams.count(layout::STREAM_LEN) {
+            let entry =
+                StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
+            let name = std::str::from_utf8(self.name(entry.name_offset, entry.name_len)?)
+                .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
+            let head = Head {
+                last_position: self.last_position(&entry)?,
+                version: entry.first_version.saturating_add(u64::from(entry.count) - 1),
+            };
+            each(name, head);
+        }
+        Ok(())
+    }
+
+    pub(super) fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+        let Some((first, changes)) = self.changes()? else { return Ok(0) };
+        let mut number = first;
+        Change::decode_all(changes, |change| {
+            each(number, change);
+            number = number.saturating_add(1);
+        })?;
+        Ok(number - first)
+    }
+
+    /// The number of the first change, and the changes as they are kept.
+    pub(super) fn changes(&self) -> Result<Option<(u64, &[u8])>, Defect> {
+        let section = self.file.section(layout::CHANGES);
+        if section.len == 0 {
+            return Ok(None);
+        }
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        let bytes = self.file.get(section, 0, len)?;
+        let (first, changes) = bytes.split_at_checked(8).ok_or(Defect::TooShort)?;
+        Ok(Some((LE::read_u64(first), changes)))
+    }
+
+    /// The ordinals of the events that may have this id: those whose ids share its hash's upper
+    /// half. Nearly always none or one.
+    pub(super) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
+        let hash = hash_id(id);
+        if !self.may_hold_id(hash)? {
+            return Ok(Vec::new());
+        }
+        let ids = self.file.section(layout::IDS);
+        let count = ids.count(8);
+        let entry = |i| Ok::<_, Defect>(LE::read_u64(self.file.entry(ids, i, 8)?));
+        let wanted = hash & 0xFFFF_FFFF_0000_0000;
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if entry(middle)? < wanted {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut found = Vec::new();
+        while low < count {
+            let next = entry(low)?;
+            if next & 0xFFFF_FFFF_0000_0000 != wanted {
+                break;
+            }
+            found.push(u32::try_from(next & 0xFFFF_FFFF).unwrap_or(u32::MAX));
+            low += 1;
+        }
+        Ok(found)
+    }
+
+    /// Whether the filter of ids lets one with this hash pass.
+    pub(super) fn may_hold_id(&self, hash: u64) -> Result<bool, Defect> {
+        let section = self.file.section(layout::FILTER);
+        let len = filter_size(section);
+        if self.level == 0 {
+            let probe = Probe::new(hash);
+            return self.passes(section, &probe, probe.block(len));
+        }
+        let probe = Probe::new(level_file::filter_hash(hash));
+        self.passes(section, &probe, level_file::filter_block(hash, len))
+    }
+
+    /// Whether any event may have a term.
+    pub(super) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
+        let section = self.term_filter;
+        Ok(section.len == 0 || self.passes(section, term, term.block(filter_size(section)))?)
+    }
+
+    fn passes(&self, filter: Section, probe: &Probe, block: usize) -> Result<bool, Defect> {
+        if filter_size(filter) == 0 {
+            return Ok(false);
+        }
+        Ok(probe.passes(self.file.get(filter, block as u64, FILTER_BLOCK)?))
+    }
+
+    pub(super) fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
+        self.file.get(self.names, u64::from(offset), usize::from(len))
+    }
+
+    /// A list. Its bytes are bounded by the section, its ordinals by what the index covers.
+    pub(super) fn list(&self, offset: u32, count: u32) -> Result<List<'_>, Defect> {
+        if count > self.event_count {
+            return Err(Defect::Invalid("a list is damaged"));
+        }
+        let table = if self.level == 0 { 0 } else { level_file::table_len(count) };
+        let available = self.lists.len.saturating_sub(u64::from(offset));
+        let at = u64::from(offset) + table as u64;
+        let available = available.saturating_sub(table as u64);
+        Ok(List {
+            file: &self.file,
+            section: self.lists,
+            table: self.file.get(self.lists, u64::from(offset), table)?,
+            at,
+            available,
+            count,
+            end: self.event_count,
+        })
+    }
+
+    pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+        let section = kind.section();
+        // An entry of STREAMS begins like one of the others.
+        let streams = section == layout::STREAMS;
+        let len = if streams { layout::STREAM_LEN } else { layout::TERM_LEN };
+        let section = self.file.section(section);
+        let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
+        let found = search_names(section.count(len), name.as_bytes(), |i| {
+            let entry = entry(i)?;
+            self.name(entry.name_offset, entry.name_len)
+        })?;
+        let Ok(index) = found else { return Ok(None) };
+        let entry = entry(index)?;
+        Ok(Some(Found { count: entry.count, entries: entry.count, place: entry.list_offset }))
+    }
+}
+
+/// The bytes of a filter's whole blocks.
+fn filter_size(section: Section) -> usize {
+    section.count(FILTER_BLOCK) * FILTER_BLOCK
+}

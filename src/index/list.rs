@@ -1,0 +1,138 @@
+//! A list of ordinals in an index file or a level file.
+//!
+//! Those of level files can be long; they are read in chunks, from the one that is asked for on, so
+//! that what a look-up costs follows what it takes and not what the list holds.
+
+use std::ops::Range;
+
+use super::block_file::BlockFile;
+use crate::format::container::Section;
+use crate::format::level_file::{CHUNK, SKIP_LEN, Skip};
+use crate::format::{Defect, varint};
+
+const DAMAGED: Defect = Defect::Invalid("a list is damaged");
+/// A coded ordinal takes one to five bytes.
+const LONGEST: u64 = 5;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct List<'a> {
+    pub(super) file: &'a BlockFile,
+    pub(super) section: Section,
+    /// Where chunks begin; empty if there is one, or if it is the list of an index file.
+    pub(super) table: &'a [u8],
+    /// Where its ordinals begin in the section, and what there is from there to its end.
+    pub(super) at: u64,
+    pub(super) available: u64,
+    pub(super) count: u32,
+    /// All ordinals are below this.
+    pub(super) end: u32,
+}
+
+impl List<'_> {
+    /// The ordinals with these places in the list.
+    pub(super) fn places(&self, places: Range<u32>) -> Result<Vec<u32>, Defect> {
+        let places = places.start.min(self.count)..places.end.min(self.count);
+        let mut ordinals = Vec::with_capacity(self.bounded(places.len()));
+        if places.is_empty() {
+            return Ok(ordinals);
+        }
+        self.decode_from(self.chunk_at(places.start), |place, ordinal| {
+            if place >= places.start {
+                ordinals.push(ordinal);
+            }
+            place + 1 < places.end
+        })?;
+        Ok(ordinals)
+    }
+
+    /// The ordinals in a range, without its end.
+    pub(super) fn between(&self, from: u32, to: u32) -> Result<Vec<u32>, Defect> {
+        let mut ordinals = Vec::new();
+        if from == 0 && to >= self.end {
+            ordinals.reserve_exact(self.bounded(self.count as usize));
+        }
+        if from < to {
+            self.decode_from(self.chunk_before(from)?, |_, ordinal| {
+                if (from..to).contains(&ordinal) {
+                    ordinals.push(ordinal);
+                }
+                ordinal < to
+            })?;
+        }
+        Ok(ordinals)
+    }
+
+    /// Calls `each` with all ordinals, ascending, for as long as it says so.
+    pub(super) fn for_each(&self, mut each: impl FnMut(u32) -> bool) -> Result<(), Defect> {
+        self.decode_from(0, |_, ordinal| each(ordinal))
+    }
+
+    /// An ordinal takes at least a byte.
+    fn bounded(&self, count: usize) -> usize {
+        usize::try_from(self.available).map_or(count, |available| count.min(available))
+    }
+
+    fn chunks(&self) -> u32 {
+        // A table is a slice of a section that was checked: its length is far below 2^32.
+        u32::try_from(self.table.len() / SKIP_LEN).unwrap_or(0) + 1
+    }
+
+    fn skip(&self, chunk: u32) -> Result<Skip, Defect> {
+        let at = (chunk as usize - 1) * SKIP_LEN;
+        Skip::decode(self.table.get(at..).ok_or(DAMAGED)?)
+    }
+
+    fn chunk_at(&self, place: u32) -> u32 {
+        (place / CHUNK).min(self.chunks() - 1)
+    }
+
+    /// The last chunk before which no ordinal is `from` or more.
+    fn chunk_before(&self, from: u32) -> Result<u32, Defect> {
+        let (mut low, mut high) = (1, self.chunks());
+        while low < high {
+            let middle = u32::midpoint(low, high);
+            if self.skip(middle)?.before < from {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low - 1)
+    }
+
+    /// Calls `each` with places and ordinals from a chunk on, for as long as it says so.
+    fn decode_from(
+        &self,
+        mut chunk: u32,
+        mut each: impl FnMut(u32, u32) -> bool,
+    ) -> Result<(), Defect> {
+        let chunks = self.chunks();
+        while chunk < chunks {
+            let (mut last, start) = match chunk {
+                0 => (0, 0),
+                chunk => {
+                    let skip = self.skip(chunk)?;
+                    (skip.before, u64::from(skip.offset))
+                }
+            };
+            let first_place = if chunks == 1 { 0 } else { chunk * CHUNK };
+            let end_place =
+                if chunk + 1 == chunks { self.count } else { first_place.saturating_add(CHUNK) };
+            let mut left = end_place.checked_sub(first_place).ok_or(DAMAGED)?;
+            let available = self.available.checked_sub(start).ok_or(DAMAGED)?;
+            let len = (u64::from(left) * LONGEST).min(available);
+            let len = usize::try_from(len).map_err(|_| DAMAGED)?;
+            let mut bytes = self.file.get(self.section, self.at + start, len)?;
+            while left > 0 {
+                let step = varint::take(&mut bytes).ok_or(DAMAGED)?;
+                last = last.checked_add(step).filter(|&last| last < self.end).ok_or(DAMAGED)?;
+                if !each(end_place - left, last) {
+                    return Ok(());
+                }
+                left -= 1;
+            }
+            chunk += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Merged indexes answer what the files they were merged from answered.
+
+#![allow(clippy::disallowed_methods, reason = "it waits for a thread")]
+
+use std::time::{Duration, Instant};
+
+use annals::{Durability, ExpectedVersion, NewEvent, Options, Position, Query, QueryItem, Store};
+
+fn options() -> Options {
+    Options::new().segment_size(Options::MIN_SEGMENT_SIZE).durability(Durability::BUFFERED)
+}
+
+/// Some tags that are rare and some that are not, and streams of every length.
+fn fill(store: &Store, from: u64, to: u64) {
+    for batch in (from..to).step_by(50) {
+        let mut transaction = store.transaction();
+        for number in batch..(batch + 50).min(to) {
+            let mut event = NewEvent::new(["Often", "Seldom"][usize::from(number % 97 == 0)], "");
+            if number % 2 == 0 {
+                event = event.tag("half");
+            }
+            if number % 1000 == 7 {
+                event = event.tag("rare");
+            }
+            let stream =
+                if number % 3 == 0 { "long-1".into() } else { format!("s-{}", number % 700) };
+            transaction = transaction.append(stream, ExpectedVersion::Any, [event]);
+        }
+        transaction.commit().unwrap();
+    }
+}
+
+fn queries() -> Vec<Query> {
+    let item = QueryItem::new;
+    let one = |item: QueryItem| Query::none().or(item);
+    vec![
+        one(item().types(["Often"])),
+        one(item().types(["Seldom"])),
+        one(item().tags(["half"])),
+        one(item().tags(["rare"])),
+        one(item().tags(["rare", "half"])),
+        one(item().types(["Often"]).tags(["half"])),
+        one(item().types(["Seldom"]).tags(["half"]).after(9_000_u64)),
+        one(item().category("long")),
+        one(item().stream("s-10").types(["Often"])),
+        one(item().tags(["nobody"])),
+        one(item().types(["Often", "Seldom"])).or(item().tags(["rare"])),
+        one(item().tags(["rare"])).or(item().stream("s-11")),
+    ]
+}
+
+/// What every way of asking gives.
+fn answers(store: &Store) -> Vec<Vec<u64>> {
+    let mut all = Vec::new();
+    let head = store.head().get();
+    for query in queries() {
+        for from in [1, head / 3] {
+            let read = store.read_all().matching(query.clone()).after(from);
+            all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
+            let read = store
+                .read_all()
+                .matching(query.clone())
+                .backwards()
+                .as_of(Position::new(head - from));
+            all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
+        }
+    }
+    for stream in ["long-1", "s-1", "s-10", "s-699"] {
+        for from in [1, 2, 1030, 6000] {
+            let read = store.read_stream(stream).from_version(from);
+            all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
+        }
+        let read = store.read_stream(stream).backwards().limit(5);
+        all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
+        let read = store.read_stream(stream).as_of(Position::new(head / 2));
+        all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
+    }
+    all
+}
+
+#[test]
+fn by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    // More events than are looked at in one go, in some dozens of segments.
+    let store = options().compaction(false).open(&path).unwrap();
+    fill(&store, 0, 24_000);
+    store.close().unwrap();
+    let store = options().compaction(false).open(&path).unwrap();
+    let before = answers(&store);
+    let files = store.stats().index_files;
+    assert!(files > 10, "{files} index files");
+    let done = store.compact().unwrap();
+    assert!(done.merges == 1 && done.bytes_written > 0, "{done:?}");
+    assert!(done.merged_files > 10, "{done:?}");
+    assert!(answers(&store) == before, "merged indexes answer something else");
+    assert_eq!(store.stats().level_files, 1, "an index was rebuilt");
+    fill(&store, 24_000, 26_000);
+    let before = answers(&store);
+    store.close().unwrap();
+    let store = options().compaction(false).open(&path).unwrap();
+    assert!(answers(&store) == before);
+    assert!(store.stats().index_files > 1);
+    store.compact().unwrap();
+    assert!(answers(&store) == before);
+    assert_eq!(store.stats().index_files, 1);
+    store.close().unwrap();
+    let report = annals::verify(&path, |_| {}).unwrap();
+    assert!(report.faults.is_empty() && report.notes.is_empty(), "{report:?}");
+}
+
+#[test]
+fn in_the_background() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = options().open(&path).unwrap();
+    fill(&store, 0, 24_000);
+    let before = answers(&store);
+    // It rests in between, for as long as a machine that is busy makes it.
+    let until = Instant::now() + Duration::from_secs(120);
+    while store.stats().level_files == 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let stats = store.stats();
+    assert!(stats.level_files > 0 && stats.compacted_bytes >= stats.level_bytes, "{stats:?}");
+    assert!(answers(&store) == before);
+    store.close().unwrap();
+    let store = options().read_only(true).open(&path).unwrap();
+    assert!(answers(&store) == before);
+    assert!(store.stats().level_files > 0);
+}

@@ -1,0 +1,351 @@
+//! Index files that are merged into level files: the power goes at every step of it, what was merged
+//! is damaged, missing, left over or of another store.
+
+use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
+use annals::{Error, ExpectedVersion, Opened, Store};
+
+use super::support::*;
+
+/// Six events fill a segment.
+const LARGE: usize = 9_000;
+const EVENTS: u64 = 32;
+
+fn level(first: u64, last: u64) -> String {
+    format!("{ROOT}/index/{first:020}-{last:020}.lvl")
+}
+
+/// A store whose first segments share a level file, as far as `upto`, with more behind it.
+fn compacted(upto: u64) -> SimStorage {
+    let sim = SimStorage::new(7);
+    let store = open(&sim).unwrap();
+    append(&store, 1, upto, LARGE);
+    assert_eq!(store.compact().unwrap().merges, 1);
+    append(&store, upto + 1, EVENTS, LARGE);
+    store.close().unwrap();
+    sim
+}
+
+/// Every sealed segment has an index on the disk itself, its own or one it shares, and all are whole.
+fn is_indexed(sim: &SimStorage, name: &str) {
+    let report = verify_on(sim, ROOT, |_| {}).unwrap();
+    assert_eq!(report.faults, [], "{name}");
+    let files = files_in(sim, "index");
+    for number in 1..=5 {
+        let shared = files.iter().filter_map(|path| path.strip_suffix(".lvl")).any(|path| {
+            let name = path.rsplit('/').next().unwrap();
+            let (first, last) = name.split_once('-').unwrap();
+            (first.parse().unwrap()..=last.parse::<u64>().unwrap()).contains(&number)
+        });
+        assert!(shared || files.contains(&index(number)), "{name}: {number} in {files:?}");
+    }
+}
+
+#[test]
+fn the_power_goes_at_every_step() {
+    let base = closed(EVENTS, LARGE);
+    // Once from index files, once from a level file and what came after it.
+    for base in [base, compacted(14)] {
+        let mut states = 0;
+        for step in 0.. {
+            let sim = base.fork();
+            let store = open(&sim).unwrap();
+            sim.fail_after_ops(step);
+            let done = store.compact();
+            // What is not told apart: the files of the session that was begun by nothing.
+            let stopped = sim.is_stopped();
+            for keep in [Keep::Nothing, Keep::Everything, Keep::InOrder] {
+                let sim = sim.fork();
+                sim.crash(Crash::new(step).keep(keep));
+                let name = format!("step {step}, {keep:?}");
+                is_indexed(&sim, &name);
+                let store = open(&sim).unwrap();
+                assert_eq!(*store.opened(), Opened::Clean, "{name}");
+                assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS, "{name}");
+                // What is left over goes with the next one.
+                store.compact().unwrap();
+                let files = files_in(&sim, "index");
+                assert_eq!(files, [level(1, 5)], "{name}");
+                assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS, "{name}");
+                drop(store);
+                hold(&name, &sim, LARGE, Expected::Whole(EVENTS));
+                states += 1;
+            }
+            drop(store);
+            if !stopped {
+                assert_eq!(done.unwrap().merges, 1);
+                break;
+            }
+        }
+        assert!(states > 15, "{states} states");
+    }
+}
+
+#[test]
+fn of_level_files_everything_is_read() {
+    for upto in [14, 20, 26] {
+        let sim = compacted(upto);
+        let store = open(&sim).unwrap();
+        assert_eq!(store.stats().level_files, 1);
+        assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
+        // Again, of a level file and index files.
+        assert_eq!(store.compact().unwrap().merges, 1);
+        assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
+        let stats = store.stats();
+        assert_eq!((stats.level_files, stats.index_files, stats.compactions), (1, 1, 1));
+        assert_eq!(store.compact().unwrap().merges, 0);
+        // A reader beside, and one without a checkpoint.
+        let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+        assert_eq!(read_back(&reader, LARGE).unwrap(), EVENTS);
+        assert!(reader.compact().is_err());
+        drop((store, reader));
+        remove_all(&sim, "checkpoints");
+        hold("no checkpoint", &sim, LARGE, Expected::Whole(EVENTS));
+    }
+}
+
+#[test]
+fn damage_to_a_level_file_costs_nothing_but_time() {
+    let base = compacted(26);
+    let path = level(1, 4);
+    let len = base.read_file(&path).unwrap().len();
+    for at in (0..len).step_by(61) {
+        let sim = base.fork();
+        overwrite(&sim, &path, at as u64, &[base.read_file(&path).unwrap()[at] ^ 0x24]);
+        hold(&format!("byte {at} of {len}"), &sim, LARGE, Expected::Whole(EVENTS));
+        let sim = base.fork();
+        overwrite(&sim, &path, at as u64, &[base.read_file(&path).unwrap()[at] ^ 0x24]);
+        remove_all(&sim, "checkpoints");
+        hold(&format!("byte {at} of {len}, no checkpoint"), &sim, LARGE, Expected::Whole(EVENTS));
+        // Merging meets it too.
+        let sim = base.fork();
+        overwrite(&sim, &path, at as u64, &[base.read_file(&path).unwrap()[at] ^ 0x24]);
+        let store = open(&sim).unwrap();
+        store.compact().unwrap();
+        assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS, "byte {at}");
+    }
+}
+
+#[test]
+fn a_level_file_can_be_missing_cut_or_empty() {
+    let path = level(1, 4);
+    let base = compacted(26);
+    let damages: [(&str, Damage, Expected); 4] = [
+        ("missing", |sim| remove(sim, &level(1, 4)), Expected::Whole(EVENTS)),
+        ("empty", |sim| sim.corrupt(level(1, 4), Vec::clear).unwrap(), Expected::Whole(EVENTS)),
+        (
+            "cut",
+            |sim| sim.corrupt(level(1, 4), |bytes| bytes.truncate(999)).unwrap(),
+            Expected::Whole(EVENTS),
+        ),
+        (
+            "an unfinished one beside it",
+            |sim| sim.write_file(format!("{}.tmp", level(1, 5)), b"half").unwrap(),
+            Expected::Whole(EVENTS),
+        ),
+    ];
+    assert!(base.read_file(path).is_ok());
+    run(&base, LARGE, &damages);
+}
+
+#[test]
+fn the_level_file_of_a_twin_is_not_believed() {
+    // The same store, segments, lengths and streams; other ids.
+    let base = closed(0, LARGE);
+    let twin = base.fork();
+    let write = |sim: &SimStorage, first_id: u64| {
+        let store = open(sim).unwrap();
+        for number in 1..=EVENTS {
+            let event = event(number, LARGE).id(id_of(first_id + number));
+            store.append(stream_of(number), ExpectedVersion::Any, [event]).unwrap();
+        }
+        store.compact().unwrap();
+        store.close().unwrap();
+    };
+    write(&base, 0);
+    write(&twin, 100);
+    let path = level(1, 5);
+    base.write_file(&path, &twin.read_file(&path).unwrap()).unwrap();
+    hold("the level file of a twin", &base, LARGE, Expected::Whole(EVENTS));
+}
+
+#[test]
+fn a_level_file_under_another_name_is_not_believed() {
+    let sim = compacted(26);
+    let bytes = sim.read_file(level(1, 4)).unwrap();
+    sim.write_file(level(1, 5), &bytes).unwrap();
+    sim.write_file(level(2, 5), &bytes).unwrap();
+    hold("other names", &sim, LARGE, Expected::Whole(EVENTS));
+}
+
+#[test]
+fn damage_in_a_segment_that_shares_an_index_is_damage() {
+    let base = compacted(26);
+    for number in 1..=4 {
+        let sim = base.fork();
+        let frame = frames_of(&sim, number)[1];
+        zero(&sim, &segment(number), frame.offset, frame.len);
+        hold(&format!("a frame of segment {number}"), &sim, LARGE, Expected::NothingWrong);
+        let sim = base.fork();
+        zero(&sim, &segment(number), DATA_START, FRAME_HEADER);
+        hold(&format!("the first of segment {number}"), &sim, LARGE, Expected::NothingWrong);
+        if number == 1 {
+            continue;
+        }
+        // A reader shows what is before it, and of that every path shows the same.
+        remove_all(&sim, "checkpoints");
+        let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+        let before = reader.head().get();
+        assert!(before < EVENTS, "{number}: {before}");
+        assert_eq!(read_back(&reader, LARGE).unwrap(), before, "{number}");
+        drop(reader);
+        let sim = base.fork();
+        let seal = *frames_of(&sim, number).last().unwrap();
+        zero(&sim, &segment(number), seal.offset, 400);
+        hold(&format!("the seal of segment {number}"), &sim, LARGE, Expected::Whole(EVENTS));
+    }
+}
+
+#[test]
+fn an_opening_reads_no_more_of_a_level_file_than_of_index_files() {
+    let apart = closed(EVENTS, LARGE);
+    let merged = apart.fork();
+    let store = open(&merged).unwrap();
+    assert_eq!(store.compact().unwrap().merges, 1);
+    store.close().unwrap();
+    let opening = |base: &SimStorage| {
+        let sim = base.fork();
+        let store = open(&sim).unwrap();
+        assert_eq!(*store.opened(), Opened::Clean);
+        let stats = sim.stats();
+        (stats.reads, stats.bytes_read)
+    };
+    assert_eq!(opening(&merged), opening(&apart));
+    // Nor does the number of segments that share one matter beyond their own headers and trailers.
+    let sim = merged.fork();
+    sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Open, nth: 1 });
+    sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Read, nth: 1 });
+    assert_eq!(*open(&sim).unwrap().opened(), Opened::Clean);
+}
+
+#[test]
+fn a_reader_finds_what_the_writer_has_merged_since() {
+    let base = closed(EVENTS, LARGE);
+    for merges in 1..=2 {
+        let sim = base.fork();
+        let writer = open(&sim).unwrap();
+        let mut upto = EVENTS;
+        if merges == 2 {
+            writer.compact().unwrap();
+        }
+        let reader = options(&sim).read_only(true).open(ROOT).unwrap();
+        if merges == 2 {
+            append(&writer, EVENTS + 1, EVENTS + 14, LARGE);
+            upto += 14;
+        }
+        assert_eq!(writer.compact().unwrap().merges, 1);
+        // It has not opened any index file, and now there are none.
+        assert_eq!(files_in(&sim, "index").len(), 1);
+        let before = sim.stats().bytes_read;
+        assert!(reader.event(id_of(1)).unwrap().is_some());
+        let read = sim.stats().bytes_read - before;
+        if merges == 1 {
+            assert_eq!(reader.stats().level_files, 1);
+            assert!(read < 20 * 4096 + LARGE as u64, "{read} bytes: it read the log");
+        }
+        assert_eq!(read_back(&reader, LARGE).unwrap(), upto);
+        assert_eq!(read_back(&writer, LARGE).unwrap(), upto);
+    }
+}
+
+#[test]
+fn a_merge_that_fails_costs_nothing() {
+    let base = closed(EVENTS, LARGE);
+    // Files that cannot be removed are superseded all the same, and go later.
+    let sim = base.fork();
+    let store = open(&sim).unwrap();
+    sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Remove, nth: 2 });
+    assert_eq!(store.compact().unwrap().merges, 1);
+    assert_eq!(files_in(&sim, "index").len(), 6);
+    assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
+    sim.clear_faults();
+    assert_eq!(store.compact().unwrap().merges, 0);
+    assert_eq!(files_in(&sim, "index"), [level(1, 5)]);
+    drop(store);
+    hold("not removed", &sim, LARGE, Expected::Whole(EVENTS));
+    // Without room.
+    let sim = base.fork();
+    let store = open(&sim).unwrap();
+    let before = files_in(&sim, "index");
+    sim.set_free_space(Some(512));
+    assert!(matches!(store.compact(), Err(Error::DiskFull)));
+    assert_eq!(files_in(&sim, "index"), before);
+    sim.set_free_space(None);
+    assert_eq!(store.compact().unwrap().merges, 1);
+    drop(store);
+    hold("no room", &sim, LARGE, Expected::Whole(EVENTS));
+    let operations = [Operation::Open, Operation::Read, Operation::Write, Operation::Sync];
+    let others = [Operation::SyncDir, Operation::Rename, Operation::ReadDir, Operation::Map];
+    for operation in operations.into_iter().chain(others) {
+        for nth in 1.. {
+            let sim = base.fork();
+            let store = open(&sim).unwrap();
+            sim.inject_at("/index", Fault::Fail { operation, nth });
+            let failed = store.compact().is_err();
+            let met = sim.stats().io_errors > 0;
+            sim.clear_faults();
+            assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS, "{operation:?} {nth}");
+            assert!(!failed || store.compact().unwrap().merges <= 1);
+            assert_eq!(store.stats().level_files, 1, "{operation:?} {nth}");
+            drop(store);
+            hold(&format!("{operation:?} {nth}"), &sim, LARGE, Expected::Whole(EVENTS));
+            if !met {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn changes_are_read_of_level_files() {
+    let base = SimStorage::new(7);
+    let store = open(&base).unwrap();
+    // Some segments have changes and some have none; a late one makes an early one void.
+    for number in 1..=EVENTS {
+        append(&store, number, number, LARGE);
+        if number % 3 == 0 && number % 12 < 6 {
+            store.cursors().reset(&format!("cursor-{}", number % 2), number).unwrap();
+        }
+        match number {
+            7 => store.truncate_before(&stream_of(1), 2).unwrap(),
+            9 => store.archive(&stream_of(2)).unwrap(),
+            27 => store.unarchive(&stream_of(2)).unwrap(),
+            28 => store.archive(&stream_of(3)).unwrap(),
+            _ => {}
+        }
+        // The checkpoint of the second closing covers half of what is merged.
+        if number == 14 {
+            assert_eq!(store.compact().unwrap().merges, 1);
+        }
+    }
+    let shown = |store: &Store| {
+        let cursors = store.cursors().list().unwrap();
+        let count = |n| store.read_stream(stream_of(n)).into_iter().map(Result::unwrap).count();
+        (format!("{cursors:?}"), [0, 1, 2, 3].map(count))
+    };
+    let expected = shown(&store);
+    assert_eq!(expected.1, [8, 7, 8, 0]);
+    assert_eq!(store.compact().unwrap().merges, 1);
+    store.close().unwrap();
+    let checkpoints = files_in(&base, "checkpoints");
+    assert_eq!(checkpoints.len(), 2);
+    for removed in 0..=2 {
+        let sim = base.fork();
+        checkpoints.iter().rev().take(removed).for_each(|path| remove(&sim, path));
+        let store = open(&sim).unwrap();
+        assert_eq!(shown(&store), expected, "without {removed} checkpoints");
+        assert_eq!(store.stats().level_files, 1);
+        store.cursors().advance("cursor-0", EVENTS).unwrap();
+        store.close().unwrap();
+        assert_eq!(verify_on(&sim, ROOT, |_| {}).unwrap().faults, []);
+    }
+}

@@ -1,10 +1,11 @@
 //! A copy of the directory that was taken file by file while the writer was at work. It is no backup,
-//! and the documents say so; what it must not do is to show anything wrong.
+//! and the documents say so; what it must not do is to show anything wrong. And a copy of a closed store,
+//! whose names nobody made durable.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use annals::Error;
-use annals::testing::SimStorage;
+use annals::testing::{Crash, File, Keep, OpenMode, SimStorage, Storage};
+use annals::{Error, Opened};
 
 use super::support::*;
 
@@ -54,4 +55,35 @@ fn of_a_store_in_use_are_whole_up_to_where_they_end_or_refused() {
         assert_eq!(read_back(&store, LARGE).unwrap(), number);
     }
     assert!(opened > 5 && refused > 5, "{opened} opened, {refused} refused");
+}
+
+/// Copies a store the way `cp -r` does: contents and names only in the cache.
+fn copy_without_syncing(sim: &SimStorage, to: &Path) {
+    sim.create_dir(to).unwrap();
+    for file in sim.files() {
+        let Ok(name) = file.strip_prefix(ROOT) else { continue };
+        let path = to.join(name);
+        sim.create_dir(path.parent().unwrap()).unwrap();
+        let copy = sim.open(&path, OpenMode::CreateNew).unwrap();
+        copy.write_at(&sim.read_file(&file).unwrap(), 0).unwrap();
+        // Some day the kernel writes back what files hold; nothing makes it write names.
+        copy.sync_data().unwrap();
+    }
+}
+
+#[test]
+fn a_commit_to_a_copy_that_was_never_synced_survives_a_power_loss() {
+    let sim = SimStorage::new(1);
+    let store = open(&sim).unwrap();
+    append(&store, 1, 3, LARGE);
+    store.close().unwrap();
+    let copied = Path::new("/copied");
+    copy_without_syncing(&sim, copied);
+    let store = options(&sim).open(copied).unwrap();
+    assert!(matches!(store.opened(), Opened::Clean), "{:?}", store.opened());
+    append(&store, 4, 4, LARGE);
+    sim.crash(Crash::new(1).keep(Keep::Nothing));
+    drop(store);
+    let store = options(&sim).create(false).open(copied).unwrap();
+    assert_eq!(store.head().get(), 4);
 }

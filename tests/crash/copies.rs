@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use annals::testing::{Crash, File, Keep, OpenMode, SimStorage, Storage};
+use annals::testing::{Crash, Keep, OpenMode, SimStorage, Storage};
 use annals::{Error, Opened};
 
 use super::support::*;

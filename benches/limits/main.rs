@@ -105,6 +105,20 @@ fn append_synced(dir: &Path, threads: usize, count: u64) -> f64 {
     rate(count, started)
 }
 
+/// Batches of 100, each waited for. Over more than a segment, so that the spare is used.
+fn append_filled(dir: &Path, zero_fill: bool, count: u64) -> f64 {
+    let options = Options::new().zero_fill(zero_fill).segment_size(32 << 20);
+    let store = options.open(dir.join("store")).expect("open");
+    let mut input = Input::new();
+    let started = Instant::now();
+    for _ in 0..count / 100 {
+        let stream = input.pick().0.to_owned();
+        let events: Vec<_> = (0..100).map(|_| event(input.pick().1)).collect();
+        store.append(&stream, ExpectedVersion::Any, events).expect("append");
+    }
+    rate(count, started)
+}
+
 fn append_submitted(dir: &Path, count: u64) -> f64 {
     let store = Store::open(dir.join("store")).expect("open");
     let mut input = Input::new();
@@ -219,6 +233,12 @@ fn main() {
         10.0,
         |dir| append_submitted(dir, scale(200_000)),
         |dir| append_synced(dir, 1, scale(4_000)),
+    );
+    in_turn(
+        "synced, batches of 100, into zero-filled space, against space only allocated",
+        1.0,
+        |dir| append_filled(dir, true, scale(400_000)),
+        |dir| append_filled(dir, false, scale(400_000)),
     );
     let dir = tempfile::tempdir().expect("a temporary directory");
     let count = scale(1_000_000);

@@ -271,7 +271,12 @@ impl Contents {
         })?;
         let Ok(index) = found else { return Ok(None) };
         let entry = entry(index)?;
-        Ok(Some(Found { count: entry.count, entries: entry.count, place: entry.list_offset }))
+        Ok(Some(Found {
+            count: entry.count,
+            entries: entry.count,
+            place: entry.list_offset,
+            is_chain: false,
+        }))
     }
 }
 

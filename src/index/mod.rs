@@ -6,7 +6,7 @@
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
 //! - [`kept`]: what a clean close left of that in a checkpoint, read in place.
-//! - [`terms`]: its postings.
+//! - [`terms`]: its postings, and [`unsealed`], which answers from them and from streams' chains.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
 //!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads
 //!   them, [`list`] their lists.
@@ -26,6 +26,7 @@ pub(crate) mod merge;
 pub(crate) mod metadata;
 pub(crate) mod sealed;
 pub(crate) mod terms;
+pub(crate) mod unsealed;
 
 use crate::format::{Defect, index_file};
 
@@ -66,6 +67,8 @@ pub(crate) struct Found {
     /// The length of the list.
     entries: u32,
     place: u32,
+    /// No list, but the place of a stream's newest event.
+    is_chain: bool,
 }
 
 /// The events of one segment by what they carry.

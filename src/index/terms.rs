@@ -1,4 +1,4 @@
-//! Postings of a segment that is not sealed yet, in memory.
+//! Postings of a segment that is not sealed yet, in memory: types, tags and categories.
 //!
 //! The events of each term are a linked list through one array, newest first: adding an event
 //! allocates nothing per term, and a question about the newest events touches only those. Filled
@@ -59,7 +59,6 @@ impl ActiveTerms {
         event_type: &str,
         tags: impl Iterator<Item = &'a str>,
     ) {
-        self.add(Terms::Streams, stream);
         self.add(Terms::Categories, category_of(stream));
         self.add(Terms::Types, event_type);
         for tag in tags {
@@ -161,7 +160,10 @@ fn slot_of(terms: &[Term], hash: u32) -> Option<usize> {
 impl Postings for ActiveTerms {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
         let term = self.term(kind, name);
-        Ok(term.map(|term| Found { count: term.count, entries: term.count, place: term.last }))
+        Ok(term.map(|term| {
+            let Term { count, last: place, .. } = *term;
+            Found { count, entries: count, place, is_chain: false }
+        }))
     }
 
     fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
@@ -201,7 +203,7 @@ mod tests {
         assert_eq!(list(&terms, Terms::Tags, "y", 0), [0, 1]);
         assert_eq!(list(&terms, Terms::Types, "y", 0), [2]);
         assert_eq!(list(&terms, Terms::Categories, "a", 0), [0, 1]);
-        assert_eq!(list(&terms, Terms::Streams, "b", 0), [2]);
+        assert_eq!(list(&terms, Terms::Categories, "b", 0), [2]);
         terms.truncate(1);
         assert_eq!(terms.events(), 1);
         assert_eq!(list(&terms, Terms::Tags, "y", 0), [0]);

@@ -19,6 +19,7 @@ use crate::format::Defect;
 use crate::format::record::RecordRef;
 use crate::index::active::ActiveIndex;
 use crate::index::sealed::{SealedIndex, Within};
+use crate::index::unsealed::Unsealed;
 use crate::query::{Query, Queryable};
 
 use select::{candidates, weight};
@@ -123,10 +124,11 @@ impl Engine {
                 u32::try_from(after.saturating_add(1).saturating_sub(base)).unwrap_or(u32::MAX)
             };
             if let Some((base, index)) = unsealed(catalog, at) {
-                let floor = floor(base);
-                let ordinals = candidates(&*index.terms(), base, query, floor);
-                let ordinals = ordinals.map_err(LookupError::Heads)?;
                 let last = base + index.len() as u64 - 1;
+                let newest_of = |stream: &str| newest_in(catalog, index, last, stream);
+                let postings = Unsealed { index, terms: &index.terms(), newest_of };
+                let ordinals = candidates(&postings, base, query, floor(base));
+                let ordinals = ordinals.map_err(LookupError::Heads)?;
                 return Ok(Some(Selected { base, last, ordinals }));
             }
             let Some(part) = catalog.part_of(at) else { return Ok(None) };
@@ -216,6 +218,22 @@ fn unsealed(catalog: &Catalog, position: u64) -> Option<(u64, &ActiveIndex)> {
         },
         None => None,
     }
+}
+
+/// The ordinal of a stream's newest event in a segment that ends with the position `last`.
+fn newest_in(
+    catalog: &Catalog,
+    index: &ActiveIndex,
+    last: u64,
+    stream: &str,
+) -> std::result::Result<Option<u32>, Defect> {
+    let head = catalog.head_at(stream, last).map_err(|error| match error {
+        LookupError::Heads(defect) => defect,
+        LookupError::Index { .. } | LookupError::Store(_) => {
+            Defect::Invalid("a stream's events do not lead back into the segment")
+        }
+    })?;
+    Ok(index.ordinal(head.last_position).and_then(|ordinal| u32::try_from(ordinal).ok()))
 }
 
 fn find_last<E>(

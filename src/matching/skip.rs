@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use crate::catalog::{PartIndex, units};
+use crate::catalog::{Catalog, PartIndex, units};
 use crate::engine::Engine;
 use crate::format::index_file::{Probe, hash_term};
 use crate::index::Terms;
@@ -57,7 +57,7 @@ impl Engine {
         let catalog = self.catalog.read();
         let active = &catalog.active.index;
         if upto > after && active.ordinal(upto).is_some() {
-            if !lacks_all(active, active.base_position(), keys, after, upto) {
+            if !lacks_all(&catalog, active, keys, after, upto) {
                 return Some(upto);
             }
             upto = active.base_position() - 1;
@@ -74,7 +74,7 @@ impl Engine {
             }
             let (base, lacks) = match &part.index {
                 PartIndex::Frozen { index, .. } => {
-                    (own_base, lacks_all(index, own_base, keys, after, upto))
+                    (own_base, lacks_all(&catalog, index, keys, after, upto))
                 }
                 PartIndex::Sealed(index) => (index.base_position(), keys.all_lack_in(index)),
             };
@@ -88,11 +88,21 @@ impl Engine {
 }
 
 /// Whether the postings in memory reach up to `upto` and none that is required lies after `after`.
-fn lacks_all(index: &ActiveIndex, base: u64, keys: &Keys<'_>, after: u64, upto: u64) -> bool {
-    let terms = index.terms();
+fn lacks_all(
+    catalog: &Catalog,
+    index: &ActiveIndex,
+    keys: &Keys<'_>,
+    after: u64,
+    upto: u64,
+) -> bool {
+    let (terms, base) = (index.terms(), index.base_position());
     base + u64::from(terms.events()) > upto
         && keys.all_lack(|kind, name| {
-            let newest = terms.newest(kind, name);
-            newest.is_none_or(|newest| base + u64::from(newest) <= after)
+            let newest = match kind {
+                // Of a stream, the newest event anywhere: that is not before the newest here.
+                Terms::Streams => catalog.heads.get(name).map_or(u64::MAX, |h| h.last_position),
+                _ => terms.newest(kind, name).map_or(0, |newest| base + u64::from(newest)),
+            };
+            newest <= after || newest < base
         })
 }

@@ -11,7 +11,6 @@ use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
 use crate::follow::read_status;
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::Change;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, names};
@@ -22,9 +21,11 @@ use crate::index::kept::Kept;
 use crate::index::metadata::Metadata;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::SealPoint;
-use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
+use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, for_each_record};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{OpenMode, Storage, read_exact_at};
+
+mod walk;
 
 struct Loader<'a> {
     storage: &'a dyn Storage,
@@ -395,217 +396,6 @@ impl<'a> Loader<'a> {
             self.parts[at] = Part { segment: unsealed, index };
         }
         Ok(())
-    }
-
-    /// Walks on from segment to segment, for as long as each follows from the one before. Returns
-    /// the walk through the active one and its index among `files`.
-    fn walk_segments(&mut self, log: &LogFiles<'_>) -> Result<(Walk, usize)> {
-        let files = log.files;
-        let mut open: Option<(Walk, usize)> = None;
-        for (i, file) in files.iter().enumerate() {
-            let follows = i == 0 || self.follows(file)?;
-            if !follows && open.is_some() {
-                break;
-            }
-            if let Some((walk, before)) = open.take() {
-                self.freeze(&files[before], walk.index)?;
-            }
-            match log.trailers[i].clone() {
-                Some(trailer) if follows && trailer.base_position == self.state.next_position => {
-                    self.take_sealed(file, trailer)?;
-                }
-                _ => open = Some((self.walk(file)?, i)),
-            }
-        }
-        open.ok_or_else(|| {
-            let last = files.last().map_or(0, |file| file.header.number);
-            Error::Corrupt {
-                file: names::segment_path(self.root, last + 1),
-                offset: 0,
-                expected_position: self.state.next_position.into(),
-                what: "the segment is missing".into(),
-                evidence: Some(format!("segment {last} is sealed")),
-            }
-        })
-    }
-
-    /// Whether the segment's first frame is the one that follows.
-    fn follows(&self, file: &SegmentFile) -> Result<bool> {
-        let mut bytes = [0; frame::HEADER_LEN];
-        if file.len()? < DATA_START + frame::HEADER_LEN as u64 {
-            return Ok(false);
-        }
-        read_exact_at(&*file.file, &mut bytes, DATA_START)
-            .map_err(|e| Error::io("read", &file.path, e))?;
-        let first = FrameHeader::decode(&bytes, file.header.seed(), DATA_START);
-        Ok(first.is_ok_and(|(header, _)| {
-            header.link == self.state.link && header.first_position == self.state.next_position
-        }))
-    }
-
-    /// Takes a sealed segment. The index file is written once the seal is durable, so without one
-    /// the seal proves nothing: the segment is indexed in memory, and sealed again later.
-    fn take_sealed(&mut self, file: &SegmentFile, trailer: Trailer) -> Result<()> {
-        let number = file.header.number;
-        let last_position = trailer.base_position + u64::from(trailer.event_count) - 1;
-        self.state = ScanState {
-            offset: trailer.seal_offset,
-            link: trailer.link,
-            next_position: last_position + 1,
-            recorded_at: trailer.last_recorded_at.max(self.state.recorded_at),
-            proven: last_position,
-            next_change: self.state.next_change + u64::from(trailer.change_count),
-        };
-        self.pending.clear();
-        let (base, commits) = (trailer.base_position, u64::from(trailer.commit_count));
-        let end = trailer.seal_offset;
-        let segment = Arc::new(Segment::new(file.clone(), base, Some(trailer), end)?);
-        let covered = self.checkpoint.as_ref().is_some_and(|c| c.meta.segment > number);
-        if !covered {
-            // The checkpoint may cover the beginning of this segment.
-            let before = self.checkpoint.as_ref().filter(|c| c.meta.segment == number);
-            self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
-        }
-        if let Some(index) = self.take_index(&segment, covered) {
-            self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
-            return Ok(());
-        }
-        self.rebuilt += 1;
-        let mut apply = |number, change: Change| self.metadata.apply(number, &change);
-        let index = match index_in_memory(&segment, &self.parts, &mut apply) {
-            Err(Error::Corrupt { .. }) => {
-                self.settle()?;
-                let apply = |number, change: Change| self.metadata.apply(number, &change);
-                index_in_memory(&segment, &self.parts, apply)?
-            }
-            index => index?,
-        };
-        let unsealed = Arc::new(Segment::new(file.clone(), base, None, end)?);
-        if !covered {
-            self.merge_from_log(&unsealed, &index)?;
-        }
-        let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
-        let index = PartIndex::Frozen { index: Arc::new(index), point };
-        self.parts.push(Part { segment: unsealed, index });
-        Ok(())
-    }
-
-    /// Enters the streams of a segment that is indexed in memory into the heads.
-    fn merge_from_log(&mut self, segment: &Arc<Segment>, index: &ActiveIndex) -> Result<()> {
-        for ordinal in 0..index.len() {
-            let position = segment.base_position + ordinal as u64;
-            let offset = index.offset(ordinal).map_err(|d| segment.corrupt(0, position, &d))?;
-            let offset = u64::from(offset.unwrap_or(0));
-            let (bytes, layout) = segment.record(offset, position, true)?;
-            let record = bytes.record(layout);
-            let head = Head { version: record.version(), last_position: position };
-            let corrupt = |d: Defect| segment.corrupt(offset, position, &d);
-            let slot = self.heads.find(record.stream()).map_err(corrupt)?;
-            if slot.head().version < head.version {
-                self.heads.set(slot, record.stream(), slot.head().version, head);
-            }
-        }
-        Ok(())
-    }
-
-    /// Walks through a segment that is not sealed, from where the checkpoint ends if it ends here.
-    fn walk(&mut self, file: &SegmentFile) -> Result<Walk> {
-        self.state.offset = DATA_START;
-        self.last_frame = 0;
-        let mut index = ActiveIndex::new(self.state.next_position);
-        let checkpoint = self.checkpoint.clone();
-        if let Some(table) = checkpoint.filter(|c| c.meta.segment == file.header.number)
-            && let Some(kept) = Kept::new(&table)
-        {
-            let (last_change, in_segment) = self.changes_at_checkpoint;
-            index = restore(&table, kept);
-            index.changes = in_segment;
-            let meta = &table.meta;
-            self.state = ScanState {
-                offset: meta.offset,
-                link: meta.link,
-                next_position: meta.position + 1,
-                recorded_at: meta.recorded_at,
-                proven: meta.position,
-                next_change: last_change + 1,
-            };
-            self.last_frame = meta.last_frame;
-            self.last_kind = last_frame(&table, file).map(|header| header.kind);
-        }
-        let len = file.len()?;
-        // Behind what a clean close left, nothing follows.
-        let mut window = if index.len() > 0 {
-            Window::with_small_piece(Arc::clone(&file.file), len)
-        } else {
-            Window::new(Arc::clone(&file.file), len)
-        };
-        let (heads, pending, commits) = (&mut self.heads, &mut self.pending, &mut self.commits);
-        let metadata = &mut self.metadata;
-        let (last_frame, last_kind) = (&mut self.last_frame, &mut self.last_kind);
-        let number = file.header.number;
-        let visit = |frame: &ScannedFrame<'_>| {
-            *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            load_frame(heads, metadata, &mut index, frame).map_err(|defect| Error::Corrupt {
-                file: file.path.clone(),
-                offset: frame.offset,
-                expected_position: frame.header.first_position.into(),
-                what: defect.to_string(),
-                evidence: None,
-            })?;
-            *last_frame = frame.offset;
-            *last_kind = Some(frame.header.kind);
-            // A frame without events is proven by what is durable behind it: the durable position it
-            // carries was reached without it.
-            let proven_by =
-                frame.header.first_position + u64::from(frame.header.event_count.max(1)) - 1;
-            pending.push_back((number, frame.offset, proven_by));
-            while pending.front().is_some_and(|p| p.2 <= frame.header.durable_position) {
-                pending.pop_front();
-            }
-            Ok(())
-        };
-        let limit = self.mode.limit();
-        let seed = file.header.seed();
-        let end = scan(&mut window, seed, &mut self.state, limit, &file.path, visit)?;
-        Ok(Walk { index, end })
-    }
-
-    /// Takes a segment that is full but was not sealed, or whose seal is damaged. It is sealed
-    /// later: recovery changes nothing before it has looked at everything.
-    fn freeze(&mut self, file: &SegmentFile, index: ActiveIndex) -> Result<()> {
-        let end = self.state.offset;
-        let segment = Segment::new(file.clone(), index.base_position(), None, end)?;
-        let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
-        if let Some(from) = self.pending.iter().find(|p| p.0 == file.header.number).map(|p| p.1) {
-            let (path, file) = (file.path.clone(), Arc::clone(&file.file));
-            self.unproven.push(Unproven { path, file, from, to: end });
-        }
-        self.rebuilt += 1;
-        let index = PartIndex::Frozen { index: Arc::new(index), point };
-        self.parts.push(Part { segment: Arc::new(segment), index });
-        Ok(())
-    }
-
-    fn verified_to(&self, file: &SegmentFile) -> u64 {
-        let restored = self.checkpoint.as_ref().filter(|c| c.meta.segment == file.header.number);
-        // What a checkpoint covers was not walked.
-        if restored.is_some_and(|c| c.meta.offset > DATA_START) {
-            DATA_START
-        } else {
-            self.state.offset
-        }
-    }
-
-    fn collect_unproven(&mut self, active: &SegmentFile) {
-        let number = active.header.number;
-        if let Some(&(_, from, _)) = self.pending.iter().find(|p| p.0 == number) {
-            self.unproven.push(Unproven {
-                path: active.path.clone(),
-                file: Arc::clone(&active.file),
-                from,
-                to: self.state.offset,
-            });
-        }
     }
 }
 

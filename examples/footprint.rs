@@ -1,9 +1,10 @@
 //! What a store costs in memory and in opening time, against the number of its events and streams.
 //!
 //! ```text
-//! cargo run --release --example footprint            # both tables, a few minutes
+//! cargo run --release --example footprint            # the first two tables, a few minutes
 //! cargo run --release --example footprint -- memory  # resident memory against events and streams
 //! cargo run --release --example footprint -- open    # opening against events: closed, and killed
+//! cargo run --release --example footprint -- segments  # opening against segments, which are small
 //! ```
 //!
 //! Each measurement runs in a process of its own; memory is `VmRSS` and `RssAnon` of
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use annals::{Durability, ExpectedVersion, NewEvent, Options};
+use annals::{Durability, ExpectedVersion, NewEvent, Options, Store};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -34,11 +35,16 @@ fn main() -> Result<()> {
         [] => memory().and_then(|()| curve()),
         ["memory"] => memory(),
         ["open"] => curve(),
+        ["segments"] => by_segments(),
         ["child", "fill", path, events, streams, end] => {
-            fill(Path::new(path), events.parse()?, streams.parse()?, end)
+            fill(options().open(path)?, events.parse()?, streams.parse()?, end)
+        }
+        ["child", "fill", path, events, streams, end, segment] => {
+            let options = options().segment_size(segment.parse()?);
+            fill(options.open(path)?, events.parse()?, streams.parse()?, end)
         }
         ["child", "open", path] => open(Path::new(path)),
-        _ => Err("footprint [memory|open]".into()),
+        _ => Err("footprint [memory|open|segments]".into()),
     }
 }
 
@@ -89,8 +95,7 @@ fn resident() -> (u64, u64) {
 
 /// Appends events over streams in turn, a thousand streams a commit, and prints the anonymous memory
 /// at the end; then closes the store or ends without.
-fn fill(path: &Path, events: u64, streams: u64, end: &str) -> Result<()> {
-    let store = options().open(path)?;
+fn fill(store: Store, events: u64, streams: u64, end: &str) -> Result<()> {
     let data = vec![7_u8; PAYLOAD];
     let mut next = 0;
     while next < events {
@@ -230,6 +235,37 @@ fn curve() -> Result<()> {
             milliseconds(least(1)),
             milliseconds(after_kill[0]),
             milliseconds(after_kill[1])
+        );
+    }
+    Ok(())
+}
+
+/// What an opening costs for each segment is the same whatever their size, so small ones tell what
+/// many large ones would.
+fn by_segments() -> Result<()> {
+    const SEGMENT: u64 = 1 << 20;
+    /// So many of these events fill one.
+    const EVENTS: u64 = 6_600;
+    println!(
+        "| segments | as much in segments of 128 MiB, GiB | index files | open after a close, ms | on the processor |"
+    );
+    println!("|---|---|---|---|---|");
+    for segments in [4_u64, 32, 256, 1_024] {
+        let dir = Directory::new("segments");
+        let (events, segment) = ((segments * EVENTS).to_string(), SEGMENT.to_string());
+        child(&["fill", dir.path(), &events, "1000", "close", &segment])?;
+        let openings = (0..9)
+            .map(|_| numbers(&child(&["open", dir.path()])?))
+            .collect::<Result<Vec<Vec<u64>>>>()?;
+        let least = |at: usize| openings.iter().map(|run| run[at]).min().unwrap_or(0);
+        let count = |of: &str| std::fs::read_dir(dir.0.join(of)).map(Iterator::count);
+        let found = count("log")? as u64;
+        println!(
+            "| {found} | {} | {} | {:.2} | {:.2} |",
+            found / 8,
+            count("index")?,
+            milliseconds(least(0)),
+            milliseconds(least(1)),
         );
     }
     Ok(())

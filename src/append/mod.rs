@@ -178,6 +178,8 @@ impl Engine {
             }
             if writer.work.is_preparing() {
                 writer.room_waiters += 1;
+                // It may be resting between two pieces of zeros.
+                self.maintenance_wanted.notify_one();
                 self.room.wait(&mut writer);
                 writer.room_waiters -= 1;
                 self.check_writable()?;

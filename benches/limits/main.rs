@@ -74,13 +74,13 @@ fn append_single(dir: &Path, count: u64) -> f64 {
     rate(count, started)
 }
 
-fn append_batches(dir: &Path, count: u64) -> f64 {
-    let store = buffered().open(dir.join("store")).expect("open");
+fn append_batches(options: Options, dir: &Path, batch: usize, count: u64) -> f64 {
+    let store = options.open(dir.join("store")).expect("open");
     let mut input = Input::new();
     let started = Instant::now();
-    for _ in 0..count / 1000 {
+    for _ in 0..count / batch as u64 {
         let stream = input.pick().0.to_owned();
-        let events: Vec<_> = (0..1000).map(|_| event(input.pick().1)).collect();
+        let events: Vec<_> = (0..batch).map(|_| event(input.pick().1)).collect();
         store.append(&stream, ExpectedVersion::Any, events).expect("append");
     }
     rate(count, started)
@@ -102,20 +102,6 @@ fn append_synced(dir: &Path, threads: usize, count: u64) -> f64 {
             });
         }
     });
-    rate(count, started)
-}
-
-/// Batches of 100, each waited for. Over more than a segment, so that the spare is used.
-fn append_filled(dir: &Path, zero_fill: bool, count: u64) -> f64 {
-    let options = Options::new().zero_fill(zero_fill).segment_size(32 << 20);
-    let store = options.open(dir.join("store")).expect("open");
-    let mut input = Input::new();
-    let started = Instant::now();
-    for _ in 0..count / 100 {
-        let stream = input.pick().0.to_owned();
-        let events: Vec<_> = (0..100).map(|_| event(input.pick().1)).collect();
-        store.append(&stream, ExpectedVersion::Any, events).expect("append");
-    }
     rate(count, started)
 }
 
@@ -219,7 +205,7 @@ fn main() {
     in_turn(
         "unsynced, batches of 1,000, against a bare loop",
         0.6,
-        |dir| append_batches(dir, scale(1_000_000)),
+        |dir| append_batches(buffered(), dir, 1000, scale(1_000_000)),
         |dir| raw::append(dir, scale(1_000_000), 1000, &mut Input::new()),
     );
     in_turn(
@@ -234,11 +220,13 @@ fn main() {
         |dir| append_submitted(dir, scale(200_000)),
         |dir| append_synced(dir, 1, scale(4_000)),
     );
+    // Over more than a segment, so that the spare is used.
+    let filled = |fill| Options::new().zero_fill(fill).segment_size(32 << 20);
     in_turn(
         "synced, batches of 100, into zero-filled space, against space only allocated",
         1.0,
-        |dir| append_filled(dir, true, scale(400_000)),
-        |dir| append_filled(dir, false, scale(400_000)),
+        |dir| append_batches(filled(true), dir, 100, scale(400_000)),
+        |dir| append_batches(filled(false), dir, 100, scale(400_000)),
     );
     let dir = tempfile::tempdir().expect("a temporary directory");
     let count = scale(1_000_000);

@@ -54,7 +54,7 @@ pub(crate) enum Before {
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
     streams: Vec<Stream>,
-    /// Where each stream is in `streams`, of those that had to be looked up.
+    /// Where each stream is in `streams`, for events of which nothing is known.
     by_name: HashMap<Box<str>, u32, Hasher>,
     /// Of each event, where its stream is in `streams`.
     stream_of: Vec<u32>,

@@ -263,15 +263,8 @@ impl Segment {
 
     /// The mapped bytes `offset..offset + len`, if the segment is mapped and they are written.
     pub(crate) fn mapped(&self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
-        let Some(map) = &self.map else {
-            return Ok(None);
-        };
-        let end = offset.saturating_add(len as u64);
-        if end > self.readable_limit() {
-            return Ok(None);
-        }
-        self.prove_readable(offset, end)?;
-        Ok(map.get(offset, len))
+        let proven = self.prove_mapped(offset, len)?;
+        Ok(proven.map(|_| self.remembered(offset, len)))
     }
 
     /// Proves that the mapped bytes `offset..offset + len` can be read, and tells up to where they

@@ -6,6 +6,7 @@
 use super::Settings;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::index::metadata::StreamRules;
 use crate::view::EventRef;
 
 /// Decides for one read which events it shows.
@@ -36,7 +37,7 @@ impl Hidden {
     #[cold]
     fn judge(&self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
         let rules = engine.metadata.read().rules(event.stream());
-        if rules == crate::index::metadata::StreamRules::default() {
+        if rules == StreamRules::default() {
             return Ok(false);
         }
         let newest = match rules.max_count {

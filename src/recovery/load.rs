@@ -73,22 +73,10 @@ pub(super) fn load_files(
     mode: Mode,
     files: &[SegmentFile],
 ) -> Result<LoadedLog> {
-    if mode != Mode::Write {
-        return load_beside(storage, shared, root, mode, files);
-    }
-    load_once(storage, shared, root, mode, files)
-}
-
-/// Likewise, where a writer may be merging index files: one that is gone may have become part of a
-/// level file since those were listed.
-fn load_beside(
-    storage: &dyn Storage,
-    shared: Option<&Arc<dyn Storage>>,
-    root: &Path,
-    mode: Mode,
-    files: &[SegmentFile],
-) -> Result<LoadedLog> {
-    for _ in 0..3 {
+    // Beside a writer an index file that is gone may have become part of a level file since those
+    // were listed.
+    let beside_writer = if mode == Mode::Write { 0 } else { 3 };
+    for _ in 0..beside_writer {
         let listed = list_levels(storage, root)?;
         let log = load_once(storage, shared, root, mode, files)?;
         if log.rebuilt == 0 || listed == list_levels(storage, root)? {

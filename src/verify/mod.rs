@@ -261,8 +261,10 @@ impl Verifier<'_> {
         is_last: bool,
         limit: Option<u64>,
     ) -> Result<()> {
-        let len = file.len()?;
+        // In this order: a writer may seal the segment in between, and what its trailer tells of must
+        // lie within the length.
         let trailer = file.trailer()?;
+        let len = file.len()?;
         // All of a sealed segment is durable, also a frame without events that ends it.
         let limit = limit.filter(|_| trailer.is_none());
         let seed = file.header.seed();

@@ -234,27 +234,11 @@ impl Segment {
 
     /// Asks the processor for the record at `offset`, if that can be had without I/O: who does so for
     /// several records in a row waits for memory once instead of once each. Promises nothing.
-    pub(crate) fn touch(&self, offset: u64) {
-        const LINE: u64 = 64;
+    pub(crate) fn prefetch_record(&self, offset: u64) {
         /// Both headers, the names and where the data begins; the processor guesses how it goes on.
-        const LINES: u64 = 3;
-        let Some(map) = &self.map else { return };
+        const LEN: usize = 192;
         // The frame of a single event begins here.
-        let offset = offset.saturating_sub(frame::HEADER_LEN as u64);
-        let end = self.readable_limit().min(offset.saturating_add(LINE * LINES));
-        let known = |at: u64| {
-            let chunk = at / CHUNK;
-            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
-            word.is_some_and(|word| word.load(Ordering::Acquire) & (1 << (chunk % 64)) != 0)
-        };
-        if offset >= end || !known(offset) || !known(end - 1) {
-            return;
-        }
-        let mut at = offset;
-        while at < end {
-            std::hint::black_box(map.get(at, 1).map(|byte| byte[0]));
-            at += LINE;
-        }
+        self.prefetch(offset.saturating_sub(frame::HEADER_LEN as u64), LEN);
     }
 
     pub(crate) fn is_mapped(&self) -> bool {

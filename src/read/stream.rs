@@ -135,7 +135,7 @@ impl StreamEvents {
             }
         }
         for &(run, _, offset) in &self.ahead {
-            self.runs[run].segment.touch(offset);
+            self.runs[run].segment.prefetch_record(offset);
         }
         self.ahead.reverse();
         Ok(())

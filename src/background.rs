@@ -7,6 +7,7 @@
 //! the work themselves, in a fixed order.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
-use crate::error::Result;
-use crate::format::checkpoint::CheckpointMeta;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
 use crate::format::frame::{self, FrameKind};
 use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
@@ -24,12 +25,14 @@ use crate::index::heads::FrozenHeads;
 use crate::log::rotation::{SealPoint, create_segment, create_unnamed, name_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::zeros;
-use crate::recovery::{Image, Mode, build_index, write_checkpoint};
+use crate::recovery::{Image, Mode, build_index, check_segment, write_checkpoint};
 use crate::sync::{Instant, MutexGuard};
 
 /// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
 /// nor a core for itself.
 const FILL_PAUSE: Duration = Duration::from_micros(2_500);
+/// So many segments are looked at before other work gets its turn.
+const CHECKED_AT_ONCE: usize = 64;
 
 /// What the maintaining thread has to do.
 #[derive(Debug)]
@@ -45,6 +48,9 @@ pub(crate) struct Work {
     spare_filled_to: u64,
     /// Level files that the opening could not use may be there.
     leftovers: bool,
+    /// Sealed segments as a checkpoint tells of them, and how many were compared with that.
+    unchecked: Arc<[SegmentEntry]>,
+    checked: usize,
 }
 
 /// Heads that stand still until they are written.
@@ -56,7 +62,7 @@ struct PendingCheckpoint {
 }
 
 impl Work {
-    pub(crate) fn new(checkpoint_number: u64) -> Self {
+    pub(crate) fn new(checkpoint_number: u64, unchecked: Vec<SegmentEntry>) -> Self {
         Self {
             seals: VecDeque::new(),
             checkpoint: None,
@@ -65,6 +71,8 @@ impl Work {
             preparing: false,
             spare_filled_to: 0,
             leftovers: true,
+            unchecked: unchecked.into(),
+            checked: 0,
         }
     }
 
@@ -80,7 +88,8 @@ impl Work {
     }
 
     fn is_empty(&self) -> bool {
-        self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare && !self.leftovers
+        let nothing_to_write = self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare;
+        nothing_to_write && !self.leftovers && self.checked == self.unchecked.len()
     }
 }
 
@@ -186,11 +195,36 @@ impl Engine {
         if self.writer.lock().has_due_snapshots() {
             self.save_snapshots();
         }
-        let first_failure =
-            [self.prepare_spare(), self.seal_full(), self.checkpoint(), self.drop_leftovers()]
-                .into_iter()
-                .find_map(Result::err);
+        let written = [self.prepare_spare(), self.seal_full(), self.checkpoint()];
+        let looked_after = [self.drop_leftovers(), self.check_segments()];
+        let first_failure = written.into_iter().chain(looked_after).find_map(Result::err);
         first_failure.map_or(Ok(()), Err)
+    }
+
+    /// Compares some of the segments that the opening took a checkpoint's word for with that. If one is
+    /// another, or none, nothing is written any more, and the next opening looks at all of them.
+    fn check_segments(&self) -> Result<()> {
+        let (entries, from) = {
+            let writer = self.writer.lock();
+            (Arc::clone(&writer.work.unchecked), writer.work.checked)
+        };
+        let to = entries.len().min(from + CHECKED_AT_ONCE);
+        let mut checks =
+            (from..to).map(|at| check_segment(&*self.storage, &self.root, &entries, at));
+        let failed = checks.find_map(Result::err);
+        let mut writer = self.writer.lock();
+        writer.work.checked = to;
+        if to == entries.len() || failed.is_some() {
+            writer.work.unchecked = Arc::default();
+            writer.work.checked = 0;
+        }
+        drop(writer);
+        match failed {
+            // Most likely there are too many open files. A reader looks before it reads.
+            Some(Error::Io { source, .. }) if source.kind() != ErrorKind::NotFound => Ok(()),
+            Some(error) => self.stop_writing(&error),
+            None => Ok(()),
+        }
     }
 
     /// Likewise. A failure is counted and costs nothing that was acknowledged: what is left is
@@ -300,7 +334,8 @@ impl Engine {
                 pending.heads.swap_base(&base, &self.sound(&base)?);
             }
             let PendingCheckpoint { heads, metadata, meta } = &pending;
-            let image = Image { meta: meta.clone(), heads, metadata, active: None };
+            let parts = Arc::clone(&self.catalog.read().parts);
+            let image = Image { meta: meta.clone(), heads, metadata, parts: &parts, active: None };
             write_checkpoint(&*self.storage, &self.root, number, self.store_id, image)
         });
         match written {
@@ -354,7 +389,9 @@ impl Engine {
         let meta = checkpoint_meta(&writer, active.segment.number(), base, &active.index);
         let metadata = self.encode_metadata(&writer, active.index.changes);
         let number = writer.work.checkpoint_number + 1;
-        let image = Image { meta, heads: &heads, metadata: &metadata, active: Some(&active.index) };
+        let (heads, metadata) = (&heads, &metadata[..]);
+        let (parts, active) = (&catalog.parts[..], Some(&active.index));
+        let image = Image { meta, heads, metadata, parts, active };
         let written = write_checkpoint(&*self.storage, &self.root, number, self.store_id, image);
         if written.is_err() {
             // Everything is durable; the next opening reads a segment instead of a checkpoint.

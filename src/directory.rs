@@ -45,7 +45,7 @@ pub(crate) fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
             [names::LOCK, names::STATUS].contains(&name)
                 || [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR].contains(&name)
         };
-        if !list_segments(storage, root)?.is_empty() {
+        if has_segments(storage, root)? {
             return Ok(Found::Store);
         }
         for directory in [names::INDEX_DIR, names::CHECKPOINT_DIR] {
@@ -61,6 +61,12 @@ pub(crate) fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
         Some(foreign) => Err(not_a_store(root, format!("it holds {:?} and no log", foreign.name))),
         None => Ok(Found::Unfinished),
     }
+}
+
+/// Whether the log has a segment. One that has the first is listed later, when it is recovered.
+fn has_segments(storage: &dyn Storage, root: &Path) -> Result<bool> {
+    let first = storage.entry_kind(&names::segment_path(root, 1));
+    Ok(matches!(first, Ok(Some(EntryKind::File))) || !list_segments(storage, root)?.is_empty())
 }
 
 /// Files that are derived from a log, without a log: it was there, and is lost.
@@ -112,7 +118,7 @@ pub(crate) fn create_if_empty(
         let directory = root.join(name);
         storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
     }
-    if !list_segments(storage, root)?.is_empty() {
+    if has_segments(storage, root)? {
         return Ok(false);
     }
     sync_names(storage, root)?;

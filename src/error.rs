@@ -95,8 +95,9 @@ pub enum Error {
     /// when space returns.
     #[error("the disk is full")]
     DiskFull,
-    /// An earlier write or sync failed, so what is on disk is uncertain. Nothing of this
-    /// call was written; close the store and open it again.
+    /// An earlier write or sync failed, so what is on disk is uncertain; or a sealed segment is
+    /// not what it was when the store was closed. Nothing of this call was written; close the store
+    /// and open it again.
     #[error("the store stopped writing after a failure: {reason}")]
     WriterPoisoned {
         /// The failure that stopped it.

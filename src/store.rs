@@ -18,7 +18,7 @@ use crate::event::{
 use crate::index::Head;
 use crate::options::{Durability, Options};
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
-use crate::recovery::{Mode, Opened, recover};
+use crate::recovery::{Known, Mode, Opened, recover};
 use crate::snapshot::Snapshots;
 use crate::stats::Stats;
 use crate::subscription::Subscribe;
@@ -114,7 +114,10 @@ impl Store {
             Mode::Write
         };
         let created = !options.read_only && create_if_empty(storage, root, &options)?;
-        let mut recovered = recover(&shared, root, mode, created)?;
+        // A reader has nobody who could do so later.
+        let later = options.background && !options.read_only;
+        let known = if later { Known::CheckedLater } else { Known::CheckedNow };
+        let mut recovered = recover(&shared, root, mode, known, created)?;
         if created {
             recovered.opened = Opened::Created;
         }

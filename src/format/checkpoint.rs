@@ -18,6 +18,9 @@
 //!               changes that lead from nothing to the cursors and rules there are
 //! 8 ORDER       of the entries of IDS, sorted, 8 bytes each: the upper 32 bits of the id's hash (as
 //!               in index files) << 32 | its ordinal
+//! 9 SEGMENTS    of sealed segments, from the first on, all before the one that META names, 104 bytes
+//!               each: of the segment's header the salt u64, capacity u64, created at u64, features
+//!               u64 and ro-compatible features u64, then a copy of its trailer, 64 bytes
 //! ```
 //!
 //! Everything it covers was durable before it was written.
@@ -25,6 +28,8 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::record::MAX_STREAM_LEN;
+use super::seal::{TRAILER_LEN, Trailer};
+use super::segment_header::{FEATURE_METADATA, SegmentHeader};
 use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
@@ -35,12 +40,14 @@ pub(crate) const PREVIOUS: u32 = 5;
 pub(crate) const IDS: u32 = 6;
 pub(crate) const METADATA: u32 = 7;
 pub(crate) const ORDER: u32 = 8;
+pub(crate) const SEGMENTS: u32 = 9;
 
 /// What stands before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;
 
 pub(crate) const META_LEN: usize = 96;
 pub(crate) const HEAD_LEN: usize = 24;
+pub(crate) const SEGMENT_LEN: usize = 40 + TRAILER_LEN;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckpointMeta {
@@ -143,6 +150,45 @@ impl HeadEntry {
     }
 }
 
+/// An entry of SEGMENTS: what a sealed segment's header and trailer say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentEntry {
+    pub(crate) header: SegmentHeader,
+    pub(crate) trailer: Trailer,
+}
+
+impl SegmentEntry {
+    pub(crate) fn encode(header: &SegmentHeader, trailer: &Trailer, out: &mut Vec<u8>) {
+        let SegmentHeader { salt, capacity, created_at, features, ro_features, .. } = *header;
+        for number in [salt, capacity, created_at, features, ro_features] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&trailer.encode(header.seed()));
+    }
+
+    /// Decodes the entry of segment `number`.
+    pub(crate) fn decode(b: &[u8], store_id: [u8; 16], number: u64) -> Result<Self, Defect> {
+        let b = b.get(..SEGMENT_LEN).ok_or(Defect::TooShort)?;
+        let header = SegmentHeader {
+            store_id,
+            number,
+            salt: LE::read_u64(&b[0..]),
+            capacity: LE::read_u64(&b[8..]),
+            created_at: LE::read_u64(&b[16..]),
+            features: LE::read_u64(&b[24..]),
+            ro_features: LE::read_u64(&b[32..]),
+        };
+        let trailer = Trailer::decode_copy(&b[40..], header.seed())?;
+        if header.features & !FEATURE_METADATA != 0 || header.ro_features != 0 {
+            return Err(Defect::Invalid("a segment with unknown features"));
+        }
+        if header.capacity > u64::from(u32::MAX) || trailer.file_len() > header.longest_file() {
+            return Err(Defect::Invalid("a segment is longer than its capacity allows"));
+        }
+        Ok(Self { header, trailer })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,5 +213,32 @@ mod tests {
         let mut out = Vec::new();
         head.encode(&mut out);
         assert_eq!(HeadEntry::decode(&out), Ok(head));
+        let header = SegmentHeader {
+            store_id: [7; 16],
+            number: 3,
+            salt: 1 << 60,
+            capacity: 1 << 16,
+            created_at: 12,
+            features: 1,
+            ro_features: 0,
+        };
+        let trailer = Trailer {
+            event_count: 10,
+            commit_count: 9,
+            base_position: 100,
+            seal_offset: 65_000,
+            first_recorded_at: 13,
+            last_recorded_at: 14,
+            link: 15,
+            table_checksum: 16,
+            change_count: 17,
+        };
+        let mut out = Vec::new();
+        SegmentEntry::encode(&header, &trailer, &mut out);
+        assert_eq!(out.len(), SEGMENT_LEN);
+        let decoded = SegmentEntry::decode(&out, [7; 16], 3).unwrap();
+        assert_eq!((decoded.header, decoded.trailer), (header, trailer));
+        out[0] ^= 1;
+        assert_eq!(SegmentEntry::decode(&out, [7; 16], 3), Err(Defect::Checksum));
     }
 }

@@ -21,6 +21,7 @@ use super::{Defect, MAX_NUMBER, align, frame};
 
 pub(crate) const TRAILER_LEN: usize = 64;
 const MAGIC: [u8; 8] = *b"ANNALEND";
+const CONTRADICTS: Defect = Defect::Invalid("trailer contradicts the file");
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trailer {
@@ -65,6 +66,15 @@ impl Trailer {
 
     /// Decodes the trailer that ends a file of `file_len` bytes.
     pub(crate) fn decode(b: &[u8], seed: Seed, file_len: u64) -> Result<Self, Defect> {
+        let trailer = Self::decode_copy(b, seed)?;
+        if trailer.file_len() != file_len {
+            return Err(CONTRADICTS);
+        }
+        Ok(trailer)
+    }
+
+    /// Decodes a copy of a trailer, away from its file.
+    pub(crate) fn decode_copy(b: &[u8], seed: Seed) -> Result<Self, Defect> {
         let b = b.get(..TRAILER_LEN).ok_or(Defect::TooShort)?;
         if b[..8] != MAGIC {
             return Err(Defect::Magic);
@@ -83,9 +93,8 @@ impl Trailer {
             table_checksum: LE::read_u32(&b[52..]),
             change_count: LE::read_u32(&b[56..]),
         };
-        let fits = trailer.seal_offset < 1 << 32 && trailer.file_len() == file_len;
-        if !fits || !(1..=MAX_NUMBER).contains(&trailer.base_position) {
-            return Err(Defect::Invalid("trailer contradicts the file"));
+        if trailer.seal_offset >= 1 << 32 || !(1..=MAX_NUMBER).contains(&trailer.base_position) {
+            return Err(CONTRADICTS);
         }
         Ok(trailer)
     }

@@ -26,6 +26,19 @@ impl Engine {
         });
     }
 
+    /// Damage was found where nobody was writing: nothing more is written, durably said, so that the next
+    /// opening looks at the log and not at what a checkpoint tells of it.
+    pub(crate) fn stop_writing(&self, damage: &Error) -> Result<()> {
+        let error = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
+        let mut writer = self.writer.lock();
+        let in_flight = writer.collecting_number - 1;
+        self.poison(&mut writer, in_flight, &error);
+        let (link, wakers) = (writer.tip.link, writer.take_wakers());
+        drop(writer);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        self.mark_clean(false, link, self.visible_elsewhere())
+    }
+
     /// A full disk is undone where it can be: the bytes become zero again, and every commit that is
     /// not written is taken back. Anything else poisons.
     pub(super) fn write_failed(

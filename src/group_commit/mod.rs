@@ -176,7 +176,7 @@ impl Writer {
             buffered_interval: Duration::MAX,
             room_waiters: 0,
             flush_requested: false,
-            work: Work::new(recovered.checkpoint),
+            work: Work::new(recovered.checkpoint, std::mem::take(&mut recovered.unchecked)),
             spare: recovered.spare.take(),
             ids: IdSource::new(storage),
             changes: Changes::new(last_change),

@@ -15,7 +15,7 @@ use smol_str::SmolStr;
 use super::block_file::BlockFile;
 use super::metadata::Metadata;
 use super::{Head, search_names};
-use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry};
+use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry, SegmentEntry};
 use crate::format::container::Section;
 use crate::format::{Defect, MAX_NUMBER};
 
@@ -106,6 +106,23 @@ impl HeadTable {
             return Err(Defect::Invalid("change numbers out of range"));
         }
         Ok((Metadata::decode(last, changes)?, in_segment))
+    }
+
+    /// What it says of the first sealed segments, in order.
+    pub(crate) fn sealed_segments(&self) -> Result<Vec<SegmentEntry>, Defect> {
+        let section = self.file.section(layout::SEGMENTS);
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        let bytes = self.file.get(section, 0, len)?.chunks(layout::SEGMENT_LEN);
+        let mut next_position = 1;
+        let segments = bytes.zip(1..self.meta.segment).map(|(bytes, number)| {
+            let entry = SegmentEntry::decode(bytes, self.file.store_id(), number)?;
+            if entry.trailer.base_position != next_position {
+                return Err(Defect::Invalid("the segments do not follow each other"));
+            }
+            next_position += u64::from(entry.trailer.event_count);
+            Ok(entry)
+        });
+        segments.collect()
     }
 
     fn len(&self) -> usize {

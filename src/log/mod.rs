@@ -1,6 +1,7 @@
 //! The log: numbered segment files that hold every commit, in order.
 //!
 //! - [`segment`]: one segment, its header, its bytes for reading.
+//! - [`later`]: a sealed segment's file, opened when it is first needed.
 //! - [`scan`]: walks frames and proves each; used wherever the log is read without trust.
 //! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
@@ -8,6 +9,7 @@
 //! - [`zeros`]: fills segments ahead of their use.
 
 pub(crate) mod cursor;
+pub(crate) mod later;
 pub(crate) mod rotation;
 pub(crate) mod scan;
 pub(crate) mod segment;

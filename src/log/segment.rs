@@ -4,9 +4,10 @@
 //! First touch of a region always goes through a positional read, so that a media error is an
 //! error and not a signal. Must never hand out a byte behind the written mark.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -23,6 +24,7 @@ use crate::sync::Mark;
 
 /// What one positional read proves readable.
 const CHUNK: u64 = 64 << 10;
+const MISSING: Defect = Defect::Invalid("the segment is missing");
 
 /// A segment file and its header; nothing is known of its frames.
 #[derive(Debug, Clone)]
@@ -87,7 +89,7 @@ impl SegmentFile {
         match read_exact_at(&*self.file, &mut bytes, at) {
             Ok(()) => {}
             // A writer beside this reader has cut the file since: it is being sealed.
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             Err(e) => return Err(Error::io("read", &self.path, e)),
         }
         Ok(Trailer::decode(&bytes, self.header.seed(), len).ok())
@@ -105,7 +107,7 @@ pub(crate) fn read_header(
         let mut bytes = [0; HEADER_LEN];
         let result = match read_exact_at(file, &mut bytes, at) {
             Ok(()) => SegmentHeader::decode(&bytes),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(Defect::TooShort),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(Defect::TooShort),
             Err(e) => return Err(Error::io("read", path, e)),
         };
         match result {
@@ -138,7 +140,8 @@ pub(crate) struct Segment {
     pub(crate) base_position: u64,
     /// Present once it is sealed.
     pub(crate) trailer: Option<Trailer>,
-    map: Option<Mapping>,
+    /// Of a sealed segment, from the first look into it on; `None` within: it cannot be had.
+    map: OnceLock<Option<Mapping>>,
     /// Frames end here; only grows. Raised after the bytes are written, so who loads it may read
     /// up to it.
     written_end: Mark,
@@ -158,16 +161,23 @@ pub(crate) enum RecordBytes {
 }
 
 impl Segment {
-    /// Takes a segment whose frames end at `end`.
+    /// Takes a segment whose frames end at `end`. Of a sealed one, nothing is asked of its file.
     pub(crate) fn new(
         file: SegmentFile,
         base_position: u64,
         trailer: Option<Trailer>,
         end: u64,
     ) -> Result<Self> {
-        let len = file.len()?;
-        let map =
-            file.file.map(len, trailer.is_none()).map_err(|e| Error::io("map", &file.path, e))?;
+        let map = OnceLock::new();
+        let len = match &trailer {
+            Some(trailer) => trailer.file_len(),
+            None => {
+                let len = file.len()?;
+                let live = file.file.map(len, true);
+                let _ = map.set(live.map_err(|e| Error::io("map", &file.path, e))?);
+                len
+            }
+        };
         let words = usize::try_from(len.div_ceil(CHUNK).div_ceil(64)).unwrap_or(0);
         Ok(Self {
             seed: file.header.seed(),
@@ -242,7 +252,16 @@ impl Segment {
     }
 
     pub(crate) fn is_mapped(&self) -> bool {
-        self.map.is_some()
+        self.mapping().is_some()
+    }
+
+    fn mapping(&self) -> Option<&Mapping> {
+        if let Some(map) = self.map.get() {
+            return map.as_ref();
+        }
+        // Where it fails, a positional read is next, and tells why.
+        let map = self.file.map(self.readable_limit(), false).ok()?;
+        self.map.get_or_init(|| map).as_ref()
     }
 
     /// The mapped bytes `offset..offset + len`, if the segment is mapped and they are written.
@@ -257,7 +276,7 @@ impl Segment {
     pub(crate) fn prove_mapped(&self, offset: u64, len: usize) -> Result<Option<u64>> {
         let end = offset.saturating_add(len as u64);
         let limit = self.readable_limit();
-        if self.map.is_none() || end > limit {
+        if end > limit || self.mapping().is_none() {
             return Ok(None);
         }
         self.prove_readable(offset, end)?;
@@ -267,14 +286,15 @@ impl Segment {
     /// Says that the bytes at `offset` will be wanted soon.
     #[inline]
     pub(crate) fn prefetch(&self, offset: u64, len: usize) {
-        if let Some(map) = &self.map {
+        if let Some(Some(map)) = self.map.get() {
             map.prefetch(offset, len);
         }
     }
 
     /// The bytes an event's handle remembers; they were proven before.
     pub(crate) fn remembered(&self, offset: u64, len: usize) -> &[u8] {
-        self.map.as_ref().and_then(|map| map.get(offset, len)).unwrap_or_default()
+        let map = self.map.get().and_then(Option::as_ref);
+        map.and_then(|map| map.get(offset, len)).unwrap_or_default()
     }
 
     fn readable_limit(&self) -> u64 {
@@ -306,9 +326,16 @@ impl Segment {
     pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         read_exact_at(&*self.file, buffer, offset).map_err(|e| match e.kind() {
             // What an index or a length led to is not there: damage, and not the disk's refusal.
-            std::io::ErrorKind::UnexpectedEof => {
-                self.corrupt(offset, self.base_position, &Defect::TooShort)
-            }
+            ErrorKind::UnexpectedEof => self.corrupt(offset, self.base_position, &Defect::TooShort),
+            // A file that was told of, and is opened only now.
+            ErrorKind::NotFound => self.corrupt(0, self.base_position, &MISSING),
+            ErrorKind::InvalidData => Error::Corrupt {
+                file: self.path.clone(),
+                offset: 0,
+                expected_position: Position::new(self.base_position),
+                what: e.to_string(),
+                evidence: None,
+            },
             _ => Error::io("read", &self.path, e),
         })
     }

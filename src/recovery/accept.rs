@@ -88,7 +88,7 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
         later: Vec::new(),
         heads: None,
     };
-    match load_files(storage, None, root, Mode::Read, &files) {
+    match load_files(storage, root, Mode::Read, &files) {
         Ok(log) => {
             let active = &log.files[0];
             let (_, evidence) = judge(&log, active, &log.files[1..])?;

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
-use crate::format::checkpoint::{self as layout, CheckpointMeta};
+use crate::format::checkpoint::{self as layout, CheckpointMeta, SegmentEntry};
 use crate::format::container::{self, CHECKPOINT_MAGIC};
 use crate::format::{Defect, names};
 use crate::index::active::ActiveIndex;
@@ -68,6 +69,8 @@ pub(crate) struct Image<'a> {
     pub(crate) heads: &'a FrozenHeads,
     /// The section METADATA.
     pub(crate) metadata: &'a [u8],
+    /// The segments before the one that `meta` names.
+    pub(crate) parts: &'a [Part],
     /// Given at a clean close: the index of the segment that `meta` names.
     pub(crate) active: Option<&'a ActiveIndex>,
 }
@@ -75,7 +78,7 @@ pub(crate) struct Image<'a> {
 impl Image<'_> {
     /// The file's bytes.
     pub(super) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
-        let Image { mut meta, heads, metadata, active } = self;
+        let Image { mut meta, heads, metadata, parts, active } = self;
         let (table, names_section, streams) = heads.encode()?;
         meta.streams = streams;
         let (mut offsets, mut previous, mut ids) = (Vec::new(), Vec::new(), Vec::new());
@@ -86,10 +89,12 @@ impl Image<'_> {
         }
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
+        let segments = sealed_segments(parts, meta.segment);
         // What opening reads comes first and lies together: it is the first block, or nearly.
-        let sections: [(u32, &[u8]); 8] = [
+        let sections: [(u32, &[u8]); 9] = [
             (layout::META, &meta_section),
             (layout::METADATA, metadata),
+            (layout::SEGMENTS, &segments),
             (layout::HEADS, &table),
             (layout::NAMES, &names_section),
             (layout::OFFSETS, &offsets),
@@ -99,6 +104,20 @@ impl Image<'_> {
         ];
         Ok(container::encode(CHECKPOINT_MAGIC, store_id, &sections))
     }
+}
+
+/// The section SEGMENTS: the first segments, for as long as they are sealed.
+fn sealed_segments(parts: &[Part], end: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (part, number) in parts.iter().zip(1..end) {
+        let PartIndex::Sealed(_) = &part.index else { break };
+        let Some(trailer) = &part.segment.trailer else { break };
+        if part.segment.number() != number {
+            break;
+        }
+        SegmentEntry::encode(&part.segment.header, trailer, &mut out);
+    }
+    out
 }
 
 /// Writes checkpoint `number` and drops all but the one before it. All that it covers is durable

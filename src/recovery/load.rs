@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::derive::{index_for_later, index_in_memory, meta_of, open_index};
-use super::levels::{Found, Levels, list_levels, open_level};
-use super::{LoadedLog, Mode, Unproven, checkpoints, list_segments};
+use super::levels::{Found, Levels, open_level};
+use super::{LoadedLog, Mode, Unproven};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
 use crate::follow::read_status;
@@ -23,9 +23,13 @@ use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, for_each_record};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::storage::{OpenMode, Storage, read_exact_at};
+use crate::storage::{Storage, read_exact_at};
 
+mod segments;
 mod walk;
+
+pub(crate) use segments::{Known, check_segment};
+pub(super) use segments::{load, load_files};
 
 struct Loader<'a> {
     storage: &'a dyn Storage,
@@ -58,50 +62,18 @@ struct Walk {
     end: ScanEnd,
 }
 
-pub(super) fn load(storage: &Arc<dyn Storage>, root: &Path, mode: Mode) -> Result<LoadedLog> {
-    let numbers = list_segments(&**storage, root)?;
-    let files = open_segments(&**storage, root, &numbers, mode)?;
-    load_files(&**storage, Some(storage), root, mode, &files)
-}
-
-/// Likewise, from these segments: the first ones, without a gap. With a shared storage, index files
-/// may be opened later.
-pub(super) fn load_files(
-    storage: &dyn Storage,
-    shared: Option<&Arc<dyn Storage>>,
-    root: &Path,
-    mode: Mode,
-    files: &[SegmentFile],
-) -> Result<LoadedLog> {
-    // Beside a writer an index file that is gone may have become part of a level file since those
-    // were listed.
-    let beside_writer = if mode == Mode::Write { 0 } else { 3 };
-    for _ in 0..beside_writer {
-        let listed = list_levels(storage, root)?;
-        let log = load_once(storage, shared, root, mode, files)?;
-        if log.rebuilt == 0 || listed == list_levels(storage, root)? {
-            return Ok(log);
-        }
-    }
-    load_once(storage, shared, root, mode, files)
-}
-
+/// Loads the log; `None` if the checkpoint was to stand for it and cannot.
 fn load_once(
     storage: &dyn Storage,
-    shared: Option<&Arc<dyn Storage>>,
     root: &Path,
     mode: Mode,
-    files: &[SegmentFile],
-) -> Result<LoadedLog> {
-    let first = files
-        .first()
-        .ok_or_else(|| Error::NotAStore { path: root.into(), why: "there is no segment".into() })?;
-    let (store_id, created_at) = (first.header.store_id, first.header.created_at);
+    log: &LogFiles<'_>,
+    newest: Option<(u64, Arc<HeadTable>)>,
+) -> Result<Option<LoadedLog>> {
+    let files = log.files;
+    let created_at = files.first().map_or(0, |first| first.header.created_at);
     // Beside a writer: what is listed, and what a checkpoint covers, is sealed by then.
     let found = Found::list(storage, root);
-    let newest = checkpoints::newest(storage, root, store_id)?;
-    let trailers = files.iter().map(SegmentFile::trailer).collect::<Result<Vec<_>>>()?;
-    let log = LogFiles { shared, found: &found, files, trailers: &trailers };
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
     let at_checkpoint = newest.as_ref().and_then(|(_, table)| table.metadata().ok());
@@ -110,8 +82,15 @@ fn load_once(
     let usable = newest
         .map(|(_, table)| table)
         .zip(at_checkpoint)
-        .filter(|(table, _)| is_of_log(table, &log));
-    let (mut loader, walk, active_index) = read_log(storage, root, mode, &log, usable.as_ref())?;
+        .filter(|(table, _)| is_of_log(table, log));
+    if log.known > 0 && usable.is_none() {
+        return Ok(None);
+    }
+    let derived = Derived { found: &found, checkpoint: usable.as_ref() };
+    let read = read_log(storage, root, mode, log, &derived)?;
+    let Some((mut loader, walk, active_index)) = read else {
+        return Ok(None);
+    };
     let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
@@ -129,7 +108,7 @@ fn load_once(
         ScanEnd::EndOfFile | ScanEnd::Limit => "the file ends".into(),
         ScanEnd::Sealed => "the segment is sealed, the next one is missing".into(),
     };
-    Ok(LoadedLog {
+    Ok(Some(LoadedLog {
         files,
         parts: loader.parts,
         heads: loader.heads,
@@ -148,15 +127,24 @@ fn load_once(
         checkpoint_number,
         checkpoint_position,
         checkpoint_change,
-    })
+        unchecked: Vec::new(),
+    }))
 }
 
 /// The log's files, and what is known of them before it is walked.
 struct LogFiles<'a> {
+    /// Where it can be shared, index files may be opened later.
     shared: Option<&'a Arc<dyn Storage>>,
-    found: &'a Found,
     files: &'a [SegmentFile],
     trailers: &'a [Option<Trailer>],
+    /// So many of the first ones are known from the checkpoint, and are not opened yet.
+    known: usize,
+}
+
+/// What may spare walking the log.
+struct Derived<'a> {
+    found: &'a Found,
+    checkpoint: Option<&'a (Arc<HeadTable>, (Metadata, u64))>,
 }
 
 impl LogFiles<'_> {
@@ -174,70 +162,45 @@ impl LogFiles<'_> {
 /// Walks the log, with all that spares work and then, where some of that turns out wrong, without: a
 /// block of the checkpoint may be damaged that nobody has looked at before, or a level file know of
 /// more than the log. The log alone says what there is; if it is the log that is damaged, it says the
-/// same again. Also returns the walk through the active segment and its place among the files.
+/// same again. Also returns the walk through the active segment and its place among the files; `None`
+/// if all that failed and the rest takes knowing more of the log.
 fn read_log<'a>(
     storage: &'a dyn Storage,
     root: &'a Path,
     mode: Mode,
     log: &LogFiles<'a>,
-    checkpoint: Option<&(Arc<HeadTable>, (Metadata, u64))>,
-) -> Result<(Loader<'a>, Walk, usize)> {
+    derived: &Derived<'a>,
+) -> Result<Option<(Loader<'a>, Walk, usize)>> {
+    let Derived { checkpoint, found } = *derived;
     let mut levels_fit = true;
     for (with_checkpoint, with_levels) in [(true, true), (false, true), (true, false)] {
-        if (with_checkpoint && checkpoint.is_none()) || (with_levels && !levels_fit) {
+        let needs = with_checkpoint && checkpoint.is_none();
+        let forbids = !with_checkpoint && log.known > 0;
+        if needs || forbids || (with_levels && !levels_fit) {
             continue;
         }
         let checkpoint = checkpoint.filter(|_| with_checkpoint).cloned();
         let mut loader = Loader::new(storage, root, mode, checkpoint);
-        loader.look_for_indexes(log, with_levels);
+        loader.look_for_indexes(log, found, with_levels);
         if with_levels && loader.levels.is_empty() {
             levels_fit = false;
             continue;
         }
         match loader.walk_segments(log) {
             Ok((walk, active)) if loader.levels.are_whole(&loader.parts) => {
-                return Ok((loader, walk, active));
+                return Ok(Some((loader, walk, active)));
             }
             Ok(_) => levels_fit = false,
             Err(Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
         }
     }
+    if log.known > 0 {
+        return Ok(None);
+    }
     let mut loader = Loader::new(storage, root, mode, None);
     let (walk, active) = loader.walk_segments(log)?;
-    Ok((loader, walk, active))
-}
-
-/// Opens all segments, for writing if that is the mode: sealed ones may have to be sealed again.
-fn open_segments(
-    storage: &dyn Storage,
-    root: &Path,
-    numbers: &[u64],
-    mode: Mode,
-) -> Result<Vec<SegmentFile>> {
-    let open_mode = if mode == Mode::Write { OpenMode::ReadWrite } else { OpenMode::Read };
-    let mut files: Vec<SegmentFile> = Vec::with_capacity(numbers.len());
-    for &number in numbers {
-        let file = SegmentFile::open(storage, root, number, open_mode, 0)?;
-        if mode == Mode::Write && file.header.ro_features != 0 {
-            let bits = file.header.ro_features;
-            let what = format!("unknown features {bits:#x} permit reading only");
-            return Err(Error::Unsupported { path: file.path, what });
-        }
-        if let Some(first) = files.first()
-            && first.header.store_id != file.header.store_id
-        {
-            return Err(Error::Corrupt {
-                file: file.path,
-                offset: 32,
-                expected_position: 0.into(),
-                what: "the segment belongs to another store".into(),
-                evidence: None,
-            });
-        }
-        files.push(file);
-    }
-    Ok(files)
+    Ok(Some((loader, walk, active)))
 }
 
 /// Whether a checkpoint can stand for the log up to where it ends: the frame it ends with is
@@ -304,14 +267,14 @@ impl<'a> Loader<'a> {
 
     /// Takes note of the index files: of a segment that the checkpoint covers, nothing is needed now
     /// but that its file is there.
-    fn look_for_indexes(&mut self, log: &LogFiles<'a>, with_levels: bool) {
+    fn look_for_indexes(&mut self, log: &LogFiles<'a>, found: &'a Found, with_levels: bool) {
         let upto = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.segment);
-        self.indexes = log.shared.filter(|_| upto > 0).map(|shared| (shared, log.found));
+        self.indexes = log.shared.filter(|_| upto > 0).map(|shared| (shared, found));
         if !with_levels {
             return;
         }
         let store_id = log.files[0].header.store_id;
-        self.levels = Levels::choose(&log.found.levels, |range| {
+        self.levels = Levels::choose(&found.levels, |range| {
             let covers = log.covers(range)?;
             match log.shared {
                 Some(shared) if range.1 < upto => {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use crate::catalog::{ActivePart, Catalog, Part};
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::format::checkpoint::SegmentEntry;
 use crate::format::names;
 use crate::index::metadata::Metadata;
 use crate::log::scan::ScanState;
@@ -38,7 +39,7 @@ pub(crate) use derive::{build_index, index_meta, open_index, rebuild_index};
 pub(crate) use durable_names::sync_names;
 pub(crate) use evidence::find as find_evidence;
 pub(crate) use levels::{list_levels, open_level};
-pub(crate) use load::load_frame;
+pub(crate) use load::{Known, check_segment, load_frame};
 pub(crate) use rebuild::rebuild_checkpoint;
 
 /// What opening a store found.
@@ -100,6 +101,8 @@ pub(crate) struct Recovered {
     pub(crate) store_id: [u8; 16],
     pub(crate) created_at: u64,
     pub(crate) checkpoint: u64,
+    /// Segments that a checkpoint tells of, from the first on, that are to be compared with it.
+    pub(crate) unchecked: Vec<SegmentEntry>,
 }
 
 /// What recovery may do.
@@ -172,10 +175,11 @@ pub(crate) fn recover(
     shared: &Arc<dyn Storage>,
     root: &Path,
     mode: Mode,
+    known: Known,
     created: bool,
 ) -> Result<Recovered> {
     let storage = &**shared;
-    let mut log = load::load(shared, root, mode)?;
+    let mut log = load::load(shared, root, mode, known)?;
     log.trusted |= created;
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);
@@ -243,6 +247,7 @@ pub(crate) fn recover(
         store_id,
         created_at: log.created_at,
         checkpoint: log.checkpoint_number,
+        unchecked: log.unchecked,
     })
 }
 
@@ -286,6 +291,8 @@ pub(crate) struct LoadedLog {
     checkpoint_number: u64,
     checkpoint_position: u64,
     checkpoint_change: u64,
+    /// Segments that a checkpoint tells of and nobody has looked at yet, from the first on.
+    unchecked: Vec<SegmentEntry>,
 }
 
 /// A run of frames in one segment.

@@ -74,7 +74,8 @@ pub(crate) fn rebuild_checkpoint(
     }
     let frozen = heads.freeze().ok_or_else(|| corrupt(Defect::Invalid("no heads")))?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
-    let image = Image { meta: meta.clone(), heads: &frozen, metadata, active: Some(&index) };
+    let (meta, active) = (meta.clone(), Some(&index));
+    let image = Image { meta, heads: &frozen, metadata, parts: before, active };
     let bytes = image.encode(segment.header.store_id).map_err(corrupt)?;
     let number = damaged.number;
     if mode == Mode::Write && number > 0 {

@@ -282,6 +282,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     file.verify()?;
     let table = HeadTable::new(file)?;
     let (metadata, _) = table.metadata()?;
+    table.sealed_segments()?;
     // What was taken leads to the same again.
     let again = Metadata::decode(metadata.last_change(), &metadata.encode([].iter()))?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());

@@ -1,14 +1,18 @@
 //! Verification of what is derived or disposable, and the search for foreign files.
 
+use std::sync::Arc;
+
 use super::Verifier;
 use crate::error::Result;
+use crate::format::checkpoint::SegmentEntry;
 use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC, LEVEL_MAGIC};
-use crate::format::names;
 use crate::format::snapshot::SnapshotFile;
+use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
+use crate::index::heads::HeadTable;
 use crate::recovery::{list_checkpoints, list_levels};
 use crate::snapshot::read_file;
-use crate::storage::{DirEntry, EntryKind, OpenMode};
+use crate::storage::{DirEntry, EntryKind, File, OpenMode};
 
 impl Verifier<'_> {
     /// Index files and checkpoints: damage in them is a fault, although nothing is lost by it.
@@ -60,11 +64,34 @@ impl Verifier<'_> {
                 continue;
             };
             self.advance(file.len().unwrap_or(0));
-            if let Err(d) = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| file.verify()) {
-                self.fault(&path, 0, format!("{d}; it will not be used"));
+            match self.checkpoint_of(file) {
+                Ok(None) => {}
+                Ok(Some(number)) => self.fault(
+                    &path,
+                    0,
+                    format!("it contradicts the seal of segment {number}; a writer would stop"),
+                ),
+                Err(d) => self.fault(&path, 0, format!("{d}; it will not be used")),
             }
         }
         Ok(())
+    }
+
+    /// Verifies a checkpoint. Tells the first segment that is sealed otherwise than it says.
+    fn checkpoint_of(&self, file: Arc<dyn File>) -> std::result::Result<Option<u64>, Defect> {
+        let file = BlockFile::open(file, CHECKPOINT_MAGIC)?;
+        file.verify()?;
+        let table = HeadTable::new(file)?;
+        if Some(table.file().store_id()) != self.store_id {
+            return Ok(None);
+        }
+        let entries = table.sealed_segments()?;
+        let differs = |entry: &&SegmentEntry| {
+            let sealed =
+                self.sealed.iter().find(|found| found.header.number == entry.header.number);
+            sealed.is_some_and(|found| found != *entry)
+        };
+        Ok(entries.iter().find(differs).map(|entry| entry.header.number))
     }
 
     /// A torn snapshot is skipped when it is looked for; here it is named.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal;
@@ -94,6 +95,7 @@ pub(crate) fn verify_in(
         joined: true,
         store_id: None,
         checkpoint: 0,
+        sealed: Vec::new(),
     };
     verifier.run()?;
     Ok(verifier.report)
@@ -113,6 +115,8 @@ struct Verifier<'a> {
     store_id: Option<[u8; 16]>,
     /// What the newest whole checkpoint covers.
     checkpoint: u64,
+    /// Headers and trailers of the sealed segments, in order.
+    sealed: Vec<SegmentEntry>,
 }
 
 impl Verifier<'_> {
@@ -332,8 +336,9 @@ impl Verifier<'_> {
             }
         };
         self.ending(file, later.first(), &state, &end, is_last, starts_with_a_frame, limit)?;
-        if let Some(trailer) = &trailer {
-            self.trailer(file, trailer, (end != ScanEnd::Limit).then_some(&state));
+        if let Some(trailer) = trailer {
+            self.trailer(file, &trailer, (end != ScanEnd::Limit).then_some(&state));
+            self.sealed.push(SegmentEntry { header: file.header.clone(), trailer });
         }
         self.state = state;
         self.advance(len.saturating_sub(self.state.offset.max(DATA_START)));

@@ -103,7 +103,7 @@ fn a_sealed_segment_and_the_files_derived_from_it() {
 
     for (name, magic, sections, meta) in [
         ("index/00000000000000000001.idx", b"ANNALIDX", 11, 64),
-        ("checkpoints/00000000000000000002.ckp", b"ANNALCKP", 8, 96),
+        ("checkpoints/00000000000000000002.ckp", b"ANNALCKP", 9, 96),
     ] {
         let b = read(dir.path(), name);
         assert_eq!((&b[..8], u16_at(&b, 8), u16_at(&b, 10)), (&magic[..], 1, 1), "{name}");

@@ -113,6 +113,7 @@ fn a_directory_that_is_taken_away_is_an_error_and_what_was_read_stays() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let event = store.event_at(Position::new(1)).unwrap().unwrap();
+    assert_eq!(read_back(&store).unwrap(), EVENTS);
     std::fs::rename(place.root(), place.around().join("elsewhere")).unwrap();
     // The open files are still the store's: reads and appends go on until another one is needed.
     assert_eq!(read_back(&store).unwrap(), EVENTS);

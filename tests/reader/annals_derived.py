@@ -192,6 +192,7 @@ class Checkpoint(Container):
         numbers = struct.unpack_from("<QQ", section) if section else (0, 0)
         self.last_change, self.segment_changes = numbers
         self.state = state(changes(section[16:]))
+        self.segments = self.entries(9, "<QQQQQ64s")
 
 
 def whole_checkpoints(root):
@@ -204,6 +205,18 @@ def whole_checkpoints(root):
         except Invalid:
             pass
     return found
+
+
+def check_segments(checkpoint, log):
+    """Compares SEGMENTS with the headers and the trailers of the first segments."""
+    require(len(checkpoint.segments) < checkpoint.meta["segment"], "too many SEGMENTS")
+    for (*numbers, trailer), segment in zip(checkpoint.segments, log.segments):
+        header = struct.unpack_from("<QQ16x8xQQQ", segment.data, 16)
+        features, ro_features, salt, capacity, created = header
+        own = [salt, capacity, created, features, ro_features]
+        require(numbers == own, f"SEGMENTS contradicts the header of {segment.number}")
+        own = bytes(segment.data[-64:])
+        require(trailer == own, f"SEGMENTS contradicts the trailer of {segment.number}")
 
 
 def check_checkpoint(checkpoint, log):
@@ -237,6 +250,7 @@ def check_checkpoint(checkpoint, log):
     }
     require(meta == expected, f"META is {meta}, the log says {expected}")
     require(checkpoint.state == state(log.changes(checkpoint.last_change)), "wrong METADATA")
+    check_segments(checkpoint, log)
     changes_here = sum(len(f["changes"]) for f in here)
     changes_before = sum(len(f["changes"]) for f in before)
     require(checkpoint.segment_changes == changes_here, "wrong count of changes in its segment")

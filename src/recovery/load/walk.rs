@@ -30,7 +30,7 @@ impl Loader<'_> {
         let files = log.files;
         let mut open: Option<(Walk, usize)> = None;
         for (i, file) in files.iter().enumerate() {
-            let follows = i == 0 || self.follows(file)?;
+            let follows = i == 0 || i < log.known || self.follows(file)?;
             if !follows && open.is_some() {
                 break;
             }

@@ -1,0 +1,219 @@
+//! Opens the segments of a log: all of them, or of a store that was closed only those that its
+//! checkpoint does not tell of.
+//!
+//! What is not opened is known by the checkpoint's word, which was true when it was written. Whether
+//! the files still are what it tells of is for [`check_segment`] to see, soon after if not before.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LogFiles, load_once};
+use crate::error::{Error, Result};
+use crate::follow::read_status;
+use crate::format::checkpoint::SegmentEntry;
+use crate::format::frame::{self, FrameHeader};
+use crate::format::names;
+use crate::format::seal::Trailer;
+use crate::format::segment_header::DATA_START;
+use crate::log::later::segment_for_later;
+use crate::log::segment::SegmentFile;
+use crate::recovery::levels::list_levels;
+use crate::recovery::{LoadedLog, Mode, checkpoints, list_segments};
+use crate::storage::{OpenMode, Storage, read_exact_at};
+
+/// When sealed segments that a checkpoint tells of are compared with what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// While the store is opened; if one is not what it should be, the checkpoint is not believed.
+    CheckedNow,
+    /// The caller does so later.
+    CheckedLater,
+}
+
+/// Loads the log of a store.
+pub(in crate::recovery) fn load(
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+    mode: Mode,
+    when: Known,
+) -> Result<LoadedLog> {
+    let numbers = list_segments(&**storage, root)?;
+    let opener = Opener { storage: &**storage, root, mode };
+    settled(&**storage, root, mode, || {
+        if let Some(log) = load_known(storage, &opener, &numbers, when)? {
+            return Ok(log);
+        }
+        let mut files = Vec::new();
+        opener.open_all(&numbers, &mut files)?;
+        load_opened(&**storage, Some(storage), root, mode, &files)
+    })
+}
+
+/// Likewise, from these segments: the first ones, without a gap.
+pub(in crate::recovery) fn load_files(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    files: &[SegmentFile],
+) -> Result<LoadedLog> {
+    settled(storage, root, mode, || load_opened(storage, None, root, mode, files))
+}
+
+/// Beside a writer an index file that is gone may have become part of a level file since those were
+/// listed: then everything is looked at again.
+fn settled(
+    storage: &dyn Storage,
+    root: &Path,
+    mode: Mode,
+    load: impl Fn() -> Result<LoadedLog>,
+) -> Result<LoadedLog> {
+    let beside_writer = if mode == Mode::Write { 0 } else { 3 };
+    for _ in 0..beside_writer {
+        let listed = list_levels(storage, root)?;
+        let log = load()?;
+        if log.rebuilt == 0 || listed == list_levels(storage, root)? {
+            return Ok(log);
+        }
+    }
+    load()
+}
+
+/// Loads a log from what a checkpoint knows of its sealed segments; `None` if there is none that
+/// tells of any, or that can stand for the log.
+///
+/// After a kill, what is there has to be looked at: the checkpoint is taken at its word only if the
+/// last writer has closed the store.
+fn load_known(
+    storage: &Arc<dyn Storage>,
+    opener: &Opener<'_>,
+    numbers: &[u64],
+    when: Known,
+) -> Result<Option<LoadedLog>> {
+    let Opener { root, mode, .. } = *opener;
+    let (Some(&last), true) = (numbers.last(), numbers.len() > 1) else { return Ok(None) };
+    if !read_status(&**storage, root).is_some_and(|status| status.clean) {
+        return Ok(None);
+    }
+    let store_id = opener.open(last)?.header.store_id;
+    let Some(newest) = checkpoints::newest(&**storage, root, store_id)? else { return Ok(None) };
+    let entries = newest.1.sealed_segments().unwrap_or_default();
+    let known = entries.len();
+    if known == 0 || known >= numbers.len() {
+        return Ok(None);
+    }
+    if when == Known::CheckedNow
+        && (0..known).any(|at| check_segment(&**storage, root, &entries, at).is_err())
+    {
+        return Ok(None);
+    }
+    let (mut files, mut trailers) = (Vec::new(), Vec::new());
+    for entry in &entries {
+        trailers.push(Some(entry.trailer.clone()));
+        files.push(segment_for_later(storage, root, opener.open_mode(), entry.clone()));
+    }
+    opener.open_all(&numbers[known..], &mut files)?;
+    for file in &files[known..] {
+        trailers.push(file.trailer()?);
+    }
+    let log = LogFiles { shared: Some(storage), files: &files, trailers: &trailers, known };
+    let mut log = load_once(&**storage, root, mode, &log, Some(newest))?;
+    if let Some(log) = &mut log
+        && when == Known::CheckedLater
+    {
+        log.unchecked = entries;
+    }
+    Ok(log)
+}
+
+fn load_opened(
+    storage: &dyn Storage,
+    shared: Option<&Arc<dyn Storage>>,
+    root: &Path,
+    mode: Mode,
+    files: &[SegmentFile],
+) -> Result<LoadedLog> {
+    let none = || Error::NotAStore { path: root.into(), why: "there is no segment".into() };
+    let first = files.first().ok_or_else(none)?;
+    let newest = checkpoints::newest(storage, root, first.header.store_id)?;
+    let trailers = files.iter().map(SegmentFile::trailer).collect::<Result<Vec<_>>>()?;
+    let log = LogFiles { shared, files, trailers: &trailers, known: 0 };
+    load_once(storage, root, mode, &log, newest)?.ok_or_else(none)
+}
+
+/// Compares a sealed segment with what a checkpoint tells of it, and its first frame with the seal
+/// before. `entries` are those of the segments from the first on.
+pub(crate) fn check_segment(
+    storage: &dyn Storage,
+    root: &Path,
+    entries: &[SegmentEntry],
+    at: usize,
+) -> Result<()> {
+    let SegmentEntry { header, trailer } = &entries[at];
+    let before: Option<&Trailer> = at.checked_sub(1).map(|before| &entries[before].trailer);
+    let file =
+        SegmentFile::open(storage, root, header.number, OpenMode::Read, trailer.base_position)?;
+    let mut first = [0; frame::HEADER_LEN];
+    read_exact_at(&*file.file, &mut first, DATA_START)
+        .map_err(|e| Error::io("read", &file.path, e))?;
+    let follows = |first: &FrameHeader| {
+        first.link == before.map_or(0, |before| before.link)
+            && first.first_position == trailer.base_position
+    };
+    let decoded = FrameHeader::decode(&first, header.seed(), DATA_START);
+    if file.header == *header
+        && file.trailer()?.as_ref() == Some(trailer)
+        && decoded.is_ok_and(|(first, _)| follows(&first))
+    {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        file: names::segment_path(root, header.number),
+        offset: 0,
+        expected_position: trailer.base_position.into(),
+        what: "not the sealed segment that a checkpoint tells of".into(),
+        evidence: None,
+    })
+}
+
+/// Opens segments, for writing if that is the mode: sealed ones may have to be sealed again.
+struct Opener<'a> {
+    storage: &'a dyn Storage,
+    root: &'a Path,
+    mode: Mode,
+}
+
+impl Opener<'_> {
+    fn open_mode(&self) -> OpenMode {
+        if self.mode == Mode::Write { OpenMode::ReadWrite } else { OpenMode::Read }
+    }
+
+    fn open(&self, number: u64) -> Result<SegmentFile> {
+        let file = SegmentFile::open(self.storage, self.root, number, self.open_mode(), 0)?;
+        if self.mode == Mode::Write && file.header.ro_features != 0 {
+            let bits = file.header.ro_features;
+            let what = format!("unknown features {bits:#x} permit reading only");
+            return Err(Error::Unsupported { path: file.path, what });
+        }
+        Ok(file)
+    }
+
+    /// Adds the segments with these numbers, which have to be of the same store as those before.
+    fn open_all(&self, numbers: &[u64], files: &mut Vec<SegmentFile>) -> Result<()> {
+        for &number in numbers {
+            let file = self.open(number)?;
+            if let Some(first) = files.first()
+                && first.header.store_id != file.header.store_id
+            {
+                return Err(Error::Corrupt {
+                    file: file.path,
+                    offset: 32,
+                    expected_position: 0.into(),
+                    what: "the segment belongs to another store".into(),
+                    evidence: None,
+                });
+            }
+            files.push(file);
+        }
+        Ok(())
+    }
+}

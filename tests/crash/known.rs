@@ -1,0 +1,117 @@
+//! Sealed segments that a checkpoint tells of: after a clean close they are opened when they are first
+//! read, and compared with what it tells of them while the store is opened, or soon after.
+
+use std::time::Duration;
+
+use annals::testing::{SimStorage, Storage};
+use annals::{Error, ExpectedVersion, NewEvent, Opened, Store};
+
+use super::support::*;
+
+const LARGE: usize = 9_000;
+const EVENTS: u64 = 20;
+
+/// Damage to a sealed segment.
+type Damage = (&'static str, fn(&SimStorage));
+
+const DAMAGES: [Damage; 4] = [
+    ("another segment's file", |sim| {
+        let other = sim.read_file(segment(1)).unwrap();
+        sim.write_file(segment(2), &other).unwrap();
+    }),
+    ("cut short", |sim| sim.corrupt(segment(2), |bytes| bytes.truncate(40_000)).unwrap()),
+    ("missing", |sim| sim.remove_file(segment(2).as_ref()).unwrap()),
+    ("without its header", |sim| sim.corrupt(segment(2), |bytes| bytes[..8192].fill(0)).unwrap()),
+];
+
+#[test]
+fn damage_between_the_opening_and_the_first_read_is_met_by_the_read() {
+    let base = closed(EVENTS, LARGE);
+    for (name, damage) in DAMAGES {
+        let sim = base.fork();
+        let store = open(&sim).unwrap();
+        damage(&sim);
+        let read = read_back(&store, LARGE);
+        let Err(Error::Corrupt { file, .. }) = read else { panic!("{name}: {read:?}") };
+        assert_eq!(file.to_string_lossy(), segment(2), "{name}");
+        // What lies elsewhere is still there.
+        assert!(store.event_at(1.into()).unwrap().is_some(), "{name}");
+        assert!(store.event_at(EVENTS.into()).unwrap().is_some(), "{name}");
+    }
+}
+
+/// Appends until the store refuses.
+fn append_until_refused(name: &str, store: &Store) -> u64 {
+    for number in 1..10_000 {
+        match store.append("more", ExpectedVersion::Any, [NewEvent::new("More", "")]) {
+            Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+            Err(Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. }) => return number,
+            Err(other) => panic!("{name}: {other:?}"),
+        }
+    }
+    panic!("{name}: never refused");
+}
+
+#[test]
+fn the_thread_beside_finds_damage_and_nothing_more_is_written() {
+    let base = closed(EVENTS, LARGE);
+    for (name, damage) in DAMAGES {
+        let sim = base.fork();
+        damage(&sim);
+        let opened = options(&sim).background(true).open(ROOT);
+        if name == "missing" {
+            // That is seen in the directory already.
+            assert!(matches!(opened, Err(Error::Corrupt { .. })), "{name}: {opened:?}");
+            continue;
+        }
+        let store = opened.unwrap();
+        append_until_refused(name, &store);
+        assert!(store.close().is_err(), "{name}");
+        for background in [true, false] {
+            // The checkpoint's word is not taken any more.
+            let opened = options(&sim).background(background).open(ROOT);
+            assert!(matches!(opened, Err(Error::Corrupt { .. })), "{name}: {opened:?}");
+        }
+    }
+}
+
+#[test]
+fn damage_that_was_found_beside_is_remembered_without_a_commit() {
+    let sim = closed(EVENTS, LARGE);
+    let other = sim.read_file(segment(1)).unwrap();
+    sim.write_file(segment(2), &other).unwrap();
+    let store = options(&sim).background(true).open(ROOT).unwrap();
+    while store.sync().is_ok() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(store);
+    let opened = options(&sim).background(true).open(ROOT);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}
+
+#[test]
+fn a_damaged_seal_is_found_beside_and_written_again_by_the_next_opening() {
+    let sim = closed(EVENTS, LARGE);
+    let len = sim.read_file(segment(2)).unwrap().len();
+    sim.corrupt(segment(2), |bytes| bytes[len - 64..].fill(0)).unwrap();
+    let store = options(&sim).background(true).open(ROOT).unwrap();
+    assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
+    append_until_refused("a seal", &store);
+    drop(store);
+    let store = open(&sim).unwrap();
+    assert!(matches!(store.opened(), Opened::Recovered(_)), "{:?}", store.opened());
+    store.close().unwrap();
+    assert_eq!(annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap().faults, []);
+}
+
+#[test]
+fn what_is_as_it_was_told_is_written_to_for_as_long_as_one_likes() {
+    let sim = closed(EVENTS, LARGE);
+    let store = options(&sim).background(true).open(ROOT).unwrap();
+    assert_eq!(*store.opened(), Opened::Clean);
+    append(&store, EVENTS + 1, EVENTS + 40, LARGE);
+    store.close().unwrap();
+    let store = open(&sim).unwrap();
+    assert_eq!(*store.opened(), Opened::Clean);
+    assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS + 40);
+}

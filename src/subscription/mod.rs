@@ -9,6 +9,7 @@ mod changes;
 mod message;
 #[cfg(feature = "async")]
 mod stream;
+mod subscribe;
 
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -18,8 +19,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Position;
-use crate::query::Query;
-use crate::read::{ChangeScan, Scan};
+use crate::read::Scan;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::view::Event;
@@ -29,199 +29,10 @@ use changes::{Changes, More};
 pub use message::{Message, MessageKind, SubscribedEvents};
 #[cfg(feature = "async")]
 pub use stream::SubscriptionStream;
+pub use subscribe::Subscribe;
 
 /// A batch that owns its bytes, because a segment is not mapped, ends once it has so many.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// A subscription that is being described; see [`Store::subscribe`](crate::Store::subscribe).
-#[derive(Debug, Clone)]
-#[must_use = "a subscription does nothing before it is started"]
-pub struct Subscribe {
-    engine: Arc<Engine>,
-    from: Start,
-    query: Option<Query>,
-    batch_size: usize,
-    include_unsynced: bool,
-    include_hidden: bool,
-    include_metadata: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Start {
-    After(u64),
-    Now,
-    Cursor(String),
-}
-
-impl Subscribe {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self {
-            engine,
-            from: Start::After(0),
-            query: None,
-            batch_size: 256,
-            include_unsynced: false,
-            include_hidden: false,
-            include_metadata: false,
-        }
-    }
-
-    /// Everything after this position. Default: [`Position::START`].
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, NewEvent, Position};
-    ///
-    /// let events = ["Opened", "Closed"].map(|event_type| NewEvent::new(event_type, ""));
-    /// store.append("account-1", ExpectedVersion::Any, events)?;
-    /// let mut subscription = store.subscribe().after(Position::new(1)).start()?;
-    /// let message = subscription.next().expect("it has not ended")?;
-    /// assert_eq!(message.events()[0].event_type(), "Closed");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn after(mut self, position: impl Into<Position>) -> Self {
-        self.from = Start::After(position.into().get());
-        self
-    }
-
-    /// Only what becomes visible after [`Subscribe::start`].
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, NewEvent};
-    ///
-    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
-    /// let mut events = store.subscribe().from_now().start()?.events();
-    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Closed", "")])?;
-    /// assert_eq!(events.next().expect("it has not ended")?.event_type(), "Closed");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from_now(mut self) -> Self {
-        self.from = Start::Now;
-        self
-    }
-
-    /// Everything after where this cursor is at [`Subscribe::start`]; everything, if it was never
-    /// set. The subscription only reads the cursor: the consumer moves it, once it has done its work.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, NewEvent};
-    ///
-    /// let events = ["Opened", "Closed"].map(|event_type| NewEvent::new(event_type, ""));
-    /// store.append("account-1", ExpectedVersion::Any, events)?;
-    /// store.cursors().advance("emailer", 1)?;
-    /// let mut subscription = store.subscribe().from_cursor("emailer").start()?;
-    /// let message = subscription.next().expect("it has not ended")?;
-    /// assert_eq!(message.events()[0].event_type(), "Closed");
-    /// store.cursors().advance("emailer", message.scanned_through)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from_cursor(mut self, name: impl Into<String>) -> Self {
-        self.from = Start::Cursor(name.into());
-        self
-    }
-
-    /// Only events that the query matches. What it does not match is scanned all the same, and
-    /// [`Message::scanned_through`] tells how far.
-    pub fn matching(mut self, query: Query) -> Self {
-        self.query = Some(query);
-        self
-    }
-
-    /// At most this many events in a message, 1 to 65,536. Default: 256.
-    pub fn batch_size(mut self, events: usize) -> Self {
-        self.batch_size = events;
-        self
-    }
-
-    /// Also events that are written and not durable yet: they may be gone after a crash, and their
-    /// positions may then be given to others.
-    pub fn include_unsynced(mut self) -> Self {
-        self.include_unsynced = true;
-        self
-    }
-
-    /// Also events that are hidden by truncation, archiving or a stream's metadata.
-    pub fn include_hidden(mut self) -> Self {
-        self.include_hidden = true;
-        self
-    }
-
-    /// Also changes to what reads show of streams: truncation, archiving and streams' metadata, as
-    /// [`MessageKind::StreamChanged`] in their order among the events. With a query, those of
-    /// streams whose name or category it does not rule out.
-    ///
-    /// It begins with the changes behind the last event that is not handed out any more: one that
-    /// goes on after a restart may tell these again.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, MessageKind, NewEvent, StreamChangeKind};
-    ///
-    /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
-    /// store.archive("account-1")?;
-    /// let mut subscription = store.subscribe().after(1).include_metadata().start()?;
-    /// let message = subscription.next().expect("it has not ended")?;
-    /// let MessageKind::StreamChanged(changes) = message.kind else { panic!("it was archived") };
-    /// assert_eq!(changes[0].stream, "account-1");
-    /// assert_eq!(changes[0].change, StreamChangeKind::Archived);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn include_metadata(mut self) -> Self {
-        self.include_metadata = true;
-        self
-    }
-
-    /// Starts it. Nothing is read before it is asked for a message.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], and [`Error::InvalidArgument`] for a batch size out of its range.
-    pub fn start(self) -> Result<Subscription> {
-        const SIZES: std::ops::RangeInclusive<usize> = 1..=65_536;
-        if !SIZES.contains(&self.batch_size) {
-            let why = format!("{} is not within {SIZES:?} events", self.batch_size);
-            return Err(Error::InvalidArgument { what: "batch_size", why });
-        }
-        self.engine.check_open()?;
-        let mut passed = 0;
-        let after = match self.from {
-            Start::After(position) => position,
-            Start::Now => {
-                self.engine.refresh()?;
-                // Before the position: whatever stands before such a change is visible too.
-                passed = self.engine.metadata.read().last_change();
-                self.engine.visible(self.include_unsynced)
-            }
-            Start::Cursor(name) => {
-                self.engine.refresh()?;
-                self.engine.metadata.read().cursor(&name).unwrap_or(0)
-            }
-        };
-        let changes = self.include_metadata.then(|| {
-            let (engine, query) = (Arc::clone(&self.engine), self.query.clone());
-            Changes::new(ChangeScan::new(engine, after, passed, query))
-        });
-        Ok(Subscription {
-            changes,
-            scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),
-            engine: self.engine,
-            batch_size: self.batch_size,
-            include_unsynced: self.include_unsynced,
-            scanned_through: after,
-            told: after,
-            behind: true,
-            failed: None,
-            ended: false,
-            signal: Arc::default(),
-        })
-    }
-}
 
 /// A running subscription: an endless iterator over [`Message`]s, at least once and in the order of
 /// positions.

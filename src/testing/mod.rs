@@ -1,9 +1,9 @@
 //! The simulated disk, and what tests and fuzz targets share (feature `testing`).
 
 pub mod aside;
+pub mod choices;
 pub mod decode;
 pub mod harness;
-pub mod metadata;
 pub mod model;
 pub mod operations;
 pub mod random;
@@ -12,6 +12,7 @@ pub mod tally;
 
 mod commits;
 mod compare;
+mod metadata;
 mod snapshots;
 
 use std::path::Path;

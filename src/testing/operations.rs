@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
 use super::aside::Aside;
-use super::metadata::{CommitChoice, RequestChoice};
+use super::choices::{CommitChoice, RequestChoice};
 use super::model::{ModelQuery, content_type};
 use crate::event::NewEvent;
 use crate::query::{Query, QueryItem};

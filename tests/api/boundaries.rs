@@ -218,3 +218,31 @@ fn check_queries(store: &Store, i: u32) {
         assert_eq!(found(true), walked.into_iter().rev().collect::<Vec<_>>(), "{query:?} at {i}");
     }
 }
+
+/// How long a stream is in a segment that is not sealed is only looked at so far.
+#[test]
+fn a_query_finds_all_of_a_long_stream_in_the_active_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let tag = |i: u64| if i.is_multiple_of(400) { "rare" } else { "often" };
+    for from in [1, 1_401] {
+        let events = (from..from + 1_400).map(|i| NewEvent::new("T", "").tag(tag(i)));
+        store.append("long-1", ExpectedVersion::Any, events).unwrap();
+    }
+    let others = (0..50).map(|_| NewEvent::new("T", "").tag("rare").tag("often"));
+    store.append("short-1", ExpectedVersion::Any, others).unwrap();
+    let long = || QueryItem::new().stream("long-1");
+    let items = [long(), long().tag("often"), long().tag("rare"), long().after(1_500)];
+    let expected: [Vec<u64>; 4] = [
+        (1..=2_800).collect(),
+        (1..=2_800).filter(|&i| tag(i) == "often").collect(),
+        (400..=2_800).step_by(400).collect(),
+        (1_501..=2_800).collect(),
+    ];
+    for (item, expected) in items.into_iter().zip(expected) {
+        let read = store.read_all().matching(item.clone().into());
+        let found: Vec<u64> =
+            read.into_iter().map(|event| event.unwrap().position().get()).collect();
+        assert!(found == expected, "{item:?}: {} of {}", found.len(), expected.len());
+    }
+}

@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use annals::{Durability, ExpectedVersion, NewEvent, Options, Position, Query, QueryItem, Store};
+use annals::{
+    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Query, QueryItem,
+    Store,
+};
 
 fn options() -> Options {
     Options::new().segment_size(Options::MIN_SEGMENT_SIZE).durability(Durability::BUFFERED)
@@ -76,6 +79,36 @@ fn answers(store: &Store) -> Vec<Vec<u64>> {
         all.push(read.into_iter().map(|event| event.unwrap().position().get()).collect());
     }
     all
+}
+
+/// Where a boundary finds each query's newest match, if it has one behind `after`.
+fn newest(store: &Store, after: u64) -> Vec<Option<u64>> {
+    let ask = |query: Query| match store.transaction().fail_if(query.after(after)).commit() {
+        Ok(_) => None,
+        Err(Error::Conflict { failed }) => match failed[..] {
+            [FailedCheck::AppendConditionFailed { position, .. }] => Some(position.get()),
+            _ => panic!("{failed:?}"),
+        },
+        Err(error) => panic!("{error}"),
+    };
+    queries().into_iter().map(ask).collect()
+}
+
+/// A boundary goes past an index by its filter alone, and has to stop where the match is.
+#[test]
+fn boundaries() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().compaction(false).open(dir.path()).unwrap();
+    fill(&store, 0, 12_000);
+    store.close().unwrap();
+    let store = options().compaction(false).open(dir.path()).unwrap();
+    let ask = || [0, 3_000, 11_500].map(|after| newest(&store, after));
+    let before = ask();
+    // Two of the queries match nothing, and some nothing that late.
+    assert_eq!(before.each_ref().map(|found| found.iter().flatten().count()), [10, 10, 8]);
+    store.compact().unwrap();
+    assert_eq!(store.stats().level_files, 1);
+    assert_eq!(ask(), before);
 }
 
 #[test]

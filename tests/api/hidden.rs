@@ -93,6 +93,23 @@ fn an_archived_stream_is_out_of_sight_until_it_is_unarchived() {
 }
 
 #[test]
+fn a_reader_hides_what_the_writer_has_hidden_since_it_was_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+    assert_eq!(positions(&reader).len(), 10);
+    // It knows the rules as of the last event that it sees.
+    let append = || store.append("a-1", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    store.archive("b-1").unwrap();
+    append();
+    assert_eq!(positions(&reader), [1, 3, 5, 7, 9, 11]);
+    store.truncate_before("a-1", 5).unwrap();
+    store.unarchive("b-1").unwrap();
+    append();
+    assert_eq!(positions(&reader), [2, 4, 6, 8, 9, 10, 11, 12]);
+}
+
+#[test]
 fn metadata_limits_a_stream_as_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());

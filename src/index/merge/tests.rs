@@ -179,6 +179,9 @@ fn check(built: &Built, level: &SealedIndex, events: &[Made], base: usize) {
         );
         assert!((0..4).all(|bit| tags >> bit & 1 == 0 || may(Terms::Tags, &format!("t{bit}"))));
     }
+    for at in 0..events.len() {
+        assert!(may(Terms::Types, ["T", "U"][(base + at) % 2]));
+    }
     let absent = (0..1000).filter(|i| may(Terms::Tags, &i.to_string())).count();
     assert!(absent < 150 || events.is_empty(), "{absent} of 1,000 absent tags pass");
     for at in 0..events.len() {

@@ -1,6 +1,6 @@
 //! The commands on what a store keeps beside its events: cursors, snapshots, what streams show.
 //!
-//! Owns their words, as the module above owns the others. Must never do work.
+//! Owns their words. Must never do work.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,0 +1,124 @@
+//! Writes the sections of a level file whose contents are put together from its inputs.
+//!
+//! Owns what lies in each section. Must never write another length than was announced for it.
+
+use super::walk::Key;
+use super::{KINDS, Merge, PACE_EVERY, input};
+use crate::format::index_file::{FILTER_BLOCK, StreamEntry, filter_add, filter_bits, hash_term};
+use crate::format::level_file::{self, CHUNK, Skip};
+use crate::format::{Defect, varint};
+use crate::index::level_file::{LevelWriter, Merged};
+
+/// Written at a time of what is there as a whole.
+const PIECE: usize = 16 << 10;
+
+impl Merge<'_> {
+    pub(super) fn write_entries(&self, writer: &mut LevelWriter<'_>) -> Merged<()> {
+        let (mut names, mut lists) = (0_u32, 0_u32);
+        let mut bytes = Vec::new();
+        for kind in KINDS {
+            self.for_each_key(kind, |key| {
+                bytes.clear();
+                let (_, first) = &key.members[0];
+                let entry = StreamEntry {
+                    name_offset: names,
+                    count: key.count(),
+                    list_offset: lists,
+                    ..*first
+                };
+                entry.encode(&mut bytes);
+                writer.push(&bytes[..kind.1])?;
+                // All of it was added up before, and fits.
+                names = names.saturating_add(u32::from(entry.name_len));
+                let list = u32::try_from(self.list_len(key)?).unwrap_or(u32::MAX);
+                lists = lists.saturating_add(list);
+                Ok(())
+            })?;
+            writer.end_section()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_list(&self, key: &Key<'_>, writer: &mut LevelWriter<'_>) -> Merged<()> {
+        if key.count() > CHUNK {
+            let (mut place, mut offset) = (0_u32, 0_u32);
+            self.for_each_step(key, |step, before| {
+                if place > 0 && place.is_multiple_of(CHUNK) {
+                    writer.push(&Skip { before, offset }.encode())?;
+                }
+                place += 1;
+                offset = offset.saturating_add(varint::len(step));
+                Ok(())
+            })?;
+        }
+        let mut coded = Vec::with_capacity(5);
+        self.for_each_step(key, |step, _| {
+            coded.clear();
+            varint::put(&mut coded, step);
+            writer.push(&coded)
+        })
+    }
+
+    /// Its blocks lie in the order of IDS, so one is held at a time.
+    pub(super) fn write_filter(
+        &self,
+        filter_len: usize,
+        writer: &mut LevelWriter<'_>,
+    ) -> Merged<()> {
+        if filter_len == 0 {
+            return Ok(());
+        }
+        let (mut block, mut at) = ([0_u8; FILTER_BLOCK], 0);
+        self.for_each_id(|id| {
+            let wanted = level_file::filter_block(id, filter_len);
+            while at < wanted {
+                writer.push(&block)?;
+                (block, at) = ([0; FILTER_BLOCK], at + FILTER_BLOCK);
+            }
+            for bit in filter_bits(level_file::filter_hash(id)) {
+                block[bit / 8] |= 1 << (bit % 8);
+            }
+            Ok(())
+        })?;
+        while at < filter_len {
+            writer.push(&block)?;
+            (block, at) = ([0; FILTER_BLOCK], at + FILTER_BLOCK);
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_changes(&self, writer: &mut LevelWriter<'_>) -> Merged<()> {
+        let mut begun = false;
+        for (at, index) in self.inputs.iter().enumerate() {
+            let Some((first, changes)) = index.changes().map_err(input(at))? else { continue };
+            if !std::mem::replace(&mut begun, true) {
+                writer.push(&first.to_le_bytes())?;
+            }
+            for piece in changes.chunks(PIECE) {
+                writer.push(piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_term_filter(&self, len: usize, writer: &mut LevelWriter<'_>) -> Merged<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (mut filter, mut unpaced) = (vec![0; len], 0);
+        for kind in KINDS {
+            self.for_each_key(kind, |key| {
+                let name = std::str::from_utf8(key.name)
+                    .map_err(|_| input(key.members[0].0)(Defect::Invalid("a name is not UTF-8")))?;
+                filter_add(&mut filter, hash_term(kind.0, name));
+                unpaced += kind.1 as u64;
+                if unpaced < PACE_EVERY {
+                    return Ok(());
+                }
+                unpaced = 0;
+                writer.pause()
+            })?;
+        }
+        filter.chunks(PIECE).try_for_each(|piece| writer.push(piece))
+    }
+}

@@ -1,0 +1,278 @@
+//! What a commit of a random life asks for: events, and beside them cursors, hidden streams,
+//! boundaries and snapshots.
+//!
+//! Owns the choices, which are drawn from bytes, and what they mean in the state they meet. Must never
+//! look at a store: that state is the model's.
+
+use super::model::{Model, ModelBoundary, ModelChange, ModelQuery, ModelRequest, ModelState};
+use super::operations::{OperationChoice, STREAMS, Source, operation, query_item};
+
+/// Names of cursors that actions use; one is also a stream's, the last is too long.
+pub const CURSORS: [&str; 5] = ["emailer", "account-1", "é", "b", LONG];
+const LONG: &str = match std::str::from_utf8(&[b'n'; 256]) {
+    Ok(long) => long,
+    Err(_) => "",
+};
+/// In µs. The clock of a life goes about a second at a time.
+const AGES: [u64; 6] = [0, 0, 1, 300_000, 2_000_000, 1 << 62];
+
+/// Where a cursor is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceChoice {
+    /// So many behind where it is.
+    Forward(u8),
+    /// So many before the head.
+    Back(u8),
+    /// So many behind the head.
+    Ahead(u8),
+    /// So many events into the history, taken round.
+    At(u16),
+}
+
+/// Where a cursor is expected to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromChoice {
+    /// Anywhere.
+    Any,
+    /// Where it is.
+    There,
+    /// Never set.
+    Unset,
+    /// So many behind where it is.
+    Off(u8),
+}
+
+/// A change that a commit asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestChoice {
+    /// Moves a cursor forward.
+    Advance {
+        /// An index into [`CURSORS`].
+        cursor: usize,
+        /// Where it has to be.
+        from: FromChoice,
+        /// Where to.
+        to: PlaceChoice,
+    },
+    /// Puts a cursor anywhere.
+    Reset {
+        /// An index into [`CURSORS`].
+        cursor: usize,
+        /// Where to.
+        to: PlaceChoice,
+    },
+    /// Forgets a cursor.
+    Delete {
+        /// An index into [`CURSORS`].
+        cursor: usize,
+    },
+    /// Hides a stream's events before the version that is so many before its next but one.
+    Truncate {
+        /// An index into [`STREAMS`].
+        stream: usize,
+        /// So many before.
+        back: u8,
+    },
+    /// Hides a stream, or shows it again.
+    Archive {
+        /// An index into [`STREAMS`].
+        stream: usize,
+        /// Hides it.
+        archived: bool,
+    },
+    /// Limits what is shown of a stream; 0: no limit.
+    Limit {
+        /// An index into [`STREAMS`].
+        stream: usize,
+        /// In µs.
+        max_age: u64,
+        /// In events.
+        max_count: u64,
+    },
+}
+
+/// A query that must match nothing.
+#[derive(Debug, Clone)]
+pub struct BoundaryChoice {
+    /// Its alternatives.
+    pub items: Vec<ModelQuery>,
+    /// Only what lies behind so many events before the head.
+    pub after: Option<u8>,
+    /// A match anywhere counts.
+    pub anywhere: bool,
+}
+
+/// Everything one commit asks for.
+#[derive(Debug, Clone)]
+pub struct CommitChoice {
+    /// Checks and events.
+    pub operations: Vec<OperationChoice>,
+    /// Queries that must match nothing.
+    pub boundaries: Vec<BoundaryChoice>,
+    /// What is to change beside events.
+    pub requests: Vec<RequestChoice>,
+    /// What is saved with it.
+    pub snapshots: Vec<SnapshotChoice>,
+}
+
+/// A snapshot that is saved with a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotChoice {
+    /// Its key, an index into [`STREAMS`].
+    pub key: usize,
+    /// By position; else by version.
+    pub by_position: bool,
+    /// So many before the next one behind where the stream, or the store, was before the commit.
+    pub back: u8,
+    /// The size of its state.
+    pub size: u16,
+}
+
+impl CommitChoice {
+    pub(super) fn decode(source: &mut Source<'_>) -> Self {
+        // What goes into a commit, as numbers of each.
+        let (operations, boundaries, requests) = source.pick(&[
+            (1, 0, 1),
+            (1, 0, 1),
+            (1, 1, 0),
+            (1, 1, 0),
+            (1, 1, 1),
+            (0, 0, 1),
+            (0, 0, 3),
+            (2, 1, 2),
+            (2, 2, 0),
+            (0, 2, 0),
+            (0, 1, 1),
+            (3, 0, 2),
+        ]);
+        Self {
+            operations: (0..operations).map(|_| operation(source, true)).collect(),
+            boundaries: (0..boundaries).map(|_| BoundaryChoice::decode(source)).collect(),
+            requests: (0..requests).map(|_| RequestChoice::decode(source)).collect(),
+            snapshots: match source.below(4) {
+                0 => vec![SnapshotChoice::decode(source)],
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+impl SnapshotChoice {
+    fn decode(source: &mut Source<'_>) -> Self {
+        Self {
+            key: usize::from(source.below(4)),
+            by_position: source.below(3) == 0,
+            back: source.below(4),
+            size: source.word() % 3000,
+        }
+    }
+}
+
+impl BoundaryChoice {
+    pub(super) fn decode(source: &mut Source<'_>) -> Self {
+        let items = match source.below(8) {
+            0 => 0,
+            1..=5 => 1,
+            _ => 2,
+        };
+        let items = (0..items).map(|_| query_item(source)).collect();
+        let after = (source.below(4) > 0).then(|| source.below(6));
+        Self { items, after, anywhere: source.below(5) == 0 }
+    }
+
+    pub(super) fn resolve(&self, model: &Model) -> ModelBoundary {
+        let mut items = self.items.clone();
+        let after = self.after.map(|back| model.head().saturating_sub(back.into()));
+        for item in &mut items {
+            item.after = item.after.max(after);
+        }
+        ModelBoundary { items, anywhere: self.anywhere }
+    }
+}
+
+impl RequestChoice {
+    pub(super) fn decode(source: &mut Source<'_>) -> Self {
+        let names = u8::try_from(CURSORS.len()).unwrap_or(1);
+        let (kind, which) = (source.below(16), source.byte());
+        // The one that is too long is for one in 64.
+        let cursor =
+            if which >= 252 { CURSORS.len() - 1 } else { usize::from(which % (names - 1)) };
+        let stream = usize::from(which % 8);
+        match kind {
+            0..=5 => Self::Advance { cursor, from: from(source), to: place(source) },
+            6 | 7 => Self::Reset { cursor, to: place(source) },
+            8 => Self::Delete { cursor },
+            9 | 10 => Self::Truncate { stream, back: source.below(6) },
+            11 => Self::Archive { stream, archived: true },
+            12 | 13 => Self::Archive { stream, archived: false },
+            _ => Self::Limit {
+                stream,
+                max_age: source.pick(&AGES),
+                max_count: source.pick(&[0, 0, 1, 3, 1 << 62]),
+            },
+        }
+    }
+
+    /// What it means for the store as the model has it, behind a commit's own operations.
+    pub(super) fn resolve(self, model: &Model, state: &ModelState) -> ModelRequest {
+        let head = model.head();
+        let stream_of = |stream: usize| STREAMS[stream % STREAMS.len()].to_owned();
+        let name_of = |cursor: usize| CURSORS[cursor % CURSORS.len()].to_owned();
+        let at_of = |name: &str| state.cursors.get(name).copied();
+        let place = |name: &str, place: PlaceChoice| match place {
+            PlaceChoice::Forward(by) => at_of(name).unwrap_or(0) + u64::from(by),
+            PlaceChoice::Back(by) => head.saturating_sub(by.into()),
+            PlaceChoice::Ahead(by) => head + u64::from(by),
+            PlaceChoice::At(events) => u64::from(events) % (head + 1),
+        };
+        match self {
+            Self::Advance { cursor, from, to } => {
+                let name = name_of(cursor);
+                let from = match from {
+                    FromChoice::Any => None,
+                    FromChoice::There => Some(at_of(&name)),
+                    FromChoice::Unset => Some(None),
+                    FromChoice::Off(by) => Some(Some(at_of(&name).unwrap_or(0) + u64::from(by))),
+                };
+                let to = place(&name, to);
+                ModelRequest::Advance { name, from, to }
+            }
+            Self::Reset { cursor, to } => {
+                let name = name_of(cursor);
+                let to = place(&name, to);
+                ModelRequest::Reset { name, to }
+            }
+            Self::Delete { cursor } => ModelRequest::Delete { name: name_of(cursor) },
+            Self::Truncate { stream, back } => {
+                let stream = stream_of(stream);
+                let (version, _) = model.stream_head(&stream, u64::MAX);
+                let before = (version + 2).saturating_sub(back.into());
+                ModelRequest::Hide(ModelChange::Truncated(stream, before))
+            }
+            Self::Archive { stream, archived } => {
+                ModelRequest::Hide(ModelChange::Archived(stream_of(stream), archived))
+            }
+            Self::Limit { stream, max_age, max_count } => {
+                ModelRequest::Hide(ModelChange::Limited(stream_of(stream), max_age, max_count))
+            }
+        }
+    }
+}
+
+fn from(source: &mut Source<'_>) -> FromChoice {
+    match source.below(8) {
+        0..=3 => FromChoice::Any,
+        4 | 5 => FromChoice::There,
+        6 => FromChoice::Unset,
+        _ => FromChoice::Off(1 + source.below(2)),
+    }
+}
+
+fn place(source: &mut Source<'_>) -> PlaceChoice {
+    match source.below(8) {
+        0..=2 => PlaceChoice::Forward(source.below(4)),
+        3..=5 => PlaceChoice::Back(source.below(4)),
+        6 => PlaceChoice::At(source.word()),
+        _ => PlaceChoice::Ahead(source.below(3)),
+    }
+}

@@ -92,6 +92,13 @@ impl Run {
         }
     }
 
+    /// Says that [`Run::place`] will be asked for `index`, which is in this run.
+    pub(crate) fn prefetch_place(&self, index: usize) {
+        if let Places::Sealed(ordinals) = &self.places {
+            self.segment.prefetch_offset(ordinals[index]);
+        }
+    }
+
     /// The position and offset of the event at `index` in this run.
     pub(crate) fn place(&self, index: usize) -> Result<(u64, u64)> {
         let base = self.segment.base_position;

@@ -13,6 +13,7 @@ use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
 use crate::format::record::RecordRef;
 use crate::group_commit::Writer;
+use crate::options::Checksums;
 use crate::sync::MutexGuard;
 
 impl Engine {
@@ -95,10 +96,7 @@ impl Engine {
             let header = FrameHeader::decode_trusted(header).map_err(corrupt)?;
             return Ok((look(&record), header.recorded_at));
         }
-        let (bytes, layout) = segment.record(offset, position, true)?;
-        let record = bytes.record(layout);
-        let frame = offset.saturating_sub(u64::from(record.frame_distance()));
-        let header = segment.frame_header(frame, position)?;
-        Ok((look(&record), header.recorded_at))
+        let (bytes, layout, header) = segment.event(offset, position, Checksums::Once)?;
+        Ok((look(&bytes.record(layout)), header.recorded_at))
     }
 }

@@ -94,6 +94,11 @@ pub(crate) fn relocate(record: &mut [u8], seed: Seed, version: u64, position: u6
     checksum
 }
 
+/// How far before a record its frame begins, from the record's header.
+pub(crate) fn frame_distance(header: &[u8]) -> Option<u64> {
+    header.get(..HEADER_LEN).map(|h| LE::read_u32(&h[44..]).into())
+}
+
 /// Where the parts of a record lie, counted from its first byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {

@@ -4,12 +4,14 @@
 //! - [`later`]: a sealed segment's file, opened when it is first needed.
 //! - [`scan`]: walks frames and proves each; used wherever the log is read without trust.
 //! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
+//! - [`proven`]: which events reads have proven one by one.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
 //! - [`tolerant`]: reads past what a bad medium keeps.
 //! - [`zeros`]: fills segments ahead of their use.
 
 pub(crate) mod cursor;
 pub(crate) mod later;
+mod proven;
 pub(crate) mod rotation;
 pub(crate) mod scan;
 pub(crate) mod segment;

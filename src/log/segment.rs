@@ -11,16 +11,17 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::proven::ProvenEvents;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::checksum::Seed;
-use crate::format::frame::{self, FrameHeader};
-use crate::format::record::{self, Layout, RecordRef};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::{Defect, names};
 use crate::storage::{File, Mapping, OpenMode, Storage, read_exact_at};
 use crate::sync::Mark;
+
+mod events;
 
 /// What one positional read proves readable.
 const CHUNK: u64 = 64 << 10;
@@ -147,6 +148,8 @@ pub(crate) struct Segment {
     written_end: Mark,
     /// Everything before it was proven by a walk over the frames.
     verified_end: AtomicU64,
+    /// Behind that, events of a sealed segment that were proven one by one.
+    proven: ProvenEvents,
     /// The space before it was written once, with frames or zeros.
     filled_to: AtomicU64,
     /// One bit a chunk: read once without an error.
@@ -189,6 +192,7 @@ impl Segment {
             map,
             written_end: Mark::new(end),
             verified_end: AtomicU64::new(DATA_START),
+            proven: ProvenEvents::default(),
             filled_to: AtomicU64::new(end),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
         })
@@ -240,15 +244,6 @@ impl Segment {
                 word.fetch_or(1 << (chunk % 64), Ordering::AcqRel);
             }
         }
-    }
-
-    /// Asks the processor for the record at `offset`, if that can be had without I/O: who does so for
-    /// several records in a row waits for memory once instead of once each. Promises nothing.
-    pub(crate) fn prefetch_record(&self, offset: u64) {
-        /// Both headers, the names and where the data begins; the processor guesses how it goes on.
-        const LEN: usize = 192;
-        // The frame of a single event begins here.
-        self.prefetch(offset.saturating_sub(frame::HEADER_LEN as u64), LEN);
     }
 
     pub(crate) fn is_mapped(&self) -> bool {
@@ -338,71 +333,6 @@ impl Segment {
             },
             _ => Error::io("read", &self.path, e),
         })
-    }
-
-    /// The offset of the record at `ordinal`, from a sealed segment's table.
-    pub(crate) fn sealed_offset(&self, ordinal: u32) -> Result<Option<u64>> {
-        let Some(trailer) = &self.trailer else {
-            return Ok(None);
-        };
-        if ordinal >= trailer.event_count {
-            return Ok(None);
-        }
-        let at = trailer.table_offset() + u64::from(ordinal) * 4;
-        let mut bytes = [0; 4];
-        if let Some(mapped) = self.mapped(at, 4)? {
-            bytes.copy_from_slice(mapped);
-        } else {
-            self.read(&mut bytes, at)?;
-        }
-        Ok(Some(u64::from(u32::from_le_bytes(bytes))))
-    }
-
-    /// Reads and proves the record at `offset`, which must hold the event at `position`.
-    pub(crate) fn record(
-        self: &Arc<Self>,
-        offset: u64,
-        position: u64,
-        check: bool,
-    ) -> Result<(RecordBytes, Layout)> {
-        if let Some(header) = self.mapped(offset, record::HEADER_LEN)? {
-            let layout = Layout::read(header).map_err(|d| self.corrupt(offset, position, &d))?;
-            let bytes = self.mapped(offset, layout.padded_len())?;
-            let bytes = bytes.ok_or_else(|| self.corrupt(offset, position, &Defect::TooShort))?;
-            if check && offset >= self.verified_end() {
-                self.prove(&RecordRef::from_parts(bytes, layout), offset, position)?;
-            }
-            return Ok((RecordBytes::Mapped { segment: Arc::clone(self), offset }, layout));
-        }
-        let mut header = [0; record::HEADER_LEN];
-        self.read(&mut header, offset)?;
-        let layout = Layout::read(&header).map_err(|d| self.corrupt(offset, position, &d))?;
-        if offset.saturating_add(layout.padded_len() as u64) > self.end() {
-            return Err(self.corrupt(offset, position, &Defect::TooShort));
-        }
-        // Bounded by the segment, which is there.
-        let mut bytes = vec![0; layout.padded_len()];
-        self.read(&mut bytes, offset)?;
-        self.prove(&RecordRef::from_parts(&bytes, layout), offset, position)?;
-        Ok((RecordBytes::Owned(bytes.into()), layout))
-    }
-
-    fn prove(&self, record: &RecordRef<'_>, offset: u64, position: u64) -> Result<()> {
-        record.verify(self.seed, position).map_err(|d| self.corrupt(offset, position, &d))
-    }
-
-    /// Reads and proves the frame header at `offset`.
-    pub(crate) fn frame_header(&self, offset: u64, position: u64) -> Result<FrameHeader> {
-        let mut buffer = [0; frame::HEADER_LEN];
-        let bytes = match self.mapped(offset, frame::HEADER_LEN)? {
-            Some(mapped) => mapped,
-            None => {
-                self.read(&mut buffer, offset)?;
-                &buffer
-            }
-        };
-        let decoded = FrameHeader::decode(bytes, self.seed, offset);
-        decoded.map(|(header, _)| header).map_err(|d| self.corrupt(offset, position, &d))
     }
 
     pub(crate) fn corrupt(&self, offset: u64, position: u64, defect: &Defect) -> Error {

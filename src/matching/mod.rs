@@ -183,7 +183,7 @@ impl Engine {
     pub(crate) fn show_written(&self, position: u64, look: &mut Look<'_>) -> Result<()> {
         let located = self.lookup(|catalog| catalog.locate(position))?;
         let (segment, offset) = located.ok_or_else(|| self.lost(position))?;
-        let (bytes, layout) = segment.record(offset, position, self.checks())?;
+        let (bytes, layout) = segment.record(offset, position, self.options.checksums)?;
         look(&bytes.record(layout));
         Ok(())
     }

@@ -304,11 +304,9 @@ impl Engine {
         if position == segment.base_position {
             return Ok((segment, DATA_START, position));
         }
-        let (bytes, layout) = segment.record(offset, position, true)?;
+        let (bytes, layout, header) = segment.event(offset, position, self.options.checksums)?;
         let distance = u64::from(bytes.record(layout).frame_distance());
-        let frame = offset.saturating_sub(distance);
-        let first = segment.frame_header(frame, position)?.first_position;
-        Ok((segment, frame, first))
+        Ok((segment, offset.saturating_sub(distance), header.first_position))
     }
 
     /// A visible position that the catalog does not know: its own fault, never the caller's.

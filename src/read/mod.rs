@@ -16,7 +16,6 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
-use crate::options::Checksums;
 use crate::query::Query;
 use crate::view::{Event, EventRef};
 
@@ -194,10 +193,6 @@ impl Engine {
             Some(AsOf::Position(position)) => Ok(visible.min(position.get())),
             Some(AsOf::Time(time)) => self.position_at(time.as_micros(), visible),
         }
-    }
-
-    pub(crate) fn checks(&self) -> bool {
-        self.options.checksums != Checksums::Never
     }
 }
 

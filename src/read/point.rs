@@ -30,9 +30,7 @@ impl Engine {
         offset: u64,
         position: u64,
     ) -> Result<Event> {
-        let (bytes, layout) = segment.record(offset, position, self.checks())?;
-        let distance = u64::from(bytes.record(layout).frame_distance());
-        let header = segment.frame_header(offset.saturating_sub(distance), position)?;
+        let (bytes, layout, header) = segment.event(offset, position, self.options.checksums)?;
         Ok(Event::new(bytes, layout, Place::new(&header, position)))
     }
 

@@ -87,7 +87,7 @@ pub(super) struct StreamEvents {
 }
 
 /// So many events are looked up at a time.
-const AHEAD: u64 = 16;
+const AHEAD: u64 = 32;
 
 impl StreamEvents {
     pub(super) fn next(&mut self) -> Result<Option<Event>> {
@@ -120,13 +120,21 @@ impl StreamEvents {
     /// stream's events lie scattered, and each would be waited for alone.
     fn look_ahead(&mut self, version: u64) -> Result<()> {
         let wanted = AHEAD.min(self.left).max(1);
-        for distance in 0..wanted {
-            let version = if self.settings.backwards {
-                version.checked_sub(distance).filter(|&version| version >= self.from)
+        let backwards = self.settings.backwards;
+        let (from, last) = (self.from, self.last);
+        let versions = (0..wanted).map_while(|distance| {
+            if backwards {
+                version.checked_sub(distance).filter(|&version| version >= from)
             } else {
-                version.checked_add(distance).filter(|&version| version <= self.last)
-            };
-            let Some(version) = version else { break };
+                version.checked_add(distance).filter(|&version| version <= last)
+            }
+        });
+        for version in versions.clone() {
+            if let Some((run, index)) = self.run_of(version) {
+                self.runs[run].prefetch_place(index);
+            }
+        }
+        for version in versions {
             match self.place(version) {
                 Ok(place) => self.ahead.push(place),
                 Err(error) if self.ahead.is_empty() => return Err(error),
@@ -137,19 +145,26 @@ impl StreamEvents {
         for &(run, _, offset) in &self.ahead {
             self.runs[run].segment.prefetch_record(offset);
         }
+        // By the time the last was asked for, the first are there.
+        for &(run, _, offset) in &self.ahead {
+            self.runs[run].segment.prefetch_frame(offset);
+        }
         self.ahead.reverse();
         Ok(())
     }
 
     /// Where an event is: run, position, offset.
     fn place(&self, version: u64) -> Result<(usize, u64, u64)> {
-        let behind = self.runs.partition_point(|run| run.first_version <= version);
-        let run = behind.checked_sub(1).ok_or_else(|| self.engine.lost(0))?;
-        let index = usize::try_from(version - self.runs[run].first_version).unwrap_or(usize::MAX);
-        if index >= self.runs[run].len() {
-            return Err(self.engine.lost(0));
-        }
+        let (run, index) = self.run_of(version).ok_or_else(|| self.engine.lost(0))?;
         let (position, offset) = self.runs[run].place(index)?;
         Ok((run, position, offset))
+    }
+
+    /// The run that holds a version, and where in it.
+    fn run_of(&self, version: u64) -> Option<(usize, usize)> {
+        let behind = self.runs.partition_point(|run| run.first_version <= version);
+        let run = behind.checked_sub(1)?;
+        let index = usize::try_from(version - self.runs[run].first_version).ok()?;
+        (index < self.runs[run].len()).then_some((run, index))
     }
 }

@@ -172,7 +172,7 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
                     let offset = index.offset(ordinal);
                     let offset = offset.map_err(|d| part.segment.corrupt(0, base, &d))?;
                     let offset = u64::from(offset.unwrap_or(0));
-                    let (bytes, layout) = part.segment.record(offset, position, true)?;
+                    let (bytes, layout) = part.segment.proven_record(offset, position)?;
                     if bytes.record(layout).stream() == stream {
                         return Ok(position);
                     }

@@ -102,10 +102,33 @@ fn what_is_overwritten_before_it_was_proven_is_an_error() {
 fn what_is_overwritten_after_it_was_proven_is_an_error_where_that_is_asked_for() {
     let place = Place::filled();
     let store = options().checksums(annals::Checksums::Always).open(place.root()).unwrap();
+    let streams = |store: &annals::Store| {
+        (0..3).try_for_each(|number| store.read_stream(format!("stream-{number}")).for_each(|_| {}))
+    };
+    let events =
+        |store: &annals::Store| (1..=EVENTS).try_for_each(|at| store.event_at(at.into()).map(drop));
     assert_eq!(read_back(&store).unwrap(), EVENTS);
+    streams(&store).unwrap();
+    events(&store).unwrap();
     let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
     sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
     assert!(read_back(&store).unwrap_err().is_store_damage());
+    assert!(streams(&store).unwrap_err().is_store_damage());
+    assert!(events(&store).unwrap_err().is_store_damage());
+}
+
+#[test]
+fn an_event_is_proven_once_however_it_was_found() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    let proven = store.event_at(Position::new(1)).unwrap().unwrap();
+    let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
+    sealed.write_all_at(&[0xAA; 64], 12_000).unwrap();
+    sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
+    // The first was read before, the third was not.
+    let again = store.event_at(Position::new(1)).unwrap().unwrap();
+    assert_eq!(again.data(), proven.data());
+    assert!(store.event_at(Position::new(3)).unwrap_err().is_store_damage());
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl Loader<'_> {
             let position = segment.base_position + ordinal as u64;
             let offset = index.offset(ordinal).map_err(|d| segment.corrupt(0, position, &d))?;
             let offset = u64::from(offset.unwrap_or(0));
-            let (bytes, layout) = segment.record(offset, position, true)?;
+            let (bytes, layout) = segment.proven_record(offset, position)?;
             let record = bytes.record(layout);
             let head = Head { version: record.version(), last_position: position };
             let corrupt = |d: Defect| segment.corrupt(offset, position, &d);

@@ -1,0 +1,164 @@
+//! Events of a segment, found one by one: through an index, at an offset.
+//!
+//! Must never hand out a record that was not proven, unless that was asked for, and then only what
+//! lies within the segment.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{CHUNK, RecordBytes, Segment};
+use crate::error::Result;
+use crate::format::Defect;
+use crate::format::frame::{self, FrameHeader};
+use crate::format::record::{self, Layout, RecordRef};
+use crate::options::Checksums;
+
+impl Segment {
+    /// Asks the processor for the record at `offset`, if that can be had without I/O: who does so for
+    /// several records in a row waits for memory once instead of once each. Promises nothing.
+    pub(crate) fn prefetch_record(&self, offset: u64) {
+        /// Both headers, the names and where the data begins; the processor guesses how it goes on.
+        const LEN: usize = 192;
+        // The frame of a single event begins here.
+        self.prefetch(offset.saturating_sub(frame::HEADER_LEN as u64), LEN);
+    }
+
+    /// Likewise for the header of its frame, if that is another place. Reads the record's header, if
+    /// that is known to be readable.
+    pub(crate) fn prefetch_frame(&self, offset: u64) {
+        let end = offset.saturating_add(record::HEADER_LEN as u64);
+        let chunk = offset / CHUNK;
+        let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
+        let known =
+            word.is_some_and(|word| word.load(Ordering::Acquire) & (1 << (chunk % 64)) != 0);
+        if !known || end > self.readable_limit() || end > (chunk + 1) * CHUNK {
+            return;
+        }
+        let distance = record::frame_distance(self.remembered(offset, record::HEADER_LEN));
+        if distance.is_some_and(|distance| distance > frame::HEADER_LEN as u64) {
+            self.prefetch(offset.saturating_sub(distance.unwrap_or(0)), frame::HEADER_LEN);
+        }
+    }
+
+    /// Says that the offset of the record at `ordinal` will be wanted soon.
+    pub(crate) fn prefetch_offset(&self, ordinal: u32) {
+        if let Some(trailer) = &self.trailer {
+            self.prefetch(trailer.table_offset() + u64::from(ordinal) * 4, 4);
+        }
+    }
+
+    /// The offset of the record at `ordinal`, from a sealed segment's table.
+    pub(crate) fn sealed_offset(&self, ordinal: u32) -> Result<Option<u64>> {
+        let Some(trailer) = &self.trailer else {
+            return Ok(None);
+        };
+        if ordinal >= trailer.event_count {
+            return Ok(None);
+        }
+        let at = trailer.table_offset() + u64::from(ordinal) * 4;
+        let mut bytes = [0; 4];
+        if let Some(mapped) = self.mapped(at, 4)? {
+            bytes.copy_from_slice(mapped);
+        } else {
+            self.read(&mut bytes, at)?;
+        }
+        Ok(Some(u64::from(u32::from_le_bytes(bytes))))
+    }
+
+    /// Whether the event at `position`, whose record lies at `offset`, was proven before.
+    #[inline]
+    fn is_proven(&self, offset: u64, position: u64) -> bool {
+        offset < self.verified_end()
+            || self.proven.contains(position.saturating_sub(self.base_position))
+    }
+
+    /// Reads the record at `offset`, which must hold the event at `position`, and the header of its
+    /// frame; proves both, as `checksums` asks for.
+    pub(crate) fn event(
+        self: &Arc<Self>,
+        offset: u64,
+        position: u64,
+        checksums: Checksums,
+    ) -> Result<(RecordBytes, Layout, FrameHeader)> {
+        let proven = self.is_proven(offset, position);
+        let (bytes, layout) = self.record(offset, position, checksums)?;
+        let frame = offset.saturating_sub(bytes.record(layout).frame_distance().into());
+        if proven
+            && checksums != Checksums::Always
+            && let Some(header) = self.mapped(frame, frame::HEADER_LEN)?
+        {
+            let trusted = FrameHeader::decode_trusted(header);
+            return Ok((bytes, layout, trusted.map_err(|d| self.corrupt(frame, position, &d))?));
+        }
+        let header = self.frame_header(frame, position)?;
+        if let (Some(trailer), RecordBytes::Mapped { .. }) = (&self.trailer, &bytes)
+            && !proven
+            && checksums != Checksums::Never
+        {
+            self.proven.note(position.saturating_sub(self.base_position), trailer.event_count);
+        }
+        Ok((bytes, layout, header))
+    }
+
+    /// Reads the record at `offset`, which must hold the event at `position`; proves it, unless it was
+    /// proven before.
+    pub(crate) fn proven_record(
+        self: &Arc<Self>,
+        offset: u64,
+        position: u64,
+    ) -> Result<(RecordBytes, Layout)> {
+        self.record(offset, position, Checksums::Once)
+    }
+
+    /// Likewise, and proves it as `checksums` asks for.
+    pub(crate) fn record(
+        self: &Arc<Self>,
+        offset: u64,
+        position: u64,
+        checksums: Checksums,
+    ) -> Result<(RecordBytes, Layout)> {
+        if let Some(header) = self.mapped(offset, record::HEADER_LEN)? {
+            let layout = Layout::read(header).map_err(|d| self.corrupt(offset, position, &d))?;
+            let bytes = self.mapped(offset, layout.padded_len())?;
+            let bytes = bytes.ok_or_else(|| self.corrupt(offset, position, &Defect::TooShort))?;
+            let check = match checksums {
+                Checksums::Always => true,
+                Checksums::Once => !self.is_proven(offset, position),
+                Checksums::Never => false,
+            };
+            if check {
+                self.prove(&RecordRef::from_parts(bytes, layout), offset, position)?;
+            }
+            return Ok((RecordBytes::Mapped { segment: Arc::clone(self), offset }, layout));
+        }
+        let mut header = [0; record::HEADER_LEN];
+        self.read(&mut header, offset)?;
+        let layout = Layout::read(&header).map_err(|d| self.corrupt(offset, position, &d))?;
+        if offset.saturating_add(layout.padded_len() as u64) > self.end() {
+            return Err(self.corrupt(offset, position, &Defect::TooShort));
+        }
+        // Bounded by the segment, which is there.
+        let mut bytes = vec![0; layout.padded_len()];
+        self.read(&mut bytes, offset)?;
+        self.prove(&RecordRef::from_parts(&bytes, layout), offset, position)?;
+        Ok((RecordBytes::Owned(bytes.into()), layout))
+    }
+
+    fn prove(&self, record: &RecordRef<'_>, offset: u64, position: u64) -> Result<()> {
+        record.verify(self.seed, position).map_err(|d| self.corrupt(offset, position, &d))
+    }
+
+    /// Reads and proves the frame header at `offset`.
+    pub(crate) fn frame_header(&self, offset: u64, position: u64) -> Result<FrameHeader> {
+        let mut buffer = [0; frame::HEADER_LEN];
+        let bytes = match self.mapped(offset, frame::HEADER_LEN)? {
+            Some(mapped) => mapped,
+            None => {
+                self.read(&mut buffer, offset)?;
+                &buffer
+            }
+        };
+        let decoded = FrameHeader::decode(bytes, self.seed, offset);
+        decoded.map(|(header, _)| header).map_err(|d| self.corrupt(offset, position, &d))
+    }
+}

@@ -120,7 +120,12 @@ impl Engine {
     fn write_group(group: &Group) -> io::Result<()> {
         for extent in &group.extents {
             write_all_at(&*extent.segment.file, &extent.bytes, extent.offset)?;
-            extent.segment.set_end(extent.offset + extent.bytes.len() as u64);
+            let end = extent.offset + extent.bytes.len() as u64;
+            // Readers need not prove what this process has just encoded, or proven when it recovered.
+            // The system gives back what was written to it until it has lost it, and that is when a
+            // file is read anew: after an opening, or when the segment is sealed, which proves it all.
+            extent.segment.note_verified(extent.offset, end);
+            extent.segment.set_end(end);
         }
         Ok(())
     }

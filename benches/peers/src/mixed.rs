@@ -13,11 +13,12 @@ pub fn run(job: &Job) -> Result<Map<String, Value>> {
     let peer = child::start(job, child::cheapest(job.about), 1, job.count * 45)?;
     let peer_ref = &*peer;
     child::append_scattered(peer_ref, job.count, job.seed)?;
-    child::scan_once(peer_ref)?;
 
     let most = job.count * 20;
-    let scan_alone = scanning(peer_ref, job.limit)?;
     let append_alone = appending(peer_ref, job.limit, most, job.seed + 1)?;
+    // After that, so that both times as much is scanned, which fits into no cache.
+    child::scan_once(peer_ref)?;
+    let scan_alone = scanning(peer_ref, job.limit)?;
     let (append, scan) = std::thread::scope(|scope| {
         let append = scope.spawn(|| appending(peer_ref, job.limit, most, job.seed + 2));
         let scan = scope.spawn(|| scanning(peer_ref, job.limit));

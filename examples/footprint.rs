@@ -4,6 +4,7 @@
 //! cargo run --release --example footprint            # the first two tables, a few minutes
 //! cargo run --release --example footprint -- memory  # resident memory against events and streams
 //! cargo run --release --example footprint -- open    # opening against events: closed, and killed
+//! cargo run --release --example footprint -- open 100000000  # likewise, of so many events: 20 GB each
 //! cargo run --release --example footprint -- segments  # opening against segments, which are small
 //! ```
 //!
@@ -27,14 +28,17 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// Bytes of data in an event.
 const PAYLOAD: usize = 64;
+/// Events of the stores that are opened.
+const CURVE: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [] => memory().and_then(|()| curve()),
+        [] => memory().and_then(|()| curve(&CURVE)),
         ["memory"] => memory(),
-        ["open"] => curve(),
+        ["open"] => curve(&CURVE),
+        ["open", events] => curve(&[events.parse()?]),
         ["segments"] => by_segments(),
         ["child", "fill", path, events, streams, end] => {
             fill(options().open(path)?, events.parse()?, streams.parse()?, end)
@@ -44,7 +48,7 @@ fn main() -> Result<()> {
             fill(options.open(path)?, events.parse()?, streams.parse()?, end)
         }
         ["child", "open", path] => open(Path::new(path)),
-        _ => Err("footprint [memory|open|segments]".into()),
+        _ => Err("footprint [memory|open [EVENTS]|segments]".into()),
     }
 }
 
@@ -207,30 +211,34 @@ fn memory() -> Result<()> {
     Ok(())
 }
 
-fn curve() -> Result<()> {
+fn curve(numbers_of_events: &[u64]) -> Result<()> {
     println!(
         "| events | log, MiB | index files, MiB | checkpoints, MiB | segments | \
          open after a close, ms | of these on the processor | open after a kill, ms | of these on \
          the processor |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for events in [10_000_u64, 100_000, 1_000_000, 10_000_000] {
-        let (closed, killed) = (Directory::new("closed"), Directory::new("killed"));
+    for &events in numbers_of_events {
         let count = events.to_string();
+        let closed = Directory::new("closed");
         child(&["fill", closed.path(), &count, "10000", "close"])?;
-        child(&["fill", killed.path(), &count, "10000", "kill"])?;
         let after_close = (0..9)
             .map(|_| numbers(&child(&["open", closed.path()])?))
             .collect::<Result<Vec<Vec<u64>>>>()?;
         let least = |at: usize| after_close.iter().map(|run| run[at]).min().unwrap_or(0);
+        let sizes = ["log", "index", "checkpoints"].map(|of| mib(size_of(&closed.0.join(of))));
+        let segments = std::fs::read_dir(closed.0.join("log"))?.count();
+        // One at a time, since they may be large.
+        drop(closed);
+        let killed = Directory::new("killed");
+        child(&["fill", killed.path(), &count, "10000", "kill"])?;
         // Opening puts right what the kill left: only the first counts.
         let after_kill = numbers(&child(&["open", killed.path()])?)?;
         println!(
-            "| {events} | {} | {} | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} |",
-            mib(size_of(&closed.0.join("log"))),
-            mib(size_of(&closed.0.join("index"))),
-            mib(size_of(&closed.0.join("checkpoints"))),
-            std::fs::read_dir(closed.0.join("log"))?.count(),
+            "| {events} | {} | {} | {} | {segments} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            sizes[0],
+            sizes[1],
+            sizes[2],
             milliseconds(least(0)),
             milliseconds(least(1)),
             milliseconds(after_kill[0]),

@@ -90,6 +90,17 @@ fn damage_that_was_found_beside_is_remembered_without_a_commit() {
 }
 
 #[test]
+fn after_a_kill_nothing_is_believed() {
+    let base = stopped(EVENTS, LARGE);
+    for (name, damage) in DAMAGES {
+        let sim = base.fork();
+        damage(&sim);
+        let opened = options(&sim).background(true).open(ROOT);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{name}: {opened:?}");
+    }
+}
+
+#[test]
 fn a_damaged_seal_is_found_beside_and_written_again_by_the_next_opening() {
     let sim = closed(EVENTS, LARGE);
     let len = sim.read_file(segment(2)).unwrap().len();

@@ -6,6 +6,8 @@
 //! the process ends is done at the next opening. In a simulation there are no threads; commits do
 //! the work themselves, in a fixed order.
 
+mod checkpoints;
+
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -13,19 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use self::checkpoints::PendingCheckpoint;
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
-use crate::format::frame::{self, FrameKind};
+use crate::format::checkpoint::SegmentEntry;
 use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
 use crate::index::active::ActiveIndex;
-use crate::index::heads::FrozenHeads;
 use crate::log::rotation::{SealPoint, create_segment, create_unnamed, name_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::zeros;
-use crate::recovery::{Image, Mode, build_index, check_segment, write_checkpoint};
+use crate::recovery::{Mode, build_index, check_segment};
 use crate::sync::{Instant, MutexGuard};
 
 /// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
@@ -51,14 +52,6 @@ pub(crate) struct Work {
     /// Sealed segments as a checkpoint tells of them, and how many were compared with that.
     unchecked: Arc<[SegmentEntry]>,
     checked: usize,
-}
-
-/// Heads that stand still until they are written.
-#[derive(Debug)]
-struct PendingCheckpoint {
-    heads: FrozenHeads,
-    metadata: Vec<u8>,
-    meta: CheckpointMeta,
 }
 
 impl Work {
@@ -131,13 +124,7 @@ impl Engine {
         let index = PartIndex::Frozen { index: Arc::new(full.index), point };
         Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
         writer.tip.turn_to(number);
-        if writer.work.checkpoint.is_none()
-            && let Some(heads) = catalog.heads.freeze()
-        {
-            let meta = checkpoint_meta(writer, number, base, &ActiveIndex::new(base));
-            let metadata = self.encode_metadata(writer, 0);
-            writer.work.checkpoint = Some(PendingCheckpoint { heads, metadata, meta });
-        }
+        self.begin_checkpoint(writer, &mut catalog, base);
         drop(catalog);
         self.maintenance_wanted.notify_one();
         Ok(())
@@ -320,96 +307,6 @@ impl Engine {
         self.sync_written()
     }
 
-    /// Writes the checkpoint that a rollover began, once all that it covers is durable.
-    fn checkpoint(&self) -> Result<()> {
-        let (mut pending, number) = {
-            let mut writer = self.writer.lock();
-            let Some(pending) = writer.work.checkpoint.take() else {
-                return Ok(());
-            };
-            (pending, writer.work.checkpoint_number + 1)
-        };
-        let written = self.flush_and_sync().and_then(|()| {
-            if let Some(base) = pending.heads.base().cloned() {
-                pending.heads.swap_base(&base, &self.sound(&base)?);
-            }
-            let PendingCheckpoint { heads, metadata, meta } = &pending;
-            let parts = Arc::clone(&self.catalog.read().parts);
-            let image = Image { meta: meta.clone(), heads, metadata, parts: &parts, active: None };
-            write_checkpoint(&*self.storage, &self.root, number, self.store_id, image)
-        });
-        match written {
-            Ok(table) => {
-                self.writer.lock().work.checkpoint_number = number;
-                self.catalog.write().heads.replace_base(table);
-                Ok(())
-            }
-            Err(error) => {
-                self.catalog.write().heads.thaw();
-                Err(error)
-            }
-        }
-    }
-
-    /// The end of a clean close: everything durable, a close frame, a checkpoint of all of it.
-    pub(crate) fn finish(&self) -> Result<()> {
-        self.sync_all()?;
-        let tip = self.writer.lock().tip.clone();
-        if !tip.session_begun {
-            // Nothing was written since it was opened, and the status file says so already, except
-            // where it tells readers that they may read whatever is written.
-            if !self.options.durability.is_sync() {
-                self.mark_clean(true, tip.link, tip.next_position - 1)?;
-            }
-            self.try_maintain();
-            return Ok(());
-        }
-        self.try_maintain();
-        let mut writer = self.writer.lock();
-        if writer.tip.offset + frame::HEADER_LEN as u64 <= writer.active.header.capacity {
-            self.push_frame(&mut writer, FrameKind::Close, &[]);
-            writer.collecting.sync = true;
-            let number = writer.collecting_number;
-            let (guard, synced) = self.wait_for_group(writer, number, true);
-            synced?;
-            writer = guard;
-        }
-        self.mark_clean(true, writer.tip.link, writer.tip.next_position - 1)?;
-        if self.mend_checkpoints().is_err() {
-            // Likewise: everything is durable, and the next opening does without a checkpoint.
-            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
-        }
-        let mut catalog = self.catalog.write();
-        let Some(heads) = catalog.heads.freeze() else {
-            return Ok(());
-        };
-        let active = &catalog.active;
-        let base = active.segment.base_position;
-        let meta = checkpoint_meta(&writer, active.segment.number(), base, &active.index);
-        let metadata = self.encode_metadata(&writer, active.index.changes);
-        let number = writer.work.checkpoint_number + 1;
-        let (heads, metadata) = (&heads, &metadata[..]);
-        let (parts, active) = (&catalog.parts[..], Some(&active.index));
-        let image = Image { meta, heads, metadata, parts, active };
-        let written = write_checkpoint(&*self.storage, &self.root, number, self.store_id, image);
-        if written.is_err() {
-            // Everything is durable; the next opening reads a segment instead of a checkpoint.
-            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// The section METADATA of a checkpoint: everything accepted so far, of which so many changes are
-    /// in the active segment.
-    fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> Vec<u8> {
-        let mut section = Vec::new();
-        section.extend_from_slice(&(writer.tip.next_change - 1).to_le_bytes());
-        section.extend_from_slice(&in_segment.to_le_bytes());
-        section.extend(self.metadata.read().encode(writer.changes.pending()));
-        section
-    }
-
     /// The flushing thread.
     pub(crate) fn run_flusher(&self) {
         let mut due = None;
@@ -498,26 +395,5 @@ impl Engine {
                 self.maintenance_wanted.wait(&mut writer);
             }
         }
-    }
-}
-
-fn checkpoint_meta(
-    writer: &Writer,
-    segment: u64,
-    base_position: u64,
-    index: &ActiveIndex,
-) -> CheckpointMeta {
-    CheckpointMeta {
-        position: writer.tip.next_position - 1,
-        recorded_at: writer.tip.recorded_at,
-        link: writer.tip.link,
-        segment,
-        offset: writer.tip.offset,
-        base_position,
-        streams: 0,
-        commits: writer.tip.commits,
-        segment_commits: index.commits,
-        last_frame: writer.tip.last_frame,
-        first_recorded_at: index.first_recorded_at,
     }
 }

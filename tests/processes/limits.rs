@@ -146,7 +146,8 @@ pub(crate) fn write_with_few_descriptors(path: &Path, life: Life) {
                 Err(error) => panic!("{few} descriptors: {error:?}"),
             }
         }
-        assert!(failed > 3, "{failed}");
+        // After a close it needs but a few: sealed segments are opened when they are read.
+        assert!(failed > 0);
         say(&format!("end {failed}"));
     }
 }

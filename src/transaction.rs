@@ -184,9 +184,10 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Saves a snapshot once the commit is durable: it appears with the commit, or not at all. Its
-    /// mark may be a version or position that this commit reaches. That it could not be saved does
-    /// not fail the commit (replay gives the same state), and counts in
+    /// Saves a snapshot once the commit is durable, and everything accepted before it: it appears with
+    /// the commit, or not at all. A commit that has nothing to write does not wait for that. Its mark
+    /// may be a version or position that this commit reaches. That it could not be saved does not
+    /// fail the commit (replay gives the same state), and counts in
     /// [`Stats::snapshot_failures`](crate::Stats::snapshot_failures).
     ///
     /// ```

@@ -122,7 +122,7 @@ impl From<Vec<ModelOperation>> for ModelCommit {
 }
 
 impl ModelCommit {
-    fn events(&self) -> impl Iterator<Item = &NewEvent> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = &NewEvent> {
         self.operations.iter().flat_map(|operation| &operation.events)
     }
 

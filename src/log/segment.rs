@@ -239,11 +239,21 @@ impl Segment {
     pub(crate) fn note_walked(&self, to: u64) {
         self.note_verified(DATA_START, to);
         for chunk in 0..to / CHUNK {
-            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
-            if let Some(word) = word {
-                word.fetch_or(1 << (chunk % 64), Ordering::AcqRel);
+            if let Some((word, bit)) = self.readable_bit(chunk) {
+                word.fetch_or(bit, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Where it is noted whether a chunk can be read; `None` behind the end of the file.
+    fn readable_bit(&self, chunk: u64) -> Option<(&AtomicU64, u64)> {
+        let word = self.readable.get(usize::try_from(chunk / 64).ok()?)?;
+        Some((word, 1 << (chunk % 64)))
+    }
+
+    fn is_known_readable(&self, chunk: u64) -> bool {
+        let bit = self.readable_bit(chunk);
+        bit.is_some_and(|(word, bit)| word.load(Ordering::Acquire) & bit != 0)
     }
 
     pub(crate) fn is_mapped(&self) -> bool {
@@ -298,9 +308,7 @@ impl Segment {
 
     fn prove_readable(&self, from: u64, to: u64) -> Result<()> {
         for chunk in from / CHUNK..to.div_ceil(CHUNK) {
-            let (word, bit) =
-                (usize::try_from(chunk / 64).unwrap_or(usize::MAX), 1 << (chunk % 64));
-            let Some(word) = self.readable.get(word) else {
+            let Some((word, bit)) = self.readable_bit(chunk) else {
                 continue;
             };
             if word.load(Ordering::Acquire) & bit == 0 {

@@ -18,6 +18,7 @@ use crate::format::segment_header::DATA_START;
 use crate::log::cursor::{FrameCursor, FrameView};
 use crate::log::segment::{RecordBytes, Segment};
 use crate::matching::Look;
+use crate::options::Checksums;
 use crate::query::Query;
 use crate::view::{Event, EventRef, FIRST_RECORD, Place};
 
@@ -304,7 +305,7 @@ impl Engine {
         if position == segment.base_position {
             return Ok((segment, DATA_START, position));
         }
-        let (bytes, layout, header) = segment.event(offset, position, self.options.checksums)?;
+        let (bytes, layout, header) = segment.event(offset, position, Checksums::Once)?;
         let distance = u64::from(bytes.record(layout).frame_distance());
         Ok((segment, offset.saturating_sub(distance), header.first_position))
     }

@@ -4,7 +4,6 @@
 //! lies within the segment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{CHUNK, RecordBytes, Segment};
 use crate::error::Result;
@@ -28,10 +27,10 @@ impl Segment {
     pub(crate) fn prefetch_frame(&self, offset: u64) {
         let end = offset.saturating_add(record::HEADER_LEN as u64);
         let chunk = offset / CHUNK;
-        let word = usize::try_from(chunk / 64).ok().and_then(|word| self.readable.get(word));
-        let known =
-            word.is_some_and(|word| word.load(Ordering::Acquire) & (1 << (chunk % 64)) != 0);
-        if !known || end > self.readable_limit() || end > (chunk + 1) * CHUNK {
+        if !self.is_known_readable(chunk)
+            || end > self.readable_limit()
+            || end > (chunk + 1) * CHUNK
+        {
             return;
         }
         let distance = record::frame_distance(self.remembered(offset, record::HEADER_LEN));
@@ -81,7 +80,8 @@ impl Segment {
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout, FrameHeader)> {
         let proven = self.is_proven(offset, position);
-        let (bytes, layout) = self.record(offset, position, checksums)?;
+        let check = asks_for_proof(checksums, proven);
+        let (bytes, layout) = self.read_record(offset, position, check)?;
         let frame = offset.saturating_sub(bytes.record(layout).frame_distance().into());
         if proven
             && checksums != Checksums::Always
@@ -117,15 +117,21 @@ impl Segment {
         position: u64,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout)> {
+        let check = asks_for_proof(checksums, self.is_proven(offset, position));
+        self.read_record(offset, position, check)
+    }
+
+    /// Likewise, and proves it if `check` or where it cannot be mapped.
+    fn read_record(
+        self: &Arc<Self>,
+        offset: u64,
+        position: u64,
+        check: bool,
+    ) -> Result<(RecordBytes, Layout)> {
         if let Some(header) = self.mapped(offset, record::HEADER_LEN)? {
             let layout = Layout::read(header).map_err(|d| self.corrupt(offset, position, &d))?;
             let bytes = self.mapped(offset, layout.padded_len())?;
             let bytes = bytes.ok_or_else(|| self.corrupt(offset, position, &Defect::TooShort))?;
-            let check = match checksums {
-                Checksums::Always => true,
-                Checksums::Once => !self.is_proven(offset, position),
-                Checksums::Never => false,
-            };
             if check {
                 self.prove(&RecordRef::from_parts(bytes, layout), offset, position)?;
             }
@@ -160,5 +166,14 @@ impl Segment {
         };
         let decoded = FrameHeader::decode(bytes, self.seed, offset);
         decoded.map(|(header, _)| header).map_err(|d| self.corrupt(offset, position, &d))
+    }
+}
+
+/// Whether a record has to be proven that was, or was not, before.
+fn asks_for_proof(checksums: Checksums, proven: bool) -> bool {
+    match checksums {
+        Checksums::Always => true,
+        Checksums::Once => !proven,
+        Checksums::Never => false,
     }
 }

@@ -36,8 +36,8 @@ struct Figures {
 }
 
 impl Figures {
-    fn at(&self, per_mille_of_mille: usize) -> u64 {
-        self.sorted[(self.sorted.len() - 1) * per_mille_of_mille / 1_000_000]
+    fn at(&self, per_million: usize) -> u64 {
+        self.sorted[(self.sorted.len() - 1) * per_million / 1_000_000]
     }
 }
 

@@ -90,19 +90,29 @@ pub(crate) fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
     Error::NotAStore { path: root.into(), why: why.into() }
 }
 
-/// Another opening may hold the lock for the blink of looking at it.
+/// Another opening may hold the lock for the blink of looking at it: a writer that goes again at once,
+/// or a reader, which shares it with others for as long as it takes to be scheduled again. As there
+/// may be many readers that look often, one that shares it is waited for longer.
 pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn LockGuard>> {
+    const OF_A_WRITER: u32 = 4;
+    const OF_READERS: u32 = 500;
     let path = root.join(names::LOCK);
-    for attempt in 0..5 {
+    let (mut writers, mut readers) = (0, 0);
+    loop {
         let lock = storage.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
         if let Some(lock) = lock {
             return Ok(lock);
         }
-        if attempt < 4 {
-            thread::sleep(Duration::from_millis(2));
+        if storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
+            writers += 1;
+        } else {
+            readers += 1;
         }
+        if writers > OF_A_WRITER || readers > OF_READERS {
+            return Err(Error::Locked { path: root.into() });
+        }
+        thread::sleep(Duration::from_millis(2));
     }
-    Err(Error::Locked { path: root.into() })
 }
 
 /// Finishes the creation of a store that has no segment yet. The lock is held.

@@ -103,7 +103,8 @@ impl Storage for DiskStorage {
     }
 
     /// There is no call that only asks, so this takes a shared lock and lets it go at once.
-    /// A writer that tries to lock in between sees the lock as held and may try again.
+    /// A writer that tries to lock in between fails; it learns by the same means that nobody holds
+    /// the lock for himself, and may try again.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         let file = match open_regular(path, OpenOptions::new().read(true)) {
             Ok(file) => file,

@@ -83,7 +83,8 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// `None`: somebody else has it. Held until the guard is dropped or the process ends.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>>;
 
-    /// Whether somebody holds the lock on the file `path` now. Takes nothing.
+    /// Whether somebody holds the lock on the file `path` now. Keeps nothing; while it looks, a
+    /// [`try_lock`](Self::try_lock) of somebody else may fail.
     fn is_locked(&self, path: &Path) -> io::Result<bool>;
 
     /// Microseconds since the Unix epoch. May step backwards.

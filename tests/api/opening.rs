@@ -119,6 +119,21 @@ fn a_reader_beside_the_writer_refuses_to_write() {
     assert!(matches!(closed, Err(Error::Closed)));
 }
 
+/// A reader looks at the lock by sharing it, and may be held up while it does.
+#[test]
+fn a_reader_that_looks_at_the_lock_keeps_no_writer_away() {
+    let dir = tempfile::tempdir().unwrap();
+    Store::open(dir.path()).unwrap().close().unwrap();
+    let lock = fs::File::open(dir.path().join("LOCK")).unwrap();
+    lock.lock_shared().unwrap();
+    let reader = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        lock.unlock().unwrap();
+    });
+    Store::open(dir.path()).unwrap();
+    reader.join().unwrap();
+}
+
 #[test]
 fn a_clean_close_spares_the_next_opening_the_search_for_a_tail() {
     let dir = tempfile::tempdir().unwrap();

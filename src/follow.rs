@@ -2,8 +2,10 @@
 //!
 //! The writer says in its status file how far readers may read; what it has written up to there is
 //! walked, proven and added to the catalog when a read begins. Nothing is written and no lock is
-//! taken. Without a writer, every valid frame counts: the system has it.
+//! taken. Without a writer, every valid frame counts: the system has it. A writer may come while such
+//! frames are looked for; so what was found counts only if nobody has come meanwhile ([`Tenure`]).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
@@ -18,10 +20,13 @@ use crate::index::heads::Heads;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::{Opened, Recovered, load_frame, open_index};
+use crate::recovery::{Known, Mode, Opened, Recovered, load_frame, open_index, recover};
 use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
 use crate::sync::Instant;
 use crate::sync::atomic::Ordering;
+
+/// How often the end of a log is looked for while writers come and go.
+const READ_TRIES: u32 = 4;
 
 /// How far a follower has come.
 #[derive(Debug)]
@@ -47,18 +52,73 @@ impl Follower {
     }
 }
 
-/// How far readers may read: `None` where no writer is at work.
-pub(crate) fn writer_status(storage: &dyn Storage, root: &std::path::Path) -> Result<Option<u64>> {
-    let path = root.join(names::LOCK);
-    if !storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
-        return Ok(None);
+/// Who opened the store last for writing, and whether that one is at work: what two looks at the log
+/// have to agree about where the log's own end was looked for in between.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tenure {
+    at_work: bool,
+    status: Option<Status>,
+}
+
+impl Tenure {
+    pub(crate) fn now(storage: &dyn Storage, root: &Path) -> Result<Self> {
+        let path = root.join(names::LOCK);
+        // In this order: whoever comes after this look has another status, or holds the lock at the
+        // next one.
+        let status = read_status(storage, root);
+        let at_work =
+            storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))?;
+        Ok(Self { at_work, status })
     }
-    // The writer may still be opening the store.
-    Ok(Some(read_status(storage, root).map_or(0, |status| status.visible)))
+
+    /// How far readers may read: `None` where no writer is at work.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.at_work.then(|| self.visible())
+    }
+
+    /// What the last writer has made visible, whether it is at work or not. One that is opening the
+    /// store has not said so yet: then this is what the one before said, which holds.
+    pub(crate) fn visible(&self) -> u64 {
+        self.status.map_or(0, |status| status.visible)
+    }
+
+    /// Nobody has come between these two looks.
+    pub(crate) fn is_same(&self, later: &Self) -> bool {
+        let epoch = |of: &Self| of.status.map(|status| status.epoch);
+        (self.at_work || !later.at_work) && epoch(self) == epoch(later)
+    }
+}
+
+/// Opens a log for reading, beside a writer or without one.
+///
+/// Whoever comes while the end of the log is looked for makes of a frame that was not there yet a
+/// gap, and of what it writes behind the evidence of damage: then the same is asked again, up to what
+/// that writer has made visible. That is durable, whatever happens to the writer.
+pub(crate) fn open_for_reading(
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+    known: Known,
+) -> Result<Recovered> {
+    let mut tenure = Tenure::now(&**storage, root)?;
+    let mut mode = tenure.limit().map_or(Mode::Read, |visible| Mode::Follow { visible });
+    for _ in 0..READ_TRIES {
+        let recovered = recover(storage, root, mode, known, false);
+        if mode.limit() != u64::MAX {
+            return recovered;
+        }
+        let later = Tenure::now(&**storage, root)?;
+        if tenure.is_same(&later) {
+            return recovered;
+        }
+        tenure = later;
+        mode = Mode::Follow { visible: tenure.visible() };
+    }
+    // Buffered writers come and go, each of which says that whatever is written may be read.
+    recover(storage, root, mode, known, false)
 }
 
 /// The status file's contents, if they are whole.
-pub(crate) fn read_status(storage: &dyn Storage, root: &std::path::Path) -> Option<Status> {
+pub(crate) fn read_status(storage: &dyn Storage, root: &Path) -> Option<Status> {
     let file = storage.open(&root.join(names::STATUS), OpenMode::Read).ok()?;
     // A torn read says nothing new: the next one is whole.
     (0..8).find_map(|_| {
@@ -88,13 +148,13 @@ impl Engine {
         if follower.damaged {
             return Ok(());
         }
-        let limit = writer_status(&*self.storage, &self.root)?.unwrap_or(u64::MAX);
-        if limit < follower.state.next_position {
+        let tenure = Tenure::now(&*self.storage, &self.root)?;
+        if tenure.limit().is_some_and(|limit| limit < follower.state.next_position) {
             return Ok(());
         }
         let change = self.metadata.read().last_change();
         // What was entered is shown whole, its events and its changes, also where the walk ends early.
-        let walked = self.walk_on(&mut follower, limit);
+        let walked = self.walk_on(&mut follower, tenure);
         let last = follower.state.next_position - 1;
         let before = self.written.get();
         self.written.raise(last);
@@ -106,9 +166,9 @@ impl Engine {
         walked
     }
 
-    fn walk_on(&self, follower: &mut Follower, limit: u64) -> Result<()> {
+    fn walk_on(&self, follower: &mut Follower, mut tenure: Tenure) -> Result<()> {
         loop {
-            self.walk_active(follower, limit)?;
+            self.walk_active(follower, &mut tenure)?;
             if !self.walk_over(follower)? {
                 return Ok(());
             }
@@ -130,9 +190,40 @@ impl Engine {
         }
     }
 
-    fn walk_active(&self, follower: &mut Follower, limit: u64) -> Result<()> {
+    /// How far to read in the active segment: a position, and an offset.
+    fn reach(
+        &self,
+        state: &ScanState,
+        segment: &Segment,
+        tenure: &mut Tenure,
+    ) -> Result<(u64, u64)> {
+        let length = || segment.file.len().map_err(|e| Error::io("read", &segment.path, e));
+        let mut proven = 0;
+        for _ in 0..READ_TRIES {
+            let len = length()?;
+            if let Some(limit) = tenure.limit().filter(|&limit| limit != u64::MAX) {
+                return Ok((limit, len));
+            }
+            let mut window = Window::with_small_piece(Arc::clone(&segment.file), len);
+            let mut end = state.clone();
+            scan(&mut window, segment.seed, &mut end, u64::MAX, &segment.path, |_| Ok(()))?;
+            let later = Tenure::now(&*self.storage, &self.root)?;
+            if tenure.is_same(&later) {
+                return Ok((u64::MAX, end.offset));
+            }
+            proven = end.proven;
+            *tenure = later;
+        }
+        // Writers come and go: what frames say was durable is so, whoever wrote them.
+        Ok((proven, length()?))
+    }
+
+    fn walk_active(&self, follower: &mut Follower, tenure: &mut Tenure) -> Result<()> {
         let segment = Arc::clone(&self.catalog.read().active.segment);
-        let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
+        let (limit, len) = self.reach(&follower.state, &segment, tenure)?;
+        if len == follower.state.offset {
+            return Ok(());
+        }
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let Follower { state, commits, .. } = follower;
         let seed = segment.seed;

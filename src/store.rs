@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::event::{
     Appended, ExpectedVersion, NewEvent, Position, StreamHead, StreamMetadata, Timestamp,
 };
+use crate::follow::open_for_reading;
 use crate::index::Head;
 use crate::options::{Durability, Options};
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
@@ -105,19 +106,15 @@ impl Store {
                 Some(take_lock(storage, root)?)
             }
         };
-        let mode = if options.read_only {
-            match crate::follow::writer_status(storage, root)? {
-                Some(visible) => Mode::Follow { visible },
-                None => Mode::Read,
-            }
-        } else {
-            Mode::Write
-        };
         let created = !options.read_only && create_if_empty(storage, root, &options)?;
         // A reader has nobody who could do so later.
         let later = options.background && !options.read_only;
         let known = if later { Known::CheckedLater } else { Known::CheckedNow };
-        let mut recovered = recover(&shared, root, mode, known, created)?;
+        let mut recovered = if options.read_only {
+            open_for_reading(&shared, root, known)?
+        } else {
+            recover(&shared, root, Mode::Write, known, created)?
+        };
         if created {
             recovered.opened = Opened::Created;
         }

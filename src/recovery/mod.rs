@@ -119,7 +119,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    fn limit(self) -> u64 {
+    pub(crate) fn limit(self) -> u64 {
         match self {
             Self::Write | Self::Read => u64::MAX,
             Self::Follow { visible } => visible,

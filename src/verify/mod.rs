@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::follow::Tenure;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -84,20 +85,40 @@ pub(crate) fn verify_in(
     if !matches!(kind, Ok(Some(EntryKind::Directory))) {
         return Err(Error::NotAStore { path: root.into(), why: "it has no log".into() });
     }
+    let tenure = Tenure::now(storage, root)?;
+    let report = verify_once(storage, root, &mut progress, tenure.limit())?;
+    if tenure.limit().is_some() || report.faults.is_empty() {
+        return Ok(report);
+    }
+    let later = Tenure::now(storage, root)?;
+    if tenure.is_same(&later) {
+        return Ok(report);
+    }
+    // A writer has come: what it appended behind the end of the log may have looked like a proof that
+    // something was missing there.
+    verify_once(storage, root, &mut progress, Some(later.visible()))
+}
+
+fn verify_once(
+    storage: &dyn Storage,
+    root: &Path,
+    progress: &mut dyn FnMut(Progress),
+    limit: Option<u64>,
+) -> Result<VerifyReport> {
     let mut verifier = Verifier {
         storage,
         root,
         report: VerifyReport::default(),
         done: 0,
         total: 0,
-        progress: &mut progress,
+        progress,
         state: ScanState::START,
         joined: true,
         store_id: None,
         checkpoint: 0,
         sealed: Vec::new(),
     };
-    verifier.run()?;
+    verifier.run(limit)?;
     Ok(verifier.report)
 }
 
@@ -120,8 +141,8 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    fn run(&mut self) -> Result<()> {
-        let limit = crate::follow::writer_status(self.storage, self.root)?;
+    /// `limit`: how far the writer beside says that readers may read.
+    fn run(&mut self, limit: Option<u64>) -> Result<()> {
         for name in names::DIRECTORIES {
             let path = self.root.join(name);
             if let Err(error) = is_directory(self.storage, &path) {

@@ -21,6 +21,7 @@ mod known;
 mod leftovers;
 mod lives;
 mod loss;
+mod meanwhile;
 mod mend;
 mod metadata;
 mod reads;

@@ -145,7 +145,7 @@ pub(crate) fn id_of(number: u64) -> Uuid {
     Uuid::from_u128(u128::from(number) + (1 << 100))
 }
 
-fn check(found: &annals::Event, number: u64, size: usize) {
+pub(crate) fn check(found: &annals::Event, number: u64, size: usize) {
     assert_eq!(found.position().get(), number);
     assert_eq!(found.id(), id_of(number));
     assert_eq!(found.stream(), stream_of(number));

@@ -90,7 +90,9 @@ fn a_group_that_crashes_skips_nothing() {
         let log = Arc::clone(&handled);
         let ended = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&ended);
+        // However long it takes until the group ends, what crashed is not parked.
         let group = group(&store)
+            .retry(quick(u32::MAX))
             .store_progress_every(7, Duration::from_millis(2))
             .start(move |delivery| {
                 let position = delivery.event().position().get();

@@ -20,7 +20,7 @@ use crate::index::heads::Heads;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::{Known, Mode, Opened, Recovered, load_frame, open_index, recover};
+use crate::recovery::{Mode, Opened, Recovered, load_frame, open_index, recover};
 use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
 use crate::sync::Instant;
 use crate::sync::atomic::Ordering;
@@ -97,12 +97,12 @@ impl Tenure {
 pub(crate) fn open_for_reading(
     storage: &Arc<dyn Storage>,
     root: &Path,
-    known: Known,
+    threads: bool,
 ) -> Result<Recovered> {
     let mut tenure = Tenure::now(&**storage, root)?;
     let mut mode = tenure.limit().map_or(Mode::Read, |visible| Mode::Follow { visible });
     for _ in 0..READ_TRIES {
-        let recovered = recover(storage, root, mode, known, false);
+        let recovered = recover(storage, root, mode, threads, false);
         if mode.limit() != u64::MAX {
             return recovered;
         }
@@ -114,7 +114,7 @@ pub(crate) fn open_for_reading(
         mode = Mode::Follow { visible: tenure.visible() };
     }
     // Buffered writers come and go, each of which says that whatever is written may be read.
-    recover(storage, root, mode, known, false)
+    recover(storage, root, mode, threads, false)
 }
 
 /// The status file's contents, if they are whole.

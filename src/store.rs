@@ -19,7 +19,7 @@ use crate::follow::open_for_reading;
 use crate::index::Head;
 use crate::options::{Durability, Options};
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
-use crate::recovery::{Known, Mode, Opened, recover};
+use crate::recovery::{Mode, Opened, recover};
 use crate::snapshot::Snapshots;
 use crate::stats::Stats;
 use crate::subscription::Subscribe;
@@ -107,13 +107,10 @@ impl Store {
             }
         };
         let created = !options.read_only && create_if_empty(storage, root, &options)?;
-        // A reader has nobody who could do so later.
-        let later = options.background && !options.read_only;
-        let known = if later { Known::CheckedLater } else { Known::CheckedNow };
         let mut recovered = if options.read_only {
-            open_for_reading(&shared, root, known)?
+            open_for_reading(&shared, root, options.background)?
         } else {
-            recover(&shared, root, Mode::Write, known, created)?
+            recover(&shared, root, Mode::Write, options.background, created)?
         };
         if created {
             recovered.opened = Opened::Created;

@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("log", &["error", "event", "format", "index", "options", "storage", "sync"]),
     ("catalog", &["error", "format", "index", "log"]),
     ("view", &["event", "format", "log", "query"]),
-    ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage"]),
+    ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage", "sync"]),
     ("directory", &["error", "event", "format", "log", "options", "recovery", "storage", "sync"]),
     // A list of those who wait, and nothing of what they wait for.
     ("watch", &["sync"]),

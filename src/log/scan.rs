@@ -86,14 +86,27 @@ pub(crate) struct Window {
     len: u64,
     buffer: Vec<u8>,
     start: u64,
-    /// Read at a time.
+    /// Read at a time, next and later on.
     piece: usize,
+    pieces: usize,
+    passing: Option<Passing>,
 }
+
+/// Where two windows are moved over a file in the same steps, the second may have its pieces from the
+/// first instead of reading them again.
+pub(crate) enum Passing {
+    /// A piece that was read, and where it begins, for a buffer to go on with.
+    On(Pass<Vec<u8>>),
+    /// A used buffer for the piece that begins here, if there is one.
+    Over(Pass<Option<Vec<u8>>>),
+}
+
+type Pass<T> = Box<dyn FnMut(u64, Vec<u8>) -> T>;
 
 impl Window {
     /// A window over the first `len` bytes of a file.
     pub(crate) fn new(file: Arc<dyn File>, len: u64) -> Self {
-        Self { file, len, buffer: Vec::new(), start: 0, piece: WINDOW }
+        Self::with_pieces(file, len, WINDOW)
     }
 
     /// Likewise, where most likely the first few bytes are all that is asked for: the first piece is
@@ -102,15 +115,46 @@ impl Window {
         Self { piece: SMALL_PIECE, ..Self::new(file, len) }
     }
 
+    /// Likewise, reading so much at a time.
+    pub(crate) fn with_pieces(file: Arc<dyn File>, len: u64, pieces: usize) -> Self {
+        Self { file, len, buffer: Vec::new(), start: 0, piece: pieces, pieces, passing: None }
+    }
+
+    /// Pieces are passed from now on.
+    pub(crate) fn pass(&mut self, passing: Passing) {
+        self.passing = Some(passing);
+    }
+
+    /// Passes on what was read last.
+    pub(crate) fn pass_last(&mut self) {
+        if let Some(Passing::On(pass)) = &mut self.passing {
+            self.buffer = pass(self.start, std::mem::take(&mut self.buffer));
+            // What is in it is from somewhere else.
+            self.start = u64::MAX;
+        }
+    }
+
+    fn holds(&self, offset: u64, end: u64) -> bool {
+        offset >= self.start && end <= self.start + self.buffer.len() as u64
+    }
+
     /// The bytes `offset..offset + len`, or `None` if the file ends before. Allocates no more
     /// than the file has bytes.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(len as u64).filter(|&end| end <= self.len) else {
             return Ok(None);
         };
-        if offset < self.start || end > self.start + self.buffer.len() as u64 {
+        if !self.holds(offset, end) {
+            self.pass_last();
+            if let Some(Passing::Over(take)) = &mut self.passing
+                && let Some(piece) = take(offset, std::mem::take(&mut self.buffer))
+            {
+                (self.buffer, self.start) = (piece, offset);
+            }
+        }
+        if !self.holds(offset, end) {
             let want = (self.len - offset).min(len.max(self.piece) as u64);
-            self.piece = WINDOW;
+            self.piece = self.pieces;
             self.buffer.resize(usize::try_from(want).unwrap_or(len), 0);
             self.start = offset;
             if let Err(e) = read_exact_at(&*self.file, &mut self.buffer, offset) {
@@ -137,9 +181,26 @@ pub(crate) fn scan(
     state: &mut ScanState,
     limit: u64,
     path: &std::path::Path,
-    mut visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,
+    visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,
 ) -> Result<ScanEnd> {
     let mut checksums = Vec::new();
+    let prove = |header: &FrameHeader, _end: u64, body: &[u8]| {
+        verify_body(header, body, seed, &mut checksums)
+    };
+    scan_proven_by(window, seed, state, limit, path, prove, visit)
+}
+
+/// Likewise, where `prove` answers for the bodies: of a frame's header, where in the file the frame
+/// ends, and its body with the padding, it tells what [`verify_body`] tells.
+pub(crate) fn scan_proven_by(
+    window: &mut Window,
+    seed: Seed,
+    state: &mut ScanState,
+    limit: u64,
+    path: &std::path::Path,
+    mut prove: impl FnMut(&FrameHeader, u64, &[u8]) -> Result<usize, Defect>,
+    mut visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,
+) -> Result<ScanEnd> {
     loop {
         let offset = state.offset;
         let read = |e| Error::io("read", path, e);
@@ -164,7 +225,7 @@ pub(crate) fn scan(
         let Some(body) = window.get(body_at, padded).map_err(read)? else {
             return Ok(ScanEnd::Invalid(Defect::TooShort));
         };
-        let proven = verify_body(&header, body, seed, &mut checksums);
+        let proven = prove(&header, body_at + padded as u64, body);
         let body = &body[..header.body_len as usize];
         let metadata = match proven.and_then(|at| changes_follow(header.kind, &body[at..], state)) {
             Ok(metadata) => metadata,
@@ -273,6 +334,19 @@ pub(crate) fn verify_body(
         return Err(Defect::Invalid("padding is not zero"));
     }
     Ok(records)
+}
+
+/// Where in the body of a frame that is proven the bytes behind the last record begin.
+pub(crate) fn records_end(header: &FrameHeader, padded: &[u8]) -> Result<usize, Defect> {
+    let body = &padded[..header.body_len as usize];
+    if !header.kind.may_hold_metadata() {
+        return Ok(body.len());
+    }
+    let mut rest = body;
+    for _ in 0..header.event_count {
+        rest = &rest[RecordRef::parse(rest)?.padded_len()..];
+    }
+    Ok(body.len() - rest.len())
 }
 
 /// Calls `each` with the records of a proven frame: offset in the file, position, record.

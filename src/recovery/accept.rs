@@ -91,7 +91,7 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
     match load_files(storage, root, Mode::Read, &files) {
         Ok(log) => {
             let active = &log.files[0];
-            let (_, evidence) = judge(&log, active, &log.files[1..])?;
+            let (_, evidence) = judge(&log, active, &log.files[1..], None)?;
             let Some(evidence) =
                 evidence.or_else(|| refused.as_ref().map(|(_, what)| what.clone()))
             else {

@@ -25,11 +25,12 @@ use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, for_each_record};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{Storage, read_exact_at};
 
+mod prover;
 mod segments;
 mod walk;
 
-pub(crate) use segments::{Known, check_segment};
-pub(super) use segments::{load, load_files};
+pub(crate) use segments::check_segment;
+pub(super) use segments::{Known, load, load_files};
 
 struct Loader<'a> {
     storage: &'a dyn Storage,
@@ -137,6 +138,8 @@ struct LogFiles<'a> {
     shared: Option<&'a Arc<dyn Storage>>,
     files: &'a [SegmentFile],
     trailers: &'a [Option<Trailer>],
+    /// Some of the walk may be done beside it.
+    threads: bool,
     /// So many of the first ones are known from the checkpoint, and are not opened yet.
     known: usize,
 }

@@ -11,6 +11,7 @@
 //! Opening for reading takes the same decisions and writes nothing.
 
 mod accept;
+mod beside;
 mod checkpoints;
 mod derive;
 mod durable_names;
@@ -23,9 +24,12 @@ mod tail;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::beside::Beside;
+use self::load::Known;
 use crate::catalog::{ActivePart, Catalog, Part};
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::follow::read_status;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::names;
 use crate::index::metadata::Metadata;
@@ -39,7 +43,7 @@ pub(crate) use derive::{build_index, index_meta, open_index, rebuild_index};
 pub(crate) use durable_names::sync_names;
 pub(crate) use evidence::find as find_evidence;
 pub(crate) use levels::{list_levels, open_level};
-pub(crate) use load::{Known, check_segment, load_frame};
+pub(crate) use load::{check_segment, load_frame};
 pub(crate) use rebuild::rebuild_checkpoint;
 
 /// What opening a store found.
@@ -170,21 +174,29 @@ pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u6
     Ok(numbers)
 }
 
-/// Opens the log in `root`, which holds at least one segment; `created`: a moment ago.
+/// Opens the log in `root`, which holds at least one segment; `created`: a moment ago. `threads`: some
+/// of it may be done beside this, or later.
 pub(crate) fn recover(
     shared: &Arc<dyn Storage>,
     root: &Path,
     mode: Mode,
-    known: Known,
+    threads: bool,
     created: bool,
 ) -> Result<Recovered> {
     let storage = &**shared;
-    let mut log = load::load(shared, root, mode, known)?;
+    // A reader has nobody who could compare it later.
+    let later = threads && mode == Mode::Write;
+    let known = if later { Known::CheckedLater } else { Known::CheckedNow };
+    // After a clean close there is next to nothing to walk over or to search.
+    let threads = threads && !created && !read_status(storage, root).is_some_and(|s| s.clean);
+    let searches = threads && !matches!(mode, Mode::Follow { .. });
+    let beside = if searches { Beside::begin(storage, root) } else { None };
+    let mut log = load::load(shared, root, mode, known, threads)?;
     log.trusted |= created;
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);
     let (found, evidence) = match mode {
-        Mode::Write | Mode::Read => judge(&log, &active, &extras)?,
+        Mode::Write | Mode::Read => judge(&log, &active, &extras, beside)?,
         Mode::Follow { visible } => (None, log.writer_evidence(visible)),
     };
     let mut opened = log.opened();
@@ -256,8 +268,9 @@ fn judge(
     log: &LoadedLog,
     active: &SegmentFile,
     extras: &[SegmentFile],
+    beside: Option<Beside>,
 ) -> Result<(Option<Vec<tail::Remains>>, Option<String>)> {
-    let found = tail::find(active, extras, &log.state, log.trusted)?;
+    let found = tail::find(active, extras, &log.state, log.trusted, beside)?;
     let evidence = match &found {
         Some(_) => evidence::find(active, extras, &log.state)?,
         None => None,

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::beside::Beside;
 use super::{LoadedLog, Recovery, Unproven};
 use crate::error::{Error, Result};
 use crate::format::names;
@@ -15,6 +16,8 @@ use crate::log::segment::SegmentFile;
 use crate::storage::{File, OpenMode, Storage, read_exact_at, write_all_at};
 
 const PIECE: usize = 1 << 20;
+/// Searched at a time: little enough to stay in a core's own cache between the copy and the look.
+const SEARCHED: usize = 64 << 10;
 
 /// A range of a file that should be zero and is not.
 #[derive(Debug, Clone)]
@@ -34,12 +37,14 @@ impl Remains {
 }
 
 /// What lies behind the end of the log, in the active segment and those behind it. A store whose
-/// status says that it was closed there has nothing, and is not searched.
+/// status says that it was closed there has nothing, and is not searched. What was searched `beside`
+/// the walk is not searched again.
 pub(super) fn find(
     active: &SegmentFile,
     extras: &[SegmentFile],
     state: &ScanState,
     trusted: bool,
+    mut beside: Option<Beside>,
 ) -> Result<Option<Vec<Remains>>> {
     if trusted {
         return Ok(None);
@@ -48,11 +53,17 @@ pub(super) fn find(
     for (segment, from) in std::iter::once((active, state.offset))
         .chain(extras.iter().map(|segment| (segment, DATA_START)))
     {
-        if let Some(to) = last_nonzero(&segment.file, &segment.path, from)? {
+        let number = segment.header.number;
+        let known = beside.take_if(|b| from == DATA_START && b.is_of(number)).and_then(Beside::end);
+        let to = match known {
+            Some(known) => known?,
+            None => last_nonzero(&segment.file, &segment.path, from)?,
+        };
+        if let Some(to) = to {
             remains.push(Remains {
                 file: Arc::clone(&segment.file),
                 path: segment.path.clone(),
-                number: segment.header.number,
+                number,
                 from,
                 to,
             });
@@ -64,11 +75,11 @@ pub(super) fn find(
 /// One behind the last byte from `from` on that is not zero.
 pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Result<Option<u64>> {
     let len = file.len().map_err(|e| Error::io("read the length of", path, e))?;
-    let mut window = Window::new(Arc::clone(file), len);
+    let mut window = Window::with_pieces(Arc::clone(file), len, SEARCHED);
     let mut found = None;
     let mut offset = from;
     while offset < len {
-        let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(PIECE);
+        let piece = usize::try_from(len - offset).unwrap_or(SEARCHED).min(SEARCHED);
         let bytes = window.get(offset, piece).map_err(|e| Error::io("read", path, e))?;
         let bytes = bytes.unwrap_or_default();
         // Words first: this runs over all the preallocated space of an unclean store.

@@ -20,7 +20,7 @@ pub(crate) use progress::Mark;
 #[cfg(not(annals_shuttle))]
 pub(crate) use {
     parking_lot::{Condvar, Mutex, MutexGuard, RwLock},
-    std::sync::atomic,
+    std::sync::{atomic, mpsc},
     std::thread,
     std::time::Instant,
 };
@@ -28,7 +28,7 @@ pub(crate) use {
 #[cfg(annals_shuttle)]
 pub(crate) use {
     clock::Instant,
-    shuttle::sync::atomic,
+    shuttle::sync::{atomic, mpsc},
     shuttle::thread,
     wrapped::{Condvar, Mutex, MutexGuard, RwLock},
 };

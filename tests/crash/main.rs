@@ -17,6 +17,7 @@ mod filling;
 mod flips;
 mod full;
 mod headers;
+mod helped;
 mod known;
 mod leftovers;
 mod lives;

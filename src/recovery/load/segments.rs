@@ -23,7 +23,7 @@ use crate::storage::{OpenMode, Storage, read_exact_at};
 
 /// When sealed segments that a checkpoint tells of are compared with what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(in crate::recovery) enum Known {
     /// While the store is opened; if one is not what it should be, the checkpoint is not believed.
     CheckedNow,
     /// The caller does so later.
@@ -36,6 +36,7 @@ pub(in crate::recovery) fn load(
     root: &Path,
     mode: Mode,
     when: Known,
+    threads: bool,
 ) -> Result<LoadedLog> {
     let numbers = list_segments(&**storage, root)?;
     let opener = Opener { storage: &**storage, root, mode };
@@ -45,7 +46,7 @@ pub(in crate::recovery) fn load(
         }
         let mut files = Vec::new();
         opener.open_all(&numbers, &mut files)?;
-        load_opened(&**storage, Some(storage), root, mode, &files)
+        load_opened(&**storage, Some((storage, threads)), root, mode, &files)
     })
 }
 
@@ -115,7 +116,13 @@ fn load_known(
     for file in &files[known..] {
         trailers.push(file.trailer()?);
     }
-    let log = LogFiles { shared: Some(storage), files: &files, trailers: &trailers, known };
+    let log = LogFiles {
+        shared: Some(storage),
+        files: &files,
+        trailers: &trailers,
+        threads: false,
+        known,
+    };
     let mut log = load_once(&**storage, root, mode, &log, Some(newest))?;
     if let Some(log) = &mut log
         && when == Known::CheckedLater
@@ -127,7 +134,7 @@ fn load_known(
 
 fn load_opened(
     storage: &dyn Storage,
-    shared: Option<&Arc<dyn Storage>>,
+    shared: Option<(&Arc<dyn Storage>, bool)>,
     root: &Path,
     mode: Mode,
     files: &[SegmentFile],
@@ -136,7 +143,9 @@ fn load_opened(
     let first = files.first().ok_or_else(none)?;
     let newest = checkpoints::newest(storage, root, first.header.store_id)?;
     let trailers = files.iter().map(SegmentFile::trailer).collect::<Result<Vec<_>>>()?;
-    let log = LogFiles { shared, files, trailers: &trailers, known: 0 };
+    let (shared, threads) = shared.unzip();
+    let threads = threads.unwrap_or_default();
+    let log = LogFiles { shared, files, trailers: &trailers, threads, known: 0 };
     load_once(storage, root, mode, &log, newest)?.ok_or_else(none)
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::prover::Prover;
 use super::{Loader, LogFiles, Walk, last_frame, load_frame, restore};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ impl Loader<'_> {
                 Some(trailer) if follows && trailer.base_position == self.state.next_position => {
                     self.take_sealed(file, trailer)?;
                 }
-                _ => open = Some((self.walk(file)?, i)),
+                _ => open = Some((self.walk(file, log.threads)?, i)),
             }
         }
         open.ok_or_else(|| {
@@ -136,7 +137,7 @@ impl Loader<'_> {
     }
 
     /// Walks through a segment that is not sealed, from where the checkpoint ends if it ends here.
-    fn walk(&mut self, file: &SegmentFile) -> Result<Walk> {
+    fn walk(&mut self, file: &SegmentFile, threads: bool) -> Result<Walk> {
         self.state.offset = DATA_START;
         self.last_frame = 0;
         let mut index = ActiveIndex::new(self.state.next_position);
@@ -166,6 +167,8 @@ impl Loader<'_> {
         } else {
             Window::new(Arc::clone(&file.file), len)
         };
+        let all = self.mode.limit() == u64::MAX;
+        let prover = if threads && all { Prover::begin(file, len, &self.state) } else { None };
         let (heads, pending, commits) = (&mut self.heads, &mut self.pending, &mut self.commits);
         let metadata = &mut self.metadata;
         let (last_frame, last_kind) = (&mut self.last_frame, &mut self.last_kind);
@@ -191,9 +194,11 @@ impl Loader<'_> {
             }
             Ok(())
         };
-        let limit = self.mode.limit();
-        let seed = file.header.seed();
-        let end = scan(&mut window, seed, &mut self.state, limit, &file.path, visit)?;
+        let (limit, seed) = (self.mode.limit(), file.header.seed());
+        let end = match prover {
+            Some(prover) => prover.scan(&mut window, file, &mut self.state, visit)?,
+            None => scan(&mut window, seed, &mut self.state, limit, &file.path, visit)?,
+        };
         Ok(Walk { index, end })
     }
 

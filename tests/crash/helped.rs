@@ -1,0 +1,121 @@
+//! Opening a store that was not closed, with threads that prove and search beside the walk and
+//! without: it comes to the same, whatever is damaged and whatever the disk refuses.
+
+use std::sync::Arc;
+
+use annals::testing::{Fault, Operation, SimStorage};
+use annals::{Opened, Options, Result, Store};
+
+use super::support::*;
+
+const SIZE: usize = 9_000;
+const EVENTS: u64 = 150;
+const SEGMENT: u64 = 2 << 20;
+
+fn opened(sim: &SimStorage, threads: bool) -> Result<Store> {
+    let options = Options::new().storage(Arc::new(sim.process())).segment_size(SEGMENT);
+    options.background(threads).open(ROOT)
+}
+
+/// More than half a segment is used, so that the next one is there.
+fn stopped_in_a_large_segment() -> SimStorage {
+    let sim = SimStorage::new(11);
+    let store = opened(&sim, false).unwrap();
+    append(&store, 1, EVENTS, SIZE);
+    assert!(sim.read_file(segment(2)).is_ok(), "there is a segment that was prepared");
+    stop(&sim, store);
+    sim
+}
+
+/// What opening came to, and what there is to read.
+fn outcome(sim: &SimStorage, threads: bool) -> String {
+    let store = match opened(sim, threads) {
+        Ok(store) => store,
+        Err(error) => return format!("refused: {error}"),
+    };
+    let read = read_back(&store, SIZE).map_err(|error| error.to_string());
+    let what = match store.opened() {
+        // Its name is random.
+        Opened::Recovered(recovery) => format!(
+            "{} cut, {} rewritten, {} rebuilt, kept: {}",
+            recovery.dropped_bytes,
+            recovery.rewritten_bytes,
+            recovery.rebuilt,
+            recovery.quarantined.is_some()
+        ),
+        other => format!("{other:?}"),
+    };
+    store.close().unwrap();
+    format!("{read:?}: {what}")
+}
+
+#[track_caller]
+fn same_either_way(base: &SimStorage, what: &str, change: impl Fn(&SimStorage)) -> String {
+    let [with, without] = [true, false].map(|threads| {
+        let sim = base.fork();
+        change(&sim);
+        outcome(&sim, threads)
+    });
+    assert_eq!(with, without, "{what}");
+    with
+}
+
+#[test]
+fn a_sound_store_is_read_whole() {
+    let base = stopped_in_a_large_segment();
+    let outcome = same_either_way(&base, "nothing is damaged", |_| {});
+    assert!(outcome.starts_with(&format!("Ok({EVENTS}): 0 cut")), "{outcome}");
+}
+
+#[test]
+fn damage_is_found_wherever_it_is() {
+    let base = stopped_in_a_large_segment();
+    let end = base.read_file(segment(1)).unwrap().iter().rposition(|&byte| byte != 0).unwrap();
+    let mut refused = 0;
+    // Pieces that are passed on are of 256 KiB, behind the headers.
+    for offset in (DATA_START..end as u64).step_by(29_989).chain([262_143, 270_336, end as u64]) {
+        let flip = |sim: &SimStorage| sim.flip_bit(segment(1), offset, 3).unwrap();
+        let outcome = same_either_way(&base, &format!("a bit at {offset}"), flip);
+        refused += u64::from(outcome.starts_with("refused"));
+    }
+    assert!(refused > 30, "{refused} were refused");
+}
+
+#[test]
+fn what_lies_in_the_prepared_segment_is_found() {
+    let base = stopped_in_a_large_segment();
+    for offset in [DATA_START, DATA_START + 47, DATA_START + 48, 600_000, SEGMENT - 1] {
+        let write = |sim: &SimStorage| {
+            let mut bytes = sim.read_file(segment(2)).unwrap();
+            bytes[usize::try_from(offset).unwrap()] = 1;
+            sim.write_file(segment(2), &bytes).unwrap();
+        };
+        let outcome = same_either_way(&base, &format!("a byte at {offset}"), write);
+        let cut = offset + 1 - DATA_START;
+        assert!(outcome.contains(&format!(" {cut} cut")), "{offset}: {outcome}");
+    }
+}
+
+/// A thread that is refused a read leaves the rest to the walk.
+#[test]
+fn a_read_that_fails_in_a_thread_fails_nothing() {
+    let base = stopped_in_a_large_segment();
+    let mut whole = 0;
+    for file in [1, 2] {
+        for nth in 1..30 {
+            let sim = base.fork();
+            let fault = Fault::Fail { operation: Operation::Read, nth };
+            sim.inject_at(&format!("{file:020}.seg"), fault);
+            match opened(&sim, true) {
+                Ok(store) => {
+                    whole += 1;
+                    sim.clear_faults();
+                    assert_eq!(read_back(&store, SIZE).unwrap(), EVENTS);
+                }
+                Err(error) => assert!(!error.is_store_damage(), "read {nth} of {file}: {error}"),
+            }
+            assert!(!outcome(&sim, true).starts_with("refused"));
+        }
+    }
+    assert!(whole > 0, "{whole} openings did not fail");
+}

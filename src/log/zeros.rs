@@ -28,9 +28,11 @@ const STEP: u64 = 1 << 20;
 /// Between two syncs: what has piled up is little, whenever somebody waits for the segment.
 const SYNC_EVERY: u64 = 4 << 20;
 
-/// Written behind frames at a time: one sync in so many bytes pays for the rest. More would be paid
-/// for seldom, and be felt.
-const AHEAD: u64 = 256 << 10;
+/// Written behind frames at a time: about as much as there are frames already, so that a small store
+/// stays small, and within these bounds. One sync in so many bytes pays for the rest; more than the
+/// second would be paid for seldom, and be felt.
+const AHEAD_AT_LEAST: u64 = 256 << 10;
+const AHEAD_AT_MOST: u64 = 2 << 20;
 
 /// How far a segment was filled.
 #[derive(Debug)]
@@ -70,7 +72,9 @@ pub(crate) fn fill_ahead(segment: &Segment, end: u64) -> io::Result<()> {
     if end <= segment.filled_to() {
         return Ok(());
     }
-    let to = segment.header.capacity.min((end / AHEAD + 1) * AHEAD);
+    let so_far = end.next_power_of_two();
+    let ahead = so_far.clamp(AHEAD_AT_LEAST, AHEAD_AT_MOST);
+    let to = segment.header.capacity.min((end / ahead + 1) * ahead);
     let zeros = vec![0; PIECE];
     let written = write_zeros(&*segment.file, &zeros, end, to);
     // What fails once is not tried again.

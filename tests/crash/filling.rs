@@ -89,7 +89,7 @@ fn the_first_segment_is_filled_behind_its_frames_now_and_then() {
     };
     let (filled, plain) = (operations(true), operations(false));
     let more: Vec<_> = filled.iter().zip(&plain).map(|(filled, plain)| filled - plain).collect();
-    // 256 KiB in pieces of 64 KiB, then nothing until frames get there.
+    // At first 256 KiB in pieces of 64 KiB, then nothing until frames get there.
     assert_eq!(more[0], 4);
     assert_eq!(more[1..].iter().filter(|&&more| more > 0).count(), 1, "{more:?}");
 }

@@ -1,7 +1,7 @@
 //! Syncs that fail or lie, operations that fall short, clocks that go back, and what readers and
 //! other writers may see meanwhile.
 
-use annals::testing::{Crash, Fault, Keep, Operation, SimStorage};
+use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
 use annals::{Durability, Error, ExpectedVersion, NewEvent, Opened, Timestamp};
 
 use super::support::*;
@@ -253,4 +253,30 @@ fn time_never_goes_back() {
     let times: Vec<_> = store.read_all().into_iter().map(|it| it.unwrap().recorded_at()).collect();
     assert!(times.is_sorted());
     assert_eq!(store.position_at(last).unwrap().get(), 18);
+}
+
+/// Where nothing is left behind a seal, it alone tells when the last commit was, which may have had
+/// no events.
+#[test]
+fn time_goes_on_behind_a_segment_that_ends_with_a_cursor() {
+    const SIX_FILL_A_SEGMENT: usize = 9_000;
+    let sim = SimStorage::new(1);
+    sim.set_clock(10_000_000);
+    let store = open(&sim).unwrap();
+    append(&store, 1, 6, SIX_FILL_A_SEGMENT);
+    sim.set_clock(50_000_000);
+    store.cursors().reset("reader", 3_u64).unwrap();
+    append(&store, 7, 8, SIX_FILL_A_SEGMENT);
+    assert_eq!(store.stats().sealed_segments, 1);
+    stop(&sim, store);
+    remove_all(&sim, "checkpoints");
+    zero(&sim, &segment(2), DATA_START, 3 * SIX_FILL_A_SEGMENT as u64);
+    sim.set_clock(20_000_000);
+    let store = open(&sim).unwrap();
+    assert_eq!(store.head().get(), 6);
+    let event = event(7, SIX_FILL_A_SEGMENT);
+    let done = store.append(stream_of(7), ExpectedVersion::Any, [event]).unwrap();
+    assert!(done.recorded_at >= Timestamp::from_micros(50_000_000), "{:?}", done.recorded_at);
+    store.close().unwrap();
+    assert_eq!(verify_on(&sim, ROOT, |_| {}).unwrap().faults, []);
 }

@@ -56,8 +56,8 @@ impl Prover {
 
     /// Walks as [`scan`] does, from where the thread began.
     ///
-    /// Both walks go over the same bytes by the same steps, so what is told to be proven is what this
-    /// one meets: nobody writes to the segment meanwhile.
+    /// Both walks take the same steps, so the pieces that the thread has read begin where this one
+    /// needs them, and the bytes it walks over are those that were proven.
     pub(super) fn scan(
         self,
         window: &mut Window,

@@ -58,13 +58,14 @@ fn every_seed_that_ever_failed() {
 /// damaged before it was written again.
 ///
 /// 712269 and 729687, of every kind of operation: the model asked for a snapshot of a commit that wrote
-/// nothing before the buffered commits below it were synced, which is when it is saved.
+/// nothing before the buffered commits below it were synced, which is when it is saved; 760857, the disk
+/// refused the read of an event that a boundary had found, and the model wanted an answer.
 #[test]
 fn every_life_that_ever_failed() {
     for seed in [46, 73, 80, 131, 1710, 9617] {
         Life::new(Kind::Beside, seed).run().unwrap_or_else(|failure| panic!("{failure}"));
     }
-    for seed in [712_269, 729_687] {
+    for seed in [712_269, 729_687, 760_857] {
         Life::new(Kind::Everything, seed).run().unwrap_or_else(|failure| panic!("{failure}"));
     }
 }

@@ -93,7 +93,8 @@ impl Tenure {
 ///
 /// Whoever comes while the end of the log is looked for makes of a frame that was not there yet a
 /// gap, and of what it writes behind the evidence of damage: then the same is asked again, up to what
-/// that writer has made visible. That is durable, whatever happens to the writer.
+/// that writer has made visible. That is durable, whatever happens to the writer, or the writer is a
+/// buffered one.
 pub(crate) fn open_for_reading(
     storage: &Arc<dyn Storage>,
     root: &Path,

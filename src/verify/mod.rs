@@ -66,7 +66,8 @@ pub struct VerifyReport {
 /// them, records, seals, index files, checkpoints. Changes nothing.
 ///
 /// Works beside a writer, whose commits in progress are not faults, and on a store that
-/// [`Options::open`](crate::Options::open) refuses as damaged.
+/// [`Options::open`](crate::Options::open) refuses as damaged. Where a fault was found and a writer has come
+/// meanwhile, everything is read once more, and `progress` begins again.
 ///
 /// # Errors
 ///

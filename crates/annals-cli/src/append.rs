@@ -5,7 +5,7 @@
 use std::io::Read as _;
 
 use annals::{Appended, ContentType, NewEvent, Options};
-use annals_cli::time;
+use annals_cli::{encoding, time};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -68,9 +68,12 @@ fn load(given: &str) -> Result<Vec<u8>, Failure> {
     bytes.map_err(|e| Failure::Fault(format!("cannot read {file}: {e}")))
 }
 
-/// The bytes if they are JSON, without the white space around it.
+/// The bytes if they are JSON, without the white space and the byte order mark around it.
 fn json(option: &str, given: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    match serde_json::from_slice::<&RawValue>(bytes) {
+    if let Some(what) = encoding::foreign(bytes) {
+        return Err(Failure::Fault(format!("{option} {given} is {what}")));
+    }
+    match serde_json::from_slice::<&RawValue>(encoding::without_mark(bytes)) {
         Ok(raw) => Ok(raw.get().as_bytes().to_vec()),
         Err(e) if given == "-" || given.starts_with('@') => {
             Err(Failure::Fault(format!("{option} {given} is not JSON: {e}")))

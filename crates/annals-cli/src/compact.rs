@@ -4,10 +4,10 @@
 
 use annals::Options;
 
-use crate::args::CompactArgs;
+use crate::args::{CompactArgs, Format};
 use crate::failure::Failure;
 use crate::open;
-use crate::progress::note;
+use crate::output::Output;
 
 /// `annals compact`
 pub(crate) fn run(args: &CompactArgs, quiet: bool) -> Result<(), Failure> {
@@ -18,10 +18,12 @@ pub(crate) fn run(args: &CompactArgs, quiet: bool) -> Result<(), Failure> {
     let done = store.compact()?;
     store.close()?;
     if !quiet {
-        note(format_args!(
-            "annals: {} index files merged into {}, {} bytes written",
+        let mut out = Output::new(Format::Text);
+        out.line(format_args!(
+            "{} index files merged into {}, {} bytes written",
             done.merged_files, done.merges, done.bytes_written
-        ));
+        ))?;
+        out.flush()?;
     }
     Ok(())
 }

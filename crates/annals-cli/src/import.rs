@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use annals::{Durability, Error, ExpectedVersion, Options, Store};
-use annals_cli::{BadLine, CommitOf, Record, cloudevents, lines};
+use annals_cli::{BadLine, CommitOf, Record, cloudevents, encoding, lines};
 
 use crate::args::{ImportArgs, InputFormat};
 use crate::failure::Failure;
@@ -18,12 +18,10 @@ use crate::input::{self, Message, RawLine};
 use crate::progress::{Progress, Unit};
 use crate::report::Report;
 use crate::settle::{InFlight, Settler};
-use crate::{interrupt, open};
+use crate::{interrupt, open, output};
 
 /// A pause of the input after which lines do not wait for their batch to fill.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The mark that some editors put before the first character of a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why an import ended.
 #[derive(Debug)]
@@ -68,7 +66,7 @@ pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
     let tally = settler.finish();
     progress.finish();
     let closed = store.close();
-    report.conclude(end, tally, closed, progress.elapsed(), quiet)
+    report.conclude(end, tally, closed, progress.elapsed(), args.ack, quiet)
 }
 
 /// The input, and its size if it has one.
@@ -125,6 +123,10 @@ impl Import<'_> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.groups.pause(&mut self.steps);
                     self.work()?;
+                    // Everything given is on its way; nobody will learn what becomes of more.
+                    if self.args.ack && self.bytes > 0 && output::must_be_read().is_err() {
+                        return Err(End::Failed(Failure::Unacknowledged));
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let what = "the thread that reads the input ended".to_owned();
@@ -139,14 +141,15 @@ impl Import<'_> {
         self.bytes += line.size;
         let decoded = match &line.bytes {
             Some(bytes) => {
-                let bytes = match bytes.strip_prefix(BYTE_ORDER_MARK) {
-                    Some(rest) if line.number == 1 => rest,
-                    _ => bytes,
-                };
-                if bytes.trim_ascii().is_empty() {
+                // Files that were concatenated have marks within.
+                let text = encoding::without_mark(bytes);
+                if text.trim_ascii().is_empty() {
                     return Ok(());
                 }
-                decode(self.args.format, bytes)
+                match encoding::foreign(bytes) {
+                    Some(what) => Err(BadLine::unreadable(format!("the input is {what}"))),
+                    None => decode(self.args.format, text),
+                }
             }
             None => Err(BadLine {
                 what: format!("longer than {} bytes", self.args.max_line),

@@ -161,7 +161,13 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
         }
     })?;
     progress.finish();
-    print_report(&report, progress.elapsed().as_secs_f64(), quiet)
+    let printed = print_report(&report, progress.elapsed().as_secs_f64(), quiet);
+    // That nobody reads on does not make a damaged store a sound one.
+    match printed {
+        Err(failure) if failure.exit_code() != 0 => Err(failure),
+        _ if !report.faults.is_empty() => Err(Failure::Reported),
+        printed => printed,
+    }
 }
 
 fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), Failure> {
@@ -183,6 +189,5 @@ fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), 
             report.events, report.commits, report.segments, report.bytes
         ))?;
     }
-    out.flush()?;
-    if report.faults.is_empty() { Ok(()) } else { Err(Failure::Reported) }
+    out.flush()
 }

@@ -5,6 +5,7 @@
 //! a file or a terminal.
 
 pub mod cloudevents;
+pub mod encoding;
 pub mod lines;
 mod object;
 mod record;

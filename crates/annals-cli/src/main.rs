@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if let Some(message) = failure.message() {
-        progress::note(format_args!("annals: {message}"));
+        progress::report(format_args!("annals: {message}"));
     }
     ExitCode::from(failure.exit_code())
 }
@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Read(args) => read::read(&args, quiet),
         Command::Query(args) => read::query(args, quiet),
         Command::Export(args) => read::export(args, quiet),
-        Command::Tail(args) => read::tail(&args),
+        Command::Tail(args) => read::tail(&args, quiet),
         Command::Streams(args) => inspect::streams(&args),
         Command::Stream(command) => streams::run(&command, quiet),
         Command::Cursor(command) => cursors::run(&command, quiet),

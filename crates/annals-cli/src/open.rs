@@ -8,7 +8,7 @@ use std::path::Path;
 use annals::{Opened, Options, Store};
 
 use crate::failure::Failure;
-use crate::progress::note;
+use crate::progress::warn;
 
 /// Opens a store that exists, for reading, also beside its writer.
 pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
@@ -38,8 +38,8 @@ pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<
         && !quiet
     {
         let kept = recovery.quarantined.as_ref();
-        note(format_args!(
-            "annals: the last writer was cut off: {} bytes that it had not acknowledged were \
+        warn(format_args!(
+            "the last writer was cut off: {} bytes that it had not acknowledged were \
              taken out{}",
             recovery.dropped_bytes,
             kept.map(|path| format!(" and kept in {}", path.display())).unwrap_or_default()

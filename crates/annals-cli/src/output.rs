@@ -23,6 +23,33 @@ const NAME: Style = AnsiColor::Cyan.on_default();
 const KIND: Style = AnsiColor::Yellow.on_default();
 const TAG: Style = AnsiColor::Green.on_default();
 
+/// Fails if standard output is a pipe or socket that nobody reads any more. Writes nothing, so that a
+/// command that has nothing to print notices too.
+#[cfg(unix)]
+pub(crate) fn must_be_read() -> Result<(), Failure> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = io::stdout();
+    // What happened to the other end is reported without being asked for.
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    match poll(&mut asked, Some(&at_once)) {
+        Ok(1..) if asked[0].revents().intersects(gone) => {
+            Err(Failure::Output(io::ErrorKind::BrokenPipe.into()))
+        }
+        // Where it cannot be told, the next write will.
+        _ => Ok(()),
+    }
+}
+
+/// Elsewhere the next write is what notices. An empty one would not do: readers of a Windows pipe take
+/// it for the end.
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "same shape as where it can fail")]
+pub(crate) fn must_be_read() -> Result<(), Failure> {
+    Ok(())
+}
+
 pub(crate) struct Output {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,

@@ -99,6 +99,16 @@ impl Drop for Progress {
 }
 
 /// Prints a line to standard error. If that is gone, there is nobody left to tell.
-pub(crate) fn note(text: impl std::fmt::Display) {
+pub(crate) fn report(text: impl std::fmt::Display) {
     let _nobody_left = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Prints to standard error what is worth knowing and no fault.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    report(format_args!("annals: note: {text}"));
+}
+
+/// Prints to standard error what may be a fault, and does not end the command.
+pub(crate) fn warn(text: impl std::fmt::Display) {
+    report(format_args!("annals: warning: {text}"));
 }

@@ -10,11 +10,11 @@ use annals::{EventRef, Position, Store};
 
 use crate::args::{ExportArgs, Filter, Format, QueryArgs, ReadArgs, TailArgs};
 use crate::failure::Failure;
-use crate::output::Output;
-use crate::progress::{Progress, Unit};
+use crate::output::{self, Output};
+use crate::progress::{Progress, Unit, note};
 use crate::{interrupt, open};
 
-/// How often `tail --follow` looks whether it was interrupted.
+/// How often `tail --follow` looks whether it was interrupted, or its reader is gone.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// After how many events a bar is told.
 const STRIDE: u64 = 1024;
@@ -60,7 +60,35 @@ pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
     };
     bar.progress.finish();
     finish(done, &mut out)?;
-    open::must_be_whole(&store)
+    open::must_be_whole(&store)?;
+    match &args.filter.stream {
+        Some(stream) if bar.events == 0 => explain_nothing(&store, stream, args, quiet),
+        _ => Ok(()),
+    }
+}
+
+/// Says why a read of one stream has printed nothing, if the stream is why.
+fn explain_nothing(
+    store: &Store,
+    stream: &str,
+    args: &ReadArgs,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let Some(info) = store.stream_info(stream)? else {
+        return Err(no_such_stream(stream));
+    };
+    let hidden = info.archived || info.first_version > info.version;
+    if hidden && !args.filter.include_hidden && !quiet {
+        note(format_args!(
+            "the {} events of stream {stream:?} are hidden; --include-hidden shows them",
+            info.version
+        ));
+    }
+    Ok(())
+}
+
+fn no_such_stream(stream: &str) -> Failure {
+    Failure::Fault(format!("there is no stream {stream:?}"))
 }
 
 fn read_stream(
@@ -168,13 +196,22 @@ impl Bar {
 }
 
 /// `annals tail`
-pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
+pub(crate) fn tail(args: &TailArgs, quiet: bool) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
     let head = store.head();
     let seen = before_the_last(&store, args, head)?;
     print_range(&store, &args.filter, seen, head, &mut out)?;
     open::must_be_whole(&store)?;
+    if let Some(stream) = &args.filter.stream
+        && store.stream_head(stream)?.is_none()
+    {
+        match args.follow {
+            true if quiet => {}
+            true => note(format_args!("there is no stream {stream:?} yet")),
+            false => return Err(no_such_stream(stream)),
+        }
+    }
     if args.follow { follow(&store, &args.filter, head, &mut out) } else { Ok(()) }
 }
 
@@ -189,6 +226,7 @@ fn follow(
         if interrupt::requested() {
             return Err(Failure::Interrupted);
         }
+        output::must_be_read()?;
         store.wait_for(Position::new(seen.get() + 1), PATIENCE)?;
         let head = store.head();
         if head > seen {

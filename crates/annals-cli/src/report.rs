@@ -1,4 +1,5 @@
-//! What an import did, for people, on standard error.
+//! What an import did, for people: on standard output, or on standard error where that is taken or
+//! the import failed.
 //!
 //! Owns the wording and the verdict. Must never call an import complete that was not.
 
@@ -6,10 +7,12 @@ use std::time::Duration;
 
 use annals::Error;
 
+use crate::args::Format;
 use crate::failure::Failure;
 use crate::groups::Bad;
 use crate::import::End;
-use crate::progress::note;
+use crate::output::Output;
+use crate::progress::{report, warn};
 use crate::settle::Tally;
 
 /// How many bad lines are listed.
@@ -28,8 +31,8 @@ impl Report {
     pub(crate) fn bad(&mut self, bad: &Bad) {
         self.bad_lines += 1;
         match self.bad_lines {
-            ..=LISTED => note(format_args!("annals: skipped {}", described(bad))),
-            n if n == LISTED + 1 => note("annals: skipped more bad lines, not listed"),
+            ..=LISTED => warn(format_args!("skipped {}", described(bad))),
+            n if n == LISTED + 1 => warn("skipped more bad lines, not listed"),
             _ => {}
         }
     }
@@ -41,6 +44,7 @@ impl Report {
         mut tally: Tally,
         closed: annals::Result<()>,
         elapsed: Duration,
+        acknowledges: bool,
         quiet: bool,
     ) -> Result<(), Failure> {
         let failure = tally.failure.take();
@@ -58,16 +62,22 @@ impl Report {
                 None => closed.map_err(Failure::from),
             },
         };
-        if !quiet {
-            note(self.summary(&tally, elapsed));
-            if verdict.is_err() {
-                note(match tally.last_line {
-                    Some(line) => {
-                        format!("annals: the import stopped; the last line stored is {line}")
-                    }
-                    None => "annals: the import stopped; nothing was stored".to_owned(),
-                });
-            }
+        if quiet {
+            return verdict;
+        }
+        let summary = self.summary(&tally, elapsed);
+        // The result goes where results go, unless acknowledgements go there, or it is a failure.
+        if verdict.is_ok() && !acknowledges {
+            let mut out = Output::new(Format::Text);
+            out.line(summary)?;
+            return out.flush();
+        }
+        report(summary);
+        if verdict.is_err() {
+            report(match tally.last_line {
+                Some(line) => format!("annals: the import stopped; the last line stored is {line}"),
+                None => "annals: the import stopped; nothing was stored".to_owned(),
+            });
         }
         verdict
     }

@@ -33,8 +33,10 @@ pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
         .map_err(|e| Failure::Fault(format!("the report cannot be written as JSON: {e}")))?;
     json.push(b'\n');
     let written = std::fs::write(&path, json);
-    print_report(&report, quiet)?;
-    written.map_err(|e| Failure::Fault(format!("cannot write {}: {e}", path.display())))
+    let printed = print_report(&report, quiet);
+    // What could not be written is a failure also where nobody reads what is printed.
+    written.map_err(|e| Failure::Fault(format!("cannot write {}: {e}", path.display())))?;
+    printed
 }
 
 /// Links may hide that the new store would lie in the damaged one.

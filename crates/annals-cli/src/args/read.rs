@@ -70,7 +70,8 @@ Examples:
   annals read ledger --as-of 2026-01-31 --format ndjson
 
 A line of text is: position, time, stream@version, type, data, tags. For programs, use
---format ndjson; its lines can be imported again.")]
+--format ndjson; its lines can be imported again. Exit code 1 if --stream names a stream that does
+not exist.")]
 pub(crate) struct ReadArgs {
     /// The store's directory
     pub(crate) store: PathBuf,

@@ -93,3 +93,27 @@ fn what_is_not_json_is_refused() {
     assert!(!scratch.path("s").exists(), "nothing was created");
     append(&["--data", &file, "--binary"]).ok();
 }
+
+#[test]
+fn byte_order_mark_before_json_is_taken_off_and_bytes_stay_as_they_are() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    std::fs::write(scratch.path("data"), "\u{feff}{\"a\": 1}\r\n").unwrap();
+    let file = format!("@{}", scratch.store("data"));
+    run(&["append", &store, "a", "T", "--data", &file]).ok();
+    run_with(&["append", &store, "a", "T", "--data", "-"], "\u{feff}{\"a\": 1}").ok();
+    run(&["append", &store, "a", "T", "--data", "\u{feff}{\"a\": 1}"]).ok();
+    run(&["append", &store, "a", "T", "--metadata", "\u{feff}{\"a\": 1}"]).ok();
+    run(&["append", &store, "a", "T", "--data", &file, "--binary"]).ok();
+    let out = run(&["export", &store]).ok();
+    for line in &out.lines()[..3] {
+        assert!(line.ends_with("\"data\":{\"a\": 1}}"), "{line}");
+    }
+    assert!(out.lines()[3].ends_with("\"metadata\":{\"a\": 1}}"), "{out:?}");
+    assert!(out.lines()[4].contains("\"data_base64\":\"77u/"), "{out:?}");
+
+    let wide: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(scratch.path("wide"), wide).unwrap();
+    let file = format!("@{}", scratch.store("wide"));
+    run(&["append", &store, "a", "T", "--data", &file]).fails(1, "UTF-16");
+}

@@ -30,7 +30,8 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
 }
 
 fn imported(done: &Done) -> &str {
-    done.stderr.lines().find(|line| line.starts_with("imported")).expect("a summary")
+    let mut lines = done.stdout.lines().chain(done.stderr.lines());
+    lines.find(|line| line.starts_with("imported")).expect("a summary")
 }
 
 #[test]
@@ -79,8 +80,8 @@ fn skip_bad_goes_on_and_counts() {
     let done = run_with(&["import", &store, "--skip-bad"], input.concat()).ok();
     assert!(imported(&done).contains("imported 4 events"), "{done:?}");
     assert!(imported(&done).contains("4 lines skipped: 2 bad"), "{done:?}");
-    assert!(done.stderr.contains("annals: skipped line 3: "), "{done:?}");
-    assert!(done.stderr.contains("annals: skipped line 6: unknown key \"x\""), "{done:?}");
+    assert!(done.stderr.contains("annals: warning: skipped line 3: "), "{done:?}");
+    assert!(done.stderr.contains("annals: warning: skipped line 6: unknown key \"x\""), "{done:?}");
     assert_eq!(count(&store), 4);
 }
 
@@ -90,7 +91,7 @@ fn skip_bad_lists_ten() {
     let store = scratch.store("s");
     let input = format!("{}{}", "{}\n".repeat(25), line(1));
     let done = run_with(&["import", &store, "--skip-bad"], input).ok();
-    assert_eq!(done.stderr.matches("annals: skipped line").count(), 10, "{done:?}");
+    assert_eq!(done.stderr.matches("annals: warning: skipped line").count(), 10, "{done:?}");
     assert!(imported(&done).contains("25 lines skipped: 25 bad"), "{done:?}");
 }
 

@@ -88,7 +88,8 @@ fn export_and_import_reproduce_every_event() {
     let (first, second) = (scratch.store("first"), scratch.store("second"));
     let input = awkward();
     let done = import(&first, join(&input)).ok();
-    assert!(done.stderr.contains(&format!("imported {} events", input.len())), "{done:?}");
+    assert!(done.stdout.contains(&format!("imported {} events", input.len())), "{done:?}");
+    assert_eq!(done.stderr, "", "success is no matter for standard error");
     let out = run(&["export", &first]).ok();
     assert_eq!(out.lines().len(), input.len());
     assert!(out.stdout.contains("\"data\":{\"b\":1, \"a\": {\"b\" : [ ]}, \"b\":2}"));
@@ -120,7 +121,7 @@ fn consecutive_lines_of_a_commit_are_one() {
     ];
     let done = import(&store, input.concat()).ok();
     assert!(
-        done.stderr.contains("imported 5 events in 3 commits (0 already recorded)"),
+        done.stdout.contains("imported 5 events in 3 commits (0 already recorded)"),
         "{done:?}"
     );
     let out = run(&["export", &store]).ok();
@@ -135,8 +136,8 @@ fn other_lines_are_committed_in_batches() {
     std::fs::write(&file, lines(0..10)).unwrap();
     let file = file.to_str().unwrap();
     let done = run(&["import", &store, file, "--batch", "4"]).ok();
-    assert!(done.stderr.contains("10 events in 3 commits"), "{done:?}");
-    assert!(done.stdout.is_empty(), "{done:?}");
+    assert!(done.stdout.contains("10 events in 3 commits"), "{done:?}");
+    assert!(done.stderr.is_empty(), "{done:?}");
 }
 
 #[test]
@@ -194,7 +195,7 @@ fn cloud_events_find_their_places() {
     assert_eq!(field(lines[2], "id"), id(3));
 
     let again = run_with(&args, input.join("\n")).ok();
-    assert!(again.stderr.contains("(3 already recorded), nothing changed"), "{again:?}");
+    assert!(again.stdout.contains("(3 already recorded), nothing changed"), "{again:?}");
     run_with(&args, "\n{\"specversion\":\"0.3\"}").fails(1, "line 2: \"specversion\" must be");
 }
 
@@ -216,4 +217,16 @@ fn quiet_is_quiet_and_still_reports_faults() {
     assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
     let done = run_with(&["-q", "import", &store], "{").fails(1, "annals: line 1: ");
     assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+}
+
+#[test]
+fn marks_within_concatenated_input_do_no_harm_and_another_encoding_is_named() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    let marked = format!("\u{feff}{}\u{feff}{}", line(1), line(2));
+    import(&store, marked).ok();
+    assert_eq!(count(&store), 2);
+    let wide: Vec<u8> =
+        format!("\u{feff}{}", line(3)).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    import(&store, wide).fails(1, "line 1: the input is UTF-16: convert it to UTF-8");
 }

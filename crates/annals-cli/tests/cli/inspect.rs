@@ -124,8 +124,8 @@ fn compacting_merges_index_files_and_changes_no_event() {
     import(&store, lines(0..100)).ok();
     let before = run(&["read", &store]).ok().stdout;
     let out = run(&["compact", &store]).ok();
-    assert!(out.stderr.contains("0 index files merged into 0"), "{out:?}");
-    assert_eq!(run(&["compact", &store, "--quiet"]).ok().stderr, "");
+    assert!(out.stdout.contains("0 index files merged into 0"), "{out:?}");
+    assert_eq!(run(&["compact", &store, "--quiet"]).ok().stdout, "");
     assert_eq!(run(&["read", &store]).ok().stdout, before);
     // Where there are some.
     let small = scratch.store("small");
@@ -140,7 +140,7 @@ fn compacting_merges_index_files_and_changes_no_event() {
     assert!(files > 1, "{files} index files");
     let out = run(&["compact", &small]).ok();
     let expected = format!("{files} index files merged into 1");
-    assert!(out.stderr.contains(&expected), "{expected}: {out:?}");
+    assert!(out.stdout.contains(&expected), "{expected}: {out:?}");
     assert_eq!((figure("index_files"), figure("level_files")), (1, 1));
     assert_eq!(run(&["read", &small]).ok().stdout, before);
     run(&["verify", &small]).ok();

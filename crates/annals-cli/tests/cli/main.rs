@@ -7,6 +7,7 @@ mod bad_lines;
 mod import;
 mod inspect;
 mod live;
+mod pipes;
 mod query;
 mod read;
 mod repeat;

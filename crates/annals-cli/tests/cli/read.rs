@@ -44,7 +44,6 @@ fn filters_choose_events() {
     assert_eq!(read(&["--stream", "account-1", "--from-version", "2"]), [3, 5]);
     assert_eq!(read(&["--stream", "account-1", "--backwards", "--limit", "1"]), [5]);
     assert_eq!(read(&["--stream", "account-1", "--after", "1"]), [3, 5]);
-    assert_eq!(read(&["--stream", "nobody"]), NONE);
     assert_eq!(read(&["--category", "account"]), [1, 2, 3, 5]);
     assert_eq!(read(&["--category", "audit"]), [4]);
     assert_eq!(read(&["--type", "Opened"]), [1, 2, 6]);
@@ -100,4 +99,35 @@ fn tail_prints_the_newest() {
     assert_eq!(tail(&["-n", "1", "--stream", "audit"]), [4]);
     run(&["import", &scratch.store("empty")]).ok();
     assert_eq!(positions(&["tail", &scratch.store("empty")]), NONE);
+}
+
+#[test]
+fn stream_that_does_not_exist_is_named() {
+    let scratch = Scratch::new();
+    let store = filled(&scratch);
+    for command in ["read", "tail"] {
+        let done = run(&[command, &store, "--stream", "nosuch"]);
+        let done = done.fails(1, "annals: there is no stream \"nosuch\"");
+        assert_eq!(done.stdout, "");
+    }
+    run(&["-q", "read", &store, "--stream", "nosuch"]).fails(1, "there is no stream");
+    // One that does exist, and has nothing to show of what was asked for, is no failure.
+    for rest in [&["--after", "99"][..], &["--as-of", "0"], &["--limit", "0"], &["--type", "X"]] {
+        let args = [&["read", &store, "--stream", "audit"], rest].concat();
+        let done = run(&args).ok();
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""), "{rest:?}");
+    }
+}
+
+#[test]
+fn stream_that_is_hidden_is_named_with_the_option_that_shows_it() {
+    let scratch = Scratch::new();
+    let store = filled(&scratch);
+    let hidden = "the 1 events of stream \"audit\" are hidden; --include-hidden shows them";
+    run(&["stream", "truncate", &store, "audit", "--before", "2"]).ok();
+    assert!(run(&["read", &store, "--stream", "audit"]).ok().stderr.contains(hidden));
+    run(&["stream", "archive", &store, "audit"]).ok();
+    assert!(run(&["read", &store, "--stream", "audit"]).ok().stderr.contains(hidden));
+    assert_eq!(run(&["-q", "read", &store, "--stream", "audit"]).ok().stderr, "");
+    assert_eq!(positions(&["read", &store, "--stream", "audit", "--include-hidden"]), [4]);
 }

@@ -17,12 +17,12 @@ fn a_second_import_changes_nothing_and_says_so() {
     for batch in ["1", "7", "1000", "100000"] {
         let done = run_with(&["import", &store, "--batch", batch], &input).ok();
         let expected = "imported 0 events in 0 commits (2500 already recorded), nothing changed";
-        assert!(done.stderr.contains(expected), "{batch}: {done:?}");
+        assert!(done.stdout.contains(expected), "{batch}: {done:?}");
     }
     assert_eq!(exported(&store), before);
     // What comes out is known, too.
     let done = import(&store, join(&before)).ok();
-    assert!(done.stderr.contains("nothing changed"), "{done:?}");
+    assert!(done.stdout.contains("nothing changed"), "{done:?}");
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn an_interrupted_import_can_be_run_again() {
         import(&store, lines(0..done_before)).ok();
         let done = run_with(&["import", &store, "--batch", batch], &input).ok();
         let expected = format!("imported {} event", 3000 - done_before);
-        assert!(done.stderr.contains(&expected), "{done:?}");
-        assert!(done.stderr.contains(&format!("({done_before} already recorded)")), "{done:?}");
+        assert!(done.stdout.contains(&expected), "{done:?}");
+        assert!(done.stdout.contains(&format!("({done_before} already recorded)")), "{done:?}");
         assert_eq!(events(&store), events(&whole));
     }
 }
@@ -59,7 +59,7 @@ fn the_same_line_twice_in_one_batch_is_stored_once() {
     let store = scratch.store("s");
     let done = import(&store, [line(1), line(2), line(1)].concat()).ok();
     assert!(
-        done.stderr.contains("imported 2 events in 2 commits (1 already recorded)"),
+        done.stdout.contains("imported 2 events in 2 commits (1 already recorded)"),
         "{done:?}"
     );
 }

@@ -92,9 +92,16 @@ pub enum Error {
         reached: u64,
     },
     /// No room on the disk, or in the user's quota. Nothing was written, and the store goes on
-    /// when space returns.
-    #[error("the disk is full")]
-    DiskFull,
+    /// when space returns: repeat the call then.
+    #[error("the disk is full: no room for {}{}; free space there, or raise the quota, and repeat \
+        the call (a new segment takes its whole size at once, see `Options::segment_size`)",
+        needed.map(|bytes| format!("{bytes} bytes of ")).unwrap_or_default(), path.display())]
+    DiskFull {
+        /// The file or directory that could not be created or extended.
+        path: PathBuf,
+        /// How many bytes were wanted for it at once, where that is known.
+        needed: Option<u64>,
+    },
     /// An earlier write or sync failed, so what is on disk is uncertain; or a sealed segment is
     /// not what it was when the store was closed. Nothing of this call was written; close the store
     /// and open it again.
@@ -290,9 +297,17 @@ impl Error {
     pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();
         if is_full(&source) {
-            return Self::DiskFull;
+            return Self::DiskFull { path, needed: None };
         }
         Self::Io { operation, path, source }
+    }
+
+    /// Adds to a [`Error::DiskFull`] how many bytes were wanted.
+    pub(crate) fn wanting(mut self, bytes: u64) -> Self {
+        if let Self::DiskFull { needed, .. } = &mut self {
+            *needed = Some(bytes);
+        }
+        self
     }
 
     /// The error of a call that makes one check.

@@ -221,5 +221,5 @@ impl Shared {
 
 /// Whether a commit failed for a reason that goes by, and changed nothing.
 pub(super) fn is_passing<T>(result: &Result<T>) -> bool {
-    matches!(result, Err(Error::DiskFull))
+    matches!(result, Err(Error::DiskFull { .. }))
 }

@@ -68,6 +68,8 @@ impl Engine {
             return self.poison(writer, number, error);
         }
         let collecting = writer.collecting_number;
+        let wanted = group.extents[0].bytes.len() + writer.pending_bytes();
+        writer.full = Some((group.extents[0].segment.path.clone(), wanted as u64));
         writer.refused.extend([number, collecting]);
         writer.collecting = Group::default();
         writer.collecting_number += 1;
@@ -78,13 +80,12 @@ impl Engine {
     }
 
     /// Takes back every event that is not written, newest first.
-    fn take_back(&self, writer: &mut Guard<'_>, group: &Arc<Group>) -> Result<()> {
+    fn take_back(&self, writer: &mut Guard<'_>, group: &Arc<Group>) -> io::Result<()> {
         let mut catalog = self.catalog.write();
         let written = self.written.get();
         let base = catalog.active.segment.base_position;
-        let Some(keep) = (written + 1).checked_sub(base) else {
-            return Err(Error::DiskFull);
-        };
+        let untaken = || io::Error::other("a commit that was not written cannot be found");
+        let keep = (written + 1).checked_sub(base).ok_or_else(untaken)?;
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         let collecting = &writer.collecting;
         for ordinal in (keep..catalog.active.index.len()).rev() {
@@ -99,11 +100,11 @@ impl Engine {
                 })
                 .map(|record| record.stream().to_owned())
                 .next()
-                .ok_or(Error::DiskFull)?;
-            let previous = catalog.active.index.previous(ordinal).map_err(|_| Error::DiskFull)?;
-            let head = catalog.heads.get(&stream).map_err(|_| Error::DiskFull)?;
+                .ok_or_else(untaken)?;
+            let previous = catalog.active.index.previous(ordinal).map_err(|_| untaken())?;
+            let head = catalog.heads.get(&stream).map_err(|_| untaken())?;
             let before = crate::index::Head { version: head.version - 1, last_position: previous };
-            catalog.heads.put(&stream, before).map_err(|_| Error::DiskFull)?;
+            catalog.heads.put(&stream, before).map_err(|_| untaken())?;
         }
         catalog.active.index.truncate(keep);
         let changes = writer.tip.next_change - writer.group_tip.next_change;

@@ -20,6 +20,7 @@ mod changes;
 mod failure;
 mod lead;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -107,6 +108,8 @@ pub(crate) struct Writer {
     synced_number: u64,
     /// Groups that did not fit the disk, and of which nothing is stored.
     refused: Vec<u64>,
+    /// What the newest of them did not fit: the file, and the bytes that were wanted.
+    full: Option<(PathBuf, u64)>,
     poisoned: Option<Arc<str>>,
     /// The newest group that may have been written when the writer was poisoned.
     poisoned_number: u64,
@@ -163,6 +166,7 @@ impl Writer {
             written_number: 0,
             synced_number: 0,
             refused: Vec::new(),
+            full: None,
             poisoned: None,
             poisoned_number: 0,
             dirty: Vec::new(),
@@ -262,7 +266,8 @@ impl Writer {
     /// What became of a group, if it is known.
     fn outcome(&self, number: u64, sync: bool) -> Option<Result<()>> {
         if self.refused.binary_search(&number).is_ok() {
-            return Some(Err(Error::DiskFull));
+            let (path, needed) = self.full.clone().unzip();
+            return Some(Err(Error::DiskFull { path: path.unwrap_or_default(), needed }));
         }
         if number <= if sync { self.synced_number } else { self.written_number } {
             return Some(Ok(()));

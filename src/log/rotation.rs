@@ -38,7 +38,7 @@ pub(crate) fn create_unnamed(
 ) -> Result<SegmentFile> {
     let temporary = names::segment_path(root, number).with_extension("seg.tmp");
     remove_leftover(storage, &temporary)?;
-    let result = (|| {
+    let result = (|| -> Result<_> {
         let file = storage
             .open(&temporary, OpenMode::CreateNew)
             .map_err(|e| Error::io("create", &temporary, e))?;
@@ -67,7 +67,7 @@ pub(crate) fn create_unnamed(
         Err(error) => {
             // The space it may have taken is worth more than the reason why this fails too.
             let _ = storage.remove_file(&temporary);
-            return Err(error);
+            return Err(error.wanting(capacity));
         }
     };
     Ok(SegmentFile { path: temporary, file, header })
@@ -107,7 +107,7 @@ pub(crate) fn write_derived(
     remove_leftover(storage, temporary)?;
     let io = |operation: &'static str| move |e| Error::io(operation, temporary, e);
     let file = storage.open(temporary, OpenMode::CreateNew).map_err(io("create"))?;
-    write_all_at(&*file, bytes, 0).map_err(io("write"))?;
+    write_all_at(&*file, bytes, 0).map_err(|e| io("write")(e).wanting(bytes.len() as u64))?;
     file.sync_data().map_err(io("sync"))?;
     storage.rename(temporary, path).map_err(io("rename"))?;
     if let Some(directory) = path.parent() {

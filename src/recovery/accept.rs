@@ -242,7 +242,9 @@ pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<C
         }
         if segment.len()? < segment.header.capacity {
             let allocated = segment.file.allocate(segment.header.capacity);
-            allocated.map_err(|e| Error::io("allocate", &segment.path, e))?;
+            allocated.map_err(|e| {
+                Error::io("allocate", &segment.path, e).wanting(segment.header.capacity)
+            })?;
         }
         segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))?;
     } else {

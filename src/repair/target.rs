@@ -207,8 +207,9 @@ impl<'a> Target<'a> {
 
     fn flush(&mut self) -> Result<()> {
         let at = self.offset - self.buffer.len() as u64;
-        write_all_at(&*self.segment.file, &self.buffer, at)
-            .map_err(|e| Error::io("write", &self.segment.path, e))?;
+        write_all_at(&*self.segment.file, &self.buffer, at).map_err(|e| {
+            Error::io("write", &self.segment.path, e).wanting(self.buffer.len() as u64)
+        })?;
         self.buffer.clear();
         Ok(())
     }

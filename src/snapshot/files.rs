@@ -161,7 +161,7 @@ fn write_beside(storage: &dyn Storage, directory: &Path, name: &str, bytes: &[u8
     written.map_err(|e| {
         // The space it may have taken is worth more than the reason why this fails too.
         let _ = storage.remove_file(&temporary);
-        Error::io("write", &temporary, e)
+        Error::io("write", &temporary, e).wanting(bytes.len() as u64)
     })
 }
 

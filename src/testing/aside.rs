@@ -169,7 +169,7 @@ impl Harness {
                 Ok(())
             }
             Err(error) => {
-                let full = matches!(error, Error::DiskFull);
+                let full = matches!(error, Error::DiskFull { .. });
                 self.allow::<()>(Err(error))?;
                 self.beside.snapshots.saved(saved, false);
                 // It may have been the log that was full.

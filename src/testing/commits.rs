@@ -80,7 +80,7 @@ impl Harness {
                         self.saves(commit, end, false);
                         Ok(())
                     }
-                    Error::DiskFull => self.taken_back(store),
+                    Error::DiskFull { .. } => self.taken_back(store),
                     _ => Ok(()),
                 }
             }
@@ -191,7 +191,7 @@ impl Harness {
                 ensure!(self.settings.faults && is_failure(&error), "a ticket failed: {error:?}");
                 self.poisoned |= is_poison(&error);
                 match error {
-                    Error::DiskFull if !refused => match self.store.clone() {
+                    Error::DiskFull { .. } if !refused => match self.store.clone() {
                         Some(store) => self.taken_back(&store),
                         None => Ok(()),
                     },
@@ -243,7 +243,7 @@ pub(super) fn is_failure(error: &Error) -> bool {
     // A block of a derived file that cannot be read is reported as damage to that file.
     let unreadable =
         matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
-    matches!(error, Error::Io { .. } | Error::DiskFull) || unreadable || is_poison(error)
+    matches!(error, Error::Io { .. } | Error::DiskFull { .. }) || unreadable || is_poison(error)
 }
 
 pub(super) fn is_poison(error: &Error) -> bool {

@@ -295,7 +295,7 @@ impl Harness {
             }
             Action::Sync => {
                 let synced = store.sync();
-                let full = matches!(synced, Err(Error::DiskFull));
+                let full = matches!(synced, Err(Error::DiskFull { .. }));
                 match self.allow(synced)? {
                     Some(()) => {
                         self.acknowledge(self.model.end(), true);

@@ -61,7 +61,7 @@ pub(super) fn name_of(error: &Error) -> &'static str {
         Error::IdReused { .. } => "id reused",
         Error::OutcomeUnknown { .. } => "outcome unknown",
         Error::WriterPoisoned { .. } => "writer poisoned",
-        Error::DiskFull => "disk full",
+        Error::DiskFull { .. } => "disk full",
         Error::Io { .. } => "I/O error",
         Error::LimitExceeded { .. } => "over a limit",
         Error::Corrupt { .. } => "a block cannot be read",

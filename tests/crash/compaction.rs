@@ -277,7 +277,7 @@ fn a_merge_that_fails_costs_nothing() {
     let store = open(&sim).unwrap();
     let before = files_in(&sim, "index");
     sim.set_free_space(Some(512));
-    assert!(matches!(store.compact(), Err(Error::DiskFull)));
+    assert!(matches!(store.compact(), Err(Error::DiskFull { .. })));
     assert_eq!(files_in(&sim, "index"), before);
     sim.set_free_space(None);
     assert_eq!(store.compact().unwrap().merges, 1);

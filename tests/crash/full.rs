@@ -36,10 +36,13 @@ fn at_every_amount_of_free_space() {
                     number += 1;
                     assert_eq!(done.last_position.get(), number);
                 }
-                Err(Error::DiskFull) => {
+                Err(Error::DiskFull { .. }) => {
                     refused += 1;
                     assert_eq!(read_back(&store, LARGE).unwrap(), number, "{free} bytes free");
-                    assert!(matches!(append_one(&store, number + 1, LARGE), Err(Error::DiskFull)));
+                    assert!(matches!(
+                        append_one(&store, number + 1, LARGE),
+                        Err(Error::DiskFull { .. })
+                    ));
                     let crashed = sim.fork();
                     crashed.crash(Crash::new(free).keep(Keep::Random));
                     crashed.set_free_space(None);
@@ -59,6 +62,37 @@ fn at_every_amount_of_free_space() {
         assert_eq!(report.faults, [], "{free} bytes free");
     }
     assert!(refused > 20, "the disk was full {refused} times");
+}
+
+/// The error names the file that did not fit, how much was wanted for it, and what to do.
+#[test]
+fn disk_full_error_names_file_size_and_next_step() {
+    let log = Path::new(ROOT).join("log");
+    let (mut writes, mut segments) = (0, 0);
+    for free in (0..260_000).step_by(20_000) {
+        let sim = SimStorage::new(1);
+        let store = open(&sim).unwrap();
+        sim.set_free_space(Some(free));
+        let error = (1..60).find_map(|number| append_one(&store, number, LARGE).err()).unwrap();
+        let text = error.to_string();
+        let Error::DiskFull { path, needed } = error else { panic!("{free}: {error:?}") };
+        assert!(path.starts_with(&log), "{path:?}");
+        let needed = needed.unwrap();
+        match path.extension().unwrap().to_str().unwrap() {
+            "seg" => {
+                writes += 1;
+                assert!(needed > LARGE as u64 && needed < 2 * LARGE as u64, "{needed} bytes");
+            }
+            "tmp" => {
+                segments += 1;
+                assert_eq!(needed, Options::MIN_SEGMENT_SIZE);
+            }
+            _ => panic!("{path:?}"),
+        }
+        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        assert!(text.contains(&format!("{needed} bytes")) && text.contains("free space"), "{text}");
+    }
+    assert!(segments > 3, "{segments} new segments and {writes} writes did not fit");
 }
 
 /// A segment that is full and whose seal found no room is no damage, also not beside the writer.
@@ -90,7 +124,7 @@ fn when_a_store_is_created() {
         let sim = SimStorage::new(1);
         sim.set_free_space(Some(free));
         if let Err(error) = open(&sim) {
-            assert!(matches!(error, Error::DiskFull), "{free}: {error:?}");
+            assert!(matches!(error, Error::DiskFull { .. }), "{free}: {error:?}");
         }
         sim.set_free_space(None);
         let store = open(&sim).unwrap();
@@ -114,7 +148,7 @@ fn when_a_torn_tail_is_to_be_kept() {
         sim.set_free_space(Some(free));
         match open(&sim) {
             Ok(store) => assert_eq!(read_back(&store, SIZE).unwrap(), 5),
-            Err(error) => assert!(matches!(error, Error::DiskFull), "{free}: {error:?}"),
+            Err(error) => assert!(matches!(error, Error::DiskFull { .. }), "{free}: {error:?}"),
         }
         sim.kill();
         sim.set_free_space(None);
@@ -265,7 +299,7 @@ fn in_the_middle_of_a_write() {
         if full.is_ok() {
             continue;
         }
-        assert!(matches!(full, Err(Error::DiskFull)), "{fits} fit: {full:?}");
+        assert!(matches!(full, Err(Error::DiskFull { .. })), "{fits} fit: {full:?}");
         assert_eq!(read_back(&store, SIZE).unwrap(), 3);
         assert_eq!((store.stats().events, store.stats().commits), (3, 3));
         left.store(PLENTY, Ordering::Relaxed);
@@ -290,7 +324,7 @@ fn at_the_first_write_to_a_segment() {
         assert_eq!(store.stats().segments, 1);
         left.store(fits, Ordering::Relaxed);
         let full = append_one(&store, 7, LARGE);
-        assert!(matches!(full, Err(Error::DiskFull)), "{fits} fit: {full:?}");
+        assert!(matches!(full, Err(Error::DiskFull { .. })), "{fits} fit: {full:?}");
         assert_eq!(store.stats().segments, 2);
         left.store(PLENTY, Ordering::Relaxed);
         // Small enough for what was left of the segment before.
@@ -310,7 +344,7 @@ fn at_the_beginning_of_a_segment() {
     append(&store, 1, 6, LARGE);
     // The next one needs another segment, which is there and has no room.
     left.store(0, Ordering::Relaxed);
-    assert!(matches!(append_one(&store, 7, LARGE), Err(Error::DiskFull)));
+    assert!(matches!(append_one(&store, 7, LARGE), Err(Error::DiskFull { .. })));
     assert_eq!((store.stats().events, store.stats().commits), (6, 6));
     left.store(PLENTY, Ordering::Relaxed);
     // Small enough for what was left of the segment before.
@@ -338,7 +372,7 @@ fn whichever_operation_finds_it() {
             while number < 12 {
                 match append_one(&store, number + 1, size) {
                     Ok(_) => number += 1,
-                    Err(Error::DiskFull) => {
+                    Err(Error::DiskFull { .. }) => {
                         refused += 1;
                         size = 20;
                     }
@@ -374,7 +408,7 @@ fn in_a_group_of_commits() {
         let all_or_none = last.is_ok();
         for ticket in tickets {
             let outcome = ticket.wait();
-            let full = matches!(outcome, Err(Error::DiskFull));
+            let full = matches!(outcome, Err(Error::DiskFull { .. }));
             assert!(outcome.is_ok() == all_or_none && full != all_or_none, "{outcome:?}");
         }
         let kept = if all_or_none { 7 } else { 3 };
@@ -403,7 +437,7 @@ fn what_was_refused_does_not_come_back_after_a_power_loss() {
                 continue;
             }
             for ticket in tickets {
-                assert!(matches!(ticket.wait(), Err(Error::DiskFull)));
+                assert!(matches!(ticket.wait(), Err(Error::DiskFull { .. })));
             }
             let keep = if seed % 2 == 0 { Keep::InOrder } else { Keep::Random };
             sim.crash(Crash::new(seed).keep(keep));

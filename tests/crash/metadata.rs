@@ -240,7 +240,7 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
         let refuses = last.is_err();
         for ticket in tickets {
             let outcome = ticket.wait();
-            let full = matches!(outcome, Err(Error::DiskFull));
+            let full = matches!(outcome, Err(Error::DiskFull { .. }));
             assert!(full == refuses && outcome.is_err() == refuses, "{fits} fit: {outcome:?}");
         }
         left.store(PLENTY, Ordering::Relaxed);
@@ -249,7 +249,7 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
             continue;
         }
         lives_cut += 1;
-        assert!(matches!(last, Err(Error::DiskFull)), "{fits} fit: {last:?}");
+        assert!(matches!(last, Err(Error::DiskFull { .. })), "{fits} fit: {last:?}");
         let cursors = |store: &Store| -> Vec<_> {
             let all = store.cursors().list().unwrap();
             all.into_iter().map(|it| (it.name, it.position.get())).collect()

@@ -431,7 +431,7 @@ fn leaves_no_half_store_behind() {
     // A disk that is full: what was begun is taken back, and another attempt works.
     let sim = base.fork();
     sim.set_free_space(Some(200_000));
-    assert!(matches!(run(&sim), Err(Error::DiskFull)));
+    assert!(matches!(run(&sim), Err(Error::DiskFull { .. })));
     assert_eq!(bytes_of(&sim, NEW).len(), 0);
     sim.set_free_space(None);
     run(&sim).unwrap();

@@ -234,7 +234,7 @@ fn a_task_may_be_polled_where_it_is_woken() {
     let outcome = outcome_beside(Some(Fault::SyncDropsPages { nth: 1 }));
     assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
     let outcome = outcome_beside(Some(Fault::Full { operation: Operation::Write, nth: 1 }));
-    assert!(matches!(outcome, Err(Error::DiskFull)), "{outcome:?}");
+    assert!(matches!(outcome, Err(Error::DiskFull { .. })), "{outcome:?}");
 }
 
 /// Likewise, where the sync that fails is not its group's.

@@ -81,7 +81,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
     for _ in 0..2_000 {
         match filler.append(&store) {
             Ok(()) => {}
-            Err(Error::DiskFull) => refusals += 1,
+            Err(Error::DiskFull { .. }) => refusals += 1,
             Err(Error::OutcomeUnknown { .. }) => unknown = true,
             Err(Error::WriterPoisoned { .. }) if unknown => break,
             Err(error) => panic!("{left} bytes left: {error:?}"),
@@ -93,7 +93,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
             let state = state_of("own-0", head.version);
             match store.snapshots().save(&Snapshot::new("own-0", head.version, state)) {
                 Ok(()) => filler.ledger.hear(&format!("snap own-0 {}", head.version)),
-                Err(Error::DiskFull) => seen.snapshots_refused += 1,
+                Err(Error::DiskFull { .. }) => seen.snapshots_refused += 1,
                 Err(error) => panic!("{left} bytes left: {error:?}"),
             }
         }
@@ -117,7 +117,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
         let closed = store.take().unwrap().close();
         match closed {
             Ok(()) => {}
-            Err(Error::DiskFull) => seen.closed_full += 1,
+            Err(Error::DiskFull { .. }) => seen.closed_full += 1,
             Err(Error::WriterPoisoned { .. }) if unknown => {}
             Err(error) => panic!("{left} bytes left: {error:?}"),
         }
@@ -128,7 +128,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
                 seen.opened_full += 1;
                 filler.ledger.check(&store, left);
             }
-            Err(Error::DiskFull) => seen.refused_to_open_full += 1,
+            Err(Error::DiskFull { .. }) => seen.refused_to_open_full += 1,
             Err(error) => panic!("{left} bytes left: {error:?}"),
         }
     }
@@ -204,7 +204,7 @@ fn a_store_is_not_created_on_a_full_disk() {
         for left in (0..64 << 10).step_by(8 << 10) {
             let ballast = Ballast::leaving(left, dir.path());
             let opened = options().open(&path);
-            assert!(matches!(opened, Err(Error::DiskFull)), "{left} bytes left: {opened:?}");
+            assert!(matches!(opened, Err(Error::DiskFull { .. })), "{left} bytes left: {opened:?}");
             drop(ballast);
         }
         let store = options().open(&path).unwrap();
@@ -248,7 +248,7 @@ fn killed_writers_on_a_full_disk_lose_nothing_acknowledged() {
                 lives.ledger.check(&reader, left);
                 match options().open(&lives.path) {
                     Ok(store) => lives.ledger.check(&store, left),
-                    Err(error) => assert!(matches!(error, Error::DiskFull), "{error:?}"),
+                    Err(error) => assert!(matches!(error, Error::DiskFull { .. }), "{error:?}"),
                 }
                 drop(ballast);
             }

@@ -18,7 +18,7 @@ pub(crate) enum Told {
 pub(crate) fn told<T>(done: annals::Result<T>) -> Told {
     match done {
         Ok(_) => Told::Done,
-        Err(Error::WriterPoisoned { .. } | Error::DiskFull | Error::Closed) => Told::Refused,
+        Err(Error::WriterPoisoned { .. } | Error::DiskFull { .. } | Error::Closed) => Told::Refused,
         Err(Error::OutcomeUnknown { .. }) => Told::Unknown,
         // A file that could not be created, before anything was written.
         Err(Error::Io { .. }) => Told::Refused,

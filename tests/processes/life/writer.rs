@@ -76,7 +76,7 @@ pub(crate) fn live(path: &Path, life: Life) {
         match store.close() {
             Ok(()) => say("closed"),
             // Everything acknowledged is durable all the same.
-            Err(Error::DiskFull) => say("closed full"),
+            Err(Error::DiskFull { .. }) => say("closed full"),
             Err(error) => panic!("cannot close: {error:?}"),
         }
     }
@@ -100,7 +100,7 @@ fn open(path: &Path, options: &Options) -> Store {
                 say(&format!("opened {}", word_for(store.opened())));
                 return store;
             }
-            Err(Error::DiskFull) => {
+            Err(Error::DiskFull { .. }) => {
                 say("full");
                 thread::sleep(Duration::from_millis(5));
             }
@@ -151,7 +151,7 @@ impl<'s> Worker<'s> {
                 17 => self.reused_id(),
                 18 => self.snapshot(),
                 _ => match self.store.sync() {
-                    Ok(()) | Err(Error::DiskFull) => {}
+                    Ok(()) | Err(Error::DiskFull { .. }) => {}
                     Err(error) => panic!("cannot sync: {error:?}"),
                 },
             }
@@ -204,7 +204,7 @@ impl<'s> Worker<'s> {
     }
 
     fn refuse(&mut self, key: Key, error: &Error) {
-        assert!(matches!(error, Error::DiskFull), "{error:?}");
+        assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
         say(&format!("no {}", key.0));
         self.version = None;
         thread::sleep(Duration::from_millis(1));
@@ -289,7 +289,7 @@ impl<'s> Worker<'s> {
                 assert_eq!(again, (first, last));
                 say(&format!("ack {} {first} {last}", commit.key.0));
             }
-            Err(error) => assert!(matches!(error, Error::DiskFull), "{error:?}"),
+            Err(error) => assert!(matches!(error, Error::DiskFull { .. }), "{error:?}"),
         }
     }
 
@@ -302,7 +302,7 @@ impl<'s> Worker<'s> {
         let expected = ExpectedVersion::Exact(version + 3);
         match self.store.append(key.own_stream(), expected, events) {
             Err(Error::WrongExpectedVersion { actual, .. }) => assert_eq!(actual, version),
-            Err(Error::DiskFull) => {}
+            Err(Error::DiskFull { .. }) => {}
             other => panic!("version {version}: {other:?}"),
         }
         say(&format!("no {}", key.0));
@@ -316,7 +316,7 @@ impl<'s> Worker<'s> {
         event.id = id;
         match self.store.append("reused", ExpectedVersion::Any, [event.event()]) {
             Err(Error::IdReused { position, .. }) => assert_eq!(position.get(), first),
-            Err(Error::DiskFull) => {}
+            Err(Error::DiskFull { .. }) => {}
             other => panic!("{other:?}"),
         }
         say(&format!("no {}", key.0));
@@ -328,7 +328,7 @@ impl<'s> Worker<'s> {
         let snapshot = Snapshot::new(&stream, version, state_of(&stream, version));
         match self.store.snapshots().save(&snapshot) {
             Ok(()) => say(&format!("snap {stream} {version}")),
-            Err(Error::DiskFull) => {}
+            Err(Error::DiskFull { .. }) => {}
             Err(error) => panic!("cannot save: {error:?}"),
         }
     }

@@ -4,8 +4,8 @@
 //! [`group_commit`](crate::group_commit), [`background`](crate::background) and
 //! [`read`](crate::read).
 //!
-//! Lock order: `writer`, then `catalog`, then `metadata`. None is held during I/O, except by a rollover that
-//! finds no segment prepared.
+//! The order in which its locks are taken is that of [`Rank`]. The writer, the catalog and the metadata are
+//! not held during I/O, except by a rollover that finds no segment prepared.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::recovery::{Opened, Recovered};
 use crate::stats::Counters;
 use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Instant, Mark, Mutex, RwLock};
+use crate::sync::{Condvar, Instant, Mark, Mutex, Rank, RwLock};
 use crate::watch::{Waiter, Watch};
 
 /// How often a reader looks for what the writer in another process has made visible.
@@ -65,7 +65,7 @@ pub(crate) struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) lock: Mutex<Option<Arc<dyn LockGuard>>>,
-    /// Held while a checkpoint is rebuilt. Taken before `catalog`, behind `writer`.
+    /// Held while a checkpoint is rebuilt.
     pub(crate) mending: Mutex<()>,
     /// The status file, in a store that is open for writing.
     status: Option<Arc<dyn File>>,
@@ -105,8 +105,9 @@ impl Engine {
     ) -> Result<Self> {
         let last = recovered.state.next_position - 1;
         let storage = Arc::clone(&options.storage);
-        let follower =
-            options.read_only.then(|| Mutex::new(crate::follow::Follower::new(&recovered)));
+        let follower = options
+            .read_only
+            .then(|| Mutex::new(Rank::Follower, crate::follow::Follower::new(&recovered)));
         let status = match &lock {
             Some(_) => Some(open_status(&*storage, &root)?),
             None => None,
@@ -121,16 +122,16 @@ impl Engine {
             opened,
             store_id,
             created_at: recovered.created_at,
-            catalog: RwLock::new(recovered.catalog),
+            catalog: RwLock::new(Rank::Catalog, recovered.catalog),
             hides: AtomicBool::new(!recovered.metadata.hides_nothing()),
-            metadata: RwLock::new(recovered.metadata),
-            writer: Mutex::new(writer),
+            metadata: RwLock::new(Rank::Metadata, recovered.metadata),
+            writer: Mutex::new(Rank::Writer, writer),
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
-            sync_failed: Mutex::new(false),
-            compacting: Mutex::new(()),
-            index_files: Mutex::new(()),
-            saving_snapshots: Mutex::new(()),
+            sync_failed: Mutex::new(Rank::Sync, false),
+            compacting: Mutex::new(Rank::Compacting, ()),
+            index_files: Mutex::new(Rank::IndexFiles, ()),
+            saving_snapshots: Mutex::new(Rank::SavingSnapshots, ()),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
             watch: Watch::default(),
@@ -138,8 +139,8 @@ impl Engine {
             durable: Mark::new(last),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
-            lock: Mutex::new(lock),
-            mending: Mutex::new(()),
+            lock: Mutex::new(Rank::ProcessLock, lock),
+            mending: Mutex::new(Rank::Mending, ()),
             status,
             follower,
         })

@@ -266,11 +266,15 @@ impl Engine {
         }
         let segment = Arc::new(Segment::new(file, position, None, DATA_START)?);
         let active = ActivePart { segment, index: ActiveIndex::new(position) };
-        let mut catalog = self.catalog.write();
-        let full = std::mem::replace(&mut catalog.active, active);
         let point =
             SealPoint { link: follower.state.link, recorded_at: follower.state.recorded_at };
-        let part = self.sealed_by_writer(&full.segment)?.unwrap_or_else(|| Part {
+        // Only this thread, which follows, exchanges the active segment: it is looked at in files
+        // before the catalog is locked.
+        let full = Arc::clone(&self.catalog.read().active.segment);
+        let sealed = self.sealed_by_writer(&full)?;
+        let mut catalog = self.catalog.write();
+        let full = std::mem::replace(&mut catalog.active, active);
+        let part = sealed.unwrap_or_else(|| Part {
             segment: full.segment,
             index: PartIndex::Frozen { index: Arc::new(full.index), point },
         });

@@ -1,5 +1,6 @@
 //! Figures about a store.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
@@ -89,13 +90,18 @@ impl Engine {
             let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);
             (writer.tip.clone(), spare)
         };
-        let catalog = self.catalog.read();
-        let active = &catalog.active.segment;
-        let (mut log_bytes, mut allocated_bytes) = (0, spare + active.header.capacity);
+        // One lock after the other: none is held while another is taken, or a file is looked at.
+        let following = self.follower.as_ref().map(|follower| follower.lock().tip());
+        let (parts, capacity, streams) = {
+            let catalog = self.catalog.read();
+            let capacity = catalog.active.segment.header.capacity;
+            (Arc::clone(&catalog.parts), capacity, catalog.heads.streams())
+        };
+        let (mut log_bytes, mut allocated_bytes) = (0, spare + capacity);
         let mut sealed_segments = 0;
         let (mut index_bytes, mut index_files) = (0, 0);
         let (mut level_bytes, mut level_files) = (0, 0);
-        for part in units(&catalog.parts) {
+        for part in units(&parts) {
             let PartIndex::Sealed(index) = &part.index else { continue };
             index_bytes += index.file_len();
             index_files += 1;
@@ -104,7 +110,7 @@ impl Engine {
                 level_files += 1;
             }
         }
-        for part in catalog.parts.iter() {
+        for part in parts.iter() {
             let used = match &part.index {
                 PartIndex::Sealed(_) => {
                     sealed_segments += 1;
@@ -119,7 +125,6 @@ impl Engine {
             };
             log_bytes += used;
         }
-        let following = self.follower.as_ref().map(|follower| follower.lock().tip());
         let (next_position, recorded_at, commits, offset) =
             following.unwrap_or((tip.next_position, tip.recorded_at, tip.commits, tip.offset));
         log_bytes += offset.max(DATA_START);
@@ -129,7 +134,7 @@ impl Engine {
             store_id: Uuid::from_bytes(self.store_id),
             head: Position::new(self.visible(false)),
             events: next_position - 1,
-            streams: catalog.heads.streams(),
+            streams,
             commits,
             log_bytes,
             allocated_bytes,
@@ -137,7 +142,7 @@ impl Engine {
             index_files,
             level_files,
             level_bytes,
-            segments: catalog.parts.len() as u64 + 1,
+            segments: parts.len() as u64 + 1,
             sealed_segments,
             created_at: Timestamp::from_micros(self.created_at),
             last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),

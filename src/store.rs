@@ -25,7 +25,7 @@ use crate::stats::Stats;
 use crate::subscription::Subscribe;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Instant, Mutex};
+use crate::sync::{Instant, Mutex, Rank};
 use crate::transaction::Transaction;
 use crate::view::Event;
 use crate::watch::OnWatch;
@@ -119,7 +119,8 @@ impl Store {
         engine.write_first_status();
         let threads = if engine.options.background { spawn(&engine)? } else { Vec::new() };
         engine.start_maintenance();
-        Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
+        let threads = Mutex::new(Rank::Threads, threads);
+        Ok(Self { handle: Arc::new(Handle { engine, threads }) })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use crate::sync::{Condvar, Instant, Mutex};
+use crate::sync::{Condvar, Instant, Mutex, Rank};
 
 /// So many sleeping threads are woken by each that is awake.
 const WOKEN_BY_EACH: usize = 2;
 
 /// The list of those who wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watch {
     /// How many are enlisted, for the announcer to look at without the lock.
     count: AtomicUsize,
@@ -44,7 +44,6 @@ struct Enlisted {
 }
 
 /// One who waits, again and again.
-#[derive(Default)]
 pub(crate) struct Waiter {
     /// Where it stands in which list, counted from 1; written under the list's lock.
     list: AtomicU64,
@@ -72,6 +71,21 @@ pub(crate) struct OnWatch<'a> {
 struct Round {
     waiters: Vec<Arc<Waiter>>,
     next: AtomicUsize,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let enlisted = Mutex::new(Rank::WatchList, Enlisted::default());
+        Self { count: AtomicUsize::new(0), enlisted, wanted: Condvar::new() }
+    }
+}
+
+impl Default for Waiter {
+    fn default() -> Self {
+        let state = Mutex::new(Rank::Waiter, State::default());
+        let (list, place) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { list, place, state, woken: Condvar::new() }
+    }
 }
 
 impl Watch {
@@ -138,11 +152,11 @@ impl Watch {
         }
     }
 
-    /// Sleeps until a time or until `ended`, which [`Watch::end`] makes it look at.
+    /// Sleeps until a time, which comes, or until `ended`, which [`Watch::end`] makes it look at.
     pub(crate) fn sleep_until(&self, until: Instant, ended: impl Fn() -> bool) {
         let mut enlisted = self.enlisted.lock();
         while !ended() && Instant::now() < until {
-            self.wanted.wait_until(&mut enlisted, until);
+            self.wanted.wait_out(&mut enlisted, until);
         }
     }
 

@@ -203,10 +203,47 @@ fn the_table_has_no_cycles_but_the_one_it_names() {
     }
 }
 
+/// A lock that `sync` does not hand out has no rank, and its order is checked by nobody.
+#[test]
+fn locks_are_taken_from_sync_alone() {
+    let mut wrong = Vec::new();
+    let mut files = 0;
+    for_each_source(|inside, text| {
+        files += 1;
+        if inside.starts_with("sync") {
+            return;
+        }
+        for (line, number) in code_of(text).lines().zip(1..) {
+            let names_a_lock = ["Mutex", "RwLock", "Condvar"].iter().any(|it| line.contains(it));
+            if line.contains("parking_lot") || names_a_lock && line.contains("std::sync") {
+                wrong.push(format!("{}:{number}", inside.display()));
+            }
+        }
+    });
+    assert!(files > 50, "the sources were not found");
+    assert!(wrong.is_empty(), "locks without a rank: {}", wrong.join(", "));
+}
+
 /// For each module at the top level, the others that its files name.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for_each_source(|inside, text| {
+        let first = inside.components().next().unwrap();
+        let module = Path::new(&first).file_stem().unwrap().to_string_lossy().into_owned();
+        if FREE.contains(&module.as_str()) {
+            return;
+        }
+        let uses = found.entry(module.clone()).or_default();
+        uses.extend(modules_named_in(text));
+        uses.remove(&module);
+    });
+    assert!(found.len() > 10, "the sources were not found: {found:?}");
+    found
+}
+
+/// Calls `look` with each source file but those of tests: its path within `src`, and its text.
+fn for_each_source(mut look: impl FnMut(&Path, &str)) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut to_visit = vec![source.clone()];
     while let Some(path) = to_visit.pop() {
         if path.is_dir() {
@@ -216,25 +253,23 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
             continue;
         }
         let inside = path.strip_prefix(&source).unwrap();
-        let first = inside.components().next().unwrap();
-        let module = Path::new(&first).file_stem().unwrap().to_string_lossy().into_owned();
-        if FREE.contains(&module.as_str()) || inside.file_stem().is_some_and(|it| it == "tests") {
-            continue;
+        if inside.file_stem().is_none_or(|it| it != "tests") {
+            look(inside, &fs::read_to_string(&path).unwrap());
         }
-        let uses = found.entry(module.clone()).or_default();
-        uses.extend(modules_named_in(&fs::read_to_string(&path).unwrap()));
-        uses.remove(&module);
     }
-    assert!(found.len() > 10, "the sources were not found: {found:?}");
-    found
 }
 
-/// The names behind `crate::`, without tests, which come last in a file, and comments.
-fn modules_named_in(text: &str) -> BTreeSet<String> {
+/// A file's text without tests, which come last in it, and comments.
+fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let code = code.split("#[cfg(test)]\npub(crate) mod tests {").next().unwrap_or(code);
     let lines = code.lines().map(|line| line.split("//").next().unwrap_or(""));
-    let code: String = lines.collect::<Vec<_>>().join("\n");
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The names behind `crate::` in the code of a file.
+fn modules_named_in(text: &str) -> BTreeSet<String> {
+    let code = code_of(text);
     let mut found = BTreeSet::new();
     for part in code.split("crate::").skip(1) {
         assert!(!part.starts_with('{'), "write one `use crate::module` a line");

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::{ExpectedVersion, Position};
 use crate::subscription::StopHandle;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 use crate::view::Event;
 
 pub(super) type Handler = dyn Fn(Delivery<'_>) -> std::result::Result<(), String> + Send + Sync;
@@ -80,11 +80,11 @@ impl Shared {
             group,
             handler,
             stop,
-            state: Mutex::new(state),
+            state: Mutex::new(Rank::GroupState, state),
             room: Condvar::new(),
             moved: Condvar::new(),
-            cursor: Mutex::new(cursor),
-            replaying: Mutex::new(()),
+            cursor: Mutex::new(Rank::GroupCursor, cursor),
+            replaying: Mutex::new(Rank::Replay, ()),
             handled: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             parked: AtomicU64::new(0),

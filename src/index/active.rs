@@ -18,9 +18,9 @@ use super::terms::ActiveTerms;
 use crate::event::NewEvent;
 use crate::format::Defect;
 use crate::format::index_file::hash_id;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, Rank};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ActiveIndex {
     base_position: u64,
     kept: Option<Kept>,
@@ -46,14 +46,35 @@ struct IdTable {
     hashed: usize,
 }
 
+fn ids_by_hash() -> Mutex<IdTable> {
+    Mutex::new(Rank::ActiveIds, IdTable::default())
+}
+
+fn no_terms() -> Mutex<ActiveTerms> {
+    Mutex::new(Rank::ActiveTerms, ActiveTerms::default())
+}
+
 impl ActiveIndex {
     pub(crate) fn new(base_position: u64) -> Self {
-        Self { base_position, ..Self::default() }
+        Self {
+            base_position,
+            kept: None,
+            offsets: Vec::new(),
+            previous: Vec::new(),
+            ids: Vec::new(),
+            by_id: ids_by_hash(),
+            terms: no_terms(),
+            keeps_terms: false,
+            commits: 0,
+            changes: 0,
+            first_recorded_at: 0,
+            last_recorded_at: 0,
+        }
     }
 
     /// Takes what a checkpoint kept.
     pub(crate) fn restore(base_position: u64, kept: Kept) -> Self {
-        Self { base_position, kept: Some(kept), ..Self::default() }
+        Self { kept: Some(kept), ..Self::new(base_position) }
     }
 
     /// The checkpoint that the first events are kept in.
@@ -79,8 +100,8 @@ impl ActiveIndex {
             previous: self.previous.clone(),
             ids: self.ids.clone(),
             // Ids and terms are entered again by the look-ups that need them.
-            by_id: Mutex::default(),
-            terms: Mutex::default(),
+            by_id: ids_by_hash(),
+            terms: no_terms(),
             keeps_terms: false,
             commits: self.commits,
             changes: self.changes,

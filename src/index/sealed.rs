@@ -70,6 +70,8 @@ pub(crate) struct SealedIndex {
     contents: OnceLock<Contents>,
     /// Of one that may have to be opened yet.
     place: Option<Place>,
+    /// The size of a file that is not opened yet, once it was asked for.
+    len: OnceLock<u64>,
 }
 
 /// Where a file is, and which store it has to be of.
@@ -101,7 +103,7 @@ impl SealedIndex {
             return Ok(None);
         };
         let covers = Covers::one(expected.clone(), 0);
-        Ok(Some(Self { covers, contents: OnceLock::from(contents), place: None }))
+        Ok(Some(Self::opened(covers, contents)))
     }
 
     /// Takes the opened container of a level file; `None` if it is not that of exactly these
@@ -114,7 +116,11 @@ impl SealedIndex {
         let Some(contents) = Contents::of_segments(file, store_id, &covers)? else {
             return Ok(None);
         };
-        Ok(Some(Self { covers, contents: OnceLock::from(contents), place: None }))
+        Ok(Some(Self::opened(covers, contents)))
+    }
+
+    fn opened(covers: Covers, contents: Contents) -> Self {
+        Self { covers, contents: OnceLock::from(contents), place: None, len: OnceLock::new() }
     }
 
     /// An index whose file is there and is opened when it is first needed. If it turns out not to be
@@ -126,7 +132,7 @@ impl SealedIndex {
         covers: Covers,
     ) -> Self {
         let place = Some(Place { storage, path, store_id });
-        Self { covers, contents: OnceLock::new(), place }
+        Self { covers, contents: OnceLock::new(), place, len: OnceLock::new() }
     }
 
     pub(super) fn contents(&self) -> Result<&Contents, Defect> {
@@ -184,9 +190,17 @@ impl SealedIndex {
         u32::try_from(self.covers.event_count()).unwrap_or(u32::MAX)
     }
 
-    /// The size of the file in bytes; 0 if it cannot be opened.
+    /// The size of the file in bytes, which is not opened for that; 0 if it is missing.
     pub(crate) fn file_len(&self) -> u64 {
-        self.contents().map_or(0, |contents| contents.file().file_len())
+        if let Some(contents) = self.contents.get() {
+            return contents.file().file_len();
+        }
+        if let Some(&len) = self.len.get() {
+            return len;
+        }
+        let place = self.place.as_ref();
+        let len = place.and_then(|place| place.storage.file_len(&place.path).ok());
+        len.map_or(0, |len| *self.len.get_or_init(|| len))
     }
 
     /// Checks every block.

@@ -6,9 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::storage::{File, Mapping};
+use crate::sync::{Mutex, Rank};
 
 /// What is read at a time where larger reads fail.
 const PIECE: usize = 4096;
@@ -22,7 +21,7 @@ pub(crate) struct Tolerant {
 
 impl Tolerant {
     pub(crate) fn new(inner: Arc<dyn File>) -> Self {
-        Self { inner, unreadable: Mutex::new(Vec::new()) }
+        Self { inner, unreadable: Mutex::new(Rank::Unreadable, Vec::new()) }
     }
 
     /// The parts that could not be read so far: from, to.

@@ -58,6 +58,14 @@ impl Storage for DiskStorage {
             .collect()
     }
 
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        match metadata_of_link(path)? {
+            Some(metadata) if metadata.is_file() => Ok(metadata.len()),
+            Some(_) => Err(ErrorKind::InvalidInput.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         match fs::create_dir(path) {
             // A link to a directory is not one: the engine never follows links.

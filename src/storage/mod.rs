@@ -64,6 +64,12 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// What `path` is, or `None` if there is nothing.
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
 
+    /// The length in bytes of the file at `path`, which is not opened for that where the system can
+    /// tell without.
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        self.open(path, OpenMode::Read)?.len()
+    }
+
     /// The entries of a directory, in no order.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 

@@ -44,7 +44,12 @@ impl Add<Duration> for Instant {
 pub(super) fn runs_out(until: Instant) -> bool {
     let runs_out = thread_rng().r#gen();
     if runs_out {
-        NOW.fetch_max(until.0, Ordering::Relaxed);
+        run_out(until);
     }
     runs_out
+}
+
+/// From now on it is that late, for everybody.
+pub(super) fn run_out(until: Instant) {
+    NOW.fetch_max(until.0, Ordering::Relaxed);
 }

@@ -6,20 +6,27 @@
 //! belong to shuttle, which runs one thread at a time, chooses whose turn it is at each of these
 //! operations, and repeats a choice that failed: see `docs/memory-model.md`.
 //!
+//! Each lock has a [`Rank`], and is taken in the order of ranks; builds with debug assertions check
+//! that. No other module names a lock of `parking_lot` or of the standard library.
+//!
 //! Plain counters, and marks whose only meaning is "done once already", need none of this and use
 //! the standard library's atomics.
 
 #[cfg(annals_shuttle)]
 mod clock;
+mod held;
 mod progress;
+mod rank;
+mod ranked;
 #[cfg(annals_shuttle)]
 mod wrapped;
 
 pub(crate) use progress::Mark;
+pub(crate) use rank::Rank;
+pub(crate) use ranked::{Condvar, Mutex, MutexGuard, RwLock};
 
 #[cfg(not(annals_shuttle))]
 pub(crate) use {
-    parking_lot::{Condvar, Mutex, MutexGuard, RwLock},
     std::sync::{atomic, mpsc},
     std::thread,
     std::time::Instant,
@@ -30,8 +37,13 @@ pub(crate) use {
     clock::Instant,
     shuttle::sync::{atomic, mpsc},
     shuttle::thread,
-    wrapped::{Condvar, Mutex, MutexGuard, RwLock},
 };
+
+/// What `ranked` wraps.
+#[cfg(not(annals_shuttle))]
+use parking_lot as raw;
+#[cfg(annals_shuttle)]
+use wrapped as raw;
 
 /// What `wrapped` wraps.
 #[cfg(annals_shuttle)]

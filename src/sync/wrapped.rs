@@ -3,7 +3,6 @@
 //! Only what the engine uses. A poisoned lock is none: `parking_lot` knows no poison, and a thread
 //! that panicked has failed the test anyway.
 
-use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 
@@ -21,6 +20,8 @@ pub(crate) struct MutexGuard<'a, T> {
 
 #[derive(Default)]
 pub(crate) struct RwLock<T>(sync::RwLock<T>);
+
+pub(crate) use sync::{RwLockReadGuard, RwLockWriteGuard};
 
 #[derive(Default)]
 pub(crate) struct Condvar(sync::Condvar);
@@ -69,11 +70,11 @@ impl<T> RwLock<T> {
         Self(sync::RwLock::new(value))
     }
 
-    pub(crate) fn read(&self) -> sync::RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write(&self) -> sync::RwLockWriteGuard<'_, T> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,12 +94,23 @@ impl Condvar {
     /// So a wake-up that is lost is a deadlock, and not a wait that a timeout ends.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) {
         if clock::runs_out(until) {
-            guard.held = None;
-            super::backend::thread::yield_now();
-            guard.held = Some(acquire(guard.mutex));
+            Self::let_others_go(guard);
         } else {
             self.wait(guard);
         }
+    }
+
+    /// The time comes, now: who looks for something at intervals is woken by nobody.
+    #[allow(clippy::unused_self, reason = "as if it waited")]
+    pub(crate) fn wait_out<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) {
+        clock::run_out(until);
+        Self::let_others_go(guard);
+    }
+
+    fn let_others_go<T>(guard: &mut MutexGuard<'_, T>) {
+        guard.held = None;
+        super::backend::thread::yield_now();
+        guard.held = Some(acquire(guard.mutex));
     }
 
     pub(crate) fn notify_one(&self) {
@@ -107,23 +119,5 @@ impl Condvar {
 
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
-    }
-}
-
-impl<T> fmt::Debug for Mutex<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mutex").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for RwLock<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLock").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Condvar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condvar").finish_non_exhaustive()
     }
 }

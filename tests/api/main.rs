@@ -11,4 +11,5 @@ mod limits;
 mod opening;
 mod smoke;
 mod snapshots;
+mod stats;
 mod tickets;

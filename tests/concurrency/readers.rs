@@ -1,5 +1,6 @@
 //! Readers beside writers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -176,4 +177,45 @@ fn can_wait_for_a_position() {
     store.close().unwrap();
     assert!(matches!(waiter.join().unwrap(), Err(annals::Error::Closed)));
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// A reader's figures, reads and waits take the locks that following the writer takes.
+#[test]
+fn stats_of_a_reader_beside_its_reads_and_a_writer_return() {
+    let place = Place::new();
+    let store = place.open();
+    write(&store, 0, 4, &AtomicU64::new(0));
+    let reader = Place::options().read_only(true).open(place.path()).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let (ended, all_ended) = std::sync::mpsc::channel();
+    // Not scoped: a thread that waits for ever is left behind, and the test fails all the same.
+    let spawn = |run: fn(&Store, &AtomicBool)| {
+        let (reader, done, ended) = (reader.clone(), Arc::clone(&done), ended.clone());
+        thread::spawn(move || {
+            while !done.load(Ordering::SeqCst) {
+                run(&reader, &done);
+            }
+            ended.send(()).unwrap();
+        });
+    };
+    for _ in 0..2 {
+        spawn(|reader, done| {
+            let mut seen = 0;
+            while !done.load(Ordering::SeqCst) {
+                let stats = reader.stats();
+                assert!(stats.events >= seen, "{} after {seen}", stats.events);
+                seen = stats.events;
+            }
+        });
+        spawn(|reader, _| {
+            check_prefix(reader).unwrap();
+            reader.wait_for(reader.head(), Duration::from_secs(60)).unwrap();
+        });
+    }
+    write(&store, 0, 200, &AtomicU64::new(0));
+    done.store(true, Ordering::SeqCst);
+    for _ in 0..4 {
+        let in_time = all_ended.recv_timeout(Duration::from_secs(60));
+        in_time.expect("no thread of the reader waits for ever, and none has failed");
+    }
 }

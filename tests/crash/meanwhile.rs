@@ -63,7 +63,8 @@ impl Meanwhile {
         let due = if happening.left == 0 { happening.what.take() } else { None };
         drop(happening);
         if let Some(what) = due {
-            what();
+            // By another thread: the reader's own holds locks of its store.
+            std::thread::spawn(what).join().unwrap();
         }
         &self.sim
     }

@@ -2,8 +2,30 @@
 
 #[path = "../../src/sync/progress.rs"]
 mod progress;
+#[path = "../../src/sync/rank.rs"]
+mod rank;
+#[path = "../../src/sync/ranked.rs"]
+mod ranked;
 #[path = "../../src/sync/wrapped.rs"]
 mod wrapped;
+
+/// Loom finds a wrong order by itself, as a deadlock.
+mod held {
+    use super::rank::Rank;
+
+    pub(super) struct Held;
+
+    impl Held {
+        pub(super) fn take(_: Rank) -> Self {
+            Self
+        }
+        pub(super) fn took(_: Rank) -> Self {
+            Self
+        }
+        #[allow(clippy::unused_self, reason = "the engine's form uses it")]
+        pub(super) fn retake(&self) {}
+    }
+}
 
 /// Nobody's time runs out here: who waits has to be woken.
 mod clock {
@@ -11,11 +33,14 @@ mod clock {
     pub(super) fn runs_out(_: Instant) -> bool {
         false
     }
+    pub(super) fn run_out(_: Instant) {}
 }
 
 pub(crate) use clock::Instant;
 pub(crate) use loom::sync::atomic;
 pub(crate) use progress::Mark;
-pub(crate) use wrapped::{Condvar, Mutex};
+pub(crate) use rank::Rank;
+pub(crate) use ranked::{Condvar, Mutex};
 
 use loom as backend;
+use wrapped as raw;

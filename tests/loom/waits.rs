@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
-use super::sync::{Condvar, Mark, Mutex};
+use super::sync::{Condvar, Mark, Mutex, Rank};
 use super::watch::{OnWatch, Waiter, Watch};
 use super::{Log, model};
 
@@ -249,10 +249,15 @@ fn who_looks_for_news_is_wanted_or_ended() {
 }
 
 /// The smallest executor: one task, polled again once it was woken.
-#[derive(Default)]
 struct Executor {
     woken: Mutex<bool>,
     changed: Condvar,
+}
+
+impl Default for Executor {
+    fn default() -> Self {
+        Self { woken: Mutex::new(Rank::Waiter, false), changed: Condvar::new() }
+    }
 }
 
 impl Wake for Executor {

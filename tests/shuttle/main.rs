@@ -11,6 +11,7 @@ mod close;
 mod commits;
 mod failures;
 mod full_disk;
+mod readers;
 mod subscriptions;
 mod support;
 mod transactions;

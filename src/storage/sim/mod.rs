@@ -56,7 +56,7 @@ use std::sync::Arc;
 pub use crash::{Crash, DirectoryModel, Keep};
 pub use fault::{Fault, Operation};
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, Rank};
 
 use super::{DirEntry, EntryKind, File, LockGuard, OpenMode, Storage};
 use disk::{Disk, NodeId, View};
@@ -68,6 +68,8 @@ use machine::Machine;
 /// What a simulated machine has done since it was made or forked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SimStats {
+    /// Files opened or created.
+    pub opens: u64,
     /// Reads that succeeded.
     pub reads: u64,
     /// Bytes they read.
@@ -103,6 +105,7 @@ pub struct SimStats {
 impl SimStats {
     /// Adds what another machine has done.
     pub fn add(&mut self, other: &Self) {
+        self.opens += other.opens;
         self.reads += other.reads;
         self.bytes_read += other.bytes_read;
         self.writes += other.writes;
@@ -166,7 +169,7 @@ impl SimStorage {
     }
 
     fn of(machine: Machine) -> Self {
-        Self { machine: Arc::new(Mutex::new(machine)), process: None }
+        Self { machine: Arc::new(Mutex::new(Rank::Machine, machine)), process: None }
     }
 
     /// The same machine as a process sees it that starts now: after the next crash or kill, its
@@ -356,7 +359,15 @@ impl Storage for SimStorage {
         if machine.disk.is_directory(node) {
             return Err(ErrorKind::InvalidInput.into());
         }
+        machine.stats.opens += 1;
         Ok(Arc::new(self.handle(&machine, node, path, mode != OpenMode::Read)))
+    }
+
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        let mut machine = self.enter()?;
+        machine.start(Operation::Stat, path, false)?.or_fail()?;
+        let node = machine.disk.find(path, View::Live)?;
+        Ok(machine.disk.file(node)?.live().len())
     }
 
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {

@@ -139,6 +139,7 @@ fn counts_what_is_done() {
     read_exact_at(&*file, &mut [0; 6], 0).unwrap();
     sim.sync_dir(Path::new("/")).unwrap();
     let expected = SimStats {
+        opens: 1,
         reads: 1,
         bytes_read: 6,
         writes: 1,

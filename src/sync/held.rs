@@ -1,0 +1,118 @@
+//! The ranks of the locks that this thread holds, kept where debug assertions are on.
+//!
+//! Owns the check of the order that [`Rank`] defines. Must never cost anything in a build without
+//! debug assertions: there the note is of size zero and does nothing.
+
+use super::rank::Rank;
+
+/// The note that this thread holds a lock of a rank; dropped with the lock's guard.
+#[derive(Debug)]
+pub(super) struct Held {
+    #[cfg(debug_assertions)]
+    rank: Rank,
+}
+
+#[cfg(not(debug_assertions))]
+impl Held {
+    /// Notes that a lock of this rank is taken.
+    #[inline]
+    pub(super) fn take(_: Rank) -> Self {
+        Self {}
+    }
+
+    /// Notes that a lock was taken without waiting for it.
+    #[inline]
+    pub(super) fn took(_: Rank) -> Self {
+        Self {}
+    }
+
+    /// The lock is about to be let go and taken again.
+    #[inline]
+    #[expect(clippy::unused_self, reason = "the other form uses it")]
+    pub(super) fn retake(&self) {}
+}
+
+#[cfg(debug_assertions)]
+mod checked {
+    use std::cell::RefCell;
+
+    use super::{Held, Rank};
+
+    #[cfg(annals_shuttle)]
+    use shuttle::thread_local;
+    #[cfg(not(annals_shuttle))]
+    use std::thread_local;
+
+    thread_local! {
+        static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Runs `look` on the ranks held; not at all at the end of a thread, when they are gone.
+    fn with_ranks(look: impl FnOnce(&mut Vec<Rank>)) {
+        let _ = HELD.try_with(|held| look(&mut held.borrow_mut()));
+    }
+
+    /// What the thread holds of this rank or a higher one. Nothing while it unwinds: a second panic
+    /// would end the process without a word about the first.
+    fn above(held: &[Rank], rank: Rank) -> Option<Rank> {
+        held.iter().copied().find(|&other| other >= rank && !std::thread::panicking())
+    }
+
+    impl Held {
+        /// Notes that a lock of this rank is about to be taken.
+        ///
+        /// # Panics
+        ///
+        /// If the thread holds a lock of this rank or a higher one.
+        #[track_caller]
+        pub(in crate::sync) fn take(rank: Rank) -> Self {
+            let mut against = None;
+            with_ranks(|held| {
+                against = above(held, rank);
+                if against.is_none() {
+                    held.push(rank);
+                }
+            });
+            if let Some(other) = against {
+                panic!("the lock {rank:?} is taken while {other:?} is held: see src/sync/rank.rs");
+            }
+            Self { rank }
+        }
+
+        /// Notes that a lock was taken without waiting for it, which no order forbids.
+        pub(in crate::sync) fn took(rank: Rank) -> Self {
+            with_ranks(|held| held.push(rank));
+            Self { rank }
+        }
+
+        /// Checks that the lock may be let go and taken again, as a condition variable does.
+        ///
+        /// # Panics
+        ///
+        /// If the thread holds another lock of this rank or a higher one.
+        #[track_caller]
+        pub(in crate::sync) fn retake(&self) {
+            let mut against = None;
+            with_ranks(|held| {
+                let own = held.iter().rposition(|&rank| rank == self.rank);
+                let own = own.map(|at| held.remove(at));
+                against = above(held, self.rank);
+                held.extend(own);
+            });
+            if let Some(other) = against {
+                let rank = self.rank;
+                panic!("{rank:?} is waited with while {other:?} is held: see src/sync/rank.rs");
+            }
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            with_ranks(|held| {
+                if let Some(at) = held.iter().rposition(|&rank| rank == self.rank) {
+                    held.remove(at);
+                }
+            });
+        }
+    }
+}

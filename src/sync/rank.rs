@@ -1,0 +1,64 @@
+//! The order in which the crate's locks are taken, written down once.
+//!
+//! A thread that holds a lock takes only locks of a higher rank. Two threads that follow this rule
+//! cannot wait for each other in a circle. Builds with debug assertions check it at each
+//! acquisition, see [`held`](super::held).
+//!
+//! A rank stands for every lock of its kind, also in two stores that one thread has open: a thread
+//! holds at most one of each.
+
+/// What a lock protects, in the order in which locks are taken: first the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// The right to replay what a consumer group has parked. Owner: `consumer_group`. Held during
+    /// the whole replay, which commits.
+    Replay,
+    /// The stored cursor of a consumer group. Owner: `consumer_group`. Held while the cursor is
+    /// moved, which is a commit.
+    GroupCursor,
+    /// What the threads of a consumer group share. Owner: `consumer_group`.
+    GroupState,
+    /// The handles of a store's threads. Owner: `store`. Held while a close waits for the threads to
+    /// end, so no thread of the store may take it.
+    Threads,
+    /// The right to merge indexes. Owner: `compaction`. Held between pieces of a merge, when other
+    /// maintenance is done, so it comes before all locks that maintenance takes.
+    Compacting,
+    /// The right to save snapshots of commits. Owner: `snapshot`. Its holder asks the writer for
+    /// what is due, then writes files.
+    SavingSnapshots,
+    /// How far a reader has followed its writer. Owner: `follow`. Held during the walk over the
+    /// writer's new frames, which reads files, enters events into the catalog and may mend a
+    /// checkpoint.
+    Follower,
+    /// The order of commits. Owner: `group_commit`. Checks under it look things up, which may
+    /// rebuild an index or mend a checkpoint.
+    Writer,
+    /// The index files of a store, on disk and in use. Owners: `mend`, `compaction`. Held while an
+    /// index is rebuilt, so that a merge does not remove what was just written.
+    IndexFiles,
+    /// The right to rebuild a checkpoint. Owner: `mend`. Its holder reads segments and indexes, and
+    /// puts the result into the catalog.
+    Mending,
+    /// Segments, indexes and heads. Owner: `catalog`. Held for a look-up or a change in memory.
+    Catalog,
+    /// Cursors, and what is hidden. Owner: `engine`. A change of a frame becomes visible with its
+    /// events, under the catalog's lock.
+    Metadata,
+    /// Ids of the active segment, entered by the look-up that needs them. Owner: `index::active`.
+    ActiveIds,
+    /// Terms of the active segment, likewise entered by look-ups. Owner: `index::active`.
+    ActiveTerms,
+    /// The right to sync segments. Owner: `group_commit`. Held during a sync.
+    Sync,
+    /// The guard of a store's file `LOCK`. Owner: `store`.
+    ProcessLock,
+    /// The list of the threads and tasks that wait for a position. Owner: `watch`.
+    WatchList,
+    /// One entry of that list. Owner: `watch`. Wakers run without it, since they run code of others.
+    Waiter,
+    /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
+    Unreadable,
+    /// The simulated machine: any operation on storage may take it. Owner: `storage::sim`.
+    Machine,
+}

@@ -68,6 +68,25 @@ fn empty_names_and_commits_are_refused() {
 }
 
 #[test]
+fn nil_id_is_refused_wherever_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let nil = || event().id(Uuid::nil());
+    let refused = |result: Result<(), Error>| {
+        let message = result.as_ref().unwrap_err().to_string();
+        assert!(matches!(result, Err(Error::InvalidArgument { what: "event id", .. })));
+        assert!(message.contains("nil UUID"), "{message}");
+    };
+    refused(store.append("s", ExpectedVersion::Any, [nil()]).map(drop));
+    refused(store.append("s", ExpectedVersion::Any, [event(), nil()]).map(drop));
+    let transaction = || store.transaction().append("s", ExpectedVersion::Any, [nil(), nil()]);
+    refused(transaction().commit().map(drop));
+    refused(transaction().submit().map(drop));
+    assert_eq!(store.head(), Position::START);
+    assert!(store.event(Uuid::nil()).unwrap().is_none());
+}
+
+#[test]
 fn ids_are_unique_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let id = |n| Uuid::from_u128(n);

@@ -74,6 +74,7 @@ fn event_id(source: &str, id: &str) -> Result<Uuid, String> {
     const HYPHENATED: usize = 36;
     if id.len() == HYPHENATED
         && let Ok(id) = Uuid::parse_str(id)
+        && !id.is_nil()
     {
         return Ok(id);
     }

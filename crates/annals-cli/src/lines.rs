@@ -76,6 +76,9 @@ fn id(object: &mut Object<'_>) -> Result<Option<Uuid>, String> {
         return Ok(None);
     };
     match Uuid::parse_str(&text) {
+        Ok(id) if id.is_nil() => {
+            Err("\"id\" must not be the nil UUID; without \"id\" one is generated".to_owned())
+        }
         Ok(id) => Ok(Some(id)),
         Err(_) => Err(format!("\"id\" must be a UUID, found {text:?}")),
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use annals::{AsOf, ExpectedVersion, Options, Position};
+use annals::{AsOf, ExpectedVersion, Options, Position, Uuid};
 use annals_cli::time;
 use jiff::{Span, SpanRelativeTo};
 
@@ -19,6 +19,15 @@ pub(crate) fn expected(text: &str) -> Result<ExpectedVersion, String> {
             .parse()
             .map(ExpectedVersion::Exact)
             .map_err(|_| "not any, none, exists or a version".to_owned()),
+    }
+}
+
+pub(crate) fn event_id(text: &str) -> Result<Uuid, String> {
+    match text.parse::<Uuid>() {
+        Ok(id) if id.is_nil() => {
+            Err("the nil UUID is no id; leave --id out to have one generated".to_owned())
+        }
+        parsed => parsed.map_err(|e| e.to_string()),
     }
 }
 

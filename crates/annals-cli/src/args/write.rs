@@ -116,7 +116,7 @@ pub(crate) struct AppendArgs {
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
     /// The event's id; generated if left out
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", value_parser = values::event_id)]
     pub(crate) id: Option<Uuid>,
     /// The version of the schema the data follows
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -79,6 +79,15 @@ fn expectations_are_checked() {
 }
 
 #[test]
+fn nil_id_is_refused_and_creates_nothing() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    let nil = "00000000-0000-0000-0000-000000000000";
+    run(&["append", &store, "a", "T", "--id", nil]).fails(2, "the nil UUID is no id");
+    assert!(!scratch.path("s").exists(), "nothing was created");
+}
+
+#[test]
 fn what_is_not_json_is_refused() {
     let scratch = Scratch::new();
     let store = scratch.store("s");

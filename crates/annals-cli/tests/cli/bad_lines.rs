@@ -23,6 +23,11 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
         (with("\"data_base64\":\"\""), "both \"data\" and \"data_base64\"", true),
         (with("\"tag\":[]"), "unknown key \"tag\"", true),
         (with("\"id\":\"7\""), "\"id\" must be a UUID", true),
+        (
+            with("\"id\":\"00000000-0000-0000-0000-000000000000\""),
+            "\"id\" must not be the nil UUID",
+            true,
+        ),
         (with("\"schema_version\":-1"), "\"schema_version\" must be", true),
         (with("\"tags\":[1]"), "\"tags\" must be an array of strings", true),
         (with(&long), "\"tags\" takes 256 bytes, the limit is 255", true),

@@ -312,11 +312,12 @@ impl Engine {
         let mut due = None;
         let mut writer = self.writer.lock();
         while !writer.shutdown {
-            if writer.flush_requested
-                && writer.writing.is_none()
-                && !writer.collecting.extents.is_empty()
-            {
+            if writer.flush_requested && writer.writing.is_none() && writer.wants_leader() {
                 writer = self.lead(writer);
+            } else if writer.snapshots.saver_is_busy && writer.has_due_snapshots() {
+                drop(writer);
+                self.save_snapshots();
+                writer = self.writer.lock();
             } else if writer.is_dirty() {
                 let due_at = *due
                     .get_or_insert_with(|| Instant::now().checked_add(writer.buffered_interval));
@@ -387,10 +388,12 @@ impl Engine {
                 }
                 continue;
             }
+            writer.snapshots.saver_is_busy = true;
             drop(writer);
             let failed = !self.try_maintain();
             writer = self.writer.lock();
-            if failed && !writer.shutdown {
+            writer.snapshots.saver_is_busy = false;
+            if failed && !writer.shutdown && !writer.has_due_snapshots() {
                 // Most likely the disk is full. What is left is tried again at the next rollover.
                 self.maintenance_wanted.wait(&mut writer);
             }

@@ -243,7 +243,8 @@ impl NewEvent {
     }
 
     /// The event's id, unique in the store for ever: a repeated append with the same ids and
-    /// contents returns the first one's result. Default: a generated UUID v7.
+    /// contents returns the first one's result. Appending an event with the nil UUID is refused
+    /// with [`Error::InvalidArgument`](crate::Error::InvalidArgument). Default: a generated UUID v7.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self
@@ -332,8 +333,46 @@ pub struct Committed {
     pub versions: Vec<u64>,
     /// When the commit was recorded; for checks alone, when the newest commit was.
     pub recorded_at: Timestamp,
-    /// The events were in the store already, and nothing was written.
+    /// The events were in the store already, and none was written again. The checks and boundaries
+    /// of the transaction were not made again either; `applied` lists what else it changed.
     pub already_recorded: bool,
+    /// If the events were in the store already: the other operations that were not in effect any
+    /// more, in the order they were added. They were applied in a commit of their own. Empty for a
+    /// transaction that is recorded for the first time, which applies all of its operations.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub applied: Vec<Applied>,
+}
+
+/// An operation of a repeated transaction that was applied again; see [`Committed::applied`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Applied {
+    /// A cursor was moved.
+    CursorSet {
+        /// The cursor's name.
+        name: String,
+        /// Where it is now.
+        position: Position,
+    },
+    /// A cursor was deleted.
+    CursorDeleted {
+        /// The cursor's name.
+        name: String,
+    },
+    /// What reads show of a stream was changed: it was truncated, archived, unarchived, or its
+    /// metadata was set.
+    StreamChanged {
+        /// The stream's name.
+        stream: String,
+    },
+    /// A snapshot was missing; it is saved once what it is the state after is durable.
+    Snapshot {
+        /// The snapshot's key.
+        key: String,
+        /// What it is the state after: a version or a position, as a number.
+        mark: u64,
+    },
 }
 
 /// Where a stream ends.

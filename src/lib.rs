@@ -101,8 +101,8 @@ pub use consumer_group::{
 pub use cursor::{CursorInfo, Cursors};
 pub use error::{Error, FailedCheck, Result};
 pub use event::{
-    Appended, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent, Position,
-    StreamHead, StreamMetadata, Timestamp, category_of,
+    Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent,
+    Position, StreamHead, StreamMetadata, Timestamp, category_of,
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};

@@ -68,6 +68,8 @@ impl Handle {
             let _ = thread.join();
         }
         let finished = if engine.options.read_only { Ok(()) } else { engine.finish() };
+        let wakers = engine.writer.lock().snapshots.end();
+        wakers.into_iter().for_each(std::task::Waker::wake);
         *engine.lock.lock() = None;
         finished
     }

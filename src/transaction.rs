@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata};
 use crate::format::metadata::Change;
+use crate::group_commit::Batch;
 use crate::options::Durability;
 use crate::query::Query;
 use crate::snapshot::Snapshot;
@@ -19,6 +20,11 @@ use std::sync::Arc;
 /// before it leave it. If any fails, nothing is written, and the error lists all that failed.
 /// A transaction with checks and nothing to append is a question: it answers with the conflict or
 /// with the current versions.
+///
+/// A transaction may be repeated if its events are given [ids](NewEvent::id). When all of them are
+/// recorded already, its checks and boundaries are not made again, and of its other operations
+/// those are applied that are not in effect: a cursor that is at its target or has passed it stays
+/// where it is. [`Committed::applied`] lists them.
 #[derive(Debug)]
 #[must_use = "a transaction does nothing before it is committed"]
 pub struct Transaction<'a> {
@@ -52,7 +58,8 @@ pub struct Ticket {
 struct Accepted {
     group: u64,
     sync: bool,
-    saves_snapshots: bool,
+    /// The snapshots that are saved with it.
+    snapshots: Batch,
     committed: Committed,
 }
 
@@ -185,7 +192,8 @@ impl<'a> Transaction<'a> {
     }
 
     /// Saves a snapshot once the commit is durable, and everything accepted before it: it appears with
-    /// the commit, or not at all. A commit that has nothing to write does not wait for that. Its mark
+    /// the commit, or not at all. A [`Durability::Sync`] commit returns, and its ticket is done, once
+    /// the snapshot is saved; one that has nothing to write does not wait for other commits. Its mark
     /// may be a version or position that this commit reaches. That it could not be saved does not
     /// fail the commit (replay gives the same state), and counts in
     /// [`Stats::snapshot_failures`](crate::Stats::snapshot_failures).
@@ -242,10 +250,14 @@ impl<'a> Transaction<'a> {
     pub fn submit(self) -> Result<Ticket> {
         let engine = self.engine;
         let (mut writer, accepted) = self.accept()?;
-        if !writer.flush_requested {
+        // One that writes nothing leaves no request behind: the next submission would not wake the
+        // flusher.
+        if !writer.flush_requested && writer.wants_leader() {
             writer.flush_requested = true;
             engine.flush_wanted.notify_one();
         }
+        // Of a commit that writes nothing they may be due already.
+        engine.ask_to_save_snapshots(&writer);
         drop(writer);
         Ok(Ticket { engine: Arc::clone(engine), accepted })
     }
@@ -266,13 +278,32 @@ impl<'a> Transaction<'a> {
         if let Durability::Buffered { interval } = self.durability {
             writer.buffered_interval = writer.buffered_interval.min(interval);
         }
-        let saves_snapshots = !self.snapshots.is_empty();
-        writer.keep_snapshots(sequenced.group, self.snapshots);
-        let Sequenced { group, first_position, last_position, recorded_at, already_recorded } =
-            sequenced;
-        let committed =
-            Committed { first_position, last_position, versions, recorded_at, already_recorded };
-        Ok((writer, Accepted { group, sync, saves_snapshots, committed }))
+        let Sequenced {
+            group,
+            first_position,
+            last_position,
+            recorded_at,
+            already_recorded,
+            mut applied,
+        } = sequenced;
+        let mut snapshots = self.snapshots;
+        if already_recorded && !snapshots.is_empty() {
+            // Files are not looked at under the lock.
+            drop(writer);
+            snapshots.retain(|snapshot| !self.engine.has_snapshot(snapshot));
+            applied.extend(snapshots.iter().map(Snapshot::to_applied));
+            writer = self.engine.writer.lock();
+        }
+        let snapshots = writer.keep_snapshots(group, snapshots);
+        let committed = Committed {
+            first_position,
+            last_position,
+            versions,
+            recorded_at,
+            already_recorded,
+            applied,
+        };
+        Ok((writer, Accepted { group, sync, snapshots, committed }))
     }
 }
 
@@ -300,7 +331,7 @@ impl Accepted {
         let (writer, outcome) = engine.wait_for_group(writer, self.group, self.sync);
         drop(writer);
         outcome?;
-        if self.saves_snapshots {
+        if self.snapshots != 0 {
             engine.save_snapshots();
         }
         engine.after_commit();
@@ -317,7 +348,12 @@ impl Future for Ticket {
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
         let accepted = &self.accepted;
-        match self.engine.poll_group(accepted.group, accepted.sync, context.waker()) {
+        match self.engine.poll_group(
+            accepted.group,
+            accepted.sync,
+            accepted.snapshots,
+            context.waker(),
+        ) {
             Some(outcome) => std::task::Poll::Ready(outcome.map(|()| accepted.committed.clone())),
             None => std::task::Poll::Pending,
         }

@@ -77,7 +77,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "transaction",
-        &["append", "engine", "error", "event", "format", "options", "query", "snapshot"],
+        &[
+            "append",
+            "engine",
+            "error",
+            "event",
+            "format",
+            "group_commit",
+            "options",
+            "query",
+            "snapshot",
+        ],
     ),
     ("cursor", &["engine", "error", "event", "transaction"]),
     ("subscription", &["engine", "error", "event", "query", "read", "sync", "view", "watch"]),

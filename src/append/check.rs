@@ -56,19 +56,6 @@ impl Engine {
     }
 }
 
-/// Checks the snapshots of a commit whose events were recorded before: nothing else of it is done
-/// again.
-pub(super) fn check_recorded(
-    writer: &Writer,
-    heads: &Heads,
-    commit: &Prepared<'_>,
-) -> Result<Vec<FailedCheck>, Defect> {
-    let mut failed = Vec::new();
-    let last_position = writer.tip.next_position - 1;
-    check_snapshots(heads, commit.snapshots, last_position, &Earlier::new(), &mut failed)?;
-    Ok(failed)
-}
-
 fn check_snapshots(
     heads: &Heads,
     snapshots: &[Snapshot],
@@ -178,9 +165,7 @@ fn check_advance(
     if let From::At(expected) = from
         && expected != at
     {
-        let position = |at: Option<u64>| at.map(Position::new);
-        let (expected, actual) = (position(expected), position(at));
-        return Some(FailedCheck::WrongCursor { name: name.into(), expected, actual });
+        return Some(wrong_cursor(name, expected, at));
     }
     let at = at.unwrap_or(0);
     if to <= at {
@@ -190,8 +175,13 @@ fn check_advance(
     ahead(name, to, head)
 }
 
+pub(super) fn wrong_cursor(name: &str, expected: Option<u64>, at: Option<u64>) -> FailedCheck {
+    let (expected, actual) = (expected.map(Position::new), at.map(Position::new));
+    FailedCheck::WrongCursor { name: name.into(), expected, actual }
+}
+
 /// A cursor cannot be where no event is: it would never be ahead of what is durable.
-fn ahead(name: &str, to: u64, head: u64) -> Option<FailedCheck> {
+pub(super) fn ahead(name: &str, to: u64, head: u64) -> Option<FailedCheck> {
     (to > head).then(|| FailedCheck::CursorAhead {
         name: name.into(),
         to: Position::new(to),
@@ -199,7 +189,7 @@ fn ahead(name: &str, to: u64, head: u64) -> Option<FailedCheck> {
     })
 }
 
-fn check_hide(change: &Change, version: u64) -> Option<FailedCheck> {
+pub(super) fn check_hide(change: &Change, version: u64) -> Option<FailedCheck> {
     let stream = || change.name().to_owned();
     match change {
         _ if version == 0 => Some(FailedCheck::UnknownStream { stream: stream() }),

@@ -103,6 +103,7 @@ impl Engine {
             last_position: Position::new(position - 1),
             recorded_at: Timestamp::from_micros(recorded_at),
             already_recorded: false,
+            applied: Vec::new(),
         }
     }
 

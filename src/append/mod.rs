@@ -5,6 +5,7 @@
 //!
 //! - [`prepare`]: what needs no lock.
 //! - [`repeat`]: events that are in the store already.
+//! - [`remaining`]: what a commit of such events still changes.
 //! - [`boundary`]: queries that must match nothing.
 //! - [`check`]: versions, cursors.
 //! - [`encode`]: positions, versions, bytes.
@@ -17,13 +18,14 @@ mod boundary;
 mod check;
 mod encode;
 mod prepare;
+mod remaining;
 mod repeat;
 
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::{Position, Timestamp};
+use crate::event::{Applied, Position, Timestamp};
 use crate::format::align;
 use crate::format::frame;
 use crate::format::metadata::SECTION_HEADER_LEN;
@@ -32,19 +34,22 @@ use crate::group_commit::Writer;
 use crate::recovery::sync_names;
 use crate::sync::MutexGuard;
 
+use check::Checked;
 pub(crate) use prepare::{Boundary, From, Operation, Prepared, Request, prepare};
 
 /// The writer, for the caller of [`Engine::sequence`] to wait with or to leave.
 pub(crate) type LockedWriter<'a> = MutexGuard<'a, Writer>;
 
 /// What was decided about a commit, and the group to wait for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sequenced {
     pub(crate) group: u64,
     pub(crate) first_position: Position,
     pub(crate) last_position: Position,
     pub(crate) recorded_at: Timestamp,
     pub(crate) already_recorded: bool,
+    /// Of a commit whose events were recorded before: what it changed all the same.
+    pub(crate) applied: Vec<Applied>,
 }
 
 impl Engine {
@@ -80,20 +85,8 @@ impl Engine {
         if commit.has_ids
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
         {
-            if !commit.snapshots.is_empty() {
-                let checked = check::check_recorded(&writer, &self.catalog.read().heads, commit);
-                let failed = checked.map_err(|defect| self.heads_error(&defect))?;
-                if !failed.is_empty() {
-                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-                    return Err(Error::Conflict { failed });
-                }
-            }
-            self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
-            // What is durable already needs no wait.
-            let durable = known.last_position.get() <= self.durable.get();
-            let group = if durable { 0 } else { writer.collecting_number };
-            writer.collecting.sync |= sync && !durable;
-            return Ok((writer, Sequenced { group, ..known }));
+            let answer = self.sequence_remaining(&mut writer, commit, sync, known)?;
+            return Ok((writer, answer));
         }
         let mut failed = self.check_boundaries(&writer, commit.boundaries, scanned)?;
         if commit.writes() && !writer.tip.session_begun && failed.is_empty() {
@@ -131,6 +124,37 @@ impl Engine {
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
         self.want_spare(&mut writer);
         Ok((writer, sequenced))
+    }
+
+    /// Answers a commit whose events are recorded, after applying what it still changes beside
+    /// them.
+    fn sequence_remaining(
+        &self,
+        writer: &mut LockedWriter<'_>,
+        commit: &Prepared<'_>,
+        sync: bool,
+        known: Sequenced,
+    ) -> Result<Sequenced> {
+        let changes = self.remaining_changes(writer, commit)?;
+        self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
+        if changes.is_empty() {
+            // What is durable already needs no wait.
+            let durable = known.last_position.get() <= self.durable.get();
+            let group = if durable { 0 } else { writer.group_of_all(sync) };
+            return Ok(Sequenced { group, ..known });
+        }
+        if !writer.tip.session_begun {
+            self.begin_session(writer)?;
+        }
+        let applied = changes.iter().map(remaining::to_applied).collect();
+        let checked = Checked { slots: Vec::new(), changes };
+        let rest = commit.without_events(&[]);
+        let mut catalog = self.catalog.write();
+        let group = self.encode(writer, &mut catalog, &rest, &[], checked).group;
+        drop(catalog);
+        writer.collecting.sync |= sync;
+        self.counters.appends.fetch_add(1, Ordering::Relaxed);
+        Ok(Sequenced { group, applied, ..known })
     }
 
     /// Before the first frame of this writer.
@@ -200,13 +224,13 @@ impl Engine {
 /// The answer to a commit that writes nothing; given once what it was checked against is durable.
 fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
     let in_flight = !writer.collecting.extents.is_empty() || writer.writing.is_some();
-    writer.collecting.sync |= sync && in_flight;
     let head = Position::new(writer.tip.next_position - 1);
     Sequenced {
-        group: if in_flight { writer.collecting_number } else { 0 },
+        group: if in_flight { writer.group_of_all(sync) } else { 0 },
         first_position: head,
         last_position: head,
         recorded_at: Timestamp::from_micros(writer.tip.recorded_at),
         already_recorded: false,
+        applied: Vec::new(),
     }
 }

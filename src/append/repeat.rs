@@ -63,6 +63,7 @@ impl Engine {
             last_position: Position::new(last),
             recorded_at: Timestamp::from_micros(recorded_at),
             already_recorded: true,
+            applied: Vec::new(),
         }))
     }
 

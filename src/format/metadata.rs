@@ -111,6 +111,14 @@ impl Change {
         }
     }
 
+    /// The stream whose events it hides or shows; `None`: it is about a cursor.
+    pub(crate) fn hides(&self) -> Option<&str> {
+        match self {
+            Self::CursorSet { .. } | Self::CursorDeleted { .. } => None,
+            change => Some(change.name()),
+        }
+    }
+
     fn parts(&self) -> (u8, u64, u64) {
         match *self {
             Self::CursorSet { position, .. } => (1, position, 0),

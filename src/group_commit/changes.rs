@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use crate::format::metadata::Change;
-use crate::index::metadata::Metadata;
+use crate::index::metadata::{Metadata, StreamRules};
 
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -51,6 +51,15 @@ impl Changes {
             Some((_, position)) => *position,
             None => visible.cursor(name),
         }
+    }
+
+    /// What of a stream is hidden, pending changes included.
+    pub(crate) fn rules(&self, visible: &Metadata, stream: &str) -> StreamRules {
+        let mut rules = visible.rules(stream);
+        for change in self.pending().filter(|change| change.hides() == Some(stream)) {
+            rules.apply(change);
+        }
+        rules
     }
 
     /// The pending changes, oldest first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use super::{Group, Writer};
+use super::{Batch, Group, Writer};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::log::segment::Segment;
@@ -36,10 +36,28 @@ impl Engine {
     }
 
     /// Like [`Engine::wait_for_group`], for a task: `None` if it has to wait, and `waker` is kept.
+    /// The commit's snapshots are saved by a thread of the store, and waited for too.
     #[cfg(feature = "async")]
-    pub(crate) fn poll_group(&self, number: u64, sync: bool, waker: &Waker) -> Option<Result<()>> {
+    pub(crate) fn poll_group(
+        &self,
+        number: u64,
+        sync: bool,
+        snapshots: Batch,
+        waker: &Waker,
+    ) -> Option<Result<()>> {
         let mut writer = self.writer.lock();
         let outcome = writer.outcome(number, sync);
+        let synced = writer.synced_number;
+        if matches!(outcome, Some(Ok(()))) {
+            if self.options.background && writer.snapshots.poll(snapshots, synced, waker) {
+                return None;
+            }
+            if !self.options.background && snapshots != 0 {
+                drop(writer);
+                self.save_snapshots();
+            }
+            return outcome;
+        }
         if outcome.is_none() {
             writer.wakers.retain(|(n, known)| *n != number || !known.will_wake(waker));
             writer.wakers.push((number, waker.clone()));
@@ -112,7 +130,7 @@ impl Engine {
         if writer.room_waiters > 0 {
             self.room.notify_all();
         }
-        if writer.flush_requested && !writer.collecting.extents.is_empty() {
+        if writer.flush_requested && writer.wants_leader() {
             self.flush_wanted.notify_one();
         }
     }
@@ -186,10 +204,21 @@ impl Engine {
         self.durable.raise(last_position);
         writer.changes.durable = writer.changes.durable.max(last_change);
         self.publish_changes(writer, last_change);
-        if !writer.snapshots.is_empty() {
+        self.ask_to_save_snapshots(writer);
+        self.write_status();
+    }
+
+    /// Wakes the thread that saves the snapshots of durable commits: the maintaining one, or the
+    /// flushing one while the other is at work, which may take long.
+    pub(crate) fn ask_to_save_snapshots(&self, writer: &Writer) {
+        if !writer.has_due_snapshots() {
+            return;
+        }
+        if writer.snapshots.saver_is_busy {
+            self.flush_wanted.notify_one();
+        } else {
             self.maintenance_wanted.notify_one();
         }
-        self.write_status();
     }
 
     /// Syncs what is written, beside whatever is being written now.

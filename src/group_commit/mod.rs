@@ -19,6 +19,7 @@
 mod changes;
 mod failure;
 mod lead;
+mod snapshots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ use crate::snapshot::Snapshot;
 use crate::storage::Storage;
 
 use changes::Changes;
+use snapshots::PendingSnapshots;
+pub(crate) use snapshots::{Batch, Due};
 
 /// In bytes.
 const MAX_KEPT_BUFFER: usize = 8 << 20;
@@ -135,7 +138,7 @@ pub(crate) struct Writer {
     pub(crate) ids: IdSource,
     pub(crate) changes: Changes,
     /// To be saved once the group of each is durable.
-    pub(crate) snapshots: Vec<(u64, Snapshot)>,
+    pub(crate) snapshots: PendingSnapshots,
     pub(crate) shutdown: bool,
 }
 
@@ -184,7 +187,7 @@ impl Writer {
             spare: recovered.spare.take(),
             ids: IdSource::new(storage),
             changes: Changes::new(last_change),
-            snapshots: Vec::new(),
+            snapshots: PendingSnapshots::default(),
             shutdown: false,
         }
     }
@@ -230,6 +233,17 @@ impl Writer {
             let here = extent.segment.number() == segment.number() && at < extent.bytes.len();
             here.then(|| &extent.bytes[at..])
         })
+    }
+
+    /// The group with which everything accepted so far is written, and durable if `sync`.
+    pub(crate) fn group_of_all(&mut self, sync: bool) -> u64 {
+        self.collecting.sync |= sync;
+        self.collecting_number - u64::from(!self.wants_leader())
+    }
+
+    /// Whether the collecting group has something to do: bytes to write, or a sync of what is written.
+    pub(crate) fn wants_leader(&self) -> bool {
+        self.collecting.sync || !self.collecting.extents.is_empty()
     }
 
     /// Takes the collecting group out, and puts an emptied one in its place.
@@ -289,29 +303,23 @@ impl Writer {
 
     /// Whether a snapshot can be saved, and nobody who waits for its commit does that.
     pub(crate) fn has_due_snapshots(&self) -> bool {
-        self.snapshots.iter().any(|(group, _)| *group <= self.synced_number)
+        self.snapshots.any_due(self.synced_number)
     }
 
     /// Keeps a commit's snapshots until its group is durable. One of group 0 wrote nothing, but what
     /// its snapshots are made of may be on its way: they wait for everything accepted so far.
-    pub(crate) fn keep_snapshots(&mut self, group: u64, snapshots: Vec<Snapshot>) {
+    pub(crate) fn keep_snapshots(&mut self, group: u64, snapshots: Vec<Snapshot>) -> Batch {
         let mut newest = self.collecting_number - u64::from(self.collecting.extents.is_empty());
         while self.refused.binary_search(&newest).is_ok() {
             newest -= 1;
         }
         let group = if group == 0 { newest } else { group };
-        self.snapshots.extend(snapshots.into_iter().map(|snapshot| (group, snapshot)));
+        self.snapshots.keep(group, snapshots)
     }
 
     /// Takes out the snapshots whose commits are durable; those of refused commits are gone.
-    pub(crate) fn take_due_snapshots(&mut self) -> Vec<Snapshot> {
-        let (synced, refused) = (self.synced_number, &self.refused);
-        self.snapshots.retain(|(group, _)| refused.binary_search(group).is_err());
-        let waiting = std::mem::take(&mut self.snapshots);
-        let (due, waiting): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(group, _)| *group <= synced);
-        self.snapshots = waiting;
-        due.into_iter().map(|(_, snapshot)| snapshot).collect()
+    pub(crate) fn take_due_snapshots(&mut self) -> Due {
+        self.snapshots.take_due(self.synced_number, &self.refused)
     }
 
     fn note_dirty(&mut self, group: &Group, number: u64) {

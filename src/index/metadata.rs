@@ -45,6 +45,21 @@ impl StreamRules {
             if self.max_count == 0 { 1 } else { (newest + 1).saturating_sub(self.max_count) };
         self.truncated_before.max(by_count).max(1)
     }
+
+    /// Takes a change of a stream; one of a cursor changes nothing.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Truncated { before, .. } => {
+                self.truncated_before = if *before <= 1 { 0 } else { *before };
+            }
+            Change::Archived { .. } => self.archived = true,
+            Change::Unarchived { .. } => self.archived = false,
+            Change::Retention { max_age, max_count, .. } => {
+                (self.max_age, self.max_count) = (*max_age, *max_count);
+            }
+            Change::CursorSet { .. } | Change::CursorDeleted { .. } => {}
+        }
+    }
 }
 
 impl Metadata {
@@ -87,31 +102,18 @@ impl Metadata {
             Change::CursorDeleted { name } => {
                 self.cursors.remove(name);
             }
-            Change::Truncated { stream, before } => {
-                self.change_rules(stream, |rules| rules.truncated_before = *before);
+            Change::Truncated { stream, .. }
+            | Change::Archived { stream }
+            | Change::Unarchived { stream }
+            | Change::Retention { stream, .. } => {
+                let mut rules = self.rules(stream);
+                rules.apply(change);
+                if rules == StreamRules::default() {
+                    self.streams.remove(stream);
+                } else {
+                    self.streams.insert(stream.clone(), rules);
+                }
             }
-            Change::Archived { stream } => self.change_rules(stream, |rules| rules.archived = true),
-            Change::Unarchived { stream } => {
-                self.change_rules(stream, |rules| rules.archived = false);
-            }
-            Change::Retention { stream, max_age, max_count } => {
-                self.change_rules(stream, |rules| {
-                    (rules.max_age, rules.max_count) = (*max_age, *max_count);
-                });
-            }
-        }
-    }
-
-    fn change_rules(&mut self, stream: &SmolStr, change: impl FnOnce(&mut StreamRules)) {
-        let mut rules = self.rules(stream);
-        change(&mut rules);
-        if rules.truncated_before <= 1 {
-            rules.truncated_before = 0;
-        }
-        if rules == StreamRules::default() {
-            self.streams.remove(stream);
-        } else {
-            self.streams.insert(stream.clone(), rules);
         }
     }
 

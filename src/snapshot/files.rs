@@ -20,11 +20,23 @@ impl Engine {
         // Who waits for a commit finds its snapshot, also where another thread is saving it.
         let _saving = self.saving_snapshots.lock();
         let due = self.writer.lock().take_due_snapshots();
-        for snapshot in due {
-            if self.store_snapshot(&snapshot).is_err() {
+        if due.batches.is_empty() {
+            return;
+        }
+        for snapshot in &due.snapshots {
+            if self.store_snapshot(snapshot).is_err() {
                 self.counters.snapshot_failures.fetch_add(1, Ordering::Relaxed);
             }
         }
+        let wakers = self.writer.lock().snapshots.saved(&due.batches);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Whether a whole snapshot of this key and mark is there. One that cannot be read counts as
+    /// missing.
+    pub(crate) fn has_snapshot(&self, snapshot: &Snapshot) -> bool {
+        let name = file_name(&snapshot.key, snapshot.mark);
+        self.read_snapshot(&snapshot.key, &name).is_ok_and(|found| found.is_some())
     }
 
     /// Writes a snapshot whose mark is durable.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::{EventData, Position, Timestamp};
+use crate::event::{Applied, EventData, Position, Timestamp};
 use crate::format::record::MAX_STREAM_LEN;
 
 pub(crate) use files::read_file;
@@ -98,6 +98,11 @@ impl Snapshot {
             return Err(Error::LimitExceeded { what, size, max: MAX_STATE });
         }
         Ok(())
+    }
+
+    /// What it is called where a repeated commit saves it.
+    pub(crate) fn to_applied(&self) -> Applied {
+        Applied::Snapshot { key: self.key.clone(), mark: self.mark.number() }
     }
 
     /// What it is the state after.

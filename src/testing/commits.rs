@@ -3,12 +3,12 @@
 use super::compare::{Checked, Mismatch, ensure, same_error};
 use super::harness::{Harness, Pending};
 use super::metadata;
-use super::model::{ModelCommit, ModelRequest, Point, Predicted};
+use super::model::{ModelChange, ModelCommit, ModelRequest, Point, Predicted};
 use super::operations::Via;
 use super::snapshots::Saved;
 use super::tally::name_of;
 use crate::error::{Error, Result as StoreResult};
-use crate::event::{Committed, Timestamp};
+use crate::event::{Applied, Committed, Position, Timestamp};
 use crate::format::metadata::{CHANGE_HEADER_LEN, MAX_CURSOR_NAME_LEN, SECTION_HEADER_LEN};
 use crate::format::record::encoded_len;
 use crate::options::Durability;
@@ -117,7 +117,11 @@ impl Harness {
         recorded_at: Option<Timestamp>,
     ) -> Point {
         if predicted.already_recorded {
-            return self.model.end_of(predicted.last);
+            if predicted.changes.is_empty() {
+                return self.model.end_of(predicted.last);
+            }
+            self.model.change(predicted.changes.iter().cloned());
+            return self.model.end();
         }
         self.model.accept(commit, recorded_at);
         if commit.writes() { self.model.end() } else { Point::default() }
@@ -142,7 +146,11 @@ impl Harness {
             last: done.last_position.get(),
             versions: done.versions.clone(),
             already_recorded: done.already_recorded,
+            changes: predicted.changes.clone(),
         };
+        let applied: Vec<_> = predicted.changes.iter().map(to_applied).collect();
+        let found_applied = done.applied.iter().filter(|it| !is_snapshot(it));
+        ensure!(found_applied.eq(&applied), "applied {:?}, not {applied:?}", done.applied);
         ensure!(found == *predicted, "the commit did {found:?}, not {predicted:?}");
         let last = self.model.at(if predicted.already_recorded {
             predicted.last
@@ -207,8 +215,26 @@ impl Harness {
     }
 }
 
+fn is_snapshot(applied: &Applied) -> bool {
+    matches!(applied, Applied::Snapshot { .. })
+}
+
+/// A change as the store names it in an answer.
+fn to_applied(change: &ModelChange) -> Applied {
+    match change.clone() {
+        ModelChange::Cursor(name, Some(position)) => {
+            Applied::CursorSet { name, position: Position::new(position) }
+        }
+        ModelChange::Cursor(name, None) => Applied::CursorDeleted { name },
+        ModelChange::Truncated(stream, _)
+        | ModelChange::Archived(stream, _)
+        | ModelChange::Limited(stream, ..) => Applied::StreamChanged { stream },
+    }
+}
+
 fn count_as(answer: &StoreResult<Answer>) -> &'static str {
     match answer {
+        Ok(Answer::Done(done)) if !done.applied.is_empty() => "applied again",
         Ok(Answer::Done(done)) if done.already_recorded => "already recorded",
         Ok(Answer::Done(_) | Answer::Changed) => "done",
         Ok(Answer::Later(_)) => "accepted",
@@ -228,6 +254,7 @@ fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<Answer> {
             versions: vec![done.version],
             recorded_at: done.recorded_at,
             already_recorded: done.already_recorded,
+            applied: Vec::new(),
         }));
     }
     let transaction = metadata::transaction(store, commit);

@@ -57,6 +57,9 @@ pub(super) fn must<T>(what: &str, answer: StoreResult<T>) -> Checked<T> {
 pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
     match (predicted, actual) {
         (Error::LimitExceeded { .. }, Error::LimitExceeded { .. }) => true,
+        (Error::InvalidArgument { what, .. }, Error::InvalidArgument { what: actual, .. }) => {
+            what == actual
+        }
         _ => format!("{predicted:?}") == format!("{actual:?}"),
     }
 }

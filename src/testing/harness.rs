@@ -327,6 +327,13 @@ impl Harness {
                 let commit = self.resolve_commit(choice);
                 self.commit(&store, &commit, *via)
             }
+            Action::RepeatWith(back, change, choice, via) => match self.repeated(*back, *change) {
+                Some(operations) => {
+                    let commit = ModelCommit { operations, ..self.resolve_commit(choice) };
+                    self.commit(&store, &commit, *via)
+                }
+                None => Ok(()),
+            },
             Action::Change(choice) => {
                 let requests = self.resolve_requests(std::slice::from_ref(choice));
                 let commit = ModelCommit { requests, ..ModelCommit::default() };
@@ -430,6 +437,7 @@ impl Harness {
             Change::More => last.events.push(NewEvent::new("More", "").id(id)),
             Change::Less => drop(last.events.pop()),
             Change::Stream => last.stream.push('x'),
+            Change::Nil => last.events.last_mut()?.id = Some(Uuid::nil()),
         }
         Some(operations)
     }

@@ -61,6 +61,8 @@ pub struct Predicted {
     pub versions: Vec<u64>,
     /// The events are there already.
     pub already_recorded: bool,
+    /// If they are: what is changed all the same.
+    pub changes: Vec<ModelChange>,
 }
 
 /// Alternatives of types, all tags, a stream or a category, behind a position.
@@ -247,7 +249,12 @@ impl Model {
         {
             last.is_last = true;
         }
-        self.changes.extend(commit.requests.iter().map(ModelRequest::to_change));
+        self.change(commit.requests.iter().map(ModelRequest::to_change));
+    }
+
+    /// Adds a commit of changes alone; with the events accepted just before, it is one commit.
+    pub fn change(&mut self, changes: impl IntoIterator<Item = ModelChange>) {
+        self.changes.extend(changes);
         let (events, changes) = (self.head(), self.changes.len() as u64);
         let end = Point { events, changes };
         if end != self.end() {

@@ -141,6 +141,8 @@ pub enum Change {
     Less,
     /// The stream.
     Stream,
+    /// The id of its last event, to the nil UUID.
+    Nil,
 }
 
 /// How a commit is made.
@@ -232,6 +234,9 @@ pub enum Action {
     Aside(Aside),
     /// A commit with boundaries, cursors and hidden streams.
     Transaction(CommitChoice, Via),
+    /// The commit that holds the event so many before the last again, and with it what another
+    /// asks for beside events.
+    RepeatWith(u16, Change, CommitChoice, Via),
     /// One change, by the call that is made for it.
     Change(RequestChoice),
     /// Looks at all cursors and streams.
@@ -306,6 +311,12 @@ impl Action {
             92..=123 => Self::Change(RequestChoice::decode(source)),
             124..=135 => Self::Metadata { follower: source.below(3) == 0 },
             136..=141 => Self::Compact,
+            142..=153 => {
+                let via = [Via::Commit, Via::Commit, Via::Buffered, Via::Submit];
+                let (back, via) = (source.word() % 16, source.pick(&via));
+                let change = if source.below(16) == 0 { Change::Nil } else { Change::Nothing };
+                Self::RepeatWith(back, change, CommitChoice::decode(source), via)
+            }
             // The next kinds take the next bytes from here.
             _ => Self::decode(source),
         }
@@ -330,6 +341,7 @@ impl Action {
             Self::Aside(aside) => aside.name(),
             Self::Transaction(_, Via::Submit) => "submit transaction",
             Self::Transaction(..) => "transaction",
+            Self::RepeatWith(..) => "repeat with changes",
             Self::Change(_) => "change",
             Self::Metadata { follower: false } => "look at metadata",
             Self::Metadata { follower: true } => "follower looks at metadata",

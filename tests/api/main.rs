@@ -9,6 +9,7 @@ mod cursors;
 mod hidden;
 mod limits;
 mod opening;
+mod repeats;
 mod smoke;
 mod snapshots;
 mod stats;

@@ -4,9 +4,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use annals::{Durability, Error, ExpectedVersion, NewEvent, Position, Store, Ticket};
+use annals::{
+    Durability, Error, ExpectedVersion, Mark, NewEvent, Position, Snapshot, Store, Ticket,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 struct Unpark(std::thread::Thread);
 
@@ -19,10 +23,12 @@ impl Wake for Unpark {
 fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(future);
+    let begun = Instant::now();
     loop {
+        assert!(begun.elapsed() < Duration::from_secs(300), "nobody drives the future");
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park_timeout(Duration::from_secs(30)),
+            Poll::Pending => std::thread::park_timeout(Duration::from_secs(301)),
         }
     }
 }
@@ -41,6 +47,69 @@ fn a_ticket_can_be_awaited_without_anybody_driving_it() {
         assert_eq!(block_on(ticket).unwrap().versions, [expected]);
         assert!(store.head() >= Position::new(expected));
     }
+}
+
+#[test]
+fn submission_that_writes_nothing_is_done_and_holds_up_no_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for number in 1..=40_u64 {
+        let durability = if number % 2 == 0 {
+            Durability::Sync
+        } else {
+            Durability::Buffered { interval: HOUR }
+        };
+        let append = || {
+            let event = NewEvent::new("T", "x").id(annals::Uuid::from_u128(number.into()));
+            store.transaction().append("s", ExpectedVersion::Any, [event])
+        };
+        let first = append().durability(durability).submit().unwrap();
+        // While the first is on its way, and once it is durable.
+        let again = append().submit().unwrap();
+        let question = store.transaction().check("s", ExpectedVersion::StreamExists);
+        let question = question.submit().unwrap();
+        for ticket in [again, question, first] {
+            block_on(ticket).unwrap();
+        }
+        assert!(block_on(append().submit().unwrap()).unwrap().already_recorded);
+        assert_eq!(store.head(), Position::new(number));
+    }
+}
+
+#[test]
+fn awaited_commit_has_its_snapshot_when_it_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for version in 1..=200_u64 {
+        let event = NewEvent::new("T", "x").id(annals::Uuid::from_u128(version.into()));
+        let commit = || {
+            let transaction = store.transaction();
+            let append = transaction.append("s", ExpectedVersion::Any, [event.clone()]);
+            append.snapshot(Snapshot::new("s", version, "state")).submit().unwrap()
+        };
+        block_on(commit()).unwrap();
+        let found = || store.snapshots().load("s").unwrap().map(|it| it.mark());
+        assert_eq!(found(), Some(Mark::Version(version)));
+        if version % 10 == 0 {
+            // A repeated commit saves its snapshot again, and is done with it too.
+            store.snapshots().delete("s").unwrap();
+            let done = block_on(commit()).unwrap();
+            assert_eq!((done.already_recorded, done.applied.len()), (true, 1));
+            assert_eq!(found(), Some(Mark::Version(version)));
+        }
+    }
+}
+
+#[test]
+fn ticket_of_a_closed_store_is_done_with_its_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let commit = store.transaction().append("s", ExpectedVersion::Any, [NewEvent::new("T", "x")]);
+    let ticket = commit.snapshot(Snapshot::new("s", 1, "state")).submit().unwrap();
+    store.close().unwrap();
+    block_on(ticket).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.snapshots().load("s").unwrap().is_some());
 }
 
 #[test]

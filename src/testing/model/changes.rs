@@ -15,6 +15,30 @@ pub enum ModelChange {
     Limited(String, u64, u64),
 }
 
+impl ModelChange {
+    /// The same, but a truncation that would show events again leaves what is hidden.
+    #[must_use]
+    pub fn not_back(self, state: &ModelState) -> Self {
+        match self {
+            Self::Truncated(stream, before) => {
+                let hidden = state.rules(&stream).truncated_before;
+                Self::Truncated(stream, before.max(hidden))
+            }
+            change => change,
+        }
+    }
+
+    /// Whether what it is about differs between two states.
+    pub fn differs(&self, one: &ModelState, other: &ModelState) -> bool {
+        match self {
+            Self::Cursor(name, _) => one.cursors.get(name) != other.cursors.get(name),
+            Self::Truncated(stream, _) | Self::Archived(stream, _) | Self::Limited(stream, ..) => {
+                one.rules(stream).shown() != other.rules(stream).shown()
+            }
+        }
+    }
+}
+
 /// What of a stream is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelRules {
@@ -29,6 +53,11 @@ pub struct ModelRules {
 }
 
 impl ModelRules {
+    /// The same for all rules that show the same: versions begin at 1.
+    fn shown(self) -> Self {
+        Self { truncated_before: self.truncated_before.max(1), ..self }
+    }
+
     /// The first version that truncation and the count leave to a stream at version `newest`.
     pub fn first_version(&self, newest: u64) -> u64 {
         let counted = |version: &u64| self.max_count == 0 || newest - version < self.max_count;

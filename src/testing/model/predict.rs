@@ -85,6 +85,19 @@ impl ModelRequest {
         }
     }
 
+    /// Whether a repetition of it has nothing to do: a cursor is there or has gone on, what is to be
+    /// hidden is hidden.
+    fn is_in_effect(&self, state: &ModelState) -> bool {
+        let at = state.cursors.get(self.name()).copied();
+        match self {
+            Self::Advance { to, .. } => at.unwrap_or(0) >= *to,
+            Self::Reset { to, .. } => at.is_some_and(|at| at >= *to),
+            Self::Delete { .. } => at.is_none(),
+            // Refused all the same for a stream that does not exist.
+            Self::Hide(_) => false,
+        }
+    }
+
     /// Why it is refused, if it is: cursors are as `state` says, the last event is at `head` and
     /// the stream it is about at `version`.
     fn refusal(&self, state: &ModelState, head: u64, version: u64) -> Option<FailedCheck> {
@@ -151,6 +164,9 @@ impl Model {
         if !commit.writes() && (alone || !questions) {
             return Err(Error::EmptyCommit);
         }
+        if commit.events().any(|event| event.id == Some(Uuid::nil())) {
+            return Err(Error::InvalidArgument { what: "event id", why: String::new() });
+        }
         if !fits {
             let what = "a commit in bytes";
             return Err(Error::LimitExceeded { what, size: 0, max: 0 });
@@ -160,13 +176,40 @@ impl Model {
         if let Some(at) = (0..given.len()).find(twice) {
             return Err(Error::DuplicateId { id: given[at] });
         }
-        if let Some(known) = self.recorded_before(&commit.operations)? {
-            // Nothing of it is done again but its snapshots.
+        if let Some(mut known) = self.recorded_before(&commit.operations)? {
+            // No check and no event again; the rest as far as it is not in effect.
             let mut failed = Vec::new();
+            known.changes = self.remaining(commit, &mut failed);
             self.check_snapshots(commit, &HashMap::new(), 0, &mut failed);
             return if failed.is_empty() { Ok(known) } else { Err(Error::Conflict { failed }) };
         }
         self.check(commit, alone)
+    }
+
+    /// What a commit whose events are recorded still changes.
+    fn remaining(&self, commit: &ModelCommit, failed: &mut Vec<FailedCheck>) -> Vec<ModelChange> {
+        let before = self.state(u64::MAX);
+        let mut after = before.clone();
+        let mut changes = Vec::new();
+        for request in &commit.requests {
+            if request.is_in_effect(&after) {
+                continue;
+            }
+            let (version, _) = self.stream_head(request.name(), self.head());
+            if let Some(refusal) = request.refusal(&after, self.head(), version) {
+                failed.push(refusal);
+                continue;
+            }
+            let change = request.to_change().not_back(&after);
+            let mut then = after.clone();
+            then.apply(&change);
+            if change.differs(&after, &then) {
+                changes.push(change);
+            }
+            after = then;
+        }
+        changes.retain(|change| change.differs(&before, &after));
+        changes
     }
 
     /// The newest event that fails a boundary.
@@ -220,7 +263,7 @@ impl Model {
         }
         let (head, last) = (self.head(), self.head() + count);
         let first = if count == 0 { head } else { head + 1 };
-        Ok(Predicted { first, last, versions, already_recorded: false })
+        Ok(Predicted { first, last, versions, already_recorded: false, changes: Vec::new() })
     }
 
     /// A snapshot's mark has to be reached by the time its commit is done.
@@ -272,7 +315,8 @@ impl Model {
         }
         match (first_known, positions.first(), positions.last()) {
             (Some(_), Some(&first), Some(&last)) if same => {
-                Ok(Some(Predicted { first, last, versions, already_recorded: true }))
+                let (already_recorded, changes) = (true, Vec::new());
+                Ok(Some(Predicted { first, last, versions, already_recorded, changes }))
             }
             (Some((id, position)), ..) => {
                 Err(Error::IdReused { id, position: Position::new(position) })

@@ -1,0 +1,208 @@
+//! What a repeated commit still changes: the operations beside its events.
+//!
+//! All events of the commit are in the store already. Its cursors, hidden streams and stream
+//! metadata are compared with the present, commits on their way to disk included, and only what
+//! differs is applied, in a commit of its own. Must never write an event, and must never move a
+//! cursor or the beginning of a stream back.
+
+use std::collections::HashMap;
+
+use super::check::{ahead, check_hide, wrong_cursor};
+use super::prepare::{From, Operation, Prepared, Request};
+use crate::engine::Engine;
+use crate::error::{Error, FailedCheck, Result};
+use crate::event::{Applied, Position};
+use crate::format::metadata::Change;
+use crate::group_commit::Writer;
+use crate::index::metadata::{Metadata, StreamRules};
+use crate::snapshot::Mark;
+use crate::sync::atomic::Ordering;
+
+/// The present of what the requests name: as it was before them, and as those so far leave it.
+struct Present<'a> {
+    writer: &'a Writer,
+    visible: &'a Metadata,
+    head: u64,
+    cursors: HashMap<&'a str, (Option<u64>, Option<u64>)>,
+    rules: HashMap<&'a str, (StreamRules, StreamRules)>,
+}
+
+impl Engine {
+    /// The changes that a repeated commit still makes, in the order they were asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] with every operation that cannot be applied.
+    pub(super) fn remaining_changes(
+        &self,
+        writer: &Writer,
+        commit: &Prepared<'_>,
+    ) -> Result<Vec<Change>> {
+        let mut failed = Vec::new();
+        let mut changes = Vec::new();
+        if !commit.requests.is_empty() {
+            // The catalog is asked first: its lock comes before that of the metadata.
+            let mut versions = Vec::with_capacity(commit.requests.len());
+            for request in commit.requests {
+                versions.push(match request {
+                    Request::Hide(change) => self.stream_version(change.name())?,
+                    _ => 0,
+                });
+            }
+            let visible = self.metadata.read();
+            let mut present = Present::new(writer, &visible);
+            for (request, version) in commit.requests.iter().zip(versions) {
+                match present.pass(request, version) {
+                    Ok(change) => changes.extend(change),
+                    Err(refusal) => failed.push(refusal),
+                }
+            }
+            changes.retain(|change| present.has_changed(change));
+        }
+        self.check_reached(writer, commit, &mut failed)?;
+        if failed.is_empty() {
+            return Ok(changes);
+        }
+        self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+        Err(Error::Conflict { failed })
+    }
+
+    /// The commits on their way to disk included.
+    fn stream_version(&self, stream: &str) -> Result<u64> {
+        Ok(self.lookup(|catalog| catalog.head(stream))?.version)
+    }
+
+    /// A snapshot of a repeated commit must not be ahead either.
+    fn check_reached(
+        &self,
+        writer: &Writer,
+        commit: &Prepared<'_>,
+        failed: &mut Vec<FailedCheck>,
+    ) -> Result<()> {
+        for snapshot in commit.snapshots {
+            let mark = snapshot.mark().number();
+            let reached = match snapshot.mark() {
+                Mark::Position(_) => writer.tip.next_position - 1,
+                Mark::Version(_) => self.stream_version(snapshot.key())?,
+            };
+            if mark > reached {
+                let key = snapshot.key().to_owned();
+                failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A change as the answer to its commit names it.
+pub(super) fn to_applied(change: &Change) -> Applied {
+    match change {
+        Change::CursorSet { name, position } => {
+            let position = Position::new(*position);
+            Applied::CursorSet { name: name.to_string(), position }
+        }
+        Change::CursorDeleted { name } => Applied::CursorDeleted { name: name.to_string() },
+        change => Applied::StreamChanged { stream: change.name().to_owned() },
+    }
+}
+
+impl<'a> Prepared<'a> {
+    /// What is left of a commit once its events are recorded. `no_operations` is an empty list.
+    pub(super) fn without_events(&self, no_operations: &'a [Operation<'a>]) -> Prepared<'a> {
+        Prepared {
+            operations: no_operations,
+            boundaries: &[],
+            requests: self.requests,
+            snapshots: self.snapshots,
+            metadata_len: self.metadata_len,
+            body_len: 0,
+            event_count: 0,
+            has_ids: false,
+        }
+    }
+}
+
+impl<'a> Present<'a> {
+    fn new(writer: &'a Writer, visible: &'a Metadata) -> Self {
+        let head = writer.tip.next_position - 1;
+        Self { writer, visible, head, cursors: HashMap::new(), rules: HashMap::new() }
+    }
+
+    /// Takes one request; the change it makes, if it makes one.
+    fn pass(&mut self, request: &'a Request, version: u64) -> Result<Option<Change>, FailedCheck> {
+        match request {
+            Request::Advance { name, from, to } => {
+                let at = *self.cursor(name);
+                if at.unwrap_or(0) >= *to {
+                    return Ok(None);
+                }
+                if let From::At(expected) = *from
+                    && expected != at
+                {
+                    return Err(wrong_cursor(name, expected, at));
+                }
+                self.set_cursor(name, *to)
+            }
+            Request::Reset { name, to } => {
+                // A late repetition must not throw a consumer back that has gone on since.
+                if self.cursor(name).is_some_and(|at| at >= *to) {
+                    return Ok(None);
+                }
+                self.set_cursor(name, *to)
+            }
+            Request::Delete { name } => {
+                let was_set = self.cursor(name).take().is_some();
+                Ok(was_set.then(|| Change::CursorDeleted { name: name.clone() }))
+            }
+            Request::Hide(change) => match check_hide(change, version) {
+                Some(refusal) => Err(refusal),
+                None => Ok(self.hide(change).then(|| change.clone())),
+            },
+        }
+    }
+
+    fn set_cursor(&mut self, name: &'a str, to: u64) -> Result<Option<Change>, FailedCheck> {
+        if let Some(refusal) = ahead(name, to, self.head) {
+            return Err(refusal);
+        }
+        *self.cursor(name) = Some(to);
+        Ok(Some(Change::CursorSet { name: name.into(), position: to }))
+    }
+
+    fn cursor(&mut self, name: &'a str) -> &mut Option<u64> {
+        let (writer, visible) = (self.writer, self.visible);
+        let both = self.cursors.entry(name).or_insert_with(|| {
+            let at = writer.changes.cursor(visible, name);
+            (at, at)
+        });
+        &mut both.1
+    }
+
+    /// Applies a change of what is hidden; `false`: it is so already.
+    fn hide(&mut self, change: &'a Change) -> bool {
+        let (writer, visible) = (self.writer, self.visible);
+        let both = self.rules.entry(change.name()).or_insert_with(|| {
+            let rules = writer.changes.rules(visible, change.name());
+            (rules, rules)
+        });
+        let rules = &mut both.1;
+        let before = *rules;
+        match change {
+            // What is below it is hidden already.
+            Change::Truncated { before, .. } if *before <= rules.truncated_before.max(1) => {}
+            change => rules.apply(change),
+        }
+        *rules != before
+    }
+
+    /// Whether the thing that a change is about ends up as something else than it was.
+    fn has_changed(&self, change: &Change) -> bool {
+        let name = change.name();
+        match change {
+            Change::CursorSet { .. } | Change::CursorDeleted { .. } => {
+                self.cursors.get(name).is_some_and(|(before, after)| before != after)
+            }
+            _ => self.rules.get(name).is_some_and(|(before, after)| before != after),
+        }
+    }
+}

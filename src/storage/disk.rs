@@ -120,7 +120,14 @@ impl Storage for DiskStorage {
             Err(error) => return Err(error),
         };
         match file.try_lock_shared() {
-            Ok(()) => file.unlock().map(|()| false),
+            // The answer is known; an error of the unlock would not change it, and closing the
+            // file unlocks it too. On Windows the standard library unlocks twice, since a handle
+            // can hold a shared and an exclusive lock at once, and expects one certain error from
+            // the second call; Wine 8 returns another.
+            Ok(()) => {
+                let _ = file.unlock();
+                Ok(false)
+            }
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
         }

@@ -128,7 +128,7 @@ fn a_reader_that_looks_at_the_lock_keeps_no_writer_away() {
     lock.lock_shared().unwrap();
     let reader = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(60));
-        lock.unlock().unwrap();
+        drop(lock);
     });
     Store::open(dir.path()).unwrap();
     reader.join().unwrap();

@@ -206,3 +206,17 @@ fn random_numbers_differ_and_time_is_after_2020() {
     assert_eq!(numbers.len(), 1000);
     assert!(DiskStorage.now_micros() > 1_577_836_800_000_000);
 }
+
+/// Closing the file unlocks it where the unlock itself reports an error, as it does under Wine.
+#[test]
+fn lock_looked_at_beside_nobody_is_free_and_stays_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("LOCK");
+    drop(DiskStorage.try_lock(&path).unwrap().unwrap());
+    for _ in 0..3 {
+        assert!(!DiskStorage.is_locked(&path).unwrap());
+        let guard = DiskStorage.try_lock(&path).unwrap().expect("nobody holds it");
+        assert!(DiskStorage.is_locked(&path).unwrap());
+        drop(guard);
+    }
+}

@@ -16,7 +16,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
 
 use annals::{
     AsOf, Event, ExpectedVersion, FailedCheck, MessageKind, NewEvent, Position, Query, QueryItem,
@@ -27,7 +26,6 @@ use serde::{Deserialize, Serialize};
 /// The name of the policy that gives back seats that were not paid for, and of its cursor.
 const COMPENSATION: &str = "compensation";
 /// How long a commit that was accepted may take to reach the disk, before it is looked for again.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Seats {
@@ -108,13 +106,12 @@ impl Conference {
                 .fail_if(self.seats_facts().after(head))
                 .commit();
             match outcome {
-                Err(annals::Error::Conflict { failed }) => match failed[..] {
-                    // Somebody was faster; what they did may still be on its way to disk.
-                    [FailedCheck::AppendConditionFailed { position, .. }] => {
-                        self.store.wait_for(position, PATIENCE)?;
-                    }
-                    _ => return Err(annals::Error::Conflict { failed }.into()),
-                },
+                // Somebody was faster; what they did is visible by now, and is counted next.
+                Err(conflict)
+                    if matches!(
+                        conflict.failed_checks(),
+                        [FailedCheck::AppendConditionFailed { .. }]
+                    ) => {}
                 outcome => return Ok(outcome.map(drop)?),
             }
         }

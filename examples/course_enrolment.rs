@@ -15,7 +15,6 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use annals::{ExpectedVersion, FailedCheck, NewEvent, Query, QueryItem, Store};
 use serde::{Deserialize, Serialize};
@@ -120,13 +119,8 @@ impl School {
             .fail_if(boundary);
         match commit.commit() {
             Ok(_) => Ok(true),
-            Err(annals::Error::Conflict { failed }) => {
-                // What was faster may still be on its way to disk, and is read only then.
-                if let [FailedCheck::AppendConditionFailed { position, .. }] = failed[..] {
-                    self.store.wait_for(position, Duration::from_secs(1))?;
-                }
-                Ok(false)
-            }
+            // What was faster is visible by now: reading again shows it.
+            Err(error) if error.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -152,9 +146,7 @@ impl School {
             .fail_if_exists(taken);
         match commit.commit() {
             Ok(_) => Ok(Ok(())),
-            Err(annals::Error::Conflict { failed })
-                if matches!(failed[..], [FailedCheck::AlreadyExists { .. }]) =>
-            {
+            Err(error) if matches!(error.failed_checks(), [FailedCheck::AlreadyExists { .. }]) => {
                 Ok(Err(Rule::NameTaken))
             }
             Err(error) => Err(error),

@@ -75,12 +75,12 @@ impl Cursors {
     ///
     /// # Errors
     ///
-    /// [`Error::CheckFailed`](crate::Error::CheckFailed) with
+    /// [`Error::Conflict`](crate::Error::Conflict) with
     /// [`FailedCheck::CursorNotForward`](crate::FailedCheck::CursorNotForward) or
     /// [`FailedCheck::CursorAhead`](crate::FailedCheck::CursorAhead), and nothing is changed; those
     /// of a failed write.
     pub fn advance(&self, name: &str, to: impl Into<Position>) -> Result<()> {
-        self.transaction().cursor(name, to).commit_one_check()
+        self.transaction().cursor(name, to).commit().map(drop)
     }
 
     /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set. Of
@@ -96,7 +96,7 @@ impl Cursors {
         from: Option<Position>,
         to: impl Into<Position>,
     ) -> Result<()> {
-        self.transaction().cursor_from(name, from, to).commit_one_check()
+        self.transaction().cursor_from(name, from, to).commit().map(drop)
     }
 
     /// Puts a cursor anywhere up to the head, also back: what lies behind it is consumed again.
@@ -105,7 +105,7 @@ impl Cursors {
     ///
     /// [`FailedCheck::CursorAhead`](crate::FailedCheck::CursorAhead), and those of a failed write.
     pub fn reset(&self, name: &str, to: impl Into<Position>) -> Result<()> {
-        self.transaction().reset_cursor(name, to).commit_one_check()
+        self.transaction().reset_cursor(name, to).commit().map(drop)
     }
 
     /// Forgets a cursor.
@@ -115,7 +115,7 @@ impl Cursors {
     /// [`FailedCheck::UnknownCursor`](crate::FailedCheck::UnknownCursor), and those of a failed
     /// write.
     pub fn delete(&self, name: &str) -> Result<()> {
-        self.transaction().delete_cursor(name).commit_one_check()
+        self.transaction().delete_cursor(name).commit().map(drop)
     }
 
     fn transaction(&self) -> Transaction<'_> {

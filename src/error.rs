@@ -21,29 +21,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The stream is not at the version the append expected. Nothing was written.
-    #[error("stream {stream:?} is at version {actual}, expected {expected}")]
-    WrongExpectedVersion {
-        /// The stream that was checked.
-        stream: String,
-        /// What the caller passed.
-        expected: ExpectedVersion,
-        /// The stream's version, commits on their way to disk included; 0 = no such stream.
-        actual: u64,
-    },
-    /// One or more checks of a transaction failed; all that failed are listed. Nothing was written.
-    #[error("{} of the transaction's checks failed; the first: {}", failed.len(),
-        failed.first().map(ToString::to_string).unwrap_or_default())]
+    /// One or more checks of a commit failed; all that failed are listed. Nothing was written.
+    ///
+    /// A call that waits for its commit returns this once what it lost to is visible to reads, so
+    /// a loop that reads, decides and appends again makes progress with each round; see
+    /// [`Store::retry`](crate::Store::retry). [`Transaction::submit`](crate::Transaction::submit)
+    /// returns it at once.
+    #[error("{}", conflict_text(failed))]
     Conflict {
-        /// Every check that failed, in the order the checks were added.
+        /// Every check that failed: boundaries, then streams, then cursors and streams to hide, then
+        /// snapshots; of each, in the order they were added. Never empty.
         failed: Vec<FailedCheck>,
-    },
-    /// The call's one check failed. Nothing was written.
-    #[error(transparent)]
-    CheckFailed {
-        /// The check, and what was found.
-        #[from]
-        check: FailedCheck,
+        /// Reads that see up to this position see the events that the commit lost to. The position is
+        /// visible already, unless the error is from
+        /// [`Transaction::submit`](crate::Transaction::submit): pass it to
+        /// [`Store::wait_for`](crate::Store::wait_for) then. [`Position::START`] if no event was in
+        /// the way.
+        visible_at: Position,
     },
     /// An event id is already in the store, on other contents, in another order,
     /// or beside ids that are new. Nothing was written.
@@ -192,20 +186,21 @@ pub enum Error {
     Json(#[from] serde_json::Error),
 }
 
-/// A check of a transaction that failed; part of [`Error::Conflict`].
+/// A check of a commit that failed; part of [`Error::Conflict`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailedCheck {
     /// A stream was not at the version the transaction expected.
-    #[error("operation {index}: stream {stream:?} is at version {actual}, expected {expected}")]
+    #[error("stream {stream:?} is at version {actual}, expected {expected}")]
     WrongExpectedVersion {
-        /// The operation's index, counted from 0 in the order they were added.
+        /// The operation's index, counted from 0 in the order they were added; 0 for
+        /// [`Store::append`](crate::Store::append).
         index: usize,
         /// The stream that was checked.
         stream: String,
         /// What the caller passed.
         expected: ExpectedVersion,
-        /// The stream's version; 0 = no such stream.
+        /// The stream's version, commits on their way to disk included; 0 = no such stream.
         actual: u64,
     },
     /// An event that a boundary's query matches lies after the query's position.
@@ -288,6 +283,15 @@ pub enum FailedCheck {
     },
 }
 
+/// One failed check speaks for itself; several are counted, and the first is shown.
+fn conflict_text(failed: &[FailedCheck]) -> String {
+    match failed {
+        [only] => only.to_string(),
+        [first, ..] => format!("{} checks failed; the first: {first}", failed.len()),
+        [] => "a check failed".into(),
+    }
+}
+
 /// Whether there is no room: on the disk, or in what the user may take of it.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -310,17 +314,41 @@ impl Error {
         self
     }
 
-    /// The error of a call that makes one check.
-    pub(crate) fn of_single_check(self) -> Self {
+    /// Whether a commit was refused because a check of it failed: somebody else was faster, or what
+    /// was expected never held. Read again, decide again, and append again, or let
+    /// [`Store::retry`](crate::Store::retry) do so.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// let open = || store.append("account-1", ExpectedVersion::NoStream, [NewEvent::new("Opened", "")]);
+    /// open()?;
+    /// let lost = open().expect_err("it was opened before");
+    /// assert!(lost.is_conflict());
+    /// assert_eq!(lost.actual_version(), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// The checks that failed; empty if this is not a conflict.
+    pub fn failed_checks(&self) -> &[FailedCheck] {
         match self {
-            Self::Conflict { mut failed } if failed.len() == 1 => match failed.remove(0) {
-                FailedCheck::WrongExpectedVersion { stream, expected, actual, .. } => {
-                    Self::WrongExpectedVersion { stream, expected, actual }
-                }
-                check => Self::CheckFailed { check },
-            },
-            other => other,
+            Self::Conflict { failed, .. } => failed,
+            _ => &[],
         }
+    }
+
+    /// The version of the stream that was not at the version it was expected at, 0 if there is no
+    /// such stream; of several, the first. `None` if no check of a version failed.
+    pub fn actual_version(&self) -> Option<u64> {
+        self.failed_checks().iter().find_map(|check| match check {
+            FailedCheck::WrongExpectedVersion { actual, .. } => Some(*actual),
+            _ => None,
+        })
     }
 
     /// Whether the store itself is at fault (damage, an unknown format), as opposed to the call.

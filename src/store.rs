@@ -145,8 +145,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongExpectedVersion`], [`Error::IdReused`], [`Error::DuplicateId`],
-    /// [`Error::EmptyCommit`], [`Error::LimitExceeded`], [`Error::InvalidArgument`],
+    /// [`Error::Conflict`] if the stream is not as expected, once reads show why;
+    /// [`Error::actual_version`] says where the stream is. [`Error::IdReused`],
+    /// [`Error::DuplicateId`], [`Error::EmptyCommit`], [`Error::LimitExceeded`], [`Error::InvalidArgument`],
     /// [`Error::DiskFull`] and [`Error::WriterPoisoned`] leave the store as it was. After
     /// [`Error::OutcomeUnknown`] the commit may or may not survive: open the store again and
     /// repeat the append with the same event ids.
@@ -175,8 +176,7 @@ impl Store {
         let prepared = prepare(&operation, &[], &[], &[], &engine.options)?;
         let mut version = [0];
         let sync = engine.options.durability.is_sync();
-        let sequenced = engine.sequence(&prepared, sync, &mut version);
-        let (writer, done) = sequenced.map_err(Error::of_single_check)?;
+        let (writer, done) = engine.sequence(&prepared, sync, &mut version)?;
         let (writer, outcome) = engine.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
@@ -208,6 +208,63 @@ impl Store {
     /// ```
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self.engine())
+    }
+
+    /// Calls `attempt` again for as long as it returns a conflict, at most `attempts` times together
+    /// (0 counts as 1): for callers that read, decide and append. Each call has to read again what
+    /// it decides on.
+    ///
+    /// It cannot spin: each conflict means that somebody else's commit went through, and the next call
+    /// begins once reads show that commit. With *n* threads that append to one stream, an append takes
+    /// at most about *n* calls. The last conflict is returned, and every other error at once.
+    ///
+    /// A refusal of the application itself is no error of the store: let the attempt return it as
+    /// part of its value.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Result, Store};
+    ///
+    /// /// Withdraws once at most; whether it did.
+    /// fn withdraw(store: &Store) -> Result<bool> {
+    ///     store.retry(10, |store| {
+    ///         let mut version = 0;
+    ///         for event in store.read_stream("account-1") {
+    ///             let event = event?;
+    ///             if event.event_type() == "Withdrawn" {
+    ///                 return Ok(false);
+    ///             }
+    ///             version = event.version();
+    ///         }
+    ///         let withdrawn = NewEvent::new("Withdrawn", "10");
+    ///         store.append("account-1", ExpectedVersion::Exact(version), [withdrawn])?;
+    ///         Ok(true)
+    ///     })
+    /// }
+    /// assert!(withdraw(&store)?);
+    /// assert!(!withdraw(&store)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `attempt`.
+    pub fn retry<T>(
+        &self,
+        attempts: u32,
+        mut attempt: impl FnMut(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut left = attempts.max(1);
+        loop {
+            left -= 1;
+            match attempt(self) {
+                Err(conflict) if conflict.is_conflict() && left > 0 => {
+                    self.engine().settle(&conflict);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Reads one stream, oldest first. A stream that does not exist has no events.
@@ -248,11 +305,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::CheckFailed`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
+    /// [`Error::Conflict`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
     /// or [`FailedCheck::TruncateAhead`](crate::FailedCheck::TruncateAhead) for a version behind the
     /// one that is next; those of a failed write.
     pub fn truncate_before(&self, stream: &str, version: u64) -> Result<()> {
-        self.transaction().truncate_before(stream, version).commit_one_check()
+        self.transaction().truncate_before(stream, version).commit().map(drop)
     }
 
     /// Hides a stream from reads and listings, what is appended to it later too, until it is
@@ -260,10 +317,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::CheckFailed`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
+    /// [`Error::Conflict`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
     /// and those of a failed write.
     pub fn archive(&self, stream: &str) -> Result<()> {
-        self.transaction().archive(stream).commit_one_check()
+        self.transaction().archive(stream).commit().map(drop)
     }
 
     /// Shows a stream again that was archived.
@@ -272,7 +329,7 @@ impl Store {
     ///
     /// Those of [`Store::archive`].
     pub fn unarchive(&self, stream: &str) -> Result<()> {
-        self.transaction().unarchive(stream).commit_one_check()
+        self.transaction().unarchive(stream).commit().map(drop)
     }
 
     /// Sets how much of a stream reads show, by age and by count; both are applied as it is read.
@@ -281,7 +338,7 @@ impl Store {
     ///
     /// Those of [`Store::archive`].
     pub fn set_stream_metadata(&self, stream: &str, metadata: StreamMetadata) -> Result<()> {
-        self.transaction().stream_metadata(stream, metadata).commit_one_check()
+        self.transaction().stream_metadata(stream, metadata).commit().map(drop)
     }
 
     /// The named positions of consumers.

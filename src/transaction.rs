@@ -1,6 +1,8 @@
 //! Transactions, and the tickets of commits that were submitted.
 
-use crate::append::{Boundary, From, LockedWriter, Operation, Request, Sequenced, prepare};
+use crate::append::{
+    Boundary, From, LockedWriter, Operation, Prepared, Request, Sequenced, prepare,
+};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata};
@@ -52,6 +54,10 @@ pub struct Ticket {
     engine: Arc<Engine>,
     accepted: Accepted,
 }
+
+/// Gives a commit its place, and waits with a conflict or does not.
+type Sequence<'a> =
+    fn(&'a Engine, &Prepared<'_>, bool, &mut [u64]) -> Result<(LockedWriter<'a>, Sequenced)>;
 
 /// A commit that has its place, and what to wait for.
 #[derive(Debug)]
@@ -226,18 +232,13 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`](crate::Error::Conflict) with every failed check, and those of
-    /// [`Store::append`](crate::Store::append).
+    /// [`Error::Conflict`](crate::Error::Conflict) with every failed check, once reads show what the
+    /// commit lost to, and those of [`Store::append`](crate::Store::append).
     pub fn commit(self) -> Result<Committed> {
         let engine = self.engine;
         // Whoever waits writes the group: the flusher is not asked, and the lock is taken once.
-        let (writer, accepted) = self.accept()?;
+        let (writer, accepted) = self.accept(Engine::sequence)?;
         accepted.wait(engine, writer)
-    }
-
-    /// Commits a transaction of one check, whose failure is an error of its own.
-    pub(crate) fn commit_one_check(self) -> Result<()> {
-        self.commit().map(drop).map_err(crate::error::Error::of_single_check)
     }
 
     /// Commits, and returns as soon as the commit has its place in the order of commits: every
@@ -246,10 +247,13 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Transaction::commit`] that are known by then.
+    /// Those of [`Transaction::commit`] that are known by then. A conflict is returned at once, also
+    /// with a commit that is still on its way to disk: before another attempt, wait for its
+    /// `visible_at` with [`Store::wait_for`](crate::Store::wait_for), or let
+    /// [`Store::retry`](crate::Store::retry) wait.
     pub fn submit(self) -> Result<Ticket> {
         let engine = self.engine;
-        let (mut writer, accepted) = self.accept()?;
+        let (mut writer, accepted) = self.accept(Engine::sequence_at_once)?;
         // One that writes nothing leaves no request behind: the next submission would not wake the
         // flusher.
         if !writer.flush_requested && writer.wants_leader() {
@@ -263,7 +267,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds the commit to the collecting group; returns the locked writer.
-    fn accept(self) -> Result<(LockedWriter<'a>, Accepted)> {
+    fn accept(self, sequence: Sequence<'a>) -> Result<(LockedWriter<'a>, Accepted)> {
         let operations: Vec<Operation<'_>> = self
             .operations
             .iter()
@@ -274,7 +278,7 @@ impl<'a> Transaction<'a> {
         let prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
         let mut versions = vec![0; operations.len()];
         let sync = self.durability.is_sync();
-        let (mut writer, sequenced) = self.engine.sequence(&prepared, sync, &mut versions)?;
+        let (mut writer, sequenced) = sequence(self.engine, &prepared, sync, &mut versions)?;
         if let Durability::Buffered { interval } = self.durability {
             writer.buffered_interval = writer.buffered_interval.min(interval);
         }

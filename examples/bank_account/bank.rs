@@ -65,7 +65,7 @@ impl Bank {
     pub(crate) fn record(&self, number: u32, fact: &Fact) -> Result<(), Refused> {
         loop {
             match self.save(number, &self.load(number)?, fact) {
-                Err(Refused::Store(annals::Error::Conflict { .. })) => {}
+                Err(Refused::Store(error)) if error.is_conflict() => {}
                 outcome => return outcome,
             }
         }

@@ -4,6 +4,7 @@
 //! been accepted since. A match that was found stays one, and what is accepted later is seen under
 //! the lock: so exactly one of two commits wins that exclude each other.
 
+use super::check::Refusal;
 use super::prepare::Boundary;
 use crate::engine::Engine;
 use crate::error::{FailedCheck, Result};
@@ -52,9 +53,10 @@ impl Engine {
         writer: &Writer,
         boundaries: &[Boundary],
         scanned: Scanned,
-    ) -> Result<Vec<FailedCheck>> {
+    ) -> Result<Refusal> {
+        let mut refusal = Refusal::default();
         if boundaries.is_empty() {
-            return Ok(Vec::new());
+            return Ok(refusal);
         }
         let tip = writer.tip.next_position - 1;
         let mut show = |position, look: &mut Look<'_>| {
@@ -64,19 +66,20 @@ impl Engine {
             self.index_terms(tip, tip, &mut show)?;
             self.catalog.write().active.index.keep_terms();
         }
-        let mut failed = Vec::new();
         let mut found = scanned.found.into_iter().peekable();
         for (query, boundary) in boundaries.iter().enumerate() {
             let before = found.next_if(|(number, _)| *number == query).map(|(_, newest)| newest);
             let after = boundary.query.floor().max(scanned.upto);
             let newer = self.newest_match(&boundary.query, after, tip, &mut show)?;
-            let Some(position) = newer.or(before).map(Position::new) else { continue };
-            failed.push(if boundary.anywhere {
+            let Some(newest) = newer.or(before) else { continue };
+            let position = Position::new(newest);
+            let check = if boundary.anywhere {
                 FailedCheck::AlreadyExists { query, position }
             } else {
                 FailedCheck::AppendConditionFailed { query, position }
-            });
+            };
+            refusal.lost_to_event(newest, check);
         }
-        Ok(failed)
+        Ok(refusal)
     }
 }

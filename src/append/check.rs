@@ -11,6 +11,7 @@ use crate::format::Defect;
 use crate::format::metadata::Change;
 use crate::group_commit::Writer;
 use crate::index::heads::{Heads, Slot};
+use crate::index::metadata::Metadata;
 use crate::snapshot::{Mark, Snapshot};
 
 /// What the checks have found on the way, for the encoding.
@@ -20,6 +21,45 @@ pub(super) struct Checked {
     pub(super) slots: Vec<Slot>,
     /// What the requests come to.
     pub(super) changes: Vec<Change>,
+}
+
+/// What a commit was refused for.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal {
+    pub(crate) failed: Vec<FailedCheck>,
+    pub(crate) lost: Lost,
+}
+
+/// What a commit has lost to; it may be on its way to disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lost {
+    /// The newest event; 0: none.
+    pub(crate) position: u64,
+    /// The number of the newest change of a cursor; 0: none.
+    pub(crate) change: u64,
+}
+
+impl Refusal {
+    /// A check failed that nothing on its way to disk has to do with.
+    pub(super) fn add(&mut self, check: FailedCheck) {
+        self.failed.push(check);
+    }
+
+    /// A request is refused; one about a cursor maybe for where a pending change has put it.
+    pub(super) fn add_request(&mut self, writer: &Writer, request: &Request, check: FailedCheck) {
+        self.failed.push(check);
+        if let Request::Advance { name, .. } | Request::Reset { name, .. } | Request::Delete { name } =
+            request
+        {
+            self.lost.change = self.lost.change.max(writer.changes.pending_cursor(name));
+        }
+    }
+
+    /// A check failed because of the event at `position`.
+    pub(super) fn lost_to_event(&mut self, position: u64, check: FailedCheck) {
+        self.failed.push(check);
+        self.lost.position = self.lost.position.max(position);
+    }
 }
 
 /// Streams as a commit's operations leave them; empty for a commit of one operation.
@@ -35,23 +75,22 @@ impl Engine {
         commit: &Prepared<'_>,
         versions: &mut [u64],
         mut slots: Vec<Slot>,
-        failed: &mut Vec<FailedCheck>,
+        refusal: &mut Refusal,
     ) -> Result<Checked, Defect> {
         slots.clear();
         let several = commit.operations.len() > 1
             || !commit.requests.is_empty()
             || !commit.snapshots.is_empty();
         let earlier =
-            check_streams(heads, commit.operations, several, versions, &mut slots, failed)?;
+            check_streams(heads, commit.operations, several, versions, &mut slots, refusal)?;
         let mut changes = Vec::new();
         if !commit.requests.is_empty() {
             let metadata = self.metadata.read();
-            let cursors = |name: &str| writer.changes.cursor(&metadata, name);
-            let head = writer.tip.next_position - 1;
-            check_requests(heads, commit.requests, head, &earlier, cursors, &mut changes, failed)?;
+            let cursors = Cursors { writer, visible: &metadata };
+            check_requests(heads, commit.requests, &cursors, &earlier, &mut changes, refusal)?;
         }
         let last_position = writer.tip.next_position - 1 + u64::from(commit.event_count);
-        check_snapshots(heads, commit.snapshots, last_position, &earlier, failed)?;
+        check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)?;
         Ok(Checked { slots, changes })
     }
 }
@@ -61,7 +100,7 @@ fn check_snapshots(
     snapshots: &[Snapshot],
     last_position: u64,
     earlier: &Earlier<'_>,
-    failed: &mut Vec<FailedCheck>,
+    refusal: &mut Refusal,
 ) -> Result<(), Defect> {
     for snapshot in snapshots {
         let reached = match snapshot.mark() {
@@ -74,7 +113,7 @@ fn check_snapshots(
         let mark = snapshot.mark().number();
         if mark > reached {
             let key = snapshot.key().to_owned();
-            failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
+            refusal.add(FailedCheck::SnapshotAhead { key, mark, reached });
         }
     }
     Ok(())
@@ -86,7 +125,7 @@ fn check_streams<'a>(
     several: bool,
     versions: &mut [u64],
     slots: &mut Vec<Slot>,
-    failed: &mut Vec<FailedCheck>,
+    refusal: &mut Refusal,
 ) -> Result<Earlier<'a>, Defect> {
     let mut earlier = Earlier::new();
     for (index, operation) in operations.iter().enumerate() {
@@ -98,7 +137,8 @@ fn check_streams<'a>(
         }
         if !operation.expected.holds_for(actual) {
             let (stream, expected) = (operation.stream.to_owned(), operation.expected);
-            failed.push(FailedCheck::WrongExpectedVersion { index, stream, expected, actual });
+            let check = FailedCheck::WrongExpectedVersion { index, stream, expected, actual };
+            refusal.lost_to_event(slot.head().last_position, check);
         }
         versions[index] = actual + operation.events.len() as u64;
         if several {
@@ -108,20 +148,30 @@ fn check_streams<'a>(
     Ok(earlier)
 }
 
+/// Where cursors are, changes that are not visible yet included.
+struct Cursors<'a> {
+    writer: &'a Writer,
+    visible: &'a Metadata,
+}
+
 fn check_requests(
     heads: &Heads,
     requests: &[Request],
-    head: u64,
+    cursors: &Cursors<'_>,
     earlier: &Earlier<'_>,
-    cursor: impl Fn(&str) -> Option<u64>,
     changes: &mut Vec<Change>,
-    failed: &mut Vec<FailedCheck>,
+    refusal: &mut Refusal,
 ) -> Result<(), Defect> {
+    let head = cursors.writer.tip.next_position - 1;
+    let pending = &cursors.writer.changes;
     // Where this commit's own requests leave cursors.
     let mut moved: HashMap<&str, Option<u64>> = HashMap::new();
     for request in requests {
-        let at = |name: &str| moved.get(name).copied().unwrap_or_else(|| cursor(name));
-        let refusal = match request {
+        let at = |name: &str| {
+            let moved = moved.get(name).copied();
+            moved.unwrap_or_else(|| pending.cursor(cursors.visible, name))
+        };
+        let failed = match request {
             Request::Advance { name, from, to } => check_advance(name, at(name), *from, *to, head),
             Request::Reset { name, to } => ahead(name, *to, head),
             Request::Delete { name } => {
@@ -136,8 +186,8 @@ fn check_requests(
                 check_hide(change, version)
             }
         };
-        if let Some(refusal) = refusal {
-            failed.push(refusal);
+        if let Some(check) = failed {
+            refusal.add_request(cursors.writer, request, check);
             continue;
         }
         changes.push(match request {

@@ -9,6 +9,7 @@
 //! - [`boundary`]: queries that must match nothing.
 //! - [`check`]: versions, cursors.
 //! - [`encode`]: positions, versions, bytes.
+//! - [`conflict`]: what a refused commit waits for before it is told.
 //!
 //! Records are encoded under the lock, straight into the group's buffer. Encoding outside and
 //! copying under the lock would shorten the time under it, but costs a second pass over the bytes,
@@ -16,6 +17,7 @@
 
 mod boundary;
 mod check;
+mod conflict;
 mod encode;
 mod prepare;
 mod remaining;
@@ -24,7 +26,7 @@ mod repeat;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Applied, Position, Timestamp};
 use crate::format::align;
 use crate::format::frame;
@@ -34,7 +36,7 @@ use crate::group_commit::Writer;
 use crate::recovery::sync_names;
 use crate::sync::MutexGuard;
 
-use check::Checked;
+use check::{Checked, Refusal};
 pub(crate) use prepare::{Boundary, From, Operation, Prepared, Request, prepare};
 
 /// The writer, for the caller of [`Engine::sequence`] to wait with or to leave.
@@ -52,16 +54,22 @@ pub(crate) struct Sequenced {
     pub(crate) applied: Vec<Applied>,
 }
 
+/// What was decided about a commit, with the writer still locked.
+pub(crate) enum Decision<'a> {
+    Accepted(LockedWriter<'a>, Sequenced),
+    Refused(LockedWriter<'a>, Refusal),
+}
+
 impl Engine {
     /// Checks a commit against everything accepted before, and adds it to the collecting group.
     /// Returns the locked writer, for the caller to wait or to leave. `versions` has a place for
-    /// each operation.
-    pub(crate) fn sequence(
+    /// each operation. A refusal may be for commits that are still on their way to disk.
+    pub(crate) fn decide(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
-    ) -> Result<(LockedWriter<'_>, Sequenced)> {
+    ) -> Result<Decision<'_>> {
         let scanned = self.scan_boundaries(commit.boundaries)?;
         let mut writer = self.writer.lock();
         // Under the lock, so that nothing joins behind the last group of a close.
@@ -85,45 +93,47 @@ impl Engine {
         if commit.has_ids
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
         {
-            let answer = self.sequence_remaining(&mut writer, commit, sync, known)?;
-            return Ok((writer, answer));
+            return Ok(match self.sequence_remaining(&mut writer, commit, sync, known)? {
+                Ok(answer) => Decision::Accepted(writer, answer),
+                Err(refusal) => Decision::Refused(writer, refusal),
+            });
         }
-        let mut failed = self.check_boundaries(&writer, commit.boundaries, scanned)?;
-        if commit.writes() && !writer.tip.session_begun && failed.is_empty() {
+        let mut refusal = self.check_boundaries(&writer, commit.boundaries, scanned)?;
+        if commit.writes() && !writer.tip.session_begun && refusal.failed.is_empty() {
             self.begin_session(&mut writer)?;
         }
         let mut catalog = self.catalog.write();
         let slots = std::mem::take(&mut writer.slots);
-        let refused = failed.len();
-        let mut checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut failed);
+        let refused = refusal.failed.len();
+        let mut checked =
+            self.check(&writer, &catalog.heads, commit, versions, slots, &mut refusal);
         if checked.is_err() {
             // A block of the checkpoint is damaged: the same checks, with what takes its place.
             drop(catalog);
             self.mend_checkpoints()?;
-            failed.truncate(refused);
+            refusal.failed.truncate(refused);
             catalog = self.catalog.write();
             let slots = Vec::new();
-            checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut failed);
+            checked = self.check(&writer, &catalog.heads, commit, versions, slots, &mut refusal);
         }
         let checked = checked.map_err(|defect| self.heads_error(&defect))?;
-        if !failed.is_empty() {
+        if !refusal.failed.is_empty() {
             drop(catalog);
             writer.slots = checked.slots;
-            self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::Conflict { failed });
+            return Ok(Decision::Refused(writer, refusal));
         }
         if !commit.writes() {
             drop(catalog);
             writer.slots = checked.slots;
             let answer = answer(&mut writer, sync);
-            return Ok((writer, answer));
+            return Ok(Decision::Accepted(writer, answer));
         }
         let sequenced = self.encode(&mut writer, &mut catalog, commit, versions, checked);
         drop(catalog);
         writer.collecting.sync |= sync;
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
         self.want_spare(&mut writer);
-        Ok((writer, sequenced))
+        Ok(Decision::Accepted(writer, sequenced))
     }
 
     /// Answers a commit whose events are recorded, after applying what it still changes beside
@@ -134,14 +144,17 @@ impl Engine {
         commit: &Prepared<'_>,
         sync: bool,
         known: Sequenced,
-    ) -> Result<Sequenced> {
-        let changes = self.remaining_changes(writer, commit)?;
+    ) -> Result<std::result::Result<Sequenced, Refusal>> {
+        let changes = match self.remaining_changes(writer, commit)? {
+            Ok(changes) => changes,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         self.counters.already_recorded.fetch_add(1, Ordering::Relaxed);
         if changes.is_empty() {
             // What is durable already needs no wait.
             let durable = known.last_position.get() <= self.durable.get();
             let group = if durable { 0 } else { writer.group_of_all(sync) };
-            return Ok(Sequenced { group, ..known });
+            return Ok(Ok(Sequenced { group, ..known }));
         }
         if !writer.tip.session_begun {
             self.begin_session(writer)?;
@@ -154,7 +167,7 @@ impl Engine {
         drop(catalog);
         writer.collecting.sync |= sync;
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
-        Ok(Sequenced { group, applied, ..known })
+        Ok(Ok(Sequenced { group, applied, ..known }))
     }
 
     /// Before the first frame of this writer.

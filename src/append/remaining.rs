@@ -7,16 +7,15 @@
 
 use std::collections::HashMap;
 
-use super::check::{ahead, check_hide, wrong_cursor};
+use super::check::{Refusal, ahead, check_hide, wrong_cursor};
 use super::prepare::{From, Operation, Prepared, Request};
 use crate::engine::Engine;
-use crate::error::{Error, FailedCheck, Result};
+use crate::error::{FailedCheck, Result};
 use crate::event::{Applied, Position};
 use crate::format::metadata::Change;
 use crate::group_commit::Writer;
 use crate::index::metadata::{Metadata, StreamRules};
 use crate::snapshot::Mark;
-use crate::sync::atomic::Ordering;
 
 /// The present of what the requests name: as it was before them, and as those so far leave it.
 struct Present<'a> {
@@ -28,17 +27,14 @@ struct Present<'a> {
 }
 
 impl Engine {
-    /// The changes that a repeated commit still makes, in the order they were asked for.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Conflict`] with every operation that cannot be applied.
+    /// The changes that a repeated commit still makes, in the order they were asked for, or every
+    /// operation that cannot be applied.
     pub(super) fn remaining_changes(
         &self,
         writer: &Writer,
         commit: &Prepared<'_>,
-    ) -> Result<Vec<Change>> {
-        let mut failed = Vec::new();
+    ) -> Result<std::result::Result<Vec<Change>, Refusal>> {
+        let mut refused = Refusal::default();
         let mut changes = Vec::new();
         if !commit.requests.is_empty() {
             // The catalog is asked first: its lock comes before that of the metadata.
@@ -54,17 +50,13 @@ impl Engine {
             for (request, version) in commit.requests.iter().zip(versions) {
                 match present.pass(request, version) {
                     Ok(change) => changes.extend(change),
-                    Err(refusal) => failed.push(refusal),
+                    Err(check) => refused.add_request(writer, request, check),
                 }
             }
             changes.retain(|change| present.has_changed(change));
         }
-        self.check_reached(writer, commit, &mut failed)?;
-        if failed.is_empty() {
-            return Ok(changes);
-        }
-        self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-        Err(Error::Conflict { failed })
+        self.check_reached(writer, commit, &mut refused)?;
+        Ok(if refused.failed.is_empty() { Ok(changes) } else { Err(refused) })
     }
 
     /// The commits on their way to disk included.
@@ -77,7 +69,7 @@ impl Engine {
         &self,
         writer: &Writer,
         commit: &Prepared<'_>,
-        failed: &mut Vec<FailedCheck>,
+        refused: &mut Refusal,
     ) -> Result<()> {
         for snapshot in commit.snapshots {
             let mark = snapshot.mark().number();
@@ -87,7 +79,7 @@ impl Engine {
             };
             if mark > reached {
                 let key = snapshot.key().to_owned();
-                failed.push(FailedCheck::SnapshotAhead { key, mark, reached });
+                refused.add(FailedCheck::SnapshotAhead { key, mark, reached });
             }
         }
         Ok(())

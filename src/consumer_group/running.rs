@@ -167,8 +167,8 @@ impl RunningGroup {
     ///
     /// # Errors
     ///
-    /// What had made the group stop before, if something had; [`Error::Conflict`] or
-    /// [`Error::CheckFailed`] where somebody else has moved its cursor, such as another group of this
+    /// What had made the group stop before, if something had; [`Error::Conflict`]
+    /// where somebody else has moved its cursor, such as another group of this
     /// name; and those of storing the progress.
     pub fn stop(mut self) -> Result<Position> {
         self.shared.end(false, None);

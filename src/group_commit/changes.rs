@@ -62,6 +62,11 @@ impl Changes {
         rules
     }
 
+    /// The number of the pending change that says where a cursor is; 0: none does.
+    pub(crate) fn pending_cursor(&self, name: &str) -> u64 {
+        self.cursors.get(name).map_or(0, |(number, _)| *number)
+    }
+
     /// The pending changes, oldest first.
     pub(crate) fn pending(&self) -> impl Iterator<Item = &Change> {
         self.pending.iter().map(|(_, change)| change)

@@ -73,6 +73,7 @@ impl Engine {
         writer.writing = Some(Arc::clone(&group));
         let last_position = writer.tip.next_position - 1;
         let last_change = writer.tip.next_change - 1;
+        writer.writing_to = Some((last_position, last_change));
         let begun = writer.tip.clone();
         writer.flush_requested = false;
         let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
@@ -112,6 +113,7 @@ impl Engine {
             }
         }
         writer.writing = None;
+        writer.writing_to = None;
         self.finish_group(&mut writer, group, number);
         let wakers = writer.take_wakers();
         if !wakers.is_empty() || self.watch.is_watched() {

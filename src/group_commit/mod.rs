@@ -107,6 +107,8 @@ pub(crate) struct Writer {
     /// The tip when the oldest group that is not written began: what a failed write falls back to.
     group_tip: Tip,
     pub(crate) writing: Option<Arc<Group>>,
+    /// The last position and the last change of the group being written.
+    pub(crate) writing_to: Option<(u64, u64)>,
     written_number: u64,
     synced_number: u64,
     /// Groups that did not fit the disk, and of which nothing is stored.
@@ -166,6 +168,7 @@ impl Writer {
             collecting: Group::default(),
             collecting_number: 1,
             writing: None,
+            writing_to: None,
             written_number: 0,
             synced_number: 0,
             refused: Vec::new(),
@@ -197,6 +200,11 @@ impl Writer {
             Some(reason) => Err(Error::WriterPoisoned { reason: reason.to_string() }),
             None => Ok(()),
         }
+    }
+
+    /// The last position and the last change that are written.
+    pub(crate) fn written_to(&self) -> (u64, u64) {
+        (self.group_tip.next_position - 1, self.group_tip.next_change - 1)
     }
 
     /// Whether something is written and not synced, and a sync could help.

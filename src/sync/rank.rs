@@ -60,5 +60,6 @@ pub(crate) enum Rank {
     /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
     Unreadable,
     /// The simulated machine: any operation on storage may take it. Owner: `storage::sim`.
+    #[allow(dead_code, reason = "the simulated disk is there for tests alone")]
     Machine,
 }

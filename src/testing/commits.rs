@@ -1,13 +1,13 @@
 //! The harness's commits: what was predicted, what the store answered, what that promises.
 
-use super::compare::{Checked, Mismatch, ensure, same_error};
+use super::compare::{Checked, Mismatch, ensure, must, same_error};
 use super::harness::{Harness, Pending};
 use super::metadata;
 use super::model::{ModelChange, ModelCommit, ModelRequest, Point, Predicted};
 use super::operations::Via;
 use super::snapshots::Saved;
 use super::tally::name_of;
-use crate::error::{Error, Result as StoreResult};
+use crate::error::{Error, FailedCheck, Result as StoreResult};
 use crate::event::{Applied, Committed, Position, Timestamp};
 use crate::format::metadata::{CHANGE_HEADER_LEN, MAX_CURSOR_NAME_LEN, SECTION_HEADER_LEN};
 use crate::format::record::encoded_len;
@@ -36,6 +36,7 @@ impl Harness {
         let failures = store.stats().snapshot_failures;
         let answer = ask(store, commit, via);
         self.answered(count_as(&answer));
+        let predicted = self.decided_again(store, commit, alone, predicted, &answer)?;
         match (predicted, answer) {
             (Ok(predicted), Ok(Answer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;
@@ -68,7 +69,14 @@ impl Harness {
                 self.poisoned |= is_poison(&actual);
                 let same = same_error(&predicted, &actual);
                 ensure!(same || explained, "refused with {actual:?}, not {predicted:?}");
-                Ok(())
+                if via != Via::Submit {
+                    self.check_winner_visible(store, &actual)?;
+                }
+                if matches!(actual, Error::DiskFull { .. }) {
+                    self.taken_back(store)
+                } else {
+                    Ok(())
+                }
             }
             (Ok(predicted), Err(actual)) => {
                 let explained = self.settings.faults && is_failure(&actual);
@@ -88,6 +96,64 @@ impl Harness {
                 Err(Mismatch::new(format!("accepted instead of {predicted:?}: {commit:?}")))
             }
         }
+    }
+
+    /// A conflict is returned once reads show what the commit lost to.
+    fn check_winner_visible(&mut self, store: &Store, conflict: &Error) -> Checked {
+        let Error::Conflict { failed, visible_at } = conflict else { return Ok(()) };
+        let head = store.head();
+        ensure!(head >= *visible_at, "lost to {visible_at}, and reads see up to {head}");
+        let state = self.model.state(u64::MAX);
+        for check in failed {
+            let (FailedCheck::CursorNotForward { name, .. }
+            | FailedCheck::WrongCursor { name, .. }) = check
+            else {
+                continue;
+            };
+            let shown = must("a cursor", store.cursors().get(name))?.map(Position::get);
+            let expected = state.cursors.get(name).copied();
+            ensure!(
+                shown == expected,
+                "lost to cursor {name} at {expected:?}, reads show {shown:?}"
+            );
+        }
+        self.note_seen(head.get(), false)
+    }
+
+    /// What a commit lost to may have been taken back, because the disk was full: then the store has
+    /// decided again, without it. Returns the prediction that holds then.
+    fn decided_again(
+        &mut self,
+        store: &Store,
+        commit: &ModelCommit,
+        alone: bool,
+        predicted: Result<Predicted, Error>,
+        answer: &StoreResult<Answer>,
+    ) -> Checked<Result<Predicted, Error>> {
+        let accepted = matches!(answer, Ok(_) | Err(Error::OutcomeUnknown { .. }));
+        let refused_otherwise = matches!((&predicted, answer),
+            (Err(predicted), Err(actual)) if actual.is_conflict() && !same_error(predicted, actual));
+        let of_a_conflict = predicted.as_ref().is_err_and(Error::is_conflict);
+        if !self.settings.faults || !of_a_conflict || !(accepted || refused_otherwise) {
+            return Ok(predicted);
+        }
+        let mut kept = metadata::accepted(store);
+        if accepted {
+            let done = match answer {
+                Ok(Answer::Done(done)) => Some(done),
+                Ok(Answer::Later(ticket)) => Some(ticket.committed()),
+                _ => None,
+            };
+            // Of events that were recorded before, none was added.
+            let (events, changes) = match done {
+                Some(done) if done.already_recorded => (0, done.applied.len()),
+                _ => (commit.events().count(), commit.requests.len()),
+            };
+            kept.events = kept.events.saturating_sub(events as u64);
+            kept.changes = kept.changes.saturating_sub(changes as u64);
+        }
+        self.taken_back_to(kept)?;
+        Ok(self.model.predict(commit, alone, self.fits(commit)))
     }
 
     /// Whether it is within the limits of size.
@@ -169,7 +235,10 @@ impl Harness {
 
     /// The disk was full: commits that were not written may have been taken back with this one.
     pub(super) fn taken_back(&mut self, store: &Store) -> Checked {
-        let kept = metadata::accepted(store);
+        self.taken_back_to(metadata::accepted(store))
+    }
+
+    fn taken_back_to(&mut self, kept: Point) -> Checked {
         let (least, most) = (self.acknowledged.max(self.written).max(self.seen), self.model.end());
         ensure!(kept.covers(least), "{kept:?} is left, {least:?} was promised");
         ensure!(most.covers(kept), "{kept:?} is left, {most:?} was accepted");

@@ -5,7 +5,7 @@ use std::fmt;
 use super::metadata;
 use super::model::{Model, ModelEvent, ModelState};
 use super::operations::{PastChoice, ReadChoice, STREAMS, to_query};
-use crate::error::{Error, Result as StoreResult};
+use crate::error::{Error, FailedCheck, Result as StoreResult};
 use crate::event::{AsOf, Position, StreamHead, Timestamp, category_of};
 use crate::read::{Events, StreamInfo};
 use crate::store::Store;
@@ -59,6 +59,22 @@ pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
         (Error::LimitExceeded { .. }, Error::LimitExceeded { .. }) => true,
         (Error::InvalidArgument { what, .. }, Error::InvalidArgument { what: actual, .. }) => {
             what == actual
+        }
+        (
+            Error::Conflict { failed, visible_at },
+            Error::Conflict { failed: actual, visible_at: given },
+        ) => {
+            // Where a cursor was moved without events, a later position may be named.
+            let of_a_cursor = |check: &FailedCheck| {
+                !matches!(
+                    check,
+                    FailedCheck::WrongExpectedVersion { .. }
+                        | FailedCheck::AppendConditionFailed { .. }
+                        | FailedCheck::AlreadyExists { .. }
+                )
+            };
+            let later = failed.iter().any(of_a_cursor) && given >= visible_at;
+            failed == actual && (given == visible_at || later)
         }
         _ => format!("{predicted:?}") == format!("{actual:?}"),
     }

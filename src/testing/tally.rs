@@ -57,7 +57,7 @@ impl Tally {
 /// What an answer is counted as.
 pub(super) fn name_of(error: &Error) -> &'static str {
     match error {
-        Error::WrongExpectedVersion { .. } | Error::Conflict { .. } => "conflict",
+        Error::Conflict { .. } => "conflict",
         Error::IdReused { .. } => "id reused",
         Error::OutcomeUnknown { .. } => "outcome unknown",
         Error::WriterPoisoned { .. } => "writer poisoned",

@@ -14,7 +14,7 @@ fn registered(name: &str) -> NewEvent {
 
 fn failures(result: Result<annals::Committed, Error>) -> Vec<FailedCheck> {
     match result {
-        Err(Error::Conflict { failed }) => failed,
+        Err(Error::Conflict { failed, .. }) => failed,
         other => panic!("{other:?}"),
     }
 }

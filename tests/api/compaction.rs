@@ -85,7 +85,7 @@ fn answers(store: &Store) -> Vec<Vec<u64>> {
 fn newest(store: &Store, after: u64) -> Vec<Option<u64>> {
     let ask = |query: Query| match store.transaction().fail_if(query.after(after)).commit() {
         Ok(_) => None,
-        Err(Error::Conflict { failed }) => match failed[..] {
+        Err(Error::Conflict { failed, .. }) => match failed[..] {
             [FailedCheck::AppendConditionFailed { position, .. }] => Some(position.get()),
             _ => panic!("{failed:?}"),
         },

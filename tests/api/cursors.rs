@@ -8,7 +8,7 @@ fn event() -> NewEvent {
 
 fn refusal(result: Result<(), Error>) -> FailedCheck {
     match result {
-        Err(Error::CheckFailed { check }) => check,
+        Err(Error::Conflict { mut failed, .. }) if failed.len() == 1 => failed.remove(0),
         other => panic!("{other:?}"),
     }
 }

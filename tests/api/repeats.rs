@@ -154,7 +154,7 @@ fn repeated_commit_reports_every_operation_that_cannot_be_applied() {
         .truncate_before("s", 9)
         .snapshot(Snapshot::new("s", 7, ""))
         .commit();
-    let Err(Error::Conflict { failed }) = refused else { panic!("{refused:?}") };
+    let Err(Error::Conflict { failed, .. }) = refused else { panic!("{refused:?}") };
     assert!(matches!(failed[0], FailedCheck::CursorAhead { .. }), "{failed:?}");
     assert!(matches!(failed[1], FailedCheck::WrongCursor { .. }), "{failed:?}");
     assert!(matches!(failed[2], FailedCheck::UnknownStream { .. }), "{failed:?}");

@@ -75,7 +75,7 @@ fn one_in_a_transaction_appears_with_the_commit() {
                 .snapshot(Snapshot::new("s", mark, "state"))
         };
         let ahead = with(version + 2).commit();
-        let Err(Error::Conflict { failed }) = ahead else { panic!("{ahead:?}") };
+        let Err(Error::Conflict { failed, .. }) = ahead else { panic!("{ahead:?}") };
         let (key, mark, reached) = ("s".to_owned(), version + 2, version + 1);
         assert_eq!(failed, [FailedCheck::SnapshotAhead { key, mark, reached }]);
         with(version + 1).commit().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use annals::{Error, ExpectedVersion, NewEvent, Uuid};
+use annals::{Durability, Error, ExpectedVersion, NewEvent, Uuid};
 
 use super::support::{Place, check_prefix};
 
@@ -42,11 +42,13 @@ fn of_many_appends_at_the_same_version_exactly_one_wins() {
                             assert_eq!(version, round + 1);
                             wins.fetch_add(1, Ordering::SeqCst);
                         }
-                        Err(Error::WrongExpectedVersion { actual, .. }) => {
-                            assert_eq!(actual, round + 1);
+                        Err(lost) => {
+                            assert_eq!(lost.actual_version(), Some(round + 1), "{lost:?}");
+                            assert_eq!(lost.failed_checks().len(), 1);
+                            // What it lost to is visible to reads.
+                            let head = store.stream_head("contested").unwrap().unwrap();
+                            assert_eq!(head.version, round + 1);
                         }
-                        Err(Error::Conflict { failed }) => assert_eq!(failed.len(), 1),
-                        Err(error) => panic!("{error:?}"),
                     }
                     barrier.wait();
                     assert_eq!(wins.load(Ordering::SeqCst), round + 1, "one winner a round");
@@ -144,4 +146,80 @@ fn transfers_between_accounts_lose_no_money() {
     assert_eq!(balances.iter().sum::<i64>(), 100 * i64::try_from(ACCOUNTS).unwrap());
     assert!(balances.iter().all(|&sum| sum >= 0), "{balances:?}");
     check_prefix(&store).unwrap();
+}
+
+/// The loop that everybody writes: each conflict is told once what it lost to can be read, so the
+/// number of attempts is bounded by the number of commits that go through.
+#[test]
+fn losers_of_a_version_race_try_as_often_as_others_win() {
+    const APPENDS: u64 = 50;
+    let threads = THREADS as u64;
+    for durability in [Durability::Sync, Durability::BUFFERED] {
+        let place = Place::new();
+        let store = Place::options().durability(durability).open(place.path()).unwrap();
+        let conflicts = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    let mut done = 0;
+                    while done < APPENDS {
+                        let head = store.stream_head("contested").unwrap();
+                        let version = head.map_or(0, |head| head.version);
+                        let event = NewEvent::new("Counted", version.to_string());
+                        let expected = ExpectedVersion::Exact(version);
+                        match store.append("contested", expected, [event]) {
+                            Ok(_) => done += 1,
+                            Err(lost) => {
+                                let actual = lost.actual_version().expect("it is a conflict");
+                                assert!(actual > version);
+                                let head = store.stream_head("contested").unwrap().unwrap();
+                                assert!(head.version >= actual, "it lost to {actual}");
+                                conflicts.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(store.stream_head("contested").unwrap().unwrap().version, threads * APPENDS);
+        // Each append that goes through makes every other thread lose once at most.
+        let conflicts = conflicts.load(Ordering::Relaxed);
+        assert!(conflicts <= threads * APPENDS * (threads - 1), "{conflicts} conflicts");
+        assert_eq!(store.stats().conflicts, conflicts);
+    }
+}
+
+#[test]
+fn retry_of_every_thread_ends_within_its_attempts() {
+    let place = Place::new();
+    let store = place.open();
+    let calls = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (store, calls) = (&store, &calls);
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let attempts = 20 * THREADS as u32;
+                    let done = store.retry(attempts, |store| {
+                        calls.fetch_add(1, Ordering::Relaxed);
+                        let head = store.stream_head("contested")?;
+                        let expected = ExpectedVersion::Exact(head.map_or(0, |head| head.version));
+                        let event = NewEvent::new("Counted", "");
+                        if thread % 2 == 0 {
+                            return store.append("contested", expected, [event]).map(drop);
+                        }
+                        // This conflict is told at once: the helper has to wait.
+                        let transaction = store.transaction();
+                        let ticket = transaction.append("contested", expected, [event]).submit()?;
+                        ticket.wait().map(drop)
+                    });
+                    done.unwrap();
+                }
+            });
+        }
+    });
+    let total = 20 * THREADS as u64;
+    assert_eq!(store.stream_head("contested").unwrap().unwrap().version, total);
+    let calls = calls.load(Ordering::Relaxed);
+    assert!(calls <= total * THREADS as u64, "{calls} calls for {total} appends");
 }

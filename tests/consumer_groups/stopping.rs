@@ -155,7 +155,7 @@ fn of_two_groups_by_one_name_one_is_told() {
     first.stop().unwrap();
     let told = second.stop();
     assert!(
-        matches!(&told, Err(Error::CheckFailed { check: FailedCheck::WrongCursor { .. } })),
+        matches!(&told, Err(error) if matches!(error.failed_checks(), [FailedCheck::WrongCursor { .. }])),
         "{told:?}"
     );
 }

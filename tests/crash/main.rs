@@ -21,6 +21,7 @@ mod helped;
 mod known;
 mod leftovers;
 mod lives;
+mod losers;
 mod loss;
 mod meanwhile;
 mod mend;

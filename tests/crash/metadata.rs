@@ -258,7 +258,7 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
         assert_eq!(read_back(&store, SIZE).unwrap(), 3, "{fits} fit");
         // What is accepted from here on knows nothing of it.
         let nobody = store.cursors().compare_and_set("d", Some(Position::new(1)), 2);
-        assert!(matches!(nobody, Err(Error::CheckFailed { .. })), "{nobody:?}");
+        assert!(matches!(nobody, Err(Error::Conflict { .. })), "{nobody:?}");
         let taken = || store.transaction().fail_if_exists(Query::tagged(["taken"])).commit();
         store.transaction().fail_if_exists(Query::tagged(["gone"])).commit().unwrap();
         let done = store
@@ -270,7 +270,7 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
         store.transaction().fail_if_exists(Query::tagged(["gone"])).commit().unwrap();
         let position = Position::new(4);
         let exists = FailedCheck::AlreadyExists { query: 0, position };
-        assert!(matches!(taken(), Err(Error::Conflict { failed }) if failed == [exists]));
+        assert!(matches!(taken(), Err(Error::Conflict { failed, .. }) if failed == [exists]));
         store.cursors().advance("c", 4).unwrap();
         sim.crash(Crash::new(fits).keep(Keep::Nothing));
         drop(store);

@@ -82,7 +82,7 @@ fn of_two_threads_exactly_one_withdraws() {
         let outcomes = bank.withdraw_twice(1, 100);
         let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
         assert_eq!((won.len(), lost.len()), (1, 1));
-        let Err(Refused::Store(Error::Conflict { failed })) = &lost[0] else {
+        let Err(Refused::Store(Error::Conflict { failed, .. })) = &lost[0] else {
             panic!("{lost:?}");
         };
         let FailedCheck::WrongExpectedVersion { actual, .. } = &failed[0] else {

@@ -218,7 +218,7 @@ fn check_boundary(query: &Query, items: &[Item], after: Option<u64>) {
         };
         match asked.commit() {
             Ok(_) => None,
-            Err(Error::Conflict { failed }) => match failed[..] {
+            Err(Error::Conflict { failed, .. }) => match failed[..] {
                 [FailedCheck::AppendConditionFailed { query: 0, position }] if !anywhere => {
                     Some(position)
                 }

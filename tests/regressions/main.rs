@@ -377,7 +377,7 @@ fn a_snapshot_ahead_is_refused_with_a_retry_too() {
     assert!(commit(2).is_err());
     assert!(!commit(1).unwrap().already_recorded);
     let ahead = FailedCheck::SnapshotAhead { key: "s".into(), mark: 2, reached: 1 };
-    assert!(matches!(commit(2), Err(Error::Conflict { failed }) if failed == [ahead]));
+    assert!(matches!(commit(2), Err(Error::Conflict { failed, .. }) if failed == [ahead]));
     assert!(commit(1).unwrap().already_recorded);
 }
 

@@ -26,8 +26,7 @@ fn one_of_two_conflicting_appends_wins() {
                 };
                 match done {
                     Ok(()) => true,
-                    Err(Error::WrongExpectedVersion { actual: 1, .. }) => false,
-                    Err(Error::Conflict { failed }) => {
+                    Err(Error::Conflict { failed, .. }) => {
                         assert!(
                             matches!(
                                 failed[..],
@@ -45,6 +44,39 @@ fn one_of_two_conflicting_appends_wins() {
         let won = contenders.map(|it| it.join().unwrap()).into_iter().filter(|&won| won).count();
         assert_eq!(won, 1);
         assert_eq!(store.stream_head("s").unwrap().unwrap().version, 1);
+        store.close().unwrap();
+    });
+}
+
+/// Reads, decides, appends, each as often as it takes: a conflict is returned once reads show what
+/// it lost to, so each thread loses once at most to each commit of another.
+#[test]
+fn loser_of_a_race_sees_the_winner() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let contender = || {
+            let store = store.clone();
+            thread::spawn(move || {
+                let mut lost = 0;
+                loop {
+                    let version = store.stream_head("s").unwrap().map_or(0, |head| head.version);
+                    let expected = ExpectedVersion::Exact(version);
+                    let Err(conflict) = store.append("s", expected, [event(1)]) else { break };
+                    let actual = conflict.actual_version().unwrap();
+                    assert!(actual > version);
+                    assert!(store.stream_head("s").unwrap().unwrap().version >= actual);
+                    lost += 1;
+                }
+                assert!(lost <= 3, "{lost} conflicts with three commits");
+            })
+        };
+        let contenders = [contender(), contender(), contender()];
+        // Nobody waits for this one.
+        let ticket = store.transaction().append("s", ExpectedVersion::Any, [event(1)]).submit();
+        drop(ticket.unwrap());
+        contenders.map(|it| it.join().unwrap());
+        assert_eq!(store.stream_head("s").unwrap().unwrap().version, 4);
         store.close().unwrap();
     });
 }

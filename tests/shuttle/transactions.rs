@@ -13,7 +13,7 @@ const LARGE: usize = 7_500;
 fn refusals<T>(done: annals::Result<T>) -> Vec<FailedCheck> {
     match done {
         Ok(_) => Vec::new(),
-        Err(Error::Conflict { failed }) => failed,
+        Err(Error::Conflict { failed, .. }) => failed,
         Err(error) => panic!("{error:?}"),
     }
 }

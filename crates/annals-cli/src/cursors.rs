@@ -61,8 +61,10 @@ fn set(args: &SetCursor, quiet: bool) -> Result<(), Failure> {
         cursors.advance(&args.name, args.position)
     };
     let moved = match moved {
-        Err(annals::Error::CheckFailed { check: check @ FailedCheck::CursorNotForward { .. } }) => {
-            Err(Failure::Fault(format!("{check} (use --reset to allow it)")))
+        Err(conflict)
+            if matches!(conflict.failed_checks(), [FailedCheck::CursorNotForward { .. }]) =>
+        {
+            Err(Failure::Fault(format!("{conflict} (use --reset to allow it)")))
         }
         moved => moved.map_err(Failure::from),
     };

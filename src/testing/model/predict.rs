@@ -145,9 +145,13 @@ impl ModelCommit {
     }
 }
 
+/// A refusal, and the newest event that it is about.
+fn conflict(failed: Vec<FailedCheck>, lost_to: u64) -> Error {
+    Error::Conflict { failed, visible_at: Position::new(lost_to) }
+}
+
 impl Model {
-    /// What a commit does. `alone`: it comes by a call that makes one check, and says so without a
-    /// list. `fits`: it is within the limit of size, which depends on how it is encoded and is not
+    /// What a commit does. `alone`: it comes by a call that makes one check. `fits`: it is within the limit of size, which depends on how it is encoded and is not
     /// the model's business. Nothing is changed.
     ///
     /// # Errors
@@ -181,9 +185,9 @@ impl Model {
             let mut failed = Vec::new();
             known.changes = self.remaining(commit, &mut failed);
             self.check_snapshots(commit, &HashMap::new(), 0, &mut failed);
-            return if failed.is_empty() { Ok(known) } else { Err(Error::Conflict { failed }) };
+            return if failed.is_empty() { Ok(known) } else { Err(conflict(failed, 0)) };
         }
-        self.check(commit, alone)
+        self.check(commit)
     }
 
     /// What a commit whose events are recorded still changes.
@@ -222,10 +226,12 @@ impl Model {
         newest.map(|event| event.position)
     }
 
-    fn check(&self, commit: &ModelCommit, alone: bool) -> Result<Predicted, Error> {
-        let mut failed = Vec::new();
+    fn check(&self, commit: &ModelCommit) -> Result<Predicted, Error> {
+        let (mut failed, mut lost_to) = (Vec::new(), 0);
         for (query, boundary) in commit.boundaries.iter().enumerate() {
-            let Some(position) = self.newest_match(boundary).map(Position::new) else { continue };
+            let Some(newest) = self.newest_match(boundary) else { continue };
+            let position = Position::new(newest);
+            lost_to = lost_to.max(newest);
             failed.push(if boundary.anywhere {
                 FailedCheck::AlreadyExists { query, position }
             } else {
@@ -236,11 +242,12 @@ impl Model {
         let (mut versions, mut count) = (Vec::new(), 0);
         for (index, operation) in commit.operations.iter().enumerate() {
             let stream = operation.stream.as_str();
-            let before = self.stream_head(stream, self.head()).0;
+            let (before, last) = self.stream_head(stream, self.head());
             let version = current.entry(stream).or_insert(before);
             if !operation.expected.holds_for(*version) {
                 let (stream, expected) = (operation.stream.clone(), operation.expected);
                 let actual = *version;
+                lost_to = lost_to.max(last);
                 failed.push(FailedCheck::WrongExpectedVersion { index, stream, expected, actual });
             }
             *version += operation.events.len() as u64;
@@ -258,8 +265,7 @@ impl Model {
         }
         self.check_snapshots(commit, &current, count, &mut failed);
         if !failed.is_empty() {
-            let conflict = Error::Conflict { failed };
-            return Err(if alone { conflict.of_single_check() } else { conflict });
+            return Err(conflict(failed, lost_to));
         }
         let (head, last) = (self.head(), self.head() + count);
         let first = if count == 0 { head } else { head + 1 };

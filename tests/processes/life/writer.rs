@@ -301,7 +301,7 @@ impl<'s> Worker<'s> {
         let events: Vec<_> = events.map(|event| event.event()).collect();
         let expected = ExpectedVersion::Exact(version + 3);
         match self.store.append(key.own_stream(), expected, events) {
-            Err(Error::WrongExpectedVersion { actual, .. }) => assert_eq!(actual, version),
+            Err(lost) if lost.is_conflict() => assert_eq!(lost.actual_version(), Some(version)),
             Err(Error::DiskFull { .. }) => {}
             other => panic!("version {version}: {other:?}"),
         }

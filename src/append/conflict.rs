@@ -1,0 +1,127 @@
+//! What a commit that was refused waits for before its caller is told.
+//!
+//! Checks see commits that are on their way to disk, reads do not. A caller that is told of a
+//! conflict before reads show what it lost to would read the same state, make the same decision and
+//! lose again, as fast as it can. So the conflict is returned once reads show it. Where what it lost
+//! to is taken back, because the disk was full, the decision is made again.
+
+use std::sync::atomic::Ordering;
+
+use super::check::{Lost, Refusal};
+use super::{Decision, LockedWriter, Prepared, Sequenced};
+use crate::engine::Engine;
+use crate::error::{Error, FailedCheck, Result};
+use crate::event::Position;
+use crate::group_commit::Writer;
+
+impl Engine {
+    /// Accepts a commit, or returns the conflict once reads show what it lost to.
+    pub(crate) fn sequence(
+        &self,
+        commit: &Prepared<'_>,
+        sync: bool,
+        versions: &mut [u64],
+    ) -> Result<(LockedWriter<'_>, Sequenced)> {
+        loop {
+            match self.decide(commit, sync, versions)? {
+                Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
+                Decision::Refused(writer, refusal) => {
+                    if self.wait_for_winner(writer, refusal.lost)? {
+                        return Err(self.conflict(refusal.failed, refusal.lost.position));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Accepts a commit, or returns the conflict at once.
+    pub(crate) fn sequence_at_once(
+        &self,
+        commit: &Prepared<'_>,
+        sync: bool,
+        versions: &mut [u64],
+    ) -> Result<(LockedWriter<'_>, Sequenced)> {
+        match self.decide(commit, sync, versions)? {
+            Decision::Accepted(writer, sequenced) => Ok((writer, sequenced)),
+            Decision::Refused(writer, Refusal { failed, lost }) => {
+                // Where a cursor was moved without events, what was accepted before comes closest.
+                let pending = lost.change > 0;
+                let tip = if pending { writer.tip.next_position - 1 } else { 0 };
+                Err(self.conflict(failed, lost.position.max(tip)))
+            }
+        }
+    }
+
+    fn conflict(&self, failed: Vec<FailedCheck>, position: u64) -> Error {
+        self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+        Error::Conflict { failed, visible_at: Position::new(position) }
+    }
+
+    /// Whether reads show what a commit lost to.
+    fn shows(&self, lost: Lost) -> bool {
+        self.visible(false) >= lost.position
+            && (lost.change == 0 || self.metadata.read().last_change() >= lost.change)
+    }
+
+    /// Waits until reads show what a commit lost to, and leads the groups that takes, if nobody else
+    /// does. `false`: it was taken back, so that nothing is known to be in the commit's way.
+    fn wait_for_winner(&self, mut writer: LockedWriter<'_>, lost: Lost) -> Result<bool> {
+        if self.shows(lost) {
+            return Ok(true);
+        }
+        let number = writer.group_of(lost);
+        if number == writer.collecting_number {
+            writer.collecting.sync |= self.options.durability.is_sync();
+        }
+        let (writer, written) = self.wait_for_group(writer, number, false);
+        drop(writer);
+        match written {
+            Ok(()) => {}
+            Err(Error::DiskFull { .. }) => return Ok(false),
+            // It is uncertain what became of the others; of this commit nothing was written.
+            Err(Error::OutcomeUnknown { reason }) => return Err(Error::WriterPoisoned { reason }),
+            Err(error) => return Err(error),
+        }
+        if !self.shows(lost) {
+            // Written by a commit that did not ask for a sync, in a store whose reads wait for one.
+            self.sync_written()?;
+        }
+        Ok(true)
+    }
+
+    /// Waits until reads show what a conflict was about, or until that was taken back; for a
+    /// conflict that was returned at once.
+    pub(crate) fn settle(&self, conflict: &Error) {
+        let Error::Conflict { failed, visible_at } = conflict else { return };
+        let of_a_cursor = |check: &FailedCheck| {
+            matches!(
+                check,
+                FailedCheck::CursorNotForward { .. }
+                    | FailedCheck::WrongCursor { .. }
+                    | FailedCheck::UnknownCursor { .. }
+            )
+        };
+        let writer = self.writer.lock();
+        let change = if failed.iter().any(of_a_cursor) { writer.tip.next_change - 1 } else { 0 };
+        let lost = Lost { position: visible_at.get(), change };
+        if lost.position < writer.tip.next_position {
+            // A failure shows in the next attempt.
+            let _ = self.wait_for_winner(writer, lost);
+        }
+    }
+}
+
+impl Writer {
+    /// The group that what a commit lost to is in; 0: it is written.
+    fn group_of(&self, lost: Lost) -> u64 {
+        let reaches =
+            |(position, change): (u64, u64)| lost.position <= position && lost.change <= change;
+        if reaches(self.written_to()) {
+            0
+        } else if self.writing_to.is_some_and(reaches) {
+            self.collecting_number - 1
+        } else {
+            self.collecting_number
+        }
+    }
+}

@@ -59,7 +59,8 @@ impl RunningGroup {
     pub(super) fn start(group: ConsumerGroup, handler: Box<Handler>) -> Result<Self> {
         let cursor = group.store.cursors().get(&group.name)?;
         let after = cursor.unwrap_or(group.begin_after);
-        let mut subscribe = group.store.subscribe().after(after);
+        // What does not match is progress too, at once: others wait for the group to have passed it.
+        let mut subscribe = group.store.subscribe().after(after).progress_every(1);
         subscribe = subscribe.batch_size(BATCH.min(group.window));
         if let Some(query) = &group.query {
             subscribe = subscribe.matching(query.clone());

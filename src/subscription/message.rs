@@ -35,7 +35,8 @@ pub enum MessageKind {
     /// [`Message::scanned_through`]; told to those who [asked for
     /// it](super::Subscribe::include_metadata).
     StreamChanged(Vec<StreamChange>),
-    /// Nothing that was asked for, so far: see [`Subscription::PROGRESS_EVERY`].
+    /// Nothing that was asked for was found up to [`Message::scanned_through`]: see
+    /// [`Subscription::PROGRESS_EVERY`].
     Progress,
 }
 
@@ -72,6 +73,15 @@ pub struct SubscribedEvents {
 impl SubscribedEvents {
     pub(super) fn new(subscription: Subscription) -> Self {
         Self { subscription, batch: Vec::new().into_iter() }
+    }
+
+    /// How far it has come: everything at or before this position that was asked for is handed out.
+    /// For a filtered consumer, that is more than the position of the last event tells.
+    pub fn scanned_through(&self) -> Position {
+        match self.batch.as_slice().first() {
+            Some(next) => Position::new(next.position().get() - 1),
+            None => self.subscription.scanned_through(),
+        }
     }
 }
 

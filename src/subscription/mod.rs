@@ -31,6 +31,10 @@ pub use message::{Message, MessageKind, SubscribedEvents};
 pub use stream::SubscriptionStream;
 pub use subscribe::Subscribe;
 
+/// A consumer that waits is told how far the subscription has come once that was left unsaid for so
+/// long.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 /// A batch that owns its bytes, because a segment is not mapped, ends once it has so many.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -77,9 +81,12 @@ pub struct Subscription {
     changes: Option<Changes>,
     batch_size: usize,
     include_unsynced: bool,
+    progress_every: u64,
     scanned_through: u64,
     /// What the last message said.
     told: u64,
+    /// Since when it has come further than that, with nothing more to read.
+    untold_since: Option<Instant>,
     /// Since it was last caught up, a message has left something behind that was visible.
     behind: bool,
     /// Met behind events that are handed out first.
@@ -120,8 +127,10 @@ impl StopHandle {
 }
 
 impl Subscription {
-    /// A filtered subscription without matches tells how far it has come at the latest after so
-    /// many positions, or, where an index rules out a whole segment at once, after that.
+    /// A filtered subscription without matches tells how far it has come at the latest after this
+    /// number of positions (see [`Subscribe::progress_every`]), or, where an index rules out a whole
+    /// segment at once, after that segment; and within about a second while its consumer waits in
+    /// [`Subscription::next`] or [`Subscription::next_timeout`].
     pub const PROGRESS_EVERY: u64 = 4096;
 
     /// How far it has come: everything at or before this position that it was asked for is handed
@@ -175,8 +184,7 @@ impl Subscription {
         }
     }
 
-    /// The events alone, one by one. How far it has come is what [`Event::position`] tells, and for
-    /// a filtered consumer that is less than a message tells.
+    /// The events alone, one by one. [`SubscribedEvents::scanned_through`] tells how far it has come.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -205,7 +213,9 @@ impl Subscription {
     }
 
     fn wait(&self, deadline: Option<Instant>) {
-        self.engine.wait_visible(&self.signal.waiter, deadline, || self.has_news());
+        let untold = self.untold_since.map(|since| since + TOLD_WITHIN);
+        let until = [deadline, untold].into_iter().flatten().min();
+        self.engine.wait_visible(&self.signal.waiter, until, || self.has_news());
     }
 
     /// The next message without waiting for it.
@@ -224,6 +234,7 @@ impl Subscription {
         match self.read() {
             Ok(Some(kind)) => {
                 self.told = self.scanned_through;
+                self.untold_since = None;
                 let scanned_through = self.scanned_through();
                 Poll::Ready(Some(Ok(Message { kind, scanned_through })))
             }
@@ -249,7 +260,7 @@ impl Subscription {
                         self.behind = false;
                         return Ok(Some(MessageKind::CaughtUp));
                     }
-                    None => return Ok(None),
+                    None => return Ok(self.tell_untold()),
                 }
             }
             let events = self.read_batch()?;
@@ -258,10 +269,19 @@ impl Subscription {
             if !events.is_empty() {
                 return Ok(Some(MessageKind::Events(events)));
             }
-            if is_partial || self.scanned_through - self.told >= Self::PROGRESS_EVERY {
+            if is_partial || self.scanned_through - self.told >= self.progress_every {
                 return Ok(Some(MessageKind::Progress));
             }
         }
+    }
+
+    /// Progress that no message has told for a while, once there is nothing more to read.
+    fn tell_untold(&mut self) -> Option<MessageKind> {
+        if self.scanned_through <= self.told {
+            return None;
+        }
+        let since = *self.untold_since.get_or_insert_with(Instant::now);
+        (since.elapsed() >= TOLD_WITHIN).then_some(MessageKind::Progress)
     }
 
     /// The visible head, if it lies behind what was scanned.

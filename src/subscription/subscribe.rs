@@ -21,6 +21,7 @@ pub struct Subscribe {
     from: Start,
     query: Option<Query>,
     batch_size: usize,
+    progress_every: u64,
     include_unsynced: bool,
     include_hidden: bool,
     include_metadata: bool,
@@ -40,6 +41,7 @@ impl Subscribe {
             from: Start::After(0),
             query: None,
             batch_size: 256,
+            progress_every: Subscription::PROGRESS_EVERY,
             include_unsynced: false,
             include_hidden: false,
             include_metadata: false,
@@ -118,6 +120,31 @@ impl Subscribe {
         self
     }
 
+    /// A filtered subscription tells its progress at the latest after this number of positions
+    /// without a match, 1 to [`Subscription::PROGRESS_EVERY`], which is the default. With 1 it does so
+    /// each time it has scanned what is visible: for consumers that show how far they are, or
+    /// that somebody waits for. Each progress message is a wake-up of the consumer, and an append too
+    /// if it stores each.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, MessageKind, NewEvent, Query};
+    ///
+    /// let deposits = Query::types(["Deposited"]);
+    /// let mut subscription = store.subscribe().matching(deposits).progress_every(1).start()?;
+    /// assert!(subscription.next().expect("it has not ended")?.is_caught_up());
+    /// let done = store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// assert!(matches!(message.kind, MessageKind::Progress));
+    /// assert_eq!(message.scanned_through, done.last_position);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn progress_every(mut self, positions: u64) -> Self {
+        self.progress_every = positions;
+        self
+    }
+
     /// Also events that are written and not durable yet: they may be gone after a crash, and their
     /// positions may then be given to others.
     pub fn include_unsynced(mut self) -> Self {
@@ -161,12 +188,17 @@ impl Subscribe {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`], and [`Error::InvalidArgument`] for a batch size out of its range.
+    /// [`Error::Closed`], and [`Error::InvalidArgument`] for a setting out of its range.
     pub fn start(self) -> Result<Subscription> {
         const SIZES: std::ops::RangeInclusive<usize> = 1..=65_536;
         if !SIZES.contains(&self.batch_size) {
             let why = format!("{} is not within {SIZES:?} events", self.batch_size);
             return Err(Error::InvalidArgument { what: "batch_size", why });
+        }
+        let intervals = 1..=Subscription::PROGRESS_EVERY;
+        if !intervals.contains(&self.progress_every) {
+            let why = format!("{} is not within {intervals:?} positions", self.progress_every);
+            return Err(Error::InvalidArgument { what: "progress_every", why });
         }
         self.engine.check_open()?;
         let mut passed = 0;
@@ -193,8 +225,10 @@ impl Subscribe {
             engine: self.engine,
             batch_size: self.batch_size,
             include_unsynced: self.include_unsynced,
+            progress_every: self.progress_every,
             scanned_through: after,
             told: after,
+            untold_since: None,
             behind: true,
             failed: None,
             ended: false,

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use annals::{Position, Query};
+use annals::{ExpectedVersion, NewEvent, Position, Query};
 use proptest::prelude::*;
 
+use super::stopping::wait_until;
 use super::support::{Handled, LONG, Place, append, filled, group, hash, quick};
 
 #[test]
@@ -67,6 +68,31 @@ fn only_what_matches_is_handled_and_progress_covers_the_rest() {
     assert_eq!(group.stop().unwrap(), store.head());
     let expected: Vec<u64> = (101..=300).filter(|p| [3, 7].contains(&((p - 1) % 10))).collect();
     assert_eq!(handled.positions(), expected);
+}
+
+/// A group that has caught up goes on with what does not match: who waits for it, what it shows and
+/// what it stores.
+#[test]
+fn progress_of_a_caught_up_group_follows_what_was_scanned() {
+    let place = Place::new();
+    let store = place.open();
+    let of_type = |event_type: &str| {
+        store.append("s", ExpectedVersion::Any, [NewEvent::new(event_type, "")]).unwrap()
+    };
+    let matched = of_type("A").last_position;
+    let interval = Duration::from_millis(10);
+    let group = group(&store).matching(Query::types(["A"])).store_progress_every(1000, interval);
+    let group = group.start(|_| Ok::<(), String>(())).unwrap();
+    assert!(group.wait_for(matched, LONG));
+    let others = of_type("B").last_position;
+    assert!(group.wait_for(others, LONG), "{:?}", group.stats());
+    assert_eq!((group.progress(), group.stats().handled), (others, 1));
+    // Stored without anything else to do, and when it stops.
+    wait_until("it is stored", || store.cursors().get("g").unwrap() == Some(others));
+    let last = of_type("B").last_position;
+    assert!(group.wait_for(last, LONG));
+    assert_eq!(group.stop().unwrap(), last);
+    assert_eq!(store.cursors().get("g").unwrap(), Some(last));
 }
 
 /// Ends without a word at a random moment, again and again: what is stored never passes what was

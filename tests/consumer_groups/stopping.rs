@@ -9,7 +9,7 @@ use annals::{ConsumerGroup, Error, FailedCheck, Options, Position};
 
 use super::support::{Handled, LONG, Place, append, filled, group};
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..60_000 {
         if is_so() {
             return;

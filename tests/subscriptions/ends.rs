@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use annals::{Error, MessageKind, Position, Store, Subscription};
+use annals::{Error, ExpectedVersion, MessageKind, NewEvent, Position, Query, Store, Subscription};
 
 use super::support::{LONG, Place, append};
 
@@ -205,4 +205,40 @@ fn unsynced_events_are_seen_where_that_is_asked_for() {
     let waiting = blocked(durable, |mut it| it.next().unwrap().unwrap());
     store.sync().unwrap();
     assert_eq!(joined(waiting).events().len(), 1);
+}
+
+/// What does not match is told as progress while the consumer waits, and without a wait if it asks
+/// for that.
+#[test]
+fn progress_of_a_filtered_consumer_that_waits_is_told_without_a_match() {
+    let place = Place::new();
+    let store = store(&place);
+    let wanted = || store.subscribe().matching(Query::tagged(["wanted"]));
+    let (mut patient, mut eager) =
+        (wanted().start().unwrap(), wanted().progress_every(1).start().unwrap());
+    for subscription in [&mut patient, &mut eager] {
+        while !subscription.next().unwrap().unwrap().is_caught_up() {}
+    }
+    for _ in 0..2 {
+        let other = [NewEvent::new("Other", "")];
+        let position = store.append("s", ExpectedVersion::Any, other).unwrap().last_position;
+        let now = eager.try_next().unwrap().unwrap().expect("it has something to tell");
+        let later = patient.next_timeout(LONG).unwrap().unwrap().expect("it tells after a while");
+        for message in [now, later] {
+            assert!(matches!(message.kind, MessageKind::Progress), "{message:?}");
+            assert_eq!(message.scanned_through, position);
+        }
+        assert!(eager.try_next().unwrap().unwrap().is_none(), "it is told once");
+    }
+}
+
+#[test]
+fn events_alone_tell_how_far_they_have_come() {
+    let place = Place::new();
+    let store = store(&place);
+    let mut events = store.subscribe().start().unwrap().events();
+    for position in 1..=3 {
+        assert_eq!(events.next().unwrap().unwrap().position().get(), position);
+        assert_eq!(events.scanned_through().get(), position);
+    }
 }

@@ -217,5 +217,6 @@ fn progress_is_told_where_nothing_matches() {
         assert!(open < Subscription::PROGRESS_EVERY, "{open} events without a word");
         assert_eq!(subscription.scanned_through(), store.head());
     }
-    assert_eq!((seen.progress, seen.caught_up), (4, 1));
+    // On a slow machine, more where a second went by.
+    assert!(seen.progress >= 4 && seen.caught_up == 1, "{seen:?}");
 }

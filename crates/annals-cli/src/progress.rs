@@ -34,6 +34,11 @@ impl Progress {
         Self { started: Instant::now(), enabled, unit, total, bar: None }
     }
 
+    /// Whether it may ever be shown.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

@@ -14,6 +14,8 @@ use crate::output::{self, Output};
 use crate::progress::{Progress, Unit, note};
 use crate::{interrupt, open};
 
+/// Positions that a filtered scan covers between two looks at the bar.
+const WINDOW: u64 = 1 << 16;
 /// How often `tail --follow` looks whether it was interrupted, or its reader is gone.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// After how many events a bar is told.
@@ -50,13 +52,16 @@ pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
     let mut bar = Bar::new(args, &store, quiet);
-    let print = |event: EventRef<'_>| {
-        bar.step(event.position());
-        emit(&mut out, event)
-    };
     let done = match &args.filter.stream {
-        Some(stream) => read_stream(&store, stream, args, print),
-        None => read_all(&store, args, print),
+        Some(stream) => read_stream(&store, stream, args, |event| {
+            bar.step(event.position());
+            emit(&mut out, event)
+        }),
+        None if bar.shows_scan(args) => read_in_windows(&store, args, &mut bar, &mut out),
+        None => read_all(&store, args, |event| {
+            bar.step(event.position());
+            emit(&mut out, event)
+        }),
     };
     bar.progress.finish();
     finish(done, &mut out)?;
@@ -140,6 +145,41 @@ fn read_all(
     read.try_for_each(print)
 }
 
+/// Reads a window of positions after the other, so that the bar moves with what was scanned, also
+/// where nothing matches.
+fn read_in_windows(
+    store: &Store,
+    args: &ReadArgs,
+    bar: &mut Bar,
+    out: &mut Output,
+) -> annals::Result<ControlFlow<Failure>> {
+    let mut read = store.read_all();
+    if let Some(as_of) = args.as_of {
+        read = read.as_of(as_of);
+    }
+    let head = read.start()?.head().get();
+    let mut after = args.after;
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    while after < head && left > 0 {
+        let to = head.min(after.saturating_add(WINDOW));
+        let mut read = store.read_all().after(after).as_of(Position::new(to)).limit(left);
+        read = read.matching(args.filter.query(0));
+        if args.filter.include_hidden {
+            read = read.include_hidden();
+        }
+        let done = read.try_for_each(|event| {
+            left -= 1;
+            emit(out, event)
+        })?;
+        if done.is_break() {
+            return Ok(done);
+        }
+        after = to;
+        bar.scanned_through(after);
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
 /// Prints one event of a scan, and ends the scan on a signal or when nobody reads on.
 fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
     if interrupt::requested() {
@@ -180,9 +220,20 @@ impl Bar {
         let from = args.after.min(to);
         // Lines that scroll by on the same terminal show well enough that there is progress.
         let quiet = quiet || std::io::IsTerminal::is_terminal(&std::io::stdout());
-        let total = args.limit.map_or(to - from, |limit| limit.min(to - from));
+        // With a filter, nobody knows how far the limit leads.
+        let limit = args.limit.filter(|_| args.filter.is_empty());
+        let total = limit.map_or(to - from, |limit| limit.min(to - from));
         let progress = Progress::new(Unit::Events, Some(total), quiet);
         Self { progress, from, to, backwards: args.backwards, events: 0 }
+    }
+
+    /// Whether it has to be told how far a scan has come, since few events may match.
+    fn shows_scan(&self, args: &ReadArgs) -> bool {
+        self.progress.is_enabled() && !args.filter.is_empty() && !args.backwards
+    }
+
+    fn scanned_through(&mut self, position: u64) {
+        self.progress.set(position.saturating_sub(self.from), None);
     }
 
     fn step(&mut self, position: Position) {

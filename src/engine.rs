@@ -67,6 +67,9 @@ pub(crate) struct Engine {
     pub(crate) lock: Mutex<Option<Arc<dyn LockGuard>>>,
     /// Held while a checkpoint is rebuilt.
     pub(crate) mending: Mutex<()>,
+    /// Work that tasks must not wait in.
+    #[cfg(feature = "async")]
+    pub(crate) errands: crate::errands::Errands,
     /// The status file, in a store that is open for writing.
     status: Option<Arc<dyn File>>,
     /// Present in a store that is open for reading only.
@@ -141,6 +144,8 @@ impl Engine {
             counters: Counters::default(),
             lock: Mutex::new(Rank::ProcessLock, lock),
             mending: Mutex::new(Rank::Mending, ()),
+            #[cfg(feature = "async")]
+            errands: crate::errands::Errands::default(),
             status,
             follower,
         })

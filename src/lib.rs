@@ -32,6 +32,8 @@ mod consumer_group;
 mod cursor;
 mod directory;
 mod engine;
+#[cfg(feature = "async")]
+mod errands;
 mod error;
 mod event;
 mod follow;
@@ -64,6 +66,10 @@ pub mod testing;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/async.md")]
+struct AsyncChapter;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/subscriptions.md")]

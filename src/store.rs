@@ -1,5 +1,8 @@
 //! The store: the only wiring. Opens and closes, and hands each call to the module that owns it.
 
+#[cfg(feature = "async")]
+mod tasks;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +61,9 @@ impl Handle {
         if engine.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Work of tasks may wait for the other threads.
+        #[cfg(feature = "async")]
+        engine.errands.end();
         engine.writer.lock().shutdown = true;
         engine.flush_wanted.notify_all();
         engine.maintenance_wanted.notify_all();

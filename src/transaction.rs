@@ -1,5 +1,8 @@
 //! Transactions, and the tickets of commits that were submitted.
 
+#[cfg(feature = "async")]
+mod tasks;
+
 use crate::append::{
     Boundary, From, LockedWriter, Operation, Prepared, Request, Sequenced, prepare,
 };
@@ -253,21 +256,33 @@ impl<'a> Transaction<'a> {
     /// [`Store::retry`](crate::Store::retry) wait.
     pub fn submit(self) -> Result<Ticket> {
         let engine = self.engine;
-        let (mut writer, accepted) = self.accept(Engine::sequence_at_once)?;
-        // One that writes nothing leaves no request behind: the next submission would not wake the
-        // flusher.
-        if !writer.flush_requested && writer.wants_leader() {
-            writer.flush_requested = true;
-            engine.flush_wanted.notify_one();
-        }
-        // Of a commit that writes nothing they may be due already.
-        engine.ask_to_save_snapshots(&writer);
-        drop(writer);
-        Ok(Ticket { engine: Arc::clone(engine), accepted })
+        let (writer, accepted) = self.accept(Engine::sequence_at_once)?;
+        Ok(accepted.into_ticket(engine, writer))
     }
 
     /// Adds the commit to the collecting group; returns the locked writer.
-    fn accept(self, sequence: Sequence<'a>) -> Result<(LockedWriter<'a>, Accepted)> {
+    fn accept(mut self, sequence: Sequence<'a>) -> Result<(LockedWriter<'a>, Accepted)> {
+        loop {
+            // One who waits is not told that it takes long.
+            let accepted = self.try_accept(|engine, prepared, sync, versions| {
+                sequence(engine, prepared, sync, versions).map(Some)
+            })?;
+            if let Some(accepted) = accepted {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// Likewise, if that does not take long; else it is as it was.
+    fn try_accept(
+        &mut self,
+        sequence: impl FnOnce(
+            &'a Engine,
+            &Prepared<'_>,
+            bool,
+            &mut [u64],
+        ) -> Result<Option<(LockedWriter<'a>, Sequenced)>>,
+    ) -> Result<Option<(LockedWriter<'a>, Accepted)>> {
         let operations: Vec<Operation<'_>> = self
             .operations
             .iter()
@@ -278,7 +293,8 @@ impl<'a> Transaction<'a> {
         let prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
         let mut versions = vec![0; operations.len()];
         let sync = self.durability.is_sync();
-        let (mut writer, sequenced) = sequence(self.engine, &prepared, sync, &mut versions)?;
+        let sequenced = sequence(self.engine, &prepared, sync, &mut versions)?;
+        let Some((mut writer, sequenced)) = sequenced else { return Ok(None) };
         if let Durability::Buffered { interval } = self.durability {
             writer.buffered_interval = writer.buffered_interval.min(interval);
         }
@@ -290,7 +306,7 @@ impl<'a> Transaction<'a> {
             already_recorded,
             mut applied,
         } = sequenced;
-        let mut snapshots = self.snapshots;
+        let mut snapshots = std::mem::take(&mut self.snapshots);
         if already_recorded && !snapshots.is_empty() {
             // Files are not looked at under the lock.
             drop(writer);
@@ -307,7 +323,7 @@ impl<'a> Transaction<'a> {
             already_recorded,
             applied,
         };
-        Ok((writer, Accepted { group, sync, snapshots, committed }))
+        Ok(Some((writer, Accepted { group, sync, snapshots, committed })))
     }
 }
 
@@ -331,6 +347,20 @@ impl Ticket {
 }
 
 impl Accepted {
+    /// Has the store's own thread write the group if nobody waits for it.
+    fn into_ticket(self, engine: &Arc<Engine>, mut writer: LockedWriter<'_>) -> Ticket {
+        // One that writes nothing leaves no request behind: the next submission would not wake the
+        // flusher.
+        if !writer.flush_requested && writer.wants_leader() {
+            writer.flush_requested = true;
+            engine.flush_wanted.notify_one();
+        }
+        // Of a commit that writes nothing they may be due already.
+        engine.ask_to_save_snapshots(&writer);
+        drop(writer);
+        Ticket { engine: Arc::clone(engine), accepted: self }
+    }
+
     fn wait(self, engine: &Engine, writer: LockedWriter<'_>) -> Result<Committed> {
         let (writer, outcome) = engine.wait_for_group(writer, self.group, self.sync);
         drop(writer);

@@ -48,8 +48,9 @@ impl Refusal {
     /// A request is refused; one about a cursor maybe for where a pending change has put it.
     pub(super) fn add_request(&mut self, writer: &Writer, request: &Request, check: FailedCheck) {
         self.failed.push(check);
-        if let Request::Advance { name, .. } | Request::Reset { name, .. } | Request::Delete { name } =
-            request
+        if let Request::Advance { name, .. }
+        | Request::Reset { name, .. }
+        | Request::Delete { name } = request
         {
             self.lost.change = self.lost.change.max(writer.changes.pending_cursor(name));
         }

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 
 use super::check::{Lost, Refusal};
-use super::{Decision, LockedWriter, Prepared, Sequenced};
+use super::{Decision, LockedWriter, Patience, Prepared, Sequenced};
 use crate::engine::Engine;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;
@@ -23,8 +23,10 @@ impl Engine {
         versions: &mut [u64],
     ) -> Result<(LockedWriter<'_>, Sequenced)> {
         loop {
-            match self.decide(commit, sync, versions)? {
+            match self.decide(commit, sync, versions, Patience::Waits)? {
                 Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
+                // Said to tasks alone.
+                Decision::TakesLong => {}
                 Decision::Refused(writer, refusal) => {
                     if self.wait_for_winner(writer, refusal.lost)? {
                         return Err(self.conflict(refusal.failed, refusal.lost.position));
@@ -41,24 +43,32 @@ impl Engine {
         sync: bool,
         versions: &mut [u64],
     ) -> Result<(LockedWriter<'_>, Sequenced)> {
-        match self.decide(commit, sync, versions)? {
-            Decision::Accepted(writer, sequenced) => Ok((writer, sequenced)),
-            Decision::Refused(writer, Refusal { failed, lost }) => {
-                // Where a cursor was moved without events, what was accepted before comes closest.
-                let pending = lost.change > 0;
-                let tip = if pending { writer.tip.next_position - 1 } else { 0 };
-                Err(self.conflict(failed, lost.position.max(tip)))
+        loop {
+            match self.decide(commit, sync, versions, Patience::Waits)? {
+                Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
+                // Said to tasks alone.
+                Decision::TakesLong => {}
+                Decision::Refused(writer, refusal) => {
+                    return Err(self.conflict_at_once(&writer, refusal));
+                }
             }
         }
     }
 
-    fn conflict(&self, failed: Vec<FailedCheck>, position: u64) -> Error {
+    pub(super) fn conflict_at_once(&self, writer: &Writer, refusal: Refusal) -> Error {
+        let Refusal { failed, lost } = refusal;
+        // Where a cursor was moved without events, what was accepted before comes closest.
+        let tip = if lost.change > 0 { writer.tip.next_position - 1 } else { 0 };
+        self.conflict(failed, lost.position.max(tip))
+    }
+
+    pub(super) fn conflict(&self, failed: Vec<FailedCheck>, position: u64) -> Error {
         self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
         Error::Conflict { failed, visible_at: Position::new(position) }
     }
 
     /// Whether reads show what a commit lost to.
-    fn shows(&self, lost: Lost) -> bool {
+    pub(super) fn shows(&self, lost: Lost) -> bool {
         self.visible(false) >= lost.position
             && (lost.change == 0 || self.metadata.read().last_change() >= lost.change)
     }

@@ -9,6 +9,7 @@
 //! - [`boundary`]: queries that must match nothing.
 //! - [`check`]: versions, cursors.
 //! - [`encode`]: positions, versions, bytes.
+//! - [`hurry`]: what a task, which must not wait, leaves to a thread.
 //! - [`conflict`]: what a refused commit waits for before it is told.
 //!
 //! Records are encoded under the lock, straight into the group's buffer. Encoding outside and
@@ -19,6 +20,7 @@ mod boundary;
 mod check;
 mod conflict;
 mod encode;
+mod hurry;
 mod prepare;
 mod remaining;
 mod repeat;
@@ -58,6 +60,23 @@ pub(crate) struct Sequenced {
 pub(crate) enum Decision<'a> {
     Accepted(LockedWriter<'a>, Sequenced),
     Refused(LockedWriter<'a>, Refusal),
+    /// Nothing yet: it takes a wait, or work that takes long, and the caller has no time for that.
+    TakesLong,
+}
+
+/// Whether the caller of [`Engine::decide`] may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Waits,
+    /// It is a task, which holds up others.
+    #[cfg(feature = "async")]
+    InAHurry,
+}
+
+impl Patience {
+    fn hurries(self) -> bool {
+        self != Self::Waits
+    }
 }
 
 impl Engine {
@@ -69,7 +88,11 @@ impl Engine {
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
+        patience: Patience,
     ) -> Result<Decision<'_>> {
+        if patience.hurries() && self.boundaries_take_long(commit.boundaries) {
+            return Ok(Decision::TakesLong);
+        }
         let scanned = self.scan_boundaries(commit.boundaries)?;
         let mut writer = self.writer.lock();
         // Under the lock, so that nothing joins behind the last group of a close.
@@ -80,15 +103,18 @@ impl Engine {
         while writer.pending_bytes() as u64 + body_len as u64 > max
             && !writer.collecting.extents.is_empty()
         {
+            if patience.hurries() {
+                return Ok(Decision::TakesLong);
+            }
             writer = self.wait_for_room(writer)?;
+        }
+        if patience.hurries() && self.takes_long(&writer, commit) {
+            return Ok(Decision::TakesLong);
         }
         // From here on the lock is held: what is looked up stays true. A rollover also swaps the
         // layers of the heads, so it comes before the slots are looked up.
         if commit.writes() {
-            // Any frame may have to tell how many changes are durable.
-            let metadata_len = commit.metadata_len.max(SECTION_HEADER_LEN);
-            let len = frame::HEADER_LEN + align(commit.body_len + metadata_len);
-            writer = self.make_room(writer, len, !commit.requests.is_empty())?;
+            writer = self.make_room(writer, frame_len(commit), !commit.requests.is_empty())?;
         }
         if commit.has_ids
             && let Some(known) = self.find_recorded(&mut writer, commit, versions)?
@@ -206,11 +232,7 @@ impl Engine {
         changes: bool,
     ) -> Result<MutexGuard<'a, Writer>> {
         loop {
-            let session = if writer.tip.session_begun { 0 } else { frame::SESSION_LEN };
-            let needed = (len + session) as u64;
-            let header = &writer.active.header;
-            let may = !changes || header.features & FEATURE_METADATA != 0;
-            if may && writer.tip.offset + needed <= header.capacity {
+            if fits(&writer, len, changes) {
                 return Ok(writer);
             }
             if writer.work.is_preparing() {
@@ -225,6 +247,7 @@ impl Engine {
             }
             // A spare may have been prepared with a smaller size than is set now, or by a version
             // that knew no changes; a new one of the same number takes its place.
+            let needed = needed(writer.tip.session_begun, len);
             writer.spare.take_if(|spare| {
                 spare.header.capacity < DATA_START + needed
                     || spare.header.features & FEATURE_METADATA == 0
@@ -232,6 +255,26 @@ impl Engine {
             self.roll_over(&mut writer)?;
         }
     }
+}
+
+/// The bytes of a commit's frame.
+fn frame_len(commit: &Prepared<'_>) -> usize {
+    // Any frame may have to tell how many changes are durable.
+    let metadata_len = commit.metadata_len.max(SECTION_HEADER_LEN);
+    frame::HEADER_LEN + align(commit.body_len + metadata_len)
+}
+
+/// The bytes that a frame takes with the session frame that may have to come before it.
+fn needed(session_begun: bool, len: usize) -> u64 {
+    let session = if session_begun { 0 } else { frame::SESSION_LEN };
+    (len + session) as u64
+}
+
+/// Whether a frame fits the active segment, which has to hold changes if there are some.
+fn fits(writer: &Writer, len: usize, changes: bool) -> bool {
+    let header = &writer.active.header;
+    let may = !changes || header.features & FEATURE_METADATA != 0;
+    may && writer.tip.offset + needed(writer.tip.session_begun, len) <= header.capacity
 }
 
 /// The answer to a commit that writes nothing; given once what it was checked against is durable.

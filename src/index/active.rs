@@ -227,6 +227,11 @@ impl ActiveIndex {
         Ok(out)
     }
 
+    /// The number of ids that the next look-up enters into the table.
+    pub(crate) fn unhashed_ids(&self) -> usize {
+        self.ids.len() - self.by_id.lock().hashed.min(self.ids.len())
+    }
+
     /// The event with this id. Ids are compared whole, so equal hashes cost time and nothing else.
     pub(crate) fn find_id(&self, id: &[u8; 16]) -> Result<Option<usize>, Defect> {
         if let Some(kept) = &self.kept

@@ -157,6 +157,11 @@ impl SealedIndex {
         Ok(self.contents.get_or_init(|| contents))
     }
 
+    /// Whether its file is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.contents.get().is_some()
+    }
+
     /// Whether its file has gone since it was seen: a writer beside may have merged it.
     pub(crate) fn is_gone(&self) -> bool {
         let Some(place) = self.place.as_ref().filter(|_| self.contents.get().is_none()) else {

@@ -179,6 +179,38 @@ impl Engine {
         }
     }
 
+    /// The number of written events of segments in memory whose terms are still to be entered.
+    #[cfg(feature = "async")]
+    pub(crate) fn terms_behind(&self) -> u64 {
+        let written = self.written.get();
+        let catalog = self.catalog.read();
+        let behind = |index: &ActiveIndex| {
+            let here = (written + 1).saturating_sub(index.base_position()).min(index.len() as u64);
+            here.saturating_sub(u64::from(index.terms().events()))
+        };
+        let frozen = catalog.parts.iter().rev().map_while(|part| match &part.index {
+            PartIndex::Frozen { index, .. } => Some(behind(index)),
+            PartIndex::Sealed(_) => None,
+        });
+        behind(&catalog.active.index) + frozen.sum::<u64>()
+    }
+
+    /// Enters the terms of all events that are written.
+    #[cfg(feature = "async")]
+    pub(crate) fn index_all_terms(&self) -> Result<()> {
+        let mut show = |position, look: &mut Look<'_>| self.show_written(position, look);
+        let mut upto = self.written.get();
+        while upto > 0 {
+            self.index_terms(upto, upto, &mut show)?;
+            let catalog = self.catalog.read();
+            match unsealed(&catalog, upto) {
+                Some((base, _)) => upto = base - 1,
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
     /// Shows a record that is written.
     pub(crate) fn show_written(&self, position: u64, look: &mut Look<'_>) -> Result<()> {
         let located = self.lookup(|catalog| catalog.locate(position))?;

@@ -74,6 +74,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// ```
 #[derive(Debug)]
 #[must_use = "a subscription does nothing before it is asked for messages"]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Subscription {
     engine: Arc<Engine>,
     scan: Scan,
@@ -89,10 +90,44 @@ pub struct Subscription {
     untold_since: Option<Instant>,
     /// Since it was last caught up, a message has left something behind that was visible.
     behind: bool,
+    /// How much is read for one message.
+    portion: Portion,
+    /// There is more to read, and others have their turn first.
+    yielded: bool,
+    /// Of a subscription that is polled: work that must not be done by the executor, and how much was
+    /// read since others had their turn.
+    #[cfg(feature = "async")]
+    polled: stream::Polled,
     /// Met behind events that are handed out first.
     failed: Option<Error>,
     ended: bool,
     signal: Arc<Signal>,
+}
+
+/// How much is read for one message at most.
+#[derive(Debug, Clone, Copy)]
+struct Portion {
+    /// Events that are handed out.
+    events: u64,
+    /// Positions that are scanned, if that is more.
+    positions: u64,
+    /// Bytes of events that own them.
+    bytes: usize,
+    /// Whether the reader of a writer elsewhere looks itself for what is new.
+    refreshes: bool,
+    /// Whether others have their turn before the next portion.
+    yields: bool,
+}
+
+impl Portion {
+    /// For a thread, which may take as long as it likes.
+    const LARGE: Self = Self {
+        events: u64::MAX,
+        positions: Subscription::PROGRESS_EVERY,
+        bytes: BATCH_BYTES,
+        refreshes: true,
+        yields: false,
+    };
 }
 
 #[derive(Debug, Default)]
@@ -165,7 +200,7 @@ impl Subscription {
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Option<Message>>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            if let Poll::Ready(next) = self.advance() {
+            if let Poll::Ready(next) = self.advance(Portion::LARGE) {
                 return next.map(|next| next.map(Some));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -178,7 +213,7 @@ impl Subscription {
     /// The next message if there is one now: `Some(Ok(None))` if there is none, `None` if it has
     /// ended.
     pub fn try_next(&mut self) -> Option<Result<Option<Message>>> {
-        match self.advance() {
+        match self.advance(Portion::LARGE) {
             Poll::Ready(next) => next.map(|next| next.map(Some)),
             Poll::Pending => Some(Ok(None)),
         }
@@ -219,7 +254,8 @@ impl Subscription {
     }
 
     /// The next message without waiting for it.
-    fn advance(&mut self) -> Poll<Option<Result<Message>>> {
+    fn advance(&mut self, portion: Portion) -> Poll<Option<Result<Message>>> {
+        self.portion = portion;
         if self.ended || self.is_stopped() {
             self.ended = true;
             return Poll::Ready(None);
@@ -269,8 +305,12 @@ impl Subscription {
             if !events.is_empty() {
                 return Ok(Some(MessageKind::Events(events)));
             }
-            if is_partial || self.scanned_through - self.told >= self.progress_every {
+            if self.scanned_through - self.told >= self.progress_every {
                 return Ok(Some(MessageKind::Progress));
+            }
+            if is_partial && self.portion.yields {
+                self.yielded = true;
+                return Ok(None);
             }
         }
     }
@@ -293,15 +333,19 @@ impl Subscription {
         if let Some(visible) = more() {
             return Ok(Some(visible));
         }
-        self.engine.refresh()?;
+        if self.portion.refreshes {
+            self.engine.refresh()?;
+        }
         Ok(more())
     }
 
     fn read_batch(&mut self) -> Result<Vec<Event>> {
-        let window = Self::PROGRESS_EVERY.max(self.batch_size as u64);
+        let Portion { positions, bytes: most, .. } = self.portion;
+        let batch = (self.batch_size as u64).min(self.portion.events);
+        let window = positions.max(batch);
         let stop = self.told.max(self.scanned_through).saturating_add(window);
         let (mut events, mut bytes) = (Vec::new(), 0);
-        while events.len() < self.batch_size && bytes < BATCH_BYTES {
+        while (events.len() as u64) < batch && bytes < most {
             match self.scan.next_until(stop) {
                 Ok(Some(event)) => {
                     self.scanned_through = event.position().get();
@@ -332,7 +376,7 @@ impl Iterator for Subscription {
     /// The next message, once there is one.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.advance() {
+            match self.advance(Portion::LARGE) {
                 Poll::Ready(next) => return next,
                 Poll::Pending => self.wait(None),
             }

@@ -1,12 +1,29 @@
 //! A subscription for tasks: no runtime, no thread, a waker on the list of those who wait.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
 
-use super::{Message, Subscription};
-use crate::error::Result;
+use super::{Message, Portion, Subscription};
+use crate::engine::Engine;
+use crate::errands::Errand;
+use crate::error::{Error, Result};
+
+/// What is read for one message: for a task, which holds up others.
+const SMALL: Portion =
+    Portion { events: 512, positions: TURN, bytes: 1 << 20, refreshes: false, yields: true };
+
+/// Positions that are scanned before others have their turn.
+const TURN: u64 = 1024;
+
+/// Bytes of events that take as long as a position.
+const BYTES_A_POSITION: usize = 1 << 10;
+
+/// Events whose terms are entered into the index of a segment by a thread of the store, and not by the
+/// executor.
+const MANY_TERMS: u64 = 2048;
 
 /// A [`Subscription`] that is nothing but a `Stream`; see [`Subscription::into_stream`].
 #[derive(Debug)]
@@ -18,8 +35,9 @@ pub struct SubscriptionStream {
 impl Subscription {
     /// The subscription as a stream alone (feature `async`), so that `next` is the stream's.
     ///
-    /// Polling it reads from the disk, one message at a time, which takes the thread for as long as
-    /// a read of [`Subscribe::batch_size`](crate::Subscribe::batch_size) events does.
+    /// Polling it reads a bounded number of events, at most 512 and about a mebibyte, whatever
+    /// [`Subscribe::batch_size`](crate::Subscribe::batch_size) says. While it catches up it lets other
+    /// tasks have their turn after every 1,024 positions or so: it is then pending and has woken itself.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -46,9 +64,36 @@ impl Stream for Subscription {
     type Item = Result<Message>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.polled.since_pending >= TURN {
+            // A stream that is always ready would keep its executor for as long as it catches up.
+            self.polled.since_pending = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut followed = !self.follows_by_errand();
         loop {
-            if let Poll::Ready(next) = self.advance() {
+            if let Some(error) = ready!(self.poll_errand(context)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if self.polled.filtered && self.engine.terms_behind() > MANY_TERMS && !self.is_over() {
+                let work = |engine: &Arc<Engine>| engine.index_all_terms();
+                self.polled.errand = Some(self.engine.send(work));
+                continue;
+            }
+            let before = self.scanned_through;
+            let refreshes = self.engine.follows_alone();
+            if let Poll::Ready(next) = self.advance(Portion { refreshes, ..SMALL }) {
+                self.polled.since_pending += cost(next.as_ref(), self.scanned_through - before);
                 return Poll::Ready(next);
+            }
+            if std::mem::take(&mut self.yielded) {
+                self.polled.since_pending = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !std::mem::replace(&mut followed, true) {
+                self.polled.errand = Some(self.engine.send(|engine| engine.refresh()));
+                continue;
             }
             let waiter = &self.signal.waiter;
             waiter.keep(context.waker());
@@ -57,10 +102,65 @@ impl Stream for Subscription {
                 if self.engine.follows_alone() {
                     context.waker().wake_by_ref();
                 }
+                self.polled.since_pending = 0;
                 return Poll::Pending;
             }
         }
     }
+}
+
+/// What a subscription keeps between polls.
+#[derive(Debug)]
+pub(super) struct Polled {
+    errand: Option<Errand<Result<()>>>,
+    /// How much was read since others had their turn.
+    since_pending: u64,
+    filtered: bool,
+}
+
+impl Polled {
+    pub(super) fn new(filtered: bool) -> Self {
+        Self { errand: None, since_pending: 0, filtered }
+    }
+}
+
+impl Subscription {
+    /// Whether a thread of the store follows the writer, and not the executor.
+    fn follows_by_errand(&self) -> bool {
+        self.engine.follower.is_some() && !self.engine.follows_alone()
+    }
+
+    /// Nothing is read any more.
+    fn is_over(&self) -> bool {
+        self.ended || self.is_stopped() || self.engine.check_open().is_err()
+    }
+
+    /// The failure of the work that was waited for, if it has failed.
+    fn poll_errand(&mut self, context: &mut Context<'_>) -> Poll<Option<Error>> {
+        if self.polled.errand.is_none() {
+            return Poll::Ready(None);
+        }
+        // A stop or a close ends the wait.
+        self.signal.waiter.keep(context.waker());
+        if self.is_over() {
+            self.polled.errand = None;
+            return Poll::Ready(None);
+        }
+        let Some(errand) = &mut self.polled.errand else { return Poll::Ready(None) };
+        let done = ready!(Pin::new(errand).poll(context));
+        self.polled.errand = None;
+        Poll::Ready(done.err())
+    }
+}
+
+/// What a message has cost, in positions: those that were scanned, and the bytes of its events.
+fn cost(next: Option<&Result<Message>>, scanned: u64) -> u64 {
+    let events = match next {
+        Some(Ok(message)) => message.events(),
+        _ => &[],
+    };
+    let bytes: usize = events.iter().map(|event| event.data().len()).sum();
+    scanned + (bytes / BYTES_A_POSITION) as u64 + 1
 }
 
 impl FusedStream for Subscription {

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::Subscription;
 use super::changes::Changes;
+use super::{Portion, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Position;
@@ -219,6 +219,8 @@ impl Subscribe {
             let (engine, query) = (Arc::clone(&self.engine), self.query.clone());
             Changes::new(ChangeScan::new(engine, after, passed, query))
         });
+        #[cfg(feature = "async")]
+        let filtered = self.query.is_some();
         Ok(Subscription {
             changes,
             scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),
@@ -230,6 +232,10 @@ impl Subscribe {
             told: after,
             untold_since: None,
             behind: true,
+            portion: Portion::LARGE,
+            yielded: false,
+            #[cfg(feature = "async")]
+            polled: super::stream::Polled::new(filtered),
             failed: None,
             ended: false,
             signal: Arc::default(),

@@ -53,6 +53,12 @@ pub(crate) enum Rank {
     Sync,
     /// The guard of a store's file `LOCK`. Owner: `store`.
     ProcessLock,
+    /// The queue of work that is done for tasks. Owner: `errands`.
+    #[cfg(feature = "async")]
+    Errands,
+    /// The answer to one piece of that work. Owner: `errands`.
+    #[cfg(feature = "async")]
+    Errand,
     /// The list of the threads and tasks that wait for a position. Owner: `watch`.
     WatchList,
     /// One entry of that list. Owner: `watch`. Wakers run without it, since they run code of others.

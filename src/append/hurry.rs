@@ -1,0 +1,72 @@
+//! Commits of tasks: what can be decided without keeping the executor.
+//!
+//! Must never wait or read what takes long: then the answer is that it takes long, nothing is changed,
+//! and a thread of the store does it.
+
+use super::{Boundary, Prepared, fits, frame_len};
+#[cfg(feature = "async")]
+use super::{Decision, LockedWriter, Patience, Sequenced};
+use crate::catalog::{Catalog, PartIndex, units};
+use crate::engine::Engine;
+#[cfg(feature = "async")]
+use crate::error::Result;
+use crate::group_commit::Writer;
+
+/// Events that are looked at, or entered into an index, without taking long.
+const FEW_EVENTS: u64 = 2048;
+
+impl Engine {
+    /// Like [`Engine::sequence`], or, if a conflict is told at once, like
+    /// [`Engine::sequence_at_once`]; `None` if that takes long.
+    #[cfg(feature = "async")]
+    pub(crate) fn sequence_in_a_hurry(
+        &self,
+        commit: &Prepared<'_>,
+        sync: bool,
+        versions: &mut [u64],
+        told_at_once: bool,
+    ) -> Result<Option<(LockedWriter<'_>, Sequenced)>> {
+        match self.decide(commit, sync, versions, Patience::InAHurry)? {
+            Decision::Accepted(writer, sequenced) => Ok(Some((writer, sequenced))),
+            Decision::TakesLong => Ok(None),
+            Decision::Refused(writer, refusal) => {
+                if told_at_once {
+                    Err(self.conflict_at_once(&writer, refusal))
+                } else if self.shows(refusal.lost) {
+                    Err(self.conflict(refusal.failed, refusal.lost.position))
+                } else {
+                    Ok(None)
+                }
+            }
+        }
+    }
+
+    /// Whether boundaries have to look at many events, or need an index that is not made yet.
+    pub(super) fn boundaries_take_long(&self, boundaries: &[Boundary]) -> bool {
+        let written = self.written.get();
+        let far = |boundary: &Boundary| written - boundary.query.floor().min(written) > FEW_EVENTS;
+        boundaries.iter().any(far)
+            || !boundaries.is_empty() && !self.catalog.read().active.index.keeps_terms()
+    }
+
+    /// Whether a commit has to wait for files: its session begins, it needs the next segment, or
+    /// its ids are looked up where that is still to be prepared, or it may be a repetition, whose
+    /// snapshots are looked for.
+    pub(super) fn takes_long(&self, writer: &Writer, commit: &Prepared<'_>) -> bool {
+        let has_room = || fits(writer, frame_len(commit), !commit.requests.is_empty());
+        commit.writes() && !(writer.tip.session_begun && has_room())
+            || commit.has_ids
+                && (!commit.snapshots.is_empty() || ids_take_long(&self.catalog.read()))
+    }
+}
+
+/// Whether a look-up of an id opens files, or enters many ids into a table.
+fn ids_take_long(catalog: &Catalog) -> bool {
+    let few = |unhashed: usize| unhashed as u64 <= FEW_EVENTS;
+    let prepared = |index: &PartIndex| match index {
+        PartIndex::Sealed(index) => index.is_open(),
+        PartIndex::Frozen { index, .. } => few(index.unhashed_ids()),
+    };
+    !few(catalog.active.index.unhashed_ids())
+        || !units(&catalog.parts).all(|part| prepared(&part.index))
+}

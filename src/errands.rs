@@ -1,0 +1,166 @@
+//! Work that may keep its thread waiting, done for tasks by a thread of the store.
+//!
+//! Owns the thread and the queue; feature `async`. The thread is started with the first errand and
+//! does one after the other, in the order in which they came. Must never run a task's waker
+//! under a lock: wakers run code of others.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::engine::Engine;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex, Rank};
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What tasks have asked for.
+#[derive(Debug)]
+pub(crate) struct Errands {
+    state: Mutex<State>,
+    wanted: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Work>,
+    thread: Option<JoinHandle<()>>,
+    ended: bool,
+}
+
+/// The answer to an errand, once it is there.
+#[derive(Debug)]
+#[must_use = "an errand is done all the same, but nobody learns what came of it"]
+pub(crate) struct Errand<T> {
+    answer: Arc<Mutex<Answer<T>>>,
+}
+
+#[derive(Debug)]
+struct Answer<T> {
+    value: Option<T>,
+    task: Option<Waker>,
+}
+
+impl<T> Errand<T> {
+    /// An errand, and what its answer is given to.
+    pub(crate) fn new() -> (Self, impl FnOnce(T) + Send + use<T>)
+    where
+        T: Send,
+    {
+        let answer = Arc::new(Mutex::new(Rank::Errand, Answer { value: None, task: None }));
+        let given = Arc::clone(&answer);
+        let give = move |value: T| {
+            let mut answer = given.lock();
+            answer.value = Some(value);
+            let task = answer.task.take();
+            drop(answer);
+            if let Some(task) = task {
+                task.wake();
+            }
+        };
+        (Self { answer }, give)
+    }
+}
+
+impl<T> Future for Errand<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut answer = self.answer.lock();
+        if let Some(value) = answer.value.take() {
+            return Poll::Ready(value);
+        }
+        let former = answer.task.replace(context.waker().clone());
+        drop(answer);
+        // It may be the last of its kind, and what then ends is code of others.
+        drop(former);
+        Poll::Pending
+    }
+}
+
+impl Default for Errands {
+    fn default() -> Self {
+        let state = Mutex::new(Rank::Errands, State::default());
+        Self { state, wanted: Condvar::new() }
+    }
+}
+
+impl Errands {
+    /// Does what is still to be done, which is little once the store is closed, and ends the thread.
+    /// Not to be called under a lock.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        let thread = state.thread.take();
+        drop(state);
+        self.wanted.notify_all();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+        {
+            // A thread that panicked has nothing more to say.
+            let _ = thread.join();
+        }
+    }
+
+    fn run(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.waiting.pop_front() {
+                drop(state);
+                work();
+                state = self.state.lock();
+            } else if state.ended {
+                return;
+            } else {
+                self.wanted.wait(&mut state);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Has `work` done by the thread for errands. A store without threads, or one that is closed,
+    /// does it at once, in the caller's.
+    pub(crate) fn send<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> Errand<T> {
+        let (errand, give) = Errand::new();
+        let engine = Arc::clone(self);
+        let work: Work = Box::new(move || give(work(&engine)));
+        if let Some(work) = self.enqueue(work) {
+            work();
+        }
+        errand
+    }
+
+    /// Gives the work back if there is no thread for it.
+    fn enqueue(self: &Arc<Self>, work: Work) -> Option<Work> {
+        if !self.options.background {
+            return Some(work);
+        }
+        let mut state = self.errands.state.lock();
+        if state.ended {
+            return Some(work);
+        }
+        if state.thread.is_none() {
+            let engine = Arc::clone(self);
+            let thread = thread::Builder::new().name("annals-errands".into());
+            match thread.spawn(move || engine.errands.run()) {
+                Ok(thread) => state.thread = Some(thread),
+                Err(_) => return Some(work),
+            }
+        }
+        state.waiting.push_back(work);
+        drop(state);
+        self.errands.wanted.notify_one();
+        None
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+    }
+}

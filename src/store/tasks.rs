@@ -1,0 +1,194 @@
+//! The store's calls for tasks: none of them keeps the executor (feature `async`).
+//!
+//! No runtime is needed and none is used: what has to wait for the disk is done by a thread of the
+//! store, which wakes the task.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::Store;
+use crate::engine::Engine;
+use crate::errands::Errand;
+use crate::error::Result;
+use crate::event::{Appended, ExpectedVersion, NewEvent, Position};
+use crate::sync::thread;
+use crate::watch::OnWatch;
+
+impl Store {
+    /// Like [`Store::append`], for a task: it never keeps the executor (feature `async`).
+    ///
+    /// The future does nothing before it is polled. Dropping it does not take the commit back.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let opened = NewEvent::new("Opened", "");
+    /// let done = store.append_async("account-1", ExpectedVersion::NoStream, [opened]).await?;
+    /// store.wait_for_async(done.last_position).await?;
+    /// store.sync_async().await?;
+    /// store.close_async().await?;
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::append`].
+    pub fn append_async(
+        &self,
+        stream: impl Into<String>,
+        expected: ExpectedVersion,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> impl Future<Output = Result<Appended>> + Send + 'static {
+        let events: Vec<NewEvent> = events.into_iter().collect();
+        let empty = events.is_empty();
+        let commit = self.transaction().append(stream, expected, events).commit_async();
+        async move {
+            if empty {
+                return Err(crate::error::Error::EmptyCommit);
+            }
+            let done = commit.await?;
+            Ok(Appended {
+                first_position: done.first_position,
+                last_position: done.last_position,
+                version: done.versions.first().copied().unwrap_or(0),
+                recorded_at: done.recorded_at,
+                already_recorded: done.already_recorded,
+            })
+        }
+    }
+
+    /// Waits until a position is visible, for a task (feature `async`). There is no timeout: use that
+    /// of the runtime, and drop the future when it is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`](crate::Error::Closed) if the store is closed meanwhile; for a store that is
+    /// open for reading only, those of following its writer.
+    pub fn wait_for_async(
+        &self,
+        position: Position,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let engine = Arc::clone(self.engine());
+        async move {
+            let on_watch = OnWatch::new(&engine.watch);
+            loop {
+                engine.check_open()?;
+                if engine.follower.is_some() {
+                    engine.send(|engine| engine.refresh()).await?;
+                }
+                if engine.visible(false) >= position.get() {
+                    return Ok(());
+                }
+                announced(&engine, &on_watch, position.get()).await;
+            }
+        }
+    }
+
+    /// Like [`Store::sync`], for a task (feature `async`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::sync`].
+    pub fn sync_async(&self) -> impl Future<Output = Result<()>> + Send + 'static {
+        let engine = Arc::clone(self.engine());
+        async move {
+            engine.check_writable()?;
+            engine.send(|engine| engine.sync_all()).await
+        }
+    }
+
+    /// Like [`Store::close`], for a task (feature `async`): a thread of its own closes the store, also
+    /// if the future is dropped once it was polled. Close a store so before its last handle is dropped in
+    /// a task: dropping the last handle closes it too, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::close`].
+    pub async fn close_async(self) -> Result<()> {
+        let (errand, give) = Errand::new();
+        let handle = Arc::clone(&self.handle);
+        let close = move || {
+            let closed = handle.close();
+            // Before the task goes on, which may open the store again.
+            drop(handle);
+            give(closed);
+        };
+        let spawned = thread::Builder::new().name("annals-close".into()).spawn(close);
+        if spawned.is_err() {
+            return self.close();
+        }
+        drop(self);
+        errand.await
+    }
+
+    /// Like [`Store::retry`], for a task (feature `async`): calls `attempt` again for as long as it
+    /// returns a conflict, at most `attempts` times together.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let done = store
+    ///     .retry_async(10, |store| async move {
+    ///         let head = store.stream_head("account-1")?;
+    ///         let expected = ExpectedVersion::Exact(head.map_or(0, |head| head.version));
+    ///         store.append_async("account-1", expected, [NewEvent::new("Opened", "")]).await
+    ///     })
+    ///     .await?;
+    /// assert_eq!(done.version, 1);
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `attempt`.
+    pub async fn retry_async<T, F>(
+        &self,
+        attempts: u32,
+        mut attempt: impl FnMut(Self) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut left = attempts.max(1);
+        loop {
+            left -= 1;
+            match attempt(self.clone()).await {
+                Err(conflict) if conflict.is_conflict() && left > 0 => {
+                    self.engine().send(move |engine| engine.settle(&conflict)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Waits until something has become visible, unless `position` is by now.
+async fn announced(engine: &Engine, on_watch: &OnWatch<'_>, position: u64) {
+    let mut waited = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        on_watch.waiter().keep(context.waker());
+        engine.watch.enlist(on_watch.waiter());
+        if engine.visible(false) >= position || engine.check_open().is_err() {
+            return Poll::Ready(());
+        }
+        if engine.follows_alone() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+}

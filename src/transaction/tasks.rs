@@ -1,0 +1,120 @@
+//! Transactions of tasks: their commits never keep the executor.
+//!
+//! What can be decided at once is; the rest, which waits for room, for files or for what a commit has
+//! lost to, is done by a thread of the store. Must never hold the writer's lock across a wait.
+
+use std::sync::Arc;
+
+use super::{Owned, Ticket, Transaction};
+use crate::append::{Boundary, Request};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::event::Committed;
+use crate::options::Durability;
+use crate::snapshot::Snapshot;
+
+/// A transaction without its store.
+struct Detached {
+    operations: Vec<Owned>,
+    boundaries: Vec<Boundary>,
+    requests: Vec<Request>,
+    snapshots: Vec<Snapshot>,
+    durability: Durability,
+}
+
+impl Detached {
+    fn attach(self, engine: &Arc<Engine>) -> Transaction<'_> {
+        let Self { operations, boundaries, requests, snapshots, durability } = self;
+        Transaction { engine, operations, boundaries, requests, snapshots, durability }
+    }
+}
+
+impl Transaction<'_> {
+    /// Like [`Transaction::commit`], for a task: it never keeps the executor (feature `async`).
+    ///
+    /// The future does nothing before it is polled, and holds the store open no longer than that.
+    /// Dropping it does not take the commit back.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let opened = NewEvent::new("Opened", "");
+    /// let transaction = store.transaction().append("account-1", ExpectedVersion::NoStream, [opened]);
+    /// assert_eq!(transaction.commit_async().await?.versions, [1]);
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::commit`].
+    pub fn commit_async(self) -> impl Future<Output = Result<Committed>> + Send + 'static {
+        let engine = Arc::clone(self.engine);
+        let detached = self.detach();
+        async move {
+            if !engine.options.background {
+                return detached.attach(&engine).commit();
+            }
+            accept(&engine, detached, false).await?.await
+        }
+    }
+
+    /// Like [`Transaction::submit`], for a task: it never keeps the executor, also where the bytes
+    /// that wait to be written are at their limit (feature `async`).
+    ///
+    /// The future does nothing before it is polled. Commits get their places in the order in which
+    /// their futures are ready: await one before polling the next where the order matters. Dropping
+    /// it does not take the commit back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::submit`].
+    pub fn submit_async(self) -> impl Future<Output = Result<Ticket>> + Send + 'static {
+        let engine = Arc::clone(self.engine);
+        let detached = self.detach();
+        async move { accept(&engine, detached, true).await }
+    }
+
+    fn detach(self) -> Detached {
+        let Self { operations, boundaries, requests, snapshots, durability, .. } = self;
+        Detached { operations, boundaries, requests, snapshots, durability }
+    }
+}
+
+/// Gives a commit its place. `told_at_once`: a conflict is, whether reads show the winner or not.
+async fn accept(engine: &Arc<Engine>, detached: Detached, told_at_once: bool) -> Result<Ticket> {
+    let detached = match at_once(engine, detached, told_at_once)? {
+        Ok(ticket) => return Ok(ticket),
+        Err(detached) => detached,
+    };
+    let accepted = engine.send(move |engine| {
+        let transaction = detached.attach(engine);
+        let (writer, accepted) = if told_at_once {
+            transaction.accept(Engine::sequence_at_once)?
+        } else {
+            transaction.accept(Engine::sequence)?
+        };
+        Ok(accepted.into_ticket(engine, writer))
+    });
+    accepted.await
+}
+
+/// The same without a wait, or the transaction as it was.
+fn at_once(
+    engine: &Arc<Engine>,
+    detached: Detached,
+    told_at_once: bool,
+) -> Result<std::result::Result<Ticket, Detached>> {
+    let mut transaction = detached.attach(engine);
+    let accepted = transaction.try_accept(|engine, prepared, sync, versions| {
+        engine.sequence_in_a_hurry(prepared, sync, versions, told_at_once)
+    })?;
+    Ok(match accepted {
+        Some((writer, accepted)) => Ok(accepted.into_ticket(engine, writer)),
+        None => Err(transaction.detach()),
+    })
+}

@@ -1,0 +1,462 @@
+//! Calls for tasks: what a poll may do, counted on a simulated disk by the thread that does it.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use annals::testing::{
+    DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, SimStorage, Storage,
+};
+use annals::{
+    Durability, Error, ExpectedVersion, MessageKind, NewEvent, Options, Position, Query, Store,
+    Subscription, Transaction,
+};
+use futures::{Stream, StreamExt};
+
+const ROOT: &str = "/store";
+/// Longer than anything takes: a bound that catches a task that nobody wakes.
+const LONG: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// What this thread has done on the disk: reads of files, and everything that is slower.
+    static READS: Cell<u64> = const { Cell::new(0) };
+    static SLOW: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count(counter: &'static std::thread::LocalKey<Cell<u64>>) {
+    counter.set(counter.get() + 1);
+}
+
+/// A disk that counts by thread, and on which writes to the log wait while a gate is shut.
+#[derive(Debug, Clone)]
+struct Watched {
+    sim: SimStorage,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+#[derive(Debug)]
+struct WatchedFile {
+    file: Arc<dyn File>,
+    disk: Watched,
+    is_log: bool,
+}
+
+impl Watched {
+    fn new(sim: &SimStorage) -> Self {
+        Self { sim: sim.process(), gate: Arc::default() }
+    }
+
+    fn shut(&self, shut: bool) {
+        *self.gate.0.lock().unwrap() = shut;
+        self.gate.1.notify_all();
+    }
+
+    fn slow(&self) -> &SimStorage {
+        count(&SLOW);
+        &self.sim
+    }
+}
+
+impl Storage for Watched {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let file = self.slow().open(path, mode)?;
+        let is_log = path.extension().is_some_and(|it| it == "seg");
+        Ok(Arc::new(WatchedFile { file, disk: self.clone(), is_log }))
+    }
+
+    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        self.slow().entry_kind(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.slow().read_dir(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.slow().create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.slow().rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.slow().remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.slow().sync_dir(path)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
+        self.slow().try_lock(path)
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.slow().is_locked(path)
+    }
+
+    fn now_micros(&self) -> u64 {
+        self.sim.now_micros()
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.sim.random_u64()
+    }
+}
+
+impl File for WatchedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        count(&READS);
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        count(&SLOW);
+        let mut shut = self.disk.gate.0.lock().unwrap();
+        while self.is_log && *shut {
+            shut = self.disk.gate.1.wait(shut).unwrap();
+        }
+        drop(shut);
+        self.file.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        count(&SLOW);
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        count(&SLOW);
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        count(&SLOW);
+        self.file.allocate(len)
+    }
+
+    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
+        self.file.map(len, live)
+    }
+}
+
+struct Unpark {
+    thread: Thread,
+    wakes: AtomicU64,
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// What polling a task took of its executor.
+#[derive(Debug, Default)]
+struct Taken {
+    polls: u64,
+    /// By one poll, at most.
+    reads: u64,
+    slow: u64,
+}
+
+/// The smallest executor, for one task. After the first poll that is pending, `meanwhile` happens.
+fn run<F: Future>(future: F, meanwhile: impl FnOnce()) -> (F::Output, Taken) {
+    let unpark = Arc::new(Unpark { thread: std::thread::current(), wakes: AtomicU64::new(0) });
+    let waker = Waker::from(Arc::clone(&unpark));
+    let mut future = pin!(future);
+    let (mut taken, mut seen, mut meanwhile) = (Taken::default(), 0, Some(meanwhile));
+    loop {
+        let (reads, slow) = (READS.get(), SLOW.get());
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        taken.polls += 1;
+        taken.reads = taken.reads.max(READS.get() - reads);
+        taken.slow = taken.slow.max(SLOW.get() - slow);
+        if let Poll::Ready(output) = polled {
+            return (output, taken);
+        }
+        if let Some(meanwhile) = meanwhile.take() {
+            meanwhile();
+        }
+        let began = Instant::now();
+        while unpark.wakes.load(Ordering::SeqCst) == seen {
+            assert!(began.elapsed() < LONG, "nobody wakes the task");
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+        seen = unpark.wakes.load(Ordering::SeqCst);
+    }
+}
+
+/// Runs a task, none of whose polls may do anything slow.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let (output, taken) = run(future, || {});
+    assert_eq!(taken.slow, 0, "{taken:?}");
+    output
+}
+
+fn options(disk: &Watched) -> Options {
+    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
+    options.storage(Arc::new(disk.clone()))
+}
+
+fn happened(len: usize) -> NewEvent {
+    NewEvent::new("Happened", vec![7; len])
+}
+
+fn append<'a>(store: &'a Store, stream: &str, len: usize) -> Transaction<'a> {
+    store.transaction().append(stream, ExpectedVersion::Any, [happened(len)])
+}
+
+/// Appends so many events in commits of 100.
+fn fill(store: &Store, events: u64) {
+    for _ in 0..events / 100 {
+        let events = (0..100).map(|_| happened(10));
+        store.append("filled", ExpectedVersion::Any, events).unwrap();
+    }
+}
+
+#[test]
+fn calls_for_tasks_do_what_their_blocking_forms_do() {
+    let disk = Watched::new(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    block_on(async {
+        let done = store.append_async("s", ExpectedVersion::NoStream, [happened(1)]);
+        assert_eq!(done.await.unwrap().version, 1);
+        let conflict = store.append_async("s", ExpectedVersion::NoStream, [happened(1)]);
+        assert_eq!(conflict.await.unwrap_err().actual_version(), Some(1));
+        let nothing = store.append_async("s", ExpectedVersion::Any, []);
+        assert!(matches!(nothing.await, Err(Error::EmptyCommit)));
+        let done = append(&store, "s", 10).commit_async().await.unwrap();
+        assert_eq!(done.versions, [2]);
+        let ticket = append(&store, "s", 10).submit_async().await.unwrap();
+        let last = ticket.await.unwrap().last_position;
+        store.wait_for_async(last).await.unwrap();
+        assert_eq!(store.head(), last);
+        let buffered = append(&store, "s", 10).durability(Durability::BUFFERED);
+        buffered.commit_async().await.unwrap();
+        store.sync_async().await.unwrap();
+        assert_eq!(store.head(), Position::new(4));
+        store.clone().close_async().await.unwrap();
+        let closed = append(&store, "s", 10).commit_async().await;
+        assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
+        assert!(matches!(store.wait_for_async(9.into()).await, Err(Error::Closed)));
+        assert!(matches!(store.sync_async().await, Err(Error::Closed)));
+    });
+    // The lock is free once the future is ready.
+    let store = options(&disk).open(ROOT).unwrap();
+    assert_eq!(store.head(), Position::new(4));
+}
+
+#[test]
+fn submit_at_the_limit_of_pending_bytes_leaves_the_executor_free() {
+    let disk = Watched::new(&SimStorage::new(1));
+    let store = options(&disk).max_pending_bytes(2_000).open(ROOT).unwrap();
+    // The session has begun: what is left to wait for is room.
+    append(&store, "s", 10).commit().unwrap();
+    disk.shut(true);
+    let mut tickets = Vec::new();
+    for _ in 0..8 {
+        let submit = append(&store, "s", 500).submit_async();
+        // Where it has to wait it is pending, and not in the way: nothing else opens the gate.
+        tickets.push(block_on_opening(&disk, submit).unwrap());
+    }
+    disk.shut(false);
+    for (ticket, version) in tickets.into_iter().zip(2..) {
+        assert_eq!(block_on(ticket).unwrap().versions, [version]);
+    }
+}
+
+/// Runs a task; if it has to wait, the gate is opened meanwhile, and shut again.
+fn block_on_opening<F: Future>(disk: &Watched, future: F) -> F::Output {
+    let (output, taken) = run(future, || disk.shut(false));
+    assert_eq!(taken.slow, 0, "{taken:?}");
+    disk.shut(true);
+    output
+}
+
+#[test]
+fn first_boundary_of_a_session_is_prepared_by_a_thread_of_the_store() {
+    let disk = Watched::new(&SimStorage::new(1));
+    let options = || Options::new().storage(Arc::new(disk.clone()));
+    let store = options().open(ROOT).unwrap();
+    fill(&store, 5_000);
+    store.close().unwrap();
+    let store = options().open(ROOT).unwrap();
+    let head = store.head();
+    let commit = append(&store, "s", 1).fail_if(Query::types(["Other"]).after(head));
+    let (done, taken) = run(commit.commit_async(), || {});
+    done.unwrap();
+    assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+    // One that has to look far back, too; and one that loses.
+    let unique = append(&store, "s", 1).fail_if_exists(Query::types(["Other"]));
+    let (done, taken) = run(unique.commit_async(), || {});
+    done.unwrap();
+    assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+    let exists = append(&store, "s", 1).fail_if_exists(Query::types(["Happened"]));
+    let (lost, taken) = run(exists.commit_async(), || {});
+    assert!(lost.unwrap_err().is_conflict());
+    assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+}
+
+#[test]
+fn rollover_is_waited_for_and_not_done_by_the_executor() {
+    let disk = Watched::new(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    for version in 1..40 {
+        let done = block_on(append(&store, "s", 9_000).commit_async()).unwrap();
+        assert_eq!(done.versions, [version]);
+    }
+    assert!(store.stats().segments > 3);
+    block_on(store.close_async()).unwrap();
+}
+
+#[test]
+fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
+    let disk = Watched::new(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    append(&store, "s", 10).commit().unwrap();
+    let create = || store.transaction().append("t", ExpectedVersion::NoStream, [happened(1)]);
+    disk.shut(true);
+    let first = create().submit().unwrap();
+    // Told at once, with the position to wait for.
+    let lost = block_on(create().submit_async()).unwrap_err();
+    assert!(matches!(lost, Error::Conflict { visible_at, .. } if visible_at == Position::new(2)));
+    assert_eq!(store.head(), Position::new(1));
+    let lost = block_on_opening(&disk, create().commit_async()).unwrap_err();
+    assert!(lost.is_conflict());
+    assert_eq!(store.head(), Position::new(2));
+    disk.shut(false);
+    block_on(first).unwrap();
+    // The helper waits for what a submission lost to.
+    disk.shut(true);
+    let _second = append(&store, "t", 1).submit().unwrap();
+    let mut calls = 0;
+    let done = store.retry_async(2, |store| {
+        calls += 1;
+        let version = store.stream_head("t").unwrap().map_or(0, |head| head.version);
+        let expected = ExpectedVersion::Exact(version);
+        async move {
+            let transaction = store.transaction().append("t", expected, [happened(1)]);
+            transaction.submit_async().await?.await
+        }
+    });
+    let (done, _) = run(done, || disk.shut(false));
+    assert_eq!((done.unwrap().versions, calls), (vec![3], 2));
+}
+
+/// Collects a stream's events up to a number of scanned positions; how often it let others go.
+fn collect(
+    mut stream: impl Stream<Item = annals::Result<annals::Message>> + Unpin,
+    upto: u64,
+) -> (u64, Taken) {
+    let (events, taken) = run(
+        async move {
+            let mut events = 0;
+            loop {
+                let message = stream.next().await.unwrap().unwrap();
+                if let MessageKind::Events(batch) = &message.kind {
+                    assert!(batch.len() <= 512, "{} events in a message", batch.len());
+                    events += batch.len() as u64;
+                }
+                if message.scanned_through.get() >= upto {
+                    return events;
+                }
+            }
+        },
+        || {},
+    );
+    (events, taken)
+}
+
+#[test]
+fn stream_that_catches_up_lets_other_tasks_run() {
+    const EVENTS: u64 = 20_000;
+    let disk = Watched::new(&SimStorage::new(1));
+    let options = || Options::new().segment_size(1 << 20).storage(Arc::new(disk.clone()));
+    let store = options().open(ROOT).unwrap();
+    fill(&store, EVENTS);
+    store.close().unwrap();
+    let store = options().open(ROOT).unwrap();
+    // A batch as large as may be asked for is no reason to keep the executor.
+    let stream = store.subscribe().batch_size(65_536).start().unwrap().into_stream();
+    let (events, taken) = collect(stream, EVENTS);
+    assert_eq!(events, EVENTS);
+    // A turn ends after 1,024 positions, or with the message that goes beyond.
+    assert!(taken.polls > EVENTS / 2_048, "{taken:?}");
+    assert!(taken.reads < 200, "{taken:?}");
+    // Nothing matches: the scan is in turns all the same, also without an index that rules it out.
+    let none = Query::types(["Happened"]).items()[0].clone().tag("unknown");
+    let stream = store.subscribe().matching(none.into()).start().unwrap().into_stream();
+    let (events, taken) = collect(stream, EVENTS);
+    assert_eq!(events, 0);
+    assert!(taken.reads < 200, "{taken:?}");
+    drop(store);
+}
+
+#[test]
+fn filtered_stream_has_the_active_segment_indexed_by_a_thread_of_the_store() {
+    const EVENTS: u64 = 20_000;
+    let disk = Watched::new(&SimStorage::new(1));
+    let store = Options::new().storage(Arc::new(disk.clone())).open(ROOT).unwrap();
+    fill(&store, EVENTS);
+    let unknown = Query::tagged(["unknown"]);
+    let stream = store.subscribe().matching(unknown).start().unwrap().into_stream();
+    let (events, taken) = collect(stream, EVENTS);
+    assert_eq!(events, 0);
+    assert!(taken.polls > 1, "the index was made within the first poll");
+    assert!(taken.reads < 200, "{taken:?}");
+}
+
+#[test]
+fn stream_that_waits_for_work_of_a_thread_is_ended_by_a_stop() {
+    let disk = Watched::new(&SimStorage::new(1));
+    let store = Options::new().storage(Arc::new(disk.clone())).open(ROOT).unwrap();
+    fill(&store, 5_000);
+    let subscription: Subscription =
+        store.subscribe().matching(Query::tagged(["unknown"])).start().unwrap();
+    let stop = subscription.stop_handle();
+    let mut stream = subscription.into_stream();
+    let ((), _) = run(
+        async move {
+            while let Some(message) = stream.next().await {
+                message.unwrap();
+            }
+        },
+        || stop.stop(),
+    );
+}
+
+#[test]
+fn wait_of_a_reader_leaves_following_to_a_thread_of_the_store() {
+    let sim = SimStorage::new(1);
+    let writer = Watched::new(&sim);
+    let store = options(&writer).open(ROOT).unwrap();
+    fill(&store, 1_000);
+    let reader = options(&Watched::new(&sim)).read_only(true).open(ROOT).unwrap();
+    let waiting = reader.wait_for_async(Position::new(1_100));
+    let appended = std::thread::spawn(move || {
+        fill(&store, 100);
+        store
+    });
+    let (there, taken) = run(waiting, || {});
+    there.unwrap();
+    assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+    assert_eq!(reader.head(), Position::new(1_100));
+    let stream = reader.subscribe().start().unwrap().into_stream();
+    let (events, taken) = collect(stream, 1_100);
+    assert_eq!((events, taken.slow), (1_100, 0), "{taken:?}");
+    drop(appended.join().unwrap());
+}

@@ -131,14 +131,14 @@ impl Engine {
     }
 
     fn create(&self, number: u64) -> Result<SegmentFile> {
-        let capacity = self.options.segment_size;
+        let capacity = self.options.capacity();
         create_segment(&*self.storage, &self.root, number, self.store_id, capacity)
     }
 
     /// Creates the next segment and fills it with zeros, for as long as nobody needs it soon.
     /// Also tells how far.
     fn create_filled(&self, number: u64) -> Result<(SegmentFile, u64)> {
-        let capacity = self.options.segment_size;
+        let capacity = self.options.capacity();
         let (storage, root) = (&*self.storage, &self.root);
         let unnamed = create_unnamed(storage, root, number, self.store_id, capacity)?;
         let filled = zeros::fill(&unnamed, || self.pause_filling()).inspect_err(|_| {
@@ -170,7 +170,7 @@ impl Engine {
     /// be filled, which takes a while.
     pub(crate) fn want_spare(&self, writer: &mut MutexGuard<'_, Writer>) {
         let part = if self.options.fills() { 4 } else { 2 };
-        let enough = self.options.segment_size / part;
+        let enough = self.options.capacity() / part;
         if writer.spare.is_none() && !writer.work.prepare && writer.tip.offset > enough {
             writer.work.prepare = true;
             self.maintenance_wanted.notify_one();

@@ -13,7 +13,10 @@ use crate::log::rotation::create_segment;
 use crate::options::Options;
 use crate::recovery::{list_segments, sync_names};
 use crate::storage::{EntryKind, LockGuard, Storage, is_directory};
-use crate::sync::thread;
+use crate::sync::{Instant, thread};
+
+/// How long a look at the lock by another opening is waited for before the next try.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// What a path holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +93,32 @@ pub(crate) fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
     Error::NotAStore { path: root.into(), why: why.into() }
 }
 
-/// Another opening may hold the lock for the blink of looking at it: a writer that goes again at once,
-/// or a reader, which shares it with others for as long as it takes to be scheduled again. As there
-/// may be many readers that look often, one that shares it is waited for longer.
-pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn LockGuard>> {
+/// Takes the writer's lock, waiting for another writer up to `timeout`.
+///
+/// Another opening may also hold the lock for the blink of looking at it: a writer that goes again at
+/// once, or a reader, which shares it with others for as long as it takes to be scheduled again. That
+/// is waited for without a timeout too; as there may be many readers that look often, one that shares
+/// the lock is waited for longer.
+pub(crate) fn take_lock(
+    storage: &dyn Storage,
+    root: &Path,
+    timeout: Duration,
+) -> Result<Arc<dyn LockGuard>> {
     const OF_A_WRITER: u32 = 4;
     const OF_READERS: u32 = 500;
     let path = root.join(names::LOCK);
-    let (mut writers, mut readers) = (0, 0);
+    let started = Instant::now();
+    let (mut looks, mut writers, mut readers) = (0, 0, 0);
     loop {
         let lock = storage.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
         if let Some(lock) = lock {
             return Ok(lock);
+        }
+        let left = timeout.saturating_sub(started.elapsed());
+        if !left.is_zero() {
+            looks += 1;
+            thread::sleep(pause(storage, looks).min(left));
+            continue;
         }
         if storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
             writers += 1;
@@ -109,10 +126,20 @@ pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn Lo
             readers += 1;
         }
         if writers > OF_A_WRITER || readers > OF_READERS {
-            return Err(Error::Locked { path: root.into() });
+            let holder = storage.lock_holder(&path);
+            return Err(Error::Locked { path: root.into(), holder });
         }
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(LOOK);
     }
+}
+
+/// How long to wait before the `looks`th look at a lock that was held: longer with each look, up to
+/// 25 ms. The length is random, so that waiting processes do not look in step. The bound is small, so
+/// that none looks much more rarely than another.
+fn pause(storage: &dyn Storage, looks: u32) -> Duration {
+    let most = LOOK.saturating_mul(looks.clamp(1, 10)) + Duration::from_millis(5);
+    let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(most / 2 + storage.random_u64() % (most / 2))
 }
 
 /// Finishes the creation of a store that has no segment yet. The lock is held.
@@ -136,6 +163,6 @@ pub(crate) fn create_if_empty(
     store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
     store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());
     let store_id = uuid::Builder::from_random_bytes(store_id).into_uuid().into_bytes();
-    create_segment(storage, root, 1, store_id, options.segment_size)?;
+    create_segment(storage, root, 1, store_id, options.capacity())?;
     Ok(true)
 }

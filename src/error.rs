@@ -112,10 +112,18 @@ pub enum Error {
         reason: String,
     },
     /// Another process, or another handle of this one, has the store open for writing.
-    #[error("the store at {} is open for writing elsewhere", path.display())]
+    /// [`Options::lock_timeout`](crate::Options::lock_timeout) waits for it to close the store, and
+    /// [`Options::read_only`](crate::Options::read_only) reads beside it.
+    #[error("the store at {} is open for writing elsewhere{}; Options::lock_timeout waits for it, \
+        Options::read_only reads beside it", path.display(), by_process(*holder))]
     Locked {
         /// The store's directory.
         path: PathBuf,
+        /// The id of the process that holds the lock, as this process sees it; its own id if the other
+        /// handle is in this process. `None` where it is not known: on systems other than Linux, for a
+        /// process of another PID namespace or another machine, and where the holder has gone
+        /// meanwhile.
+        holder: Option<u32>,
     },
     /// The directory holds something else than a store. Nothing in it was touched.
     #[error("{} is not a store: {why}", path.display())]
@@ -134,8 +142,10 @@ pub enum Error {
         what: String,
     },
     /// Bytes that must be there, because they were acknowledged, are not what was written.
-    /// Nothing was changed.
-    #[error("{} is damaged at offset {offset}: {what} (expected position {expected_position}{})",
+    /// Nothing was changed. [`verify`](crate::verify()) lists every fault of the store,
+    /// [`repair`](crate::repair()) copies what is intact into a new one.
+    #[error("{} is damaged at offset {offset}: {what} (expected position {expected_position}{}); \
+        annals::verify lists every fault, annals::repair copies what is intact",
         file.display(), evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default())]
     Corrupt {
         /// The damaged file.
@@ -180,10 +190,34 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
-    /// JSON could not be written or read (feature `serde`).
+    /// An event's data is not JSON, or not of the shape that was asked for (feature `serde`). The
+    /// event is in the store as it was appended.
     #[cfg(feature = "serde")]
-    #[error("the event's data: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error(
+        "the data of event {position} ({event_type:?}, version {version} of stream {stream:?}) \
+        cannot be read as JSON: {source}"
+    )]
+    ReadJson {
+        /// The event's stream.
+        stream: String,
+        /// Its version.
+        version: u64,
+        /// Its type.
+        event_type: String,
+        /// Its position.
+        position: Position,
+        /// What is wrong, and where in the data.
+        source: serde_json::Error,
+    },
+    /// A value could not be written as the JSON data of a new event (feature `serde`).
+    #[cfg(feature = "serde")]
+    #[error("the data of a new event of type {event_type:?} cannot be written as JSON: {source}")]
+    WriteJson {
+        /// The type that the event was to have.
+        event_type: String,
+        /// Why not.
+        source: serde_json::Error,
+    },
 }
 
 /// A check of a commit that failed; part of [`Error::Conflict`].
@@ -289,6 +323,14 @@ fn conflict_text(failed: &[FailedCheck]) -> String {
         [only] => only.to_string(),
         [first, ..] => format!("{} checks failed; the first: {first}", failed.len()),
         [] => "a check failed".into(),
+    }
+}
+
+fn by_process(holder: Option<u32>) -> String {
+    match holder {
+        Some(id) if id == std::process::id() => " in this process".to_owned(),
+        Some(id) => format!(" by process {id}"),
+        None => String::new(),
     }
 }
 

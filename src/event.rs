@@ -209,12 +209,20 @@ impl NewEvent {
     }
 
     /// An event whose data is `value` as JSON (feature `serde`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WriteJson`](crate::Error::WriteJson), which names the type, if `value` cannot be
+    /// written as JSON: a map whose keys are not strings, or an error of its own `Serialize`.
     #[cfg(feature = "serde")]
     pub fn json<T: serde::Serialize + ?Sized>(
         event_type: impl AsRef<str>,
         value: &T,
     ) -> crate::Result<Self> {
-        let data = serde_json::to_vec(value)?;
+        let data = serde_json::to_vec(value).map_err(|source| crate::Error::WriteJson {
+            event_type: event_type.as_ref().to_owned(),
+            source,
+        })?;
         Ok(Self::new(event_type, data).content_type(ContentType::Json))
     }
 

@@ -70,12 +70,14 @@ pub enum Checksums {
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) checksums: Checksums,
-    pub(crate) segment_size: u64,
+    /// `None`: that of the store's newest segment, or the default for a new store.
+    segment_size: Option<u64>,
     pub(crate) max_event_size: u64,
     pub(crate) max_pending_bytes: u64,
     pub(crate) snapshots_kept: usize,
     /// `None`: if it pays, and there are threads to do it.
     zero_fill: Option<bool>,
+    pub(crate) lock_timeout: Duration,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
@@ -97,16 +99,21 @@ impl Options {
     /// The most that data and metadata of one event may be configured to take together, in bytes.
     pub const MAX_EVENT_SIZE: u64 = 64 << 20;
 
-    /// The defaults: synced, 128 MiB segments, events up to 16 MiB, created if missing.
+    /// The size of segments, in bytes, of a new store for which none is given.
+    pub const DEFAULT_SEGMENT_SIZE: u64 = 128 << 20;
+
+    /// The defaults: synced, segments of the size that the store has (128 MiB in a new one), events up
+    /// to 16 MiB, created if missing.
     pub fn new() -> Self {
         Self {
             durability: Durability::Sync,
             checksums: Checksums::Once,
-            segment_size: 128 << 20,
+            segment_size: None,
             max_event_size: 16 << 20,
             max_pending_bytes: 64 << 20,
             snapshots_kept: 2,
             zero_fill: None,
+            lock_timeout: Duration::ZERO,
             create: true,
             read_only: false,
             background: true,
@@ -128,10 +135,34 @@ impl Options {
     }
 
     /// The size of new segments in bytes, 64 KiB to 1 GiB; existing ones keep theirs.
-    /// A commit takes at most a quarter of a segment. Default: 128 MiB.
+    /// A commit takes at most a quarter of a segment. Default: the size of the store's newest segment,
+    /// so that the size chosen once stays; [`Options::DEFAULT_SEGMENT_SIZE`] for a new store.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("ledger");
+    /// use annals::{Options, Store};
+    ///
+    /// Options::new().segment_size(1 << 20).open(&path)?.close()?;
+    /// let store = Store::open(&path)?;
+    /// assert_eq!(store.stats().segment_size, 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn segment_size(mut self, bytes: u64) -> Self {
-        self.segment_size = bytes;
+        self.segment_size = Some(bytes);
         self
+    }
+
+    /// The size of new segments.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.segment_size.unwrap_or(Self::DEFAULT_SEGMENT_SIZE)
+    }
+
+    /// Goes on with the size of the newest segment, where none was asked for. A size out of range,
+    /// which another writer may have chosen, becomes the nearest one.
+    pub(crate) fn remember_capacity(&mut self, newest: u64) {
+        let newest = newest.clamp(Self::MIN_SEGMENT_SIZE, Self::MAX_SEGMENT_SIZE);
+        self.segment_size.get_or_insert(newest);
     }
 
     /// The most that data and metadata of one event take together, in bytes, up to 64 MiB
@@ -169,6 +200,36 @@ impl Options {
         self.zero_fill.unwrap_or(self.background && self.durability.is_sync())
     }
 
+    /// How long [`Options::open`] waits for another writer to close the store, before it fails with
+    /// [`Error::Locked`]: the opening blocks the calling thread for that long at most. For a rolling
+    /// restart, where the new process starts before the old one has ended. The lock is looked at every
+    /// few milliseconds, at most 25 apart, so that a hand-over takes that and an opening. Several that
+    /// wait get it one after the other in no order, but each in time, since all look equally often.
+    /// [`Duration::MAX`]: for ever. An opening for reading takes no lock and never waits. Default: zero,
+    /// which fails at once.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("ledger");
+    /// use std::time::Duration;
+    ///
+    /// use annals::{Options, Store};
+    ///
+    /// let old = Store::open(&path)?;
+    /// let path_of_new = path.clone();
+    /// let new = std::thread::spawn(move || {
+    ///     Options::new().lock_timeout(Duration::from_secs(30)).open(path_of_new)
+    /// });
+    /// old.close()?;
+    /// let new = new.join().expect("it does not panic")?;
+    /// # new.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
     /// Whether a missing store is created. Default: yes.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
@@ -204,11 +265,12 @@ impl Options {
         self
     }
 
-    /// Opens the store in the directory `path`.
+    /// Opens the store in the directory `path`. Waits for another writer as long as
+    /// [`Options::lock_timeout`] says.
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] if another writer has it, [`Error::NotAStore`] if the directory holds
+    /// [`Error::Locked`] if another writer has it and keeps it, [`Error::NotAStore`] if the directory holds
     /// something else, [`Error::Corrupt`] if acknowledged data is damaged, [`Error::Unsupported`]
     /// if a newer version wrote it, [`Error::InvalidArgument`] for a setting out of its range,
     /// [`Error::Io`] and [`Error::DiskFull`].
@@ -219,10 +281,11 @@ impl Options {
 
     fn check(&self) -> Result<()> {
         let range = Self::MIN_SEGMENT_SIZE..=Self::MAX_SEGMENT_SIZE;
-        if !range.contains(&self.segment_size) {
+        let bytes = self.capacity();
+        if !range.contains(&bytes) {
             return Err(Error::InvalidArgument {
                 what: "segment_size",
-                why: format!("{} is not within {range:?} bytes", self.segment_size),
+                why: format!("{bytes} is not within {range:?} bytes"),
             });
         }
         if self.snapshots_kept == 0 {

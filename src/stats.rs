@@ -57,6 +57,10 @@ pub struct Stats {
     pub segments: u64,
     /// Of those, the number that are sealed.
     pub sealed_segments: u64,
+    /// The size of new segments, in bytes: given by
+    /// [`Options::segment_size`](crate::Options::segment_size), or that of the newest segment when
+    /// the store was opened.
+    pub segment_size: u64,
     /// When the store was created.
     pub created_at: Timestamp,
     /// When the newest commit was recorded.
@@ -144,6 +148,7 @@ impl Engine {
             level_bytes,
             segments: parts.len() as u64 + 1,
             sealed_segments,
+            segment_size: self.options.capacity(),
             created_at: Timestamp::from_micros(self.created_at),
             last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),
             appends: count(&c.appends),

@@ -91,7 +91,7 @@ impl Store {
         Options::new().open(path)
     }
 
-    pub(crate) fn open_with(root: &Path, options: Options) -> Result<Self> {
+    pub(crate) fn open_with(root: &Path, mut options: Options) -> Result<Self> {
         let shared = Arc::clone(&options.storage);
         let storage = &*shared;
         let found = look_at(storage, root)?;
@@ -102,7 +102,7 @@ impl Store {
                 }
                 None
             }
-            Found::Store => Some(take_lock(storage, root)?),
+            Found::Store => Some(take_lock(storage, root, options.lock_timeout)?),
             Found::Unfinished | Found::Nothing => {
                 if !options.create {
                     return Err(not_a_store(root, "there is no store, and none is to be created"));
@@ -111,7 +111,7 @@ impl Store {
                 if found == Found::Nothing {
                     storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
                 }
-                Some(take_lock(storage, root)?)
+                Some(take_lock(storage, root, options.lock_timeout)?)
             }
         };
         let created = !options.read_only && create_if_empty(storage, root, &options)?;
@@ -123,6 +123,7 @@ impl Store {
         if created {
             recovered.opened = Opened::Created;
         }
+        options.remember_capacity(recovered.newest_capacity());
         let engine = Arc::new(Engine::new(root.to_path_buf(), options, recovered, lock)?);
         engine.write_first_status();
         let threads = if engine.options.background { spawn(&engine)? } else { Vec::new() };

@@ -170,9 +170,14 @@ impl Event {
     }
 
     /// Its data as JSON (feature `serde`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadJson`](crate::Error::ReadJson), which names the event, if the data is not JSON or
+    /// not of the shape of `T`.
     #[cfg(feature = "serde")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
-        Ok(serde_json::from_slice(self.data())?)
+        self.view().json()
     }
 }
 
@@ -252,9 +257,19 @@ impl<'a> EventRef<'a> {
     }
 
     /// Its data as JSON (feature `serde`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Event::json`].
     #[cfg(feature = "serde")]
     pub fn json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
-        Ok(serde_json::from_slice(self.data())?)
+        serde_json::from_slice(self.data()).map_err(|source| crate::Error::ReadJson {
+            stream: self.stream().to_owned(),
+            version: self.version(),
+            event_type: self.event_type().to_owned(),
+            position: self.position(),
+            source,
+        })
     }
 }
 

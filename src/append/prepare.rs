@@ -96,7 +96,7 @@ pub(crate) fn prepare<'a>(
         return Err(Error::EmptyCommit);
     }
     let metadata_len = metadata_len(requests)?;
-    let max = usize::try_from(options.segment_size / 4).unwrap_or(usize::MAX);
+    let max = usize::try_from(options.capacity() / 4).unwrap_or(usize::MAX);
     check_limit("a commit in bytes", body_len.saturating_add(metadata_len), max)?;
     if given_ids > 1 {
         let mut seen = HashSet::with_capacity(given_ids);

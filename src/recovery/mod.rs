@@ -109,6 +109,14 @@ pub(crate) struct Recovered {
     pub(crate) unchecked: Vec<SegmentEntry>,
 }
 
+impl Recovered {
+    /// The size that the newest segment was created with.
+    pub(crate) fn newest_capacity(&self) -> u64 {
+        let active = &self.catalog.active.segment.header;
+        self.spare.as_ref().map_or(active.capacity, |spare| spare.header.capacity)
+    }
+}
+
 /// What recovery may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {

@@ -3,6 +3,7 @@
 //! Owns that nobody loses more than they have been told of.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::refuse_writer;
 use crate::directory::take_lock;
@@ -84,7 +85,7 @@ pub(crate) fn accept_loss_in(
     after: Position,
 ) -> Result<AcceptedLoss> {
     must_be_a_store(storage, root)?;
-    let _lock = take_lock(storage, root)?;
+    let _lock = take_lock(storage, root, Duration::ZERO)?;
     let cut = find(storage, root)?;
     let loss = loss(&cut);
     if loss.cut_after != after {

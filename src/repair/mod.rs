@@ -135,7 +135,7 @@ pub(crate) fn repair_in(
 fn refuse_writer(storage: &dyn Storage, root: &Path) -> Result<()> {
     let path = root.join(names::LOCK);
     if storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
-        Err(Error::Locked { path: root.into() })
+        Err(Error::Locked { path: root.into(), holder: storage.lock_holder(&path) })
     } else {
         Ok(())
     }
@@ -151,6 +151,6 @@ fn shape(items: &[Item]) -> Result<(u64, u64, Option<[u8; 16]>)> {
         total = total.saturating_add(source.segment.len()?);
         store_id = store_id.or(Some(header.store_id));
     }
-    let capacity = capacity.unwrap_or(Options::new().segment_size);
+    let capacity = capacity.unwrap_or(Options::DEFAULT_SEGMENT_SIZE);
     Ok((capacity.clamp(Options::MIN_SEGMENT_SIZE, Options::MAX_SEGMENT_SIZE), total, store_id))
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::report::Range;
 use crate::directory::{Found, look_at, take_lock};
@@ -69,7 +70,7 @@ impl<'a> Target<'a> {
             Err(other) => return Err(other),
         }
         storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
-        let lock = take_lock(&**storage, root)?;
+        let lock = take_lock(&**storage, root, Duration::ZERO)?;
         let log = root.join(names::LOG_DIR);
         let marker = root.join(MARKER);
         let file = storage

@@ -133,6 +133,11 @@ impl Storage for DiskStorage {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn lock_holder(&self, path: &Path) -> Option<u32> {
+        lock_table::holder(path)
+    }
+
     fn now_micros(&self) -> u64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
@@ -330,6 +335,9 @@ impl Drop for DiskLock {
         let _ = self.file.file.unlock();
     }
 }
+
+#[cfg(target_os = "linux")]
+mod lock_table;
 
 #[cfg(test)]
 #[cfg(not(miri))]

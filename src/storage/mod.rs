@@ -93,6 +93,12 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// [`try_lock`](Self::try_lock) of somebody else may fail.
     fn is_locked(&self, path: &Path) -> io::Result<bool>;
 
+    /// The process that holds the lock on the file `path` for itself, by the id that this process knows
+    /// it by. `None` if nobody holds it, and wherever that cannot be told for sure.
+    fn lock_holder(&self, _path: &Path) -> Option<u32> {
+        None
+    }
+
     /// Microseconds since the Unix epoch. May step backwards.
     fn now_micros(&self) -> u64;
 

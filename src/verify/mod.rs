@@ -52,8 +52,11 @@ pub struct VerifyReport {
     /// What is not a fault and yet worth knowing: foreign files, a tail that the next opening will
     /// cut, index files that it will build.
     pub notes: Vec<String>,
-    /// Segments read.
+    /// Segments read that hold or take events: the number that
+    /// [`Stats::segments`](crate::Stats::segments) gives for the same store.
     pub segments: u64,
+    /// Segments read that are prepared for later, and hold nothing yet.
+    pub prepared_segments: u64,
     /// Commits proven.
     pub commits: u64,
     /// Events proven.
@@ -118,6 +121,7 @@ fn verify_once(
         store_id: None,
         checkpoint: 0,
         sealed: Vec::new(),
+        unused: 0,
     };
     verifier.run(limit)?;
     Ok(verifier.report)
@@ -139,6 +143,8 @@ struct Verifier<'a> {
     checkpoint: u64,
     /// Headers and trailers of the sealed segments, in order.
     sealed: Vec<SegmentEntry>,
+    /// The number of segments at the end that no frame has reached.
+    unused: u64,
 }
 
 impl Verifier<'_> {
@@ -196,12 +202,13 @@ impl Verifier<'_> {
             self.joined &= file.header.number == expected;
             expected = file.header.number + 1;
             self.headers(file);
-            self.report.segments += 1;
             self.segment(file, &files[i + 1..], i == last, limit)?;
             for (from, to) in media[i].unreadable() {
                 self.fault(&file.path, from, format!("{} bytes cannot be read", to - from));
             }
         }
+        self.report.segments = files.len() as u64 - self.unused;
+        self.report.prepared_segments = self.unused;
         self.derived(&numbers)?;
         self.snapshots();
         self.foreign();
@@ -297,6 +304,11 @@ impl Verifier<'_> {
         let mut window = Window::new(Arc::clone(&file.file), len);
         self.state.offset = DATA_START;
         let starts_with_a_frame = self.take_first(file)?;
+        // The one after a sealed segment takes the next event, as the first of a new store does.
+        let number = file.header.number;
+        let after_sealed = self.sealed.last().is_some_and(|it| it.header.number + 1 == number);
+        let in_use = starts_with_a_frame || after_sealed || number == 1;
+        self.unused = if in_use { 0 } else { self.unused + 1 };
         let mut state = self.state.clone();
         let end = loop {
             let (mut commits, mut events, mut bytes) = (0, 0, 0);

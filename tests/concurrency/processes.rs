@@ -144,7 +144,10 @@ fn a_follower_sees_a_growing_prefix_and_all_that_is_acknowledged() {
     let options = Place::options().read_only(true);
     let follower = options.clone().open(place.path()).unwrap();
     let locked = Place::options().open(place.path());
-    assert!(matches!(locked, Err(Error::Locked { .. })), "{locked:?}");
+    let Err(Error::Locked { holder, .. }) = locked else { panic!("{locked:?}") };
+    if cfg!(target_os = "linux") {
+        assert_eq!(holder, Some(writer.child.id()), "the process that holds the lock");
+    }
     let (mut head, mut count) = (0, 1);
     for round in 0..12 {
         count += 40;

@@ -184,8 +184,13 @@ fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), 
             1 => "1 fault found".to_owned(),
             faults => format!("{faults} faults found"),
         };
+        let prepared = match report.prepared_segments {
+            0 => String::new(),
+            prepared => format!(" and {prepared} prepared"),
+        };
         out.line(format_args!(
-            "{verdict}: {} events in {} commits, {} segments, {} bytes read in {seconds:.1} s",
+            "{verdict}: {} events in {} commits, {} segments{prepared}, {} bytes read in \
+             {seconds:.1} s",
             report.events, report.commits, report.segments, report.bytes
         ))?;
     }

@@ -1,0 +1,93 @@
+//! What a store remembers of how it was made.
+
+use annals::{Error, ExpectedVersion, NewEvent, Options, Store};
+
+/// Appends until a segment more is in use.
+fn fill_a_segment(store: &Store) {
+    let before = store.stats().segments;
+    while store.stats().segments == before {
+        store.append("s", ExpectedVersion::Any, [NewEvent::new("T", vec![7; 3_000])]).unwrap();
+    }
+}
+
+fn lengths(path: &std::path::Path) -> Vec<u64> {
+    #[allow(clippy::disallowed_methods, reason = "the test looks at the files")]
+    let entries = std::fs::read_dir(path.join("log")).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap()).collect();
+    files.sort_by_key(std::fs::DirEntry::file_name);
+    files.iter().map(|file| file.metadata().unwrap().len()).collect()
+}
+
+#[test]
+fn segment_size_of_a_store_is_kept_by_openings_that_give_none() {
+    let dir = tempfile::tempdir().unwrap();
+    Options::new().segment_size(128 << 10).open(dir.path()).unwrap().close().unwrap();
+    for opening in 0..3 {
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.stats().segment_size, 128 << 10, "opening {opening}");
+        fill_a_segment(&store);
+        store.close().unwrap();
+    }
+    let last = *lengths(dir.path()).last().unwrap();
+    assert_eq!(last, 128 << 10, "the newest segment's file");
+    let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+    assert_eq!(reader.stats().segment_size, 128 << 10);
+}
+
+#[test]
+fn segment_size_that_is_given_counts_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    Options::new().segment_size(64 << 10).open(dir.path()).unwrap().close().unwrap();
+    let store = Options::new().segment_size(256 << 10).open(dir.path()).unwrap();
+    fill_a_segment(&store);
+    fill_a_segment(&store);
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.stats().segment_size, 256 << 10);
+    // A commit takes a quarter of that.
+    let large = |size| [NewEvent::new("T", vec![0; size])];
+    store.append("s", ExpectedVersion::Any, large(60 << 10)).unwrap();
+    let refused = store.append("s", ExpectedVersion::Any, large(64 << 10));
+    assert!(matches!(refused, Err(Error::LimitExceeded { max: 65_536, .. })), "{refused:?}");
+}
+
+#[test]
+fn segment_size_survives_a_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let store = Options::new().segment_size(64 << 10).open(&from).unwrap();
+    fill_a_segment(&store);
+    store.close().unwrap();
+    annals::repair(&from, &to, annals::RepairOptions::new(), |_| {}).unwrap();
+    assert_eq!(Store::open(&to).unwrap().stats().segment_size, 64 << 10);
+}
+
+#[test]
+fn new_store_has_the_default_segment_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.stats().segment_size, Options::DEFAULT_SEGMENT_SIZE);
+}
+
+#[test]
+fn segments_are_counted_alike_by_stats_and_verify() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
+    let mut prepared = 0;
+    for size in [0, 3_000, 20_000, 40_000, 10_000, 60_000, 30_000, 50_000] {
+        let store = open();
+        for _ in 0..size / 1_000 {
+            store.append("s", ExpectedVersion::Any, [NewEvent::new("T", vec![7; 1_000])]).unwrap();
+        }
+        store.close().unwrap();
+        let report = annals::verify(dir.path(), |_| {}).unwrap();
+        assert_eq!(report.faults, []);
+        let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+        assert_eq!(report.segments, reader.stats().segments, "after {size} bytes more");
+        assert_eq!(report.segments, open().stats().segments, "after {size} bytes more");
+        let files = lengths(dir.path()).len() as u64;
+        assert_eq!(report.segments + report.prepared_segments, files);
+        prepared += report.prepared_segments;
+    }
+    assert!(prepared > 0, "none was ever prepared");
+}

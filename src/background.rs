@@ -7,6 +7,7 @@
 //! the work themselves, in a fixed order.
 
 mod checkpoints;
+mod outcome;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use self::checkpoints::PendingCheckpoint;
 use crate::catalog::{ActivePart, Part, PartIndex};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Maintenance, Result};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
@@ -177,15 +178,18 @@ impl Engine {
         }
     }
 
-    /// Does what has to be done now, in the caller's thread.
-    fn maintain(&self) -> Result<()> {
+    /// Does what has to be done now, in the caller's thread. Whether all of it was done.
+    fn maintain(&self) -> bool {
         if self.writer.lock().has_due_snapshots() {
             self.save_snapshots();
         }
-        let written = [self.prepare_spare(), self.seal_full(), self.checkpoint()];
-        let looked_after = [self.drop_leftovers(), self.check_segments()];
-        let first_failure = written.into_iter().chain(looked_after).find_map(Result::err);
-        first_failure.map_or(Ok(()), Err)
+        // A segment that could not be prepared is created when it is needed.
+        let prepared = self.prepare_spare().is_ok();
+        let sealed = self.seal_full();
+        let written = self.note_attempt(Maintenance::Checkpoint, self.checkpoint());
+        let dropped = self.note_attempt(Maintenance::Compaction, self.drop_leftovers());
+        let checked = self.check_segments().is_ok();
+        prepared && sealed && written && dropped && checked
     }
 
     /// Compares some of the segments that the opening took a checkpoint's word for with that. If one is
@@ -214,10 +218,10 @@ impl Engine {
         }
     }
 
-    /// Likewise. A failure is counted and costs nothing that was acknowledged: what is left is
-    /// done later, at the latest by the next opening.
+    /// Does what has to be done now. A failure is counted and costs nothing that was acknowledged: what
+    /// is left is done later, at the latest by the next opening.
     pub(crate) fn try_maintain(&self) -> bool {
-        let done = self.maintain().is_ok();
+        let done = self.maintain();
         if !done {
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -249,32 +253,47 @@ impl Engine {
         Ok(())
     }
 
-    fn drop_leftovers(&self) -> Result<()> {
-        if std::mem::take(&mut self.writer.lock().work.leftovers) {
+    /// Whether there was something to look for.
+    fn drop_leftovers(&self) -> Result<bool> {
+        let looks = std::mem::take(&mut self.writer.lock().work.leftovers);
+        if looks {
             self.drop_unused_levels()?;
         }
-        Ok(())
+        Ok(looks)
     }
 
-    fn seal_full(&self) -> Result<()> {
+    /// Seals and indexes full segments, oldest first, up to the first that fails. Whether none did.
+    fn seal_full(&self) -> bool {
         loop {
             let Some(number) = self.writer.lock().work.seals.front().copied() else {
-                return Ok(());
+                return true;
             };
-            self.seal(number)?;
+            let seal = Maintenance::Seal { segment: number };
+            let sealed = match self.seal(number) {
+                Ok(sealed) => sealed,
+                Err(error) => return self.note_outcome(seal, Err(error)),
+            };
+            self.note_outcome(seal, Ok(()));
+            if let Some((sealed, index)) = sealed {
+                let task = Maintenance::Index { segment: number };
+                if !self.note_outcome(task, self.index_sealed(sealed, &index)) {
+                    return false;
+                }
+            }
             self.writer.lock().work.seals.pop_front();
         }
     }
 
-    /// Seals one full segment, once all of it is durable, and indexes it.
-    fn seal(&self, number: u64) -> Result<()> {
+    /// Seals one full segment, once all of it is durable. Returns it with what is to be indexed; `None`
+    /// if that was done before.
+    fn seal(&self, number: u64) -> Result<Option<(Arc<Segment>, Arc<ActiveIndex>)>> {
         let parts = Arc::clone(&self.catalog.read().parts);
         let Some(at) = parts.iter().position(|part| part.segment.number() == number) else {
-            return Ok(());
+            return Ok(None);
         };
         let part = &parts[at];
         let PartIndex::Frozen { index, point } = &part.index else {
-            return Ok(());
+            return Ok(None);
         };
         if let Some(kept) = index.kept_in()
             && !Arc::ptr_eq(&self.sound(kept)?, kept)
@@ -284,6 +303,11 @@ impl Engine {
         }
         self.flush_and_sync()?;
         let sealed = Arc::new(seal_segment(&part.segment, index, *point)?);
+        Ok(Some((sealed, Arc::clone(index))))
+    }
+
+    /// Writes the index file of a segment that was just sealed, and uses it from now on.
+    fn index_sealed(&self, sealed: Arc<Segment>, index: &ActiveIndex) -> Result<()> {
         let index = build_index(&*self.storage, &self.root, &sealed, index, Mode::Write)?;
         let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
         self.catalog.write().replace_part(part);
@@ -372,7 +396,9 @@ impl Engine {
         if done.is_err() {
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
         }
-        done.unwrap_or(false)
+        let more = matches!(done, Ok(true));
+        self.note_attempt(Maintenance::Compaction, done);
+        more
     }
 
     /// The maintaining thread.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::event::{ExpectedVersion, Position};
+use crate::event::{ExpectedVersion, Position, Timestamp};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -53,6 +53,20 @@ pub enum Error {
     DuplicateId {
         /// The repeated id.
         id: Uuid,
+    },
+    /// The time that a commit was to be recorded at is before the last one that is recorded, or ahead
+    /// of the clock. Nothing was written.
+    #[error("the commit cannot be recorded at {given} µs: the last one is of {earliest} µs, and the \
+        clock is at {latest} µs", given = given.as_micros(), earliest = earliest.as_micros(),
+        latest = latest.as_micros())]
+    RecordedTime {
+        /// What the caller passed.
+        given: Timestamp,
+        /// The earliest time that is accepted: that of the commit before, those on their way to disk
+        /// included.
+        earliest: Timestamp,
+        /// The latest time that is accepted: the clock's, or `earliest` if that is later.
+        latest: Timestamp,
     },
     /// A commit without events, without changes and without checks.
     #[error("the commit has neither events nor changes nor checks")]
@@ -180,6 +194,16 @@ pub enum Error {
     /// The handle, or another clone of it, closed the store.
     #[error("the store is closed")]
     Closed,
+    /// The store is closed, and everything that was appended is durable; but work beside the appends
+    /// failed, and was not made good before the close. Returned by
+    /// [`Store::close`](crate::Store::close) alone.
+    #[error("everything appended is durable, but the store could not {}{}",
+        failed.first().map(ToString::to_string).unwrap_or_default(),
+        match failed.len() { 0 | 1 => String::new(), more => format!("; and {} more", more - 1) })]
+    MaintenanceFailed {
+        /// What failed, and why; at least one.
+        failed: Vec<FailedMaintenance>,
+    },
     /// The operating system refused an operation.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
@@ -217,6 +241,51 @@ pub enum Error {
         event_type: String,
         /// Why not.
         source: serde_json::Error,
+    },
+}
+
+/// Work beside the appends that failed for good: part of [`Error::MaintenanceFailed`].
+#[derive(Debug, thiserror::Error)]
+#[error("{task}: {error}")]
+#[non_exhaustive]
+pub struct FailedMaintenance {
+    /// What was to be done.
+    pub task: Maintenance,
+    /// Why the last attempt failed.
+    #[source]
+    pub error: Error,
+}
+
+/// Work that a store does beside the appends. Nothing acknowledged depends on it; what is said of each is
+/// the consequence of leaving it undone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Maintenance {
+    /// Sealing a full segment. The next opening for writing seals it.
+    #[error("seal segment {segment}")]
+    Seal {
+        /// The segment's number.
+        segment: u64,
+    },
+    /// Writing the index file of a sealed segment. The next opening reads the segment and writes it.
+    #[error("write the index of segment {segment}")]
+    Index {
+        /// The segment's number.
+        segment: u64,
+    },
+    /// Writing a checkpoint. The next opening reads more of the log.
+    #[error("write a checkpoint")]
+    Checkpoint,
+    /// Merging index files, or removing those that were merged. Look-ups ask more files, and space stays
+    /// taken, until a later merge.
+    #[error("compact the index files")]
+    Compaction,
+    /// Saving a snapshot that was given to a transaction. The state has to be made again from the
+    /// events.
+    #[error("save the snapshot {key:?}")]
+    Snapshot {
+        /// The snapshot's key.
+        key: String,
     },
 }
 

@@ -105,7 +105,7 @@ pub use consumer_group::{
     ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,
 };
 pub use cursor::{CursorInfo, Cursors};
-pub use error::{Error, FailedCheck, Result};
+pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::{
     Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent,
     Position, StreamHead, StreamMetadata, Timestamp, category_of,

@@ -73,7 +73,11 @@ impl Handle {
             // A thread that panicked has nothing more to say; `finish` finds what it left.
             let _ = thread.join();
         }
-        let finished = if engine.options.read_only { Ok(()) } else { engine.finish() };
+        let finished = if engine.options.read_only {
+            Ok(())
+        } else {
+            engine.finish().and_then(|()| engine.report_undone())
+        };
         let wakers = engine.writer.lock().snapshots.end();
         wakers.into_iter().for_each(std::task::Waker::wake);
         *engine.lock.lock() = None;
@@ -497,7 +501,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of a failed write or sync. The store is closed all the same.
+    /// Those of a failed write or sync: then the outcome of commits that nobody waited for is unknown.
+    /// [`Error::MaintenanceFailed`] where everything is durable, but work beside the appends (sealing,
+    /// indexes, checkpoints, compaction, snapshots of transactions) failed and could not be made good
+    /// until now; it names each. The store is closed all the same.
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }

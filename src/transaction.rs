@@ -8,7 +8,7 @@ use crate::append::{
 };
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata};
+use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata, Timestamp};
 use crate::format::metadata::Change;
 use crate::group_commit::Batch;
 use crate::options::Durability;
@@ -39,6 +39,7 @@ pub struct Transaction<'a> {
     requests: Vec<Request>,
     snapshots: Vec<Snapshot>,
     durability: Durability,
+    recorded_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,7 @@ impl<'a> Transaction<'a> {
             requests: Vec::new(),
             snapshots: Vec::new(),
             durability,
+            recorded_at: None,
         }
     }
 
@@ -231,12 +233,49 @@ impl<'a> Transaction<'a> {
         self
     }
 
+    /// Records the commit at this time instead of now: for histories that are migrated from elsewhere,
+    /// so that [`as_of`](crate::ReadAll::as_of), [`Store::position_at`](crate::Store::position_at) and
+    /// [`StreamMetadata::max_age`] go by when things happened.
+    ///
+    /// Times in a store never decrease, and none is ahead of the clock. So a history can be migrated
+    /// with its times only in their order, and before anything newer is recorded: into a new store, or
+    /// behind what is older. The time becomes that of all events of the commit. Later commits without a
+    /// time of their own are recorded now, as ever. A commit whose events are recorded already
+    /// ([`Committed::already_recorded`]) keeps the time that it has, whatever is given here; what it still
+    /// changes beside them is recorded at the time nearest to this one that is accepted. A transaction
+    /// that has nothing to write ignores it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Timestamp};
+    ///
+    /// let in_2020 = Timestamp::from_micros(1_577_836_800_000_000);
+    /// let done = store
+    ///     .transaction()
+    ///     .append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])
+    ///     .recorded_at(in_2020)
+    ///     .commit()?;
+    /// assert_eq!(done.recorded_at, in_2020);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The commit fails with [`Error::RecordedTime`](crate::Error::RecordedTime), which names the times
+    /// between which it would be accepted, if the time is before that of the last commit, those on
+    /// their way to disk included, or ahead of the clock (up to the time of the last commit, where that
+    /// is ahead of the clock too). That comes before any check of the transaction is made.
+    pub fn recorded_at(mut self, time: impl Into<Timestamp>) -> Self {
+        self.recorded_at = Some(time.into());
+        self
+    }
+
     /// Commits, and returns when the commit is as durable as asked for.
     ///
     /// # Errors
     ///
     /// [`Error::Conflict`](crate::Error::Conflict) with every failed check, once reads show what the
-    /// commit lost to, and those of [`Store::append`](crate::Store::append).
+    /// commit lost to, [`Error::RecordedTime`](crate::Error::RecordedTime), and those of
+    /// [`Store::append`](crate::Store::append).
     pub fn commit(self) -> Result<Committed> {
         let engine = self.engine;
         // Whoever waits writes the group: the flusher is not asked, and the lock is taken once.
@@ -290,7 +329,8 @@ impl<'a> Transaction<'a> {
             .collect();
         let options = &self.engine.options;
         let (boundaries, requests) = (&self.boundaries, &self.requests);
-        let prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
+        let mut prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
+        prepared.recorded_at = self.recorded_at;
         let mut versions = vec![0; operations.len()];
         let sync = self.durability.is_sync();
         let sequenced = sequence(self.engine, &prepared, sync, &mut versions)?;

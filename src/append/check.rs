@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::prepare::{From, Operation, Prepared, Request};
 use crate::engine::Engine;
-use crate::error::{FailedCheck, Result};
-use crate::event::Position;
+use crate::error::{Error, FailedCheck, Result};
+use crate::event::{Position, Timestamp};
 use crate::format::Defect;
 use crate::format::metadata::Change;
 use crate::group_commit::Writer;
@@ -67,6 +67,31 @@ impl Refusal {
 type Earlier<'a> = HashMap<&'a str, u64>;
 
 impl Engine {
+    /// Checks the time that a commit is to be recorded at, if one was given: not before what is
+    /// recorded, and not ahead of the clock.
+    pub(super) fn check_time(&self, writer: &Writer, commit: &Prepared<'_>) -> Result<()> {
+        let Some(given) = commit.recorded_at.filter(|_| commit.writes()) else { return Ok(()) };
+        let (earliest, latest) = self.acceptable_times(writer);
+        if (earliest..=latest).contains(&given) {
+            Ok(())
+        } else {
+            Err(Error::RecordedTime { given, earliest, latest })
+        }
+    }
+
+    /// The time nearest to the given one that a commit may be recorded at. For what a commit still
+    /// changes whose events were recorded before: at the clock's time it would keep the rest of a
+    /// history that is migrated from being recorded at its own.
+    pub(super) fn nearest_time(&self, writer: &Writer, commit: &Prepared<'_>) -> Option<Timestamp> {
+        let (earliest, latest) = self.acceptable_times(writer);
+        commit.recorded_at.map(|given| given.clamp(earliest, latest))
+    }
+
+    fn acceptable_times(&self, writer: &Writer) -> (Timestamp, Timestamp) {
+        let earliest = Timestamp::from_micros(writer.tip.recorded_at);
+        (earliest, earliest.max(Timestamp::from_micros(self.storage.now_micros())))
+    }
+
     /// Checks every operation and request of a commit, in order, each against what those before
     /// leave. `slots` is an empty list to use again.
     pub(super) fn check(

@@ -124,6 +124,7 @@ impl Engine {
                 Err(refusal) => Decision::Refused(writer, refusal),
             });
         }
+        self.check_time(&writer, commit)?;
         let mut refusal = self.check_boundaries(&writer, commit.boundaries, scanned)?;
         if commit.writes() && !writer.tip.session_begun && refusal.failed.is_empty() {
             self.begin_session(&mut writer)?;
@@ -187,7 +188,8 @@ impl Engine {
         }
         let applied = changes.iter().map(remaining::to_applied).collect();
         let checked = Checked { slots: Vec::new(), changes };
-        let rest = commit.without_events(&[]);
+        let mut rest = commit.without_events(&[]);
+        rest.recorded_at = self.nearest_time(writer, commit);
         let mut catalog = self.catalog.write();
         let group = self.encode(writer, &mut catalog, &rest, &[], checked).group;
         drop(catalog);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use smol_str::SmolStr;
 
 use crate::error::{Error, Result};
-use crate::event::{ExpectedVersion, NewEvent};
+use crate::event::{ExpectedVersion, NewEvent, Timestamp};
 use crate::format::metadata::{self, Change, MAX_CURSOR_NAME_LEN};
 use crate::format::record::{self, MAX_STREAM_LEN, MAX_TAG_LEN, MAX_TAGS, MAX_TYPE_LEN};
 use crate::options::Options;
@@ -61,6 +61,8 @@ pub(crate) struct Prepared<'a> {
     pub(super) body_len: usize,
     pub(super) event_count: u32,
     pub(super) has_ids: bool,
+    /// The time to record it at; `None`: now.
+    pub(crate) recorded_at: Option<Timestamp>,
 }
 
 /// Checks everything about a commit that needs no lock.
@@ -115,6 +117,7 @@ pub(crate) fn prepare<'a>(
         // Bounded by the commit's size.
         event_count: u32::try_from(event_count).unwrap_or(u32::MAX),
         has_ids: given_ids > 0,
+        recorded_at: None,
     })
 }
 

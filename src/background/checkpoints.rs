@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Maintenance, Result};
 use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
 use crate::group_commit::Writer;
@@ -37,12 +37,13 @@ impl Engine {
         }
     }
 
-    /// Writes the checkpoint that a rollover began, once all that it covers is durable.
-    pub(super) fn checkpoint(&self) -> Result<()> {
+    /// Writes the checkpoint that a rollover began, if it did, once all that it covers is durable.
+    /// Whether one was written.
+    pub(super) fn checkpoint(&self) -> Result<bool> {
         let (mut pending, number) = {
             let mut writer = self.writer.lock();
             let Some(pending) = writer.work.checkpoint.take() else {
-                return Ok(());
+                return Ok(false);
             };
             (pending, writer.work.checkpoint_number + 1)
         };
@@ -59,7 +60,7 @@ impl Engine {
             Ok(table) => {
                 self.writer.lock().work.checkpoint_number = number;
                 self.catalog.write().heads.replace_base(table);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 self.catalog.write().heads.thaw();
@@ -92,9 +93,10 @@ impl Engine {
             writer = guard;
         }
         self.mark_clean(true, writer.tip.link, writer.tip.next_position - 1)?;
-        if self.mend_checkpoints().is_err() {
-            // Likewise: everything is durable, and the next opening does without a checkpoint.
+        if let Err(error) = self.mend_checkpoints() {
+            // Everything is durable, and the next opening does without a checkpoint.
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+            writer.note_outcome(Maintenance::Checkpoint, Err(error));
             return Ok(());
         }
         let mut catalog = self.catalog.write();
@@ -114,6 +116,8 @@ impl Engine {
             // Everything is durable; the next opening reads a segment instead of a checkpoint.
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
         }
+        drop(catalog);
+        writer.note_outcome(Maintenance::Checkpoint, written.map(drop));
         Ok(())
     }
 

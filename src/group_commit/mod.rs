@@ -27,7 +27,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::background::Work;
-use crate::error::{Error, Result};
+use crate::error::{Error, FailedMaintenance, Result};
 use crate::format::frame::FrameHeader;
 use crate::format::segment_header::DATA_START;
 use crate::ids::IdSource;
@@ -141,6 +141,8 @@ pub(crate) struct Writer {
     pub(crate) changes: Changes,
     /// To be saved once the group of each is durable.
     pub(crate) snapshots: PendingSnapshots,
+    /// Work beside appends that failed and was not made good since.
+    pub(crate) undone: Vec<FailedMaintenance>,
     pub(crate) shutdown: bool,
 }
 
@@ -191,6 +193,7 @@ impl Writer {
             ids: IdSource::new(storage),
             changes: Changes::new(last_change),
             snapshots: PendingSnapshots::default(),
+            undone: Vec::new(),
             shutdown: false,
         }
     }

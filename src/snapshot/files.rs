@@ -10,7 +10,6 @@ use crate::event::{Position, Timestamp};
 use crate::format::names;
 use crate::format::snapshot::{HEADER_LEN, SnapshotFile, hash_key};
 use crate::storage::{EntryKind, OpenMode, Storage, is_directory, read_exact_at, write_all_at};
-use crate::sync::atomic::Ordering;
 
 use super::{MAX_STATE, Mark, Snapshot};
 
@@ -24,8 +23,8 @@ impl Engine {
             return;
         }
         for snapshot in &due.snapshots {
-            if self.store_snapshot(snapshot).is_err() {
-                self.counters.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = self.store_snapshot(snapshot) {
+                self.note_unsaved(&snapshot.key, error);
             }
         }
         let wakers = self.writer.lock().snapshots.saved(&due.batches);
@@ -63,6 +62,7 @@ impl Engine {
             // Superseded: whether it goes now or with the next one makes no difference.
             let _ = self.storage.remove_file(&directory.join(old));
         }
+        self.note_saved(&snapshot.key);
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! The harness's commits: what was predicted, what the store answered, what that promises.
 
+use std::ops::RangeInclusive;
+
 use super::compare::{Checked, Mismatch, ensure, must, same_error};
 use super::harness::{Harness, Pending};
 use super::metadata;
@@ -28,18 +30,22 @@ impl Harness {
         let via = match via {
             Via::Append if commit.operations.len() != 1 => Via::Commit,
             Via::Call if commit.requests.len() != 1 => Via::Commit,
+            // Only a transaction says when.
+            Via::Append | Via::Call if commit.recorded_at.is_some() => Via::Commit,
             via => via,
         };
         let alone = matches!(via, Via::Append | Via::Call);
-        let predicted = self.model.predict(commit, alone, self.fits(commit));
+        let times = acceptable_times(store);
+        let predicted = self.model.predict(commit, alone, self.fits(commit), &times);
         let before = metadata::visible(store);
         let failures = store.stats().snapshot_failures;
         let answer = ask(store, commit, via);
         self.answered(count_as(&answer));
-        let predicted = self.decided_again(store, commit, alone, predicted, &answer)?;
+        let predicted = self.decided_again(store, commit, alone, predicted, &answer, &times)?;
         match (predicted, answer) {
             (Ok(predicted), Ok(Answer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;
+                compare_time(commit, &predicted, done.recorded_at)?;
                 let end = self.accept(commit, &predicted, Some(done.recorded_at));
                 let durable = via != Via::Buffered && self.settings.durability.is_sync();
                 self.acknowledge(end, durable);
@@ -56,6 +62,7 @@ impl Harness {
             }
             (Ok(predicted), Ok(Answer::Later(ticket))) => {
                 self.compare_done(&predicted, ticket.committed())?;
+                compare_time(commit, &predicted, ticket.committed().recorded_at)?;
                 let recorded_at = Some(ticket.committed().recorded_at);
                 let nothing_shown = self.settings.background || metadata::visible(store) == before;
                 ensure!(nothing_shown, "a commit that is not durable was shown to readers");
@@ -129,6 +136,7 @@ impl Harness {
         alone: bool,
         predicted: Result<Predicted, Error>,
         answer: &StoreResult<Answer>,
+        times: &RangeInclusive<Timestamp>,
     ) -> Checked<Result<Predicted, Error>> {
         let accepted = matches!(answer, Ok(_) | Err(Error::OutcomeUnknown { .. }));
         let refused_otherwise = matches!((&predicted, answer),
@@ -153,7 +161,7 @@ impl Harness {
             kept.changes = kept.changes.saturating_sub(changes as u64);
         }
         self.taken_back_to(kept)?;
-        Ok(self.model.predict(commit, alone, self.fits(commit)))
+        Ok(self.model.predict(commit, alone, self.fits(commit), times))
     }
 
     /// Whether it is within the limits of size.
@@ -301,6 +309,22 @@ fn to_applied(change: &ModelChange) -> Applied {
     }
 }
 
+/// Between which times a commit may be recorded that says when: not before the one before it, and not
+/// ahead of the clock.
+pub(super) fn acceptable_times(store: &Store) -> RangeInclusive<Timestamp> {
+    let engine = store.engine();
+    let last = Timestamp::from_micros(engine.writer.lock().tip.recorded_at);
+    last..=last.max(Timestamp::from_micros(engine.storage.now_micros()))
+}
+
+/// A commit that says when it is to be recorded is recorded then.
+fn compare_time(commit: &ModelCommit, predicted: &Predicted, found: Timestamp) -> Checked {
+    let given = commit.recorded_at.filter(|_| commit.writes() && !predicted.already_recorded);
+    let as_given = given.is_none_or(|given| given == found);
+    ensure!(as_given, "recorded at {found:?} instead of {given:?}");
+    Ok(())
+}
+
 fn count_as(answer: &StoreResult<Answer>) -> &'static str {
     match answer {
         Ok(Answer::Done(done)) if !done.applied.is_empty() => "applied again",
@@ -339,7 +363,10 @@ pub(super) fn is_failure(error: &Error) -> bool {
     // A block of a derived file that cannot be read is reported as damage to that file.
     let unreadable =
         matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
-    matches!(error, Error::Io { .. } | Error::DiskFull { .. }) || unreadable || is_poison(error)
+    let failed = matches!(error, Error::Io { .. } | Error::DiskFull { .. });
+    // A close says what could not be done beside the commits, which are all durable.
+    let undone = matches!(error, Error::MaintenanceFailed { failed } if failed.iter().all(|it| is_failure(&it.error)));
+    failed || undone || unreadable || is_poison(error)
 }
 
 pub(super) fn is_poison(error: &Error) -> bool {

@@ -12,15 +12,17 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::aside::Beside;
-use super::commits::{is_failure, is_poison};
+use super::commits::{acceptable_times, is_failure, is_poison};
 pub use super::compare::Mismatch;
 use super::compare::{self, Checked, ensure, must};
 use super::metadata;
 use super::model::{Model, ModelCommit, ModelOperation, Point};
-use super::operations::{Action, Change, Expectation, IdChoice, OperationChoice, STREAMS, Via};
+use super::operations::{
+    Action, Change, Expectation, IdChoice, OperationChoice, STREAMS, TimeChoice, Via,
+};
 use super::tally::{Tally, name_of};
 use crate::error::{Error, Result as StoreResult};
-use crate::event::{ExpectedVersion, NewEvent};
+use crate::event::{ExpectedVersion, NewEvent, Timestamp};
 use crate::options::{Checksums, Durability, Options};
 use crate::storage::{SimStorage, Storage};
 use crate::store::Store;
@@ -339,6 +341,12 @@ impl Harness {
                 let commit = ModelCommit { requests, ..ModelCommit::default() };
                 self.commit(&store, &commit, Via::Call)
             }
+            Action::Migrate(operations, time, via) => {
+                let operations: Vec<_> = operations.iter().map(|o| self.resolve(o)).collect();
+                let recorded_at = Some(resolve_time(&store, *time));
+                let commit = ModelCommit { operations, recorded_at, ..ModelCommit::default() };
+                self.commit(&store, &commit, *via)
+            }
             Action::Metadata { follower } => self.metadata(&store, *follower),
         }
     }
@@ -493,4 +501,16 @@ impl Harness {
             None => Ok(()),
         }
     }
+}
+
+fn resolve_time(store: &Store, choice: TimeChoice) -> Timestamp {
+    let times = acceptable_times(store);
+    let (last, clock) = (times.start().as_micros(), times.end().as_micros());
+    Timestamp::from_micros(match choice {
+        TimeChoice::Last => last,
+        TimeChoice::Between(hundredths) => last + (clock - last) / 100 * u64::from(hundredths),
+        TimeChoice::Clock => clock,
+        TimeChoice::Before(micros) => last.saturating_sub(1 + u64::from(micros)),
+        TimeChoice::Ahead(seconds) => clock + (1 + u64::from(seconds)) * 1_000_000,
+    })
 }

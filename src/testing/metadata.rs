@@ -73,6 +73,9 @@ pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transac
             },
         };
     }
+    if let Some(time) = commit.recorded_at {
+        transaction = transaction.recorded_at(time);
+    }
     for snapshot in &commit.snapshots {
         transaction = transaction.snapshot(snapshot.clone());
     }
@@ -175,7 +178,7 @@ impl Harness {
             Snapshot::new(STREAMS[choice.key], mark(choice.by_position, number), state)
         };
         let snapshots = choice.snapshots.iter().map(&mut save).collect();
-        ModelCommit { operations, boundaries, requests, snapshots }
+        ModelCommit { operations, boundaries, requests, snapshots, recorded_at: None }
     }
 
     /// Each as those before it leave the cursors.
@@ -233,7 +236,10 @@ impl Harness {
             let choice = BoundaryChoice::decode(&mut Source::new(&bytes));
             let boundaries = vec![choice.resolve(&self.model)];
             let commit = ModelCommit { boundaries, ..ModelCommit::default() };
-            let predicted = self.model.predict(&commit, false, true).map(|_| ());
+            let predicted = self
+                .model
+                .predict(&commit, false, true, &super::commits::acceptable_times(store))
+                .map(|_| ());
             let answer = transaction(store, &commit).commit().map(|_| ());
             match (predicted, answer) {
                 // A boundary reads what it finds, and the disk may refuse that.

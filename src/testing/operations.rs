@@ -197,6 +197,21 @@ pub struct ReadChoice {
     pub hidden: bool,
 }
 
+/// The time that a commit says it is to be recorded at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeChoice {
+    /// That of the commit before it.
+    Last,
+    /// So many hundredths of the way from there to the clock.
+    Between(u8),
+    /// The clock's.
+    Clock,
+    /// So many µs, and one, before the commit before it.
+    Before(u8),
+    /// So many seconds, and one, ahead of the clock.
+    Ahead(u8),
+}
+
 /// Something that can be done to a store.
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -244,6 +259,8 @@ pub enum Action {
         /// Through the reader beside the writer.
         follower: bool,
     },
+    /// A commit with a time of its own, as of a history that is migrated.
+    Migrate(Vec<OperationChoice>, TimeChoice, Via),
     // A new kind of operation joins here, in `name`, in `Action::decode_every` and in the harness:
     // its module says what it does, and keeps what the model has to know.
 }
@@ -317,6 +334,19 @@ impl Action {
                 let change = if source.below(16) == 0 { Change::Nil } else { Change::Nothing };
                 Self::RepeatWith(back, change, CommitChoice::decode(source), via)
             }
+            154..=161 => {
+                let count = 1 + source.below(2);
+                let operations = (0..count).map(|_| operation(source, true)).collect();
+                let time = match source.below(8) {
+                    0 | 1 => TimeChoice::Last,
+                    2..=4 => TimeChoice::Between(source.below(101)),
+                    5 => TimeChoice::Clock,
+                    6 => TimeChoice::Before(source.byte()),
+                    _ => TimeChoice::Ahead(source.byte()),
+                };
+                let via = source.pick(&[Via::Commit, Via::Buffered, Via::Submit]);
+                Self::Migrate(operations, time, via)
+            }
             // The next kinds take the next bytes from here.
             _ => Self::decode(source),
         }
@@ -343,6 +373,7 @@ impl Action {
             Self::Transaction(..) => "transaction",
             Self::RepeatWith(..) => "repeat with changes",
             Self::Change(_) => "change",
+            Self::Migrate(..) => "migrate",
             Self::Metadata { follower: false } => "look at metadata",
             Self::Metadata { follower: true } => "follower looks at metadata",
         }

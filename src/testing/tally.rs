@@ -63,6 +63,8 @@ pub(super) fn name_of(error: &Error) -> &'static str {
         Error::WriterPoisoned { .. } => "writer poisoned",
         Error::DiskFull { .. } => "disk full",
         Error::Io { .. } => "I/O error",
+        Error::RecordedTime { .. } => "time refused",
+        Error::MaintenanceFailed { .. } => "work left undone",
         Error::LimitExceeded { .. } => "over a limit",
         Error::Corrupt { .. } => "a block cannot be read",
         _ => "refused otherwise",

@@ -9,7 +9,7 @@ use super::{Owned, Ticket, Transaction};
 use crate::append::{Boundary, Request};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::event::Committed;
+use crate::event::{Committed, Timestamp};
 use crate::options::Durability;
 use crate::snapshot::Snapshot;
 
@@ -20,12 +20,13 @@ struct Detached {
     requests: Vec<Request>,
     snapshots: Vec<Snapshot>,
     durability: Durability,
+    recorded_at: Option<Timestamp>,
 }
 
 impl Detached {
     fn attach(self, engine: &Arc<Engine>) -> Transaction<'_> {
-        let Self { operations, boundaries, requests, snapshots, durability } = self;
-        Transaction { engine, operations, boundaries, requests, snapshots, durability }
+        let Self { operations, boundaries, requests, snapshots, durability, recorded_at } = self;
+        Transaction { engine, operations, boundaries, requests, snapshots, durability, recorded_at }
     }
 }
 
@@ -80,8 +81,16 @@ impl Transaction<'_> {
     }
 
     fn detach(self) -> Detached {
-        let Self { operations, boundaries, requests, snapshots, durability, .. } = self;
-        Detached { operations, boundaries, requests, snapshots, durability }
+        let Self {
+            engine: _,
+            operations,
+            boundaries,
+            requests,
+            snapshots,
+            durability,
+            recorded_at,
+        } = self;
+        Detached { operations, boundaries, requests, snapshots, durability, recorded_at }
     }
 }
 

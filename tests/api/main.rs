@@ -12,6 +12,7 @@ mod json;
 mod limits;
 mod lock;
 mod opening;
+mod recorded_time;
 mod repeats;
 mod settings;
 mod smoke;

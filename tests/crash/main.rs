@@ -35,4 +35,5 @@ mod steps;
 mod support;
 mod syncs;
 mod tails;
+mod undone;
 mod waiters;

@@ -10,6 +10,7 @@ use annals::{Durability, Error, ExpectedVersion, Options, Result, Snapshot, Stor
 use super::life::commits::{Commit, Key, Planned, state_of};
 use super::life::ledger::Ledger;
 use super::life::rounds::{Lives, Tally};
+use super::life::writer::only_work_beside_was_refused;
 use super::namespace::{Ballast, inside, skipped, tmpfs, try_mount};
 
 fn options() -> Options {
@@ -118,6 +119,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
         match closed {
             Ok(()) => {}
             Err(Error::DiskFull { .. }) => seen.closed_full += 1,
+            Err(error) if only_work_beside_was_refused(&error) => seen.closed_full += 1,
             Err(Error::WriterPoisoned { .. }) if unknown => {}
             Err(error) => panic!("{left} bytes left: {error:?}"),
         }

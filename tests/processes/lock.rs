@@ -17,7 +17,7 @@ pub(crate) fn fight(path: &Path) {
     let store = loop {
         match Options::new().segment_size(Options::MIN_SEGMENT_SIZE).open(path) {
             Ok(store) => break store,
-            Err(Error::Locked { path: locked }) => {
+            Err(Error::Locked { path: locked, .. }) => {
                 assert_eq!(locked, path);
                 say("locked");
             }

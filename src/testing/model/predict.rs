@@ -2,12 +2,13 @@
 //! boundaries, streams, what is requested beside events, snapshots.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use uuid::Uuid;
 
 use super::{Model, ModelChange, ModelOperation, ModelQuery, ModelState, Predicted};
 use crate::error::{Error, FailedCheck};
-use crate::event::{ExpectedVersion, NewEvent, Position};
+use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
 use crate::snapshot::{Mark, Snapshot};
 
 /// Everything one commit asks for.
@@ -21,6 +22,8 @@ pub struct ModelCommit {
     pub requests: Vec<ModelRequest>,
     /// What is saved with it.
     pub snapshots: Vec<Snapshot>,
+    /// The time it is to be recorded at; `None`: now.
+    pub recorded_at: Option<Timestamp>,
 }
 
 /// A query that must match nothing.
@@ -151,8 +154,9 @@ fn conflict(failed: Vec<FailedCheck>, lost_to: u64) -> Error {
 }
 
 impl Model {
-    /// What a commit does. `alone`: it comes by a call that makes one check. `fits`: it is within the limit of size, which depends on how it is encoded and is not
-    /// the model's business. Nothing is changed.
+    /// What a commit does. `alone`: it comes by a call that makes one check. `fits`: it is within the
+    /// limit of size, which depends on how it is encoded and is not the model's business. `times`:
+    /// between which a commit may be recorded, if it says when. Nothing is changed.
     ///
     /// # Errors
     ///
@@ -162,6 +166,7 @@ impl Model {
         commit: &ModelCommit,
         alone: bool,
         fits: bool,
+        times: &RangeInclusive<Timestamp>,
     ) -> Result<Predicted, Error> {
         let asks = |o: &ModelOperation| o.expected != ExpectedVersion::Any;
         let questions = !commit.boundaries.is_empty() || commit.operations.iter().any(asks);
@@ -186,6 +191,13 @@ impl Model {
             known.changes = self.remaining(commit, &mut failed);
             self.check_snapshots(commit, &HashMap::new(), 0, &mut failed);
             return if failed.is_empty() { Ok(known) } else { Err(conflict(failed, 0)) };
+        }
+        if let Some(given) = commit.recorded_at
+            && commit.writes()
+            && !times.contains(&given)
+        {
+            let (earliest, latest) = (*times.start(), *times.end());
+            return Err(Error::RecordedTime { given, earliest, latest });
         }
         self.check(commit)
     }

@@ -19,6 +19,12 @@ use annals::{
 
 use super::commits::{Commit, Key, Planned, REFUSED, state_of};
 
+/// Whether a close has left out, for want of space, what the next opening does.
+pub(crate) fn only_work_beside_was_refused(error: &Error) -> bool {
+    let Error::MaintenanceFailed { failed } = error else { return false };
+    !failed.is_empty() && failed.iter().all(|it| matches!(it.error, Error::DiskFull { .. }))
+}
+
 /// How a life goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
@@ -77,6 +83,7 @@ pub(crate) fn live(path: &Path, life: Life) {
             Ok(()) => say("closed"),
             // Everything acknowledged is durable all the same.
             Err(Error::DiskFull { .. }) => say("closed full"),
+            Err(error) if only_work_beside_was_refused(&error) => say("closed full"),
             Err(error) => panic!("cannot close: {error:?}"),
         }
     }

@@ -36,7 +36,11 @@ fn round_trip(record: &Record) {
     lines::encode(&row, &mut line).expect("what was read can be written");
     assert!(!line.contains(&b'\n'));
     let again = lines::decode(&line).expect("what was written can be read");
-    let expected = Record { id: Some(row.id), commit: again.commit.clone(), ..record.clone() };
+    assert_eq!(again.time(), Ok(row.recorded_at));
+    assert_eq!(again.number(), Ok(Some(row.version)));
+    let (commit, recorded_at) = (again.commit.clone(), again.recorded_at.clone());
+    let version = again.version.clone();
+    let expected = Record { id: Some(row.id), commit, recorded_at, version, ..record.clone() };
     assert_eq!(again, expected);
     assert_eq!(again.to_event(), expected.to_event());
 }

@@ -26,9 +26,9 @@ struct Printed<'a> {
 /// `annals append`
 pub(crate) fn run(args: &AppendArgs, quiet: bool) -> Result<(), Failure> {
     let event = event(args)?;
-    let store = open::for_writing(&args.store, Options::new(), quiet)?;
+    let store = open::for_writing(&args.store, Options::new(), args.wait, quiet)?;
     let done = store.append(&args.stream, args.expect, [event])?;
-    store.close()?;
+    open::close(store)?;
     print(args, &done)
 }
 

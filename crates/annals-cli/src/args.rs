@@ -9,6 +9,11 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use std::path::Path;
+use std::time::Duration;
+
+use crate::values;
+
 mod read;
 mod state;
 mod upkeep;
@@ -81,6 +86,40 @@ pub(crate) enum Command {
     Repair(RepairArgs),
     Recover(RecoverArgs),
     Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// The directory of the store that it is about.
+    pub(crate) fn store(&self) -> Option<&Path> {
+        Some(match self {
+            Self::Import(args) => &args.store,
+            Self::Append(args) => &args.store,
+            Self::Read(args) => &args.store,
+            Self::Query(args) => &args.store,
+            Self::Export(args) => &args.store,
+            Self::Tail(args) => &args.store,
+            Self::Streams(args) => &args.store,
+            Self::Stream(command) => command.store(),
+            Self::Cursor(command) => command.store(),
+            Self::Snapshot(command) => command.store(),
+            Self::Stats(args) => &args.store,
+            Self::Verify(args) => &args.store,
+            Self::Compact(args) => &args.store,
+            Self::Repair(args) => &args.store,
+            Self::Recover(args) => &args.store,
+            Self::Completions(_) => return None,
+        })
+    }
+}
+
+/// Waiting for the store
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Wait {
+    /// Wait while another process writes the store, instead of failing: at most this long, such as
+    /// --wait=30s, or without a value as long as it takes
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
+          default_missing_value = "forever", value_parser = values::wait)]
+    pub(crate) wait: Option<Duration>,
 }
 
 /// Print a script that completes this command in a shell

@@ -8,6 +8,7 @@
 //!   UUID v5 in [`NAMESPACE`] over `source`, a zero byte and `id`, since its specification
 //!   promises that `source` and `id` together are unique: importing an event twice changes nothing.
 //! - `data` is kept as JSON, byte for byte; `data_base64` as its bytes; neither = no data.
+//! - `time`, where there is one, is the time of recording for who wants to keep it.
 //! - Every other attribute, and `id`, `source` and `subject` again, is kept as a member of a
 //!   JSON object in the metadata, sorted by name, its value as it was written.
 
@@ -38,8 +39,9 @@ fn fields(mut object: Object<'_>) -> Result<Record, String> {
     let id = attribute(&mut object, "id")?.ok_or("\"id\" is missing")?;
     let event_type = attribute(&mut object, "type")?.ok_or("\"type\" is missing")?;
     let subject = attribute(&mut object, "subject")?;
-    if let Some(text) = attribute(&mut object, "time")? {
-        time::parse(&text).map_err(|what| format!("\"time\" is {text:?}: {what}"))?;
+    let recorded_at = attribute(&mut object, "time")?;
+    if let Some(text) = &recorded_at {
+        time::parse(text).map_err(|what| format!("\"time\" is {text:?}: {what}"))?;
     }
     let (data, content_type) = data(&mut object)?;
     Ok(Record {
@@ -52,6 +54,8 @@ fn fields(mut object: Object<'_>) -> Result<Record, String> {
         tags: Vec::new(),
         schema_version: 0,
         commit: None,
+        recorded_at,
+        version: None,
     })
 }
 

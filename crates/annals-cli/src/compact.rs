@@ -14,9 +14,9 @@ pub(crate) fn run(args: &CompactArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
     // What it would do in the background is done here.
     let options = Options::new().create(false).compaction(false);
-    let store = open::for_writing(&args.store, options, quiet)?;
+    let store = open::for_writing(&args.store, options, args.wait, quiet)?;
     let done = store.compact()?;
-    store.close()?;
+    open::close(store)?;
     if !quiet {
         let mut out = Output::new(Format::Text);
         out.line(format_args!(

@@ -45,15 +45,15 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
         }
         CursorCommand::Set(args) => set(args, quiet),
         CursorCommand::Delete(args) => {
-            let store = open::for_changing(&args.store, quiet)?;
+            let store = open::for_changing(&args.store, args.wait, quiet)?;
             store.cursors().delete(&args.name)?;
-            Ok(store.close()?)
+            open::close(store)
         }
     }
 }
 
 fn set(args: &SetCursor, quiet: bool) -> Result<(), Failure> {
-    let store = open::for_changing(&args.store, quiet)?;
+    let store = open::for_changing(&args.store, args.wait, quiet)?;
     let cursors = store.cursors();
     let moved = if args.reset {
         cursors.reset(&args.name, args.position)
@@ -69,7 +69,7 @@ fn set(args: &SetCursor, quiet: bool) -> Result<(), Failure> {
         moved => moved.map_err(Failure::from),
     };
     moved?;
-    Ok(store.close()?)
+    open::close(store)
 }
 
 fn print(out: &mut Output, format: Format, cursor: &str, position: u64) -> Result<(), Failure> {

@@ -1,9 +1,13 @@
-//! Why a command ends early, and with which exit code.
+//! Why a command ends early, with which exit code, and what to do about it.
 //!
-//! Owns the exit codes. Must never print.
+//! Owns the exit codes and the advice. Must never print.
 
 use std::fmt;
 use std::io;
+use std::path::Path;
+
+use annals::Error;
+use annals_cli::time;
 
 pub(crate) const INTERRUPTED: u8 = 130;
 const CLOSED_PIPE: u8 = 141;
@@ -14,6 +18,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The data is at fault.
     Fault(String),
+    /// The store is damaged, and what could be done in spite of that is done.
+    Damaged(String),
     /// The library refused.
     Store(annals::Error),
     /// Standard output does not take what is printed.
@@ -33,7 +39,11 @@ impl Failure {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Interrupted => INTERRUPTED,
             Self::Unacknowledged => CLOSED_PIPE,
-            Self::Fault(_) | Self::Store(_) | Self::Output(_) | Self::Reported => 1,
+            Self::Fault(_)
+            | Self::Damaged(_)
+            | Self::Store(_)
+            | Self::Output(_)
+            | Self::Reported => 1,
         }
     }
 
@@ -45,11 +55,85 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What to do next about a fault of the store at `path`, one line each.
+    pub(crate) fn advice(&self, path: &Path) -> Vec<String> {
+        let store = quoted(path);
+        match self {
+            Self::Damaged(_) => about_damage(&store, true),
+            Self::Store(Error::Corrupt { evidence, .. }) => {
+                about_damage(&store, evidence.is_some())
+            }
+            Self::Store(Error::Locked { .. }) => vec![
+                "add --wait to wait until it is closed; reading commands work beside the writer"
+                    .to_owned(),
+            ],
+            Self::Store(Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. }) => {
+                vec![format!("look at the disk, then: annals verify {store}")]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// `refused`: an opening for writing refuses the store.
+fn about_damage(store: &str, refused: bool) -> Vec<String> {
+    let mut advice = vec![
+        format!("annals verify {store}    lists every fault"),
+        format!("annals repair {store} --to NEWDIR    copies what is intact into a new store"),
+    ];
+    if refused {
+        advice.push(format!(
+            "annals recover {store} --accept-loss    says what cutting it off there would lose"
+        ));
+    }
+    advice
+}
+
+/// A path as an argument of a shell's command.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=\\".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("{text:?}") }
+}
+
+/// Which process it is, in brackets, where that is known.
+pub(crate) fn by_process(holder: Option<u32>) -> String {
+    holder.map(|id| format!(" (process {id})")).unwrap_or_default()
+}
+
+/// An error in the words of the command line, where the library's speak of calls.
+pub(crate) fn described(error: &Error) -> String {
+    match error {
+        Error::Locked { path, holder } => format!(
+            "the store at {} is open for writing elsewhere{}",
+            path.display(),
+            by_process(*holder)
+        ),
+        Error::Corrupt { file, offset, expected_position, what, evidence } => format!(
+            "{} is damaged at offset {offset}: {what} (expected position {expected_position}{})",
+            file.display(),
+            evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default()
+        ),
+        Error::RecordedTime { given, earliest, .. } if given < earliest => format!(
+            "the time of recording, {}, is before {}, that of the event before it",
+            time::to_rfc3339(*given),
+            time::to_rfc3339(*earliest),
+        ),
+        Error::RecordedTime { given, latest, .. } => format!(
+            "the time of recording, {}, is ahead of the clock, {}",
+            time::to_rfc3339(*given),
+            time::to_rfc3339(*latest)
+        ),
+        other => other.to_string(),
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Fault(what) => f.write_str(what),
-            Self::Store(error) => error.fmt(f),
+            Self::Usage(what) | Self::Fault(what) | Self::Damaged(what) => f.write_str(what),
+            Self::Store(error) => f.write_str(&described(error)),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::Unacknowledged => f.write_str("the reader of the acknowledgements is gone"),
             Self::Interrupted => f.write_str("interrupted"),

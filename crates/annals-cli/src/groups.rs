@@ -3,7 +3,7 @@
 //! Owns the grouping, as a state machine without input or output. Must never let a part of a
 //! commit through as if it were the whole.
 
-use annals::Options;
+use annals::{Options, Timestamp};
 use annals_cli::{BadLine, CommitKey, CommitOf, Record};
 
 /// Lines without a commit of their own are committed once they take this much.
@@ -16,6 +16,11 @@ const MAX_COMMIT_BYTES: u64 = Options::MAX_SEGMENT_SIZE / 4;
 pub(crate) struct Entry {
     pub(crate) line: u64,
     pub(crate) record: Record,
+    /// When it is to be recorded; `None`: as it is stored.
+    pub(crate) time: Option<Timestamp>,
+    /// Its place in its stream: what the line says, or how many lines of the stream there were up to it.
+    /// 0 if nobody asked for it.
+    pub(crate) number: u64,
 }
 
 /// A line that cannot be stored, and why.
@@ -63,11 +68,11 @@ impl Groups {
     pub(crate) fn push(
         &mut self,
         line: u64,
-        decoded: Result<Record, BadLine>,
+        decoded: Result<Entry, BadLine>,
         steps: &mut Vec<Step>,
     ) {
         match decoded {
-            Ok(record) => self.good(line, record, steps),
+            Ok(entry) => self.good(entry, steps),
             Err(bad) => self.bad(line, bad, steps),
         }
     }
@@ -93,10 +98,10 @@ impl Groups {
         }
     }
 
-    fn good(&mut self, line: u64, record: Record, steps: &mut Vec<Step>) {
-        let doubt = self.doubt.take();
-        let Some(key) = record.commit.clone() else {
-            return self.good_alone(Entry { line, record }, steps);
+    fn good(&mut self, entry: Entry, steps: &mut Vec<Step>) {
+        let (doubt, line) = (self.doubt.take(), entry.line);
+        let Some(key) = entry.record.commit.clone() else {
+            return self.good_alone(entry, steps);
         };
         if self.is_new(&key) {
             self.begin(key, steps);
@@ -117,19 +122,27 @@ impl Groups {
             *skipped += 1;
             return;
         }
-        *bytes += record.size() as u64;
-        if *bytes > MAX_COMMIT_BYTES {
-            let first_line = entries.first().map_or(line, |entry| entry.line);
-            let what = format!("the commit takes more than {MAX_COMMIT_BYTES} bytes");
-            self.spoil();
-            steps.push(Step::Bad(Bad { first_line, last_line: line, what }));
+        *bytes += entry.record.size() as u64;
+        let first = entries.first().map_or((line, entry.time), |first| (first.line, first.time));
+        let what = if *bytes > MAX_COMMIT_BYTES {
+            format!("the commit takes more than {MAX_COMMIT_BYTES} bytes")
+        } else if first.1 != entry.time {
+            "the lines of one commit have different times of recording".to_owned()
         } else {
-            entries.push(Entry { line, record });
-        }
+            entries.push(entry);
+            return;
+        };
+        self.spoil();
+        steps.push(Step::Bad(Bad { first_line: first.0, last_line: line, what }));
     }
 
     fn good_alone(&mut self, entry: Entry, steps: &mut Vec<Step>) {
-        if matches!(self.open, Open::Commit { .. }) {
+        // A commit has one time of recording.
+        let goes_on = match &self.open {
+            Open::Batch { entries, .. } => entries.first().is_none_or(|it| it.time == entry.time),
+            _ => false,
+        };
+        if !goes_on {
             self.close(steps);
         }
         if matches!(self.open, Open::Nothing) {
@@ -205,7 +218,9 @@ mod tests {
                 bad if bad.starts_with('!') => format!("{{\"stream\":\"s\"{commit}}}"),
                 _ => format!("{{\"stream\":\"s\",\"type\":\"t\",\"data\":1{commit}}}"),
             };
-            groups.push(number, annals_cli::lines::decode(line.as_bytes()), &mut steps);
+            let decoded = annals_cli::lines::decode(line.as_bytes());
+            let entry = |record| Entry { line: number, record, time: None, number: 0 };
+            groups.push(number, decoded.map(entry), &mut steps);
         }
         groups.close(&mut steps);
         steps.iter().map(shown).collect::<Vec<_>>().join(" ")

@@ -3,6 +3,7 @@
 //! Owns the way of a line through decoding, grouping and submitting, and what is done where the
 //! store refuses a group. Must never report an event as stored whose commit did not settle.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,12 +13,13 @@ use annals::{Durability, Error, ExpectedVersion, Options, Store};
 use annals_cli::{BadLine, CommitOf, Record, cloudevents, encoding, lines};
 
 use crate::args::{ImportArgs, InputFormat};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::groups::{Bad, Entry, Groups, Step};
 use crate::input::{self, Message, RawLine};
 use crate::progress::{Progress, Unit};
 use crate::report::Report;
-use crate::settle::{InFlight, Settler};
+use crate::resume::{Earlier, Known};
+use crate::settle::{InFlight, Outcome, Settler, Tally};
 use crate::{interrupt, open, output};
 
 /// A pause of the input after which lines do not wait for their batch to fill.
@@ -41,31 +43,33 @@ pub(crate) enum End {
 /// `annals import`
 pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
     let (source, size) = source(&args.file)?;
-    let durability = if args.buffered { Durability::BUFFERED } else { Durability::Sync };
-    let mut options = Options::new().durability(durability);
-    if let Some(bytes) = args.segment_size {
-        options = options.segment_size(bytes);
-    }
-    let store = open::for_writing(&args.store, options, quiet)?;
     let mut import = Import {
-        settler: Settler::start(store.clone(), args.ack, args.buffered),
-        store: &store,
         args,
+        quiet,
+        target: None,
         groups: Groups::new(usize::try_from(args.batch).unwrap_or(usize::MAX)),
         steps: Vec::new(),
+        counted: HashMap::new(),
         progress: Progress::new(Unit::Bytes, size, quiet),
         bytes: 0,
         report: Report::default(),
     };
+    if open::exists(&args.store) {
+        // What keeps it from being written is said before any input is taken.
+        import.open()?;
+    }
     let input = input::read(source, args.max_line);
-    let end = match import.lines(&input) {
+    // The store of an empty input is an empty store.
+    let end = match import.lines(&input).and_then(|()| import.target().map(drop)) {
         Ok(()) => End::Complete,
         Err(end) => end,
     };
-    let Import { settler, mut progress, report, .. } = import;
-    let tally = settler.finish();
+    let Import { target, mut progress, report, .. } = import;
+    let (tally, closed) = match target {
+        Some(Target { store, settler, .. }) => (settler.finish(), open::close(store)),
+        None => (Tally::default(), Ok(())),
+    };
     progress.finish();
-    let closed = store.close();
     report.conclude(end, tally, closed, progress.elapsed(), args.ack, quiet)
 }
 
@@ -85,15 +89,27 @@ fn source(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
 }
 
 struct Import<'a> {
-    store: &'a Store,
     args: &'a ImportArgs,
-    settler: Settler,
+    quiet: bool,
+    /// A store that is missing is created when there is something to store: an import that fails before
+    /// leaves nothing.
+    target: Option<Target>,
     groups: Groups,
     steps: Vec<Step>,
+    /// How many lines of each stream there were, where events are known by that.
+    counted: HashMap<String, u64>,
     progress: Progress,
     /// Of the input, so far.
     bytes: u64,
     report: Report,
+}
+
+/// Where the events go.
+struct Target {
+    store: Store,
+    settler: Settler,
+    /// What an import that was interrupted has stored, if this one goes on after it.
+    earlier: Option<Earlier>,
 }
 
 impl Import<'_> {
@@ -103,7 +119,7 @@ impl Import<'_> {
             if interrupt::requested() {
                 return Err(End::Interrupted);
             }
-            if self.settler.has_stopped() {
+            if self.target.as_ref().is_some_and(|target| target.settler.has_stopped()) {
                 return Err(End::Stopped);
             }
             match input.recv_timeout(PAUSE) {
@@ -159,15 +175,68 @@ impl Import<'_> {
                 },
             }),
         };
-        self.groups.push(line.number, decoded, &mut self.steps);
+        let entry = decoded.and_then(|record| self.entry(line.number, record));
+        self.groups.push(line.number, entry, &mut self.steps);
         self.work()
+    }
+
+    /// Gives a record what the options ask for beside what its line says.
+    fn entry(&mut self, line: u64, mut record: Record) -> Result<Entry, BadLine> {
+        let args = self.args;
+        let commit = record.commit.clone();
+        let bad = |what| BadLine { what, commit: CommitOf::Known(commit) };
+        let number = if args.derive_ids.is_some() || args.resume {
+            let counted = self.count(&record.stream);
+            match record.number() {
+                Ok(number) => number.unwrap_or(counted),
+                Err(what) => return Err(bad(what)),
+            }
+        } else {
+            0
+        };
+        if let Some(source) = &args.derive_ids {
+            record.derive_id(source, number);
+        }
+        let time = if args.keep_times { Some(record.time().map_err(bad)?) } else { None };
+        Ok(Entry { line, record, time, number })
+    }
+
+    /// How many lines of a stream there were, this one included.
+    fn count(&mut self, stream: &str) -> u64 {
+        if let Some(counted) = self.counted.get_mut(stream) {
+            *counted += 1;
+            return *counted;
+        }
+        self.counted.insert(stream.to_owned(), 1);
+        1
+    }
+
+    fn open(&mut self) -> Result<(), Failure> {
+        let args = self.args;
+        let durability = if args.buffered { Durability::BUFFERED } else { Durability::Sync };
+        let mut options = Options::new().durability(durability);
+        if let Some(bytes) = args.segment_size {
+            options = options.segment_size(bytes);
+        }
+        let store = open::for_writing(&args.store, options, args.wait, self.quiet)?;
+        let settler = Settler::start(store.clone(), args.ack, args.buffered);
+        let earlier = args.resume.then(|| Earlier::new(&store));
+        self.target = Some(Target { store, settler, earlier });
+        Ok(())
+    }
+
+    fn target(&mut self) -> Result<&Target, End> {
+        if self.target.is_none() {
+            self.open().map_err(End::Failed)?;
+        }
+        self.target.as_ref().ok_or(End::Stopped)
     }
 
     fn work(&mut self) -> Result<(), End> {
         for step in std::mem::take(&mut self.steps) {
             match step {
-                Step::Batch(entries) => self.batch(&entries)?,
-                Step::Commit(entries) => self.commit(&entries)?,
+                Step::Batch(entries) => self.batch_or_known(&entries)?,
+                Step::Commit(entries) => self.commit_or_known(&entries)?,
                 Step::Bad(bad) => self.bad(bad)?,
                 Step::Skipped(lines) => self.report.skipped_lines += lines,
             }
@@ -175,16 +244,77 @@ impl Import<'_> {
         Ok(())
     }
 
+    /// What an earlier import has stored of these lines; `None` unless this one goes on after it.
+    fn known(&mut self, entries: &[Entry]) -> Result<Option<Vec<Known>>, End> {
+        let target = self.target()?;
+        let Some(earlier) = &target.earlier else { return Ok(None) };
+        let known = entries.iter().map(|entry| earlier.look(&target.store, entry));
+        known.collect::<annals::Result<_>>().map(Some).map_err(|e| End::Failed(e.into()))
+    }
+
+    /// Stores those of the lines that are not stored yet.
+    fn batch_or_known(&mut self, entries: &[Entry]) -> Result<(), End> {
+        let Some(known) = self.known(entries)? else { return self.batch(entries) };
+        let mut from = 0;
+        for run in known.chunk_by(Known::is_like) {
+            let lines = &entries[from..from + run.len()];
+            from += run.len();
+            match run {
+                [Known::Not, ..] => self.batch(lines)?,
+                [Known::Recorded(_), ..] => self.recorded(lines, run)?,
+                _ => self.differ(lines, run)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores lines that are one commit, unless they are stored.
+    fn commit_or_known(&mut self, entries: &[Entry]) -> Result<(), End> {
+        let Some(known) = self.known(entries)? else { return self.commit(entries) };
+        if known.iter().all(|it| matches!(it, Known::Not)) {
+            return self.commit(entries);
+        }
+        if known.iter().all(|it| matches!(it, Known::Recorded(_))) {
+            return self.recorded(entries, &known);
+        }
+        if known.iter().any(|it| matches!(it, Known::Differs(_))) {
+            return self.differ(entries, &known);
+        }
+        let (first_line, last_line) = span(entries);
+        let what = "a part of the commit is stored and a part is not".to_owned();
+        self.bad(Bad { first_line, last_line, what })
+    }
+
+    fn recorded(&mut self, entries: &[Entry], known: &[Known]) -> Result<(), End> {
+        let position = |known: Option<&Known>| known.and_then(Known::position).unwrap_or_default();
+        let outcome = Outcome::Recorded {
+            first_position: position(known.first()),
+            last_position: position(known.last()),
+        };
+        let (events, lines) = (entries.len() as u64, span(entries));
+        self.target()?.settler.hand_over(InFlight { outcome, events, lines });
+        Ok(())
+    }
+
+    fn differ(&mut self, entries: &[Entry], known: &[Known]) -> Result<(), End> {
+        for (entry, known) in entries.iter().zip(known) {
+            if let Known::Differs(what) = known {
+                let line = entry.line;
+                self.bad(Bad { first_line: line, last_line: line, what: what.clone() })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Stores lines that need not be one commit: where the store refuses them together, apart.
     fn batch(&mut self, entries: &[Entry]) -> Result<(), End> {
-        let refusal = match self.submit(entries) {
-            Ok(()) => return Ok(()),
-            Err(error) => refusal(error)?,
-        };
+        let Some(refusal) = self.submit(entries)? else { return Ok(()) };
         let [_, _, ..] = entries else {
             return self.refused(entries, &refusal);
         };
         let parts = match refusal {
+            // They all have the same one.
+            Error::RecordedTime { .. } => return self.refused(entries, &refusal),
             // Some are stored already and some are not: the store knows which, one by one.
             Error::IdReused { .. } | Error::DuplicateId { .. } => entries.chunks(1),
             _ => entries.chunks(entries.len().div_ceil(2)),
@@ -197,19 +327,16 @@ impl Import<'_> {
 
     /// Stores lines that are one commit.
     fn commit(&mut self, entries: &[Entry]) -> Result<(), End> {
-        match self.submit(entries) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let refusal = refusal(error)?;
-                self.refused(entries, &refusal)
-            }
+        match self.submit(entries)? {
+            None => Ok(()),
+            Some(refusal) => self.refused(entries, &refusal),
         }
     }
 
     fn refused(&mut self, entries: &[Entry], error: &Error) -> Result<(), End> {
         let (first_line, last_line) = span(entries);
         self.report.skipped_lines += (entries.len() as u64).saturating_sub(1);
-        self.bad(Bad { first_line, last_line, what: error.to_string() })
+        self.bad(Bad { first_line, last_line, what: failure::described(error) })
     }
 
     fn bad(&mut self, bad: Bad) -> Result<(), End> {
@@ -220,18 +347,26 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Submits one commit: an append for each run of lines of one stream.
-    fn submit(&self, entries: &[Entry]) -> annals::Result<()> {
-        let mut transaction = self.store.transaction();
+    /// Submits one commit: an append for each run of lines of one stream. Returns why it was refused,
+    /// if that lies in the lines.
+    fn submit(&mut self, entries: &[Entry]) -> Result<Option<Error>, End> {
+        let target = self.target()?;
+        let mut transaction = target.store.transaction();
         for run in entries.chunk_by(|a, b| a.record.stream == b.record.stream) {
             let Some(first) = run.first() else { continue };
             let events = run.iter().map(|entry| entry.record.to_event());
             transaction = transaction.append(&first.record.stream, ExpectedVersion::Any, events);
         }
-        let ticket = transaction.submit()?;
+        if let Some(time) = entries.first().and_then(|entry| entry.time) {
+            transaction = transaction.recorded_at(time);
+        }
+        let ticket = match transaction.submit() {
+            Ok(ticket) => ticket,
+            Err(error) => return refusal(error).map(Some),
+        };
         let (events, lines) = (entries.len() as u64, span(entries));
-        self.settler.hand_over(InFlight { ticket, events, lines });
-        Ok(())
+        target.settler.hand_over(InFlight { outcome: Outcome::Later(ticket), events, lines });
+        Ok(None)
     }
 }
 
@@ -254,6 +389,7 @@ fn refusal(error: Error) -> Result<Error, End> {
         Error::IdReused { .. }
         | Error::DuplicateId { .. }
         | Error::LimitExceeded { .. }
+        | Error::RecordedTime { .. }
         | Error::InvalidArgument { .. } => Ok(error),
         other => Err(End::Failed(other.into())),
     }

@@ -2,6 +2,8 @@
 //!
 //! Owns what is said about a store as a whole. Must never change it.
 
+use std::path::Path;
+
 use annals::{Progress as Done, Stats, VerifyReport};
 use annals_cli::time;
 use serde::Serialize;
@@ -9,7 +11,7 @@ use serde::Serialize;
 use crate::args::{Format, StatsArgs, StatsFormat, StreamsArgs, VerifyArgs};
 use crate::failure::{self, Failure};
 use crate::output::Output;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Unit, report as report_line};
 use crate::{interrupt, open};
 
 #[derive(Serialize)]
@@ -161,6 +163,9 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
         }
     })?;
     progress.finish();
+    if !report.faults.is_empty() && !quiet {
+        advise(&args.store, &report);
+    }
     let printed = print_report(&report, progress.elapsed().as_secs_f64(), quiet);
     // That nobody reads on does not make a damaged store a sound one.
     match printed {
@@ -168,6 +173,23 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
         _ if !report.faults.is_empty() => Err(Failure::Reported),
         printed => printed,
     }
+}
+
+/// Says what to do about faults, on standard error.
+fn advise(store: &Path, report: &VerifyReport) {
+    let derived = |file: &Path| {
+        let inside = file.strip_prefix(store).unwrap_or(file);
+        ["index", "checkpoints", "snapshots"].iter().any(|it| inside.starts_with(it))
+    };
+    let advice = if report.faults.iter().all(|fault| derived(&fault.file)) {
+        "the log is whole: close the store and delete the files named, which are made again or done \
+         without"
+            .to_owned()
+    } else {
+        let store = failure::quoted(store);
+        format!("annals repair {store} --to NEWDIR    copies what is intact into a new store")
+    };
+    report_line(format_args!("annals: next: {advice}"));
 }
 
 fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), Failure> {

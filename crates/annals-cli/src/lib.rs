@@ -11,4 +11,4 @@ mod object;
 mod record;
 pub mod time;
 
-pub use record::{BadLine, CommitKey, CommitOf, Record};
+pub use record::{BadLine, CommitKey, CommitOf, DERIVED, Record};

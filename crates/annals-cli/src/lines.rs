@@ -15,7 +15,8 @@
 //! | `tags` | array of strings | where set |
 //! | `schema_version` | 0 to 65535 | where set |
 //! | `commit` | a JSON scalar: consecutive lines with the same one are one commit | the position of the commit's first event |
-//! | `position` `version` `recorded_at` | ignored: the store assigns them | always |
+//! | `version` `recorded_at` | kept as text, for who wants them; else the store assigns them | always |
+//! | `position` | ignored: the store assigns it | always |
 //!
 //! Any other key is an error, so that a misspelt one never loses data in silence. `null` means
 //! absent, except in `data` and `metadata`, where it is JSON like any other.
@@ -48,9 +49,9 @@ pub fn decode(line: &[u8]) -> Result<Record, BadLine> {
 }
 
 fn fields(mut object: Object<'_>, commit: Option<CommitKey>) -> Result<Record, String> {
-    for ignored in ["position", "version", "recorded_at"] {
-        object.take(ignored);
-    }
+    object.take("position");
+    let recorded_at = object.take_set("recorded_at").map(|raw| text_of(raw.get()));
+    let version = object.take_set("version").map(|raw| raw.get().to_owned());
     let (data, content_type) = data(&mut object)?;
     let record = Record {
         stream: object.required("stream")?,
@@ -64,11 +65,18 @@ fn fields(mut object: Object<'_>, commit: Option<CommitKey>) -> Result<Record, S
             .value("schema_version", "a number from 0 to 65535")?
             .unwrap_or_default(),
         commit,
+        recorded_at,
+        version,
     };
     match object.rest().next() {
         Some((key, _)) => Err(format!("unknown key {key:?}")),
         None => Ok(record),
     }
+}
+
+/// A JSON string's text; of anything else its source.
+fn text_of(raw: &str) -> String {
+    serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned())
 }
 
 fn id(object: &mut Object<'_>) -> Result<Option<Uuid>, String> {

@@ -19,11 +19,13 @@ mod progress;
 mod read;
 mod report;
 mod rescue;
+mod resume;
 mod settle;
 mod snapshots;
 mod streams;
 mod values;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -33,11 +35,15 @@ use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let store = cli.command.store().map(Path::to_path_buf);
     let Err(failure) = run(cli) else {
         return ExitCode::SUCCESS;
     };
     if let Some(message) = failure.message() {
         progress::report(format_args!("annals: {message}"));
+        for advice in store.iter().flat_map(|store| failure.advice(store)) {
+            progress::report(format_args!("annals: next: {advice}"));
+        }
     }
     ExitCode::from(failure.exit_code())
 }

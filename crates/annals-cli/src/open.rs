@@ -3,12 +3,21 @@
 //! Owns the difference between commands that read and commands that write. Must never let a
 //! reading command create or change anything.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use annals::{Opened, Options, Store};
+use annals::{Error, Opened, Options, Store};
 
-use crate::failure::Failure;
-use crate::progress::warn;
+use crate::args::Wait;
+use crate::failure::{self, Failure};
+use crate::interrupt;
+use crate::progress::{note, warn};
+
+/// How long the lock is waited for before a signal is looked for.
+const SLICE: Duration = Duration::from_millis(200);
+/// How long nothing is said of waiting.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Opens a store that exists, for reading, also beside its writer.
 pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
@@ -20,7 +29,7 @@ pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
 pub(crate) fn must_be_whole(store: &Store) -> Result<(), Failure> {
     match store.opened() {
         Opened::Damaged { file, offset, expected_position, evidence, .. } => {
-            Err(Failure::Fault(format!(
+            Err(Failure::Damaged(format!(
                 "the store is damaged, and only what lies before position {expected_position} was \
                  read: {} at offset {offset}; {evidence}",
                 file.display()
@@ -31,8 +40,14 @@ pub(crate) fn must_be_whole(store: &Store) -> Result<(), Failure> {
 }
 
 /// Opens a store for appending, and creates it if it is missing.
-pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<Store, Failure> {
-    let store = options.max_event_size(Options::MAX_EVENT_SIZE).open(path)?;
+pub(crate) fn for_writing(
+    path: &Path,
+    options: Options,
+    wait: Wait,
+    quiet: bool,
+) -> Result<Store, Failure> {
+    let options = options.max_event_size(Options::MAX_EVENT_SIZE);
+    let store = waiting(wait, quiet, |timeout| options.clone().lock_timeout(timeout).open(path))?;
     if let Opened::Recovered(recovery) = store.opened()
         && recovery.dropped_bytes > 0
         && !quiet
@@ -49,9 +64,58 @@ pub(crate) fn for_writing(path: &Path, options: Options, quiet: bool) -> Result<
 }
 
 /// Opens a store that exists, for changing something beside its events.
-pub(crate) fn for_changing(path: &Path, quiet: bool) -> Result<Store, Failure> {
+pub(crate) fn for_changing(path: &Path, wait: Wait, quiet: bool) -> Result<Store, Failure> {
     must_exist(path)?;
-    for_writing(path, Options::new().create(false), quiet)
+    for_writing(path, Options::new().create(false), wait, quiet)
+}
+
+/// Tries what needs the writer's lock again until it has it, for as long as was asked for. `attempt` is
+/// told how long it may wait itself.
+pub(crate) fn waiting<T>(
+    wait: Wait,
+    quiet: bool,
+    mut attempt: impl FnMut(Duration) -> annals::Result<T>,
+) -> Result<T, Failure> {
+    let (started, patience) = (Instant::now(), wait.wait.unwrap_or_default());
+    let mut told = quiet;
+    loop {
+        let left = patience.saturating_sub(started.elapsed());
+        let (path, holder) = match attempt(left.min(SLICE)) {
+            Err(Error::Locked { path, holder }) if !left.is_zero() => (path, holder),
+            done => return done.map_err(Failure::from),
+        };
+        if interrupt::requested() {
+            return Err(Failure::Interrupted);
+        }
+        if !told && started.elapsed() > SILENCE {
+            told = true;
+            let holder = failure::by_process(holder);
+            note(format_args!("waiting for {} to be closed{holder}", path.display()));
+        }
+    }
+}
+
+/// Closes a store that was changed. Work beside the events that failed is no failure of the command:
+/// what it had to do is done, and durable.
+pub(crate) fn close(store: Store) -> Result<(), Failure> {
+    match store.close() {
+        Err(Error::MaintenanceFailed { failed }) => {
+            for undone in failed {
+                warn(format_args!(
+                    "everything is stored, but the store could not {}: {}",
+                    undone.task,
+                    failure::described(&undone.error)
+                ));
+            }
+            Ok(())
+        }
+        closed => Ok(closed?),
+    }
+}
+
+/// Whether there is anything at the path, as far as can be told.
+pub(crate) fn exists(path: &Path) -> bool {
+    !matches!(std::fs::symlink_metadata(path), Err(e) if e.kind() == ErrorKind::NotFound)
 }
 
 /// Checks that there is a directory, for a clearer answer than an error of the system's.
@@ -59,7 +123,7 @@ pub(crate) fn must_exist(path: &Path) -> Result<(), Failure> {
     let what = match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => "is not a directory, and so not a store".to_owned(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(e) if e.kind() == ErrorKind::NotFound => "does not exist".to_owned(),
         Err(e) => format!("cannot be read: {e}"),
     };
     Err(Failure::Fault(format!("{} {what}", path.display())))

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use annals::{Bytes, ContentType, NewEvent, Uuid};
+use annals::{Bytes, ContentType, NewEvent, Timestamp, Uuid};
+
+use crate::time;
 
 /// The most bytes a stream's name takes.
 const MAX_STREAM: usize = 1024;
@@ -35,7 +37,14 @@ pub struct Record {
     pub schema_version: u16,
     /// The commit that the line says it belongs to.
     pub commit: Option<CommitKey>,
+    /// When it was recorded, as the line says it: read by [`Record::time`], if it is wanted.
+    pub recorded_at: Option<String>,
+    /// Its place in its stream, as the line says it: read by [`Record::number`], if it is wanted.
+    pub version: Option<String>,
 }
+
+/// The namespace of the ids that are made by [`Record::derive_id`].
+pub const DERIVED: Uuid = Uuid::from_u128(0x0c1e_6a57_3b0f_4f5d_9a2e_7d84_51c6_e3b9);
 
 /// The value of a line's `commit` key. Strings are equal by their characters, numbers by the
 /// way they are written, so that no rounding joins two commits.
@@ -103,6 +112,46 @@ impl Record {
         }
     }
 
+    /// When it was recorded.
+    ///
+    /// # Errors
+    ///
+    /// The line does not say it, or not in a way that is understood.
+    pub fn time(&self) -> Result<Timestamp, String> {
+        match &self.recorded_at {
+            None => Err("the time of recording is missing".to_owned()),
+            Some(text) => {
+                time::parse(text).map_err(|what| format!("the time of recording, {text:?}: {what}"))
+            }
+        }
+    }
+
+    /// Its place in its stream, if the line says it.
+    ///
+    /// # Errors
+    ///
+    /// What the line says is not a version.
+    pub fn number(&self) -> Result<Option<u64>, String> {
+        match self.version.as_deref().map(|text| (text, text.parse())) {
+            None => Ok(None),
+            Some((_, Ok(version @ 1..))) => Ok(Some(version)),
+            Some((text, _)) => Err(format!("\"version\" must be a number from 1, found {text}")),
+        }
+    }
+
+    /// Gives the event an id that follows from its place, unless the line gives it one: a UUID v5 in
+    /// the namespace [`DERIVED`] over, in this order, the length of `source` and `source`, the length of
+    /// the stream's name and the name (lengths as 4 bytes, big-endian), and `number` in decimal.
+    pub fn derive_id(&mut self, source: &str, number: u64) {
+        let mut name = Vec::with_capacity(source.len() + self.stream.len() + 28);
+        for part in [source, &self.stream] {
+            name.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            name.extend_from_slice(part.as_bytes());
+        }
+        name.extend_from_slice(number.to_string().as_bytes());
+        self.id.get_or_insert_with(|| Uuid::new_v5(&DERIVED, &name));
+    }
+
     /// About how many bytes the event takes, in memory and in the log.
     pub fn size(&self) -> usize {
         const OVERHEAD: usize = 128;
@@ -130,5 +179,51 @@ fn check_name(key: &str, name: &str, max: usize) -> Result<(), String> {
         0 => Err(format!("\"{key}\" is empty")),
         size if size > max => Err(format!("\"{key}\" takes {size} bytes, the limit is {max}")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lines;
+
+    fn record(rest: &str) -> Record {
+        let line = format!("{{\"stream\":\"a\",\"type\":\"T\",\"data\":1{rest}}}");
+        lines::decode(line.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn derived_id_follows_from_source_stream_and_number_alone() {
+        let derived = |rest: &str, source: &str, number| {
+            let mut record = record(rest);
+            record.derive_id(source, number);
+            record.id.unwrap()
+        };
+        let first = derived("", "", 1);
+        assert_eq!(first, derived(",\"tags\":[\"x\"],\"version\":7", "", 1));
+        assert_eq!(first.get_version_num(), 5);
+        let other = [derived("", "", 2), derived("", "x", 1), derived("", "", 11)];
+        assert!(!other.contains(&first));
+        // What it is made of is part of what is promised.
+        assert_eq!(first, Uuid::new_v5(&DERIVED, b"\0\0\0\0\0\0\0\x01a1"));
+        assert_eq!(other[1], Uuid::new_v5(&DERIVED, b"\0\0\0\x01x\0\0\0\x01a1"));
+        let own = "7b1f6f5e-8a24-4c0e-9a53-0d4c6f0f2a11";
+        assert_eq!(derived(&format!(",\"id\":\"{own}\""), "", 1).to_string(), own);
+    }
+
+    #[test]
+    fn time_and_number_are_read_if_asked_for() {
+        let time = record(",\"recorded_at\":\"2020-01-01T00:00:00.000001Z\"").time();
+        assert_eq!(time, Ok(Timestamp::from_micros(1_577_836_800_000_001)));
+        for (rest, what) in [("", "missing"), (",\"recorded_at\":\"noon\"", "\"noon\"")] {
+            assert!(record(rest).time().unwrap_err().contains(what));
+        }
+        assert!(record(",\"recorded_at\":5").time().is_err());
+        assert_eq!(record(",\"version\":5").number(), Ok(Some(5)));
+        assert_eq!(record("").number(), Ok(None));
+        assert_eq!(record(",\"version\":null").number(), Ok(None));
+        for bad in ["0", "-1", "\"1\"", "1.5", "[]"] {
+            assert!(record(&format!(",\"version\":{bad}")).number().is_err(), "{bad}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use annals::Error;
 
 use crate::args::Format;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::groups::Bad;
 use crate::import::End;
 use crate::output::Output;
@@ -42,7 +42,7 @@ impl Report {
         self,
         end: End,
         mut tally: Tally,
-        closed: annals::Result<()>,
+        closed: Result<(), Failure>,
         elapsed: Duration,
         acknowledges: bool,
         quiet: bool,
@@ -59,7 +59,7 @@ impl Report {
                     Err(Failure::Unacknowledged)
                 }
                 Some(e) => Err(Failure::Output(e)),
-                None => closed.map_err(Failure::from),
+                None => closed,
             },
         };
         if quiet {
@@ -75,7 +75,10 @@ impl Report {
         report(summary);
         if verdict.is_err() {
             report(match tally.last_line {
-                Some(line) => format!("annals: the import stopped; the last line stored is {line}"),
+                Some(line) => format!(
+                    "annals: the import stopped; the last line stored is {line}, and --resume goes on \
+                     after it"
+                ),
                 None => "annals: the import stopped; nothing was stored".to_owned(),
             });
         }
@@ -104,7 +107,8 @@ impl Report {
 
 fn lost(line: u64, error: &Error) -> Failure {
     Failure::Fault(format!(
-        "{error}; import again from line {line} (events with ids are not stored twice)"
+        "{}; import again with --resume, or from line {line} on (events with ids are not stored twice)",
+        failure::described(error)
     ))
 }
 

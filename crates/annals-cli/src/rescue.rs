@@ -3,19 +3,22 @@
 //! Owns how loss is told. Must never choose for the user what to lose.
 
 use std::path::Path;
+use std::time::Duration;
 
 use annals::{
     Error, Gap, Loss, Position, Progress as Done, RepairOptions, RepairReport, SkippedBytes, Store,
 };
 
 use crate::args::{Format, RecoverArgs, RepairArgs};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::open;
 use crate::output::Output;
 use crate::progress::{Progress, Unit};
 
 /// How many gaps, streams and intact events are listed; the written report has all.
 const LISTED: usize = 20;
+/// How long a store that is locked is left alone before the next try.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// `annals repair`
 #[expect(clippy::disallowed_methods, reason = "the report is the user's file, not the store's")]
@@ -135,21 +138,30 @@ pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
         print_loss(&mut out, &loss)?;
         out.flush()?;
         return Err(Failure::Fault(format!(
-            "nothing was changed; to cut the store off there, add --cut-after {}",
+            "nothing was changed; to cut the store off there: annals recover {} --accept-loss \
+             --cut-after {}",
+            failure::quoted(&args.store),
             loss.cut_after
         )));
     };
-    let accepted = annals::accept_loss(&args.store, Position::new(cut_after));
-    let accepted = accepted.map_err(|error| match error {
-        Error::WrongCut { whole, .. } => Failure::Fault(format!(
+    let accepted = open::waiting(args.wait, quiet, |timeout| {
+        let accepted = annals::accept_loss(&args.store, Position::new(cut_after));
+        if matches!(accepted, Err(Error::Locked { .. })) {
+            // It looks once, and does not wait.
+            std::thread::sleep(timeout.min(PAUSE));
+        }
+        accepted
+    });
+    let accepted = accepted.map_err(|failure| match failure {
+        Failure::Store(Error::WrongCut { whole, .. }) => Failure::Fault(format!(
             "nothing was changed: the store is whole up to position {whole}, not {cut_after}"
         )),
-        other => other.into(),
+        other => other,
     })?;
     // The cut is made: the store must open now.
     let store = Store::open(&args.store)?;
     let head = store.head();
-    store.close()?;
+    open::close(store)?;
     if !quiet {
         let mut out = Output::new(Format::Text);
         print_loss(&mut out, &accepted.loss)?;

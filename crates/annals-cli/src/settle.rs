@@ -19,11 +19,32 @@ const IN_FLIGHT: usize = 256;
 const ACK_DELAY: Duration = Duration::from_millis(50);
 const ACK_BATCH: usize = 1000;
 
-/// A commit on its way.
+/// A commit on its way, or events that were found recorded.
 pub(crate) struct InFlight {
-    pub(crate) ticket: Ticket,
+    pub(crate) outcome: Outcome,
     pub(crate) events: u64,
     pub(crate) lines: (u64, u64),
+}
+
+/// What becomes of them.
+pub(crate) enum Outcome {
+    Later(Ticket),
+    Recorded { first_position: u64, last_position: u64 },
+}
+
+impl Outcome {
+    /// The first position and the last, and whether they were recorded before.
+    fn wait(self) -> annals::Result<(u64, u64, bool)> {
+        match self {
+            Self::Later(ticket) => ticket.wait().map(|done| {
+                let (first, last) = (done.first_position.get(), done.last_position.get());
+                (first, last, done.already_recorded)
+            }),
+            Self::Recorded { first_position, last_position } => {
+                Ok((first_position, last_position, true))
+            }
+        }
+    }
 }
 
 /// What became of the commits.
@@ -128,14 +149,14 @@ impl Worker {
     }
 
     fn settle(&mut self, commit: InFlight) {
-        let done = match commit.ticket.wait() {
+        let (first_position, last_position, already_recorded) = match commit.outcome.wait() {
             Ok(done) => done,
             Err(error) => return self.fail(commit.lines.0, error),
         };
         if self.tally.failure.is_some() {
             return;
         }
-        if done.already_recorded {
+        if already_recorded {
             self.tally.already_recorded += commit.events;
         } else {
             self.tally.events += commit.events;
@@ -143,11 +164,7 @@ impl Worker {
         }
         self.tally.last_line = Some(commit.lines.1);
         if self.ack {
-            self.unsynced.push(Ack {
-                first_position: done.first_position.get(),
-                last_position: done.last_position.get(),
-                lines: commit.lines,
-            });
+            self.unsynced.push(Ack { first_position, last_position, lines: commit.lines });
             if !self.buffered {
                 self.acknowledge();
             }

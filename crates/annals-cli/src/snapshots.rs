@@ -115,9 +115,9 @@ fn print(out: &mut Output, format: Format, snapshot: &Snapshot) -> Result<(), Fa
 }
 
 fn delete(args: &DeleteSnapshots, quiet: bool) -> Result<(), Failure> {
-    let store = open::for_changing(&args.store, quiet)?;
+    let store = open::for_changing(&args.store, args.wait, quiet)?;
     let existed = store.snapshots().delete(&args.key)?;
-    store.close()?;
+    open::close(store)?;
     if existed {
         Ok(())
     } else {

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use annals::{StreamInfo, StreamMetadata};
+use annals::{Store, StreamInfo, StreamMetadata};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::args::{Format, Limit, MetadataArgs, StreamArgs, StreamCommand, StreamInfoArgs};
+use crate::args::{Format, Limit, MetadataArgs, StreamArgs, StreamCommand, StreamInfoArgs, Wait};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::{inspect, open};
@@ -32,26 +32,28 @@ pub(crate) fn run(command: &StreamCommand, quiet: bool) -> Result<(), Failure> {
         StreamCommand::Metadata(args) => set_metadata(args, quiet),
         StreamCommand::Truncate(args) => {
             let before = args.before;
-            change(&args.stream, quiet, |store, stream| store.truncate_before(stream, before))
+            let apply = |store: &Store, stream: &str| store.truncate_before(stream, before);
+            change(&args.stream, args.wait, quiet, apply)
         }
-        StreamCommand::Archive(args) => change(args, quiet, annals::Store::archive),
-        StreamCommand::Unarchive(args) => change(args, quiet, annals::Store::unarchive),
+        StreamCommand::Archive(args) => change(&args.stream, args.wait, quiet, Store::archive),
+        StreamCommand::Unarchive(args) => change(&args.stream, args.wait, quiet, Store::unarchive),
     }
 }
 
 fn change(
     args: &StreamArgs,
+    wait: Wait,
     quiet: bool,
-    apply: impl FnOnce(&annals::Store, &str) -> annals::Result<()>,
+    apply: impl FnOnce(&Store, &str) -> annals::Result<()>,
 ) -> Result<(), Failure> {
-    let store = open::for_changing(&args.store, quiet)?;
+    let store = open::for_changing(&args.store, wait, quiet)?;
     apply(&store, &args.stream)?;
-    Ok(store.close()?)
+    open::close(store)
 }
 
 /// Changes what was given, and leaves the other limit as it is.
 fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
-    change(&args.stream, quiet, |store, stream| {
+    change(&args.stream, args.wait, quiet, |store, stream| {
         let now = store.stream_info(stream)?.map(|info| info.metadata).unwrap_or_default();
         let Limit(max_age) = args.max_age.unwrap_or(Limit(now.max_age));
         let Limit(max_count) = args.max_count.unwrap_or(Limit(now.max_count));

@@ -78,6 +78,16 @@ pub(crate) fn age(text: &str) -> Result<Limit<Duration>, String> {
     }
 }
 
+pub(crate) fn wait(text: &str) -> Result<Duration, String> {
+    if text == "forever" {
+        return Ok(Duration::MAX);
+    }
+    let span: Span =
+        text.parse().map_err(|_| "not forever, or a time such as 30s or 5m".to_owned())?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
+    Duration::try_from(time).map_err(|_| "less than nothing".to_owned())
+}
+
 pub(crate) fn count(text: &str) -> Result<Limit<u64>, String> {
     match text.parse() {
         _ if text == "none" => Ok(Limit(None)),

@@ -149,10 +149,10 @@ pub(crate) struct QueryArgs {
 #[command(after_help = "\
 Examples:
   annals export ledger > ledger.ndjson
-  annals export ledger | annals import copy
+  annals export ledger | annals import copy --keep-times
 
 The import gives every event its stream, version, position, id, type, data, metadata, tags and
-commit again; only the time of recording is new. Events that are hidden are among them: what is
+commit again, and with --keep-times the time of recording. Events that are hidden are among them: what is
 hidden, cursors and snapshots are not.")]
 pub(crate) struct ExportArgs {
     /// The store's directory

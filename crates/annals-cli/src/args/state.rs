@@ -2,12 +2,12 @@
 //!
 //! Owns their words. Must never do work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{Format, StreamsArgs};
+use super::{Format, StreamsArgs, Wait};
 use crate::values;
 
 /// Show and move cursors: the named positions of consumers
@@ -19,7 +19,7 @@ Examples:
   annals cursor set ledger emailer 0 --reset
 
 list and get work beside a writer, and know what it did up to its last event. set and delete need
-the store for themselves: they fail while another process writes it.")]
+the store for themselves: they fail while another process writes it, or wait with --wait.")]
 pub(crate) enum CursorCommand {
     /// List all cursors by name
     List(ListCursors),
@@ -29,6 +29,18 @@ pub(crate) enum CursorCommand {
     Set(SetCursor),
     /// Forget a cursor
     Delete(DeleteCursor),
+}
+
+impl CursorCommand {
+    /// The directory of the store that it is about.
+    pub(crate) fn store(&self) -> &Path {
+        match self {
+            Self::List(args) => &args.store,
+            Self::Get(args) => &args.store,
+            Self::Set(args) => &args.store,
+            Self::Delete(args) => &args.store,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +74,8 @@ pub(crate) struct SetCursor {
     /// Allow to go back: what lies between is consumed again
     #[arg(long)]
     pub(crate) reset: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +84,8 @@ pub(crate) struct DeleteCursor {
     pub(crate) store: PathBuf,
     /// The cursor
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 /// Show and delete snapshots: states that applications keep beside the events
@@ -89,6 +105,17 @@ pub(crate) enum SnapshotCommand {
     Show(ShowSnapshot),
     /// Delete all snapshots of a key
     Delete(DeleteSnapshots),
+}
+
+impl SnapshotCommand {
+    /// The directory of the store that it is about.
+    pub(crate) fn store(&self) -> &Path {
+        match self {
+            Self::List(args) => &args.store,
+            Self::Show(args) => &args.store,
+            Self::Delete(args) => &args.store,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +156,8 @@ pub(crate) struct DeleteSnapshots {
     pub(crate) store: PathBuf,
     /// The key: a stream, or a name
     pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 /// Show what is known of streams, and choose what reads show of them
@@ -142,20 +171,34 @@ Examples:
   annals stream list ledger --include-hidden
 
 Nothing is removed: the log keeps the events, versions go on, and `--include-hidden` reads them.
-All but info and list need the store for themselves: they fail while another process writes it.")]
+All but info and list need the store for themselves: they fail while another process writes it, or
+wait with --wait.")]
 pub(crate) enum StreamCommand {
     /// Print what is known of a stream, hidden or not
     Info(StreamInfoArgs),
     /// Hide the events of a stream below a version; a smaller version shows them again
     Truncate(TruncateArgs),
     /// Hide a stream, and what is appended to it later
-    Archive(StreamArgs),
+    Archive(ArchiveArgs),
     /// Show a stream again that was archived
-    Unarchive(StreamArgs),
+    Unarchive(ArchiveArgs),
     /// Choose how much of a stream is shown, by age and by count
     Metadata(MetadataArgs),
     /// List streams by name, as `annals streams` does
     List(StreamsArgs),
+}
+
+impl StreamCommand {
+    /// The directory of the store that it is about.
+    pub(crate) fn store(&self) -> &Path {
+        match self {
+            Self::Info(args) => &args.stream.store,
+            Self::Truncate(args) => &args.stream.store,
+            Self::Archive(args) | Self::Unarchive(args) => &args.stream.store,
+            Self::Metadata(args) => &args.stream.store,
+            Self::List(args) => &args.store,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +207,14 @@ pub(crate) struct StreamArgs {
     pub(crate) store: PathBuf,
     /// The stream
     pub(crate) stream: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +233,8 @@ pub(crate) struct TruncateArgs {
     /// The first version that is still shown
     #[arg(long, value_name = "VERSION")]
     pub(crate) before: u64,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug, Args)]
@@ -197,6 +250,8 @@ pub(crate) struct MetadataArgs {
     /// Hide all but the newest so many events; none: show all
     #[arg(long, value_name = "N|none", value_parser = values::count)]
     pub(crate) max_count: Option<Limit<u64>>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 /// A limit that is set, or taken away.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::Wait;
+
 /// Print a store's figures
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,6 +46,8 @@ store for itself; interrupted, it leaves what it has finished.")]
 pub(crate) struct CompactArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 /// Copy every intact commit of a damaged store into a new one, and report what is missing
@@ -103,6 +107,8 @@ pub(crate) struct RecoverArgs {
     /// The last position that is kept, as named without this option
     #[arg(long, value_name = "POSITION")]
     pub(crate) cut_after: Option<u64>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

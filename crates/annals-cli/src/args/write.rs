@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use annals::{ExpectedVersion, Uuid};
 use clap::{Args, ValueEnum};
 
-use super::Format;
+use super::{Format, Wait};
 use crate::values;
 
 /// Store events from lines of JSON
@@ -20,8 +20,9 @@ Store events from NDJSON: one JSON object, one event, one line. The store is cre
 
 Keys: stream, type, and data (any JSON, kept byte for byte) or data_base64; and where wanted
 id (a UUID), metadata (any JSON) or metadata_base64, tags, schema_version, content_type (\"json\"
-or \"binary\", beside data_base64) and commit. position, version and recorded_at, as `annals
-export` writes them, are ignored. Any other key is an error.
+or \"binary\", beside data_base64) and commit. version and recorded_at, as `annals export` writes
+them, are used by --derive-ids, --resume and --keep-times, and else ignored, as position is. Any other
+key is an error.
 
 Consecutive lines with the same \"commit\" value are one commit: all of its events are stored, or
 none. Such a commit is complete when a line with another value, or the end of the input, comes.
@@ -33,11 +34,13 @@ of its commit is stored, everything before that is. With --skip-bad the import g
 the line and its commit; a line too broken to tell its commit costs the commits it touches.
 
 Events with ids can be imported again: what is stored already is recognised, counted and left
-alone, also where an import was interrupted and also with another --batch.",
+alone, also where an import was interrupted and also with another --batch. --derive-ids gives ids to
+events that have none, and --resume skips what an interrupted import has stored, with ids or without.",
     after_help = "\
 Examples:
   annals import ledger events.ndjson
-  annals export old | annals import new
+  annals export old | annals import new --keep-times
+  annals import ledger events.ndjson --derive-ids --resume
   producer | annals import ledger - --ack | forget-what-is-safe
   annals import ledger events.json --format cloudevents --skip-bad"
 )]
@@ -61,6 +64,27 @@ pub(crate) struct ImportArgs {
     /// Go on after a bad line, without its commit; count and list what was skipped (exit code 0)
     #[arg(long)]
     pub(crate) skip_bad: bool,
+    /// Give events without an id one that follows from their place, so that the import can be repeated
+    ///
+    /// A UUID (version 5) over NAME, the stream, and the line's "version" or else the count of the
+    /// stream's lines up to it. The same input gives the same ids; inputs that are stored side by side
+    /// need a NAME each. (CloudEvents have ids that follow from source and id anyway.)
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) derive_ids: Option<String>,
+    /// Go on after an import of the same input that was interrupted: skip what it has stored
+    ///
+    /// A line with an id (or --derive-ids) is known by it, any other by its place in its stream, as for
+    /// --derive-ids, and by its contents. Streams have to begin with this input then.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Record events at the times that their lines give as "recorded_at" (of CloudEvents: "time")
+    ///
+    /// The times must not decrease from line to line, nor from what the store holds to them, nor lie
+    /// in the future; a line whose time does is a bad line.
+    #[arg(long)]
+    pub(crate) keep_times: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
     /// Print a line to standard output as each commit becomes durable
     ///
     /// The line is {"first_position":…,"last_position":…,"lines":[first,last]}; a producer can
@@ -74,7 +98,7 @@ pub(crate) struct ImportArgs {
     /// cost the last moments (--ack still speaks only of what is durable)
     #[arg(long)]
     pub(crate) buffered: bool,
-    /// The size of new segments, such as 128M; a commit takes at most a quarter
+    /// The size of new segments, such as 128M, now and later; a commit takes at most a quarter
     #[arg(long, value_name = "SIZE", value_parser = values::segment_size)]
     pub(crate) segment_size: Option<u64>,
     /// The longest line that is read
@@ -121,6 +145,8 @@ pub(crate) struct AppendArgs {
     /// The version of the schema the data follows
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) schema_version: u16,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
     /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

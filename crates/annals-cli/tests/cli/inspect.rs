@@ -148,3 +148,55 @@ fn compacting_merges_index_files_and_changes_no_event() {
     assert!(!run(&["compact", &missing]).stderr.is_empty());
     assert!(!Path::new(&missing).exists());
 }
+
+#[test]
+fn damage_names_the_next_command() {
+    let scratch = Scratch::new();
+    let store = scratch.store("with space");
+    import(&store, lines(0..100)).ok();
+    let (segment, offset) = find(&scratch.path("with space"), b"s-1");
+    let sound = std::fs::read(&segment).unwrap();
+    let mut bytes = sound.clone();
+    bytes[offset] ^= 0x10;
+    std::fs::write(&segment, &bytes).unwrap();
+    let name = format!("{store:?}");
+    let verified = run(&["verify", &store]).fails(1, "annals: next: ");
+    assert!(verified.stderr.contains(&format!("annals repair {name} --to NEWDIR")), "{verified:?}");
+    let read = run(&["read", &store]).fails(1, &format!("annals: next: annals verify {name}"));
+    assert!(read.stderr.contains(&format!("annals: next: annals repair {name}")), "{read:?}");
+    assert!(!read.stderr.contains("annals::"), "no names of calls: {read:?}");
+    std::fs::write(&segment, &sound).unwrap();
+
+    // What is derived from the log is no reason to repair it.
+    let checkpoints = files(&scratch.path("with space").join("checkpoints"));
+    let (path, mut bytes) = checkpoints.into_iter().next().unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let verified = run(&["verify", &store]).fails(1, "annals: next: the log is whole");
+    assert!(!verified.stderr.contains("repair"), "{verified:?}");
+}
+
+#[test]
+fn segments_are_counted_alike_by_stats_and_verify() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    for events in [10, 700, 1_500] {
+        run_with(&["import", "--segment-size", "64K", &store], lines(0..events)).ok();
+        let stats = run(&["stats", &store, "--format", "json"]).ok().stdout;
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+        let verified = run(&["verify", &store]).ok().stdout;
+        let counted = format!(" {} segments", stats["segments"]);
+        assert!(verified.contains(&counted), "{counted}: {verified}");
+    }
+}
+
+#[test]
+fn segment_size_is_remembered_between_commands() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    run(&["import", "--segment-size", "64K", &store]).ok();
+    import(&store, lines(0..3_000)).ok();
+    let newest = files(&scratch.path("s").join("log")).into_iter().next_back().unwrap().1;
+    assert_eq!(newest.len(), 64 << 10);
+}

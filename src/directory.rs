@@ -142,6 +142,24 @@ fn pause(storage: &dyn Storage, looks: u32) -> Duration {
     Duration::from_micros(most / 2 + storage.random_u64() % (most / 2))
 }
 
+/// Takes back what the creation of a store has made before it failed, so that nothing is left which is
+/// no store. This opening created `root`, and holds its lock. What cannot be removed stays, and the next
+/// opening for writing goes on from there.
+pub(crate) fn take_back(storage: &dyn Storage, root: &Path) {
+    if !matches!(has_segments(storage, root), Ok(false)) {
+        return;
+    }
+    for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
+        let _ = storage.remove_dir(&root.join(name));
+    }
+    // The lock goes only with the directory: who took it on its file alone would lock out nobody.
+    let entries = storage.read_dir(root);
+    if entries.is_ok_and(|entries| entries.iter().all(|entry| entry.name == names::LOCK)) {
+        let _ = storage.remove_file(&root.join(names::LOCK));
+        let _ = storage.remove_dir(root);
+    }
+}
+
 /// Finishes the creation of a store that has no segment yet. The lock is held.
 ///
 /// The names of one that has a segment are synced before its first commit, or by the recovery: an

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::append::{Operation, prepare};
 use crate::compaction::Compacted;
 use crate::cursor::Cursors;
-use crate::directory::{Found, create_if_empty, look_at, not_a_store, take_lock};
+use crate::directory::{Found, create_if_empty, look_at, not_a_store, take_back, take_lock};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{
@@ -102,7 +102,8 @@ impl Store {
         let lock = match found {
             Found::Store | Found::Unfinished | Found::Nothing if options.read_only => {
                 if !matches!(found, Found::Store) {
-                    return Err(not_a_store(root, "there is no store to read"));
+                    let why = "there is no store to read; an opening for writing creates one";
+                    return Err(not_a_store(root, why));
                 }
                 None
             }
@@ -115,10 +116,20 @@ impl Store {
                 if found == Found::Nothing {
                     storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
                 }
-                Some(take_lock(storage, root, options.lock_timeout)?)
+                let lock = take_lock(storage, root, options.lock_timeout);
+                if lock.is_err() && found == Found::Nothing {
+                    // Unless another creation has begun in it meanwhile.
+                    let _ = storage.remove_dir(root);
+                }
+                Some(lock?)
             }
         };
-        let created = !options.read_only && create_if_empty(storage, root, &options)?;
+        let created = !options.read_only
+            && create_if_empty(storage, root, &options).inspect_err(|_| {
+                if found == Found::Nothing {
+                    take_back(storage, root);
+                }
+            })?;
         let mut recovered = if options.read_only {
             open_for_reading(&shared, root, options.background)?
         } else {

@@ -104,6 +104,7 @@ pub(crate) fn repair_in(
     refuse_writer(&**storage, from)?;
     let items = source::list(&**storage, from)?;
     let (capacity, total, store_id) = shape(&items)?;
+    let made = matches!(storage.entry_kind(to), Ok(None));
     let target = Target::create(storage, to, capacity)?;
     let result = (|| {
         let mut salvage = Salvage::new(target, options.stop_at_damage, total, &mut progress);
@@ -127,7 +128,7 @@ pub(crate) fn repair_in(
         Ok(report)
     })();
     if result.is_err() {
-        target::remove_all(&**storage, to);
+        target::remove_all(&**storage, to, made);
     }
     result
 }

@@ -69,6 +69,7 @@ impl<'a> Target<'a> {
             Err(Error::NotAStore { .. } | Error::Corrupt { .. }) => return taken("is not empty"),
             Err(other) => return Err(other),
         }
+        let made = matches!(storage.entry_kind(root), Ok(None));
         storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
         let lock = take_lock(&**storage, root, Duration::ZERO)?;
         let log = root.join(names::LOG_DIR);
@@ -90,7 +91,7 @@ impl<'a> Target<'a> {
         let (store_id, segment) = match begun {
             Ok(begun) => begun,
             Err(error) => {
-                remove_all(&**storage, root);
+                remove_all(&**storage, root, made);
                 return Err(error);
             }
         };
@@ -269,8 +270,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Takes back what was begun. The first segment goes first: without it, the rest is no store.
-pub(super) fn remove_all(storage: &dyn Storage, root: &Path) {
+/// Takes back what was begun, and the directory itself if it was `made` for it. The first segment goes
+/// first: without it, the rest is no store.
+pub(super) fn remove_all(storage: &dyn Storage, root: &Path, made: bool) {
     let _ = storage.remove_file(&names::segment_path(root, 1));
     for directory in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
         let directory = root.join(directory);
@@ -281,9 +283,13 @@ pub(super) fn remove_all(storage: &dyn Storage, root: &Path) {
             }
         }
         let _ = storage.sync_dir(&directory);
+        let _ = storage.remove_dir(&directory);
     }
     for name in [names::STATUS, names::LOCK, MARKER] {
         let _ = storage.remove_file(&root.join(name));
     }
     let _ = storage.sync_dir(root);
+    if made {
+        let _ = storage.remove_dir(root);
+    }
 }

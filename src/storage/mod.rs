@@ -82,6 +82,12 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Removes a file; not durable before the directory is synced.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory that is empty; not durable before its parent is synced. Refused by a storage
+    /// whose directories stay.
+    fn remove_dir(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 

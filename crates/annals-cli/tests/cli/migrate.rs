@@ -1,19 +1,20 @@
 //! Histories from elsewhere: ids that are derived, imports that go on, times that are kept.
 
-use super::support::{
-    Scratch, count, exported, field, id, import, join, lines, run, run_with, without,
-};
+use std::ops::Range;
+
+use super::support::{Scratch, count, exported, field, id, import, lines, run, run_with, without};
 
 /// Lines without ids, of three streams, with data that repeats.
-fn plain(numbers: std::ops::Range<u64>) -> String {
-    numbers
-        .map(|n| format!("{{\"stream\":\"p-{}\",\"type\":\"T\",\"data\":{}}}\n", n % 3, n / 3 % 4))
-        .collect()
+fn plain(numbers: Range<u64>) -> String {
+    let line =
+        |n| format!("{{\"stream\":\"p-{}\",\"type\":\"T\",\"data\":{}}}\n", n % 3, n / 3 % 4);
+    numbers.map(line).collect::<Vec<_>>().concat()
 }
 
 /// The same with times, one second apart, from the first of January 2020 on.
-fn timed(numbers: std::ops::Range<u64>) -> String {
-    numbers.map(|n| timed_line(n, &format!("2020-01-01T00:{:02}:{:02}Z", n / 60, n % 60))).collect()
+fn timed(numbers: Range<u64>) -> String {
+    let time = |n| format!("2020-01-01T00:{:02}:{:02}Z", n / 60, n % 60);
+    numbers.map(|n| timed_line(n, &time(n))).collect::<Vec<_>>().concat()
 }
 
 fn timed_line(n: u64, time: &str) -> String {
@@ -167,7 +168,7 @@ fn kept_times_are_those_of_the_past_that_can_be_read() {
 fn time_that_goes_back_or_lies_ahead_is_refused_with_its_line() {
     let scratch = Scratch::new();
     let times = ["2020-01-01T00:00:05Z", "2020-01-01T00:00:05Z", "2020-01-01T00:00:04Z"];
-    let back: String = (0..3).map(|n| timed_line(n, times[n as usize])).collect();
+    let back: String = (0..).zip(times).map(|(n, time)| timed_line(n, time)).collect();
     let store = scratch.store("back");
     let done = run_with(&["import", &store, "--keep-times"], &back);
     let done =
@@ -233,6 +234,44 @@ fn first_import_that_fails_leaves_nothing_or_a_store() {
     assert!(scratch.path("empty").exists(), "an import of nothing makes an empty store");
     // Beside what is stored before the fault.
     let store = scratch.store("good-first");
-    import(&store, join(&[plain(0..1).trim().to_owned(), bad_first.to_owned()])).fails(1, "line 2");
+    let input = plain(0..1) + bad_first;
+    run_with(&["import", &store, "--batch", "1"], input).fails(1, "line 2");
+    assert_eq!(count(&store), 1);
+}
+
+/// Runs the tool where no file may be longer than 64 KiB, as on a disk that is full.
+#[cfg(unix)]
+fn run_short_of_space(args: &[&str], input: &str) -> super::support::Done {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+    let mut child = Command::new("sh")
+        .args([&["-c", script, env!("CARGO_BIN_EXE_annals")], args].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let fed = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    drop(fed);
+    super::support::Done::of(child.wait_with_output().expect("it ends"))
+}
+
+#[cfg(unix)]
+#[test]
+fn store_that_cannot_be_created_leaves_nothing() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s");
+    for args in [&["import", &store][..], &["append", &store, "a", "T"]] {
+        let done = run_short_of_space(args, &plain(0..1));
+        assert_eq!(done.code, 1, "{args:?}: {done:?}");
+        assert!(!scratch.path("s").exists(), "{args:?} leaves {:?}", std::fs::read_dir(&store));
+    }
+    // A directory that was there stays, and what is in it.
+    std::fs::create_dir(&store).expect("a directory");
+    assert_eq!(run_short_of_space(&["append", &store, "a", "T"], "").code, 1);
+    assert!(scratch.path("s").exists());
+    // With space it becomes a store.
+    run(&["append", &store, "a", "T"]).ok();
     assert_eq!(count(&store), 1);
 }

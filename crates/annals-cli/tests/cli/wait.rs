@@ -1,5 +1,7 @@
 //! Waiting for a store that another process writes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::process::{Child, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;

@@ -68,7 +68,7 @@ impl Engine {
                 writer.checksums.extend_from_slice(&checksum.to_le_bytes());
                 // Segments are smaller than 4 GiB.
                 let offset = u32::try_from(frame_at + distance as u64).unwrap_or(u32::MAX);
-                active.index.push(offset, head.last_position, id);
+                active.index.push(offset, head, id);
                 active.index.push_terms(operation.stream, event);
                 head = Head { version, last_position: position };
                 position += 1;

@@ -21,6 +21,8 @@
 //! 9 SEGMENTS    of sealed segments, from the first on, all before the one that META names, 104 bytes
 //!               each: of the segment's header the salt u64, capacity u64, created at u64, features
 //!               u64 and ro-compatible features u64, then a copy of its trailer, 64 bytes
+//! 10 SHORTCUTS  like 4: the ordinal of an older event of the same stream that a look-up may go to at
+//!               once, u32; 2^32 - 1: none
 //! ```
 //!
 //! Everything it covers was durable before it was written.
@@ -41,6 +43,7 @@ pub(crate) const IDS: u32 = 6;
 pub(crate) const METADATA: u32 = 7;
 pub(crate) const ORDER: u32 = 8;
 pub(crate) const SEGMENTS: u32 = 9;
+pub(crate) const SHORTCUTS: u32 = 10;
 
 /// What stands before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;

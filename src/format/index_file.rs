@@ -17,6 +17,9 @@
 //! 9 FILTER      a blocked Bloom filter over the ids: 64-byte blocks, six bits an id
 //! 10 CHANGES    the number of the segment's first change u64, then its changes, as in metadata
 //! 11 TERM FILTER  the same kind of filter over the entries of 2 to 5; may be absent
+//! 13 TABLES     of each list of more than 1024 ordinals, by list offset: list offset u32, number of
+//!               its first entry u32; behind those the entries, like the tables of level files. In front:
+//!               the number of lists u32, zero u32. May be absent
 //! ```
 //!
 //! An ordinal is an event's place in its segment, from 0: position minus base position. The hash
@@ -40,10 +43,14 @@ pub(crate) const IDS: u32 = 8;
 pub(crate) const FILTER: u32 = 9;
 pub(crate) const CHANGES: u32 = 10;
 pub(crate) const TERM_FILTER: u32 = 11;
+pub(crate) const TABLES: u32 = 13;
 
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;
 pub(crate) const TERM_LEN: usize = 16;
+/// What TABLES begins with, and an entry of it for one list.
+pub(crate) const TABLES_HEADER_LEN: usize = 8;
+pub(crate) const TABLE_LEN: usize = 8;
 pub(crate) const FILTER_BLOCK: usize = 64;
 /// Bits of filter an id gets; with six probes about 1 in 100 absent ids pass.
 const FILTER_BITS_PER_ID: usize = 10;

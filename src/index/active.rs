@@ -1,8 +1,9 @@
 //! The index of a segment that is not sealed yet.
 //!
-//! An append pays three pushes an event and no hashing beyond its stream's head: the previous
+//! An append pays four pushes an event and no hashing beyond its stream's head: the previous
 //! position of each event's stream makes the events of a stream a linked list through the
-//! segment, and ids are hashed only when somebody first looks one up. Grouping by stream, type
+//! segment, in which shortcuts ([`jumps`](super::jumps)) lead from its head to any version in
+//! logarithmic steps. Ids are hashed only when somebody first looks one up. Grouping by stream, type
 //! and tag is left to the background, when the segment is sealed.
 //!
 //! What a clean close left in a checkpoint stays there and is read in place: [`Kept`] is the first
@@ -12,12 +13,15 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::Head;
 use super::heads::HeadTable;
+use super::jumps::{self, Links, Member, NONE};
 use super::kept::Kept;
 use super::terms::ActiveTerms;
 use crate::event::NewEvent;
 use crate::format::Defect;
 use crate::format::index_file::hash_id;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, Rank};
 
 #[derive(Debug)]
@@ -27,9 +31,13 @@ pub(crate) struct ActiveIndex {
     /// Of the events behind those that are kept.
     offsets: Vec<u32>,
     previous: Vec<u64>,
+    /// The ordinal that the shortcut of each leads to, kept events included.
+    shortcuts: Vec<u32>,
     ids: Vec<[u8; 16]>,
     by_id: Mutex<IdTable>,
     terms: Mutex<ActiveTerms>,
+    /// Events that queries looked at without terms.
+    looked: AtomicU64,
     /// Every append adds its terms; all of those before are in.
     keeps_terms: bool,
     pub(crate) commits: u64,
@@ -61,9 +69,11 @@ impl ActiveIndex {
             kept: None,
             offsets: Vec::new(),
             previous: Vec::new(),
+            shortcuts: Vec::new(),
             ids: Vec::new(),
             by_id: ids_by_hash(),
             terms: no_terms(),
+            looked: AtomicU64::default(),
             keeps_terms: false,
             commits: 0,
             changes: 0,
@@ -98,10 +108,12 @@ impl ActiveIndex {
             kept: self.kept.clone(),
             offsets: self.offsets.clone(),
             previous: self.previous.clone(),
+            shortcuts: self.shortcuts.clone(),
             ids: self.ids.clone(),
             // Ids and terms are entered again by the look-ups that need them.
             by_id: ids_by_hash(),
             terms: no_terms(),
+            looked: AtomicU64::default(),
             keeps_terms: false,
             commits: self.commits,
             changes: self.changes,
@@ -126,10 +138,15 @@ impl ActiveIndex {
         self.below() + self.offsets.len()
     }
 
-    /// Adds the next event: where its record is, and its stream's event before it (0: none).
-    pub(crate) fn push(&mut self, offset: u32, previous_position: u64, id: [u8; 16]) {
+    /// Adds the next event: where its record is, and its stream's head before it.
+    pub(crate) fn push(&mut self, offset: u32, before: Head, id: [u8; 16]) {
+        let previous = self.node(before.last_position);
+        let previous = previous.map(|node| Member { node, depth: before.version });
+        // Where a block of a damaged checkpoint would be needed, there is none.
+        let shortcut = jumps::shortcut_after(self, previous).unwrap_or(NONE);
+        self.shortcuts.push(shortcut);
         self.offsets.push(offset);
-        self.previous.push(previous_position);
+        self.previous.push(before.last_position);
         self.ids.push(id);
     }
 
@@ -148,6 +165,13 @@ impl ActiveIndex {
 
     pub(crate) fn keeps_terms(&self) -> bool {
         self.keeps_terms
+    }
+
+    /// Whether a query may look at so many more events one by one, where the terms of `missing` events
+    /// would have to be taken over: together no more than those.
+    pub(crate) fn may_look(&self, events: u64, missing: u64) -> bool {
+        let looked = self.looked.fetch_add(events, Ordering::Relaxed);
+        looked.saturating_add(events) <= missing
     }
 
     /// The postings of the events whose terms are in.
@@ -171,6 +195,7 @@ impl ActiveIndex {
         let above = len.saturating_sub(self.below());
         self.offsets.truncate(above);
         self.previous.truncate(above);
+        self.shortcuts.truncate(above);
         self.ids.truncate(above);
         if let Some(kept) = &mut self.kept {
             kept.truncate(len);
@@ -200,6 +225,35 @@ impl ActiveIndex {
         }
     }
 
+    /// The ordinal of a position as a link.
+    fn node(&self, position: u64) -> Option<u32> {
+        self.ordinal(position).and_then(|ordinal| u32::try_from(ordinal).ok())
+    }
+
+    /// The event of a stream at `end`, which is in this segment, as a member of the stream's list.
+    pub(crate) fn member(&self, end: Head) -> Option<Member> {
+        self.node(end.last_position).map(|node| Member { node, depth: end.version })
+    }
+
+    /// The version and position of a member.
+    pub(crate) fn head_of(&self, member: Member) -> Head {
+        let last_position = self.base_position + u64::from(member.node);
+        Head { version: member.depth, last_position }
+    }
+
+    /// The stream's head before one of its events, which may lie before this segment.
+    pub(crate) fn head_before(&self, member: Member) -> Result<Head, Defect> {
+        let last_position = self.previous(member.node as usize)?;
+        let version = member.depth.saturating_sub(1);
+        // A damaged checkpoint must not lead in circles.
+        if last_position >= self.base_position + u64::from(member.node)
+            || (version == 0) != (last_position == 0)
+        {
+            return Err(Defect::Invalid("a stream's events do not lead back to its first"));
+        }
+        Ok(Head { version, last_position })
+    }
+
     /// The offsets of all records, as in the table of a seal: four bytes each.
     pub(crate) fn encode_offsets(&self) -> Result<Vec<u8>, Defect> {
         let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::offsets)?;
@@ -215,6 +269,16 @@ impl ActiveIndex {
         let mut out = Vec::with_capacity(self.len() * 8);
         out.extend_from_slice(kept);
         out.extend(self.previous.iter().flat_map(|previous| previous.to_le_bytes()));
+        Ok(out)
+    }
+
+    /// The shortcuts of all events, four bytes each.
+    pub(crate) fn encode_shortcuts(&self) -> Result<Vec<u8>, Defect> {
+        let mut out = Vec::with_capacity(self.len() * 4);
+        if let Some(kept) = &self.kept {
+            out.extend_from_slice(&kept.shortcuts()?);
+        }
+        out.extend(self.shortcuts.iter().flat_map(|shortcut| shortcut.to_le_bytes()));
         Ok(out)
     }
 
@@ -252,16 +316,37 @@ impl ActiveIndex {
     }
 }
 
+/// The events of a stream within the segment.
+impl Links for ActiveIndex {
+    fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
+        Ok(self.node(Self::previous(self, node as usize)?))
+    }
+
+    fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect> {
+        let shortcut = match (&self.kept, (node as usize).checked_sub(self.below())) {
+            (Some(kept), None) => kept.shortcut(node as usize)?,
+            (_, above) => {
+                above.and_then(|above| self.shortcuts.get(above).copied()).unwrap_or(NONE)
+            }
+        };
+        Ok((shortcut != NONE).then_some(shortcut))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn head(version: u64, last_position: u64) -> Head {
+        Head { version, last_position }
+    }
+
     #[test]
     fn ids_are_found_while_it_grows_and_after_a_truncation() {
         let mut index = ActiveIndex::new(11);
-        index.push(100, 0, [1; 16]);
+        index.push(100, head(0, 0), [1; 16]);
         assert_eq!(index.find_id(&[1; 16]), Ok(Some(0)));
-        index.push(200, 11, [2; 16]);
+        index.push(200, head(1, 11), [2; 16]);
         assert_eq!(index.find_id(&[2; 16]), Ok(Some(1)));
         assert_eq!(index.find_id(&[3; 16]), Ok(None));
         index.truncate(1);

@@ -11,6 +11,7 @@ use crate::format::container;
 use crate::format::index_file::{
     self as layout, IndexMeta, StreamEntry, TermEntry, filter_add, filter_len, hash_id, hash_term,
 };
+use crate::format::level_file::{CHUNK, Skip};
 use crate::format::metadata::Change;
 use crate::format::record::RecordRef;
 use crate::format::varint;
@@ -23,10 +24,17 @@ struct List {
     bytes: Vec<u8>,
     count: u32,
     last: u32,
+    /// Where to begin in the middle of a long one.
+    table: Vec<Skip>,
 }
 
 impl List {
     fn push(&mut self, ordinal: u32) {
+        if self.count > 0 && self.count.is_multiple_of(CHUNK) {
+            // Far below 4 GiB, like the segment.
+            let offset = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+            self.table.push(Skip { before: self.last, offset });
+        }
         varint::put(&mut self.bytes, ordinal - self.last);
         self.last = ordinal;
         self.count += 1;
@@ -112,13 +120,12 @@ impl IndexBuilder {
         meta: &IndexMeta,
         mut previous: impl FnMut(&str, u64, u32) -> Result<u64, E>,
     ) -> Result<Vec<u8>, E> {
-        let mut names = Vec::new();
-        let mut lists = Vec::new();
+        let mut out = Placed::default();
         let categories = self.categories();
         let term_filter = self.term_filter(&categories);
         let mut streams = Vec::with_capacity(self.streams.len() * layout::STREAM_LEN);
         for (stream, list) in self.stream_lists() {
-            let term = place(&stream.name, &list, &mut names, &mut lists);
+            let term = out.place(&stream.name, &list);
             let entry = StreamEntry {
                 name_offset: term.name_offset,
                 name_len: term.name_len,
@@ -134,26 +141,27 @@ impl IndexBuilder {
             entry.encode(&mut streams);
         }
         let mut terms = [self.types, self.tags, categories].map(|map| {
-            let mut out = Vec::with_capacity(map.len() * layout::TERM_LEN);
+            let mut entries = Vec::with_capacity(map.len() * layout::TERM_LEN);
             for (name, list) in sorted(map) {
-                place(&name, &list, &mut names, &mut lists).encode(&mut out);
+                out.place(&name, &list).encode(&mut entries);
             }
-            out
+            entries
         });
         let [types, tags, categories] = &mut terms;
         let (ids, filter) = encode_ids(&self.hashes);
-        let sections: [(u32, &[u8]); 11] = [
+        let sections: [(u32, &[u8]); 12] = [
             (layout::META, &meta.encode()),
             (layout::STREAMS, &streams),
             (layout::TYPES, types),
             (layout::TAGS, tags),
             (layout::CATEGORIES, categories),
-            (layout::NAMES, &names),
-            (layout::LISTS, &lists),
+            (layout::NAMES, &out.names),
+            (layout::LISTS, &out.lists),
             (layout::IDS, &ids),
             (layout::FILTER, &filter),
             (layout::CHANGES, &self.changes),
             (layout::TERM_FILTER, &term_filter),
+            (layout::TABLES, &out.tables()),
         ];
         Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
     }
@@ -238,17 +246,48 @@ fn sorted<V>(map: HashMap<Box<str>, V, Hasher>) -> Vec<(Box<str>, V)> {
     entries
 }
 
-/// Names and lists of a segment are smaller than the segment, which is below 4 GiB.
-fn place(name: &str, list: &List, names: &mut Vec<u8>, lists: &mut Vec<u8>) -> TermEntry {
-    let entry = TermEntry {
-        name_offset: u32::try_from(names.len()).unwrap_or(u32::MAX),
-        name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
-        count: list.count,
-        list_offset: u32::try_from(lists.len()).unwrap_or(u32::MAX),
-    };
-    names.extend_from_slice(name.as_bytes());
-    lists.extend_from_slice(&list.bytes);
-    entry
+/// Names and lists as they are put one behind the other, and the tables of long ones. All are smaller
+/// than the segment, which is below 4 GiB.
+#[derive(Debug, Default)]
+struct Placed {
+    names: Vec<u8>,
+    lists: Vec<u8>,
+    /// List offset, number of the first of its entries.
+    long: Vec<(u32, u32)>,
+    skips: Vec<Skip>,
+}
+
+impl Placed {
+    fn place(&mut self, name: &str, list: &List) -> TermEntry {
+        let entry = TermEntry {
+            name_offset: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
+            name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            count: list.count,
+            list_offset: u32::try_from(self.lists.len()).unwrap_or(u32::MAX),
+        };
+        self.names.extend_from_slice(name.as_bytes());
+        self.lists.extend_from_slice(&list.bytes);
+        if !list.table.is_empty() {
+            let first = u32::try_from(self.skips.len()).unwrap_or(u32::MAX);
+            self.long.push((entry.list_offset, first));
+            self.skips.extend_from_slice(&list.table);
+        }
+        entry
+    }
+
+    /// The section TABLES; empty if no list is long.
+    fn tables(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.long.is_empty() {
+            out.extend_from_slice(&(self.long.len() as u64).to_le_bytes());
+        }
+        for (list, first) in &self.long {
+            out.extend_from_slice(&list.to_le_bytes());
+            out.extend_from_slice(&first.to_le_bytes());
+        }
+        out.extend(self.skips.iter().flat_map(|skip| skip.encode()));
+        out
+    }
 }
 
 fn encode_ids(hashes: &[u64]) -> (Vec<u8>, Vec<u8>) {

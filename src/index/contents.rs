@@ -26,6 +26,7 @@ pub(super) struct Contents {
     names: Section,
     lists: Section,
     term_filter: Section,
+    tables: Section,
 }
 
 impl Contents {
@@ -40,8 +41,18 @@ impl Contents {
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
         let term_filter = file.section(layout::TERM_FILTER);
+        let tables = file.section(layout::TABLES);
         let IndexMeta { base_position, event_count, .. } = meta;
-        Ok(Some(Self { file, level: 0, base_position, event_count, names, lists, term_filter }))
+        Ok(Some(Self {
+            file,
+            level: 0,
+            base_position,
+            event_count,
+            names,
+            lists,
+            term_filter,
+            tables,
+        }))
     }
 
     pub(super) fn of_segments(
@@ -71,8 +82,18 @@ impl Contents {
         }
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
         let term_filter = file.section(layout::TERM_FILTER);
+        let tables = file.section(layout::TABLES);
         let LevelMeta { level, base_position, event_count, .. } = meta;
-        Ok(Some(Self { file, level, base_position, event_count, names, lists, term_filter }))
+        Ok(Some(Self {
+            file,
+            level,
+            base_position,
+            event_count,
+            names,
+            lists,
+            term_filter,
+            tables,
+        }))
     }
 
     pub(super) fn file(&self) -> &BlockFile {
@@ -243,19 +264,57 @@ impl Contents {
         if count > self.event_count {
             return Err(Defect::Invalid("a list is damaged"));
         }
-        let table = if self.level == 0 { 0 } else { level_file::table_len(count) };
+        // A level file has the table in front of the list.
+        let inline = if self.level == 0 { 0 } else { level_file::table_len(count) };
+        let table = if self.level == 0 {
+            self.table_of(offset, count)?
+        } else {
+            self.file.get(self.lists, u64::from(offset), inline)?
+        };
         let available = self.lists.len.saturating_sub(u64::from(offset));
-        let at = u64::from(offset) + table as u64;
-        let available = available.saturating_sub(table as u64);
+        let at = u64::from(offset) + inline as u64;
+        let available = available.saturating_sub(inline as u64);
         Ok(List {
             file: &self.file,
             section: self.lists,
-            table: self.file.get(self.lists, u64::from(offset), table)?,
+            table,
             at,
             available,
             count,
             end: self.event_count,
         })
+    }
+
+    /// The table of a list in the index file of one segment; empty for a short list, or in a file from
+    /// before there were any.
+    fn table_of(&self, list_offset: u32, count: u32) -> Result<&[u8], Defect> {
+        let len = level_file::table_len(count);
+        if len == 0 || self.tables.len == 0 {
+            return Ok(&[]);
+        }
+        let (header, entry_len) = (layout::TABLES_HEADER_LEN, layout::TABLE_LEN);
+        let lists = LE::read_u32(self.file.get(self.tables, 0, header)?);
+        let entries_end = header as u64 + u64::from(lists) * entry_len as u64;
+        let entry = |i: u32| {
+            let at = header as u64 + u64::from(i) * entry_len as u64;
+            let entry = self.file.get(self.tables, at, entry_len)?;
+            Ok::<_, Defect>((LE::read_u32(entry), LE::read_u32(&entry[4..])))
+        };
+        let (mut low, mut high) = (0, lists);
+        while low < high {
+            let middle = u32::midpoint(low, high);
+            if entry(middle)?.0 < list_offset {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let first = if low < lists { entry(low)? } else { (u32::MAX, 0) };
+        if first.0 != list_offset {
+            return Err(Defect::Invalid("the table of a list is missing"));
+        }
+        let before = entries_end + u64::from(first.1) * level_file::SKIP_LEN as u64;
+        self.file.get(self.tables, before, len)
     }
 
     pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
@@ -271,12 +330,7 @@ impl Contents {
         })?;
         let Ok(index) = found else { return Ok(None) };
         let entry = entry(index)?;
-        Ok(Some(Found {
-            count: entry.count,
-            entries: entry.count,
-            place: entry.list_offset,
-            is_chain: false,
-        }))
+        Ok(Some(Found { count: entry.count, place: entry.list_offset, depth: 0, is_chain: false }))
     }
 }
 

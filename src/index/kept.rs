@@ -3,11 +3,13 @@
 //! Nothing of it is copied when a store is opened: each block is read and checked when a look-up
 //! first needs it. Must never answer from a block that was not checked.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::heads::HeadTable;
+use super::jumps::NONE;
 use crate::format::Defect;
 use crate::format::checkpoint as layout;
 use crate::format::container::Section;
@@ -21,6 +23,8 @@ pub(crate) struct Kept {
     len: usize,
     offsets: Section,
     previous: Section,
+    /// Empty in checkpoints that have none.
+    shortcuts: Section,
     ids: Section,
     order: Section,
     /// Stands in for the section ORDER of checkpoints that have none.
@@ -50,6 +54,8 @@ impl Kept {
             len,
             offsets: section(layout::OFFSETS, 4)?,
             previous: section(layout::PREVIOUS, 8)?,
+            shortcuts: section(layout::SHORTCUTS, 4)
+                .unwrap_or(Section { len: 0, ..file.section(layout::SHORTCUTS) }),
             ids: section(layout::IDS, 16)?,
             order: file.section(layout::ORDER),
             sorted: OnceLock::new(),
@@ -85,6 +91,21 @@ impl Kept {
 
     pub(crate) fn previous(&self, ordinal: usize) -> Result<u64, Defect> {
         self.table.file().entry(self.previous, ordinal, 8).map(LE::read_u64)
+    }
+
+    /// The ordinal that the shortcut of an event leads to; [`NONE`] if it has none.
+    pub(crate) fn shortcut(&self, ordinal: usize) -> Result<u32, Defect> {
+        if self.shortcuts.len == 0 {
+            return Ok(NONE);
+        }
+        self.table.file().entry(self.shortcuts, ordinal, 4).map(LE::read_u32)
+    }
+
+    pub(crate) fn shortcuts(&self) -> Result<Cow<'_, [u8]>, Defect> {
+        if self.shortcuts.len == 0 {
+            return Ok(Cow::Owned(vec![0xFF; self.len * 4]));
+        }
+        self.table.file().get(self.shortcuts, 0, self.len * 4).map(Cow::Borrowed)
     }
 
     pub(crate) fn offsets(&self) -> Result<&[u8], Defect> {
@@ -149,6 +170,7 @@ mod tests {
     use super::*;
     use crate::format::checkpoint::CheckpointMeta;
     use crate::format::container::{self, CHECKPOINT_MAGIC};
+    use crate::index::Head;
     use crate::index::active::ActiveIndex;
     use crate::index::block_file::BlockFile;
 
@@ -156,6 +178,10 @@ mod tests {
         let mut id = [7; 16];
         id[..4].copy_from_slice(&ordinal.to_le_bytes());
         id
+    }
+
+    fn before(ordinal: u32) -> Head {
+        Head { version: 1, last_position: u64::from(ordinal) * 3 }
     }
 
     fn bytes(events: u32, with_order: bool) -> Vec<u8> {
@@ -174,7 +200,7 @@ mod tests {
         };
         let mut index = ActiveIndex::new(11);
         for ordinal in 0..events {
-            index.push(ordinal * 8, u64::from(ordinal) * 3, id(ordinal));
+            index.push(ordinal * 8, before(ordinal), id(ordinal));
         }
         let (offsets, previous) =
             (index.encode_offsets().unwrap(), index.encode_previous().unwrap());
@@ -202,7 +228,7 @@ mod tests {
         for with_order in [true, false] {
             let mut index = index_of(bytes(500, with_order)).unwrap();
             for ordinal in 500..600 {
-                index.push(ordinal * 8, u64::from(ordinal) * 3, id(ordinal));
+                index.push(ordinal * 8, before(ordinal), id(ordinal));
             }
             let check = |index: &ActiveIndex, len: u32| {
                 assert_eq!(index.len(), len as usize);
@@ -229,7 +255,7 @@ mod tests {
             index.truncate(300);
             check(&index, 300);
             for ordinal in 300..400 {
-                index.push(ordinal * 8, u64::from(ordinal) * 3, id(ordinal));
+                index.push(ordinal * 8, before(ordinal), id(ordinal));
             }
             check(&index, 400);
         }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::block_file::BlockFile;
+use super::touched::touch;
 use crate::format::container::Section;
 use crate::format::level_file::{CHUNK, SKIP_LEN, Skip};
 use crate::format::{Defect, varint};
@@ -18,7 +19,7 @@ const LONGEST: u64 = 5;
 pub(crate) struct List<'a> {
     pub(super) file: &'a BlockFile,
     pub(super) section: Section,
-    /// Where chunks begin; empty if there is one, or if it is the list of an index file.
+    /// Where chunks begin; empty if there is one, or in an index file from before there were tables.
     pub(super) table: &'a [u8],
     /// Where its ordinals begin in the section, and what there is from there to its end.
     pub(super) at: u64,
@@ -45,21 +46,59 @@ impl List<'_> {
         Ok(ordinals)
     }
 
-    /// The ordinals in a range, without its end.
-    pub(super) fn between(&self, from: u32, to: u32) -> Result<Vec<u32>, Defect> {
-        let mut ordinals = Vec::new();
-        if from == 0 && to >= self.end {
-            ordinals.reserve_exact(self.bounded(self.count as usize));
+    /// At most `most` of the ordinals in a range: those nearest to its beginning, ascending, or,
+    /// backwards, those nearest to its end, descending.
+    pub(super) fn some(
+        &self,
+        range: Range<u32>,
+        backwards: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, Defect> {
+        let mut found = Vec::new();
+        if range.is_empty() || most == 0 {
+            return Ok(found);
         }
-        if from < to {
-            self.decode_from(self.chunk_before(from)?, |_, ordinal| {
-                if (from..to).contains(&ordinal) {
-                    ordinals.push(ordinal);
+        if !backwards {
+            self.decode_from(self.chunk_before(range.start)?, |_, ordinal| {
+                if range.contains(&ordinal) {
+                    found.push(ordinal);
                 }
-                ordinal < to
+                ordinal < range.end && found.len() < most
             })?;
+            return Ok(found);
         }
-        Ok(ordinals)
+        let mut chunk = self.chunk_before(range.end)?;
+        loop {
+            // An index file from before there were tables is one chunk.
+            let last = chunk + 1 == self.chunks();
+            let places = chunk * CHUNK..if last { self.count } else { (chunk + 1) * CHUNK };
+            let ordinals = self.places(places)?;
+            let before_end = ordinals.iter().rev().skip_while(|&&ordinal| ordinal >= range.end);
+            let inside = before_end.take_while(|&&ordinal| ordinal >= range.start);
+            found.extend(inside.take(most - found.len()));
+            let goes_on = ordinals.first().is_none_or(|&first| first >= range.start);
+            if chunk == 0 || !goes_on || found.len() == most {
+                return Ok(found);
+            }
+            chunk -= 1;
+        }
+    }
+
+    /// The place and the value of the last ordinal that is at most `limit`.
+    pub(super) fn last_at_most(&self, limit: u32) -> Result<Option<(u32, u32)>, Defect> {
+        let chunk = self.chunk_before(limit.saturating_add(1))?;
+        // The one before the chunk is small enough.
+        let mut found = match chunk {
+            0 => None,
+            chunk => Some((chunk * CHUNK - 1, self.skip(chunk)?.before)),
+        };
+        self.decode_from(chunk, |place, ordinal| {
+            if ordinal <= limit {
+                found = Some((place, ordinal));
+            }
+            ordinal < limit
+        })?;
+        Ok(found)
     }
 
     /// Calls `each` with all ordinals, ascending, for as long as it says so.
@@ -125,6 +164,7 @@ impl List<'_> {
             let mut bytes = self.file.get(self.section, self.at + start, len)?;
             while left > 0 {
                 let step = varint::take(&mut bytes).ok_or(DAMAGED)?;
+                touch(1);
                 last = last.checked_add(step).filter(|&last| last < self.end).ok_or(DAMAGED)?;
                 if !each(end_place - left, last) {
                     return Ok(());

@@ -5,6 +5,7 @@
 //! [`Defect`](crate::format::Defect), and its caller rebuilds from the log.
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
+//! - [`jumps`]: shortcuts through the linked lists of that.
 //! - [`kept`]: what a clean close left of that in a checkpoint, read in place.
 //! - [`terms`]: its postings, and [`unsealed`], which answers from them and from streams' chains.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
@@ -19,6 +20,7 @@ pub(crate) mod block_file;
 pub(crate) mod build;
 mod contents;
 pub(crate) mod heads;
+pub(crate) mod jumps;
 pub(crate) mod kept;
 pub(crate) mod level_file;
 pub(crate) mod list;
@@ -26,7 +28,10 @@ pub(crate) mod merge;
 pub(crate) mod metadata;
 pub(crate) mod sealed;
 pub(crate) mod terms;
+pub(crate) mod touched;
 pub(crate) mod unsealed;
+
+use std::ops::Range;
 
 use crate::format::{Defect, index_file};
 
@@ -59,25 +64,31 @@ impl Terms {
     }
 }
 
-/// A term that was found: how many events have it, or about how many if only some are looked at,
-/// and where its list is.
+/// A term that was found: how many events have it, and where its list is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) count: u32,
-    /// The length of the list.
-    entries: u32,
+    /// Where the list begins in a file, or the newest member of one in memory.
     place: u32,
-    /// No list, but the place of a stream's newest event.
+    /// Of a list in memory, the rank of its newest member.
+    depth: u64,
     is_chain: bool,
 }
 
-/// The events of one segment by what they carry.
+/// The events of one segment, or of several neighbours, by what they carry.
 pub(crate) trait Postings {
     /// Looks a term up; `None`: no event has it.
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect>;
 
-    /// The ordinals of its events that are not below `floor`, ascending.
-    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect>;
+    /// At most `most` of the ordinals of its events that lie in a range: those nearest to its beginning,
+    /// ascending, or, backwards, those nearest to its end, descending. Costs those and a logarithm.
+    fn some(
+        &self,
+        found: Found,
+        range: Range<u32>,
+        backwards: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, Defect>;
 }
 
 /// Binary search over `count` sorted names that are read one by one.

@@ -232,6 +232,16 @@ impl SealedIndex {
         self.contents()?.stream_ordinals(entry, places)
     }
 
+    /// The last of a stream's events here whose ordinal is at most `limit`: its place in the list, and
+    /// its ordinal.
+    pub(crate) fn last_stream_ordinal(
+        &self,
+        entry: &StreamEntry,
+        limit: u32,
+    ) -> Result<Option<(u32, u32)>, Defect> {
+        self.contents()?.list(entry.list_offset, entry.count)?.last_at_most(limit)
+    }
+
     /// The position of a stream's last event here.
     pub(crate) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
         self.contents()?.last_position(entry)
@@ -285,39 +295,14 @@ impl Postings for SealedIndex {
         self.contents()?.find(kind, name)
     }
 
-    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
-        self.contents()?.list(found.place, found.entries)?.between(floor, self.event_count())
-    }
-}
-
-/// What an index holds of a part of its events, as an index of that part alone would show it.
-#[derive(Debug)]
-pub(crate) struct Within<'a> {
-    pub(crate) index: &'a SealedIndex,
-    /// The first ordinal, and how many there are.
-    pub(crate) first: u32,
-    pub(crate) events: u32,
-}
-
-impl Postings for Within<'_> {
-    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
-        let found = self.index.find(kind, name)?;
-        let whole = u64::from(self.index.event_count().max(1));
-        Ok(found.map(|found| {
-            // As if it were spread evenly.
-            let share = (u64::from(found.count) * u64::from(self.events)).div_ceil(whole);
-            Found { count: u32::try_from(share).unwrap_or(u32::MAX), ..found }
-        }))
-    }
-
-    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
-        let list = self.index.contents()?.list(found.place, found.entries)?;
-        let (from, to) = (self.first.saturating_add(floor), self.first.saturating_add(self.events));
-        let mut ordinals = list.between(from, to)?;
-        for ordinal in &mut ordinals {
-            *ordinal -= self.first;
-        }
-        Ok(ordinals)
+    fn some(
+        &self,
+        found: Found,
+        range: Range<u32>,
+        backwards: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, Defect> {
+        self.contents()?.list(found.place, found.count)?.some(range, backwards, most)
     }
 }
 
@@ -332,7 +317,8 @@ mod tests {
 
     fn term(index: &SealedIndex, kind: Terms, name: &str) -> Vec<u32> {
         let found = index.find(kind, name).unwrap();
-        found.map(|found| Postings::list(index, found, 0).unwrap()).unwrap_or_default()
+        let list = |found| index.some(found, 0..u32::MAX, false, usize::MAX).unwrap();
+        found.map(list).unwrap_or_default()
     }
 
     fn meta(event_count: u32) -> IndexMeta {

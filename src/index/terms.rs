@@ -1,7 +1,8 @@
 //! Postings of a segment that is not sealed yet, in memory: types, tags and categories.
 //!
-//! The events of each term are a linked list through one array, newest first: adding an event
-//! allocates nothing per term, and a question about the newest events touches only those. Filled
+//! The events of each term are a linked list through one array, newest first, with shortcuts
+//! ([`jumps`](super::jumps)): adding an event allocates nothing per term, and a question touches the
+//! events it asks for, wherever in the list they are, and a logarithm of the list. Filled
 //! when somebody first asks (a store whose queries never look at the active segment pays nothing),
 //! then by each append if boundaries are in use.
 //!
@@ -11,13 +12,12 @@
 //! slots are the terms, against the two lines of a general one.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
+use super::jumps::{self, Links, Member, NONE};
 use super::{Found, Postings, Terms};
 use crate::event::category_of;
 use crate::format::Defect;
-
-/// The end of a list.
-const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 pub(crate) struct ActiveTerms {
@@ -44,6 +44,23 @@ struct Entry {
     ordinal: u32,
     /// The entry of the same term before; [`NONE`]: this is its first.
     previous: u32,
+    /// The entry of the same term that its shortcut leads to, or [`NONE`].
+    shortcut: u32,
+}
+
+/// The entries of all terms.
+struct Entries<'a>(&'a [Entry]);
+
+impl Links for Entries<'_> {
+    fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
+        let entry = self.0.get(node as usize).ok_or(Defect::TooShort)?;
+        Ok((entry.previous != NONE).then_some(entry.previous))
+    }
+
+    fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect> {
+        let entry = self.0.get(node as usize).ok_or(Defect::TooShort)?;
+        Ok((entry.shortcut != NONE).then_some(entry.shortcut))
+    }
 }
 
 impl ActiveTerms {
@@ -98,7 +115,10 @@ impl ActiveTerms {
         } else {
             term.last
         };
-        entries.push(Entry { ordinal: *events, previous });
+        let before =
+            (previous != NONE).then_some(Member { node: previous, depth: u64::from(term.count) });
+        let shortcut = jumps::shortcut_after(&Entries(entries), before).unwrap_or(NONE);
+        entries.push(Entry { ordinal: *events, previous, shortcut });
         *term = Term { hash, last: place, newest: *events, count: term.count + 1 };
     }
 
@@ -162,23 +182,20 @@ impl Postings for ActiveTerms {
         let term = self.term(kind, name);
         Ok(term.map(|term| {
             let Term { count, last: place, .. } = *term;
-            Found { count, entries: count, place, is_chain: false }
+            Found { count, place, depth: u64::from(count), is_chain: false }
         }))
     }
 
-    fn list(&self, found: Found, floor: u32) -> Result<Vec<u32>, Defect> {
-        let mut ordinals = Vec::new();
-        let mut at = found.place;
-        while at != NONE {
-            let entry = self.entries[at as usize];
-            if entry.ordinal < floor {
-                break;
-            }
-            ordinals.push(entry.ordinal);
-            at = entry.previous;
-        }
-        ordinals.reverse();
-        Ok(ordinals)
+    fn some(
+        &self,
+        found: Found,
+        range: Range<u32>,
+        backwards: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, Defect> {
+        let newest = Member { node: found.place, depth: found.depth };
+        let ordinal = |member: Member| self.entries[member.node as usize].ordinal;
+        jumps::some(&Entries(&self.entries), newest, ordinal, range, backwards, most)
     }
 }
 
@@ -188,7 +205,8 @@ mod tests {
 
     fn list(terms: &ActiveTerms, kind: Terms, name: &str, floor: u32) -> Vec<u32> {
         let found = terms.find(kind, name).unwrap();
-        found.map(|found| terms.list(found, floor).unwrap()).unwrap_or_default()
+        let list = |found| terms.some(found, floor..u32::MAX, false, usize::MAX).unwrap();
+        found.map(list).unwrap_or_default()
     }
 
     #[test]

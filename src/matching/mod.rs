@@ -11,40 +11,50 @@ mod skip;
 
 use smol_str::SmolStr;
 
-use crate::catalog::{Catalog, LookupError, Part, PartIndex};
+use crate::catalog::{Catalog, LookupError, PartIndex};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::Position;
 use crate::format::Defect;
 use crate::format::record::RecordRef;
+use crate::index::Head;
 use crate::index::active::ActiveIndex;
-use crate::index::sealed::{SealedIndex, Within};
 use crate::index::unsealed::Unsealed;
 use crate::query::{Query, Queryable};
 
-use select::{candidates, weight};
+use select::candidates;
 use skip::Keys;
 
-/// Terms are taken over in steps, so that no lock is held for long.
+/// Terms are taken over in steps, so that no lock is held for long. So many events a read also looks at
+/// one by one, before it has the terms of more than these taken over.
 const STEP: u64 = 1024;
-
-/// The index of several segments is asked about all of them at once if so many of their events, at
-/// most, may match.
-const FEW: u64 = 16 << 10;
+/// So many candidates are asked for at first, and up to so many at a time.
+pub(crate) const FIRST: usize = 32;
+pub(crate) const MOST: usize = 4096;
 
 /// Looks at a record.
 pub(crate) type Look<'a> = dyn FnMut(&RecordRef<'_>) + 'a;
 /// Shows the record at a position.
 pub(crate) type Show<'a> = dyn FnMut(u64, &mut Look<'_>) -> Result<()> + 'a;
 
-/// The candidates within one segment, or several that are indexed together.
+/// What a read may look for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Of the events after `after` and up to `upto`.
+    pub(crate) after: u64,
+    pub(crate) upto: u64,
+    pub(crate) backwards: bool,
+    /// So many at a time.
+    pub(crate) most: usize,
+}
+
+/// What may match in one segment, or several that are indexed together.
 #[derive(Debug)]
 pub(crate) struct Selected {
-    /// The segment's first position, and the last one that it has by now.
-    pub(crate) base: u64,
-    pub(crate) last: u64,
-    /// Ordinals, ascending; `None`: every event may match.
-    pub(crate) ordinals: Option<Vec<u32>>,
+    /// Positions, in the order of the read; `None`: every event may match.
+    pub(crate) positions: Option<Vec<u64>>,
+    /// This holds from where the read is up to and including here.
+    pub(crate) through: u64,
 }
 
 /// A record and where it is, as a query looks at it.
@@ -81,10 +91,12 @@ impl Engine {
             return Ok(None);
         }
         let (keys, mut upto) = (Keys::of(query), upto);
+        let mut most = FIRST;
         while let Some(at) = self.skip(&keys, after, upto) {
-            upto = at;
-            let selected = self.select(query, after, upto, upto, show)?;
-            let first = selected.base.max(after + 1);
+            // Terms are taken over, for those who ask next.
+            self.index_terms(at, at, show)?;
+            let wanted = Wanted { after, upto: at, backwards: true, most };
+            let selected = self.select(query, at, wanted, show)?;
             let mut matches = |position: u64| {
                 let mut matched = false;
                 show(position, &mut |record| {
@@ -92,56 +104,107 @@ impl Engine {
                 })?;
                 Ok::<_, crate::error::Error>(matched)
             };
-            let found = match &selected.ordinals {
-                None => find_last(first..=upto, &mut matches)?,
-                Some(ordinals) => {
-                    let positions = ordinals.iter().map(|&o| selected.base + u64::from(o));
-                    let inside = positions.filter(|position| (first..=upto).contains(position));
-                    find_last(inside, &mut matches)?
-                }
+            let found = match selected.positions {
+                None => find_first((selected.through..=at).rev(), &mut matches)?,
+                Some(positions) => find_first(positions.into_iter(), &mut matches)?,
             };
             if found.is_some() {
                 return Ok(found);
             }
-            upto = selected.base - 1;
+            upto = selected.through - 1;
+            most = (most * 4).min(MOST);
         }
         Ok(None)
     }
 
-    /// What may match in the segment that holds the position `at`, of the events after `after` and, as
-    /// far as the segment goes, up to `upto`.
+    /// What may match of the events from `at` on in the order of the read, as far as the index goes that
+    /// holds `at`, or as many as are wanted.
+    ///
+    /// In a segment that is not sealed, a read that would have to take over the terms of many events looks
+    /// at some directly first: altogether no more than there are to take over, so that a query costs at
+    /// most twice the segment, once, and what it asks for from then on.
     pub(crate) fn select(
         &self,
         query: &Query,
-        after: u64,
         at: u64,
-        upto: u64,
+        wanted: Wanted,
         show: &mut Show<'_>,
     ) -> Result<Selected> {
-        self.index_terms(at, upto, show)?;
+        let Wanted { after, upto, backwards, most } = wanted;
+        if let Some(selected) = self.look_directly(at, wanted, show)? {
+            return Ok(selected);
+        }
         let found = self.lookup(|catalog| {
-            let floor = |base: u64| {
-                u32::try_from(after.saturating_add(1).saturating_sub(base)).unwrap_or(u32::MAX)
+            let range = |base: u64, end: u64| {
+                let (first, last) = if backwards { (after + 1, at) } else { (at, upto) };
+                let ordinal = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
+                ordinal(first)..ordinal(last.saturating_add(1).min(end))
+            };
+            let select = |base: u64, end: u64, found: Option<(Vec<u32>, bool)>| {
+                let limit = if backwards { base.max(after + 1) } else { upto.min(end - 1) };
+                let Some((ordinals, all)) = found else {
+                    return Selected { positions: None, through: limit };
+                };
+                let positions = ordinals.iter().map(|&ordinal| base + u64::from(ordinal));
+                let positions: Vec<u64> = positions.collect();
+                let last = positions.last().copied().filter(|_| !all);
+                Selected { positions: Some(positions), through: last.unwrap_or(limit) }
             };
             if let Some((base, index)) = unsealed(catalog, at) {
+                let terms = index.terms();
+                // Forwards, as far as terms were taken over.
+                let end = base + index.len() as u64;
+                let end = if backwards { end } else { base + u64::from(terms.events()) };
                 let last = base + index.len() as u64 - 1;
                 let newest_of = |stream: &str| newest_in(catalog, index, last, stream);
-                let postings = Unsealed { index, terms: &index.terms(), newest_of };
-                let ordinals = candidates(&postings, base, query, floor(base));
-                let ordinals = ordinals.map_err(LookupError::Heads)?;
-                return Ok(Some(Selected { base, last, ordinals }));
+                let postings = Unsealed { index, terms: &terms, newest_of };
+                let range = range(base, end);
+                let found = candidates(&postings, base, query, range, backwards, most);
+                let found = found.map_err(LookupError::Heads)?;
+                return Ok(Some(select(base, end, found)));
             }
             let Some(part) = catalog.part_of(at) else { return Ok(None) };
             let PartIndex::Sealed(index) = &part.index else { return Ok(None) };
             let damaged = |_| LookupError::Index { segment: part.segment.number() };
-            let (base, events) = extent(part, index, query).map_err(damaged)?;
-            let first = base.saturating_sub(index.base_position());
-            let first = u32::try_from(first).unwrap_or(u32::MAX);
-            let within = Within { index, first, events };
-            let ordinals = candidates(&within, base, query, floor(base)).map_err(damaged)?;
-            Ok(Some(Selected { base, last: base + u64::from(events) - 1, ordinals }))
+            let (base, end) =
+                (index.base_position(), index.base_position() + u64::from(index.event_count()));
+            let found = candidates(&**index, base, query, range(base, end), backwards, most);
+            Ok(Some(select(base, end, found.map_err(damaged)?)))
         })?;
         found.ok_or_else(|| self.lost(at))
+    }
+
+    /// In a segment that is not sealed: takes over the terms that the look-up needs; or says that the
+    /// next events are to be looked at directly, which costs less, as long as that was not done often.
+    fn look_directly(
+        &self,
+        at: u64,
+        wanted: Wanted,
+        show: &mut Show<'_>,
+    ) -> Result<Option<Selected>> {
+        let Wanted { after, upto, backwards, .. } = wanted;
+        let reach = {
+            let catalog = self.catalog.read();
+            let Some((base, index)) = unsealed(&catalog, at) else { return Ok(None) };
+            let known = base + u64::from(index.terms().events());
+            if at < known {
+                return Ok(None);
+            }
+            let last = if backwards { at } else { upto.min(base + index.len() as u64 - 1) };
+            let missing = last + 1 - known;
+            let through = if backwards {
+                at.saturating_sub(STEP - 1).max(known).max(after + 1)
+            } else {
+                at.saturating_add(STEP - 1).min(last)
+            };
+            (missing > STEP && index.may_look(at.abs_diff(through) + 1, missing))
+                .then_some(through)
+                .ok_or(last)
+        };
+        match reach {
+            Ok(through) => Ok(Some(Selected { positions: None, through })),
+            Err(last) => self.index_terms(at, last, show).map(|()| None),
+        }
     }
 
     /// Makes sure that the postings of the segment that holds `at`, if it is not sealed, reach up to
@@ -221,22 +284,6 @@ impl Engine {
     }
 }
 
-/// How much of what an index covers is looked at, of which `part` is a part: its base position and
-/// its number of events. All of it, if it has few events that may match; else a segment at a time,
-/// so that no read holds more than that.
-fn extent(
-    part: &Part,
-    index: &SealedIndex,
-    query: &Query,
-) -> std::result::Result<(u64, u32), Defect> {
-    let own = (part.segment.base_position, u32::try_from(part.event_count()).unwrap_or(u32::MAX));
-    if !index.is_level() {
-        return Ok(own);
-    }
-    let few = weight(index, query)?.is_some_and(|weight| weight <= FEW);
-    Ok(if few { (index.base_position(), index.event_count()) } else { own })
-}
-
 /// The segment that holds a position and its index, if it is not sealed.
 fn unsealed(catalog: &Catalog, position: u64) -> Option<(u64, &ActiveIndex)> {
     let active = &catalog.active.index;
@@ -252,30 +299,30 @@ fn unsealed(catalog: &Catalog, position: u64) -> Option<(u64, &ActiveIndex)> {
     }
 }
 
-/// The ordinal of a stream's newest event in a segment that ends with the position `last`.
+/// A stream's newest event in a segment that ends with the position `last`.
 fn newest_in(
     catalog: &Catalog,
     index: &ActiveIndex,
     last: u64,
     stream: &str,
-) -> std::result::Result<Option<u32>, Defect> {
+) -> std::result::Result<Option<Head>, Defect> {
     let head = catalog.head_at(stream, last).map_err(|error| match error {
         LookupError::Heads(defect) => defect,
         LookupError::Index { .. } | LookupError::Store(_) => {
             Defect::Invalid("a stream's events do not lead back into the segment")
         }
     })?;
-    Ok(index.ordinal(head.last_position).and_then(|ordinal| u32::try_from(ordinal).ok()))
+    Ok(index.ordinal(head.last_position).map(|_| head))
 }
 
-fn find_last<E>(
-    positions: impl DoubleEndedIterator<Item = u64>,
+fn find_first<E>(
+    mut positions: impl Iterator<Item = u64>,
     mut matches: impl FnMut(u64) -> Result<bool, E>,
 ) -> Result<Option<u64>, E> {
-    for position in positions.rev() {
-        if matches(position)? {
-            return Ok(Some(position));
-        }
-    }
-    Ok(None)
+    positions
+        .find_map(|position| match matches(position) {
+            Ok(found) => found.then_some(Ok(position)),
+            Err(error) => Some(Err(error)),
+        })
+        .transpose()
 }

@@ -1,74 +1,183 @@
-//! Which events of one segment a query can match, from the segment's postings.
+//! Which events a query can match, from the postings of one index.
 //!
-//! Gives a superset, which the matcher then decides on; the cost follows the postings it touches
-//! and not the segment.
+//! Gives a superset, which the matcher then decides on, some at a time and in the order of the read: lists
+//! are looked into where the read is, never decoded whole. The cost follows what is given and what is
+//! passed on the way to it, and not the lists.
+
+use std::ops::Range;
 
 use crate::format::Defect;
 use crate::index::{Found, Postings, Terms};
 use crate::query::{Query, QueryItem};
 
-/// A list is worth decoding if it is at most so many times as long as what it narrows: beyond,
+/// A list is worth looking into if it is at most so many times as long as what it narrows: beyond,
 /// looking at the records themselves costs less.
 const WORTH: usize = 16;
+/// So many ordinals of a list are taken at first, and four times as many each time.
+const FIRST: usize = 16;
+const MOST: usize = 1024;
 
-/// The ordinals from `floor` on that may match, ascending; `None` if all of them may.
+/// At most `most` of the ordinals in `range` that may match, in the order of the read, and whether that is
+/// all of them; `None` if every event may match. `base` is the position of ordinal 0.
 pub(super) fn candidates(
     postings: &impl Postings,
     base: u64,
     query: &Query,
-    floor: u32,
-) -> Result<Option<Vec<u32>>, Defect> {
-    let mut all = Vec::new();
+    range: Range<u32>,
+    backwards: bool,
+    most: usize,
+) -> Result<Option<(Vec<u32>, bool)>, Defect> {
+    let mut items = Vec::new();
     for item in query.items() {
         let after = item
             .required_after()
             .map_or(0, |after| after.get().saturating_add(1).saturating_sub(base));
-        let floor = floor.max(u32::try_from(after).unwrap_or(u32::MAX));
-        match item_candidates(postings, item, floor)? {
-            Some(found) => all = union(&all, &found),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(all))
-}
-
-/// How many events may match at most, going by the shortest of the lists each item needs; `None` if
-/// all of them may.
-pub(super) fn weight(postings: &impl Postings, query: &Query) -> Result<Option<u64>, Defect> {
-    let mut weight = 0;
-    for item in query.items() {
+        let floor = u32::try_from(after).unwrap_or(u32::MAX);
+        let range = range.start.max(floor)..range.end;
         let Some(conditions) = conditions(postings, item)? else { continue };
-        match conditions.iter().map(|condition| count(condition)).min() {
-            Some(least) => weight += least as u64,
-            None => return Ok(None),
+        if conditions.is_empty() {
+            return Ok(None);
+        }
+        if !range.is_empty() {
+            items.push(Item::new(conditions, &Reach { range, backwards }));
         }
     }
-    Ok(Some(weight))
+    let mut found = Vec::new();
+    let mut at = 0;
+    while found.len() < most {
+        let mut next: Option<u32> = None;
+        for item in &mut items {
+            let own = item.seek(postings, at)?;
+            next = next.into_iter().chain(own).min();
+        }
+        let Some(place) = next else { return Ok(Some((found, true))) };
+        found.push(ordinal_of(place, backwards));
+        // Only a damaged list holds the last number there is.
+        let Some(behind) = place.checked_add(1) else { break };
+        at = behind;
+    }
+    Ok(Some((found, false)))
 }
 
-fn item_candidates(
-    postings: &impl Postings,
-    item: &QueryItem,
-    floor: u32,
-) -> Result<Option<Vec<u32>>, Defect> {
-    let Some(mut conditions) = conditions(postings, item)? else { return Ok(Some(Vec::new())) };
-    conditions.sort_by_key(|condition| count(condition));
-    let mut found: Option<Vec<u32>> = None;
-    for condition in &conditions {
-        let worth = found.as_ref().map_or(usize::MAX, |found| found.len() * WORTH);
-        if count(condition) > worth {
-            break;
-        }
-        let mut list = Vec::new();
-        for &term in condition {
-            list = union(&list, &postings.list(term, floor)?);
-        }
-        found = Some(match found {
-            Some(found) => intersection(&found, &list),
-            None => list,
+/// An ordinal as a number that grows in the order of the read, and back.
+fn ordinal_of(place: u32, backwards: bool) -> u32 {
+    if backwards { u32::MAX - place } else { place }
+}
+
+/// What of the lists is read, and from which end.
+#[derive(Debug, Clone)]
+struct Reach {
+    range: Range<u32>,
+    backwards: bool,
+}
+
+/// An item of the query: all of its conditions have to hold.
+struct Item {
+    conditions: Vec<Condition>,
+    /// Nothing lies before this that was not given.
+    next: Option<u32>,
+    ended: bool,
+}
+
+/// One of these lists has to hold an event.
+struct Condition(Vec<Cursor>);
+
+/// A place in a list.
+struct Cursor {
+    found: Found,
+    reach: Reach,
+    /// What was taken from the list and lies ahead, the next one last, as numbers that grow in the order
+    /// of the read.
+    ahead: Vec<u32>,
+    most: usize,
+    ended: bool,
+}
+
+impl Item {
+    fn new(mut conditions: Vec<Vec<Found>>, reach: &Reach) -> Self {
+        conditions.sort_by_key(|condition| count(condition));
+        let worth = conditions.first().map_or(0, |least| count(least)).saturating_mul(WORTH);
+        conditions.retain(|condition| count(condition) <= worth);
+        let conditions = conditions.into_iter().map(|lists| {
+            let cursor = |found| Cursor {
+                found,
+                reach: reach.clone(),
+                ahead: Vec::new(),
+                most: FIRST,
+                ended: false,
+            };
+            Condition(lists.into_iter().map(cursor).collect())
         });
+        Self { conditions: conditions.collect(), next: None, ended: false }
     }
-    Ok(found)
+
+    /// The first place from `at` on that all conditions hold.
+    fn seek(&mut self, postings: &impl Postings, at: u32) -> Result<Option<u32>, Defect> {
+        if self.ended {
+            return Ok(None);
+        }
+        if let Some(next) = self.next.filter(|&next| next >= at) {
+            return Ok(Some(next));
+        }
+        let mut place = at;
+        'again: loop {
+            for condition in &mut self.conditions {
+                match condition.seek(postings, place)? {
+                    None => {
+                        self.ended = true;
+                        return Ok(None);
+                    }
+                    Some(found) if found > place => {
+                        place = found;
+                        continue 'again;
+                    }
+                    Some(_) => {}
+                }
+            }
+            self.next = Some(place);
+            return Ok(Some(place));
+        }
+    }
+}
+
+impl Condition {
+    fn seek(&mut self, postings: &impl Postings, at: u32) -> Result<Option<u32>, Defect> {
+        let mut next: Option<u32> = None;
+        for cursor in &mut self.0 {
+            let own = cursor.seek(postings, at)?;
+            next = next.into_iter().chain(own).min();
+        }
+        Ok(next)
+    }
+}
+
+impl Cursor {
+    /// The first place of the list from `at` on.
+    fn seek(&mut self, postings: &impl Postings, at: u32) -> Result<Option<u32>, Defect> {
+        loop {
+            // The next one is last: what was passed is at the end.
+            self.ahead.truncate(self.ahead.partition_point(|&place| place >= at));
+            if let Some(&place) = self.ahead.last() {
+                return Ok(Some(place));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let Reach { range, backwards } = &self.reach;
+            let range = if *backwards {
+                range.start..range.end.min((u32::MAX - at).saturating_add(1))
+            } else {
+                range.start.max(at)..range.end
+            };
+            self.ahead = postings.some(self.found, range, *backwards, self.most)?;
+            self.ended = self.ahead.len() < self.most;
+            self.most = (self.most * 4).min(MOST);
+            for ordinal in &mut self.ahead {
+                *ordinal = ordinal_of(*ordinal, *backwards);
+            }
+            self.ahead.reverse();
+        }
+    }
 }
 
 fn count(condition: &[Found]) -> usize {
@@ -101,55 +210,88 @@ fn conditions(
     Ok(Some(conditions))
 }
 
-fn union(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let mut out = Vec::with_capacity(a.len() + b.len());
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    loop {
-        let next = match (a.peek(), b.peek()) {
-            (Some(&&x), Some(&&y)) => x.min(y),
-            (Some(&&x), None) | (None, Some(&&x)) => x,
-            (None, None) => return out,
-        };
-        a.next_if(|&&x| x == next);
-        b.next_if(|&&y| y == next);
-        out.push(next);
-    }
-}
-
-/// Looks the shorter list's members up in the longer one, in steps that double.
-fn intersection(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let (short, mut long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let mut out = Vec::with_capacity(short.len());
-    for &wanted in short {
-        let mut step = 1;
-        while step < long.len() && long[step] < wanted {
-            step *= 2;
-        }
-        let reach = (step + 1).min(long.len());
-        let skip = step / 2 + long[(step / 2).min(reach)..reach].partition_point(|&x| x < wanted);
-        long = &long[skip.min(long.len())..];
-        if long.first() == Some(&wanted) {
-            out.push(wanted);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::terms::ActiveTerms;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+
+    const TAGS: [&str; 3] = ["x", "y", "z"];
+
+    fn queries() -> Vec<Query> {
+        let item = QueryItem::new;
+        let one = |item: QueryItem| Query::none().or(item);
+        vec![
+            one(item().tags(["x"])),
+            one(item().tags(["x", "y"])),
+            one(item().types(["A", "B"])),
+            one(item().types(["A"]).tags(["z"])).or(item().tags(["y"])),
+            one(item().category("c")).or(item().types(["B"]).tags(["x"])),
+            one(item().tags(["y"]).after(160_u64)).or(item().tags(["x", "z"])),
+            one(item().tags(["nobody"])),
+        ]
+    }
+
+    /// Whether an item lets an event pass, by all it requires.
+    fn holds(
+        query: &Query,
+        position: u64,
+        category: &str,
+        event_type: &str,
+        tags: &[&str],
+    ) -> bool {
+        query.items().iter().any(|item| {
+            item.required_after().is_none_or(|after| position > after.get())
+                && item.required_category().is_none_or(|own| own == category)
+                && item.required_tags().iter().all(|tag| tags.contains(&tag.as_str()))
+                && (item.accepted_types().is_empty()
+                    || item.accepted_types().iter().any(|own| own == event_type))
+        })
+    }
 
     proptest! {
         #[test]
-        fn sets_behave_like_sets(
-            a in proptest::collection::btree_set(0_u32..200, 0..60),
-            b in proptest::collection::btree_set(0_u32..200, 0..200),
+        fn candidates_are_all_that_match_and_come_in_the_order_of_the_read(
+            events in proptest::collection::vec((0_u8..8, 0..3_usize, 0..2_usize), 0..300),
+            (from, to, most) in (0_u32..320, 0_u32..320, 1..400_usize),
+            backwards: bool,
         ) {
-            let list = |set: &BTreeSet<u32>| set.iter().copied().collect::<Vec<_>>();
-            prop_assert_eq!(union(&list(&a), &list(&b)), list(&(&a | &b)));
-            prop_assert_eq!(intersection(&list(&a), &list(&b)), list(&(&a & &b)));
+            let mut terms = ActiveTerms::default();
+            let of = |&(tags, event_type, category): &(u8, usize, usize)| {
+                let tags = TAGS.iter().enumerate().filter(move |(i, _)| tags >> i & 1 == 1);
+                let tags: Vec<&str> = tags.map(|(_, tag)| *tag).collect();
+                (["c", "d"][category], ["A", "B", "C"][event_type], tags)
+            };
+            for event in &events {
+                let (category, event_type, tags) = of(event);
+                terms.push(category, event_type, tags.into_iter());
+            }
+            for query in queries() {
+                let found = candidates(&terms, 100, &query, from..to, backwards, most).unwrap();
+                let (found, all) = found.unwrap();
+                let mut expected: Vec<u32> = (0_u32..)
+                    .zip(&events)
+                    .filter(|(ordinal, event)| {
+                        let (category, event_type, tags) = of(event);
+                        let position = 100 + u64::from(*ordinal);
+                        (from..to).contains(ordinal)
+                            && holds(&query, position, category, event_type, &tags)
+                    })
+                    .map(|(ordinal, _)| ordinal)
+                    .collect();
+                if backwards {
+                    expected.reverse();
+                }
+                let inside = |at: &u32| match found.last() {
+                    Some(last) if !all => if backwards { at >= last } else { at <= last },
+                    _ => true,
+                };
+                prop_assert!(found.windows(2).all(|w| (w[0] < w[1]) != backwards));
+                prop_assert!(all || found.len() == most);
+                // Lists that are not worth it leave more than what matches.
+                let missing = expected.iter().filter(|at| inside(at) && !found.contains(at));
+                prop_assert_eq!(missing.count(), 0);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::hidden::Hidden;
-use super::{Events, ReadAll, Settings, Source};
+use super::{Events, ReadAll, ReadStream, Settings, Source};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
@@ -17,7 +17,7 @@ use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::log::cursor::{FrameCursor, FrameView};
 use crate::log::segment::{RecordBytes, Segment};
-use crate::matching::Look;
+use crate::matching::{FIRST, Look, MOST, Wanted};
 use crate::options::Checksums;
 use crate::query::Query;
 use crate::view::{Event, EventRef, FIRST_RECORD, Place};
@@ -34,7 +34,7 @@ impl ReadAll {
         let head = self.pin()?;
         // No item of the query matches before this.
         let floor = self.settings.query.as_ref().map_or(0, Query::floor);
-        let after = self.after.max(floor);
+        let after = self.after.max(floor).max(self.first_shown(head)?);
         let events = AllEvents {
             hidden: Hidden::new(&self.engine, &self.settings),
             next: if self.settings.backwards { head } else { after.saturating_add(1) },
@@ -46,7 +46,9 @@ impl ReadAll {
             stop: u64::MAX,
             ready: Vec::new(),
             cursor: None,
-            selected: None,
+            selected: Vec::new(),
+            direct: NOWHERE,
+            most: FIRST,
         };
         Ok(Events { head: Position::new(head), source: Source::All(Box::new(events)) })
     }
@@ -65,7 +67,7 @@ impl ReadAll {
             return Ok(ControlFlow::Continue(()));
         }
         let head = self.pin()?;
-        let hidden = Hidden::new(&self.engine, &self.settings);
+        let mut hidden = Hidden::new(&self.engine, &self.settings);
         let mut failed = None;
         let mut left = self.settings.limit;
         let mut next = self.after.saturating_add(1);
@@ -106,6 +108,27 @@ impl ReadAll {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// The position before the first event that a query of a few streams can show; 0 if that is not known
+    /// without looking at events. What is hidden of a stream is its beginning, which is found by halving.
+    fn first_shown(&self, head: u64) -> Result<u64> {
+        const FEW: usize = 8;
+        let Some(query) = &self.settings.query else { return Ok(0) };
+        let items = query.items();
+        if items.len() > FEW || self.settings.include_hidden || !self.engine.hides_events() {
+            return Ok(0);
+        }
+        let mut before = head;
+        for item in items {
+            let Some(stream) = item.required_stream() else { return Ok(0) };
+            let mut read = ReadStream::new(Arc::clone(&self.engine), stream.into());
+            read.settings.include_unsynced = self.settings.include_unsynced;
+            if let Some(event) = read.pinned(head)?.next()? {
+                before = before.min(event.position().get() - 1);
+            }
+        }
+        Ok(before)
+    }
+
     fn pin(&self) -> Result<u64> {
         if let Some(AsOf::Version(_)) = self.settings.as_of {
             let why = "a version belongs to one stream; give a position or a time".into();
@@ -135,6 +158,9 @@ fn walk_frame<'a, B>(
     Ok(ControlFlow::Continue(()))
 }
 
+/// There is no position 0.
+const NOWHERE: RangeInclusive<u64> = 0..=0;
+
 /// The state of an iteration over all streams.
 #[derive(Debug)]
 pub(super) struct AllEvents {
@@ -151,8 +177,12 @@ pub(super) struct AllEvents {
     /// The rest of the current frame, last first.
     ready: Vec<Event>,
     cursor: Option<FrameCursor>,
-    /// Events of a segment that may match: its first position and their ordinals, the next one last.
-    selected: Option<(u64, Vec<u32>)>,
+    /// Positions of events that may match, the next one last.
+    selected: Vec<u64>,
+    /// Here every event may match, as far as that was looked up.
+    direct: RangeInclusive<u64>,
+    /// So many candidates are looked up next.
+    most: usize,
 }
 
 impl AllEvents {
@@ -179,7 +209,8 @@ impl AllEvents {
             if self.next <= self.after {
                 return Ok(None);
             }
-            if self.select()? {
+            if self.must_select() {
+                self.select()?;
                 continue;
             }
             let event = self.engine.event_at(self.next)?;
@@ -188,47 +219,37 @@ impl AllEvents {
         }
     }
 
-    /// Asks the postings of the segment at `next` which of its events may match, if there is a query
-    /// that restricts them, and goes behind that segment.
-    fn select(&mut self) -> Result<bool> {
-        let Some(query) = &self.settings.query else {
-            return Ok(false);
-        };
+    /// Whether postings have to be asked before the event at `next` is looked at.
+    fn must_select(&self) -> bool {
+        self.settings.query.is_some() && !self.direct.contains(&self.next)
+    }
+
+    /// Asks the postings of the segment at `next` which of the next events may match, and goes behind
+    /// those if that leaves any out.
+    fn select(&mut self) -> Result<()> {
+        let Some(query) = &self.settings.query else { return Ok(()) };
         let engine = &self.engine;
         let mut show = |position, look: &mut Look<'_>| engine.show_written(position, look);
-        // Forwards, the postings have to reach the end of what is read.
-        let at = if self.settings.backwards { self.next } else { self.head };
-        let selected = engine.select(query, self.after, self.next, at, &mut show)?;
-        let Some(mut ordinals) = selected.ordinals else {
-            return Ok(false);
+        let (after, backwards, most) = (self.after, self.settings.backwards, self.most);
+        let wanted = Wanted { after, upto: self.head, backwards, most };
+        let selected = engine.select(query, self.next, wanted, &mut show)?;
+        self.most = (most * 4).min(MOST);
+        let Some(mut positions) = selected.positions else {
+            self.direct =
+                if backwards { selected.through..=self.next } else { self.next..=selected.through };
+            return Ok(());
         };
-        let base = selected.base;
-        let (first, last) = if self.settings.backwards {
-            let last = self.next;
-            self.next = base - 1;
-            (self.after + 1, last)
-        } else {
-            let first = self.next;
-            self.next = selected.last.min(self.head) + 1;
-            (first, self.head)
-        };
-        ordinals.retain(|&ordinal| (first..=last).contains(&(base + u64::from(ordinal))));
-        if !self.settings.backwards {
-            ordinals.reverse();
-        }
-        self.selected = Some((base, ordinals));
-        Ok(true)
+        self.next = if backwards { selected.through - 1 } else { selected.through + 1 };
+        positions.reverse();
+        self.selected = positions;
+        Ok(())
     }
 
     fn take_selected(&mut self) -> Result<Option<Event>> {
-        let Some((base, ordinals)) = &mut self.selected else {
-            return Ok(None);
-        };
-        let Some(ordinal) = ordinals.pop() else {
-            self.selected = None;
-            return Ok(None);
-        };
-        self.engine.event_at(*base + u64::from(ordinal))
+        match self.selected.pop() {
+            Some(position) => self.engine.event_at(position),
+            None => Ok(None),
+        }
     }
 
     fn step(&mut self) -> Result<Option<Event>> {
@@ -243,7 +264,9 @@ impl AllEvents {
             if self.next > self.head.min(self.stop) {
                 return Ok(None);
             }
-            if self.cursor.is_none() && self.select()? {
+            if self.must_select() {
+                self.cursor = None;
+                self.select()?;
                 continue;
             }
             let fresh = self.cursor.is_none();

@@ -1,7 +1,11 @@
 //! What reads skip: events that truncation, archiving or a stream's metadata hides.
 //!
 //! Looked up as a read goes along, so hiding takes effect at once, also in reads under way. Costs
-//! nothing in a store where nothing is hidden.
+//! nothing in a store where nothing is hidden, and for an event that is hidden no look-up of its stream.
+
+use std::collections::HashMap;
+
+use smol_str::SmolStr;
 
 use super::Settings;
 use crate::engine::Engine;
@@ -17,37 +21,89 @@ pub(super) struct Hidden {
     unsynced: bool,
     /// When the read began: what ages count from.
     now: u64,
+    /// What was looked up of streams with rules, as of a change of the metadata.
+    known: HashMap<SmolStr, Known>,
+    change: u64,
+}
+
+/// What hides events of a stream.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    rules: StreamRules,
+    /// The stream's version when it was looked up, if events are counted: it only grows.
+    newest: u64,
 }
 
 impl Hidden {
     pub(super) fn new(engine: &Engine, settings: &Settings) -> Self {
         let now = engine.storage.now_micros();
-        Self { include: settings.include_hidden, unsynced: settings.include_unsynced, now }
+        Self {
+            include: settings.include_hidden,
+            unsynced: settings.include_unsynced,
+            now,
+            known: HashMap::new(),
+            change: 0,
+        }
     }
 
     /// Whether the read skips the event.
     #[inline]
-    pub(super) fn hides(&self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
+    pub(super) fn hides(&mut self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
         if self.include || !engine.hides_events() {
             return Ok(false);
         }
         self.judge(engine, event)
     }
 
+    /// What hides events of a stream from the read.
+    pub(super) fn rules(&self, engine: &Engine, stream: &str) -> StreamRules {
+        if self.include || !engine.hides_events() {
+            return StreamRules::default();
+        }
+        engine.metadata.read().rules(stream)
+    }
+
+    /// The version from which a limit on the count of events counts back; 0 if there is no such limit.
+    pub(super) fn newest(&self, engine: &Engine, stream: &str, rules: &StreamRules) -> Result<u64> {
+        if rules.max_count == 0 {
+            return Ok(0);
+        }
+        let visible = engine.visible(self.unsynced);
+        Ok(engine.lookup(|catalog| catalog.head_at(stream, visible))?.version)
+    }
+
+    /// Events of a stream with these rules that were recorded before this are hidden by their age, if
+    /// any are.
+    pub(super) fn oldest_shown(&self, rules: &StreamRules) -> Option<u64> {
+        (rules.max_age != 0).then(|| self.now.saturating_sub(rules.max_age))
+    }
+
     #[cold]
-    fn judge(&self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
-        let rules = engine.metadata.read().rules(event.stream());
+    fn judge(&mut self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
+        let stream = event.stream();
+        let rules = {
+            let metadata = engine.metadata.read();
+            if metadata.last_change() != self.change {
+                self.change = metadata.last_change();
+                self.known.clear();
+            }
+            match self.known.get(stream) {
+                Some(known) => known.rules,
+                None => metadata.rules(stream),
+            }
+        };
         if rules == StreamRules::default() {
             return Ok(false);
         }
-        let newest = match rules.max_count {
-            0 => 0,
-            _ => {
-                let visible = engine.visible(self.unsynced);
-                engine.lookup(|catalog| catalog.head_at(event.stream(), visible))?.version
-            }
-        };
         let recorded_at = event.recorded_at().as_micros();
-        Ok(rules.hides(event.version(), recorded_at, newest, self.now))
+        let hides = |newest| rules.hides(event.version(), recorded_at, newest, self.now);
+        // What was hidden once stays so: a stream only grows.
+        if self.known.get(stream).is_some_and(|known| hides(known.newest)) {
+            return Ok(true);
+        }
+        let newest = self.newest(engine, stream, &rules)?;
+        let hidden = hides(newest);
+        self.known.insert(stream.into(), Known { rules, newest });
+        Ok(hidden)
     }
 }

@@ -1,16 +1,19 @@
-//! Reads of one stream: from its head back through the segments that have it, then record by
-//! record in either direction.
+//! Reads of one stream: places are found some at a time, from where the read is on, then looked at
+//! record by record in either direction.
+//!
+//! Reading some events costs those events, and finding where to begin a logarithm of the stream. Must
+//! never collect the places of more events than it is about to look at.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use super::hidden::Hidden;
 use super::{Events, ReadStream, Settings, Source};
-use crate::catalog::Run;
+use crate::catalog::{Reached, Run};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{AsOf, Position};
-use crate::index::metadata::StreamRules;
+use crate::index::Head;
 use crate::view::{Event, EventRef};
 
 impl ReadStream {
@@ -36,36 +39,31 @@ impl ReadStream {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn pinned(self, visible: u64) -> Result<StreamEvents> {
-        let from = self.from_version.max(1);
-        let (runs, last) = self.engine.lookup(|catalog| {
-            let head = catalog.head_at(&self.stream, visible)?;
-            Ok((catalog.stream_runs(&self.stream, head, from)?, head.version))
-        })?;
+    pub(super) fn pinned(self, visible: u64) -> Result<StreamEvents> {
+        let hidden = Hidden::new(&self.engine, &self.settings);
+        let head = self.engine.lookup(|catalog| catalog.head_at(&self.stream, visible))?;
         let last = match self.settings.as_of {
-            Some(AsOf::Version(version)) => last.min(version),
-            _ => last,
+            Some(AsOf::Version(version)) => head.version.min(version),
+            _ => head.version,
         };
-        let left = self.settings.limit;
-        // What truncation hides is not even looked at.
-        let rules = if self.settings.include_hidden {
-            StreamRules::default()
-        } else {
-            self.engine.metadata.read().rules(&self.stream)
-        };
-        let from = if rules.archived { u64::MAX } else { from.max(rules.truncated_before) };
-        let next = if self.settings.backwards { last } else { from };
-        Ok(StreamEvents {
-            hidden: Hidden::new(&self.engine, &self.settings),
+        let mut events = StreamEvents {
+            hidden,
+            left: self.settings.limit,
             engine: self.engine,
+            stream: self.stream,
             settings: self.settings,
-            runs,
-            from,
+            ends: vec![head],
+            runs: Vec::new(),
+            // Nothing: there is no version 0.
+            loaded: 0..=0,
+            chunk: FIRST_CHUNK,
+            from: self.from_version.max(1),
             last,
-            next,
-            left,
+            next: last,
             ahead: Vec::new(),
-        })
+        };
+        events.pass_hidden()?;
+        Ok(events)
     }
 }
 
@@ -73,10 +71,17 @@ impl ReadStream {
 #[derive(Debug)]
 pub(super) struct StreamEvents {
     engine: Arc<Engine>,
+    stream: String,
     settings: Settings,
     hidden: Hidden,
-    /// Where the stream's events are, oldest segment first.
+    /// Events of the stream from which older ones are found, the oldest last. Forwards, one for each
+    /// index that lies between here and the head.
+    ends: Vec<Head>,
+    /// Where the events of the versions `loaded` are, oldest segment first.
     runs: Vec<Run>,
+    loaded: RangeInclusive<u64>,
+    /// So many events are found at a time.
+    chunk: u64,
     from: u64,
     last: u64,
     /// The next version to yield.
@@ -86,6 +91,9 @@ pub(super) struct StreamEvents {
     ahead: Vec<(usize, u64, u64)>,
 }
 
+/// So many events are found at first, and then twice as many each time.
+const FIRST_CHUNK: u64 = 64;
+const MAX_CHUNK: u64 = 1024;
 /// So many events are looked up at a time.
 const AHEAD: u64 = 32;
 
@@ -100,12 +108,104 @@ impl StreamEvents {
                 self.next + 1
             };
             let event_ref = event.as_ref();
-            if self.settings.wants(&event_ref) && !self.hidden.hides(&self.engine, &event_ref)? {
+            if self.hidden.hides(&self.engine, &event_ref)? {
+                if self.settings.backwards {
+                    // What hides an event of a stream hides all before it.
+                    self.left = 0;
+                }
+            } else if self.settings.wants(&event_ref) {
                 self.left -= 1;
                 return Ok(Some(event));
             }
         }
         Ok(None)
+    }
+
+    /// Goes past what is hidden without looking at it: versions and times never decrease, so what is
+    /// hidden of a stream is its beginning.
+    fn pass_hidden(&mut self) -> Result<()> {
+        let rules = self.hidden.rules(&self.engine, &self.stream);
+        if rules.archived {
+            self.from = u64::MAX;
+        }
+        if rules.truncated_before > 0 || rules.max_count > 0 {
+            let newest = self.hidden.newest(&self.engine, &self.stream, &rules)?;
+            self.from = self.from.max(rules.first_version(newest));
+        }
+        // Backwards, the first hidden one is the end.
+        if !self.settings.backwards {
+            if let Some(oldest) = self.hidden.oldest_shown(&rules) {
+                self.from = self.first_recorded_at(oldest)?;
+            }
+            self.next = self.from;
+        }
+        Ok(())
+    }
+
+    /// The first version from `from` on that was recorded at `time` or later; one behind the last if
+    /// there is none.
+    fn first_recorded_at(&self, time: u64) -> Result<u64> {
+        let (mut low, mut high) = (self.from, self.last.saturating_add(1));
+        let mut end = self.ends[0];
+        // Mostly nothing is hidden.
+        let mut middle = low;
+        while low < high {
+            let event = self.look_at(middle, end)?;
+            if event.recorded_at().as_micros() < time {
+                low = middle + 1;
+            } else {
+                high = middle;
+                end = Head { version: middle, last_position: event.position().get() };
+            }
+            middle = u64::midpoint(low, high);
+        }
+        Ok(low)
+    }
+
+    /// The event of a version that is not behind `end`.
+    fn look_at(&self, version: u64, mut end: Head) -> Result<Event> {
+        loop {
+            let range = (version, version);
+            match self.engine.lookup(|catalog| catalog.reach(&self.stream, end, version, range))? {
+                Reached::Before(before) => end = before,
+                Reached::Runs(runs) => {
+                    let run = runs.first().ok_or_else(|| self.engine.lost(0))?;
+                    let (position, offset) = run.place(0)?;
+                    return self.engine.event_in(&run.segment, offset, position);
+                }
+            }
+        }
+    }
+
+    /// Finds the events of the next versions, from `version` on in the direction of the read.
+    fn load(&mut self, version: u64) -> Result<()> {
+        let all = self.settings.query.is_some();
+        let most = if all { self.chunk } else { self.chunk.min(self.left) }.max(1);
+        self.chunk = (self.chunk * 2).min(MAX_CHUNK);
+        let range = if self.settings.backwards {
+            (version.saturating_sub(most - 1).max(self.from), version)
+        } else {
+            (version, version.saturating_add(most - 1).min(self.last))
+        };
+        loop {
+            // Forwards, those of indexes that were passed.
+            while self.ends.len() > 1 && self.ends[self.ends.len() - 1].version < version {
+                self.ends.pop();
+            }
+            let end = *self.ends.last().ok_or_else(|| self.engine.lost(0))?;
+            let stream = &self.stream;
+            match self.engine.lookup(|catalog| catalog.reach(stream, end, version, range))? {
+                Reached::Before(before) if self.settings.backwards => self.ends = vec![before],
+                Reached::Before(before) => self.ends.push(before),
+                Reached::Runs(runs) => {
+                    let count: u64 = runs.iter().map(|run| run.len() as u64).sum();
+                    let first = runs.first().map_or(version, |run| run.first_version);
+                    self.loaded = first..=(first + count).saturating_sub(1);
+                    self.runs = runs;
+                    return Ok(());
+                }
+            }
+        }
     }
 
     fn event(&mut self, version: u64) -> Result<Event> {
@@ -119,9 +219,12 @@ impl StreamEvents {
     /// Looks up the places of the next events, and has the processor fetch them all at once: a
     /// stream's events lie scattered, and each would be waited for alone.
     fn look_ahead(&mut self, version: u64) -> Result<()> {
+        if !self.loaded.contains(&version) {
+            self.load(version)?;
+        }
         let wanted = AHEAD.min(self.left).max(1);
         let backwards = self.settings.backwards;
-        let (from, last) = (self.from, self.last);
+        let (from, last) = (self.from.max(*self.loaded.start()), self.last.min(*self.loaded.end()));
         let versions = (0..wanted).map_while(|distance| {
             if backwards {
                 version.checked_sub(distance).filter(|&version| version >= from)

@@ -82,16 +82,18 @@ impl Image<'_> {
         let (table, names_section, streams) = heads.encode()?;
         meta.streams = streams;
         let (mut offsets, mut previous, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut shortcuts = Vec::new();
         if let Some(index) = active {
             offsets = index.encode_offsets()?;
             previous = index.encode_previous()?;
             ids = index.encode_ids()?;
+            shortcuts = index.encode_shortcuts()?;
         }
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
         let segments = sealed_segments(parts, meta.segment);
         // What opening reads comes first and lies together: it is the first block, or nearly.
-        let sections: [(u32, &[u8]); 9] = [
+        let sections: [(u32, &[u8]); 10] = [
             (layout::META, &meta_section),
             (layout::METADATA, metadata),
             (layout::SEGMENTS, &segments),
@@ -101,6 +103,7 @@ impl Image<'_> {
             (layout::PREVIOUS, &previous),
             (layout::IDS, &ids),
             (layout::ORDER, &order),
+            (layout::SHORTCUTS, &shortcuts),
         ];
         Ok(container::encode(CHECKPOINT_MAGIC, store_id, &sections))
     }

@@ -15,6 +15,7 @@ use crate::format::record::RecordRef;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{DATA_START, SegmentHeader};
 use crate::format::{Defect, names};
+use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
 use crate::index::build::{Before, IndexBuilder};
@@ -217,8 +218,10 @@ pub(super) fn index_in_memory(
                         0
                     }),
             };
+            let version = record.version().saturating_sub(1);
+            let before = Head { version, last_position: previous };
             // A segment is smaller than 4 GiB.
-            index.push(u32::try_from(offset).unwrap_or(u32::MAX), previous, record.id());
+            index.push(u32::try_from(offset).unwrap_or(u32::MAX), before, record.id());
         })
         .map_err(corrupt)?;
         failure.map_or(Ok(()), Err)

@@ -398,7 +398,7 @@ pub(crate) fn load_frame(
                 heads.set(slot, stream, before.version, head);
                 // A segment is smaller than 4 GiB.
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                index.push(offset, before.last_position, record.id());
+                index.push(offset, before, record.id());
             }
             Ok(_) => failure = Some(Defect::Invalid("a version is not the next of its stream")),
             Err(defect) => failure = Some(defect),

@@ -6,6 +6,7 @@ mod asynchronous;
 mod boundaries;
 mod collisions;
 mod compaction;
+mod costs;
 mod cursors;
 mod hidden;
 mod json;

@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::Path;
 
-use annals::{ContentType, ExpectedVersion, NewEvent, Store, StreamMetadata, Uuid};
+use annals::{ContentType, ExpectedVersion, NewEvent, Options, Store, StreamMetadata, Uuid};
 
 use crate::support::{GOLDEN, golden, ndjson, open};
 
 #[test]
 #[ignore = "writes golden files"]
 fn write_the_golden_files() {
-    let writers: [fn(&Path); 3] = [write_basic, write_sealed, write_metadata];
+    let writers: [fn(&Path); 4] = [write_basic, write_sealed, write_metadata, write_long];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
         if path.exists() {
@@ -35,6 +35,22 @@ fn id(number: u128) -> Uuid {
 
 fn json(event_type: &str, data: &str) -> NewEvent {
     NewEvent::new(event_type, data).content_type(ContentType::Json)
+}
+
+/// A list of more than 1024 ordinals in an index file, and a stream with shortcuts in a checkpoint.
+fn write_long(path: &Path) {
+    let store = Options::new().segment_size(96 << 10).open(path).unwrap();
+    let mut number = 1;
+    let mut append = || {
+        let events = (number..number + 30).map(|number| NewEvent::new("T", "").id(id(number)));
+        store.append("l-1", ExpectedVersion::Any, events).unwrap();
+        number += 30;
+    };
+    while store.stats().segments < 2 {
+        append();
+    }
+    append();
+    store.close().unwrap();
 }
 
 fn write_basic(path: &Path) {

@@ -102,8 +102,8 @@ fn a_sealed_segment_and_the_files_derived_from_it() {
     assert_eq!(u32_at(trailer, 48), u32_at(&b, last + 44), "the chain");
 
     for (name, magic, sections, meta) in [
-        ("index/00000000000000000001.idx", b"ANNALIDX", 11, 64),
-        ("checkpoints/00000000000000000002.ckp", b"ANNALCKP", 9, 96),
+        ("index/00000000000000000001.idx", b"ANNALIDX", 12, 64),
+        ("checkpoints/00000000000000000001.ckp", b"ANNALCKP", 10, 96),
     ] {
         let b = read(dir.path(), name);
         assert_eq!((&b[..8], u16_at(&b, 8), u16_at(&b, 10)), (&magic[..], 1, 1), "{name}");

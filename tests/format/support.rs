@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 3] = ["basic", "sealed", "metadata"];
+pub(crate) const GOLDEN: [&str; 4] = ["basic", "sealed", "metadata", "long"];
 /// Of the golden stores and all others here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;
 

@@ -62,7 +62,7 @@ class Index(Container):
     def __init__(self, data):
         super().__init__(data, b"ANNALIDX")
         self.meta = self.meta("<QQQQII24x", "segment salt base offset events link")
-        self.streams = {}
+        self.streams, self.long = {}, {}
         for *term, first, previous in self.entries(2, "<IH2xIIQQ"):
             self.streams[self.name(self.section(6), *term[:2])] = (
                 self.list(*term[2:]),
@@ -76,6 +76,7 @@ class Index(Container):
             }
             for kind in (3, 4, 5)
         )
+        self.check_tables()
         for terms in (self.streams, self.types, self.tags, self.categories):
             names = [name.encode() for name in terms]
             require(names == sorted(names), "names are not sorted")
@@ -86,7 +87,7 @@ class Index(Container):
         self.changes = changes(section[8:])
 
     def list(self, count, at):
-        lists, found, last = self.section(7), [], 0
+        lists, found, last, start, ends = self.section(7), [], 0, at, []
         for _ in range(count):
             value = shift = 0
             while True:
@@ -99,7 +100,20 @@ class Index(Container):
             last += value
             require(value < 2**32 and (not found or value > 0), "a list is damaged")
             found.append(last)
+            ends.append(at)
+        if count > 1024:
+            self.long[start] = (count, found[1023:-1:1024], [end - start for end in ends[1023:-1:1024]])
         return found
+
+    def check_tables(self):
+        """TABLES says where every 1024th ordinal of each long list is. Older files lack it."""
+        section, expected, entries = self.section(13), b"", b""
+        for start, (_, before, places) in sorted(self.long.items()):
+            expected += struct.pack("<II", start, len(entries) // 8)
+            entries += b"".join(struct.pack("<II", *entry) for entry in zip(before, places))
+        if self.long:
+            expected = struct.pack("<Q", len(self.long)) + expected
+        require(section in (b"", expected + entries), "TABLES contradicts LISTS")
 
     def passes(self, kind, hashed):
         """Whether the filter in a section lets a hash pass."""
@@ -263,6 +277,33 @@ def check_checkpoint(checkpoint, log):
     for kind, layout, key in sections:
         entries = [entry for (entry,) in checkpoint.entries(kind, layout)]
         require(entries == [record[key] for record in own], f"{key} is not that of the log")
+
+
+    check_shortcuts(checkpoint.entries(10, "<I"), own)
+
+
+def shortcut_of(version):
+    """The version that a shortcut leads to."""
+    rest = version
+    while True:
+        term = (1 << (rest + 1).bit_length() - 1) - 1
+        rest -= term
+        if rest == 0:
+            return version - term
+
+
+def check_shortcuts(entries, records):
+    """Each is none, or leads where it has to. Older files have none of them."""
+    if not entries:
+        return
+    require(len(entries) == len(records), "SHORTCUTS has a wrong length")
+    places = {(r["stream"], r["version"]): ordinal for ordinal, r in enumerate(records)}
+    for (entry,), record in zip(entries, records):
+        target = shortcut_of(record["version"])
+        there = places.get((record["stream"], target))
+        if target + 1 == record["version"]:
+            there = None
+        require(entry in (0xFFFFFFFF, there), "a shortcut leads to a wrong event")
 
 
 # --- All of them ---

@@ -11,7 +11,7 @@ use crate::format::metadata::Change;
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::index::block_file::BlockFile;
 use crate::index::build::{Before, IndexBuilder};
-use crate::index::sealed::{Covers, Within};
+use crate::index::sealed::Covers;
 use crate::index::{Postings, Terms};
 use crate::storage::{DiskStorage, OpenMode, Storage, read_exact_at};
 
@@ -200,15 +200,14 @@ fn check_term(level: &SealedIndex, kind: Terms, name: &str, expected: Vec<usize>
     let all = level.event_count();
     for floor in [0, 1, all / 3, all] {
         let from = expected.partition_point(|&ordinal| ordinal < floor);
-        assert_eq!(Postings::list(level, found, floor).unwrap(), expected[from..], "{name}");
-        let within = Within { index: level, first: floor, events: all / 4 };
-        let own: Vec<u32> = expected[from..]
-            .iter()
-            .map(|ordinal| ordinal - floor)
-            .take_while(|&ordinal| ordinal < all / 4)
-            .collect();
-        if let Some(found) = within.find(kind, name).unwrap() {
-            assert_eq!(within.list(found, 0).unwrap(), own, "{name} from {floor} on");
+        for end in [floor, all / 2, all] {
+            let own: Vec<u32> =
+                expected[from..].iter().copied().take_while(|&ordinal| ordinal < end).collect();
+            for most in [1, 5, usize::MAX] {
+                let some = |backwards| level.some(found, floor..end, backwards, most).unwrap();
+                assert!(some(false).iter().eq(own.iter().take(most)), "{name} from {floor} on");
+                assert!(some(true).iter().eq(own.iter().rev().take(most)), "{name} up to {end}");
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::record::{self, Layout, RecordRef};
+use crate::index::touched::touch;
 use crate::options::Checksums;
 
 impl Segment {
@@ -79,6 +80,7 @@ impl Segment {
         position: u64,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout, FrameHeader)> {
+        touch(1);
         let proven = self.is_proven(offset, position);
         let check = asks_for_proof(checksums, proven);
         let (bytes, layout) = self.read_record(offset, position, check)?;
@@ -117,6 +119,7 @@ impl Segment {
         position: u64,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout)> {
+        touch(1);
         let check = asks_for_proof(checksums, self.is_proven(offset, position));
         self.read_record(offset, position, check)
     }

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::super::hidden::Hidden;
-use super::{AllEvents, Settings};
+use super::{AllEvents, NOWHERE, Settings};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::matching::FIRST;
 use crate::query::Query;
 use crate::view::Event;
 
@@ -38,7 +39,9 @@ impl Scan {
             stop: u64::MAX,
             ready: Vec::new(),
             cursor: None,
-            selected: None,
+            selected: Vec::new(),
+            direct: NOWHERE,
+            most: FIRST,
         };
         Self { events }
     }
@@ -51,13 +54,8 @@ impl Scan {
     /// Everything at or before this position was looked at, and handed out if it was asked for.
     pub(crate) fn scanned_through(&self) -> u64 {
         let events = &self.events;
-        let next = match &events.selected {
-            // What the index left out was looked at.
-            Some((base, ordinals)) => {
-                ordinals.last().map_or(events.next, |&ordinal| base + u64::from(ordinal))
-            }
-            None => events.next,
-        };
+        // What the index left out was looked at.
+        let next = events.selected.last().copied().unwrap_or(events.next);
         (next - 1).min(events.head)
     }
 
@@ -72,7 +70,8 @@ impl Scan {
         events.hidden = Hidden::new(&events.engine, &events.settings);
         events.ready.clear();
         events.cursor = None;
-        events.selected = None;
+        events.selected.clear();
+        events.direct = NOWHERE;
     }
 
     /// The next event that is asked for; `None` at the head, or once everything at or before `stop`

@@ -1,0 +1,276 @@
+//! Where the events of a stream are: a way from its head back to any version, past the segments
+//! between.
+//!
+//! Within one index a version is found in logarithmic steps; between two, each index that holds events
+//! of the stream costs a look at its entry. Nothing collects more places than were asked for.
+
+use std::sync::Arc;
+
+use super::{Catalog, Lookup, LookupError, Part, PartIndex};
+use crate::error::Result;
+use crate::format::Defect;
+use crate::format::index_file::StreamEntry;
+use crate::index::Head;
+use crate::index::active::ActiveIndex;
+use crate::index::jumps;
+use crate::index::sealed::SealedIndex;
+use crate::log::segment::Segment;
+
+const BROKEN_CHAIN: Defect = Defect::Invalid("a stream's events do not lead back to its first");
+
+/// Some of a stream's events, one after the other within one segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) first_version: u64,
+    /// The offset of each record, where the index knows it, else its ordinal to look up.
+    places: Places,
+}
+
+#[derive(Debug, Clone)]
+enum Places {
+    /// `(ordinal, offset)`
+    Known(Vec<(u32, u32)>),
+    /// Ordinals of a sealed segment.
+    Sealed(Vec<u32>),
+}
+
+/// What a way back from one of a stream's events has come to.
+#[derive(Debug)]
+pub(crate) enum Reached {
+    /// The events that were asked for, as far as the same index has them, oldest first.
+    Runs(Vec<Run>),
+    /// The index holds nothing as old: from here it goes on.
+    Before(Head),
+}
+
+impl Run {
+    pub(crate) fn len(&self) -> usize {
+        match &self.places {
+            Places::Known(places) => places.len(),
+            Places::Sealed(ordinals) => ordinals.len(),
+        }
+    }
+
+    /// Says that [`Run::place`] will be asked for `index`, which is in this run.
+    pub(crate) fn prefetch_place(&self, index: usize) {
+        if let Places::Sealed(ordinals) = &self.places {
+            self.segment.prefetch_offset(ordinals[index]);
+        }
+    }
+
+    /// The position and offset of the event at `index` in this run.
+    pub(crate) fn place(&self, index: usize) -> Result<(u64, u64)> {
+        let base = self.segment.base_position;
+        match &self.places {
+            Places::Known(places) => {
+                let (ordinal, offset) = places[index];
+                Ok((base + u64::from(ordinal), u64::from(offset)))
+            }
+            Places::Sealed(ordinals) => {
+                let position = base + u64::from(ordinals[index]);
+                let offset = self.segment.sealed_offset(ordinals[index])?;
+                let missing = || self.segment.corrupt(0, position, &Defect::TooShort);
+                Ok((position, offset.ok_or_else(missing)?))
+            }
+        }
+    }
+}
+
+/// The index that holds an event.
+enum Holder<'a> {
+    Memory(&'a Arc<Segment>, &'a ActiveIndex),
+    File(&'a Part, &'a SealedIndex),
+}
+
+impl Catalog {
+    /// The stream's head as a reader at `visible` sees it.
+    pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Lookup<Head> {
+        self.limit_head(self.head(stream)?, stream, visible)
+    }
+
+    /// Takes a head back to what was there at `visible`.
+    pub(crate) fn limit_head(&self, mut head: Head, stream: &str, visible: u64) -> Lookup<Head> {
+        while head.last_position > visible {
+            let before = match self.holder(head)? {
+                Holder::Memory(_, index) => newest_in_memory(index, head, visible)?,
+                Holder::File(part, index) => {
+                    newest_in_file(index, stream, head, visible).map_err(|_| part.damaged())?
+                }
+            };
+            check_step(head, before)?;
+            head = before;
+        }
+        Ok(head)
+    }
+
+    /// Goes back from `end`, one of the stream's events, to the version `wanted` as far as the index
+    /// goes that holds `end`. If that has it: the events of the versions `from` to `to`, between which
+    /// it lies, that this index has.
+    pub(crate) fn reach(
+        &self,
+        stream: &str,
+        end: Head,
+        wanted: u64,
+        (from, to): (u64, u64),
+    ) -> Lookup<Reached> {
+        let to = to.min(end.version);
+        let reached = match self.holder(end)? {
+            Holder::Memory(segment, index) => {
+                reach_in_memory(segment, index, end, wanted, (from, to))?
+            }
+            Holder::File(part, index) => {
+                let entry = index.stream_entry(stream).map_err(|_| part.damaged())?;
+                let entry = entry.ok_or_else(|| part.damaged())?;
+                if wanted < entry.first_version {
+                    Reached::Before(head_before(&entry))
+                } else {
+                    let from = from.max(entry.first_version);
+                    Reached::Runs(self.runs_in_file(part, index, &entry, end, (from, to))?)
+                }
+            }
+        };
+        if let Reached::Before(before) = reached {
+            check_step(end, before)?;
+        }
+        Ok(reached)
+    }
+
+    fn holder(&self, end: Head) -> Lookup<Holder<'_>> {
+        if self.active.index.ordinal(end.last_position).is_some() {
+            return Ok(Holder::Memory(&self.active.segment, &self.active.index));
+        }
+        let part = self.part_of(end.last_position);
+        let part = part.ok_or(LookupError::Heads(Defect::Invalid("a head lies nowhere")))?;
+        Ok(match &part.index {
+            PartIndex::Frozen { index, .. } => Holder::Memory(&part.segment, index),
+            PartIndex::Sealed(index) => Holder::File(part, index),
+        })
+    }
+
+    /// The runs of the versions `from` to `to`, which one index holds, oldest first.
+    fn runs_in_file(
+        &self,
+        part: &Part,
+        index: &SealedIndex,
+        entry: &StreamEntry,
+        end: Head,
+        (from, to): (u64, u64),
+    ) -> Lookup<Vec<Run>> {
+        let damaged = || part.damaged();
+        let place = |version: u64| {
+            let place = version.checked_sub(entry.first_version);
+            place.and_then(|place| u32::try_from(place).ok()).ok_or_else(damaged)
+        };
+        let places = place(from)?..place(to)?.saturating_add(1);
+        let wanted = places.len();
+        let found = index.stream_ordinals(entry, places).map_err(|_| part.damaged())?;
+        let base = index.base_position();
+        let last = found.last().map(|&ordinal| base + u64::from(ordinal)).ok_or_else(damaged)?;
+        // What the index says and the way here has to agree.
+        if found.len() != wanted
+            || (to == end.version && last != end.last_position)
+            || last > end.last_position
+        {
+            return Err(part.damaged());
+        }
+        let (mut runs, mut rest) = (Vec::new(), found.as_slice());
+        while let Some(&ordinal) = rest.last() {
+            let holder = self.part_of(base + u64::from(ordinal)).ok_or_else(damaged)?;
+            let segment = &holder.segment;
+            let shift = segment.base_position.checked_sub(base).and_then(|s| u32::try_from(s).ok());
+            let shift = shift.ok_or_else(damaged)?;
+            let (before, own) = rest.split_at(rest.partition_point(|&ordinal| ordinal < shift));
+            if own.is_empty() {
+                return Err(part.damaged());
+            }
+            let places = Places::Sealed(own.iter().map(|ordinal| ordinal - shift).collect());
+            let first_version = from + before.len() as u64;
+            runs.push(Run { segment: Arc::clone(segment), first_version, places });
+            rest = before;
+        }
+        runs.reverse();
+        Ok(runs)
+    }
+}
+
+/// An older event of the same stream lies before, and has a smaller version.
+fn check_step(from: Head, before: Head) -> Lookup<()> {
+    let steps_back = before.version < from.version && before.last_position < from.last_position;
+    let is_whole = (before.version == 0) == (before.last_position == 0);
+    if steps_back && is_whole { Ok(()) } else { Err(LookupError::Heads(BROKEN_CHAIN)) }
+}
+
+/// The stream's head before the first segment of an index.
+fn head_before(entry: &StreamEntry) -> Head {
+    let version = entry.first_version.saturating_sub(1);
+    Head { version, last_position: entry.previous_position }
+}
+
+/// The newest event at or before `visible`, which `head` is not, in an index in memory; else the head
+/// before that segment.
+fn newest_in_memory(index: &ActiveIndex, head: Head, visible: u64) -> Lookup<Head> {
+    let member = index.member(head).ok_or(LookupError::Heads(BROKEN_CHAIN))?;
+    let is_later = |member| index.head_of(member).last_position > visible;
+    let first = jumps::oldest(index, member, is_later).map_err(LookupError::Heads)?;
+    index.head_before(first).map_err(LookupError::Heads)
+}
+
+/// Likewise in an index file.
+fn newest_in_file(
+    index: &SealedIndex,
+    stream: &str,
+    head: Head,
+    visible: u64,
+) -> std::result::Result<Head, Defect> {
+    let entry = index.stream_entry(stream)?.ok_or(BROKEN_CHAIN)?;
+    let base = index.base_position();
+    let Some(limit) = visible.checked_sub(base) else { return Ok(head_before(&entry)) };
+    let place = head.version.checked_sub(entry.first_version);
+    let place = place.and_then(|place| u32::try_from(place).ok()).ok_or(BROKEN_CHAIN)?;
+    let own = index.stream_ordinals(&entry, place..place.saturating_add(1))?;
+    if own.first().map(|&ordinal| base + u64::from(ordinal)) != Some(head.last_position) {
+        return Err(BROKEN_CHAIN);
+    }
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    Ok(match index.last_stream_ordinal(&entry, limit)? {
+        Some((place, ordinal)) => Head {
+            version: entry.first_version + u64::from(place),
+            last_position: base + u64::from(ordinal),
+        },
+        None => head_before(&entry),
+    })
+}
+
+/// What [`Catalog::reach`] does in a segment that is indexed in memory.
+fn reach_in_memory(
+    segment: &Arc<Segment>,
+    index: &ActiveIndex,
+    end: Head,
+    wanted: u64,
+    (from, to): (u64, u64),
+) -> Lookup<Reached> {
+    let member = index.member(end).ok_or(LookupError::Heads(BROKEN_CHAIN))?;
+    let reach = |member: jumps::Member| member.depth >= to;
+    let mut member = jumps::oldest(index, member, reach).map_err(LookupError::Heads)?;
+    let mut places = Vec::new();
+    if member.depth == to {
+        loop {
+            let offset = index.offset(member.node as usize).map_err(LookupError::Heads)?;
+            places.push((member.node, offset.unwrap_or(0)));
+            if member.depth <= from {
+                break;
+            }
+            match jumps::before(index, member).map_err(LookupError::Heads)? {
+                Some(before) => member = before,
+                None => break,
+            }
+        }
+    }
+    if member.depth > wanted {
+        return Ok(Reached::Before(index.head_before(member).map_err(LookupError::Heads)?));
+    }
+    places.reverse();
+    let (segment, places) = (Arc::clone(segment), Places::Known(places));
+    Ok(Reached::Runs(vec![Run { segment, first_version: member.depth, places }]))
+}

@@ -1,0 +1,246 @@
+//! Shortcuts through a list that is linked from its newest member back to its oldest.
+//!
+//! Each member has, beside the link to the one before it, at most one shortcut to an older one, so
+//! that any member is reached from the newest in a number of steps that grows with the logarithm of
+//! the list, and adding a member costs a constant. Where a shortcut leads follows from the member's
+//! depth alone, its rank from the oldest: the skew-binary scheme of Myers, "An applicative random-access
+//! stack" (Information Processing Letters 17, 1983).
+//!
+//! A shortcut that is missing costs steps and never an answer.
+
+use std::ops::Range;
+
+use super::touched::touch;
+use crate::format::Defect;
+
+/// Stands for a link or a shortcut that leads nowhere.
+pub(crate) const NONE: u32 = u32::MAX;
+
+const BROKEN: Defect = Defect::Invalid("a list does not lead back to its oldest member");
+
+/// A member, and its rank from the oldest, which has 1. Members that are no longer at hand count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) node: u32,
+    pub(crate) depth: u64,
+}
+
+/// A list: a larger node is a newer member.
+pub(crate) trait Links {
+    /// The member before `node`; `None`: it is the oldest at hand.
+    fn previous(&self, node: u32) -> Result<Option<u32>, Defect>;
+
+    /// The member that the shortcut of `node` leads to, if there is one and it is at hand.
+    fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect>;
+}
+
+/// The depth that the shortcut of a member leads to; 0 lies before the oldest. The smallest term of the
+/// depth written as a sum of terms `2^k - 1`, largest first, is how far it leads.
+pub(crate) fn target(depth: u64) -> u64 {
+    let mut rest = depth;
+    loop {
+        let term = (1_u64 << rest.saturating_add(1).ilog2()) - 1;
+        rest -= term;
+        if rest == 0 {
+            return depth - term;
+        }
+    }
+}
+
+/// The shortcut of the member that comes after `previous`; [`NONE`] if the link to the one before is
+/// as good, or it would lead to a member that is not at hand.
+pub(crate) fn shortcut_after(links: &impl Links, previous: Option<Member>) -> Result<u32, Defect> {
+    let Some(previous) = previous else { return Ok(NONE) };
+    let depth = previous.depth + 1;
+    if target(depth) + 1 == depth {
+        return Ok(NONE);
+    }
+    let first = follow(links, previous)?;
+    let second = first.map_or(Ok(None), |first| follow(links, first))?;
+    Ok(second.map_or(NONE, |second| second.node))
+}
+
+/// Where the shortcut of a member leads, or the link to the one before where that is as good.
+fn follow(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
+    let depth = target(at.depth);
+    let next =
+        if depth + 1 == at.depth { links.previous(at.node)? } else { links.shortcut(at.node)? };
+    touch(1);
+    match next {
+        Some(node) if node >= at.node => Err(BROKEN),
+        next => Ok(next.map(|node| Member { node, depth })),
+    }
+}
+
+/// The member before.
+pub(crate) fn before(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
+    touch(1);
+    match (links.previous(at.node)?, at.depth.checked_sub(1)) {
+        (None, _) => Ok(None),
+        // A damaged file must not lead in circles, nor past the oldest.
+        (Some(node), Some(depth @ 1..)) if node < at.node => Ok(Some(Member { node, depth })),
+        _ => Err(BROKEN),
+    }
+}
+
+/// The oldest member at hand that is `wanted`, which `at` is, and with each member all that are newer.
+pub(crate) fn oldest(
+    links: &impl Links,
+    mut at: Member,
+    wanted: impl Fn(Member) -> bool,
+) -> Result<Member, Defect> {
+    loop {
+        // A shortcut that leads to the one before is not kept.
+        let depth = target(at.depth);
+        if depth > 0 && depth + 1 < at.depth && links.shortcut(at.node)?.is_some() {
+            let far = follow(links, at)?;
+            if let Some(far) = far.filter(|&far| wanted(far)) {
+                at = far;
+                continue;
+            }
+        }
+        match before(links, at)? {
+            Some(before) if wanted(before) => at = before,
+            _ => return Ok(at),
+        }
+    }
+}
+
+/// At most `most` members whose nodes, or what `ordinal` makes of them, lie in a range: those nearest to
+/// its beginning, ascending, or, backwards, those nearest to its end, descending.
+pub(crate) fn some(
+    links: &impl Links,
+    newest: Member,
+    ordinal: impl Fn(Member) -> u32,
+    range: Range<u32>,
+    backwards: bool,
+    most: usize,
+) -> Result<Vec<u32>, Defect> {
+    let mut found = Vec::new();
+    if ordinal(newest) < range.start || range.is_empty() || most == 0 {
+        return Ok(found);
+    }
+    let mut at = if backwards {
+        let behind = |member| ordinal(member) >= range.end;
+        if behind(newest) { before(links, oldest(links, newest, behind)?)? } else { Some(newest) }
+    } else {
+        let first = oldest(links, newest, |member| ordinal(member) >= range.start)?;
+        let last = first.depth.saturating_add(most as u64 - 1).min(newest.depth);
+        Some(oldest(links, newest, |member| member.depth >= last)?)
+    };
+    while let Some(member) = at {
+        if ordinal(member) < range.start || (backwards && found.len() == most) {
+            break;
+        }
+        if ordinal(member) < range.end {
+            found.push(ordinal(member));
+        }
+        at = before(links, member)?;
+    }
+    if !backwards {
+        found.reverse();
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::touched::touched;
+
+    /// A list whose members are every third node, of which the first `gone` are not at hand.
+    struct List {
+        shortcuts: Vec<u32>,
+        gone: u64,
+    }
+
+    impl List {
+        fn new(gone: u64, len: u64) -> Self {
+            let mut list = Self { shortcuts: Vec::new(), gone };
+            let mut newest = None;
+            for depth in gone + 1..=gone + len {
+                let shortcut = shortcut_after(&list, newest).unwrap();
+                list.shortcuts.push(shortcut);
+                newest = Some(list.member(depth));
+            }
+            list
+        }
+
+        fn member(&self, depth: u64) -> Member {
+            Member { node: u32::try_from((depth - self.gone - 1) * 3).unwrap(), depth }
+        }
+    }
+
+    impl Links for List {
+        fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
+            Ok(node.checked_sub(3))
+        }
+
+        fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect> {
+            Ok(Some(self.shortcuts[node as usize / 3]).filter(|&node| node != NONE))
+        }
+    }
+
+    #[test]
+    fn every_member_is_reached_in_logarithmic_steps() {
+        for (gone, len) in [(0, 1), (0, 2), (0, 5_000), (1, 5_000), (777, 5_000), (4_095, 5_000)] {
+            let list = List::new(gone, len);
+            let newest = list.member(gone + len);
+            for depth in gone + 1..=gone + len {
+                let before = touched();
+                let found = oldest(&list, newest, |member| member.depth >= depth).unwrap();
+                assert_eq!(found, list.member(depth), "after {gone}");
+                assert!(touched() - before < 100, "{} steps", touched() - before);
+            }
+            // Further back than it reaches.
+            let before = touched();
+            let found = oldest(&list, newest, |_| true).unwrap();
+            assert_eq!(found, list.member(gone + 1));
+            assert!(touched() - before < 100, "{} steps", touched() - before);
+        }
+    }
+
+    #[test]
+    fn the_members_nearest_to_an_end_of_a_range_are_those_of_the_range() {
+        let list = List::new(7, 300);
+        let newest = list.member(307);
+        let ordinal = |member: Member| member.node;
+        for (start, end) in [(0, 900), (1, 5), (4, 6), (300, 301), (450, 620), (897, 2_000), (9, 9)]
+        {
+            let range: Vec<u32> =
+                (0..300).map(|i| i * 3).filter(|n| (start..end).contains(n)).collect();
+            for most in [0, 1, 2, 10, 500] {
+                let some =
+                    |backwards| some(&list, newest, ordinal, start..end, backwards, most).unwrap();
+                let expected: Vec<_> = range.iter().copied().take(most).collect();
+                assert_eq!(some(false), expected, "{most} of {start}..{end}");
+                let expected: Vec<_> = range.iter().rev().copied().take(most).collect();
+                assert_eq!(some(true), expected, "{most} of {start}..{end}, backwards");
+            }
+        }
+    }
+
+    #[test]
+    fn adding_a_member_costs_a_constant() {
+        let before = touched();
+        drop(List::new(0, 10_000));
+        assert!(touched() - before <= 2 * 10_000);
+    }
+
+    #[test]
+    fn a_list_in_circles_is_an_error() {
+        struct Circle(u32);
+        impl Links for Circle {
+            fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
+                Ok(Some(node + self.0))
+            }
+            fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect> {
+                Ok(Some(node))
+            }
+        }
+        for step in [0, 1] {
+            let at = Member { node: 9, depth: 12 };
+            assert_eq!(oldest(&Circle(step), at, |_| true), Err(BROKEN));
+        }
+    }
+}

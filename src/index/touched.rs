@@ -1,0 +1,31 @@
+//! What look-ups touch, counted for tests: members of lists, ordinals that are decoded, records.
+//!
+//! Time says little on a shared machine; this number is the same in every run. Costs nothing outside of
+//! tests.
+
+#[cfg(any(test, feature = "testing"))]
+mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static TOUCHED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Counts so many more.
+    pub(crate) fn touch(count: u64) {
+        TOUCHED.set(TOUCHED.get().wrapping_add(count));
+    }
+
+    /// What this thread has touched so far.
+    pub(crate) fn touched() -> u64 {
+        TOUCHED.get()
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use counted::{touch, touched};
+
+/// Counts so many more.
+#[cfg(not(any(test, feature = "testing")))]
+#[inline]
+pub(crate) fn touch(_count: u64) {}

@@ -33,14 +33,20 @@ use crate::sync::{Instant, MutexGuard};
 /// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
 /// nor a core for itself.
 const FILL_PAUSE: Duration = Duration::from_micros(2_500);
+/// So many full segments may wait to be sealed. An append that needs another one then waits until one is
+/// sealed: each takes memory for its index, and a walk by the next opening after a kill.
+pub(crate) const MAX_UNSEALED: usize = 8;
 /// So many segments are looked at before other work gets its turn.
 const CHECKED_AT_ONCE: usize = 64;
 
 /// What the maintaining thread has to do.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "duties that have nothing to do with each other")]
 pub(crate) struct Work {
     /// Full segments to seal, oldest first.
     seals: VecDeque<u64>,
+    /// The oldest could not be sealed when that was tried last: nobody waits for it.
+    sealing_fails: bool,
     checkpoint: Option<PendingCheckpoint>,
     /// The number of the newest checkpoint file.
     pub(crate) checkpoint_number: u64,
@@ -59,6 +65,7 @@ impl Work {
     pub(crate) fn new(checkpoint_number: u64, unchecked: Vec<SegmentEntry>) -> Self {
         Self {
             seals: VecDeque::new(),
+            sealing_fails: false,
             checkpoint: None,
             checkpoint_number,
             prepare: false,
@@ -79,6 +86,11 @@ impl Work {
     /// Somebody is creating the next segment.
     pub(crate) fn is_preparing(&self) -> bool {
         self.preparing
+    }
+
+    /// Whether as many full segments wait to be sealed as may, and waiting helps.
+    pub(crate) fn lags(&self) -> bool {
+        self.seals.len() >= MAX_UNSEALED && !self.sealing_fails
     }
 
     fn is_empty(&self) -> bool {
@@ -268,20 +280,34 @@ impl Engine {
             let Some(number) = self.writer.lock().work.seals.front().copied() else {
                 return true;
             };
-            let seal = Maintenance::Seal { segment: number };
-            let sealed = match self.seal(number) {
-                Ok(sealed) => sealed,
-                Err(error) => return self.note_outcome(seal, Err(error)),
-            };
-            self.note_outcome(seal, Ok(()));
-            if let Some((sealed, index)) = sealed {
-                let task = Maintenance::Index { segment: number };
-                if !self.note_outcome(task, self.index_sealed(sealed, &index)) {
-                    return false;
-                }
+            let done = self.seal_and_index(number);
+            let mut writer = self.writer.lock();
+            writer.work.sealing_fails = !done;
+            if done {
+                writer.work.seals.pop_front();
             }
-            self.writer.lock().work.seals.pop_front();
+            if writer.room_waiters > 0 {
+                self.room.notify_all();
+            }
+            drop(writer);
+            if !done {
+                return false;
+            }
         }
+    }
+
+    /// Seals and indexes one full segment. Whether that worked.
+    fn seal_and_index(&self, number: u64) -> bool {
+        let seal = Maintenance::Seal { segment: number };
+        let sealed = match self.seal(number) {
+            Ok(sealed) => sealed,
+            Err(error) => return self.note_outcome(seal, Err(error)),
+        };
+        self.note_outcome(seal, Ok(()));
+        let task = Maintenance::Index { segment: number };
+        sealed.is_none_or(|(sealed, index)| {
+            self.note_outcome(task, self.index_sealed(sealed, &index))
+        })
     }
 
     /// Seals one full segment, once all of it is durable. Returns it with what is to be indexed; `None`

@@ -20,6 +20,7 @@ pub(crate) struct Counters {
     pub(crate) groups: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) sealed: AtomicU64,
+    pub(crate) seal_waits: AtomicU64,
     pub(crate) maintenance_failures: AtomicU64,
     pub(crate) snapshot_failures: AtomicU64,
     pub(crate) compactions: AtomicU64,
@@ -57,6 +58,9 @@ pub struct Stats {
     pub segments: u64,
     /// Of those, the number that are sealed.
     pub sealed_segments: u64,
+    /// Of those, the number that are full and wait to be sealed. At most 8: an append that would take
+    /// another segment into use then waits for one to be sealed, unless sealing fails.
+    pub unsealed_segments: u64,
     /// The size of new segments, in bytes: given by
     /// [`Options::segment_size`](crate::Options::segment_size), or that of the newest segment when
     /// the store was opened.
@@ -77,6 +81,8 @@ pub struct Stats {
     pub syncs: u64,
     /// Since the store was opened: segments sealed.
     pub sealed: u64,
+    /// Since the store was opened: how often an append waited for a segment to be sealed.
+    pub seal_waits: u64,
     /// Since the store was opened: background work that failed and will be tried again.
     pub maintenance_failures: u64,
     /// Since the store was opened: snapshots of commits that could not be saved.
@@ -102,7 +108,7 @@ impl Engine {
             (Arc::clone(&catalog.parts), capacity, catalog.heads.streams())
         };
         let (mut log_bytes, mut allocated_bytes) = (0, spare + capacity);
-        let mut sealed_segments = 0;
+        let (mut sealed_segments, mut unsealed_segments) = (0, 0);
         let (mut index_bytes, mut index_files) = (0, 0);
         let (mut level_bytes, mut level_files) = (0, 0);
         for part in units(&parts) {
@@ -123,6 +129,7 @@ impl Engine {
                     len
                 }
                 PartIndex::Frozen { .. } => {
+                    unsealed_segments += 1;
                     allocated_bytes += part.segment.header.capacity;
                     part.segment.end()
                 }
@@ -148,6 +155,7 @@ impl Engine {
             level_bytes,
             segments: parts.len() as u64 + 1,
             sealed_segments,
+            unsealed_segments,
             segment_size: self.options.capacity(),
             created_at: Timestamp::from_micros(self.created_at),
             last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),
@@ -157,6 +165,7 @@ impl Engine {
             groups: count(&c.groups),
             syncs: count(&c.syncs),
             sealed: count(&c.sealed),
+            seal_waits: count(&c.seal_waits),
             maintenance_failures: count(&c.maintenance_failures),
             snapshot_failures: count(&c.snapshot_failures),
             compactions: count(&c.compactions),

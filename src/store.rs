@@ -67,6 +67,7 @@ impl Handle {
         engine.writer.lock().shutdown = true;
         engine.flush_wanted.notify_all();
         engine.maintenance_wanted.notify_all();
+        engine.room.notify_all();
         engine.announce_visible();
         engine.watch.end();
         for thread in self.threads.lock().drain(..) {

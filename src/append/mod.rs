@@ -247,6 +247,17 @@ impl Engine {
                 writer.check_usable()?;
                 continue;
             }
+            // Without threads the commits themselves seal, each before the next.
+            if self.options.background && writer.work.lags() {
+                self.counters.seal_waits.fetch_add(1, Ordering::Relaxed);
+                writer.room_waiters += 1;
+                self.maintenance_wanted.notify_one();
+                self.room.wait(&mut writer);
+                writer.room_waiters -= 1;
+                self.check_writable()?;
+                writer.check_usable()?;
+                continue;
+            }
             // A spare may have been prepared with a smaller size than is set now, or by a version
             // that knew no changes; a new one of the same number takes its place.
             let needed = needed(writer.tip.session_begun, len);

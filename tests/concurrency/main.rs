@@ -12,4 +12,5 @@ mod conflicts;
 mod handles;
 mod processes;
 mod readers;
+mod sealing;
 mod support;

@@ -82,6 +82,8 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) background: bool,
     pub(crate) compaction: bool,
+    /// A clean close writes a checkpoint in any case if it takes no more bytes than this.
+    pub(crate) small_checkpoint: u64,
     pub(crate) storage: Arc<dyn Storage>,
 }
 
@@ -118,6 +120,7 @@ impl Options {
             read_only: false,
             background: true,
             compaction: true,
+            small_checkpoint: 64 << 10,
             storage: Arc::new(DiskStorage),
         }
     }
@@ -262,6 +265,14 @@ impl Options {
     #[cfg(feature = "testing")]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// A clean close writes a checkpoint, however little was appended, if it takes no more bytes than this.
+    /// Default: 64 KiB.
+    #[cfg(feature = "testing")]
+    pub fn small_checkpoint(mut self, bytes: u64) -> Self {
+        self.small_checkpoint = bytes;
         self
     }
 

@@ -134,6 +134,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "directory",
             "error",
             "event",
+            "follow",
             "format",
             "log",
             "options",

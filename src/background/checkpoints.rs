@@ -10,10 +10,18 @@ use crate::engine::Engine;
 use crate::error::{Maintenance, Result};
 use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
+use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::FrozenHeads;
 use crate::recovery::{Image, write_checkpoint};
+
+/// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
+/// bytes of frames: an opening walks over that in less time than a checkpoint takes to write.
+const SMALL_TAIL: u64 = 512 << 10;
+/// It also does so while what was written is less than this part of the checkpoint: then all checkpoints
+/// together take a constant times the bytes that were appended, however short the sessions are.
+const TAIL_SHARE: u64 = 8;
 
 /// Heads that stand still until they are written.
 #[derive(Debug)]
@@ -69,7 +77,8 @@ impl Engine {
         }
     }
 
-    /// The end of a clean close: everything durable, a close frame, a checkpoint of all of it.
+    /// The end of a clean close: everything durable, a close frame, and a checkpoint of all of it, unless
+    /// the one that is there covers all but a short tail.
     pub(crate) fn finish(&self) -> Result<()> {
         self.sync_all()?;
         let tip = self.writer.lock().tip.clone();
@@ -93,6 +102,9 @@ impl Engine {
             writer = guard;
         }
         self.mark_clean(true, writer.tip.link, writer.tip.next_position - 1)?;
+        if !is_outgrown(&writer, &self.catalog.read(), self.options.small_checkpoint) {
+            return Ok(());
+        }
         if let Err(error) = self.mend_checkpoints() {
             // Everything is durable, and the next opening does without a checkpoint.
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
@@ -130,6 +142,27 @@ impl Engine {
         section.extend(self.metadata.read().encode(writer.changes.pending()));
         section
     }
+}
+
+/// Whether enough was written since the newest checkpoint to make a new one worth its cost, or one takes
+/// no more bytes than `small`. If not, the next opening walks over the tail.
+fn is_outgrown(writer: &Writer, catalog: &Catalog, small: u64) -> bool {
+    let active = &catalog.active;
+    let Some(base) = catalog.heads.base() else { return true };
+    let meta = &base.meta;
+    // Without what it kept of the active segment, all of that is the tail.
+    let from = if active.index.kept_in().is_some_and(|kept| Arc::ptr_eq(kept, base)) {
+        meta.offset
+    } else {
+        DATA_START
+    };
+    let tail = writer.tip.offset.saturating_sub(from);
+    let len = base.file().file_len();
+    base.number == 0
+        || meta.segment != active.segment.number()
+        // What an event adds to a checkpoint is less than its frame.
+        || len.saturating_add(tail) <= small
+        || tail > SMALL_TAIL.max(len / TAIL_SHARE)
 }
 
 fn checkpoint_meta(

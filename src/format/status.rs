@@ -42,6 +42,11 @@ impl Status {
         b
     }
 
+    /// The last position of a store that was closed: it was durable.
+    pub(crate) fn closed_at(self) -> Option<u64> {
+        (self.clean && self.visible != u64::MAX).then_some(self.visible)
+    }
+
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..STATUS_LEN).ok_or(Defect::TooShort)?;
         if b[..4] != MAGIC {

@@ -110,7 +110,7 @@ impl Window {
     }
 
     /// Likewise, where most likely the first few bytes are all that is asked for: the first piece is
-    /// small.
+    /// small, and each is eight times as large as the one before.
     pub(crate) fn with_small_piece(file: Arc<dyn File>, len: u64) -> Self {
         Self { piece: SMALL_PIECE, ..Self::new(file, len) }
     }
@@ -154,7 +154,7 @@ impl Window {
         }
         if !self.holds(offset, end) {
             let want = (self.len - offset).min(len.max(self.piece) as u64);
-            self.piece = self.pieces;
+            self.piece = self.piece.saturating_mul(8).min(self.pieces);
             self.buffer.resize(usize::try_from(want).unwrap_or(len), 0);
             self.start = offset;
             if let Err(e) = read_exact_at(&*self.file, &mut self.buffer, offset) {

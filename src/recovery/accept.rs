@@ -233,6 +233,12 @@ pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<C
     for path in copied.iter().rev() {
         remove(storage, path)?;
     }
+    // It may say that the store was closed further on.
+    let status = root.join(names::STATUS);
+    let kind = storage.entry_kind(&status).map_err(|e| Error::io("look at", &status, e))?;
+    if kind == Some(EntryKind::File) {
+        remove(storage, &status)?;
+    }
     for &number in cut.later.iter().rev() {
         remove(storage, &names::segment_path(root, number))?;
     }

@@ -13,6 +13,7 @@ use crate::follow::read_status;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
+use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
@@ -95,9 +96,10 @@ fn load_once(
     let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
-    let trusted = read_status(storage, root).is_some_and(|status| {
-        status.clean
-            && status.link == loader.state.link
+    let status = read_status(storage, root).filter(|status| status.clean);
+    let closed_at = status.and_then(Status::closed_at);
+    let trusted = status.is_some_and(|status| {
+        status.link == loader.state.link
             && status.visible.checked_add(1) == Some(loader.state.next_position)
     });
     let empty = loader.state.next_position == 1 && loader.state.offset == DATA_START;
@@ -128,6 +130,7 @@ fn load_once(
         checkpoint_number,
         checkpoint_position,
         checkpoint_change,
+        closed_at,
         unchecked: Vec::new(),
     }))
 }

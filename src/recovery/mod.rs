@@ -283,7 +283,8 @@ fn judge(
         Some(_) => evidence::find(active, extras, &log.state)?,
         None => None,
     };
-    Ok((found, evidence.or_else(|| log.checkpoint_evidence())))
+    let evidence = evidence.or_else(|| log.checkpoint_evidence());
+    Ok((found, evidence.or_else(|| log.status_evidence())))
 }
 
 /// The log as far as it could be read.
@@ -312,6 +313,8 @@ pub(crate) struct LoadedLog {
     checkpoint_number: u64,
     checkpoint_position: u64,
     checkpoint_change: u64,
+    /// The status file says that the store was closed with this as its last position.
+    closed_at: Option<u64>,
     /// Segments that a checkpoint tells of and nobody has looked at yet, from the first on.
     unchecked: Vec<SegmentEntry>,
 }
@@ -331,6 +334,12 @@ impl LoadedLog {
         let (position, change) = (self.checkpoint_position, self.checkpoint_change);
         (position >= self.state.next_position || change >= self.state.next_change)
             .then(|| format!("a checkpoint covers position {position} and change {change}"))
+    }
+
+    /// A status says that the store was closed only once everything before is durable.
+    fn status_evidence(&self) -> Option<String> {
+        let position = self.closed_at.filter(|&position| position >= self.state.next_position)?;
+        Some(format!("the status says that the store was closed at position {position}"))
     }
 
     fn writer_evidence(&self, visible: u64) -> Option<String> {

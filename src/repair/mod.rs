@@ -20,7 +20,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::follow::read_status;
 use crate::format::names;
+use crate::format::status::Status;
 use crate::options::Options;
 use crate::recovery::newest;
 use crate::storage::{DiskStorage, EntryKind, Storage};
@@ -115,7 +117,9 @@ pub(crate) fn repair_in(
             Some(store_id) => newest(&**storage, from, store_id)?.map(|(_, table)| table),
             None => None,
         };
-        salvage.end(checkpoint.as_ref().map_or(0, |table| table.meta.position));
+        let covered = checkpoint.as_ref().map_or(0, |table| table.meta.position);
+        let status = read_status(&**storage, from);
+        salvage.end(status.and_then(Status::closed_at).unwrap_or(0).max(covered));
         if let Some(table) = checkpoint {
             // A table that turns out to be damaged tells less.
             let _ = table.for_each("", |name, head| salvage.streams.know(name, head.version));

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::follow::Tenure;
+use crate::follow::{Tenure, read_status};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
+use crate::format::status::Status;
 use crate::format::{Defect, names};
 use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
@@ -120,6 +121,7 @@ fn verify_once(
         joined: true,
         store_id: None,
         checkpoint: 0,
+        closed_at: 0,
         sealed: Vec::new(),
         unused: 0,
     };
@@ -141,6 +143,8 @@ struct Verifier<'a> {
     store_id: Option<[u8; 16]>,
     /// What the newest whole checkpoint covers.
     checkpoint: u64,
+    /// The last position, as the status says of a store that was closed.
+    closed_at: u64,
     /// Headers and trailers of the sealed segments, in order.
     sealed: Vec<SegmentEntry>,
     /// The number of segments at the end that no frame has reached.
@@ -164,6 +168,8 @@ impl Verifier<'_> {
             let why = "its log has no segments".into();
             return Err(Error::NotAStore { path: self.root.into(), why });
         }
+        let status = read_status(self.storage, self.root);
+        self.closed_at = status.and_then(Status::closed_at).unwrap_or(0);
         let (mut files, mut media) = (Vec::new(), Vec::new());
         let mut expected = 1;
         for &number in &numbers {
@@ -402,7 +408,8 @@ impl Verifier<'_> {
         if let Some(visible) = limit {
             return Ok(visible != u64::MAX && state.next_position <= visible);
         }
-        Ok(self.checkpoint >= state.next_position || find_evidence(file, later, state)?.is_some())
+        Ok(self.checkpoint.max(self.closed_at) >= state.next_position
+            || find_evidence(file, later, state)?.is_some())
     }
 
     /// Whether the segment begins with a frame; behind damage, takes its word for where it goes on.

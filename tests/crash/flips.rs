@@ -25,7 +25,7 @@ fn offsets(bytes: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-fn flip_each(base: &SimStorage, path: &str, mut hold: impl FnMut(&SimStorage, u64)) {
+pub(crate) fn flip_each(base: &SimStorage, path: &str, mut hold: impl FnMut(&SimStorage, u64)) {
     for offset in offsets(&base.read_file(path).unwrap()) {
         let sim = base.fork();
         sim.flip_bit(path, offset, u32::try_from(offset % 8).unwrap()).unwrap();
@@ -34,7 +34,7 @@ fn flip_each(base: &SimStorage, path: &str, mut hold: impl FnMut(&SimStorage, u6
 }
 
 /// Nothing wrong is shown, and if nothing failed, nothing is missing.
-fn hold_flip(name: &str, sim: &SimStorage, events: u64, least: u64) {
+pub(crate) fn hold_flip(name: &str, sim: &SimStorage, events: u64, least: u64) {
     let Ok(store) = open(sim) else { return };
     match read_back(&store, SIZE) {
         Ok(found) if found == events => {}

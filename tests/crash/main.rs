@@ -10,6 +10,7 @@
 
 mod beside;
 mod chained;
+mod closes;
 mod compaction;
 mod copies;
 mod damage;

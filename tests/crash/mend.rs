@@ -6,11 +6,16 @@ use std::path::Path;
 use annals::testing::{SimStorage, verify_on};
 use annals::{Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
 
-use super::support::{ROOT, files_in, index, open, options, segment};
+use super::support::{ROOT, files_in, index, options, segment};
 
 const EVENTS: u64 = 500;
 const STREAMS: u64 = 180;
 const BLOCK: u64 = 4096;
+
+/// Each close writes a checkpoint.
+fn open(sim: &SimStorage) -> Result<Store> {
+    options(sim).small_checkpoint(1 << 20).open(ROOT)
+}
 
 /// Long names, so that the checkpoint has several blocks of them.
 fn stream_of(number: u64) -> String {

@@ -76,6 +76,8 @@ fn loser_of_a_race_sees_the_winner() {
         let ticket = store.transaction().append("s", ExpectedVersion::Any, [event(1)]).submit();
         drop(ticket.unwrap());
         contenders.map(|it| it.join().unwrap());
+        // Nobody has waited for the ticket's commit.
+        store.sync().unwrap();
         assert_eq!(store.stream_head("s").unwrap().unwrap().version, 4);
         store.close().unwrap();
     });

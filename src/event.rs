@@ -2,6 +2,8 @@
 //!
 //! Owns the plain value types. Must never touch storage.
 
+mod time;
+
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

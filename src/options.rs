@@ -75,6 +75,8 @@ pub struct Options {
     pub(crate) max_event_size: u64,
     pub(crate) max_pending_bytes: u64,
     pub(crate) snapshots_kept: usize,
+    /// In µs.
+    pub(crate) max_clock_jump: u64,
     /// `None`: if it pays, and there are threads to do it.
     zero_fill: Option<bool>,
     pub(crate) lock_timeout: Duration,
@@ -114,6 +116,7 @@ impl Options {
             max_event_size: 16 << 20,
             max_pending_bytes: 64 << 20,
             snapshots_kept: 2,
+            max_clock_jump: 366 * 24 * 3600 * 1_000_000,
             zero_fill: None,
             lock_timeout: Duration::ZERO,
             create: true,
@@ -185,6 +188,23 @@ impl Options {
     /// more than the newest is worth its space, for that one may be torn. Default: 2.
     pub fn snapshots_kept(mut self, snapshots: usize) -> Self {
         self.snapshots_kept = snapshots;
+        self
+    }
+
+    /// How far the clock may run ahead between two commits without being explained. Recorded times never
+    /// decrease: one commit under a clock in 2099 would date all later ones there. So a commit whose
+    /// time jumps further is refused with [`Error::ClockJumped`], and nothing is written.
+    ///
+    /// While the store is open, time that passed on the system's monotonic clock is explained, and what
+    /// is measured is a jump beyond it, as by a clock that is set or a machine that was suspended. The
+    /// first commit after an opening may be recorded up to ten years after the last one, or by this
+    /// setting, whichever is more. In a store without events, or whose last event was recorded before
+    /// November 2026, any time before 2076 is taken.
+    ///
+    /// [`Duration::MAX`] takes any time: to go on where the clock is right and a store was left alone for
+    /// longer. Default: 366 days.
+    pub fn max_clock_jump(mut self, jump: Duration) -> Self {
+        self.max_clock_jump = u64::try_from(jump.as_micros()).unwrap_or(u64::MAX);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -69,6 +70,9 @@ pub struct Stats {
     pub created_at: Timestamp,
     /// When the newest commit was recorded.
     pub last_recorded_at: Option<Timestamp>,
+    /// How far the clock is behind the newest recorded time, if by more than a minute. A clock was
+    /// ahead once, and commits are recorded at that time until the clock has reached it.
+    pub clock_behind_by: Option<Duration>,
     /// Since the store was opened: commits accepted.
     pub appends: u64,
     /// Since the store was opened: commits refused because a check failed.
@@ -91,6 +95,14 @@ pub struct Stats {
     pub compactions: u64,
     /// Since the store was opened: bytes of level files written.
     pub compacted_bytes: u64,
+}
+
+/// How far a clock is behind a recorded time, if by more than what clocks of machines that take turns
+/// with a store differ by; both in µs.
+pub(crate) fn clock_behind_by(recorded_at: u64, now: u64) -> Option<Duration> {
+    const TOLERANCE: Duration = Duration::from_secs(60);
+    let behind = Duration::from_micros(recorded_at.saturating_sub(now));
+    (behind > TOLERANCE).then_some(behind)
 }
 
 impl Engine {
@@ -159,6 +171,7 @@ impl Engine {
             segment_size: self.options.capacity(),
             created_at: Timestamp::from_micros(self.created_at),
             last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),
+            clock_behind_by: clock_behind_by(recorded_at, self.storage.now_micros()),
             appends: count(&c.appends),
             conflicts: count(&c.conflicts),
             already_recorded: count(&c.already_recorded),

@@ -28,12 +28,9 @@ impl Engine {
         commit: &Prepared<'_>,
         versions: &[u64],
         checked: Checked,
+        recorded_at: u64,
     ) -> Sequenced {
         let Checked { slots, changes } = checked;
-        let recorded_at = match commit.recorded_at {
-            Some(given) => given.as_micros(),
-            None => writer.tip.recorded_at.max(self.storage.now_micros()),
-        };
         writer.tip.recorded_at = recorded_at;
         if !writer.tip.session_begun {
             let nonce = self.storage.random_u64().to_le_bytes();

@@ -8,6 +8,7 @@
 //! - [`remaining`]: what a commit of such events still changes.
 //! - [`boundary`]: queries that must match nothing.
 //! - [`check`]: versions, cursors.
+//! - [`clock`]: the time, and clocks that are not believed.
 //! - [`encode`]: positions, versions, bytes.
 //! - [`hurry`]: what a task, which must not wait, leaves to a thread.
 //! - [`conflict`]: what a refused commit waits for before it is told.
@@ -18,6 +19,7 @@
 
 mod boundary;
 mod check;
+mod clock;
 mod conflict;
 mod encode;
 mod hurry;
@@ -155,7 +157,8 @@ impl Engine {
             let answer = answer(&mut writer, sync);
             return Ok(Decision::Accepted(writer, answer));
         }
-        let sequenced = self.encode(&mut writer, &mut catalog, commit, versions, checked);
+        let time = self.time_to_record(&mut writer, commit.recorded_at)?;
+        let sequenced = self.encode(&mut writer, &mut catalog, commit, versions, checked, time);
         drop(catalog);
         writer.collecting.sync |= sync;
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
@@ -190,8 +193,9 @@ impl Engine {
         let checked = Checked { slots: Vec::new(), changes };
         let mut rest = commit.without_events(&[]);
         rest.recorded_at = self.nearest_time(writer, commit);
+        let time = self.time_to_record(writer, rest.recorded_at)?;
         let mut catalog = self.catalog.write();
-        let group = self.encode(writer, &mut catalog, &rest, &[], checked).group;
+        let group = self.encode(writer, &mut catalog, &rest, &[], checked, time).group;
         drop(catalog);
         writer.collecting.sync |= sync;
         self.counters.appends.fetch_add(1, Ordering::Relaxed);

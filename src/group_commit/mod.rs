@@ -144,6 +144,15 @@ pub(crate) struct Writer {
     /// Work beside appends that failed and was not made good since.
     pub(crate) undone: Vec<FailedMaintenance>,
     pub(crate) shutdown: bool,
+    /// The clock as it was compared with the monotonic one; `None`: not since the store was opened.
+    pub(crate) clock: Option<ClockAnchor>,
+}
+
+/// One moment on two clocks, in µs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClockAnchor {
+    pub(crate) wall: u64,
+    pub(crate) monotonic: u64,
 }
 
 impl Writer {
@@ -195,6 +204,7 @@ impl Writer {
             snapshots: PendingSnapshots::default(),
             undone: Vec::new(),
             shutdown: false,
+            clock: None,
         }
     }
 

@@ -18,7 +18,8 @@ mod sim;
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 pub use disk::DiskStorage;
 pub use mmap::Mapping;
@@ -107,6 +108,14 @@ pub trait Storage: Debug + Send + Sync + 'static {
 
     /// Microseconds since the Unix epoch. May step backwards.
     fn now_micros(&self) -> u64;
+
+    /// Microseconds on a clock that never steps, from any beginning. It may stand still while the
+    /// machine is suspended.
+    fn monotonic_micros(&self) -> u64 {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        let passed = BEGINNING.get_or_init(Instant::now).elapsed();
+        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+    }
 
     /// A random number.
     fn random_u64(&self) -> u64;

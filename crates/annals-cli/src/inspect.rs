@@ -86,6 +86,9 @@ struct StatsObject {
     sealed_segments: u64,
     created_at: String,
     last_recorded_at: Option<String>,
+    /// Left out where the clock is right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_behind_by_seconds: Option<u64>,
 }
 
 impl From<Stats> for StatsObject {
@@ -106,6 +109,7 @@ impl From<Stats> for StatsObject {
             sealed_segments: stats.sealed_segments,
             created_at: time::to_rfc3339(stats.created_at),
             last_recorded_at: stats.last_recorded_at.map(time::to_rfc3339),
+            clock_behind_by_seconds: stats.clock_behind_by.map(|behind| behind.as_secs()),
         }
     }
 }
@@ -124,6 +128,10 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
             let mut out = Output::new(Format::Text);
             for (name, value) in rows(&stats) {
                 out.line(format_args!("{name:<16} {value}"))?;
+            }
+            if let Some(seconds) = stats.clock_behind_by_seconds {
+                let what = "the last recorded time; later events are recorded at that time";
+                out.line(format_args!("{:<16} {seconds} s behind {what}", "clock"))?;
             }
             out.flush()?;
         }

@@ -23,6 +23,8 @@ pub(super) struct Machine {
     pub(super) chance: Chance,
     random: Chance,
     clock: u64,
+    /// What the monotonic clock reads.
+    monotonic: u64,
     generation: u64,
     locks: BTreeMap<NodeId, u64>,
     next_token: u64,
@@ -37,6 +39,7 @@ impl Machine {
             chance: Chance::new(!seed),
             random: Chance::new(seed),
             clock: CLOCK_START,
+            monotonic: 0,
             generation: 0,
             locks: BTreeMap::new(),
             next_token: 0,
@@ -52,6 +55,7 @@ impl Machine {
             chance: self.chance.clone(),
             random: self.random.clone(),
             clock: self.clock,
+            monotonic: self.monotonic,
             generation: 0,
             locks: BTreeMap::new(),
             next_token: 0,
@@ -140,7 +144,16 @@ impl Machine {
     pub(super) fn now(&mut self) -> u64 {
         let now = self.clock;
         self.clock = self.clock.saturating_add(CLOCK_STEP);
+        self.monotonic += CLOCK_STEP;
         now
+    }
+
+    pub(super) fn monotonic(&self) -> u64 {
+        self.monotonic
+    }
+
+    pub(super) fn clock(&self) -> u64 {
+        self.clock
     }
 
     pub(super) fn set_clock(&mut self, micros: u64) {
@@ -149,6 +162,7 @@ impl Machine {
 
     pub(super) fn advance_clock(&mut self, micros: i64) {
         self.clock = self.clock.saturating_add_signed(micros);
+        self.monotonic = self.monotonic.saturating_add(u64::try_from(micros).unwrap_or(0));
     }
 
     pub(super) fn random(&mut self) -> u64 {

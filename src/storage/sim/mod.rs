@@ -239,12 +239,17 @@ impl SimStorage {
         self.machine.lock().stats
     }
 
-    /// Sets the clock, also back. Every look at it advances it by a microsecond.
+    /// Sets the clock, also back; no time passes meanwhile. Every look at it advances it by a microsecond.
     pub fn set_clock(&self, micros: u64) {
         self.machine.lock().set_clock(micros);
     }
 
-    /// Moves the clock, also back.
+    /// What the clock reads; this look takes no time.
+    pub fn clock(&self) -> u64 {
+        self.machine.lock().clock()
+    }
+
+    /// Moves the clock, also back. Forwards, so much time passes.
     pub fn advance_clock(&self, micros: i64) {
         self.machine.lock().advance_clock(micros);
     }
@@ -450,6 +455,10 @@ impl Storage for SimStorage {
 
     fn now_micros(&self) -> u64 {
         self.machine.lock().now()
+    }
+
+    fn monotonic_micros(&self) -> u64 {
+        self.machine.lock().monotonic()
     }
 
     fn random_u64(&self) -> u64 {

@@ -1,0 +1,150 @@
+//! Clocks that are wrong: one commit in the far future would date all later ones there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::testing::{SimStorage, verify_on};
+use annals::{Appended, Error, ExpectedVersion, NewEvent, Options, Result, Store};
+
+const SECOND: u64 = 1_000_000;
+const DAY: u64 = 24 * 3600 * SECOND;
+const YEAR: u64 = 366 * DAY;
+/// 2027-01-15.
+const NOW: u64 = 1_800_000_000 * SECOND;
+/// 2099-01-01.
+const IN_2099: u64 = 4_070_908_800 * SECOND;
+
+fn options(sim: &SimStorage) -> Options {
+    Options::new()
+        .storage(Arc::new(sim.process()))
+        .background(false)
+        .segment_size(Options::MIN_SEGMENT_SIZE)
+}
+
+fn open(sim: &SimStorage) -> Store {
+    options(sim).open("/store").unwrap()
+}
+
+fn append(store: &Store) -> Result<Appended> {
+    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "x")])
+}
+
+fn refused(result: Result<Appended>) {
+    let Err(Error::ClockJumped { now, last, limit }) = &result else { panic!("{result:?}") };
+    assert!(now > limit && limit > last, "{result:?}");
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains('T') && message.contains("max_clock_jump"), "{message}");
+}
+
+#[test]
+fn commit_under_a_clock_that_jumped_is_refused_and_later_ones_are_recorded_as_ever() {
+    let sim = SimStorage::new(1);
+    sim.set_clock(NOW);
+    let store = open(&sim);
+    append(&store).unwrap();
+    for ahead in [IN_2099, NOW + YEAR + DAY] {
+        sim.set_clock(ahead);
+        refused(append(&store));
+        refused(
+            store
+                .transaction()
+                .reset_cursor("c", 0)
+                .commit()
+                .map(|_| unreachable!("it was accepted")),
+        );
+        // A question writes nothing and is answered.
+        store.transaction().check("s", ExpectedVersion::Exact(1)).commit().unwrap();
+        sim.set_clock(NOW + SECOND);
+    }
+    let done = append(&store).unwrap();
+    assert_eq!(done.last_position.get(), 2);
+    assert!(done.recorded_at.as_micros() < NOW + 2 * SECOND);
+    assert_eq!(store.stats().clock_behind_by, None);
+    store.close().unwrap();
+    // The same where it is the first commit of an opening.
+    sim.set_clock(IN_2099);
+    let store = open(&sim);
+    refused(append(&store));
+    sim.set_clock(NOW + DAY);
+    append(&store).unwrap();
+}
+
+#[test]
+fn time_that_can_be_explained_is_recorded() {
+    let sim = SimStorage::new(1);
+    // A machine that starts in 1970, and learns the time later.
+    sim.set_clock(5 * SECOND);
+    let store = open(&sim);
+    append(&store).unwrap();
+    sim.set_clock(NOW);
+    append(&store).unwrap();
+    // Time that passed while nothing was appended.
+    for _ in 0..3 {
+        sim.advance_clock(i64::try_from(4 * YEAR).unwrap());
+        append(&store).unwrap();
+    }
+    // A machine that was suspended for less than a year.
+    sim.set_clock(sim.clock() + YEAR - DAY);
+    append(&store).unwrap();
+    store.close().unwrap();
+    // A store that was closed for nine years.
+    sim.set_clock(sim.clock() + 9 * YEAR);
+    let store = open(&sim);
+    append(&store).unwrap();
+}
+
+#[test]
+fn time_that_cannot_be_explained_can_be_taken_deliberately() {
+    let sim = SimStorage::new(1);
+    sim.set_clock(NOW);
+    let store = open(&sim);
+    append(&store).unwrap();
+    store.close().unwrap();
+    sim.set_clock(NOW + 20 * YEAR);
+    let store = open(&sim);
+    refused(append(&store));
+    store.close().unwrap();
+    let store = options(&sim).max_clock_jump(Duration::MAX).open("/store").unwrap();
+    append(&store).unwrap();
+    store.close().unwrap();
+    append(&open(&sim)).unwrap();
+    // A bound of the caller's own.
+    let sim = SimStorage::new(2);
+    sim.set_clock(NOW);
+    let store = options(&sim).max_clock_jump(Duration::from_secs(60)).open("/store").unwrap();
+    append(&store).unwrap();
+    sim.set_clock(NOW + 3600 * SECOND);
+    refused(append(&store));
+    // A new store under a clock in 2099.
+    let sim = SimStorage::new(3);
+    sim.set_clock(IN_2099);
+    refused(append(&open(&sim)));
+}
+
+#[test]
+fn store_that_was_dated_ahead_says_so_wherever_it_is_looked_at() {
+    let sim = SimStorage::new(1);
+    sim.set_clock(IN_2099);
+    let store = options(&sim).max_clock_jump(Duration::MAX).open("/store").unwrap();
+    append(&store).unwrap();
+    assert_eq!(store.stats().clock_behind_by, None);
+    sim.set_clock(NOW);
+    let behind = Duration::from_micros(IN_2099 - NOW);
+    let shown = |found: Option<Duration>| {
+        found.is_some_and(|it| it.abs_diff(behind) < Duration::from_secs(1))
+    };
+    assert!(shown(store.stats().clock_behind_by), "{:?}", store.stats().clock_behind_by);
+    // Later events are recorded there, and are not refused.
+    let done = append(&store).unwrap();
+    assert!(done.recorded_at.as_micros() >= IN_2099);
+    store.close().unwrap();
+    let store = open(&sim);
+    append(&store).unwrap();
+    assert!(shown(store.stats().clock_behind_by));
+    let reader = options(&sim).read_only(true).open("/store").unwrap();
+    assert!(shown(reader.stats().clock_behind_by));
+    store.close().unwrap();
+    let report = verify_on(&sim.process(), "/store", |_| {}).unwrap();
+    assert!(report.faults.is_empty() && shown(report.clock_behind_by), "{report:?}");
+    assert!(report.notes.iter().any(|note| note.contains("2099-01-01")), "{report:?}");
+}

@@ -99,6 +99,67 @@ pub enum Error {
         /// The stream's version, or the store's head.
         reached: u64,
     },
+    /// A snapshot of the same key and mark is saved already, with another state, and its schema
+    /// version is not lower. Nothing was saved. Delete it first, or save with a higher schema version.
+    #[error(
+        "snapshot {key:?} of {mark} is saved already with another state, of schema version \
+        {schema_version}; delete it, or save with a higher schema version"
+    )]
+    SnapshotExists {
+        /// The snapshot's key.
+        key: String,
+        /// Its mark: a version or a position.
+        mark: u64,
+        /// The schema version of the one that is there.
+        schema_version: u32,
+    },
+    /// A position to go on from is ahead of the store: no event was recorded there. Either it was
+    /// kept while an older backup was restored, or it is of another store. A reader beside a writer
+    /// may also lag: [`Store::wait_for`](crate::Store::wait_for) waits for a position.
+    #[error(
+        "position {position} is ahead of the store, whose head is {head}: it belongs to another \
+        history, or is not visible yet; start over, or wait for it"
+    )]
+    PositionAhead {
+        /// The position that was passed.
+        position: Position,
+        /// The position of the last event.
+        head: Position,
+    },
+    /// A checkpoint token was made by another store.
+    #[error("the checkpoint token is of store {found}, this is store {expected}")]
+    OtherStore {
+        /// The id of this store.
+        expected: Uuid,
+        /// The id of the store that made the token.
+        found: Uuid,
+    },
+    /// A position belongs to another history of this store: an older backup was restored, and other
+    /// events took the place of those that were seen. What was derived from them is to be derived
+    /// again.
+    #[error(
+        "position {position} belongs to another history of this store: other events were \
+        recorded since an older state was restored; derive again what was derived from it"
+    )]
+    OtherHistory {
+        /// The position.
+        position: Position,
+    },
+    /// The clock reads a time that nothing explains, and a commit recorded then would date all later ones
+    /// there. Nothing was written. Correct the clock and try again; if it is right, open the store with a
+    /// larger [`Options::max_clock_jump`](crate::Options::max_clock_jump).
+    #[error(
+        "the clock reads {now}, the last commit was recorded at {last}, and no time after {limit} is \
+        plausible: correct the clock, or open the store with a larger Options::max_clock_jump"
+    )]
+    ClockJumped {
+        /// When the last commit was recorded; the epoch if there is none.
+        last: Timestamp,
+        /// What the clock reads.
+        now: Timestamp,
+        /// The latest time that would have been taken.
+        limit: Timestamp,
+    },
     /// No room on the disk, or in the user's quota. Nothing was written, and the store goes on
     /// when space returns: repeat the call then.
     #[error("the disk is full: no room for {}{}; free space there, or raise the quota, and repeat \

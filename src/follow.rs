@@ -5,12 +5,14 @@
 //! taken. Without a writer, every valid frame counts: the system has it. A writer may come while such
 //! frames are looked for; so what was found counts only if nobody has come meanwhile ([`Tenure`]).
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
 use crate::engine::{Engine, FOLLOW_EVERY};
 use crate::error::{Error, Result};
+use crate::event::Position;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::names;
 use crate::format::segment_header::DATA_START;
@@ -32,6 +34,8 @@ const READ_TRIES: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Follower {
     state: ScanState,
+    /// Where the last frame in the active segment is; 0: it has none.
+    last_frame: u64,
     commits: u64,
     /// The log is damaged behind this point; there is nothing to follow.
     damaged: bool,
@@ -41,6 +45,7 @@ impl Follower {
     pub(crate) fn new(recovered: &Recovered) -> Self {
         Self {
             state: recovered.state.clone(),
+            last_frame: recovered.last_frame,
             commits: recovered.commits,
             damaged: matches!(recovered.opened, Opened::Damaged { .. }),
         }
@@ -149,6 +154,7 @@ impl Engine {
         if follower.damaged {
             return Ok(());
         }
+        self.check_same_history(&follower)?;
         let tenure = Tenure::now(&*self.storage, &self.root)?;
         if tenure.limit().is_some_and(|limit| limit < follower.state.next_position) {
             return Ok(());
@@ -167,6 +173,27 @@ impl Engine {
         walked
     }
 
+    /// Whether the log still holds the last frame that was followed: it may have been put back to an
+    /// earlier state, and what was read since is of another history.
+    fn check_same_history(&self, follower: &Follower) -> Result<()> {
+        if follower.last_frame == 0 {
+            return Ok(());
+        }
+        let segment = Arc::clone(&self.catalog.read().active.segment);
+        let mut bytes = [0; frame::HEADER_LEN];
+        match read_exact_at(&*segment.file, &mut bytes, follower.last_frame) {
+            // The file was cut: a read of the events tells where.
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            read => read.map_err(|e| Error::io("read", &segment.path, e))?,
+        }
+        let found = FrameHeader::decode(&bytes, segment.seed, follower.last_frame);
+        if found.is_ok_and(|(_, checksum)| checksum == follower.state.link) {
+            return Ok(());
+        }
+        let position = Position::new(follower.state.next_position - 1);
+        Err(Error::OtherHistory { position })
+    }
+
     fn walk_on(&self, follower: &mut Follower, mut tenure: Tenure) -> Result<()> {
         loop {
             self.walk_active(follower, &mut tenure)?;
@@ -174,6 +201,7 @@ impl Engine {
                 return Ok(());
             }
             follower.state.offset = DATA_START;
+            follower.last_frame = 0;
         }
     }
 
@@ -226,7 +254,7 @@ impl Engine {
             return Ok(());
         }
         let mut window = Window::new(Arc::clone(&segment.file), len);
-        let Follower { state, commits, .. } = follower;
+        let Follower { state, commits, last_frame, .. } = follower;
         let seed = segment.seed;
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: what it needs of a checkpoint is looked at
@@ -238,7 +266,9 @@ impl Engine {
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
             let Catalog { heads, active, .. } = &mut *catalog;
             self.change_metadata(|metadata| load_frame(heads, metadata, &mut active.index, frame))
-                .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
+                .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
+            *last_frame = frame.offset;
+            Ok(())
         });
         segment.set_end(state.offset);
         walked.map(drop)

@@ -39,6 +39,7 @@ mod event;
 mod follow;
 mod format;
 mod group_commit;
+mod history;
 mod ids;
 mod index;
 mod log;
@@ -55,6 +56,7 @@ pub(crate) mod storage;
 mod store;
 mod subscription;
 mod sync;
+mod token;
 mod transaction;
 mod verify;
 mod view;
@@ -129,6 +131,7 @@ pub use subscription::SubscriptionStream;
 pub use subscription::{
     Message, MessageKind, StopHandle, Subscribe, SubscribedEvents, Subscription,
 };
+pub use token::{CheckpointToken, ParseTokenError};
 pub use transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
 pub use verify::{FoundFault, Progress, VerifyReport, verify};

@@ -29,6 +29,7 @@ use crate::subscription::Subscribe;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Instant, Mutex, Rank};
+use crate::token::CheckpointToken;
 use crate::transaction::Transaction;
 use crate::view::Event;
 use crate::watch::OnWatch;
@@ -401,6 +402,28 @@ impl Store {
         engine.refresh()?;
         let visible = engine.visible(false);
         engine.position_at(time.into().as_micros(), visible).map(Position::new)
+    }
+
+    /// A token for a visible position, to be kept outside of the store with what was made of the
+    /// events up to there. It proves later that the position belongs to this history.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PositionAhead`] for a position after the head; [`Error::Closed`], [`Error::Corrupt`]
+    /// and [`Error::Io`] if the commit at it cannot be read.
+    pub fn checkpoint_token(&self, position: impl Into<Position>) -> Result<CheckpointToken> {
+        self.engine().checkpoint_token(position.into().get())
+    }
+
+    /// Proves that a token belongs to this history, and returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherStore`], [`Error::PositionAhead`] if this store's log does not reach so far, as
+    /// after a restore, and [`Error::OtherHistory`] if other events were recorded since; those of
+    /// [`Store::checkpoint_token`].
+    pub fn verify_token(&self, token: &CheckpointToken) -> Result<Position> {
+        self.engine().verify_token(token).map(Position::new)
     }
 
     /// Follows the store: everything from a place on, first what is there and then what comes.

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("error", &["event"]),
     ("query", &["event"]),
+    ("token", &["event"]),
     // Bytes in, bytes out.
     ("format", &["event"]),
     // What makes threads wait for each other, or its stand-in in a model checker.
@@ -41,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mend", RING),
     ("snapshot", RING),
     ("stats", &["catalog", "engine", "event", "format"]),
+    ("history", &["engine", "error", "event", "format", "options", "token"]),
     (
         "compaction",
         &[
@@ -73,7 +75,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "read",
         &[
             "catalog", "engine", "error", "event", "format", "index", "log", "matching", "options",
-            "query", "view",
+            "query", "token", "view",
         ],
     ),
     (
@@ -93,9 +95,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cursor", &["engine", "error", "event", "transaction"]),
     (
         "subscription",
-        &["engine", "errands", "error", "event", "query", "read", "sync", "view", "watch"],
+        &["engine", "errands", "error", "event", "query", "read", "sync", "token", "view", "watch"],
     ),
-    ("verify", &["error", "follow", "format", "index", "log", "recovery", "snapshot", "storage"]),
+    (
+        "verify",
+        &[
+            "error", "event", "follow", "format", "index", "log", "recovery", "snapshot", "stats",
+            "storage",
+        ],
+    ),
     // The only wiring.
     (
         "store",
@@ -120,6 +128,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "storage",
             "subscription",
             "sync",
+            "token",
             "transaction",
             "view",
             "watch",

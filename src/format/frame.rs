@@ -145,6 +145,11 @@ impl FrameHeader {
         }
     }
 
+    /// Stands for the frame and all before it; `checksum` is the header's own.
+    pub(crate) fn history(&self, checksum: u32) -> u64 {
+        u64::from(checksum) << 32 | u64::from(self.body_checksum)
+    }
+
     /// Header and body, padded: where the next frame begins, counted from this one.
     pub(crate) fn frame_len(&self) -> u64 {
         (HEADER_LEN + align(self.body_len as usize)) as u64

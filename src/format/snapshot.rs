@@ -4,22 +4,29 @@
 //!   0  magic "ANNALSNP"          8     40  saved at (µs)             u64
 //!   8  format version            u16   48  key length (bytes)        u16
 //!  10  minimum reader version    u16   50  kind of mark: 0 version, 1 position   u8
-//!  12  header length = 64        u32   51  zero                      u8
+//!  12  header length = 80        u32   51  zero                      u8
 //!  16  store id                  16    52  schema version            u32
 //!  32  mark                      u64   56  state length (bytes)      u64
-//!  64  key, state, CRC-32 of everything before it u32
+//!  64  position bound to         u64   72  history of that position  u64
+//!  80  key, state, CRC-32 of everything before it u32
 //! ```
+//!
+//! In version 1 of the file the header ends at 64, and the snapshot is bound to no position.
 //!
 //! The file ends there. It is disposable: one that is damaged is as good as none.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::Defect;
 use super::checksum::{crc32, fnv_1a};
-use super::{Defect, FORMAT_VERSION};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ANNALSNP";
-pub(crate) const HEADER_LEN: usize = 64;
-const CHECKSUM_LEN: usize = 4;
+/// Of a file that is bound to no position.
+const UNBOUND_LEN: usize = 64;
+const HEADER_LEN: usize = 80;
+/// The newest version of this file. A reader of version 1 skips a newer one.
+const VERSION: u16 = 2;
+pub(crate) const CHECKSUM_LEN: usize = 4;
 
 /// A snapshot as it is stored; key and state borrow from the file's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +36,30 @@ pub(crate) struct SnapshotFile<'a> {
     pub(crate) is_position: bool,
     pub(crate) saved_at: u64,
     pub(crate) schema_version: u32,
+    /// `None` in a file of version 1.
+    pub(crate) binding: Option<Binding>,
     pub(crate) key: &'a str,
     pub(crate) state: &'a [u8],
+}
+
+/// The history that a snapshot was taken of: the position of the last event that it covers, and the
+/// checksums of the commit there, which cover all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Binding {
+    pub(crate) position: u64,
+    pub(crate) history: u64,
 }
 
 impl<'a> SnapshotFile<'a> {
     /// The file's bytes. The key's length is within its limit.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut b = vec![0; HEADER_LEN];
+        let (version, len) =
+            if self.binding.is_some() { (VERSION, HEADER_LEN) } else { (1, UNBOUND_LEN) };
+        let mut b = vec![0; len];
         b[..8].copy_from_slice(&MAGIC);
-        LE::write_u16(&mut b[8..], FORMAT_VERSION);
-        LE::write_u16(&mut b[10..], FORMAT_VERSION);
-        LE::write_u32(&mut b[12..], 64);
+        LE::write_u16(&mut b[8..], version);
+        LE::write_u16(&mut b[10..], version);
+        LE::write_u32(&mut b[12..], u32::try_from(len).unwrap_or(u32::MAX));
         b[16..32].copy_from_slice(&self.store_id);
         LE::write_u64(&mut b[32..], self.mark);
         LE::write_u64(&mut b[40..], self.saved_at);
@@ -48,6 +67,10 @@ impl<'a> SnapshotFile<'a> {
         b[50] = u8::from(self.is_position);
         LE::write_u32(&mut b[52..], self.schema_version);
         LE::write_u64(&mut b[56..], self.state.len() as u64);
+        if let Some(binding) = self.binding {
+            LE::write_u64(&mut b[64..], binding.position);
+            LE::write_u64(&mut b[72..], binding.history);
+        }
         b.extend_from_slice(self.key.as_bytes());
         b.extend_from_slice(self.state);
         let checksum = crc32(0, &b);
@@ -58,7 +81,7 @@ impl<'a> SnapshotFile<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Defect> {
         let covered = bytes.len().checked_sub(CHECKSUM_LEN).ok_or(Defect::TooShort)?;
         let (b, checksum) = bytes.split_at(covered);
-        if b.len() < HEADER_LEN {
+        if b.len() < UNBOUND_LEN {
             return Err(Defect::TooShort);
         }
         if b[..8] != MAGIC {
@@ -67,12 +90,19 @@ impl<'a> SnapshotFile<'a> {
         if crc32(0, b) != LE::read_u32(checksum) {
             return Err(Defect::Checksum);
         }
-        if LE::read_u16(&b[10..]) > FORMAT_VERSION {
+        if LE::read_u16(&b[10..]) > VERSION {
             return Err(Defect::Unsupported("a newer version of the file format".into()));
         }
+        let header_len = match (LE::read_u16(&b[8..]), LE::read_u32(&b[12..])) {
+            (1, 64) => UNBOUND_LEN,
+            (2.., 80) if b.len() >= HEADER_LEN => HEADER_LEN,
+            _ => return Err(Defect::Invalid("snapshot header of an unknown length")),
+        };
+        let binding = (header_len == HEADER_LEN)
+            .then(|| Binding { position: LE::read_u64(&b[64..]), history: LE::read_u64(&b[72..]) });
         let contradicts = Defect::Invalid("snapshot lengths contradict the file");
-        let key_end = HEADER_LEN + usize::from(LE::read_u16(&b[48..]));
-        let (Some(key), Some(state)) = (b.get(HEADER_LEN..key_end), b.get(key_end..)) else {
+        let key_end = header_len + usize::from(LE::read_u16(&b[48..]));
+        let (Some(key), Some(state)) = (b.get(header_len..key_end), b.get(key_end..)) else {
             return Err(contradicts);
         };
         if LE::read_u64(&b[56..]) != state.len() as u64 || b[50] > 1 || b[51] != 0 {
@@ -87,6 +117,7 @@ impl<'a> SnapshotFile<'a> {
             is_position: b[50] == 1,
             saved_at: LE::read_u64(&b[40..]),
             schema_version: LE::read_u32(&b[52..]),
+            binding,
             key,
             state,
         })
@@ -105,24 +136,27 @@ mod tests {
 
     #[test]
     fn round_trips_and_every_flipped_bit_and_cut_is_seen() {
-        let snapshot = SnapshotFile {
-            store_id: [3; 16],
-            mark: 9,
-            is_position: true,
-            saved_at: 5,
-            schema_version: 2,
-            key: "account-1",
-            state: b"state",
-        };
-        let bytes = snapshot.encode();
-        assert_eq!(SnapshotFile::decode(&bytes), Ok(snapshot));
-        for bit in 0..bytes.len() * 8 {
-            let mut bad = bytes.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(SnapshotFile::decode(&bad).is_err(), "bit {bit}");
-        }
-        for len in 0..bytes.len() {
-            assert!(SnapshotFile::decode(&bytes[..len]).is_err(), "{len}");
+        for binding in [Some(Binding { position: 9, history: 77 }), None] {
+            let snapshot = SnapshotFile {
+                store_id: [3; 16],
+                mark: 9,
+                is_position: true,
+                saved_at: 5,
+                schema_version: 2,
+                binding,
+                key: "account-1",
+                state: b"state",
+            };
+            let bytes = snapshot.encode();
+            assert_eq!(SnapshotFile::decode(&bytes), Ok(snapshot));
+            for bit in 0..bytes.len() * 8 {
+                let mut bad = bytes.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(SnapshotFile::decode(&bad).is_err(), "bit {bit}");
+            }
+            for len in 0..bytes.len() {
+                assert!(SnapshotFile::decode(&bytes[..len]).is_err(), "{len}");
+            }
         }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) enum ScanEnd {
 pub(crate) struct ScannedFrame<'a> {
     pub(crate) offset: u64,
     pub(crate) header: FrameHeader,
+    /// The header's own checksum.
+    pub(crate) checksum: u32,
     pub(crate) body: &'a [u8],
     /// The part of the body that holds changes; empty if there is none.
     pub(crate) metadata: &'a [u8],
@@ -235,7 +237,7 @@ pub(crate) fn scan_proven_by(
             return Ok(ScanEnd::Sealed);
         }
         let next_change = metadata.1;
-        let frame = ScannedFrame { offset, header, body, metadata: metadata.0 };
+        let frame = ScannedFrame { offset, header, checksum, body, metadata: metadata.0 };
         visit(&frame)?;
         let header = frame.header;
         state.offset = offset + header.frame_len();

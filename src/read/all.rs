@@ -29,7 +29,8 @@ impl ReadAll {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for [`AsOf::Version`], which means nothing over all streams.
+    /// [`Error::InvalidArgument`] for [`AsOf::Version`], which means nothing over all streams; those
+    /// of [`Store::verify_token`](crate::Store::verify_token) for a token.
     pub fn start(self) -> Result<Events> {
         let head = self.pin()?;
         // No item of the query matches before this.
@@ -133,6 +134,9 @@ impl ReadAll {
         if let Some(AsOf::Version(_)) = self.settings.as_of {
             let why = "a version belongs to one stream; give a position or a time".into();
             return Err(Error::InvalidArgument { what: "as_of", why });
+        }
+        if let Some(token) = &self.token {
+            self.engine.verify_token(token)?;
         }
         self.engine.pin(&self.settings)
     }

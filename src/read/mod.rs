@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
 use crate::query::Query;
+use crate::token::CheckpointToken;
 use crate::view::{Event, EventRef};
 
 pub(crate) use all::Scan;
@@ -59,6 +60,8 @@ impl Settings {
 pub struct ReadAll {
     engine: Arc<Engine>,
     after: u64,
+    /// To be proven first.
+    token: Option<CheckpointToken>,
     settings: Settings,
 }
 
@@ -198,12 +201,24 @@ impl Engine {
 
 impl ReadAll {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, after: 0, settings: Settings::new() }
+        Self { engine, after: 0, token: None, settings: Settings::new() }
     }
 
-    /// Only events after this position. Default: [`Position::START`].
+    /// Only events after this position. Default: [`Position::START`]. A position after the head
+    /// reads nothing: a read is of what there is, and a caller that pages through a store asks for
+    /// the page after the last. [`ReadAll::after_token`] proves that the position belongs to this
+    /// history.
     pub fn after(mut self, position: impl Into<Position>) -> Self {
         self.after = position.into().get();
+        self.token = None;
+        self
+    }
+
+    /// Only events after the position of a token, which is proven when the read starts: it fails
+    /// with the errors of [`Store::verify_token`](crate::Store::verify_token).
+    pub fn after_token(mut self, token: CheckpointToken) -> Self {
+        self.after = token.position().get();
+        self.token = Some(token);
         self
     }
 }

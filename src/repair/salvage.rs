@@ -136,7 +136,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 let body = window.get(body_at, header.body_len as usize);
                 let body = body.map_err(|e| Error::io("read", path, e))?.unwrap_or_default();
                 let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
-                let frame = ScannedFrame { offset: at, header, body, metadata };
+                let frame = ScannedFrame { offset: at, header, checksum: link, body, metadata };
                 let next = at + frame.header.frame_len();
                 match self.refusal(&frame) {
                     Some(reason) => self.skip(source, window, at, next, reason)?,

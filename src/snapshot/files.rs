@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::names;
-use crate::format::snapshot::{HEADER_LEN, SnapshotFile, hash_key};
+use crate::format::snapshot::{CHECKSUM_LEN, SnapshotFile, hash_key};
 use crate::storage::{EntryKind, OpenMode, Storage, is_directory, read_exact_at, write_all_at};
 
 use super::{MAX_STATE, Mark, Snapshot};
@@ -38,14 +38,33 @@ impl Engine {
         self.read_snapshot(&snapshot.key, &name).is_ok_and(|found| found.is_some())
     }
 
-    /// Writes a snapshot whose mark is durable.
-    pub(super) fn store_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+    /// Saves a snapshot whose mark is durable. Of several threads that save one of the same key and
+    /// mark, the first wins: see [`Snapshots::save`](super::Snapshots::save).
+    pub(super) fn save_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        let _saving = self.saving_snapshots.lock();
+        self.store_snapshot(snapshot)
+    }
+
+    /// The caller holds the right to save snapshots.
+    fn store_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        let name = file_name(&snapshot.key, snapshot.mark);
+        if let Some(found) = self.read_snapshot(&snapshot.key, &name)? {
+            let schema_version = found.schema_version;
+            if schema_version == snapshot.schema_version && found.state == snapshot.state {
+                return Ok(());
+            }
+            if schema_version >= snapshot.schema_version {
+                let (key, mark) = (snapshot.key.clone(), snapshot.mark.number());
+                return Err(Error::SnapshotExists { key, mark, schema_version });
+            }
+        }
         let file = SnapshotFile {
             store_id: self.store_id,
             mark: snapshot.mark.number(),
             is_position: snapshot.mark.is_position(),
             saved_at: self.storage.now_micros(),
             schema_version: snapshot.schema_version,
+            binding: Some(self.binding_of(snapshot)?),
             key: &snapshot.key,
             state: &snapshot.state,
         };
@@ -54,13 +73,18 @@ impl Engine {
             let created = self.storage.create_dir(&path);
             created.map_err(|e| Error::io("create", &path, e))?;
         }
-        let name = file_name(&snapshot.key, snapshot.mark);
         write_beside(&*self.storage, &directory, &name, &file.encode())?;
         let kind = snapshot.mark.is_position();
-        let kept = self.options.snapshots_kept;
-        for (_, old) in self.snapshot_files(&snapshot.key, kind)?.into_iter().skip(kept) {
-            // Superseded: whether it goes now or with the next one makes no difference.
-            let _ = self.storage.remove_file(&directory.join(old));
+        let mut kept = 0;
+        for (mark, old) in self.snapshot_files(&snapshot.key, kind)? {
+            // One of another history may be higher, and must not supersede this one.
+            let counts = mark <= snapshot.mark.number()
+                || self.read_snapshot(&snapshot.key, &old).is_ok_and(|found| found.is_some());
+            kept += usize::from(counts);
+            if !counts || kept > self.options.snapshots_kept {
+                // Whether it goes now or with the next one makes no difference.
+                let _ = self.storage.remove_file(&directory.join(old));
+            }
         }
         self.note_saved(&snapshot.key);
         Ok(())
@@ -98,7 +122,7 @@ impl Engine {
         Ok(files)
     }
 
-    /// Reads a file; `None` if it is torn, damaged, of another store or of another key.
+    /// Reads a file; `None` if it is torn, damaged, of another store, history or key.
     pub(super) fn read_snapshot(&self, key: &str, name: &str) -> Result<Option<Snapshot>> {
         let path = self.snapshot_directory(key).join(name);
         Ok(self.read_snapshot_file(&path)?.filter(|snapshot| snapshot.key == key))
@@ -107,7 +131,7 @@ impl Engine {
     fn read_snapshot_file(&self, path: &Path) -> Result<Option<Snapshot>> {
         let Some(bytes) = read_file(&*self.storage, path)? else { return Ok(None) };
         let Ok(file) = SnapshotFile::decode(&bytes) else { return Ok(None) };
-        if file.store_id != self.store_id {
+        if file.store_id != self.store_id || !self.is_of_this_history(&file)? {
             return Ok(None);
         }
         let mark = if file.is_position {
@@ -117,8 +141,9 @@ impl Engine {
         };
         let key = file.key.to_owned();
         let (saved_at, schema_version) = (file.saved_at, file.schema_version);
-        let start = HEADER_LEN + key.len();
-        let state = start..start + file.state.len();
+        // The state ends where the checksum begins.
+        let end = bytes.len() - CHECKSUM_LEN;
+        let state = end - file.state.len()..end;
         Ok(Some(Snapshot {
             key,
             mark,

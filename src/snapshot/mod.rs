@@ -5,6 +5,7 @@
 //! renamed, never synced: what a power loss tears is found by its checksum and skipped, and replay
 //! gives the right state. Must never be needed to answer anything.
 
+mod binding;
 mod files;
 
 use std::sync::Arc;
@@ -157,8 +158,13 @@ impl Snapshots {
     /// [`Options::snapshots_kept`](crate::Options::snapshots_kept) says. To save one with a commit:
     /// [`Transaction::snapshot`](crate::Transaction::snapshot).
     ///
+    /// A key has one snapshot at a mark. Saving the same state again succeeds and changes nothing; a
+    /// state of a higher schema version takes the place of the one that is there; any other state is
+    /// refused. So of threads that race to save different states at one mark, one succeeds.
+    ///
     /// # Errors
     ///
+    /// [`Error::SnapshotExists`] if another state is saved at the mark;
     /// [`Error::SnapshotAhead`] if the stream, or the store, has not come to its mark yet;
     /// [`Error::LimitExceeded`], [`Error::InvalidArgument`], [`Error::ReadOnly`], [`Error::Io`],
     /// [`Error::DiskFull`].
@@ -166,10 +172,12 @@ impl Snapshots {
         self.engine.check_writable()?;
         snapshot.check()?;
         self.check_mark(snapshot)?;
-        self.engine.store_snapshot(snapshot)
+        self.engine.save_snapshot(snapshot)
     }
 
-    /// The newest whole snapshot of a key: by version, or else by position.
+    /// The newest whole snapshot of a key: by version, or else by position. One that is ahead of its
+    /// stream or of the store, or that was taken of another history, is skipped: an older log may have
+    /// been put under it.
     pub fn load(&self, key: &str) -> Result<Option<Snapshot>> {
         let by_version = self.load_at_most(key, Mark::Version(u64::MAX))?;
         if by_version.is_some() {
@@ -182,6 +190,7 @@ impl Snapshots {
     pub fn load_at_most(&self, key: &str, mark: impl Into<Mark>) -> Result<Option<Snapshot>> {
         self.engine.check_open()?;
         check_key(key)?;
+        self.engine.refresh()?;
         let most = mark.into();
         for (mark, name) in self.engine.snapshot_files(key, most.is_position())? {
             if mark <= most.number()
@@ -197,6 +206,7 @@ impl Snapshots {
     /// snapshot there is: for inspection.
     pub fn list(&self, prefix: &str) -> Result<Vec<SnapshotInfo>> {
         self.engine.check_open()?;
+        self.engine.refresh()?;
         let mut found = Vec::new();
         self.engine.for_each_snapshot(|snapshot| {
             if snapshot.key.starts_with(prefix) {

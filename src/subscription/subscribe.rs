@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::query::Query;
 use crate::read::{ChangeScan, Scan};
+use crate::token::CheckpointToken;
 
 /// A subscription that is being described; see [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ enum Start {
     After(u64),
     Now,
     Cursor(String),
+    Token(CheckpointToken),
 }
 
 impl Subscribe {
@@ -48,7 +50,9 @@ impl Subscribe {
         }
     }
 
-    /// Everything after this position. Default: [`Position::START`].
+    /// Everything after this position. Default: [`Position::START`]. A position after the head is an
+    /// error at the start: events would be skipped if the position is of another history. A reader
+    /// beside a writer looks for news first; a position that the writer acknowledged is then visible.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -64,6 +68,13 @@ impl Subscribe {
     /// ```
     pub fn after(mut self, position: impl Into<Position>) -> Self {
         self.from = Start::After(position.into().get());
+        self
+    }
+
+    /// Everything after the position of a token, which is proven at the start: a consumer that keeps
+    /// its position elsewhere notices that the store was restored to the past or is another one.
+    pub fn after_token(mut self, token: CheckpointToken) -> Self {
+        self.from = Start::Token(token);
         self
     }
 
@@ -188,7 +199,9 @@ impl Subscribe {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`], and [`Error::InvalidArgument`] for a setting out of its range.
+    /// [`Error::Closed`]; [`Error::InvalidArgument`] for a setting out of its range;
+    /// [`Error::PositionAhead`] for a position after the head; those of
+    /// [`Store::verify_token`](crate::Store::verify_token) for a token.
     pub fn start(self) -> Result<Subscription> {
         const SIZES: std::ops::RangeInclusive<usize> = 1..=65_536;
         if !SIZES.contains(&self.batch_size) {
@@ -203,7 +216,11 @@ impl Subscribe {
         self.engine.check_open()?;
         let mut passed = 0;
         let after = match self.from {
-            Start::After(position) => position,
+            Start::After(position) => {
+                self.engine.check_not_ahead(position, self.include_unsynced)?;
+                position
+            }
+            Start::Token(token) => self.engine.verify_token(&token)?,
             Start::Now => {
                 self.engine.refresh()?;
                 // Before the position: whatever stands before such a change is visible too.

@@ -11,6 +11,7 @@ use super::metadata;
 use super::model::Point;
 use super::operations::{ReadChoice, STREAMS, Source, read};
 use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
+use super::tokens::Tokens;
 use crate::error::{Error, Result as StoreResult};
 use crate::recovery::Opened;
 use crate::snapshot::{Mark, Snapshot};
@@ -98,6 +99,7 @@ pub(super) struct Beside {
     /// What the follower has shown.
     shown: Point,
     pub(super) snapshots: SnapshotModel,
+    pub(super) tokens: Tokens,
 }
 
 impl Harness {
@@ -158,10 +160,12 @@ impl Harness {
         match answer {
             Ok(()) => {
                 ensure!(number <= most, "a snapshot at {mark:?} was saved, {most} is reached");
+                self.beside.snapshots.may_be_saved(&saved)?;
                 self.beside.snapshots.saved(saved, true);
                 self.note_seen(store.head().get(), false)
             }
             Err(Error::SnapshotAhead { .. }) if number > most => Ok(()),
+            Err(Error::SnapshotExists { .. }) => self.beside.snapshots.may_be_refused(&saved),
             // Commits whose outcome is unknown are not reached, and do not have to be.
             Err(Error::SnapshotAhead { .. }) if self.settings.faults => {
                 let least = self.model.reached(STREAMS[key], by_position, self.acknowledged.events);

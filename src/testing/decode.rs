@@ -107,7 +107,7 @@ pub fn frame(bytes: &[u8]) -> bool {
     let Ok(records) = verify_body(&header, padded, seed(), &mut Vec::new()) else { return false };
     let body = &padded[..header.body_len as usize];
     let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
-    let frame = ScannedFrame { offset: OFFSET, header, body, metadata };
+    let frame = ScannedFrame { offset: OFFSET, header, checksum, body, metadata };
     let (mut next, mut end) = (frame.header.first_position, frame::HEADER_LEN);
     let walked = for_each_record(&frame, |offset, position, record| {
         assert_eq!((offset, position), (OFFSET + end as u64, next));

@@ -241,6 +241,7 @@ impl Harness {
     pub(super) fn truncate(&mut self, end: Point) {
         self.model.truncate(end);
         self.beside.snapshots.truncated(end);
+        self.beside.tokens.truncated(end.events);
     }
 
     /// Settles what is in flight and compares the whole contents, then again after a reopening
@@ -322,6 +323,7 @@ impl Harness {
                 }
                 Ok(())
             }
+            Action::ClockFault(kind) => self.clock_fault(&store, *kind),
             Action::Compact => {
                 let compacted = store.compact();
                 self.allow(compacted).map(drop)
@@ -352,8 +354,36 @@ impl Harness {
                 let commit = ModelCommit { operations, recorded_at, ..ModelCommit::default() };
                 self.commit(&store, &commit, *via)
             }
+            Action::Token(back) => self.tokens(&store, *back),
             Action::Metadata { follower } => self.metadata(&store, *follower),
         }
+    }
+
+    /// Commits while the clock is far ahead, which is refused and changes nothing.
+    fn clock_fault(&mut self, store: &Store, kind: u8) -> Checked {
+        /// 2076 and 2099, in µs.
+        const AHEAD: [u64; 2] = [3_345_062_400_000_001, 4_070_908_800_000_000];
+        let Some(clock) = self.clock.clone() else { return Ok(()) };
+        let (before, accepted) = (clock.clock(), metadata::accepted(store));
+        clock.set_clock(AHEAD[usize::from(kind % 2)]);
+        let event = NewEvent::new("T", "ahead");
+        let answer = match kind {
+            0 | 1 => store.append("audit", ExpectedVersion::Any, [event]).map(drop),
+            2 => store.transaction().reset_cursor("b", 0).commit().map(drop),
+            _ => {
+                let transaction = store.transaction();
+                transaction.append("audit", ExpectedVersion::Any, [event]).submit().map(drop)
+            }
+        };
+        clock.set_clock(before);
+        match answer {
+            Err(Error::ClockJumped { .. }) => {}
+            Err(error) => drop(self.allow::<()>(Err(error))?),
+            Ok(()) => return Err(Mismatch::new("a commit under a clock that is far ahead")),
+        }
+        let after = metadata::accepted(store);
+        ensure!(after == accepted || self.settings.faults, "{after:?} after it, not {accepted:?}");
+        Ok(())
     }
 
     /// An answer, or `None` for a failure that a fault explains.

@@ -9,6 +9,7 @@ pub mod operations;
 pub mod random;
 pub mod simulation;
 pub mod tally;
+mod tokens;
 
 mod commits;
 mod compare;

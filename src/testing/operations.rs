@@ -261,6 +261,10 @@ pub enum Action {
     },
     /// A commit with a time of its own, as of a history that is migrated.
     Migrate(Vec<OperationChoice>, TimeChoice, Via),
+    /// Commits while a simulated clock reads a time that nothing explains; then it is right again.
+    ClockFault(u8),
+    /// Makes a token for the position so many before the head, and proves all that were made.
+    Token(u16),
     // A new kind of operation joins here, in `name`, in `Action::decode_every` and in the harness:
     // its module says what it does, and keeps what the model has to know.
 }
@@ -347,6 +351,8 @@ impl Action {
                 let via = source.pick(&[Via::Commit, Via::Buffered, Via::Submit]);
                 Self::Migrate(operations, time, via)
             }
+            162..=166 => Self::Token(source.word()),
+            167..=170 => Self::ClockFault(source.below(4)),
             // The next kinds take the next bytes from here.
             _ => Self::decode(source),
         }
@@ -374,6 +380,8 @@ impl Action {
             Self::RepeatWith(..) => "repeat with changes",
             Self::Change(_) => "change",
             Self::Migrate(..) => "migrate",
+            Self::Token(_) => "tokens",
+            Self::ClockFault(_) => "clock fault",
             Self::Metadata { follower: false } => "look at metadata",
             Self::Metadata { follower: true } => "follower looks at metadata",
         }

@@ -75,7 +75,9 @@ impl SnapshotModel {
     }
 
     fn add(&mut self, saved: Saved, settled: bool, certain: bool) {
-        self.certain.retain(|it| (&it.key, it.mark) != (&saved.key, saved.mark));
+        if certain {
+            self.certain.retain(|it| (&it.key, it.mark) != (&saved.key, saved.mark));
+        }
         let entry = Entry { saved: saved.clone(), settled, deleted: false, lost: false };
         self.ever.push(entry);
         if certain {
@@ -124,10 +126,26 @@ impl SnapshotModel {
         ensure!(known, "nobody saved this for {name:?} at {mark:?}: {found:?}");
         let Some(least) = least else { return Ok(()) };
         ensure!(!is_newer(least.mark, mark), "{mark:?} of {name:?}, {:?} was saved", least.mark);
-        // One of a commit from before may be saved behind it, in its place.
-        let later = |entry: &&Entry| !entry.settled && same(&entry.saved);
-        let as_saved = same(least) || self.ever.iter().filter(possible).any(|entry| later(&entry));
-        ensure!(least.mark != mark || as_saved, "{name:?} at {mark:?} is not as it was saved");
+        ensure!(least.mark != mark || same(least), "{name:?} at {mark:?} is not as it was saved");
+        Ok(())
+    }
+
+    /// A call has saved it: no other state was there.
+    pub(super) fn may_be_saved(&self, saved: &Saved) -> Checked {
+        let other = |it: &&Saved| (&it.key, it.mark) == (&saved.key, saved.mark) && *it != saved;
+        let there = self.certain.iter().find(other);
+        ensure!(there.is_none(), "two states of one mark were saved: {there:?} and {saved:?}");
+        Ok(())
+    }
+
+    /// A call has refused it: another state may be there.
+    pub(super) fn may_be_refused(&self, saved: &Saved) -> Checked {
+        let possible = |entry: &Entry| {
+            let it = &entry.saved;
+            let same_place = (&it.key, it.mark) == (&saved.key, saved.mark);
+            same_place && it.state != saved.state && !entry.deleted && !entry.lost
+        };
+        ensure!(self.ever.iter().any(possible), "refused, and nothing is there: {saved:?}");
         Ok(())
     }
 
@@ -221,16 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_commit_may_take_the_place_of_one_saved_behind_it() {
+    fn of_two_states_of_one_mark_the_first_stays() {
         let mut model = SnapshotModel::default();
         model.saved_with_commit(saved(2, 1), false);
+        assert!(model.may_be_refused(&saved(2, 2)).is_ok(), "that of the commit may be there");
+        assert!(
+            model.may_be_refused(&saved(2, 1)).is_err() && model.may_be_saved(&saved(2, 2)).is_ok()
+        );
         model.saved(saved(2, 2), true);
-        assert!(loaded(&model, 9, Some((2, 2))) && loaded(&model, 9, Some((2, 1))));
+        assert!(loaded(&model, 9, Some((2, 2))) && !loaded(&model, 9, Some((2, 1))));
         assert!(!loaded(&model, 9, Some((2, 3))) && !loaded(&model, 9, None));
-        // Not once it was saved before.
-        model.saved(saved(3, 1), true);
-        model.saved(saved(3, 2), true);
-        assert!(loaded(&model, 9, Some((3, 2))) && !loaded(&model, 9, Some((3, 1))));
+        assert!(
+            model.may_be_saved(&saved(2, 2)).is_ok() && model.may_be_saved(&saved(2, 3)).is_err()
+        );
+        model.saved_with_commit(saved(2, 3), false);
+        assert!(loaded(&model, 9, Some((2, 2))) && !loaded(&model, 9, Some((2, 3))));
     }
 
     #[test]

@@ -6,12 +6,10 @@ use super::Verifier;
 use crate::error::Result;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC, LEVEL_MAGIC};
-use crate::format::snapshot::SnapshotFile;
 use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::index::heads::HeadTable;
 use crate::recovery::{list_checkpoints, list_levels};
-use crate::snapshot::read_file;
 use crate::storage::{DirEntry, EntryKind, File, OpenMode};
 
 impl Verifier<'_> {
@@ -94,34 +92,8 @@ impl Verifier<'_> {
         Ok(entries.iter().find(differs).map(|entry| entry.header.number))
     }
 
-    /// A torn snapshot is skipped when it is looked for; here it is named.
-    pub(super) fn snapshots(&mut self) {
-        for fan_out in self.entries(names::SNAPSHOT_DIR) {
-            let directory = self.root.join(names::SNAPSHOT_DIR).join(&fan_out.name);
-            if fan_out.kind != EntryKind::Directory {
-                self.report.notes.push(format!("{}: not a directory", directory.display()));
-                continue;
-            }
-            for entry in self.storage.read_dir(&directory).unwrap_or_default() {
-                let path = directory.join(&entry.name);
-                let bytes = match read_file(self.storage, &path) {
-                    Ok(bytes) => bytes.unwrap_or_default(),
-                    Err(error) => {
-                        self.report.notes.push(format!("{error}; the snapshot is skipped"));
-                        continue;
-                    }
-                };
-                self.advance(bytes.len() as u64);
-                if let Err(defect) = SnapshotFile::decode(&bytes) {
-                    let note = format!("{}: {defect}; the snapshot is skipped", path.display());
-                    self.report.notes.push(note);
-                }
-            }
-        }
-    }
-
     /// What is in one of the store's directories.
-    fn entries(&self, directory: &str) -> Vec<DirEntry> {
+    pub(super) fn entries(&self, directory: &str) -> Vec<DirEntry> {
         if !self.has(directory) {
             return Vec::new();
         }

@@ -4,11 +4,15 @@
 //! first fault where the rest can still be read.
 
 mod derived;
+mod snapshots;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::snapshots::Unproven;
 use crate::error::{Error, Result};
+use crate::event::Timestamp;
 use crate::follow::{Tenure, read_status};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
@@ -21,6 +25,7 @@ use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
 use crate::log::tolerant::Tolerant;
 use crate::recovery::{find_evidence, list_levels, newest, segment_numbers};
+use crate::stats::clock_behind_by;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
 /// How far a long operation has come.
@@ -64,10 +69,14 @@ pub struct VerifyReport {
     pub events: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// How far this machine's clock is behind the newest recorded time, if by more than a minute. A
+    /// clock was ahead once, and commits are recorded at that time until the clock has reached it.
+    pub clock_behind_by: Option<Duration>,
 }
 
 /// Reads every byte of the store in a directory and proves it: headers, frames, the chain between
-/// them, records, seals, index files, checkpoints. Changes nothing.
+/// them, records, seals, index files, checkpoints. Snapshots that are torn, ahead of the log or of another
+/// history are notes. Changes nothing.
 ///
 /// Works beside a writer, whose commits in progress are not faults, and on a store that
 /// [`Options::open`](crate::Options::open) refuses as damaged. Where a fault was found and a writer has come
@@ -124,6 +133,7 @@ fn verify_once(
         closed_at: 0,
         sealed: Vec::new(),
         unused: 0,
+        snapshots: Unproven::default(),
     };
     verifier.run(limit)?;
     Ok(verifier.report)
@@ -149,6 +159,8 @@ struct Verifier<'a> {
     sealed: Vec<SegmentEntry>,
     /// The number of segments at the end that no frame has reached.
     unused: u64,
+    /// To be compared with the log.
+    snapshots: Unproven,
 }
 
 impl Verifier<'_> {
@@ -199,6 +211,7 @@ impl Verifier<'_> {
             let newest = newest(self.storage, self.root, first.header.store_id)?;
             self.checkpoint = newest.map_or(0, |(_, table)| table.meta.position);
         }
+        self.read_snapshots(files.first().map(|first| first.header.store_id));
         self.derived_size(names::INDEX_DIR);
         self.derived_size(names::CHECKPOINT_DIR);
         let last = files.len().saturating_sub(1);
@@ -216,9 +229,23 @@ impl Verifier<'_> {
         self.report.segments = files.len() as u64 - self.unused;
         self.report.prepared_segments = self.unused;
         self.derived(&numbers)?;
-        self.snapshots();
+        self.judge_snapshots(limit);
+        self.judge_time();
         self.foreign();
         Ok(())
+    }
+
+    /// A clock that was ahead once dates everything since, and no read tells.
+    fn judge_time(&mut self) {
+        let (recorded_at, now) = (self.state.recorded_at, self.storage.now_micros());
+        self.report.clock_behind_by = clock_behind_by(recorded_at, now);
+        if self.report.clock_behind_by.is_some() {
+            let [recorded_at, now] = [recorded_at, now].map(Timestamp::from_micros);
+            self.report.notes.push(format!(
+                "the newest commit was recorded at {recorded_at}, and the clock reads {now}: a clock \
+                 was ahead, and later commits are recorded at that time until it is reached"
+            ));
+        }
     }
 
     /// Whether the store has this directory, as a directory: nothing else is looked into.
@@ -323,6 +350,7 @@ impl Verifier<'_> {
                     commits += u64::from(f.header.kind == FrameKind::Commit);
                     events += u64::from(f.header.event_count);
                     bytes += f.header.frame_len();
+                    self.snapshots.pass(f);
                     (self.progress)(Progress {
                         done_bytes: self.done + bytes,
                         total_bytes: self.total.max(self.done + bytes),

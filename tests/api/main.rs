@@ -4,11 +4,13 @@
 
 mod asynchronous;
 mod boundaries;
+mod clock;
 mod collisions;
 mod compaction;
 mod costs;
 mod cursors;
 mod hidden;
+mod history;
 mod json;
 mod limits;
 mod lock;

@@ -10,4 +10,5 @@ mod golden;
 mod layout;
 mod reader;
 mod refusal;
+mod snapshots;
 mod support;

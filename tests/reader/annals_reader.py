@@ -3,6 +3,8 @@
 
     annals_reader.py STORE                   the events as NDJSON, in the order of positions
     annals_reader.py --check-derived STORE   index files and checkpoints, compared with the log
+    annals_reader.py --snapshots STORE       the snapshots, and why one is skipped
+    annals_reader.py --token N STORE         the checkpoint token of position N
     annals_reader.py --flip-every N STORE    flips every Nth byte of the log in turn, in memory,
                                              and checks that reading notices each
 
@@ -24,6 +26,7 @@ sys.dont_write_bytecode = True
 
 from annals_derived import check_derived, whole_checkpoints
 from annals_log import Damage, Invalid, Log, numbered, require
+from annals_snapshots import snapshots, token
 
 
 def line(record):
@@ -75,8 +78,9 @@ def flip(root, step):
 
 def main(arguments):
     mode = arguments.pop(0) if arguments and arguments[0].startswith("--") else None
-    step = int(arguments.pop(0)) if mode == "--flip-every" else 0
-    if len(arguments) != 1 or mode not in (None, "--check-derived", "--flip-every"):
+    step = int(arguments.pop(0)) if mode in ("--flip-every", "--token") else 0
+    modes = (None, "--check-derived", "--flip-every", "--snapshots", "--token")
+    if len(arguments) != 1 or mode not in modes:
         print(__doc__, file=sys.stderr)
         return 2
     root = arguments[0]
@@ -92,6 +96,12 @@ def main(arguments):
             print(f"note: {note}", file=sys.stderr)
         if mode == "--check-derived":
             print(check_derived(root, log))
+            return 0
+        if mode == "--snapshots":
+            print("\n".join(snapshots(root, log)))
+            return 0
+        if mode == "--token":
+            print(token(log, step))
             return 0
         out = "".join(line(record) + "\n" for record in log.records())
         sys.stdout.buffer.write(out.encode())

@@ -137,21 +137,21 @@ fn waits_end_when_their_time_is_over() {
 }
 
 #[test]
-fn a_subscription_may_begin_behind_the_head() {
+fn subscription_begins_at_the_head_and_not_after_it() {
     let place = Place::new();
     let store = store(&place);
-    let mut subscription = store.subscribe().after(5).start().unwrap();
+    let head = store.head().get();
+    let mut subscription = store.subscribe().after(head).start().unwrap();
     let first = subscription.next().unwrap().unwrap();
     assert!(first.is_caught_up());
-    assert_eq!(first.scanned_through.get(), 5);
-    append(&store, 2);
-    assert!(subscription.try_next().unwrap().unwrap().is_none());
-    append(&store, 2);
+    assert_eq!(first.scanned_through.get(), head);
+    append(&store, 1);
     let message = subscription.next().unwrap().unwrap();
-    assert_eq!(message.events().iter().map(|it| it.position().get()).collect::<Vec<_>>(), [6, 7]);
-    let mut never = store.subscribe().after(u64::MAX).start().unwrap();
-    assert!(never.next().unwrap().unwrap().is_caught_up());
-    assert!(never.try_next().unwrap().unwrap().is_none());
+    assert_eq!(message.events()[0].position().get(), head + 1);
+    for after in [head + 2, u64::MAX] {
+        let refused = store.subscribe().after(after).start().map(drop);
+        assert!(matches!(refused, Err(Error::PositionAhead { .. })), "{refused:?}");
+    }
 }
 
 #[test]

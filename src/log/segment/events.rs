@@ -159,6 +159,15 @@ impl Segment {
 
     /// Reads and proves the frame header at `offset`.
     pub(crate) fn frame_header(&self, offset: u64, position: u64) -> Result<FrameHeader> {
+        Ok(self.checked_frame_header(offset, position)?.0)
+    }
+
+    /// Reads and proves the frame header at `offset`; also returns its checksum.
+    pub(crate) fn checked_frame_header(
+        &self,
+        offset: u64,
+        position: u64,
+    ) -> Result<(FrameHeader, u32)> {
         let mut buffer = [0; frame::HEADER_LEN];
         let bytes = match self.mapped(offset, frame::HEADER_LEN)? {
             Some(mapped) => mapped,
@@ -168,7 +177,7 @@ impl Segment {
             }
         };
         let decoded = FrameHeader::decode(bytes, self.seed, offset);
-        decoded.map(|(header, _)| header).map_err(|d| self.corrupt(offset, position, &d))
+        decoded.map_err(|d| self.corrupt(offset, position, &d))
     }
 }
 

@@ -1,0 +1,71 @@
+//! The history that a snapshot is bound to.
+//!
+//! Owns the rule by which a snapshot that is found is one of this history. Must never decide by the
+//! mark alone: an older log that was put under newer snapshots reaches their marks again, by other
+//! events.
+
+use crate::catalog::Reached;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::snapshot::{Binding, SnapshotFile};
+
+use super::{Mark, Snapshot};
+
+impl Engine {
+    /// What a snapshot is bound to: the last event that it covers, which is durable.
+    pub(super) fn binding_of(&self, snapshot: &Snapshot) -> Result<Binding> {
+        let position = match snapshot.mark {
+            Mark::Position(position) => position.get(),
+            Mark::Version(version) => {
+                let found = self.position_of(&snapshot.key, version, self.durable.get())?;
+                found.ok_or_else(|| self.lost(self.durable.get()))?
+            }
+        };
+        Ok(Binding { position, history: self.history_at(position)? })
+    }
+
+    /// Whether the log holds what a snapshot covers. One without a binding, from before there were
+    /// any, is taken if the log has come to its mark, and with an event that was not recorded after
+    /// the snapshot was saved.
+    pub(super) fn is_of_this_history(&self, file: &SnapshotFile<'_>) -> Result<bool> {
+        let visible = self.visible(false);
+        if let Some(Binding { position, history }) = file.binding {
+            return Ok(position <= visible && self.history_at(position)? == history);
+        }
+        let position = if file.is_position {
+            Some(file.mark).filter(|&position| position <= visible)
+        } else {
+            self.position_of(file.key, file.mark, visible)?
+        };
+        match position {
+            None => Ok(false),
+            Some(0) => Ok(true),
+            Some(position) => Ok(self.commit_header(position)?.0.recorded_at <= file.saved_at),
+        }
+    }
+
+    /// The position of a version of a stream, as a reader at `visible` sees it; `None` if the stream
+    /// has not come to it.
+    fn position_of(&self, stream: &str, version: u64, visible: u64) -> Result<Option<u64>> {
+        if version == 0 {
+            return Ok(Some(0));
+        }
+        let head = self.lookup(|catalog| catalog.head_at(stream, visible))?;
+        if head.version <= version {
+            return Ok((head.version == version).then_some(head.last_position));
+        }
+        let mut end = head;
+        loop {
+            let range = (version, version);
+            match self.lookup(|catalog| catalog.reach(stream, end, version, range))? {
+                Reached::Before(before) => end = before,
+                Reached::Runs(runs) => {
+                    let Some(run) = runs.first().filter(|run| run.len() > 0) else {
+                        return Ok(None);
+                    };
+                    return run.place(0).map(|(position, _)| Some(position));
+                }
+            }
+        }
+    }
+}

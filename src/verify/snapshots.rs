@@ -1,0 +1,171 @@
+//! Verification of snapshots: each is whole, and of the history that the log holds.
+//!
+//! Their files are read before the log, and compared with its frames as the walk passes them. A
+//! snapshot that is skipped is a note and no fault: replay gives the right state. Must never hold a
+//! caller's state in memory.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::Verifier;
+use crate::format::names;
+use crate::format::snapshot::{Binding, SnapshotFile};
+use crate::log::scan::{ScannedFrame, for_each_record};
+use crate::snapshot::read_file;
+use crate::storage::EntryKind;
+
+/// The snapshots that are still to be compared with the log.
+#[derive(Debug, Default)]
+pub(super) struct Unproven {
+    /// By the position they cover; the last is the next.
+    by_position: Vec<(u64, Claim)>,
+    /// Those without a binding, by stream and version.
+    by_version: HashMap<String, HashMap<u64, Claim>>,
+    /// What is wrong with those that were compared.
+    notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    path: PathBuf,
+    proof: Proof,
+}
+
+#[derive(Debug)]
+enum Proof {
+    /// The history at the position.
+    History(u64),
+    /// No later than this, in µs: a snapshot without a binding.
+    SavedAt(u64),
+}
+
+impl Claim {
+    /// Why the event that was found is not the one that the snapshot covers.
+    fn contradiction(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
+        match self.proof {
+            Proof::History(history) if history != frame.header.history(frame.checksum) => {
+                Some("it was taken of another history")
+            }
+            Proof::SavedAt(at) if frame.header.recorded_at > at => {
+                Some("it is older than the event it covers, and so of another history")
+            }
+            _ => None,
+        }
+    }
+
+    fn note(&self, why: &str) -> String {
+        format!("{}: {why}; the snapshot is skipped", self.path.display())
+    }
+}
+
+impl Unproven {
+    fn add(&mut self, path: PathBuf, file: &SnapshotFile<'_>) {
+        let claim = |proof| Claim { path, proof };
+        match (file.binding, file.is_position) {
+            (Some(Binding { position, history }), _) => {
+                self.by_position.push((position, claim(Proof::History(history))));
+            }
+            (None, true) => {
+                self.by_position.push((file.mark, claim(Proof::SavedAt(file.saved_at))));
+            }
+            (None, false) => {
+                let of_stream = self.by_version.entry(file.key.to_owned()).or_default();
+                of_stream.insert(file.mark, claim(Proof::SavedAt(file.saved_at)));
+            }
+        }
+    }
+
+    /// All are added: the walk over the log begins.
+    fn begin(&mut self) {
+        // What covers nothing holds in every history.
+        self.by_position.retain(|(position, _)| *position > 0);
+        self.by_position.sort_unstable_by_key(|(position, _)| std::cmp::Reverse(*position));
+        for versions in self.by_version.values_mut() {
+            versions.remove(&0);
+        }
+        self.by_version.retain(|_, versions| !versions.is_empty());
+    }
+
+    /// Compares those whose events a frame holds.
+    pub(super) fn pass(&mut self, frame: &ScannedFrame<'_>) {
+        while let Some((position, _)) = self.by_position.last()
+            && *position < frame.header.next_position()
+        {
+            let Some((position, claim)) = self.by_position.pop() else { return };
+            // One within damage that was passed over cannot be compared.
+            let why = if position >= frame.header.first_position {
+                claim.contradiction(frame)
+            } else {
+                Some("the event it covers cannot be read")
+            };
+            self.notes.extend(why.map(|why| claim.note(why)));
+        }
+        if self.by_version.is_empty() {
+            return;
+        }
+        // The frame is proven: its records can be walked.
+        let _ = for_each_record(frame, |_, _, record| {
+            let versions = self.by_version.get_mut(record.stream());
+            if let Some(claim) = versions.and_then(|of| of.remove(&record.version())) {
+                self.notes.extend(claim.contradiction(frame).map(|why| claim.note(why)));
+            }
+        });
+    }
+
+    /// The walk is over, at `head`; what is left lies after it. Beside a writer, that may be events
+    /// that are not looked at.
+    fn end(mut self, head: u64, beside_a_writer: bool) -> Vec<String> {
+        let by_version = self.by_version.into_values().flat_map(HashMap::into_values);
+        let left = self.by_position.into_iter().map(|(_, claim)| claim).chain(by_version);
+        if !beside_a_writer {
+            let why = format!("it is ahead of its stream or of the store, whose head is {head}");
+            self.notes.extend(left.map(|claim| claim.note(&why)));
+        }
+        self.notes.sort_unstable();
+        self.notes
+    }
+}
+
+impl Verifier<'_> {
+    /// Reads every snapshot file. A torn one is skipped when it is looked for; here it is named.
+    pub(super) fn read_snapshots(&mut self, store_id: Option<[u8; 16]>) {
+        for fan_out in self.entries(names::SNAPSHOT_DIR) {
+            let directory = self.root.join(names::SNAPSHOT_DIR).join(&fan_out.name);
+            if fan_out.kind != EntryKind::Directory {
+                self.report.notes.push(format!("{}: not a directory", directory.display()));
+                continue;
+            }
+            for entry in self.storage.read_dir(&directory).unwrap_or_default() {
+                let path = directory.join(&entry.name);
+                let bytes = match read_file(self.storage, &path) {
+                    Ok(bytes) => bytes.unwrap_or_default(),
+                    Err(error) => {
+                        self.report.notes.push(format!("{error}; the snapshot is skipped"));
+                        continue;
+                    }
+                };
+                self.advance(bytes.len() as u64);
+                let why = match SnapshotFile::decode(&bytes) {
+                    Ok(file) if store_id.is_some_and(|id| id != file.store_id) => {
+                        "it is of another store".to_owned()
+                    }
+                    Ok(file) => {
+                        self.snapshots.add(path, &file);
+                        continue;
+                    }
+                    Err(defect) => defect.to_string(),
+                };
+                let note = format!("{}: {why}; the snapshot is skipped", path.display());
+                self.report.notes.push(note);
+            }
+        }
+        self.snapshots.begin();
+    }
+
+    /// Names the snapshots that the log contradicts.
+    pub(super) fn judge_snapshots(&mut self, limit: Option<u64>) {
+        let head = self.state.next_position.saturating_sub(1);
+        let notes = std::mem::take(&mut self.snapshots).end(head, limit.is_some());
+        self.report.notes.extend(notes);
+    }
+}

@@ -1,0 +1,90 @@
+//! Golden snapshots, of both versions of the file, over the golden log that they were taken of.
+//!
+//! Made from the specification alone, by the Python reader's modules: what is bound, what is not,
+//! what is ahead, and what is of another history.
+
+use std::fs;
+use std::path::Path;
+
+use annals::{Mark, Options, Position, verify};
+use tempfile::TempDir;
+
+use crate::support::{copy_of, golden, open, python_prints, repository};
+
+/// The files that are skipped, and why.
+const SKIPPED: [(&str, &str); 4] = [
+    ("c1f8e5881da9a6e8-p00000000000000000099.snap", "ahead"),
+    ("c573b39bc29148ca-v00000000000000000001.snap", "of another history"),
+    ("de637ec248681ca3-v00000000000000000009.snap", "ahead"),
+    ("de637fc248681e56-v00000000000000000003.snap", "of another history"),
+];
+
+fn store() -> TempDir {
+    let copy = copy_of(&golden("basic"));
+    let from = repository("tests/golden/v2/basic-snapshots");
+    copy_snapshots(&from, &copy.path().join("snapshots"));
+    copy
+}
+
+fn copy_snapshots(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_snapshots(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn golden_snapshots_load_if_they_are_of_the_log() {
+    let copy = store();
+    for read_only in [true, false] {
+        let store = Options::new().read_only(read_only).open(copy.path()).unwrap();
+        let load = |key: &str| {
+            let found = store.snapshots().load(key).unwrap();
+            found.map(|it| (it.mark(), it.saved_schema_version(), it.state().to_vec()))
+        };
+        assert_eq!(load("account-1"), Some((Mark::Version(2), 1, b"balance 750".to_vec())));
+        assert_eq!(load("account-2"), Some((Mark::Version(2), 0, b"unbound".to_vec())));
+        let both = Mark::Position(Position::new(4));
+        assert_eq!(load("balances"), Some((both, 7, b"both".to_vec())));
+        assert_eq!(load("blob"), None);
+        assert_eq!(store.snapshots().list("").unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn verify_names_each_golden_snapshot_that_is_skipped() {
+    let copy = store();
+    let report = verify(copy.path(), |_| {}).unwrap();
+    assert_eq!((report.faults.len(), report.notes.len()), (0, SKIPPED.len()), "{report:?}");
+    for ((file, why), note) in SKIPPED.iter().zip(&report.notes) {
+        assert!(note.contains(file) && note.contains(why), "{note}");
+    }
+}
+
+#[test]
+fn python_reader_judges_golden_snapshots_and_makes_the_same_tokens() {
+    let copy = store();
+    let printed = python_prints(&["--snapshots"], copy.path());
+    let skipped: Vec<&str> = printed.lines().filter(|line| line.contains(": skipped: ")).collect();
+    assert_eq!((printed.lines().count(), skipped.len()), (8, SKIPPED.len()), "{printed}");
+    for ((file, _), line) in SKIPPED.iter().zip(skipped) {
+        assert!(line.contains(file), "{line}");
+    }
+    assert!(printed.contains("account-1 at version 2, schema 1, balance 750"), "{printed}");
+    let store = open(copy.path());
+    for position in 0..=13_u64 {
+        let token = store.checkpoint_token(position).unwrap().to_string();
+        assert_eq!(python_prints(&["--token", &position.to_string()], copy.path()), token + "\n");
+    }
+    // And what is written just now.
+    let saved = annals::Snapshot::new("account-1", 3, "state of today").schema_version(2);
+    store.snapshots().save(&saved).unwrap();
+    store.close().unwrap();
+    let printed = python_prints(&["--snapshots"], copy.path());
+    assert!(printed.contains("account-1 at version 3, schema 2, state of today"), "{printed}");
+}

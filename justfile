@@ -45,7 +45,7 @@ coverage *modules:
     cargo llvm-cov report --json --summary-only --output-path target/coverage.json
     python3 .ci/coverage target/coverage.json {{ modules }}
 
-# The whole store under schedulers that choose whose turn it is; see docs/memory-model.md.
+# The whole store under schedulers that choose whose turn it is; see docs/internals/concurrency.md.
 shuttle schedules="1000" *args:
     ANNALS_SCHEDULES={{ schedules }} RUSTFLAGS="--cfg annals_shuttle --cfg annals_loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/models" cargo test -p annals --test shuttle {{ args }}
 
@@ -61,7 +61,7 @@ miri *args:
 tsan *args:
     RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p annals --test concurrency --test memory {{ args }}
 
-# Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/simulator.md).
+# Simulated lives: faults, crashes, recoveries, and a check of every promise (docs/evidence/simulator.md).
 simulate *args:
     cargo run --release --example simulate --features testing -- {{ args }}
 

@@ -1,26 +1,69 @@
-//! An embedded event store: a durable, ordered, queryable history in a directory.
+//! An embedded event store: a durable, ordered, queryable history in one directory, without a server.
+//!
+//! Events are appended to streams under an expected version, in atomic commits over any number of streams.
+//! An append returns when its commit survives a power loss (or, by choice, when the operating system has it).
+//! Reads, queries and subscriptions see one total order of positions without gaps.
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("ledger");
 //! use annals::{ExpectedVersion, NewEvent, Query, Store};
 //!
-//! let store = Store::open(&path)?;
-//! let opened = NewEvent::new("AccountOpened", br#"{"initialDeposit":1000}"#).tag("owner:42");
+//! let store = Store::open(&path)?; // creates the directory
+//!
+//! let opened = NewEvent::new("AccountOpened", r#"{"deposit":1000}"#).tag("owner:42");
 //! store.append("account-1", ExpectedVersion::NoStream, [opened])?;
-//! store.append("account-1", ExpectedVersion::Exact(1), [NewEvent::new("MoneyDeposited", "5")])?;
+//! store.append("account-1", ExpectedVersion::Exact(1), [NewEvent::new("Deposited", "5")])?;
 //!
 //! for event in store.read_stream("account-1") {
-//!     let event = event?;
+//!     let event = event?; // an error is an item, and never looks like the end
 //!     println!("{} {} {}", event.position(), event.version(), event.event_type());
 //! }
-//! let deposits = store.read_all().matching(Query::types(["MoneyDeposited"]));
-//! assert_eq!(deposits.into_iter().count(), 1);
+//!
+//! let owned = store.read_all().matching(Query::tagged(["owner:42"])).into_iter();
+//! let owned = owned.collect::<annals::Result<Vec<_>>>()?;
+//! assert_eq!(owned.len(), 1);
+//! store.close()?; // reports errors; dropping the last handle does not
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is promised, and what is not, stands in the README; every byte on disk in
-//! `format-spec.md`.
+//! # Guide
+//!
+//! The [`guide`] describes each part of the store; begin with [`guide::getting_started`] and
+//! [`guide::concepts`], which lists terms, promises and limits.
+//!
+//! | to | use | chapter |
+//! |---|---|---|
+//! | append to one stream | [`Store::append`], [`ExpectedVersion`], [`NewEvent`] | [`guide::appending`] |
+//! | commit to several streams, or submit without waiting | [`Store::transaction`], [`Ticket`] | [`guide::transactions`] |
+//! | read streams, everything, or the past | [`Store::read_stream`], [`Store::read_all`], [`AsOf`] | [`guide::reading`] |
+//! | select events by type, tag, stream or category | [`Query`] | [`guide::queries`] |
+//! | commit only if a query still matches nothing new | [`Transaction::fail_if`] | [`guide::boundaries`] |
+//! | follow events | [`Store::subscribe`], [`Subscription`] | [`guide::subscriptions`] |
+//! | record a consumer's progress | [`Cursors`], [`Transaction::cursor`] | [`guide::cursors`] |
+//! | handle events on worker threads with retries | [`ConsumerGroup`] | [`guide::consumer_groups`] |
+//! | save computed states | [`Snapshots`], [`Transaction::snapshot`] | [`guide::snapshots`] |
+//! | hide events | [`Store::truncate_before`], [`Store::archive`], [`StreamMetadata`] | [`guide::streams`] |
+//! | back up, verify, repair | [`fn@verify`], [`fn@repair`], [`Store::stats`] | [`guide::operations`] |
+//! | test | feature `testing` | [`guide::testing`] |
+//!
+//! # Features
+//!
+//! All are off by default.
+//!
+//! - `async`: every operation that may wait has a form for tasks; `Ticket` is a `Future`, and `Subscription` a
+//!   `Stream`. It brings no runtime.
+//! - `serde`: `Serialize` and `Deserialize` for plain value types, `NewEvent::json`, `Event::json`.
+//! - `testing`: the simulated disk, the model and the test harness. It has no stable API.
+//!
+//! # Threads, processes and async
+//!
+//! [`Store`] is a handle that is `Clone + Send + Sync`; share it between threads. Concurrent appends share writes
+//! and syncs, and reads never wait for a sync. A store that is open for writing runs two threads of its own. One process
+//! writes to a directory; other handles and processes read beside it with [`Options::read_only`].
+//!
+//! Calls that append, sync, close or read may block the calling thread. With feature `async`, `append_async`,
+//! `commit_async` and others never do; [`guide::asynchronous`] lists what blocks and what does not.
 
 // The path of an append: store → append → group_commit → log (through storage).
 // The path of a read: store → read → catalog → log::segment.
@@ -69,37 +112,8 @@ pub mod testing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(doctest)]
-#[doc = include_str!("../docs/async.md")]
-struct AsyncChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/subscriptions.md")]
-struct SubscriptionsChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/consumer-groups.md")]
-struct ConsumerGroupsChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/boundaries.md")]
-struct BoundariesChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/cursors.md")]
-struct CursorsChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/queries.md")]
-struct QueriesChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/snapshots.md")]
-struct SnapshotsChapter;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/streams.md")]
-struct StreamsChapter;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 
 pub use bytes::Bytes;
 pub use compaction::Compacted;

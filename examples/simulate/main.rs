@@ -7,7 +7,7 @@
 //!
 //! Everything follows from the seeds. A life that fails is shrunk to the fewest rounds and actions
 //! that still fail, and the command that repeats it is printed; the exit code is 1 then.
-//! `docs/simulator.md` says what is done and checked, and how to read the output.
+//! `docs/evidence/simulator.md` says what is done and checked, and how to read the output.
 //!
 //! This file owns the arguments; `fleet` runs lives on all cores, `show` prints.
 

@@ -4,7 +4,7 @@
 //! from here, so that it can be exchanged as a whole. In a normal build these are the types of
 //! `parking_lot` and of the standard library, and nothing else. Under `--cfg annals_shuttle` they
 //! belong to shuttle, which runs one thread at a time, chooses whose turn it is at each of these
-//! operations, and repeats a choice that failed: see `docs/memory-model.md`.
+//! operations, and repeats a choice that failed: see `docs/internals/concurrency.md`.
 //!
 //! Each lock has a [`Rank`], and is taken in the order of ranks; builds with debug assertions check
 //! that. No other module names a lock of `parking_lot` or of the standard library.

@@ -1,5 +1,5 @@
 //! How many different disks a test opens a store on: with `ANNALS_COUNT_STATES=1`, each test says it
-//! when it ends (`-- --nocapture` shows it). The figures of `docs/durability.md` come from here.
+//! when it ends (`-- --nocapture` shows it). The figures of `docs/evidence.md` come from here.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -2,7 +2,7 @@
 //!
 //! What is checked are `src/sync/progress.rs` and `src/watch.rs` themselves: here how positions are
 //! published, in [`waits`] how those who wait for them are woken. `just loom`, and
-//! `docs/memory-model.md`.
+//! `docs/internals/concurrency.md`.
 #![cfg(annals_loom)]
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "how many executions were tried")]

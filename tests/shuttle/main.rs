@@ -2,7 +2,7 @@
 //! turn it is at every lock, wait, atomic and operation of the disk.
 //!
 //! A thread that is never woken is a deadlock, which fails. `just shuttle`, and
-//! `docs/memory-model.md` for what this cannot find.
+//! `docs/internals/concurrency.md` for what this cannot find.
 #![cfg(annals_shuttle)]
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]

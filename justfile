@@ -85,6 +85,10 @@ main-job *args:
 deps *args:
     @cargo tree -p annals -e normal --prefix none --no-dedupe {{ args }} | sort -u
 
+# Draws the README's picture from its source.
+picture:
+    python3 docs/how-it-works.py
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -2,7 +2,7 @@
 //!
 //! Owns the plain value types. Must never touch storage.
 
-mod time;
+mod rfc3339;
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use smol_str::SmolStr;
 use uuid::Uuid;
+
+pub use rfc3339::ParseTimestampError;
 
 /// An event's place in the whole store: 1-based, dense, gapless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -45,6 +47,14 @@ impl fmt::Display for Position {
 }
 
 /// A point in time: microseconds since the Unix epoch.
+///
+/// ```
+/// use annals::Timestamp;
+///
+/// let time: Timestamp = "2026-11-21T23:06:05.863688+01:00".parse()?;
+/// assert_eq!(time.to_string(), "2026-11-21T22:06:05.863688Z");
+/// # Ok::<(), annals::ParseTimestampError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -185,6 +195,7 @@ pub enum ContentType {
 /// # let _ = event;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an event is stored by an append"]
 pub struct NewEvent {
     pub(crate) id: Option<Uuid>,
     /// Kept in place up to 23 bytes, so that most events need no allocation for it.
@@ -268,10 +279,26 @@ impl NewEvent {
 }
 
 /// Bytes that an event can take without copying where they are owned already.
-pub trait EventData {
+///
+/// Implemented for owned and borrowed bytes and strings. It cannot be implemented outside this
+/// crate, so that methods can be added to it.
+pub trait EventData: sealed::Sealed {
     /// The bytes.
     fn into_bytes(self) -> Bytes;
 }
+
+mod sealed {
+    /// Keeps [`EventData`](super::EventData) from being implemented by other crates.
+    pub trait Sealed {}
+}
+
+impl sealed::Sealed for Bytes {}
+impl sealed::Sealed for Vec<u8> {}
+impl sealed::Sealed for String {}
+impl sealed::Sealed for &[u8] {}
+impl<const N: usize> sealed::Sealed for &[u8; N] {}
+impl sealed::Sealed for &Vec<u8> {}
+impl sealed::Sealed for &str {}
 
 impl EventData for Bytes {
     fn into_bytes(self) -> Bytes {
@@ -318,6 +345,7 @@ impl EventData for &str {
 /// What an append to one stream did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Appended {
     /// The position of the first event.
     pub first_position: Position,
@@ -334,6 +362,7 @@ pub struct Appended {
 /// What a transaction did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Committed {
     /// The position of the first event; for a transaction with checks alone, the store's head.
     pub first_position: Position,
@@ -388,6 +417,7 @@ pub enum Applied {
 /// Where a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct StreamHead {
     /// The number of its events.
     pub version: u64,

@@ -124,7 +124,7 @@ pub use cursor::{CursorInfo, Cursors};
 pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::{
     Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent,
-    Position, StreamHead, StreamMetadata, Timestamp, category_of,
+    ParseTimestampError, Position, StreamHead, StreamMetadata, Timestamp, category_of,
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};
@@ -150,3 +150,28 @@ pub use transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
 pub use verify::{FoundFault, Progress, VerifyReport, verify};
 pub use view::{Event, EventRef};
+
+/// Handles and values are shared between threads and kept in futures.
+const _: () = {
+    const fn send_and_sync<T: Send + Sync + 'static>() {}
+    send_and_sync::<Store>();
+    send_and_sync::<Ticket>();
+    send_and_sync::<Event>();
+    send_and_sync::<Error>();
+    send_and_sync::<Options>();
+    send_and_sync::<Cursors>();
+    send_and_sync::<Snapshots>();
+    send_and_sync::<Snapshot>();
+    send_and_sync::<Streams>();
+    send_and_sync::<ReadAll>();
+    send_and_sync::<ReadStream>();
+    send_and_sync::<Query>();
+    send_and_sync::<StopHandle>();
+    send_and_sync::<RunningGroup>();
+    const fn send<T: Send + 'static>() {}
+    send::<Events>();
+    send::<StreamNames>();
+    send::<Subscribe>();
+    send::<Subscription>();
+    send::<ConsumerGroup>();
+};

@@ -300,7 +300,12 @@ impl Event {
         }
     }
 
-    pub(crate) fn as_ref(&self) -> EventRef<'_> {
+    /// The event, borrowed: for code that takes both kinds.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "the result is a view and not a reference, which `AsRef` would have to return"
+    )]
+    pub fn as_ref(&self) -> EventRef<'_> {
         self.view()
     }
 }

@@ -29,6 +29,7 @@ pub struct RunningGroup {
 
 /// Figures about a running group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct GroupStats {
     /// Events whose handler succeeded.
@@ -47,6 +48,7 @@ pub struct GroupStats {
 
 /// What [`RunningGroup::replay_parked`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Replayed {
     /// Events that are handled now, and not parked any more.

@@ -22,6 +22,7 @@ use crate::query::Query;
 
 /// A change to what reads show of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StreamChange {
     /// Of this stream.
@@ -36,6 +37,7 @@ pub struct StreamChange {
 
 /// What a [`StreamChange`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum StreamChangeKind {
     /// Events below this version are hidden; from version 1 on, none are.

@@ -48,6 +48,7 @@ pub(crate) use rebuild::rebuild_checkpoint;
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Opened {
     /// There was no store; one was created.
@@ -73,6 +74,7 @@ pub enum Opened {
 
 /// What recovery did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Recovery {
     /// Bytes of unacknowledged commits that were cut off; 0: none.

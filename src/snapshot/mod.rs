@@ -24,6 +24,7 @@ const MAX_STATE: u64 = 256 << 20;
 
 /// What a snapshot is the state after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Mark {
     /// A version of the stream that is the snapshot's key.
@@ -129,6 +130,7 @@ impl Snapshot {
 
 /// A snapshot of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SnapshotInfo {
     /// Its key.

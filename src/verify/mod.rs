@@ -30,6 +30,8 @@ use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, re
 
 /// How far a long operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes done.
     pub done_bytes: u64,
@@ -39,6 +41,7 @@ pub struct Progress {
 
 /// A place where a store is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct FoundFault {
     /// The file.
@@ -51,6 +54,7 @@ pub struct FoundFault {
 
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Damage. A store without faults opens, and every event in it can be read.

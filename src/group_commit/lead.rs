@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use super::{Batch, Group, Writer};
+#[cfg(feature = "async")]
+use super::Batch;
+use super::{Group, Writer};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::log::segment::Segment;

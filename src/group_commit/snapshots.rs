@@ -93,6 +93,7 @@ impl PendingSnapshots {
 
     /// Whether a commit's snapshots can be saved and are not saved yet; `waker` is kept if so. Those
     /// that cannot be saved yet are not waited for: in a buffered store that is up to the next sync.
+    #[cfg(any(feature = "async", test))]
     pub(super) fn poll(&mut self, batch: Batch, synced: u64, waker: &Waker) -> bool {
         let is_due = |kept: &Kept| kept.batch == batch && kept.group <= synced;
         let unsaved = self.saving.contains(&batch) || self.kept.iter().any(is_due);

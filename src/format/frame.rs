@@ -17,7 +17,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
-use super::{ALIGNMENT, Defect, MAX_NUMBER, align};
+use super::{ALIGNMENT, Defect, MAX_NUMBER, align_in_file};
 
 pub(crate) const HEADER_LEN: usize = 48;
 pub(crate) const MAGIC: [u8; 2] = [0xAF, 0x4E];
@@ -152,7 +152,7 @@ impl FrameHeader {
 
     /// Header and body, padded: where the next frame begins, counted from this one.
     pub(crate) fn frame_len(&self) -> u64 {
-        (HEADER_LEN + align(self.body_len as usize)) as u64
+        HEADER_LEN as u64 + align_in_file(u64::from(self.body_len))
     }
 
     /// The position the event after this frame will have.

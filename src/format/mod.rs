@@ -48,7 +48,30 @@ pub(crate) enum Defect {
     Unreadable(String),
 }
 
-/// `len` rounded up to the alignment.
+/// `len` rounded up to the alignment. A length from disk that would exceed the address space, which
+/// is possible with 32 bits, gives the largest aligned number: no file and no buffer is that long.
 pub(crate) const fn align(len: usize) -> usize {
-    (len + ALIGNMENT - 1) & !(ALIGNMENT - 1)
+    len.saturating_add(ALIGNMENT - 1) & !(ALIGNMENT - 1)
+}
+
+/// The length of `len` bytes in a file, rounded up to the alignment: unlike [`align`] it holds what
+/// the address space of 32 bits does not.
+pub(crate) fn align_in_file(len: u64) -> u64 {
+    len.next_multiple_of(ALIGNMENT as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_beyond_the_address_space_is_rounded_without_overflow() {
+        assert_eq!([0, 1, 8, 9].map(align), [0, 8, 8, 16]);
+        assert_eq!(align(usize::MAX), usize::MAX & !(ALIGNMENT - 1));
+        assert_eq!([0, 1, 8, 9].map(align_in_file), [0, 8, 8, 16]);
+        assert_eq!(align_in_file(u64::from(u32::MAX)), 1 << 32);
+        let longest = frame::FrameHeader { body_len: u32::MAX, ..frame::tests::sample() };
+        assert_eq!(longest.frame_len(), (1 << 32) + frame::HEADER_LEN as u64);
+        assert_eq!(seal::body_len(u32::MAX), (1 << 34) + seal::TRAILER_LEN as u64);
+    }
 }

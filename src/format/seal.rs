@@ -17,7 +17,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
-use super::{Defect, MAX_NUMBER, align, frame};
+use super::{Defect, MAX_NUMBER, align, align_in_file, frame};
 
 pub(crate) const TRAILER_LEN: usize = 64;
 const MAGIC: [u8; 8] = *b"ANNALEND";
@@ -44,7 +44,7 @@ impl Trailer {
 
     /// Where the file ends. Does not overflow on a decoded trailer.
     pub(crate) fn file_len(&self) -> u64 {
-        self.table_offset() + body_len(self.event_count) as u64
+        self.table_offset() + body_len(self.event_count)
     }
 
     pub(crate) fn encode(&self, seed: Seed) -> [u8; TRAILER_LEN] {
@@ -101,8 +101,8 @@ impl Trailer {
 }
 
 /// The body length of a seal frame for this many events.
-pub(crate) fn body_len(event_count: u32) -> usize {
-    align(event_count as usize * 4) + TRAILER_LEN
+pub(crate) fn body_len(event_count: u32) -> u64 {
+    align_in_file(u64::from(event_count) * 4) + TRAILER_LEN as u64
 }
 
 /// The offset table's bytes, padded.

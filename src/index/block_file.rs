@@ -194,7 +194,7 @@ impl BlockFile {
 
 /// Checks the table of block checksums, which begins at `at`, against the footer, piece by piece.
 fn verify_table(file: &dyn File, at: u64, blocks: u32, footer: &[u8]) -> Result<(), Defect> {
-    let mut piece = vec![0; TABLE_PIECE.min(blocks as usize * 4)];
+    let mut piece = vec![0; TABLE_PIECE.min((blocks as usize).saturating_mul(4))];
     let (mut state, mut offset) = (blocks, at);
     let end = at + u64::from(blocks) * 4;
     while offset < end {

@@ -505,9 +505,13 @@ impl Verifier<'_> {
     /// `state` is where the frames end, unless a writer has sealed the segment since it was asked
     /// how far to read.
     fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: Option<&ScanState>) {
-        let len = seal::body_len(trailer.event_count) - seal::TRAILER_LEN;
-        let mut table = vec![0; len];
         let table_at = trailer.table_offset();
+        let len = seal::body_len(trailer.event_count) - seal::TRAILER_LEN as u64;
+        let Ok(len) = usize::try_from(len) else {
+            self.fault(&file.path, table_at, "the offset table is longer than the address space");
+            return;
+        };
+        let mut table = vec![0; len];
         if let Err(e) = read_exact_at(&*file.file, &mut table, table_at) {
             self.fault(&file.path, table_at, format!("the offset table cannot be read: {e}"));
             return;

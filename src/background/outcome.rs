@@ -42,9 +42,13 @@ impl Engine {
         }
     }
 
-    /// Keeps that a commit's snapshot could not be saved.
+    /// Keeps that a commit's snapshot could not be saved. One that lost to another state of the same
+    /// mark is counted and not kept: a snapshot of that mark is there, and no work is left to do.
     pub(crate) fn note_unsaved(&self, key: &str, error: Error) {
         self.counters.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+        if matches!(error, Error::SnapshotExists { .. }) {
+            return;
+        }
         self.note_outcome(Maintenance::Snapshot { key: key.to_owned() }, Err(error));
     }
 

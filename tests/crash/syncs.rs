@@ -231,7 +231,8 @@ fn time_never_goes_back() {
     let mut last = Timestamp::default();
     for round in 0..6_u64 {
         sim.set_clock(
-            [9_000_000, 1_000_000, 20_000_000, 0, 5, u64::MAX / 4][usize::try_from(round).unwrap()],
+            [9_000_000, 1_000_000, 20_000_000, 0, 5, 3_000_000_000_000_000]
+                [usize::try_from(round).unwrap()],
         );
         let store = open(&sim).unwrap();
         for number in round * 3 + 1..=round * 3 + 3 {

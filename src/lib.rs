@@ -154,6 +154,7 @@ pub use view::{Event, EventRef};
 /// Handles and values are shared between threads and kept in futures.
 const _: () = {
     const fn send_and_sync<T: Send + Sync + 'static>() {}
+    const fn send<T: Send + 'static>() {}
     send_and_sync::<Store>();
     send_and_sync::<Ticket>();
     send_and_sync::<Event>();
@@ -168,7 +169,6 @@ const _: () = {
     send_and_sync::<Query>();
     send_and_sync::<StopHandle>();
     send_and_sync::<RunningGroup>();
-    const fn send<T: Send + 'static>() {}
     send::<Events>();
     send::<StreamNames>();
     send::<Subscribe>();

@@ -52,9 +52,9 @@ pub(super) fn candidates(
         }
         let Some(place) = next else { return Ok(Some((found, true))) };
         found.push(ordinal_of(place, backwards));
-        // Only a damaged list holds the last number there is.
-        let Some(behind) = place.checked_add(1) else { break };
-        at = behind;
+        // The last number there is: ordinal 0 of a backward read. Nothing comes after it.
+        let Some(next) = place.checked_add(1) else { return Ok(Some((found, true))) };
+        at = next;
     }
     Ok(Some((found, false)))
 }

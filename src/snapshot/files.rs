@@ -48,7 +48,12 @@ impl Engine {
     /// The caller holds the right to save snapshots.
     fn store_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
         let name = file_name(&snapshot.key, snapshot.mark);
-        if let Some(found) = self.read_snapshot(&snapshot.key, &name)? {
+        let path = self.snapshot_directory(&snapshot.key).join(&name);
+        let there = self.storage.entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
+        // A link is no snapshot: it is replaced and not followed.
+        if there == Some(EntryKind::File)
+            && let Some(found) = self.read_snapshot(&snapshot.key, &name)?
+        {
             let schema_version = found.schema_version;
             if schema_version == snapshot.schema_version && found.state == snapshot.state {
                 return Ok(());

@@ -122,15 +122,21 @@ pub(crate) fn read_back(store: &Store) -> Result<u64> {
 
 /// The store opens both ways, holds everything, takes more, and is whole afterwards.
 pub(crate) fn goes_on(name: &str, place: &Place) {
+    closes_and_goes_on(name, place).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+}
+
+/// Like [`goes_on`], and returns what the close reported.
+pub(crate) fn closes_and_goes_on(name: &str, place: &Place) -> annals::Result<()> {
     let reader = place.read().unwrap_or_else(|error| panic!("{name}: {error:?}"));
     assert_eq!(read_back(&reader).unwrap(), EVENTS, "{name}");
     drop(reader);
     let store = place.open().unwrap_or_else(|error| panic!("{name}: {error:?}"));
     assert_eq!(read_back(&store).unwrap(), EVENTS, "{name}");
     assert_eq!(append(&store, EVENTS + 1).unwrap(), EVENTS + 1, "{name}");
-    store.close().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let closed = store.close();
     let store = place.open().unwrap();
     assert_eq!(read_back(&store).unwrap(), EVENTS + 1, "{name}");
+    closed
 }
 
 /// The entries of a directory, sorted.

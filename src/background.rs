@@ -33,7 +33,7 @@ use crate::sync::{Instant, MutexGuard};
 /// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
 /// nor a core for itself.
 const FILL_PAUSE: Duration = Duration::from_micros(2_500);
-/// So many full segments may wait to be sealed. An append that needs another one then waits until one is
+/// The number of full segments that may wait to be sealed. An append that needs another one then waits until one is
 /// sealed: each takes memory for its index, and a walk by the next opening after a kill.
 pub(crate) const MAX_UNSEALED: usize = 8;
 /// So many segments are looked at before other work gets its turn.

@@ -182,7 +182,7 @@ impl Engine {
         let segment = Arc::clone(&self.catalog.read().active.segment);
         let mut bytes = [0; frame::HEADER_LEN];
         match read_exact_at(&*segment.file, &mut bytes, follower.last_frame) {
-            // The file was cut: a read of the events tells where.
+            // The file was cut: the read of an event that is missing reports where.
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(()),
             read => read.map_err(|e| Error::io("read", &segment.path, e))?,
         }

@@ -216,7 +216,7 @@ fn newest_in_memory(index: &ActiveIndex, head: Head, visible: u64) -> Lookup<Hea
     index.head_before(first).map_err(LookupError::Heads)
 }
 
-/// Likewise in an index file.
+/// The newest event of a stream in an index file, as far as a reader may see it.
 fn newest_in_file(
     index: &SealedIndex,
     stream: &str,

@@ -18,7 +18,7 @@
 //! 10 CHANGES    the number of the segment's first change u64, then its changes, as in metadata
 //! 11 TERM FILTER  the same kind of filter over the entries of 2 to 5; may be absent
 //! 13 TABLES     of each list of more than 1024 ordinals, by list offset: list offset u32, number of
-//!               its first entry u32; behind those the entries, like the tables of level files. In front:
+//!               its first entry u32; after those the entries, like the tables of level files. In front:
 //!               the number of lists u32, zero u32. May be absent
 //! ```
 //!

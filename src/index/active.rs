@@ -167,7 +167,7 @@ impl ActiveIndex {
         self.keeps_terms
     }
 
-    /// Whether a query may look at so many more events one by one, where the terms of `missing` events
+    /// Whether a query may look at `events` more events one by one, where the terms of `missing` events
     /// would have to be taken over: together no more than those.
     pub(crate) fn may_look(&self, events: u64, missing: u64) -> bool {
         let looked = self.looked.fetch_add(events, Ordering::Relaxed);

@@ -246,7 +246,7 @@ fn sorted<V>(map: HashMap<Box<str>, V, Hasher>) -> Vec<(Box<str>, V)> {
     entries
 }
 
-/// Names and lists as they are put one behind the other, and the tables of long ones. All are smaller
+/// Names and lists in the order in which they are written, and the tables of long ones. All are smaller
 /// than the segment, which is below 4 GiB.
 #[derive(Debug, Default)]
 struct Placed {

@@ -11,7 +11,7 @@ mod counted {
         static TOUCHED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Counts so many more.
+    /// Adds to the count of work done.
     pub(crate) fn touch(count: u64) {
         TOUCHED.set(TOUCHED.get().wrapping_add(count));
     }
@@ -25,7 +25,7 @@ mod counted {
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use counted::{touch, touched};
 
-/// Counts so many more.
+/// Adds to the count of work done.
 #[cfg(not(any(test, feature = "testing")))]
 #[inline]
 pub(crate) fn touch(_count: u64) {}

@@ -25,10 +25,10 @@ use crate::query::{Query, Queryable};
 use select::candidates;
 use skip::Keys;
 
-/// Terms are taken over in steps, so that no lock is held for long. So many events a read also looks at
-/// one by one, before it has the terms of more than these taken over.
+/// Terms are taken over in steps, so that no lock is held for long. It is the size of a step in
+/// events, and the number that a read looks at one by one before it has more terms taken over.
 const STEP: u64 = 1024;
-/// So many candidates are asked for at first, and up to so many at a time.
+/// The number of candidates that are asked for at first, and the most that are asked for later.
 pub(crate) const FIRST: usize = 32;
 pub(crate) const MOST: usize = 4096;
 
@@ -44,7 +44,7 @@ pub(crate) struct Wanted {
     pub(crate) after: u64,
     pub(crate) upto: u64,
     pub(crate) backwards: bool,
-    /// So many at a time.
+    /// The number of candidates to ask for next.
     pub(crate) most: usize,
 }
 

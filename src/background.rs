@@ -265,11 +265,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether there was something to look for.
+    /// Whether there was something to look for. After a failure it is looked for again.
     fn drop_leftovers(&self) -> Result<bool> {
         let looks = std::mem::take(&mut self.writer.lock().work.leftovers);
-        if looks {
-            self.drop_unused_levels()?;
+        if looks && let Err(error) = self.drop_unused_levels() {
+            self.writer.lock().work.leftovers = true;
+            return Err(error);
         }
         Ok(looks)
     }

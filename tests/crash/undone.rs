@@ -88,6 +88,19 @@ fn work_that_is_done_in_the_end_is_no_matter_for_a_close() {
     comes_back(&sim, 40);
 }
 
+#[test]
+fn leftovers_that_could_not_be_listed_are_looked_for_again() {
+    let sim = SimStorage::new(6);
+    let store = open(&sim).unwrap();
+    sim.inject_at("/index", Fault::FailFrom { operation: Operation::ReadDir, nth: 1 });
+    append(&store, 1, 20, 2_000);
+    assert!(store.stats().maintenance_failures > 0);
+    sim.clear_faults();
+    append(&store, 21, 40, 2_000);
+    store.close().unwrap();
+    comes_back(&sim, 40);
+}
+
 fn append_with_snapshot(store: &Store, key: &str, version: u64) {
     store
         .transaction()

@@ -2,6 +2,7 @@
 //!
 //! Must never touch a directory that holds something else.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,57 @@ use crate::format::names;
 use crate::log::rotation::create_segment;
 use crate::options::Options;
 use crate::recovery::{list_segments, sync_names};
-use crate::storage::{EntryKind, LockGuard, Storage, is_directory};
+use crate::storage::{Binding, Bound, EntryKind, LockGuard, Storage, is_directory};
 use crate::sync::{Instant, thread};
 
 /// How long a look at the lock by another opening is waited for before the next try.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// Binds a storage to the directory that a path leads to now, and makes the path absolute; neither
+/// where the storage resolves each path anew, as one in memory does.
+pub(crate) fn bind(
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+    max_open_files: Option<usize>,
+) -> Result<Bound> {
+    let held = &[names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR];
+    let bound = storage.at(root, Binding { held, max_open_files });
+    let bound = bound.map_err(|e| match e.kind() {
+        ErrorKind::NotADirectory if matches!(storage.entry_kind(root), Ok(Some(_))) => {
+            not_a_store(root, "it is not a directory")
+        }
+        _ => Error::io("open", root, e),
+    })?;
+    Ok(bound.unwrap_or_else(|| Bound { storage: Arc::clone(storage), root: root.into() }))
+}
+
+/// Binds to the directory of a store that is there.
+pub(crate) fn bind_existing(storage: &Arc<dyn Storage>, root: &Path) -> Result<Bound> {
+    bind(storage, root, None).map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            not_a_store(root, "it has no log")
+        }
+        error => error,
+    })
+}
+
+/// Binds to the directory of a store, which is made if it is missing and may be; tells whether it was.
+pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(Bound, bool)> {
+    let bind = || bind(&options.storage, root, options.max_open_files);
+    match bind() {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            if options.read_only {
+                return Err(not_a_store(root, "there is no store to read"));
+            }
+            if !options.create {
+                return Err(not_a_store(root, "there is no store, and none is to be created"));
+            }
+            options.storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
+            Ok((bind()?, true))
+        }
+        bound => Ok((bound?, false)),
+    }
+}
 
 /// What a path holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -200,6 +200,17 @@ pub enum Error {
         /// meanwhile.
         holder: Option<u32>,
     },
+    /// The store's directory, or something in it, was removed or replaced by another while the store
+    /// was open. Nothing was written to what is in its place now. A writer stops writing: close the
+    /// store, and open it where it is now.
+    #[error("the store was moved or replaced while it was open: {why} ({}); nothing is written any \
+        more: close it, and open it again where it is now", path.display())]
+    StoreGone {
+        /// The file or directory that was asked for.
+        path: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
     /// The directory holds something else than a store. Nothing in it was touched.
     #[error("{} is not a store: {why}", path.display())]
     NotAStore {
@@ -469,11 +480,20 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether what was opened is not in its place any more. A network file system uses the same kind for
+/// a file that it does not have any more.
+pub(crate) fn is_displaced(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StaleNetworkFileHandle
+}
+
 impl Error {
     pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();
         if is_full(&source) {
             return Self::DiskFull { path, needed: None };
+        }
+        if is_displaced(&source) {
+            return Self::StoreGone { path, why: source.to_string() };
         }
         Self::Io { operation, path, source }
     }

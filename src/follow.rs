@@ -30,6 +30,9 @@ use crate::sync::atomic::Ordering;
 /// How often the end of a log is looked for while writers come and go.
 const READ_TRIES: u32 = 4;
 
+/// How much of the active segment is compared with what its name leads to now, in bytes.
+const LOOKED_AT: u64 = 64 << 10;
+
 /// How far a follower has come.
 #[derive(Debug)]
 pub(crate) struct Follower {
@@ -151,6 +154,7 @@ impl Engine {
             return Ok(());
         };
         let mut follower = follower.lock();
+        self.check_followed()?;
         if follower.damaged {
             return Ok(());
         }
@@ -192,6 +196,50 @@ impl Engine {
         }
         let position = Position::new(follower.state.next_position - 1);
         Err(Error::OtherHistory { position })
+    }
+
+    /// Whether what this reader follows is what its path leads to: neither the directory nor the file
+    /// at the end of the log was removed, or replaced by those of another store. A file that is another
+    /// one with the same contents, as after the copy-up of an overlay, is taken in the place of the old
+    /// one.
+    fn check_followed(&self) -> Result<()> {
+        self.storage.check_place().map_err(|e| Error::io("find", &self.root, e))?;
+        let segment = Arc::clone(&self.catalog.read().active.segment);
+        let path = &segment.path;
+        if !segment.is_stale()
+            && segment.file.is_in_place().map_err(|e| Error::io("look at", path, e))?
+        {
+            return Ok(());
+        }
+        self.renew_active(&segment)
+    }
+
+    /// Goes on with what the name of the active segment leads to now.
+    fn renew_active(&self, segment: &Segment) -> Result<()> {
+        let number = segment.number();
+        let file = SegmentFile::open(&*self.storage, &self.root, number, OpenMode::Read, 0);
+        let gone = |why: &str| Error::StoreGone { path: segment.path.clone(), why: why.into() };
+        let file = match file {
+            Ok(file) => file,
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(gone("the segment was removed while the store was open"));
+            }
+            Err(error) => return Err(error),
+        };
+        if file.header != segment.header {
+            return Err(gone(if file.header.store_id == segment.header.store_id {
+                "the segment was replaced while the store was open"
+            } else {
+                "another store is in the place of the one that was opened"
+            }));
+        }
+        let end = segment.end();
+        let renewed = Arc::new(Segment::new(file, segment.base_position, None, end)?);
+        let mut catalog = self.catalog.write();
+        if catalog.active.segment.number() == number {
+            catalog.active.segment = renewed;
+        }
+        Ok(())
     }
 
     fn walk_on(&self, follower: &mut Follower, mut tenure: Tenure) -> Result<()> {
@@ -253,6 +301,7 @@ impl Engine {
         if len == follower.state.offset {
             return Ok(());
         }
+        let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let Follower { state, commits, last_frame, .. } = follower;
         let seed = segment.seed;
@@ -271,7 +320,13 @@ impl Engine {
             Ok(())
         });
         segment.set_end(state.offset);
-        walked.map(drop)
+        walked?;
+        // The writer says that there is more: what is followed may not be what it writes to.
+        let end = len.min(from.saturating_add(LOOKED_AT));
+        if state.offset == from && limit != u64::MAX && segment.look_again_at(from, end) {
+            self.renew_active(&segment)?;
+        }
+        Ok(())
     }
 
     /// Goes on to the next segment, if the writer has.
@@ -284,6 +339,10 @@ impl Engine {
         }
         let position = follower.state.next_position;
         let file = SegmentFile::open(&*self.storage, &self.root, number, OpenMode::Read, position)?;
+        if file.header.store_id != self.store_id {
+            let why = "another store is in the place of the one that was opened".into();
+            return Err(Error::StoreGone { path: file.path, why });
+        }
         let mut first = [0; frame::HEADER_LEN];
         read_exact_at(&*file.file, &mut first, DATA_START)
             .map_err(|e| Error::io("read", &file.path, e))?;

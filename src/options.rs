@@ -86,6 +86,8 @@ pub struct Options {
     pub(crate) compaction: bool,
     /// A clean close writes a checkpoint in any case if it takes no more bytes than this.
     pub(crate) small_checkpoint: u64,
+    /// `None`: what suits the limits of the process.
+    pub(crate) max_open_files: Option<usize>,
     pub(crate) storage: Arc<dyn Storage>,
 }
 
@@ -100,6 +102,8 @@ impl Options {
     pub const MIN_SEGMENT_SIZE: u64 = 64 << 10;
     /// The largest segment, in bytes.
     pub const MAX_SEGMENT_SIZE: u64 = 1 << 30;
+    /// The smallest value of [`Options::max_open_files`].
+    pub const MIN_OPEN_FILES: usize = 8;
     /// The most that data and metadata of one event may be configured to take together, in bytes.
     pub const MAX_EVENT_SIZE: u64 = 64 << 20;
 
@@ -124,6 +128,7 @@ impl Options {
             background: true,
             compaction: true,
             small_checkpoint: 64 << 10,
+            max_open_files: None,
             storage: Arc::new(DiskStorage),
         }
     }
@@ -273,6 +278,19 @@ impl Options {
         self
     }
 
+    /// The most files of segments and indexes that the store keeps open at a time, at least
+    /// [`Options::MIN_OPEN_FILES`]. Others are opened when they are needed, and closed again. About ten
+    /// more files and directories are open for as long as the store is: the directory and its parts,
+    /// `LOCK`, `STATUS`, the checkpoint, the segment in use and the next one; and, until they are synced
+    /// or sealed, segments that were written to.
+    ///
+    /// Default: a quarter of what the process may open (`RLIMIT_NOFILE`), and no more than 256. Has no
+    /// effect on Windows, where the number of open files is not limited.
+    pub fn max_open_files(mut self, files: usize) -> Self {
+        self.max_open_files = Some(files);
+        self
+    }
+
     /// Replaces the disk, for tests.
     #[cfg(feature = "testing")]
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
@@ -318,6 +336,10 @@ impl Options {
                 what: "segment_size",
                 why: format!("{bytes} is not within {range:?} bytes"),
             });
+        }
+        if self.max_open_files.is_some_and(|files| files < Self::MIN_OPEN_FILES) {
+            let why = format!("a store needs at least {}", Self::MIN_OPEN_FILES);
+            return Err(Error::InvalidArgument { what: "max_open_files", why });
         }
         if self.snapshots_kept == 0 {
             let why = "0 would keep none".into();

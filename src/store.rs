@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::append::{Operation, prepare};
 use crate::compaction::Compacted;
 use crate::cursor::Cursors;
-use crate::directory::{Found, create_if_empty, look_at, not_a_store, take_back, take_lock};
+use crate::directory::{
+    Found, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
+};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{
@@ -25,6 +27,7 @@ use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::{Mode, Opened, recover};
 use crate::snapshot::Snapshots;
 use crate::stats::Stats;
+use crate::storage::Bound;
 use crate::subscription::Subscribe;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
@@ -97,9 +100,10 @@ impl Store {
         Options::new().open(path)
     }
 
-    pub(crate) fn open_with(root: &Path, mut options: Options) -> Result<Self> {
-        let shared = Arc::clone(&options.storage);
-        let storage = &*shared;
+    pub(crate) fn open_with(path: &Path, mut options: Options) -> Result<Self> {
+        let (Bound { storage: shared, root }, made) = bind_or_create(path, &options)?;
+        options.storage = Arc::clone(&shared);
+        let (storage, root) = (&*shared, &*root);
         let found = look_at(storage, root)?;
         let lock = match found {
             Found::Store | Found::Unfinished | Found::Nothing if options.read_only => {
@@ -128,7 +132,7 @@ impl Store {
         };
         let created = !options.read_only
             && create_if_empty(storage, root, &options).inspect_err(|_| {
-                if found == Found::Nothing {
+                if made || found == Found::Nothing {
                     take_back(storage, root);
                 }
             })?;

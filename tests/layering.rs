@@ -100,7 +100,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "verify",
         &[
-            "error", "event", "follow", "format", "index", "log", "recovery", "snapshot", "stats",
+            "directory",
+            "error",
+            "event",
+            "follow",
+            "format",
+            "index",
+            "log",
+            "recovery",
+            "snapshot",
+            "stats",
             "storage",
         ],
     ),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::lead::Guard;
 use super::{Extent, Group};
 use crate::engine::Engine;
-use crate::error::{Error, Result, is_full};
+use crate::error::{Error, Result, is_displaced, is_full};
 use crate::storage::{read_exact_at, write_all_at};
 
 impl Engine {
@@ -24,6 +24,29 @@ impl Engine {
         self.group_done.iter().for_each(|done| {
             done.notify_all();
         });
+    }
+
+    /// The directory is not in its place any more: nothing more is written. `number` is the newest group
+    /// that may have been written.
+    pub(super) fn stop_displaced(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
+        if writer.poisoned.is_none() {
+            writer.gone = Some(self.root.clone());
+        }
+        self.poison(writer, number, error);
+    }
+
+    /// Looks whether the store's directory is in its place; if not, nothing more is written.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        let Some(error) = self.storage.check_place().err().filter(is_displaced) else {
+            return Ok(());
+        };
+        let mut writer = self.writer.lock();
+        let in_flight = writer.collecting_number - 1;
+        self.stop_displaced(&mut writer, in_flight, &error);
+        let wakers = writer.take_wakers();
+        drop(writer);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        Err(Error::io("find", &self.root, error))
     }
 
     /// Damage was found where nobody was writing: nothing more is written, durably said, so that the next

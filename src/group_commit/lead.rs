@@ -9,7 +9,7 @@ use std::task::Waker;
 use super::Batch;
 use super::{Group, Writer};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Result, is_displaced};
 use crate::log::segment::Segment;
 use crate::log::zeros;
 use crate::storage::write_all_at;
@@ -79,8 +79,12 @@ impl Engine {
         let begun = writer.tip.clone();
         writer.flush_requested = false;
         let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
+        let looks = writer.has_to_look();
         drop(writer);
 
+        if looks && let Some(error) = self.storage.check_place().err().filter(is_displaced) {
+            return self.refuse_group(group, number, &error);
+        }
         let written = Self::write_group(&group);
         if written.is_ok() && group.sync {
             self.fill_ahead(&group);
@@ -114,6 +118,17 @@ impl Engine {
                 self.counters.groups.fetch_add(1, Ordering::Relaxed);
             }
         }
+        self.end_group(writer, group, number)
+    }
+
+    /// The directory is not in its place any more: the group is not written.
+    fn refuse_group(&self, group: Arc<Group>, number: u64, error: &io::Error) -> Guard<'_> {
+        let mut writer = self.writer.lock();
+        self.stop_displaced(&mut writer, number - 1, error);
+        self.end_group(writer, group, number)
+    }
+
+    fn end_group<'a>(&'a self, mut writer: Guard<'a>, group: Arc<Group>, number: u64) -> Guard<'a> {
         writer.writing = None;
         writer.writing_to = None;
         self.finish_group(&mut writer, group, number);
@@ -251,6 +266,7 @@ impl Engine {
 
     /// Makes everything accepted so far durable.
     pub(crate) fn sync_all(&self) -> Result<()> {
+        self.check_place()?;
         let mut writer = self.writer.lock();
         writer.check_usable()?;
         let idle = writer.collecting.extents.is_empty()

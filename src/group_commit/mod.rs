@@ -36,11 +36,15 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Recovered;
 use crate::snapshot::Snapshot;
 use crate::storage::Storage;
+use crate::sync::Instant;
 
 use changes::Changes;
 use snapshots::PendingSnapshots;
 pub(crate) use snapshots::{Batch, Due};
 
+/// What is acknowledged after the directory was removed or replaced is lost to who looks for it under
+/// its path; a look costs a few system calls.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In bytes.
 const MAX_KEPT_BUFFER: usize = 8 << 20;
 
@@ -116,6 +120,10 @@ pub(crate) struct Writer {
     /// What the newest of them did not fit: the file, and the bytes that were wanted.
     full: Option<(PathBuf, u64)>,
     poisoned: Option<Arc<str>>,
+    /// The store's directory, if what poisoned the writer is that it is not in its place any more.
+    gone: Option<PathBuf>,
+    /// When the writer looks again whether the directory is in its place; `None`: at the next group.
+    look_at: Option<Instant>,
     /// The newest group that may have been written when the writer was poisoned.
     poisoned_number: u64,
     /// Written and not synced since, with the last group written to each.
@@ -185,6 +193,8 @@ impl Writer {
             refused: Vec::new(),
             full: None,
             poisoned: None,
+            gone: None,
+            look_at: None,
             poisoned_number: 0,
             dirty: Vec::new(),
             wakers: Vec::new(),
@@ -209,15 +219,30 @@ impl Writer {
     }
 
     pub(crate) fn check_usable(&self) -> Result<()> {
-        match &self.poisoned {
-            Some(reason) => Err(Error::WriterPoisoned { reason: reason.to_string() }),
-            None => Ok(()),
+        self.poisoned.as_ref().map_or(Ok(()), |reason| Err(self.refusal(reason)))
+    }
+
+    /// The error of a call that came after the writer was poisoned.
+    fn refusal(&self, reason: &str) -> Error {
+        match &self.gone {
+            Some(path) => Error::StoreGone { path: path.clone(), why: reason.into() },
+            None => Error::WriterPoisoned { reason: reason.into() },
         }
     }
 
     /// The last position and the last change that are written.
     pub(crate) fn written_to(&self) -> (u64, u64) {
         (self.group_tip.next_position - 1, self.group_tip.next_change - 1)
+    }
+
+    /// Whether it is time to look whether the directory is in its place.
+    fn has_to_look(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.look_at.is_none_or(|at| now >= at);
+        if due {
+            self.look_at = now.checked_add(LOOK_EVERY);
+        }
+        due
     }
 
     /// Whether something is written and not synced, and a sync could help.
@@ -307,11 +332,11 @@ impl Writer {
         if number <= if sync { self.synced_number } else { self.written_number } {
             return Some(Ok(()));
         }
-        let reason = self.poisoned.as_ref()?.to_string();
+        let reason = self.poisoned.as_ref()?;
         Some(Err(if number <= self.poisoned_number {
-            Error::OutcomeUnknown { reason }
+            Error::OutcomeUnknown { reason: reason.to_string() }
         } else {
-            Error::WriterPoisoned { reason }
+            self.refusal(reason)
         }))
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::segment::Segment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::{Defect, align};
 use crate::log::scan::verify_body;
@@ -26,6 +26,8 @@ pub(crate) struct FrameCursor {
     proven: u64,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
+    /// The frame that was looked at twice.
+    looked_again_at: u64,
 }
 
 /// A frame with events, as a reader sees it.
@@ -44,7 +46,16 @@ impl FrameCursor {
         checksums: Checksums,
     ) -> Self {
         let (buffer, scratch) = (Vec::new(), Vec::new());
-        Self { segment, offset, next_position, checksums, proven: 0, buffer, scratch }
+        Self {
+            segment,
+            offset,
+            next_position,
+            checksums,
+            proven: 0,
+            buffer,
+            scratch,
+            looked_again_at: 0,
+        }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -63,32 +74,31 @@ impl FrameCursor {
                 Checksums::Once => offset >= self.segment.verified_end(),
                 Checksums::Never => false,
             };
-            let header = self.header(offset, check)?;
+            let header = match self.header(offset, check) {
+                Err(error) if self.look_again(&error, offset) => continue,
+                header => header?,
+            };
             self.offset = offset + header.frame_len();
             let padded = align(header.body_len as usize);
             if header.event_count == 0 {
                 self.segment.note_verified(offset, self.offset);
                 continue;
             }
-            self.next_position = header.next_position();
             let body_at = offset + frame::HEADER_LEN as u64;
             let is_mapped = self.prove(body_at, padded)?;
-            let segment = &*self.segment;
-            let corrupt = |d: Defect| segment.corrupt(offset, header.first_position, &d);
-            let padded_body = match is_mapped {
-                true => segment.remembered(body_at, padded),
-                false if self.offset <= segment.end() && !segment.is_mapped() => {
-                    self.buffer.resize(padded, 0);
-                    segment.read(&mut self.buffer, body_at)?;
-                    &self.buffer
+            if (check || !is_mapped)
+                && let Err(error) = self.check_body(&header, offset, is_mapped)
+            {
+                if !self.look_again(&error, offset) {
+                    return Err(error);
                 }
-                false => return Err(corrupt(Defect::TooShort)),
-            };
-            if check || !segment.is_mapped() {
-                verify_body(&header, padded_body, segment.seed, &mut self.scratch)
-                    .map_err(corrupt)?;
-                segment.note_verified(offset, self.offset);
+                self.offset = offset;
+                continue;
             }
+            self.next_position = header.next_position();
+            let segment = &*self.segment;
+            let padded_body =
+                if is_mapped { segment.remembered(body_at, padded) } else { &self.buffer };
             // The next frame's place is only known from this one's header, so the processor cannot
             // run ahead by itself, unless a check has it read every byte.
             if !check {
@@ -97,6 +107,34 @@ impl FrameCursor {
             let body = &padded_body[..header.body_len as usize];
             return Ok(Some(FrameView { offset, header, body }));
         }
+    }
+
+    /// Whether the frame at `offset` is to be read once more.
+    fn look_again(&mut self, error: &Error, offset: u64) -> bool {
+        let again = self.looked_again_at != offset && self.segment.look_again(error);
+        self.looked_again_at = offset;
+        self.proven = 0;
+        again
+    }
+
+    /// Proves the body of the frame at `offset`, which is read into the buffer if it is not mapped.
+    fn check_body(&mut self, header: &FrameHeader, offset: u64, is_mapped: bool) -> Result<()> {
+        let segment = &*self.segment;
+        let corrupt = |d: Defect| segment.corrupt(offset, header.first_position, &d);
+        let (body_at, padded) =
+            (offset + frame::HEADER_LEN as u64, align(header.body_len as usize));
+        let padded_body = if is_mapped {
+            segment.remembered(body_at, padded)
+        } else if self.offset <= segment.end() && !segment.is_mapped() {
+            self.buffer.resize(padded, 0);
+            segment.read(&mut self.buffer, body_at)?;
+            &self.buffer
+        } else {
+            return Err(corrupt(Defect::TooShort));
+        };
+        verify_body(header, padded_body, segment.seed, &mut self.scratch).map_err(corrupt)?;
+        segment.note_verified(offset, self.offset);
+        Ok(())
     }
 
     /// Whether the bytes are mapped, written and readable.

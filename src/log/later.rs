@@ -11,7 +11,7 @@ use super::segment::SegmentFile;
 use crate::error::Error;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::names;
-use crate::storage::{File, Mapping, OpenMode, Storage};
+use crate::storage::{DISPLACED, File, Mapping, OpenMode, Storage};
 
 /// A file that is there, as far as is known.
 #[derive(Debug)]
@@ -52,6 +52,10 @@ impl LaterFile {
         let SegmentEntry { header, trailer } = &self.expected;
         let segment = SegmentFile::open(&*self.storage, &self.root, header.number, self.mode, 0);
         let segment = segment.map_err(as_io)?;
+        if segment.header.store_id != header.store_id {
+            let what = "another store is in the place of the one that was opened";
+            return Err(io::Error::new(DISPLACED, what));
+        }
         // What the trailer says is known, so that damage to it does no harm here, and neither do bytes
         // behind it.
         if segment.header != *header || segment.len().map_err(as_io)? < trailer.file_len() {
@@ -68,6 +72,7 @@ fn invalid(what: impl Into<String>) -> io::Error {
 fn as_io(error: Error) -> io::Error {
     match error {
         Error::Io { source, .. } => source,
+        Error::StoreGone { why, .. } => io::Error::new(DISPLACED, why),
         Error::Corrupt { what, .. } | Error::Unsupported { what, .. } => invalid(what),
         other => invalid(other.to_string()),
     }
@@ -100,5 +105,19 @@ impl File for LaterFile {
 
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
         self.file()?.map(len, live)
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.file()?.is_in_place()
+    }
+
+    fn reopen(&self) -> io::Result<Option<Arc<dyn File>>> {
+        self.file()?.reopen()
+    }
+
+    fn keep_open(&self, keep: bool) {
+        if let Some(file) = self.file.get() {
+            file.keep_open(keep);
+        }
     }
 }

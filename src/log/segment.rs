@@ -21,6 +21,7 @@ use crate::format::{Defect, names};
 use crate::storage::{File, Mapping, OpenMode, Storage, read_exact_at};
 use crate::sync::Mark;
 
+mod again;
 mod events;
 
 /// What one positional read proves readable.
@@ -143,6 +144,8 @@ pub(crate) struct Segment {
     pub(crate) trailer: Option<Trailer>,
     /// Of a sealed segment, from the first look into it on; `None` within: it cannot be had.
     map: OnceLock<Option<Mapping>>,
+    /// What the file's name leads to, where the handle and the mapping turned out to show older bytes.
+    fresh: OnceLock<Arc<dyn File>>,
     /// Frames end here; only grows. Raised after the bytes are written, so who loads it may read
     /// up to it.
     written_end: Mark,
@@ -190,6 +193,7 @@ impl Segment {
             base_position,
             trailer,
             map,
+            fresh: OnceLock::new(),
             written_end: Mark::new(end),
             verified_end: AtomicU64::new(DATA_START),
             proven: ProvenEvents::default(),
@@ -261,6 +265,9 @@ impl Segment {
     }
 
     fn mapping(&self) -> Option<&Mapping> {
+        if self.is_stale() {
+            return None;
+        }
         if let Some(map) = self.map.get() {
             return map.as_ref();
         }
@@ -327,7 +334,7 @@ impl Segment {
 
     /// Reads positionally.
     pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        read_exact_at(&*self.file, buffer, offset).map_err(|e| match e.kind() {
+        read_exact_at(&**self.source(), buffer, offset).map_err(|e| match e.kind() {
             // What an index or a length led to is not there: damage, and not the disk's refusal.
             ErrorKind::UnexpectedEof => self.corrupt(offset, self.base_position, &Defect::TooShort),
             // A file that was told of, and is opened only now.

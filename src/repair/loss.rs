@@ -3,10 +3,11 @@
 //! Owns that nobody loses more than they have been told of.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::refuse_writer;
-use crate::directory::take_lock;
+use crate::directory::{bind_existing, take_lock};
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::names;
@@ -56,7 +57,9 @@ pub struct AcceptedLoss {
 /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Io`]; [`Error::Corrupt`] for damage that
 /// leaves nothing to keep: [`repair`](crate::repair()) such a store.
 pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
-    find_loss_in(&DiskStorage, path.as_ref())
+    let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let bound = bind_existing(&disk, path.as_ref())?;
+    find_loss_in(&*bound.storage, &bound.root)
 }
 
 /// Cuts a damaged store off behind the position `after`, so that it opens for writing again.
@@ -70,7 +73,9 @@ pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
 ///
 /// [`Error::WrongCut`] if the damage is elsewhere, and those of [`find_loss`].
 pub fn accept_loss(path: impl AsRef<Path>, after: Position) -> Result<AcceptedLoss> {
-    accept_loss_in(&DiskStorage, path.as_ref(), after)
+    let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let bound = bind_existing(&disk, path.as_ref())?;
+    accept_loss_in(&*bound.storage, &bound.root, after)
 }
 
 pub(crate) fn find_loss_in(storage: &dyn Storage, root: &Path) -> Result<Loss> {

@@ -19,6 +19,7 @@ mod target;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::directory::bind_existing;
 use crate::error::{Error, Result};
 use crate::follow::read_status;
 use crate::format::names;
@@ -103,18 +104,22 @@ pub(crate) fn repair_in(
     if !matches!(kind, Ok(Some(EntryKind::Directory))) {
         return Err(Error::NotAStore { path: from.into(), why: "it has no log".into() });
     }
-    refuse_writer(&**storage, from)?;
-    let items = source::list(&**storage, from)?;
+    let source = bind_existing(storage, from)?;
+    let (source, from) = (&*source.storage, &*source.root);
+    refuse_writer(source, from)?;
+    let items = source::list(source, from)?;
     let (capacity, total, store_id) = shape(&items)?;
     let made = matches!(storage.entry_kind(to), Ok(None));
-    let target = Target::create(storage, to, capacity)?;
+    let place = Target::bind(storage, to)?;
+    let (storage, to) = (&place.storage, &*place.root);
+    let target = Target::create(storage, to, made, capacity)?;
     let result = (|| {
         let mut salvage = Salvage::new(target, options.stop_at_damage, total, &mut progress);
         for item in items {
             salvage.item(item)?;
         }
         let checkpoint = match store_id {
-            Some(store_id) => newest(&**storage, from, store_id)?.map(|(_, table)| table),
+            Some(store_id) => newest(source, from, store_id)?.map(|(_, table)| table),
             None => None,
         };
         let covered = checkpoint.as_ref().map_or(0, |table| table.meta.position);
@@ -125,7 +130,7 @@ pub(crate) fn repair_in(
             let _ = table.for_each("", |name, head| salvage.streams.know(name, head.version));
         }
         // What was taken beside a writer may be of two moments.
-        refuse_writer(&**storage, from)?;
+        refuse_writer(source, from)?;
         let Salvage { target, mut report, streams, .. } = salvage;
         report.streams = streams.finish();
         target.finish()?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Range;
-use crate::directory::{Found, look_at, take_lock};
+use crate::directory::{Found, bind, look_at, take_lock};
 use crate::error::{Error, Result};
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -20,7 +20,7 @@ use crate::log::rotation::{create_segment, create_unnamed, name_segment, remove_
 use crate::log::segment::SegmentFile;
 use crate::options::Options;
 use crate::recovery::sync_names;
-use crate::storage::{EntryKind, LockGuard, OpenMode, Storage, write_all_at};
+use crate::storage::{Bound, EntryKind, LockGuard, OpenMode, Storage, write_all_at};
 use crate::verify::verify_in;
 
 /// Stands in the directory for as long as it is not a store.
@@ -50,27 +50,39 @@ pub(super) struct Target<'a> {
     pub(super) commits: u64,
 }
 
+fn taken(root: &Path, why: &str) -> Error {
+    Error::InvalidArgument {
+        what: "the new store's directory",
+        why: format!("{} {why}", root.display()),
+    }
+}
+
 impl<'a> Target<'a> {
-    /// Begins a store in a directory that is missing or empty.
+    /// Binds to the directory, which is made if it is missing. Nothing in it is touched.
+    pub(super) fn bind(storage: &Arc<dyn Storage>, root: &Path) -> Result<Bound> {
+        if storage.entry_kind(root).map_err(|e| Error::io("look at", root, e))?.is_none() {
+            storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
+        }
+        bind(storage, root, None).map_err(|error| match error {
+            Error::NotAStore { why, .. } => taken(root, &why),
+            error => error,
+        })
+    }
+
+    /// Begins a store in a directory that is empty.
     pub(super) fn create(
         storage: &'a Arc<dyn Storage>,
         root: &'a Path,
+        made: bool,
         capacity: u64,
     ) -> Result<Self> {
-        let taken = |why: &str| {
-            Err(Error::InvalidArgument {
-                what: "the new store's directory",
-                why: format!("{} {why}", root.display()),
-            })
-        };
+        let taken = |why: &str| Err(taken(root, why));
         match look_at(&**storage, root) {
             Ok(Found::Nothing | Found::Unfinished) => {}
             Ok(Found::Store) => return taken("holds a store"),
             Err(Error::NotAStore { .. } | Error::Corrupt { .. }) => return taken("is not empty"),
             Err(other) => return Err(other),
         }
-        let made = matches!(storage.entry_kind(root), Ok(None));
-        storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
         let lock = take_lock(&**storage, root, Duration::ZERO)?;
         let log = root.join(names::LOG_DIR);
         let marker = root.join(MARKER);

@@ -20,13 +20,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, Storage};
+use super::{Binding, Bound, DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, Storage};
+
+#[cfg_attr(unix, path = "disk/rooted.rs")]
+#[cfg_attr(not(unix), path = "disk/held.rs")]
+mod bound;
+#[cfg(unix)]
+mod pool;
 
 /// The file system of the machine, its clock and its source of chance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskStorage;
 
 impl Storage for DiskStorage {
+    fn at(&self, root: &Path, binding: Binding) -> io::Result<Option<Bound>> {
+        let root = std::path::absolute(root)?;
+        bound::open(root, binding)
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = OpenOptions::new();
         options.read(true);
@@ -106,12 +117,7 @@ impl Storage for DiskStorage {
     fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = open_regular(path, &mut options)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Arc::new(DiskLock { file: DiskFile { file } }))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        lock(open_regular(path, &mut options)?)
     }
 
     /// There is no call that only asks, so this takes a shared lock and lets it go at once.
@@ -123,18 +129,7 @@ impl Storage for DiskStorage {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        match file.try_lock_shared() {
-            // The answer is known; an error of the unlock would not change it, and closing the
-            // file unlocks it too. On Windows the standard library unlocks twice, since a handle
-            // can hold a shared and an exclusive lock at once, and expects one certain error from
-            // the second call; Wine 8 returns another.
-            Ok(()) => {
-                let _ = file.unlock();
-                Ok(false)
-            }
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        is_locked(&file)
     }
 
     #[cfg(target_os = "linux")]
@@ -160,6 +155,31 @@ impl Storage for DiskStorage {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         RandomState::new().hash_one((call, self.now_micros()))
+    }
+}
+
+/// Takes the lock on a file, unless somebody has it.
+fn lock(file: fs::File) -> io::Result<Option<Arc<dyn LockGuard>>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Arc::new(DiskLock { file: DiskFile { file } }))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether somebody holds the lock on a file.
+fn is_locked(file: &fs::File) -> io::Result<bool> {
+    match file.try_lock_shared() {
+        // The answer is known; an error of the unlock would not change it, and closing the
+        // file unlocks it too. On Windows the standard library unlocks twice, since a handle
+        // can hold a shared and an exclusive lock at once, and expects one certain error from
+        // the second call; Wine 8 returns another.
+        Ok(()) => {
+            let _ = file.unlock();
+            Ok(false)
+        }
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

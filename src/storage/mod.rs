@@ -17,7 +17,7 @@ mod sim;
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -57,8 +57,45 @@ pub struct DirEntry {
     pub kind: EntryKind,
 }
 
+/// What [`Storage::at`] binds to.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    /// The names of the root's directories that must stay where they are once they were used.
+    pub held: &'static [&'static str],
+    /// The number of files to keep open at most; `None`: what suits the limits of the process.
+    pub max_open_files: Option<usize>,
+}
+
+/// A storage that is bound to one directory, and the absolute path of it, for messages and for the
+/// storage's own methods.
+#[derive(Debug)]
+pub struct Bound {
+    /// Takes paths under `root`, and its parent for [`Storage::sync_dir`]; refuses all others.
+    pub storage: Arc<dyn Storage>,
+    /// The directory.
+    pub root: PathBuf,
+}
+
+/// The kind of error that says that what was opened is not in its place any more: a directory or a
+/// file was removed, or another one has taken its name.
+pub const DISPLACED: io::ErrorKind = io::ErrorKind::StaleNetworkFileHandle;
+
 /// A disk, a clock and a source of chance.
 pub trait Storage: Debug + Send + Sync + 'static {
+    /// A storage for the directory that `root` leads to now, whatever its path leads to later: the
+    /// working directory may change, and names on the path may be given to something else. `None`:
+    /// this storage needs no binding, or has one.
+    fn at(&self, _root: &Path, _binding: Binding) -> io::Result<Option<Bound>> {
+        Ok(None)
+    }
+
+    /// Whether what this storage is bound to is in its place: the held directories and the locked
+    /// file have their names still, and the path of the root does not lead to another directory. If
+    /// not, an error of the kind [`DISPLACED`].
+    fn check_place(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Opens a file. Does not follow up with a directory sync: a created name is not durable.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
@@ -152,6 +189,23 @@ pub trait File: Debug + Send + Sync {
     /// would not show later writes and `live` asks for one that does: the caller then reads
     /// positionally.
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>>;
+
+    /// Whether the file's name leads to this file. A storage that binds no directories has no way to
+    /// find out, and says yes.
+    fn is_in_place(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// What the file's name leads to now, opened for reading; `None` where a handle cannot differ
+    /// from that.
+    fn reopen(&self) -> io::Result<Option<Arc<dyn File>>> {
+        Ok(None)
+    }
+
+    /// Asks that the file is kept open, or permits that it is closed and opened again when it is
+    /// needed. A file that holds writes that were not synced, or that has lost its name, is kept open
+    /// anyway. A storage that limits nothing ignores it.
+    fn keep_open(&self, _keep: bool) {}
 }
 
 /// Whether the directory is there. Anything else in its place is an error, a link to a directory

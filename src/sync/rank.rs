@@ -65,6 +65,19 @@ pub(crate) enum Rank {
     Waiter,
     /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
     Unreadable,
+    /// Whether a file of a store is open. Owner: `storage::disk::pool`. Held while it is opened again.
+    OpenFile,
+    /// The directories of a store that were used. Owner: `storage::disk::rooted`.
+    HeldDirectories,
+    /// Which file a store has locked. Owner: `storage::disk::rooted`.
+    LockFile,
+    /// The files of a store that are open. Owner: `storage::disk::pool`. The files' own locks are only
+    /// tried under it.
+    OpenFiles,
+    /// The files of a store by their names. Owner: `storage::disk::pool`.
+    FileNames,
+    /// The name of a file. Owner: `storage::disk::pool`.
+    FileName,
     /// The simulated machine: any operation on storage may take it. Owner: `storage::sim`.
     #[allow(dead_code, reason = "the simulated disk is there for tests alone")]
     Machine,

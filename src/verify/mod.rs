@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::snapshots::Unproven;
+use crate::directory::bind_existing;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::follow::{Tenure, read_status};
@@ -91,7 +92,9 @@ pub struct VerifyReport {
 /// [`Error::NotAStore`] and [`Error::Io`], where the store cannot be looked at at all. What is
 /// wrong inside it is in the report.
 pub fn verify(path: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<VerifyReport> {
-    verify_in(&DiskStorage, path.as_ref(), progress)
+    let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let bound = bind_existing(&disk, path.as_ref())?;
+    verify_in(&*bound.storage, &bound.root, progress)
 }
 
 pub(crate) fn verify_in(

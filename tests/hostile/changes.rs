@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use annals::{Error, Position};
+use annals::{Error, Position, Store};
 
 use super::support::*;
 
@@ -132,17 +132,32 @@ fn an_event_is_proven_once_however_it_was_found() {
 }
 
 #[test]
-fn a_directory_that_is_taken_away_is_an_error_and_what_was_read_stays() {
+fn directory_that_is_renamed_stays_the_stores() {
+    let place = Place::filled();
+    let store = place.open().unwrap();
+    let elsewhere = place.around().join("elsewhere");
+    std::fs::rename(place.root(), &elsewhere).unwrap();
+    for number in EVENTS + 1..=EVENTS + 20 {
+        append(&store, number).unwrap();
+    }
+    assert_eq!(read_back(&store).unwrap(), EVENTS + 20);
+    store.close().unwrap();
+    assert!(!place.root().exists());
+    let moved = Store::open(&elsewhere).unwrap();
+    assert_eq!(read_back(&moved).unwrap(), EVENTS + 20);
+}
+
+#[test]
+fn directory_that_is_removed_is_an_error_and_what_was_read_stays() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let event = store.event_at(Position::new(1)).unwrap().unwrap();
     assert_eq!(read_back(&store).unwrap(), EVENTS);
-    std::fs::rename(place.root(), place.around().join("elsewhere")).unwrap();
-    // The open files are still the store's: reads and appends go on until another one is needed.
-    assert_eq!(read_back(&store).unwrap(), EVENTS);
+    std::fs::remove_dir_all(place.root()).unwrap();
     let failed = (EVENTS + 1..EVENTS + 20).find_map(|number| append(&store, number).err());
-    assert!(matches!(failed, Some(Error::Io { .. })), "{failed:?}");
+    assert!(matches!(failed, Some(Error::StoreGone { .. })), "{failed:?}");
     assert_eq!(event.data().len(), 9_000);
+    assert!(!place.root().exists());
 }
 
 fn goes_on_with(name: &str, place: &Place, events: u64) {

@@ -24,6 +24,8 @@ mod limits;
 mod lock;
 #[cfg(target_os = "linux")]
 mod namespace;
+#[cfg(target_os = "linux")]
+mod place;
 
 /// Not a test: what a child does.
 #[test]
@@ -37,6 +39,8 @@ fn child() {
         "file-size" => limits::write_up_to_a_file_size(path, life),
         #[cfg(target_os = "linux")]
         "open-files" => limits::write_with_few_descriptors(path, life),
+        #[cfg(target_os = "linux")]
+        "change-directory" => place::append_after_a_change_of_directory(path, life),
         role => panic!("no role {role:?}"),
     }
 }

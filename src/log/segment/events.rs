@@ -80,6 +80,19 @@ impl Segment {
         position: u64,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout, FrameHeader)> {
+        match self.event_once(offset, position, checksums) {
+            Err(error) if self.look_again(&error) => self.event_once(offset, position, checksums),
+            event => event,
+        }
+    }
+
+    #[inline]
+    fn event_once(
+        self: &Arc<Self>,
+        offset: u64,
+        position: u64,
+        checksums: Checksums,
+    ) -> Result<(RecordBytes, Layout, FrameHeader)> {
         touch(1);
         let proven = self.is_proven(offset, position);
         let check = asks_for_proof(checksums, proven);
@@ -121,7 +134,10 @@ impl Segment {
     ) -> Result<(RecordBytes, Layout)> {
         touch(1);
         let check = asks_for_proof(checksums, self.is_proven(offset, position));
-        self.read_record(offset, position, check)
+        match self.read_record(offset, position, check) {
+            Err(error) if self.look_again(&error) => self.read_record(offset, position, true),
+            record => record,
+        }
     }
 
     /// Likewise, and proves it if `check` or where it cannot be mapped.

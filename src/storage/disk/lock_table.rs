@@ -19,15 +19,20 @@ const MOST: u64 = 1 << 20;
 
 /// The process that holds the exclusive lock on a file, by its id in this process's PID namespace.
 pub(super) fn holder(path: &Path) -> Option<u32> {
+    let file = fs::symlink_metadata(path).ok()?;
+    holder_of(file.dev(), file.ino())
+}
+
+/// The same for the file with this device and inode number.
+pub(super) fn holder_of(device: u64, inode: u64) -> Option<u32> {
     // Where another namespace's /proc is mounted, its numbers mean other processes here.
     let own = fs::read_link("/proc/self").ok()?;
     if own.to_str()? != std::process::id().to_string() {
         return None;
     }
-    let file = fs::symlink_metadata(path).ok()?;
     let mut table = String::new();
     fs::File::open("/proc/locks").ok()?.take(MOST).read_to_string(&mut table).ok()?;
-    let holder = find(&table, major(file.dev()), minor(file.dev()), file.ino())?;
+    let holder = find(&table, major(device), minor(device), inode)?;
     // The lock lives as long as an open file, which a child may have inherited; the process that took
     // it may have ended.
     fs::symlink_metadata(format!("/proc/{holder}")).ok().map(|_| holder)

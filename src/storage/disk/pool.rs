@@ -1,0 +1,316 @@
+//! Open files of a store, no more than a given number of them at a time.
+//!
+//! A file that is not used for a while is closed and opened again when it is needed. It must then be
+//! the same file: another one under its name is an error, and never read or written. A file that
+//! holds writes which were not synced is not closed, since an error that the system still has to
+//! report for them could be lost; nor is one that has lost its name, since it could not be opened
+//! again.
+//!
+//! Files to close are chosen in the order in which they were opened; one that was used since it was
+//! last looked at is passed over once.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::DiskFile;
+use super::bound::{Identity, Place};
+use crate::storage::{DISPLACED, File, Mapping, OpenMode, read_exact_at};
+use crate::sync::{Mutex, Rank};
+
+/// Locks, in order: a file's slot, `clock`, `names`. With `clock` held, slots are only tried.
+pub(super) struct Pool {
+    limit: usize,
+    open: AtomicUsize,
+    /// The open files, the next to be looked at first.
+    clock: Mutex<VecDeque<Weak<Entry>>>,
+    /// All files, open or not, by their names.
+    names: Mutex<HashMap<PathBuf, Vec<Weak<Entry>>>>,
+}
+
+/// A file, open or not.
+struct Entry {
+    place: Arc<Place>,
+    pool: Arc<Pool>,
+    path: Mutex<PathBuf>,
+    identity: Identity,
+    writable: bool,
+    slot: Mutex<Slot>,
+    used: AtomicBool,
+    keep: AtomicBool,
+    nameless: AtomicBool,
+    /// Counts the beginnings and the ends of writes; what it was when a sync began that succeeded.
+    writes: AtomicU64,
+    synced: AtomicU64,
+}
+
+/// The first bytes of a file are enough to tell it from others: all files of a store begin with a
+/// header that names the store, and segments with a random number of their own.
+const HEAD_LEN: usize = 128;
+
+struct Slot {
+    file: Option<Arc<DiskFile>>,
+    /// How a file that was closed began. An overlay gives a file that it copies up another identity.
+    head: Option<[u8; HEAD_LEN]>,
+}
+
+/// A handle of a file in a pool.
+struct PooledFile(Arc<Entry>);
+
+impl Pool {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: AtomicUsize::new(0),
+            clock: Mutex::new(Rank::OpenFiles, VecDeque::new()),
+            names: Mutex::new(Rank::FileNames, HashMap::new()),
+        }
+    }
+
+    /// Opens a file of a store.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        place: &Arc<Place>,
+        path: &Path,
+        mode: OpenMode,
+    ) -> io::Result<Arc<dyn File>> {
+        let flags = match mode {
+            OpenMode::Read => OFlags::RDONLY,
+            OpenMode::ReadWrite => OFlags::RDWR,
+            OpenMode::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        };
+        self.make_room();
+        let file = self.opening(|| place.open_file(path, flags))?;
+        let identity = Identity::of(&file.metadata()?);
+        let slot = Slot { file: Some(Arc::new(DiskFile { file })), head: None };
+        let entry = Arc::new(Entry {
+            place: Arc::clone(place),
+            pool: Arc::clone(self),
+            path: Mutex::new(Rank::FileName, path.to_owned()),
+            identity,
+            writable: mode != OpenMode::Read,
+            slot: Mutex::new(Rank::OpenFile, slot),
+            used: AtomicBool::new(true),
+            keep: AtomicBool::new(false),
+            nameless: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+        });
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.names.lock().entry(path.to_owned()).or_default().push(Arc::downgrade(&entry));
+        self.clock.lock().push_back(Arc::downgrade(&entry));
+        Ok(Arc::new(PooledFile(entry)))
+    }
+
+    /// Runs something that opens a file; where the process or the system has too many open, closes
+    /// some of these and tries again.
+    pub(super) fn opening<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match open() {
+                Err(error) if is_out_of_files(&error) && self.close_one() => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn make_room(&self) {
+        while self.open.load(Ordering::Relaxed) >= self.limit && self.close_one() {}
+    }
+
+    /// Closes a file that may be closed; `false` if there is none.
+    fn close_one(&self) -> bool {
+        let mut clock = self.clock.lock();
+        // Twice around: in the second round nothing counts as used.
+        for _ in 0..clock.len() * 2 {
+            let Some(weak) = clock.pop_front() else { return false };
+            let Some(entry) = weak.upgrade() else { continue };
+            if !entry.used.swap(false, Ordering::Relaxed)
+                && let Some(mut slot) = entry.slot.try_lock()
+                && entry.may_be_closed()
+            {
+                if let Some(file) = slot.file.take() {
+                    slot.head = head_of(&file).ok();
+                    self.open.fetch_sub(1, Ordering::Relaxed);
+                    return true;
+                }
+                continue;
+            }
+            clock.push_back(weak);
+        }
+        false
+    }
+
+    /// Removes a name, or gives it to another file. Files that have the name are opened first where
+    /// they are not: afterwards they could not be.
+    pub(super) fn losing_name(
+        &self,
+        path: &Path,
+        remove: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let named = self.names.lock().get(path).cloned().unwrap_or_default();
+        let named: Vec<_> = named.iter().filter_map(Weak::upgrade).collect();
+        for entry in &named {
+            entry.nameless.store(true, Ordering::Relaxed);
+            // One that cannot be opened says so when it is asked for.
+            let _ = entry.file();
+        }
+        let removed = remove();
+        if removed.is_err() {
+            for entry in &named {
+                entry.nameless.store(false, Ordering::Relaxed);
+            }
+        }
+        removed
+    }
+
+    /// Notes that a file has another name.
+    pub(super) fn renamed(&self, from: &Path, to: &Path) {
+        let mut names = self.names.lock();
+        let Some(moved) = names.remove(from) else { return };
+        let entries: Vec<_> = moved.iter().filter_map(Weak::upgrade).collect();
+        for entry in &entries {
+            to.clone_into(&mut entry.path.lock());
+        }
+        names.entry(to.to_owned()).or_default().extend(moved);
+        // The last handle of a file may go with these, which takes the lock.
+        drop(names);
+    }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
+fn head_of(file: &DiskFile) -> io::Result<[u8; HEAD_LEN]> {
+    let mut head = [0; HEAD_LEN];
+    let len = usize::try_from(file.len()?).unwrap_or(HEAD_LEN).min(HEAD_LEN);
+    read_exact_at(file, &mut head[..len], 0)?;
+    Ok(head)
+}
+
+impl Entry {
+    /// The open file.
+    fn file(self: &Arc<Self>) -> io::Result<Arc<DiskFile>> {
+        let mut slot = self.slot.lock();
+        self.used.store(true, Ordering::Relaxed);
+        if let Some(file) = &slot.file {
+            return Ok(Arc::clone(file));
+        }
+        let flags = if self.writable { OFlags::RDWR } else { OFlags::RDONLY };
+        let path = self.path.lock().clone();
+        self.pool.make_room();
+        let file = self.pool.opening(|| self.place.open_file(&path, flags))?;
+        let identity = Identity::of(&file.metadata()?);
+        let file = Arc::new(DiskFile { file });
+        if identity != self.identity && slot.head != Some(head_of(&file)?) {
+            let what = format!("{} was replaced while the store was open", path.display());
+            return Err(io::Error::new(DISPLACED, what));
+        }
+        slot.file = Some(Arc::clone(&file));
+        self.pool.open.fetch_add(1, Ordering::Relaxed);
+        self.pool.clock.lock().push_back(Arc::downgrade(self));
+        Ok(file)
+    }
+
+    /// Nothing would be lost with the handle. Its slot is locked, so that no write begins.
+    fn may_be_closed(&self) -> bool {
+        !self.keep.load(Ordering::Relaxed)
+            && !self.nameless.load(Ordering::Relaxed)
+            && self.writes.load(Ordering::Acquire) == self.synced.load(Ordering::Acquire)
+    }
+
+    /// Changes the file, which then counts as not synced.
+    fn change<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&DiskFile) -> io::Result<T>,
+    ) -> io::Result<T> {
+        // Before the handle is taken, and after the change: a sync that comes in between does not
+        // count for it.
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        let changed = self.file().and_then(|file| change(&file));
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        changed
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.slot.get_mut().file.is_some() {
+            self.pool.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        let mut names = self.pool.names.lock();
+        let path = self.path.get_mut();
+        if let Some(named) = names.get_mut(path) {
+            named.retain(|entry| entry.strong_count() > 0);
+            if named.is_empty() {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+impl File for PooledFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.file()?.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.change(|file| file.write_at(buf, offset))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let writes = self.0.writes.load(Ordering::Acquire);
+        self.0.file()?.sync_data()?;
+        self.0.synced.fetch_max(writes, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.file()?.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.change(|file| file.set_len(len))
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.change(|file| file.allocate(len))
+    }
+
+    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
+        self.0.file()?.map(len, live)
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        let path = self.0.path.lock().clone();
+        Ok(self.0.place.identity(&path)? == Some(self.0.identity))
+    }
+
+    fn reopen(&self) -> io::Result<Option<Arc<dyn File>>> {
+        let path = self.0.path.lock().clone();
+        self.0.pool.open(&self.0.place, &path, OpenMode::Read).map(Some)
+    }
+
+    fn keep_open(&self, keep: bool) {
+        self.0.keep.store(keep, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for PooledFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PooledFile").field(&*self.0.path.lock()).finish()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}

@@ -124,6 +124,7 @@ impl Engine {
         };
         let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
         segment.note_filled(filled_to);
+        segment.file.keep_open(true);
         writer.active = Arc::clone(&segment);
         let mut catalog = self.catalog.write();
         let mut index = ActiveIndex::new(base);
@@ -133,6 +134,7 @@ impl Engine {
         let active = ActivePart { segment, index };
         let full = std::mem::replace(&mut catalog.active, active);
         let point = SealPoint { link: writer.tip.link, recorded_at: writer.tip.recorded_at };
+        full.segment.file.keep_open(false);
         writer.work.seals.push_back(full.segment.number());
         let index = PartIndex::Frozen { index: Arc::new(full.index), point };
         Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
@@ -145,7 +147,9 @@ impl Engine {
 
     fn create(&self, number: u64) -> Result<SegmentFile> {
         let capacity = self.options.capacity();
-        create_segment(&*self.storage, &self.root, number, self.store_id, capacity)
+        let file = create_segment(&*self.storage, &self.root, number, self.store_id, capacity)?;
+        file.file.keep_open(true);
+        Ok(file)
     }
 
     /// Creates the next segment and fills it with zeros, for as long as nobody needs it soon.
@@ -161,7 +165,9 @@ impl Engine {
         if filled.failed.is_some() {
             self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
         }
-        Ok((name_segment(storage, root, unnamed)?, filled.to))
+        let file = name_segment(storage, root, unnamed)?;
+        file.file.keep_open(true);
+        Ok((file, filled.to))
     }
 
     /// Lets others have the disk for a while. Whether the filling is to go on: not when the segment
@@ -314,12 +320,11 @@ impl Engine {
     /// Seals one full segment, once all of it is durable. Returns it with what is to be indexed; `None`
     /// if that was done before.
     fn seal(&self, number: u64) -> Result<Option<(Arc<Segment>, Arc<ActiveIndex>)>> {
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let Some(at) = parts.iter().position(|part| part.segment.number() == number) else {
-            return Ok(None);
+        let part = {
+            let catalog = self.catalog.read();
+            catalog.parts.iter().find(|part| part.segment.number() == number).cloned()
         };
-        let part = &parts[at];
-        let PartIndex::Frozen { index, point } = &part.index else {
+        let Some(Part { segment, index: PartIndex::Frozen { index, point } }) = part else {
             return Ok(None);
         };
         if let Some(kept) = index.kept_in()
@@ -329,8 +334,8 @@ impl Engine {
             return self.seal(number);
         }
         self.flush_and_sync()?;
-        let sealed = Arc::new(seal_segment(&part.segment, index, *point)?);
-        Ok(Some((sealed, Arc::clone(index))))
+        let sealed = Arc::new(seal_segment(&segment, &index, point)?);
+        Ok(Some((sealed, index)))
     }
 
     /// Writes the index file of a segment that was just sealed, and uses it from now on.
@@ -339,6 +344,7 @@ impl Engine {
         let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
         self.catalog.write().replace_part(part);
         self.counters.sealed.fetch_add(1, Ordering::Relaxed);
+        self.bound_mappings();
         Ok(())
     }
 

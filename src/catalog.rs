@@ -117,12 +117,20 @@ impl Catalog {
         self.heads.get(stream).map_err(LookupError::Heads)
     }
 
-    /// The positions of the events that may have this id; to be compared with the records.
-    pub(crate) fn id_candidates(&self, id: &[u8; 16]) -> Lookup<Vec<u64>> {
-        if let Some(ordinal) = self.active.index.find_id(id).map_err(LookupError::Heads)? {
-            return Ok(vec![self.active.segment.base_position + ordinal as u64]);
+    /// The positions of the events that may have this id, in segments below `below`; to be compared with
+    /// the records. Once it has asked `most` index files, also the segment below which it goes on.
+    pub(crate) fn id_candidates(
+        &self,
+        id: &[u8; 16],
+        below: u64,
+        most: usize,
+    ) -> Lookup<(Vec<u64>, Option<u64>)> {
+        if self.active.segment.number() < below
+            && let Some(ordinal) = self.active.index.find_id(id).map_err(LookupError::Heads)?
+        {
+            return Ok((vec![self.active.segment.base_position + ordinal as u64], None));
         }
-        let mut found = Vec::new();
+        let (mut found, mut asked, mut first) = (Vec::new(), 0, below);
         for part in units(&self.parts) {
             match &part.index {
                 PartIndex::Frozen { index, .. } => {
@@ -130,14 +138,17 @@ impl Catalog {
                     let ordinal = index.find_id(id).map_err(LookupError::Heads)?;
                     found.extend(ordinal.map(|ordinal| base + ordinal as u64));
                 }
+                PartIndex::Sealed(index) if *index.segments().start() >= below => {}
+                PartIndex::Sealed(_) if asked == most => return Ok((found, Some(first))),
                 PartIndex::Sealed(index) => {
                     let base = index.base_position();
                     let candidates = index.candidates(id).map_err(|_| part.damaged())?;
                     found.extend(candidates.iter().map(|&ordinal| base + u64::from(ordinal)));
+                    (asked, first) = (asked + 1, *index.segments().start());
                 }
             }
         }
-        Ok(found)
+        Ok((found, None))
     }
 
     /// Gives an index to the sealed segments that it covers.
@@ -149,6 +160,35 @@ impl Catalog {
         }
     }
 
+    /// Drops the mappings of this many sealed segments and indexes: first of those that were not used
+    /// since this was last done. Returns what held them, to be dropped without the catalog's lock.
+    pub(crate) fn drop_mappings(&mut self, mut number: usize) -> Dropped {
+        let mut dropped = Dropped::default();
+        let parts = Arc::make_mut(&mut self.parts);
+        for anyway in [false, true] {
+            // An index may be that of several parts, which are neighbours.
+            let mut last: Option<(Arc<SealedIndex>, Option<Arc<SealedIndex>>)> = None;
+            for part in parts.iter_mut() {
+                if number > 0
+                    && let Some(unmapped) = part.segment.unmapped(anyway)
+                {
+                    number -= 1;
+                    dropped.0.push(std::mem::replace(&mut part.segment, Arc::new(unmapped)));
+                }
+                let PartIndex::Sealed(index) = &mut part.index else { continue };
+                if last.as_ref().is_none_or(|(seen, _)| !Arc::ptr_eq(seen, index)) {
+                    let unmapped = if number > 0 { index.unmapped(anyway) } else { None };
+                    number -= usize::from(unmapped.is_some());
+                    last = Some((Arc::clone(index), unmapped.map(Arc::new)));
+                }
+                if let Some((_, Some(unmapped))) = &last {
+                    dropped.1.push(std::mem::replace(index, Arc::clone(unmapped)));
+                }
+            }
+        }
+        dropped
+    }
+
     /// Puts a sealed segment and its index in the place of the frozen one.
     pub(crate) fn replace_part(&mut self, part: Part) {
         let parts = Arc::make_mut(&mut self.parts);
@@ -158,6 +198,10 @@ impl Catalog {
         }
     }
 }
+
+/// Segments and indexes that others have taken the place of. Their mappings go with the last reader.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped(Vec<Arc<Segment>>, Vec<Arc<SealedIndex>>);
 
 /// The part that holds a position, if one of these does.
 pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {

@@ -62,7 +62,10 @@ impl Engine {
         let mut rebuilt = Vec::new();
         loop {
             let parts = Arc::clone(&self.catalog.read().parts);
-            let inputs = match widest(self, &parts) {
+            let chosen = widest(self, &parts);
+            // Holding them would keep them mapped, and a merge takes its time.
+            drop(parts);
+            let inputs = match chosen {
                 Ok(Some(inputs)) => inputs,
                 Ok(None) => return Ok(total),
                 Err((segment, error)) => {
@@ -103,7 +106,10 @@ impl Engine {
             return Ok(false);
         }
         let parts = Arc::clone(&self.catalog.read().parts);
-        let inputs = match due(self, &parts) {
+        let chosen = due(self, &parts);
+        // Holding them would keep them mapped, and a merge takes its time.
+        drop(parts);
+        let inputs = match chosen {
             Ok(Some(inputs)) => inputs,
             Ok(None) => return Ok(false),
             Err((segment, _)) => return self.rebuild(segment).map(|_| false),
@@ -129,6 +135,7 @@ impl Engine {
 
     /// Writes the level file of neighbours, and then uses it instead of them.
     fn merge(&self, inputs: &[Arc<SealedIndex>], pace: &mut Pace<'_>) -> Result<Outcome> {
+        self.bound_mappings();
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
         let path = names::level_path(&self.root, first, last);
@@ -150,6 +157,8 @@ impl Engine {
         let parts = Arc::clone(&self.catalog.read().parts);
         let level = covers_of(&parts, first..=last)
             .and_then(|covers| open_level(&*self.storage, &self.root, self.store_id, covers));
+        // What it holds stays mapped.
+        drop(parts);
         let Some(level) = level else {
             // What was written cannot be read: the inputs stay.
             remove_leftover(&*self.storage, &path)?;
@@ -237,7 +246,8 @@ impl Engine {
     fn drop_superseded(&self) -> Result<()> {
         let _files = self.index_files.lock();
         let parts = Arc::clone(&self.catalog.read().parts);
-        let used: Vec<_> = units(&parts).filter_map(level_of).collect();
+        let used: Vec<_> = units(&parts).filter_map(level_of).cloned().collect();
+        drop(parts);
         // One that turns out to be damaged is no reason to remove anything.
         let over = |first: u64, last: u64| {
             let apart = |level: &SealedIndex| {
@@ -308,13 +318,15 @@ fn runs(parts: &[Part]) -> Vec<Vec<Arc<SealedIndex>>> {
 /// it; one that is damaged is named by its first segment.
 type Chosen = std::result::Result<Option<Vec<Arc<SealedIndex>>>, (u64, Error)>;
 
-/// The first neighbours that fit one level file and are the most that do.
+/// The first neighbours that fit one level file and are the most that do, as far as they may be mapped
+/// together: the files of a merge are.
 fn widest(engine: &Engine, parts: &[Part]) -> Chosen {
+    let most = engine.options.max_mappings / 2;
     for run in runs(parts) {
         let mut rest = run.as_slice();
         while rest.len() > 1 {
             let (mut extent, mut count) = (Extent::default(), 0);
-            for index in rest {
+            for index in &rest[..rest.len().min(most)] {
                 let Some(sum) = extent.with(engine.extent_of(index)?) else { break };
                 (extent, count) = (sum, count + 1);
             }

@@ -21,8 +21,8 @@ use crate::index::metadata::Metadata;
 use crate::options::Options;
 use crate::recovery::{Opened, Recovered};
 use crate::stats::Counters;
-use crate::storage::{File, LockGuard, OpenMode, Storage, write_all_at};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::storage::{File, LockGuard, Mappings, OpenMode, Storage, write_all_at};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Condvar, Instant, Mark, Mutex, Rank, RwLock};
 use crate::watch::{Waiter, Watch};
 
@@ -75,6 +75,8 @@ pub(crate) struct Engine {
     /// Present in a store that is open for reading only.
     pub(crate) follower: Option<Mutex<crate::follow::Follower>>,
     pub(crate) epoch: u64,
+    /// Once this many mappings were made, it is time to see whether there are too many.
+    counts_mappings_at: AtomicUsize,
 }
 
 /// Handles and reads show this as part of themselves: where the store is and how far it goes, and
@@ -96,7 +98,9 @@ fn open_status(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn File>> {
         }
         opened => opened,
     };
-    opened.map_err(|e| Error::io("open", &path, e))
+    let file = opened.map_err(|e| Error::io("open", &path, e))?;
+    file.keep_open(true);
+    Ok(file)
 }
 
 impl Engine {
@@ -115,11 +119,16 @@ impl Engine {
             Some(_) => Some(open_status(&*storage, &root)?),
             None => None,
         };
+        recovered.catalog.active.segment.file.keep_open(true);
+        if let Some(spare) = &recovered.spare {
+            spare.file.keep_open(true);
+        }
         let writer = Writer::new(&mut recovered, &*storage);
         let (opened, store_id) = (recovered.opened, recovered.store_id);
         Ok(Self {
             root,
             epoch: storage.random_u64(),
+            counts_mappings_at: AtomicUsize::new(0),
             storage,
             options,
             opened,
@@ -247,6 +256,41 @@ impl Engine {
             .map_err(|e| Error::io("write", self.root.join(names::STATUS), e))
     }
 
+    /// Sees that there are no more mappings than there may be: each time that another quarter of that
+    /// number was made, drops some if there are too many. What events and reads in progress hold, and
+    /// segments that are not sealed, stay mapped and count too.
+    pub(crate) fn bound_mappings(&self) {
+        let Mappings { now, ever } = self.storage.mappings();
+        if ever < self.counts_mappings_at.load(Ordering::Relaxed) {
+            return;
+        }
+        let (limit, step) = (self.options.max_mappings, self.options.max_mappings / 4);
+        self.counts_mappings_at.store(ever + step, Ordering::Relaxed);
+        if now >= limit - step {
+            // The system takes its time to forget them: not under the lock.
+            let dropped = self.catalog.write().drop_mappings(now - (limit - 2 * step));
+            drop(dropped);
+        }
+    }
+
+    /// So many index files are asked by one look-up in the catalog, which keeps them mapped.
+    pub(crate) fn most_asked_at_once(&self) -> usize {
+        self.options.max_mappings / 4
+    }
+
+    /// The positions of the events that may have this id; to be compared with the records.
+    pub(crate) fn id_candidates(&self, id: &[u8; 16]) -> Result<Vec<u64>> {
+        let most = self.most_asked_at_once();
+        let (mut found, mut rest) =
+            self.lookup(|catalog| catalog.id_candidates(id, u64::MAX, most))?;
+        while let Some(below) = rest {
+            let more = self.lookup(|catalog| catalog.id_candidates(id, below, most))?;
+            found.extend(more.0);
+            rest = more.1;
+        }
+        Ok(found)
+    }
+
     /// Runs a look-up in the catalog; where it meets a damaged index file, rebuilds that from the
     /// log and tries again.
     pub(crate) fn lookup<T>(
@@ -255,8 +299,13 @@ impl Engine {
     ) -> Result<T> {
         let (mut rebuilt, mut mended) = (0, false);
         loop {
-            let failure = match question(&self.catalog.read()) {
-                Ok(answer) => return Ok(answer),
+            let asked = question(&self.catalog.read());
+            let failure = match asked {
+                Ok(answer) => {
+                    // One question may have opened the indexes of many segments.
+                    self.bound_mappings();
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
             match failure {

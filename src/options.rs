@@ -88,6 +88,7 @@ pub struct Options {
     pub(crate) small_checkpoint: u64,
     /// `None`: what suits the limits of the process.
     pub(crate) max_open_files: Option<usize>,
+    pub(crate) max_mappings: usize,
     pub(crate) storage: Arc<dyn Storage>,
 }
 
@@ -102,6 +103,8 @@ impl Options {
     pub const MIN_SEGMENT_SIZE: u64 = 64 << 10;
     /// The largest segment, in bytes.
     pub const MAX_SEGMENT_SIZE: u64 = 1 << 30;
+    /// The smallest value of [`Options::max_mappings`].
+    pub const MIN_MAPPINGS: usize = 16;
     /// The smallest value of [`Options::max_open_files`].
     pub const MIN_OPEN_FILES: usize = 8;
     /// The most that data and metadata of one event may be configured to take together, in bytes.
@@ -129,6 +132,7 @@ impl Options {
             compaction: true,
             small_checkpoint: 64 << 10,
             max_open_files: None,
+            max_mappings: 16_384,
             storage: Arc::new(DiskStorage),
         }
     }
@@ -291,6 +295,17 @@ impl Options {
         self
     }
 
+    /// The most files of segments and indexes that the store keeps mapped at a time, at least
+    /// [`Options::MIN_MAPPINGS`]. Others are mapped when they are read, in the place of those that were
+    /// not read for a while. Events that are held keep what they were read from mapped, in addition.
+    ///
+    /// Default: 16,384. Linux permits a process 65,530 mappings unless `vm.max_map_count` says
+    /// otherwise.
+    pub fn max_mappings(mut self, mappings: usize) -> Self {
+        self.max_mappings = mappings;
+        self
+    }
+
     /// Replaces the disk, for tests.
     #[cfg(feature = "testing")]
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
@@ -340,6 +355,10 @@ impl Options {
         if self.max_open_files.is_some_and(|files| files < Self::MIN_OPEN_FILES) {
             let why = format!("a store needs at least {}", Self::MIN_OPEN_FILES);
             return Err(Error::InvalidArgument { what: "max_open_files", why });
+        }
+        if self.max_mappings < Self::MIN_MAPPINGS {
+            let why = format!("a store needs at least {}", Self::MIN_MAPPINGS);
+            return Err(Error::InvalidArgument { what: "max_mappings", why });
         }
         if self.snapshots_kept == 0 {
             let why = "0 would keep none".into();

@@ -146,6 +146,7 @@ impl Store {
         }
         options.remember_capacity(recovered.newest_capacity());
         let engine = Arc::new(Engine::new(root.to_path_buf(), options, recovered, lock)?);
+        engine.bound_mappings();
         engine.write_first_status();
         let threads = if engine.options.background { spawn(&engine)? } else { Vec::new() };
         engine.start_maintenance();

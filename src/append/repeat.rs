@@ -70,7 +70,7 @@ impl Engine {
     /// The position of the event with this id, commits on their way to disk included.
     fn find_id(&self, writer: &Writer, id: Uuid) -> Result<Option<u64>> {
         let bytes = id.into_bytes();
-        for position in self.lookup(|catalog| catalog.id_candidates(&bytes))? {
+        for position in self.id_candidates(&bytes)? {
             if self.with_record(writer, position, |record| record.id() == bytes)?.0 {
                 return Ok(Some(position));
             }

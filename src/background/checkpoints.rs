@@ -14,7 +14,7 @@ use crate::format::segment_header::DATA_START;
 use crate::group_commit::Writer;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::FrozenHeads;
-use crate::recovery::{Image, write_checkpoint};
+use crate::recovery::{Image, sealed_segments, write_checkpoint};
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
 /// bytes of frames: an opening walks over that in less time than a checkpoint takes to write.
@@ -60,8 +60,8 @@ impl Engine {
                 pending.heads.swap_base(&base, &self.sound(&base)?);
             }
             let PendingCheckpoint { heads, metadata, meta } = &pending;
-            let parts = Arc::clone(&self.catalog.read().parts);
-            let image = Image { meta: meta.clone(), heads, metadata, parts: &parts, active: None };
+            let segments = sealed_segments(&self.catalog.read().parts, meta.segment);
+            let image = Image { meta: meta.clone(), heads, metadata, segments, active: None };
             write_checkpoint(&*self.storage, &self.root, number, self.store_id, image)
         });
         match written {
@@ -121,8 +121,8 @@ impl Engine {
         let metadata = self.encode_metadata(&writer, active.index.changes);
         let number = writer.work.checkpoint_number + 1;
         let (heads, metadata) = (&heads, &metadata[..]);
-        let (parts, active) = (&catalog.parts[..], Some(&active.index));
-        let image = Image { meta, heads, metadata, parts, active };
+        let segments = sealed_segments(&catalog.parts, meta.segment);
+        let image = Image { meta, heads, metadata, segments, active: Some(&active.index) };
         let written = write_checkpoint(&*self.storage, &self.root, number, self.store_id, image);
         if written.is_err() {
             // Everything is durable; the next opening reads a segment instead of a checkpoint.

@@ -102,6 +102,14 @@ impl BlockFile {
         self.store_id
     }
 
+    /// The file it is mapped from; `None` if its bytes are in memory.
+    pub(crate) fn mapped_from(&self) -> Option<&Arc<dyn File>> {
+        match &self.source {
+            Source::Mapped { file, .. } => Some(file),
+            Source::Heap(_) => None,
+        }
+    }
+
     /// The size of the file in bytes.
     pub(crate) fn file_len(&self) -> u64 {
         self.file_len

@@ -79,6 +79,10 @@ impl HeadTable {
         let section = file.section(layout::META);
         let meta = CheckpointMeta::decode(file.get(section, 0, layout::META_LEN)?)?;
         let (heads, names) = (file.section(layout::HEADS), file.section(layout::NAMES));
+        // A writer beside this reader removes a checkpoint when it has written two newer ones.
+        if let Some(handle) = file.mapped_from() {
+            handle.keep_open(true);
+        }
         Ok(Self { file, heads, names, meta, number: 0 })
     }
 

@@ -5,6 +5,7 @@
 
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::block_file::BlockFile;
@@ -14,7 +15,7 @@ use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
 use crate::format::metadata::Change;
-use crate::storage::{OpenMode, Storage};
+use crate::storage::{File, OpenMode, Storage};
 
 const FOREIGN: Defect = Defect::Invalid("the index of other segments");
 
@@ -72,14 +73,32 @@ pub(crate) struct SealedIndex {
     place: Option<Place>,
     /// The size of a file that is not opened yet, once it was asked for.
     len: OnceLock<u64>,
+    /// It was looked at since it was last considered for being closed.
+    used: AtomicBool,
 }
 
 /// Where a file is, and which store it has to be of.
 #[derive(Debug)]
 struct Place {
-    storage: Arc<dyn Storage>,
-    path: PathBuf,
+    way: Way,
     store_id: [u8; 16],
+}
+
+#[derive(Debug)]
+enum Way {
+    /// It was not opened yet.
+    Path(Arc<dyn Storage>, PathBuf),
+    /// It was, and proved to be what it has to be; then its mapping was dropped.
+    Handle(Arc<dyn File>),
+}
+
+impl Way {
+    fn open(&self) -> std::io::Result<Arc<dyn File>> {
+        match self {
+            Self::Path(storage, path) => storage.open(path, OpenMode::Read),
+            Self::Handle(file) => Ok(Arc::clone(file)),
+        }
+    }
 }
 
 /// A stream's events within what an index covers.
@@ -120,7 +139,8 @@ impl SealedIndex {
     }
 
     fn opened(covers: Covers, contents: Contents) -> Self {
-        Self { covers, contents: OnceLock::from(contents), place: None, len: OnceLock::new() }
+        let (contents, used) = (OnceLock::from(contents), AtomicBool::new(true));
+        Self { covers, contents, place: None, len: OnceLock::new(), used }
     }
 
     /// An index whose file is there and is opened when it is first needed. If it turns out not to be
@@ -131,16 +151,34 @@ impl SealedIndex {
         store_id: [u8; 16],
         covers: Covers,
     ) -> Self {
-        let place = Some(Place { storage, path, store_id });
-        Self { covers, contents: OnceLock::new(), place, len: OnceLock::new() }
+        let place = Some(Place { way: Way::Path(storage, path), store_id });
+        let (len, used) = (OnceLock::new(), AtomicBool::new(false));
+        Self { covers, contents: OnceLock::new(), place, len, used }
+    }
+
+    /// The same index without its mapping, if it is mapped, and, unless `anyway`, was not looked at
+    /// since this was last asked. It is opened again when it is needed.
+    pub(crate) fn unmapped(&self, anyway: bool) -> Option<Self> {
+        let file = self.contents.get()?.file();
+        let way = Way::Handle(Arc::clone(file.mapped_from()?));
+        if self.used.swap(false, Ordering::Relaxed) && !anyway {
+            return None;
+        }
+        let place = Some(Place { way, store_id: file.store_id() });
+        let (covers, used) = (self.covers.clone(), AtomicBool::new(false));
+        let (contents, len) = (OnceLock::new(), OnceLock::from(file.file_len()));
+        Some(Self { covers, contents, place, len, used })
     }
 
     pub(super) fn contents(&self) -> Result<&Contents, Defect> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         if let Some(contents) = self.contents.get() {
             return Ok(contents);
         }
         let place = self.place.as_ref().ok_or(Defect::TooShort)?;
-        let file = place.storage.open(&place.path, OpenMode::Read);
+        let file = place.way.open();
         let file = file.map_err(|e| Defect::Unreadable(e.to_string()))?;
         let contents = if self.is_level() {
             let file = BlockFile::open(file, LEVEL_MAGIC)?;
@@ -149,7 +187,9 @@ impl SealedIndex {
             let file = BlockFile::open(file, INDEX_MAGIC)?;
             let contents = Contents::of_segment(file, place.store_id, &self.covers.metas[0])?;
             let contents = contents.ok_or(FOREIGN)?;
-            if contents.for_each_change(|_, _| {})? != self.covers.changes {
+            if matches!(place.way, Way::Path(..))
+                && contents.for_each_change(|_, _| {})? != self.covers.changes
+            {
                 return Err(Defect::Invalid("not the changes of its segment"));
             }
             contents
@@ -164,10 +204,15 @@ impl SealedIndex {
 
     /// Whether its file has gone since it was seen: a writer beside may have merged it.
     pub(crate) fn is_gone(&self) -> bool {
-        let Some(place) = self.place.as_ref().filter(|_| self.contents.get().is_none()) else {
-            return false;
-        };
-        matches!(place.storage.entry_kind(&place.path), Ok(None))
+        if let Some(contents) = self.contents.get() {
+            let file = contents.file().mapped_from();
+            return file.is_some_and(|file| matches!(file.is_in_place(), Ok(false)));
+        }
+        match self.place.as_ref().map(|place| &place.way) {
+            Some(Way::Path(storage, path)) => matches!(storage.entry_kind(path), Ok(None)),
+            Some(Way::Handle(file)) => matches!(file.is_in_place(), Ok(false)),
+            None => false,
+        }
     }
 
     /// Whether its file can be opened and is what it has to be.
@@ -203,8 +248,11 @@ impl SealedIndex {
         if let Some(&len) = self.len.get() {
             return len;
         }
-        let place = self.place.as_ref();
-        let len = place.and_then(|place| place.storage.file_len(&place.path).ok());
+        let len = match self.place.as_ref().map(|place| &place.way) {
+            Some(Way::Path(storage, path)) => storage.file_len(path).ok(),
+            Some(Way::Handle(file)) => file.len().ok(),
+            None => None,
+        };
         len.map_or(0, |len| *self.len.get_or_init(|| len))
     }
 

@@ -6,7 +6,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -146,6 +146,8 @@ pub(crate) struct Segment {
     map: OnceLock<Option<Mapping>>,
     /// What the file's name leads to, where the handle and the mapping turned out to show older bytes.
     fresh: OnceLock<Arc<dyn File>>,
+    /// It was read since its mapping was last considered for being dropped.
+    used: AtomicBool,
     /// Frames end here; only grows. Raised after the bytes are written, so who loads it may read
     /// up to it.
     written_end: Mark,
@@ -194,6 +196,7 @@ impl Segment {
             trailer,
             map,
             fresh: OnceLock::new(),
+            used: AtomicBool::new(false),
             written_end: Mark::new(end),
             verified_end: AtomicU64::new(DATA_START),
             proven: ProvenEvents::default(),
@@ -268,12 +271,37 @@ impl Segment {
         if self.is_stale() {
             return None;
         }
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         if let Some(map) = self.map.get() {
             return map.as_ref();
         }
         // Where it fails, a positional read is next, and tells why.
         let map = self.file.map(self.readable_limit(), false).ok()?;
         self.map.get_or_init(|| map).as_ref()
+    }
+
+    /// The same segment without its mapping, if it is sealed and mapped, and, unless `anyway`, was not
+    /// read since this was last asked. Handles into this one stay valid.
+    pub(crate) fn unmapped(&self, anyway: bool) -> Option<Self> {
+        let trailer = self.trailer.as_ref()?;
+        self.map.get()?.as_ref()?;
+        if self.used.swap(false, Ordering::Relaxed) && !anyway {
+            return None;
+        }
+        let file = SegmentFile {
+            path: self.path.clone(),
+            file: Arc::clone(self.source()),
+            header: self.header.clone(),
+        };
+        let (base, end) = (self.base_position, self.end());
+        let unmapped = Self::new(file, base, Some(trailer.clone()), end).ok()?;
+        unmapped.note_verified(DATA_START, self.verified_end());
+        for (own, known) in unmapped.readable.iter().zip(&self.readable) {
+            own.store(known.load(Ordering::Acquire), Ordering::Release);
+        }
+        Some(unmapped)
     }
 
     /// The mapped bytes `offset..offset + len`, if the segment is mapped and they are written.

@@ -38,7 +38,7 @@ impl Engine {
     pub(crate) fn event_by_id(&self, id: Uuid) -> Result<Option<Event>> {
         let visible = self.visible(false);
         let wanted = id.into_bytes();
-        for position in self.lookup(|catalog| catalog.id_candidates(&wanted))? {
+        for position in self.id_candidates(&wanted)? {
             if position <= visible
                 && let Some(event) = self.event_at(position)?
                 && event.id() == id

@@ -197,13 +197,26 @@ impl StreamEvents {
             match self.engine.lookup(|catalog| catalog.reach(stream, end, version, range))? {
                 Reached::Before(before) if self.settings.backwards => self.ends = vec![before],
                 Reached::Before(before) => self.ends.push(before),
-                Reached::Runs(runs) => {
+                Reached::Runs(mut runs) => {
+                    self.keep_nearest(&mut runs);
                     let count: u64 = runs.iter().map(|run| run.len() as u64).sum();
                     let first = runs.first().map_or(version, |run| run.first_version);
                     self.loaded = first..=(first + count).saturating_sub(1);
                     self.runs = runs;
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// Lets go of the runs that are read last: each keeps a segment mapped once it is looked at.
+    fn keep_nearest(&self, runs: &mut Vec<Run>) {
+        let most = self.engine.most_asked_at_once();
+        if runs.len() > most {
+            if self.settings.backwards {
+                runs.drain(..runs.len() - most);
+            } else {
+                runs.truncate(most);
             }
         }
     }
@@ -219,6 +232,7 @@ impl StreamEvents {
     /// Looks up the places of the next events, and has the processor fetch them all at once: a
     /// stream's events lie scattered, and each would be waited for alone.
     fn look_ahead(&mut self, version: u64) -> Result<()> {
+        self.engine.bound_mappings();
         if !self.loaded.contains(&version) {
             self.load(version)?;
         }

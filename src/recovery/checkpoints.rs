@@ -69,8 +69,8 @@ pub(crate) struct Image<'a> {
     pub(crate) heads: &'a FrozenHeads,
     /// The section METADATA.
     pub(crate) metadata: &'a [u8],
-    /// The segments before the one that `meta` names.
-    pub(crate) parts: &'a [Part],
+    /// The section SEGMENTS, of the segments before the one that `meta` names.
+    pub(crate) segments: Vec<u8>,
     /// Given at a clean close: the index of the segment that `meta` names.
     pub(crate) active: Option<&'a ActiveIndex>,
 }
@@ -78,7 +78,7 @@ pub(crate) struct Image<'a> {
 impl Image<'_> {
     /// The file's bytes.
     pub(super) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
-        let Image { mut meta, heads, metadata, parts, active } = self;
+        let Image { mut meta, heads, metadata, segments, active } = self;
         let (table, names_section, streams) = heads.encode()?;
         meta.streams = streams;
         let (mut offsets, mut previous, mut ids) = (Vec::new(), Vec::new(), Vec::new());
@@ -91,7 +91,6 @@ impl Image<'_> {
         }
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
-        let segments = sealed_segments(parts, meta.segment);
         // What opening reads comes first and lies together: it is the first block, or nearly.
         let sections: [(u32, &[u8]); 10] = [
             (layout::META, &meta_section),
@@ -109,8 +108,8 @@ impl Image<'_> {
     }
 }
 
-/// The section SEGMENTS: the first segments, for as long as they are sealed.
-fn sealed_segments(parts: &[Part], end: u64) -> Vec<u8> {
+/// The section SEGMENTS of the segments below `end`: the first ones, for as long as they are sealed.
+pub(crate) fn sealed_segments(parts: &[Part], end: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for (part, number) in parts.iter().zip(1..end) {
         let PartIndex::Sealed(_) = &part.index else { break };

@@ -58,6 +58,9 @@ struct Loader<'a> {
     rebuilt: u64,
 }
 
+/// Index files that an opening leaves mapped; the open store drops more of them if it may have fewer.
+const MOST_MAPPINGS: usize = 1_024;
+
 /// A walk through one segment that is not sealed.
 struct Walk {
     index: ActiveIndex,
@@ -317,6 +320,13 @@ impl<'a> Loader<'a> {
                 return None;
             }
             self.entered = *index.segments().end();
+        }
+        // A level file is shared, and there are few.
+        if self.storage.mappings().now > MOST_MAPPINGS
+            && !index.is_level()
+            && let Some(unmapped) = index.unmapped(true)
+        {
+            return Some(Arc::new(unmapped));
         }
         Some(index)
     }

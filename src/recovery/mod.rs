@@ -38,7 +38,7 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, Storage};
 
 pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};
-pub(crate) use checkpoints::{Image, list_checkpoints, newest, write_checkpoint};
+pub(crate) use checkpoints::{Image, list_checkpoints, newest, sealed_segments, write_checkpoint};
 pub(crate) use derive::{build_index, index_meta, open_index, rebuild_index};
 pub(crate) use durable_names::sync_names;
 pub(crate) use evidence::find as find_evidence;

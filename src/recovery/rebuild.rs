@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Mode;
-use super::checkpoints::Image;
+use super::checkpoints::{Image, sealed_segments};
 use super::derive::walk;
 use super::load::{load_frame, merge_heads};
 use crate::catalog::{Part, PartIndex};
@@ -75,7 +75,8 @@ pub(crate) fn rebuild_checkpoint(
     let frozen = heads.freeze().ok_or_else(|| corrupt(Defect::Invalid("no heads")))?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
     let (meta, active) = (meta.clone(), Some(&index));
-    let image = Image { meta, heads: &frozen, metadata, parts: before, active };
+    let segments = sealed_segments(before, meta.segment);
+    let image = Image { meta, heads: &frozen, metadata, segments, active };
     let bytes = image.encode(segment.header.store_id).map_err(corrupt)?;
     let number = damaged.number;
     if mode == Mode::Write && number > 0 {

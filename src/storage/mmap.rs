@@ -18,10 +18,13 @@
 //! 3. **Written before read.** The mark is raised, with release ordering or under a lock, after
 //!    the write that filled the range has returned. A shared mapping and positional writes see
 //!    one page cache where live mappings are offered.
-//! 4. **No shrinking.** The engine never cuts a file below its data, and never cuts a file that
-//!    it has mapped below the length of the mapping.
+//! 4. **No shrinking.** The engine never cuts a file below its data. A segment is cut when it is
+//!    sealed, which leaves mappings of it that are longer than the file; what they are longer by
+//!    lay above the mark, so no reference covers it (rule 2) and nobody touches it.
 //! 5. **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the
-//!    memory with its clones; the last one unmaps it.
+//!    memory with its clones; the last one unmaps it. A store that has too many mappings drops its
+//!    own clones of some; events and reads that use one keep it, and what is read later is mapped
+//!    anew.
 //!
 //! Another program that changes or cuts the files breaks rules 2 and 4. Changed bytes are caught
 //! by checksums as far as they are seen when they are verified; touching a page beyond the new
@@ -36,6 +39,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -47,8 +51,22 @@ pub struct Mapping {
 
 #[derive(Clone)]
 enum Memory {
-    Mapped(Arc<MmapRaw>),
+    Mapped(Arc<Mapped>),
     Heap(Arc<[u8]>),
+}
+
+/// A mapping, and the number of those of its store, which it is one of.
+struct Mapped {
+    map: MmapRaw,
+    counted: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        if let Some(count) = &self.counted {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Mapping {
@@ -58,7 +76,19 @@ impl Mapping {
         debug_assert!(len > 0, "an empty mapping does not exist");
         let map = MmapOptions::new().len(len).map_raw_read_only(file)?;
         assert_eq!(map.len(), len, "the mapping has the length asked for");
-        Ok(Self { memory: Memory::Mapped(Arc::new(map)) })
+        Ok(Self { memory: Memory::Mapped(Arc::new(Mapped { map, counted: None })) })
+    }
+
+    /// Counts this mapping for as long as any clone of it lives. It has none yet.
+    pub(super) fn counted_by(mut self, count: &Arc<AtomicUsize>) -> Self {
+        if let Memory::Mapped(mapped) = &mut self.memory
+            && let Some(mapped) = Arc::get_mut(mapped)
+            && mapped.counted.is_none()
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+            mapped.counted = Some(Arc::clone(count));
+        }
+        self
     }
 
     /// A mapping of bytes on the heap, for storages that have no files.
@@ -70,7 +100,7 @@ impl Mapping {
     #[allow(clippy::len_without_is_empty, reason = "storages do not make empty mappings")]
     pub fn len(&self) -> usize {
         match &self.memory {
-            Memory::Mapped(map) => map.len(),
+            Memory::Mapped(mapped) => mapped.map.len(),
             Memory::Heap(bytes) => bytes.len(),
         }
     }
@@ -83,7 +113,8 @@ impl Mapping {
         let end = start.checked_add(len)?;
         match &self.memory {
             Memory::Heap(bytes) => bytes.get(start..end),
-            Memory::Mapped(map) => {
+            Memory::Mapped(mapped) => {
+                let map = &mapped.map;
                 // SAFETY: the mapping is readable and lives as long as `self`, which the result
                 // borrows. Nobody writes to the range while the reference lives: rules 2 to 4 in
                 // the module's head.
@@ -103,7 +134,8 @@ impl Mapping {
     #[inline]
     pub fn prefetch(&self, offset: u64, len: usize) {
         #[cfg(target_arch = "x86_64")]
-        if let Memory::Mapped(map) = &self.memory {
+        if let Memory::Mapped(mapped) = &self.memory {
+            let map = &mapped.map;
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let end = start.saturating_add(len).min(map.len());

@@ -76,6 +76,15 @@ pub struct Bound {
     pub root: PathBuf,
 }
 
+/// How many mappings there are of files of a storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mappings {
+    /// Those that exist now.
+    pub now: usize,
+    /// Those that were ever made.
+    pub ever: usize,
+}
+
 /// The kind of error that says that what was opened is not in its place any more: a directory or a
 /// file was removed, or another one has taken its name.
 pub const DISPLACED: io::ErrorKind = io::ErrorKind::StaleNetworkFileHandle;
@@ -94,6 +103,11 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// not, an error of the kind [`DISPLACED`].
     fn check_place(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// How many mappings of its files there are; none where they cost nothing that is limited.
+    fn mappings(&self) -> Mappings {
+        Mappings::default()
     }
 
     /// Opens a file. Does not follow up with a directory sync: a created name is not durable.

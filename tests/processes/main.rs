@@ -40,6 +40,8 @@ fn child() {
         #[cfg(target_os = "linux")]
         "open-files" => limits::write_with_few_descriptors(path, life),
         #[cfg(target_os = "linux")]
+        "open-files-again" => limits::read_with_few_descriptors(path, life),
+        #[cfg(target_os = "linux")]
         "change-directory" => place::append_after_a_change_of_directory(path, life),
         role => panic!("no role {role:?}"),
     }

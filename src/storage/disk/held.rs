@@ -53,12 +53,20 @@ impl Storage for Held {
         DiskStorage.entry_kind(path)
     }
 
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        DiskStorage.file_len(path)
+    }
+
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         DiskStorage.read_dir(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         DiskStorage.create_dir(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        DiskStorage.remove_dir(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

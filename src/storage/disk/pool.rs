@@ -21,13 +21,15 @@ use rustix::io::Errno;
 
 use super::DiskFile;
 use super::bound::{Identity, Place};
-use crate::storage::{DISPLACED, File, Mapping, OpenMode, read_exact_at};
+use crate::storage::{DISPLACED, File, Mapping, Mappings, OpenMode, read_exact_at};
 use crate::sync::{Mutex, Rank};
 
 /// Locks, in order: a file's slot, `clock`, `names`. With `clock` held, slots are only tried.
 pub(super) struct Pool {
     limit: usize,
     open: AtomicUsize,
+    mapped: Arc<AtomicUsize>,
+    maps: AtomicUsize,
     /// The open files, the next to be looked at first.
     clock: Mutex<VecDeque<Weak<Entry>>>,
     /// All files, open or not, by their names.
@@ -48,6 +50,8 @@ struct Entry {
     /// Counts the beginnings and the ends of writes; what it was when a sync began that succeeded.
     writes: AtomicU64,
     synced: AtomicU64,
+    /// A sync has failed.
+    broken: AtomicBool,
 }
 
 /// The first bytes of a file are enough to tell it from others: all files of a store begin with a
@@ -68,9 +72,17 @@ impl Pool {
         Self {
             limit,
             open: AtomicUsize::new(0),
+            mapped: Arc::default(),
+            maps: AtomicUsize::new(0),
             clock: Mutex::new(Rank::OpenFiles, VecDeque::new()),
             names: Mutex::new(Rank::FileNames, HashMap::new()),
         }
+    }
+
+    /// The number of mappings.
+    pub(super) fn mappings(&self) -> Mappings {
+        let (now, ever) = (self.mapped.load(Ordering::Relaxed), self.maps.load(Ordering::Relaxed));
+        Mappings { now, ever }
     }
 
     /// Opens a file of a store.
@@ -101,6 +113,7 @@ impl Pool {
             nameless: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
         });
         self.open.fetch_add(1, Ordering::Relaxed);
         self.names.lock().entry(path.to_owned()).or_default().push(Arc::downgrade(&entry));
@@ -123,8 +136,14 @@ impl Pool {
         while self.open.load(Ordering::Relaxed) >= self.limit && self.close_one() {}
     }
 
-    /// Closes a file that may be closed; `false` if there is none.
+    /// Closes a file; `false` if there is none that may be closed. One that has to be synced before is
+    /// the last choice.
     fn close_one(&self) -> bool {
+        self.close_one_of(Entry::may_be_closed)
+            || self.close_one_of(Entry::syncs_before_it_is_closed)
+    }
+
+    fn close_one_of(&self, may_be_closed: impl Fn(&Entry, &DiskFile) -> bool) -> bool {
         let mut clock = self.clock.lock();
         // Twice around: in the second round nothing counts as used.
         for _ in 0..clock.len() * 2 {
@@ -132,14 +151,16 @@ impl Pool {
             let Some(entry) = weak.upgrade() else { continue };
             if !entry.used.swap(false, Ordering::Relaxed)
                 && let Some(mut slot) = entry.slot.try_lock()
-                && entry.may_be_closed()
             {
-                if let Some(file) = slot.file.take() {
-                    slot.head = head_of(&file).ok();
-                    self.open.fetch_sub(1, Ordering::Relaxed);
-                    return true;
-                }
-                continue;
+                let Some(file) = slot.file.take_if(|file| may_be_closed(&entry, file)) else {
+                    if slot.file.is_some() {
+                        clock.push_back(weak);
+                    }
+                    continue;
+                };
+                slot.head = head_of(&file).ok();
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                return true;
             }
             clock.push_back(weak);
         }
@@ -220,10 +241,29 @@ impl Entry {
     }
 
     /// Nothing would be lost with the handle. Its slot is locked, so that no write begins.
-    fn may_be_closed(&self) -> bool {
-        !self.keep.load(Ordering::Relaxed)
-            && !self.nameless.load(Ordering::Relaxed)
+    fn may_be_closed(&self, _file: &DiskFile) -> bool {
+        self.can_be_opened_again()
             && self.writes.load(Ordering::Acquire) == self.synced.load(Ordering::Acquire)
+    }
+
+    /// Nothing is lost with the handle once the file is synced, which is done here. An error is kept
+    /// for the next sync: the system reports it once.
+    fn syncs_before_it_is_closed(&self, file: &DiskFile) -> bool {
+        let writes = self.writes.load(Ordering::Acquire);
+        // One that is being written to counts once more when that is done.
+        if !self.can_be_opened_again() || writes % 2 == 1 || self.broken.load(Ordering::Acquire) {
+            return false;
+        }
+        if file.sync_data().is_err() {
+            self.broken.store(true, Ordering::Release);
+            return false;
+        }
+        self.synced.fetch_max(writes, Ordering::AcqRel);
+        self.writes.load(Ordering::Acquire) == writes
+    }
+
+    fn can_be_opened_again(&self) -> bool {
+        !self.keep.load(Ordering::Relaxed) && !self.nameless.load(Ordering::Relaxed)
     }
 
     /// Changes the file, which then counts as not synced.
@@ -267,7 +307,11 @@ impl File for PooledFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let writes = self.0.writes.load(Ordering::Acquire);
-        self.0.file()?.sync_data()?;
+        let file = self.0.file()?;
+        if self.0.broken.load(Ordering::Acquire) {
+            return Err(io::Error::other("an earlier sync of the file failed"));
+        }
+        file.sync_data()?;
         self.0.synced.fetch_max(writes, Ordering::AcqRel);
         Ok(())
     }
@@ -285,7 +329,10 @@ impl File for PooledFile {
     }
 
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        self.0.file()?.map(len, live)
+        let mapping = self.0.file()?.map(len, live)?;
+        let pool = &self.0.pool;
+        pool.maps.fetch_add(usize::from(mapping.is_some()), Ordering::Relaxed);
+        Ok(mapping.map(|mapping| mapping.counted_by(&pool.mapped)))
     }
 
     fn is_in_place(&self) -> io::Result<bool> {

@@ -21,7 +21,7 @@ use rustix::process::{Resource, getrlimit};
 use super::pool::Pool;
 use super::{DiskStorage, is_locked, lock, not_regular};
 use crate::storage::{
-    Binding, Bound, DISPLACED, DirEntry, EntryKind, File, LockGuard, OpenMode, Storage,
+    Binding, Bound, DISPLACED, DirEntry, EntryKind, File, LockGuard, Mappings, OpenMode, Storage,
 };
 use crate::sync::{Mutex, Rank};
 
@@ -88,6 +88,7 @@ pub(super) struct Place {
 struct Entry {
     kind: EntryKind,
     identity: Identity,
+    len: u64,
 }
 
 #[allow(
@@ -100,7 +101,7 @@ fn look(dir: &fs::File, name: &OsStr) -> io::Result<Option<Entry>> {
         Ok(stat) => {
             let kind = kind_of(FileType::from_raw_mode(stat.st_mode));
             let identity = Identity { device: stat.st_dev as u64, inode: stat.st_ino as u64 };
-            Ok(Some(Entry { kind, identity }))
+            Ok(Some(Entry { kind, identity, len: stat.st_size as u64 }))
         }
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
@@ -273,6 +274,10 @@ impl Storage for Rooted {
         }
     }
 
+    fn mappings(&self) -> Mappings {
+        self.pool.mappings()
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         self.pool.open(&self.place, path, mode)
     }
@@ -286,6 +291,12 @@ impl Storage for Rooted {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        let (dir, name) = self.parent(path)?;
+        let entry = look(&dir.dir, name)?.ok_or(ErrorKind::NotFound)?;
+        if entry.kind == EntryKind::File { Ok(entry.len) } else { Err(not_regular(path)) }
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

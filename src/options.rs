@@ -300,7 +300,7 @@ impl Options {
     /// not read for a while. Events that are held keep what they were read from mapped, in addition.
     ///
     /// Default: 16,384. Linux permits a process 65,530 mappings unless `vm.max_map_count` says
-    /// otherwise.
+    /// otherwise. Has no effect on Windows, where the number of mappings is not limited.
     pub fn max_mappings(mut self, mappings: usize) -> Self {
         self.max_mappings = mappings;
         self

@@ -80,6 +80,7 @@ impl Mapping {
     }
 
     /// Counts this mapping for as long as any clone of it lives. It has none yet.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere, mappings are not limited"))]
     pub(super) fn counted_by(mut self, count: &Arc<AtomicUsize>) -> Self {
         if let Memory::Mapped(mapped) = &mut self.memory
             && let Some(mapped) = Arc::get_mut(mapped)
@@ -135,8 +136,8 @@ impl Mapping {
     pub fn prefetch(&self, offset: u64, len: usize) {
         #[cfg(target_arch = "x86_64")]
         if let Memory::Mapped(mapped) = &self.memory {
-            let map = &mapped.map;
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let map = &mapped.map;
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let end = start.saturating_add(len).min(map.len());
             for at in (start..end).step_by(LINE) {

@@ -9,6 +9,7 @@
 
 /// What a lock protects, in the order in which locks are taken: first the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere, open files are not limited"))]
 pub(crate) enum Rank {
     /// The right to replay what a consumer group has parked. Owner: `consumer_group`. Held during
     /// the whole replay, which commits.

@@ -216,6 +216,30 @@ fn a_follower(path: &Path, events: u64) -> Store {
     store
 }
 
+/// A file that was closed to keep few open, and is another one when it is needed again, is not read.
+#[test]
+fn closed_file_that_was_replaced_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join("ledger"), dir.path().join("other"));
+    a_store(&path, "one", 900);
+    a_store(&other, "two", 900);
+    let few = options().max_open_files(Options::MIN_OPEN_FILES).max_mappings(Options::MIN_MAPPINGS);
+    for read_only in [false, true] {
+        let store = few.clone().read_only(read_only).open(&path).unwrap();
+        let read =
+            || store.read_all().start()?.try_fold(0, |count, event| event.map(|_| count + 1));
+        assert_eq!(read().unwrap(), 900);
+        let name = "log/00000000000000000002.seg";
+        let aside = dir.path().join("aside");
+        fs::rename(path.join(name), &aside).unwrap();
+        fs::copy(other.join(name), path.join(name)).unwrap();
+        let failed = read();
+        assert!(matches!(failed, Err(Error::StoreGone { .. })), "{failed:?}");
+        fs::rename(&aside, path.join(name)).unwrap();
+        assert_eq!(read().unwrap(), 900);
+    }
+}
+
 /// Every way to ask a follower fails, and claims no damage.
 fn assert_follower_says_so(store: &Store, what: &str) {
     let gone = |result: Result<()>| {
@@ -310,21 +334,15 @@ fn reader_beside_a_copy_up_of_an_overlay_reads_on() {
     inside(test, || {
         for apart in [false, true] {
             let dir = tempfile::tempdir().unwrap();
-            let (base, top) = (dir.path().join("base"), dir.path().join("top"));
+            let base = dir.path().join("base");
             tmpfs(&base, 64 << 10);
+            let top = if apart { dir.path().join("top") } else { base.clone() };
             if apart {
                 tmpfs(&top, 64 << 10);
             }
-            let (lower, upper) = (base.join("lower"), top.join("upper"));
-            let (work, overlay) = (top.join("work"), dir.path().join("overlay"));
+            let (lower, overlay) = (base.join("lower"), dir.path().join("overlay"));
+            let (upper, work) = (top.join("upper"), top.join("work"));
             for path in [&lower, &upper, &work, &overlay] {
-                fs::create_dir_all(path).unwrap();
-            }
-            let (lower, upper, work) = match apart {
-                true => (lower, upper, work),
-                false => (lower, base.join("upper"), base.join("work")),
-            };
-            for path in [&upper, &work] {
                 fs::create_dir_all(path).unwrap();
             }
             a_store(&lower.join("ledger"), "one", 25);

@@ -77,10 +77,11 @@ impl Engine {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             };
-            match self.merge(&inputs, &mut pace)? {
+            let merged_files = inputs.len() as u64;
+            match self.merge(inputs, &mut pace)? {
                 Outcome::Done(bytes) => {
                     total.merges += 1;
-                    total.merged_files += inputs.len() as u64;
+                    total.merged_files += merged_files;
                     total.bytes_written += bytes;
                 }
                 Outcome::Stopped => return Err(Error::Closed),
@@ -124,7 +125,7 @@ impl Engine {
             since = Instant::now();
             go_on
         };
-        match self.merge(&inputs, &mut pace)? {
+        match self.merge(inputs, &mut pace)? {
             Outcome::Done(_) => Ok(true),
             Outcome::Stopped => Ok(false),
             // It is merged when there is something to do again: if it were damaged once more, this
@@ -133,8 +134,9 @@ impl Engine {
         }
     }
 
-    /// Writes the level file of neighbours, and then uses it instead of them.
-    fn merge(&self, inputs: &[Arc<SealedIndex>], pace: &mut Pace<'_>) -> Result<Outcome> {
+    /// Writes the level file of neighbours, and then uses it instead of them. Takes the inputs, so that
+    /// they are no longer mapped when their files are removed, unless a read still uses them.
+    fn merge(&self, inputs: Vec<Arc<SealedIndex>>, pace: &mut Pace<'_>) -> Result<Outcome> {
         self.bound_mappings();
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
@@ -142,7 +144,7 @@ impl Engine {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(names::TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(temporary);
-        if let Some(outcome) = self.write_level(inputs, &temporary, pace)? {
+        if let Some(outcome) = self.write_level(&inputs, &temporary, pace)? {
             remove_leftover(&*self.storage, &temporary)?;
             return Ok(outcome);
         }
@@ -170,9 +172,12 @@ impl Engine {
         self.catalog.write().share_index(&level);
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compacted_bytes.fetch_add(level.file_len(), Ordering::Relaxed);
-        for input in inputs {
-            // Somebody may have it open, which some systems mind. The next merge tries again.
-            let _ = remove_leftover(&*self.storage, &self.path_of(input));
+        let superseded: Vec<_> = inputs.iter().map(|input| self.path_of(input)).collect();
+        drop(inputs);
+        for path in superseded {
+            // Windows removes no file that a read of this process, or a reader beside it, has mapped.
+            // The next merge tries again.
+            let _ = remove_leftover(&*self.storage, &path);
         }
         Ok(Outcome::Done(level.file_len()))
     }

@@ -109,7 +109,11 @@ pub(crate) fn write_derived(
     let file = storage.open(temporary, OpenMode::CreateNew).map_err(io("create"))?;
     write_all_at(&*file, bytes, 0).map_err(|e| io("write")(e).wanting(bytes.len() as u64))?;
     file.sync_data().map_err(io("sync"))?;
-    storage.rename(temporary, path).map_err(io("rename"))?;
+    if let Err(error) = storage.rename(temporary, path) {
+        // Its space is wanted elsewhere.
+        let _ = remove_leftover(storage, temporary);
+        return Err(io("rename")(error));
+    }
     if let Some(directory) = path.parent() {
         storage.sync_dir(directory).map_err(|e| Error::io("sync", directory, e))?;
     }

@@ -23,7 +23,7 @@ use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::Segment;
-use crate::storage::{OpenMode, Storage};
+use crate::storage::{OpenMode, Storage, is_in_use};
 
 /// Opens the index file of a sealed segment; `None` if it is missing, damaged or of another one.
 pub(crate) fn open_index(
@@ -140,8 +140,16 @@ fn index_from_log(
     let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
     let file = if mode == Mode::Write {
         let path = names::index_path(root, segment.number());
-        // Mapped, so that nothing of it stays in memory for as long as the store is open.
-        BlockFile::open(write_derived(storage, &path, &bytes)?, INDEX_MAGIC)
+        match write_derived(storage, &path, &bytes) {
+            // Mapped, so that nothing of it stays in memory for as long as the store is open.
+            Ok(file) => BlockFile::open(file, INDEX_MAGIC),
+            // The damaged file is mapped, here or by a reader, on a system that replaces no such
+            // file. It is replaced when an opening or a merge meets it again.
+            Err(Error::Io { operation: "rename", source, .. }) if is_in_use(&source) => {
+                BlockFile::from_bytes(bytes, INDEX_MAGIC)
+            }
+            Err(error) => return Err(error),
+        }
     } else {
         BlockFile::from_bytes(bytes, INDEX_MAGIC)
     };

@@ -97,6 +97,12 @@ impl Mapping {
         Self { memory: Memory::Heap(bytes.into()) }
     }
 
+    /// A mapping of bytes on the heap that others share, and that last for as long as they do.
+    #[cfg(feature = "testing")]
+    pub(super) fn from_shared(bytes: Arc<[u8]>) -> Self {
+        Self { memory: Memory::Heap(bytes) }
+    }
+
     /// The number of bytes mapped.
     #[allow(clippy::len_without_is_empty, reason = "storages do not make empty mappings")]
     pub fn len(&self) -> usize {

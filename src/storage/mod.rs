@@ -234,6 +234,16 @@ pub fn is_directory(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether a file may have been neither removed nor replaced because it is in use: Windows refuses both
+/// for a mapped file, and for one that a program has opened without sharing its removal.
+pub fn is_in_use(error: &io::Error) -> bool {
+    const SHARING_VIOLATION: i32 = 32;
+    const USER_MAPPED_FILE: i32 = 1224;
+    let by_code = |code| [SHARING_VIOLATION, USER_MAPPED_FILE].contains(&code);
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy)
+        || cfg!(windows) && error.raw_os_error().is_some_and(by_code)
+}
+
 /// Reads exactly `buf.len()` bytes at `offset`, or fails with `UnexpectedEof`.
 pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

@@ -27,6 +27,7 @@ mod loss;
 mod meanwhile;
 mod mend;
 mod metadata;
+mod pinned;
 mod reads;
 mod repair;
 mod revive;

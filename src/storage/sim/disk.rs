@@ -407,6 +407,12 @@ impl Disk {
     }
 }
 
+/// The path with `/` between its names, the only separator the simulated disk has: on Windows the
+/// engine joins names with another one.
+pub(super) fn slashed(path: &Path) -> String {
+    path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")
+}
+
 /// The names a path is made of, from the root; relative paths start there too.
 fn components(path: &Path) -> impl Iterator<Item = io::Result<Cow<'_, str>>> {
     path.components().filter_map(|component| match component {

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use super::disk::slashed;
+
 /// The kinds of operations that faults can be aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -227,7 +229,11 @@ impl Faults {
         if self.stopped {
             return Err(power_is_off());
         }
-        let aimed_at = |part: &str| part.is_empty() || path.to_string_lossy().contains(part);
+        if self.armed.is_empty() {
+            return Ok(Outcome::Go);
+        }
+        let path = slashed(path);
+        let aimed_at = |part: &str| part.is_empty() || path.contains(part);
         let mut outcome = Outcome::Go;
         self.armed.retain_mut(|armed| {
             let (at, nth, stays) = armed.fault.aim();

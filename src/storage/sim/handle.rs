@@ -120,6 +120,9 @@ impl File for SimFile {
         if i64::try_from(len).is_err() {
             return Err(ErrorKind::FileTooLarge.into());
         }
+        if machine.pins.holds(self.node, len) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
         let at = machine.disk.tick();
         let file = machine.disk.file_mut(self.node)?;
         let backed = file.backed();
@@ -148,7 +151,7 @@ impl File for SimFile {
 
     /// Never live: the engine then reads positionally, and every read can be made to fail.
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        let (machine, outcome) = self.start(Operation::Map, false)?;
+        let (mut machine, outcome) = self.start(Operation::Map, false)?;
         outcome.or_fail()?;
         if len == 0 || live {
             return Ok(None);
@@ -159,7 +162,9 @@ impl File for SimFile {
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| ErrorKind::OutOfMemory)?];
         image.read(0, &mut bytes);
-        Ok(Some(Mapping::from_vec(bytes)))
+        let bytes: Arc<[u8]> = bytes.into();
+        machine.pins.add(self.node, &bytes);
+        Ok(Some(Mapping::from_shared(bytes)))
     }
 }
 

@@ -1,8 +1,9 @@
 //! The simulated machine: a disk, a clock, chance, the locks of its processes, and its faults.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
 use super::SimStats;
 use super::chance::Chance;
@@ -14,11 +15,36 @@ use super::fault::{Faults, Operation, Outcome};
 const CLOCK_START: u64 = 1_704_067_200_000_000;
 const CLOCK_STEP: u64 = 1;
 
+/// Which files are mapped, for a disk on which that keeps them from being taken away.
+#[derive(Debug, Default)]
+pub(super) struct Pins {
+    pub(super) on: bool,
+    mapped: BTreeMap<NodeId, Vec<Weak<[u8]>>>,
+}
+
+impl Pins {
+    /// Notes a mapping of a file. It counts until its last handle is dropped.
+    pub(super) fn add(&mut self, node: NodeId, bytes: &Arc<[u8]>) {
+        if self.on {
+            let mapped = self.mapped.entry(node).or_default();
+            mapped.retain(|other| other.strong_count() > 0);
+            mapped.push(Arc::downgrade(bytes));
+        }
+    }
+
+    /// Whether more than `len` bytes of a file are mapped.
+    pub(super) fn holds(&self, node: NodeId, len: u64) -> bool {
+        let longer = |bytes: &Weak<[u8]>| bytes.upgrade().is_some_and(|b| b.len() as u64 > len);
+        self.on && self.mapped.get(&node).is_some_and(|mapped| mapped.iter().any(longer))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) disk: Disk,
     pub(super) faults: Faults,
     pub(super) stats: SimStats,
+    pub(super) pins: Pins,
     /// Decides what faults leave open.
     pub(super) chance: Chance,
     random: Chance,
@@ -36,6 +62,7 @@ impl Machine {
             disk: Disk::new(model),
             faults: Faults::default(),
             stats: SimStats::default(),
+            pins: Pins::default(),
             chance: Chance::new(!seed),
             random: Chance::new(seed),
             clock: CLOCK_START,
@@ -52,6 +79,7 @@ impl Machine {
             disk: self.disk.clone(),
             faults: Faults::default(),
             stats: SimStats::default(),
+            pins: Pins { on: self.pins.on, ..Pins::default() },
             chance: self.chance.clone(),
             random: self.random.clone(),
             clock: self.clock,
@@ -66,6 +94,7 @@ impl Machine {
     pub(super) fn end_processes(&mut self) {
         self.generation += 1;
         self.locks.clear();
+        self.pins.mapped.clear();
         self.faults.clear();
     }
 
@@ -92,6 +121,14 @@ impl Machine {
         self.stats.operations += u64::from(changes);
         self.stats.count_fault(outcome);
         Ok(outcome)
+    }
+
+    /// Refuses to take away what is mapped of the file at `path`, if there is one, from `len` on.
+    pub(super) fn check_pins(&self, path: &Path, len: u64) -> io::Result<()> {
+        match self.disk.find_live(path)? {
+            Some(node) if self.pins.holds(node, len) => Err(ErrorKind::PermissionDenied.into()),
+            _ => Ok(()),
+        }
     }
 
     /// How much of a write the disk has space for.

@@ -229,6 +229,12 @@ impl SimStorage {
         self.machine.lock().disk.free = bytes;
     }
 
+    /// From now on a file cannot be removed, replaced or cut below a mapping of it while the mapping
+    /// lives and its process does. Windows refuses the same.
+    pub fn pin_mapped_files(&self) {
+        self.machine.lock().pins.on = true;
+    }
+
     /// Changing operations so far: creating, writing, resizing, syncing, renaming, removing.
     pub fn op_count(&self) -> u64 {
         self.machine.lock().stats.operations
@@ -316,10 +322,10 @@ impl SimStorage {
         Ok(machine.disk.file_mut(node)?.revert_sector(offset / SECTOR as u64))
     }
 
-    /// The paths of all files that programs see, sorted.
+    /// The paths of all files that programs see, sorted, with `/` between names on every system.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        collect_files(&self.machine.lock().disk, disk::ROOT, Path::new("/"), &mut found);
+        collect_files(&self.machine.lock().disk, disk::ROOT, "", &mut found);
         found.sort();
         found
     }
@@ -408,12 +414,14 @@ impl Storage for SimStorage {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut machine = self.enter()?;
         machine.start(Operation::Rename, from, true)?.or_fail()?;
+        machine.check_pins(to, 0)?;
         machine.disk.rename(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut machine = self.enter()?;
         machine.start(Operation::Remove, path, true)?.or_fail()?;
+        machine.check_pins(path, 0)?;
         machine.disk.remove_file(path)
     }
 
@@ -470,13 +478,13 @@ fn kind_of(disk: &Disk, node: NodeId) -> EntryKind {
     if disk.is_directory(node) { EntryKind::Directory } else { EntryKind::File }
 }
 
-fn collect_files(disk: &Disk, node: NodeId, path: &Path, found: &mut Vec<PathBuf>) {
+fn collect_files(disk: &Disk, node: NodeId, path: &str, found: &mut Vec<PathBuf>) {
     match disk.directory(node) {
         Ok(directory) => {
             for (name, child) in directory.names(View::Live) {
-                collect_files(disk, *child, &path.join(name), found);
+                collect_files(disk, *child, &format!("{path}/{name}"), found);
             }
         }
-        Err(_) => found.push(path.to_owned()),
+        Err(_) => found.push(path.into()),
     }
 }

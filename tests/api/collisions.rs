@@ -48,7 +48,9 @@ fn of_event_ids_cost_time_and_nothing_else() {
             assert!(store.event(colliding(number)).unwrap().is_none(), "{round}");
         }
         if round == "opened again" {
-            fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
+            // Windows does not remove what the open store has mapped.
+            let removed = fs::remove_dir_all(dir.path().join("checkpoints"));
+            assert!(removed.is_ok() || cfg!(windows), "{removed:?}");
         }
     }
     // A repeat is known by its id and not by its hash, wherever the first one lies.

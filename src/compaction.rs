@@ -61,11 +61,7 @@ impl Engine {
         let mut total = Compacted::default();
         let mut rebuilt = Vec::new();
         loop {
-            let parts = Arc::clone(&self.catalog.read().parts);
-            let chosen = widest(self, &parts);
-            // Holding them would keep them mapped, and a merge takes its time.
-            drop(parts);
-            let inputs = match chosen {
+            let inputs = match widest(self) {
                 Ok(Some(inputs)) => inputs,
                 Ok(None) => return Ok(total),
                 Err((segment, error)) => {
@@ -106,11 +102,7 @@ impl Engine {
         if !self.options.compaction {
             return Ok(false);
         }
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let chosen = due(self, &parts);
-        // Holding them would keep them mapped, and a merge takes its time.
-        drop(parts);
-        let inputs = match chosen {
+        let inputs = match due(self) {
             Ok(Some(inputs)) => inputs,
             Ok(None) => return Ok(false),
             Err((segment, _)) => return self.rebuild(segment).map(|_| false),
@@ -156,11 +148,9 @@ impl Engine {
         self.storage.rename(&temporary, &path).map_err(io("rename", &temporary))?;
         let directory = self.root.join(names::INDEX_DIR);
         self.storage.sync_dir(&directory).map_err(io("sync", &directory))?;
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let level = covers_of(&parts, first..=last)
-            .and_then(|covers| open_level(&*self.storage, &self.root, self.store_id, covers));
-        // What it holds stays mapped.
-        drop(parts);
+        let covers = covers_of(&self.catalog.read().parts, first..=last);
+        let level =
+            covers.and_then(|covers| open_level(&*self.storage, &self.root, self.store_id, covers));
         let Some(level) = level else {
             // What was written cannot be read: the inputs stay.
             remove_leftover(&*self.storage, &path)?;
@@ -238,8 +228,10 @@ impl Engine {
         // Who compacts does this first.
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(()) };
         let levels = list_levels(&*self.storage, &self.root)?;
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let used: Vec<_> = units(&parts).filter_map(level_of).map(|i| i.segments()).collect();
+        let used: Vec<_> = {
+            let catalog = self.catalog.read();
+            units(&catalog.parts).filter_map(level_of).map(|level| level.segments()).collect()
+        };
         if levels.iter().all(|(first, last)| used.contains(&(*first..=*last))) {
             return Ok(());
         }
@@ -250,9 +242,10 @@ impl Engine {
     /// index files of segments that share one.
     fn drop_superseded(&self) -> Result<()> {
         let _files = self.index_files.lock();
-        let parts = Arc::clone(&self.catalog.read().parts);
-        let used: Vec<_> = units(&parts).filter_map(level_of).cloned().collect();
-        drop(parts);
+        let used: Vec<_> = {
+            let catalog = self.catalog.read();
+            units(&catalog.parts).filter_map(level_of).cloned().collect()
+        };
         // One that turns out to be damaged is no reason to remove anything.
         let over = |first: u64, last: u64| {
             let apart = |level: &SealedIndex| {
@@ -323,25 +316,40 @@ fn runs(parts: &[Part]) -> Vec<Vec<Arc<SealedIndex>>> {
 /// it; one that is damaged is named by its first segment.
 type Chosen = std::result::Result<Option<Vec<Arc<SealedIndex>>>, (u64, Error)>;
 
+// Who holds indexes keeps them mapped, so what follows takes those that it looks at from the catalog, some
+// at a time, and never all.
+
 /// The first neighbours that fit one level file and are the most that do, as far as they may be mapped
 /// together: the files of a merge are.
-fn widest(engine: &Engine, parts: &[Part]) -> Chosen {
+fn widest(engine: &Engine) -> Chosen {
     let most = engine.options.max_mappings / 2;
-    for run in runs(parts) {
-        let mut rest = run.as_slice();
-        while rest.len() > 1 {
-            let (mut extent, mut count) = (Extent::default(), 0);
-            for index in &rest[..rest.len().min(most)] {
-                let Some(sum) = extent.with(engine.extent_of(index)?) else { break };
-                (extent, count) = (sum, count + 1);
-            }
-            if count > 1 {
-                return Ok(Some(rest[..count].to_vec()));
-            }
-            rest = &rest[1..];
+    let mut from = 0;
+    loop {
+        let rest = {
+            let catalog = engine.catalog.read();
+            neighbours(&catalog.parts, from, most)
+        };
+        let Some(mut rest) = rest else { return Ok(None) };
+        let (mut extent, mut count) = (Extent::default(), 0);
+        for index in &rest {
+            let Some(sum) = extent.with(engine.extent_of(index)?) else { break };
+            (extent, count) = (sum, count + 1);
         }
+        if count > 1 {
+            rest.truncate(count);
+            return Ok(Some(rest));
+        }
+        from = *rest[0].segments().start() + 1;
     }
-    Ok(None)
+}
+
+/// The first neighbours at or after segment `from`: at least two, and `most` at most.
+fn neighbours(parts: &[Part], from: u64, most: usize) -> Option<Vec<Arc<SealedIndex>>> {
+    runs(parts).iter().find_map(|run| {
+        let begin = run.partition_point(|index| *index.segments().start() < from);
+        let rest = &run[begin..];
+        (rest.len() > 1).then(|| rest[..rest.len().min(most)].to_vec())
+    })
 }
 
 /// How often eight of a kind were put together to get so many segments.
@@ -351,24 +359,33 @@ fn tier(index: &SealedIndex) -> u32 {
 }
 
 /// The first [`FAN_IN`] neighbours of one tier that fit one file. None is opened but those.
-fn due(engine: &Engine, parts: &[Part]) -> Chosen {
-    for run in runs(parts) {
-        for window in run.windows(FAN_IN) {
-            let fit = |sum: Extent, index: &Arc<SealedIndex>| sum.with(Extent::of_events(index));
-            if window.iter().any(|index| tier(index) != tier(&window[0]))
-                || window.iter().try_fold(Extent::default(), fit).is_none()
-            {
-                continue;
-            }
-            let mut extent = Some(Extent::default());
-            for index in window {
-                let own = engine.extent_of(index)?;
-                extent = extent.and_then(|sum| sum.with(own));
-            }
-            if extent.is_some() {
-                return Ok(Some(window.to_vec()));
-            }
+fn due(engine: &Engine) -> Chosen {
+    let mut from = 0;
+    loop {
+        let window = {
+            let catalog = engine.catalog.read();
+            window_of_one_tier(&catalog.parts, from)
+        };
+        let Some(window) = window else { return Ok(None) };
+        let mut extent = Some(Extent::default());
+        for index in &window {
+            let own = engine.extent_of(index)?;
+            extent = extent.and_then(|sum| sum.with(own));
         }
+        if extent.is_some() {
+            return Ok(Some(window));
+        }
+        from = *window[0].segments().start() + 1;
     }
-    Ok(None)
+}
+
+/// The first [`FAN_IN`] neighbours of one tier at or after segment `from` whose events fit one file.
+fn window_of_one_tier(parts: &[Part], from: u64) -> Option<Vec<Arc<SealedIndex>>> {
+    let fit = |sum: Extent, index: &Arc<SealedIndex>| sum.with(Extent::of_events(index));
+    let fits = |window: &&[Arc<SealedIndex>]| {
+        *window[0].segments().start() >= from
+            && window.iter().all(|index| tier(index) == tier(&window[0]))
+            && window.iter().try_fold(Extent::default(), fit).is_some()
+    };
+    runs(parts).iter().find_map(|run| run.windows(FAN_IN).find(fits).map(<[_]>::to_vec))
 }

@@ -70,9 +70,9 @@ impl Engine {
 
     /// Bounds for the boundary, from the times that sealed segments keep.
     fn segment_around(&self, time: u64) -> (u64, u64) {
-        let parts = Arc::clone(&self.catalog.read().parts);
+        let catalog = self.catalog.read();
         let mut low = 0;
-        for part in parts.iter() {
+        for part in catalog.parts.iter() {
             let base = part.segment.base_position;
             let (count, first, last) = match (&part.index, &part.segment.trailer) {
                 (PartIndex::Sealed(_), Some(t)) => {

@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use annals::{Event, ExpectedVersion, NewEvent, Query, Store, Subscribe};
+use annals::{Event, ExpectedVersion, NewEvent, Query, Store, subscription::Subscribe};
 use common::{Input, buffered, config, directory};
 use criterion::{Criterion, Throughput, criterion_group};
 

@@ -18,8 +18,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use annals::{
-    AsOf, Event, ExpectedVersion, FailedCheck, MessageKind, NewEvent, Position, Query, QueryItem,
-    Store,
+    AsOf, Event, ExpectedVersion, FailedCheck, NewEvent, Position, Query, QueryItem, Store,
+    subscription::MessageKind,
 };
 use serde::{Deserialize, Serialize};
 

@@ -229,7 +229,7 @@ pub enum Error {
     },
     /// Bytes that must be there, because they were acknowledged, are not what was written.
     /// Nothing was changed. [`verify`](crate::verify()) lists every fault of the store,
-    /// [`repair`](crate::repair()) copies what is intact into a new one.
+    /// [`repair`](crate::repair::repair()) copies what is intact into a new one.
     #[error("{} is damaged at offset {offset}: {what} (expected position {expected_position}{}); \
         annals::verify lists every fault, annals::repair copies what is intact",
         file.display(), evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default())]
@@ -270,14 +270,14 @@ pub enum Error {
     /// failed, and was not made good before the close. Returned by
     /// [`Store::close`](crate::Store::close) alone.
     #[error("everything appended is durable, but the store could not {}{}",
-        failed.first().map(ToString::to_string).unwrap_or_default(),
+        failed.first().map(|failed| with_causes(failed)).unwrap_or_default(),
         match failed.len() { 0 | 1 => String::new(), more => format!("; and {} more", more - 1) })]
     MaintenanceFailed {
         /// What failed, and why; at least one.
         failed: Vec<FailedMaintenance>,
     },
     /// The operating system refused an operation.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -286,14 +286,16 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
-    /// An event's data is not JSON, or not of the shape that was asked for (feature `serde`). The
+    /// An event's data or metadata is not JSON, or not of the shape that was asked for (feature `serde`). The
     /// event is in the store as it was appended.
     #[cfg(feature = "serde")]
     #[error(
-        "the data of event {position} ({event_type:?}, version {version} of stream {stream:?}) \
-        cannot be read as JSON: {source}"
+        "the {part} of event {position} ({event_type:?}, version {version} of stream {stream:?}) \
+        cannot be read as JSON"
     )]
     ReadJson {
+        /// Which part of the event: `"data"` or `"metadata"`.
+        part: &'static str,
         /// The event's stream.
         stream: String,
         /// Its version.
@@ -305,10 +307,12 @@ pub enum Error {
         /// What is wrong, and where in the data.
         source: serde_json::Error,
     },
-    /// A value could not be written as the JSON data of a new event (feature `serde`).
+    /// A value could not be written as the JSON data or metadata of a new event (feature `serde`).
     #[cfg(feature = "serde")]
-    #[error("the data of a new event of type {event_type:?} cannot be written as JSON: {source}")]
+    #[error("the {part} of a new event of type {event_type:?} cannot be written as JSON")]
     WriteJson {
+        /// Which part of the event: `"data"` or `"metadata"`.
+        part: &'static str,
         /// The type that the event was to have.
         event_type: String,
         /// Why not.
@@ -318,7 +322,7 @@ pub enum Error {
 
 /// Work beside the appends that failed for good: part of [`Error::MaintenanceFailed`].
 #[derive(Debug, thiserror::Error)]
-#[error("{task}: {error}")]
+#[error("{task}")]
 #[non_exhaustive]
 pub struct FailedMaintenance {
     /// What was to be done.
@@ -478,6 +482,12 @@ fn by_process(holder: Option<u32>) -> String {
 /// Whether there is no room: on the disk, or in what the user may take of it.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The text of an error and of what caused it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Whether what was opened is not in its place any more. A network file system uses the same kind for

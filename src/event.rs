@@ -233,10 +233,29 @@ impl NewEvent {
         value: &T,
     ) -> crate::Result<Self> {
         let data = serde_json::to_vec(value).map_err(|source| crate::Error::WriteJson {
+            part: "data",
             event_type: event_type.as_ref().to_owned(),
             source,
         })?;
         Ok(Self::new(event_type, data).content_type(ContentType::Json))
+    }
+
+    /// Sets the metadata to `value` as JSON (feature `serde`). [`Event::metadata_json`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NewEvent::json`].
+    ///
+    /// [`Event::metadata_json`]: crate::Event::metadata_json
+    #[cfg(feature = "serde")]
+    pub fn metadata_json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> crate::Result<Self> {
+        let metadata = serde_json::to_vec(value).map_err(|source| crate::Error::WriteJson {
+            part: "metadata",
+            event_type: self.event_type.to_string(),
+            source,
+        })?;
+        self.metadata = metadata.into();
+        Ok(self)
     }
 
     /// Bytes kept beside the data: who, why, correlation. Default: none.
@@ -269,6 +288,28 @@ impl NewEvent {
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self
+    }
+
+    /// Derives the event's id from another event's id and a name (UUID v5, RFC 9562), so that a handler that
+    /// appends in reaction to an event appends the same ids when it handles that event again, and the
+    /// repetition is recognized. Give the events of one reaction different names.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// store.append("order-1", ExpectedVersion::Any, [NewEvent::new("OrderPlaced", "")])?;
+    /// let placed = store.read_stream("order-1").into_iter().next().expect("an event")?;
+    /// for repeated in [false, true] {
+    ///     let reserved = NewEvent::new("StockReserved", "").id_derived_from(placed.id(), "reserve");
+    ///     let appended = store.append("stock-7", ExpectedVersion::Any, [reserved])?;
+    ///     assert_eq!(appended.already_recorded, repeated);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn id_derived_from(self, cause: Uuid, name: &str) -> Self {
+        self.id(Uuid::new_v5(&cause, name.as_bytes()))
     }
 
     /// Flags the data as JSON or binary. Default: [`ContentType::Binary`].

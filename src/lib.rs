@@ -39,20 +39,20 @@
 //! | read streams, everything, or the past | [`Store::read_stream`], [`Store::read_all`], [`AsOf`] | [`guide::reading`] |
 //! | select events by type, tag, stream or category | [`Query`] | [`guide::queries`] |
 //! | commit only if a query still matches nothing new | [`Transaction::fail_if`] | [`guide::boundaries`] |
-//! | follow events | [`Store::subscribe`], [`Subscription`] | [`guide::subscriptions`] |
+//! | follow events | [`Store::subscribe`], [`subscription`] | [`guide::subscriptions`] |
 //! | record a consumer's progress | [`Cursors`], [`Transaction::cursor`] | [`guide::cursors`] |
-//! | handle events on worker threads with retries | [`ConsumerGroup`] | [`guide::consumer_groups`] |
-//! | save computed states | [`Snapshots`], [`Transaction::snapshot`] | [`guide::snapshots`] |
+//! | handle events on worker threads with retries | [`consumer_group`] | [`guide::consumer_groups`] |
+//! | save computed states | [`snapshot`], [`Transaction::snapshot`] | [`guide::snapshots`] |
 //! | hide events | [`Store::truncate_before`], [`Store::archive`], [`StreamMetadata`] | [`guide::streams`] |
-//! | back up, verify, repair | [`fn@verify`], [`fn@repair`], [`Store::stats`] | [`guide::operations`] |
+//! | back up, verify, repair | [`fn@verify`], [`repair`](mod@repair), [`Store::stats`] | [`guide::operations`] |
 //! | test | feature `testing` | [`guide::testing`] |
 //!
 //! # Features
 //!
 //! All are off by default.
 //!
-//! - `async`: every operation that may wait has a form for tasks; `Ticket` is a `Future`, and `Subscription` a
-//!   `Stream`. It brings no runtime.
+//! - `async`: every operation that may wait has a form for tasks; `Ticket` is a `Future`, and a subscription
+//!   becomes a `Stream`. It brings no runtime.
 //! - `serde`: `Serialize` and `Deserialize` for plain value types, `NewEvent::json`, `Event::json`.
 //! - `testing`: the simulated disk, the model and the test harness. It has no stable API.
 //!
@@ -71,7 +71,7 @@ mod append;
 mod background;
 mod catalog;
 mod compaction;
-mod consumer_group;
+pub mod consumer_group;
 mod cursor;
 mod directory;
 mod engine;
@@ -92,16 +92,16 @@ mod options;
 mod query;
 mod read;
 mod recovery;
-mod repair;
-mod snapshot;
+pub mod repair;
+pub mod snapshot;
 mod stats;
 pub(crate) mod storage;
 mod store;
-mod subscription;
+pub mod subscription;
 mod sync;
 mod token;
 mod transaction;
-mod verify;
+pub mod verify;
 mod view;
 mod watch;
 
@@ -117,9 +117,6 @@ pub mod guide;
 
 pub use bytes::Bytes;
 pub use compaction::Compacted;
-pub use consumer_group::{
-    ConsumerGroup, Delivery, GroupStats, Parked, Replayed, Retry, RunningGroup,
-};
 pub use cursor::{CursorInfo, Cursors};
 pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::{
@@ -133,26 +130,20 @@ pub use read::{
     Events, ReadAll, ReadStream, StreamChange, StreamChangeKind, StreamInfo, StreamNames, Streams,
 };
 pub use recovery::{Opened, Recovery};
-pub use repair::{
-    AcceptedLoss, Gap, Loss, LostEvent, Moved, Range, RepairOptions, RepairReport, SkippedBytes,
-    StreamLoss, accept_loss, find_loss, repair,
-};
-pub use snapshot::{Mark, Snapshot, SnapshotInfo, Snapshots};
 pub use stats::Stats;
 pub use store::Store;
-#[cfg(feature = "async")]
-pub use subscription::SubscriptionStream;
-pub use subscription::{
-    Message, MessageKind, StopHandle, Subscribe, SubscribedEvents, Subscription,
-};
 pub use token::{CheckpointToken, ParseTokenError};
 pub use transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
-pub use verify::{FoundFault, Progress, VerifyReport, verify};
+pub use verify::verify;
 pub use view::{Event, EventRef};
 
 /// Handles and values are shared between threads and kept in futures.
 const _: () = {
+    use crate::consumer_group::{ConsumerGroup, RunningGroup};
+    use crate::snapshot::{Snapshot, Snapshots};
+    use crate::subscription::{StopHandle, Subscribe, Subscription};
+
     const fn send_and_sync<T: Send + Sync + 'static>() {}
     const fn send<T: Send + 'static>() {}
     send_and_sync::<Store>();

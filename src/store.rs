@@ -381,6 +381,15 @@ impl Store {
         Position::new(self.engine().visible(false))
     }
 
+    /// A new event id, as the store generates it for events without one: a UUID version 7 (RFC 9562) with
+    /// the current time. For callers that must know an id before they append, for example to repeat the
+    /// append after a crash.
+    pub fn new_id(&self) -> Uuid {
+        let engine = self.engine();
+        let now = engine.storage.now_micros();
+        Uuid::from_bytes(engine.writer.lock().ids.next(now))
+    }
+
     /// The event with this id, if there is one and it is visible.
     pub fn event(&self, id: Uuid) -> Result<Option<Event>> {
         self.engine().check_open()?;
@@ -461,7 +470,7 @@ impl Store {
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, NewEvent, Snapshot};
+    /// use annals::{ExpectedVersion, NewEvent, snapshot::Snapshot};
     ///
     /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Deposited", "5")])?;
     /// store.snapshots().save(&Snapshot::new("account-1", 1, "balance 5"))?;

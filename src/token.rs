@@ -16,7 +16,7 @@ const VERSION: &str = "1";
 /// A position that is kept outside of the store, with a proof of the history it belongs to.
 ///
 /// Made by [`Store::checkpoint_token`](crate::Store::checkpoint_token), and checked where it is
-/// used: by [`Subscribe::after_token`](crate::Subscribe::after_token),
+/// used: by [`Subscribe::after_token`](crate::subscription::Subscribe::after_token),
 /// [`ReadAll::after_token`](crate::ReadAll::after_token) and
 /// [`Store::verify_token`](crate::Store::verify_token). It holds the id of the store, the position
 /// and the checksums of the commit at it, which cover every commit before. So a token is refused by

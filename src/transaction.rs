@@ -212,7 +212,7 @@ impl<'a> Transaction<'a> {
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, NewEvent, Snapshot};
+    /// use annals::{ExpectedVersion, NewEvent, snapshot::Snapshot};
     ///
     /// store
     ///     .transaction()

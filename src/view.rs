@@ -179,6 +179,16 @@ impl Event {
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
         self.view().json()
     }
+
+    /// Its metadata as JSON (feature `serde`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Event::json`]; an event without metadata has none that is JSON.
+    #[cfg(feature = "serde")]
+    pub fn metadata_json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
+        self.view().metadata_json()
+    }
 }
 
 impl<'a> EventRef<'a> {
@@ -263,7 +273,27 @@ impl<'a> EventRef<'a> {
     /// Those of [`Event::json`].
     #[cfg(feature = "serde")]
     pub fn json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
-        serde_json::from_slice(self.data()).map_err(|source| crate::Error::ReadJson {
+        self.part_from_json("data", self.data())
+    }
+
+    /// Its metadata as JSON (feature `serde`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Event::metadata_json`].
+    #[cfg(feature = "serde")]
+    pub fn metadata_json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
+        self.part_from_json("metadata", self.metadata())
+    }
+
+    #[cfg(feature = "serde")]
+    fn part_from_json<T: serde::Deserialize<'a>>(
+        &self,
+        part: &'static str,
+        bytes: &'a [u8],
+    ) -> crate::Result<T> {
+        serde_json::from_slice(bytes).map_err(|source| crate::Error::ReadJson {
+            part,
             stream: self.stream().to_owned(),
             version: self.version(),
             event_type: self.event_type().to_owned(),

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use annals::{Event, Mark, MessageKind, Position, Query, Snapshot, Store, Timestamp};
+use annals::{
+    Event, Position, Query, Store, Timestamp,
+    snapshot::{Mark, Snapshot},
+    subscription::MessageKind,
+};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Fact, Refused};

@@ -3,7 +3,10 @@
 use std::sync::Barrier;
 use std::thread;
 
-use annals::{Event, ExpectedVersion, Mark, NewEvent, Position, Query, Snapshot, Store, Timestamp};
+use annals::{
+    Event, ExpectedVersion, NewEvent, Position, Query, Store, Timestamp,
+    snapshot::{Mark, Snapshot},
+};
 
 use super::account::{Account, Fact, Money, Refused};
 

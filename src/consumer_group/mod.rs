@@ -1,9 +1,9 @@
 //! One logical consumer over several workers, in this process.
-//!
-//! Owns what is said about a group before it runs. One thread follows the store and hands each event
-//! to the worker of its stream, [`worker`] handles them in order, [`flight`] knows which are handled,
-//! [`parking`] keeps those that could not be. Uses the public API of the store and nothing below.
-//! Must never let the stored progress pass an event that is neither handled nor parked.
+
+// Owns the settings of a group before it runs. One thread follows the store and hands each event to the worker
+// of its stream; `worker` handles them in order, `flight` records which are handled, `parking` keeps those
+// that could not be. Uses the public API of the store and nothing below. Must never let the stored progress
+// pass an event that is neither handled nor parked.
 
 mod flight;
 mod parking;
@@ -42,7 +42,7 @@ pub use running::{GroupStats, Replayed, RunningGroup};
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use annals::{ConsumerGroup, ExpectedVersion, NewEvent};
+/// use annals::{ExpectedVersion, NewEvent, consumer_group::ConsumerGroup};
 ///
 /// for order in 0..10 {
 ///     let placed = NewEvent::new("OrderPlaced", "");
@@ -201,7 +201,7 @@ impl ConsumerGroup {
     /// # let dir = tempfile::tempdir()?;
     /// # let store = annals::Store::open(dir.path().join("ledger"))?;
     /// use std::time::Duration;
-    /// use annals::{ConsumerGroup, ExpectedVersion, NewEvent, Retry};
+    /// use annals::{ExpectedVersion, NewEvent, consumer_group::{ConsumerGroup, Retry}};
     ///
     /// let done = store.append("order-1", ExpectedVersion::Any, [NewEvent::new("Broken", "")])?;
     /// let retry = Retry::new().attempts(2).first_delay(Duration::from_millis(1));

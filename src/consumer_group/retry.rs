@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use annals::Retry;
+/// use annals::consumer_group::Retry;
 ///
 /// let retry = Retry::new()
 ///     .attempts(8)

@@ -240,8 +240,12 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     fn run(&mut self, mut subscription: Subscription) -> Result<()> {
-        while let Some(next) = subscription.next_timeout(self.interval) {
-            if let Some(message) = next? {
+        loop {
+            let next = subscription.next_timeout(self.interval)?;
+            if next.is_none() && subscription.is_ended() {
+                return Ok(());
+            }
+            if let Some(message) = next {
                 let scanned_through = message.scanned_through;
                 for event in message.into_events() {
                     if !self.hand_out(event)? {
@@ -255,7 +259,6 @@ impl Follower<'_> {
             }
             self.store_progress()?;
         }
-        Ok(())
     }
 
     /// Gives an event to its worker, once there is room; `false` if the group ends.

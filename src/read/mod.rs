@@ -10,6 +10,7 @@ mod point;
 mod stream;
 mod streams;
 
+use std::iter::FusedIterator;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -184,6 +185,8 @@ impl Iterator for Events {
         }
     }
 }
+
+impl FusedIterator for Events {}
 
 impl Engine {
     /// The head a read is pinned to, taken back to the past if asked for.

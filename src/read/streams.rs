@@ -1,6 +1,7 @@
 //! The listing of streams.
 
-use std::collections::btree_map;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -92,7 +93,7 @@ impl IntoIterator for Streams {
         let visible = engine.visible(false);
         let (heads, failed) = match listed {
             Ok(heads) => (heads, None),
-            Err(error) => (std::collections::BTreeMap::new(), Some(error)),
+            Err(error) => (BTreeMap::new(), Some(error)),
         };
         let (category, include_hidden) = (self.category, self.include_hidden);
         let prefix = self.prefix;
@@ -133,11 +134,16 @@ impl Iterator for StreamNames {
                         return Some(Ok(info));
                     }
                 }
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    self.heads = BTreeMap::new().into_iter();
+                    return Some(Err(error));
+                }
             }
         }
     }
 }
+
+impl FusedIterator for StreamNames {}
 
 impl Engine {
     /// Puts together what is known of a stream with this head.

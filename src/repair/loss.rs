@@ -55,7 +55,7 @@ pub struct AcceptedLoss {
 ///
 /// [`Error::NothingLost`] if the store would open, [`Error::Locked`] if a writer is at work,
 /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Io`]; [`Error::Corrupt`] for damage that
-/// leaves nothing to keep: [`repair`](crate::repair()) such a store.
+/// leaves nothing to keep: [`repair`](crate::repair::repair()) such a store.
 pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
     let bound = bind_existing(&disk, path.as_ref())?;
@@ -66,7 +66,7 @@ pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
 ///
 /// What [`Options::open`](crate::Options::open) refuses to do without being told: acknowledged
 /// events are given up. `after` must be the position that [`find_loss`] names. Everything behind
-/// it is copied to `quarantine/` first, also what is intact; [`repair`](crate::repair()) keeps
+/// it is copied to `quarantine/` first, also what is intact; [`repair`](crate::repair::repair()) keeps
 /// that. If the power goes meanwhile, the store is refused as before, or the cut is done.
 ///
 /// # Errors

@@ -1,12 +1,9 @@
-//! Repair: every intact commit of a damaged store, in a new one.
-//!
-//! - [`source`]: the damaged store, strictly for reading.
-//! - [`salvage`]: the walk that takes what is whole; [`survey`] names lost events in the rest,
-//!   [`streams`] keeps count of versions.
-//! - [`target`]: the new store.
-//! - [`loss`]: opening for writing past evidence of loss, in place.
-//!
-//! Must never change the damaged store, nor show anything in the new one that was not in it.
+//! Repair of damaged stores: every intact commit in a new store, or a loss that is accepted in place.
+
+// `source` reads the damaged store and nothing writes to it. `salvage` walks over it and takes what is
+// intact; `survey` names the lost events, and `streams` counts versions. `target` is the new store. `loss`
+// opens a store for writing past evidence of loss, in place. Must never change the damaged store, nor
+// show anything in the new one that was not in it.
 
 mod loss;
 mod report;

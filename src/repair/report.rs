@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::event::Position;
 
-/// What [`repair`](crate::repair()) did, and exactly what is missing from the new store.
+/// What [`repair`](crate::repair::repair()) did, and exactly what is missing from the new store.
 ///
 /// Files are named relative to the damaged store's directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,7 +37,7 @@ pub struct RepairReport {
     /// have cut it off.
     pub tail: Vec<SkippedBytes>,
     /// Positions of intact commits behind the damage that were left out, as
-    /// [`RepairOptions::stop_at_damage`](crate::RepairOptions::stop_at_damage) asked for.
+    /// [`RepairOptions::stop_at_damage`](crate::repair::RepairOptions::stop_at_damage) asked for.
     pub left_out: Option<Range>,
 }
 

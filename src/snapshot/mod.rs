@@ -1,9 +1,9 @@
-//! Snapshots: callers' states, kept beside the log and disposable.
-//!
-//! One file a snapshot, under a name made of its key's hash and its mark, so that loading is a
-//! look at one small directory and opening a store touches none. A file is written beside and
-//! renamed, never synced: what a power loss tears is found by its checksum and skipped, and replay
-//! gives the right state. Must never be needed to answer anything.
+//! Snapshots: states that the application computed, kept beside the log and disposable.
+
+// One file per snapshot, under a name made of its key's hash and its mark, so that loading lists one small
+// directory and opening a store reads none. A file is written under a temporary name and renamed, and not
+// synced: a file that a power loss tore is found by its checksum and skipped, and replay computes the state
+// again. Must never be needed to answer anything.
 
 mod binding;
 mod files;
@@ -80,8 +80,8 @@ impl Snapshot {
         }
     }
 
-    /// The version of the state's schema. Default: 0.
-    pub fn schema_version(mut self, version: u32) -> Self {
+    /// Sets the version of the state's schema. Default: 0.
+    pub fn with_schema_version(mut self, version: u32) -> Self {
         self.schema_version = version;
         self
     }
@@ -117,8 +117,8 @@ impl Snapshot {
         &self.state
     }
 
-    /// The version of the state's schema, as it was saved.
-    pub fn saved_schema_version(&self) -> u32 {
+    /// The version of the state's schema.
+    pub fn schema_version(&self) -> u32 {
         self.schema_version
     }
 

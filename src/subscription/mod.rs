@@ -1,9 +1,8 @@
-//! Following the store: what is there, then what comes, through one code path.
-//!
-//! A subscription reads what lies between the point it has come to and the visible head, in bounded
-//! batches, and waits when there is nothing. It pulls: nothing is queued for it, and a writer does
-//! not know it but as one of those who are to be woken. Must never take a position for scanned that
-//! it has not looked at, nor an error for an end.
+//! Subscriptions: the events that are there, then those that are appended, through one code path.
+
+// A subscription reads the events between its position and the visible head, in bounded batches, and waits
+// when there are none. It pulls: nothing is queued for it, and for a writer it is one of the waiters to wake.
+// Must never count a position as scanned that it has not looked at, nor report an error as an end.
 
 mod changes;
 mod message;
@@ -54,7 +53,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// ```
 /// # let dir = tempfile::tempdir()?;
 /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-/// use annals::{ExpectedVersion, MessageKind, NewEvent, Query};
+/// use annals::{ExpectedVersion, NewEvent, Query, subscription::MessageKind};
 ///
 /// let events = ["Opened", "Deposited", "Closed"].map(|it| NewEvent::new(it, ""));
 /// store.append("account-1", ExpectedVersion::Any, events)?;
@@ -179,8 +178,13 @@ impl Subscription {
         StopHandle { signal: Arc::clone(&self.signal) }
     }
 
-    /// The next message, if there is one by then: `Some(Ok(None))` if nothing came in time, `None`
-    /// if it has ended.
+    /// The next message, if there is one within `timeout`; `None` if there is none, or if the
+    /// subscription [has ended](Self::is_ended). `Duration::MAX` waits without limit.
+    ///
+    /// # Errors
+    ///
+    /// Those of reads, after which the subscription continues where it was; [`Error::Closed`] once,
+    /// after which it has ended.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -188,35 +192,43 @@ impl Subscription {
     /// use std::time::Duration;
     ///
     /// let mut subscription = store.subscribe().start()?;
-    /// let timeout = Duration::from_millis(1);
-    /// while let Some(next) = subscription.next_timeout(timeout) {
-    ///     match next? {
+    /// while !subscription.is_ended() {
+    ///     match subscription.next_timeout(Duration::from_millis(1))? {
     ///         Some(message) => assert!(message.is_caught_up()),
-    ///         None => break, // Nothing came in time: here is room for other work.
+    ///         None => break, // nothing came in time
     ///     }
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Option<Message>>> {
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             if let Poll::Ready(next) = self.advance(Portion::LARGE) {
-                return next.map(|next| next.map(Some));
+                return next.transpose();
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Some(Ok(None));
+                return Ok(None);
             }
             self.wait(deadline);
         }
     }
 
-    /// The next message if there is one now: `Some(Ok(None))` if there is none, `None` if it has
-    /// ended.
-    pub fn try_next(&mut self) -> Option<Result<Option<Message>>> {
+    /// The next message if there is one now; `None` if there is none, or if the subscription
+    /// [has ended](Self::is_ended).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Subscription::next_timeout`].
+    pub fn try_next(&mut self) -> Result<Option<Message>> {
         match self.advance(Portion::LARGE) {
-            Poll::Ready(next) => next.map(|next| next.map(Some)),
-            Poll::Pending => Some(Ok(None)),
+            Poll::Ready(next) => next.transpose(),
+            Poll::Pending => Ok(None),
         }
+    }
+
+    /// Whether it has ended, because it was stopped or its store was closed: there are no more messages.
+    pub fn is_ended(&self) -> bool {
+        self.ended || self.is_stopped()
     }
 
     /// The events alone, one by one. [`SubscribedEvents::scanned_through`] tells how far it has come.

@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
 
-use super::{Message, Portion, Subscription};
+use super::{Message, Portion, StopHandle, Subscription};
 use crate::engine::Engine;
 use crate::errands::Errand;
 use crate::error::{Error, Result};
+use crate::event::Position;
 
 /// What is read for one message: for a task, which holds up others.
 const SMALL: Portion =
@@ -25,7 +26,7 @@ const BYTES_A_POSITION: usize = 1 << 10;
 /// executor.
 const MANY_TERMS: u64 = 2048;
 
-/// A [`Subscription`] that is nothing but a `Stream`; see [`Subscription::into_stream`].
+/// A [`Subscription`] as a `Stream`; see [`Subscription::into_stream`].
 #[derive(Debug)]
 #[must_use = "a stream does nothing before it is polled"]
 pub struct SubscriptionStream {
@@ -33,10 +34,10 @@ pub struct SubscriptionStream {
 }
 
 impl Subscription {
-    /// The subscription as a stream alone (feature `async`), so that `next` is the stream's.
+    /// The subscription as a stream (feature `async`).
     ///
     /// Polling it reads a bounded number of events, at most 512 and about a mebibyte, whatever
-    /// [`Subscribe::batch_size`](crate::Subscribe::batch_size) says. While it catches up it lets other
+    /// [`Subscribe::batch_size`](crate::subscription::Subscribe::batch_size) says. While it catches up it lets other
     /// tasks have their turn after every 1,024 positions or so: it is then pending and has woken itself.
     ///
     /// ```
@@ -58,12 +59,8 @@ impl Subscription {
     pub fn into_stream(self) -> SubscriptionStream {
         SubscriptionStream { subscription: self }
     }
-}
 
-impl Stream for Subscription {
-    type Item = Result<Message>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         if self.polled.since_pending >= TURN {
             // A stream that is always ready would keep its executor for as long as it catches up.
             self.polled.since_pending = 0;
@@ -163,9 +160,15 @@ fn cost(next: Option<&Result<Message>>, scanned: u64) -> u64 {
     scanned + (bytes / BYTES_A_POSITION) as u64 + 1
 }
 
-impl FusedStream for Subscription {
-    fn is_terminated(&self) -> bool {
-        self.ended
+impl SubscriptionStream {
+    /// A handle that stops it from elsewhere.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.subscription.stop_handle()
+    }
+
+    /// How far it has come: see [`Subscription::scanned_through`].
+    pub fn scanned_through(&self) -> Position {
+        self.subscription.scanned_through()
     }
 }
 
@@ -173,7 +176,7 @@ impl Stream for SubscriptionStream {
     type Item = Result<Message>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.subscription).poll_next(context)
+        self.subscription.poll_message(context)
     }
 }
 

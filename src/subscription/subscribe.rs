@@ -119,7 +119,7 @@ impl Subscribe {
     }
 
     /// Only events that the query matches. What it does not match is scanned all the same, and
-    /// [`Message::scanned_through`](crate::Message::scanned_through) tells how far.
+    /// [`Message::scanned_through`](crate::subscription::Message::scanned_through) tells how far.
     pub fn matching(mut self, query: Query) -> Self {
         self.query = Some(query);
         self
@@ -140,7 +140,7 @@ impl Subscribe {
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, MessageKind, NewEvent, Query};
+    /// use annals::{ExpectedVersion, NewEvent, Query, subscription::MessageKind};
     ///
     /// let deposits = Query::types(["Deposited"]);
     /// let mut subscription = store.subscribe().matching(deposits).progress_every(1).start()?;
@@ -170,7 +170,7 @@ impl Subscribe {
     }
 
     /// Also changes to what reads show of streams: truncation, archiving and streams' metadata, as
-    /// [`MessageKind::StreamChanged`](crate::MessageKind::StreamChanged) in their order among the
+    /// [`MessageKind::StreamChanged`](crate::subscription::MessageKind::StreamChanged) in their order among the
     /// events. With a query, those of streams whose name or category it does not rule out.
     ///
     /// It begins with the changes behind the last event that is not handed out any more: one that
@@ -179,7 +179,7 @@ impl Subscribe {
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let store = annals::Store::open(dir.path().join("ledger"))?;
-    /// use annals::{ExpectedVersion, MessageKind, NewEvent, StreamChangeKind};
+    /// use annals::{ExpectedVersion, NewEvent, StreamChangeKind, subscription::MessageKind};
     ///
     /// store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
     /// store.archive("account-1")?;

@@ -39,11 +39,11 @@ pub fn verify_on(
     crate::verify::verify_in(storage, root.as_ref(), progress)
 }
 
-/// [`repair`](crate::repair()) on any storage.
+/// [`repair`](crate::repair::repair()) on any storage.
 ///
 /// # Errors
 ///
-/// Those of [`repair`](crate::repair()).
+/// Those of [`repair`](crate::repair::repair()).
 pub fn repair_on(
     storage: &Arc<dyn Storage>,
     from: impl AsRef<Path>,
@@ -53,20 +53,20 @@ pub fn repair_on(
     crate::repair::repair_in(storage, from.as_ref(), to.as_ref(), options, |_| {})
 }
 
-/// [`find_loss`](crate::find_loss) on any storage.
+/// [`find_loss`](crate::repair::find_loss) on any storage.
 ///
 /// # Errors
 ///
-/// Those of [`find_loss`](crate::find_loss).
+/// Those of [`find_loss`](crate::repair::find_loss).
 pub fn find_loss_on(storage: &dyn Storage, root: impl AsRef<Path>) -> Result<Loss> {
     crate::repair::find_loss_in(storage, root.as_ref())
 }
 
-/// [`accept_loss`](crate::accept_loss) on any storage.
+/// [`accept_loss`](crate::repair::accept_loss) on any storage.
 ///
 /// # Errors
 ///
-/// Those of [`accept_loss`](crate::accept_loss).
+/// Those of [`accept_loss`](crate::repair::accept_loss).
 pub fn accept_loss_on(
     storage: &dyn Storage,
     root: impl AsRef<Path>,

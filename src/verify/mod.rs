@@ -1,7 +1,7 @@
-//! Reads every byte of a store through positional reads and names each fault.
-//!
-//! Independent of opening: works where opening refuses, and beside a writer. Must never stop at the
-//! first fault where the rest can still be read.
+//! Verification: reads every byte of a store and reports each fault.
+
+// Independent of opening: works where opening refuses, and beside a writer. Reads positionally. Must never stop
+// at the first fault where the rest can still be read.
 
 mod derived;
 mod snapshots;

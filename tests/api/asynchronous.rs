@@ -15,8 +15,8 @@ use annals::testing::{
     DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, SimStorage, Storage,
 };
 use annals::{
-    Durability, Error, ExpectedVersion, MessageKind, NewEvent, Options, Position, Query, Store,
-    Subscription, Transaction,
+    Durability, Error, ExpectedVersion, NewEvent, Options, Position, Query, Store, Transaction,
+    subscription::{MessageKind, Subscription},
 };
 use futures::{Stream, StreamExt};
 
@@ -359,7 +359,7 @@ fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
 
 /// Collects a stream's events up to a number of scanned positions; how often it let others go.
 fn collect(
-    mut stream: impl Stream<Item = annals::Result<annals::Message>> + Unpin,
+    mut stream: impl Stream<Item = annals::Result<annals::subscription::Message>> + Unpin,
     upto: u64,
 ) -> (u64, Taken) {
     let (events, taken) = run(

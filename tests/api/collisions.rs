@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use annals::{Error, ExpectedVersion, NewEvent, Options, Snapshot, Uuid};
+use annals::{Error, ExpectedVersion, NewEvent, Options, Uuid, snapshot::Snapshot};
 
 /// As `format-spec.md` has it (section 10): the hash of an id is `mix(low ^ mix(high))`.
 fn mix(mut x: u64) -> u64 {

@@ -9,7 +9,8 @@ use std::sync::Barrier;
 
 use annals::testing::decode::patch;
 use annals::{
-    CheckpointToken, Error, ExpectedVersion, Mark, NewEvent, Options, Position, Snapshot, Store,
+    CheckpointToken, Error, ExpectedVersion, NewEvent, Options, Position, Store,
+    snapshot::{Mark, Snapshot},
     verify,
 };
 
@@ -229,15 +230,15 @@ fn of_racing_saves_of_one_mark_one_state_wins() {
     let state = won[0].0.to_string();
     let snapshots = store.snapshots();
     let saved = |schema: u32| {
-        snapshots.load("s").unwrap().map(|it| (it.state().to_vec(), it.saved_schema_version()))
+        snapshots.load("s").unwrap().map(|it| (it.state().to_vec(), it.schema_version()))
             == Some((state.clone().into_bytes(), schema))
     };
     assert!(saved(0));
     // The same again is no news; another shape takes its place, and an older one does not.
     snapshots.save(&Snapshot::new("s", 1, state.clone())).unwrap();
-    snapshots.save(&Snapshot::new("s", 1, state.clone()).schema_version(2)).unwrap();
+    snapshots.save(&Snapshot::new("s", 1, state.clone()).with_schema_version(2)).unwrap();
     assert!(saved(2));
-    let older = snapshots.save(&Snapshot::new("s", 1, state.clone()).schema_version(1));
+    let older = snapshots.save(&Snapshot::new("s", 1, state.clone()).with_schema_version(1));
     assert!(older.as_ref().is_err_and(exists), "{older:?}");
     assert!(snapshots.delete("s").unwrap());
     snapshots.save(&Snapshot::new("s", 1, "other")).unwrap();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use annals::{
-    Applied, Error, ExpectedVersion, FailedCheck, Mark, NewEvent, Options, Position, Query,
-    Snapshot, Store, StreamMetadata, Transaction, Uuid,
+    Applied, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Query, Store,
+    StreamMetadata, Transaction, Uuid,
+    snapshot::{Mark, Snapshot},
 };
 
 fn event(number: u128) -> NewEvent {

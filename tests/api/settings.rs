@@ -58,7 +58,7 @@ fn segment_size_survives_a_repair() {
     let store = Options::new().segment_size(64 << 10).open(&from).unwrap();
     fill_a_segment(&store);
     store.close().unwrap();
-    annals::repair(&from, &to, annals::RepairOptions::new(), |_| {}).unwrap();
+    annals::repair::repair(&from, &to, annals::repair::RepairOptions::new(), |_| {}).unwrap();
     assert_eq!(Store::open(&to).unwrap().stats().segment_size, 64 << 10);
 }
 

@@ -4,8 +4,10 @@
 
 use std::fs;
 
-use annals::Snapshot;
-use annals::{Durability, Error, ExpectedVersion, FailedCheck, Mark, NewEvent, Options, Position};
+use annals::snapshot::Snapshot;
+use annals::{
+    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, snapshot::Mark,
+};
 
 #[test]
 fn the_newest_whole_one_is_found() {
@@ -17,12 +19,13 @@ fn the_newest_whole_one_is_found() {
     assert_eq!(snapshots.load("account-1").unwrap(), None);
 
     for version in 1..=4_u64 {
-        let snapshot = Snapshot::new("account-1", version, version.to_string()).schema_version(3);
+        let snapshot =
+            Snapshot::new("account-1", version, version.to_string()).with_schema_version(3);
         snapshots.save(&snapshot).unwrap();
     }
     let newest = snapshots.load("account-1").unwrap().unwrap();
     assert_eq!((newest.mark(), newest.state()), (Mark::Version(4), &b"4"[..]));
-    assert_eq!(newest.saved_schema_version(), 3);
+    assert_eq!(newest.schema_version(), 3);
     let older = snapshots.load_at_most("account-1", 3).unwrap().unwrap();
     assert_eq!(older.mark(), Mark::Version(3));
     assert_eq!(snapshots.load_at_most("account-1", 2).unwrap(), None, "two are kept");

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use annals::{
-    Durability, Error, ExpectedVersion, Mark, NewEvent, Position, Snapshot, Store, Ticket,
+    Durability, Error, ExpectedVersion, NewEvent, Position, Store, Ticket,
+    snapshot::{Mark, Snapshot},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

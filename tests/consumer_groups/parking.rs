@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use annals::{ConsumerGroup, ExpectedVersion, NewEvent, Position, Replayed, Store};
+use annals::{
+    ExpectedVersion, NewEvent, Position, Store,
+    consumer_group::{ConsumerGroup, Replayed},
+};
 
 use super::support::{Handled, LONG, Place, filled, group};
 
@@ -13,7 +16,11 @@ fn replayed(it: Replayed) -> (u64, u64) {
 }
 
 /// Fails for every event whose data says 3 or 13, as long as it is told to.
-fn start(group: ConsumerGroup, fails: &Arc<AtomicBool>, handled: &Handled) -> annals::RunningGroup {
+fn start(
+    group: ConsumerGroup,
+    fails: &Arc<AtomicBool>,
+    handled: &Handled,
+) -> annals::consumer_group::RunningGroup {
     let (fails, handled) = (Arc::clone(fails), handled.clone());
     group
         .start(move |delivery| {

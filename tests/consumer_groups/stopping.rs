@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use annals::{ConsumerGroup, Error, FailedCheck, Options, Position};
+use annals::{Error, FailedCheck, Options, Position, consumer_group::ConsumerGroup};
 
 use super::support::{Handled, LONG, Place, append, filled, group};
 
@@ -126,7 +126,7 @@ fn a_full_window_reads_no_further() {
 fn progress_is_stored_from_time_to_time() {
     let place = Place::new();
     let store = filled(&place, 100, 10);
-    let handler = |_: annals::Delivery<'_>| Ok::<(), String>(());
+    let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
     let by_time = group(&store).store_progress_every(u64::MAX, Duration::from_millis(5));
     let running = by_time.start(handler).unwrap();
     wait_until("it is stored", || store.cursors().get("g").unwrap() == Some(Position::new(100)));
@@ -147,7 +147,7 @@ fn progress_is_stored_from_time_to_time() {
 fn of_two_groups_by_one_name_one_is_told() {
     let place = Place::new();
     let store = filled(&place, 10, 2);
-    let handler = |_: annals::Delivery<'_>| Ok::<(), String>(());
+    let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
     let never = Duration::from_secs(100_000);
     let slow = || group(&store).store_progress_every(u64::MAX, never);
     let (first, second) = (slow().start(handler).unwrap(), slow().start(handler).unwrap());
@@ -164,7 +164,7 @@ fn of_two_groups_by_one_name_one_is_told() {
 fn a_store_that_is_closed_ends_the_group() {
     let place = Place::new();
     let store = filled(&place, 10, 2);
-    let handler = |_: annals::Delivery<'_>| Ok::<(), String>(());
+    let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
     let running = group(&store).start(handler).unwrap();
     assert!(running.wait_for(10, LONG));
     store.close().unwrap();
@@ -177,7 +177,7 @@ fn a_store_that_is_closed_ends_the_group() {
 fn what_cannot_run_is_refused() {
     let place = Place::new();
     let store = filled(&place, 1, 1);
-    let handler = |_: annals::Delivery<'_>| Ok::<(), String>(());
+    let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
     let named = |name: &str| ConsumerGroup::new(&store, name);
     let wrong = [
         named(""),

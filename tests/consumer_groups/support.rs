@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use annals::{
-    ConsumerGroup, Delivery, Durability, ExpectedVersion, NewEvent, Options, Retry, Store,
+    Durability, ExpectedVersion, NewEvent, Options, Store,
+    consumer_group::{ConsumerGroup, Delivery, Retry},
 };
 
 /// Longer than anything takes, and shorter than anybody waits.

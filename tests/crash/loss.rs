@@ -2,7 +2,10 @@
 //! opening refuses, and whole or not at all whenever the power goes.
 
 use annals::testing::{Crash, Keep, SimStorage, accept_loss_on, find_loss_on, verify_on};
-use annals::{Error, Mark, Opened, Position, Snapshot};
+use annals::{
+    Error, Opened, Position,
+    snapshot::{Mark, Snapshot},
+};
 
 use super::support::*;
 
@@ -147,7 +150,7 @@ fn is_cut_where_it_was_named_and_kept_in_quarantine() {
 #[test]
 fn is_not_accepted_where_there_is_none() {
     let sim = base();
-    let nothing = |result: annals::Result<annals::Loss>| match result {
+    let nothing = |result: annals::Result<annals::repair::Loss>| match result {
         Err(Error::NothingLost { .. }) => {}
         other => panic!("{other:?}"),
     };

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use annals::testing::{Fault, Operation, SimStorage, Storage, repair_on, verify_on};
 use annals::{
-    Error, Event, ExpectedVersion, NewEvent, Opened, RepairOptions, RepairReport, Store, Uuid,
+    Error, Event, ExpectedVersion, NewEvent, Opened, Store, Uuid,
+    repair::{RepairOptions, RepairReport},
 };
 
 use super::support::*;

@@ -1,7 +1,9 @@
 //! Work beside the appends that fails: a close names it, and nothing acknowledged is lost.
 
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage};
-use annals::{Error, ExpectedVersion, FailedMaintenance, Maintenance, NewEvent, Snapshot, Store};
+use annals::{
+    Error, ExpectedVersion, FailedMaintenance, Maintenance, NewEvent, Store, snapshot::Snapshot,
+};
 
 use super::support::{ROOT, append, open};
 

@@ -1,6 +1,6 @@
 //! The bank account: rules, snapshots, races, and a read model that can be rebuilt.
 
-use annals::{Error, FailedCheck, Mark, Store};
+use annals::{Error, FailedCheck, Store, snapshot::Mark};
 
 use crate::bank_account::account::{Fact, Money, Refused};
 use crate::bank_account::balances::Balances;

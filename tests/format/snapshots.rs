@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use annals::{Mark, Options, Position, verify};
+use annals::{Options, Position, snapshot::Mark, verify};
 use tempfile::TempDir;
 
 use crate::support::{copy_of, golden, open, python_prints, repository};
@@ -45,7 +45,7 @@ fn golden_snapshots_load_if_they_are_of_the_log() {
         let store = Options::new().read_only(read_only).open(copy.path()).unwrap();
         let load = |key: &str| {
             let found = store.snapshots().load(key).unwrap();
-            found.map(|it| (it.mark(), it.saved_schema_version(), it.state().to_vec()))
+            found.map(|it| (it.mark(), it.schema_version(), it.state().to_vec()))
         };
         assert_eq!(load("account-1"), Some((Mark::Version(2), 1, b"balance 750".to_vec())));
         assert_eq!(load("account-2"), Some((Mark::Version(2), 0, b"unbound".to_vec())));
@@ -82,7 +82,8 @@ fn python_reader_judges_golden_snapshots_and_makes_the_same_tokens() {
         assert_eq!(python_prints(&["--token", &position.to_string()], copy.path()), token + "\n");
     }
     // And what is written just now.
-    let saved = annals::Snapshot::new("account-1", 3, "state of today").schema_version(2);
+    let saved =
+        annals::snapshot::Snapshot::new("account-1", 3, "state of today").with_schema_version(2);
     store.snapshots().save(&saved).unwrap();
     store.close().unwrap();
     let printed = python_prints(&["--snapshots"], copy.path());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use annals::testing::SimStorage;
 use annals::testing::decode::{PATCHED, STRUCTURES};
-use annals::{ExpectedVersion, NewEvent, Options, Snapshot};
+use annals::{ExpectedVersion, NewEvent, Options, snapshot::Snapshot};
 
 fn directory(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
@@ -142,7 +142,7 @@ fn small_store() -> SimStorage {
         store.append("account-2", ExpectedVersion::Any, [large]).unwrap();
     }
     store.append("order-1", ExpectedVersion::Any, [small]).unwrap();
-    store.snapshots().save(&Snapshot::new("account-1", 2, "state").schema_version(3)).unwrap();
+    store.snapshots().save(&Snapshot::new("account-1", 2, "state").with_schema_version(3)).unwrap();
     store.close().unwrap();
     disk
 }

@@ -44,7 +44,7 @@ fn sealed_segments_and_derived_files_of_a_linked_copy_never_change() {
     for number in EVENTS + 1..EVENTS + 20 {
         append(&store, number).unwrap();
     }
-    let other = annals::Snapshot::new("stream-1", 1, "other").schema_version(1);
+    let other = annals::snapshot::Snapshot::new("stream-1", 1, "other").with_schema_version(1);
     store.snapshots().save(&other).unwrap();
     store.close().unwrap();
     let after: Vec<_> =

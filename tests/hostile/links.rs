@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use annals::{ExpectedVersion, NewEvent, Snapshot};
+use annals::{ExpectedVersion, NewEvent, snapshot::Snapshot};
 
 use super::support::*;
 

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use annals::{Error, Snapshot};
+use annals::{Error, snapshot::Snapshot};
 
 use super::support::*;
 

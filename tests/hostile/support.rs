@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use annals::{Error, ExpectedVersion, NewEvent, Options, Result, Snapshot, Store};
+use annals::{Error, ExpectedVersion, NewEvent, Options, Result, Store, snapshot::Snapshot};
 
 /// Events in the store that [`Place::filled`] makes: several segments, all but the last sealed.
 pub(crate) const EVENTS: u64 = 40;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use annals::testing::random::Random;
-use annals::{Durability, Error, ExpectedVersion, Options, Result, Snapshot, Store};
+use annals::{Durability, Error, ExpectedVersion, Options, Result, Store, snapshot::Snapshot};
 
 use super::life::commits::{Commit, Key, Planned, state_of};
 use super::life::ledger::Ledger;

@@ -87,7 +87,10 @@ pub(crate) fn append_after_a_change_of_directory(path: &Path, life: Life) {
     }
     store.compact().unwrap();
     if life.seed == 1 {
-        store.snapshots().save(&annals::Snapshot::new("one", 3, b"state".to_vec())).unwrap();
+        store
+            .snapshots()
+            .save(&annals::snapshot::Snapshot::new("one", 3, b"state".to_vec()))
+            .unwrap();
     }
     store.close().unwrap();
     say("end");
@@ -253,9 +256,7 @@ fn assert_follower_says_so(store: &Store, what: &str) {
     let subscribed = store.subscribe().start().and_then(|mut subscription| {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if let Some(next) = subscription.next_timeout(PATIENCE) {
-                next?;
-            }
+            subscription.next_timeout(PATIENCE)?;
         }
         Ok(())
     });

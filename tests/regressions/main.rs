@@ -9,8 +9,9 @@ use std::sync::Arc;
 use annals::testing::simulation::{Kind, Life};
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, Storage, simulation};
 use annals::{
-    Durability, Error, ExpectedVersion, FailedCheck, Mark, NewEvent, Opened, Options, Position,
-    Query, Snapshot, Store, StreamMetadata,
+    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Opened, Options, Position, Query,
+    Store, StreamMetadata,
+    snapshot::{Mark, Snapshot},
 };
 
 const ROOT: &str = "/store";

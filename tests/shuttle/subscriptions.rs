@@ -1,8 +1,11 @@
 //! Subscriptions: nothing missed, nothing twice, nothing too early, and nobody asleep for ever.
 
-use annals::SubscriptionStream;
+use annals::subscription::SubscriptionStream;
 use annals::testing::SimStorage;
-use annals::{Error, ExpectedVersion, Message, MessageKind, Query, Result, Store, Subscription};
+use annals::{
+    Error, ExpectedVersion, Query, Result, Store,
+    subscription::{Message, MessageKind, Subscription},
+};
 use shuttle::{future, thread};
 
 use super::support::*;
@@ -124,7 +127,7 @@ fn end_beside_others_that_go_on() {
             thread::spawn(move || Consumer::default().follow(&mut subscription, 4))
         });
         let writer = writer(&store, "a", 2, 10);
-        stops.iter().for_each(annals::StopHandle::stop);
+        stops.iter().for_each(annals::subscription::StopHandle::stop);
         let threads = stopped.into_iter().chain([dropped, writer]).chain(staying);
         threads.for_each(|thread| thread.join().unwrap());
         store.close().unwrap();

@@ -1,7 +1,10 @@
 //! What a commit carries beside its events: boundaries, cursors, snapshots, hidden streams.
 
 use annals::testing::SimStorage;
-use annals::{Error, ExpectedVersion, FailedCheck, Mark, Position, Query, Snapshot, Store};
+use annals::{
+    Error, ExpectedVersion, FailedCheck, Position, Query, Store,
+    snapshot::{Mark, Snapshot},
+};
 use shuttle::thread;
 
 use super::support::*;

@@ -4,7 +4,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use annals::{Error, ExpectedVersion, MessageKind, NewEvent, Position, Query, Store, Subscription};
+use annals::{
+    Error, ExpectedVersion, NewEvent, Position, Query, Store,
+    subscription::{MessageKind, Subscription},
+};
 
 use super::support::{LONG, Place, append};
 
@@ -15,7 +18,7 @@ fn blocked<T: Send + 'static>(
 ) -> thread::JoinHandle<T> {
     let (tell, ready) = mpsc::channel();
     let thread = thread::spawn(move || {
-        while subscription.try_next().unwrap().unwrap().is_some() {}
+        while subscription.try_next().unwrap().is_some() {}
         tell.send(()).unwrap();
         consume(subscription)
     });
@@ -50,8 +53,9 @@ fn stopping_wakes_who_waits() {
     let (first, second, mut subscription) = joined(waiting);
     assert!(first && second);
     append(&store, 1);
-    assert!(subscription.try_next().is_none(), "it has ended for good");
-    assert!(subscription.next_timeout(LONG).is_none());
+    assert!(subscription.try_next().unwrap().is_none(), "it has ended for good");
+    assert!(subscription.next_timeout(LONG).unwrap().is_none());
+    assert!(subscription.is_ended());
     // Before it is asked for anything, too; and as often as one likes.
     let mut subscription = store.subscribe().start().unwrap();
     let stop = subscription.stop_handle();
@@ -96,7 +100,7 @@ fn closing_is_told_once_as_an_error_and_then_it_ends() {
         let (first, ended) = joined(waiting);
         assert!(matches!(first, Some(Err(Error::Closed))) && ended, "{first:?}");
         let (first, ended) = joined(timed);
-        assert!(matches!(first, Some(Err(Error::Closed))) && ended, "{first:?}");
+        assert!(matches!(first, Err(Error::Closed)) && ended, "{first:?}");
         let all = joined(events);
         assert!(matches!(all.as_slice(), [Err(Error::Closed)]), "{all:?}");
         if let Some(waits) = waits {
@@ -120,17 +124,17 @@ fn waits_end_when_their_time_is_over() {
     let place = Place::new();
     let store = store(&place);
     let mut subscription = store.subscribe().from_now().start().unwrap();
-    assert!(subscription.next_timeout(Duration::ZERO).unwrap().unwrap().unwrap().is_caught_up());
+    assert!(subscription.next_timeout(Duration::ZERO).unwrap().unwrap().is_caught_up());
     for timeout in [Duration::ZERO, Duration::from_millis(20)] {
         let began = Instant::now();
-        assert!(subscription.next_timeout(timeout).unwrap().unwrap().is_none());
+        assert!(subscription.next_timeout(timeout).unwrap().is_none());
         assert!(began.elapsed() >= timeout);
         let began = Instant::now();
         assert!(!store.wait_for(Position::new(100), timeout).unwrap());
         assert!(began.elapsed() >= timeout);
     }
     append(&store, 1);
-    let message = subscription.next_timeout(Duration::MAX).unwrap().unwrap().unwrap();
+    let message = subscription.next_timeout(Duration::MAX).unwrap().unwrap();
     assert_eq!(message.events().len(), 1);
     assert!(store.wait_for(Position::new(4), Duration::MAX).unwrap());
     assert!(store.wait_for(Position::START, Duration::ZERO).unwrap());
@@ -173,7 +177,7 @@ fn dropping_one_that_waited_leaves_the_others_alone() {
     for subscription in &mut all {
         assert!(subscription.next().unwrap().unwrap().is_caught_up());
         // Leaves it on the list of those who wait.
-        assert!(subscription.next_timeout(Duration::from_millis(1)).unwrap().unwrap().is_none());
+        assert!(subscription.next_timeout(Duration::from_millis(1)).unwrap().is_none());
     }
     let mut index = 0;
     all.retain(|_| {
@@ -201,7 +205,7 @@ fn unsynced_events_are_seen_where_that_is_asked_for() {
     transaction.durability(buffered).commit().unwrap();
     assert_eq!(joined(waiting).events().len(), 1);
     assert!(durable.next().unwrap().unwrap().is_caught_up());
-    assert!(durable.try_next().unwrap().unwrap().is_none());
+    assert!(durable.try_next().unwrap().is_none());
     let waiting = blocked(durable, |mut it| it.next().unwrap().unwrap());
     store.sync().unwrap();
     assert_eq!(joined(waiting).events().len(), 1);
@@ -222,13 +226,13 @@ fn progress_of_a_filtered_consumer_that_waits_is_told_without_a_match() {
     for _ in 0..2 {
         let other = [NewEvent::new("Other", "")];
         let position = store.append("s", ExpectedVersion::Any, other).unwrap().last_position;
-        let now = eager.try_next().unwrap().unwrap().expect("it has something to tell");
-        let later = patient.next_timeout(LONG).unwrap().unwrap().expect("it tells after a while");
+        let now = eager.try_next().unwrap().expect("it has something to tell");
+        let later = patient.next_timeout(LONG).unwrap().expect("it tells after a while");
         for message in [now, later] {
             assert!(matches!(message.kind, MessageKind::Progress), "{message:?}");
             assert_eq!(message.scanned_through, position);
         }
-        assert!(eager.try_next().unwrap().unwrap().is_none(), "it is told once");
+        assert!(eager.try_next().unwrap().is_none(), "it is told once");
     }
 }
 

@@ -29,7 +29,7 @@ fn a_read_that_fails_is_told_and_can_be_repeated() {
         storage.inject_at(".seg", Fault::Fail { operation: Operation::Read, nth });
         let (mut seen, mut errors) = (Seen::default(), 0);
         loop {
-            match subscription.try_next().unwrap() {
+            match subscription.try_next() {
                 Ok(Some(message)) => seen.take(&message, store.head()),
                 Ok(None) => break,
                 Err(Error::Io { .. }) => errors += 1,

@@ -28,7 +28,7 @@ fn follow(store: &Store, filter: &Filter) -> Seen {
     let mut subscription = store.subscribe().matching(filter.query()).start().unwrap();
     let mut seen = Seen::default();
     while subscription.scanned_through().get() < EVENTS {
-        let next = subscription.next_timeout(Duration::from_millis(20)).unwrap().unwrap();
+        let next = subscription.next_timeout(Duration::from_millis(20)).unwrap();
         if let Some(message) = next {
             seen.take(&message, store.head());
         }

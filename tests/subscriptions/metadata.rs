@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use annals::testing::SimStorage;
 use annals::{
-    Durability, ExpectedVersion, Message, MessageKind, NewEvent, Options, Query, Store,
-    StreamChangeKind, StreamMetadata, Subscribe, Subscription,
+    Durability, ExpectedVersion, NewEvent, Options, Query, Store, StreamChangeKind, StreamMetadata,
+    subscription::{Message, MessageKind, Subscribe, Subscription},
 };
 
 use super::support::{LONG, Place, append, options};
@@ -37,7 +37,7 @@ fn told(message: Message, into: &mut Vec<Told>) {
 
 fn take_all(subscription: &mut Subscription) -> Vec<Told> {
     let mut all = Vec::new();
-    while let Some(message) = subscription.try_next().unwrap().unwrap() {
+    while let Some(message) = subscription.try_next().unwrap() {
         told(message, &mut all);
     }
     all
@@ -108,8 +108,8 @@ fn are_not_told_to_others() {
     let mut subscription = store.subscribe().start().unwrap();
     assert_eq!(take_all(&mut subscription), [1, 2, 3].map(Told::Event));
     store.archive("a-1").unwrap();
-    assert!(subscription.try_next().unwrap().unwrap().is_none());
-    assert!(subscription.next_timeout(Duration::from_millis(30)).unwrap().unwrap().is_none());
+    assert!(subscription.try_next().unwrap().is_none());
+    assert!(subscription.next_timeout(Duration::from_millis(30)).unwrap().is_none());
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn wake_who_waits_without_an_event() {
         let waits = thread::spawn(move || {
             let mut all = Vec::new();
             while all.len() < 2 {
-                let message = subscription.next_timeout(LONG).unwrap().unwrap();
+                let message = subscription.next_timeout(LONG).unwrap();
                 told(message.expect("it is woken"), &mut all);
             }
             all
@@ -252,7 +252,7 @@ fn beside_a_writer_that_does_not_they_wake_who_waits() {
     let mut subscription = reader.subscribe().include_metadata().start().unwrap();
     assert_eq!(take_all(&mut subscription), [Told::Event(1)]);
     let begun = Instant::now();
-    let waits = thread::spawn(move || subscription.next_timeout(LONG).unwrap().unwrap());
+    let waits = thread::spawn(move || subscription.next_timeout(LONG).unwrap());
     thread::sleep(Duration::from_millis(20));
     writer.archive("a-1").unwrap();
     let mut all = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use annals::testing::SimStorage;
-use annals::{Query, Store, Subscription};
+use annals::{Query, Store, subscription::Subscription};
 use proptest::prelude::*;
 
 use super::support::{Filter, Place, Seen, append, expected, options};
@@ -78,7 +78,7 @@ proptest! {
                 Step::Append(count) => append(&store, count),
                 Step::Take(messages) => {
                     for _ in 0..messages {
-                        if let Some(message) = subscription.try_next().unwrap().unwrap() {
+                        if let Some(message) = subscription.try_next().unwrap() {
                             seen.take(&message, store.head());
                         }
                     }
@@ -87,8 +87,8 @@ proptest! {
                 Step::Reopen => {
                     store.close().unwrap();
                     let closed = subscription.try_next();
-                    prop_assert!(matches!(closed, Some(Err(annals::Error::Closed))));
-                    prop_assert!(subscription.try_next().is_none());
+                    prop_assert!(matches!(closed, Err(annals::Error::Closed)));
+                    prop_assert!(subscription.is_ended());
                     store = open();
                     subscription = begin(&store, seen.scanned_through);
                 }
@@ -132,7 +132,7 @@ fn beside_writers_and_rollovers() {
                     loop {
                         let was_done = done.load(Ordering::SeqCst);
                         let timeout = std::time::Duration::from_millis(5);
-                        match subscription.next_timeout(timeout).unwrap().unwrap() {
+                        match subscription.next_timeout(timeout).unwrap() {
                             Some(message) => seen.take(&message, store.head()),
                             None if was_done => return (seen, subscription.scanned_through()),
                             None => {}
@@ -162,7 +162,7 @@ fn caught_up_is_told_once_and_again_after_falling_behind() {
     let mut subscription = store.subscribe().batch_size(10).start().unwrap();
     let mut told = || {
         let mut told = Vec::new();
-        while let Some(message) = subscription.try_next().unwrap().unwrap() {
+        while let Some(message) = subscription.try_next().unwrap() {
             told.push(if message.is_caught_up() { 0 } else { message.events().len() });
         }
         told
@@ -193,7 +193,7 @@ fn progress_is_told_where_nothing_matches() {
         let mut subscription = store.subscribe().matching(query).start().unwrap();
         let mut seen = Seen::default();
         let mut gaps = Vec::new();
-        while let Some(message) = subscription.try_next().unwrap().unwrap() {
+        while let Some(message) = subscription.try_next().unwrap() {
             gaps.push(message.scanned_through.get() - seen.scanned_through);
             seen.take(&message, store.head());
         }

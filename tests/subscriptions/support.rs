@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use annals::{
-    Durability, Event, ExpectedVersion, Message, MessageKind, NewEvent, Options, Position, Query,
-    QueryItem, Store, Subscription, category_of,
+    Durability, Event, ExpectedVersion, NewEvent, Options, Position, Query, QueryItem, Store,
+    category_of,
+    subscription::{Message, MessageKind, Subscription},
 };
 
 /// Longer than anything takes, and shorter than anybody waits.
@@ -137,7 +138,7 @@ impl Seen {
 
     /// Takes what there is, until nothing is left.
     pub(crate) fn take_all(&mut self, subscription: &mut Subscription, store: &Store) {
-        while let Some(message) = subscription.try_next().unwrap().unwrap() {
+        while let Some(message) = subscription.try_next().unwrap() {
             self.take(&message, store.head());
         }
     }

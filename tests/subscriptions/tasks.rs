@@ -7,7 +7,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use annals::{Durability, Error, Message, Store, Subscription};
+use annals::{
+    Durability, Error, Store,
+    subscription::{Message, SubscriptionStream},
+};
 use futures::executor::{LocalPool, block_on};
 use futures::stream::FusedStream;
 use futures::task::LocalSpawnExt;
@@ -38,12 +41,12 @@ impl Count {
     }
 }
 
-fn poll(it: &mut Subscription, waker: &Waker) -> Poll<Option<annals::Result<Message>>> {
+fn poll(it: &mut SubscriptionStream, waker: &Waker) -> Poll<Option<annals::Result<Message>>> {
     Pin::new(it).poll_next(&mut Context::from_waker(waker))
 }
 
-fn caught_up(store: &Store) -> Subscription {
-    let mut subscription = store.subscribe().from_now().start().unwrap();
+fn caught_up(store: &Store) -> SubscriptionStream {
+    let mut subscription = store.subscribe().from_now().start().unwrap().into_stream();
     let waker = Waker::from(Arc::new(Count::default()));
     let Poll::Ready(Some(Ok(message))) = poll(&mut subscription, &waker) else { panic!() };
     assert!(message.is_caught_up());
@@ -100,7 +103,7 @@ fn no_wake_up_is_lost() {
     // A later sync would wake it too.
     let interval = Duration::from_secs(3600);
     let store = options().durability(Durability::Buffered { interval }).open(place.path()).unwrap();
-    let mut stream = caught_up(&store).into_stream();
+    let mut stream = caught_up(&store);
     let turn = Arc::new(Count::default());
     let told = Arc::clone(&turn);
     let consumer = thread::spawn(move || {

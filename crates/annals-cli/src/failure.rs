@@ -97,6 +97,12 @@ pub(crate) fn quoted(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("{text:?}") }
 }
 
+/// The text of an error and of what caused it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Which process it is, in brackets, where that is known.
 pub(crate) fn by_process(holder: Option<u32>) -> String {
     holder.map(|id| format!(" (process {id})")).unwrap_or_default()
@@ -125,7 +131,7 @@ pub(crate) fn described(error: &Error) -> String {
             time::to_rfc3339(*given),
             time::to_rfc3339(*latest)
         ),
-        other => other.to_string(),
+        other => with_causes(other),
     }
 }
 

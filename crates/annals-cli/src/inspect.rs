@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
-use annals::{Progress as Done, Stats, VerifyReport};
+use annals::{
+    Stats,
+    verify::{Progress as Done, VerifyReport},
+};
 use annals_cli::time;
 use serde::Serialize;
 

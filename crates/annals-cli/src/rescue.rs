@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use annals::{
-    Error, Gap, Loss, Position, Progress as Done, RepairOptions, RepairReport, SkippedBytes, Store,
+    Error, Position, Store,
+    repair::{Gap, Loss, RepairOptions, RepairReport, SkippedBytes},
+    verify::Progress as Done,
 };
 
 use crate::args::{Format, RecoverArgs, RepairArgs};
@@ -27,7 +29,7 @@ pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
     outside(&args.store, &args.to)?;
     let mut progress = Progress::new(Unit::Bytes, None, quiet);
     let options = RepairOptions::new().stop_at_damage(args.stop_at_damage);
-    let report = annals::repair(&args.store, &args.to, options, |done: Done| {
+    let report = annals::repair::repair(&args.store, &args.to, options, |done: Done| {
         progress.set(done.done_bytes, Some(done.total_bytes));
     })?;
     progress.finish();
@@ -133,7 +135,7 @@ fn described(skipped: &SkippedBytes) -> String {
 pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
     let Some(cut_after) = args.cut_after else {
-        let loss = annals::find_loss(&args.store)?;
+        let loss = annals::repair::find_loss(&args.store)?;
         let mut out = Output::new(Format::Text);
         print_loss(&mut out, &loss)?;
         out.flush()?;
@@ -145,7 +147,7 @@ pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
         )));
     };
     let accepted = open::waiting(args.wait, quiet, |timeout| {
-        let accepted = annals::accept_loss(&args.store, Position::new(cut_after));
+        let accepted = annals::repair::accept_loss(&args.store, Position::new(cut_after));
         if matches!(accepted, Err(Error::Locked { .. })) {
             // It looks once, and does not wait.
             std::thread::sleep(timeout.min(PAUSE));

@@ -2,7 +2,10 @@
 //!
 //! Owns how a snapshot is printed. Must never make one: only its application knows the state.
 
-use annals::{Mark, Position, Snapshot};
+use annals::{
+    Position,
+    snapshot::{Mark, Snapshot},
+};
 use annals_cli::{lines, time};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -91,7 +94,7 @@ fn show(args: &ShowSnapshot) -> Result<(), Failure> {
 fn print(out: &mut Output, format: Format, snapshot: &Snapshot) -> Result<(), Failure> {
     let (version, position) = numbers(snapshot.mark());
     let saved_at = time::to_rfc3339(snapshot.saved_at());
-    let schema_version = snapshot.saved_schema_version();
+    let schema_version = snapshot.schema_version();
     match format {
         Format::Ndjson => {
             let state = lines::verbatim(snapshot.state());

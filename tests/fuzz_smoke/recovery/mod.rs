@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use annals::testing::{repair_on, verify_on};
 use annals::{
-    ExpectedVersion, NewEvent, Opened, Options, Position, Query, ReadAll, RepairOptions, Result,
-    Store, StreamInfo, category_of,
+    ExpectedVersion, NewEvent, Opened, Options, Position, Query, ReadAll, Result, Store,
+    StreamInfo, category_of, repair::RepairOptions,
 };
 
 use originals::{ORIGINALS, ROOT, Seen, open};

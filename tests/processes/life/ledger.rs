@@ -99,7 +99,9 @@ impl Ledger {
         for (stream, version) in &self.snapshots {
             let snapshot = store.snapshots().load(stream).unwrap();
             let snapshot = snapshot.unwrap_or_else(|| panic!("no snapshot of {stream}"));
-            let annals::Mark::Version(mark) = snapshot.mark() else { panic!("{snapshot:?}") };
+            let annals::snapshot::Mark::Version(mark) = snapshot.mark() else {
+                panic!("{snapshot:?}")
+            };
             assert!(mark >= *version && mark <= read.versions[stream], "{stream}: {mark}");
             assert_eq!(snapshot.state(), state_of(stream, mark));
         }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use annals::testing::random::Random;
 use annals::{
-    Durability, Error, ExpectedVersion, Opened, Options, Result, Snapshot, Store, Ticket,
-    Transaction,
+    Durability, Error, ExpectedVersion, Opened, Options, Result, Store, Ticket, Transaction,
+    snapshot::Snapshot,
 };
 
 use super::commits::{Commit, Key, Planned, REFUSED, state_of};

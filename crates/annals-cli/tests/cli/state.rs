@@ -1,6 +1,6 @@
 //! `cursor`, `snapshot` and `stream`: what a store keeps beside its events.
 
-use annals::{ExpectedVersion, NewEvent, Options, Position, Snapshot, Store};
+use annals::{ExpectedVersion, NewEvent, Options, Position, Store, snapshot::Snapshot};
 
 use super::support::{Scratch, count, files, import, lines, run, without_time};
 
@@ -66,7 +66,10 @@ fn snapshots_are_listed_shown_and_deleted() {
     let store = Store::open(path).unwrap();
     for version in 1..=3_u64 {
         let state = format!("{{\"balance\":{version}}}");
-        store.snapshots().save(&Snapshot::new("s-1", version, state).schema_version(2)).unwrap();
+        store
+            .snapshots()
+            .save(&Snapshot::new("s-1", version, state).with_schema_version(2))
+            .unwrap();
     }
     store.snapshots().save(&Snapshot::new("view", Position::new(9), b"\x00\xff")).unwrap();
     store.snapshots().save(&Snapshot::new("view-2", Position::new(9), "1\n")).unwrap();

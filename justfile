@@ -89,6 +89,15 @@ deps *args:
 picture:
     python3 docs/how-it-works.py
 
+# Windows under Wine, 32-bit, big-endian under QEMU, a compile check for macOS: all, or those named
+# (docs/internals/portability.md). What has no tools is skipped; ANNALS_INSTALL=1 installs them on Debian.
+portability *args:
+    .ci/portability {{ args }}
+
+# The tests of the API, of crashes and of the format as a Windows program, under Wine.
+windows:
+    .ci/portability windows
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -2,7 +2,6 @@
 
 use super::Path;
 use crate::error::{Error, Result};
-use crate::format::align;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::SectionHeader;
 use crate::format::segment_header::DATA_START;
@@ -101,8 +100,9 @@ fn tells_of_changes(
     if !header.kind.may_hold_metadata() {
         return Ok(None);
     }
-    let padded = align(header.body_len as usize);
-    let read = window.get(offset, frame::HEADER_LEN + padded);
+    // What is longer than the address space is no frame: it fits into no buffer.
+    let Ok(len) = usize::try_from(header.frame_len()) else { return Ok(None) };
+    let read = window.get(offset, len);
     let Some(bytes) = read.map_err(|e| Error::io("read", &segment.path, e))? else {
         return Ok(None);
     };

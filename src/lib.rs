@@ -65,45 +65,29 @@
 //! Calls that append, sync, close or read may block the calling thread. With feature `async`, `append_async`,
 //! `commit_async` and others never do; [`guide::asynchronous`] lists what blocks and what does not.
 
-// The path of an append: store → append → group_commit → log (through storage).
-// The path of a read: store → read → catalog → log::segment.
-mod append;
-mod background;
+// The path of an append: store → engine::append → engine::commit → log → storage.
+// The path of a read: store → read → catalog → log::segment → storage.
+// The path of an opening: store → directory → recovery → engine.
 mod catalog;
-mod compaction;
 pub mod consumer_group;
-mod cursor;
 mod directory;
 mod engine;
-#[cfg(feature = "async")]
-mod errands;
 mod error;
 mod event;
-mod follow;
 mod format;
-mod group_commit;
-mod history;
-mod ids;
 mod index;
 mod log;
-mod matching;
-mod mend;
 mod options;
 mod query;
 mod read;
 mod recovery;
 pub mod repair;
 pub mod snapshot;
-mod stats;
 pub(crate) mod storage;
 mod store;
 pub mod subscription;
 mod sync;
-mod token;
-mod transaction;
 pub mod verify;
-mod view;
-mod watch;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -116,9 +100,10 @@ struct Readme;
 pub mod guide;
 
 pub use bytes::Bytes;
-pub use compaction::Compacted;
-pub use cursor::{CursorInfo, Cursors};
+pub use engine::compaction::Compacted;
+pub use engine::stats::Stats;
 pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
+pub use event::token::{CheckpointToken, ParseTokenError};
 pub use event::{
     Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent,
     ParseTimestampError, Position, StreamHead, StreamMetadata, Timestamp, category_of,
@@ -126,17 +111,16 @@ pub use event::{
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
+pub use read::event::{Event, EventRef};
 pub use read::{
     Events, ReadAll, ReadStream, StreamChange, StreamChangeKind, StreamInfo, StreamNames, Streams,
 };
 pub use recovery::{Opened, Recovery};
-pub use stats::Stats;
 pub use store::Store;
-pub use token::{CheckpointToken, ParseTokenError};
-pub use transaction::{Ticket, Transaction};
+pub use store::cursors::{CursorInfo, Cursors};
+pub use store::transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
 pub use verify::verify;
-pub use view::{Event, EventRef};
 
 /// Handles and values are shared between threads and kept in futures.
 const _: () = {

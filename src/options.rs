@@ -2,13 +2,11 @@
 //!
 //! Owns the settings, their defaults and their bounds, and nothing else.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::storage::{DiskStorage, Storage};
-use crate::store::Store;
 
 /// When an append returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -329,21 +327,8 @@ impl Options {
         self
     }
 
-    /// Opens the store in the directory `path`. Waits for another writer as long as
-    /// [`Options::lock_timeout`] says.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Locked`] if another writer has it and keeps it, [`Error::NotAStore`] if the directory holds
-    /// something else, [`Error::Corrupt`] if acknowledged data is damaged, [`Error::Unsupported`]
-    /// if a newer version wrote it, [`Error::InvalidArgument`] for a setting out of its range,
-    /// [`Error::Io`] and [`Error::DiskFull`].
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        self.check()?;
-        Store::open_with(path.as_ref(), self)
-    }
-
-    fn check(&self) -> Result<()> {
+    /// Refuses settings that are out of their ranges.
+    pub(crate) fn check(&self) -> Result<()> {
         let range = Self::MIN_SEGMENT_SIZE..=Self::MAX_SEGMENT_SIZE;
         let bytes = self.capacity();
         if !range.contains(&bytes) {

@@ -18,8 +18,8 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::query::Query;
+use crate::read::event::Event;
 use crate::store::Store;
-use crate::view::Event;
 
 pub use parking::Parked;
 pub use retry::Retry;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
+use crate::read::event::Event;
 use crate::store::Store;
-use crate::view::Event;
 
 /// The category of the streams that hold what is parked.
 const CATEGORY: &str = "$parked";

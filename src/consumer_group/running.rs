@@ -7,11 +7,11 @@ use super::shared::{Handler, Replay, Shared, Task};
 use super::{ConsumerGroup, parking, worker};
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::read::event::Event;
 use crate::subscription::Subscription;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Instant, MutexGuard};
-use crate::view::Event;
 
 /// A batch need not be larger to keep the workers busy.
 const BATCH: usize = 256;

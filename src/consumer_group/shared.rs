@@ -8,10 +8,10 @@ use super::flight::Flight;
 use super::{ConsumerGroup, Delivery, parking};
 use crate::error::{Error, Result};
 use crate::event::{ExpectedVersion, Position};
+use crate::read::event::Event;
 use crate::subscription::StopHandle;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
-use crate::view::Event;
 
 pub(super) type Handler = dyn Fn(Delivery<'_>) -> std::result::Result<(), String> + Send + Sync;
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::hidden::Hidden;
 use super::{Events, ReadAll, ReadStream, Settings, Source};
 use crate::engine::Engine;
+use crate::engine::matching::{FIRST, Look, MOST, Wanted};
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
 use crate::format::Defect;
@@ -17,10 +18,9 @@ use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::log::cursor::{FrameCursor, FrameView};
 use crate::log::segment::{RecordBytes, Segment};
-use crate::matching::{FIRST, Look, MOST, Wanted};
 use crate::options::Checksums;
 use crate::query::Query;
-use crate::view::{Event, EventRef, FIRST_RECORD, Place};
+use crate::read::event::{Event, EventRef, FIRST_RECORD, Place};
 
 pub(crate) use scan::Scan;
 

@@ -11,7 +11,7 @@ use super::Settings;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::index::metadata::StreamRules;
-use crate::view::EventRef;
+use crate::read::event::EventRef;
 
 /// Decides for one read which events it shows.
 #[derive(Debug)]

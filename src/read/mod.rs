@@ -3,6 +3,8 @@
 //! A read pins the head when it starts: it sees everything up to there and nothing behind, however
 //! long it takes. Owns the builders; [`all`] walks the log, [`stream`] follows one stream.
 
+pub(crate) mod event;
+
 mod all;
 mod changes;
 mod hidden;
@@ -16,10 +18,10 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::event::token::CheckpointToken;
 use crate::event::{AsOf, Position};
 use crate::query::Query;
-use crate::token::CheckpointToken;
-use crate::view::{Event, EventRef};
+use crate::read::event::{Event, EventRef};
 
 pub(crate) use all::Scan;
 pub(crate) use changes::{ChangeScan, Visible, Walked};

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::segment_header::DATA_START;
 use crate::log::segment::Segment;
-use crate::view::{Event, Place};
+use crate::read::event::{Event, Place};
 use std::sync::Arc;
 
 impl Engine {

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{AsOf, Position};
 use crate::index::Head;
-use crate::view::{Event, EventRef};
+use crate::read::event::{Event, EventRef};
 
 impl ReadStream {
     /// Starts the read: pins the head, and tells which it is with [`Events::head`].

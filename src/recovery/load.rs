@@ -9,7 +9,6 @@ use super::levels::{Found, Levels, open_level};
 use super::{LoadedLog, Mode, Unproven};
 use crate::catalog::{Part, PartIndex};
 use crate::error::{Error, Result};
-use crate::follow::read_status;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
@@ -24,6 +23,7 @@ use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, for_each_record};
 use crate::log::segment::{Segment, SegmentFile};
+use crate::recovery::tenure::read_status;
 use crate::storage::{Storage, read_exact_at};
 
 mod prover;

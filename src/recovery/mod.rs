@@ -20,6 +20,7 @@ mod levels;
 mod load;
 mod rebuild;
 mod tail;
+pub(crate) mod tenure;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,12 +30,12 @@ use self::load::Known;
 use crate::catalog::{ActivePart, Catalog, Part};
 use crate::error::{Error, Result};
 use crate::event::Position;
-use crate::follow::read_status;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::names;
 use crate::index::metadata::Metadata;
 use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
+use crate::recovery::tenure::read_status;
 use crate::storage::{EntryKind, Storage};
 
 pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};

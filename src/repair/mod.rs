@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use crate::directory::bind_existing;
 use crate::error::{Error, Result};
-use crate::follow::read_status;
 use crate::format::names;
 use crate::format::status::Status;
 use crate::options::Options;
 use crate::recovery::newest;
+use crate::recovery::tenure::read_status;
 use crate::storage::{DiskStorage, EntryKind, Storage};
 use crate::verify::Progress;
 

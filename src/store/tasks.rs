@@ -9,11 +9,11 @@ use std::task::Poll;
 
 use super::Store;
 use crate::engine::Engine;
-use crate::errands::Errand;
+use crate::engine::errands::Errand;
 use crate::error::Result;
 use crate::event::{Appended, ExpectedVersion, NewEvent, Position};
 use crate::sync::thread;
-use crate::watch::OnWatch;
+use crate::sync::wait_list::OnWatch;
 
 impl Store {
     /// Like [`Store::append`], for a task: it never keeps the executor (feature `async`).

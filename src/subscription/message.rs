@@ -7,7 +7,7 @@ use super::Subscription;
 use crate::error::Result;
 use crate::event::Position;
 use crate::read::StreamChange;
-use crate::view::Event;
+use crate::read::event::Event;
 
 /// What a [`Subscription`] hands out: events or news about itself, and how far it has come.
 #[derive(Debug, Clone)]

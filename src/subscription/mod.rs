@@ -19,10 +19,10 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::read::Scan;
+use crate::read::event::Event;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::view::Event;
-use crate::watch::Waiter;
+use crate::sync::wait_list::Waiter;
 
 use changes::{Changes, More};
 pub use message::{Message, MessageKind, SubscribedEvents};

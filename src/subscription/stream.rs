@@ -8,7 +8,7 @@ use futures_core::{FusedStream, Stream};
 
 use super::{Message, Portion, StopHandle, Subscription};
 use crate::engine::Engine;
-use crate::errands::Errand;
+use crate::engine::errands::Errand;
 use crate::error::{Error, Result};
 use crate::event::Position;
 

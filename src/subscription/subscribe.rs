@@ -10,9 +10,9 @@ use super::{Portion, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::event::token::CheckpointToken;
 use crate::query::Query;
 use crate::read::{ChangeScan, Scan};
-use crate::token::CheckpointToken;
 
 /// A subscription that is being described; see [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone)]

@@ -12,6 +12,8 @@
 //! Plain counters, and marks whose only meaning is "done once already", need none of this and use
 //! the standard library's atomics.
 
+pub(crate) mod wait_list;
+
 #[cfg(annals_shuttle)]
 mod clock;
 mod held;

@@ -22,23 +22,23 @@ pub(crate) enum Rank {
     /// The handles of a store's threads. Owner: `store`. Held while a close waits for the threads to
     /// end, so no thread of the store may take it.
     Threads,
-    /// The right to merge indexes. Owner: `compaction`. Held between pieces of a merge, when other
+    /// The right to merge indexes. Owner: `engine::compaction`. Held between pieces of a merge, when other
     /// maintenance is done, so it comes before all locks that maintenance takes.
     Compacting,
     /// The right to save snapshots of commits. Owner: `snapshot`. Its holder asks the writer for
     /// what is due, then writes files.
     SavingSnapshots,
-    /// How far a reader has followed its writer. Owner: `follow`. Held during the walk over the
+    /// How far a reader has followed its writer. Owner: `engine::follower`. Held during the walk over the
     /// writer's new frames, which reads files, enters events into the catalog and may mend a
     /// checkpoint.
     Follower,
-    /// The order of commits. Owner: `group_commit`. Checks under it look things up, which may
+    /// The order of commits. Owner: `engine::commit`. Checks under it look things up, which may
     /// rebuild an index or mend a checkpoint.
     Writer,
-    /// The index files of a store, on disk and in use. Owners: `mend`, `compaction`. Held while an
+    /// The index files of a store, on disk and in use. Owners: `engine::heal`, `engine::compaction`. Held while an
     /// index is rebuilt, so that a merge does not remove what was just written.
     IndexFiles,
-    /// The right to rebuild a checkpoint. Owner: `mend`. Its holder reads segments and indexes, and
+    /// The right to rebuild a checkpoint. Owner: `engine::heal`. Its holder reads segments and indexes, and
     /// puts the result into the catalog.
     Mending,
     /// Segments, indexes and heads. Owner: `catalog`. Held for a look-up or a change in memory.
@@ -50,19 +50,19 @@ pub(crate) enum Rank {
     ActiveIds,
     /// Terms of the active segment, likewise entered by look-ups. Owner: `index::active`.
     ActiveTerms,
-    /// The right to sync segments. Owner: `group_commit`. Held during a sync.
+    /// The right to sync segments. Owner: `engine::commit`. Held during a sync.
     Sync,
     /// The guard of a store's file `LOCK`. Owner: `store`.
     ProcessLock,
-    /// The queue of work that is done for tasks. Owner: `errands`.
+    /// The queue of work that is done for tasks. Owner: `engine::errands`.
     #[cfg(feature = "async")]
     Errands,
-    /// The answer to one piece of that work. Owner: `errands`.
+    /// The answer to one piece of that work. Owner: `engine::errands`.
     #[cfg(feature = "async")]
     Errand,
-    /// The list of the threads and tasks that wait for a position. Owner: `watch`.
+    /// The list of the threads and tasks that wait for a position. Owner: `sync::wait_list`.
     WatchList,
-    /// One entry of that list. Owner: `watch`. Wakers run without it, since they run code of others.
+    /// One entry of that list. Owner: `sync::wait_list`. Wakers run without it, since they run code of others.
     Waiter,
     /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
     Unreadable,

@@ -22,7 +22,7 @@ enum Answer {
     Done(Committed),
     /// By a call that says no more.
     Changed,
-    Later(crate::transaction::Ticket),
+    Later(crate::store::transaction::Ticket),
 }
 
 impl Harness {

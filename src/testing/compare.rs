@@ -7,9 +7,9 @@ use super::model::{Model, ModelEvent, ModelState};
 use super::operations::{PastChoice, ReadChoice, STREAMS, to_query};
 use crate::error::{Error, FailedCheck, Result as StoreResult};
 use crate::event::{AsOf, Position, StreamHead, Timestamp, category_of};
+use crate::read::event::EventRef;
 use crate::read::{Events, StreamInfo};
 use crate::store::Store;
-use crate::view::EventRef;
 
 /// A difference between a store and the model, in words.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use crate::event::{ExpectedVersion, NewEvent, Timestamp};
 use crate::options::{Checksums, Durability, Options};
 use crate::storage::{SimStorage, Storage};
 use crate::store::Store;
-use crate::transaction::Ticket;
+use crate::store::transaction::Ticket;
 
 /// How a harness opens its store.
 #[derive(Debug, Clone, Copy)]

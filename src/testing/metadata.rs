@@ -18,7 +18,7 @@ use crate::event::{Position, StreamMetadata, category_of};
 use crate::query::Query;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
-use crate::transaction::Transaction;
+use crate::store::transaction::Transaction;
 
 /// A limit on what is shown of a stream, as the API takes it.
 pub(super) fn limits(max_age: u64, max_count: u64) -> StreamMetadata {

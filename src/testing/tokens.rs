@@ -9,8 +9,8 @@ use super::compare::{Checked, ensure};
 use super::harness::Harness;
 use crate::error::Error;
 use crate::event::Position;
+use crate::event::token::CheckpointToken;
 use crate::store::Store;
-use crate::token::CheckpointToken;
 
 /// Tokens that are kept; older ones are forgotten.
 const KEPT: usize = 12;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use self::snapshots::Unproven;
 use crate::directory::bind_existing;
+use crate::engine::stats::clock_behind_by;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
-use crate::follow::{Tenure, read_status};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -25,8 +25,8 @@ use crate::format::{Defect, names};
 use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
 use crate::log::tolerant::Tolerant;
+use crate::recovery::tenure::{Tenure, read_status};
 use crate::recovery::{find_evidence, list_levels, newest, segment_numbers};
-use crate::stats::clock_behind_by;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
 /// How far a long operation has come.

@@ -1,6 +1,6 @@
 //! All interleavings, and all that weak memory allows, of the protocols that use no lock.
 //!
-//! What is checked are `src/sync/progress.rs` and `src/watch.rs` themselves: here how positions are
+//! What is checked are `src/sync/progress.rs` and `src/sync/wait_list.rs` themselves: here how positions are
 //! published, in [`waits`] how those who wait for them are woken. `just loom`, and
 //! `docs/internals/concurrency.md`.
 #![cfg(annals_loom)]
@@ -10,7 +10,7 @@
 
 mod sync;
 mod waits;
-#[path = "../../src/watch.rs"]
+#[path = "../../src/sync/wait_list.rs"]
 #[allow(dead_code, reason = "the engine uses all of it")]
 mod watch;
 

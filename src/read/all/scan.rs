@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::super::hidden::Hidden;
 use super::{AllEvents, NOWHERE, Settings};
 use crate::engine::Engine;
+use crate::engine::matching::FIRST;
 use crate::error::Result;
-use crate::matching::FIRST;
 use crate::query::Query;
-use crate::view::Event;
+use crate::read::event::Event;
 
 /// A read up to a head that can be moved on.
 #[derive(Debug)]

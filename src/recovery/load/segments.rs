@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::{LogFiles, load_once};
 use crate::error::{Error, Result};
-use crate::follow::read_status;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::names;
@@ -18,6 +17,7 @@ use crate::format::segment_header::DATA_START;
 use crate::log::later::segment_for_later;
 use crate::log::segment::SegmentFile;
 use crate::recovery::levels::list_levels;
+use crate::recovery::tenure::read_status;
 use crate::recovery::{LoadedLog, Mode, checkpoints, list_segments};
 use crate::storage::{OpenMode, Storage, read_exact_at};
 

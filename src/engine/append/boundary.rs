@@ -7,10 +7,10 @@
 use super::check::Refusal;
 use super::prepare::Boundary;
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
+use crate::engine::matching::Look;
 use crate::error::{FailedCheck, Result};
 use crate::event::Position;
-use crate::group_commit::Writer;
-use crate::matching::Look;
 use crate::query::Query;
 
 /// What was found before the lock was taken.

@@ -1,11 +1,23 @@
 //! The parts that an open store consists of, and what they share.
 //!
-//! Owns the state and its locks; what is done with it stands in [`append`](crate::append),
-//! [`group_commit`](crate::group_commit), [`background`](crate::background) and
+//! Owns the state and its locks; what is done with it stands in [`append`], [`commit`], [`maintenance`] and
 //! [`read`](crate::read).
 //!
 //! The order in which its locks are taken is that of [`Rank`]. The writer, the catalog and the metadata are
 //! not held during I/O, except by a rollover that finds no segment prepared.
+
+pub(crate) mod append;
+pub(crate) mod commit;
+pub(crate) mod compaction;
+#[cfg(feature = "async")]
+pub(crate) mod errands;
+pub(crate) mod follower;
+pub(crate) mod heal;
+pub(crate) mod history;
+pub(crate) mod ids;
+pub(crate) mod maintenance;
+pub(crate) mod matching;
+pub(crate) mod stats;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,18 +25,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{Catalog, LookupError};
+use crate::engine::commit::Writer;
+use crate::engine::stats::Counters;
 use crate::error::{Error, Result};
 use crate::format::status::Status;
 use crate::format::{Defect, names};
-use crate::group_commit::Writer;
 use crate::index::metadata::Metadata;
 use crate::options::Options;
 use crate::recovery::{Opened, Recovered};
-use crate::stats::Counters;
 use crate::storage::{File, LockGuard, Mappings, OpenMode, Storage, write_all_at};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::wait_list::{Waiter, Watch};
 use crate::sync::{Condvar, Instant, Mark, Mutex, Rank, RwLock};
-use crate::watch::{Waiter, Watch};
 
 /// How often a reader looks for what the writer in another process has made visible.
 pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(5);
@@ -69,11 +81,11 @@ pub(crate) struct Engine {
     pub(crate) mending: Mutex<()>,
     /// Work that tasks must not wait in.
     #[cfg(feature = "async")]
-    pub(crate) errands: crate::errands::Errands,
+    pub(crate) errands: crate::engine::errands::Errands,
     /// The status file, in a store that is open for writing.
     status: Option<Arc<dyn File>>,
     /// Present in a store that is open for reading only.
-    pub(crate) follower: Option<Mutex<crate::follow::Follower>>,
+    pub(crate) follower: Option<Mutex<crate::engine::follower::Follower>>,
     pub(crate) epoch: u64,
     /// Once this many mappings were made, it is time to see whether there are too many.
     counts_mappings_at: AtomicUsize,
@@ -112,9 +124,9 @@ impl Engine {
     ) -> Result<Self> {
         let last = recovered.state.next_position - 1;
         let storage = Arc::clone(&options.storage);
-        let follower = options
-            .read_only
-            .then(|| Mutex::new(Rank::Follower, crate::follow::Follower::new(&recovered)));
+        let follower = options.read_only.then(|| {
+            Mutex::new(Rank::Follower, crate::engine::follower::Follower::new(&recovered))
+        });
         let status = match &lock {
             Some(_) => Some(open_status(&*storage, &root)?),
             None => None,
@@ -154,7 +166,7 @@ impl Engine {
             lock: Mutex::new(Rank::ProcessLock, lock),
             mending: Mutex::new(Rank::Mending, ()),
             #[cfg(feature = "async")]
-            errands: crate::errands::Errands::default(),
+            errands: crate::engine::errands::Errands::default(),
             status,
             follower,
         })

@@ -26,11 +26,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::background::Work;
+use crate::engine::ids::IdSource;
+use crate::engine::maintenance::Work;
 use crate::error::{Error, FailedMaintenance, Result};
 use crate::format::frame::FrameHeader;
 use crate::format::segment_header::DATA_START;
-use crate::ids::IdSource;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Recovered;

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::Sequenced;
 use super::prepare::Prepared;
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
 use crate::format::record::RecordRef;
-use crate::group_commit::Writer;
 use crate::options::Checksums;
 use crate::sync::MutexGuard;
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::{Owned, Ticket, Transaction};
-use crate::append::{Boundary, Request};
 use crate::engine::Engine;
+use crate::engine::append::{Boundary, Request};
 use crate::error::Result;
 use crate::event::{Committed, Timestamp};
 use crate::options::Durability;

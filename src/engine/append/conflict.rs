@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use super::check::{Lost, Refusal};
 use super::{Decision, LockedWriter, Patience, Prepared, Sequenced};
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;
-use crate::group_commit::Writer;
 
 impl Engine {
     /// Accepts a commit, or returns the conflict once reads show what it lost to.

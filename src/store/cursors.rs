@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::Position;
-use crate::transaction::Transaction;
+use crate::store::transaction::Transaction;
 
 /// The cursors of a store; see [`Store::cursors`](crate::Store::cursors).
 ///

@@ -8,9 +8,9 @@ use super::{Boundary, Prepared, fits, frame_len};
 use super::{Decision, LockedWriter, Patience, Sequenced};
 use crate::catalog::{Catalog, PartIndex, units};
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 #[cfg(feature = "async")]
 use crate::error::Result;
-use crate::group_commit::Writer;
 
 /// Events that are looked at, or entered into an index, without taking long.
 const FEW_EVENTS: u64 = 2048;

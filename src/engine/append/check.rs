@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use super::prepare::{From, Operation, Prepared, Request};
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::Defect;
 use crate::format::metadata::Change;
-use crate::group_commit::Writer;
 use crate::index::heads::{Heads, Slot};
 use crate::index::metadata::Metadata;
 use crate::snapshot::{Mark, Snapshot};

@@ -9,13 +9,13 @@ use super::check::Checked;
 use super::prepare::Prepared;
 use crate::catalog::Catalog;
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::event::{Position, Timestamp};
 use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::{Change, SECTION_HEADER_LEN, SectionHeader};
 use crate::format::record::{self, Assigned};
-use crate::group_commit::Writer;
 use crate::index::Head;
 
 impl Engine {

@@ -30,13 +30,13 @@ mod repeat;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::Result;
 use crate::event::{Applied, Position, Timestamp};
 use crate::format::align;
 use crate::format::frame;
 use crate::format::metadata::SECTION_HEADER_LEN;
 use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
-use crate::group_commit::Writer;
 use crate::recovery::sync_names;
 use crate::sync::MutexGuard;
 

@@ -18,9 +18,9 @@
 //! [`Options::max_clock_jump`]: crate::Options::max_clock_jump
 
 use crate::engine::Engine;
+use crate::engine::commit::{ClockAnchor, Writer};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
-use crate::group_commit::{ClockAnchor, Writer};
 
 /// 2026-11-01: earlier recorded times were not given by a right clock to this library.
 const WRITTEN: u64 = 1_793_491_200_000_000;

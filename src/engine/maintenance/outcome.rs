@@ -3,8 +3,8 @@
 //! Must never keep a commit from being written: nothing acknowledged depends on this work.
 
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::{Error, FailedMaintenance, Maintenance, Result};
-use crate::group_commit::Writer;
 use crate::sync::atomic::Ordering;
 
 /// The most failures that are kept: a disk that refuses every snapshot is described by the first ones.

@@ -3,14 +3,14 @@
 #[cfg(feature = "async")]
 mod tasks;
 
-use crate::append::{
+use crate::engine::Engine;
+use crate::engine::append::{
     Boundary, From, LockedWriter, Operation, Prepared, Request, Sequenced, prepare,
 };
-use crate::engine::Engine;
+use crate::engine::commit::Batch;
 use crate::error::Result;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata, Timestamp};
 use crate::format::metadata::Change;
-use crate::group_commit::Batch;
 use crate::options::Durability;
 use crate::query::Query;
 use crate::snapshot::Snapshot;

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use super::check::{Refusal, ahead, check_hide, wrong_cursor};
 use super::prepare::{From, Operation, Prepared, Request};
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
 use crate::event::{Applied, Position};
 use crate::format::metadata::Change;
-use crate::group_commit::Writer;
 use crate::index::metadata::{Metadata, StreamRules};
 use crate::snapshot::Mark;
 

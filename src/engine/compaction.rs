@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use crate::catalog::{Part, PartIndex, units};
 use crate::engine::Engine;
+use crate::engine::heal::covers_of;
 use crate::error::{Error, Result};
 use crate::format::{Defect, names};
 use crate::index::level_file::{MergeError, Pace};
 use crate::index::merge::{Extent, merge};
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::remove_leftover;
-use crate::mend::covers_of;
 use crate::recovery::{list_levels, open_level};
 use crate::storage::{EntryKind, OpenMode};
 use crate::sync::Instant;

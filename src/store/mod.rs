@@ -1,5 +1,8 @@
 //! The store: the only wiring. Opens and closes, and hands each call to the module that owns it.
 
+pub(crate) mod cursors;
+pub(crate) mod transaction;
+
 #[cfg(feature = "async")]
 mod tasks;
 
@@ -9,33 +12,33 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::append::{Operation, prepare};
-use crate::compaction::Compacted;
-use crate::cursor::Cursors;
 use crate::directory::{
     Found, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
 };
 use crate::engine::Engine;
+use crate::engine::append::{Operation, prepare};
+use crate::engine::compaction::Compacted;
+use crate::engine::follower::open_for_reading;
+use crate::engine::stats::Stats;
 use crate::error::{Error, Result};
+use crate::event::token::CheckpointToken;
 use crate::event::{
     Appended, ExpectedVersion, NewEvent, Position, StreamHead, StreamMetadata, Timestamp,
 };
-use crate::follow::open_for_reading;
 use crate::index::Head;
 use crate::options::{Durability, Options};
+use crate::read::event::Event;
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::{Mode, Opened, recover};
 use crate::snapshot::Snapshots;
-use crate::stats::Stats;
 use crate::storage::Bound;
+use crate::store::cursors::Cursors;
+use crate::store::transaction::Transaction;
 use crate::subscription::Subscribe;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
+use crate::sync::wait_list::OnWatch;
 use crate::sync::{Instant, Mutex, Rank};
-use crate::token::CheckpointToken;
-use crate::transaction::Transaction;
-use crate::view::Event;
-use crate::watch::OnWatch;
 
 /// A handle to an open store: cheap to clone, and usable from any number of threads.
 ///
@@ -87,6 +90,22 @@ impl Handle {
         wakers.into_iter().for_each(std::task::Waker::wake);
         *engine.lock.lock() = None;
         finished
+    }
+}
+
+impl Options {
+    /// Opens the store in the directory `path`. Waits for another writer as long as
+    /// [`Options::lock_timeout`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if another writer has it and keeps it, [`Error::NotAStore`] if the directory holds
+    /// something else, [`Error::Corrupt`] if acknowledged data is damaged, [`Error::Unsupported`]
+    /// if a newer version wrote it, [`Error::InvalidArgument`] for a setting out of its range,
+    /// [`Error::Io`] and [`Error::DiskFull`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Store::open_with(path.as_ref(), self)
     }
 }
 

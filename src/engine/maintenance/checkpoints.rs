@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
+use crate::engine::commit::Writer;
 use crate::error::{Maintenance, Result};
 use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
 use crate::format::segment_header::DATA_START;
-use crate::group_commit::Writer;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::FrozenHeads;
 use crate::recovery::{Image, sealed_segments, write_checkpoint};

@@ -2,6 +2,8 @@
 //!
 //! Owns the plain value types. Must never touch storage.
 
+pub(crate) mod token;
+
 mod rfc3339;
 
 use std::fmt;

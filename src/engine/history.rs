@@ -10,9 +10,9 @@ use uuid::Uuid;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::event::token::CheckpointToken;
 use crate::format::frame::FrameHeader;
 use crate::options::Checksums;
-use crate::token::CheckpointToken;
 
 impl Engine {
     /// The header of the frame that holds a position that is written, and its checksum.

@@ -85,6 +85,18 @@ main-job *args:
 deps *args:
     @cargo tree -p annals -e normal --prefix none --no-dedupe {{ args }} | sort -u
 
+# The library with the oldest toolchain that Cargo.toml promises (rust-version).
+msrv:
+    version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); rustup toolchain install --profile minimal "$version"; CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/msrv" cargo "+$version" check -p annals -p annals-cli --all-features
+
+# What would be published, built from the package alone.
+package:
+    cargo package -p annals
+
+# Whether the API is compatible with an earlier commit; needs cargo-semver-checks.
+semver baseline="HEAD~1":
+    cargo semver-checks -p annals --all-features --baseline-rev {{ baseline }}
+
 # Draws the README's picture from its source.
 picture:
     python3 docs/how-it-works.py

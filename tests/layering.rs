@@ -59,7 +59,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // Which events a query matches: for reads and for the checks of a commit.
-    ("engine::matching", &["catalog", "engine", "error", "event", "format", "index", "query"]),
+    (
+        "engine::matching",
+        &["catalog", "engine", "error", "event", "format", "index", "log", "query"],
+    ),
     // What callers do with it.
     (
         "engine::append",

@@ -330,6 +330,11 @@ impl Event {
         }
     }
 
+    /// The bytes that it takes in the log.
+    pub(crate) fn record_len(&self) -> usize {
+        self.layout.padded_len()
+    }
+
     /// The event, borrowed: for code that takes both kinds.
     #[allow(
         clippy::should_implement_trait,

@@ -357,8 +357,10 @@ impl Subscription {
         let window = positions.max(batch);
         let stop = self.told.max(self.scanned_through).saturating_add(window);
         let (mut events, mut bytes) = (Vec::new(), 0);
-        while (events.len() as u64) < batch && bytes < most {
-            match self.scan.next_until(stop) {
+        // A thread is bounded by the memory that events take, a task by the bytes that are looked at.
+        let mut left = if self.portion.yields { most } else { usize::MAX };
+        while (events.len() as u64) < batch && bytes < most && left > 0 {
+            match self.scan.next_until(stop, &mut left) {
                 Ok(Some(event)) => {
                     self.scanned_through = event.position().get();
                     bytes += event.owned_len();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use annals::{
-    Durability, Error, Store,
+    Durability, Error, ExpectedVersion, NewEvent, Options, Query, Store,
     subscription::{Message, SubscriptionStream},
 };
 use futures::executor::{LocalPool, block_on};
@@ -177,4 +177,41 @@ fn beside_a_writer_too() {
         }
     });
     drop(appends.join().unwrap());
+}
+
+/// What a poll reads is bounded in bytes too: of large events it hands out a few.
+#[test]
+fn poll_of_large_events_reads_about_a_mebibyte() {
+    const EVENTS: u64 = 40;
+    let place = Place::new();
+    let store = Options::new().segment_size(16 << 20).open(place.path()).unwrap();
+    for _ in 0..EVENTS {
+        let large = NewEvent::new("Large", vec![7; 400 << 10]);
+        store.append("large", ExpectedVersion::Any, [large]).unwrap();
+    }
+    store.close().unwrap();
+    let store = Store::open(place.path()).unwrap();
+    let waker = Waker::from(Arc::new(Count::default()));
+    for query in [None, Some(Query::types(["Large", "Small"])), Some(Query::types(["Small"]))] {
+        let mut subscribe = store.subscribe();
+        if let Some(query) = query {
+            subscribe = subscribe.matching(query);
+        }
+        let mut stream = subscribe.start().unwrap().into_stream();
+        let (mut before, began) = (0, Instant::now());
+        while before < EVENTS {
+            let polled = poll(&mut stream, &waker);
+            let scanned = stream.scanned_through().get();
+            // The index may say of a whole segment that nothing matches.
+            if let Poll::Ready(Some(Ok(message))) = &polled {
+                assert!(message.events().len() <= 3, "{message:?}");
+                assert!(
+                    message.events().is_empty() || scanned - before <= 3,
+                    "{before} to {scanned}"
+                );
+            }
+            before = scanned;
+            assert!(began.elapsed() < LONG);
+        }
+    }
 }

@@ -17,9 +17,13 @@ use crate::error::Result;
 use crate::event::Position;
 use crate::format::Defect;
 use crate::format::record::RecordRef;
+#[cfg(feature = "async")]
+use crate::format::segment_header::DATA_START;
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::unsealed::Unsealed;
+#[cfg(feature = "async")]
+use crate::log::segment::Segment;
 use crate::query::{Query, Queryable};
 
 use select::candidates;
@@ -31,6 +35,10 @@ const STEP: u64 = 1024;
 /// The number of candidates that are asked for at first, and the most that are asked for later.
 pub(crate) const FIRST: usize = 32;
 pub(crate) const MOST: usize = 4096;
+
+/// Bytes of events that take about as long to look at as an event.
+#[cfg(feature = "async")]
+const BYTES_AN_EVENT: u64 = 1 << 10;
 
 /// Looks at a record.
 pub(crate) type Look<'a> = dyn FnMut(&RecordRef<'_>) + 'a;
@@ -242,20 +250,27 @@ impl Engine {
         }
     }
 
-    /// The number of written events of segments in memory whose terms are still to be entered.
+    /// The number of written events of segments in memory whose terms are still to be entered; large ones,
+    /// which have to be read and proven for that, count once for each kibibyte.
     #[cfg(feature = "async")]
     pub(crate) fn terms_behind(&self) -> u64 {
         let written = self.written.get();
         let catalog = self.catalog.read();
-        let behind = |index: &ActiveIndex| {
+        let behind = |index: &ActiveIndex, segment: &Segment| {
             let here = (written + 1).saturating_sub(index.base_position()).min(index.len() as u64);
-            here.saturating_sub(u64::from(index.terms().events()))
+            let entered = index.terms().events();
+            let events = here.saturating_sub(u64::from(entered));
+            if events == 0 {
+                return 0;
+            }
+            let from = index.offset(entered as usize).ok().flatten().map_or(DATA_START, u64::from);
+            events.max(segment.end().saturating_sub(from) / BYTES_AN_EVENT)
         };
         let frozen = catalog.parts.iter().rev().map_while(|part| match &part.index {
-            PartIndex::Frozen { index, .. } => Some(behind(index)),
+            PartIndex::Frozen { index, .. } => Some(behind(index, &part.segment)),
             PartIndex::Sealed(_) => None,
         });
-        behind(&catalog.active.index) + frozen.sum::<u64>()
+        behind(&catalog.active.index, &catalog.active.segment) + frozen.sum::<u64>()
     }
 
     /// Enters the terms of all events that are written.

@@ -74,14 +74,15 @@ impl Scan {
         events.direct = NOWHERE;
     }
 
-    /// The next event that is asked for; `None` at the head, or once everything at or before `stop`
-    /// was looked at.
-    pub(crate) fn next_until(&mut self, stop: u64) -> Result<Option<Event>> {
+    /// The next event that is asked for; `None` at the head, once everything at or before `stop` was
+    /// looked at, or once `bytes`, from which the bytes of each event are taken that is looked at, is 0.
+    pub(crate) fn next_until(&mut self, stop: u64, bytes: &mut usize) -> Result<Option<Event>> {
         self.events.stop = stop;
         loop {
             let Some(event) = self.events.step()? else {
                 return Ok(None);
             };
+            *bytes = bytes.saturating_sub(event.record_len());
             let Self { events } = self;
             let event_ref = event.as_ref();
             if events.settings.wants(&event_ref)
@@ -89,7 +90,7 @@ impl Scan {
             {
                 return Ok(Some(event));
             }
-            if event.position().get() >= stop {
+            if event.position().get() >= stop || *bytes == 0 {
                 return Ok(None);
             }
         }

@@ -17,7 +17,7 @@ pub enum Durability {
     Sync,
     /// When the commit is with the operating system: it survives the end of the process, and
     /// power loss once synced, which happens at least every `interval`, on
-    /// [`Store::sync`] and on close.
+    /// [`Store::sync`](crate::Store::sync) and on close.
     Buffered {
         /// The longest time a commit stays unsynced.
         interval: Duration,
@@ -274,7 +274,7 @@ impl Options {
     }
 
     /// Whether the indexes of neighbouring sealed segments are merged in the background, with rests, so
-    /// that look-ups stay cheap as segments grow many. [`Store::compact`] does it by hand. Default: yes.
+    /// that look-ups stay cheap as segments grow many. [`Store::compact`](crate::Store::compact) does it by hand. Default: yes.
     pub fn compaction(mut self, compaction: bool) -> Self {
         self.compaction = compaction;
         self

@@ -6,6 +6,7 @@ mod child;
 mod driver;
 mod input;
 mod layout;
+mod long_stream;
 mod machine;
 mod mixed;
 mod options;
@@ -49,6 +50,11 @@ fn run(options: &Options) -> Result {
         println!("peers: {}", names.join(" "));
         println!("workloads: {}", Workload::ALL.map(Workload::name).join(" "));
         return Ok(());
+    }
+    if let Some(events) = options.long_stream {
+        let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let stores = tempfile::Builder::new().prefix("stores-").tempdir_in(dir)?;
+        return long_stream::run(stores.path(), events, options.reps.unwrap_or(5).max(1));
     }
     if let Some(results) = &options.report {
         let out = results.parent().unwrap_or(Path::new("."));

@@ -11,7 +11,7 @@ mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod sierradb;
-mod sqlite;
+pub mod sqlite;
 mod tephra;
 mod umadb;
 

@@ -24,7 +24,8 @@ pub const ABOUT: About = About {
     open,
 };
 
-const SCHEMA: &str = "
+/// The table and its index.
+pub const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS events (
         position INTEGER PRIMARY KEY,
         stream TEXT NOT NULL,

@@ -22,18 +22,7 @@ impl Engine {
         sync: bool,
         versions: &mut [u64],
     ) -> Result<(LockedWriter<'_>, Sequenced)> {
-        loop {
-            match self.decide(commit, sync, versions, Patience::Waits)? {
-                Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
-                // Said to tasks alone.
-                Decision::TakesLong => {}
-                Decision::Refused(writer, refusal) => {
-                    if self.wait_for_winner(writer, refusal.lost)? {
-                        return Err(self.conflict(refusal.failed, refusal.lost.position));
-                    }
-                }
-            }
-        }
+        self.accept(commit, sync, versions, false)
     }
 
     /// Accepts a commit, or returns the conflict at once.
@@ -43,13 +32,28 @@ impl Engine {
         sync: bool,
         versions: &mut [u64],
     ) -> Result<(LockedWriter<'_>, Sequenced)> {
+        self.accept(commit, sync, versions, true)
+    }
+
+    fn accept(
+        &self,
+        commit: &Prepared<'_>,
+        sync: bool,
+        versions: &mut [u64],
+        conflict_at_once: bool,
+    ) -> Result<(LockedWriter<'_>, Sequenced)> {
         loop {
             match self.decide(commit, sync, versions, Patience::Waits)? {
                 Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
                 // Said to tasks alone.
                 Decision::TakesLong => {}
-                Decision::Refused(writer, refusal) => {
+                Decision::Refused(writer, refusal) if conflict_at_once => {
                     return Err(self.conflict_at_once(&writer, refusal));
+                }
+                Decision::Refused(writer, refusal) => {
+                    if self.wait_for_winner(writer, refusal.lost)? {
+                        return Err(self.conflict(refusal.failed, refusal.lost.position));
+                    }
                 }
             }
         }

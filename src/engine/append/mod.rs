@@ -241,20 +241,15 @@ impl Engine {
             if fits(&writer, len, changes) {
                 return Ok(writer);
             }
-            if writer.work.is_preparing() {
+            // Without threads the commits themselves seal, each before the next.
+            let seals = self.options.background && writer.work.lags();
+            let prepares = writer.work.is_preparing();
+            if prepares || seals {
+                if !prepares {
+                    self.counters.seal_waits.fetch_add(1, Ordering::Relaxed);
+                }
                 writer.room_waiters += 1;
                 // It may be resting between two pieces of zeros.
-                self.maintenance_wanted.notify_one();
-                self.room.wait(&mut writer);
-                writer.room_waiters -= 1;
-                self.check_writable()?;
-                writer.check_usable()?;
-                continue;
-            }
-            // Without threads the commits themselves seal, each before the next.
-            if self.options.background && writer.work.lags() {
-                self.counters.seal_waits.fetch_add(1, Ordering::Relaxed);
-                writer.room_waiters += 1;
                 self.maintenance_wanted.notify_one();
                 self.room.wait(&mut writer);
                 writer.room_waiters -= 1;

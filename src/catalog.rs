@@ -118,7 +118,7 @@ impl Catalog {
     }
 
     /// The positions of the events that may have this id, in segments below `below`; to be compared with
-    /// the records. Once it has asked `most` index files, also the segment below which it goes on.
+    /// the records. After `most` index files it stops, and returns the segment below which to continue.
     pub(crate) fn id_candidates(
         &self,
         id: &[u8; 16],
@@ -133,6 +133,8 @@ impl Catalog {
         let (mut found, mut asked, mut first) = (Vec::new(), 0, below);
         for part in units(&self.parts) {
             match &part.index {
+                // Asked before, as all that are newer than the first index file.
+                PartIndex::Frozen { .. } if part.segment.number() >= below => {}
                 PartIndex::Frozen { index, .. } => {
                     let base = part.segment.base_position;
                     let ordinal = index.find_id(id).map_err(LookupError::Heads)?;

@@ -47,7 +47,8 @@ pub(crate) fn bind_existing(storage: &Arc<dyn Storage>, root: &Path) -> Result<B
     })
 }
 
-/// Binds to the directory of a store, which is made if it is missing and may be; tells whether it was.
+/// Binds to the directory of a store. Creates it if it is missing and the options permit that; returns whether it
+/// did.
 pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(Bound, bool)> {
     let bind = || bind(&options.storage, root, options.max_open_files);
     match bind() {

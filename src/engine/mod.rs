@@ -285,7 +285,7 @@ impl Engine {
         }
     }
 
-    /// So many index files are asked by one look-up in the catalog, which keeps them mapped.
+    /// The number of index files that one look-up in the catalog asks at most, since it keeps them mapped.
     pub(crate) fn most_asked_at_once(&self) -> usize {
         self.options.max_mappings / 4
     }

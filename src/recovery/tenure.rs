@@ -20,8 +20,8 @@ pub(crate) struct Tenure {
 impl Tenure {
     pub(crate) fn now(storage: &dyn Storage, root: &Path) -> Result<Self> {
         let path = root.join(names::LOCK);
-        // In this order: whoever comes after this look has another status, or holds the lock at the
-        // next one.
+        // In this order: a writer that comes after this look has another status, or holds the lock at
+        // the next one.
         let status = read_status(storage, root);
         let at_work =
             storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))?;

@@ -15,7 +15,7 @@ use crate::peers::sqlite::SCHEMA;
 const STREAM: &str = "account-00000001";
 const PAGE: u64 = 500;
 const SIZE: usize = 256;
-/// So many single events are read for one median.
+/// The number of single events that are read for one median.
 const SINGLE: u64 = 1_001;
 
 const COLUMNS: &str =

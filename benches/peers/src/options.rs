@@ -29,7 +29,7 @@ pub struct Options {
     /// Prints the table and the plot of results that are there already, and measures nothing.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Reads one stream of so many events in annals and in SQLite, and measures nothing else.
+    /// Reads one stream of this many events in annals and in SQLite, and measures nothing else.
     #[arg(long, value_name = "EVENTS")]
     pub long_stream: Option<u64>,
     /// Lists peers and workloads.

@@ -177,9 +177,12 @@ const VISITS: [Visit; 7] = [
 ];
 
 impl Visit {
-    /// Appends behind so many events; returns the store if it stays open.
-    fn make(self, sim: &SimStorage, there: u64) -> Option<Store> {
-        let store = options(sim).durability(self.of.0).open(ROOT).unwrap();
+    fn open(self, sim: &SimStorage) -> Store {
+        options(sim).durability(self.of.0).open(ROOT).unwrap()
+    }
+
+    /// Appends after the first `there` events; returns the store if it stays open.
+    fn make(self, store: Store, there: u64) -> Option<Store> {
         for number in there + 1..=there + self.appends {
             let transaction = store.transaction().durability(self.of.1);
             let event = event(number, SIZE);
@@ -194,6 +197,7 @@ impl Visit {
 }
 
 /// Tries each moment of what a reader does while a writer makes a visit. `begin` comes before that.
+/// The writer opens the store at that moment, or has it open since before the reader began.
 fn at_each_moment<T>(
     begin: impl Fn(&Meanwhile) -> T,
     look: impl Fn(T, &Meanwhile, u64) -> annals::Result<u64>,
@@ -203,16 +207,22 @@ fn at_each_moment<T>(
         [|| closed(3, SIZE), || stopped(3, SIZE), || closed(72, SIZE), || stopped(90, SIZE)];
     for make in stores {
         let there = open(&make()).unwrap().head().get();
-        for visit in VISITS {
+        let visits = VISITS.into_iter().flat_map(|visit| [(visit, false), (visit, true)]);
+        for (visit, is_open_before) in visits {
             for moment in 1.. {
                 let sim = make();
                 let disk = Meanwhile::new(&sim);
+                let writer = is_open_before.then(|| visit.open(&sim));
                 let prepared = begin(&disk);
                 let staying = Arc::new(Mutex::new(None));
                 let held = Arc::clone(&staying);
-                disk.plan(moment, move || *held.lock() = visit.make(&sim, there));
+                disk.plan(moment, move || {
+                    let writer = writer.unwrap_or_else(|| visit.open(&sim));
+                    *held.lock() = visit.make(writer, there);
+                });
                 let read = look(prepared, &disk, there);
-                let what = format!("{visit:?} behind {there} at moment {moment}");
+                let before = if is_open_before { ", open before," } else { "" };
+                let what = format!("{visit:?}{before} after {there} at moment {moment}");
                 let read = read.unwrap_or_else(|e| panic!("{what}: {e}"));
                 let staying = staying.lock();
                 let shown = staying.as_ref().map_or(there + visit.appends, |s| s.head().get());

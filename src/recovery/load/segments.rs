@@ -30,7 +30,13 @@ pub(in crate::recovery) enum Known {
     CheckedLater,
 }
 
+/// How often segments are listed by a reader whose writer creates new ones meanwhile.
+const LIST_TRIES: u32 = 8;
+
 /// Loads the log of a store.
+///
+/// A writer may create the next segment and seal the last one after a reader has listed them. The
+/// reader would then miss a segment, so where loading fails, an outdated list is made again.
 pub(in crate::recovery) fn load(
     storage: &Arc<dyn Storage>,
     root: &Path,
@@ -38,14 +44,38 @@ pub(in crate::recovery) fn load(
     when: Known,
     threads: bool,
 ) -> Result<LoadedLog> {
-    let numbers = list_segments(&**storage, root)?;
+    let mut numbers = list_segments(&**storage, root)?;
+    let tries = if mode == Mode::Write { 1 } else { LIST_TRIES };
+    for _ in 1..tries {
+        let loaded = load_listed(storage, root, mode, when, threads, &numbers);
+        if loaded.is_ok() {
+            return loaded;
+        }
+        let listed = list_segments(&**storage, root)?;
+        if listed == numbers {
+            return loaded;
+        }
+        numbers = listed;
+    }
+    load_listed(storage, root, mode, when, threads, &numbers)
+}
+
+/// Loads a log whose segments have these numbers.
+fn load_listed(
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+    mode: Mode,
+    when: Known,
+    threads: bool,
+    numbers: &[u64],
+) -> Result<LoadedLog> {
     let opener = Opener { storage: &**storage, root, mode };
     settled(&**storage, root, mode, || {
-        if let Some(log) = load_known(storage, &opener, &numbers, when)? {
+        if let Some(log) = load_known(storage, &opener, numbers, when)? {
             return Ok(log);
         }
         let mut files = Vec::new();
-        opener.open_all(&numbers, &mut files)?;
+        opener.open_all(numbers, &mut files)?;
         load_opened(&**storage, Some((storage, threads)), root, mode, &files)
     })
 }

@@ -13,6 +13,7 @@ mod tokens;
 
 mod commits;
 mod compare;
+mod hooked;
 mod metadata;
 mod snapshots;
 
@@ -20,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use crate::storage::*;
+pub use hooked::{Call, Hook, HookedStorage};
 
 use crate::error::Result;
 use crate::event::Position;

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,9 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use annals::testing::{
-    DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, SimStorage, Storage,
-};
+use annals::testing::{Call, Hook, HookedStorage, Operation, SimStorage};
 use annals::{
     Durability, Error, ExpectedVersion, NewEvent, Options, Position, Query, Store, Transaction,
     subscription::{MessageKind, Subscription},
@@ -34,122 +31,44 @@ fn count(counter: &'static std::thread::LocalKey<Cell<u64>>) {
     counter.set(counter.get() + 1);
 }
 
-/// A disk that counts by thread, and on which writes to the log wait while a gate is shut.
-#[derive(Debug, Clone)]
-struct Watched {
-    sim: SimStorage,
-    gate: Arc<(Mutex<bool>, Condvar)>,
+/// A hook of a disk: counts operations by thread, and blocks writes to the log while its gate is shut.
+#[derive(Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    changed: Condvar,
 }
 
-#[derive(Debug)]
-struct WatchedFile {
-    file: Arc<dyn File>,
-    disk: Watched,
-    is_log: bool,
-}
-
-impl Watched {
-    fn new(sim: &SimStorage) -> Self {
-        Self { sim: sim.process(), gate: Arc::default() }
-    }
-
+impl Gate {
     fn shut(&self, shut: bool) {
-        *self.gate.0.lock().unwrap() = shut;
-        self.gate.1.notify_all();
-    }
-
-    fn slow(&self) -> &SimStorage {
-        count(&SLOW);
-        &self.sim
+        *self.shut.lock().unwrap() = shut;
+        self.changed.notify_all();
     }
 }
 
-impl Storage for Watched {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let file = self.slow().open(path, mode)?;
-        let is_log = path.extension().is_some_and(|it| it == "seg");
-        Ok(Arc::new(WatchedFile { file, disk: self.clone(), is_log }))
-    }
-
-    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        self.slow().entry_kind(path)
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.slow().read_dir(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.slow().create_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.slow().rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.slow().remove_file(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.slow().sync_dir(path)
-    }
-
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
-        self.slow().try_lock(path)
-    }
-
-    fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        self.slow().is_locked(path)
-    }
-
-    fn now_micros(&self) -> u64 {
-        self.sim.now_micros()
-    }
-
-    fn random_u64(&self) -> u64 {
-        self.sim.random_u64()
-    }
-}
-
-impl File for WatchedFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        count(&READS);
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        count(&SLOW);
-        let mut shut = self.disk.gate.0.lock().unwrap();
-        while self.is_log && *shut {
-            shut = self.disk.gate.1.wait(shut).unwrap();
+impl Hook for Gate {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        match call.operation {
+            Operation::Read => count(&READS),
+            Operation::Map => {}
+            // The length of an open file.
+            Operation::Stat if call.handle.is_some() => {}
+            _ => count(&SLOW),
         }
-        drop(shut);
-        self.file.write_at(buf, offset)
+        if call.operation == Operation::Write && call.is_segment() {
+            let mut shut = self.shut.lock().unwrap();
+            while *shut {
+                shut = self.changed.wait(shut).unwrap();
+            }
+        }
+        Ok(())
     }
+}
 
-    fn sync_data(&self) -> io::Result<()> {
-        count(&SLOW);
-        self.file.sync_data()
-    }
+type Disk = HookedStorage<Gate>;
 
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        count(&SLOW);
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        count(&SLOW);
-        self.file.allocate(len)
-    }
-
-    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        self.file.map(len, live)
-    }
+/// The disk of one process.
+fn disk(sim: &SimStorage) -> Disk {
+    HookedStorage::new(sim.process(), Gate::default())
 }
 
 struct Unpark {
@@ -207,7 +126,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     output
 }
 
-fn options(disk: &Watched) -> Options {
+fn options(disk: &Disk) -> Options {
     let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
     options.storage(Arc::new(disk.clone()))
 }
@@ -230,7 +149,7 @@ fn fill(store: &Store, events: u64) {
 
 #[test]
 fn calls_for_tasks_do_what_their_blocking_forms_do() {
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let store = options(&disk).open(ROOT).unwrap();
     block_on(async {
         let done = store.append_async("s", ExpectedVersion::NoStream, [happened(1)]);
@@ -262,34 +181,34 @@ fn calls_for_tasks_do_what_their_blocking_forms_do() {
 
 #[test]
 fn submit_at_the_limit_of_pending_bytes_leaves_the_executor_free() {
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let store = options(&disk).max_pending_bytes(2_000).open(ROOT).unwrap();
     // The session has begun: what is left to wait for is room.
     append(&store, "s", 10).commit().unwrap();
-    disk.shut(true);
+    disk.hook().shut(true);
     let mut tickets = Vec::new();
     for _ in 0..8 {
         let submit = append(&store, "s", 500).submit_async();
         // Where it has to wait it is pending, and not in the way: nothing else opens the gate.
         tickets.push(block_on_opening(&disk, submit).unwrap());
     }
-    disk.shut(false);
+    disk.hook().shut(false);
     for (ticket, version) in tickets.into_iter().zip(2..) {
         assert_eq!(block_on(ticket).unwrap().versions, [version]);
     }
 }
 
 /// Runs a task; if it has to wait, the gate is opened meanwhile, and shut again.
-fn block_on_opening<F: Future>(disk: &Watched, future: F) -> F::Output {
-    let (output, taken) = run(future, || disk.shut(false));
+fn block_on_opening<F: Future>(disk: &Disk, future: F) -> F::Output {
+    let (output, taken) = run(future, || disk.hook().shut(false));
     assert_eq!(taken.slow, 0, "{taken:?}");
-    disk.shut(true);
+    disk.hook().shut(true);
     output
 }
 
 #[test]
 fn first_boundary_of_a_session_is_prepared_by_a_thread_of_the_store() {
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let options = || Options::new().storage(Arc::new(disk.clone()));
     let store = options().open(ROOT).unwrap();
     fill(&store, 5_000);
@@ -313,7 +232,7 @@ fn first_boundary_of_a_session_is_prepared_by_a_thread_of_the_store() {
 
 #[test]
 fn rollover_is_waited_for_and_not_done_by_the_executor() {
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let store = options(&disk).open(ROOT).unwrap();
     for version in 1..40 {
         let done = block_on(append(&store, "s", 9_000).commit_async()).unwrap();
@@ -325,11 +244,11 @@ fn rollover_is_waited_for_and_not_done_by_the_executor() {
 
 #[test]
 fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let store = options(&disk).open(ROOT).unwrap();
     append(&store, "s", 10).commit().unwrap();
     let create = || store.transaction().append("t", ExpectedVersion::NoStream, [happened(1)]);
-    disk.shut(true);
+    disk.hook().shut(true);
     let first = create().submit().unwrap();
     // Told at once, with the position to wait for.
     let lost = block_on(create().submit_async()).unwrap_err();
@@ -338,10 +257,10 @@ fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
     let lost = block_on_opening(&disk, create().commit_async()).unwrap_err();
     assert!(lost.is_conflict());
     assert_eq!(store.head(), Position::new(2));
-    disk.shut(false);
+    disk.hook().shut(false);
     block_on(first).unwrap();
     // The helper waits for what a submission lost to.
-    disk.shut(true);
+    disk.hook().shut(true);
     let _second = append(&store, "t", 1).submit().unwrap();
     let mut calls = 0;
     let done = store.retry_async(2, |store| {
@@ -353,7 +272,7 @@ fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
             transaction.submit_async().await?.await
         }
     });
-    let (done, _) = run(done, || disk.shut(false));
+    let (done, _) = run(done, || disk.hook().shut(false));
     assert_eq!((done.unwrap().versions, calls), (vec![3], 2));
 }
 
@@ -384,7 +303,7 @@ fn collect(
 #[test]
 fn stream_that_catches_up_lets_other_tasks_run() {
     const EVENTS: u64 = 20_000;
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let options = || Options::new().segment_size(1 << 20).storage(Arc::new(disk.clone()));
     let store = options().open(ROOT).unwrap();
     fill(&store, EVENTS);
@@ -409,7 +328,7 @@ fn stream_that_catches_up_lets_other_tasks_run() {
 #[test]
 fn filtered_stream_has_the_active_segment_indexed_by_a_thread_of_the_store() {
     const EVENTS: u64 = 20_000;
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let store = Options::new().storage(Arc::new(disk.clone())).open(ROOT).unwrap();
     fill(&store, EVENTS);
     let unknown = Query::tagged(["unknown"]);
@@ -422,7 +341,7 @@ fn filtered_stream_has_the_active_segment_indexed_by_a_thread_of_the_store() {
 
 #[test]
 fn stream_that_waits_for_work_of_a_thread_is_ended_by_a_stop() {
-    let disk = Watched::new(&SimStorage::new(1));
+    let disk = disk(&SimStorage::new(1));
     let store = Options::new().storage(Arc::new(disk.clone())).open(ROOT).unwrap();
     fill(&store, 5_000);
     let subscription: Subscription =
@@ -442,10 +361,10 @@ fn stream_that_waits_for_work_of_a_thread_is_ended_by_a_stop() {
 #[test]
 fn wait_of_a_reader_leaves_following_to_a_thread_of_the_store() {
     let sim = SimStorage::new(1);
-    let writer = Watched::new(&sim);
+    let writer = disk(&sim);
     let store = options(&writer).open(ROOT).unwrap();
     fill(&store, 1_000);
-    let reader = options(&Watched::new(&sim)).read_only(true).open(ROOT).unwrap();
+    let reader = options(&disk(&sim)).read_only(true).open(ROOT).unwrap();
     let waiting = reader.wait_for_async(Position::new(1_100));
     let appended = std::thread::spawn(move || {
         fill(&store, 100);

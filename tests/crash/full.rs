@@ -1,16 +1,15 @@
 //! A full disk: nothing is lost, nothing that was refused is stored, and the store goes on when
 //! there is room again.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use annals::testing::{
-    Crash, DirEntry, EntryKind, Fault, File, Keep, LockGuard, Mapping, OpenMode, Operation,
-    SimStorage, Storage,
-};
+use annals::testing::{Call, Crash, Fault, File, Hook, HookedStorage, Keep, Operation, SimStorage};
 use annals::{Error, ExpectedVersion, Options, Result, Store};
+use parking_lot::Mutex;
 
 use super::support::*;
 
@@ -156,90 +155,29 @@ fn when_a_torn_tail_is_to_be_kept() {
     }
 }
 
-/// A disk on which space is taken when it is written to: a preallocated file can be full too.
-#[derive(Debug)]
+/// A hook of a disk that takes space when it is written to: a preallocated file can be full too.
 struct CopyOnWrite {
-    sim: SimStorage,
     /// Bytes that can still be written to segments.
     left: Arc<AtomicU64>,
     /// Where this is set, a segment is a hole at first: zeros need space too, but only once.
     sparse: bool,
+    /// Where the hole begins, by the number of the open file.
+    filled: Mutex<HashMap<u64, u64>>,
 }
 
-#[derive(Debug)]
-struct CowFile {
-    file: Arc<dyn File>,
-    left: Arc<AtomicU64>,
-    sparse: bool,
-    /// The hole begins here.
-    filled: AtomicU64,
-}
-
-impl Storage for CopyOnWrite {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let file = self.sim.open(path, mode)?;
-        if path.to_string_lossy().contains(".seg") {
-            let (left, sparse) = (Arc::clone(&self.left), self.sparse);
-            return Ok(Arc::new(CowFile { file, left, sparse, filled: AtomicU64::new(0) }));
+impl Hook for CopyOnWrite {
+    fn write(&self, call: Call<'_>, file: &dyn File, buf: &[u8]) -> io::Result<usize> {
+        let is_segment = call.path.to_string_lossy().contains(".seg");
+        // Zeros need no space in a file that has no hole: the blocks are given back.
+        if !is_segment || !self.sparse && buf.iter().all(|&byte| byte == 0) {
+            return file.write_at(buf, call.offset);
         }
-        Ok(file)
-    }
-
-    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        self.sim.entry_kind(path)
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.sim.read_dir(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.sim.create_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.sim.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.sim.remove_file(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.sim.sync_dir(path)
-    }
-
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
-        self.sim.try_lock(path)
-    }
-
-    fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        self.sim.is_locked(path)
-    }
-
-    fn now_micros(&self) -> u64 {
-        self.sim.now_micros()
-    }
-
-    fn random_u64(&self) -> u64 {
-        self.sim.random_u64()
-    }
-}
-
-impl File for CowFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        // Zeros need no space: the blocks are given back.
-        if !self.sparse && buf.iter().all(|&byte| byte == 0) {
-            return self.file.write_at(buf, offset);
-        }
-        let filled = self.filled.load(Ordering::Relaxed).saturating_sub(offset);
-        if self.sparse && filled > 0 {
-            let free = buf.len().min(usize::try_from(filled).unwrap_or(usize::MAX));
-            return self.file.write_at(&buf[..free], offset);
+        let mut filled = self.filled.lock();
+        let filled = filled.entry(call.handle.unwrap()).or_default();
+        let below = filled.saturating_sub(call.offset);
+        if self.sparse && below > 0 {
+            let free = buf.len().min(usize::try_from(below).unwrap_or(usize::MAX));
+            return file.write_at(&buf[..free], call.offset);
         }
         let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         if left == 0 {
@@ -247,30 +185,10 @@ impl File for CowFile {
             let kind = if self.sparse { ErrorKind::QuotaExceeded } else { ErrorKind::StorageFull };
             return Err(kind.into());
         }
-        let written = self.file.write_at(&buf[..buf.len().min(left)], offset)?;
+        let written = file.write_at(&buf[..buf.len().min(left)], call.offset)?;
         self.left.fetch_sub(written as u64, Ordering::Relaxed);
-        self.filled.fetch_max(offset + written as u64, Ordering::Relaxed);
+        *filled = (*filled).max(call.offset + written as u64);
         Ok(written)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.allocate(len)
-    }
-
-    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        self.file.map(len, live)
     }
 }
 
@@ -283,7 +201,8 @@ pub(crate) fn copy_on_write() -> (SimStorage, Arc<AtomicU64>, Store) {
 fn taking_space_when_written(sparse: bool) -> (SimStorage, Arc<AtomicU64>, Store) {
     let sim = SimStorage::new(1);
     let left = Arc::new(AtomicU64::new(PLENTY));
-    let storage = CopyOnWrite { sim: sim.process(), left: Arc::clone(&left), sparse };
+    let hook = CopyOnWrite { left: Arc::clone(&left), sparse, filled: Mutex::default() };
+    let storage = HookedStorage::new(sim.process(), hook);
     let options = Options::new().background(false).segment_size(Options::MIN_SEGMENT_SIZE);
     let store = options.storage(Arc::new(storage)).open(ROOT).unwrap();
     (sim, left, store)

@@ -1,152 +1,62 @@
 //! A writer that comes, and may go again, at any moment of a reader's opening, reading or verifying.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use annals::testing::{
-    DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, SimStorage, Storage, verify_on,
-};
+use annals::testing::{Call, Hook, HookedStorage, SimStorage, verify_on};
 use annals::{Durability, ExpectedVersion, Opened, Store};
 use parking_lot::Mutex;
 
 use super::support::*;
 
-/// What happens once, before the reader's operation with a number.
-struct Happening {
+/// An action that is taken once, before the reader's operation with a number.
+struct Planned {
+    /// Number of operations up to and including that one.
     left: u64,
-    what: Option<Box<dyn FnOnce() + Send>>,
+    action: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// The reader's disk.
-#[derive(Clone)]
-struct Meanwhile {
+/// The hook of the reader's disk: takes the planned action, and refuses to change the disk.
+struct AtMoment {
     sim: SimStorage,
-    happening: Arc<Mutex<Happening>>,
+    planned: Mutex<Planned>,
 }
 
-struct MeanwhileFile {
-    file: Arc<dyn File>,
-    disk: Meanwhile,
-}
-
-impl std::fmt::Debug for Meanwhile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meanwhile")
-    }
-}
-
-impl std::fmt::Debug for MeanwhileFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MeanwhileFile")
-    }
-}
-
-impl Meanwhile {
-    fn new(sim: &SimStorage) -> Self {
-        let happening = Happening { left: u64::MAX, what: None };
-        Self { sim: sim.process(), happening: Arc::new(Mutex::new(happening)) }
-    }
-
-    /// Before the operation with this number from now on, `what` happens.
-    fn plan(&self, number: u64, what: impl FnOnce() + Send + 'static) {
-        *self.happening.lock() = Happening { left: number, what: Some(Box::new(what)) };
+impl AtMoment {
+    /// Takes `action` before the operation with this number from now on.
+    fn plan(&self, number: u64, action: impl FnOnce() + Send + 'static) {
+        *self.planned.lock() = Planned { left: number, action: Some(Box::new(action)) };
     }
 
     fn has_happened(&self) -> bool {
-        self.happening.lock().what.is_none()
+        self.planned.lock().action.is_none()
     }
+}
 
-    fn step(&self) -> &SimStorage {
-        let mut happening = self.happening.lock();
-        happening.left = happening.left.saturating_sub(1);
-        let due = if happening.left == 0 { happening.what.take() } else { None };
-        drop(happening);
-        if let Some(what) = due {
-            // By another thread: the reader's own holds locks of its store.
-            std::thread::spawn(what).join().unwrap();
+impl Hook for AtMoment {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        assert!(!call.changes_the_disk(), "a reader changes nothing: {call:?}");
+        let mut planned = self.planned.lock();
+        planned.left = planned.left.saturating_sub(1);
+        let due = if planned.left == 0 { planned.action.take() } else { None };
+        drop(planned);
+        if let Some(action) = due {
+            // In another thread: the reader's own thread holds locks of its store.
+            std::thread::spawn(action).join().unwrap();
         }
-        &self.sim
+        Ok(())
+    }
+
+    fn permits_mappings(&self) -> bool {
+        false
     }
 }
 
-impl Storage for Meanwhile {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let file = self.step().open(path, mode)?;
-        Ok(Arc::new(MeanwhileFile { file, disk: self.clone() }))
-    }
+type ReaderDisk = HookedStorage<AtMoment>;
 
-    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        self.step().entry_kind(path)
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.step().read_dir(path)
-    }
-
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader creates nothing")
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        unreachable!("a reader renames nothing")
-    }
-
-    fn remove_file(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader removes nothing")
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader syncs nothing")
-    }
-
-    fn try_lock(&self, _: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
-        unreachable!("a reader locks nothing")
-    }
-
-    fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        self.step().is_locked(path)
-    }
-
-    fn now_micros(&self) -> u64 {
-        self.sim.now_micros()
-    }
-
-    fn random_u64(&self) -> u64 {
-        self.sim.random_u64()
-    }
-}
-
-impl File for MeanwhileFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.step();
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        unreachable!("a reader writes nothing")
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        unreachable!("a reader syncs nothing")
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.disk.step();
-        self.file.len()
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        unreachable!("a reader cuts nothing")
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        unreachable!("a reader allocates nothing")
-    }
-
-    fn map(&self, _: u64, _: bool) -> io::Result<Option<Mapping>> {
-        Ok(None)
-    }
+fn reader_disk(sim: &SimStorage) -> ReaderDisk {
+    let planned = Mutex::new(Planned { left: u64::MAX, action: None });
+    HookedStorage::new(sim.process(), AtMoment { sim: sim.clone(), planned })
 }
 
 const SIZE: usize = 700;
@@ -199,8 +109,8 @@ impl Visit {
 /// Tries each moment of what a reader does while a writer makes a visit. `begin` comes before that.
 /// The writer opens the store at that moment, or has it open since before the reader began.
 fn at_each_moment<T>(
-    begin: impl Fn(&Meanwhile) -> T,
-    look: impl Fn(T, &Meanwhile, u64) -> annals::Result<u64>,
+    begin: impl Fn(&ReaderDisk) -> T,
+    look: impl Fn(T, &ReaderDisk, u64) -> annals::Result<u64>,
 ) {
     // The third is as good as full, and the fourth has a sealed segment.
     let stores =
@@ -211,12 +121,12 @@ fn at_each_moment<T>(
         for (visit, is_open_before) in visits {
             for moment in 1.. {
                 let sim = make();
-                let disk = Meanwhile::new(&sim);
+                let disk = reader_disk(&sim);
                 let writer = is_open_before.then(|| visit.open(&sim));
                 let prepared = begin(&disk);
                 let staying = Arc::new(Mutex::new(None));
                 let held = Arc::clone(&staying);
-                disk.plan(moment, move || {
+                disk.hook().plan(moment, move || {
                     let writer = writer.unwrap_or_else(|| visit.open(&sim));
                     *held.lock() = visit.make(writer, there);
                 });
@@ -227,7 +137,7 @@ fn at_each_moment<T>(
                 let staying = staying.lock();
                 let shown = staying.as_ref().map_or(there + visit.appends, |s| s.head().get());
                 assert!((there..=shown).contains(&read), "{what}: {read} events");
-                if !disk.has_happened() {
+                if !disk.hook().has_happened() {
                     assert!(moment > 5, "a reader that does almost nothing");
                     break;
                 }
@@ -236,8 +146,9 @@ fn at_each_moment<T>(
     }
 }
 
-fn reader(disk: &Meanwhile) -> Store {
-    options(&disk.sim).storage(Arc::new(disk.clone())).read_only(true).open(ROOT).unwrap()
+fn reader(disk: &ReaderDisk) -> Store {
+    let options = options(&disk.hook().sim).storage(Arc::new(disk.clone()));
+    options.read_only(true).open(ROOT).unwrap()
 }
 
 #[test]

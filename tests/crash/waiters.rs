@@ -2,7 +2,6 @@
 //! is told.
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -10,31 +9,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use annals::testing::{
-    DirEntry, EntryKind, Fault, File, LockGuard, Mapping, OpenMode, Operation, SimStorage, Storage,
-};
+use annals::testing::{Call, Fault, Hook, HookedStorage, Operation, SimStorage};
 use annals::{
     Committed, Durability, Error, ExpectedVersion, NewEvent, Options, Result, Store, Ticket,
 };
 
-/// A disk whose syncs wait, once they are told to, and then fail.
-#[derive(Debug, Default)]
+/// A hook of a disk: once it is closed, syncs of files wait until `let_fail`, and then fail.
+#[derive(Default)]
 struct Gate {
     closed: AtomicBool,
     entered: Mutex<(bool, bool)>,
     changed: Condvar,
-}
-
-#[derive(Debug)]
-struct Gated {
-    sim: SimStorage,
-    gate: Arc<Gate>,
-}
-
-#[derive(Debug)]
-struct GatedFile {
-    file: Arc<dyn File>,
-    gate: Arc<Gate>,
 }
 
 impl Gate {
@@ -64,93 +49,27 @@ impl Gate {
     }
 }
 
-impl Storage for Gated {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let file = self.sim.open(path, mode)?;
-        Ok(Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }))
-    }
-
-    fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        self.sim.entry_kind(path)
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.sim.read_dir(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.sim.create_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.sim.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.sim.remove_file(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.sim.sync_dir(path)
-    }
-
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>> {
-        self.sim.try_lock(path)
-    }
-
-    fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        self.sim.is_locked(path)
-    }
-
-    fn now_micros(&self) -> u64 {
-        self.sim.now_micros()
-    }
-
-    fn random_u64(&self) -> u64 {
-        self.sim.random_u64()
+impl Hook for Gate {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        if call.operation == Operation::Sync { self.pass() } else { Ok(()) }
     }
 }
 
-impl File for GatedFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(buf, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.gate.pass()?;
-        self.file.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.allocate(len)
-    }
-
-    fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        self.file.map(len, live)
-    }
+/// A store on a disk with a gate, and the disk. It holds one event.
+fn gated() -> (Store, HookedStorage<Gate>) {
+    let disk = HookedStorage::new(SimStorage::new(1), Gate::default());
+    let options = Options::new().storage(Arc::new(disk.clone()));
+    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
+    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    (store, disk)
 }
 
 /// Found by the schedules of `tests/shuttle`: only one of the commits behind the failed group was
 /// woken, and it woke no other.
 #[test]
 fn of_the_next_group_are_all_told_of_a_failed_sync() {
-    let gate = Arc::new(Gate::default());
-    let storage = Gated { sim: SimStorage::new(1), gate: Arc::clone(&gate) };
-    let options = Options::new().storage(Arc::new(storage));
-    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
-    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    let (store, disk) = gated();
+    let gate = disk.hook();
     gate.closed.store(true, Ordering::SeqCst);
     let (told, outcomes) = mpsc::channel();
     let append = || {
@@ -240,11 +159,8 @@ fn a_task_may_be_polled_where_it_is_woken() {
 /// Likewise, where the sync that fails is not its group's.
 #[test]
 fn a_task_may_be_polled_where_a_sync_beside_it_fails() {
-    let gate = Arc::new(Gate::default());
-    let storage = Gated { sim: SimStorage::new(1), gate: Arc::clone(&gate) };
-    let options = Options::new().storage(Arc::new(storage));
-    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
-    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    let (store, disk) = gated();
+    let gate = disk.hook();
     gate.closed.store(true, Ordering::SeqCst);
     let soon = Durability::Buffered { interval: Duration::from_millis(1) };
     let transaction = store.transaction().durability(soon);

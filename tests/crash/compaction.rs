@@ -41,7 +41,7 @@ fn is_indexed(sim: &SimStorage, name: &str) {
 }
 
 #[test]
-fn the_power_goes_at_every_step() {
+fn power_loss_at_each_step_of_a_merge_loses_no_index() {
     let base = closed(EVENTS, LARGE);
     // Once from index files, once from a level file and what came after it.
     for base in [base, compacted(14)] {
@@ -81,7 +81,7 @@ fn the_power_goes_at_every_step() {
 }
 
 #[test]
-fn of_level_files_everything_is_read() {
+fn store_with_level_files_reads_everything() {
     for upto in [14, 20, 26] {
         let sim = compacted(upto);
         let store = open(&sim).unwrap();
@@ -104,7 +104,7 @@ fn of_level_files_everything_is_read() {
 }
 
 #[test]
-fn damage_to_a_level_file_costs_nothing_but_time() {
+fn damaged_level_file_changes_no_answer() {
     let base = compacted(26);
     let path = level(1, 4);
     let len = base.read_file(&path).unwrap().len();
@@ -126,7 +126,7 @@ fn damage_to_a_level_file_costs_nothing_but_time() {
 }
 
 #[test]
-fn a_level_file_can_be_missing_cut_or_empty() {
+fn missing_cut_or_empty_level_file_changes_no_answer() {
     let path = level(1, 4);
     let base = compacted(26);
     let damages: [(&str, Damage, Expected); 4] = [
@@ -148,7 +148,7 @@ fn a_level_file_can_be_missing_cut_or_empty() {
 }
 
 #[test]
-fn the_level_file_of_a_twin_is_not_believed() {
+fn level_file_of_a_diverged_copy_is_not_used() {
     // The same store, segments, lengths and streams; other ids.
     let base = closed(0, LARGE);
     let twin = base.fork();
@@ -169,7 +169,7 @@ fn the_level_file_of_a_twin_is_not_believed() {
 }
 
 #[test]
-fn a_level_file_under_another_name_is_not_believed() {
+fn level_file_under_another_name_is_not_used() {
     let sim = compacted(26);
     let bytes = sim.read_file(level(1, 4)).unwrap();
     sim.write_file(level(1, 5), &bytes).unwrap();
@@ -178,7 +178,7 @@ fn a_level_file_under_another_name_is_not_believed() {
 }
 
 #[test]
-fn damage_in_a_segment_that_shares_an_index_is_damage() {
+fn damage_to_a_segment_that_shares_an_index_is_reported() {
     let base = compacted(26);
     for number in 1..=4 {
         let sim = base.fork();
@@ -206,7 +206,7 @@ fn damage_in_a_segment_that_shares_an_index_is_damage() {
 }
 
 #[test]
-fn an_opening_reads_no_more_of_a_level_file_than_of_index_files() {
+fn opening_reads_no_more_of_a_level_file_than_of_index_files() {
     let apart = closed(EVENTS, LARGE);
     let merged = apart.fork();
     let store = open(&merged).unwrap();
@@ -228,7 +228,7 @@ fn an_opening_reads_no_more_of_a_level_file_than_of_index_files() {
 }
 
 #[test]
-fn a_reader_finds_what_the_writer_has_merged_since() {
+fn follower_finds_events_that_the_writer_has_merged_since() {
     let base = closed(EVENTS, LARGE);
     for merges in 1..=2 {
         let sim = base.fork();
@@ -258,7 +258,7 @@ fn a_reader_finds_what_the_writer_has_merged_since() {
 }
 
 #[test]
-fn a_merge_that_fails_costs_nothing() {
+fn failed_merge_loses_nothing() {
     let base = closed(EVENTS, LARGE);
     // Files that cannot be removed are superseded all the same, and go later.
     let sim = base.fork();
@@ -306,7 +306,7 @@ fn a_merge_that_fails_costs_nothing() {
 }
 
 #[test]
-fn changes_are_read_of_level_files() {
+fn metadata_changes_are_read_from_level_files() {
     let base = SimStorage::new(7);
     let store = open(&base).unwrap();
     // Some segments have changes and some have none; a late one makes an early one void.

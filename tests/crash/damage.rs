@@ -14,7 +14,7 @@ fn frame_with(sim: &SimStorage, number: u64, position: u64) -> Frame {
 }
 
 #[test]
-fn one_segment_that_was_not_closed() {
+fn damage_to_an_unclosed_segment_is_refused_unless_nothing_proves_the_commit() {
     // Ten acknowledged commits; the last is the only one nothing tells of.
     let table: &[(&str, Damage, Expected)] = &[
         ("nothing", |_| {}, Expected::Whole(10)),
@@ -114,7 +114,7 @@ fn one_segment_that_was_not_closed() {
 }
 
 #[test]
-fn one_segment_that_was_closed() {
+fn damage_to_a_closed_segment_is_refused_or_harmless() {
     let last_commit: Damage = |sim| {
         let frame = frame_with(sim, 1, 10);
         zero(sim, &segment(1), frame.offset + 8, frame.len - 8);
@@ -207,7 +207,7 @@ fn one_segment_that_was_closed() {
 }
 
 #[test]
-fn what_follows_a_close_frame_is_not_taken_for_nothing() {
+fn damage_after_a_close_frame_is_refused() {
     // Closed, opened again, written to, stopped: the newest frame before the damage says "closed".
     let base = closed(5, SMALL);
     let store = open(&base).unwrap();
@@ -236,7 +236,7 @@ fn what_follows_a_close_frame_is_not_taken_for_nothing() {
 }
 
 #[test]
-fn a_checkpoint_of_a_twin_that_went_another_way_is_not_believed() {
+fn checkpoint_of_a_diverged_copy_is_not_used() {
     // A copy of the store that took other events since: the same identity, another history.
     let base = closed(5, LARGE);
     let twin = base.fork();
@@ -257,7 +257,7 @@ fn a_checkpoint_of_a_twin_that_went_another_way_is_not_believed() {
 }
 
 #[test]
-fn a_frame_of_a_twin_in_the_place_of_its_own_is_damage() {
+fn frame_of_a_diverged_copy_is_damage() {
     // Everything about it is right, its place and its position too; only the next one does not
     // follow from it.
     let base = SimStorage::new(7);
@@ -287,7 +287,7 @@ fn a_frame_of_a_twin_in_the_place_of_its_own_is_damage() {
 }
 
 #[test]
-fn rebuilding_is_reported_and_happens_once() {
+fn rebuilt_derived_files_are_reported_and_not_rebuilt_again() {
     let sim = closed(20, LARGE);
     remove(&sim, &index(2));
     let store = open(&sim).unwrap();
@@ -298,7 +298,7 @@ fn rebuilding_is_reported_and_happens_once() {
 }
 
 #[test]
-fn verify_names_every_fault_and_goes_on_behind_each() {
+fn verify_names_every_fault_and_goes_on_after_each() {
     use annals::testing::{Fault, Operation, verify_on};
 
     let base = closed(40, LARGE);

@@ -17,7 +17,7 @@ fn durable_from(sim: &SimStorage, number: u64, offset: u64) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_is_left_behind_a_cut() {
+fn bytes_after_a_cut_are_durably_zero() {
     let sim = stopped(3, SIZE);
     let store = open(&sim).unwrap();
     (4..=6).for_each(|number| append_buffered(&store, number, SIZE));
@@ -32,7 +32,7 @@ fn nothing_is_left_behind_a_cut() {
 }
 
 #[test]
-fn nothing_is_left_in_a_segment_that_was_only_begun() {
+fn segment_whose_only_commit_was_cut_is_durably_zero() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     append(&store, 1, 6, LARGE);
@@ -49,7 +49,7 @@ fn nothing_is_left_in_a_segment_that_was_only_begun() {
 }
 
 #[test]
-fn a_session_is_known_to_have_begun_after_a_power_loss() {
+fn zeroed_session_frame_is_refused_after_a_power_loss() {
     // The status file said that the store was closed. What is written to it without a sync is
     // gone with the power, and what the session has made durable must still be looked for.
     let sim = closed(5, SIZE);
@@ -79,7 +79,7 @@ fn frames_of_another_store_are_no_evidence() {
 }
 
 #[test]
-fn a_close_frame_whose_sync_failed_is_written_again() {
+fn close_frame_whose_sync_failed_is_written_again() {
     // At some of these sizes the close frame reaches into a sector that holds nothing before it.
     for size in (100..612).step_by(8) {
         let sim = SimStorage::new(1);
@@ -97,7 +97,7 @@ fn a_close_frame_whose_sync_failed_is_written_again() {
 }
 
 #[test]
-fn a_seal_is_not_durable_before_what_it_proves() {
+fn seal_is_not_durable_before_the_commits_it_proves() {
     let live = |sim: &SimStorage| {
         let store = options(sim).durability(Durability::BUFFERED).open(ROOT)?;
         (1..=8).try_for_each(|number| {
@@ -121,7 +121,7 @@ fn a_seal_is_not_durable_before_what_it_proves() {
 }
 
 #[test]
-fn records_of_a_twin_in_a_frame_of_its_own_are_damage() {
+fn records_of_a_diverged_copy_in_an_own_frame_are_damage() {
     // Each record is right, for its place and its position; they are not the frame's.
     let base = stopped(3, SIZE);
     let twin = base.fork();
@@ -143,7 +143,7 @@ fn records_of_a_twin_in_a_frame_of_its_own_are_damage() {
 }
 
 #[test]
-fn the_index_of_a_twin_is_not_believed() {
+fn index_file_of_a_diverged_copy_is_not_used() {
     // The same store, segment, lengths and streams; other ids.
     let base = closed(0, LARGE);
     let twin = base.fork();

@@ -7,7 +7,7 @@ use annals::testing::{Crash, DirectoryModel, Fault, Keep, Operation, SimStorage}
 use annals::{Durability, Error, ExpectedVersion, FailedCheck, Opened, Position, Query, Result};
 use annals::{NewEvent, Store};
 
-use super::full::{PLENTY, copy_on_write};
+use super::full_disk::{PLENTY, copy_on_write};
 use super::support::*;
 
 const SIZE: usize = 100;
@@ -73,7 +73,7 @@ fn check(name: &str, sim: &SimStorage, told: Told) -> u64 {
 }
 
 #[test]
-fn at_every_step_of_a_life_a_cursor_is_with_its_commit() {
+fn power_loss_at_each_step_keeps_cursors_with_their_commits() {
     for model in [DirectoryModel::Strict, DirectoryModel::Ext4Like] {
         let sim = SimStorage::with_directory_model(1, model);
         live(&sim, &mut Told::default()).unwrap();
@@ -130,7 +130,7 @@ fn refused(name: &str, base: &SimStorage, frame: Frame) {
 }
 
 #[test]
-fn a_damaged_cursor_is_refused_where_a_later_commit_tells_of_it() {
+fn damaged_cursor_is_refused_if_a_later_commit_proves_it() {
     let (base, frame) = with_cursor(|store| append(store, 6, 6, SIZE));
     refused("an event behind", &base, frame);
     let (base, frame) = with_cursor(|store| store.cursors().advance("other", 1).unwrap());
@@ -148,7 +148,7 @@ fn a_damaged_cursor_is_refused_where_a_later_commit_tells_of_it() {
 }
 
 #[test]
-fn a_damaged_cursor_is_refused_where_a_close_or_a_checkpoint_tells_of_it() {
+fn damaged_cursor_is_refused_if_a_close_or_a_checkpoint_proves_it() {
     let (stopped, _) = with_cursor(|_| {});
     // A store that was opened and closed again, with a cursor in between.
     let closed = || {
@@ -170,7 +170,7 @@ fn a_damaged_cursor_is_refused_where_a_close_or_a_checkpoint_tells_of_it() {
 }
 
 #[test]
-fn a_damaged_cursor_is_refused_where_a_seal_tells_of_it() {
+fn damaged_cursor_is_refused_if_a_seal_proves_it() {
     let sim = SimStorage::new(3);
     let store = open(&sim).unwrap();
     append(&store, 1, 6, LARGE);
@@ -194,7 +194,7 @@ fn a_damaged_cursor_is_refused_where_a_seal_tells_of_it() {
 }
 
 #[test]
-fn a_torn_cursor_that_nothing_tells_of_is_cut() {
+fn torn_cursor_that_nothing_proves_is_cut() {
     let (base, _) = with_cursor(|store| {
         store.transaction().durability(Durability::BUFFERED).cursor("c", 4).commit().unwrap();
     });
@@ -219,7 +219,7 @@ fn a_torn_cursor_that_nothing_tells_of_is_cut() {
 }
 
 #[test]
-fn a_full_disk_takes_cursors_and_hidden_streams_back() {
+fn full_disk_rolls_back_cursors_and_hidden_streams() {
     let mut lives_cut = 0;
     for fits in (0..1_200).step_by(40) {
         let (sim, left, store) = copy_on_write();
@@ -285,7 +285,7 @@ fn a_full_disk_takes_cursors_and_hidden_streams_back() {
 }
 
 #[test]
-fn a_cursor_whose_sync_failed_is_not_shown_before_it_is_durable() {
+fn cursor_whose_sync_failed_is_not_shown_before_it_is_durable() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     append(&store, 1, 3, SIZE);
@@ -309,7 +309,7 @@ fn a_cursor_whose_sync_failed_is_not_shown_before_it_is_durable() {
 
 /// A store of before there were cursors: its segments may not hold them.
 #[test]
-fn a_segment_without_the_feature_is_left_for_another_one_at_every_step() {
+fn power_loss_at_each_step_of_leaving_a_segment_without_metadata_loses_nothing() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/basic");
     let live = |sim: &SimStorage, told: &mut u64| -> Result<()> {
         let store = open(sim)?;

@@ -162,7 +162,7 @@ fn moved(report: &RepairReport, position: u64) -> Option<u64> {
 }
 
 #[test]
-fn of_a_store_without_damage() {
+fn repair_of_a_sound_store_loses_nothing() {
     let (sim, events) = original();
     let (report, missing) = hold("sound", &sim, &events);
     assert_eq!((missing.len(), report.gaps.len(), report.tail.len()), (0, 0, 0), "{report:?}");
@@ -184,7 +184,7 @@ fn touched(frames: &[Frame], events: &[Seen], offset: u64) -> Vec<u64> {
 }
 
 #[test]
-fn of_flipped_bits() {
+fn repair_of_flipped_bits_keeps_every_untouched_commit() {
     let (base, events) = original();
     let mut tried = 0;
     let segments = files_in(&base, "log");
@@ -208,7 +208,7 @@ fn of_flipped_bits() {
 }
 
 #[test]
-fn of_flipped_bits_in_a_store_that_was_not_closed() {
+fn repair_of_flipped_bits_in_an_unclosed_store_keeps_every_untouched_commit() {
     let base = stopped(12, 700);
     let store = options(&base).read_only(true).open(ROOT).unwrap();
     let events = all(&store);
@@ -230,7 +230,7 @@ fn of_flipped_bits_in_a_store_that_was_not_closed() {
 }
 
 #[test]
-fn of_lost_segments() {
+fn repair_of_lost_segments_keeps_the_other_segments() {
     let (base, events) = original();
     let count = files_in(&base, "log").len() as u64;
     for number in 1..=count {
@@ -254,7 +254,7 @@ fn of_lost_segments() {
 }
 
 #[test]
-fn of_cut_zeroed_and_swapped_files() {
+fn repair_of_cut_zeroed_and_swapped_files_keeps_every_untouched_commit() {
     let (base, events) = original();
     let frames = frames_of(&base, 2);
     let middle = frames[frames.len() / 2];
@@ -298,7 +298,7 @@ fn of_cut_zeroed_and_swapped_files() {
 }
 
 #[test]
-fn of_frames_without_events() {
+fn repair_of_damaged_frames_without_events_loses_no_event() {
     let (base, events) = original();
     let mut tried = 0;
     for number in 1..=files_in(&base, "log").len() as u64 {
@@ -314,7 +314,7 @@ fn of_frames_without_events() {
 }
 
 #[test]
-fn names_the_intact_events_of_a_broken_commit() {
+fn repair_names_the_intact_events_of_a_damaged_commit() {
     let (base, events) = original();
     let mut found = 0;
     for number in 1..=3 {
@@ -342,7 +342,7 @@ fn names_the_intact_events_of_a_broken_commit() {
 }
 
 #[test]
-fn stops_at_the_damage_if_asked_to() {
+fn repair_stops_at_the_first_damage_if_asked_to() {
     let (base, events) = original();
     let frame = *frames_of(&base, 2).iter().find(|f| f.kind == 1).unwrap();
     base.flip_bit(segment(2), frame.offset + 60, 0).unwrap();
@@ -356,7 +356,7 @@ fn stops_at_the_damage_if_asked_to() {
 }
 
 #[test]
-fn survives_a_medium_that_cannot_be_read() {
+fn repair_of_an_unreadable_medium_keeps_what_can_be_read() {
     let (base, events) = original();
     let path = segment(2);
     for nth in 1..10 {
@@ -375,7 +375,7 @@ fn survives_a_medium_that_cannot_be_read() {
 }
 
 #[test]
-fn refuses_what_it_must_not_touch() {
+fn repair_refuses_unsuitable_sources_and_targets() {
     let (sim, _) = original();
     let refused = |to: &str| {
         let storage: Arc<dyn Storage> = Arc::new(sim.process());
@@ -400,7 +400,7 @@ fn refuses_what_it_must_not_touch() {
 }
 
 #[test]
-fn leaves_no_half_store_behind() {
+fn interrupted_repair_leaves_a_whole_store_or_none() {
     let (base, events) = original();
     base.flip_bit(segment(2), 9000, 0).unwrap();
     let run = |sim: &SimStorage| repair_with(sim, RepairOptions::new());
@@ -440,7 +440,7 @@ fn leaves_no_half_store_behind() {
 
 /// Cursors and truncations stand for the same events in the new store.
 #[test]
-fn takes_cursors_and_hidden_streams_along() {
+fn repair_keeps_cursors_and_hidden_streams() {
     let sim = SimStorage::new(5);
     let store = open(&sim).unwrap();
     let mut number = 0;

@@ -12,7 +12,7 @@ pub(crate) const DATA_START: u64 = 8192;
 pub(crate) const FRAME_HEADER: u64 = 48;
 
 pub(crate) fn options(sim: &SimStorage) -> Options {
-    super::states::note(sim);
+    super::state_count::note(sim);
     Options::new()
         .storage(Arc::new(sim.process()))
         .background(false)

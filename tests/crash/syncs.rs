@@ -13,7 +13,7 @@ fn append_one(store: &annals::Store, number: u64) -> annals::Result<annals::Appe
 }
 
 #[test]
-fn a_failed_sync_poisons_the_writer_and_acknowledges_nothing() {
+fn failed_sync_poisons_the_writer_and_acknowledges_nothing() {
     for fault in
         [Fault::Fail { operation: Operation::Sync, nth: 1 }, Fault::SyncDropsPages { nth: 1 }]
     {
@@ -57,7 +57,7 @@ fn a_failed_sync_poisons_the_writer_and_acknowledges_nothing() {
 }
 
 #[test]
-fn the_first_commit_of_a_session_survives_a_failed_sync_and_a_power_loss() {
+fn first_commit_of_a_session_survives_a_failed_sync_and_a_power_loss() {
     // The session frame lies in front of it and is nobody's event; at some of these sizes it has
     // a sector of its own.
     for size in (100..612).step_by(8) {
@@ -81,7 +81,7 @@ fn the_first_commit_of_a_session_survives_a_failed_sync_and_a_power_loss() {
 }
 
 #[test]
-fn a_seal_whose_sync_failed_is_written_again() {
+fn seal_whose_sync_failed_is_written_again() {
     const LARGE: usize = 9_000;
     for seed in 0..40 {
         let sim = SimStorage::new(1);
@@ -108,7 +108,7 @@ fn a_seal_whose_sync_failed_is_written_again() {
 }
 
 #[test]
-fn a_disk_that_lies_about_syncs_is_noticed() {
+fn disk_that_lies_about_syncs_is_noticed() {
     // Nothing can survive that. This shows that the checks here can fail.
     let mut lost = 0;
     for seed in 0..20 {
@@ -132,7 +132,7 @@ fn a_disk_that_lies_about_syncs_is_noticed() {
 }
 
 #[test]
-fn short_transfers_and_signals_do_no_harm() {
+fn short_and_interrupted_transfers_lose_nothing() {
     for nth in 1..60 {
         for (len, operation) in [
             (1, Operation::Write),
@@ -189,7 +189,7 @@ fn readers_see_nothing_that_is_not_durable() {
 }
 
 #[test]
-fn a_buffered_commit_is_durable_with_the_next_synced_one() {
+fn buffered_commit_is_durable_with_the_next_synced_one() {
     let sim = SimStorage::new(1);
     let store = options(&sim).durability(Durability::BUFFERED).open(ROOT).unwrap();
     append(&store, 1, 5, SIZE);
@@ -202,7 +202,7 @@ fn a_buffered_commit_is_durable_with_the_next_synced_one() {
 }
 
 #[test]
-fn a_second_writer_is_refused_and_a_reader_is_not() {
+fn second_writer_is_refused_and_a_reader_is_not() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     append(&store, 1, 3, SIZE);
@@ -226,7 +226,7 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
 }
 
 #[test]
-fn time_never_goes_back() {
+fn recorded_time_never_decreases_when_the_clock_goes_back() {
     let sim = SimStorage::new(1);
     let mut last = Timestamp::default();
     for round in 0..6_u64 {
@@ -259,7 +259,7 @@ fn time_never_goes_back() {
 /// Where nothing is left behind a seal, it alone tells when the last commit was, which may have had
 /// no events.
 #[test]
-fn time_goes_on_behind_a_segment_that_ends_with_a_cursor() {
+fn recorded_time_never_decreases_after_a_segment_that_ends_with_a_cursor() {
     const SIX_FILL_A_SEGMENT: usize = 9_000;
     let sim = SimStorage::new(1);
     sim.set_clock(10_000_000);

@@ -54,8 +54,8 @@ fn every_seed_that_ever_failed() {
 /// Lives with what is beside the log in which something was lost, wrong or refused: 46, 80, 131 readers
 /// beside a buffered writer did not see its first commits; 73 a full segment that was not sealed
 /// yet was called damaged beside its writer; 1710 the disk was full at the first write to a segment,
-/// and the next commit went to where the segment before had ended (`at_the_beginning_of_a_segment`
-/// in `tests/crash/full.rs`); 9617 a seal of which a power loss had left the trailer was called
+/// and the next commit went to where the segment before had ended (`commit_refused_in_a_prepared_segment_is_taken_back`
+/// in `tests/crash/full_disk.rs`); 9617 a seal of which a power loss had left the trailer was called
 /// damaged before it was written again.
 ///
 /// 712269 and 729687, of every kind of operation: the model asked for a snapshot of a commit that wrote

@@ -22,11 +22,13 @@ fn chained_crashes_lose_nothing_that_was_promised() {
         };
         panic!(
             "seed {seed}: {why}\nrepeat it with: ANNALS_CRASH_FIRST_SEED={seed} \
-             ANNALS_CRASH_SEEDS=1 cargo test --test crash chained"
+             ANNALS_CRASH_SEEDS=1 cargo test --test crash chained_crashes"
         );
     }
     if std::env::var_os("ANNALS_COUNT_STATES").is_some() {
-        eprintln!("states {states} chained::chained_crashes_lose_nothing_that_was_promised");
+        eprintln!(
+            "states {states} chained_crashes::chained_crashes_lose_nothing_that_was_promised"
+        );
     }
     assert!(states >= seeds, "{states} states after a crash were checked");
 }

@@ -8,7 +8,7 @@ use super::support::*;
 const SIZE: usize = 700;
 
 #[test]
-fn old_frames_do_not_revive_behind_a_cut() {
+fn frames_cut_by_a_recovery_do_not_come_back() {
     let mut cut = 0;
     for seed in 0..150 {
         let sim = SimStorage::new(seed);
@@ -44,7 +44,7 @@ fn old_frames_do_not_revive_behind_a_cut() {
 }
 
 #[test]
-fn a_cut_that_is_interrupted_is_finished_later() {
+fn interrupted_cut_is_finished_by_a_later_opening() {
     for seed in 0..40 {
         let base = SimStorage::new(seed);
         let store = open(&base).unwrap();
@@ -72,7 +72,7 @@ fn a_cut_that_is_interrupted_is_finished_later() {
 }
 
 #[test]
-fn a_session_is_not_continued_by_what_a_former_one_left_in_its_place() {
+fn frames_of_a_former_session_do_not_continue_a_new_one() {
     // Two sessions begin at the same place, at the same time, with the same commit; and the drive
     // has lost the zeros that were written over the rest of the first.
     let mut tried = 0;

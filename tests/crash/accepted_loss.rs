@@ -104,7 +104,7 @@ fn hold_cut(name: &str, sim: &SimStorage, kept: u64) {
 }
 
 #[test]
-fn is_cut_where_it_was_named_and_kept_in_quarantine() {
+fn accepted_loss_is_cut_at_the_named_position_and_kept_in_quarantine() {
     for (name, sim) in damaged() {
         let before: Vec<_> = sim.files().iter().map(|f| sim.read_file(f).unwrap()).collect();
         let loss = find_loss_on(&sim.process(), ROOT).unwrap();
@@ -148,7 +148,7 @@ fn is_cut_where_it_was_named_and_kept_in_quarantine() {
 }
 
 #[test]
-fn is_not_accepted_where_there_is_none() {
+fn loss_is_not_accepted_for_a_store_that_lost_nothing() {
     let sim = base();
     let nothing = |result: annals::Result<annals::repair::Loss>| match result {
         Err(Error::NothingLost { .. }) => {}
@@ -177,7 +177,7 @@ fn is_not_accepted_where_there_is_none() {
 }
 
 #[test]
-fn is_accepted_whole_or_refused_as_before_whenever_the_power_goes() {
+fn power_loss_while_a_loss_is_accepted_leaves_it_accepted_or_refused() {
     for (name, base) in damaged() {
         let probe = base.fork();
         let whole = find_loss_on(&probe.process(), ROOT).unwrap().cut_after;
@@ -219,7 +219,7 @@ fn is_accepted_whole_or_refused_as_before_whenever_the_power_goes() {
 }
 
 #[test]
-fn a_seal_without_a_segment_behind_it_is_refused() {
+fn damaged_seal_without_a_later_segment_is_refused() {
     let sim = base();
     for path in files_in(&sim, "log").iter().skip(2) {
         remove(&sim, path);

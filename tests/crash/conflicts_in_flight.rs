@@ -63,7 +63,7 @@ fn conflict_with_a_commit_in_flight_is_returned_once_that_is_visible() {
 }
 
 #[test]
-fn submitted_conflict_is_returned_at_once_and_names_what_to_wait_for() {
+fn submitted_conflict_is_returned_at_once_with_the_position_to_wait_for() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     let ticket = in_flight(&store);
@@ -104,7 +104,7 @@ fn retry_of_a_submitted_conflict_waits_for_the_winner() {
 }
 
 #[test]
-fn commit_that_lost_to_one_that_did_not_fit_the_disk_is_decided_again() {
+fn commit_that_lost_to_one_refused_by_a_full_disk_is_decided_again() {
     let full = Fault::Full { operation: Operation::Write, nth: 1 };
     for (answer, store, ticket) in answers(|sim, _| sim.inject_at("log", full)) {
         let done = answer.unwrap_or_else(|error| panic!("nothing is in its way: {error:?}"));
@@ -115,7 +115,7 @@ fn commit_that_lost_to_one_that_did_not_fit_the_disk_is_decided_again() {
 }
 
 #[test]
-fn commit_that_lost_to_one_of_unknown_outcome_is_told_that_nothing_is_written() {
+fn commit_that_lost_to_one_of_unknown_outcome_fails_as_writer_poisoned() {
     let broken = Fault::Fail { operation: Operation::Sync, nth: 1 };
     for (answer, _, ticket) in answers(|sim, _| sim.inject_at("log", broken)) {
         assert!(matches!(answer, Err(Error::WriterPoisoned { .. })), "{answer:?}");
@@ -125,7 +125,7 @@ fn commit_that_lost_to_one_of_unknown_outcome_is_told_that_nothing_is_written() 
 
 /// The winner is written and nobody has asked for a sync: the loser does.
 #[test]
-fn conflict_with_a_buffered_commit_syncs_it() {
+fn conflict_with_a_buffered_commit_syncs_that_commit() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     creates(&store, "first").durability(Durability::BUFFERED).commit().unwrap();

@@ -30,7 +30,7 @@ fn live(sim: &SimStorage, acknowledged: &mut u64) -> Result<()> {
 }
 
 #[test]
-fn the_power_goes_at_every_step() {
+fn power_loss_at_each_step_of_zero_filling_loses_nothing_acknowledged() {
     let whole = SimStorage::new(1);
     live(&whole, &mut 0).unwrap();
     let operations = whole.op_count();
@@ -62,7 +62,7 @@ fn prepared(zero_fill: bool) -> (SimStorage, Store) {
 }
 
 #[test]
-fn it_happens_and_reads_the_same() {
+fn prepared_segment_is_filled_with_zeros_and_reads_the_same() {
     let (filled, _) = prepared(true);
     let (allocated, _) = prepared(false);
     let writes = filled.op_count() - allocated.op_count();
@@ -73,7 +73,7 @@ fn it_happens_and_reads_the_same() {
 }
 
 #[test]
-fn the_first_segment_is_filled_behind_its_frames_now_and_then() {
+fn first_segment_is_filled_ahead_of_its_frames_in_steps() {
     let operations = |zero_fill: bool| {
         let sim = SimStorage::new(1);
         let options = Options::new().storage(Arc::new(sim.process())).background(false);
@@ -96,7 +96,7 @@ fn the_first_segment_is_filled_behind_its_frames_now_and_then() {
 
 /// The copies of the header are written and synced first, then zeros.
 #[test]
-fn a_failure_ends_the_filling_and_nothing_else() {
+fn failed_zero_filling_fails_no_append() {
     let faults = [
         Fault::Fail { operation: Operation::Write, nth: 3 },
         Fault::Full { operation: Operation::Write, nth: 3 },

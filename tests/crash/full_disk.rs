@@ -21,7 +21,7 @@ fn append_one(store: &Store, number: u64, size: usize) -> Result<annals::Appende
 }
 
 #[test]
-fn at_every_amount_of_free_space() {
+fn disk_full_at_any_amount_of_free_space_loses_nothing_acknowledged() {
     let mut refused = 0;
     for free in (0..260_000).step_by(2_600) {
         let sim = SimStorage::new(1);
@@ -96,7 +96,7 @@ fn disk_full_error_names_file_size_and_next_step() {
 
 /// A segment that is full and whose seal found no room is no damage, also not beside the writer.
 #[test]
-fn when_a_segment_is_sealed() {
+fn segment_without_room_for_its_seal_is_no_fault() {
     let mut unsealed = 0;
     for free in (64 << 10..68 << 10).step_by(128) {
         let sim = SimStorage::new(1);
@@ -118,7 +118,7 @@ fn when_a_segment_is_sealed() {
 }
 
 #[test]
-fn when_a_store_is_created() {
+fn store_creation_on_a_full_disk_can_be_repeated() {
     for free in [0, 100, 8_000, 60_000, 66_000] {
         let sim = SimStorage::new(1);
         sim.set_free_space(Some(free));
@@ -132,7 +132,7 @@ fn when_a_store_is_created() {
 }
 
 #[test]
-fn when_a_torn_tail_is_to_be_kept() {
+fn opening_without_room_for_the_quarantine_can_be_repeated() {
     let base = SimStorage::new(1);
     let store = open(&base).unwrap();
     append(&store, 1, 4, SIZE);
@@ -209,7 +209,7 @@ fn taking_space_when_written(sparse: bool) -> (SimStorage, Arc<AtomicU64>, Store
 }
 
 #[test]
-fn in_the_middle_of_a_write() {
+fn commit_refused_within_a_write_is_taken_back() {
     for (fits, sparse) in (0..900).step_by(30).flat_map(|fits| [(fits, false), (fits, true)]) {
         let (sim, left, store) = taking_space_when_written(sparse);
         append(&store, 1, 3, SIZE);
@@ -236,7 +236,7 @@ fn in_the_middle_of_a_write() {
 
 /// What a write falls back to is the beginning of its segment, and no offset in the one before.
 #[test]
-fn at_the_first_write_to_a_segment() {
+fn commit_refused_at_the_first_write_to_a_segment_is_taken_back() {
     for (fits, sparse) in (0..9_000).step_by(900).flat_map(|fits| [(fits, false), (fits, true)]) {
         let (sim, left, store) = taking_space_when_written(sparse);
         append(&store, 1, 6, LARGE);
@@ -258,7 +258,7 @@ fn at_the_first_write_to_a_segment() {
 }
 
 #[test]
-fn at_the_beginning_of_a_segment() {
+fn commit_refused_in_a_prepared_segment_is_taken_back() {
     let (sim, left, store) = copy_on_write();
     append(&store, 1, 6, LARGE);
     // The next one needs another segment, which is there and has no room.
@@ -280,7 +280,7 @@ fn ids(store: &Store) -> Vec<annals::Uuid> {
 }
 
 #[test]
-fn whichever_operation_finds_it() {
+fn disk_full_found_by_any_operation_loses_nothing_acknowledged() {
     let (mut refused, mut poisoned) = (0, 0);
     for operation in [Operation::Write, Operation::Allocate, Operation::Open, Operation::Sync] {
         for nth in 1..40 {
@@ -313,7 +313,7 @@ fn whichever_operation_finds_it() {
 }
 
 #[test]
-fn in_a_group_of_commits() {
+fn group_that_does_not_fit_the_disk_is_refused_whole() {
     for fits in (0..2_400).step_by(60) {
         let (sim, left, store) = copy_on_write();
         append(&store, 1, 3, SIZE);
@@ -340,7 +340,7 @@ fn in_a_group_of_commits() {
 }
 
 #[test]
-fn what_was_refused_does_not_come_back_after_a_power_loss() {
+fn commit_refused_by_a_full_disk_does_not_come_back_after_a_power_loss() {
     for fits in [200, 500, 700, 1_000, 1_500] {
         for seed in 0..40 {
             let (sim, left, store) = copy_on_write();

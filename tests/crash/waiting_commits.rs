@@ -67,7 +67,7 @@ fn gated() -> (Store, HookedStorage<Gate>) {
 /// Found by the schedules of `tests/shuttle`: only one of the commits behind the failed group was
 /// woken, and it woke no other.
 #[test]
-fn of_the_next_group_are_all_told_of_a_failed_sync() {
+fn commits_waiting_for_the_next_group_all_return_after_a_failed_sync() {
     let (store, disk) = gated();
     let gate = disk.hook();
     gate.closed.store(true, Ordering::SeqCst);
@@ -148,7 +148,7 @@ fn outcome_beside(fault: Option<Fault>) -> Result<Committed> {
 }
 
 #[test]
-fn a_task_may_be_polled_where_it_is_woken() {
+fn task_polled_within_its_wake_up_gets_its_outcome() {
     assert_eq!(outcome_beside(None).unwrap().versions, [2]);
     let outcome = outcome_beside(Some(Fault::SyncDropsPages { nth: 1 }));
     assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
@@ -158,7 +158,7 @@ fn a_task_may_be_polled_where_it_is_woken() {
 
 /// Likewise, where the sync that fails is not its group's.
 #[test]
-fn a_task_may_be_polled_where_a_sync_beside_it_fails() {
+fn task_polled_within_its_wake_up_after_another_sync_failed_gets_its_outcome() {
     let (store, disk) = gated();
     let gate = disk.hook();
     gate.closed.store(true, Ordering::SeqCst);

@@ -53,7 +53,7 @@ fn unknown_versions_and_features_are_refused_by_name() {
 }
 
 #[test]
-fn a_feature_that_permits_reading_only_does_so() {
+fn unknown_feature_that_permits_reading_refuses_writing() {
     let base = closed(12, 9000);
     for number in [1, 3] {
         let sim = base.fork();
@@ -65,7 +65,7 @@ fn a_feature_that_permits_reading_only_does_so() {
 }
 
 #[test]
-fn a_capacity_that_no_segment_has_is_damage() {
+fn impossible_segment_capacity_is_damage() {
     let base = closed(12, 9000);
     for capacity in [1 << 32, u64::MAX] {
         let sim = base.fork();
@@ -75,7 +75,7 @@ fn a_capacity_that_no_segment_has_is_damage() {
 }
 
 #[test]
-fn a_checkpoint_or_index_of_a_newer_version_is_not_misread() {
+fn checkpoint_or_index_of_a_newer_version_is_not_used() {
     let base = closed(12, 9000);
     let level = merged(&base);
     for path in [level, index(1), files_in(&base, "checkpoints").pop().unwrap()] {
@@ -164,7 +164,7 @@ fn took_no_large_allocation() {
 const HOSTILE: [u64; 6] = [0, 1, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, u64::MAX];
 
 #[test]
-fn hostile_frame_headers_do_no_harm() {
+fn hostile_frame_headers_cause_neither_panic_nor_large_allocation() {
     let base = stopped(6, SIZE);
     let frames = frames_of(&base, 1);
     // Body length, event count, link, first and durable position, time.
@@ -186,7 +186,7 @@ fn hostile_frame_headers_do_no_harm() {
 }
 
 #[test]
-fn hostile_records_do_no_harm() {
+fn hostile_records_cause_neither_panic_nor_large_allocation() {
     let base = stopped(6, SIZE);
     let frames = frames_of(&base, 1);
     // Every field of the record's header, as words of 2 and 4 bytes, without right checksums
@@ -206,7 +206,7 @@ fn hostile_records_do_no_harm() {
 }
 
 #[test]
-fn hostile_derived_files_do_no_harm() {
+fn hostile_derived_files_cause_neither_panic_nor_large_allocation() {
     let base = closed(14, 9000);
     let level = merged(&base);
     for path in [level, index(1), files_in(&base, "checkpoints").pop().unwrap()] {
@@ -234,7 +234,7 @@ fn hostile_derived_files_do_no_harm() {
 }
 
 #[test]
-fn hostile_seals_do_no_harm() {
+fn hostile_seals_cause_neither_panic_nor_large_allocation() {
     let base = closed(8, 9000);
     let len = base.read_file(segment(1)).unwrap().len();
     for at in (8..60).step_by(4) {

@@ -50,7 +50,7 @@ pub(crate) fn hold_flip(name: &str, sim: &SimStorage, events: u64, least: u64) {
 }
 
 #[test]
-fn of_a_closed_store() {
+fn flipped_bit_in_a_closed_store_shows_nothing_wrong() {
     let base = closed(6, SIZE);
     for path in [segment(1), files_in(&base, "checkpoints").pop().unwrap()] {
         flip_each(&base, &path, |sim, offset| {
@@ -60,7 +60,7 @@ fn of_a_closed_store() {
 }
 
 #[test]
-fn of_a_store_that_was_not_closed() {
+fn flipped_bit_in_an_unclosed_store_shows_nothing_wrong() {
     let base = stopped(6, SIZE);
     let last = frames_of(&base, 1).last().unwrap().offset;
     flip_each(&base, &segment(1), |sim, offset| {
@@ -70,7 +70,7 @@ fn of_a_store_that_was_not_closed() {
 }
 
 #[test]
-fn of_a_closed_store_without_its_checkpoint() {
+fn flipped_bit_in_a_closed_store_without_checkpoint_shows_nothing_wrong() {
     let base = closed(6, SIZE);
     for path in files_in(&base, "checkpoints") {
         remove(&base, &path);
@@ -85,7 +85,7 @@ fn of_a_closed_store_without_its_checkpoint() {
 }
 
 #[test]
-fn of_a_sealed_segment_its_index_and_a_checkpoint() {
+fn flipped_bit_in_a_sealed_segment_its_index_or_a_checkpoint_shows_nothing_wrong() {
     // Few and large, so that the files that matter stay small.
     const LARGE: usize = 12_000;
     let base = closed(8, LARGE);

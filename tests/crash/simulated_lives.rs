@@ -9,7 +9,7 @@ use annals::testing::simulation::{Failure, Kind, Life, Report, Selection, shrink
 const SEEDS: u64 = 120;
 
 #[test]
-fn lives_with_everything_break_no_promise() {
+fn simulated_lives_with_every_operation_and_fault_break_no_promise() {
     let mut all = Report::default();
     for seed in 0..SEEDS {
         // Those of the kind before it, too: kept seeds are of it.
@@ -51,7 +51,7 @@ fn lives_with_everything_break_no_promise() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_life() {
+fn simulated_life_follows_from_its_seed_alone() {
     let lived = |kind, seed| {
         let mut steps = Vec::new();
         let life = Life::new(kind, seed);
@@ -81,7 +81,7 @@ fn lies() -> Vec<Failure> {
 }
 
 #[test]
-fn a_disk_that_lies_is_found_out() {
+fn simulated_disk_that_lies_about_syncs_is_found_out() {
     let found = lies();
     assert!(found.len() > 20, "only {} of 60 were found out", found.len());
     let lost = found.iter().filter(|failure| failure.what.to_string().contains("promised"));
@@ -89,7 +89,7 @@ fn a_disk_that_lies_is_found_out() {
 }
 
 #[test]
-fn a_failing_life_is_cut_down_to_what_fails() {
+fn failing_life_is_shrunk_to_the_actions_that_fail() {
     let large = |failure: &Failure| failure.action > 20 && failure.round > 1;
     let failure = lies().into_iter().find(large).expect("a lie that is found out late");
     let (round, action) = (failure.round, failure.action);

@@ -4,7 +4,7 @@
 use annals::testing::SimStorage;
 use annals::{Durability, ExpectedVersion, NewEvent, Opened, Store};
 
-use super::flips::{flip_each, hold_flip};
+use super::bit_flips::{flip_each, hold_flip};
 use super::support::*;
 
 const SIZE: usize = 24;
@@ -38,7 +38,7 @@ fn session(sim: &SimStorage) -> (u64, u64) {
 }
 
 #[test]
-fn a_short_session_on_a_large_store_writes_and_reads_little() {
+fn short_session_on_a_large_store_writes_and_reads_little() {
     let mut costs = Vec::new();
     for events in [20_000, 40_000, 80_000] {
         let sim = SimStorage::new(3);
@@ -99,7 +99,7 @@ fn with_tail() -> SimStorage {
 }
 
 #[test]
-fn a_tail_that_no_checkpoint_covers_is_read_by_the_next_opening() {
+fn tail_that_no_checkpoint_covers_is_read_by_the_next_opening() {
     let sim = with_tail();
     for reopened in 0..3 {
         let store = options(&sim).small_checkpoint(0).open(ROOT).unwrap();

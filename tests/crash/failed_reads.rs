@@ -36,7 +36,7 @@ fn at_every(operation: Operation, base: &SimStorage, read_only: bool) -> u64 {
 }
 
 #[test]
-fn that_fail_while_a_store_is_opened_are_the_disks_error_and_never_damage() {
+fn failed_reads_of_an_opening_are_io_errors_and_never_damage() {
     for base in [closed(14, LARGE), stopped(14, LARGE)] {
         for read_only in [false, true] {
             for operation in [Operation::Open, Operation::ReadDir, Operation::Read] {

@@ -77,17 +77,17 @@ fn at_every_step(model: DirectoryModel) {
 }
 
 #[test]
-fn of_a_life_with_strict_directories() {
+fn power_loss_at_each_step_with_strict_directories_loses_nothing_acknowledged() {
     at_every_step(DirectoryModel::Strict);
 }
 
 #[test]
-fn of_a_life_with_journaled_directories() {
+fn power_loss_at_each_step_with_journaled_directories_loses_nothing_acknowledged() {
     at_every_step(DirectoryModel::Ext4Like);
 }
 
 #[test]
-fn of_a_life_that_ends_by_a_kill() {
+fn kill_at_each_step_then_power_loss_loses_nothing_shown() {
     let operations = operations(DirectoryModel::Strict);
     for step in 0..=operations {
         let sim = SimStorage::new(1);
@@ -109,7 +109,7 @@ fn of_a_life_that_ends_by_a_kill() {
 }
 
 #[test]
-fn of_the_recovery_from_every_third_step() {
+fn power_loss_at_each_step_of_a_recovery_loses_nothing_acknowledged() {
     let operations = operations(DirectoryModel::Strict);
     let mut states = 0;
     for step in (0..=operations).step_by(3) {

@@ -25,7 +25,7 @@ const DAMAGES: [Damage; 4] = [
 ];
 
 #[test]
-fn damage_between_the_opening_and_the_first_read_is_met_by_the_read() {
+fn segment_damaged_between_opening_and_first_read_fails_the_read() {
     let base = closed(EVENTS, LARGE);
     for (name, damage) in DAMAGES {
         let sim = base.fork();
@@ -53,7 +53,7 @@ fn append_until_refused(name: &str, store: &Store) -> u64 {
 }
 
 #[test]
-fn the_thread_beside_finds_damage_and_nothing_more_is_written() {
+fn damage_found_by_the_background_thread_stops_the_writer() {
     let base = closed(EVENTS, LARGE);
     for (name, damage) in DAMAGES {
         let sim = base.fork();
@@ -76,7 +76,7 @@ fn the_thread_beside_finds_damage_and_nothing_more_is_written() {
 }
 
 #[test]
-fn damage_that_was_found_beside_is_remembered_without_a_commit() {
+fn damage_found_by_the_background_thread_refuses_the_next_opening() {
     let sim = closed(EVENTS, LARGE);
     let other = sim.read_file(segment(1)).unwrap();
     sim.write_file(segment(2), &other).unwrap();
@@ -92,7 +92,7 @@ fn damage_that_was_found_beside_is_remembered_without_a_commit() {
 }
 
 #[test]
-fn after_a_kill_nothing_is_believed() {
+fn damaged_segment_after_a_kill_is_refused_at_opening() {
     let base = stopped(EVENTS, LARGE);
     for (name, damage) in DAMAGES {
         let sim = base.fork();
@@ -103,7 +103,7 @@ fn after_a_kill_nothing_is_believed() {
 }
 
 #[test]
-fn a_damaged_seal_is_found_beside_and_written_again_by_the_next_opening() {
+fn damaged_seal_found_by_the_background_thread_is_rewritten_by_the_next_opening() {
     let sim = closed(EVENTS, LARGE);
     let len = sim.read_file(segment(2)).unwrap().len();
     sim.corrupt(segment(2), |bytes| bytes[len - 64..].fill(0)).unwrap();
@@ -118,7 +118,7 @@ fn a_damaged_seal_is_found_beside_and_written_again_by_the_next_opening() {
 }
 
 #[test]
-fn what_is_as_it_was_told_is_written_to_for_as_long_as_one_likes() {
+fn sound_segments_compared_in_the_background_do_not_stop_the_writer() {
     let sim = closed(EVENTS, LARGE);
     let store = options(&sim).background(true).open(ROOT).unwrap();
     assert_eq!(*store.opened(), Opened::Clean);

@@ -43,7 +43,7 @@ fn remove_derived(sim: &SimStorage) {
 }
 
 #[test]
-fn of_the_log() {
+fn damaged_or_missing_segments_are_refused() {
     run_both(&[
         ("nothing", |_| {}, Expected::Whole(20)),
         ("two segments swapped", swap, Expected::Refused),
@@ -83,7 +83,7 @@ fn of_the_log() {
 }
 
 #[test]
-fn of_seals() {
+fn damaged_seals_lose_no_event() {
     run_both(&[
         (
             "a seal's trailer gone",
@@ -113,7 +113,7 @@ fn of_seals() {
 }
 
 #[test]
-fn of_index_files() {
+fn damaged_or_missing_index_files_lose_no_event() {
     run_both(&[
         ("no index files", |sim| remove_all(sim, "index"), Expected::Whole(20)),
         ("one index file missing", |sim| remove(sim, &index(2)), Expected::Whole(20)),
@@ -147,7 +147,7 @@ fn of_index_files() {
 }
 
 #[test]
-fn of_checkpoints() {
+fn missing_checkpoints_lose_no_event() {
     run_both(&[
         ("no checkpoints", |sim| remove_all(sim, "checkpoints"), Expected::Whole(20)),
         ("neither index files nor checkpoints", |sim| remove_derived(sim), Expected::Whole(20)),

@@ -152,7 +152,7 @@ fn reader(disk: &ReaderDisk) -> Store {
 }
 
 #[test]
-fn an_opening_for_reading_takes_no_new_commit_for_damage() {
+fn read_only_opening_beside_a_writer_reports_no_damage() {
     at_each_moment(
         |_| (),
         |(), disk, _| {
@@ -165,7 +165,7 @@ fn an_opening_for_reading_takes_no_new_commit_for_damage() {
 }
 
 #[test]
-fn a_reader_goes_on_into_what_is_written_meanwhile() {
+fn reader_beside_a_writer_reads_on_into_new_commits() {
     at_each_moment(reader, |reader, _, _| {
         let mut read = 0;
         for found in reader.read_all() {
@@ -177,7 +177,7 @@ fn a_reader_goes_on_into_what_is_written_meanwhile() {
 }
 
 #[test]
-fn verifying_takes_no_new_commit_for_damage() {
+fn verify_beside_a_writer_reports_no_damage() {
     at_each_moment(
         |_| (),
         |(), disk, there| {

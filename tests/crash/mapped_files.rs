@@ -28,7 +28,7 @@ fn touch(store: &Store, events: u64) {
 }
 
 #[test]
-fn merged_files_nobody_else_has_mapped_are_removed_at_once() {
+fn merged_files_that_no_reader_has_mapped_are_removed_at_once() {
     let sim = pinning();
     let store = open(&sim).unwrap();
     touch(&store, EVENTS);
@@ -38,7 +38,7 @@ fn merged_files_nobody_else_has_mapped_are_removed_at_once() {
 }
 
 #[test]
-fn merged_files_a_reader_has_mapped_are_removed_by_a_later_merge() {
+fn merged_files_that_a_reader_has_mapped_are_removed_by_a_later_merge() {
     let sim = pinning();
     let beside = reader(&sim);
     touch(&beside, EVENTS);
@@ -93,7 +93,7 @@ fn damage_mapped_index_file(merged: bool, quarter: u64) {
 }
 
 #[test]
-fn checkpoints_a_reader_has_mapped_are_removed_by_a_later_one() {
+fn checkpoints_that_a_reader_has_mapped_are_removed_by_a_later_close() {
     let sim = pinning();
     let mut last = EVENTS;
     let mut readers = Vec::new();

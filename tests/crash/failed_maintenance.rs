@@ -33,7 +33,7 @@ fn comes_back(sim: &SimStorage, events: u64) {
 }
 
 #[test]
-fn work_that_fails_until_the_close_is_named_by_it() {
+fn maintenance_failing_until_the_close_is_named_by_it() {
     for (place, operation, expected) in [
         ("/checkpoints/", Operation::Open, Maintenance::Checkpoint),
         ("/checkpoints/", Operation::Write, Maintenance::Checkpoint),
@@ -76,7 +76,7 @@ fn segment_that_cannot_be_sealed_is_named_by_the_close() {
 }
 
 #[test]
-fn work_that_is_done_in_the_end_is_no_matter_for_a_close() {
+fn maintenance_that_succeeds_in_the_end_lets_the_close_succeed() {
     let sim = SimStorage::new(3);
     let store = open(&sim).unwrap();
     append(&store, 1, 10, 2_000);
@@ -91,7 +91,7 @@ fn work_that_is_done_in_the_end_is_no_matter_for_a_close() {
 }
 
 #[test]
-fn leftovers_that_could_not_be_listed_are_looked_for_again() {
+fn leftover_files_that_could_not_be_listed_are_listed_again() {
     let sim = SimStorage::new(6);
     let store = open(&sim).unwrap();
     sim.inject_at("/index", Fault::FailFrom { operation: Operation::ReadDir, nth: 1 });
@@ -113,7 +113,7 @@ fn append_with_snapshot(store: &Store, key: &str, version: u64) {
 }
 
 #[test]
-fn snapshot_that_was_not_saved_is_named_unless_a_later_one_was() {
+fn unsaved_snapshot_is_named_by_the_close_unless_a_later_one_was_saved() {
     let sim = SimStorage::new(4);
     let store = open(&sim).unwrap();
     sim.inject_at("/snapshots/", Fault::FailFrom { operation: Operation::Open, nth: 1 });
@@ -130,7 +130,7 @@ fn snapshot_that_was_not_saved_is_named_unless_a_later_one_was() {
 }
 
 #[test]
-fn error_of_a_close_says_that_the_events_are_safe_and_what_is_not_done() {
+fn close_error_states_that_events_are_durable_and_which_work_failed() {
     let sim = SimStorage::new(5);
     let store = open(&sim).unwrap();
     append(&store, 1, 1, 100);

@@ -24,7 +24,7 @@ fn shuffled(sim: &SimStorage, order: u64) -> Vec<PathBuf> {
 }
 
 #[test]
-fn of_a_store_in_use_are_whole_up_to_where_they_end_or_refused() {
+fn copy_of_a_store_in_use_is_a_whole_prefix_or_refused() {
     let (mut opened, mut refused) = (0, 0);
     for order in 0..120 {
         let sim = SimStorage::new(order);
@@ -72,7 +72,7 @@ fn copy_without_syncing(sim: &SimStorage, to: &Path) {
 }
 
 #[test]
-fn a_commit_to_a_copy_that_was_never_synced_survives_a_power_loss() {
+fn commit_to_a_copy_that_was_never_synced_survives_a_power_loss() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     append(&store, 1, 3, LARGE);

@@ -61,14 +61,14 @@ fn same_either_way(base: &SimStorage, what: &str, change: impl Fn(&SimStorage)) 
 }
 
 #[test]
-fn a_sound_store_is_read_whole() {
+fn sound_store_opens_alike_with_and_without_threads() {
     let base = stopped_in_a_large_segment();
     let outcome = same_either_way(&base, "nothing is damaged", |_| {});
     assert!(outcome.starts_with(&format!("Ok({EVENTS}): 0 cut")), "{outcome}");
 }
 
 #[test]
-fn damage_is_found_wherever_it_is() {
+fn damaged_store_opens_alike_with_and_without_threads() {
     let base = stopped_in_a_large_segment();
     let end = base.read_file(segment(1)).unwrap().iter().rposition(|&byte| byte != 0).unwrap();
     let mut refused = 0;
@@ -82,7 +82,7 @@ fn damage_is_found_wherever_it_is() {
 }
 
 #[test]
-fn what_lies_in_the_prepared_segment_is_found() {
+fn data_in_the_prepared_segment_is_cut_alike_with_and_without_threads() {
     let base = stopped_in_a_large_segment();
     for offset in [DATA_START, DATA_START + 47, DATA_START + 48, 600_000, SEGMENT - 1] {
         let write = |sim: &SimStorage| {
@@ -98,7 +98,7 @@ fn what_lies_in_the_prepared_segment_is_found() {
 
 /// A thread that is refused a read leaves the rest to the walk.
 #[test]
-fn a_read_that_fails_in_a_thread_fails_nothing() {
+fn failed_read_in_a_helper_thread_is_never_damage() {
     let base = stopped_in_a_large_segment();
     let mut whole = 0;
     for file in [1, 2] {

@@ -153,7 +153,7 @@ fn places(sim: &SimStorage, path: &str) -> Vec<u64> {
 }
 
 #[test]
-fn each_block_of_a_checkpoint_met_first_by_each_question() {
+fn damaged_checkpoint_block_changes_no_answer() {
     let base = closed();
     let path = files_in(&base, "checkpoints").pop().unwrap();
     for at in places(&base, &path) {
@@ -169,7 +169,7 @@ fn each_block_of_a_checkpoint_met_first_by_each_question() {
 }
 
 #[test]
-fn each_block_of_a_checkpoint_met_first_by_appends_or_by_the_close() {
+fn damaged_checkpoint_block_met_by_appends_or_the_close_is_replaced() {
     let base = closed();
     let path = files_in(&base, "checkpoints").pop().unwrap();
     for at in places(&base, &path) {
@@ -189,7 +189,7 @@ fn each_block_of_a_checkpoint_met_first_by_appends_or_by_the_close() {
 }
 
 #[test]
-fn each_block_of_a_checkpoint_met_first_by_a_reader_beside_the_writer() {
+fn damaged_checkpoint_block_changes_no_answer_of_a_follower() {
     let base = closed();
     let path = files_in(&base, "checkpoints").pop().unwrap();
     for at in places(&base, &path) {
@@ -209,7 +209,7 @@ fn each_block_of_a_checkpoint_met_first_by_a_reader_beside_the_writer() {
 }
 
 #[test]
-fn a_kill_after_an_opening_with_a_damaged_checkpoint() {
+fn damaged_checkpoint_block_with_a_tail_after_it_is_replaced() {
     // Frames behind the checkpoint: opening itself has to look streams up in it.
     let base = closed();
     let store = open(&base).unwrap();
@@ -229,7 +229,7 @@ fn a_kill_after_an_opening_with_a_damaged_checkpoint() {
 }
 
 #[test]
-fn a_damaged_checkpoint_ahead_of_the_log_is_evidence_by_its_first_block() {
+fn damaged_checkpoint_ahead_of_the_log_is_evidence_by_its_first_block() {
     let base = closed();
     let future = base.fork();
     let store = open(&future).unwrap();
@@ -252,7 +252,7 @@ fn a_damaged_checkpoint_ahead_of_the_log_is_evidence_by_its_first_block() {
 }
 
 #[test]
-fn index_files_are_opened_when_they_are_needed() {
+fn damaged_index_files_are_rebuilt_when_first_needed() {
     let base = closed();
     let count = files_in(&base, "index").len() as u64;
     assert!(count >= 1 && files_in(&base, "log").len() as u64 > count);
@@ -318,7 +318,7 @@ fn ask_of_heads(store: &Store) {
 }
 
 #[test]
-fn each_block_of_a_checkpoint_behind_a_level_file() {
+fn damaged_checkpoint_block_at_the_end_of_a_level_file_changes_no_answer() {
     let base = closed();
     for at in 0.. {
         let sim = base.fork();
@@ -339,7 +339,7 @@ fn each_block_of_a_checkpoint_behind_a_level_file() {
 
 /// A reader stays with the checkpoint it has begun with, and takes on what the writer merges.
 #[test]
-fn each_block_of_a_checkpoint_in_the_middle_of_a_level_file() {
+fn damaged_checkpoint_block_within_a_level_file_changes_no_answer_of_a_follower() {
     let base = closed();
     let path = files_in(&base, "checkpoints").pop().unwrap();
     let mut late = 0;
@@ -365,7 +365,7 @@ fn each_block_of_a_checkpoint_in_the_middle_of_a_level_file() {
 }
 
 #[test]
-fn level_files_are_opened_when_they_are_needed() {
+fn damaged_level_files_are_rebuilt_when_first_needed() {
     let base = closed();
     let store = open(&base).unwrap();
     for number in EVENTS + 1..=EVENTS + 900 {

@@ -20,7 +20,7 @@ fn with_tail() -> (SimStorage, Frame) {
 }
 
 #[test]
-fn a_last_frame_cut_at_every_byte_leaves_the_longest_valid_prefix() {
+fn last_frame_cut_at_any_byte_leaves_the_longest_valid_prefix() {
     let (base, last) = with_tail();
     for kept in 0..=last.len {
         for filler in [0, 0xFF] {
@@ -40,7 +40,7 @@ fn a_last_frame_cut_at_every_byte_leaves_the_longest_valid_prefix() {
 }
 
 #[test]
-fn a_file_that_ends_within_the_last_frame_leaves_the_longest_valid_prefix() {
+fn file_that_ends_within_the_last_frame_leaves_the_longest_valid_prefix() {
     let (base, last) = with_tail();
     for kept in (0..last.len).step_by(3) {
         let sim = base.fork();
@@ -55,7 +55,7 @@ fn a_file_that_ends_within_the_last_frame_leaves_the_longest_valid_prefix() {
 }
 
 #[test]
-fn a_zeroed_page_in_an_unproven_tail_is_cut_and_reported() {
+fn zeroed_page_in_an_unproven_tail_is_cut_and_reported() {
     let sim = SimStorage::new(3);
     let store = open(&sim).unwrap();
     append(&store, 1, 5, SIZE);
@@ -80,7 +80,7 @@ fn a_zeroed_page_in_an_unproven_tail_is_cut_and_reported() {
 }
 
 #[test]
-fn later_blocks_without_earlier_ones_are_not_called_damage() {
+fn unproven_tail_with_only_its_later_blocks_is_no_damage() {
     let base = SimStorage::new(3);
     let store = open(&base).unwrap();
     append(&store, 1, 5, SIZE);
@@ -103,7 +103,7 @@ fn later_blocks_without_earlier_ones_are_not_called_damage() {
 }
 
 #[test]
-fn a_session_frame_alone_is_no_event_and_no_damage() {
+fn session_frame_alone_is_no_event_and_no_damage() {
     let sim = SimStorage::new(3);
     let store = open(&sim).unwrap();
     append_buffered(&store, 1, SIZE);
@@ -122,7 +122,7 @@ fn a_session_frame_alone_is_no_event_and_no_damage() {
 }
 
 #[test]
-fn data_that_imitates_frames_is_data() {
+fn event_data_that_imitates_frames_is_read_as_data() {
     let donor = stopped(4, SIZE);
     let bytes = donor.read_file(segment(1)).unwrap();
     let end = frames(&bytes).last().map(|frame| frame.offset + frame.len).unwrap();
@@ -155,7 +155,7 @@ fn data_that_imitates_frames_is_data() {
 }
 
 #[test]
-fn nothing_that_was_kept_by_a_recovery_is_lost_by_the_next_crash() {
+fn commits_kept_by_a_recovery_survive_the_next_power_loss() {
     // What a reader was shown after a recovery is durable, though nobody had acknowledged it.
     for seed in 0..60 {
         let (sim, _) = with_tail();

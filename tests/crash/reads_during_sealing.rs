@@ -12,7 +12,7 @@ const MANY: u64 = 400;
 
 /// What the writer had made visible was asked for before it sealed the segment.
 #[test]
-fn a_segment_that_was_sealed_meanwhile_does_not_contradict_itself() {
+fn verify_with_an_outdated_status_reports_no_fault() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     let status = format!("{ROOT}/STATUS");
@@ -29,7 +29,7 @@ fn a_segment_that_was_sealed_meanwhile_does_not_contradict_itself() {
 
 /// What it had walked over was entered, its changes were shown, and its events were not.
 #[test]
-fn a_walk_that_fails_shows_what_it_has_entered_and_no_half_of_a_commit() {
+fn failed_walk_of_a_follower_shows_whole_commits_only() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     let reader = options(&sim).read_only(true).open(ROOT).unwrap();
@@ -66,7 +66,7 @@ impl Hook for OldLength {
 
 /// Its file is cut between the question how long it is and the reading of it.
 #[test]
-fn a_segment_that_is_cut_meanwhile_is_read_to_its_end() {
+fn segment_cut_by_its_seal_during_verify_is_no_fault() {
     for questions in 0..12 {
         let sim = SimStorage::new(1);
         let store = open(&sim).unwrap();
@@ -82,7 +82,7 @@ fn a_segment_that_is_cut_meanwhile_is_read_to_its_end() {
 
 /// The seal of a segment that is full to its last bytes makes the file longer.
 #[test]
-fn a_segment_that_grows_by_its_seal_meanwhile_is_no_fault() {
+fn segment_grown_by_its_seal_during_verify_is_no_fault() {
     for questions in 0..12 {
         let sim = SimStorage::new(1);
         let store = open(&sim).unwrap();

@@ -1,5 +1,5 @@
-//! Loss that is accepted: only after the position that the store is whole up to, only where an
-//! opening refuses, and whole or not at all whenever the power goes.
+//! Accepting a loss: only at the position up to which the store is intact, only where an opening
+//! refuses, and wholly or not at all if the power is lost meanwhile.
 
 use annals::testing::{Crash, Keep, SimStorage, accept_loss_on, find_loss_on, verify_on};
 use annals::{
@@ -81,7 +81,7 @@ fn damaged() -> impl Iterator<Item = (&'static str, SimStorage)> {
     })
 }
 
-/// The store opens with what lies before the cut, takes more, and is whole.
+/// The store opens with the events before the cut, accepts more, and has no fault.
 fn hold_cut(name: &str, sim: &SimStorage, kept: u64) {
     let store = open(sim).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(read_back(&store, SIZE).unwrap(), kept, "{name}");
@@ -156,7 +156,7 @@ fn loss_is_not_accepted_for_a_store_that_lost_nothing() {
     };
     nothing(find_loss_on(&sim.process(), ROOT));
     nothing(accept_loss_on(&sim.process(), ROOT, Position::new(20)).map(|it| it.loss));
-    // A torn tail is not a loss, and neither is what is only derived.
+    // Neither a torn tail nor damage to derived files is a loss.
     let tail = stopped(10, 40);
     overwrite(&tail, &segment(1), 30_000, b"?");
     nothing(find_loss_on(&tail.process(), ROOT));
@@ -169,7 +169,7 @@ fn loss_is_not_accepted_for_a_store_that_lost_nothing() {
     let locked = accept_loss_on(&sim.process(), ROOT, Position::new(20));
     assert!(matches!(locked, Err(Error::Locked { .. })));
     drop(writer);
-    // Nothing could be kept.
+    // There is nothing to keep in quarantine.
     remove(&sim, &segment(1));
     assert!(matches!(find_loss_on(&sim.process(), ROOT), Err(Error::Corrupt { .. })));
     let other = find_loss_on(&sim.process(), "/nowhere");
@@ -196,7 +196,7 @@ fn power_loss_while_a_loss_is_accepted_leaves_it_accepted_or_refused() {
                 Crash::new(step).keep(Keep::Everything),
                 Crash::new(step + 10_000).tear_bytes(),
             ];
-            // Each kind at every other step, so that this takes seconds.
+            // Each kind of crash at every second step only, to keep the test short.
             for crash in crashes.into_iter().skip(step as usize % 2).step_by(2) {
                 let sim = stopped.fork();
                 sim.crash(crash);
@@ -245,6 +245,6 @@ fn damaged_seal_without_a_later_segment_is_refused() {
         accept_loss_on(&sim.process(), ROOT, loss.cut_after).unwrap();
         let store = open(&sim).unwrap();
         assert_eq!(read_back(&store, SIZE).unwrap(), loss.cut_after.get());
-        // A crash leaves such a seal only where the next segment is there.
+        // No append follows here: a crash leaves such a seal only if the next segment exists.
     }
 }

@@ -1,9 +1,9 @@
 //! One flipped bit in every byte of a small store.
 //!
-//! Whatever the byte: opening refuses, or reports, or reads give an error, or nothing is lost. A
-//! wrong event is never shown, and acknowledged history is never shortened without a word. The
-//! one thing that can be cut is the very last acknowledged commit of a store that was not closed:
-//! nothing proves that it was durable.
+//! For each byte, the opening refuses or reports a recovery, reads fail, or nothing is lost. A
+//! wrong event is never returned, and acknowledged events are never cut off unreported. Only the
+//! very last acknowledged commit of a store that was not closed may be cut off: nothing proves that
+//! it was durable.
 
 use annals::Opened;
 use annals::testing::SimStorage;
@@ -12,7 +12,7 @@ use super::support::*;
 
 const SIZE: usize = 24;
 
-/// Every byte in use; of the gaps, which are zero, some.
+/// The offsets of every non-zero byte, and of some bytes of the zero gaps.
 fn offsets(bytes: &[u8]) -> Vec<u64> {
     let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
     let near = |at: usize| {
@@ -33,7 +33,7 @@ pub(crate) fn flip_each(base: &SimStorage, path: &str, mut hold: impl FnMut(&Sim
     }
 }
 
-/// Nothing wrong is shown, and if nothing failed, nothing is missing.
+/// Asserts that no wrong event is returned, and that no event is missing unless a read failed.
 pub(crate) fn hold_flip(name: &str, sim: &SimStorage, events: u64, least: u64) {
     let Ok(store) = open(sim) else { return };
     match read_back(&store, SIZE) {
@@ -86,7 +86,7 @@ fn flipped_bit_in_a_closed_store_without_checkpoint_shows_nothing_wrong() {
 
 #[test]
 fn flipped_bit_in_a_sealed_segment_its_index_or_a_checkpoint_shows_nothing_wrong() {
-    // Few and large, so that the files that matter stay small.
+    // Few and large events keep the files small.
     const LARGE: usize = 12_000;
     let base = closed(8, LARGE);
     let sealed = frames_of(&base, 1);
@@ -104,7 +104,7 @@ fn flipped_bit_in_a_sealed_segment_its_index_or_a_checkpoint_shows_nothing_wrong
     for path in paths {
         flip_each(&base, &path, |sim, offset| {
             hold_large(sim, &format!("{path} at {offset}"));
-            // Derived files are never missed.
+            // Damaged derived files lose no event.
             let store = open(sim).unwrap_or_else(|error| panic!("{path} at {offset}: {error}"));
             assert_eq!(read_back(&store, LARGE).unwrap(), 8, "{path} at {offset}");
         });

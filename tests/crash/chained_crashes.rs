@@ -2,7 +2,7 @@
 
 use annals::testing::simulation;
 
-/// How many seeds run when nobody asks for more.
+/// Number of seeds, unless `ANNALS_CRASH_SEEDS` sets another.
 const SEEDS: u64 = 300;
 
 #[test]

@@ -1,5 +1,5 @@
-//! Clean closes that leave the newest checkpoint as it is: what they cost, and that the tail behind it
-//! is as safe as what a checkpoint covers.
+//! Closes that do not replace the newest checkpoint: their cost, and that the tail after the
+//! checkpoint is as safe as the events that it covers.
 
 use annals::testing::SimStorage;
 use annals::{Durability, ExpectedVersion, NewEvent, Opened, Store};
@@ -9,7 +9,7 @@ use super::support::*;
 
 const SIZE: usize = 24;
 
-/// Stores whose checkpoints are large enough to be left alone.
+/// A store whose checkpoints are so large that a close may keep the newest one.
 fn large(sim: &SimStorage) -> Store {
     options(sim).segment_size(32 << 20).durability(Durability::BUFFERED).open(ROOT).unwrap()
 }
@@ -26,7 +26,7 @@ fn fill(store: &Store, streams: u64, events: u64) {
     }
 }
 
-/// One short session: bytes written, and read by the opening.
+/// Runs one short session; returns the bytes written, and the bytes read by the opening.
 fn session(sim: &SimStorage) -> (u64, u64) {
     let before = sim.stats();
     let store = large(sim);
@@ -84,7 +84,7 @@ fn many_short_sessions_write_a_constant_times_what_they_append() {
     assert_eq!(listed.len(), 2, "{listed:?}");
 }
 
-/// Closed with a checkpoint of four events, and again with six.
+/// A store that was closed with a checkpoint of four events, and closed again with six events.
 fn with_tail() -> SimStorage {
     let sim = SimStorage::new(7);
     let store = open(&sim).unwrap();
@@ -119,12 +119,12 @@ fn damage_to_a_tail_that_no_checkpoint_covers_is_refused() {
     let frames = frames_of(&base, 1);
     let path = segment(1);
     let len = sim_len(&base, &path);
-    // Session, four commits, close; then the tail.
+    // The frames before the tail: a session, four commits, a close.
     for frame in &frames[6..] {
         let (name, from) = (format!("the log from {}", frame.offset), frame.offset);
         let sim = base.fork();
         zero(&sim, &path, from, len - from);
-        // The last is the close frame, and nothing of it is missed.
+        // The last frame is the close frame; losing it loses no event.
         let is_close = from == frames.last().unwrap().offset;
         let expected = if is_close { Expected::Whole(6) } else { Expected::Refused };
         hold(&format!("{name} zeroed"), &sim, SIZE, expected);

@@ -1,5 +1,5 @@
-//! Index files that are merged into level files: the power goes at every step of it, what was merged
-//! is damaged, missing, left over or of another store.
+//! Merging index files into level files: power loss at each step, and level files that are damaged,
+//! missing, left over or of another store.
 
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
 use annals::{Error, ExpectedVersion, Opened, Store};
@@ -14,7 +14,7 @@ fn level(first: u64, last: u64) -> String {
     format!("{ROOT}/index/{first:020}-{last:020}.lvl")
 }
 
-/// A store whose first segments share a level file, as far as `upto`, with more behind it.
+/// A store whose segments up to `upto` share a level file, and which has more segments after those.
 fn compacted(upto: u64) -> SimStorage {
     let sim = SimStorage::new(7);
     let store = open(&sim).unwrap();
@@ -25,7 +25,7 @@ fn compacted(upto: u64) -> SimStorage {
     sim
 }
 
-/// Every sealed segment has an index on the disk itself, its own or one it shares, and all are whole.
+/// Asserts that every sealed segment has a durable and intact index file, its own or a shared one.
 fn is_indexed(sim: &SimStorage, name: &str) {
     let report = verify_on(sim, ROOT, |_| {}).unwrap();
     assert_eq!(report.faults, [], "{name}");
@@ -51,7 +51,6 @@ fn power_loss_at_each_step_of_a_merge_loses_no_index() {
             let store = open(&sim).unwrap();
             sim.fail_after_ops(step);
             let done = store.compact();
-            // What is not told apart: the files of the session that was begun by nothing.
             let stopped = sim.is_stopped();
             for keep in [Keep::Nothing, Keep::Everything, Keep::InOrder] {
                 let sim = sim.fork();
@@ -61,7 +60,7 @@ fn power_loss_at_each_step_of_a_merge_loses_no_index() {
                 let store = open(&sim).unwrap();
                 assert_eq!(*store.opened(), Opened::Clean, "{name}");
                 assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS, "{name}");
-                // What is left over goes with the next one.
+                // Leftover files are removed by the next merge.
                 store.compact().unwrap();
                 let files = files_in(&sim, "index");
                 assert_eq!(files, [level(1, 5)], "{name}");
@@ -87,13 +86,13 @@ fn store_with_level_files_reads_everything() {
         let store = open(&sim).unwrap();
         assert_eq!(store.stats().level_files, 1);
         assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
-        // Again, of a level file and index files.
+        // Merge again, from a level file and index files.
         assert_eq!(store.compact().unwrap().merges, 1);
         assert_eq!(read_back(&store, LARGE).unwrap(), EVENTS);
         let stats = store.stats();
         assert_eq!((stats.level_files, stats.index_files, stats.compactions), (1, 1, 1));
         assert_eq!(store.compact().unwrap().merges, 0);
-        // A reader beside, and one without a checkpoint.
+        // Read by a follower, and after an opening without a checkpoint.
         let reader = options(&sim).read_only(true).open(ROOT).unwrap();
         assert_eq!(read_back(&reader, LARGE).unwrap(), EVENTS);
         assert!(reader.compact().is_err());
@@ -116,7 +115,7 @@ fn damaged_level_file_changes_no_answer() {
         overwrite(&sim, &path, at as u64, &[base.read_file(&path).unwrap()[at] ^ 0x24]);
         remove_all(&sim, "checkpoints");
         hold(&format!("byte {at} of {len}, no checkpoint"), &sim, LARGE, Expected::Whole(EVENTS));
-        // Merging meets it too.
+        // A merge meets the damage as well.
         let sim = base.fork();
         overwrite(&sim, &path, at as u64, &[base.read_file(&path).unwrap()[at] ^ 0x24]);
         let store = open(&sim).unwrap();
@@ -149,7 +148,7 @@ fn missing_cut_or_empty_level_file_changes_no_answer() {
 
 #[test]
 fn level_file_of_a_diverged_copy_is_not_used() {
-    // The same store, segments, lengths and streams; other ids.
+    // The copy has the same identity, segments, lengths and streams, and other ids.
     let base = closed(0, LARGE);
     let twin = base.fork();
     let write = |sim: &SimStorage, first_id: u64| {
@@ -191,7 +190,7 @@ fn damage_to_a_segment_that_shares_an_index_is_reported() {
         if number == 1 {
             continue;
         }
-        // A reader shows what is before it, and of that every path shows the same.
+        // A reader returns the events before the damage, the same ones by every path.
         remove_all(&sim, "checkpoints");
         let reader = options(&sim).read_only(true).open(ROOT).unwrap();
         let before = reader.head().get();
@@ -220,7 +219,8 @@ fn opening_reads_no_more_of_a_level_file_than_of_index_files() {
         (stats.reads, stats.bytes_read)
     };
     assert_eq!(opening(&merged), opening(&apart));
-    // Nor does the number of segments that share one matter beyond their own headers and trailers.
+    // The number of segments that share a level file adds only the reads of their headers and
+    // trailers.
     let sim = merged.fork();
     sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Open, nth: 1 });
     sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Read, nth: 1 });
@@ -243,7 +243,7 @@ fn follower_finds_events_that_the_writer_has_merged_since() {
             upto += 14;
         }
         assert_eq!(writer.compact().unwrap().merges, 1);
-        // It has not opened any index file, and now there are none.
+        // The reader has opened no index file yet, and those of its listing are removed by now.
         assert_eq!(files_in(&sim, "index").len(), 1);
         let before = sim.stats().bytes_read;
         assert!(reader.event(id_of(1)).unwrap().is_some());
@@ -260,7 +260,7 @@ fn follower_finds_events_that_the_writer_has_merged_since() {
 #[test]
 fn failed_merge_loses_nothing() {
     let base = closed(EVENTS, LARGE);
-    // Files that cannot be removed are superseded all the same, and go later.
+    // Files that cannot be removed are superseded anyway, and removed later.
     let sim = base.fork();
     let store = open(&sim).unwrap();
     sim.inject_at("/index/", Fault::FailFrom { operation: Operation::Remove, nth: 2 });
@@ -272,7 +272,7 @@ fn failed_merge_loses_nothing() {
     assert_eq!(files_in(&sim, "index"), [level(1, 5)]);
     drop(store);
     hold("not removed", &sim, LARGE, Expected::Whole(EVENTS));
-    // Without room.
+    // A merge without free space.
     let sim = base.fork();
     let store = open(&sim).unwrap();
     let before = files_in(&sim, "index");
@@ -309,7 +309,7 @@ fn failed_merge_loses_nothing() {
 fn metadata_changes_are_read_from_level_files() {
     let base = SimStorage::new(7);
     let store = open(&base).unwrap();
-    // Some segments have changes and some have none; a late one makes an early one void.
+    // Some segments hold changes and some hold none; a late change supersedes an early one.
     for number in 1..=EVENTS {
         append(&store, number, number, LARGE);
         if number % 3 == 0 && number % 12 < 6 {
@@ -322,7 +322,7 @@ fn metadata_changes_are_read_from_level_files() {
             28 => store.archive(&stream_of(3)).unwrap(),
             _ => {}
         }
-        // The checkpoint of the second closing covers half of what is merged.
+        // The checkpoint of the second close covers half of the merged segments.
         if number == 14 {
             assert_eq!(store.compact().unwrap().merges, 1);
         }

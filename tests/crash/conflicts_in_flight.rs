@@ -1,5 +1,5 @@
-//! Commits that lose to others which are still on their way to disk: when they are told, and what
-//! becomes of them if the others fail. The store has no threads: who waits does the work.
+//! Commits that conflict with commits still in flight: when they return, and what happens to them
+//! if the earlier commits fail. The store has no threads: the caller that waits does the work.
 
 use annals::testing::{Fault, Operation, SimStorage};
 use annals::{
@@ -14,12 +14,12 @@ fn creates<'a>(store: &'a Store, who: &str) -> Transaction<'a> {
     store.transaction().append("s", ExpectedVersion::NoStream, [event])
 }
 
-/// A commit that is accepted, and not written.
+/// Submits a commit that is accepted and not yet written.
 fn in_flight(store: &Store) -> Ticket {
     creates(store, "first").submit().unwrap()
 }
 
-/// Commits that lose to it, each for a reason of its own.
+/// Commits that conflict with the one in flight, each for another reason.
 fn losers(store: &Store) -> Vec<Transaction<'_>> {
     let other = || NewEvent::new("Other", "");
     vec![
@@ -36,8 +36,8 @@ fn losers(store: &Store) -> Vec<Transaction<'_>> {
     ]
 }
 
-/// What each of the commits of [`losers`] was answered, tried on a store of its own beside one that
-/// `prepare` has submitted.
+/// The result of each commit of [`losers`], each on a store of its own that has one commit in
+/// flight; `prepare` is called before.
 fn answers(prepare: impl Fn(&SimStorage, &Store)) -> Vec<(Result<Committed>, Store, Ticket)> {
     (0..4)
         .map(|number| {
@@ -93,7 +93,7 @@ fn retry_of_a_submitted_conflict_waits_for_the_winner() {
         ticket.wait()
     });
     assert_eq!((done.unwrap().versions, calls), (vec![2], 2));
-    // The attempts are an end.
+    // The number of attempts is limited.
     let mut calls = 0;
     let lost = store.retry(3, |store| {
         calls += 1;
@@ -123,7 +123,7 @@ fn commit_that_lost_to_one_of_unknown_outcome_fails_as_writer_poisoned() {
     }
 }
 
-/// The winner is written and nobody has asked for a sync: the loser does.
+/// The winner is written and not synced: the conflict syncs it.
 #[test]
 fn conflict_with_a_buffered_commit_syncs_that_commit() {
     let sim = SimStorage::new(1);
@@ -147,7 +147,7 @@ fn conflict_about_a_cursor_in_flight_is_returned_once_the_cursor_is_visible() {
     assert_eq!(lost.failed_checks(), [check]);
     assert_eq!(store.cursors().get("c").unwrap(), Some(at));
     ticket.wait().unwrap();
-    // By the helper, after a submission that was answered at once.
+    // The same by `retry`, after a submission whose conflict was returned at once.
     let ticket = store.transaction().cursor("c", 3).submit().unwrap();
     let mut seen = Vec::new();
     let done = store.retry(2, |store| {

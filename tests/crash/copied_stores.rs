@@ -1,6 +1,6 @@
-//! A copy of the directory that was taken file by file while the writer was at work. It is no backup,
-//! and the documents say so; what it must not do is to show anything wrong. And a copy of a closed store,
-//! whose names nobody made durable.
+//! Copies of a store's directory. A copy that is made file by file beside a writer is no backup,
+//! but must not return anything wrong. A copy of a closed store whose names were never synced must
+//! keep later commits.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::support::*;
 /// Six events fill a segment.
 const LARGE: usize = 9_000;
 
-/// The files of the disk, in an order that follows from a number.
+/// The files of the disk, shuffled by the seed `order`.
 fn shuffled(sim: &SimStorage, order: u64) -> Vec<PathBuf> {
     let mut files = sim.files();
     let mut state = order.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -32,9 +32,9 @@ fn copy_of_a_store_in_use_is_a_whole_prefix_or_refused() {
         append(&store, 1, 14, LARGE);
         let copy = SimStorage::new(order + 1000);
         let mut number = 14;
-        // New files that come meanwhile are not on the list, as with any tool that copies.
+        // Files that are created during the copy are not listed, as with any copying tool.
         for path in shuffled(&sim, order) {
-            // What is gone by then is not copied.
+            // Files that are removed during the copy are skipped.
             if let Ok(bytes) = sim.read_file(&path) {
                 copy.write_file(&path, &bytes).unwrap();
             }
@@ -51,13 +51,13 @@ fn copy_of_a_store_in_use_is_a_whole_prefix_or_refused() {
             Err(Error::Corrupt { .. }) => refused += 1,
             Err(other) => panic!("order {order}: {other:?}"),
         }
-        // The store itself does not mind.
+        // The copied store is unaffected.
         assert_eq!(read_back(&store, LARGE).unwrap(), number);
     }
     assert!(opened > 5 && refused > 5, "{opened} opened, {refused} refused");
 }
 
-/// Copies a store the way `cp -r` does: contents and names only in the cache.
+/// Copies a store as `cp -r` does: names are not synced.
 fn copy_without_syncing(sim: &SimStorage, to: &Path) {
     sim.create_dir(to).unwrap();
     for file in sim.files() {
@@ -66,7 +66,7 @@ fn copy_without_syncing(sim: &SimStorage, to: &Path) {
         sim.create_dir(path.parent().unwrap()).unwrap();
         let copy = sim.open(&path, OpenMode::CreateNew).unwrap();
         copy.write_at(&sim.read_file(&file).unwrap(), 0).unwrap();
-        // Some day the kernel writes back what files hold; nothing makes it write names.
+        // The kernel writes contents back at some time, and need not write names.
         copy.sync_data().unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! Frames that a recovery has cut off must never come back, though what is written in their place
-//! has the same lengths, the same contents, the same ids and the same times.
+//! Frames that a recovery has cut off must never come back, even if the frames written in their
+//! place have the same lengths, contents, ids and times.
 
 use annals::testing::{Crash, Keep, SimStorage};
 
@@ -31,7 +31,7 @@ fn frames_cut_by_a_recovery_do_not_come_back() {
             let name = format!("seed {seed} round {round}");
             assert!((least..=most).contains(&found), "{name}: {found} not in {least}..={most}");
             cut += most - found;
-            // One of the commits again, byte for byte what it was; the rest stays away.
+            // Append one of the cut commits again, with identical bytes; the others must stay away.
             sim.set_clock(5_000_000);
             append_buffered(&store, found + 1, SIZE);
             (least, most) = (found, found + 1);
@@ -73,8 +73,8 @@ fn interrupted_cut_is_finished_by_a_later_opening() {
 
 #[test]
 fn frames_of_a_former_session_do_not_continue_a_new_one() {
-    // Two sessions begin at the same place, at the same time, with the same commit; and the drive
-    // has lost the zeros that were written over the rest of the first.
+    // Two sessions begin at the same offset and time with the same commit, and the drive has lost
+    // the zeros that were written over the rest of the first session.
     let mut tried = 0;
     for size in (600..1_200).step_by(8) {
         let sim = SimStorage::new(1);
@@ -97,7 +97,7 @@ fn frames_of_a_former_session_do_not_continue_a_new_one() {
             continue;
         }
         tried += 1;
-        // The commits of the first session carry no durable position behind the third.
+        // The commits of the first session record no durable position greater than 3.
         assert!(frames.iter().all(|frame| frame.durable_position <= 3));
         overwrite(&sim, &segment(1), session.offset, &[0; 48]);
         write(4);

@@ -1,4 +1,4 @@
-//! Recovery as a table: what was done to a store at rest, and what it has to answer.
+//! Recovery as tables: the damage done to a store at rest, and the expected result of opening it.
 
 use annals::testing::SimStorage;
 use annals::{Error, ExpectedVersion, NewEvent, Opened};
@@ -15,7 +15,7 @@ fn frame_with(sim: &SimStorage, number: u64, position: u64) -> Frame {
 
 #[test]
 fn damage_to_an_unclosed_segment_is_refused_unless_nothing_proves_the_commit() {
-    // Ten acknowledged commits; the last is the only one nothing tells of.
+    // Ten acknowledged commits; nothing proves the last one.
     let table: &[(&str, Damage, Expected)] = &[
         ("nothing", |_| {}, Expected::Whole(10)),
         (
@@ -78,7 +78,7 @@ fn damage_to_an_unclosed_segment_is_refused_unless_nothing_proves_the_commit() {
                 let end = usize::try_from(frame_with(sim, 1, 5).offset + 20).unwrap();
                 sim.corrupt(segment(1), |bytes| bytes.truncate(end)).unwrap();
             },
-            // Nothing is left that could tell of it.
+            // No evidence of the commit is left.
             Expected::Cut(4),
         ),
         (
@@ -208,7 +208,7 @@ fn damage_to_a_closed_segment_is_refused_or_harmless() {
 
 #[test]
 fn damage_after_a_close_frame_is_refused() {
-    // Closed, opened again, written to, stopped: the newest frame before the damage says "closed".
+    // Closed, opened again, written to, stopped: the last frame before the damage is a close frame.
     let base = closed(5, SMALL);
     let store = open(&base).unwrap();
     append(&store, 6, 10, SMALL);
@@ -225,7 +225,7 @@ fn damage_after_a_close_frame_is_refused() {
             hold(&format!("zeroed session frame, {name}"), &sim, SMALL, Expected::Refused);
         }
     }
-    // What nobody can have written since the close does no harm.
+    // Bytes that cannot have been written after the close are harmless.
     let sim = closed(5, SMALL);
     let close = *frames_of(&sim, 1).last().unwrap();
     overwrite(&sim, &segment(1), close.offset + close.len + 512, b"left over");
@@ -237,7 +237,7 @@ fn damage_after_a_close_frame_is_refused() {
 
 #[test]
 fn checkpoint_of_a_diverged_copy_is_not_used() {
-    // A copy of the store that took other events since: the same identity, another history.
+    // A copy of the store to which other events were appended: the same identity, another history.
     let base = closed(5, LARGE);
     let twin = base.fork();
     let store = open(&twin).unwrap();
@@ -258,8 +258,8 @@ fn checkpoint_of_a_diverged_copy_is_not_used() {
 
 #[test]
 fn frame_of_a_diverged_copy_is_damage() {
-    // Everything about it is right, its place and its position too; only the next one does not
-    // follow from it.
+    // Everything in the frame is valid for its offset and position; only the next frame does not
+    // continue from it.
     let base = SimStorage::new(7);
     let store = open(&base).unwrap();
     append(&store, 1, 3, SMALL);
@@ -307,7 +307,8 @@ fn verify_names_every_fault_and_goes_on_after_each() {
         let number = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().parse();
         report.faults.iter().map(|fault| (number(&fault.file).unwrap(), fault.offset)).collect()
     };
-    // Two frames in a segment, one in another, both copies of a header in a third, and two gaps.
+    // Damage: two frames in one segment, one frame in another, both header copies in a third, and
+    // two gaps.
     let sim = base.fork();
     let (two, four) = (frames_of(&sim, 2), frames_of(&sim, 4));
     let hit = [(2, two[1].offset), (2, two[3].offset), (4, four[2].offset)];

@@ -1,5 +1,5 @@
-//! Damage in derived files that opening does not look at: it shows at a look-up, and is put right
-//! there. No answer is wrong, none is missing, and nothing is left of it after a close.
+//! Damage in parts of derived files that the opening does not read. It is detected by a look-up and
+//! repaired there: every answer is complete and right, and no fault is left after a close.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ const EVENTS: u64 = 500;
 const STREAMS: u64 = 180;
 const BLOCK: u64 = 4096;
 
-/// Each close writes a checkpoint.
+/// Opens so that each close writes a checkpoint.
 fn open(sim: &SimStorage) -> Result<Store> {
     options(sim).small_checkpoint(1 << 20).open(ROOT)
 }
 
-/// Long names, so that the checkpoint has several blocks of them.
+/// Long names make the checkpoint several blocks long.
 fn stream_of(number: u64) -> String {
     format!("stream-{:0>90}", number % STREAMS)
 }
@@ -49,10 +49,10 @@ fn closed() -> SimStorage {
 
 /// Damages the index file of a segment.
 type Damage = fn(&SimStorage, u64);
-/// Asks a store of so many events something, and holds it to the answer.
+/// Asks one thing of a store of a number of events, and asserts the answer.
 type Question = fn(&Store, u64);
 
-/// Everything that is asked of a store with `events` events, one question at a time.
+/// Every kind of look-up in a store with `events` events.
 const QUESTIONS: [(&str, Question); 9] = [
     ("heads", |store, events| {
         for number in 1..=STREAMS {
@@ -126,7 +126,7 @@ fn ask(store: &Store, events: u64, first: usize) {
     }
 }
 
-/// Closes, and looks at what is left.
+/// Closes the store, and asserts that nothing of the damage is left.
 fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
     store.close().unwrap();
     let store = open(sim).unwrap();
@@ -134,7 +134,7 @@ fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
     ask(&store, events, 0);
     store.close().unwrap();
     let report = verify_on(&sim.process(), ROOT, |_| {}).unwrap();
-    // One that an opening could not use is kept until the second one after it is written.
+    // A checkpoint that an opening could not use is kept until the second one after it is written.
     let newest = files_in(sim, "checkpoints").pop().unwrap();
     let faults = report.faults.iter().filter(|fault| {
         !fault.file.starts_with("/store/checkpoints") || fault.file == Path::new(&newest)
@@ -142,7 +142,7 @@ fn hold_closed(name: &str, sim: &SimStorage, store: Store, events: u64) {
     assert_eq!(faults.count(), 0, "{name}: {:?}", report.faults);
 }
 
-/// Where to damage the newest checkpoint: several bytes of each block.
+/// Offsets to damage in the newest checkpoint: two in each block.
 fn places(sim: &SimStorage, path: &str) -> Vec<u64> {
     let len = sim.read_file(path).unwrap().len() as u64;
     assert!(len > 5 * BLOCK, "the checkpoint has {len} bytes");
@@ -173,7 +173,8 @@ fn damaged_checkpoint_block_met_by_appends_or_the_close_is_replaced() {
     let base = closed();
     let path = files_in(&base, "checkpoints").pop().unwrap();
     for at in places(&base, &path) {
-        // One of the last makes the segment roll over: it is sealed from what the checkpoint kept.
+        // One of the last counts makes the segment roll over: its index is built from what the
+        // checkpoint held.
         for more in [1, 5, 200] {
             let name = format!("byte {at}, {more} more");
             let sim = base.fork();
@@ -210,7 +211,7 @@ fn damaged_checkpoint_block_changes_no_answer_of_a_follower() {
 
 #[test]
 fn damaged_checkpoint_block_with_a_tail_after_it_is_replaced() {
-    // Frames behind the checkpoint: opening itself has to look streams up in it.
+    // With frames after the checkpoint, the opening itself looks streams up in it.
     let base = closed();
     let store = open(&base).unwrap();
     for number in EVENTS + 1..=EVENTS + 30 {
@@ -280,8 +281,8 @@ fn damaged_index_files_are_rebuilt_when_first_needed() {
             hold_closed(name, &sim, store, EVENTS);
         }
     }
-    // One that is missing says that its segment was not sealed to the end, and one that is needed to
-    // build it is damaged.
+    // A missing index file means that its segment was not sealed completely; rebuilding it needs
+    // another index file, which is damaged.
     let sim = base.fork();
     let store = open(&sim).unwrap();
     for number in EVENTS + 1..=EVENTS + 900 {
@@ -310,7 +311,7 @@ fn fill(store: &Store, events: u64) {
     }
 }
 
-/// Heads, streams and ids: none is about what fills the segments.
+/// Looks up heads, streams and ids, none of which concern the events that fill the segments.
 fn ask_of_heads(store: &Store) {
     for question in [0, 3, 1] {
         QUESTIONS[question].1(store, EVENTS);
@@ -337,7 +338,8 @@ fn damaged_checkpoint_block_at_the_end_of_a_level_file_changes_no_answer() {
     }
 }
 
-/// A reader stays with the checkpoint it has begun with, and takes on what the writer merges.
+/// A reader keeps the checkpoint that it was opened with, and opens the files that the writer
+/// merges.
 #[test]
 fn damaged_checkpoint_block_within_a_level_file_changes_no_answer_of_a_follower() {
     let base = closed();
@@ -356,7 +358,7 @@ fn damaged_checkpoint_block_within_a_level_file_changes_no_answer_of_a_follower(
         assert_eq!(writer.compact().unwrap().merges, 1);
         assert_eq!(reader.stats().level_files, 0);
         QUESTIONS[1].1(&reader, EVENTS);
-        // Where it met the damage early, it has opened what is merged by now.
+        // A reader that met the damage early has opened the level file by now.
         late += reader.stats().level_files;
         ask_of_heads(&reader);
         assert_eq!(reader.stream_head("filler").unwrap().unwrap().version, 24);
@@ -381,7 +383,7 @@ fn damaged_level_files_are_rebuilt_when_first_needed() {
         Vec::clear,
         |bytes| bytes.fill(0),
         |bytes| bytes.truncate(bytes.len() / 2),
-        // Its last byte but those of the footer: a block's checksum.
+        // The last byte before the footer, part of a block's checksum.
         |bytes| {
             let at = bytes.len() - 17;
             bytes[at] ^= 1;

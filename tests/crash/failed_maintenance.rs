@@ -1,4 +1,4 @@
-//! Work beside the appends that fails: a close names it, and nothing acknowledged is lost.
+//! Background work that fails: the close names it, and no acknowledged event is lost.
 
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage};
 use annals::{
@@ -7,7 +7,7 @@ use annals::{
 
 use super::support::{ROOT, append, open};
 
-/// What a close could not do.
+/// The work that the close could not do.
 fn undone(closed: annals::Result<()>) -> Vec<FailedMaintenance> {
     match closed {
         Ok(()) => Vec::new(),
@@ -20,7 +20,8 @@ fn tasks(closed: annals::Result<()>) -> Vec<Maintenance> {
     undone(closed).into_iter().map(|it| it.task).collect()
 }
 
-/// Everything is there after a power loss, and the work is done by the opening.
+/// Asserts that every event is there after a power loss, and that the opening has done the failed
+/// work.
 fn comes_back(sim: &SimStorage, events: u64) {
     sim.clear_faults();
     sim.crash(Crash::new(1).keep(Keep::Nothing));
@@ -45,7 +46,7 @@ fn maintenance_failing_until_the_close_is_named_by_it() {
         let store = open(&sim).unwrap();
         append(&store, 1, 10, 2_000);
         sim.inject_at(place, Fault::FailFrom { operation, nth: 1 });
-        // A segment more is begun.
+        // These fill the segment and begin another one.
         append(&store, 11, 40, 2_000);
         let failed = undone(store.close());
         let tasks: Vec<_> = failed.iter().map(|it| it.task.clone()).collect();
@@ -60,7 +61,7 @@ fn segment_that_cannot_be_sealed_is_named_by_the_close() {
     let sim = SimStorage::new(2);
     let store = open(&sim).unwrap();
     append(&store, 1, 20, 2_000);
-    // The seal is the next write to the first segment once appends have left it.
+    // The seal is the first change to the first segment once appends go to the second.
     let mut number = 21;
     while store.stats().segments == 1 {
         if number == 26 {

@@ -1,4 +1,4 @@
-//! The disk refuses to be read: at every single look, listing, opening and read of an opening.
+//! I/O errors at each stat, listing, open and read of an opening.
 
 use annals::Error;
 use annals::testing::{Fault, Operation, SimStorage};
@@ -9,11 +9,11 @@ use super::support::*;
 const LARGE: usize = 9_000;
 const MOST: u64 = 80;
 
-/// The first opening with the fault tells the truth or why it cannot; nothing is changed by that, and
-/// the next one, without it, has everything.
+/// Opens with the fault, which succeeds with every event or fails with an I/O error; then opens
+/// without it, which has every event.
 fn at_every(operation: Operation, base: &SimStorage, read_only: bool) -> u64 {
     let mut refused = 0;
-    // More than an opening has of any kind; behind the last, nothing fails.
+    // An opening has fewer operations of each kind; after the last of them nothing fails.
     for nth in 1..=MOST {
         let name = format!("{operation:?} {nth}, read only: {read_only}");
         let sim = base.fork();

@@ -1,5 +1,5 @@
-//! A full disk: nothing is lost, nothing that was refused is stored, and the store goes on when
-//! there is room again.
+//! A full disk: no event is lost, no refused commit is stored, and appends go on when space is free
+//! again.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -63,7 +63,7 @@ fn disk_full_at_any_amount_of_free_space_loses_nothing_acknowledged() {
     assert!(refused > 20, "the disk was full {refused} times");
 }
 
-/// The error names the file that did not fit, how much was wanted for it, and what to do.
+/// The error names the file that did not fit, the bytes needed, and what to do.
 #[test]
 fn disk_full_error_names_file_size_and_next_step() {
     let log = Path::new(ROOT).join("log");
@@ -94,7 +94,8 @@ fn disk_full_error_names_file_size_and_next_step() {
     assert!(segments > 3, "{segments} new segments and {writes} writes did not fit");
 }
 
-/// A segment that is full and whose seal found no room is no damage, also not beside the writer.
+/// A full segment without room for its seal is no damage, not even to a verification beside the
+/// writer.
 #[test]
 fn segment_without_room_for_its_seal_is_no_fault() {
     let mut unsealed = 0;
@@ -159,7 +160,7 @@ fn opening_without_room_for_the_quarantine_can_be_repeated() {
 struct CopyOnWrite {
     /// Bytes that can still be written to segments.
     left: Arc<AtomicU64>,
-    /// Where this is set, a segment is a hole at first: zeros need space too, but only once.
+    /// Whether a segment is a hole at first: then zeros need space as well, but only once.
     sparse: bool,
     /// Where the hole begins, by the number of the open file.
     filled: Mutex<HashMap<u64, u64>>,
@@ -181,7 +182,7 @@ impl Hook for CopyOnWrite {
         }
         let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         if left == 0 {
-            // A quota that is used up is a full disk too.
+            // An exceeded quota is a full disk, too.
             let kind = if self.sparse { ErrorKind::QuotaExceeded } else { ErrorKind::StorageFull };
             return Err(kind.into());
         }
@@ -222,7 +223,7 @@ fn commit_refused_within_a_write_is_taken_back() {
         assert_eq!(read_back(&store, SIZE).unwrap(), 3);
         assert_eq!((store.stats().events, store.stats().commits), (3, 3));
         left.store(PLENTY, Ordering::Relaxed);
-        // Another one takes its place, and then the refused one is welcome.
+        // Another commit takes its place; then the refused commit is accepted.
         let done = append_one(&store, 100, 17).unwrap();
         assert_eq!(done.last_position.get(), 4);
         let done = append_one(&store, 4, SIZE).unwrap();
@@ -234,7 +235,8 @@ fn commit_refused_within_a_write_is_taken_back() {
     }
 }
 
-/// What a write falls back to is the beginning of its segment, and no offset in the one before.
+/// A refused write is taken back to the beginning of its own segment, not to an offset of the
+/// previous one.
 #[test]
 fn commit_refused_at_the_first_write_to_a_segment_is_taken_back() {
     for (fits, sparse) in (0..9_000).step_by(900).flat_map(|fits| [(fits, false), (fits, true)]) {
@@ -246,7 +248,7 @@ fn commit_refused_at_the_first_write_to_a_segment_is_taken_back() {
         assert!(matches!(full, Err(Error::DiskFull { .. })), "{fits} fit: {full:?}");
         assert_eq!(store.stats().segments, 2);
         left.store(PLENTY, Ordering::Relaxed);
-        // Small enough for what was left of the segment before.
+        // These would fit into the rest of the previous segment.
         append(&store, 7, 8, SIZE);
         append(&store, 9, 13, LARGE);
         stop(&sim, store);
@@ -261,12 +263,12 @@ fn commit_refused_at_the_first_write_to_a_segment_is_taken_back() {
 fn commit_refused_in_a_prepared_segment_is_taken_back() {
     let (sim, left, store) = copy_on_write();
     append(&store, 1, 6, LARGE);
-    // The next one needs another segment, which is there and has no room.
+    // The next commit needs the next segment, which is prepared and has no room.
     left.store(0, Ordering::Relaxed);
     assert!(matches!(append_one(&store, 7, LARGE), Err(Error::DiskFull { .. })));
     assert_eq!((store.stats().events, store.stats().commits), (6, 6));
     left.store(PLENTY, Ordering::Relaxed);
-    // Small enough for what was left of the segment before.
+    // These would fit into the rest of the previous segment.
     append(&store, 7, 9, 20);
     sim.crash(Crash::new(1).keep(Keep::Nothing));
     drop(store);

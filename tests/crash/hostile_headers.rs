@@ -1,4 +1,4 @@
-//! Formats that are not known, and lengths and counts that lie although their checksums hold.
+//! Unknown format versions and features, and false lengths and counts with valid checksums.
 
 use annals::Error;
 use annals::testing::SimStorage;
@@ -17,7 +17,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// Changes both copies of a segment's header and makes their checksums right again.
+/// Changes both copies of a segment's header and recomputes their checksums.
 fn change_header(sim: &SimStorage, number: u64, at: usize, value: &[u8]) {
     sim.corrupt(segment(number), |bytes| {
         for copy in [0, 4096] {
@@ -45,7 +45,7 @@ fn unknown_versions_and_features_are_refused_by_name() {
             assert!(matches!(read_only, Err(Error::Unsupported { .. })), "{name}: {read_only:?}");
         }
     }
-    // A newer version that this reader may read.
+    // A newer version that this version of the reader may read.
     let sim = closed(3, SIZE);
     change_header(&sim, 1, 8, &[2, 0]);
     let store = options(&sim).read_only(true).open(ROOT).unwrap();
@@ -92,14 +92,14 @@ fn checkpoint_or_index_of_a_newer_version_is_not_used() {
     }
 }
 
-/// The name of the level file that merging gives.
+/// The name of the level file that a merge writes.
 fn merged(base: &SimStorage) -> String {
     let sim = base.fork();
     open(&sim).unwrap().compact().unwrap();
     files_in(&sim, "index").pop().unwrap()
 }
 
-/// The store, with its indexes merged if that makes this file.
+/// A copy of the store, merged first if `path` is a level file.
 fn with(base: &SimStorage, path: &str) -> SimStorage {
     let sim = base.fork();
     if path != index(1) && path.contains("/index/") {
@@ -108,7 +108,7 @@ fn with(base: &SimStorage, path: &str) -> SimStorage {
     sim
 }
 
-/// Makes the checksums of a derived file right again.
+/// Recomputes the checksums of a derived file.
 fn sign_container(bytes: &mut [u8]) {
     let len = bytes.len();
     let blocks = u32::from_le_bytes(bytes[len - 16..len - 12].try_into().unwrap());
@@ -133,7 +133,7 @@ fn sign_frame(bytes: &mut [u8], offset: u64) {
     put(bytes, at + 44, &checksum.to_le_bytes());
 }
 
-/// Opens and reads everything; any answer will do, but one must come, soon and without a panic.
+/// Opens and reads everything. Any result is accepted, if it comes soon and without a panic.
 fn survives(sim: &SimStorage, size: usize) {
     for read_only in [true, false] {
         if let Ok(store) = options(sim).read_only(read_only).open(ROOT) {
@@ -153,7 +153,7 @@ fn survives(sim: &SimStorage, size: usize) {
     let _ = annals::testing::verify_on(sim, ROOT, |_| {});
 }
 
-/// A length that was believed would show as address space, used or not.
+/// Asserts on the address space of the process, which a large allocation would take even unused.
 fn took_no_large_allocation() {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return };
     let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
@@ -167,7 +167,7 @@ const HOSTILE: [u64; 6] = [0, 1, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, u64::MAX];
 fn hostile_frame_headers_cause_neither_panic_nor_large_allocation() {
     let base = stopped(6, SIZE);
     let frames = frames_of(&base, 1);
-    // Body length, event count, link, first and durable position, time.
+    // The fields: body length, event count, link, first and durable position, time.
     for (at, width) in [(4, 4), (8, 4), (12, 4), (16, 8), (24, 8), (32, 8)] {
         for value in HOSTILE {
             for frame in [frames[0], frames[3], *frames.last().unwrap()] {
@@ -189,8 +189,8 @@ fn hostile_frame_headers_cause_neither_panic_nor_large_allocation() {
 fn hostile_records_cause_neither_panic_nor_large_allocation() {
     let base = stopped(6, SIZE);
     let frames = frames_of(&base, 1);
-    // Every field of the record's header, as words of 2 and 4 bytes, without right checksums
-    // behind a checkpoint that vouches for them, which is how a read meets them.
+    // Every field of the record's header, as words of 2 and 4 bytes, without recomputed checksums,
+    // covered by a checkpoint: a read is the first to meet them.
     let store = open(&base).unwrap();
     store.append("x", annals::ExpectedVersion::Any, [event(7, SIZE)]).unwrap();
     store.close().unwrap();
@@ -220,7 +220,7 @@ fn hostile_derived_files_cause_neither_panic_nor_large_allocation() {
                         put(bytes, at, &value.to_le_bytes());
                     }
                     let blocks = u32::from_le_bytes(bytes[len - 16..len - 12].try_into().unwrap());
-                    // A lie about the number of blocks cannot be signed.
+                    // A false number of blocks cannot be given a valid checksum.
                     if (blocks as usize) < len / 20 {
                         sign_container(bytes);
                     }

@@ -1,5 +1,5 @@
-//! What an earlier session, another store or a failed sync has left on the disk, and the order in
-//! which things have to become durable so that it does no harm.
+//! Data that an earlier session, another store or a failed sync has left on the disk, and the order
+//! in which writes must become durable so that it does no harm.
 
 use annals::testing::{Crash, Fault, Keep, SimStorage};
 use annals::{Durability, ExpectedVersion, NewEvent};
@@ -10,7 +10,7 @@ const SIZE: usize = 300;
 /// Six events fill a segment.
 const LARGE: usize = 9_000;
 
-/// What is on the disk itself, power off, from an offset on.
+/// The durable contents of a segment from an offset on, after a power loss.
 fn durable_from(sim: &SimStorage, number: u64, offset: u64) -> Vec<u8> {
     sim.crash(Crash::new(1).keep(Keep::Nothing));
     sim.read_durable(segment(number)).unwrap().split_off(offset as usize)
@@ -36,7 +36,7 @@ fn segment_whose_only_commit_was_cut_is_durably_zero() {
     let sim = SimStorage::new(1);
     let store = open(&sim).unwrap();
     append(&store, 1, 6, LARGE);
-    // The seventh goes to the next segment; the power goes before the full one is sealed.
+    // The seventh event goes to the next segment; the power is lost before the full one is sealed.
     sim.fail_after_ops(1);
     append_buffered(&store, 7, LARGE);
     stop(&sim, store);
@@ -50,8 +50,8 @@ fn segment_whose_only_commit_was_cut_is_durably_zero() {
 
 #[test]
 fn zeroed_session_frame_is_refused_after_a_power_loss() {
-    // The status file said that the store was closed. What is written to it without a sync is
-    // gone with the power, and what the session has made durable must still be looked for.
+    // The status file recorded a clean close. Its unsynced change is lost with the power, and the
+    // opening must still search for what the session has made durable.
     let sim = closed(5, SIZE);
     let store = open(&sim).unwrap();
     append(&store, 6, 10, SIZE);
@@ -65,7 +65,7 @@ fn zeroed_session_frame_is_refused_after_a_power_loss() {
 
 #[test]
 fn frames_of_another_store_are_no_evidence() {
-    // Blocks of a file that was deleted, in the same places of the file that took them over.
+    // Blocks of a deleted file that are at the same offsets of the file that reuses them.
     let former = stopped(10, SIZE);
     let sim = SimStorage::new(8);
     let store = open(&sim).unwrap();
@@ -80,7 +80,7 @@ fn frames_of_another_store_are_no_evidence() {
 
 #[test]
 fn close_frame_whose_sync_failed_is_written_again() {
-    // At some of these sizes the close frame reaches into a sector that holds nothing before it.
+    // At some of these sizes the close frame extends into a sector that was empty before.
     for size in (100..612).step_by(8) {
         let sim = SimStorage::new(1);
         let store = open(&sim).unwrap();
@@ -122,7 +122,7 @@ fn seal_is_not_durable_before_the_commits_it_proves() {
 
 #[test]
 fn records_of_a_diverged_copy_in_an_own_frame_are_damage() {
-    // Each record is right, for its place and its position; they are not the frame's.
+    // Each record is valid for its offset and position, but the frame was written with others.
     let base = stopped(3, SIZE);
     let twin = base.fork();
     let write = |sim: &SimStorage, fourth: NewEvent| {
@@ -144,7 +144,7 @@ fn records_of_a_diverged_copy_in_an_own_frame_are_damage() {
 
 #[test]
 fn index_file_of_a_diverged_copy_is_not_used() {
-    // The same store, segment, lengths and streams; other ids.
+    // The copy has the same identity, segment, lengths and streams, and other ids.
     let base = closed(0, LARGE);
     let twin = base.fork();
     let write = |sim: &SimStorage, first_id: u64| {

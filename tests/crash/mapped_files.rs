@@ -1,5 +1,5 @@
-//! A disk that neither removes, replaces nor cuts a file while it is mapped, as Windows does. What
-//! cannot be done to a derived file now is done later, and no answer depends on it.
+//! A disk that neither removes, replaces nor cuts a file while it is mapped, as on Windows. A
+//! change to a derived file that is refused is made later, and no answer depends on it.
 
 use annals::testing::{SimStorage, verify_on};
 use annals::{Opened, Store};
@@ -19,7 +19,7 @@ fn reader(sim: &SimStorage) -> Store {
     options(sim).read_only(true).open(ROOT).unwrap()
 }
 
-/// Uses every index file, so that all are mapped.
+/// Reads through every index file, so that all of them are mapped.
 fn touch(store: &Store, events: u64) {
     assert_eq!(read_back(store, LARGE).unwrap(), events);
     for number in 1..=events {
@@ -55,7 +55,7 @@ fn merged_files_that_a_reader_has_mapped_are_removed_by_a_later_merge() {
     assert_eq!(store.stats().maintenance_failures, 0);
 }
 
-/// What is damaged at the end of the file is met by the opening, elsewhere by a read.
+/// Damage at the end of the file is detected by the opening, elsewhere by a read.
 #[test]
 fn damaged_index_file_that_is_mapped_is_answered_from_memory_and_replaced_later() {
     for merged in [false, true] {

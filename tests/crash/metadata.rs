@@ -1,5 +1,5 @@
-//! Cursors and hidden streams: what power losses, damage, a full disk and failed syncs may do to
-//! commits that hold them, and to commits that hold nothing else.
+//! Cursors and hidden streams: power losses, damage, a full disk and failed syncs at commits that
+//! hold them, with and without events.
 
 use std::sync::atomic::Ordering;
 
@@ -13,14 +13,14 @@ use super::support::*;
 const SIZE: usize = 100;
 /// Six events fill a segment.
 const LARGE: usize = 9_000;
-/// What a frame of one cursor takes: its header, a section, a change, the name.
+/// The length of a frame with one cursor: its header, a section, a change, the name.
 const CURSOR_FRAME: u64 = FRAME_HEADER + 24 + 24 + 8;
 
 fn cursor(store: &Store, name: &str) -> Option<u64> {
     store.cursors().get(name).unwrap().map(Position::get)
 }
 
-/// An event and, with it, a cursor at the event before.
+/// Appends an event and moves a cursor to the event before it, in one commit.
 fn append_handled(store: &Store, number: u64, size: usize) -> Result<annals::Committed> {
     store
         .transaction()
@@ -29,7 +29,7 @@ fn append_handled(store: &Store, number: u64, size: usize) -> Result<annals::Com
         .commit()
 }
 
-/// How far a life has come: events, and a cursor that is moved behind each of them.
+/// What a life has been acknowledged: events, and a cursor that is moved after each of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
     events: u64,
@@ -52,8 +52,8 @@ fn live(sim: &SimStorage, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-/// The store opens; a commit's events and its cursor are both there or neither; a cursor that was
-/// moved alone is where it was told to be, or one further.
+/// Asserts that the store opens, that a commit's events and its cursor are both there or neither,
+/// and that a cursor that was moved alone is where it was acknowledged, or one step further.
 fn check(name: &str, sim: &SimStorage, told: Told) -> u64 {
     let store = open(sim).unwrap_or_else(|error| panic!("{name}: {error} ({error:?})"));
     let events = read_back(&store, LARGE).unwrap_or_else(|error| panic!("{name}: {error:?}"));
@@ -98,7 +98,7 @@ fn power_loss_at_each_step_keeps_cursors_with_their_commits() {
     }
 }
 
-/// Five events, a cursor that nothing but itself tells of, and whatever `then` does.
+/// Five events, a cursor that nothing else proves, and the effects of `then`.
 fn with_cursor(then: impl FnOnce(&Store)) -> (SimStorage, Frame) {
     let sim = SimStorage::new(3);
     let store = open(&sim).unwrap();
@@ -111,7 +111,7 @@ fn with_cursor(then: impl FnOnce(&Store)) -> (SimStorage, Frame) {
     (sim, frame)
 }
 
-/// Every way of damaging the frame has to be refused, and the log left as it is.
+/// Asserts that every kind of damage to the frame is refused, and that the log stays unchanged.
 fn refused(name: &str, base: &SimStorage, frame: Frame) {
     let mut damages = vec![(frame.offset, vec![0; usize::try_from(frame.len).unwrap()])];
     for at in (0..frame.len).step_by(8) {
@@ -124,7 +124,7 @@ fn refused(name: &str, base: &SimStorage, frame: Frame) {
         if sim.read_file(segment(1)).unwrap() == base.read_file(segment(1)).unwrap() {
             continue;
         }
-        // Padding is outside every checksum's reach only if it stays zero.
+        // Padding has no checksum, but must be zero.
         hold(&format!("{name}, at {at}"), &sim, SIZE, Expected::Refused);
     }
 }
@@ -137,7 +137,7 @@ fn damaged_cursor_is_refused_if_a_later_commit_proves_it() {
     refused("another cursor behind", &base, frame);
     let (base, frame) = with_cursor(|store| store.archive(&stream_of(1)).unwrap());
     refused("a hidden stream behind", &base, frame);
-    // The one behind is torn itself: only the third can tell.
+    // The second commit is torn itself: only the third can prove the cursor.
     let (base, frame) = with_cursor(|store| {
         store.cursors().advance("other", 1).unwrap();
         store.cursors().advance("third", 1).unwrap();
@@ -163,7 +163,7 @@ fn damaged_cursor_is_refused_if_a_close_or_a_checkpoint_proves_it() {
     remove_all(&base, "checkpoints");
     refused("a close frame", &base, frame);
     let (base, frame) = closed();
-    // The close frame is gone too.
+    // Without the close frame as well.
     let behind = frame.offset + frame.len;
     zero(&base, &segment(1), behind, 256);
     refused("a checkpoint", &base, frame);
@@ -182,7 +182,7 @@ fn damaged_cursor_is_refused_if_a_seal_proves_it() {
     assert_eq!(next.kind, 4, "the cursor is the last frame before the seal");
     remove_all(&sim, "checkpoints");
     zero(&sim, &segment(1), frame.offset, frame.len);
-    // The index file has the changes too; verify finds the damage.
+    // The index file holds the changes as well; verify finds the damage.
     let store = open(&sim).unwrap();
     assert_eq!(cursor(&store, "c"), Some(2));
     drop(store);
@@ -209,7 +209,7 @@ fn torn_cursor_that_nothing_proves_is_cut() {
         assert_eq!(cursor(&store, "c"), Some(if same { 4 } else { 2 }), "{kept}");
         let Opened::Recovered(recovery) = store.opened() else { panic!("{:?}", store.opened()) };
         assert_eq!(recovery.dropped_bytes > 0, !same && kept > 0, "{kept}: {recovery:?}");
-        // And what was cut does not come back behind what follows.
+        // What was cut does not come back after later commits.
         store.cursors().advance("c", 3).unwrap_or_else(|error| assert!(same, "{error}"));
         let now = cursor(&store, "c");
         sim.crash(Crash::new(kept).keep(Keep::Nothing));
@@ -225,7 +225,7 @@ fn full_disk_rolls_back_cursors_and_hidden_streams() {
         let (sim, left, store) = copy_on_write();
         append(&store, 1, 3, SIZE);
         store.cursors().advance("c", 1).unwrap();
-        // From here on the postings of the active segment are kept.
+        // From here on, postings of the active segment are kept in memory.
         let absent = || Query::tagged(["absent"]);
         store.transaction().fail_if(absent()).commit().unwrap();
         left.store(fits, Ordering::Relaxed);
@@ -256,7 +256,7 @@ fn full_disk_rolls_back_cursors_and_hidden_streams() {
         };
         assert_eq!(cursors(&store), [("c".to_owned(), 1)], "{fits} fit");
         assert_eq!(read_back(&store, SIZE).unwrap(), 3, "{fits} fit");
-        // What is accepted from here on knows nothing of it.
+        // Commits accepted from here on must not depend on the refused one.
         let nobody = store.cursors().compare_and_set("d", Some(Position::new(1)), 2);
         assert!(matches!(nobody, Err(Error::Conflict { .. })), "{nobody:?}");
         let taken = || store.transaction().fail_if_exists(Query::tagged(["taken"])).commit();
@@ -297,7 +297,7 @@ fn cursor_whose_sync_failed_is_not_shown_before_it_is_durable() {
     let refused = store.archive(&stream_of(1));
     assert!(matches!(refused, Err(Error::WriterPoisoned { .. })), "{refused:?}");
     assert!(store.close().is_err());
-    // The cache is warm: by being shown it becomes durable.
+    // The page cache still has the cursor: the opening makes it durable before it is visible.
     let store = open(&sim).unwrap();
     assert_eq!(cursor(&store, "c"), Some(2));
     sim.crash(Crash::new(1).keep(Keep::Nothing));
@@ -307,7 +307,7 @@ fn cursor_whose_sync_failed_is_not_shown_before_it_is_durable() {
     assert_eq!(read_back(&store, SIZE).unwrap(), 3);
 }
 
-/// A store of before there were cursors: its segments may not hold them.
+/// A store of the format before cursors: its segments may not hold them.
 #[test]
 fn power_loss_at_each_step_of_leaving_a_segment_without_metadata_loses_nothing() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/basic");

@@ -1,6 +1,6 @@
-//! The power goes at every single operation that changes the disk: while a store is created,
-//! appended to, rolled over, sealed, indexed, checkpointed, closed, opened again; and again at
-//! every operation of the recovery from that.
+//! Power loss at every operation that changes the disk, while a store is created, appended to,
+//! rolled over, sealed, indexed, checkpointed, closed and opened again; and at every operation of
+//! the recovery from that.
 
 use annals::testing::{Crash, DirectoryModel, Keep, SimStorage};
 use annals::{ExpectedVersion, Result};
@@ -10,8 +10,8 @@ use super::support::*;
 /// Six events fill a segment.
 const SIZE: usize = 9_000;
 
-/// Does everything a store does in its life; returns as soon as something fails. `acknowledged`
-/// tells how far commits were confirmed.
+/// Runs a whole life of a store, and returns at the first error. `acknowledged` is set to the
+/// number of confirmed commits.
 fn live(sim: &SimStorage, acknowledged: &mut u64) -> Result<()> {
     let mut number = 0;
     for events in [8, 1, 6] {
@@ -38,7 +38,8 @@ fn crashes(step: u64) -> [Crash; 6] {
     ]
 }
 
-/// The store opens, holds what was acknowledged and at most one commit more, and goes on.
+/// Asserts that the store opens, holds what was acknowledged and at most one commit more, and
+/// accepts appends.
 fn check(name: &str, sim: &SimStorage, acknowledged: u64) {
     let store = open(sim).unwrap_or_else(|error| panic!("{name}: {error} ({error:?})"));
     let found = read_back(&store, SIZE).unwrap_or_else(|error| panic!("{name}: {error:?}"));
@@ -65,7 +66,7 @@ fn at_every_step(model: DirectoryModel) {
         base.fail_after_ops(step);
         let mut acknowledged = 0;
         let ended = live(&base, &mut acknowledged);
-        // The last ones prepare the next opening, and a close does without them.
+        // The last operations prepare the next opening; a close succeeds without them.
         assert!(ended.is_ok() || step < operations, "{ended:?}");
         assert!(ended.is_err() || step + 30 > operations, "step {step} of {operations}");
         for crash in crashes(step) {
@@ -94,12 +95,13 @@ fn kill_at_each_step_then_power_loss_loses_nothing_shown() {
         sim.fail_after_ops(step);
         let mut acknowledged = 0;
         let _ = live(&sim, &mut acknowledged);
-        // The process dies, the cache stays; the next one serves, and then the power goes.
+        // The process is killed and the page cache stays; the next process reads and appends, then
+        // the power is lost.
         sim.kill();
         let store = open(&sim).unwrap_or_else(|error| panic!("step {step}: {error}"));
         let shown = read_back(&store, SIZE).unwrap();
         assert!((acknowledged..=acknowledged + 1).contains(&shown), "step {step}");
-        // Far enough to need the segment that may have been prepared before the kill.
+        // Enough events to need the segment that may have been prepared before the kill.
         append(&store, shown + 1, shown + 7, SIZE);
         sim.crash(Crash::new(step).keep(Keep::Nothing));
         drop(store);

@@ -1,4 +1,5 @@
-//! A writer that comes, and may go again, at any moment of a reader's opening, reading or verifying.
+//! A writer that opens, appends and closes at any moment of a reader's opening, reading or
+//! verifying.
 
 use std::io;
 use std::sync::Arc;
@@ -61,25 +62,25 @@ fn reader_disk(sim: &SimStorage) -> ReaderDisk {
 
 const SIZE: usize = 700;
 
-/// What the writer does that comes.
+/// What the writer does during its visit.
 #[derive(Debug, Clone, Copy)]
 struct Visit {
     appends: u64,
     closes: bool,
-    /// The durability of the store, and that of its commits.
+    /// The durability of the store, and the one of its commits.
     of: (Durability, Durability),
 }
 
 const SYNCED: (Durability, Durability) = (Durability::Sync, Durability::Sync);
 const BUFFERED: (Durability, Durability) = (Durability::BUFFERED, Durability::BUFFERED);
-/// Written, and not for others to read yet.
+/// Commits that are written and not visible yet.
 const NOT_YET: (Durability, Durability) = (Durability::Sync, Durability::BUFFERED);
 
 const VISITS: [Visit; 7] = [
     Visit { appends: 0, closes: true, of: SYNCED },
     Visit { appends: 3, closes: false, of: SYNCED },
     Visit { appends: 3, closes: true, of: SYNCED },
-    // Over the end of a segment, or of two.
+    // Past the end of one segment or two.
     Visit { appends: 150, closes: true, of: SYNCED },
     Visit { appends: 3, closes: false, of: BUFFERED },
     Visit { appends: 150, closes: true, of: BUFFERED },
@@ -91,7 +92,7 @@ impl Visit {
         options(sim).durability(self.of.0).open(ROOT).unwrap()
     }
 
-    /// Appends after the first `there` events; returns the store if it stays open.
+    /// Appends after the first `there` events; returns the store if the visit leaves it open.
     fn make(self, store: Store, there: u64) -> Option<Store> {
         for number in there + 1..=there + self.appends {
             let transaction = store.transaction().durability(self.of.1);
@@ -106,13 +107,13 @@ impl Visit {
     }
 }
 
-/// Tries each moment of what a reader does while a writer makes a visit. `begin` comes before that.
-/// The writer opens the store at that moment, or has it open since before the reader began.
+/// Runs `look` once for each moment at which a writer may make a visit meanwhile; `begin` runs
+/// before. The writer opens the store at that moment, or has it open since before the reader began.
 fn at_each_moment<T>(
     begin: impl Fn(&ReaderDisk) -> T,
     look: impl Fn(T, &ReaderDisk, u64) -> annals::Result<u64>,
 ) {
-    // The third is as good as full, and the fourth has a sealed segment.
+    // The third store has a segment that is almost full, and the fourth has a sealed one.
     let stores =
         [|| closed(3, SIZE), || stopped(3, SIZE), || closed(72, SIZE), || stopped(90, SIZE)];
     for make in stores {
@@ -183,7 +184,7 @@ fn verify_beside_a_writer_reports_no_damage() {
         |(), disk, there| {
             let report = verify_on(disk, ROOT, |_| {})?;
             assert_eq!(report.faults, []);
-            // It counts what it has proven, durable or not.
+            // Verify counts every proven event, durable or not.
             Ok(report.events.min(there))
         },
     );

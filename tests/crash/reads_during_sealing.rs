@@ -1,4 +1,4 @@
-//! Reading and verifying beside a writer that seals a segment at that very moment.
+//! Reading and verifying while a writer seals a segment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ const SIZE: usize = 300;
 /// Enough for two segments to be sealed.
 const MANY: u64 = 400;
 
-/// What the writer had made visible was asked for before it sealed the segment.
+/// The status was read before the writer sealed the segment.
 #[test]
 fn verify_with_an_outdated_status_reports_no_fault() {
     let sim = SimStorage::new(1);
@@ -23,11 +23,12 @@ fn verify_with_an_outdated_status_reports_no_fault() {
     sim.write_file(&status, &asked).unwrap();
     let report = verify_on(&sim, ROOT, |_| {}).unwrap();
     assert_eq!(report.faults, []);
-    // What is visible, and the rest of sealed segments, which is durable.
+    // The visible events, and the rest of the sealed segments, which is durable.
     assert!(report.events >= 20, "{}", report.events);
 }
 
-/// What it had walked over was entered, its changes were shown, and its events were not.
+/// Regression: the changes of segments that were walked over before the failure were visible, and
+/// their events were not.
 #[test]
 fn failed_walk_of_a_follower_shows_whole_commits_only() {
     let sim = SimStorage::new(1);
@@ -64,7 +65,7 @@ impl Hook for OldLength {
     }
 }
 
-/// Its file is cut between the question how long it is and the reading of it.
+/// The seal cuts the file between the query of its length and the read.
 #[test]
 fn segment_cut_by_its_seal_during_verify_is_no_fault() {
     for questions in 0..12 {

@@ -1,5 +1,5 @@
-//! Repair: whatever was done to a store, the new one is whole, holds every commit that was not
-//! touched and nothing else, and the report says what is missing. The damaged one stays as it was.
+//! Repair: for any damage, the new store has no fault, holds every undamaged commit and nothing
+//! else, the report names what is missing, and the damaged store stays unchanged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::support::*;
 const NEW: &str = "/new";
 const SIZE: usize = 9_000;
 
-/// An event, as it was appended. `commit` is the position that its commit begins with.
+/// An event as it was appended. `commit` is the first position of its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     position: u64,
@@ -49,7 +49,7 @@ fn all(store: &Store) -> Vec<Seen> {
     store.read_all().into_iter().map(seen).collect()
 }
 
-/// A store of several segments and sessions, with commits over several streams.
+/// A store of several segments and sessions, with commits to several streams.
 fn original() -> (SimStorage, Vec<Seen>) {
     let sim = SimStorage::new(11);
     let mut number = 0;
@@ -92,8 +92,7 @@ fn repair_with(sim: &SimStorage, options: RepairOptions) -> annals::Result<Repai
     done
 }
 
-/// Repairs, and holds the new store and the report to each other and to the original. Returns the
-/// positions that are missing.
+/// Repairs, and compares the new store, the report and the original. Returns the missing positions.
 fn hold(name: &str, sim: &SimStorage, original: &[Seen]) -> (RepairReport, Vec<u64>) {
     let report =
         repair_with(sim, RepairOptions::new()).unwrap_or_else(|e| panic!("{name}: {e} ({e:?})"));
@@ -137,7 +136,7 @@ fn hold(name: &str, sim: &SimStorage, original: &[Seen]) -> (RepairReport, Vec<u
         let told = told.is_some_and(|loss| {
             loss.missing.iter().any(|m| (m.first..=m.last).contains(&lost.version))
         });
-        // Nothing but its own record may have told of a stream's last event since the checkpoint.
+        // Since the checkpoint, only a stream's last record itself may have recorded its version.
         let newest =
             !new.iter().any(|e| e.stream == lost.stream && ids[&e.id].version > lost.version);
         let unknowable = newest && files_in(sim, "checkpoints").is_empty();
@@ -176,7 +175,7 @@ fn repair_of_a_sound_store_loses_nothing() {
     }));
 }
 
-/// The commits of the original that a flip at this place of a segment touches.
+/// The commits of the original that a flipped bit at this offset of a segment damages.
 fn touched(frames: &[Frame], events: &[Seen], offset: u64) -> Vec<u64> {
     let hit = frames.iter().find(|f| (f.offset..f.offset + f.len).contains(&offset) && f.kind == 1);
     let commit = hit.map(|frame| frame.first_position);
@@ -191,7 +190,7 @@ fn repair_of_flipped_bits_keeps_every_untouched_commit() {
     for (number, path) in (1..).zip(&segments) {
         let frames = frames_of(&base, number);
         let len = base.read_file(path).unwrap().len() as u64;
-        // Every part of each frame's and each record's header, and here and there.
+        // Every field of each frame's and each record's header, and some other offsets.
         let starts = frames.iter().flat_map(|f| (0..112).map(move |at| f.offset + at));
         let headers = [0, 40, 100, 4096, 4160].into_iter();
         let offsets = headers.chain(starts.step_by(7)).chain((8192..len).step_by(5003));
@@ -221,7 +220,7 @@ fn repair_of_flipped_bits_in_an_unclosed_store_keeps_every_untouched_commit() {
         assert_eq!(missing, touched(&frames, &events, offset), "{offset}: {report:?}");
         assert!(report.gaps.iter().all(|gap| gap.acknowledged == gap.missing.is_some()));
     }
-    // The last commit, torn: nothing tells that it was acknowledged.
+    // The last commit is torn: nothing proves that it was acknowledged.
     let last = frames.last().unwrap().offset;
     let sim = base.fork();
     sim.flip_bit(segment(1), last + 60, 1).unwrap();
@@ -321,7 +320,7 @@ fn repair_names_the_intact_events_of_a_damaged_commit() {
         for frame in frames_of(&base, number).iter().filter(|f| f.kind == 1) {
             let inside: Vec<&Seen> =
                 events.iter().filter(|e| e.commit == frame.first_position).collect();
-            // The last byte but the padding: the last record is damaged, the others are not.
+            // The last byte before the padding: only the last record is damaged.
             let sim = base.fork();
             sim.flip_bit(segment(number), frame.offset + frame.len - 16, 2).unwrap();
             let (report, _) = hold("the last record", &sim, &events);
@@ -330,7 +329,7 @@ fn repair_names_the_intact_events_of_a_damaged_commit() {
             let expected: Vec<u64> =
                 inside[..inside.len() - 1].iter().map(|e| e.position).collect();
             assert_eq!(intact, expected);
-            // The first record's length: the search finds the second.
+            // The first record's length: the search finds the second record.
             let sim = base.fork();
             sim.flip_bit(segment(number), frame.offset + FRAME_HEADER + 4, 6).unwrap();
             let (report, _) = hold("the first record", &sim, &events);
@@ -362,7 +361,7 @@ fn repair_of_an_unreadable_medium_keeps_what_can_be_read() {
     for nth in 1..10 {
         let sim = base.fork();
         sim.inject_at(&path, Fault::Fail { operation: Operation::Read, nth });
-        // A read that fails once is repeated, piece by piece.
+        // A failed read is repeated in smaller pieces.
         assert_eq!(hold(&format!("read {nth} fails"), &sim, &events).1, [0_u64; 0], "{nth}");
         let sim = base.fork();
         sim.inject_at(&path, Fault::FailFrom { operation: Operation::Read, nth });
@@ -416,7 +415,7 @@ fn interrupted_repair_leaves_a_whole_store_or_none() {
         sim.crash(annals::testing::Crash::new(step));
         let opened = options(&sim).create(false).open(NEW);
         match opened {
-            // Everything is there, or it is no store.
+            // The target has every event, or is no store.
             Ok(store) => {
                 let found = all(&store).len();
                 assert!(found + 4 > events.len(), "step {step}: {found}");
@@ -429,7 +428,7 @@ fn interrupted_repair_leaves_a_whole_store_or_none() {
         }
     }
     assert!(stores > 5 && none > 50, "{stores} {none} of {operations}");
-    // A disk that is full: what was begun is taken back, and another attempt works.
+    // A full disk: the partial target is removed, and another attempt succeeds.
     let sim = base.fork();
     sim.set_free_space(Some(200_000));
     assert!(matches!(run(&sim), Err(Error::DiskFull { .. })));
@@ -438,7 +437,7 @@ fn interrupted_repair_leaves_a_whole_store_or_none() {
     run(&sim).unwrap();
 }
 
-/// Cursors and truncations stand for the same events in the new store.
+/// Cursors and truncations refer to the same events in the new store.
 #[test]
 fn repair_keeps_cursors_and_hidden_streams() {
     let sim = SimStorage::new(5);

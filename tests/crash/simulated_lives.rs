@@ -1,18 +1,18 @@
-//! Lives with every operation and fault, and the simulator itself: that it repeats, that it finds
-//! what is wrong, and that it cuts a failing life down.
+//! Simulated lives with every operation and fault, and the simulator itself: it is reproducible,
+//! finds faults, and shrinks a failing life.
 
 use std::thread;
 
 use annals::testing::simulation::{Failure, Kind, Life, Report, Selection, shrink};
 
-/// How many seeds run here; the example `simulate` runs as many as one likes.
+/// Number of seeds run here; the example `simulate` runs any number.
 const SEEDS: u64 = 120;
 
 #[test]
 fn simulated_lives_with_every_operation_and_fault_break_no_promise() {
     let mut all = Report::default();
     for seed in 0..SEEDS {
-        // Those of the kind before it, too: kept seeds are of it.
+        // Some lives of the older kind, to which the kept seeds belong.
         if seed % 4 == 0 {
             let life = Life::new(Kind::Beside, seed);
             life.run().unwrap_or_else(|failure| panic!("{failure}"));
@@ -28,7 +28,7 @@ fn simulated_lives_with_every_operation_and_fault_break_no_promise() {
     }
     assert_eq!(all.lives, SEEDS);
     assert!(all.states > 2 * SEEDS, "{} states", all.states);
-    // What these lives are about has to have happened.
+    // These actions and faults must have occurred.
     for (group, name) in [
         ("actions", "append"),
         ("actions", "save snapshot"),
@@ -67,7 +67,7 @@ fn simulated_life_follows_from_its_seed_alone() {
             assert!(steps.len() > 2, "{steps:?}");
             let again = thread::spawn(move || lived(kind, seed)).join().unwrap();
             assert_eq!(again, (steps, report.clone()), "{kind:?} {seed}");
-            // Nobody has to listen.
+            // Tracing does not change the life.
             let silent = Life::new(kind, seed).run();
             let silent = silent.unwrap_or_else(|failure| *failure.report);
             assert_eq!(silent.digest, report.digest);
@@ -98,12 +98,12 @@ fn failing_life_is_shrunk_to_the_actions_that_fail() {
     assert!(lives > 5, "{lives} lives were tried");
     assert!(small.round <= round && small.action <= action, "{small}");
     assert_ne!(small.life.actions, Selection::all());
-    // What is printed says all.
+    // The printed arguments repeat the failure.
     let printed = small.life.to_string();
     let (_, actions) = printed.split_once("--actions ").unwrap();
     let again = Life { actions: actions.parse().unwrap(), ..small.life.clone() };
     assert_eq!(again.run().unwrap_err().to_string(), small.to_string());
-    // And not one of its actions could be left out.
+    // No remaining action can be left out.
     let kept: Vec<u64> = (1..=small.action).filter(|it| small.life.actions.contains(*it)).collect();
     assert!(kept.len() <= 10, "{small}");
     for left_out in &kept {

@@ -1,5 +1,6 @@
-//! How many different disks a test opens a store on: with `ANNALS_COUNT_STATES=1`, each test says it
-//! when it ends (`-- --nocapture` shows it). The figures of `docs/evidence.md` come from here.
+//! Counts the different disks on which a test opens a store. With `ANNALS_COUNT_STATES=1` each test
+//! prints its count when it ends (shown with `-- --nocapture`). The figures of `docs/evidence.md`
+//! come from here.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ thread_local! {
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
-/// Lives as long as the thread, which is the test's.
+/// Dropped when the thread of the test ends.
 struct Seen {
     test: String,
     states: HashSet<u64>,
@@ -23,7 +24,7 @@ impl Drop for Seen {
     }
 }
 
-/// Notes what is on the disk now.
+/// Counts the current contents of the disk.
 pub(crate) fn note(sim: &SimStorage) {
     if std::env::var_os("ANNALS_COUNT_STATES").is_none() {
         return;
@@ -32,7 +33,7 @@ pub(crate) fn note(sim: &SimStorage) {
     for path in sim.files() {
         path.hash(&mut hasher);
         sim.read_file(&path).ok().hash(&mut hasher);
-        // The same bytes in the cache can lie over others on the disk.
+        // The same live contents may have different durable ones.
         sim.read_durable(&path).ok().hash(&mut hasher);
     }
     let test = || std::thread::current().name().unwrap_or("main").to_owned();

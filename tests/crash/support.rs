@@ -1,4 +1,4 @@
-//! Stores at rest to damage, and what may become of them.
+//! Stores at rest to damage, and checks of what opening and reading them returns.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use annals::testing::{Crash, Keep, SimStorage};
 use annals::{Durability, Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
 
 pub(crate) const ROOT: &str = "/store";
-/// Where frames begin in a segment.
+/// Offset of the first frame in a segment.
 pub(crate) const DATA_START: u64 = 8192;
 pub(crate) const FRAME_HEADER: u64 = 48;
 
@@ -45,7 +45,7 @@ pub(crate) fn remove(sim: &SimStorage, path: &str) {
     sim.sync_dir(Path::new(path).parent().unwrap()).unwrap();
 }
 
-/// The event with a number: everything in it follows from that.
+/// The event with a number, from which all of its fields are derived.
 pub(crate) fn event(number: u64, size: usize) -> NewEvent {
     let data: Vec<u8> = (0..size).map(|i| (number as usize * 31 + i * 7) as u8).collect();
     NewEvent::new(format!("Type{}", number % 3), data)
@@ -66,7 +66,7 @@ pub(crate) fn append(store: &Store, from: u64, to: u64, size: usize) {
     }
 }
 
-/// Appends without waiting for the disk.
+/// Appends an event without waiting for a sync.
 pub(crate) fn append_buffered(store: &Store, number: u64, size: usize) {
     let transaction = store.transaction().durability(Durability::BUFFERED);
     let done = transaction
@@ -76,13 +76,13 @@ pub(crate) fn append_buffered(store: &Store, number: u64, size: usize) {
     assert_eq!(done.last_position.get(), number);
 }
 
-/// The power goes; everything that was written survives.
+/// Loses the power; everything that was written survives.
 pub(crate) fn stop(sim: &SimStorage, store: Store) {
     sim.crash(Crash::new(0).keep(Keep::Everything));
     drop(store);
 }
 
-/// A store with `events` events of `size` bytes, one a commit, cleanly closed.
+/// A store with `events` events of `size` bytes, one per commit, cleanly closed.
 pub(crate) fn closed(events: u64, size: usize) -> SimStorage {
     let sim = SimStorage::new(7);
     let store = open(&sim).unwrap();
@@ -91,7 +91,8 @@ pub(crate) fn closed(events: u64, size: usize) -> SimStorage {
     sim
 }
 
-/// The same, whose machine stopped: no close frame, no last checkpoint.
+/// A store with `events` events of `size` bytes whose machine stopped: no close frame, no last
+/// checkpoint.
 pub(crate) fn stopped(events: u64, size: usize) -> SimStorage {
     let sim = SimStorage::new(7);
     let store = open(&sim).unwrap();
@@ -100,8 +101,8 @@ pub(crate) fn stopped(events: u64, size: usize) -> SimStorage {
     sim
 }
 
-/// Reads everything by every path. `Ok(n)`: the events 1 to n are there, right by every path.
-/// An error is an error that a read gave. Panics where anything wrong is shown.
+/// Reads every event by every path. `Ok(n)`: exactly the events 1 to n are there, right by every
+/// path. `Err`: a read failed. Panics if anything wrong is returned.
 pub(crate) fn read_back(store: &Store, size: usize) -> Result<u64> {
     let mut next = 0;
     for found in store.read_all() {
@@ -154,10 +155,10 @@ pub(crate) fn check(found: &annals::Event, number: u64, size: usize) {
     assert_eq!(found.data(), data);
 }
 
-/// What is done to a store at rest.
+/// Damages a store at rest.
 pub(crate) type Damage = fn(&SimStorage);
 
-/// Holds each row of a table: what it is called, what is done, what has to come of it.
+/// Checks each row of a table: name, damage, expected result.
 pub(crate) fn run(base: &SimStorage, size: usize, table: &[(&str, Damage, Expected)]) {
     for (name, damage, expected) in table {
         let sim = base.fork();
@@ -176,22 +177,22 @@ pub(crate) fn remove_all(sim: &SimStorage, directory: &str) {
     }
 }
 
-/// What a damaged store may answer with.
+/// The expected result of opening a damaged store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// Opening is refused as damage, and nothing is changed.
+    /// The opening is refused as damage, and nothing is changed.
     Refused,
-    /// Opening works, or is refused; what cannot be read gives an error, everything else is right.
+    /// The opening succeeds or is refused; a read returns an error or the right event.
     NothingWrong,
-    /// So many events are left, and what was cut is reported and kept.
+    /// This number of events is left, and the cut bytes are reported and kept.
     Cut(u64),
-    /// Everything is there.
+    /// This number of events is there, and nothing is missing.
     Whole(u64),
-    /// Opening is refused as a format that is not known.
+    /// The opening is refused as an unknown format.
     Unsupported,
 }
 
-/// Opens a damaged store and holds it to what is expected.
+/// Opens a damaged store and asserts the expected result.
 pub(crate) fn hold(name: &str, sim: &SimStorage, size: usize, expected: Expected) {
     let read_all_files = || -> Vec<(std::path::PathBuf, Vec<u8>)> {
         let log = sim.files().into_iter().filter(|path| path.starts_with("/store/log"));
@@ -205,9 +206,9 @@ pub(crate) fn hold(name: &str, sim: &SimStorage, size: usize, expected: Expected
     };
     match (expected, opened) {
         (Expected::Refused | Expected::NothingWrong, Err(Error::Corrupt { .. })) => {
-            // Derived files may have been rebuilt by then.
+            // Derived files may have been rebuilt.
             assert!(before == read_all_files(), "{name}: the log of a refused store was changed");
-            // Reading is possible all the same, up to the damage or with an error.
+            // Reading stays possible, up to the damage or with an error.
             if let Ok(store) = options(sim).read_only(true).open(ROOT) {
                 let _ = read_back(&store, size);
             }
@@ -231,7 +232,8 @@ pub(crate) fn hold(name: &str, sim: &SimStorage, size: usize, expected: Expected
     }
 }
 
-/// The store holds so many events, takes more, and is whole after a reopening.
+/// Asserts that the store holds this number of events, accepts more, and has no fault after a
+/// reopening.
 fn go_on(name: &str, sim: &SimStorage, store: Store, size: usize, events: u64) {
     assert_eq!(read_back(&store, size).unwrap(), events, "{name}");
     append(&store, events + 1, events + 3, size);
@@ -243,16 +245,16 @@ fn go_on(name: &str, sim: &SimStorage, store: Store, size: usize, events: u64) {
     assert_eq!(*store.opened(), Opened::Clean, "{name}");
     assert_eq!(read_back(&store, size).unwrap(), events + 3, "{name}");
     let mut report = annals::testing::verify_on(sim, ROOT, |_| {}).unwrap();
-    // One copy of a header is spare, and is named for as long as the segment lives.
+    // A damaged copy of a header is reported for as long as the segment exists.
     report.faults.retain(|fault| !fault.what.contains("a copy of the header"));
     assert_eq!(report.faults, [], "{name}");
 }
 
-/// A frame of a segment: where it is, what it is.
+/// A frame of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) offset: u64,
-    /// With its header and padding.
+    /// Includes the header and padding.
     pub(crate) len: u64,
     /// 1: commit, 3: close, 4: seal, 5: session.
     pub(crate) kind: u8,
@@ -260,7 +262,7 @@ pub(crate) struct Frame {
     pub(crate) durable_position: u64,
 }
 
-/// The frames of a segment file, read as `format-spec.md` says.
+/// The frames of a segment file, decoded as described in `format-spec.md`.
 pub(crate) fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut found = Vec::new();
     let mut offset = DATA_START;

@@ -1,5 +1,5 @@
-//! Syncs that fail or lie, operations that fall short, clocks that go back, and what readers and
-//! other writers may see meanwhile.
+//! Syncs that fail or lie, short and interrupted transfers, clocks that go back, and what readers
+//! and second writers see.
 
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
 use annals::{Durability, Error, ExpectedVersion, NewEvent, Opened, Timestamp};
@@ -39,12 +39,13 @@ fn failed_sync_poisons_the_writer_and_acknowledges_nothing() {
         assert_eq!(read_back(&store, SIZE).unwrap(), 3, "readers see what is acknowledged");
         assert!(store.close().is_err());
 
-        // The cache is warm: the commits are there, and by being shown they become durable.
+        // The page cache still has the commits: the opening makes them durable before they are
+        // visible.
         let store = open(&sim).unwrap();
         let Opened::Recovered(recovery) = store.opened() else { panic!("{:?}", store.opened()) };
         assert!(recovery.rewritten_bytes > 0, "{recovery:?}");
         assert_eq!(read_back(&store, SIZE).unwrap(), 5);
-        // Whoever could not know tries again, and learns.
+        // The caller whose outcome was unknown retries, and gets the outcome.
         for number in [4, 5] {
             assert!(append_one(&store, number).unwrap().already_recorded);
         }
@@ -58,8 +59,8 @@ fn failed_sync_poisons_the_writer_and_acknowledges_nothing() {
 
 #[test]
 fn first_commit_of_a_session_survives_a_failed_sync_and_a_power_loss() {
-    // The session frame lies in front of it and is nobody's event; at some of these sizes it has
-    // a sector of its own.
+    // The session frame precedes the commit and holds no event; at some of these sizes it has a
+    // sector of its own.
     for size in (100..612).step_by(8) {
         let sim = SimStorage::new(1);
         let store = open(&sim).unwrap();
@@ -87,7 +88,7 @@ fn seal_whose_sync_failed_is_written_again() {
         let sim = SimStorage::new(1);
         let store = open(&sim).unwrap();
         append(&store, 1, 6, LARGE);
-        // With the seventh the segment is full; its seal is what is synced next.
+        // The seventh event fills the segment; the next sync is the one of its seal.
         sim.inject_at("0001.seg", Fault::SyncDropsPages { nth: 1 });
         let event = event(7, LARGE);
         store.append(stream_of(7), ExpectedVersion::Any, [event]).unwrap();
@@ -109,7 +110,7 @@ fn seal_whose_sync_failed_is_written_again() {
 
 #[test]
 fn disk_that_lies_about_syncs_is_noticed() {
-    // Nothing can survive that. This shows that the checks here can fail.
+    // No store can survive this disk. The test shows that these checks can fail.
     let mut lost = 0;
     for seed in 0..20 {
         let sim = SimStorage::new(seed);
@@ -176,7 +177,7 @@ fn readers_see_nothing_that_is_not_durable() {
     assert_eq!(store.position_at(Timestamp::from_micros(u64::MAX)).unwrap().get(), 3);
     let written = store.read_all().include_unsynced().into_iter().count();
     assert_eq!(written, 4, "what is written can be asked for");
-    // What was seen survives anything.
+    // What a reader has seen survives a power loss.
     let crashed = sim.fork();
     crashed.crash(Crash::new(1).keep(Keep::Nothing));
     assert_eq!(open(&crashed).unwrap().head().get(), 3);
@@ -218,7 +219,7 @@ fn second_writer_is_refused_and_a_reader_is_not() {
     assert!(matches!(append_one(&clone, 11), Err(Error::Closed)));
     assert_eq!(read_back(&reader, SIZE).unwrap(), 10);
     assert_eq!(open(&sim).unwrap().head().get(), 10);
-    // A killed process leaves no lock.
+    // A killed process holds no lock.
     let store = open(&sim).unwrap();
     sim.kill();
     assert_eq!(open(&sim).unwrap().head().get(), 10);
@@ -256,7 +257,7 @@ fn recorded_time_never_decreases_when_the_clock_goes_back() {
     assert_eq!(store.position_at(last).unwrap().get(), 18);
 }
 
-/// Where nothing is left behind a seal, it alone tells when the last commit was, which may have had
+/// If nothing follows a seal, only the seal records the time of the last commit, which may have had
 /// no events.
 #[test]
 fn recorded_time_never_decreases_after_a_segment_that_ends_with_a_cursor() {

@@ -1,5 +1,5 @@
-//! Opening a store that was not closed, with threads that prove and search beside the walk and
-//! without: it comes to the same, whatever is damaged and whatever the disk refuses.
+//! Opening a store that was not closed, with helper threads that prove and search segments, and
+//! without: the result is the same for any damage and any failed read.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn opened(sim: &SimStorage, threads: bool) -> Result<Store> {
     options.background(threads).open(ROOT)
 }
 
-/// More than half a segment is used, so that the next one is there.
+/// A store whose active segment is more than half full, so that the next one is prepared.
 fn stopped_in_a_large_segment() -> SimStorage {
     let sim = SimStorage::new(11);
     let store = opened(&sim, false).unwrap();
@@ -27,7 +27,7 @@ fn stopped_in_a_large_segment() -> SimStorage {
     sim
 }
 
-/// What opening came to, and what there is to read.
+/// The result of the opening and of reading everything.
 fn outcome(sim: &SimStorage, threads: bool) -> String {
     let store = match opened(sim, threads) {
         Ok(store) => store,
@@ -35,7 +35,7 @@ fn outcome(sim: &SimStorage, threads: bool) -> String {
     };
     let read = read_back(&store, SIZE).map_err(|error| error.to_string());
     let what = match store.opened() {
-        // Its name is random.
+        // The name of the quarantined file is random and left out.
         Opened::Recovered(recovery) => format!(
             "{} cut, {} rewritten, {} rebuilt, kept: {}",
             recovery.dropped_bytes,
@@ -72,7 +72,7 @@ fn damaged_store_opens_alike_with_and_without_threads() {
     let base = stopped_in_a_large_segment();
     let end = base.read_file(segment(1)).unwrap().iter().rposition(|&byte| byte != 0).unwrap();
     let mut refused = 0;
-    // Pieces that are passed on are of 256 KiB, behind the headers.
+    // Helper threads get pieces of 256 KiB after the headers.
     for offset in (DATA_START..end as u64).step_by(29_989).chain([262_143, 270_336, end as u64]) {
         let flip = |sim: &SimStorage| sim.flip_bit(segment(1), offset, 3).unwrap();
         let outcome = same_either_way(&base, &format!("a bit at {offset}"), flip);
@@ -96,7 +96,7 @@ fn data_in_the_prepared_segment_is_cut_alike_with_and_without_threads() {
     }
 }
 
-/// A thread that is refused a read leaves the rest to the walk.
+/// A helper thread whose read fails leaves the rest to the opening thread.
 #[test]
 fn failed_read_in_a_helper_thread_is_never_damage() {
     let base = stopped_in_a_large_segment();

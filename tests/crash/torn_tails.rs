@@ -1,4 +1,4 @@
-//! The tail: what lies behind the last commit that is proven durable.
+//! The tail: the bytes after the last commit that is proven durable.
 
 use annals::testing::{Crash, Keep, SimStorage};
 use annals::{ExpectedVersion, NewEvent, Opened};
@@ -73,7 +73,7 @@ fn zeroed_page_in_an_unproven_tail_is_cut_and_reported() {
     let Opened::Recovered(recovery) = store.opened() else { panic!("{:?}", store.opened()) };
     let end = frames.last().map(|frame| frame.offset + frame.len).unwrap();
     let cut = frames.iter().find(|frame| frame.first_position == left + 1).unwrap().offset;
-    // What was cut ends with its last byte that is not zero.
+    // The dropped bytes end with the last byte that is not zero.
     assert!((end - cut - 8..=end - cut).contains(&recovery.dropped_bytes), "{recovery:?}");
     let kept = sim.read_durable(recovery.quarantined.as_ref().unwrap()).unwrap();
     assert_eq!(kept.len() as u64, recovery.dropped_bytes, "what was cut is kept");
@@ -127,7 +127,7 @@ fn event_data_that_imitates_frames_is_read_as_data() {
     let bytes = donor.read_file(segment(1)).unwrap();
     let end = frames(&bytes).last().map(|frame| frame.offset + frame.len).unwrap();
     let body = bytes[usize::try_from(DATA_START).unwrap()..usize::try_from(end).unwrap()].to_vec();
-    // Of another store, and of the very same one.
+    // Frames of another store, and of this one.
     for (name, sim) in [("foreign", SimStorage::new(99)), ("own", donor.fork())] {
         let store = open(&sim).unwrap();
         let before = store.head().get();
@@ -137,7 +137,7 @@ fn event_data_that_imitates_frames_is_read_as_data() {
             let events = [NewEvent::new("Imitation", data.clone())];
             store.append("imitation", ExpectedVersion::Any, events).unwrap();
         }
-        // The last one is torn, so that recovery searches right through the imitations.
+        // The last frame is torn, so that the recovery searches through the imitations.
         stop(&sim, store);
         let last = *frames_of(&sim, 1).last().unwrap();
         for cut in [last.len - 32, last.len / 2, 60] {
@@ -156,7 +156,7 @@ fn event_data_that_imitates_frames_is_read_as_data() {
 
 #[test]
 fn commits_kept_by_a_recovery_survive_the_next_power_loss() {
-    // What a reader was shown after a recovery is durable, though nobody had acknowledged it.
+    // What a reader sees after a recovery is durable, even if it was never acknowledged.
     for seed in 0..60 {
         let (sim, _) = with_tail();
         let store = open(&sim).unwrap();

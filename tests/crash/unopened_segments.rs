@@ -1,5 +1,5 @@
-//! Sealed segments that a checkpoint tells of: after a clean close they are opened when they are first
-//! read, and compared with what it tells of them while the store is opened, or soon after.
+//! Sealed segments that a checkpoint covers: after a clean close they are opened when they are
+//! first read, and compared with the checkpoint during the opening or soon after.
 
 use std::time::Duration;
 
@@ -34,13 +34,13 @@ fn segment_damaged_between_opening_and_first_read_fails_the_read() {
         let read = read_back(&store, LARGE);
         let Err(Error::Corrupt { file, .. }) = read else { panic!("{name}: {read:?}") };
         assert_eq!(file, std::path::Path::new(&segment(2)), "{name}");
-        // What lies elsewhere is still there.
+        // Events of other segments can still be read.
         assert!(store.event_at(1.into()).unwrap().is_some(), "{name}");
         assert!(store.event_at(EVENTS.into()).unwrap().is_some(), "{name}");
     }
 }
 
-/// Appends until the store refuses.
+/// Appends until the store refuses; returns the number of attempts.
 fn append_until_refused(name: &str, store: &Store) -> u64 {
     for number in 1..10_000 {
         match store.append("more", ExpectedVersion::Any, [NewEvent::new("More", "")]) {
@@ -60,7 +60,7 @@ fn damage_found_by_the_background_thread_stops_the_writer() {
         damage(&sim);
         let opened = options(&sim).background(true).open(ROOT);
         if name == "missing" {
-            // That is seen in the directory already.
+            // A missing file is noticed in the listing of the directory.
             assert!(matches!(opened, Err(Error::Corrupt { .. })), "{name}: {opened:?}");
             continue;
         }
@@ -68,7 +68,7 @@ fn damage_found_by_the_background_thread_stops_the_writer() {
         append_until_refused(name, &store);
         assert!(store.close().is_err(), "{name}");
         for background in [true, false] {
-            // The checkpoint's word is not taken any more.
+            // The checkpoint is not trusted any more.
             let opened = options(&sim).background(background).open(ROOT);
             assert!(matches!(opened, Err(Error::Corrupt { .. })), "{name}: {opened:?}");
         }

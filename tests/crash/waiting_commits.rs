@@ -1,5 +1,5 @@
-//! Many commits wait while a sync fails: all of them are told. And a task may be polled where it
-//! is told.
+//! Commits that wait while a sync fails all return, and a task may be polled by the thread that
+//! wakes it.
 
 use std::io;
 use std::pin::Pin;
@@ -64,8 +64,8 @@ fn gated() -> (Store, HookedStorage<Gate>) {
     (store, disk)
 }
 
-/// Found by the schedules of `tests/shuttle`: only one of the commits behind the failed group was
-/// woken, and it woke no other.
+/// Found by the schedules of `tests/shuttle`: only one of the commits that waited for the failed
+/// group was woken, and it woke no other.
 #[test]
 fn commits_waiting_for_the_next_group_all_return_after_a_failed_sync() {
     let (store, disk) = gated();
@@ -84,7 +84,7 @@ fn commits_waiting_for_the_next_group_all_return_after_a_failed_sync() {
     for _ in 0..3 {
         append();
     }
-    // Counted under the lock that each lets go of when it waits.
+    // An append is counted under the lock that it releases when it waits.
     while store.stats().appends < 5 {
         thread::yield_now();
     }
@@ -100,7 +100,7 @@ fn commits_waiting_for_the_next_group_all_return_after_a_failed_sync() {
     assert_eq!(unknown, 1);
 }
 
-/// A task whose executor polls it where it is woken, and which commits there.
+/// A task that its executor polls within the wake-up, and which commits there.
 struct PolledInWake {
     store: Store,
     ticket: Mutex<Option<Ticket>>,
@@ -120,7 +120,7 @@ impl Wake for PolledInWake {
     }
 }
 
-/// Polls it once, and tells where its outcome comes.
+/// Polls the ticket once; its outcome is sent to the returned receiver.
 fn spawn(store: &Store, ticket: Ticket) -> mpsc::Receiver<Result<Committed>> {
     let (told, outcome) = mpsc::channel();
     Arc::new(PolledInWake { store: store.clone(), ticket: Mutex::new(Some(ticket)), told }).wake();
@@ -132,7 +132,7 @@ fn submit(store: &Store) -> Ticket {
     transaction.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).submit().unwrap()
 }
 
-/// What a task is told if another commit leads its group and meets a fault.
+/// The outcome of a task whose group is led by another commit that meets a fault.
 fn outcome_beside(fault: Option<Fault>) -> Result<Committed> {
     let sim = SimStorage::new(1);
     let options = Options::new().storage(Arc::new(sim.process())).background(false);
@@ -156,7 +156,7 @@ fn task_polled_within_its_wake_up_gets_its_outcome() {
     assert!(matches!(outcome, Err(Error::DiskFull { .. })), "{outcome:?}");
 }
 
-/// Likewise, where the sync that fails is not its group's.
+/// The sync that fails belongs to an earlier group.
 #[test]
 fn task_polled_within_its_wake_up_after_another_sync_failed_gets_its_outcome() {
     let (store, disk) = gated();
@@ -165,7 +165,7 @@ fn task_polled_within_its_wake_up_after_another_sync_failed_gets_its_outcome() {
     let soon = Durability::Buffered { interval: Duration::from_millis(1) };
     let transaction = store.transaction().durability(soon);
     transaction.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).commit().unwrap();
-    // The thread that would write the next group is in its sync.
+    // The thread that would write the next group is blocked in its sync.
     gate.wait_until_entered();
     let outcome = spawn(&store, submit(&store));
     gate.let_fail();

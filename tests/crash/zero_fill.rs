@@ -1,5 +1,5 @@
-//! Segments that are filled with zeros ahead of their use: the power goes, or the disk is full, at
-//! every operation of that, and nobody can tell afterwards.
+//! Segments that are filled with zeros ahead of their use: a power loss or a full disk at any step
+//! of it loses nothing.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::support::*;
 /// Six events fill a segment.
 const SIZE: usize = 9_000;
 
-/// Several steps of filling, and no more.
+/// Large enough for several steps of filling.
 const SEGMENT: u64 = 3 << 20;
 
 fn open_filling(sim: &SimStorage, segment_size: u64) -> Result<Store> {
@@ -51,7 +51,7 @@ fn power_loss_at_each_step_of_zero_filling_loses_nothing_acknowledged() {
     }
 }
 
-/// Bytes written to the disk by a store that has just prepared its second segment.
+/// A store that has just prepared its second segment, and its disk.
 fn prepared(zero_fill: bool) -> (SimStorage, Store) {
     let sim = SimStorage::new(1);
     let options = Options::new().storage(Arc::new(sim.process())).background(false);
@@ -89,12 +89,12 @@ fn first_segment_is_filled_ahead_of_its_frames_in_steps() {
     };
     let (filled, plain) = (operations(true), operations(false));
     let more: Vec<_> = filled.iter().zip(&plain).map(|(filled, plain)| filled - plain).collect();
-    // At first 256 KiB in pieces of 64 KiB, then nothing until frames get there.
+    // At first 256 KiB in pieces of 64 KiB, then nothing until frames reach the end of it.
     assert_eq!(more[0], 4);
     assert_eq!(more[1..].iter().filter(|&&more| more > 0).count(), 1, "{more:?}");
 }
 
-/// The copies of the header are written and synced first, then zeros.
+/// The copies of the header are written and synced first, then the zeros.
 #[test]
 fn failed_zero_filling_fails_no_append() {
     let faults = [

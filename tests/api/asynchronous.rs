@@ -1,4 +1,4 @@
-//! Calls for tasks: what a poll may do, counted on a simulated disk by the thread that does it.
+//! Async calls: what one poll may do, counted on a simulated disk by the polling thread.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -18,11 +18,11 @@ use annals::{
 use futures::{Stream, StreamExt};
 
 const ROOT: &str = "/store";
-/// Longer than anything takes: a bound that catches a task that nobody wakes.
+/// A bound that catches a task that is never woken; every test takes far less.
 const LONG: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// What this thread has done on the disk: reads of files, and everything that is slower.
+    /// Operations of this thread on the disk: reads of files, and all slower ones.
     static READS: Cell<u64> = const { Cell::new(0) };
     static SLOW: Cell<u64> = const { Cell::new(0) };
 }
@@ -50,7 +50,7 @@ impl Hook for Gate {
         match call.operation {
             Operation::Read => count(&READS),
             Operation::Map => {}
-            // The length of an open file.
+            // The length of an open file is not counted.
             Operation::Stat if call.handle.is_some() => {}
             _ => count(&SLOW),
         }
@@ -87,12 +87,12 @@ impl Wake for Unpark {
 #[derive(Debug, Default)]
 struct Taken {
     polls: u64,
-    /// By one poll, at most.
+    /// The largest number of reads in one poll.
     reads: u64,
     slow: u64,
 }
 
-/// The smallest executor, for one task. After the first poll that is pending, `meanwhile` happens.
+/// A minimal executor for one task. Calls `meanwhile` after the first poll that is pending.
 fn run<F: Future>(future: F, meanwhile: impl FnOnce()) -> (F::Output, Taken) {
     let unpark = Arc::new(Unpark { thread: std::thread::current(), wakes: AtomicU64::new(0) });
     let waker = Waker::from(Arc::clone(&unpark));
@@ -119,7 +119,7 @@ fn run<F: Future>(future: F, meanwhile: impl FnOnce()) -> (F::Output, Taken) {
     }
 }
 
-/// Runs a task, none of whose polls may do anything slow.
+/// Runs a task, and asserts that no poll does anything slow.
 fn block_on<F: Future>(future: F) -> F::Output {
     let (output, taken) = run(future, || {});
     assert_eq!(taken.slow, 0, "{taken:?}");
@@ -139,7 +139,7 @@ fn append<'a>(store: &'a Store, stream: &str, len: usize) -> Transaction<'a> {
     store.transaction().append(stream, ExpectedVersion::Any, [happened(len)])
 }
 
-/// Appends so many events in commits of 100.
+/// Appends this number of events in commits of 100.
 fn fill(store: &Store, events: u64) {
     for _ in 0..events / 100 {
         let events = (0..100).map(|_| happened(10));
@@ -148,7 +148,7 @@ fn fill(store: &Store, events: u64) {
 }
 
 #[test]
-fn calls_for_tasks_do_what_their_blocking_forms_do() {
+fn async_calls_return_what_their_blocking_forms_return() {
     let disk = disk(&SimStorage::new(1));
     let store = options(&disk).open(ROOT).unwrap();
     block_on(async {
@@ -183,13 +183,14 @@ fn calls_for_tasks_do_what_their_blocking_forms_do() {
 fn submit_at_the_limit_of_pending_bytes_leaves_the_executor_free() {
     let disk = disk(&SimStorage::new(1));
     let store = options(&disk).max_pending_bytes(2_000).open(ROOT).unwrap();
-    // The session has begun: what is left to wait for is room.
+    // The session has begun, so that the next commits wait for nothing but room.
     append(&store, "s", 10).commit().unwrap();
     disk.hook().shut(true);
     let mut tickets = Vec::new();
     for _ in 0..8 {
         let submit = append(&store, "s", 500).submit_async();
-        // Where it has to wait it is pending, and not in the way: nothing else opens the gate.
+        // If it has to wait, it must be pending and leave the thread free: only this thread opens
+        // the gate.
         tickets.push(block_on_opening(&disk, submit).unwrap());
     }
     disk.hook().shut(false);
@@ -198,7 +199,7 @@ fn submit_at_the_limit_of_pending_bytes_leaves_the_executor_free() {
     }
 }
 
-/// Runs a task; if it has to wait, the gate is opened meanwhile, and shut again.
+/// Runs a task; opens the gate if it has to wait, and shuts the gate again.
 fn block_on_opening<F: Future>(disk: &Disk, future: F) -> F::Output {
     let (output, taken) = run(future, || disk.hook().shut(false));
     assert_eq!(taken.slow, 0, "{taken:?}");
@@ -219,7 +220,7 @@ fn first_boundary_of_a_session_is_prepared_by_a_thread_of_the_store() {
     let (done, taken) = run(commit.commit_async(), || {});
     done.unwrap();
     assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
-    // One that has to look far back, too; and one that loses.
+    // A boundary that has to look at old events, and one that fails.
     let unique = append(&store, "s", 1).fail_if_exists(Query::types(["Other"]));
     let (done, taken) = run(unique.commit_async(), || {});
     done.unwrap();
@@ -250,7 +251,7 @@ fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
     let create = || store.transaction().append("t", ExpectedVersion::NoStream, [happened(1)]);
     disk.hook().shut(true);
     let first = create().submit().unwrap();
-    // Told at once, with the position to wait for.
+    // Returned at once, with the position to wait for.
     let lost = block_on(create().submit_async()).unwrap_err();
     assert!(matches!(lost, Error::Conflict { visible_at, .. } if visible_at == Position::new(2)));
     assert_eq!(store.head(), Position::new(1));
@@ -259,7 +260,7 @@ fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
     assert_eq!(store.head(), Position::new(2));
     disk.hook().shut(false);
     block_on(first).unwrap();
-    // The helper waits for what a submission lost to.
+    // `retry_async` waits for the commit that caused the conflict.
     disk.hook().shut(true);
     let _second = append(&store, "t", 1).submit().unwrap();
     let mut calls = 0;
@@ -276,7 +277,7 @@ fn conflict_of_a_task_is_returned_once_the_winner_is_visible() {
     assert_eq!((done.unwrap().versions, calls), (vec![3], 2));
 }
 
-/// Collects a stream's events up to a number of scanned positions; how often it let others go.
+/// Reads a stream of messages up to a scanned position; returns the number of events.
 fn collect(
     mut stream: impl Stream<Item = annals::Result<annals::subscription::Message>> + Unpin,
     upto: u64,
@@ -309,14 +310,15 @@ fn stream_that_catches_up_lets_other_tasks_run() {
     fill(&store, EVENTS);
     store.close().unwrap();
     let store = options().open(ROOT).unwrap();
-    // A batch as large as may be asked for is no reason to keep the executor.
+    // The largest permitted batch does not keep the executor busy either.
     let stream = store.subscribe().batch_size(65_536).start().unwrap().into_stream();
     let (events, taken) = collect(stream, EVENTS);
     assert_eq!(events, EVENTS);
     // A turn ends after 1,024 positions, or with the message that goes beyond.
     assert!(taken.polls > EVENTS / 2_048, "{taken:?}");
     assert!(taken.reads < 200, "{taken:?}");
-    // Nothing matches: the scan is in turns all the same, also without an index that rules it out.
+    // If nothing matches, the scan is still done in turns, even without an index that excludes
+    // segments.
     let none = Query::types(["Happened"]).items()[0].clone().tag("unknown");
     let stream = store.subscribe().matching(none.into()).start().unwrap().into_stream();
     let (events, taken) = collect(stream, EVENTS);

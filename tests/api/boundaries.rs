@@ -20,7 +20,7 @@ fn failures(result: Result<annals::Committed, Error>) -> Vec<FailedCheck> {
 }
 
 #[test]
-fn a_boundary_sees_only_what_lies_after_its_position() {
+fn boundary_checks_only_events_after_its_position() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     store.append("user-1", ExpectedVersion::Any, [registered("ann")]).unwrap();
@@ -38,15 +38,15 @@ fn a_boundary_sees_only_what_lies_after_its_position() {
         failures(with(ann().after(1))),
         [FailedCheck::AppendConditionFailed { query: 0, position: Position::new(3) }]
     );
-    // Nothing lies behind the last position there can be.
+    // No event can lie after the largest position.
     with(ann().after(u64::MAX)).unwrap();
     with(QueryItem::new().after(u64::MAX).tag("username:ann").into()).unwrap();
-    // Nothing matches no items, whatever there is.
+    // A query without items matches no event.
     with(Query::none()).unwrap();
 }
 
 #[test]
-fn every_violation_is_reported_with_its_index_beside_failed_streams() {
+fn every_failed_boundary_is_reported_with_its_index_and_every_failed_stream() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     store.append("user-1", ExpectedVersion::Any, [registered("ann")]).unwrap();
@@ -82,7 +82,7 @@ fn every_violation_is_reported_with_its_index_beside_failed_streams() {
 }
 
 #[test]
-fn a_retry_is_answered_before_its_own_events_fail_it() {
+fn repeated_commit_does_not_fail_its_own_boundary() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let id = annals::Uuid::from_u128(7);
@@ -100,7 +100,7 @@ fn a_retry_is_answered_before_its_own_events_fail_it() {
 }
 
 #[test]
-fn commits_that_were_only_submitted_are_seen() {
+fn boundary_sees_submitted_commits() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let submit = |name: &str| {
@@ -120,9 +120,9 @@ fn commits_that_were_only_submitted_are_seen() {
     }
 }
 
-/// Many threads want the same names; each goes to exactly one, through rollovers too.
+/// Many threads claim the same names; each name is given to exactly one, across rollovers.
 #[test]
-fn of_racing_commits_exactly_one_wins() {
+fn one_of_racing_commits_with_a_boundary_wins() {
     for durability in [Durability::Sync, Durability::BUFFERED] {
         let dir = tempfile::tempdir().unwrap();
         let options = Options::new().durability(durability).segment_size(64 << 10);
@@ -162,9 +162,9 @@ fn of_racing_commits_exactly_one_wins() {
     }
 }
 
-/// Postings of sealed, full and active segments, against walking everything.
+/// Compares queries with a scan of every event, in sealed, full and active segments.
 #[test]
-fn queries_answer_like_a_walk_wherever_the_events_are() {
+fn boundary_queries_match_as_a_scan_in_every_segment_state() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
     for i in 0..900_u32 {
@@ -219,9 +219,9 @@ fn check_queries(store: &Store, i: u32) {
     }
 }
 
-/// How long a stream is in a segment that is not sealed is only looked at so far.
+/// The length of a stream in an unsealed segment is counted only up to a limit.
 #[test]
-fn a_query_finds_all_of_a_long_stream_in_the_active_segment() {
+fn query_of_a_long_stream_in_the_active_segment_finds_every_event() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let tag = |i: u64| if i.is_multiple_of(400) { "rare" } else { "often" };

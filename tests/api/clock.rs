@@ -1,4 +1,4 @@
-//! Clocks that are wrong: one commit in the far future would date all later ones there.
+//! Wrong clocks: one commit in the far future would date all later ones there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn refused(result: Result<Appended>) {
 }
 
 #[test]
-fn commit_under_a_clock_that_jumped_is_refused_and_later_ones_are_recorded_as_ever() {
+fn commit_under_a_clock_that_jumped_is_refused_and_later_ones_are_accepted() {
     let sim = SimStorage::new(1);
     sim.set_clock(NOW);
     let store = open(&sim);
@@ -52,7 +52,7 @@ fn commit_under_a_clock_that_jumped_is_refused_and_later_ones_are_recorded_as_ev
                 .commit()
                 .map(|_| unreachable!("it was accepted")),
         );
-        // A question writes nothing and is answered.
+        // A transaction that writes nothing is answered.
         store.transaction().check("s", ExpectedVersion::Exact(1)).commit().unwrap();
         sim.set_clock(NOW + SECOND);
     }
@@ -61,7 +61,7 @@ fn commit_under_a_clock_that_jumped_is_refused_and_later_ones_are_recorded_as_ev
     assert!(done.recorded_at.as_micros() < NOW + 2 * SECOND);
     assert_eq!(store.stats().clock_behind_by, None);
     store.close().unwrap();
-    // The same where it is the first commit of an opening.
+    // The same for the first commit after an opening.
     sim.set_clock(IN_2099);
     let store = open(&sim);
     refused(append(&store));
@@ -70,15 +70,15 @@ fn commit_under_a_clock_that_jumped_is_refused_and_later_ones_are_recorded_as_ev
 }
 
 #[test]
-fn time_that_can_be_explained_is_recorded() {
+fn clock_step_that_can_be_explained_is_recorded() {
     let sim = SimStorage::new(1);
-    // A machine that starts in 1970, and learns the time later.
+    // A machine whose clock starts in 1970 and is set later.
     sim.set_clock(5 * SECOND);
     let store = open(&sim);
     append(&store).unwrap();
     sim.set_clock(NOW);
     append(&store).unwrap();
-    // Time that passed while nothing was appended.
+    // Time that passed without an append.
     for _ in 0..3 {
         sim.advance_clock(i64::try_from(4 * YEAR).unwrap());
         append(&store).unwrap();
@@ -94,7 +94,7 @@ fn time_that_can_be_explained_is_recorded() {
 }
 
 #[test]
-fn time_that_cannot_be_explained_can_be_taken_deliberately() {
+fn clock_step_that_cannot_be_explained_is_recorded_if_permitted() {
     let sim = SimStorage::new(1);
     sim.set_clock(NOW);
     let store = open(&sim);
@@ -108,21 +108,21 @@ fn time_that_cannot_be_explained_can_be_taken_deliberately() {
     append(&store).unwrap();
     store.close().unwrap();
     append(&open(&sim)).unwrap();
-    // A bound of the caller's own.
+    // A bound set by the caller.
     let sim = SimStorage::new(2);
     sim.set_clock(NOW);
     let store = options(&sim).max_clock_jump(Duration::from_secs(60)).open("/store").unwrap();
     append(&store).unwrap();
     sim.set_clock(NOW + 3600 * SECOND);
     refused(append(&store));
-    // A new store under a clock in 2099.
+    // A new store created under a clock in 2099.
     let sim = SimStorage::new(3);
     sim.set_clock(IN_2099);
     refused(append(&open(&sim)));
 }
 
 #[test]
-fn store_that_was_dated_ahead_says_so_wherever_it_is_looked_at() {
+fn store_dated_ahead_is_reported_by_stats_and_verify() {
     let sim = SimStorage::new(1);
     sim.set_clock(IN_2099);
     let store = options(&sim).max_clock_jump(Duration::MAX).open("/store").unwrap();
@@ -134,7 +134,7 @@ fn store_that_was_dated_ahead_says_so_wherever_it_is_looked_at() {
         found.is_some_and(|it| it.abs_diff(behind) < Duration::from_secs(1))
     };
     assert!(shown(store.stats().clock_behind_by), "{:?}", store.stats().clock_behind_by);
-    // Later events are recorded there, and are not refused.
+    // Later events are recorded in 2099, and are not refused.
     let done = append(&store).unwrap();
     assert!(done.recorded_at.as_micros() >= IN_2099);
     store.close().unwrap();

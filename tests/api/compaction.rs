@@ -1,4 +1,4 @@
-//! Merged indexes answer what the files they were merged from answered.
+//! Merged indexes give the same answers as the index files that they were merged from.
 
 #![allow(clippy::disallowed_methods, reason = "it waits for a thread")]
 
@@ -13,7 +13,7 @@ fn options() -> Options {
     Options::new().segment_size(Options::MIN_SEGMENT_SIZE).durability(Durability::BUFFERED)
 }
 
-/// Some tags that are rare and some that are not, and streams of every length.
+/// Appends events with rare and frequent tags, to streams of various lengths.
 fn fill(store: &Store, from: u64, to: u64) {
     for batch in (from..to).step_by(50) {
         let mut transaction = store.transaction();
@@ -52,7 +52,7 @@ fn queries() -> Vec<Query> {
     ]
 }
 
-/// What every way of asking gives.
+/// The answers to every kind of read.
 fn answers(store: &Store) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     let head = store.head().get();
@@ -81,7 +81,7 @@ fn answers(store: &Store) -> Vec<Vec<u64>> {
     all
 }
 
-/// Where a boundary finds each query's newest match, if it has one behind `after`.
+/// For each query, the newest match after position `after` that a boundary reports.
 fn newest(store: &Store, after: u64) -> Vec<Option<u64>> {
     let ask = |query: Query| match store.transaction().fail_if(query.after(after)).commit() {
         Ok(_) => None,
@@ -94,9 +94,9 @@ fn newest(store: &Store, after: u64) -> Vec<Option<u64>> {
     queries().into_iter().map(ask).collect()
 }
 
-/// A boundary goes past an index by its filter alone, and has to stop where the match is.
+/// A boundary skips segments by their filters alone, and has to stop at the segment of the match.
 #[test]
-fn boundaries() {
+fn boundaries_find_the_same_matches_in_merged_indexes() {
     let dir = tempfile::tempdir().unwrap();
     let store = options().compaction(false).open(dir.path()).unwrap();
     fill(&store, 0, 12_000);
@@ -104,7 +104,7 @@ fn boundaries() {
     let store = options().compaction(false).open(dir.path()).unwrap();
     let ask = || [0, 3_000, 11_500].map(|after| newest(&store, after));
     let before = ask();
-    // Two of the queries match nothing, and some nothing that late.
+    // Two of the queries match nothing, and two more match nothing at the end.
     assert_eq!(before.each_ref().map(|found| found.iter().flatten().count()), [10, 10, 8]);
     store.compact().unwrap();
     assert_eq!(store.stats().level_files, 1);
@@ -112,10 +112,10 @@ fn boundaries() {
 }
 
 #[test]
-fn by_hand() {
+fn compact_call_changes_no_answer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    // More events than are looked at in one go, in some dozens of segments.
+    // More events than are read in one batch, in dozens of segments.
     let store = options().compaction(false).open(&path).unwrap();
     fill(&store, 0, 24_000);
     store.close().unwrap();
@@ -143,13 +143,13 @@ fn by_hand() {
 }
 
 #[test]
-fn in_the_background() {
+fn background_compaction_changes_no_answer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     let store = options().open(&path).unwrap();
     fill(&store, 0, 24_000);
     let before = answers(&store);
-    // It rests in between, for as long as a machine that is busy makes it.
+    // The compaction thread pauses between merges, longer on a busy machine.
     let until = Instant::now() + Duration::from_secs(120);
     while store.stats().level_files == 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));

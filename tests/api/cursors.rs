@@ -1,4 +1,4 @@
-//! Cursors: alone, in transactions, through closing, rollover and reopening.
+//! Cursors: alone, in transactions, and across close, rollover and reopening.
 
 use annals::{Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Store};
 
@@ -20,7 +20,7 @@ fn filled(dir: &std::path::Path, events: usize) -> Store {
 }
 
 #[test]
-fn a_cursor_moves_forward_and_nowhere_else() {
+fn cursor_moves_forward_only() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path(), 5);
     let cursors = store.cursors();
@@ -61,7 +61,7 @@ fn a_cursor_moves_forward_and_nowhere_else() {
 }
 
 #[test]
-fn a_cursor_is_in_the_commit_or_neither_is() {
+fn cursor_moves_with_its_commit_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path(), 3);
     let handle = |to: u64| {
@@ -75,7 +75,7 @@ fn a_cursor_is_in_the_commit_or_neither_is() {
     assert_eq!((done.first_position, done.last_position), (Position::new(4), Position::new(4)));
     assert!(matches!(handle(2), Err(Error::Conflict { .. })));
     assert_eq!(store.stream_head("sent").unwrap().unwrap().version, 1);
-    // Within a commit, the second move is after the first.
+    // Within a commit, the second move applies after the first.
     let twice = |a: u64, b: u64| store.transaction().cursor("t", a).cursor("t", b).commit();
     assert!(twice(2, 2).is_err());
     twice(1, 2).unwrap();
@@ -99,7 +99,7 @@ fn submitted_cursors_are_checked_against_each_other_and_shown_once_durable() {
 }
 
 #[test]
-fn cursors_survive_every_way_of_opening() {
+fn cursors_survive_a_close_a_crash_and_lost_derived_files() {
     for (durability, background) in
         [(Durability::Sync, true), (Durability::Sync, false), (Durability::BUFFERED, true)]
     {
@@ -115,7 +115,7 @@ fn cursors_survive_every_way_of_opening() {
                 list.into_iter().map(|c| (c.name, c.position.get())).collect()
             };
             assert_eq!(list(&store), expected, "round {round}");
-            // Enough for a few segments, with cursor moves in between.
+            // Enough events for a few segments, with cursor moves in between.
             for i in 0..60 {
                 let data = vec![0; 2500];
                 let done = store
@@ -138,7 +138,7 @@ fn cursors_survive_every_way_of_opening() {
                 copy_tree(dir.path(), copy.path());
                 let crashed = options.clone().open(copy.path()).unwrap();
                 assert_eq!(list(&crashed), expected, "crashed in round {round}");
-                // And one whose derived files are gone.
+                // A copy without its derived files.
                 drop(crashed);
                 remove(&copy.path().join("index"));
                 remove(&copy.path().join("checkpoints"));
@@ -162,8 +162,8 @@ fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
             std::fs::create_dir_all(&target).unwrap();
             copy_tree(&entry.path(), &target);
         } else {
-            // What is being prepared beside may get its name meanwhile, and an index file or a
-            // checkpoint may give way to another.
+            // Files of this directory may be renamed or replaced during the copy: a segment that is
+            // being prepared, an index file, a checkpoint.
             let prepared = target.extension().is_some_and(|extension| extension == "tmp");
             let derived = from.ends_with("index") || from.ends_with("checkpoints");
             let copied = std::fs::copy(entry.path(), &target);
@@ -173,7 +173,7 @@ fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
-fn a_follower_sees_cursors_as_of_what_it_reads() {
+fn follower_sees_cursors_as_of_the_events_it_sees() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path(), 3);
     let follower = Options::new().read_only(true).open(dir.path()).unwrap();

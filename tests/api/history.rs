@@ -1,5 +1,5 @@
-//! Positions and snapshots of another history: an older copy of the log under what was derived from
-//! a newer one.
+//! Positions and snapshots of another history: an older copy of the log below files derived from a
+//! newer one.
 
 #![allow(clippy::disallowed_methods, reason = "tests copy stores")]
 
@@ -47,7 +47,7 @@ fn branched() -> (tempfile::TempDir, Store, Store) {
 }
 
 #[test]
-fn token_is_good_in_its_own_history_and_in_no_other() {
+fn token_is_accepted_in_its_own_history_only() {
     let (dir, store, older) = branched();
     let tokens: Vec<CheckpointToken> = (0..=20_u64)
         .map(|position| store.checkpoint_token(position).unwrap().to_string().parse().unwrap())
@@ -57,7 +57,7 @@ fn token_is_good_in_its_own_history_and_in_no_other() {
     }
     let ahead = store.checkpoint_token(21);
     assert!(matches!(ahead, Err(Error::PositionAhead { head, .. }) if head == Position::new(20)));
-    // In the older copy what came later is not there yet, and then it is something else.
+    // In the older copy, the newer positions do not exist at first; later, other events have them.
     let refused = older.verify_token(&tokens[15]);
     assert!(matches!(refused, Err(Error::PositionAhead { .. })), "{refused:?}");
     append(&older, 10, "second");
@@ -79,7 +79,7 @@ fn token_is_good_in_its_own_history_and_in_no_other() {
     let other = Store::open(dir.path().join("other")).unwrap();
     let refused = other.verify_token(&tokens[0]);
     assert!(matches!(refused, Err(Error::OtherStore { .. })), "{refused:?}");
-    // Sealed and opened again, in a reader of its own: the tokens stay as good.
+    // Tokens stay valid for a sealed segment, after reopening, and in a reader.
     store.close().unwrap();
     let reader = Options::new().read_only(true).open(dir.path().join("ledger")).unwrap();
     assert!(tokens.iter().all(|token| reader.verify_token(token).is_ok()));
@@ -100,27 +100,27 @@ fn subscription_after_a_position_ahead_of_the_head_is_refused_at_its_start() {
             assert_eq!((position.get(), head.get()), (after, 20));
         }
     }
-    // A commit that was submitted has its position; a reader sees it once it is acknowledged.
+    // A submitted commit has its position at once; a reader sees it once it is acknowledged.
     let commit = store.transaction().append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]);
     let ticket = commit.submit().unwrap();
     start(&store, ticket.committed().last_position.get()).unwrap();
     let done = ticket.wait().unwrap();
     start(&reader, done.last_position.get()).unwrap();
-    // A read is of what there is.
+    // A read ends at the head.
     assert_eq!(store.read_all().after(99).into_iter().count(), 0);
     // Cursors go back with the log, and are never ahead of it.
     assert!(store.subscribe().from_cursor("nobody").start().is_ok());
 }
 
 #[test]
-fn reader_whose_log_went_back_says_so() {
+fn reader_whose_log_went_back_returns_an_error() {
     let (dir, store, older) = branched();
     store.close().unwrap();
     older.close().unwrap();
     let (log, old) = (dir.path().join("ledger"), dir.path().join("older"));
     let reader = Options::new().read_only(true).open(&log).unwrap();
     assert_eq!(reader.read_all().into_iter().count(), 20);
-    // The older state is written over the files that the reader has open.
+    // The older files are written over those that the reader has open.
     let name = "log/00000000000000000001.seg";
     let bytes = fs::read(old.join(name)).unwrap();
     let file = fs::OpenOptions::new().write(true).open(log.join(name)).unwrap();
@@ -149,15 +149,15 @@ fn snapshot_of_another_history_is_skipped_and_named() {
     store.close().unwrap();
     copy(&dir.path().join("ledger/snapshots"), &dir.path().join("older/snapshots"));
     let load = |key: &str| older.snapshots().load(key).unwrap().map(|it| it.mark());
-    // Ahead of the older log: the one before is taken.
+    // The newest snapshot is ahead of the older log: the previous one is loaded.
     assert_eq!(load("s"), Some(Mark::Version(8)));
     assert_eq!(load("all"), Some(Mark::Position(Position::new(8))));
     append(&older, 10, "second");
-    // The log has come to its mark, by other events.
+    // The log has reached the snapshot's version, with other events.
     assert_eq!(load("s"), Some(Mark::Version(8)));
     assert_eq!(load("all"), Some(Mark::Position(Position::new(8))));
     assert_eq!(older.snapshots().list("").unwrap().len(), 2);
-    // One of this history is not superseded by what is higher and foreign.
+    // A snapshot of this history is not superseded by a newer one of another history.
     append(&older, 1, "second");
     older.snapshots().save(&Snapshot::new("s", 12, "second")).unwrap();
     older.snapshots().save(&Snapshot::new("s", 13, "second")).unwrap();
@@ -170,7 +170,7 @@ fn snapshot_of_another_history_is_skipped_and_named() {
     assert!(verify(dir.path().join("ledger"), |_| {}).unwrap().notes.is_empty());
 }
 
-/// A file of version 1: what the header of version 2 has more is cut out.
+/// Converts a snapshot file to version 1, without the fields that version 2 adds to the header.
 fn without_binding(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes.drain(64..80);
@@ -209,7 +209,7 @@ fn snapshot_without_a_binding_is_taken_unless_its_event_came_later() {
 }
 
 #[test]
-fn of_racing_saves_of_one_mark_one_state_wins() {
+fn one_of_racing_snapshots_of_one_mark_is_saved() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     append(&store, 1, "");
@@ -234,7 +234,8 @@ fn of_racing_saves_of_one_mark_one_state_wins() {
             == Some((state.clone().into_bytes(), schema))
     };
     assert!(saved(0));
-    // The same again is no news; another shape takes its place, and an older one does not.
+    // Saving the same state again does nothing; another schema version replaces it, and an older
+    // one does not.
     snapshots.save(&Snapshot::new("s", 1, state.clone())).unwrap();
     snapshots.save(&Snapshot::new("s", 1, state.clone()).with_schema_version(2)).unwrap();
     assert!(saved(2));

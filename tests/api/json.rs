@@ -1,4 +1,4 @@
-//! Errors about JSON name the event.
+//! Errors about JSON name the event or the type.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use annals::{Error, ExpectedVersion, NewEvent, Position, Store};
 
 #[test]
-fn data_that_is_not_the_json_asked_for_is_named_by_its_event() {
+fn data_that_is_not_the_expected_json_is_an_error_with_its_event() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("store")).unwrap();
     let event = |value: &[u64]| NewEvent::json("Counted", value).unwrap();
@@ -27,7 +27,7 @@ fn data_that_is_not_the_json_asked_for_is_named_by_its_event() {
         for part in ["event 4", "\"Torn\"", "version 2", "\"counts\""] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
-        // The cause is a part of its own, so that a report of the whole chain says it once.
+        // The cause is not repeated in the text, since a report of the whole chain prints it.
         assert!(!text.contains("EOF"), "{text}");
         assert!(error.source().unwrap().to_string().contains("EOF"));
     };
@@ -44,7 +44,7 @@ fn data_that_is_not_the_json_asked_for_is_named_by_its_event() {
     assert!(read.unwrap().is_break());
     check(failed.unwrap());
 
-    // JSON of another shape.
+    // Valid JSON of another shape.
     let event = store.event_at(Position::new(1)).unwrap().unwrap();
     assert_eq!(event.json::<Vec<u64>>().unwrap(), [1]);
     let error = event.json::<BTreeMap<String, u64>>().unwrap_err();
@@ -52,7 +52,7 @@ fn data_that_is_not_the_json_asked_for_is_named_by_its_event() {
 }
 
 #[test]
-fn value_that_is_no_json_is_named_by_its_type() {
+fn value_that_cannot_be_json_is_an_error_with_its_type() {
     let by_pair = BTreeMap::from([((1, 2), 3)]);
     let error = NewEvent::json("Mapped", &by_pair).unwrap_err();
     assert!(matches!(&error, Error::WriteJson { event_type, .. } if event_type == "Mapped"));
@@ -60,7 +60,7 @@ fn value_that_is_no_json_is_named_by_its_type() {
 }
 
 #[test]
-fn metadata_written_as_json_is_read_back_and_names_its_event_otherwise() {
+fn json_metadata_is_read_back_or_is_an_error_with_its_event() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("store")).unwrap();
     let by = BTreeMap::from([("by", "ann")]);

@@ -1,4 +1,4 @@
-//! What is refused, and that a refusal changes nothing.
+//! Limits: what exceeds one is refused, and a refusal changes nothing.
 
 use annals::{Error, ExpectedVersion, NewEvent, Options, Position, Store, Uuid};
 
@@ -10,7 +10,7 @@ fn event() -> NewEvent {
     NewEvent::new("T", "x")
 }
 
-/// The limit that an append runs into, with its size and maximum.
+/// The size and maximum of the limit that an append exceeds.
 fn limit(result: Result<annals::Appended, Error>) -> (u64, u64) {
     match result {
         Err(Error::LimitExceeded { size, max, .. }) => (size, max),
@@ -19,7 +19,7 @@ fn limit(result: Result<annals::Appended, Error>) -> (u64, u64) {
 }
 
 #[test]
-fn every_limit_is_kept_and_its_border_is_legal() {
+fn size_at_a_limit_is_accepted_and_above_it_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let append = |stream: &str, event| store.append(stream, ExpectedVersion::Any, [event]);
@@ -42,7 +42,7 @@ fn every_limit_is_kept_and_its_border_is_legal() {
 }
 
 #[test]
-fn an_events_size_can_be_limited() {
+fn event_larger_than_the_configured_size_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().max_event_size(10).open(dir.path().join("store")).unwrap();
     let event = |data: usize, metadata: usize| {
@@ -68,7 +68,7 @@ fn empty_names_and_commits_are_refused() {
 }
 
 #[test]
-fn nil_id_is_refused_wherever_it_is_given() {
+fn nil_id_is_refused_in_every_call() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let nil = || event().id(Uuid::nil());
@@ -87,13 +87,13 @@ fn nil_id_is_refused_wherever_it_is_given() {
 }
 
 #[test]
-fn ids_are_unique_for_ever() {
+fn event_id_is_unique_in_every_segment_and_session() {
     let dir = tempfile::tempdir().unwrap();
     let id = |n| Uuid::from_u128(n);
     let batch = || [event().id(id(1)), event().id(id(2))];
     let store = open(&dir);
     let first = store.append("a", ExpectedVersion::NoStream, batch()).unwrap();
-    // Enough to seal the segment that holds the ids.
+    // Enough events to seal the segment that holds the ids.
     for _ in 0..12 {
         store.append("b", ExpectedVersion::Any, [NewEvent::new("T", vec![1; 200_000])]).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Waiting for the writer's lock, and who holds it.
+//! Waiting for the writer's lock, and the process that holds it.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::{Error, ExpectedVersion, NewEvent, Options, Store};
 
-/// Far longer than it takes.
+/// A bound; every wait ends far earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -16,7 +16,7 @@ fn opening_that_waits_gets_the_lock_when_the_store_is_closed() {
     let path = dir.path().to_path_buf();
     let (sender, opened) = channel();
     thread::spawn(move || sender.send(Options::new().lock_timeout(PATIENCE).open(path)));
-    // It waits for as long as the store is open.
+    // The opening waits as long as the store is open.
     assert!(opened.recv_timeout(Duration::from_millis(100)).is_err());
     old.append("s", ExpectedVersion::Any, [NewEvent::new("T", "of the old")]).unwrap();
     old.close().unwrap();
@@ -26,7 +26,7 @@ fn opening_that_waits_gets_the_lock_when_the_store_is_closed() {
 }
 
 #[test]
-fn opening_that_waits_in_vain_is_refused_as_locked() {
+fn opening_whose_wait_ends_without_the_lock_is_refused_as_locked() {
     let dir = tempfile::tempdir().unwrap();
     let held = Store::open(dir.path()).unwrap();
     for timeout in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(80)] {
@@ -39,7 +39,7 @@ fn opening_that_waits_in_vain_is_refused_as_locked() {
 }
 
 #[test]
-fn reader_waits_for_no_lock() {
+fn read_only_opening_waits_for_no_lock() {
     let dir = tempfile::tempdir().unwrap();
     let _held = Store::open(dir.path()).unwrap();
     let options = Options::new().read_only(true).lock_timeout(Duration::MAX);
@@ -47,7 +47,7 @@ fn reader_waits_for_no_lock() {
 }
 
 #[test]
-fn threads_that_all_wait_all_get_their_turn() {
+fn threads_waiting_for_the_lock_all_get_it_in_turn() {
     const THREADS: u64 = 12;
     let dir = tempfile::tempdir().unwrap();
     thread::scope(|scope| {
@@ -65,7 +65,7 @@ fn threads_that_all_wait_all_get_their_turn() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn lock_that_this_process_holds_is_told_to_be_its_own() {
+fn lock_held_by_this_process_is_reported_as_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let held = Store::open(dir.path()).unwrap();
     let Err(error) = Store::open(dir.path()) else { panic!("two writers") };

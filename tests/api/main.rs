@@ -1,22 +1,22 @@
-//! The public API, over a real directory.
+//! Tests of the public API, mostly on a real directory.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod asynchronous;
 mod boundaries;
 mod clock;
-mod collisions;
 mod compaction;
-mod costs;
 mod cursors;
-mod hidden;
+mod hash_collisions;
+mod hidden_streams;
 mod history;
 mod json;
 mod limits;
 mod lock;
 mod opening;
+mod read_costs;
 mod recorded_time;
-mod repeats;
+mod repeated_commits;
 mod settings;
 mod smoke;
 mod snapshots;

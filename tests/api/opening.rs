@@ -1,4 +1,4 @@
-//! What opening answers to whatever it finds.
+//! The results of opening all kinds of paths.
 
 #![allow(clippy::disallowed_methods, reason = "tests touch files directly")]
 
@@ -16,7 +16,7 @@ fn names(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_not_a_store_is_refused_and_left_alone() {
+fn path_that_is_not_a_store_is_refused_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "text").unwrap();
@@ -37,7 +37,7 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
 }
 
 #[test]
-fn an_empty_directory_becomes_a_store_only_where_that_is_asked_for() {
+fn empty_directory_becomes_a_store_only_if_creation_is_permitted() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |options: Options| {
         let result = options.open(dir.path());
@@ -51,7 +51,7 @@ fn an_empty_directory_becomes_a_store_only_where_that_is_asked_for() {
 }
 
 #[test]
-fn foreign_files_beside_a_store_are_ignored_and_noted() {
+fn foreign_files_in_a_store_are_ignored_and_noted_by_verify() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "x")]).unwrap();
@@ -67,7 +67,7 @@ fn foreign_files_beside_a_store_are_ignored_and_noted() {
 }
 
 #[test]
-fn a_copy_of_a_closed_store_opens_elsewhere() {
+fn copy_of_a_closed_store_opens_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     let store = Store::open(&from).unwrap();
@@ -88,7 +88,7 @@ fn a_copy_of_a_closed_store_opens_elsewhere() {
 }
 
 #[test]
-fn settings_out_of_range_are_named() {
+fn settings_out_of_range_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for options in [
         Options::new().segment_size(0),
@@ -103,7 +103,7 @@ fn settings_out_of_range_are_named() {
 }
 
 #[test]
-fn a_reader_beside_the_writer_refuses_to_write() {
+fn read_only_store_refuses_to_write() {
     let dir = tempfile::tempdir().unwrap();
     let writer = Store::open(dir.path()).unwrap();
     assert!(matches!(Store::open(dir.path()), Err(Error::Locked { .. })));
@@ -119,9 +119,9 @@ fn a_reader_beside_the_writer_refuses_to_write() {
     assert!(matches!(closed, Err(Error::Closed)));
 }
 
-/// A reader looks at the lock by sharing it, and may be held up while it does.
+/// A reader inspects the lock by sharing it, and may be suspended meanwhile.
 #[test]
-fn a_reader_that_looks_at_the_lock_keeps_no_writer_away() {
+fn reader_that_inspects_the_lock_does_not_refuse_a_writer() {
     let dir = tempfile::tempdir().unwrap();
     Store::open(dir.path()).unwrap().close().unwrap();
     let lock = fs::File::open(dir.path().join("LOCK")).unwrap();
@@ -135,7 +135,7 @@ fn a_reader_that_looks_at_the_lock_keeps_no_writer_away() {
 }
 
 #[test]
-fn a_clean_close_spares_the_next_opening_the_search_for_a_tail() {
+fn clean_close_is_marked_in_the_status_file() {
     let dir = tempfile::tempdir().unwrap();
     for durability in [annals::Durability::Sync, annals::Durability::BUFFERED] {
         let open = || Options::new().durability(durability).open(dir.path()).unwrap();
@@ -152,7 +152,7 @@ fn a_clean_close_spares_the_next_opening_the_search_for_a_tail() {
 }
 
 #[test]
-fn a_reader_beside_a_buffered_writer_sees_what_is_written_before_it_is_synced() {
+fn reader_beside_a_buffered_writer_sees_events_before_they_are_synced() {
     let dir = tempfile::tempdir().unwrap();
     let interval = std::time::Duration::from_secs(3600);
     let buffered = Options::new().durability(annals::Durability::Buffered { interval });

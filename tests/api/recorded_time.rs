@@ -1,4 +1,4 @@
-//! Commits that say when they are recorded.
+//! Commits with a given recorded time.
 
 #![allow(clippy::disallowed_methods, reason = "tests ask the clock that the store goes by")]
 
@@ -9,7 +9,7 @@ use annals::{
     Timestamp,
 };
 
-/// A time in the year 2020, and these seconds.
+/// A time in the year 2020, plus these seconds.
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros((1_577_836_800 + seconds) * 1_000_000)
 }
@@ -49,7 +49,7 @@ fn migrated_history_is_read_as_of_its_own_times() {
     check(&open());
     let report = annals::verify(dir.path(), |_| {}).unwrap();
     assert_eq!((report.faults.len(), report.events), (0, 101));
-    // What is shown by age goes by these times too.
+    // Limits by age use these times.
     let store = open();
     let metadata = StreamMetadata::new().max_age(Duration::from_secs(86_400));
     store.set_stream_metadata("s", metadata).unwrap();
@@ -57,7 +57,7 @@ fn migrated_history_is_read_as_of_its_own_times() {
 }
 
 #[test]
-fn time_before_the_last_commit_or_ahead_of_the_clock_is_refused() {
+fn given_time_before_the_last_commit_or_ahead_of_the_clock_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     record(&store, Timestamp::from_micros(0), "the epoch").unwrap();
@@ -74,7 +74,7 @@ fn time_before_the_last_commit_or_ahead_of_the_clock_is_refused() {
     let clock = SystemTime::from(latest).elapsed().unwrap();
     assert!(clock < Duration::from_secs(600), "the latest is the clock's time");
     assert_eq!(store.head().get(), 3, "nothing was written");
-    // The time is not taken for a conflict, and the store goes on.
+    // A wrong time is no conflict, and the store goes on.
     record(&store, at(11), "").unwrap();
     let now = store.append("s", ExpectedVersion::Exact(4), [NewEvent::new("T", "")]).unwrap();
     assert!(matches!(record(&store, at(12), ""), Err(Error::RecordedTime { .. })));
@@ -82,7 +82,7 @@ fn time_before_the_last_commit_or_ahead_of_the_clock_is_refused() {
 }
 
 #[test]
-fn commits_in_flight_count_for_the_order_of_times() {
+fn given_time_before_a_commit_in_flight_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().durability(Durability::BUFFERED).open(dir.path()).unwrap();
     let submit = |time| {
@@ -115,14 +115,14 @@ fn repeated_commit_keeps_the_time_it_was_recorded_at() {
 }
 
 #[test]
-fn changes_without_events_take_the_time_that_is_given() {
+fn given_time_applies_to_commits_without_events() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     record(&store, at(1), "").unwrap();
     let done = store.transaction().cursor("c", 1).recorded_at(at(2)).commit().unwrap();
     assert_eq!(done.recorded_at, at(2));
     assert!(matches!(record(&store, at(1), ""), Err(Error::RecordedTime { .. })));
-    // A question is asked now, whatever time it is given.
+    // A transaction that writes nothing ignores the given time.
     let question = store.transaction().check("s", ExpectedVersion::Exact(1));
     question.recorded_at(at(0)).commit().unwrap();
     store.close().unwrap();
@@ -144,14 +144,15 @@ fn remaining_change_of_a_repeated_commit_does_not_end_the_migration() {
     };
     append(false);
     record(&store, at(5), "").unwrap();
-    // The event is known, the cursor is new: it is moved, and the clock's time is not taken for it.
+    // The event is recorded and the cursor is new: the cursor is moved, without recording the
+    // clock's time.
     assert!(append(true).already_recorded);
     assert_eq!(store.cursors().get("c").unwrap(), Some(Position::new(1)));
     record(&store, at(6), "").unwrap();
 }
 
 #[test]
-fn time_that_is_given_counts_for_tasks_too() {
+fn given_time_applies_to_async_commits() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let commit = |time| {

@@ -1,8 +1,8 @@
-//! What a store remembers of how it was made.
+//! Settings that a store keeps from one opening to the next.
 
 use annals::{Error, ExpectedVersion, NewEvent, Options, Store};
 
-/// Appends until a segment more is in use.
+/// Appends until one more segment is used.
 fn fill_a_segment(store: &Store) {
     let before = store.stats().segments;
     while store.stats().segments == before {
@@ -35,7 +35,7 @@ fn segment_size_of_a_store_is_kept_by_openings_that_give_none() {
 }
 
 #[test]
-fn segment_size_that_is_given_counts_from_then_on() {
+fn segment_size_given_at_an_opening_is_kept_from_then_on() {
     let dir = tempfile::tempdir().unwrap();
     Options::new().segment_size(64 << 10).open(dir.path()).unwrap().close().unwrap();
     let store = Options::new().segment_size(256 << 10).open(dir.path()).unwrap();
@@ -44,7 +44,7 @@ fn segment_size_that_is_given_counts_from_then_on() {
     store.close().unwrap();
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.stats().segment_size, 256 << 10);
-    // A commit takes a quarter of that.
+    // A commit may take a quarter of the segment size.
     let large = |size| [NewEvent::new("T", vec![0; size])];
     store.append("s", ExpectedVersion::Any, large(60 << 10)).unwrap();
     let refused = store.append("s", ExpectedVersion::Any, large(64 << 10));

@@ -1,9 +1,9 @@
-//! The shortest way through everything.
+//! A short test of appending, reading, verifying and reopening.
 
 use annals::*;
 
 #[test]
-fn append_read_reopen() {
+fn appended_events_are_read_back_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     for round in 0..3_u64 {

@@ -1,4 +1,4 @@
-//! Snapshots: kept, found, skipped when damaged, refused when ahead.
+//! Snapshots: saved, loaded, skipped if damaged, refused if ahead of the stream.
 
 #![allow(clippy::disallowed_methods, reason = "tests touch files directly")]
 
@@ -10,7 +10,7 @@ use annals::{
 };
 
 #[test]
-fn the_newest_whole_one_is_found() {
+fn newest_intact_snapshot_is_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().durability(Durability::BUFFERED).open(dir.path()).unwrap();
     let events = (0..5).map(|_| NewEvent::new("T", "x"));
@@ -45,7 +45,7 @@ fn the_newest_whole_one_is_found() {
 }
 
 #[test]
-fn a_damaged_one_is_skipped_and_noted() {
+fn damaged_snapshot_is_skipped_and_noted() {
     let dir = tempfile::tempdir().unwrap();
     let store = annals::Store::open(dir.path()).unwrap();
     let events = (0..2).map(|_| NewEvent::new("T", "x"));
@@ -66,7 +66,7 @@ fn a_damaged_one_is_skipped_and_noted() {
 }
 
 #[test]
-fn one_in_a_transaction_appears_with_the_commit() {
+fn snapshot_in_a_transaction_appears_with_its_commit() {
     let dir = tempfile::tempdir().unwrap();
     for background in [true, false] {
         let store = Options::new().background(background).open(dir.path()).unwrap();
@@ -84,7 +84,7 @@ fn one_in_a_transaction_appears_with_the_commit() {
         with(version + 1).commit().unwrap();
         let loaded = store.snapshots().load("s").unwrap().unwrap();
         assert_eq!(loaded.mark(), Mark::Version(version + 1));
-        // Of a refused commit nothing is saved.
+        // A refused commit saves no snapshot.
         assert!(with(1).commit().is_err());
         assert_eq!(store.snapshots().list("").unwrap().len() as u64, version + 1);
         store.close().unwrap();
@@ -92,7 +92,7 @@ fn one_in_a_transaction_appears_with_the_commit() {
 }
 
 #[test]
-fn one_of_a_dropped_ticket_is_saved_too() {
+fn snapshot_of_a_dropped_ticket_is_saved() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().snapshots_kept(100).open(dir.path()).unwrap();
     for version in 1..=50_u64 {

@@ -1,4 +1,4 @@
-//! Figures about a store: what they say, and what asking for them costs.
+//! The figures of `stats`, and the cost of asking for them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn open(sim: &SimStorage, read_only: bool) -> Store {
     options.open(ROOT).unwrap()
 }
 
-/// Fills at least so many segments.
+/// Appends until this number of segments is sealed.
 fn fill(store: &Store, segments: u64) {
     while store.stats().sealed_segments < segments {
         let event = NewEvent::new("Happened", vec![7; 900]);
@@ -21,14 +21,14 @@ fn fill(store: &Store, segments: u64) {
     }
 }
 
-/// The size of all files of a directory of the store.
+/// The size of all files in a directory of the store.
 fn bytes_in(sim: &SimStorage, directory: &str) -> u64 {
     let files = sim.files().into_iter().filter(|path| path.starts_with(directory));
     files.map(|path| sim.read_file(path).unwrap().len() as u64).sum()
 }
 
 #[test]
-fn stats_of_a_store_that_nobody_reads_open_no_file() {
+fn stats_open_no_file() {
     let sim = SimStorage::new(1);
     let store = open(&sim, false);
     fill(&store, 9);
@@ -48,7 +48,7 @@ fn stats_of_a_store_that_nobody_reads_open_no_file() {
             assert_eq!((after.opens, after.reads), (before.opens, before.reads));
             assert_eq!(stats.index_bytes, bytes_in(&sim, "/store/index"));
             assert_eq!(stats.level_files > 0, merged);
-            // A look-up opens what it needs, and the figures stay.
+            // A look-up opens the files that it needs, and the figures stay the same.
             assert_eq!(store.read_stream("stream-1").into_iter().count() as u64, stats.events);
             assert!(sim.stats().opens > after.opens);
             assert_eq!(store.stats().index_bytes, stats.index_bytes);

@@ -1,4 +1,4 @@
-//! Commits that are submitted: waited for, awaited, dropped.
+//! Submitted commits: waited for, awaited, dropped.
 
 use std::future::Future;
 use std::pin::pin;
@@ -40,7 +40,7 @@ fn submit(store: &Store, version: u64) -> Ticket {
 }
 
 #[test]
-fn a_ticket_can_be_awaited_without_anybody_driving_it() {
+fn ticket_can_be_awaited_while_no_other_call_drives_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let tickets: Vec<_> = (0..100).map(|version| submit(&store, version)).collect();
@@ -51,7 +51,7 @@ fn a_ticket_can_be_awaited_without_anybody_driving_it() {
 }
 
 #[test]
-fn submission_that_writes_nothing_is_done_and_holds_up_no_later_one() {
+fn submission_that_writes_nothing_is_done_and_delays_no_later_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     for number in 1..=40_u64 {
@@ -65,7 +65,7 @@ fn submission_that_writes_nothing_is_done_and_holds_up_no_later_one() {
             store.transaction().append("s", ExpectedVersion::Any, [event])
         };
         let first = append().durability(durability).submit().unwrap();
-        // While the first is on its way, and once it is durable.
+        // While the first submission is in flight, and once it is durable.
         let again = append().submit().unwrap();
         let question = store.transaction().check("s", ExpectedVersion::StreamExists);
         let question = question.submit().unwrap();
@@ -92,7 +92,7 @@ fn awaited_commit_has_its_snapshot_when_it_is_done() {
         let found = || store.snapshots().load("s").unwrap().map(|it| it.mark());
         assert_eq!(found(), Some(Mark::Version(version)));
         if version % 10 == 0 {
-            // A repeated commit saves its snapshot again, and is done with it too.
+            // A repeated commit saves its snapshot again before it is done.
             store.snapshots().delete("s").unwrap();
             let done = block_on(commit()).unwrap();
             assert_eq!((done.already_recorded, done.applied.len()), (true, 1));
@@ -114,7 +114,7 @@ fn ticket_of_a_closed_store_is_done_with_its_snapshot() {
 }
 
 #[test]
-fn a_dropped_ticket_changes_nothing_about_its_commit() {
+fn dropped_ticket_does_not_affect_its_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     drop(submit(&store, 0));
@@ -126,7 +126,7 @@ fn a_dropped_ticket_changes_nothing_about_its_commit() {
 }
 
 #[test]
-fn a_conflict_shows_at_submission_against_what_is_on_its_way() {
+fn conflict_with_a_commit_in_flight_is_returned_by_submit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let first = submit(&store, 0);
@@ -139,7 +139,7 @@ fn a_conflict_shows_at_submission_against_what_is_on_its_way() {
 }
 
 #[test]
-fn a_buffered_commit_of_a_synced_store_becomes_visible_when_it_is_synced() {
+fn buffered_commit_of_a_synced_store_becomes_visible_when_it_is_synced() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let buffered = Durability::Buffered { interval: Duration::from_secs(3600) };

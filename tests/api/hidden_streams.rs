@@ -1,4 +1,4 @@
-//! Streams that are truncated, archived or limited: reads skip what is hidden, nothing is lost.
+//! Streams that are truncated, archived or limited: reads skip hidden events, and no event is lost.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn filled(dir: &std::path::Path) -> Store {
 }
 
 #[test]
-fn truncation_hides_a_beginning_and_versions_go_on() {
+fn truncated_stream_hides_its_beginning_and_keeps_its_versions() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
     store.truncate_before("a-1", 4).unwrap();
@@ -49,7 +49,7 @@ fn truncation_hides_a_beginning_and_versions_go_on() {
     assert_eq!(store.stream_info("a-1").unwrap().unwrap().first_version, 4);
     let kept: Vec<_> = store.read_stream("a-1").include_hidden().into_iter().collect();
     assert_eq!(kept.len(), 6);
-    // All of it, up to the next version and not beyond.
+    // Truncation reaches at most the next version, which hides the whole stream.
     store.truncate_before("a-1", 7).unwrap();
     assert!(versions(&store, "a-1").is_empty());
     assert_eq!(store.streams().into_iter().count(), 1);
@@ -65,7 +65,7 @@ fn truncation_hides_a_beginning_and_versions_go_on() {
 }
 
 #[test]
-fn an_archived_stream_is_out_of_sight_until_it_is_unarchived() {
+fn archived_stream_is_hidden_until_it_is_unarchived() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
     store.archive("b-1").unwrap();
@@ -76,7 +76,7 @@ fn an_archived_stream_is_out_of_sight_until_it_is_unarchived() {
         store.streams().into_iter().map(|info| info.unwrap().name).collect()
     };
     assert_eq!(listed(&store), ["a-1"]);
-    // A boundary sees what reads do not.
+    // A boundary sees events that reads hide.
     let exists = store.transaction().fail_if_exists(Query::category("b")).commit();
     assert!(matches!(exists, Err(Error::Conflict { .. })));
     store.close().unwrap();
@@ -93,12 +93,12 @@ fn an_archived_stream_is_out_of_sight_until_it_is_unarchived() {
 }
 
 #[test]
-fn a_reader_hides_what_the_writer_has_hidden_since_it_was_opened() {
+fn follower_hides_what_the_writer_has_hidden_since() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
     let reader = Options::new().read_only(true).open(dir.path()).unwrap();
     assert_eq!(positions(&reader).len(), 10);
-    // It knows the rules as of the last event that it sees.
+    // The follower applies the rules as of the last event that it sees.
     let append = || store.append("a-1", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     store.archive("b-1").unwrap();
     append();
@@ -110,7 +110,7 @@ fn a_reader_hides_what_the_writer_has_hidden_since_it_was_opened() {
 }
 
 #[test]
-fn metadata_limits_a_stream_as_it_is_read() {
+fn stream_limits_in_metadata_apply_to_reads() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
     store.set_stream_metadata("a-1", StreamMetadata::new().max_count(2)).unwrap();

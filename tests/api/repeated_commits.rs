@@ -1,4 +1,4 @@
-//! A transaction whose events are recorded already: what else it asks for is still applied.
+//! Transactions whose events are recorded already: their other operations are still applied.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn repeated_pipeline_moves_its_cursor_again_after_a_reset() {
         }
         assert_eq!(store.cursors().get("c").unwrap(), Some(Position::new(3)));
     }
-    // A cursor that has gone on is left where it is, and nothing is written.
+    // A cursor that is already further stays where it is, and nothing is written.
     store.cursors().advance("c", 5).unwrap();
     let before = store.stats().commits;
     assert!(run(false).iter().all(|done| done.already_recorded && done.applied.is_empty()));
@@ -70,7 +70,7 @@ fn repeated_pipeline_moves_its_cursor_again_after_a_reset() {
 }
 
 #[test]
-fn repeated_commit_applies_every_kind_of_operation_that_is_not_in_effect() {
+fn repeated_commit_applies_each_operation_that_is_not_in_effect() {
     let (dir, store) = store();
     let commit = |store: &Store| {
         store
@@ -127,11 +127,11 @@ fn repeated_commit_applies_every_kind_of_operation_that_is_not_in_effect() {
 }
 
 #[test]
-fn repeated_commit_makes_no_check_and_shows_nothing_again_that_was_hidden_since() {
+fn repeated_commit_repeats_no_check_and_unhides_nothing() {
     let (_dir, store) = store();
     let commit = || step(&store, 1).truncate_before("source", 2).reset_cursor("c", 1).commit();
     commit().unwrap();
-    // Neither the check nor the boundary would hold now.
+    // Neither the check nor the boundary would pass now.
     store.append("other", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     store.truncate_before("source", 4).unwrap();
     store.cursors().advance("c", 4).unwrap();
@@ -162,13 +162,13 @@ fn repeated_commit_reports_every_operation_that_cannot_be_applied() {
     assert!(matches!(failed[3], FailedCheck::TruncateAhead { .. }), "{failed:?}");
     assert!(matches!(failed[4], FailedCheck::SnapshotAhead { .. }), "{failed:?}");
     assert_eq!(failed.len(), 5);
-    // None of the others was applied either.
+    // None of the other operations was applied.
     assert_eq!(store.cursors().get("d").unwrap(), None);
     assert_eq!(store.stats().commits, before);
 }
 
 #[test]
-fn repeated_commit_sees_changes_that_are_still_on_their_way() {
+fn repeated_commit_sees_changes_in_flight() {
     let (_dir, store) = store();
     let commit = || step(&store, 1).cursor("c", 3).archive("source");
     let first = commit().submit().unwrap();

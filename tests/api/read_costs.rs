@@ -1,5 +1,5 @@
-//! What reads cost: the places and records they touch, counted. What is read may be little, and what it
-//! is read from long.
+//! The cost of reads, counted as places and records touched: it depends on what is returned, not on
+//! the length of the stream or store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use annals::{
     Store, StreamMetadata, Timestamp,
 };
 
-/// Events of the long stream.
+/// Number of events of the long stream.
 const LONG: u64 = 20_000;
-/// What finding a place may touch, beside what is read.
+/// Places that finding the first event may touch, besides the events returned.
 const LOOK: u64 = 150;
-/// So many ordinals of an index file are decoded together.
+/// Number of ordinals of an index file that are decoded together.
 const CHUNK: u64 = 1_100;
 
-/// A store on a simulated disk, with one long stream between short ones, one event a millisecond.
+/// A simulated store with one long stream among short ones, one event per millisecond.
 struct Filled {
     sim: SimStorage,
     options: Options,
@@ -52,7 +52,7 @@ fn filled(segment_size: u64) -> Filled {
     Filled { sim, options, store }
 }
 
-/// When a batch of 50 versions is recorded.
+/// The time at which a batch of 50 versions is recorded.
 fn at_batch(batch: u64) -> u64 {
     1_000_000_000 + batch * 50_000
 }
@@ -68,7 +68,8 @@ fn versions(events: &[Event]) -> Vec<u64> {
     events.iter().map(Event::version).collect()
 }
 
-/// Every way of beginning somewhere in the long stream; `look` bounds what finding the place touches.
+/// Reads the long stream from every kind of start; `look` bounds the places touched to find the
+/// start.
 fn check_reads(store: &Store, look: u64) {
     for from in [1, 2, 777, LONG / 2, LONG - 9, LONG] {
         let (events, cost) = read(store.read_stream("long").from_version(from).limit(10));
@@ -104,7 +105,7 @@ fn check_reads(store: &Store, look: u64) {
 fn stream_reads_in_the_active_segment_cost_what_they_return() {
     let Filled { options, store, .. } = filled(64 << 20);
     check_reads(&store, LOOK);
-    // What a checkpoint kept, and what is appended over it.
+    // Events that a checkpoint covers, and events appended after it.
     store.close().unwrap();
     let store = options.clone().open("/store").unwrap();
     check_reads(&store, LOOK);
@@ -126,7 +127,7 @@ fn stream_reads_in_sealed_segments_cost_what_they_return() {
 }
 
 #[test]
-fn hidden_events_of_a_stream_cost_a_read_nothing() {
+fn hidden_events_of_a_stream_add_nothing_to_the_cost_of_a_read() {
     for segment_size in [64 << 20, 1 << 19] {
         let Filled { sim, store, .. } = filled(segment_size);
         let look = if segment_size > 1 << 20 { LOOK } else { 2 * (CHUNK + LOOK) };
@@ -165,7 +166,7 @@ fn hidden_events_of_a_stream_cost_a_read_nothing() {
             sim.set_clock(newest + batches * 50_000);
             let age = Duration::from_micros(batches * 2 * 50_000 + 20_000);
             store.set_stream_metadata("long", StreamMetadata::new().max_age(age)).unwrap();
-            // A look for each bit of the stream's length.
+            // One look per bit of the stream's length.
             check(LONG - shown + 1..=LONG, look * 16);
         }
         sim.set_clock(newest + 10_000_000_000);
@@ -198,7 +199,7 @@ fn positions(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.position().get()).collect()
 }
 
-/// Some events of each query, from everywhere and in both directions.
+/// Some events of each query, from several starts and in both directions.
 fn check_queries(store: &Store, look: u64) {
     let all: Vec<Event> = store.read_all().into_iter().map(|event| event.unwrap()).collect();
     let head = store.head().get();
@@ -232,7 +233,7 @@ fn check_queries(store: &Store, look: u64) {
     }
 }
 
-/// The first query looks at events directly, the second has their terms taken over.
+/// The first query scans the events; the second makes the segment index its terms.
 fn look_through(store: &Store) {
     for _ in 0..2 {
         let (_, cost) = read(store.read_all().matching(Query::tagged(["nobody"])));
@@ -241,7 +242,7 @@ fn look_through(store: &Store) {
 }
 
 #[test]
-fn queries_of_the_active_segment_cost_what_they_return_once_it_was_looked_through() {
+fn queries_of_the_active_segment_cost_what_they_return_once_it_is_indexed() {
     let Filled { options, store, .. } = filled(64 << 20);
     let newest = || {
         let (events, cost) =
@@ -249,11 +250,11 @@ fn queries_of_the_active_segment_cost_what_they_return_once_it_was_looked_throug
         assert_eq!(events.len(), 10);
         cost
     };
-    // Nothing was looked through yet, and the newest ones are near.
+    // Nothing is indexed yet, and the newest events are near.
     assert!(newest() < 200);
     look_through(&store);
     check_queries(&store, 800);
-    // So it stays while events are appended.
+    // The cost stays the same while events are appended.
     for _ in 0..100 {
         store.append("long", ExpectedVersion::Any, [NewEvent::new("A", "")]).unwrap();
     }
@@ -267,7 +268,7 @@ fn queries_of_the_active_segment_cost_what_they_return_once_it_was_looked_throug
 #[test]
 fn queries_of_sealed_segments_cost_what_they_return() {
     let Filled { store, .. } = filled(1 << 19);
-    // Each of a few lists is decoded from the beginning of a chunk, in each of a few indexes.
+    // Each of a few lists, in each of a few index files, is decoded from the beginning of a chunk.
     let look = 10 * (CHUNK + LOOK);
     check_queries(&store, look);
     store.compact().unwrap();

@@ -1,5 +1,4 @@
-//! Ids and keys whose hashes are equal: an index finds candidates, and what is compared is the
-//! record.
+//! Ids and keys with equal hashes: an index returns candidates, and the records decide.
 
 #![allow(clippy::disallowed_methods, reason = "tests touch files directly")]
 
@@ -8,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use annals::{Error, ExpectedVersion, NewEvent, Options, Uuid, snapshot::Snapshot};
 
-/// As `format-spec.md` has it (section 10): the hash of an id is `mix(low ^ mix(high))`.
+/// The hash of an id, as described in section 10 of `format-spec.md`: `mix(low ^ mix(high))`.
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)
 }
 
-/// All of these ids have the same hash, all 64 bits of it.
+/// An id with a number; all of these ids have the same 64-bit hash.
 fn colliding(number: u64) -> Uuid {
     let low = 0x1234_5678_9ABC_DEF0 ^ mix(number);
     let mut bytes = [0; 16];
@@ -25,7 +24,7 @@ fn colliding(number: u64) -> Uuid {
 }
 
 #[test]
-fn of_event_ids_cost_time_and_nothing_else() {
+fn event_ids_with_equal_hashes_are_told_apart() {
     const IDS: u64 = 30;
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false);
@@ -48,12 +47,12 @@ fn of_event_ids_cost_time_and_nothing_else() {
             assert!(store.event(colliding(number)).unwrap().is_none(), "{round}");
         }
         if round == "opened again" {
-            // Windows does not remove what the open store has mapped.
+            // Windows does not remove files that an open store has mapped.
             let removed = fs::remove_dir_all(dir.path().join("checkpoints"));
             assert!(removed.is_ok() || cfg!(windows), "{removed:?}");
         }
     }
-    // A repeat is known by its id and not by its hash, wherever the first one lies.
+    // A repeated event is recognised by its id, in whichever segment the first one lies.
     for number in [1, 7, IDS] {
         let again = store.append("a", ExpectedVersion::Any, [event(number)]).unwrap();
         assert!(again.already_recorded && again.last_position.get() == number);
@@ -66,7 +65,7 @@ fn of_event_ids_cost_time_and_nothing_else() {
 }
 
 #[test]
-fn of_snapshot_keys_are_told_apart_by_the_key_in_the_file() {
+fn snapshot_keys_with_equal_hashes_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new().open(dir.path()).unwrap();
     for stream in ["a", "b"] {
@@ -81,7 +80,7 @@ fn of_snapshot_keys_are_told_apart_by_the_key_in_the_file() {
     store.snapshots().delete("a").unwrap();
     fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
     store.snapshots().save(&Snapshot::new("b", 1, "of b")).unwrap();
-    // Where a key with the hash of `b` would have put its own.
+    // The file name that a key with the hash of `b` would get.
     fs::write(file_of(dir.path()), of_a).unwrap();
     assert_eq!(store.snapshots().load("b").unwrap(), None);
 }

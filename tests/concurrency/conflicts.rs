@@ -13,7 +13,7 @@ const THREADS: usize = 8;
 const ROUNDS: u64 = 60;
 
 #[test]
-fn of_many_appends_at_the_same_version_exactly_one_wins() {
+fn one_of_many_appends_at_the_same_version_wins() {
     let place = Place::new();
     let store = place.open();
     let barrier = Barrier::new(THREADS);
@@ -45,7 +45,7 @@ fn of_many_appends_at_the_same_version_exactly_one_wins() {
                         Err(lost) => {
                             assert_eq!(lost.actual_version(), Some(round + 1), "{lost:?}");
                             assert_eq!(lost.failed_checks().len(), 1);
-                            // What it lost to is visible to reads.
+                            // The commit that won is visible to reads.
                             let head = store.stream_head("contested").unwrap().unwrap();
                             assert_eq!(head.version, round + 1);
                         }
@@ -60,14 +60,14 @@ fn of_many_appends_at_the_same_version_exactly_one_wins() {
     });
     check_prefix(&store).unwrap();
     assert_eq!(store.read_stream("contested").into_iter().count() as u64, ROUNDS);
-    // A loser leaves nothing behind, beside the contested stream either.
+    // A refused commit leaves nothing, in the contested stream or elsewhere.
     let beside = store.streams().prefix("beside-").into_iter().map(|info| info.unwrap().version);
     assert!(beside.sum::<u64>() <= ROUNDS);
     assert_eq!(store.stats().commits, ROUNDS);
 }
 
 #[test]
-fn an_id_that_many_threads_append_at_once_is_stored_once() {
+fn event_id_appended_by_many_threads_is_stored_once() {
     let place = Place::new();
     let store = place.open();
     let barrier = Barrier::new(THREADS);
@@ -81,7 +81,7 @@ fn an_id_that_many_threads_append_at_once_is_stored_once() {
                     let event = NewEvent::new("Once", vec![7; 1500]).id(id);
                     let done = store.append("s", ExpectedVersion::Any, [event]).unwrap();
                     assert_eq!((done.last_position.get(), done.version), (round + 1, round + 1));
-                    // Acknowledged is visible, also to who came second.
+                    // What was acknowledged is visible, also to the threads that came second.
                     assert!(store.head() >= done.last_position);
                     let other = NewEvent::new("Other", "").id(id);
                     let refused = store.append("s", ExpectedVersion::Any, [other]);
@@ -98,7 +98,7 @@ fn an_id_that_many_threads_append_at_once_is_stored_once() {
 
 #[test]
 fn transfers_between_accounts_lose_no_money() {
-    // Reads, decides and writes, each time on condition that nothing changed in between.
+    // Each transfer reads, decides and writes, on condition that nothing changed meanwhile.
     const ACCOUNTS: u64 = 3;
     let place = Place::new();
     let store = place.open();
@@ -148,10 +148,10 @@ fn transfers_between_accounts_lose_no_money() {
     check_prefix(&store).unwrap();
 }
 
-/// The loop that everybody writes: each conflict is told once what it lost to can be read, so the
-/// number of attempts is bounded by the number of commits that go through.
+/// The usual retry loop: each conflict is returned once the winner can be read, so the number of
+/// attempts is bounded by the number of successful commits.
 #[test]
-fn losers_of_a_version_race_try_as_often_as_others_win() {
+fn appends_that_lose_a_race_retry_once_per_winner_at_most() {
     const APPENDS: u64 = 50;
     let threads = THREADS as u64;
     for durability in [Durability::Sync, Durability::BUFFERED] {
@@ -182,7 +182,7 @@ fn losers_of_a_version_race_try_as_often_as_others_win() {
             }
         });
         assert_eq!(store.stream_head("contested").unwrap().unwrap().version, threads * APPENDS);
-        // Each append that goes through makes every other thread lose once at most.
+        // Each successful append makes every other thread lose at most once.
         let conflicts = conflicts.load(Ordering::Relaxed);
         assert!(conflicts <= threads * APPENDS * (threads - 1), "{conflicts} conflicts");
         assert_eq!(store.stats().conflicts, conflicts);
@@ -190,7 +190,7 @@ fn losers_of_a_version_race_try_as_often_as_others_win() {
 }
 
 #[test]
-fn retry_of_every_thread_ends_within_its_attempts() {
+fn retry_of_each_racing_thread_ends_within_its_attempts() {
     let place = Place::new();
     let store = place.open();
     let calls = AtomicU64::new(0);
@@ -208,7 +208,7 @@ fn retry_of_every_thread_ends_within_its_attempts() {
                         if thread % 2 == 0 {
                             return store.append("contested", expected, [event]).map(drop);
                         }
-                        // This conflict is told at once: the helper has to wait.
+                        // `submit` returns this conflict at once: `retry` has to wait.
                         let transaction = store.transaction();
                         let ticket = transaction.append("contested", expected, [event]).submit()?;
                         ticket.wait().map(drop)

@@ -1,4 +1,4 @@
-//! Handles that outlive each other: events, tickets and clones after the store is closed.
+//! Handles that outlive the store: events, tickets and clones after a close.
 
 use std::thread;
 
@@ -54,7 +54,7 @@ fn tickets_outlive_the_store() {
                 close(store, by_drop);
                 wait()
             };
-            // Closing makes everything accepted durable, and says so to whoever waits.
+            // The close makes every accepted commit durable, and ends the waits for them.
             let done = outcome.unwrap();
             assert_eq!(done.last().unwrap().last_position.get(), 50);
             assert_eq!(check_prefix(&place.open()).unwrap(), 50);
@@ -71,7 +71,7 @@ fn close(store: Store, by_drop: bool) {
 }
 
 #[test]
-fn dropped_tickets_change_nothing() {
+fn dropped_tickets_do_not_affect_their_commits() {
     let place = Place::new();
     let store = place.open();
     for byte in 0..100 {
@@ -82,7 +82,7 @@ fn dropped_tickets_change_nothing() {
 }
 
 #[test]
-fn a_closed_store_says_so_and_lets_go_of_its_lock() {
+fn closed_store_returns_closed_and_releases_its_lock() {
     let place = Place::new();
     let store = place.open();
     let clone = store.clone();
@@ -97,14 +97,14 @@ fn a_closed_store_says_so_and_lets_go_of_its_lock() {
     assert!(matches!(clone.sync(), Err(Error::Closed)));
     let next = place.open();
     assert_eq!(next.head().get(), 1);
-    // Closing again is nothing, and does not touch the next one's lock.
+    // Closing again does nothing, and does not release the lock of the next store.
     clone.close().unwrap();
     let locked = Options::new().open(place.path());
     assert!(matches!(locked, Err(Error::Locked { .. })), "{locked:?}");
 }
 
 #[test]
-fn threads_that_append_while_the_store_closes_get_an_answer() {
+fn appends_during_a_close_all_return() {
     for _ in 0..5 {
         let place = Place::new();
         let store = place.open();

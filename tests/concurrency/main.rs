@@ -1,8 +1,8 @@
 //! Many threads and several processes at once, on a real disk.
 //!
-//! What is held here: commits are all or nothing for every reader, positions and versions have no
-//! gaps, one of several conflicting appends wins, and what was acknowledged is there after the
-//! process was killed.
+//! What is checked: commits are all or nothing for every reader, positions and versions have no
+//! gaps, one of several conflicting appends wins, and acknowledged commits survive a killed
+//! process.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]

@@ -1,6 +1,7 @@
-//! A writer in a child process: killed without warning, followed by a reader, fought for its lock.
+//! A writer in a child process that is killed, followed by a reader, and competed with for its
+//! lock.
 //!
-//! The child is this test binary again, told by an environment variable to write instead.
+//! The child is this test binary, run again with an environment variable that makes it write.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -13,10 +14,10 @@ use super::support::{Place, check_prefix};
 
 const WRITE_TO: &str = "ANNALS_TEST_CHILD_WRITES_TO";
 
-/// Not a test: what the child does. Appends from several threads until it is killed, and prints
-/// each position that is acknowledged.
+/// The child process, not a test: appends from several threads until it is killed, and prints each
+/// acknowledged position.
 #[test]
-fn child() {
+fn child_process_appends_until_it_is_killed() {
     let Ok(path) = std::env::var(WRITE_TO) else { return };
     let options = annals::Options::new().segment_size(annals::Options::MIN_SEGMENT_SIZE);
     let store = options.open(path).unwrap();
@@ -26,7 +27,7 @@ fn child() {
             let store = &store;
             scope.spawn(move || {
                 for round in 0.. {
-                    // Every event tells its own id's number and its commit's size.
+                    // The data of each event holds the number of its id and the size of its commit.
                     let number = (start << 32) + (thread << 28) + round * 4;
                     let event = |i: u64| {
                         let id = Uuid::from_u128(u128::from(number + i) + (1 << 90));
@@ -64,7 +65,12 @@ struct Writer {
 impl Writer {
     fn start(place: &Place) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes::child", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "processes::child_process_appends_until_it_is_killed",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(WRITE_TO, place.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -74,7 +80,7 @@ impl Writer {
         Self { child, lines, acknowledged: Vec::new() }
     }
 
-    /// Reads acknowledgements until there are so many, or the output ends.
+    /// Reads acknowledgements up to a number of them or to the end of the output.
     fn read_to(&mut self, count: usize) {
         let mut line = String::new();
         while self.acknowledged.len() < count {
@@ -82,7 +88,7 @@ impl Writer {
             if self.lines.read_line(&mut line).unwrap() == 0 {
                 return;
             }
-            // A line that the kill has cut short was not heard.
+            // A line that the kill has cut short does not count.
             let mut words = line.strip_suffix('\n').unwrap_or("").split(' ');
             if let (Some("ack"), Some(position), Some(number)) =
                 (words.next(), words.next(), words.next())
@@ -108,7 +114,7 @@ impl Drop for Writer {
 }
 
 #[test]
-fn a_killed_writer_has_lost_nothing_it_had_acknowledged() {
+fn killed_writer_loses_nothing_acknowledged() {
     let place = Place::new();
     let mut all = Vec::new();
     for round in 0..8 {
@@ -124,7 +130,7 @@ fn a_killed_writer_has_lost_nothing_it_had_acknowledged() {
             assert!(event.position().get() <= *position);
             assert!(event.data().iter().all(|&byte| byte == *number as u8));
         }
-        // And the next process goes on where this one stops, closed or not.
+        // The next child continues this store, whether or not it was closed.
         store.append("between", ExpectedVersion::Any, [NewEvent::new("Between", "")]).unwrap();
         if round % 2 == 0 {
             store.close().unwrap();
@@ -136,7 +142,7 @@ fn a_killed_writer_has_lost_nothing_it_had_acknowledged() {
 }
 
 #[test]
-fn a_follower_sees_a_growing_prefix_and_all_that_is_acknowledged() {
+fn follower_sees_a_growing_prefix_and_every_acknowledged_commit() {
     let place = Place::new();
     place.open().close().unwrap();
     let mut writer = Writer::start(&place);
@@ -162,14 +168,14 @@ fn a_follower_sees_a_growing_prefix_and_all_that_is_acknowledged() {
         let refused = follower.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]);
         assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
         if round % 4 == 3 {
-            // One that comes later sees the same.
+            // A reader that is opened now sees the same.
             let late = options.clone().open(place.path()).unwrap();
             assert!(check_prefix(&late).unwrap() >= head);
         }
     }
     assert!(follower.wait_for((head + 50).into(), Duration::from_secs(60)).unwrap());
     let acknowledged = writer.kill().iter().map(|(position, _)| *position).max().unwrap();
-    // The writer is gone; what it had acknowledged is readable all the same.
+    // After the writer's end, its acknowledged commits can still be read.
     assert!(check_prefix(&follower).unwrap() >= acknowledged);
     assert!(follower.stats().segments > 2, "{:?}", follower.stats());
 }

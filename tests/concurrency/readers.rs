@@ -1,4 +1,4 @@
-//! Readers beside writers.
+//! Readers while writers append.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ fn write(store: &Store, writer: u64, rounds: u64, acknowledged: &AtomicU64) {
                 done.last_position
             }
             2 => {
-                // Three events in two streams, one of them shared by all.
+                // Three events in two streams, one of which all writers share.
                 let transaction = store
                     .transaction()
                     .append(&own, ExpectedVersion::StreamExists, [event(round), event(round)])
@@ -54,7 +54,7 @@ fn read(store: &Store, done: &AtomicBool, acknowledged: &AtomicU64, synced: bool
         assert!(head >= least.max(seen), "the head is {head} after {least} and {seen}");
         seen = check_prefix(store).unwrap();
         assert!(seen >= head);
-        // The same, by other ways.
+        // The same events by other kinds of reads.
         let head = store.head();
         let mut count = 0;
         store.read_all().as_of(head).for_each(|_| count += 1).unwrap();
@@ -76,7 +76,7 @@ fn read(store: &Store, done: &AtomicBool, acknowledged: &AtomicU64, synced: bool
     }
 }
 
-/// Nothing but the head, as often as it can be had: half a commit is a matter of microseconds.
+/// Reads the head as often as possible: half a commit would be visible for microseconds only.
 fn poll(store: &Store, done: &AtomicBool) {
     let mut seen = Position::START;
     while !done.load(Ordering::SeqCst) {
@@ -109,7 +109,7 @@ fn writers_and_readers(place: &Place, store: &Store, rounds: u64, synced: bool) 
             reader.join().unwrap();
         }
     });
-    // Of four rounds: 1 + 1 + 3 + 6 events.
+    // The number of events in four rounds: 1 + 1 + 3 + 6.
     let expected = WRITERS * rounds / 4 * 11;
     assert_eq!(check_prefix(store).unwrap(), expected);
     let stats = store.stats();
@@ -118,7 +118,7 @@ fn writers_and_readers(place: &Place, store: &Store, rounds: u64, synced: bool) 
 }
 
 #[test]
-fn see_whole_commits_without_gaps_and_nothing_vanishes() {
+fn readers_see_whole_commits_without_gaps_and_nothing_vanishes() {
     let place = Place::new();
     let store = place.open();
     writers_and_readers(&place, &store, 80, true);
@@ -131,7 +131,7 @@ fn see_whole_commits_without_gaps_and_nothing_vanishes() {
 }
 
 #[test]
-fn see_the_same_in_a_buffered_store() {
+fn readers_of_a_buffered_store_see_whole_commits_without_gaps() {
     let place = Place::new();
     let interval = Duration::from_millis(3);
     let options = Place::options().durability(Durability::Buffered { interval });
@@ -143,7 +143,7 @@ fn see_the_same_in_a_buffered_store() {
 }
 
 #[test]
-fn can_wait_for_a_position() {
+fn reader_that_waits_for_a_position_sees_it() {
     let place = Place::new();
     let store = place.open();
     assert!(!store.wait_for(Position::new(1), Duration::from_millis(20)).unwrap());
@@ -168,7 +168,7 @@ fn can_wait_for_a_position() {
             waiter.join().unwrap();
         }
     });
-    // A wait ends when the store is closed.
+    // The close of the store ends a wait.
     let waiting = store.clone();
     let began = Instant::now();
     let waiter =
@@ -179,16 +179,16 @@ fn can_wait_for_a_position() {
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
-/// A reader's figures, reads and waits take the locks that following the writer takes.
+/// Figures, reads and waits of a reader take the same locks as following the writer.
 #[test]
-fn stats_of_a_reader_beside_its_reads_and_a_writer_return() {
+fn stats_of_a_follower_return_during_reads_and_waits() {
     let place = Place::new();
     let store = place.open();
     write(&store, 0, 4, &AtomicU64::new(0));
     let reader = Place::options().read_only(true).open(place.path()).unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let (ended, all_ended) = std::sync::mpsc::channel();
-    // Not scoped: a thread that waits for ever is left behind, and the test fails all the same.
+    // Not scoped: the test fails even if a thread never returns.
     let spawn = |run: fn(&Store, &AtomicBool)| {
         let (reader, done, ended) = (reader.clone(), Arc::clone(&done), ended.clone());
         thread::spawn(move || {

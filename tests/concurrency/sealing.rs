@@ -1,4 +1,4 @@
-//! Appends that fill segments faster than those are sealed.
+//! Appends that fill segments faster than they are sealed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ fn append(store: &Store, count: u64) {
 }
 
 #[test]
-fn unsealed_segments_behind_a_fast_writer_are_never_more_than_the_bound() {
+fn unsealed_segments_of_a_fast_writer_stay_within_the_bound() {
     let place = Place::new();
     let store = Place::options().durability(Durability::BUFFERED).open(place.path()).unwrap();
     let ended = AtomicBool::new(false);
@@ -46,7 +46,7 @@ fn unsealed_segments_behind_a_fast_writer_are_never_more_than_the_bound() {
 }
 
 #[test]
-fn appends_wait_for_no_segment_that_cannot_be_sealed() {
+fn appends_do_not_wait_for_a_segment_that_cannot_be_sealed() {
     let sim = SimStorage::new(5);
     let options = || {
         Options::new()
@@ -61,7 +61,7 @@ fn appends_wait_for_no_segment_that_cannot_be_sealed() {
     let stats = store.stats();
     assert!(stats.unsealed_segments > MOST, "{stats:?}");
     sim.clear_faults();
-    // Once sealing works again, the bound holds again.
+    // Once sealing works again, the bound applies again.
     let mut count = 400;
     while store.stats().unsealed_segments > MOST {
         append(&store, 20);
@@ -73,7 +73,7 @@ fn appends_wait_for_no_segment_that_cannot_be_sealed() {
 }
 
 #[test]
-fn a_close_ends_the_wait_for_a_segment_to_be_sealed() {
+fn close_ends_the_wait_for_a_segment_to_be_sealed() {
     for _ in 0..5 {
         let place = Place::new();
         let store = Place::options().durability(Durability::BUFFERED).open(place.path()).unwrap();

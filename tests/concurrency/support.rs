@@ -1,11 +1,11 @@
-//! What these tests share.
+//! Helpers of these tests.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use annals::{Options, Result, Store};
 
-/// A store in a directory that is removed in the end.
+/// A store in a directory that is removed when this is dropped.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
@@ -19,7 +19,7 @@ impl Place {
         self.dir.path().join("store")
     }
 
-    /// With small segments, so that rollovers, seals and checkpoints happen meanwhile.
+    /// Small segments make rollovers, seals and checkpoints happen during the test.
     pub(crate) fn open(&self) -> Store {
         Self::options().open(self.path()).unwrap()
     }
@@ -29,7 +29,7 @@ impl Place {
     }
 }
 
-/// Reads up to the pinned head, and checks that positions and versions have no gaps and that the
+/// Reads up to the pinned head, and asserts that positions and versions have no gaps and that the
 /// last commit is whole. Returns the head.
 pub(crate) fn check_prefix(store: &Store) -> Result<u64> {
     let events = store.read_all().start()?;

@@ -1,9 +1,9 @@
-//! Consumer groups: order in a stream, nothing skipped, nothing lost in parking.
+//! Consumer groups: order within a stream, delivery at least once, and parked events.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-mod failing;
+mod failing_disk;
 mod order;
 mod parking;
 mod stopping;

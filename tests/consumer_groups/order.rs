@@ -1,4 +1,4 @@
-//! Order within a stream, and every event at least once.
+//! Order within a stream, and delivery of every event at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::stopping::wait_until;
 use super::support::{Handled, LONG, Place, append, filled, group, hash, quick};
 
 #[test]
-fn streams_are_handled_in_order_and_beside_each_other() {
+fn each_stream_is_handled_in_order_and_several_in_parallel() {
     let place = Place::new();
     let store = filled(&place, 400, 23);
     let handled = Handled::default();
@@ -31,7 +31,7 @@ fn streams_are_handled_in_order_and_beside_each_other() {
             thread::sleep(Duration::from_micros(number % 700));
             at_once.fetch_sub(1, Ordering::SeqCst);
             busy.lock().unwrap().remove(&stream);
-            // One in five fails, and never three times in a row.
+            // One in five attempts fails, and never three in a row for one event.
             if number.is_multiple_of(5) && delivery.attempt() < 3 {
                 return Err("not now");
             }
@@ -53,7 +53,7 @@ fn streams_are_handled_in_order_and_beside_each_other() {
 }
 
 #[test]
-fn only_what_matches_is_handled_and_progress_covers_the_rest() {
+fn only_matching_events_are_handled_and_progress_covers_the_rest() {
     let place = Place::new();
     let store = filled(&place, 300, 10);
     let handled = Handled::default();
@@ -70,10 +70,10 @@ fn only_what_matches_is_handled_and_progress_covers_the_rest() {
     assert_eq!(handled.positions(), expected);
 }
 
-/// A group that has caught up goes on with what does not match: who waits for it, what it shows and
+/// A group that has caught up goes on with events that do not match: its waits, its progress and
 /// what it stores.
 #[test]
-fn progress_of_a_caught_up_group_follows_what_was_scanned() {
+fn progress_of_a_caught_up_group_follows_the_scanned_position() {
     let place = Place::new();
     let store = place.open();
     let of_type = |event_type: &str| {
@@ -87,7 +87,7 @@ fn progress_of_a_caught_up_group_follows_what_was_scanned() {
     let others = of_type("B").last_position;
     assert!(group.wait_for(others, LONG), "{:?}", group.stats());
     assert_eq!((group.progress(), group.stats().handled), (others, 1));
-    // Stored without anything else to do, and when it stops.
+    // Progress is stored without any other event, and at the stop.
     wait_until("it is stored", || store.cursors().get("g").unwrap() == Some(others));
     let last = of_type("B").last_position;
     assert!(group.wait_for(last, LONG));
@@ -95,10 +95,10 @@ fn progress_of_a_caught_up_group_follows_what_was_scanned() {
     assert_eq!(store.cursors().get("g").unwrap(), Some(last));
 }
 
-/// Ends without a word at a random moment, again and again: what is stored never passes what was
-/// handled, so nothing is skipped.
+/// Aborts at random moments, again and again: the stored progress never passes an unhandled event,
+/// so none is skipped.
 #[test]
-fn a_group_that_crashes_skips_nothing() {
+fn crashed_group_skips_no_event() {
     let place = Place::new();
     let mut store = filled(&place, 300, 11);
     let handled: Arc<Mutex<BTreeMap<u64, u64>>> = Arc::default();
@@ -116,7 +116,7 @@ fn a_group_that_crashes_skips_nothing() {
         let log = Arc::clone(&handled);
         let ended = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&ended);
-        // However long it takes until the group ends, what crashed is not parked.
+        // Enough attempts that a crashed handler parks nothing before the group ends.
         let group = group(&store)
             .retry(quick(u32::MAX))
             .store_progress_every(7, Duration::from_millis(2))
@@ -124,7 +124,7 @@ fn a_group_that_crashes_skips_nothing() {
                 let position = delivery.event().position().get();
                 thread::sleep(Duration::from_micros(hash(position + lives) % 900));
                 if is_over.load(Ordering::SeqCst) {
-                    // A crash takes the work of who was at it.
+                    // A crash discards the handlers that are running.
                     return Err("crashed");
                 }
                 *log.lock().unwrap().entry(position).or_default() += 1;
@@ -156,10 +156,10 @@ fn a_group_that_crashes_skips_nothing() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-    /// Random outcomes: progress, told and stored, never passes an event that is neither handled nor
-    /// parked.
+    /// With random outcomes, progress, reported and stored, never passes an event that is neither
+    /// handled nor parked.
     #[test]
-    fn progress_is_never_ahead(seed in any::<u32>(), workers in 1..9_usize, window in 1..20_usize) {
+    fn progress_is_never_ahead_of_unhandled_events(seed in any::<u32>(), workers in 1..9_usize, window in 1..20_usize) {
         let place = Place::new();
         let store = filled(&place, 120, 9);
         let (begun, done) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
@@ -177,7 +177,7 @@ proptest! {
                 thread::sleep(Duration::from_micros(fate % 300));
                 if fate.is_multiple_of(7) || fate % 4 == u64::from(delivery.attempt()) {
                     if delivery.attempt() == 2 {
-                        // From now on it counts as parked, though it is not yet.
+                        // Counted as parked from here on, although the commit follows.
                         dones.lock().unwrap().insert(position);
                     }
                     return Err("no");
@@ -202,7 +202,7 @@ proptest! {
             thread::sleep(Duration::from_micros(200));
         }
         group.stop().unwrap();
-        // What was parked is what never succeeded.
+        // Exactly the events that never succeeded are parked.
         let mut parked: Vec<u64> =
             super::support::group(&store).parked().unwrap().iter().map(|p| p.event.position().get()).collect();
         parked.sort_unstable();

@@ -1,4 +1,4 @@
-//! Poisoned events: parked, inspected, replayed, discarded.
+//! Events whose handler always fails: parked, inspected, replayed, discarded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ fn replayed(it: Replayed) -> (u64, u64) {
     (it.handled, it.failed)
 }
 
-/// Fails for every event whose data says 3 or 13, as long as it is told to.
+/// Fails for every event whose data is 3 or 13, while the flag is set.
 fn start(
     group: ConsumerGroup,
     fails: &Arc<AtomicBool>,
@@ -40,7 +40,7 @@ fn parked(store: &Store) -> Vec<(u64, u32)> {
 }
 
 #[test]
-fn a_poisoned_event_is_parked_and_its_stream_goes_on() {
+fn poisoned_event_is_parked_and_its_stream_goes_on() {
     let place = Place::new();
     let mut store = filled(&place, 50, 5);
     let (fails, handled) = (Arc::new(AtomicBool::new(true)), Handled::default());
@@ -52,7 +52,7 @@ fn a_poisoned_event_is_parked_and_its_stream_goes_on() {
     assert_eq!(handled.positions().len(), 48);
     assert_eq!(handled.by_stream()["s-3"], [2, 4, 5, 6, 7, 8, 9, 10]);
 
-    // Durable, and told with all that is needed to find out why.
+    // The parked event is durable, with everything needed to find the cause.
     store.close().unwrap();
     store = place.open();
     let all = group(&store).parked().unwrap();
@@ -65,7 +65,7 @@ fn a_poisoned_event_is_parked_and_its_stream_goes_on() {
     assert!(all[0].parked_at >= all[0].event.recorded_at());
     assert!(ConsumerGroup::new(&store, "other").parked().unwrap().is_empty());
 
-    // What is parked is an event of another group's neighbour, and not delivered to anybody.
+    // The event that records the parking is not delivered to other groups.
     let (other, seen) = (ConsumerGroup::new(&store, "other"), Handled::default());
     let running = start(other, &Arc::new(AtomicBool::new(false)), &seen);
     assert!(running.wait_for(store.head(), LONG));
@@ -74,7 +74,7 @@ fn a_poisoned_event_is_parked_and_its_stream_goes_on() {
 }
 
 #[test]
-fn what_is_parked_can_be_replayed_and_discarded() {
+fn parked_event_can_be_replayed_or_discarded() {
     let place = Place::new();
     let store = filled(&place, 50, 5);
     let (fails, handled) = (Arc::new(AtomicBool::new(true)), Handled::default());
@@ -96,7 +96,7 @@ fn what_is_parked_can_be_replayed_and_discarded() {
     assert_eq!(store.read_stream("$parked-g").into_iter().count(), 0, "nobody needs the notes");
     assert!(store.read_stream("$parked-g").include_hidden().into_iter().count() >= 4);
 
-    // And what is poisoned after that is parked again.
+    // An event that fails later is parked again.
     fails.store(true, Ordering::SeqCst);
     let again = NewEvent::new("Happened", "3");
     let done = store.append("s-1", ExpectedVersion::Any, [again]).unwrap();
@@ -106,12 +106,12 @@ fn what_is_parked_can_be_replayed_and_discarded() {
 }
 
 #[test]
-fn the_cursor_moves_in_the_commit_that_parks() {
+fn cursor_moves_in_the_commit_that_parks_an_event() {
     let place = Place::new();
     let store = filled(&place, 4, 4);
     let never = Duration::from_secs(100_000);
     let (fails, handled) = (Arc::new(AtomicBool::new(true)), Handled::default());
-    // One worker, so that everything before is handled by then.
+    // With one worker, every earlier event is handled by then.
     let group = group(&store).workers(1).store_progress_every(u64::MAX, never);
     let running = start(group, &fails, &handled);
     assert!(running.wait_for(4, LONG));
@@ -122,7 +122,7 @@ fn the_cursor_moves_in_the_commit_that_parks() {
 }
 
 #[test]
-fn long_errors_are_cut_where_a_character_ends() {
+fn long_error_of_a_parked_event_is_cut_at_a_character_boundary() {
     let place = Place::new();
     let store = filled(&place, 1, 1);
     for (name, error) in [("a", "é".repeat(4000)), ("b", "x".repeat(4096)), ("c", String::new())] {
@@ -142,7 +142,7 @@ fn long_errors_are_cut_where_a_character_ends() {
 }
 
 #[test]
-fn a_panic_is_a_failed_attempt() {
+fn panic_of_a_handler_is_a_failed_attempt() {
     let place = Place::new();
     let store = filled(&place, 20, 4);
     let handled = Handled::default();

@@ -1,4 +1,4 @@
-//! Stopping, aborting, blocking, and what is refused.
+//! Stopping, aborting and blocking of groups, and invalid settings.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -20,7 +20,7 @@ pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn stopping_lets_handlers_end_and_counts_what_they_did() {
+fn stop_waits_for_running_handlers_and_stores_their_progress() {
     let place = Place::new();
     let store = filled(&place, 200, 200);
     let (begun, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -45,7 +45,7 @@ fn stopping_lets_handlers_end_and_counts_what_they_did() {
 }
 
 #[test]
-fn aborting_waits_for_nobody_and_stores_nothing() {
+fn abort_waits_for_no_handler_and_stores_nothing() {
     let place = Place::new();
     let store = filled(&place, 10, 10);
     let (release, wait) = mpsc::channel::<()>();
@@ -68,7 +68,7 @@ fn aborting_waits_for_nobody_and_stores_nothing() {
 }
 
 #[test]
-fn a_blocked_stream_waits_and_others_go_on() {
+fn blocked_stream_waits_and_other_streams_go_on() {
     let place = Place::new();
     let store = filled(&place, 60, 6);
     let (fails, handled) = (Arc::new(AtomicBool::new(true)), Handled::default());
@@ -98,7 +98,7 @@ fn a_blocked_stream_waits_and_others_go_on() {
 }
 
 #[test]
-fn a_full_window_reads_no_further() {
+fn full_window_reads_no_further() {
     let place = Place::new();
     let store = filled(&place, 100, 100);
     let (release, wait) = mpsc::channel::<()>();
@@ -123,7 +123,7 @@ fn a_full_window_reads_no_further() {
 }
 
 #[test]
-fn progress_is_stored_from_time_to_time() {
+fn progress_is_stored_at_intervals() {
     let place = Place::new();
     let store = filled(&place, 100, 10);
     let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
@@ -137,14 +137,14 @@ fn progress_is_stored_from_time_to_time() {
         append(&store, 40, 3);
         wait_until("it is handled", || running.progress().get() == 100 + 40 * round);
     }
-    // What came last may be handled after the last look.
+    // The last events may be handled after the last time progress was stored.
     let stored = running.stats().stored.get();
     assert!((140..=220).contains(&stored), "{stored}");
     drop(running);
 }
 
 #[test]
-fn of_two_groups_by_one_name_one_is_told() {
+fn second_group_of_one_name_ends_with_an_error() {
     let place = Place::new();
     let store = filled(&place, 10, 2);
     let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
@@ -161,7 +161,7 @@ fn of_two_groups_by_one_name_one_is_told() {
 }
 
 #[test]
-fn a_store_that_is_closed_ends_the_group() {
+fn close_of_the_store_ends_the_group() {
     let place = Place::new();
     let store = filled(&place, 10, 2);
     let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());
@@ -174,7 +174,7 @@ fn a_store_that_is_closed_ends_the_group() {
 }
 
 #[test]
-fn what_cannot_run_is_refused() {
+fn group_with_invalid_settings_is_refused() {
     let place = Place::new();
     let store = filled(&place, 1, 1);
     let handler = |_: annals::consumer_group::Delivery<'_>| Ok::<(), String>(());

@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Helpers of these tests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use annals::{
     consumer_group::{ConsumerGroup, Delivery, Retry},
 };
 
-/// Longer than anything takes, and shorter than anybody waits.
+/// A bound that catches hangs; every wait ends far earlier.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) struct Place {
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// A store with so many events in so many streams, taken in turns.
+/// A store with this number of events in this number of streams, in turns.
 pub(crate) fn filled(place: &Place, events: u64, streams: u64) -> Store {
     let store = place.open();
     append(&store, events, streams);
@@ -45,7 +45,7 @@ pub(crate) fn append(store: &Store, events: u64, streams: u64) {
     }
 }
 
-/// Tries often and waits little.
+/// Retries with short delays.
 pub(crate) fn quick(attempts: u32) -> Retry {
     let (first, longest) = (Duration::from_millis(1), Duration::from_millis(4));
     Retry::new().attempts(attempts).first_delay(first).max_delay(longest)
@@ -55,7 +55,7 @@ pub(crate) fn group(store: &Store) -> ConsumerGroup {
     ConsumerGroup::new(store, "g").workers(8).retry(quick(3))
 }
 
-/// Which events were handled, in the order they were.
+/// The handled events, in the order of handling.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Handled {
     log: Arc<Mutex<Vec<(String, u64, u64)>>>,
@@ -83,7 +83,7 @@ impl Handled {
         all
     }
 
-    /// The versions of each stream, in the order they were handled.
+    /// The versions of each stream, in the order of handling.
     pub(crate) fn by_stream(&self) -> BTreeMap<String, Vec<u64>> {
         let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for (stream, version, _) in &*self.log.lock().unwrap() {
@@ -93,7 +93,7 @@ impl Handled {
     }
 }
 
-/// A little of something, different each time.
+/// A number that differs from call to call.
 pub(crate) fn hash(number: u64) -> u64 {
     let x = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (x ^ x >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32

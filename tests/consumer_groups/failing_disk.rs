@@ -1,4 +1,4 @@
-//! A disk that fails below a group.
+//! Consumer groups on a failing disk.
 
 use std::sync::Arc;
 use std::thread;
@@ -16,11 +16,11 @@ fn open(storage: &SimStorage) -> Store {
 }
 
 #[test]
-fn a_full_disk_delays_parking_and_loses_nothing() {
+fn full_disk_delays_parking_and_loses_nothing() {
     let storage = SimStorage::new(5);
     let store = open(&storage);
     append(&store, 40, 4);
-    // The segment is filled to its end, and there is no room for another.
+    // The segment is full, and there is no room for another one.
     storage.set_free_space(Some(0));
     for size in [9000, 1000, 50, 0] {
         let filler = || NewEvent::new("F", vec![1; size]);
@@ -50,7 +50,7 @@ fn a_full_disk_delays_parking_and_loses_nothing() {
 }
 
 #[test]
-fn a_failed_write_ends_the_group_and_says_why() {
+fn failed_write_ends_the_group_with_its_error() {
     let storage = SimStorage::new(6);
     let store = open(&storage);
     append(&store, 20, 4);
@@ -71,7 +71,7 @@ fn a_failed_write_ends_the_group_and_says_why() {
     assert!(is_expected, "{told:?}");
     storage.clear_faults();
     drop(store);
-    // The next life delivers it again.
+    // The next group delivers the event again.
     let store = open(&storage);
     assert!(store.cursors().get("g").unwrap().is_none_or(|cursor| cursor.get() < 7));
     let running = group(&store).start(|_| Ok::<(), String>(())).unwrap();

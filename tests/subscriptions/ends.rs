@@ -1,4 +1,4 @@
-//! How a subscription ends, and how one that waits is told.
+//! The end of a subscription, and how a waiting one learns of it.
 
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +11,7 @@ use annals::{
 
 use super::support::{LONG, Place, append};
 
-/// Runs `consume` in a thread once it is known to be about to wait.
+/// Runs `consume` in a thread that is known to be about to wait.
 fn blocked<T: Send + 'static>(
     mut subscription: Subscription,
     consume: impl FnOnce(Subscription) -> T + Send + 'static,
@@ -43,7 +43,7 @@ fn store(place: &Place) -> Store {
 }
 
 #[test]
-fn stopping_wakes_who_waits() {
+fn stop_wakes_a_waiting_subscription() {
     let place = Place::new();
     let store = store(&place);
     let subscription = store.subscribe().start().unwrap();
@@ -56,7 +56,7 @@ fn stopping_wakes_who_waits() {
     assert!(subscription.try_next().unwrap().is_none(), "it has ended for good");
     assert!(subscription.next_timeout(LONG).unwrap().is_none());
     assert!(subscription.is_ended());
-    // Before it is asked for anything, too; and as often as one likes.
+    // A stop before the first message, and repeated stops.
     let mut subscription = store.subscribe().start().unwrap();
     let stop = subscription.stop_handle();
     stop.stop();
@@ -67,7 +67,7 @@ fn stopping_wakes_who_waits() {
 }
 
 #[test]
-fn stopping_while_it_delivers_ends_it_at_the_next_message() {
+fn stop_during_delivery_ends_the_subscription_at_the_next_message() {
     let place = Place::new();
     let store = store(&place);
     let mut subscription = store.subscribe().batch_size(1).start().unwrap();
@@ -77,7 +77,7 @@ fn stopping_while_it_delivers_ends_it_at_the_next_message() {
 }
 
 #[test]
-fn closing_is_told_once_as_an_error_and_then_it_ends() {
+fn close_of_the_store_is_one_error_and_then_the_end() {
     let place = Place::new();
     for by_drop in [false, true] {
         let store = store(&place);
@@ -110,7 +110,7 @@ fn closing_is_told_once_as_an_error_and_then_it_ends() {
 }
 
 #[test]
-fn a_closed_store_starts_none() {
+fn subscription_of_a_closed_store_is_refused() {
     let place = Place::new();
     let store = place.open();
     let again = store.clone();
@@ -120,7 +120,7 @@ fn a_closed_store_starts_none() {
 }
 
 #[test]
-fn waits_end_when_their_time_is_over() {
+fn wait_without_an_event_ends_at_its_timeout() {
     let place = Place::new();
     let store = store(&place);
     let mut subscription = store.subscribe().from_now().start().unwrap();
@@ -159,7 +159,7 @@ fn subscription_begins_at_the_head_and_not_after_it() {
 }
 
 #[test]
-fn sizes_out_of_range_are_refused() {
+fn batch_size_out_of_range_is_refused() {
     let place = Place::new();
     let store = place.open();
     for size in [0, 65_537, usize::MAX] {
@@ -170,13 +170,13 @@ fn sizes_out_of_range_are_refused() {
 }
 
 #[test]
-fn dropping_one_that_waited_leaves_the_others_alone() {
+fn dropped_subscription_does_not_affect_others() {
     let place = Place::new();
     let store = store(&place);
     let mut all: Vec<_> = (0..50).map(|_| store.subscribe().from_now().start().unwrap()).collect();
     for subscription in &mut all {
         assert!(subscription.next().unwrap().unwrap().is_caught_up());
-        // Leaves it on the list of those who wait.
+        // Leaves its entry on the list of waiting threads.
         assert!(subscription.next_timeout(Duration::from_millis(1)).unwrap().is_none());
     }
     let mut index = 0;
@@ -192,7 +192,7 @@ fn dropping_one_that_waited_leaves_the_others_alone() {
 }
 
 #[test]
-fn unsynced_events_are_seen_where_that_is_asked_for() {
+fn unsynced_events_are_delivered_if_asked_for() {
     let place = Place::new();
     let store = annals::Options::new().open(place.path()).unwrap();
     let buffered = annals::Durability::Buffered { interval: Duration::from_secs(3600) };
@@ -211,10 +211,10 @@ fn unsynced_events_are_seen_where_that_is_asked_for() {
     assert_eq!(joined(waiting).events().len(), 1);
 }
 
-/// What does not match is told as progress while the consumer waits, and without a wait if it asks
-/// for that.
+/// For events that do not match, progress is reported while the consumer waits, and without a wait
+/// on request.
 #[test]
-fn progress_of_a_filtered_consumer_that_waits_is_told_without_a_match() {
+fn waiting_filtered_subscription_reports_progress_without_a_match() {
     let place = Place::new();
     let store = store(&place);
     let wanted = || store.subscribe().matching(Query::tagged(["wanted"]));
@@ -237,7 +237,7 @@ fn progress_of_a_filtered_consumer_that_waits_is_told_without_a_match() {
 }
 
 #[test]
-fn events_alone_tell_how_far_they_have_come() {
+fn events_iterator_reports_its_scanned_position() {
     let place = Place::new();
     let store = store(&place);
     let mut events = store.subscribe().start().unwrap().events();

@@ -1,4 +1,4 @@
-//! An error is an error and never an end.
+//! An error is returned as an error, and never as the end of the subscription.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ fn open(storage: &SimStorage, read_only: bool) -> annals::Store {
 }
 
 #[test]
-fn a_read_that_fails_is_told_and_can_be_repeated() {
+fn failed_read_is_an_error_and_can_be_repeated() {
     let storage = SimStorage::new(7);
     let store = open(&storage, false);
     append(&store, 300);
     drop(store);
     let mut total_errors = 0;
     for nth in 1..12 {
-        // What was read once is read from memory then.
+        // What was read once is read from memory later.
         let store = open(&storage, false);
         let filter = Filter { types: vec![1], ..Filter::default() };
         let query = filter.query();
@@ -46,7 +46,7 @@ fn a_read_that_fails_is_told_and_can_be_repeated() {
 }
 
 #[test]
-fn a_read_that_keeps_failing_stays_where_it_is() {
+fn repeatedly_failing_read_does_not_move_the_subscription() {
     let storage = SimStorage::new(7);
     let store = open(&storage, false);
     append(&store, 10);
@@ -61,7 +61,7 @@ fn a_read_that_keeps_failing_stays_where_it_is() {
 }
 
 #[test]
-fn a_follower_whose_look_at_the_writer_fails_says_so() {
+fn failed_refresh_of_a_follower_is_an_error_of_its_subscription() {
     let storage = SimStorage::new(3);
     let writer = open(&storage, false);
     append(&writer, 4);

@@ -1,4 +1,4 @@
-//! Beside a writer: another handle of this process, and another process.
+//! Subscriptions of a follower: beside a writer in this process, and in another process.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -11,9 +11,9 @@ use super::support::{Filter, LONG, Place, Seen, append, expected, options};
 const WRITE_TO: &str = "ANNALS_TEST_CHILD_WRITES_TO";
 const EVENTS: u64 = 900;
 
-/// Not a test: what the child does.
+/// The child process, not a test.
 #[test]
-fn child() {
+fn child_process_appends_events() {
     let Ok(path) = std::env::var(WRITE_TO) else { return };
     let store = options().open(path).unwrap();
     while store.head().get() < EVENTS {
@@ -37,11 +37,11 @@ fn follow(store: &Store, filter: &Filter) -> Seen {
 }
 
 #[test]
-fn sees_what_a_writer_in_another_process_makes_visible() {
+fn subscription_of_a_follower_sees_events_of_another_process() {
     let place = Place::new();
     place.open().close().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "follower::child", "--test-threads=1"])
+        .args(["--exact", "follower::child_process_appends_events", "--test-threads=1"])
         .env(WRITE_TO, place.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -63,7 +63,7 @@ fn sees_what_a_writer_in_another_process_makes_visible() {
 }
 
 #[test]
-fn is_woken_and_ended_like_any_other() {
+fn subscription_of_a_follower_is_woken_and_ended() {
     let place = Place::new();
     let writer = place.open();
     append(&writer, 2);
@@ -75,7 +75,7 @@ fn is_woken_and_ended_like_any_other() {
             while count < 7 {
                 count += subscription.next().unwrap().unwrap().events().len();
             }
-            // Told when the reader's store is closed.
+            // Returned when the reader's store is closed.
             while !matches!(subscription.next(), Some(Err(Error::Closed))) {}
             assert!(subscription.next().is_none());
             count
@@ -87,7 +87,7 @@ fn is_woken_and_ended_like_any_other() {
     assert!(!reader.wait_for(8.into(), Duration::from_millis(20)).unwrap());
     reader.close().unwrap();
     for consumer in all {
-        // The store may be closed before a consumer has seen anything.
+        // The store may be closed before a consumer has seen an event.
         let _ = consumer.join();
     }
 }

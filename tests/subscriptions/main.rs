@@ -1,14 +1,14 @@
-//! Subscriptions: every event once and in order, told how far, woken in time, ended when asked.
+//! Subscriptions: every event once and in order, with progress, woken in time, ended on request.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(clippy::disallowed_methods, reason = "tests measure how long they wait")]
 
+mod against_plain_reads;
 mod ends;
 mod failures;
 mod follower;
 mod many;
 mod metadata;
-mod oracle;
 mod support;
 mod tasks;

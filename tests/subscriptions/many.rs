@@ -1,4 +1,4 @@
-//! A thousand at once, and slow ones.
+//! A thousand subscriptions at once, and slow ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -11,7 +11,7 @@ use super::support::{LONG, Place, append, options};
 const SUBSCRIPTIONS: u64 = 1000;
 
 #[test]
-fn a_thousand_that_block() {
+fn thousand_blocking_subscriptions_see_every_event() {
     let place = Place::new();
     let store = place.open();
     let (commits, taken) = (20, AtomicU64::new(0));
@@ -40,7 +40,7 @@ fn a_thousand_that_block() {
 }
 
 #[test]
-fn a_thousand_that_nobody_asks_cost_nothing() {
+fn thousand_idle_subscriptions_continue_where_they_were_left() {
     let place = Place::new();
     let store = place.open();
     let mut all: Vec<_> =
@@ -48,7 +48,7 @@ fn a_thousand_that_nobody_asks_cost_nothing() {
     for _ in 0..40 {
         append(&store, 25);
     }
-    // Each takes up where it was left: nothing was kept for it.
+    // Each continues where it was left: no event was buffered for it.
     for (i, subscription) in all.iter_mut().enumerate() {
         let mut count = 0;
         while count < 1000 {
@@ -59,13 +59,13 @@ fn a_thousand_that_nobody_asks_cost_nothing() {
     }
 }
 
-/// An event at a time, each appended when the subscriber is about to sleep: one that it falls asleep
-/// over is never made up for.
+/// One event at a time, each appended when the subscriber is about to sleep: a lost wake-up would
+/// never be made up for.
 #[test]
-fn no_wake_up_is_lost_by_a_thread() {
+fn blocking_subscription_loses_no_wake_up() {
     const ROUNDS: u64 = 20_000;
     let place = Place::new();
-    // A later sync would wake it too.
+    // A later sync would wake the subscriber as well.
     let interval = Duration::from_secs(3600);
     let store = options().durability(Durability::Buffered { interval }).open(place.path()).unwrap();
     let turn = AtomicU64::new(0);
@@ -75,8 +75,8 @@ fn no_wake_up_is_lost_by_a_thread() {
             assert!(subscription.next().unwrap().unwrap().is_caught_up());
             for round in 1..=ROUNDS {
                 turn.store(round, Ordering::SeqCst);
-                // So that the append sometimes comes before it looks, sometimes while it falls asleep,
-                // and sometimes when it sleeps.
+                // A varying delay, so that the append comes before the subscriber looks, while it
+                // falls asleep, or when it sleeps.
                 for _ in 0..round % 997 {
                     std::hint::spin_loop();
                 }

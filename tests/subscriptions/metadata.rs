@@ -1,4 +1,4 @@
-//! Changes to streams, among the events of those who asked for them.
+//! Metadata changes, delivered in order with the events to subscriptions that ask for them.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -12,7 +12,7 @@ use annals::{
 
 use super::support::{LONG, Place, append, options};
 
-/// What a message tells of order: positions, or changes and where they stand.
+/// The order that a message reports: positions, and changes with the positions that they follow.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Event(u64),
@@ -57,7 +57,7 @@ fn change(stream: &str, kind: StreamChangeKind, after: u64) -> Told {
 
 use StreamChangeKind::{Archived, Metadata, TruncatedBefore, Unarchived};
 
-/// Three events, and changes of every kind around them.
+/// Three events, with changes of every kind around them.
 fn fill(store: &Store) -> Vec<Told> {
     let limits = StreamMetadata::new().max_count(7);
     one(store, "a-1");
@@ -82,7 +82,7 @@ fn fill(store: &Store) -> Vec<Told> {
 }
 
 #[test]
-fn are_told_in_their_place_by_a_reopened_store_too() {
+fn metadata_changes_are_delivered_in_order_also_after_reopening() {
     let place = Place::new();
     let store = place.open();
     let expected = fill(&store);
@@ -91,7 +91,7 @@ fn are_told_in_their_place_by_a_reopened_store_too() {
     store.close().unwrap();
     let store = place.open();
     assert_eq!(all_of(store.subscribe().include_metadata()), expected);
-    // What stands behind the event it begins after is told, whether or not it was before.
+    // A change that follows the start position is delivered.
     for (after, skipped) in [(1, 1), (2, 2), (3, 5)] {
         let told = all_of(store.subscribe().after(after).include_metadata());
         assert_eq!(told, expected[skipped..], "after {after}");
@@ -101,7 +101,7 @@ fn are_told_in_their_place_by_a_reopened_store_too() {
 }
 
 #[test]
-fn are_not_told_to_others() {
+fn metadata_changes_are_delivered_only_if_asked_for() {
     let place = Place::new();
     let store = place.open();
     fill(&store);
@@ -113,7 +113,7 @@ fn are_not_told_to_others() {
 }
 
 #[test]
-fn are_those_of_streams_that_a_query_asks_for() {
+fn metadata_changes_are_filtered_by_the_streams_of_the_query() {
     let place = Place::new();
     let store = place.open();
     fill(&store);
@@ -122,12 +122,12 @@ fn are_those_of_streams_that_a_query_asks_for() {
     assert_eq!(told(Query::stream("b-1")), of_b);
     assert_eq!(told(Query::category("b")), of_b);
     assert_eq!(told(Query::category("c")), []);
-    // A query that names no stream rules out none.
+    // A query that names no stream excludes none.
     assert_eq!(told(Query::types(["Other"])).len(), 5);
 }
 
 #[test]
-fn wake_who_waits_without_an_event() {
+fn metadata_change_without_an_event_wakes_the_subscription() {
     for durability in [Durability::Sync, Durability::BUFFERED] {
         let place = Place::new();
         let store = options().durability(durability).open(place.path()).unwrap();
@@ -143,7 +143,7 @@ fn wake_who_waits_without_an_event() {
             }
             all
         });
-        // A cursor is no news.
+        // A cursor is not delivered.
         thread::sleep(Duration::from_millis(20));
         store.cursors().advance("c", 2).unwrap();
         store.archive("a-1").unwrap();
@@ -156,7 +156,7 @@ fn wake_who_waits_without_an_event() {
 }
 
 #[test]
-fn no_wake_up_is_lost() {
+fn subscription_to_metadata_loses_no_wake_up() {
     let place = Place::new();
     let store = place.open();
     one(&store, "a-1");
@@ -174,14 +174,14 @@ fn no_wake_up_is_lost() {
     });
     for round in 0..1000 {
         store.truncate_before("a-1", round % 2).unwrap();
-        // The consumer is about to wait again when the next one comes.
+        // The consumer is about to wait again when the next change is committed.
         is_told.recv_timeout(LONG).expect("it is woken");
     }
     waits.join().unwrap();
 }
 
 #[test]
-fn keep_their_place_through_rollovers_and_behind_a_slow_consumer() {
+fn metadata_changes_keep_their_order_through_rollovers_and_for_a_slow_consumer() {
     let place = Place::new();
     let store = place.open();
     let mut live = store.subscribe().include_metadata().batch_size(7).start().unwrap();
@@ -204,7 +204,7 @@ fn keep_their_place_through_rollovers_and_behind_a_slow_consumer() {
     store.close().unwrap();
     let store = place.open();
     assert_eq!(all(&store), expected);
-    // A window without any, and a query whose index rules out whole segments.
+    // A window without changes, and a query whose index excludes whole segments.
     let rare = store.subscribe().matching(Query::stream("account-0").after(5_999));
     let changes = all_of(rare.include_metadata());
     let is_event = |told: &Told| matches!(told, Told::Event(_));
@@ -212,7 +212,7 @@ fn keep_their_place_through_rollovers_and_behind_a_slow_consumer() {
 }
 
 #[test]
-fn are_not_told_before_they_are_durable() {
+fn metadata_changes_are_not_delivered_before_they_are_durable() {
     let storage = SimStorage::new(11);
     let options = Options::new().storage(Arc::new(storage)).background(false);
     let store = options.open("/store").unwrap();
@@ -228,7 +228,7 @@ fn are_not_told_before_they_are_durable() {
 }
 
 #[test]
-fn beside_a_writer_that_syncs_are_told_after_its_next_event() {
+fn metadata_changes_of_a_syncing_writer_reach_a_follower_with_its_next_event() {
     let place = Place::new();
     let options = options().durability(Durability::Sync);
     let writer = options.clone().open(place.path()).unwrap();
@@ -244,7 +244,7 @@ fn beside_a_writer_that_syncs_are_told_after_its_next_event() {
 }
 
 #[test]
-fn beside_a_writer_that_does_not_they_wake_who_waits() {
+fn metadata_change_of_a_buffered_writer_wakes_a_follower() {
     let place = Place::new();
     let writer = place.open();
     one(&writer, "a-1");

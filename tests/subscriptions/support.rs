@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Helpers of these tests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use annals::{
     subscription::{Message, MessageKind, Subscription},
 };
 
-/// Longer than anything takes, and shorter than anybody waits.
+/// A bound that catches hangs; every wait ends far earlier.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// A store in a directory that is removed in the end.
+/// A store in a directory that is removed when this is dropped.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
@@ -26,7 +26,7 @@ impl Place {
         self.dir.path().join("store")
     }
 
-    /// With small segments, so that rollovers, seals and checkpoints happen meanwhile.
+    /// Small segments make rollovers, seals and checkpoints happen during the test.
     pub(crate) fn open(&self) -> Store {
         options().open(self.path()).unwrap()
     }
@@ -38,7 +38,7 @@ pub(crate) fn options() -> Options {
 
 pub(crate) const TYPES: [&str; 3] = ["Opened", "Changed", "Closed"];
 
-/// The event with this number: everything about it follows from that.
+/// The event with a number, from which all of its fields are derived.
 pub(crate) fn event(number: u64) -> (String, NewEvent) {
     let stream = format!("{}-{}", ["account", "order"][(number % 2) as usize], number % 5);
     let size = (number * 37 % 700) as usize;
@@ -47,7 +47,7 @@ pub(crate) fn event(number: u64) -> (String, NewEvent) {
     (stream, event.tag(format!("n:{}", number % 11)).tag(format!("m:{}", number % 4)))
 }
 
-/// Appends events that go on behind the store's head, in as few commits as they fit.
+/// Appends a number of events after the head, in as few commits as possible.
 pub(crate) fn append(store: &Store, count: u64) {
     let (mut next, last) = (store.head().get() + 1, store.head().get() + count);
     while next <= last {
@@ -62,7 +62,7 @@ pub(crate) fn append(store: &Store, count: u64) {
     }
 }
 
-/// What a query says, said again without one.
+/// A naive form of a query.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
     pub(crate) types: Vec<usize>,
@@ -102,7 +102,7 @@ impl Filter {
 
 const CATEGORIES: [&str; 2] = ["account", "order"];
 
-/// What a consumer has seen, and the promises about it.
+/// What a consumer has seen; checks what every message promises.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) positions: Vec<u64>,
@@ -136,7 +136,7 @@ impl Seen {
         self.scanned_through = told.get();
     }
 
-    /// Takes what there is, until nothing is left.
+    /// Takes every available message.
     pub(crate) fn take_all(&mut self, subscription: &mut Subscription, store: &Store) {
         while let Some(message) = subscription.try_next().unwrap() {
             self.take(&message, store.head());
@@ -144,7 +144,7 @@ impl Seen {
     }
 }
 
-/// The positions that the filter lets through, by a plain read.
+/// The positions that match the filter, by a plain read.
 pub(crate) fn expected(store: &Store, after: u64, filter: &Filter) -> Vec<u64> {
     let events = store.read_all().after(after).into_iter().map(|event| event.unwrap());
     events.filter(|event| filter.matches(event)).map(|event| event.position().get()).collect()

@@ -1,4 +1,4 @@
-//! Subscriptions as streams: woken, not polled for.
+//! Subscriptions as streams: woken when there is news.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn caught_up(store: &Store) -> SubscriptionStream {
 }
 
 #[test]
-fn a_waker_is_kept_and_woken_once() {
+fn waker_of_a_pending_stream_is_woken_once() {
     let place = Place::new();
     let store = place.open();
     let mut subscription = caught_up(&store);
@@ -79,7 +79,7 @@ fn a_waker_is_kept_and_woken_once() {
 }
 
 #[test]
-fn a_dropped_one_is_not_woken_and_a_closed_store_is_told() {
+fn dropped_stream_is_not_woken_and_a_pending_one_ends_with_the_store() {
     let place = Place::new();
     let store = place.open();
     let (mut dropped, mut kept) = (caught_up(&store), caught_up(&store));
@@ -94,13 +94,13 @@ fn a_dropped_one_is_not_woken_and_a_closed_store_is_told() {
     assert!(matches!(poll(&mut kept, &wakers[1]), Poll::Ready(None)));
 }
 
-/// An event at a time, each appended when the task is about to wait: a wake-up that is lost leaves it
+/// One event at a time, each appended when the task is about to wait: a lost wake-up would leave it
 /// waiting for ever.
 #[test]
-fn no_wake_up_is_lost() {
+fn stream_loses_no_wake_up() {
     const ROUNDS: usize = 20_000;
     let place = Place::new();
-    // A later sync would wake it too.
+    // A later sync would wake the task as well.
     let interval = Duration::from_secs(3600);
     let store = options().durability(Durability::Buffered { interval }).open(place.path()).unwrap();
     let mut stream = caught_up(&store);
@@ -126,7 +126,7 @@ fn no_wake_up_is_lost() {
 }
 
 #[test]
-fn a_thousand_tasks_on_one_thread() {
+fn thousand_streams_on_one_thread_see_every_event() {
     let place = Place::new();
     let store = place.open();
     let mut pool = LocalPool::new();
@@ -158,7 +158,7 @@ fn a_thousand_tasks_on_one_thread() {
 }
 
 #[test]
-fn beside_a_writer_too() {
+fn stream_of_a_follower_is_woken_by_its_writer() {
     let place = Place::new();
     let writer = place.open();
     let reader = options().read_only(true).open(place.path()).unwrap();
@@ -179,7 +179,7 @@ fn beside_a_writer_too() {
     drop(appends.join().unwrap());
 }
 
-/// What a poll reads is bounded in bytes too: of large events it hands out a few.
+/// The bytes read by one poll are bounded: of large events it returns a few.
 #[test]
 fn poll_of_large_events_reads_about_a_mebibyte() {
     const EVENTS: u64 = 40;
@@ -202,7 +202,7 @@ fn poll_of_large_events_reads_about_a_mebibyte() {
         while before < EVENTS {
             let polled = poll(&mut stream, &waker);
             let scanned = stream.scanned_through().get();
-            // The index may say of a whole segment that nothing matches.
+            // The index may exclude a whole segment.
             if let Poll::Ready(Some(Ok(message))) = &polled {
                 assert!(message.events().len() <= 3, "{message:?}");
                 assert!(

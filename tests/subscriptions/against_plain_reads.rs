@@ -1,4 +1,4 @@
-//! Against a plain read and a naive filter, over random lives of a store.
+//! Subscriptions compared with a plain read and a naive filter, over random lives of a store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +56,7 @@ fn subscribe(store: &Store, after: u64, query: Option<Query>, batch: usize) -> S
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
-    fn every_event_once_in_order(
+    fn subscription_delivers_every_event_once_in_order(
         steps in steps(),
         filter in proptest::option::of(filters()),
         batch in prop_oneof![1..8_usize, Just(256)],
@@ -94,7 +94,7 @@ proptest! {
                 }
                 Step::Resubscribe => subscription = begin(&store, seen.scanned_through),
             }
-            // What was told is what may be stored: nothing before it is missing.
+            // The reported position may be stored: no event up to it is missing.
             let mut due = expected(&store, start, &filter.clone().unwrap_or_default());
             due.retain(|&position| position <= seen.scanned_through);
             prop_assert_eq!(&seen.positions, &due);
@@ -108,7 +108,7 @@ proptest! {
 }
 
 #[test]
-fn beside_writers_and_rollovers() {
+fn subscription_during_appends_and_rollovers_delivers_every_event_once() {
     let place = Place::new();
     let store = place.open();
     append(&store, 500);
@@ -156,7 +156,7 @@ fn beside_writers_and_rollovers() {
 }
 
 #[test]
-fn caught_up_is_told_once_and_again_after_falling_behind() {
+fn caught_up_is_reported_once_and_again_after_falling_behind() {
     let place = Place::new();
     let store = place.open();
     let mut subscription = store.subscribe().batch_size(10).start().unwrap();
@@ -178,7 +178,7 @@ fn caught_up_is_told_once_and_again_after_falling_behind() {
 }
 
 #[test]
-fn progress_is_told_where_nothing_matches() {
+fn progress_is_reported_where_nothing_matches() {
     let place = Place::new();
     let store = place.open();
     let total = 4 * Subscription::PROGRESS_EVERY;
@@ -186,7 +186,7 @@ fn progress_is_told_where_nothing_matches() {
     for _ in 0..total / 256 {
         store.append("s", annals::ExpectedVersion::Any, (0..256).map(|_| plain())).unwrap();
     }
-    // One event that matches, far behind.
+    // One matching event, far after the others.
     store.append("s", annals::ExpectedVersion::Any, [plain().tag("wanted")]).unwrap();
     let by_type = annals::QueryItem::new().types(["T"]).tag("wanted");
     for query in [Query::tagged(["wanted"]), by_type.into()] {
@@ -200,11 +200,11 @@ fn progress_is_told_where_nothing_matches() {
         assert_eq!(seen.positions, [total + 1]);
         assert!(seen.progress >= 3, "{gaps:?}");
         assert_eq!(seen.scanned_through, total + 1);
-        // A sealed segment may be passed over at once.
+        // A sealed segment may be skipped at once.
         let largest = gaps.iter().max().unwrap();
         assert!(*largest <= 2 * Subscription::PROGRESS_EVERY, "{gaps:?}");
     }
-    // At the live edge, likewise: progress without a match, though not for each event.
+    // Progress at the head: without a match, but not for each event.
     let query = Query::tagged(["unknown"]);
     let mut subscription = store.subscribe().matching(query).from_now().start().unwrap();
     let head = store.head().get();
@@ -217,6 +217,6 @@ fn progress_is_told_where_nothing_matches() {
         assert!(open < Subscription::PROGRESS_EVERY, "{open} events without a word");
         assert_eq!(subscription.scanned_through(), store.head());
     }
-    // On a slow machine, more where a second went by.
+    // A slow machine reports more, once per second.
     assert!(seen.progress >= 4 && seen.caught_up == 1, "{seen:?}");
 }

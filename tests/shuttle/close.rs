@@ -1,4 +1,4 @@
-//! A close beside everything else.
+//! A close during other calls.
 
 use annals::testing::SimStorage;
 use annals::{Durability, ExpectedVersion, Position};
@@ -6,7 +6,7 @@ use shuttle::thread;
 
 use super::support::*;
 
-/// Every append ends, those that were acknowledged stay, and those that were refused do not exist.
+/// Every append returns; acknowledged ones are stored, and refused ones are not.
 fn closes_beside_appends(durability: Durability) {
     let sim = SimStorage::new(1);
     let store = options(sim.process()).durability(durability).open(ROOT).unwrap();
@@ -27,7 +27,7 @@ fn closes_beside_appends(durability: Durability) {
         thread::spawn(move || {
             let events = [event(10), event(10)];
             let ticket = store.transaction().append("t", ExpectedVersion::Any, events).submit();
-            // What was accepted before the close is written by it.
+            // The close writes every accepted commit.
             let ticket = unless_closed(ticket).map(|ticket| ticket.wait().unwrap());
             vec![("t".to_owned(), ticket.is_some())]
         })
@@ -48,18 +48,18 @@ fn closes_beside_appends(durability: Durability) {
 }
 
 #[test]
-fn ends_every_append_and_wait() {
+fn close_ends_every_append_and_wait() {
     explore(|| closes_beside_appends(Durability::Sync));
 }
 
 #[test]
-fn ends_every_append_and_wait_of_a_buffered_store() {
+fn close_of_a_buffered_store_ends_every_append_and_wait() {
     explore(|| closes_beside_appends(Durability::BUFFERED));
 }
 
-/// Nothing joins behind the last sync of a close.
+/// No commit may be accepted after the last sync of a close.
 #[test]
-fn meets_one_append() {
+fn append_during_a_close_is_durable_or_refused() {
     explore(|| {
         let sim = SimStorage::new(1);
         let options = options(sim.process()).durability(Durability::BUFFERED);
@@ -75,9 +75,9 @@ fn meets_one_append() {
     });
 }
 
-/// Dropping the last handles closes too, whichever thread has the last.
+/// Dropping the last handle closes the store, in whichever thread that is.
 #[test]
-fn the_last_handle_closes() {
+fn drop_of_the_last_handle_closes_the_store() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);

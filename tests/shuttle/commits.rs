@@ -1,4 +1,4 @@
-//! Commits beside commits, readers, and what rolls over beneath them.
+//! Commits during other commits, reads and rollovers.
 
 use annals::testing::SimStorage;
 use annals::{Error, ExpectedVersion, FailedCheck, Position, Store, Uuid};
@@ -6,7 +6,7 @@ use shuttle::thread;
 
 use super::support::*;
 
-/// A quarter of a segment, nearly: three such commits fill one.
+/// Almost a quarter of a segment: three such commits fill one.
 const LARGE: usize = 7_500;
 
 #[test]
@@ -48,10 +48,10 @@ fn one_of_two_conflicting_appends_wins() {
     });
 }
 
-/// Reads, decides, appends, each as often as it takes: a conflict is returned once reads show what
-/// it lost to, so each thread loses once at most to each commit of another.
+/// Each thread reads, decides and appends until it succeeds. A conflict is returned once the winner
+/// is visible, so each thread loses at most once to each commit of another.
 #[test]
-fn loser_of_a_race_sees_the_winner() {
+fn append_that_loses_a_race_sees_the_winner() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -72,11 +72,11 @@ fn loser_of_a_race_sees_the_winner() {
             })
         };
         let contenders = [contender(), contender(), contender()];
-        // Nobody waits for this one.
+        // No thread waits for this commit.
         let ticket = store.transaction().append("s", ExpectedVersion::Any, [event(1)]).submit();
         drop(ticket.unwrap());
         contenders.map(|it| it.join().unwrap());
-        // Nobody has waited for the ticket's commit.
+        // No thread has waited for the ticket's commit.
         store.sync().unwrap();
         assert_eq!(store.stream_head("s").unwrap().unwrap().version, 4);
         store.close().unwrap();
@@ -84,7 +84,7 @@ fn loser_of_a_race_sees_the_winner() {
 }
 
 #[test]
-fn the_same_events_are_recorded_once() {
+fn same_events_of_two_threads_are_recorded_once() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -105,7 +105,7 @@ fn the_same_events_are_recorded_once() {
     });
 }
 
-/// What a reader sees is whole, never goes back, and is on the disk.
+/// What a reader sees is whole, never goes back, and is durable.
 fn watch(store: &Store, sim: &SimStorage) {
     let mut seen = 0;
     for _ in 0..3 {
@@ -125,7 +125,7 @@ fn watch(store: &Store, sim: &SimStorage) {
 }
 
 #[test]
-fn readers_see_whole_commits_that_the_disk_has() {
+fn readers_see_whole_and_durable_commits() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -159,10 +159,10 @@ fn readers_see_whole_commits_that_the_disk_has() {
     });
 }
 
-/// Full segments are sealed, the next one is prepared and checkpoints are written while others
-/// append and read.
+/// Full segments are sealed, the next one is prepared and checkpoints are written during appends
+/// and reads.
 #[test]
-fn a_segment_is_handed_over_beneath_readers() {
+fn rollover_during_reads_loses_nothing() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);

@@ -1,4 +1,4 @@
-//! Writes and syncs that fail with others waiting for them.
+//! Failed writes and syncs while other commits wait for them.
 
 use annals::testing::{Fault, Operation, SimStorage};
 use annals::{Error, Position, Store};
@@ -7,7 +7,7 @@ use shuttle::thread;
 
 use super::support::*;
 
-/// What an append that met a failure told its caller.
+/// The result of an append that met a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     Done,
@@ -20,7 +20,7 @@ pub(crate) fn told<T>(done: annals::Result<T>) -> Told {
         Ok(_) => Told::Done,
         Err(Error::WriterPoisoned { .. } | Error::DiskFull { .. } | Error::Closed) => Told::Refused,
         Err(Error::OutcomeUnknown { .. }) => Told::Unknown,
-        // A file that could not be created, before anything was written.
+        // A file could not be created, before anything was written.
         Err(Error::Io { .. }) => Told::Refused,
         Err(error) => panic!("{error:?}"),
     }
@@ -38,7 +38,7 @@ pub(crate) fn appender(
     })
 }
 
-/// What was acknowledged is there, what was refused is not, whatever the disk lost.
+/// Acknowledged commits are stored and refused ones are not, after a power loss as well.
 pub(crate) fn check_outcomes(store: &Store, outcomes: &[(String, Told)]) {
     check_prefix(store, false).unwrap();
     for (stream, told) in outcomes {
@@ -60,7 +60,7 @@ fn with_fault(fault: fn(u64) -> Fault, size: usize) {
     let waiter = {
         let store = store.clone();
         thread::spawn(move || {
-            // It may never come: then the close ends the wait.
+            // The position may never be reached: then the close ends the wait.
             let _ = unless_closed(store.wait_for(Position::new(8), FOR_EVER));
         })
     };
@@ -75,21 +75,21 @@ fn with_fault(fault: fn(u64) -> Fault, size: usize) {
 }
 
 #[test]
-fn a_failed_sync_tells_everybody_who_waits() {
+fn failed_sync_ends_every_waiting_commit() {
     explore(|| with_fault(|nth| Fault::SyncDropsPages { nth }, 10));
 }
 
 #[test]
-fn a_failed_write_tells_everybody_who_waits() {
+fn failed_write_ends_every_waiting_commit() {
     explore(|| with_fault(|nth| Fault::Fail { operation: Operation::Write, nth }, 10));
 }
 
 #[test]
-fn a_failed_sync_beside_a_rollover() {
+fn failed_sync_during_a_rollover_ends_every_waiting_commit() {
     explore(|| with_fault(|nth| Fault::SyncDropsPages { nth }, 7_500));
 }
 
 #[test]
-fn a_segment_that_cannot_be_created() {
+fn failed_creation_of_a_segment_ends_every_waiting_commit() {
     explore(|| with_fault(|nth| Fault::Fail { operation: Operation::Allocate, nth }, 7_500));
 }

@@ -1,4 +1,4 @@
-//! A disk that fills up under a group with others waiting: the group and the one behind it are
+//! A disk that fills up under a group of commits while others wait: the group and the next one are
 //! taken back, and the store goes on.
 
 use std::io::{self, ErrorKind};
@@ -41,7 +41,7 @@ fn fills_up(size: usize) {
     let outcomes: Vec<_> = appenders.into_iter().flat_map(|it| it.join().unwrap()).collect();
     disk.hook().left.store(0, Ordering::Relaxed);
     let went_on = append(&store, "last", 10);
-    // Only what spans two segments cannot be taken back.
+    // Only commits in two segments cannot be taken back.
     let poisoned = outcomes.iter().any(|(_, told)| *told == Told::Unknown);
     assert!(went_on.is_ok() || poisoned, "{went_on:?} after {outcomes:?}");
     check_outcomes(&store, &outcomes);
@@ -50,11 +50,11 @@ fn fills_up(size: usize) {
 }
 
 #[test]
-fn tells_everybody_and_goes_on() {
+fn disk_full_ends_every_waiting_commit_and_the_store_goes_on() {
     explore(|| fills_up(10));
 }
 
 #[test]
-fn tells_everybody_beside_a_rollover() {
+fn disk_full_during_a_rollover_ends_every_waiting_commit() {
     explore(|| fills_up(7_500));
 }

@@ -1,8 +1,8 @@
-//! The whole store, with its threads, on the simulated disk, under schedulers that choose whose
-//! turn it is at every lock, wait, atomic and operation of the disk.
+//! The whole store with its threads on the simulated disk, under schedulers that choose the next
+//! thread at every lock, wait, atomic and operation of the disk.
 //!
-//! A thread that is never woken is a deadlock, which fails. `just shuttle`, and
-//! `docs/internals/concurrency.md` for what this cannot find.
+//! A thread that is never woken is a deadlock, which fails the test. Run with `just shuttle`;
+//! `docs/internals/concurrency.md` states what this cannot find.
 #![cfg(annals_shuttle)]
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]

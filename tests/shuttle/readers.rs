@@ -1,5 +1,5 @@
-//! A store that is open for reading only, beside its writer: figures, reads, waits, subscriptions.
-//! Its own locks are those of following: a circle among them is a deadlock here.
+//! A read-only store beside its writer: figures, reads, waits, subscriptions. A cycle among the
+//! locks of following the writer is a deadlock here.
 
 use annals::testing::SimStorage;
 use annals::{Position, Store};
@@ -7,7 +7,7 @@ use shuttle::thread::{self, JoinHandle};
 
 use super::support::*;
 
-/// A quarter of a segment, nearly: three such commits fill one.
+/// Almost a quarter of a segment: three such commits fill one.
 const LARGE: usize = 7_500;
 
 fn open_reader(sim: &SimStorage) -> Store {
@@ -23,7 +23,7 @@ fn writer(store: &Store, commits: u64, size: usize) -> JoinHandle<()> {
     })
 }
 
-/// Figures of a reader never go back, whoever else makes it follow the writer.
+/// Figures of a reader never go back, in whichever call it follows the writer.
 fn figures(reader: &Store) -> JoinHandle<()> {
     let reader = reader.clone();
     thread::spawn(move || {
@@ -38,7 +38,7 @@ fn figures(reader: &Store) -> JoinHandle<()> {
 }
 
 #[test]
-fn stats_of_a_reader_beside_reads_return() {
+fn stats_of_a_follower_return_during_reads() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -64,7 +64,7 @@ fn stats_of_a_reader_beside_reads_return() {
 }
 
 #[test]
-fn waits_and_subscriptions_of_a_reader_see_what_the_writer_appends() {
+fn waits_and_subscriptions_of_a_follower_see_new_events() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -93,9 +93,9 @@ fn waits_and_subscriptions_of_a_reader_see_what_the_writer_appends() {
     });
 }
 
-/// The writer goes on to other segments and seals them beneath the reader.
+/// The writer rolls over and seals segments while the reader reads.
 #[test]
-fn reader_follows_over_segments_beside_its_figures() {
+fn follower_reads_on_through_rollovers_during_stats() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);

@@ -1,4 +1,4 @@
-//! Subscriptions: nothing missed, nothing twice, nothing too early, and nobody asleep for ever.
+//! Subscriptions: no event is missed, repeated or delivered too early, and every wait is woken.
 
 use annals::subscription::SubscriptionStream;
 use annals::testing::SimStorage;
@@ -10,10 +10,10 @@ use shuttle::{future, thread};
 
 use super::support::*;
 
-/// A quarter of a segment, nearly: three such commits fill one.
+/// Almost a quarter of a segment: three such commits fill one.
 const LARGE: usize = 7_500;
 
-/// What a consumer of everything has come to.
+/// The state of a consumer of every event.
 #[derive(Default)]
 struct Consumer {
     seen: u64,
@@ -28,7 +28,7 @@ impl Consumer {
         assert_eq!(message.scanned_through.get(), self.seen);
     }
 
-    /// Follows up to a position, which has to come.
+    /// Follows up to a position, which must be reached.
     fn follow(&mut self, subscription: &mut Subscription, upto: u64) {
         while self.seen < upto {
             self.take(&subscription.next().unwrap().unwrap());
@@ -47,7 +47,7 @@ fn writer(store: &Store, name: &'static str, commits: u64, size: usize) -> threa
         for commit in 1..commits {
             assert_eq!(append(&store, name, size).unwrap().version, commit * 2);
         }
-        // Nobody waits for the last one.
+        // No thread waits for the last commit.
         let events = [event(size), event(size)];
         let ticket = store.transaction().append(name, ExpectedVersion::Any, events).submit();
         drop(ticket.unwrap());
@@ -55,7 +55,7 @@ fn writer(store: &Store, name: &'static str, commits: u64, size: usize) -> threa
 }
 
 #[test]
-fn follow_writers() {
+fn subscriptions_of_threads_and_tasks_see_every_event() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -92,7 +92,7 @@ fn follow_writers() {
     });
 }
 
-/// The end of a subscription that nobody stopped.
+/// Follows a subscription that is not stopped up to the close of its store.
 fn until_the_close(mut next: impl FnMut() -> Option<Result<Message>>) -> u64 {
     let mut consumer = Consumer::default();
     loop {
@@ -106,9 +106,9 @@ fn until_the_close(mut next: impl FnMut() -> Option<Result<Message>>) -> u64 {
     consumer.seen
 }
 
-/// Four sleep; some of them are stopped or dropped beside the announcement that wakes them all.
+/// Four subscriptions sleep; some are stopped or dropped during the commit that wakes them all.
 #[test]
-fn end_beside_others_that_go_on() {
+fn stopped_and_dropped_subscriptions_do_not_affect_others() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -135,7 +135,7 @@ fn end_beside_others_that_go_on() {
 }
 
 #[test]
-fn end_with_the_store() {
+fn subscriptions_end_with_the_store() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -154,10 +154,10 @@ fn end_with_the_store() {
     });
 }
 
-/// It reads from segments that become full, frozen and sealed beneath it, and says that it has
-/// caught up where it has.
+/// The subscription reads segments that become full and sealed meanwhile, and reports that it has
+/// caught up.
 #[test]
-fn fall_behind_and_catch_up() {
+fn subscription_that_fell_behind_catches_up() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);

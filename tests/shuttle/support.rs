@@ -1,4 +1,4 @@
-//! What these tests share: the schedulers, a small store, and what must hold of what is read.
+//! Helpers of these tests: the schedulers, a small store, and checks of what is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
 pub(crate) const ROOT: &str = "/store";
-/// No end to a wait: somebody has to wake it.
+/// A wait without a timeout: another thread has to end it.
 pub(crate) const FOR_EVER: Duration = Duration::MAX;
 
 /// Runs a scenario under many schedules: half of them random, half with few, well-placed switches.
-/// `ANNALS_SCHEDULES` and `ANNALS_SEED` say how many and which; a failure prints a schedule that
+/// `ANNALS_SCHEDULES` and `ANNALS_SEED` set their number and seed; a failure prints a schedule that
 /// `ANNALS_REPLAY` repeats.
 pub(crate) fn explore(scenario: fn()) {
     if let Ok(schedule) = std::env::var("ANNALS_REPLAY") {
@@ -34,12 +34,12 @@ pub(crate) fn explore(scenario: fn()) {
 fn run(scheduler: impl Scheduler + 'static, scenario: fn()) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
-    // It warns that it takes every ordering for the strongest one: loom's part.
+    // It warns that every ordering is treated as the strongest one; loom checks the others.
     config.silence_warnings = true;
     Runner::new(scheduler, config).run(scenario);
 }
 
-/// With the store's own threads, and the smallest segments.
+/// Options with the store's own threads and the smallest segments.
 pub(crate) fn options(storage: impl Storage) -> Options {
     Options::new().segment_size(Options::MIN_SEGMENT_SIZE).storage(Arc::new(storage))
 }
@@ -48,8 +48,7 @@ pub(crate) fn open(sim: &SimStorage) -> Store {
     options(sim.process()).open(ROOT).unwrap()
 }
 
-/// What the disk holds if the power goes now and nothing survives that was not synced. The store
-/// that is opened there has no threads.
+/// The store on the disk after a power loss that keeps nothing unsynced, opened without threads.
 pub(crate) fn after_power_loss(sim: &SimStorage) -> Store {
     let fork = sim.fork();
     fork.crash(Crash::new(1).keep(Keep::Nothing));
@@ -60,12 +59,12 @@ pub(crate) fn event(size: usize) -> NewEvent {
     NewEvent::new("Happened", vec![7; size])
 }
 
-/// A commit of two events, so that there is such a thing as half of it.
+/// A commit of two events, so that half of it could be seen.
 pub(crate) fn append(store: &Store, stream: &str, size: usize) -> Result<Appended> {
     store.append(stream, ExpectedVersion::Any, [event(size), event(size)])
 }
 
-/// Reads up to the pinned head: no gaps, no half commit, no end before the head.
+/// Reads up to the pinned head, and asserts: no gaps, no partial commit, no end before the head.
 pub(crate) fn check_prefix(store: &Store, include_unsynced: bool) -> Result<u64> {
     let read = store.read_all();
     let read = if include_unsynced { read.include_unsynced() } else { read };
@@ -88,7 +87,7 @@ pub(crate) fn check_prefix(store: &Store, include_unsynced: bool) -> Result<u64>
     Ok(head)
 }
 
-/// A failure that a close explains, and nothing else.
+/// `None` for an error that a close causes; panics for any other.
 pub(crate) fn unless_closed<T>(done: Result<T>) -> Option<T> {
     match done {
         Ok(done) => Some(done),
@@ -97,7 +96,7 @@ pub(crate) fn unless_closed<T>(done: Result<T>) -> Option<T> {
     }
 }
 
-/// Whether the events of a commit are there, all or none.
+/// Whether the events of a commit are there; asserts that all or none are.
 pub(crate) fn is_there(store: &Store, stream: &str) -> bool {
     match store.stream_head(stream).unwrap() {
         None => false,

@@ -1,4 +1,4 @@
-//! What a commit carries beside its events: boundaries, cursors, snapshots, hidden streams.
+//! The other parts of a commit: boundaries, cursors, snapshots, hidden streams.
 
 use annals::testing::SimStorage;
 use annals::{
@@ -9,10 +9,10 @@ use shuttle::thread;
 
 use super::support::*;
 
-/// A quarter of a segment, nearly: three such commits fill one.
+/// Almost a quarter of a segment: three such commits fill one.
 const LARGE: usize = 7_500;
 
-/// The checks that refused a commit.
+/// The checks for which a commit was refused.
 fn refusals<T>(done: annals::Result<T>) -> Vec<FailedCheck> {
     match done {
         Ok(_) => Vec::new(),
@@ -22,7 +22,7 @@ fn refusals<T>(done: annals::Result<T>) -> Vec<FailedCheck> {
 }
 
 #[test]
-fn of_racing_commits_with_a_boundary_one_wins() {
+fn one_of_racing_commits_with_a_boundary_wins() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -53,7 +53,7 @@ fn of_racing_commits_with_a_boundary_one_wins() {
     });
 }
 
-/// A cursor never says more than is durable, never goes back, and is where the event is that was
+/// A cursor is never ahead of what is durable, never goes back, and names the event that was
 /// committed with it.
 fn watch_cursor(store: &Store, sim: &SimStorage) {
     let at = |store: &Store| store.cursors().get("c").unwrap().map_or(0, Position::get);
@@ -77,7 +77,7 @@ fn cursors_move_with_their_commits() {
         let sim = SimStorage::new(1);
         let store = open(&sim);
         store.append("input", ExpectedVersion::Any, vec![event(1); 6]).unwrap();
-        // Two consumers of one cursor: each handles what it finds next, and one of them wins.
+        // Two consumers of one cursor: each handles the next event, and one of them wins.
         let consumer = || {
             let store = store.clone();
             thread::spawn(move || {
@@ -109,9 +109,10 @@ fn cursors_move_with_their_commits() {
     });
 }
 
-/// By whoever waits for the commit, or by the store's own thread; never before it is durable.
+/// Saved by the thread that waits for the commit or by the store's own thread, and never before the
+/// commit is durable.
 #[test]
-fn snapshots_are_saved_behind_their_commits() {
+fn snapshots_are_saved_after_their_commits_are_durable() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = options(sim.process()).snapshots_kept(100).open(ROOT).unwrap();
@@ -148,7 +149,7 @@ fn snapshots_are_saved_behind_their_commits() {
         }
         writers.into_iter().for_each(|it| it.join().unwrap());
         store.close().unwrap();
-        // They are not synced: a power loss may take them, and a close not.
+        // Snapshots are not synced: a power loss may lose them, a close must not.
         let store = options(sim.process()).background(false).open(ROOT).unwrap();
         for stream in ["a", "b", "c"] {
             let found = store.snapshots().list(stream).unwrap();
@@ -161,7 +162,7 @@ fn snapshots_are_saved_behind_their_commits() {
 
 /// Segments are sealed and checkpoints written while cursors move and streams are truncated.
 #[test]
-fn changes_pass_through_rollovers() {
+fn cursors_and_truncations_survive_rollovers() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -187,8 +188,8 @@ fn changes_pass_through_rollovers() {
                     let events: Vec<_> = store.read_stream("a").into_iter().collect();
                     let versions = events.into_iter().map(|event| event.unwrap().version());
                     let versions: Vec<_> = versions.collect();
-                    // Hiding reaches reads under way: what is missing between two is hidden by now, and
-                    // there may be nothing left of what they began.
+                    // Truncation applies to reads in progress: events missing between two others
+                    // are hidden by now, and possibly all events of the read.
                     let shown =
                         store.stream_info("a").unwrap().map_or(1, |info| info.first_version);
                     let follows =

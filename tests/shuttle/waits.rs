@@ -1,4 +1,4 @@
-//! Nobody sleeps for ever: who waits for a position, for room, for an interval, for a ticket.
+//! Waits for a position, for room, for an interval and for a ticket are all woken.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use shuttle::{future, thread};
 use super::support::*;
 
 #[test]
-fn who_waits_for_a_position_is_woken() {
+fn wait_for_a_position_is_woken() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -26,7 +26,7 @@ fn who_waits_for_a_position_is_woken() {
         append(&store, "s", 10).unwrap();
         let events = [event(10), event(10)];
         let ticket = store.transaction().append("s", ExpectedVersion::Any, events).submit();
-        // Nobody waits for the ticket: the store's own thread has to write the group.
+        // No thread waits for the ticket: the store's own thread has to write the group.
         drop(ticket.unwrap());
         for waiter in waiters {
             waiter.join().unwrap();
@@ -36,7 +36,7 @@ fn who_waits_for_a_position_is_woken() {
 }
 
 #[test]
-fn a_buffered_store_is_synced_in_time() {
+fn buffered_store_is_synced_at_its_interval() {
     explore(|| {
         let sim = SimStorage::new(1);
         let interval = Duration::from_millis(5);
@@ -66,9 +66,9 @@ fn a_buffered_store_is_synced_in_time() {
     });
 }
 
-/// A sync beside commits that do not wait for one: what it publishes was there when it began.
+/// A sync during commits that do not wait for one publishes only what was written when it began.
 #[test]
-fn a_sync_publishes_what_it_synced() {
+fn sync_publishes_only_what_it_synced() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -97,9 +97,9 @@ fn a_sync_publishes_what_it_synced() {
     });
 }
 
-/// Tickets as futures: the waker is called, whoever leads the group.
+/// Tickets as futures: the waker is called, whichever thread leads the group.
 #[test]
-fn a_ticket_wakes_its_task() {
+fn ticket_wakes_its_task() {
     explore(|| {
         let sim = SimStorage::new(1);
         let store = open(&sim);

@@ -66,7 +66,7 @@
 //! `commit_async` and others never do; [`guide::asynchronous`] lists what blocks and what does not.
 
 // The path of an append: store → engine::append → engine::commit → log → storage.
-// The path of a read: store → read → catalog → log::segment → storage.
+// The path of a read: store → read → engine::contents → catalog → log::segment → storage.
 // The path of an opening: store → directory → recovery → engine.
 mod catalog;
 pub mod consumer_group;
@@ -82,7 +82,11 @@ mod query;
 mod read;
 mod recovery;
 pub mod repair;
-pub mod snapshot;
+/// Snapshots: states that the application computed, kept beside the log and disposable.
+pub mod snapshot {
+    pub use crate::event::snapshot::{Mark, Snapshot};
+    pub use crate::store::snapshots::{SnapshotInfo, Snapshots};
+}
 pub(crate) mod storage;
 mod store;
 pub mod subscription;
@@ -125,7 +129,8 @@ pub use verify::verify;
 /// Handles and values are shared between threads and kept in futures.
 const _: () = {
     use crate::consumer_group::{ConsumerGroup, RunningGroup};
-    use crate::snapshot::{Snapshot, Snapshots};
+    use crate::event::snapshot::Snapshot;
+    use crate::store::snapshots::Snapshots;
     use crate::subscription::{StopHandle, Subscribe, Subscription};
 
     const fn send_and_sync<T: Send + Sync + 'static>() {}

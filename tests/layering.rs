@@ -16,14 +16,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("error", &["event"]),
     ("query", &["event"]),
+    ("event::snapshot", &["event"]),
     ("event::token", &["event"]),
     // Bytes in, bytes out.
     ("format", &["event"]),
-    // What makes threads wait for each other, or its stand-in in a model checker.
+    // Locks and waits, or their stand-ins in a model checker.
     ("sync", &[]),
-    // The seam to the world: no sibling but that.
+    ("sync::wait_list", &["sync"]),
+    // The seam to the system.
     ("storage", &["sync"]),
-    ("engine::ids", &["storage"]),
     ("options", &["error", "storage"]),
     ("index", &["event", "format", "storage", "sync"]),
     ("log", &["error", "event", "format", "index", "options", "storage", "sync"]),
@@ -31,163 +32,265 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("read::event", &["event", "format", "log", "query"]),
     ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage", "sync"]),
     ("directory", &["error", "event", "format", "log", "options", "recovery", "storage", "sync"]),
-    // A list of those who wait, and nothing of what they wait for.
-    ("sync::wait_list", &["sync"]),
-    // One state in parts: `engine` owns it, each of the others implements one duty of it.
-    ("engine::maintenance", RING),
-    ("engine::errands", &["engine", "sync"]),
-    ("engine", RING),
-    ("engine::follower", RING),
-    ("engine::commit", RING),
-    ("engine::heal", RING),
-    ("snapshot", RING),
-    ("engine::stats", &["catalog", "engine", "event", "format"]),
-    ("engine::history", &["engine", "error", "event", "format", "options", "event::token"]),
+    // The open store: parts that own their state and locks.
+    ("engine::counters", &[]),
+    ("engine::shared", &["engine::counters", "error", "options", "recovery", "storage", "sync"]),
     (
-        "engine::compaction",
+        "engine::positions",
+        &["engine::shared", "error", "format", "storage", "sync", "sync::wait_list"],
+    ),
+    (
+        "engine::contents",
         &[
             "catalog",
-            "engine",
+            "engine::positions",
+            "engine::shared",
             "error",
+            "event",
             "format",
             "index",
             "log",
-            "engine::heal",
+            "options",
             "recovery",
             "storage",
             "sync",
         ],
     ),
-    // Which events a query matches: for reads and for the checks of a commit.
     (
         "engine::matching",
-        &["catalog", "engine", "error", "event", "format", "index", "log", "query"],
+        &["catalog", "engine::contents", "error", "event", "format", "index", "log", "query"],
     ),
-    // What callers do with it.
+    ("engine::ids", &["storage"]),
     (
-        "engine::append",
+        "engine::commit",
         &[
             "catalog",
-            "engine",
+            "engine::contents",
+            "engine::ids",
+            "engine::positions",
+            "engine::shared",
             "error",
-            "event",
+            "event::snapshot",
             "format",
-            "engine::commit",
             "index",
-            "engine::matching",
-            "options",
-            "query",
+            "log",
             "recovery",
-            "snapshot",
+            "storage",
             "sync",
         ],
     ),
     (
-        "read",
+        "engine::snapshots",
         &[
             "catalog",
-            "engine",
+            "engine::commit",
+            "engine::contents",
+            "engine::positions",
+            "engine::shared",
+            "error",
+            "event",
+            "event::snapshot",
+            "format",
+            "storage",
+            "sync",
+        ],
+    ),
+    (
+        "engine::compaction",
+        &[
+            "catalog",
+            "engine::contents",
+            "engine::shared",
+            "error",
+            "format",
+            "index",
+            "log",
+            "recovery",
+            "storage",
+            "sync",
+        ],
+    ),
+    (
+        "engine::maintenance",
+        &[
+            "catalog",
+            "engine::commit",
+            "engine::compaction",
+            "engine::contents",
+            "engine::positions",
+            "engine::shared",
+            "engine::snapshots",
+            "error",
+            "format",
+            "index",
+            "log",
+            "recovery",
+        ],
+    ),
+    (
+        "engine::append",
+        &[
+            "catalog",
+            "engine::commit",
+            "engine::contents",
+            "engine::maintenance",
+            "engine::matching",
+            "engine::positions",
+            "engine::shared",
+            "engine::snapshots",
+            "error",
+            "event",
+            "event::snapshot",
+            "format",
+            "index",
+            "options",
+            "query",
+        ],
+    ),
+    (
+        "engine::follower",
+        &[
+            "catalog",
+            "engine::contents",
+            "engine::positions",
+            "engine::shared",
             "error",
             "event",
             "format",
             "index",
             "log",
+            "recovery",
+            "storage",
+            "sync",
+        ],
+    ),
+    ("engine::errands", &["sync"]),
+    (
+        "engine",
+        &[
+            "catalog",
+            "engine::append",
+            "engine::commit",
+            "engine::compaction",
+            "engine::contents",
+            "engine::errands",
+            "engine::follower",
+            "engine::maintenance",
+            "engine::positions",
+            "engine::shared",
+            "engine::snapshots",
+            "error",
+            "event",
+            "event::token",
+            "format",
+            "options",
+            "recovery",
+            "storage",
+            "sync",
+        ],
+    ),
+    // What callers do with it.
+    (
+        "read",
+        &[
+            "catalog",
+            "engine",
             "engine::matching",
+            "error",
+            "event",
+            "event::token",
+            "format",
+            "index",
+            "log",
             "options",
             "query",
-            "event::token",
             "read::event",
         ],
     ),
     (
         "store::transaction",
         &[
-            "engine::append",
             "engine",
+            "engine::append",
             "error",
             "event",
+            "event::snapshot",
             "format",
-            "engine::commit",
             "options",
             "query",
-            "snapshot",
         ],
     ),
     ("store::cursors", &["engine", "error", "event", "store::transaction"]),
+    ("store::snapshots", &["engine", "engine::snapshots", "error", "event", "event::snapshot"]),
     (
         "subscription",
         &[
             "engine",
             "engine::errands",
+            "engine::matching",
             "error",
             "event",
+            "event::token",
             "query",
             "read",
-            "sync",
-            "event::token",
             "read::event",
+            "sync",
             "sync::wait_list",
-        ],
-    ),
-    (
-        "verify",
-        &[
-            "directory",
-            "error",
-            "event",
-            "engine::follower",
-            "format",
-            "index",
-            "log",
-            "recovery",
-            "snapshot",
-            "engine::stats",
-            "storage",
         ],
     ),
     // The only wiring.
     (
         "store",
         &[
-            "engine::append",
-            "engine::compaction",
-            "store::cursors",
             "directory",
             "engine",
+            "engine::append",
+            "engine::compaction",
             "engine::errands",
+            "engine::follower",
             "error",
             "event",
-            "engine::follower",
-            "format",
+            "event::token",
             "index",
-            "log",
             "options",
             "read",
+            "read::event",
             "recovery",
-            "snapshot",
-            "engine::stats",
             "storage",
+            "store::cursors",
+            "store::snapshots",
+            "store::transaction",
             "subscription",
             "sync",
-            "event::token",
-            "store::transaction",
-            "read::event",
             "sync::wait_list",
         ],
     ),
     // On top of the store, by its public API.
     (
         "consumer_group",
-        &["error", "event", "query", "store", "subscription", "sync", "read::event"],
+        &["error", "event", "query", "read::event", "store", "subscription", "sync"],
     ),
     // Beside it: what is done with a store that does not open.
+    (
+        "verify",
+        &[
+            "directory",
+            "engine::snapshots",
+            "error",
+            "event",
+            "format",
+            "index",
+            "log",
+            "recovery",
+            "storage",
+        ],
+    ),
     (
         "repair",
         &[
             "directory",
             "error",
             "event",
-            "engine::follower",
             "format",
             "log",
             "options",
@@ -196,29 +299,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "verify",
         ],
     ),
-];
-
-const RING: &[&str] = &[
-    "engine::maintenance",
-    "catalog",
-    "engine",
-    "engine::errands",
-    "error",
-    "event",
-    "engine::follower",
-    "format",
-    "engine::commit",
-    "engine::ids",
-    "index",
-    "log",
-    "engine::heal",
-    "options",
-    "recovery",
-    "snapshot",
-    "engine::stats",
-    "storage",
-    "sync",
-    "sync::wait_list",
 ];
 
 /// Not layers: they see everything.
@@ -248,15 +328,39 @@ fn modules_use_only_what_lies_below_them() {
 }
 
 #[test]
-fn the_table_has_no_cycles_but_the_one_it_names() {
+fn table_of_layers_has_no_cycle() {
     let place = |name: &str| LAYERS.iter().position(|(module, _)| *module == name);
-    let in_ring = |name: &str| name.starts_with("engine") || name == "snapshot";
     for (module, allowed) in LAYERS {
         for target in *allowed {
-            let below = place(target) < place(module);
-            assert!(below || in_ring(module) && in_ring(target), "{module} stands below {target}");
+            assert!(place(target) < place(module), "{module} stands below {target}");
         }
     }
+}
+
+/// A method of a type that another module defines is called without a path: the module that has the method
+/// would be used without being named. So each type's methods stand in the module of the type. Only the wiring
+/// adds one to a type of its own accord: nothing below it can call that.
+#[test]
+fn inherent_methods_stand_in_the_module_of_their_type() {
+    let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut methods = Vec::new();
+    for_each_source(|inside, text| {
+        let module = module_of_file(inside);
+        for line in code_of(text).lines() {
+            if let Some(name) = defined_type(line) {
+                types.entry(name.to_owned()).or_default().insert(module.clone());
+            } else if let Some(name) = inherent_impl(line) {
+                methods.push((name.to_owned(), module.clone()));
+            }
+        }
+    });
+    assert!(methods.len() > 100, "the sources were not found");
+    let elsewhere = |(name, module): &&(String, String)| {
+        !types.get(name).is_some_and(|defined| defined.contains(module))
+    };
+    let found: Vec<_> = methods.iter().filter(elsewhere).collect();
+    let wiring = ("Options".to_owned(), "store".to_owned());
+    assert_eq!(found, [&wiring], "methods outside the modules of their types");
 }
 
 /// A lock that `sync` does not hand out has no rank, and its order is checked by nobody.
@@ -288,16 +392,50 @@ fn module_of(first: &str, second: Option<&str>) -> String {
     listed.unwrap_or_else(|| first.to_owned())
 }
 
+fn module_of_file(inside: &Path) -> String {
+    let mut names = inside.components().map(|name| {
+        let name = Path::new(&name).file_stem().unwrap();
+        name.to_string_lossy().into_owned()
+    });
+    let (first, second) = (names.next().unwrap(), names.next());
+    module_of(&first, second.as_deref())
+}
+
+/// The name of the type that a line begins to define.
+fn defined_type(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let rest = match line.strip_prefix("pub(") {
+        Some(visibility) => visibility.split_once(") ")?.1,
+        None => line.strip_prefix("pub ").unwrap_or(line),
+    };
+    let rest = ["struct ", "enum "].iter().find_map(|kind| rest.strip_prefix(kind))?;
+    Some(name_at(rest))
+}
+
+/// The name of the type that a line begins to give methods of its own.
+fn inherent_impl(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("impl")?;
+    if rest.contains(" for ") || rest.contains("for<") {
+        return None;
+    }
+    let rest = match rest.strip_prefix('<') {
+        // Bounds with generics of their own are not used here.
+        Some(generics) => generics.split_once("> ")?.1,
+        None => rest.strip_prefix(' ')?,
+    };
+    Some(name_at(rest)).filter(|name| !name.is_empty())
+}
+
+fn name_at(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    &text[..end.unwrap_or(text.len())]
+}
+
 /// For each module of the table, the others that its files name.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for_each_source(|inside, text| {
-        let mut names = inside.components().map(|name| {
-            let name = Path::new(&name).file_stem().unwrap();
-            name.to_string_lossy().into_owned()
-        });
-        let (first, second) = (names.next().unwrap(), names.next());
-        let module = module_of(&first, second.as_deref());
+        let module = module_of_file(inside);
         if FREE.contains(&module.as_str()) {
             return;
         }
@@ -339,12 +477,11 @@ fn code_of(text: &str) -> String {
 fn modules_named_in(text: &str) -> BTreeSet<String> {
     let code = code_of(text);
     let mut found = BTreeSet::new();
+    // A visibility names a module and uses nothing of it.
+    let code = code.replace("(in crate::", "(in ");
     for part in code.split("crate::").skip(1) {
         assert!(!part.starts_with('{'), "write one `use crate::module` a line");
-        let mut names = part.split("::").map(|name| {
-            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            &name[..end.unwrap_or(name.len())]
-        });
+        let mut names = part.split("::").map(name_at);
         let (first, second) = (names.next().unwrap_or_default(), names.next());
         // Names at the root of the crate are re-exports of `error` and `event`.
         if !first.starts_with(|c: char| c.is_ascii_uppercase()) {
@@ -355,8 +492,15 @@ fn modules_named_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn finds_what_it_looks_for() {
+fn reader_of_sources_finds_imports_types_and_methods() {
+    assert_eq!(defined_type("    pub(in crate::engine) struct Writer {"), Some("Writer"));
+    assert_eq!(defined_type("pub enum Mark {"), Some("Mark"));
+    assert_eq!(defined_type("let struct_of = 1;"), None);
+    assert_eq!(inherent_impl("impl<'a> Present<'a> {"), Some("Present"));
+    assert_eq!(inherent_impl("impl Engine {"), Some("Engine"));
+    assert_eq!(inherent_impl("impl fmt::Debug for Engine {"), None);
     let text = "use crate::a::B; // crate::no\n//! [crate::no]\nfn f() { crate::c::d() }\n\
+                pub(in crate::no) fn g() {}\n\
                 pub(crate) use crate::Result;\n#[cfg(test)]\nmod tests {\nuse crate::no;\n}";
     assert_eq!(modules_named_in(text), ["a", "c"].map(str::to_owned).into());
 }

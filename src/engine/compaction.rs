@@ -9,12 +9,11 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::catalog::{Part, PartIndex, units};
-use crate::engine::Engine;
-use crate::engine::heal::covers_of;
+use crate::engine::contents::{Contents, covers_of};
+use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::format::{Defect, names};
 use crate::index::level_file::{MergeError, Pace};
@@ -23,9 +22,9 @@ use crate::index::sealed::SealedIndex;
 use crate::log::rotation::remove_leftover;
 use crate::recovery::{list_levels, open_level};
 use crate::storage::{EntryKind, OpenMode};
-use crate::sync::Instant;
+use crate::sync::{Instant, Mutex, Rank};
 
-/// So many neighbours of one tier become one of the next.
+/// Number of files of one tier that are merged into one file of the next tier.
 const FAN_IN: usize = 8;
 /// In the background a piece of work is followed by a rest so many times as long.
 const REST: u32 = 3;
@@ -52,10 +51,23 @@ enum Outcome {
     Damaged(u64, Error),
 }
 
-impl Engine {
+/// The merging of index files.
+#[derive(Debug)]
+pub(super) struct Compaction {
+    shared: Arc<Shared>,
+    contents: Arc<Contents>,
+    /// Held while level files are written.
+    compacting: Mutex<()>,
+}
+
+impl Compaction {
+    pub(super) fn new(shared: Arc<Shared>, contents: Arc<Contents>) -> Self {
+        Self { shared, contents, compacting: Mutex::new(Rank::Compacting, ()) }
+    }
+
     /// Merges all that can be merged, now.
-    pub(crate) fn compact(&self) -> Result<Compacted> {
-        self.check_writable()?;
+    pub(super) fn compact(&self) -> Result<Compacted> {
+        self.shared.check_writable()?;
         let _compacting = self.compacting.lock();
         self.drop_superseded()?;
         let mut total = Compacted::default();
@@ -69,7 +81,7 @@ impl Engine {
                     continue;
                 }
             };
-            let mut pace = |_| match self.check_open() {
+            let mut pace = |_| match self.shared.check_open() {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             };
@@ -94,18 +106,22 @@ impl Engine {
             return Err(error);
         }
         rebuilt.push(segment);
-        self.rebuild(segment).map(drop)
+        self.contents.rebuild(segment).map(drop)
     }
 
-    /// Merges what is due, one level file, with rests. Tells whether there was anything to do.
-    pub(crate) fn compact_in_background(&self) -> Result<bool> {
-        if !self.options.compaction {
+    /// Merges what is due, one level file, with rests between pieces of work. Returns whether there was
+    /// anything to do. `pause` waits for the time it is given, and stops the work by `Break`.
+    pub(super) fn compact_in_background(
+        &self,
+        pause: impl Fn(Duration) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        if !self.shared.options().compaction {
             return Ok(false);
         }
         let inputs = match due(self) {
             Ok(Some(inputs)) => inputs,
             Ok(None) => return Ok(false),
-            Err((segment, _)) => return self.rebuild(segment).map(|_| false),
+            Err((segment, _)) => return self.contents.rebuild(segment).map(|_| false),
         };
         // Somebody does it by hand.
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(false) };
@@ -113,7 +129,7 @@ impl Engine {
         let mut since = Instant::now();
         let mut pace = |_| {
             let rest = since.elapsed().saturating_mul(REST).min(LONGEST_REST);
-            let go_on = self.rest(rest);
+            let go_on = pause(rest);
             since = Instant::now();
             go_on
         };
@@ -122,52 +138,63 @@ impl Engine {
             Outcome::Stopped => Ok(false),
             // It is merged when there is something to do again: if it were damaged once more, this
             // would have no end.
-            Outcome::Damaged(segment, _) => self.rebuild(segment).map(|_| false),
+            Outcome::Damaged(segment, _) => self.contents.rebuild(segment).map(|_| false),
         }
     }
 
     /// Writes the level file of neighbours, and then uses it instead of them. Takes the inputs, so that
     /// they are no longer mapped when their files are removed, unless a read still uses them.
     fn merge(&self, inputs: Vec<Arc<SealedIndex>>, pace: &mut Pace<'_>) -> Result<Outcome> {
-        self.bound_mappings();
+        self.contents.bound_mappings();
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
-        let path = names::level_path(&self.root, first, last);
+        let path = names::level_path(self.shared.root(), first, last);
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(names::TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(temporary);
         if let Some(outcome) = self.write_level(&inputs, &temporary, pace)? {
-            remove_leftover(&*self.storage, &temporary)?;
+            remove_leftover(self.shared.storage(), &temporary)?;
             return Ok(outcome);
         }
+        self.contents.with_index_files(|| self.install(inputs, &temporary, path))
+    }
+
+    /// Gives a level file that is written and synced its name, uses it and removes its inputs.
+    fn install(
+        &self,
+        inputs: Vec<Arc<SealedIndex>>,
+        temporary: &Path,
+        path: PathBuf,
+    ) -> Result<Outcome> {
+        let segments = *inputs[0].segments().start()..=*inputs[inputs.len() - 1].segments().end();
         let io = |operation: &'static str, path: &Path| {
             let path = path.to_path_buf();
             move |e| Error::io(operation, path, e)
         };
-        let _files = self.index_files.lock();
-        self.storage.rename(&temporary, &path).map_err(io("rename", &temporary))?;
-        let directory = self.root.join(names::INDEX_DIR);
-        self.storage.sync_dir(&directory).map_err(io("sync", &directory))?;
-        let covers = covers_of(&self.catalog.read().parts, first..=last);
-        let level =
-            covers.and_then(|covers| open_level(&*self.storage, &self.root, self.store_id, covers));
+        self.shared.storage().rename(temporary, &path).map_err(io("rename", temporary))?;
+        let directory = self.shared.root().join(names::INDEX_DIR);
+        self.shared.storage().sync_dir(&directory).map_err(io("sync", &directory))?;
+        let covers = covers_of(&self.contents.parts(), segments);
+        let level = covers.and_then(|covers| {
+            open_level(self.shared.storage(), self.shared.root(), self.shared.store_id(), covers)
+        });
         let Some(level) = level else {
             // What was written cannot be read: the inputs stay.
-            remove_leftover(&*self.storage, &path)?;
+            remove_leftover(self.shared.storage(), &path)?;
             let what = "a level file that was just written cannot be read".into();
             let expected_position = inputs[0].base_position().into();
             let (offset, evidence) = (0, None);
             return Err(Error::Corrupt { file: path, offset, expected_position, what, evidence });
         };
-        self.catalog.write().share_index(&level);
-        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.counters.compacted_bytes.fetch_add(level.file_len(), Ordering::Relaxed);
+        self.contents.change_catalog(|catalog| catalog.share_index(&level));
+        self.shared.counters().compactions.add(1);
+        self.shared.counters().compacted_bytes.add(level.file_len());
         let superseded: Vec<_> = inputs.iter().map(|input| self.path_of(input)).collect();
         drop(inputs);
         for path in superseded {
             // Windows removes no file that a read of this process, or a reader beside it, has mapped.
             // The next merge tries again.
-            let _ = remove_leftover(&*self.storage, &path);
+            let _ = remove_leftover(self.shared.storage(), &path);
         }
         Ok(Outcome::Done(level.file_len()))
     }
@@ -179,15 +206,15 @@ impl Engine {
         temporary: &Path,
         pace: &mut Pace<'_>,
     ) -> Result<Option<Outcome>> {
-        remove_leftover(&*self.storage, temporary)?;
-        let file = self.storage.open(temporary, OpenMode::CreateNew);
+        remove_leftover(self.shared.storage(), temporary)?;
+        let file = self.shared.storage().open(temporary, OpenMode::CreateNew);
         let file = file.map_err(|e| Error::io("create", temporary, e))?;
-        match merge(inputs, self.store_id, &*file, pace) {
+        match merge(inputs, self.shared.store_id(), &*file, pace) {
             Ok(()) => Ok(None),
             Err(MergeError::Stopped) => Ok(Some(Outcome::Stopped)),
             Err(MergeError::Io(error)) => {
                 // Its space is wanted elsewhere.
-                let _ = remove_leftover(&*self.storage, temporary);
+                let _ = remove_leftover(self.shared.storage(), temporary);
                 Err(Error::io("write", temporary, error))
             }
             Err(MergeError::Input { at, defect }) => {
@@ -216,22 +243,21 @@ impl Engine {
     fn path_of(&self, index: &SealedIndex) -> PathBuf {
         let (first, last) = index.segments().into_inner();
         if index.is_level() {
-            names::level_path(&self.root, first, last)
+            names::level_path(self.shared.root(), first, last)
         } else {
-            names::index_path(&self.root, first)
+            names::index_path(self.shared.root(), first)
         }
     }
 
     /// Removes level files that the opening found to be damaged or not to belong here, and what goes
     /// with them. Where there are none, nothing is touched.
-    pub(crate) fn drop_unused_levels(&self) -> Result<()> {
+    pub(super) fn drop_unused_levels(&self) -> Result<()> {
         // Who compacts does this first.
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(()) };
-        let levels = list_levels(&*self.storage, &self.root)?;
-        let used: Vec<_> = {
-            let catalog = self.catalog.read();
+        let levels = list_levels(self.shared.storage(), self.shared.root())?;
+        let used: Vec<_> = self.contents.with_catalog(|catalog| {
             units(&catalog.parts).filter_map(level_of).map(|level| level.segments()).collect()
-        };
+        });
         if levels.iter().all(|(first, last)| used.contains(&(*first..=*last))) {
             return Ok(());
         }
@@ -241,11 +267,13 @@ impl Engine {
     /// Removes what a crash left behind: level files that are not used or were never finished, and
     /// index files of segments that share one.
     fn drop_superseded(&self) -> Result<()> {
-        let _files = self.index_files.lock();
-        let used: Vec<_> = {
-            let catalog = self.catalog.read();
-            units(&catalog.parts).filter_map(level_of).cloned().collect()
-        };
+        self.contents.with_index_files(|| self.remove_superseded())
+    }
+
+    fn remove_superseded(&self) -> Result<()> {
+        let used: Vec<_> = self
+            .contents
+            .with_catalog(|catalog| units(&catalog.parts).filter_map(level_of).cloned().collect());
         // One that turns out to be damaged is no reason to remove anything.
         let over = |first: u64, last: u64| {
             let apart = |level: &SealedIndex| {
@@ -255,8 +283,8 @@ impl Engine {
                 .find(|level| !apart(level))
                 .map(|level| (level.segments(), level.is_there()))
         };
-        let directory = self.root.join(names::INDEX_DIR);
-        let entries = self.storage.read_dir(&directory);
+        let directory = self.shared.root().join(names::INDEX_DIR);
+        let entries = self.shared.storage().read_dir(&directory);
         for entry in entries.map_err(|e| Error::io("list", &directory, e))? {
             let superseded = match names::parse_level(&entry.name) {
                 Some((first, last)) => over(first, last)
@@ -270,8 +298,8 @@ impl Engine {
                 },
             };
             if superseded && entry.kind == EntryKind::File {
-                // Likewise.
-                let _ = remove_leftover(&*self.storage, &directory.join(&entry.name));
+                // One that cannot be removed is tried again by the next merge.
+                let _ = remove_leftover(self.shared.storage(), &directory.join(&entry.name));
             }
         }
         Ok(())
@@ -321,18 +349,16 @@ type Chosen = std::result::Result<Option<Vec<Arc<SealedIndex>>>, (u64, Error)>;
 
 /// The first neighbours that fit one level file and are the most that do, as far as they may be mapped
 /// together: the files of a merge are.
-fn widest(engine: &Engine) -> Chosen {
-    let most = engine.options.max_mappings / 2;
+fn widest(compaction: &Compaction) -> Chosen {
+    let most = compaction.shared.options().max_mappings / 2;
     let mut from = 0;
     loop {
-        let rest = {
-            let catalog = engine.catalog.read();
-            neighbours(&catalog.parts, from, most)
-        };
+        let rest =
+            compaction.contents.with_catalog(|catalog| neighbours(&catalog.parts, from, most));
         let Some(mut rest) = rest else { return Ok(None) };
         let (mut extent, mut count) = (Extent::default(), 0);
         for index in &rest {
-            let Some(sum) = extent.with(engine.extent_of(index)?) else { break };
+            let Some(sum) = extent.with(compaction.extent_of(index)?) else { break };
             (extent, count) = (sum, count + 1);
         }
         if count > 1 {
@@ -359,17 +385,15 @@ fn tier(index: &SealedIndex) -> u32 {
 }
 
 /// The first [`FAN_IN`] neighbours of one tier that fit one file. None is opened but those.
-fn due(engine: &Engine) -> Chosen {
+fn due(compaction: &Compaction) -> Chosen {
     let mut from = 0;
     loop {
-        let window = {
-            let catalog = engine.catalog.read();
-            window_of_one_tier(&catalog.parts, from)
-        };
+        let window =
+            compaction.contents.with_catalog(|catalog| window_of_one_tier(&catalog.parts, from));
         let Some(window) = window else { return Ok(None) };
         let mut extent = Some(Extent::default());
         for index in &window {
-            let own = engine.extent_of(index)?;
+            let own = compaction.extent_of(index)?;
             extent = extent.and_then(|sum| sum.with(own));
         }
         if extent.is_some() {

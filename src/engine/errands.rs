@@ -9,11 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::engine::Engine;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, Rank};
 
-type Work = Box<dyn FnOnce() + Send>;
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 /// What tasks have asked for.
 #[derive(Debug)]
@@ -119,42 +118,24 @@ impl Errands {
     }
 }
 
-impl Engine {
-    /// Has `work` done by the thread for errands. A store without threads, or one that is closed,
-    /// does it at once, in the caller's.
-    pub(crate) fn send<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
-    ) -> Errand<T> {
-        let (errand, give) = Errand::new();
-        let engine = Arc::clone(self);
-        let work: Work = Box::new(move || give(work(&engine)));
-        if let Some(work) = self.enqueue(work) {
-            work();
-        }
-        errand
-    }
-
-    /// Gives the work back if there is no thread for it.
-    fn enqueue(self: &Arc<Self>, work: Work) -> Option<Work> {
-        if !self.options.background {
-            return Some(work);
-        }
-        let mut state = self.errands.state.lock();
+impl Errands {
+    /// Has `work` done by the thread for errands. Gives it back if there is no thread for it.
+    pub(super) fn enqueue(self: &Arc<Self>, work: Work) -> Option<Work> {
+        let mut state = self.state.lock();
         if state.ended {
             return Some(work);
         }
         if state.thread.is_none() {
-            let engine = Arc::clone(self);
+            let errands = Arc::clone(self);
             let thread = thread::Builder::new().name("annals-errands".into());
-            match thread.spawn(move || engine.errands.run()) {
+            match thread.spawn(move || errands.run()) {
                 Ok(thread) => state.thread = Some(thread),
                 Err(_) => return Some(work),
             }
         }
         state.waiting.push_back(work);
         drop(state);
-        self.errands.wanted.notify_one();
+        self.wanted.notify_one();
         None
     }
 }

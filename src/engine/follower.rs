@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
-use crate::engine::{Engine, FOLLOW_EVERY};
+use crate::engine::contents::Contents;
+use crate::engine::positions::{FOLLOW_EVERY, Positions};
+use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -24,8 +26,7 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::tenure::Tenure;
 use crate::recovery::{Mode, Opened, Recovered, load_frame, open_index, recover};
 use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
-use crate::sync::Instant;
-use crate::sync::atomic::Ordering;
+use crate::sync::{Instant, Mutex, Rank};
 
 /// How often the end of a log is looked for while writers come and go.
 const READ_TRIES: u32 = 4;
@@ -33,19 +34,28 @@ const READ_TRIES: u32 = 4;
 /// How much of the active segment is compared with what its name leads to now, in bytes.
 const LOOKED_AT: u64 = 64 << 10;
 
-/// How far a follower has come.
+/// A store that is open for reading only, and follows the writer in another process.
 #[derive(Debug)]
 pub(crate) struct Follower {
+    shared: Arc<Shared>,
+    positions: Arc<Positions>,
+    contents: Arc<Contents>,
+    progress: Mutex<Progress>,
+}
+
+/// How far a reader has followed its writer.
+#[derive(Debug)]
+pub(super) struct Progress {
     state: ScanState,
     /// Where the last frame in the active segment is; 0: it has none.
     last_frame: u64,
     commits: u64,
-    /// The log is damaged behind this point; there is nothing to follow.
+    /// The log is damaged after this point; there is nothing to follow.
     damaged: bool,
 }
 
-impl Follower {
-    pub(crate) fn new(recovered: &Recovered) -> Self {
+impl Progress {
+    pub(super) fn new(recovered: &Recovered) -> Self {
         Self {
             state: recovered.state.clone(),
             last_frame: recovered.last_frame,
@@ -53,11 +63,16 @@ impl Follower {
             damaged: matches!(recovered.opened, Opened::Damaged { .. }),
         }
     }
+}
 
-    /// Next position, time of the last commit, commits, where the log ends in its segment.
-    pub(crate) fn tip(&self) -> (u64, u64, u64, u64) {
-        (self.state.next_position, self.state.recorded_at, self.commits, self.state.offset)
-    }
+/// Where a log that is followed ends.
+pub(super) struct FollowedTip {
+    pub(super) next_position: u64,
+    /// When the last commit was recorded.
+    pub(super) recorded_at: u64,
+    pub(super) commits: u64,
+    /// Where the log ends in its last segment.
+    pub(super) offset: u64,
 }
 
 /// Opens a log for reading, beside a writer or without one.
@@ -99,43 +114,59 @@ fn can_enter(heads: &Heads, frame: &ScannedFrame<'_>) -> bool {
     readable || walked.is_err()
 }
 
-impl Engine {
+impl Follower {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        positions: Arc<Positions>,
+        contents: Arc<Contents>,
+        progress: Progress,
+    ) -> Self {
+        Self { shared, positions, contents, progress: Mutex::new(Rank::Follower, progress) }
+    }
+
+    pub(super) fn tip(&self) -> FollowedTip {
+        let Progress { state, commits, .. } = &*self.progress.lock();
+        FollowedTip {
+            next_position: state.next_position,
+            recorded_at: state.recorded_at,
+            commits: *commits,
+            offset: state.offset,
+        }
+    }
+
     /// Takes in what the writer has made visible since the last read.
-    pub(crate) fn refresh(&self) -> Result<()> {
-        let Some(follower) = &self.follower else {
-            return Ok(());
-        };
-        let mut follower = follower.lock();
+    pub(super) fn refresh(&self) -> Result<()> {
+        let mut follower = self.progress.lock();
         self.check_followed()?;
         if follower.damaged {
             return Ok(());
         }
         self.check_same_history(&follower)?;
-        let tenure = Tenure::now(&*self.storage, &self.root)?;
+        let tenure = Tenure::now(self.shared.storage(), self.shared.root())?;
         if tenure.limit().is_some_and(|limit| limit < follower.state.next_position) {
             return Ok(());
         }
-        let change = self.metadata.read().last_change();
+        let change = self.contents.last_change();
         // What was entered is shown whole, its events and its changes, also where the walk ends early.
         let walked = self.walk_on(&mut follower, tenure);
         let last = follower.state.next_position - 1;
-        let before = self.written.get();
-        self.written.raise(last);
-        self.durable.raise(last);
+        let before = self.positions.written();
+        self.positions.raise_written(last);
+        self.positions.raise_durable(last);
         drop(follower);
-        if last > before || self.metadata.read().last_change() > change {
-            self.announce_visible();
+        if last > before || self.contents.last_change() > change {
+            self.positions.announce();
         }
         walked
     }
 
     /// Whether the log still holds the last frame that was followed: it may have been put back to an
     /// earlier state, and what was read since is of another history.
-    fn check_same_history(&self, follower: &Follower) -> Result<()> {
+    fn check_same_history(&self, follower: &Progress) -> Result<()> {
         if follower.last_frame == 0 {
             return Ok(());
         }
-        let segment = Arc::clone(&self.catalog.read().active.segment);
+        let segment = self.contents.active_segment();
         let mut bytes = [0; frame::HEADER_LEN];
         match read_exact_at(&*segment.file, &mut bytes, follower.last_frame) {
             // The file was cut: the read of an event that is missing reports where.
@@ -155,8 +186,11 @@ impl Engine {
     /// one with the same contents, as after the copy-up of an overlay, is taken in the place of the old
     /// one.
     fn check_followed(&self) -> Result<()> {
-        self.storage.check_place().map_err(|e| Error::io("find", &self.root, e))?;
-        let segment = Arc::clone(&self.catalog.read().active.segment);
+        self.shared
+            .storage()
+            .check_place()
+            .map_err(|e| Error::io("find", self.shared.root(), e))?;
+        let segment = self.contents.active_segment();
         let path = &segment.path;
         if !segment.is_stale()
             && segment.file.is_in_place().map_err(|e| Error::io("look at", path, e))?
@@ -169,7 +203,8 @@ impl Engine {
     /// Goes on with what the name of the active segment leads to now.
     fn renew_active(&self, segment: &Segment) -> Result<()> {
         let number = segment.number();
-        let file = SegmentFile::open(&*self.storage, &self.root, number, OpenMode::Read, 0);
+        let file =
+            SegmentFile::open(self.shared.storage(), self.shared.root(), number, OpenMode::Read, 0);
         let gone = |why: &str| Error::StoreGone { path: segment.path.clone(), why: why.into() };
         let file = match file {
             Ok(file) => file,
@@ -187,14 +222,15 @@ impl Engine {
         }
         let end = segment.end();
         let renewed = Arc::new(Segment::new(file, segment.base_position, None, end)?);
-        let mut catalog = self.catalog.write();
-        if catalog.active.segment.number() == number {
-            catalog.active.segment = renewed;
-        }
+        self.contents.change_catalog(|catalog| {
+            if catalog.active.segment.number() == number {
+                catalog.active.segment = renewed;
+            }
+        });
         Ok(())
     }
 
-    fn walk_on(&self, follower: &mut Follower, mut tenure: Tenure) -> Result<()> {
+    fn walk_on(&self, follower: &mut Progress, mut tenure: Tenure) -> Result<()> {
         loop {
             self.walk_active(follower, &mut tenure)?;
             if !self.walk_over(follower)? {
@@ -207,14 +243,15 @@ impl Engine {
 
     /// The thread of a store that is open for reading only: looks for news of the writer for
     /// everybody who waits, and sleeps while nobody does.
-    pub(crate) fn run_follower(&self) {
-        let ended = || self.closed.load(Ordering::Acquire);
+    pub(super) fn run(&self) {
+        let ended = || self.shared.is_closed();
         while !ended() {
-            self.watch.sleep_until_wanted(ended);
-            self.watch.sleep_until(Instant::now() + FOLLOW_EVERY, ended);
+            let watch = self.positions.watch();
+            watch.sleep_until_wanted(ended);
+            watch.sleep_until(Instant::now() + FOLLOW_EVERY, ended);
             if self.refresh().is_err() {
                 // Whoever waits looks for itself, and finds what is wrong.
-                self.announce_visible();
+                self.positions.announce();
             }
         }
     }
@@ -236,7 +273,7 @@ impl Engine {
             let mut window = Window::with_small_piece(Arc::clone(&segment.file), len);
             let mut end = state.clone();
             scan(&mut window, segment.seed, &mut end, u64::MAX, &segment.path, |_| Ok(()))?;
-            let later = Tenure::now(&*self.storage, &self.root)?;
+            let later = Tenure::now(self.shared.storage(), self.shared.root())?;
             if tenure.is_same(&later) {
                 return Ok((u64::MAX, end.offset));
             }
@@ -247,26 +284,28 @@ impl Engine {
         Ok((proven, length()?))
     }
 
-    fn walk_active(&self, follower: &mut Follower, tenure: &mut Tenure) -> Result<()> {
-        let segment = Arc::clone(&self.catalog.read().active.segment);
+    fn walk_active(&self, follower: &mut Progress, tenure: &mut Tenure) -> Result<()> {
+        let segment = self.contents.active_segment();
         let (limit, len) = self.reach(&follower.state, &segment, tenure)?;
         if len == follower.state.offset {
             return Ok(());
         }
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);
-        let Follower { state, commits, last_frame, .. } = follower;
+        let Progress { state, commits, last_frame, .. } = follower;
         let seed = segment.seed;
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: what it needs of a checkpoint is looked at
             // first.
-            if !can_enter(&self.catalog.read().heads, frame) {
-                self.mend_checkpoints()?;
+            if !self.contents.with_catalog(|catalog| can_enter(&catalog.heads, frame)) {
+                self.contents.mend_checkpoints()?;
             }
-            let mut catalog = self.catalog.write();
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            let Catalog { heads, active, .. } = &mut *catalog;
-            self.change_metadata(|metadata| load_frame(heads, metadata, &mut active.index, frame))
+            self.contents
+                .change_all(|catalog, metadata| {
+                    let Catalog { heads, active, .. } = catalog;
+                    load_frame(heads, metadata, &mut active.index, frame)
+                })
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
             *last_frame = frame.offset;
             Ok(())
@@ -282,16 +321,23 @@ impl Engine {
     }
 
     /// Goes on to the next segment, if the writer has.
-    fn walk_over(&self, follower: &Follower) -> Result<bool> {
-        let number = self.catalog.read().active.segment.number() + 1;
-        let path = names::segment_path(&self.root, number);
-        let there = self.storage.entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
+    fn walk_over(&self, follower: &Progress) -> Result<bool> {
+        let number = self.contents.active_segment().number() + 1;
+        let path = names::segment_path(self.shared.root(), number);
+        let there =
+            self.shared.storage().entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
         if there != Some(EntryKind::File) {
             return Ok(false);
         }
         let position = follower.state.next_position;
-        let file = SegmentFile::open(&*self.storage, &self.root, number, OpenMode::Read, position)?;
-        if file.header.store_id != self.store_id {
+        let file = SegmentFile::open(
+            self.shared.storage(),
+            self.shared.root(),
+            number,
+            OpenMode::Read,
+            position,
+        )?;
+        if file.header.store_id != self.shared.store_id() {
             let why = "another store is in the place of the one that was opened".into();
             return Err(Error::StoreGone { path: file.path, why });
         }
@@ -311,15 +357,16 @@ impl Engine {
             SealPoint { link: follower.state.link, recorded_at: follower.state.recorded_at };
         // Only this thread, which follows, exchanges the active segment: it is looked at in files
         // before the catalog is locked.
-        let full = Arc::clone(&self.catalog.read().active.segment);
+        let full = self.contents.active_segment();
         let sealed = self.sealed_by_writer(&full)?;
-        let mut catalog = self.catalog.write();
-        let full = std::mem::replace(&mut catalog.active, active);
-        let part = sealed.unwrap_or_else(|| Part {
-            segment: full.segment,
-            index: PartIndex::Frozen { index: Arc::new(full.index), point },
+        self.contents.change_catalog(|catalog| {
+            let full = std::mem::replace(&mut catalog.active, active);
+            let part = sealed.unwrap_or_else(|| Part {
+                segment: full.segment,
+                index: PartIndex::Frozen { index: Arc::new(full.index), point },
+            });
+            Arc::make_mut(&mut catalog.parts).push(part);
         });
-        Arc::make_mut(&mut catalog.parts).push(part);
         Ok(true)
     }
 
@@ -334,7 +381,7 @@ impl Engine {
         };
         let end = trailer.seal_offset;
         let sealed = Arc::new(Segment::new(file, segment.base_position, Some(trailer), end)?);
-        let index = open_index(&*self.storage, &self.root, &sealed);
+        let index = open_index(self.shared.storage(), self.shared.root(), &sealed);
         Ok(index.map(|index| Part { segment: sealed, index: PartIndex::Sealed(index) }))
     }
 }

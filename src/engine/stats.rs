@@ -1,32 +1,16 @@
 //! Figures about a store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::catalog::{PartIndex, units};
 use crate::engine::Engine;
-use crate::event::{Position, Timestamp};
+use crate::engine::follower::Follower;
+use crate::event::{Position, Timestamp, clock_behind_by};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
-
-/// What happened since the store was opened.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) appends: AtomicU64,
-    pub(crate) conflicts: AtomicU64,
-    pub(crate) already_recorded: AtomicU64,
-    pub(crate) groups: AtomicU64,
-    pub(crate) syncs: AtomicU64,
-    pub(crate) sealed: AtomicU64,
-    pub(crate) seal_waits: AtomicU64,
-    pub(crate) maintenance_failures: AtomicU64,
-    pub(crate) snapshot_failures: AtomicU64,
-    pub(crate) compactions: AtomicU64,
-    pub(crate) compacted_bytes: AtomicU64,
-}
 
 /// Figures about a store; see [`Store::stats`](crate::Store::stats).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,28 +81,15 @@ pub struct Stats {
     pub compacted_bytes: u64,
 }
 
-/// How far a clock is behind a recorded time, if by more than what clocks of machines that take turns
-/// with a store differ by; both in µs.
-pub(crate) fn clock_behind_by(recorded_at: u64, now: u64) -> Option<Duration> {
-    const TOLERANCE: Duration = Duration::from_secs(60);
-    let behind = Duration::from_micros(recorded_at.saturating_sub(now));
-    (behind > TOLERANCE).then_some(behind)
-}
-
 impl Engine {
     pub(crate) fn stats(&self) -> Stats {
-        let (tip, spare) = {
-            let writer = self.writer.lock();
-            let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);
-            (writer.tip.clone(), spare)
-        };
+        let (tip, spare) = self.commits.tip_and_spare();
         // One lock after the other: none is held while another is taken, or a file is looked at.
-        let following = self.follower.as_ref().map(|follower| follower.lock().tip());
-        let (parts, capacity, streams) = {
-            let catalog = self.catalog.read();
+        let following = self.follower.as_ref().map(Follower::tip);
+        let (parts, capacity, streams) = self.contents.with_catalog(|catalog| {
             let capacity = catalog.active.segment.header.capacity;
             (Arc::clone(&catalog.parts), capacity, catalog.heads.streams())
-        };
+        });
         let (mut log_bytes, mut allocated_bytes) = (0, spare + capacity);
         let (mut sealed_segments, mut unsealed_segments) = (0, 0);
         let (mut index_bytes, mut index_files) = (0, 0);
@@ -148,14 +119,15 @@ impl Engine {
             };
             log_bytes += used;
         }
-        let (next_position, recorded_at, commits, offset) =
-            following.unwrap_or((tip.next_position, tip.recorded_at, tip.commits, tip.offset));
+        let (next_position, recorded_at, commits, offset) = match following {
+            Some(tip) => (tip.next_position, tip.recorded_at, tip.commits, tip.offset),
+            None => (tip.next_position, tip.recorded_at, tip.commits, tip.offset),
+        };
         log_bytes += offset.max(DATA_START);
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let c = &self.counters;
+        let c = self.shared.counters();
         Stats {
-            store_id: Uuid::from_bytes(self.store_id),
-            head: Position::new(self.visible(false)),
+            store_id: Uuid::from_bytes(self.shared.store_id()),
+            head: Position::new(self.positions.visible(false)),
             events: next_position - 1,
             streams,
             commits,
@@ -168,21 +140,21 @@ impl Engine {
             segments: parts.len() as u64 + 1,
             sealed_segments,
             unsealed_segments,
-            segment_size: self.options.capacity(),
-            created_at: Timestamp::from_micros(self.created_at),
+            segment_size: self.shared.options().capacity(),
+            created_at: Timestamp::from_micros(self.shared.created_at()),
             last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),
-            clock_behind_by: clock_behind_by(recorded_at, self.storage.now_micros()),
-            appends: count(&c.appends),
-            conflicts: count(&c.conflicts),
-            already_recorded: count(&c.already_recorded),
-            groups: count(&c.groups),
-            syncs: count(&c.syncs),
-            sealed: count(&c.sealed),
-            seal_waits: count(&c.seal_waits),
-            maintenance_failures: count(&c.maintenance_failures),
-            snapshot_failures: count(&c.snapshot_failures),
-            compactions: count(&c.compactions),
-            compacted_bytes: count(&c.compacted_bytes),
+            clock_behind_by: clock_behind_by(recorded_at, self.shared.storage().now_micros()),
+            appends: c.appends.get(),
+            conflicts: c.conflicts.get(),
+            already_recorded: c.already_recorded.get(),
+            groups: c.groups.get(),
+            syncs: c.syncs.get(),
+            sealed: c.sealed.get(),
+            seal_waits: c.seal_waits.get(),
+            maintenance_failures: c.maintenance_failures.get(),
+            snapshot_failures: c.snapshot_failures.get(),
+            compactions: c.compactions.get(),
+            compacted_bytes: c.compacted_bytes.get(),
         }
     }
 }

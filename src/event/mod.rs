@@ -2,6 +2,7 @@
 //!
 //! Owns the plain value types. Must never touch storage.
 
+pub(crate) mod snapshot;
 pub(crate) mod token;
 
 mod rfc3339;
@@ -506,4 +507,12 @@ impl From<Position> for AsOf {
 /// ```
 pub fn category_of(stream: &str) -> &str {
     stream.split_once('-').map_or(stream, |(category, _)| category)
+}
+
+/// How far a clock is behind a recorded time, if by more than what clocks of machines that take turns
+/// with a store differ by; both in µs.
+pub(crate) fn clock_behind_by(recorded_at: u64, now: u64) -> Option<Duration> {
+    const TOLERANCE: Duration = Duration::from_secs(60);
+    let behind = Duration::from_micros(recorded_at.saturating_sub(now));
+    (behind > TOLERANCE).then_some(behind)
 }

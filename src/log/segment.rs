@@ -15,6 +15,7 @@ use super::proven::ProvenEvents;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::checksum::Seed;
+use crate::format::record::{Layout, RecordRef};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::{Defect, names};
@@ -166,6 +167,17 @@ pub(crate) struct Segment {
 pub(crate) enum RecordBytes {
     Mapped { segment: Arc<Segment>, offset: u64 },
     Owned(Bytes),
+}
+
+impl RecordBytes {
+    /// The record, whose layout was read before.
+    pub(crate) fn record(&self, layout: Layout) -> RecordRef<'_> {
+        let bytes = match self {
+            Self::Mapped { segment, offset } => segment.remembered(*offset, layout.padded_len()),
+            Self::Owned(bytes) => bytes,
+        };
+        RecordRef::from_parts(bytes, layout)
+    }
 }
 
 impl Segment {

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::hidden::Hidden;
-use super::{Events, ReadAll, ReadStream, Settings, Source};
+use super::point::event_at;
+use super::{Events, ReadAll, ReadStream, Settings, Source, pin};
 use crate::engine::Engine;
-use crate::engine::matching::{FIRST, Look, MOST, Wanted};
+use crate::engine::matching::{FIRST, Look, MOST, Wanted, select};
 use crate::error::{Error, Result};
 use crate::event::{AsOf, Position};
 use crate::format::Defect;
 use crate::format::record::RecordRef;
-use crate::format::segment_header::DATA_START;
 use crate::log::cursor::{FrameCursor, FrameView};
 use crate::log::segment::{RecordBytes, Segment};
-use crate::options::Checksums;
 use crate::query::Query;
 use crate::read::event::{Event, EventRef, FIRST_RECORD, Place};
 
@@ -73,7 +72,7 @@ impl ReadAll {
         let mut left = self.settings.limit;
         let mut next = self.after.saturating_add(1);
         while next <= head && left > 0 {
-            let mut cursor = self.engine.cursor_at(next)?;
+            let mut cursor = cursor_at(&self.engine, next)?;
             let started_at = next;
             while let Some(frame) = cursor.next(head)? {
                 let flow = walk_frame(&frame, next..=head, |record, position| {
@@ -115,7 +114,10 @@ impl ReadAll {
         const FEW: usize = 8;
         let Some(query) = &self.settings.query else { return Ok(0) };
         let items = query.items();
-        if items.len() > FEW || self.settings.include_hidden || !self.engine.hides_events() {
+        if items.len() > FEW
+            || self.settings.include_hidden
+            || !self.engine.contents().hides_events()
+        {
             return Ok(0);
         }
         let mut before = head;
@@ -138,7 +140,7 @@ impl ReadAll {
         if let Some(token) = &self.token {
             self.engine.verify_token(token)?;
         }
-        self.engine.pin(&self.settings)
+        pin(&self.engine, &self.settings)
     }
 }
 
@@ -217,7 +219,7 @@ impl AllEvents {
                 self.select()?;
                 continue;
             }
-            let event = self.engine.event_at(self.next)?;
+            let event = event_at(&self.engine, self.next)?;
             self.next -= 1;
             return Ok(event);
         }
@@ -233,10 +235,11 @@ impl AllEvents {
     fn select(&mut self) -> Result<()> {
         let Some(query) = &self.settings.query else { return Ok(()) };
         let engine = &self.engine;
-        let mut show = |position, look: &mut Look<'_>| engine.show_written(position, look);
+        let mut show =
+            |position, look: &mut Look<'_>| engine.contents().show_written(position, look);
         let (after, backwards, most) = (self.after, self.settings.backwards, self.most);
         let wanted = Wanted { after, upto: self.head, backwards, most };
-        let selected = engine.select(query, self.next, wanted, &mut show)?;
+        let selected = select(engine.contents(), query, self.next, wanted, &mut show)?;
         self.most = (most * 4).min(MOST);
         let Some(mut positions) = selected.positions else {
             self.direct =
@@ -251,7 +254,7 @@ impl AllEvents {
 
     fn take_selected(&mut self) -> Result<Option<Event>> {
         match self.selected.pop() {
-            Some(position) => self.engine.event_at(position),
+            Some(position) => event_at(&self.engine, position),
             None => Ok(None),
         }
     }
@@ -276,7 +279,7 @@ impl AllEvents {
             let fresh = self.cursor.is_none();
             let cursor = match &mut self.cursor {
                 Some(cursor) => cursor,
-                None => self.cursor.insert(self.engine.cursor_at(self.next)?),
+                None => self.cursor.insert(cursor_at(&self.engine, self.next)?),
             };
             let segment = Arc::clone(cursor.segment());
             if let Some(frame) = cursor.next(self.head)? {
@@ -318,33 +321,8 @@ fn fill(
     Ok(())
 }
 
-impl Engine {
-    /// A cursor at the frame that holds `position`, which is visible.
-    fn cursor_at(&self, position: u64) -> Result<FrameCursor> {
-        let (segment, frame, first) = self.frame_at(position)?;
-        Ok(FrameCursor::new(segment, frame, first, self.options.checksums))
-    }
-
-    /// Where the frame begins that holds `position`, or one before it, and that frame's first position.
-    pub(super) fn frame_at(&self, position: u64) -> Result<(Arc<Segment>, u64, u64)> {
-        let located = self.lookup(|catalog| catalog.locate(position))?;
-        let (segment, offset) = located.ok_or_else(|| self.lost(position))?;
-        if position == segment.base_position {
-            return Ok((segment, DATA_START, position));
-        }
-        let (bytes, layout, header) = segment.event(offset, position, Checksums::Once)?;
-        let distance = u64::from(bytes.record(layout).frame_distance());
-        Ok((segment, offset.saturating_sub(distance), header.first_position))
-    }
-
-    /// A visible position that the catalog does not know: its own fault, never the caller's.
-    pub(crate) fn lost(&self, position: u64) -> Error {
-        Error::Corrupt {
-            file: self.root.clone(),
-            offset: 0,
-            expected_position: Position::new(position),
-            what: "no segment holds the position".into(),
-            evidence: None,
-        }
-    }
+/// A cursor at the frame that holds `position`, which is visible.
+fn cursor_at(engine: &Engine, position: u64) -> Result<FrameCursor> {
+    let (segment, frame, first) = engine.contents().frame_at(position)?;
+    Ok(FrameCursor::new(segment, frame, first, engine.options().checksums))
 }

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Position, StreamMetadata, Timestamp};
@@ -106,7 +105,7 @@ impl ChangeScan {
         }
         let mut at = match &self.place {
             Some(place) => place.clone(),
-            None => self.engine.frame_of(self.after)?,
+            None => frame_of(&self.engine, self.after)?,
         };
         loop {
             if at.next_position > visible.position && self.met >= visible.change {
@@ -114,7 +113,7 @@ impl ChangeScan {
             }
             // What is visible was written before it was asked what is: the end includes it.
             if at.offset >= at.segment.end() {
-                let next = self.engine.segment_behind(at.segment.number());
+                let next = self.engine.contents().segment_after(at.segment.number());
                 let Some(segment) = next else { return Ok(Walked::All) };
                 let next_position = segment.base_position;
                 at = Spot { segment, offset: DATA_START, next_position };
@@ -172,7 +171,7 @@ impl ChangeScan {
                 &buffer[..]
             }
         };
-        let check = match engine.options.checksums {
+        let check = match engine.options().checksums {
             Checksums::Always => true,
             Checksums::Once => at.offset >= at.segment.verified_end(),
             Checksums::Never => false,
@@ -241,24 +240,13 @@ fn shown(change: Change, behind: u64, recorded_at: u64) -> Option<StreamChange> 
     Some(StreamChange { stream, change, after, recorded_at })
 }
 
-impl Engine {
-    /// The frame that holds a visible position; for 0, the first of the log.
-    fn frame_of(&self, position: u64) -> Result<Spot> {
-        if position > 0 {
-            let (segment, offset, next_position) = self.frame_at(position)?;
-            return Ok(Spot { segment, offset, next_position });
-        }
-        let catalog = self.catalog.read();
-        let segment = catalog.parts.first().map_or(&catalog.active.segment, |part| &part.segment);
-        let (segment, next_position) = (Arc::clone(segment), segment.base_position);
-        Ok(Spot { segment, offset: DATA_START, next_position })
+/// The frame that holds a visible position; for 0, the first of the log.
+fn frame_of(engine: &Engine, position: u64) -> Result<Spot> {
+    if position > 0 {
+        let (segment, offset, next_position) = engine.contents().frame_at(position)?;
+        return Ok(Spot { segment, offset, next_position });
     }
-
-    fn segment_behind(&self, number: u64) -> Option<Arc<Segment>> {
-        let catalog = self.catalog.read();
-        let Catalog { parts, active, .. } = &*catalog;
-        let behind = parts.partition_point(|part| part.segment.number() <= number);
-        let next = parts.get(behind).map_or(&active.segment, |part| &part.segment);
-        (next.number() > number).then(|| Arc::clone(next))
-    }
+    let segment = engine.contents().first_segment();
+    let next_position = segment.base_position;
+    Ok(Spot { segment, offset: DATA_START, next_position })
 }

@@ -53,17 +53,6 @@ pub struct EventRef<'a> {
     place: Place,
 }
 
-impl RecordBytes {
-    /// The record, whose layout was read before.
-    pub(crate) fn record(&self, layout: Layout) -> RecordRef<'_> {
-        let bytes = match self {
-            Self::Mapped { segment, offset } => segment.remembered(*offset, layout.padded_len()),
-            Self::Owned(bytes) => bytes,
-        };
-        RecordRef::from_parts(bytes, layout)
-    }
-}
-
 /// Keeps a segment mapped for as long as a `Bytes` into it lives.
 struct MappedRecord {
     segment: Arc<Segment>,

@@ -36,7 +36,7 @@ struct Known {
 
 impl Hidden {
     pub(super) fn new(engine: &Engine, settings: &Settings) -> Self {
-        let now = engine.storage.now_micros();
+        let now = engine.shared().storage().now_micros();
         Self {
             include: settings.include_hidden,
             unsynced: settings.include_unsynced,
@@ -49,7 +49,7 @@ impl Hidden {
     /// Whether the read skips the event.
     #[inline]
     pub(super) fn hides(&mut self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
-        if self.include || !engine.hides_events() {
+        if self.include || !engine.contents().hides_events() {
             return Ok(false);
         }
         self.judge(engine, event)
@@ -57,10 +57,10 @@ impl Hidden {
 
     /// What hides events of a stream from the read.
     pub(super) fn rules(&self, engine: &Engine, stream: &str) -> StreamRules {
-        if self.include || !engine.hides_events() {
+        if self.include || !engine.contents().hides_events() {
             return StreamRules::default();
         }
-        engine.metadata.read().rules(stream)
+        engine.contents().with_metadata(|metadata| metadata.rules(stream))
     }
 
     /// The version from which a limit on the count of events counts back; 0 if there is no such limit.
@@ -69,7 +69,7 @@ impl Hidden {
             return Ok(0);
         }
         let visible = engine.visible(self.unsynced);
-        Ok(engine.lookup(|catalog| catalog.head_at(stream, visible))?.version)
+        Ok(engine.contents().lookup(|catalog| catalog.head_at(stream, visible))?.version)
     }
 
     /// Events of a stream with these rules that were recorded before this are hidden by their age, if
@@ -81,8 +81,7 @@ impl Hidden {
     #[cold]
     fn judge(&mut self, engine: &Engine, event: &EventRef<'_>) -> Result<bool> {
         let stream = event.stream();
-        let rules = {
-            let metadata = engine.metadata.read();
+        let rules = engine.contents().with_metadata(|metadata| {
             if metadata.last_change() != self.change {
                 self.change = metadata.last_change();
                 self.known.clear();
@@ -91,7 +90,7 @@ impl Hidden {
                 Some(known) => known.rules,
                 None => metadata.rules(stream),
             }
-        };
+        });
         if rules == StreamRules::default() {
             return Ok(false);
         }

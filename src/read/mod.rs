@@ -8,14 +8,15 @@ pub(crate) mod event;
 mod all;
 mod changes;
 mod hidden;
-mod point;
+pub(crate) mod point;
 mod stream;
-mod streams;
+pub(crate) mod streams;
 
 use std::iter::FusedIterator;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use self::point::position_at;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::token::CheckpointToken;
@@ -190,17 +191,15 @@ impl Iterator for Events {
 
 impl FusedIterator for Events {}
 
-impl Engine {
-    /// The head a read is pinned to, taken back to the past if asked for.
-    fn pin(&self, settings: &Settings) -> Result<u64> {
-        self.check_open()?;
-        self.refresh()?;
-        let visible = self.visible(settings.include_unsynced);
-        match settings.as_of {
-            None | Some(AsOf::Version(_)) => Ok(visible),
-            Some(AsOf::Position(position)) => Ok(visible.min(position.get())),
-            Some(AsOf::Time(time)) => self.position_at(time.as_micros(), visible),
-        }
+/// The head a read is pinned to, taken back to the past if asked for.
+fn pin(engine: &Engine, settings: &Settings) -> Result<u64> {
+    engine.check_open()?;
+    engine.refresh()?;
+    let visible = engine.visible(settings.include_unsynced);
+    match settings.as_of {
+        None | Some(AsOf::Version(_)) => Ok(visible),
+        Some(AsOf::Position(position)) => Ok(visible.min(position.get())),
+        Some(AsOf::Time(time)) => position_at(engine, time.as_micros(), visible),
     }
 }
 

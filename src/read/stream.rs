@@ -8,7 +8,8 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use super::hidden::Hidden;
-use super::{Events, ReadStream, Settings, Source};
+use super::point::event_in;
+use super::{Events, ReadStream, Settings, Source, pin};
 use crate::catalog::{Reached, Run};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -19,7 +20,7 @@ use crate::read::event::{Event, EventRef};
 impl ReadStream {
     /// Starts the read: pins the head, and tells which it is with [`Events::head`].
     pub fn start(self) -> Result<Events> {
-        let head = self.engine.pin(&self.settings)?;
+        let head = pin(&self.engine, &self.settings)?;
         let events = self.pinned(head)?;
         Ok(Events { head: Position::new(head), source: Source::Stream(Box::new(events)) })
     }
@@ -29,7 +30,7 @@ impl ReadStream {
         self,
         mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>> {
-        let head = self.engine.pin(&self.settings)?;
+        let head = pin(&self.engine, &self.settings)?;
         let mut events = self.pinned(head)?;
         while let Some(event) = events.next()? {
             if let ControlFlow::Break(value) = each(event.as_ref()) {
@@ -41,7 +42,8 @@ impl ReadStream {
 
     pub(super) fn pinned(self, visible: u64) -> Result<StreamEvents> {
         let hidden = Hidden::new(&self.engine, &self.settings);
-        let head = self.engine.lookup(|catalog| catalog.head_at(&self.stream, visible))?;
+        let head =
+            self.engine.contents().lookup(|catalog| catalog.head_at(&self.stream, visible))?;
         let last = match self.settings.as_of {
             Some(AsOf::Version(version)) => head.version.min(version),
             _ => head.version,
@@ -166,12 +168,16 @@ impl StreamEvents {
     fn look_at(&self, version: u64, mut end: Head) -> Result<Event> {
         loop {
             let range = (version, version);
-            match self.engine.lookup(|catalog| catalog.reach(&self.stream, end, version, range))? {
+            match self
+                .engine
+                .contents()
+                .lookup(|catalog| catalog.reach(&self.stream, end, version, range))?
+            {
                 Reached::Before(before) => end = before,
                 Reached::Runs(runs) => {
-                    let run = runs.first().ok_or_else(|| self.engine.lost(0))?;
+                    let run = runs.first().ok_or_else(|| self.engine.contents().lost(0))?;
                     let (position, offset) = run.place(0)?;
-                    return self.engine.event_in(&run.segment, offset, position);
+                    return event_in(&self.engine, &run.segment, offset, position);
                 }
             }
         }
@@ -192,9 +198,13 @@ impl StreamEvents {
             while self.ends.len() > 1 && self.ends[self.ends.len() - 1].version < version {
                 self.ends.pop();
             }
-            let end = *self.ends.last().ok_or_else(|| self.engine.lost(0))?;
+            let end = *self.ends.last().ok_or_else(|| self.engine.contents().lost(0))?;
             let stream = &self.stream;
-            match self.engine.lookup(|catalog| catalog.reach(stream, end, version, range))? {
+            match self
+                .engine
+                .contents()
+                .lookup(|catalog| catalog.reach(stream, end, version, range))?
+            {
                 Reached::Before(before) if self.settings.backwards => self.ends = vec![before],
                 Reached::Before(before) => self.ends.push(before),
                 Reached::Runs(mut runs) => {
@@ -211,7 +221,7 @@ impl StreamEvents {
 
     /// Lets go of the runs that are read last: each keeps a segment mapped once it is looked at.
     fn keep_nearest(&self, runs: &mut Vec<Run>) {
-        let most = self.engine.most_asked_at_once();
+        let most = self.engine.contents().most_asked_at_once();
         if runs.len() > most {
             if self.settings.backwards {
                 runs.drain(..runs.len() - most);
@@ -225,14 +235,15 @@ impl StreamEvents {
         if self.ahead.is_empty() {
             self.look_ahead(version)?;
         }
-        let (run, position, offset) = self.ahead.pop().ok_or_else(|| self.engine.lost(0))?;
-        self.engine.event_in(&self.runs[run].segment, offset, position)
+        let (run, position, offset) =
+            self.ahead.pop().ok_or_else(|| self.engine.contents().lost(0))?;
+        event_in(&self.engine, &self.runs[run].segment, offset, position)
     }
 
     /// Looks up the places of the next events, and has the processor fetch them all at once: a
     /// stream's events lie scattered, and each would be waited for alone.
     fn look_ahead(&mut self, version: u64) -> Result<()> {
-        self.engine.bound_mappings();
+        self.engine.contents().bound_mappings();
         if !self.loaded.contains(&version) {
             self.load(version)?;
         }
@@ -272,7 +283,7 @@ impl StreamEvents {
 
     /// Where an event is: run, position, offset.
     fn place(&self, version: u64) -> Result<(usize, u64, u64)> {
-        let (run, index) = self.run_of(version).ok_or_else(|| self.engine.lost(0))?;
+        let (run, index) = self.run_of(version).ok_or_else(|| self.engine.contents().lost(0))?;
         let (position, offset) = self.runs[run].place(index)?;
         Ok((run, position, offset))
     }

@@ -88,7 +88,7 @@ impl IntoIterator for Streams {
             let list = |catalog: &crate::catalog::Catalog| {
                 catalog.heads.list(prefix).map_err(crate::catalog::LookupError::Heads)
             };
-            engine.lookup(list)
+            engine.contents().lookup(list)
         });
         let visible = engine.visible(false);
         let (heads, failed) = match listed {
@@ -122,13 +122,15 @@ impl Iterator for StreamNames {
             if !wanted || !name.starts_with(&self.prefix) {
                 continue;
             }
-            let limited =
-                self.engine.lookup(|catalog| catalog.limit_head(head, &name, self.visible));
+            let limited = self
+                .engine
+                .contents()
+                .lookup(|catalog| catalog.limit_head(head, &name, self.visible));
             match limited {
                 // Its first events are not visible yet.
                 Ok(head) if head.version == 0 => {}
                 Ok(head) => {
-                    let info = self.engine.stream_info(name.into(), head);
+                    let info = stream_info(&self.engine, name.into(), head);
                     let hidden = info.archived || info.first_version > info.version;
                     if self.include_hidden || !hidden {
                         return Some(Ok(info));
@@ -145,17 +147,15 @@ impl Iterator for StreamNames {
 
 impl FusedIterator for StreamNames {}
 
-impl Engine {
-    /// Puts together what is known of a stream with this head.
-    pub(crate) fn stream_info(&self, name: String, head: Head) -> StreamInfo {
-        let rules = self.metadata.read().rules(&name);
-        StreamInfo {
-            name,
-            version: head.version,
-            last_position: Position::new(head.last_position),
-            first_version: rules.first_version(head.version),
-            archived: rules.archived,
-            metadata: StreamMetadata::from_limits(rules.max_age, rules.max_count),
-        }
+/// Puts together what is known of a stream with this head.
+pub(crate) fn stream_info(engine: &Engine, name: String, head: Head) -> StreamInfo {
+    let rules = engine.contents().with_metadata(|metadata| metadata.rules(&name));
+    StreamInfo {
+        name,
+        version: head.version,
+        last_position: Position::new(head.last_position),
+        first_version: rules.first_version(head.version),
+        archived: rules.archived,
+        metadata: StreamMetadata::from_limits(rules.max_age, rules.max_count),
     }
 }

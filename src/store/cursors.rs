@@ -40,20 +40,20 @@ impl Cursors {
     pub fn get(&self, name: &str) -> Result<Option<Position>> {
         self.engine.check_open()?;
         self.engine.refresh()?;
-        Ok(self.engine.metadata.read().cursor(name).map(Position::new))
+        let position = self.engine.contents().with_metadata(|metadata| metadata.cursor(name));
+        Ok(position.map(Position::new))
     }
 
     /// All cursors, by name.
     pub fn list(&self) -> Result<Vec<CursorInfo>> {
         self.engine.check_open()?;
         self.engine.refresh()?;
-        let metadata = self.engine.metadata.read();
         let info = |(name, position): (&smol_str::SmolStr, u64)| CursorInfo {
             name: name.to_string(),
             position: Position::new(position),
         };
-        let mut all: Vec<_> = metadata.cursors().map(info).collect();
-        drop(metadata);
+        let mut all: Vec<_> =
+            self.engine.contents().with_metadata(|metadata| metadata.cursors().map(info).collect());
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }

@@ -1,6 +1,7 @@
 //! The store: the only wiring. Opens and closes, and hands each call to the module that owns it.
 
 pub(crate) mod cursors;
+pub(crate) mod snapshots;
 pub(crate) mod transaction;
 
 #[cfg(feature = "async")]
@@ -26,17 +27,18 @@ use crate::event::{
     Appended, ExpectedVersion, NewEvent, Position, StreamHead, StreamMetadata, Timestamp,
 };
 use crate::index::Head;
-use crate::options::{Durability, Options};
+use crate::options::Options;
 use crate::read::event::Event;
+use crate::read::point::{event_at, event_by_id, position_at};
+use crate::read::streams::stream_info;
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::{Mode, Opened, recover};
-use crate::snapshot::Snapshots;
 use crate::storage::Bound;
 use crate::store::cursors::Cursors;
+use crate::store::snapshots::Snapshots;
 use crate::store::transaction::Transaction;
 use crate::subscription::Subscribe;
-use crate::sync::atomic::Ordering;
-use crate::sync::thread::{self, JoinHandle};
+use crate::sync::thread::JoinHandle;
 use crate::sync::wait_list::OnWatch;
 use crate::sync::{Instant, Mutex, Rank};
 
@@ -64,32 +66,14 @@ impl Drop for Handle {
 
 impl Handle {
     fn close(&self) -> Result<()> {
-        let engine = &self.engine;
-        if engine.closed.swap(true, Ordering::AcqRel) {
+        if self.engine.begin_close() {
             return Ok(());
         }
-        // Work of tasks may wait for the other threads.
-        #[cfg(feature = "async")]
-        engine.errands.end();
-        engine.writer.lock().shutdown = true;
-        engine.flush_wanted.notify_all();
-        engine.maintenance_wanted.notify_all();
-        engine.room.notify_all();
-        engine.announce_visible();
-        engine.watch.end();
         for thread in self.threads.lock().drain(..) {
-            // A thread that panicked has nothing more to say; `finish` finds what it left.
+            // A thread that panicked has nothing more to say; what it left is done now.
             let _ = thread.join();
         }
-        let finished = if engine.options.read_only {
-            Ok(())
-        } else {
-            engine.finish().and_then(|()| engine.report_undone())
-        };
-        let wakers = engine.writer.lock().snapshots.end();
-        wakers.into_iter().for_each(std::task::Waker::wake);
-        *engine.lock.lock() = None;
-        finished
+        self.engine.finish_close()
     }
 }
 
@@ -164,12 +148,8 @@ impl Store {
             recovered.opened = Opened::Created;
         }
         options.remember_capacity(recovered.newest_capacity());
-        let engine = Arc::new(Engine::new(root.to_path_buf(), options, recovered, lock)?);
-        engine.bound_mappings();
-        engine.write_first_status();
-        let threads = if engine.options.background { spawn(&engine)? } else { Vec::new() };
-        engine.start_maintenance();
-        let threads = Mutex::new(Rank::Threads, threads);
+        let engine = Arc::new(Engine::new(root, options, recovered, lock)?);
+        let threads = Mutex::new(Rank::Threads, engine.start()?);
         Ok(Self { handle: Arc::new(Handle { engine, threads }) })
     }
 
@@ -221,14 +201,9 @@ impl Store {
             }
         };
         let operation = [Operation { stream: stream.as_ref(), expected, events }];
-        let prepared = prepare(&operation, &[], &[], &[], &engine.options)?;
+        let prepared = prepare(&operation, &[], &[], &[], engine.options())?;
         let mut version = [0];
-        let sync = engine.options.durability.is_sync();
-        let (writer, done) = engine.sequence(&prepared, sync, &mut version)?;
-        let (writer, outcome) = engine.wait_for_group(writer, done.group, sync);
-        drop(writer);
-        outcome?;
-        engine.after_commit();
+        let done = engine.appends().append(&prepared, &mut version)?;
         Ok(Appended {
             first_position: done.first_position,
             last_position: done.last_position,
@@ -308,7 +283,7 @@ impl Store {
             left -= 1;
             match attempt(self) {
                 Err(conflict) if conflict.is_conflict() && left > 0 => {
-                    self.engine().settle(&conflict);
+                    self.engine().appends().settle(&conflict);
                 }
                 done => return done,
             }
@@ -331,7 +306,7 @@ impl Store {
         engine.check_open()?;
         engine.refresh()?;
         let visible = engine.visible(false);
-        let head = engine.lookup(|catalog| catalog.head_at(stream, visible))?;
+        let head = engine.contents().lookup(|catalog| catalog.head_at(stream, visible))?;
         Ok((head.version > 0).then(|| StreamHead {
             version: head.version,
             last_position: Position::new(head.last_position),
@@ -343,7 +318,7 @@ impl Store {
         let head = self.stream_head(stream)?;
         Ok(head.map(|head| {
             let (version, last_position) = (head.version, head.last_position.get());
-            self.engine().stream_info(stream.into(), Head { version, last_position })
+            stream_info(self.engine(), stream.into(), Head { version, last_position })
         }))
     }
 
@@ -404,16 +379,14 @@ impl Store {
     /// the current time. For callers that must know an id before they append, for example to repeat the
     /// append after a crash.
     pub fn new_id(&self) -> Uuid {
-        let engine = self.engine();
-        let now = engine.storage.now_micros();
-        Uuid::from_bytes(engine.writer.lock().ids.next(now))
+        Uuid::from_bytes(self.engine().new_id())
     }
 
     /// The event with this id, if there is one and it is visible.
     pub fn event(&self, id: Uuid) -> Result<Option<Event>> {
         self.engine().check_open()?;
         self.engine().refresh()?;
-        self.engine().event_by_id(id)
+        event_by_id(self.engine(), id)
     }
 
     /// The event at this position, if there is one and it is visible.
@@ -424,7 +397,7 @@ impl Store {
         if position.get() > engine.visible(false) {
             return Ok(None);
         }
-        engine.event_at(position.get())
+        event_at(engine, position.get())
     }
 
     /// The last visible position that was recorded at or before `time`;
@@ -434,7 +407,7 @@ impl Store {
         engine.check_open()?;
         engine.refresh()?;
         let visible = engine.visible(false);
-        engine.position_at(time.into().as_micros(), visible).map(Position::new)
+        position_at(engine, time.into().as_micros(), visible).map(Position::new)
     }
 
     /// A token for a visible position, to be kept outside of the store with what was made of the
@@ -523,10 +496,10 @@ impl Store {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
-            let waiting = waiting.get_or_insert_with(|| OnWatch::new(&engine.watch));
-            engine.wait_visible(waiting.waiter(), deadline, || {
-                engine.visible(false) >= position.get()
-            });
+            let waiting = waiting.get_or_insert_with(|| OnWatch::new(engine.positions().watch()));
+            engine
+                .positions()
+                .wait(waiting.waiter(), deadline, || engine.visible(false) >= position.get());
         }
     }
 
@@ -555,12 +528,12 @@ impl Store {
 
     /// What opening found.
     pub fn opened(&self) -> &Opened {
-        &self.engine().opened
+        self.engine().shared().opened()
     }
 
     /// The store's directory.
     pub fn path(&self) -> &Path {
-        &self.engine().root
+        self.engine().shared().root()
     }
 
     /// Closes the store for all clones of this handle: everything accepted becomes durable, a
@@ -575,48 +548,5 @@ impl Store {
     /// until now; it names each. The store is closed all the same.
     pub fn close(self) -> Result<()> {
         self.handle.close()
-    }
-}
-
-impl Engine {
-    /// Without threads, the work beside appends is done by the appends.
-    pub(crate) fn after_commit(&self) {
-        if !self.options.background {
-            self.try_maintain();
-        }
-    }
-
-    fn start_maintenance(&self) {
-        let mut writer = self.writer.lock();
-        if let Durability::Buffered { interval } = self.options.durability {
-            writer.buffered_interval = interval;
-        }
-        writer.work.adopt_frozen(&self.catalog.read().parts);
-        drop(writer);
-        self.maintenance_wanted.notify_one();
-    }
-}
-
-fn spawn(engine: &Arc<Engine>) -> Result<Vec<JoinHandle<()>>> {
-    let spawn = |name: &str, run: fn(&Engine)| {
-        let engine = Arc::clone(engine);
-        thread::Builder::new()
-            .name(name.into())
-            .spawn(move || run(&engine))
-            .map_err(|e| Error::io("start a thread for", "", e))
-    };
-    if engine.options.read_only {
-        return Ok(vec![spawn("annals-follow", Engine::run_follower)?]);
-    }
-    let flusher = spawn("annals-flush", Engine::run_flusher)?;
-    let maintenance = spawn("annals-maintain", Engine::run_maintenance);
-    match maintenance {
-        Ok(maintenance) => Ok(vec![flusher, maintenance]),
-        Err(error) => {
-            engine.writer.lock().shutdown = true;
-            engine.flush_wanted.notify_all();
-            let _ = flusher.join();
-            Err(error)
-        }
     }
 }

@@ -76,10 +76,10 @@ impl Store {
     ) -> impl Future<Output = Result<()>> + Send + 'static {
         let engine = Arc::clone(self.engine());
         async move {
-            let on_watch = OnWatch::new(&engine.watch);
+            let on_watch = OnWatch::new(engine.positions().watch());
             loop {
                 engine.check_open()?;
-                if engine.follower.is_some() {
+                if engine.is_follower() {
                     engine.send(|engine| engine.refresh()).await?;
                 }
                 if engine.visible(false) >= position.get() {
@@ -165,7 +165,7 @@ impl Store {
             left -= 1;
             match attempt(self.clone()).await {
                 Err(conflict) if conflict.is_conflict() && left > 0 => {
-                    self.engine().send(move |engine| engine.settle(&conflict)).await;
+                    self.engine().send(move |engine| engine.appends().settle(&conflict)).await;
                 }
                 done => return done,
             }
@@ -181,11 +181,11 @@ async fn announced(engine: &Engine, on_watch: &OnWatch<'_>, position: u64) {
             return Poll::Ready(());
         }
         on_watch.waiter().keep(context.waker());
-        engine.watch.enlist(on_watch.waiter());
+        engine.positions().watch().enlist(on_watch.waiter());
         if engine.visible(false) >= position || engine.check_open().is_err() {
             return Poll::Ready(());
         }
-        if engine.follows_alone() {
+        if engine.shared().follows_without_thread() {
             context.waker().wake_by_ref();
         }
         Poll::Pending

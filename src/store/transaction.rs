@@ -4,16 +4,13 @@
 mod tasks;
 
 use crate::engine::Engine;
-use crate::engine::append::{
-    Boundary, From, LockedWriter, Operation, Prepared, Request, Sequenced, prepare,
-};
-use crate::engine::commit::Batch;
+use crate::engine::append::{Accepted, Boundary, From, Operation, Prepared, Request, prepare};
 use crate::error::Result;
+use crate::event::snapshot::Snapshot;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata, Timestamp};
 use crate::format::metadata::Change;
 use crate::options::Durability;
 use crate::query::Query;
-use crate::snapshot::Snapshot;
 
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -59,23 +56,9 @@ pub struct Ticket {
     accepted: Accepted,
 }
 
-/// Gives a commit its place, and waits with a conflict or does not.
-type Sequence<'a> =
-    fn(&'a Engine, &Prepared<'_>, bool, &mut [u64]) -> Result<(LockedWriter<'a>, Sequenced)>;
-
-/// A commit that has its place, and what to wait for.
-#[derive(Debug)]
-struct Accepted {
-    group: u64,
-    sync: bool,
-    /// The snapshots that are saved with it.
-    snapshots: Batch,
-    committed: Committed,
-}
-
 impl<'a> Transaction<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>) -> Self {
-        let durability = engine.options.durability;
+        let durability = engine.options().durability;
         Self {
             engine,
             operations: Vec::new(),
@@ -277,10 +260,8 @@ impl<'a> Transaction<'a> {
     /// commit lost to, [`Error::RecordedTime`](crate::Error::RecordedTime), and those of
     /// [`Store::append`](crate::Store::append).
     pub fn commit(self) -> Result<Committed> {
-        let engine = self.engine;
-        // Whoever waits writes the group: the flusher is not asked, and the lock is taken once.
-        let (writer, accepted) = self.accept(Engine::sequence)?;
-        accepted.wait(engine, writer)
+        let appends = self.engine.appends();
+        self.with_prepared(|commit| appends.commit(commit, self.durability))
     }
 
     /// Commits, and returns as soon as the commit has its place in the order of commits: every
@@ -294,83 +275,31 @@ impl<'a> Transaction<'a> {
     /// `visible_at` with [`Store::wait_for`](crate::Store::wait_for), or let
     /// [`Store::retry`](crate::Store::retry) wait.
     pub fn submit(self) -> Result<Ticket> {
-        let engine = self.engine;
-        let (writer, accepted) = self.accept(Engine::sequence_at_once)?;
-        Ok(accepted.into_ticket(engine, writer))
+        let appends = self.engine.appends();
+        let accepted =
+            self.with_prepared(|commit| appends.submit(commit, self.durability, true))?;
+        Ok(Ticket { engine: Arc::clone(self.engine), accepted })
     }
 
-    /// Adds the commit to the collecting group; returns the locked writer.
-    fn accept(mut self, sequence: Sequence<'a>) -> Result<(LockedWriter<'a>, Accepted)> {
-        loop {
-            // One who waits is not told that it takes long.
-            let accepted = self.try_accept(|engine, prepared, sync, versions| {
-                sequence(engine, prepared, sync, versions).map(Some)
-            })?;
-            if let Some(accepted) = accepted {
-                return Ok(accepted);
-            }
-        }
-    }
-
-    /// Likewise, if that does not take long; else it is as it was.
-    fn try_accept(
-        &mut self,
-        sequence: impl FnOnce(
-            &'a Engine,
-            &Prepared<'_>,
-            bool,
-            &mut [u64],
-        ) -> Result<Option<(LockedWriter<'a>, Sequenced)>>,
-    ) -> Result<Option<(LockedWriter<'a>, Accepted)>> {
+    /// Checks the transaction as far as that needs no lock, and calls `call` with it.
+    fn with_prepared<T>(&self, call: impl FnOnce(&Prepared<'_>) -> Result<T>) -> Result<T> {
         let operations: Vec<Operation<'_>> = self
             .operations
             .iter()
             .map(|o| Operation { stream: &o.stream, expected: o.expected, events: &o.events })
             .collect();
-        let options = &self.engine.options;
         let (boundaries, requests) = (&self.boundaries, &self.requests);
+        let options = self.engine.options();
         let mut prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
         prepared.recorded_at = self.recorded_at;
-        let mut versions = vec![0; operations.len()];
-        let sync = self.durability.is_sync();
-        let sequenced = sequence(self.engine, &prepared, sync, &mut versions)?;
-        let Some((mut writer, sequenced)) = sequenced else { return Ok(None) };
-        if let Durability::Buffered { interval } = self.durability {
-            writer.buffered_interval = writer.buffered_interval.min(interval);
-        }
-        let Sequenced {
-            group,
-            first_position,
-            last_position,
-            recorded_at,
-            already_recorded,
-            mut applied,
-        } = sequenced;
-        let mut snapshots = std::mem::take(&mut self.snapshots);
-        if already_recorded && !snapshots.is_empty() {
-            // Files are not looked at under the lock.
-            drop(writer);
-            snapshots.retain(|snapshot| !self.engine.has_snapshot(snapshot));
-            applied.extend(snapshots.iter().map(Snapshot::to_applied));
-            writer = self.engine.writer.lock();
-        }
-        let snapshots = writer.keep_snapshots(group, snapshots);
-        let committed = Committed {
-            first_position,
-            last_position,
-            versions,
-            recorded_at,
-            already_recorded,
-            applied,
-        };
-        Ok(Some((writer, Accepted { group, sync, snapshots, committed })))
+        call(&prepared)
     }
 }
 
 impl Ticket {
     /// What the commit will have done once it is durable.
     pub fn committed(&self) -> &Committed {
-        &self.accepted.committed
+        self.accepted.committed()
     }
 
     /// Waits until the commit is as durable as asked for.
@@ -381,35 +310,7 @@ impl Ticket {
     /// [`Error::WriterPoisoned`](crate::Error::WriterPoisoned) or
     /// [`Error::DiskFull`](crate::Error::DiskFull).
     pub fn wait(self) -> Result<Committed> {
-        let writer = self.engine.writer.lock();
-        self.accepted.wait(&self.engine, writer)
-    }
-}
-
-impl Accepted {
-    /// Has the store's own thread write the group if nobody waits for it.
-    fn into_ticket(self, engine: &Arc<Engine>, mut writer: LockedWriter<'_>) -> Ticket {
-        // One that writes nothing leaves no request behind: the next submission would not wake the
-        // flusher.
-        if !writer.flush_requested && writer.wants_leader() {
-            writer.flush_requested = true;
-            engine.flush_wanted.notify_one();
-        }
-        // Of a commit that writes nothing they may be due already.
-        engine.ask_to_save_snapshots(&writer);
-        drop(writer);
-        Ticket { engine: Arc::clone(engine), accepted: self }
-    }
-
-    fn wait(self, engine: &Engine, writer: LockedWriter<'_>) -> Result<Committed> {
-        let (writer, outcome) = engine.wait_for_group(writer, self.group, self.sync);
-        drop(writer);
-        outcome?;
-        if self.snapshots != 0 {
-            engine.save_snapshots();
-        }
-        engine.after_commit();
-        Ok(self.committed)
+        self.engine.appends().wait(self.accepted)
     }
 }
 
@@ -421,14 +322,8 @@ impl Future for Ticket {
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        let accepted = &self.accepted;
-        match self.engine.poll_group(
-            accepted.group,
-            accepted.sync,
-            accepted.snapshots,
-            context.waker(),
-        ) {
-            Some(outcome) => std::task::Poll::Ready(outcome.map(|()| accepted.committed.clone())),
+        match self.engine.appends().poll(&self.accepted, context.waker()) {
+            Some(outcome) => std::task::Poll::Ready(outcome),
             None => std::task::Poll::Pending,
         }
     }

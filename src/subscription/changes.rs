@@ -35,7 +35,7 @@ impl Changes {
 
     /// Whether changes became visible since it was last looked for some.
     pub(super) fn has_news(&self, engine: &Engine) -> bool {
-        engine.metadata.read().last_change() != self.looked_at
+        engine.contents().last_change() != self.looked_at
     }
 
     /// What is next behind `scanned_through`.
@@ -75,7 +75,7 @@ impl Subscription {
         let mut refreshed = false;
         loop {
             let position = self.engine.visible(self.include_unsynced);
-            let visible = Visible { position, change: self.engine.metadata.read().last_change() };
+            let visible = Visible { position, change: self.engine.contents().last_change() };
             let more = changes.next(visible, self.scanned_through);
             let more = more.inspect_err(|_| self.behind = true)?;
             if let More::EventsUpTo(Some(head)) = more {

@@ -262,7 +262,7 @@ impl Subscription {
     fn wait(&self, deadline: Option<Instant>) {
         let untold = self.untold_since.map(|since| since + TOLD_WITHIN);
         let until = [deadline, untold].into_iter().flatten().min();
-        self.engine.wait_visible(&self.signal.waiter, until, || self.has_news());
+        self.engine.positions().wait(&self.signal.waiter, until, || self.has_news());
     }
 
     /// The next message without waiting for it.
@@ -402,6 +402,6 @@ impl FusedIterator for Subscription {}
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.engine.watch.strike(&self.signal.waiter);
+        self.engine.positions().watch().strike(&self.signal.waiter);
     }
 }

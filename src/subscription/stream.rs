@@ -9,6 +9,7 @@ use futures_core::{FusedStream, Stream};
 use super::{Message, Portion, StopHandle, Subscription};
 use crate::engine::Engine;
 use crate::engine::errands::Errand;
+use crate::engine::matching::{index_all_terms, terms_behind};
 use crate::error::{Error, Result};
 use crate::event::Position;
 
@@ -72,13 +73,19 @@ impl Subscription {
             if let Some(error) = ready!(self.poll_errand(context)) {
                 return Poll::Ready(Some(Err(error)));
             }
-            if self.polled.filtered && self.engine.terms_behind() > MANY_TERMS && !self.is_over() {
-                let work = |engine: &Arc<Engine>| engine.index_all_terms();
+            if self.polled.filtered
+                && terms_behind(self.engine.contents(), self.engine.positions().written())
+                    > MANY_TERMS
+                && !self.is_over()
+            {
+                let work = |engine: &Arc<Engine>| {
+                    index_all_terms(engine.contents(), engine.positions().written())
+                };
                 self.polled.errand = Some(self.engine.send(work));
                 continue;
             }
             let before = self.scanned_through;
-            let refreshes = self.engine.follows_alone();
+            let refreshes = self.engine.shared().follows_without_thread();
             if let Poll::Ready(next) = self.advance(Portion { refreshes, ..SMALL }) {
                 self.polled.since_pending += cost(next.as_ref(), self.scanned_through - before);
                 return Poll::Ready(next);
@@ -94,9 +101,9 @@ impl Subscription {
             }
             let waiter = &self.signal.waiter;
             waiter.keep(context.waker());
-            self.engine.watch.enlist(waiter);
+            self.engine.positions().watch().enlist(waiter);
             if !self.has_news() && self.engine.check_open().is_ok() {
-                if self.engine.follows_alone() {
+                if self.engine.shared().follows_without_thread() {
                     context.waker().wake_by_ref();
                 }
                 self.polled.since_pending = 0;
@@ -124,7 +131,7 @@ impl Polled {
 impl Subscription {
     /// Whether a thread of the store follows the writer, and not the executor.
     fn follows_by_errand(&self) -> bool {
-        self.engine.follower.is_some() && !self.engine.follows_alone()
+        self.engine.is_follower() && !self.engine.shared().follows_without_thread()
     }
 
     /// Nothing is read any more.

@@ -224,12 +224,12 @@ impl Subscribe {
             Start::Now => {
                 self.engine.refresh()?;
                 // Before the position: whatever stands before such a change is visible too.
-                passed = self.engine.metadata.read().last_change();
+                passed = self.engine.contents().last_change();
                 self.engine.visible(self.include_unsynced)
             }
             Start::Cursor(name) => {
                 self.engine.refresh()?;
-                self.engine.metadata.read().cursor(&name).unwrap_or(0)
+                self.engine.contents().with_metadata(|metadata| metadata.cursor(&name)).unwrap_or(0)
             }
         };
         let changes = self.include_metadata.then(|| {

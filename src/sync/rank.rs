@@ -25,7 +25,7 @@ pub(crate) enum Rank {
     /// The right to merge indexes. Owner: `engine::compaction`. Held between pieces of a merge, when other
     /// maintenance is done, so it comes before all locks that maintenance takes.
     Compacting,
-    /// The right to save snapshots of commits. Owner: `snapshot`. Its holder asks the writer for
+    /// The right to save snapshots of commits. Owner: `engine::snapshots`. Its holder asks the writer for
     /// what is due, then writes files.
     SavingSnapshots,
     /// How far a reader has followed its writer. Owner: `engine::follower`. Held during the walk over the
@@ -35,15 +35,15 @@ pub(crate) enum Rank {
     /// The order of commits. Owner: `engine::commit`. Checks under it look things up, which may
     /// rebuild an index or mend a checkpoint.
     Writer,
-    /// The index files of a store, on disk and in use. Owners: `engine::heal`, `engine::compaction`. Held while an
-    /// index is rebuilt, so that a merge does not remove what was just written.
+    /// The index files of a store, on disk and in use. Owner: `engine::contents`. Held while an
+    /// index is rebuilt or a level file replaces others, so that neither removes what the other wrote.
     IndexFiles,
-    /// The right to rebuild a checkpoint. Owner: `engine::heal`. Its holder reads segments and indexes, and
+    /// The right to rebuild a checkpoint. Owner: `engine::contents`. Its holder reads segments and indexes, and
     /// puts the result into the catalog.
     Mending,
-    /// Segments, indexes and heads. Owner: `catalog`. Held for a look-up or a change in memory.
+    /// Segments, indexes and heads. Owner: `engine::contents`. Held for a look-up or a change in memory.
     Catalog,
-    /// Cursors, and what is hidden. Owner: `engine`. A change of a frame becomes visible with its
+    /// Cursors, and what is hidden. Owner: `engine::contents`. A change of a frame becomes visible with its
     /// events, under the catalog's lock.
     Metadata,
     /// Ids of the active segment, entered by the look-up that needs them. Owner: `index::active`.
@@ -52,7 +52,7 @@ pub(crate) enum Rank {
     ActiveTerms,
     /// The right to sync segments. Owner: `engine::commit`. Held during a sync.
     Sync,
-    /// The guard of a store's file `LOCK`. Owner: `store`.
+    /// The guard of a store's file `LOCK`. Owner: `engine`.
     ProcessLock,
     /// The queue of work that is done for tasks. Owner: `engine::errands`.
     #[cfg(feature = "async")]

@@ -13,8 +13,8 @@ use super::operations::{ReadChoice, STREAMS, Source, read};
 use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
 use super::tokens::Tokens;
 use crate::error::{Error, Result as StoreResult};
+use crate::event::snapshot::{Mark, Snapshot};
 use crate::recovery::Opened;
-use crate::snapshot::{Mark, Snapshot};
 use crate::store::Store;
 
 /// Something beside the log.

@@ -10,11 +10,11 @@ use super::operations::Via;
 use super::snapshots::Saved;
 use super::tally::name_of;
 use crate::error::{Error, FailedCheck, Result as StoreResult};
+use crate::event::snapshot::Mark;
 use crate::event::{Applied, Committed, Position, Timestamp};
 use crate::format::metadata::{CHANGE_HEADER_LEN, MAX_CURSOR_NAME_LEN, SECTION_HEADER_LEN};
 use crate::format::record::encoded_len;
 use crate::options::Durability;
-use crate::snapshot::Mark;
 use crate::store::Store;
 
 /// What the store said to a commit.
@@ -313,8 +313,8 @@ fn to_applied(change: &ModelChange) -> Applied {
 /// ahead of the clock.
 pub(super) fn acceptable_times(store: &Store) -> RangeInclusive<Timestamp> {
     let engine = store.engine();
-    let last = Timestamp::from_micros(engine.writer.lock().tip.recorded_at);
-    last..=last.max(Timestamp::from_micros(engine.storage.now_micros()))
+    let last = Timestamp::from_micros(engine.last_accepted().1);
+    last..=last.max(Timestamp::from_micros(engine.shared().storage().now_micros()))
 }
 
 /// A commit that says when it is to be recorded is recorded then.

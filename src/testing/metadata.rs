@@ -14,9 +14,9 @@ use super::model::{Model, ModelBoundary, ModelChange, ModelCommit, ModelRequest,
 use super::operations::{STREAMS, Source, to_query};
 use super::snapshots::mark;
 use crate::error::Result as StoreResult;
+use crate::event::snapshot::Snapshot;
 use crate::event::{Position, StreamMetadata, category_of};
 use crate::query::Query;
-use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::transaction::Transaction;
 
@@ -106,19 +106,15 @@ pub(super) fn call(store: &Store, request: &ModelRequest) -> StoreResult<()> {
 
 /// Where the store's readers are in the order of commits.
 pub(super) fn visible(store: &Store) -> Point {
-    let changes = store.engine().metadata.read().last_change();
+    let changes = store.engine().contents().last_change();
     Point { events: store.head().get(), changes }
 }
 
 /// Where it is with everything that is accepted.
 pub(super) fn accepted(store: &Store) -> Point {
     let events = store.stats().events;
-    let following = store.engine().follower.is_some();
-    let changes = if following {
-        visible(store).changes
-    } else {
-        store.engine().writer.lock().tip.next_change - 1
-    };
+    let following = store.engine().is_follower();
+    let changes = if following { visible(store).changes } else { store.engine().last_accepted().0 };
     Point { events, changes }
 }
 

@@ -7,7 +7,7 @@ use super::compare::{Checked, ensure};
 use super::model::{Model, Point};
 use super::operations::STREAMS;
 use crate::event::Position;
-use crate::snapshot::{Mark, Snapshot};
+use crate::event::snapshot::{Mark, Snapshot};
 
 /// A snapshot that was saved, or may have been.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use self::snapshots::Unproven;
 use crate::directory::bind_existing;
-use crate::engine::stats::clock_behind_by;
 use crate::error::{Error, Result};
-use crate::event::Timestamp;
+use crate::event::{Timestamp, clock_behind_by};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::Verifier;
+use crate::engine::snapshots::read_file;
 use crate::format::names;
 use crate::format::snapshot::{Binding, SnapshotFile};
 use crate::log::scan::{ScannedFrame, for_each_record};
-use crate::snapshot::read_file;
 use crate::storage::EntryKind;
 
 /// The snapshots that are still to be compared with the log.

@@ -34,7 +34,7 @@ impl Awaited {
         self.durable.get() >= position || self.closed.load(Ordering::Acquire)
     }
 
-    /// As `Engine::wait_visible` does it, and whoever calls that.
+    /// As `Positions::wait` and its callers do it.
     fn wait_as(&self, waiter: &std::sync::Arc<Waiter>, over: impl Fn() -> bool) {
         while !over() {
             waiter.prepare();

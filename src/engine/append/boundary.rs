@@ -4,11 +4,11 @@
 //! been accepted since. A match that was found stays one, and what is accepted later is seen under
 //! the lock: so exactly one of two commits wins that exclude each other.
 
+use super::Appends;
 use super::check::Refusal;
 use super::prepare::Boundary;
-use crate::engine::Engine;
 use crate::engine::commit::Writer;
-use crate::engine::matching::Look;
+use crate::engine::matching::{Look, index_terms, newest_match};
 use crate::error::{FailedCheck, Result};
 use crate::event::Position;
 use crate::query::Query;
@@ -30,18 +30,18 @@ impl Boundary {
     }
 }
 
-impl Engine {
+impl Appends {
     /// Looks for matches among what is written.
     pub(super) fn scan_boundaries(&self, boundaries: &[Boundary]) -> Result<Scanned> {
         if boundaries.is_empty() {
             return Ok(Scanned::default());
         }
-        let upto = self.written.get();
-        let mut show = |position, look: &mut Look<'_>| self.show_written(position, look);
+        let upto = self.positions.written();
+        let mut show = |position, look: &mut Look<'_>| self.contents.show_written(position, look);
         let mut found = Vec::new();
         for (number, boundary) in boundaries.iter().enumerate() {
             let query = &boundary.query;
-            let newest = self.newest_match(query, query.floor(), upto, &mut show)?;
+            let newest = newest_match(&self.contents, query, query.floor(), upto, &mut show)?;
             found.extend(newest.map(|position| (number, position)));
         }
         Ok(Scanned { upto, found })
@@ -62,15 +62,15 @@ impl Engine {
         let mut show = |position, look: &mut Look<'_>| {
             self.with_record(writer, position, |record| look(record)).map(drop)
         };
-        if !self.catalog.read().active.index.keeps_terms() {
-            self.index_terms(tip, tip, &mut show)?;
-            self.catalog.write().active.index.keep_terms();
+        if !self.contents.with_catalog(|catalog| catalog.active.index.keeps_terms()) {
+            index_terms(&self.contents, tip, tip, &mut show)?;
+            self.contents.change_catalog(|catalog| catalog.active.index.keep_terms());
         }
         let mut found = scanned.found.into_iter().peekable();
         for (query, boundary) in boundaries.iter().enumerate() {
             let before = found.next_if(|(number, _)| *number == query).map(|(_, newest)| newest);
             let after = boundary.query.floor().max(scanned.upto);
-            let newer = self.newest_match(&boundary.query, after, tip, &mut show)?;
+            let newer = newest_match(&self.contents, &boundary.query, after, tip, &mut show)?;
             let Some(newest) = newer.or(before) else { continue };
             let position = Position::new(newest);
             let check = if boundary.anywhere {

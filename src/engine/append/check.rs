@@ -1,18 +1,18 @@
 //! What a commit requires of the store, checked under the writer's lock against everything
 //! accepted before it. Every check is made, so that a refusal names all that failed.
 
+use super::Appends;
 use std::collections::HashMap;
 
 use super::prepare::{From, Operation, Prepared, Request};
-use crate::engine::Engine;
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
+use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{Position, Timestamp};
 use crate::format::Defect;
 use crate::format::metadata::Change;
 use crate::index::heads::{Heads, Slot};
 use crate::index::metadata::Metadata;
-use crate::snapshot::{Mark, Snapshot};
 
 /// What the checks have found on the way, for the encoding.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Refusal {
 /// Streams as a commit's operations leave them; empty for a commit of one operation.
 type Earlier<'a> = HashMap<&'a str, u64>;
 
-impl Engine {
+impl Appends {
     /// Checks the time that a commit is to be recorded at, if one was given: not before what is
     /// recorded, and not ahead of the clock.
     pub(super) fn check_time(&self, writer: &Writer, commit: &Prepared<'_>) -> Result<()> {
@@ -89,7 +89,7 @@ impl Engine {
 
     fn acceptable_times(&self, writer: &Writer) -> (Timestamp, Timestamp) {
         let earliest = Timestamp::from_micros(writer.tip.recorded_at);
-        (earliest, earliest.max(Timestamp::from_micros(self.storage.now_micros())))
+        (earliest, earliest.max(Timestamp::from_micros(self.shared.storage().now_micros())))
     }
 
     /// Checks every operation and request of a commit, in order, each against what those before
@@ -111,9 +111,10 @@ impl Engine {
             check_streams(heads, commit.operations, several, versions, &mut slots, refusal)?;
         let mut changes = Vec::new();
         if !commit.requests.is_empty() {
-            let metadata = self.metadata.read();
-            let cursors = Cursors { writer, visible: &metadata };
-            check_requests(heads, commit.requests, &cursors, &earlier, &mut changes, refusal)?;
+            self.contents.with_metadata(|visible| {
+                let cursors = Cursors { writer, visible };
+                check_requests(heads, commit.requests, &cursors, &earlier, &mut changes, refusal)
+            })?;
         }
         let last_position = writer.tip.next_position - 1 + u64::from(commit.event_count);
         check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)?;

@@ -17,7 +17,7 @@
 //!
 //! [`Options::max_clock_jump`]: crate::Options::max_clock_jump
 
-use crate::engine::Engine;
+use super::Appends;
 use crate::engine::commit::{ClockAnchor, Writer};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
@@ -29,7 +29,7 @@ const FAR: u64 = 3_345_062_400_000_000;
 /// Ten years in µs: how long a store may have been closed.
 const UNTOUCHED: u64 = 10 * 366 * 24 * 3600 * 1_000_000;
 
-impl Engine {
+impl Appends {
     /// The time for the next commit: the one that was given with it, or the clock's.
     ///
     /// # Errors
@@ -43,17 +43,17 @@ impl Engine {
         if let Some(given) = given {
             return Ok(given.as_micros());
         }
-        let now = self.storage.now_micros();
+        let now = self.shared.storage().now_micros();
         let last = writer.tip.recorded_at;
         // Between two commits little time passes: most are done here.
-        let near = now <= last.saturating_add(self.options.max_clock_jump);
+        let near = now <= last.saturating_add(self.shared.options().max_clock_jump);
         if !near || writer.clock.is_none() {
             let limit = self.latest_plausible(writer);
             if now > limit {
                 let [last, now, limit] = [last, now, limit].map(Timestamp::from_micros);
                 return Err(Error::ClockJumped { last, now, limit });
             }
-            let monotonic = self.storage.monotonic_micros();
+            let monotonic = self.shared.storage().monotonic_micros();
             writer.clock = Some(ClockAnchor { wall: now, monotonic });
         }
         Ok(last.max(now))
@@ -61,10 +61,11 @@ impl Engine {
 
     /// The latest reading of the clock that is believed.
     fn latest_plausible(&self, writer: &Writer) -> u64 {
-        let (last, jump) = (writer.tip.recorded_at, self.options.max_clock_jump);
+        let (last, jump) = (writer.tip.recorded_at, self.shared.options().max_clock_jump);
         let by_session = match writer.clock {
             Some(anchor) => {
-                let passed = self.storage.monotonic_micros().saturating_sub(anchor.monotonic);
+                let passed =
+                    self.shared.storage().monotonic_micros().saturating_sub(anchor.monotonic);
                 last.max(anchor.wall.saturating_add(passed)).saturating_add(jump)
             }
             None => last.saturating_add(jump.max(UNTOUCHED)),

@@ -5,43 +5,41 @@
 //! lose again, as fast as it can. So the conflict is returned once reads show it. Where what it lost
 //! to is taken back, because the disk was full, the decision is made again.
 
-use std::sync::atomic::Ordering;
-
+use super::Appends;
 use super::check::{Lost, Refusal};
-use super::{Decision, LockedWriter, Patience, Prepared, Sequenced};
-use crate::engine::Engine;
+use super::{Decision, Guard, Patience, Prepared, Sequenced};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;
 
-impl Engine {
+impl Appends {
     /// Accepts a commit, or returns the conflict once reads show what it lost to.
-    pub(crate) fn sequence(
+    pub(super) fn sequence(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
-    ) -> Result<(LockedWriter<'_>, Sequenced)> {
-        self.accept(commit, sync, versions, false)
+    ) -> Result<(Guard<'_>, Sequenced)> {
+        self.decide_or_wait(commit, sync, versions, false)
     }
 
     /// Accepts a commit, or returns the conflict at once.
-    pub(crate) fn sequence_at_once(
+    pub(super) fn sequence_at_once(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
-    ) -> Result<(LockedWriter<'_>, Sequenced)> {
-        self.accept(commit, sync, versions, true)
+    ) -> Result<(Guard<'_>, Sequenced)> {
+        self.decide_or_wait(commit, sync, versions, true)
     }
 
-    fn accept(
+    fn decide_or_wait(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
         conflict_at_once: bool,
-    ) -> Result<(LockedWriter<'_>, Sequenced)> {
+    ) -> Result<(Guard<'_>, Sequenced)> {
         loop {
             match self.decide(commit, sync, versions, Patience::Waits)? {
                 Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
@@ -67,27 +65,27 @@ impl Engine {
     }
 
     pub(super) fn conflict(&self, failed: Vec<FailedCheck>, position: u64) -> Error {
-        self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters().conflicts.add(1);
         Error::Conflict { failed, visible_at: Position::new(position) }
     }
 
     /// Whether reads show what a commit lost to.
     pub(super) fn shows(&self, lost: Lost) -> bool {
-        self.visible(false) >= lost.position
-            && (lost.change == 0 || self.metadata.read().last_change() >= lost.change)
+        self.positions.visible(false) >= lost.position
+            && (lost.change == 0 || self.contents.last_change() >= lost.change)
     }
 
     /// Waits until reads show what a commit lost to, and leads the groups that takes, if nobody else
     /// does. `false`: it was taken back, so that nothing is known to be in the commit's way.
-    fn wait_for_winner(&self, mut writer: LockedWriter<'_>, lost: Lost) -> Result<bool> {
+    fn wait_for_winner(&self, mut writer: Guard<'_>, lost: Lost) -> Result<bool> {
         if self.shows(lost) {
             return Ok(true);
         }
-        let number = writer.group_of(lost);
+        let number = writer.group_of(lost.position, lost.change);
         if number == writer.collecting_number {
-            writer.collecting.sync |= self.options.durability.is_sync();
+            writer.collecting.sync |= self.shared.options().durability.is_sync();
         }
-        let (writer, written) = self.wait_for_group(writer, number, false);
+        let (writer, written) = self.commits.wait_for_group(writer, number, false);
         drop(writer);
         match written {
             Ok(()) => {}
@@ -98,7 +96,7 @@ impl Engine {
         }
         if !self.shows(lost) {
             // Written by a commit that did not ask for a sync, in a store whose reads wait for one.
-            self.sync_written()?;
+            self.commits.sync_written()?;
         }
         Ok(true)
     }
@@ -115,27 +113,12 @@ impl Engine {
                     | FailedCheck::UnknownCursor { .. }
             )
         };
-        let writer = self.writer.lock();
+        let writer = self.commits.lock();
         let change = if failed.iter().any(of_a_cursor) { writer.tip.next_change - 1 } else { 0 };
         let lost = Lost { position: visible_at.get(), change };
         if lost.position < writer.tip.next_position {
             // A failure shows in the next attempt.
             let _ = self.wait_for_winner(writer, lost);
-        }
-    }
-}
-
-impl Writer {
-    /// The group that what a commit lost to is in; 0: it is written.
-    fn group_of(&self, lost: Lost) -> u64 {
-        let reaches =
-            |(position, change): (u64, u64)| lost.position <= position && lost.change <= change;
-        if reaches(self.written_to()) {
-            0
-        } else if self.writing_to.is_some_and(reaches) {
-            self.collecting_number - 1
-        } else {
-            self.collecting_number
         }
     }
 }

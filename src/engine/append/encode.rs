@@ -1,6 +1,6 @@
 //! Gives a commit its positions and versions, and turns it into a frame.
 
-use std::sync::Arc;
+use super::Appends;
 
 use uuid::Uuid;
 
@@ -8,7 +8,6 @@ use super::Sequenced;
 use super::check::Checked;
 use super::prepare::Prepared;
 use crate::catalog::Catalog;
-use crate::engine::Engine;
 use crate::engine::commit::Writer;
 use crate::event::{Position, Timestamp};
 use crate::format::align;
@@ -18,7 +17,7 @@ use crate::format::metadata::{Change, SECTION_HEADER_LEN, SectionHeader};
 use crate::format::record::{self, Assigned};
 use crate::index::Head;
 
-impl Engine {
+impl Appends {
     /// Encodes the frame into the group's buffer and enters its events into the catalog. The
     /// checks have passed and there is room.
     pub(super) fn encode(
@@ -33,8 +32,8 @@ impl Engine {
         let Checked { slots, changes } = checked;
         writer.tip.recorded_at = recorded_at;
         if !writer.tip.session_begun {
-            let nonce = self.storage.random_u64().to_le_bytes();
-            self.push_frame(writer, FrameKind::Session, &nonce);
+            let nonce = self.shared.storage().random_u64().to_le_bytes();
+            self.commits.push_frame(writer, FrameKind::Session, &nonce);
             writer.tip.session_begun = true;
         }
         let (first_position, frame_at) = (writer.tip.next_position, writer.tip.offset);
@@ -87,7 +86,7 @@ impl Engine {
             event_count: commit.event_count,
             link: writer.tip.link,
             first_position,
-            durable_position: self.durable.get(),
+            durable_position: self.positions.durable(),
             recorded_at,
             body_checksum,
         };
@@ -105,27 +104,6 @@ impl Engine {
             already_recorded: false,
             applied: Vec::new(),
         }
-    }
-
-    /// Adds a frame without events or changes to the collecting group. The caller has made room.
-    pub(crate) fn push_frame(&self, writer: &mut Writer, kind: FrameKind, body: &[u8]) {
-        let segment = Arc::clone(&writer.active);
-        let header = FrameHeader {
-            kind,
-            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
-            event_count: 0,
-            link: writer.tip.link,
-            first_position: writer.tip.next_position,
-            durable_position: self.durable.get(),
-            recorded_at: writer.tip.recorded_at,
-            body_checksum: crc32(segment.seed.plain(), body),
-        };
-        let (bytes, link) = header.encode(segment.seed, writer.tip.offset);
-        let buffer = writer.buffer();
-        buffer.extend_from_slice(&bytes);
-        buffer.extend_from_slice(body);
-        buffer.resize(crate::format::align(buffer.len()), 0);
-        writer.tip.pass(&header, link);
     }
 }
 

@@ -3,29 +3,29 @@
 //! Must never wait or read what takes long: then the answer is that it takes long, nothing is changed,
 //! and a thread of the store does it.
 
-use super::{Boundary, Prepared, fits, frame_len};
+use super::Appends;
+use super::{Boundary, Prepared, frame_len};
 #[cfg(feature = "async")]
-use super::{Decision, LockedWriter, Patience, Sequenced};
+use super::{Decision, Guard, Patience, Sequenced};
 use crate::catalog::{Catalog, PartIndex, units};
-use crate::engine::Engine;
-use crate::engine::commit::Writer;
+use crate::engine::commit::{Writer, fits};
 #[cfg(feature = "async")]
 use crate::error::Result;
 
 /// Events that are looked at, or entered into an index, without taking long.
 const FEW_EVENTS: u64 = 2048;
 
-impl Engine {
-    /// Like [`Engine::sequence`], or, if a conflict is told at once, like
-    /// [`Engine::sequence_at_once`]; `None` if that takes long.
+impl Appends {
+    /// Like [`Appends::sequence`], or, if a conflict is told at once, like
+    /// [`Appends::sequence_at_once`]; `None` if that takes long.
     #[cfg(feature = "async")]
-    pub(crate) fn sequence_in_a_hurry(
+    pub(super) fn sequence_in_a_hurry(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
         told_at_once: bool,
-    ) -> Result<Option<(LockedWriter<'_>, Sequenced)>> {
+    ) -> Result<Option<(Guard<'_>, Sequenced)>> {
         match self.decide(commit, sync, versions, Patience::InAHurry)? {
             Decision::Accepted(writer, sequenced) => Ok(Some((writer, sequenced))),
             Decision::TakesLong => Ok(None),
@@ -43,10 +43,11 @@ impl Engine {
 
     /// Whether boundaries have to look at many events, or need an index that is not made yet.
     pub(super) fn boundaries_take_long(&self, boundaries: &[Boundary]) -> bool {
-        let written = self.written.get();
+        let written = self.positions.written();
         let far = |boundary: &Boundary| written - boundary.query.floor().min(written) > FEW_EVENTS;
         boundaries.iter().any(far)
-            || !boundaries.is_empty() && !self.catalog.read().active.index.keeps_terms()
+            || !boundaries.is_empty()
+                && !self.contents.with_catalog(|catalog| catalog.active.index.keeps_terms())
     }
 
     /// Whether a commit has to wait for files: its session begins, it needs the next segment, or
@@ -56,7 +57,7 @@ impl Engine {
         let has_room = || fits(writer, frame_len(commit), !commit.requests.is_empty());
         commit.writes() && !(writer.tip.session_begun && has_room())
             || commit.has_ids
-                && (!commit.snapshots.is_empty() || ids_take_long(&self.catalog.read()))
+                && (!commit.snapshots.is_empty() || self.contents.with_catalog(ids_take_long))
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use smol_str::SmolStr;
 
+use crate::engine::snapshots::check as check_snapshot;
 use crate::error::{Error, Result};
+use crate::event::snapshot::Snapshot;
 use crate::event::{ExpectedVersion, NewEvent, Timestamp};
 use crate::format::metadata::{self, Change, MAX_CURSOR_NAME_LEN};
 use crate::format::record::{self, MAX_STREAM_LEN, MAX_TAG_LEN, MAX_TAGS, MAX_TYPE_LEN};
 use crate::options::Options;
 use crate::query::Query;
-use crate::snapshot::Snapshot;
 
 /// One operation of a commit: a check, and the events to append if it holds.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub(crate) fn prepare<'a>(
         }
         event_count += operation.events.len();
     }
-    snapshots.iter().try_for_each(Snapshot::check)?;
+    snapshots.iter().try_for_each(check_snapshot)?;
     let asks = |o: &Operation<'_>| o.expected != ExpectedVersion::Any;
     if event_count == 0
         && requests.is_empty()

@@ -5,17 +5,17 @@
 //! differs is applied, in a commit of its own. Must never write an event, and must never move a
 //! cursor or the beginning of a stream back.
 
+use super::Appends;
 use std::collections::HashMap;
 
 use super::check::{Refusal, ahead, check_hide, wrong_cursor};
 use super::prepare::{From, Operation, Prepared, Request};
-use crate::engine::Engine;
 use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
+use crate::event::snapshot::Mark;
 use crate::event::{Applied, Position};
 use crate::format::metadata::Change;
 use crate::index::metadata::{Metadata, StreamRules};
-use crate::snapshot::Mark;
 
 /// The present of what the requests name: as it was before them, and as those so far leave it.
 struct Present<'a> {
@@ -26,7 +26,7 @@ struct Present<'a> {
     rules: HashMap<&'a str, (StreamRules, StreamRules)>,
 }
 
-impl Engine {
+impl Appends {
     /// The changes that a repeated commit still makes, in the order they were asked for, or every
     /// operation that cannot be applied.
     pub(super) fn remaining_changes(
@@ -45,15 +45,16 @@ impl Engine {
                     _ => 0,
                 });
             }
-            let visible = self.metadata.read();
-            let mut present = Present::new(writer, &visible);
-            for (request, version) in commit.requests.iter().zip(versions) {
-                match present.pass(request, version) {
-                    Ok(change) => changes.extend(change),
-                    Err(check) => refused.add_request(writer, request, check),
+            self.contents.with_metadata(|visible| {
+                let mut present = Present::new(writer, visible);
+                for (request, version) in commit.requests.iter().zip(versions) {
+                    match present.pass(request, version) {
+                        Ok(change) => changes.extend(change),
+                        Err(check) => refused.add_request(writer, request, check),
+                    }
                 }
-            }
-            changes.retain(|change| present.has_changed(change));
+                changes.retain(|change| present.has_changed(change));
+            });
         }
         self.check_reached(writer, commit, &mut refused)?;
         Ok(if refused.failed.is_empty() { Ok(changes) } else { Err(refused) })
@@ -61,7 +62,7 @@ impl Engine {
 
     /// The commits on their way to disk included.
     fn stream_version(&self, stream: &str) -> Result<u64> {
-        Ok(self.lookup(|catalog| catalog.head(stream))?.version)
+        Ok(self.contents.lookup(|catalog| catalog.head(stream))?.version)
     }
 
     /// A snapshot of a repeated commit must not be ahead either.

@@ -3,25 +3,24 @@
 //! Looks ids up among everything accepted, commits on their way to disk included, and compares
 //! contents with the records themselves; an index only says where to look.
 
+use super::Appends;
 use uuid::Uuid;
 
 use super::Sequenced;
 use super::prepare::Prepared;
-use crate::engine::Engine;
 use crate::engine::commit::Writer;
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
 use crate::format::record::RecordRef;
 use crate::options::Checksums;
-use crate::sync::MutexGuard;
 
-impl Engine {
+impl Appends {
     /// Looks up the ids of a commit. `None`: all are new. All known, on the same contents and in
     /// order: the first append's result. Anything else is [`Error::IdReused`].
     pub(super) fn find_recorded(
         &self,
-        writer: &mut MutexGuard<'_, Writer>,
+        writer: &Writer,
         commit: &Prepared<'_>,
         versions: &mut [u64],
     ) -> Result<Option<Sequenced>> {
@@ -30,7 +29,7 @@ impl Engine {
         let mut range: Option<(u64, u64)> = None;
         let mut recorded_at = 0;
         for (operation, version) in commit.operations.iter().zip(versions) {
-            *version = self.lookup(|catalog| catalog.head(operation.stream))?.version;
+            *version = self.contents.lookup(|catalog| catalog.head(operation.stream))?.version;
             for event in operation.events {
                 let found = match event.id {
                     Some(id) => self.find_id(writer, id)?,
@@ -70,7 +69,7 @@ impl Engine {
     /// The position of the event with this id, commits on their way to disk included.
     fn find_id(&self, writer: &Writer, id: Uuid) -> Result<Option<u64>> {
         let bytes = id.into_bytes();
-        for position in self.id_candidates(&bytes)? {
+        for position in self.contents.id_candidates(&bytes)? {
             if self.with_record(writer, position, |record| record.id() == bytes)?.0 {
                 return Ok(Some(position));
             }
@@ -85,7 +84,7 @@ impl Engine {
         position: u64,
         mut look: impl FnMut(&RecordRef<'_>) -> T,
     ) -> Result<(T, u64)> {
-        let located = self.lookup(|catalog| catalog.locate(position))?;
+        let located = self.contents.lookup(|catalog| catalog.locate(position))?;
         let Some((segment, offset)) = located else {
             return Err(Error::LimitExceeded { what: "position", size: position, max: 0 });
         };

@@ -7,12 +7,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::lead::Guard;
-use super::{Extent, Group};
-use crate::engine::Engine;
+use super::{Commits, Extent, Group, Writer};
+use crate::catalog::Catalog;
 use crate::error::{Error, Result, is_displaced, is_full};
 use crate::storage::{read_exact_at, write_all_at};
 
-impl Engine {
+impl Commits {
     /// Nothing is written any more. The caller wakes the tasks that wait, once it holds no lock.
     pub(super) fn poison(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
         if writer.poisoned.is_none() {
@@ -30,14 +30,14 @@ impl Engine {
     /// that may have been written.
     pub(super) fn stop_displaced(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
         if writer.poisoned.is_none() {
-            writer.gone = Some(self.root.clone());
+            writer.gone = Some(self.shared.root().into());
         }
         self.poison(writer, number, error);
     }
 
     /// Looks whether the store's directory is in its place; if not, nothing more is written.
-    pub(crate) fn check_place(&self) -> Result<()> {
-        let Some(error) = self.storage.check_place().err().filter(is_displaced) else {
+    pub(in crate::engine) fn check_place(&self) -> Result<()> {
+        let Some(error) = self.shared.storage().check_place().err().filter(is_displaced) else {
             return Ok(());
         };
         let mut writer = self.writer.lock();
@@ -46,12 +46,12 @@ impl Engine {
         let wakers = writer.take_wakers();
         drop(writer);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        Err(Error::io("find", &self.root, error))
+        Err(Error::io("find", self.shared.root(), error))
     }
 
     /// Damage was found where nobody was writing: nothing more is written, durably said, so that the next
     /// opening looks at the log and not at what a checkpoint tells of it.
-    pub(crate) fn stop_writing(&self, damage: &Error) -> Result<()> {
+    pub(in crate::engine) fn stop_writing(&self, damage: &Error) -> Result<()> {
         let error = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
         let mut writer = self.writer.lock();
         let in_flight = writer.collecting_number - 1;
@@ -59,7 +59,7 @@ impl Engine {
         let (link, wakers) = (writer.tip.link, writer.take_wakers());
         drop(writer);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        self.mark_clean(false, link, self.visible_elsewhere())
+        self.positions.mark_clean(false, link, self.positions.visible_elsewhere())
     }
 
     /// A full disk is undone where it can be: the bytes become zero again, and every commit that is
@@ -104,41 +104,50 @@ impl Engine {
 
     /// Takes back every event that is not written, newest first.
     fn take_back(&self, writer: &mut Guard<'_>, group: &Arc<Group>) -> io::Result<()> {
-        let mut catalog = self.catalog.write();
-        let written = self.written.get();
-        let base = catalog.active.segment.base_position;
-        let untaken = || io::Error::other("a commit that was not written cannot be found");
-        let keep = (written + 1).checked_sub(base).ok_or_else(untaken)?;
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let collecting = &writer.collecting;
-        for ordinal in (keep..catalog.active.index.len()).rev() {
-            // What is not written was appended by this process: no checkpoint is asked for it.
-            let offset = catalog.active.index.offset(ordinal).ok().flatten().unwrap_or(0);
-            let offset = u64::from(offset);
-            let extents = collecting.extents.iter().chain(&group.extents);
-            let stream = extents
-                .filter_map(|extent| {
-                    let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
-                    crate::format::record::RecordRef::parse(extent.bytes.get(at..)?).ok()
-                })
-                .map(|record| record.stream().to_owned())
-                .next()
-                .ok_or_else(untaken)?;
-            let previous = catalog.active.index.previous(ordinal).map_err(|_| untaken())?;
-            let head = catalog.heads.get(&stream).map_err(|_| untaken())?;
-            let before = crate::index::Head { version: head.version - 1, last_position: previous };
-            catalog.heads.put(&stream, before).map_err(|_| untaken())?;
-        }
-        catalog.active.index.truncate(keep);
-        let changes = writer.tip.next_change - writer.group_tip.next_change;
-        let lost = writer.tip.commits - writer.group_tip.commits;
-        catalog.active.index.commits -= lost;
-        catalog.active.index.last_recorded_at = writer.group_tip.recorded_at;
-        writer.tip = writer.group_tip.clone();
-        catalog.active.index.changes -= changes;
-        writer.changes.take_back();
-        Ok(())
+        let written = self.positions.written();
+        self.contents.change_catalog(|catalog| take_back_from(catalog, writer, group, written))
     }
+}
+
+/// Takes every event after `written` back from the catalog, newest first.
+fn take_back_from(
+    catalog: &mut Catalog,
+    writer: &mut Writer,
+    group: &Group,
+    written: u64,
+) -> io::Result<()> {
+    let base = catalog.active.segment.base_position;
+    let untaken = || io::Error::other("a commit that was not written cannot be found");
+    let keep = (written + 1).checked_sub(base).ok_or_else(untaken)?;
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let collecting = &writer.collecting;
+    for ordinal in (keep..catalog.active.index.len()).rev() {
+        // What is not written was appended by this process: no checkpoint is asked for it.
+        let offset = catalog.active.index.offset(ordinal).ok().flatten().unwrap_or(0);
+        let offset = u64::from(offset);
+        let extents = collecting.extents.iter().chain(&group.extents);
+        let stream = extents
+            .filter_map(|extent| {
+                let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
+                crate::format::record::RecordRef::parse(extent.bytes.get(at..)?).ok()
+            })
+            .map(|record| record.stream().to_owned())
+            .next()
+            .ok_or_else(untaken)?;
+        let previous = catalog.active.index.previous(ordinal).map_err(|_| untaken())?;
+        let head = catalog.heads.get(&stream).map_err(|_| untaken())?;
+        let before = crate::index::Head { version: head.version - 1, last_position: previous };
+        catalog.heads.put(&stream, before).map_err(|_| untaken())?;
+    }
+    catalog.active.index.truncate(keep);
+    let changes = writer.tip.next_change - writer.group_tip.next_change;
+    let lost = writer.tip.commits - writer.group_tip.commits;
+    catalog.active.index.commits -= lost;
+    catalog.active.index.last_recorded_at = writer.group_tip.recorded_at;
+    writer.tip = writer.group_tip.clone();
+    catalog.active.index.changes -= changes;
+    writer.changes.take_back();
+    Ok(())
 }
 
 /// Makes what a failed write may have left behind `from` zero.

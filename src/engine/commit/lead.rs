@@ -2,24 +2,23 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 #[cfg(feature = "async")]
 use super::Batch;
-use super::{Group, Writer};
-use crate::engine::Engine;
+use super::{Commits, Group, Writer};
 use crate::error::{Result, is_displaced};
 use crate::log::segment::Segment;
 use crate::log::zeros;
 use crate::storage::write_all_at;
 use crate::sync::MutexGuard;
 
-pub(super) type Guard<'a> = MutexGuard<'a, Writer>;
+/// The locked writer.
+pub(in crate::engine) type Guard<'a> = MutexGuard<'a, Writer>;
 
-impl Engine {
+impl Commits {
     /// Waits until group `number` is written, or durable if `sync`; leads it if nobody else does.
-    pub(crate) fn wait_for_group<'a>(
+    pub(in crate::engine) fn wait_for_group<'a>(
         &'a self,
         mut writer: Guard<'a>,
         number: u64,
@@ -37,10 +36,10 @@ impl Engine {
         }
     }
 
-    /// Like [`Engine::wait_for_group`], for a task: `None` if it has to wait, and `waker` is kept.
-    /// The commit's snapshots are saved by a thread of the store, and waited for too.
+    /// Like [`Commits::wait_for_group`], for a task: `None` if it has to wait, and `waker` is kept.
+    /// A store with threads saves the commit's snapshots in one of them, and the task waits for that too.
     #[cfg(feature = "async")]
-    pub(crate) fn poll_group(
+    pub(in crate::engine) fn poll_group(
         &self,
         number: u64,
         sync: bool,
@@ -51,14 +50,9 @@ impl Engine {
         let outcome = writer.outcome(number, sync);
         let synced = writer.synced_number;
         if matches!(outcome, Some(Ok(()))) {
-            if self.options.background && writer.snapshots.poll(snapshots, synced, waker) {
-                return None;
-            }
-            if !self.options.background && snapshots != 0 {
-                drop(writer);
-                self.save_snapshots();
-            }
-            return outcome;
+            let waits =
+                self.shared.options().background && writer.snapshots.poll(snapshots, synced, waker);
+            return if waits { None } else { outcome };
         }
         if outcome.is_none() {
             writer.wakers.retain(|(n, known)| *n != number || !known.will_wake(waker));
@@ -68,7 +62,7 @@ impl Engine {
     }
 
     /// Writes the collecting group. No other group is being written.
-    pub(crate) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
+    pub(in crate::engine) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
         let group = writer.take_collecting();
         let number = writer.collecting_number;
         writer.collecting_number += 1;
@@ -82,7 +76,8 @@ impl Engine {
         let looks = writer.has_to_look();
         drop(writer);
 
-        if looks && let Some(error) = self.storage.check_place().err().filter(is_displaced) {
+        if looks && let Some(error) = self.shared.storage().check_place().err().filter(is_displaced)
+        {
             return self.refuse_group(group, number, &error);
         }
         let written = Self::write_group(&group);
@@ -107,15 +102,15 @@ impl Engine {
                     self.flush_wanted.notify_one();
                 }
                 writer.note_dirty(&group, number);
-                self.written.raise(last_position);
+                self.positions.raise_written(last_position);
                 writer.changes.written = last_change;
-                if !self.options.durability.is_sync() {
+                if !self.shared.options().durability.is_sync() {
                     self.publish_changes(&mut writer, last_change);
                 }
                 if synced.is_some() {
                     self.publish_durable(&mut writer, number, last_position, last_change);
                 }
-                self.counters.groups.fetch_add(1, Ordering::Relaxed);
+                self.shared.counters().groups.add(1);
             }
         }
         self.end_group(writer, group, number)
@@ -133,10 +128,10 @@ impl Engine {
         writer.writing_to = None;
         self.finish_group(&mut writer, group, number);
         let wakers = writer.take_wakers();
-        if !wakers.is_empty() || self.watch.is_watched() {
+        if !wakers.is_empty() || self.positions.watch().is_watched() {
             drop(writer);
             wakers.into_iter().for_each(Waker::wake);
-            self.announce_visible();
+            self.positions.announce();
             writer = self.writer.lock();
         }
         writer
@@ -171,11 +166,11 @@ impl Engine {
     /// group counts as written: who seals a segment, or writes to it, waits for that.
     fn fill_ahead(&self, group: &Group) {
         if let Some(extent) = group.extents.last()
-            && self.options.fills()
+            && self.shared.options().fills()
             && zeros::fill_ahead(&extent.segment, extent.offset + extent.bytes.len() as u64)
                 .is_err()
         {
-            self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters().maintenance_failures.add(1);
         }
     }
 
@@ -198,7 +193,7 @@ impl Engine {
             return Err(io::Error::other("an earlier sync failed"));
         }
         let synced = segments.try_for_each(|segment| {
-            self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters().syncs.add(1);
             segment.file.sync_data()
         });
         *failed = synced.is_err();
@@ -207,7 +202,7 @@ impl Engine {
 
     fn publish_changes(&self, writer: &mut Guard<'_>, upto: u64) {
         if writer.changes.any_up_to(upto) {
-            self.change_metadata(|metadata| writer.changes.publish(upto, metadata));
+            self.contents.change_metadata(|metadata| writer.changes.publish(upto, metadata));
         }
     }
 
@@ -220,16 +215,16 @@ impl Engine {
     ) {
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
-        self.durable.raise(last_position);
+        self.positions.raise_durable(last_position);
         writer.changes.durable = writer.changes.durable.max(last_change);
         self.publish_changes(writer, last_change);
         self.ask_to_save_snapshots(writer);
-        self.write_status();
+        self.positions.write_status();
     }
 
     /// Wakes the thread that saves the snapshots of durable commits: the maintaining one, or the
     /// flushing one while the other is at work, which may take long.
-    pub(crate) fn ask_to_save_snapshots(&self, writer: &Writer) {
+    pub(in crate::engine) fn ask_to_save_snapshots(&self, writer: &Writer) {
         if !writer.has_due_snapshots() {
             return;
         }
@@ -241,11 +236,11 @@ impl Engine {
     }
 
     /// Syncs what is written, beside whatever is being written now.
-    pub(crate) fn sync_written(&self) -> Result<()> {
+    pub(in crate::engine) fn sync_written(&self) -> Result<()> {
         let (dirty, number, position, change) = {
             let writer = self.writer.lock();
             writer.check_usable()?;
-            let position = self.written.get();
+            let position = self.positions.written();
             (writer.dirty.clone(), writer.written_number, position, writer.changes.written)
         };
         let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
@@ -260,12 +255,12 @@ impl Engine {
         }
         self.publish_durable(&mut writer, number, position, change);
         drop(writer);
-        self.announce_visible();
+        self.positions.announce();
         Ok(())
     }
 
     /// Makes everything accepted so far durable.
-    pub(crate) fn sync_all(&self) -> Result<()> {
+    pub(in crate::engine) fn sync_all(&self) -> Result<()> {
         self.check_place()?;
         let mut writer = self.writer.lock();
         writer.check_usable()?;
@@ -278,5 +273,21 @@ impl Engine {
         writer.collecting.sync = true;
         let number = writer.collecting_number;
         self.wait_for_group(writer, number, true).1
+    }
+
+    /// Makes everything accepted so far durable; the sync itself keeps no commit from being
+    /// written.
+    pub(in crate::engine) fn flush_and_sync(&self) -> Result<()> {
+        let writer = self.writer.lock();
+        writer.check_usable()?;
+        if writer.collecting.extents.is_empty() && writer.writing.is_none() {
+            drop(writer);
+        } else {
+            let number = writer.collecting_number - u64::from(writer.collecting.extents.is_empty());
+            let (writer, written) = self.wait_for_group(writer, number, false);
+            drop(writer);
+            written?;
+        }
+        self.sync_written()
     }
 }

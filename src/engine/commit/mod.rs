@@ -19,28 +19,42 @@
 mod changes;
 mod failure;
 mod lead;
+mod outcome;
+mod rollover;
+mod room;
 mod snapshots;
+mod threads;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::engine::contents::Contents;
 use crate::engine::ids::IdSource;
-use crate::engine::maintenance::Work;
+use crate::engine::positions::Positions;
+use crate::engine::shared::Shared;
 use crate::error::{Error, FailedMaintenance, Result};
-use crate::format::frame::FrameHeader;
+use crate::event::snapshot::Snapshot;
+use crate::format::checksum::crc32;
+use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::segment_header::DATA_START;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Recovered;
-use crate::snapshot::Snapshot;
 use crate::storage::Storage;
-use crate::sync::Instant;
+use crate::sync::{Condvar, Instant, Mutex, Rank};
 
 use changes::Changes;
-use snapshots::PendingSnapshots;
-pub(crate) use snapshots::{Batch, Due};
+pub(crate) use snapshots::Batch;
+use snapshots::{Due, PendingSnapshots};
+
+pub(in crate::engine) use lead::Guard;
+pub(in crate::engine) use rollover::checkpoint_meta;
+pub(in crate::engine) use room::fits;
+pub(in crate::engine) use work::PendingCheckpoint;
+use work::Work;
 
 /// What is acknowledged after the directory was removed or replaced is lost to who looks for it under
 /// its path; a look costs a few system calls.
@@ -50,50 +64,50 @@ const MAX_KEPT_BUFFER: usize = 8 << 20;
 
 /// Bytes that belong together in one segment.
 #[derive(Debug)]
-pub(crate) struct Extent {
-    pub(crate) segment: Arc<Segment>,
-    pub(crate) offset: u64,
-    pub(crate) bytes: Vec<u8>,
+pub(in crate::engine) struct Extent {
+    pub(in crate::engine) segment: Arc<Segment>,
+    pub(in crate::engine) offset: u64,
+    pub(in crate::engine) bytes: Vec<u8>,
 }
 
 /// Commits that are written together.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) extents: Vec<Extent>,
+pub(in crate::engine) struct Group {
+    pub(in crate::engine) extents: Vec<Extent>,
     /// A member wants it durable and not only written.
-    pub(crate) sync: bool,
+    pub(in crate::engine) sync: bool,
 }
 
 /// Where the log ends, commits on their way to disk included.
 #[derive(Debug, Clone)]
-pub(crate) struct Tip {
+pub(in crate::engine) struct Tip {
     /// The number of the active segment.
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    pub(crate) link: u32,
-    pub(crate) next_position: u64,
-    pub(crate) recorded_at: u64,
+    pub(in crate::engine) segment: u64,
+    pub(in crate::engine) offset: u64,
+    pub(in crate::engine) link: u32,
+    pub(in crate::engine) next_position: u64,
+    pub(in crate::engine) recorded_at: u64,
     /// Where the last frame in the active segment is; 0: it has none.
-    pub(crate) last_frame: u64,
+    pub(in crate::engine) last_frame: u64,
     /// Commits in the whole store.
-    pub(crate) commits: u64,
+    pub(in crate::engine) commits: u64,
     /// This writer's first frame is written.
-    pub(crate) session_begun: bool,
+    pub(in crate::engine) session_begun: bool,
     /// The number of the next change, and the last one that a frame has said to be durable.
-    pub(crate) next_change: u64,
-    pub(crate) told_change: u64,
+    pub(in crate::engine) next_change: u64,
+    pub(in crate::engine) told_change: u64,
 }
 
 impl Tip {
     /// Goes on at the beginning of another segment.
-    pub(crate) fn turn_to(&mut self, segment: u64) {
+    pub(in crate::engine) fn turn_to(&mut self, segment: u64) {
         self.segment = segment;
         self.offset = DATA_START;
         self.last_frame = 0;
     }
 
     /// Goes behind a frame that was added at the tip.
-    pub(crate) fn pass(&mut self, frame: &FrameHeader, link: u32) {
+    pub(in crate::engine) fn pass(&mut self, frame: &FrameHeader, link: u32) {
         self.last_frame = self.offset;
         self.link = link;
         self.next_position = frame.next_position();
@@ -101,18 +115,38 @@ impl Tip {
     }
 }
 
+/// Group commit and what it needs: one writer, and the threads that wait for it.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    pub(crate) tip: Tip,
+pub(crate) struct Commits {
+    shared: Arc<Shared>,
+    positions: Arc<Positions>,
+    contents: Arc<Contents>,
+    writer: Mutex<Writer>,
+    /// By parity of the group waited for: the one being written, or the one collecting.
+    group_done: [Condvar; 2],
+    /// Threads that wait for room: among the pending bytes, or for the next segment.
+    room: Condvar,
+    /// Held during a sync; whether one has failed.
+    sync_failed: Mutex<bool>,
+    /// The flushing thread waits here.
+    flush_wanted: Condvar,
+    /// The maintaining thread waits here.
+    maintenance_wanted: Condvar,
+}
+
+/// The state of the writer, under its lock.
+#[derive(Debug)]
+pub(in crate::engine) struct Writer {
+    pub(in crate::engine) tip: Tip,
     /// The segment that takes frames.
-    pub(crate) active: Arc<Segment>,
-    pub(crate) collecting: Group,
-    pub(crate) collecting_number: u64,
+    pub(in crate::engine) active: Arc<Segment>,
+    pub(in crate::engine) collecting: Group,
+    pub(in crate::engine) collecting_number: u64,
     /// The tip when the oldest group that is not written began: what a failed write falls back to.
     group_tip: Tip,
-    pub(crate) writing: Option<Arc<Group>>,
+    pub(in crate::engine) writing: Option<Arc<Group>>,
     /// The last position and the last change of the group being written.
-    pub(crate) writing_to: Option<(u64, u64)>,
+    pub(in crate::engine) writing_to: Option<(u64, u64)>,
     written_number: u64,
     synced_number: u64,
     /// Groups that did not fit the disk, and of which nothing is stored.
@@ -133,39 +167,141 @@ pub(crate) struct Writer {
     /// What the first group writes again; see [`Recovered`](crate::recovery::Recovered).
     prelude: Vec<u8>,
     /// The names that lead to the files are durable for sure.
-    pub(crate) names_synced: bool,
+    pub(in crate::engine) names_synced: bool,
     spare_group: Option<Arc<Group>>,
     /// Of the records of the frame being encoded.
-    pub(crate) checksums: Vec<u8>,
+    pub(in crate::engine) checksums: Vec<u8>,
     /// Of the operations being checked.
-    pub(crate) slots: Vec<Slot>,
+    pub(in crate::engine) slots: Vec<Slot>,
     /// The longest time a written commit stays unsynced.
-    pub(crate) buffered_interval: Duration,
-    pub(crate) room_waiters: u64,
-    pub(crate) flush_requested: bool,
-    pub(crate) work: Work,
-    pub(crate) spare: Option<SegmentFile>,
-    pub(crate) ids: IdSource,
-    pub(crate) changes: Changes,
+    pub(in crate::engine) buffered_interval: Duration,
+    pub(in crate::engine) room_waiters: u64,
+    pub(in crate::engine) flush_requested: bool,
+    pub(in crate::engine) work: Work,
+    pub(in crate::engine) spare: Option<SegmentFile>,
+    pub(in crate::engine) ids: IdSource,
+    pub(in crate::engine) changes: Changes,
     /// To be saved once the group of each is durable.
-    pub(crate) snapshots: PendingSnapshots,
+    pub(in crate::engine) snapshots: PendingSnapshots,
     /// Work beside appends that failed and was not made good since.
-    pub(crate) undone: Vec<FailedMaintenance>,
-    pub(crate) shutdown: bool,
+    pub(in crate::engine) undone: Vec<FailedMaintenance>,
+    pub(in crate::engine) shutdown: bool,
     /// The clock as it was compared with the monotonic one; `None`: not since the store was opened.
-    pub(crate) clock: Option<ClockAnchor>,
+    pub(in crate::engine) clock: Option<ClockAnchor>,
 }
 
 /// One moment on two clocks, in µs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ClockAnchor {
-    pub(crate) wall: u64,
-    pub(crate) monotonic: u64,
+pub(in crate::engine) struct ClockAnchor {
+    pub(in crate::engine) wall: u64,
+    pub(in crate::engine) monotonic: u64,
+}
+
+impl Commits {
+    pub(in crate::engine) fn new(
+        shared: Arc<Shared>,
+        positions: Arc<Positions>,
+        contents: Arc<Contents>,
+        writer: Writer,
+    ) -> Self {
+        Self {
+            shared,
+            positions,
+            contents,
+            writer: Mutex::new(Rank::Writer, writer),
+            group_done: [Condvar::new(), Condvar::new()],
+            room: Condvar::new(),
+            sync_failed: Mutex::new(Rank::Sync, false),
+            flush_wanted: Condvar::new(),
+            maintenance_wanted: Condvar::new(),
+        }
+    }
+
+    /// Locks the writer. The guard stays within the engine: a commit is decided on and joins its group
+    /// under one lock.
+    pub(in crate::engine) fn lock(&self) -> Guard<'_> {
+        self.writer.lock()
+    }
+
+    /// Unlocks the writer. Asks the flushing thread to lead the collecting group if it has something to
+    /// write, and a thread to save snapshots that are due.
+    pub(in crate::engine) fn leave(&self, mut writer: Guard<'_>) {
+        // A commit that writes nothing leaves no request: the next submission would not wake the
+        // flusher.
+        if !writer.flush_requested && writer.wants_leader() {
+            writer.flush_requested = true;
+            self.flush_wanted.notify_one();
+        }
+        // Of a commit that writes nothing they may be due already.
+        self.ask_to_save_snapshots(&writer);
+    }
+
+    /// Generates an event id from a time in µs.
+    pub(in crate::engine) fn next_id(&self, now: u64) -> [u8; 16] {
+        self.writer.lock().ids.next(now)
+    }
+
+    /// No snapshots are saved from now on; wakes the tasks that wait for one.
+    pub(in crate::engine) fn end_snapshots(&self) {
+        let wakers = self.writer.lock().snapshots.end();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The longest time that a written commit stays unsynced, unless a commit asks for less.
+    pub(in crate::engine) fn set_interval(&self, interval: Duration) {
+        self.writer.lock().buffered_interval = interval;
+    }
+
+    /// Where the log ends, commits on their way to disk included.
+    pub(in crate::engine) fn tip(&self) -> Tip {
+        self.writer.lock().tip.clone()
+    }
+
+    /// Where the log ends, and the size of the prepared segment; 0: there is none.
+    pub(in crate::engine) fn tip_and_spare(&self) -> (Tip, u64) {
+        let writer = self.writer.lock();
+        let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);
+        (writer.tip.clone(), spare)
+    }
+
+    /// Publishes the first status of this writer, before any commit.
+    pub(in crate::engine) fn write_first_status(&self) {
+        self.positions.write_first_status(self.tip().link);
+    }
+
+    /// Wakes all threads that wait here, to end: the store is closed.
+    pub(in crate::engine) fn shut_down(&self) {
+        self.writer.lock().shutdown = true;
+        self.flush_wanted.notify_all();
+        self.maintenance_wanted.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Adds a frame without events or changes to the collecting group. The caller has made room.
+    pub(in crate::engine) fn push_frame(&self, writer: &mut Writer, kind: FrameKind, body: &[u8]) {
+        let segment = Arc::clone(&writer.active);
+        let header = FrameHeader {
+            kind,
+            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            event_count: 0,
+            link: writer.tip.link,
+            first_position: writer.tip.next_position,
+            durable_position: self.positions.durable(),
+            recorded_at: writer.tip.recorded_at,
+            body_checksum: crc32(segment.seed.plain(), body),
+        };
+        let (bytes, link) = header.encode(segment.seed, writer.tip.offset);
+        let buffer = writer.buffer();
+        buffer.extend_from_slice(&bytes);
+        buffer.extend_from_slice(body);
+        buffer.resize(crate::format::align(buffer.len()), 0);
+        writer.tip.pass(&header, link);
+    }
 }
 
 impl Writer {
     /// Takes its part of a recovered store.
-    pub(crate) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
+    pub(in crate::engine) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
         let state = &recovered.state;
         let last_change = state.next_change - 1;
         let tip = Tip {
@@ -218,7 +354,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn check_usable(&self) -> Result<()> {
+    pub(in crate::engine) fn check_usable(&self) -> Result<()> {
         self.poisoned.as_ref().map_or(Ok(()), |reason| Err(self.refusal(reason)))
     }
 
@@ -231,7 +367,7 @@ impl Writer {
     }
 
     /// The last position and the last change that are written.
-    pub(crate) fn written_to(&self) -> (u64, u64) {
+    pub(in crate::engine) fn written_to(&self) -> (u64, u64) {
         (self.group_tip.next_position - 1, self.group_tip.next_change - 1)
     }
 
@@ -246,17 +382,17 @@ impl Writer {
     }
 
     /// Whether something is written and not synced, and a sync could help.
-    pub(crate) fn is_dirty(&self) -> bool {
+    pub(in crate::engine) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty() && self.poisoned.is_none()
     }
 
     /// The bytes that wait to be written.
-    pub(crate) fn pending_bytes(&self) -> usize {
+    pub(in crate::engine) fn pending_bytes(&self) -> usize {
         self.collecting.extents.iter().map(|extent| extent.bytes.len()).sum()
     }
 
     /// The buffer for frames at the tip of the active segment.
-    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(in crate::engine) fn buffer(&mut self) -> &mut Vec<u8> {
         let extents = &mut self.collecting.extents;
         if extents.last().is_none_or(|extent| !Arc::ptr_eq(&extent.segment, &self.active)) {
             let mut bytes = std::mem::take(&mut self.spare_buffer);
@@ -272,7 +408,7 @@ impl Writer {
     }
 
     /// The bytes of a record or frame that is not written yet, from `offset` on.
-    pub(crate) fn pending(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
+    pub(in crate::engine) fn pending(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
         let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
         groups.flat_map(|group| &group.extents).find_map(|extent| {
             let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
@@ -282,14 +418,26 @@ impl Writer {
     }
 
     /// The group with which everything accepted so far is written, and durable if `sync`.
-    pub(crate) fn group_of_all(&mut self, sync: bool) -> u64 {
+    pub(in crate::engine) fn group_of_all(&mut self, sync: bool) -> u64 {
         self.collecting.sync |= sync;
         self.collecting_number - u64::from(!self.wants_leader())
     }
 
     /// Whether the collecting group has something to do: bytes to write, or a sync of what is written.
-    pub(crate) fn wants_leader(&self) -> bool {
+    pub(in crate::engine) fn wants_leader(&self) -> bool {
         self.collecting.sync || !self.collecting.extents.is_empty()
+    }
+
+    /// The group with which an event and a change are written; 0: they are written.
+    pub(in crate::engine) fn group_of(&self, position: u64, change: u64) -> u64 {
+        let reaches = |to: (u64, u64)| position <= to.0 && change <= to.1;
+        if reaches(self.written_to()) {
+            0
+        } else if self.writing_to.is_some_and(reaches) {
+            self.collecting_number - 1
+        } else {
+            self.collecting_number
+        }
     }
 
     /// Takes the collecting group out, and puts an emptied one in its place.
@@ -319,7 +467,7 @@ impl Writer {
     }
 
     /// Whether something is to be written again before anything is written behind it.
-    pub(crate) fn has_prelude(&self) -> bool {
+    pub(in crate::engine) fn has_prelude(&self) -> bool {
         !self.prelude.is_empty()
     }
 
@@ -348,13 +496,17 @@ impl Writer {
     }
 
     /// Whether a snapshot can be saved, and nobody who waits for its commit does that.
-    pub(crate) fn has_due_snapshots(&self) -> bool {
+    pub(in crate::engine) fn has_due_snapshots(&self) -> bool {
         self.snapshots.any_due(self.synced_number)
     }
 
     /// Keeps a commit's snapshots until its group is durable. One of group 0 wrote nothing, but what
     /// its snapshots are made of may be on its way: they wait for everything accepted so far.
-    pub(crate) fn keep_snapshots(&mut self, group: u64, snapshots: Vec<Snapshot>) -> Batch {
+    pub(in crate::engine) fn keep_snapshots(
+        &mut self,
+        group: u64,
+        snapshots: Vec<Snapshot>,
+    ) -> Batch {
         let mut newest = self.collecting_number - u64::from(self.collecting.extents.is_empty());
         while self.refused.binary_search(&newest).is_ok() {
             newest -= 1;
@@ -364,7 +516,7 @@ impl Writer {
     }
 
     /// Takes out the snapshots whose commits are durable; those of refused commits are gone.
-    pub(crate) fn take_due_snapshots(&mut self) -> Due {
+    pub(in crate::engine) fn take_due_snapshots(&mut self) -> Due {
         self.snapshots.take_due(self.synced_number, &self.refused)
     }
 

@@ -5,7 +5,7 @@
 
 use std::task::Waker;
 
-use crate::snapshot::Snapshot;
+use crate::event::snapshot::Snapshot;
 
 /// Names the snapshots of one commit; 0: the commit has none.
 pub(crate) type Batch = u64;

@@ -12,7 +12,7 @@ mod skip;
 use smol_str::SmolStr;
 
 use crate::catalog::{Catalog, LookupError, PartIndex};
-use crate::engine::Engine;
+use crate::engine::contents::Contents;
 use crate::error::Result;
 use crate::event::Position;
 use crate::format::Defect;
@@ -86,217 +86,213 @@ impl Queryable for Positioned<'_> {
     }
 }
 
-impl Engine {
-    /// The newest event after `after` and up to `upto` that the query matches.
-    pub(crate) fn newest_match(
-        &self,
-        query: &Query,
-        after: u64,
-        upto: u64,
-        show: &mut Show<'_>,
-    ) -> Result<Option<u64>> {
-        if upto <= after {
-            return Ok(None);
-        }
-        let (keys, mut upto) = (Keys::of(query), upto);
-        let mut most = FIRST;
-        while let Some(at) = self.skip(&keys, after, upto) {
-            // Terms are taken over, for those who ask next.
-            self.index_terms(at, at, show)?;
-            let wanted = Wanted { after, upto: at, backwards: true, most };
-            let selected = self.select(query, at, wanted, show)?;
-            let mut matches = |position: u64| {
-                let mut matched = false;
-                show(position, &mut |record| {
-                    matched = query.matches(&Positioned(position, record));
-                })?;
-                Ok::<_, crate::error::Error>(matched)
-            };
-            let found = match selected.positions {
-                None => find_first((selected.through..=at).rev(), &mut matches)?,
-                Some(positions) => find_first(positions.into_iter(), &mut matches)?,
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-            upto = selected.through - 1;
-            most = (most * 4).min(MOST);
-        }
-        Ok(None)
+/// The newest event after `after` and up to `upto` that the query matches.
+pub(crate) fn newest_match(
+    contents: &Contents,
+    query: &Query,
+    after: u64,
+    upto: u64,
+    show: &mut Show<'_>,
+) -> Result<Option<u64>> {
+    if upto <= after {
+        return Ok(None);
     }
-
-    /// What may match of the events from `at` on in the order of the read, as far as the index goes that
-    /// holds `at`, or as many as are wanted.
-    ///
-    /// In a segment that is not sealed, a read that would have to take over the terms of many events looks
-    /// at some directly first: altogether no more than there are to take over, so that a query costs at
-    /// most twice the segment, once, and what it asks for from then on.
-    pub(crate) fn select(
-        &self,
-        query: &Query,
-        at: u64,
-        wanted: Wanted,
-        show: &mut Show<'_>,
-    ) -> Result<Selected> {
-        let Wanted { after, upto, backwards, most } = wanted;
-        if let Some(selected) = self.look_directly(at, wanted, show)? {
-            return Ok(selected);
-        }
-        let found = self.lookup(|catalog| {
-            let range = |base: u64, end: u64| {
-                let (first, last) = if backwards { (after + 1, at) } else { (at, upto) };
-                let ordinal = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
-                ordinal(first)..ordinal(last.saturating_add(1).min(end))
-            };
-            let select = |base: u64, end: u64, found: Option<(Vec<u32>, bool)>| {
-                let limit = if backwards { base.max(after + 1) } else { upto.min(end - 1) };
-                let Some((ordinals, all)) = found else {
-                    return Selected { positions: None, through: limit };
-                };
-                let positions = ordinals.iter().map(|&ordinal| base + u64::from(ordinal));
-                let positions: Vec<u64> = positions.collect();
-                let last = positions.last().copied().filter(|_| !all);
-                Selected { positions: Some(positions), through: last.unwrap_or(limit) }
-            };
-            if let Some((base, index)) = unsealed(catalog, at) {
-                let terms = index.terms();
-                // Forwards, as far as terms were taken over.
-                let end = base + index.len() as u64;
-                let end = if backwards { end } else { base + u64::from(terms.events()) };
-                let last = base + index.len() as u64 - 1;
-                let newest_of = |stream: &str| newest_in(catalog, index, last, stream);
-                let postings = Unsealed { index, terms: &terms, newest_of };
-                let range = range(base, end);
-                let found = candidates(&postings, base, query, range, backwards, most);
-                let found = found.map_err(LookupError::Heads)?;
-                return Ok(Some(select(base, end, found)));
-            }
-            let Some(part) = catalog.part_of(at) else { return Ok(None) };
-            let PartIndex::Sealed(index) = &part.index else { return Ok(None) };
-            let damaged = |_| LookupError::Index { segment: part.segment.number() };
-            let (base, end) =
-                (index.base_position(), index.base_position() + u64::from(index.event_count()));
-            let found = candidates(&**index, base, query, range(base, end), backwards, most);
-            Ok(Some(select(base, end, found.map_err(damaged)?)))
-        })?;
-        found.ok_or_else(|| self.lost(at))
-    }
-
-    /// In a segment that is not sealed: takes over the terms that the look-up needs; or says that the
-    /// next events are to be looked at directly, which costs less, as long as that was not done often.
-    fn look_directly(
-        &self,
-        at: u64,
-        wanted: Wanted,
-        show: &mut Show<'_>,
-    ) -> Result<Option<Selected>> {
-        let Wanted { after, upto, backwards, .. } = wanted;
-        let reach = {
-            let catalog = self.catalog.read();
-            let Some((base, index)) = unsealed(&catalog, at) else { return Ok(None) };
-            let known = base + u64::from(index.terms().events());
-            if at < known {
-                return Ok(None);
-            }
-            let last = if backwards { at } else { upto.min(base + index.len() as u64 - 1) };
-            let missing = last + 1 - known;
-            let through = if backwards {
-                at.saturating_sub(STEP - 1).max(known).max(after + 1)
-            } else {
-                at.saturating_add(STEP - 1).min(last)
-            };
-            (missing > STEP && index.may_look(at.abs_diff(through) + 1, missing))
-                .then_some(through)
-                .ok_or(last)
+    let (keys, mut upto) = (Keys::of(query), upto);
+    let mut most = FIRST;
+    while let Some(at) = skip::newest_candidate(contents, &keys, after, upto) {
+        // Terms are taken over, for those who ask next.
+        index_terms(contents, at, at, show)?;
+        let wanted = Wanted { after, upto: at, backwards: true, most };
+        let selected = select(contents, query, at, wanted, show)?;
+        let mut matches = |position: u64| {
+            let mut matched = false;
+            show(position, &mut |record| {
+                matched = query.matches(&Positioned(position, record));
+            })?;
+            Ok::<_, crate::error::Error>(matched)
         };
-        match reach {
-            Ok(through) => Ok(Some(Selected { positions: None, through })),
-            Err(last) => self.index_terms(at, last, show).map(|()| None),
+        let found = match selected.positions {
+            None => find_first((selected.through..=at).rev(), &mut matches)?,
+            Some(positions) => find_first(positions.into_iter(), &mut matches)?,
+        };
+        if found.is_some() {
+            return Ok(found);
         }
+        upto = selected.through - 1;
+        most = (most * 4).min(MOST);
     }
+    Ok(None)
+}
 
-    /// Makes sure that the postings of the segment that holds `at`, if it is not sealed, reach up to
-    /// `upto` or to its end.
-    pub(crate) fn index_terms(&self, at: u64, upto: u64, show: &mut Show<'_>) -> Result<()> {
-        loop {
-            let Some((base, from, len)) = ({
-                let catalog = self.catalog.read();
-                unsealed(&catalog, at)
-                    .map(|(base, index)| (base, index.terms().events(), index.len() as u64))
-            }) else {
-                return Ok(());
+/// What may match of the events from `at` on in the order of the read, as far as the index goes that
+/// holds `at`, or as many as are wanted.
+///
+/// In a segment that is not sealed, a read that would have to take over the terms of many events looks
+/// at some directly first: altogether no more than there are to take over, so that a query costs at
+/// most twice the segment, once, and what it asks for from then on.
+pub(crate) fn select(
+    contents: &Contents,
+    query: &Query,
+    at: u64,
+    wanted: Wanted,
+    show: &mut Show<'_>,
+) -> Result<Selected> {
+    let Wanted { after, upto, backwards, most } = wanted;
+    if let Some(selected) = look_directly(contents, at, wanted, show)? {
+        return Ok(selected);
+    }
+    let found = contents.lookup(|catalog| {
+        let range = |base: u64, end: u64| {
+            let (first, last) = if backwards { (after + 1, at) } else { (at, upto) };
+            let ordinal = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
+            ordinal(first)..ordinal(last.saturating_add(1).min(end))
+        };
+        let select = |base: u64, end: u64, found: Option<(Vec<u32>, bool)>| {
+            let limit = if backwards { base.max(after + 1) } else { upto.min(end - 1) };
+            let Some((ordinals, all)) = found else {
+                return Selected { positions: None, through: limit };
             };
-            let first = base + u64::from(from);
-            let upto = upto.min(base + len - 1);
-            if first > upto {
-                return Ok(());
-            }
-            let mut step: Vec<(SmolStr, SmolStr, Vec<SmolStr>)> = Vec::new();
-            for position in first..=upto.min(first + STEP - 1) {
-                show(position, &mut |record| {
-                    let tags = record.tags().map(SmolStr::new).collect();
-                    step.push((record.stream().into(), record.event_type().into(), tags));
-                })?;
-            }
-            let catalog = self.catalog.read();
-            let Some((_, index)) = unsealed(&catalog, at) else { return Ok(()) };
+            let positions = ordinals.iter().map(|&ordinal| base + u64::from(ordinal));
+            let positions: Vec<u64> = positions.collect();
+            let last = positions.last().copied().filter(|_| !all);
+            Selected { positions: Some(positions), through: last.unwrap_or(limit) }
+        };
+        if let Some((base, index)) = unsealed(catalog, at) {
+            let terms = index.terms();
+            // Forwards, as far as terms were taken over.
+            let end = base + index.len() as u64;
+            let end = if backwards { end } else { base + u64::from(terms.events()) };
+            let last = base + index.len() as u64 - 1;
+            let newest_of = |stream: &str| newest_in(catalog, index, last, stream);
+            let postings = Unsealed { index, terms: &terms, newest_of };
+            let range = range(base, end);
+            let found = candidates(&postings, base, query, range, backwards, most);
+            let found = found.map_err(LookupError::Heads)?;
+            return Ok(Some(select(base, end, found)));
+        }
+        let Some(part) = catalog.part_of(at) else { return Ok(None) };
+        let PartIndex::Sealed(index) = &part.index else { return Ok(None) };
+        let damaged = |_| LookupError::Index { segment: part.segment.number() };
+        let (base, end) =
+            (index.base_position(), index.base_position() + u64::from(index.event_count()));
+        let found = candidates(&**index, base, query, range(base, end), backwards, most);
+        Ok(Some(select(base, end, found.map_err(damaged)?)))
+    })?;
+    found.ok_or_else(|| contents.lost(at))
+}
+
+/// In a segment that is not sealed: takes over the terms that the look-up needs; or says that the
+/// next events are to be looked at directly, which costs less, as long as that was not done often.
+fn look_directly(
+    contents: &Contents,
+    at: u64,
+    wanted: Wanted,
+    show: &mut Show<'_>,
+) -> Result<Option<Selected>> {
+    let Wanted { after, upto, backwards, .. } = wanted;
+    let reach = contents.with_catalog(|catalog| {
+        let (base, index) = unsealed(catalog, at)?;
+        let known = base + u64::from(index.terms().events());
+        if at < known {
+            return None;
+        }
+        let last = if backwards { at } else { upto.min(base + index.len() as u64 - 1) };
+        let missing = last + 1 - known;
+        let through = if backwards {
+            at.saturating_sub(STEP - 1).max(known).max(after + 1)
+        } else {
+            at.saturating_add(STEP - 1).min(last)
+        };
+        let looks = missing > STEP && index.may_look(at.abs_diff(through) + 1, missing);
+        Some(if looks { Ok(through) } else { Err(last) })
+    });
+    match reach {
+        None => Ok(None),
+        Some(Ok(through)) => Ok(Some(Selected { positions: None, through })),
+        Some(Err(last)) => index_terms(contents, at, last, show).map(|()| None),
+    }
+}
+
+/// Makes sure that the postings of the segment that holds `at`, if it is not sealed, reach up to
+/// `upto` or to its end.
+pub(crate) fn index_terms(
+    contents: &Contents,
+    at: u64,
+    upto: u64,
+    show: &mut Show<'_>,
+) -> Result<()> {
+    loop {
+        let reach = contents.with_catalog(|catalog| {
+            unsealed(catalog, at)
+                .map(|(base, index)| (base, index.terms().events(), index.len() as u64))
+        });
+        let Some((base, from, len)) = reach else { return Ok(()) };
+        let first = base + u64::from(from);
+        let upto = upto.min(base + len - 1);
+        if first > upto {
+            return Ok(());
+        }
+        let mut step: Vec<(SmolStr, SmolStr, Vec<SmolStr>)> = Vec::new();
+        for position in first..=upto.min(first + STEP - 1) {
+            show(position, &mut |record| {
+                let tags = record.tags().map(SmolStr::new).collect();
+                step.push((record.stream().into(), record.event_type().into(), tags));
+            })?;
+        }
+        let entered = contents.with_catalog(|catalog| {
+            let Some((_, index)) = unsealed(catalog, at) else { return false };
             let mut terms = index.terms();
-            // Others may have been faster.
+            // Another thread may have entered them meanwhile.
             if terms.events() == from {
                 for (stream, event_type, tags) in &step {
                     terms.push(stream, event_type, tags.iter().map(SmolStr::as_str));
                 }
             }
+            true
+        });
+        if !entered {
+            return Ok(());
         }
     }
+}
 
-    /// The number of written events of segments in memory whose terms are still to be entered; large ones,
-    /// which have to be read and proven for that, count once for each kibibyte.
-    #[cfg(feature = "async")]
-    pub(crate) fn terms_behind(&self) -> u64 {
-        let written = self.written.get();
-        let catalog = self.catalog.read();
-        let behind = |index: &ActiveIndex, segment: &Segment| {
-            let here = (written + 1).saturating_sub(index.base_position()).min(index.len() as u64);
-            let entered = index.terms().events();
-            let events = here.saturating_sub(u64::from(entered));
-            if events == 0 {
-                return 0;
-            }
-            let from = index.offset(entered as usize).ok().flatten().map_or(DATA_START, u64::from);
-            events.max(segment.end().saturating_sub(from) / BYTES_AN_EVENT)
-        };
+/// The number of written events of segments in memory whose terms are still to be entered; large ones,
+/// which have to be read and proven for that, count once for each kibibyte.
+#[cfg(feature = "async")]
+pub(crate) fn terms_behind(contents: &Contents, written: u64) -> u64 {
+    let behind = |index: &ActiveIndex, segment: &Segment| {
+        let here = (written + 1).saturating_sub(index.base_position()).min(index.len() as u64);
+        let entered = index.terms().events();
+        let events = here.saturating_sub(u64::from(entered));
+        if events == 0 {
+            return 0;
+        }
+        let from = index.offset(entered as usize).ok().flatten().map_or(DATA_START, u64::from);
+        events.max(segment.end().saturating_sub(from) / BYTES_AN_EVENT)
+    };
+    contents.with_catalog(|catalog| {
         let frozen = catalog.parts.iter().rev().map_while(|part| match &part.index {
             PartIndex::Frozen { index, .. } => Some(behind(index, &part.segment)),
             PartIndex::Sealed(_) => None,
         });
         behind(&catalog.active.index, &catalog.active.segment) + frozen.sum::<u64>()
-    }
+    })
+}
 
-    /// Enters the terms of all events that are written.
-    #[cfg(feature = "async")]
-    pub(crate) fn index_all_terms(&self) -> Result<()> {
-        let mut show = |position, look: &mut Look<'_>| self.show_written(position, look);
-        let mut upto = self.written.get();
-        while upto > 0 {
-            self.index_terms(upto, upto, &mut show)?;
-            let catalog = self.catalog.read();
-            match unsealed(&catalog, upto) {
-                Some((base, _)) => upto = base - 1,
-                None => return Ok(()),
-            }
+/// Enters the terms of all events that are written.
+#[cfg(feature = "async")]
+pub(crate) fn index_all_terms(contents: &Contents, written: u64) -> Result<()> {
+    let mut show = |position, look: &mut Look<'_>| contents.show_written(position, look);
+    let mut upto = written;
+    while upto > 0 {
+        index_terms(contents, upto, upto, &mut show)?;
+        let base = contents.with_catalog(|catalog| unsealed(catalog, upto).map(|(base, _)| base));
+        match base {
+            Some(base) => upto = base - 1,
+            None => return Ok(()),
         }
-        Ok(())
     }
-
-    /// Shows a record that is written.
-    pub(crate) fn show_written(&self, position: u64, look: &mut Look<'_>) -> Result<()> {
-        let located = self.lookup(|catalog| catalog.locate(position))?;
-        let (segment, offset) = located.ok_or_else(|| self.lost(position))?;
-        let (bytes, layout) = segment.record(offset, position, self.options.checksums)?;
-        look(&bytes.record(layout));
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The segment that holds a position and its index, if it is not sealed.

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
 use crate::catalog::{Catalog, PartIndex, units};
-use crate::engine::Engine;
+use crate::engine::contents::Contents;
 use crate::format::index_file::{Probe, hash_term};
 use crate::index::Terms;
 use crate::index::active::ActiveIndex;
@@ -51,64 +51,68 @@ fn required(item: &QueryItem) -> impl Iterator<Item = (Terms, &str)> {
     tags.chain(stream).chain(category)
 }
 
-impl Engine {
-    /// Goes down from `upto` to the newest segment that may hold a match after `after`; `None`: there
-    /// is none. A segment that cannot be judged may hold one.
-    pub(super) fn skip(&self, keys: &Keys<'_>, after: u64, mut upto: u64) -> Option<u64> {
-        loop {
-            match self.skip_some(keys, after, upto) {
-                ControlFlow::Break(found) => return found,
-                ControlFlow::Continue(rest) => upto = rest,
-            }
-            self.bound_mappings();
+/// Goes down from `upto` to the newest segment that may hold a match after `after`; `None`: there
+/// is none. A segment that cannot be judged may hold one.
+pub(super) fn newest_candidate(
+    contents: &Contents,
+    keys: &Keys<'_>,
+    after: u64,
+    mut upto: u64,
+) -> Option<u64> {
+    let most = contents.most_asked_at_once();
+    loop {
+        match contents.with_catalog(|catalog| skip_some(catalog, keys, after, upto, most)) {
+            ControlFlow::Break(found) => return found,
+            ControlFlow::Continue(rest) => upto = rest,
         }
+        contents.bound_mappings();
     }
+}
 
-    /// The same, for as many index files as are asked at once; if there are more, how far it came.
-    fn skip_some(
-        &self,
-        keys: &Keys<'_>,
-        after: u64,
-        mut upto: u64,
-    ) -> ControlFlow<Option<u64>, u64> {
-        let catalog = self.catalog.read();
-        let active = &catalog.active.index;
-        if upto > after && active.ordinal(upto).is_some() {
-            if !lacks_all(&catalog, active, keys, after, upto) {
-                return ControlFlow::Break(Some(upto));
-            }
-            upto = active.base_position() - 1;
+/// The same, asking `most` index files; where there are more, the position to go on below.
+fn skip_some(
+    catalog: &Catalog,
+    keys: &Keys<'_>,
+    after: u64,
+    mut upto: u64,
+    most: usize,
+) -> ControlFlow<Option<u64>, u64> {
+    let active = &catalog.active.index;
+    if upto > after && active.ordinal(upto).is_some() {
+        if !lacks_all(catalog, active, keys, after, upto) {
+            return ControlFlow::Break(Some(upto));
         }
-        let mut left = self.most_asked_at_once();
-        let behind = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
-        for part in units(&catalog.parts[..behind]) {
-            if upto <= after {
-                return ControlFlow::Break(None);
-            }
-            // An index that several share has answered for all of them.
-            let own_base = part.segment.base_position;
-            if own_base > upto {
-                continue;
-            }
-            if left == 0 {
-                return ControlFlow::Continue(upto);
-            }
-            let (base, lacks) = match &part.index {
-                PartIndex::Frozen { index, .. } => {
-                    (own_base, lacks_all(&catalog, index, keys, after, upto))
-                }
-                PartIndex::Sealed(index) => {
-                    left -= 1;
-                    (index.base_position(), keys.all_lack_in(index))
-                }
-            };
-            if !lacks {
-                return ControlFlow::Break(Some(upto));
-            }
-            upto = base - 1;
-        }
-        ControlFlow::Break((upto > after).then_some(upto))
+        upto = active.base_position() - 1;
     }
+    let mut left = most;
+    let below = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
+    for part in units(&catalog.parts[..below]) {
+        if upto <= after {
+            return ControlFlow::Break(None);
+        }
+        // An index that several share has answered for all of them.
+        let own_base = part.segment.base_position;
+        if own_base > upto {
+            continue;
+        }
+        if left == 0 {
+            return ControlFlow::Continue(upto);
+        }
+        let (base, lacks) = match &part.index {
+            PartIndex::Frozen { index, .. } => {
+                (own_base, lacks_all(catalog, index, keys, after, upto))
+            }
+            PartIndex::Sealed(index) => {
+                left -= 1;
+                (index.base_position(), keys.all_lack_in(index))
+            }
+        };
+        if !lacks {
+            return ControlFlow::Break(Some(upto));
+        }
+        upto = base - 1;
+    }
+    ControlFlow::Break((upto > after).then_some(upto))
 }
 
 /// Whether the postings in memory reach up to `upto` and none that is required lies after `after`.

@@ -9,9 +9,9 @@ use super::{Owned, Ticket, Transaction};
 use crate::engine::Engine;
 use crate::engine::append::{Boundary, Request};
 use crate::error::Result;
+use crate::event::snapshot::Snapshot;
 use crate::event::{Committed, Timestamp};
 use crate::options::Durability;
-use crate::snapshot::Snapshot;
 
 /// A transaction without its store.
 struct Detached {
@@ -57,7 +57,7 @@ impl Transaction<'_> {
         let engine = Arc::clone(self.engine);
         let detached = self.detach();
         async move {
-            if !engine.options.background {
+            if !engine.options().background {
                 return detached.attach(&engine).commit();
             }
             accept(&engine, detached, false).await?.await
@@ -94,36 +94,26 @@ impl Transaction<'_> {
     }
 }
 
-/// Gives a commit its place. `told_at_once`: a conflict is, whether reads show the winner or not.
-async fn accept(engine: &Arc<Engine>, detached: Detached, told_at_once: bool) -> Result<Ticket> {
-    let detached = match at_once(engine, detached, told_at_once)? {
-        Ok(ticket) => return Ok(ticket),
-        Err(detached) => detached,
-    };
-    let accepted = engine.send(move |engine| {
-        let transaction = detached.attach(engine);
-        let (writer, accepted) = if told_at_once {
-            transaction.accept(Engine::sequence_at_once)?
-        } else {
-            transaction.accept(Engine::sequence)?
-        };
-        Ok(accepted.into_ticket(engine, writer))
-    });
-    accepted.await
-}
-
-/// The same without a wait, or the transaction as it was.
-fn at_once(
+/// Accepts a commit. A conflict is returned at once, or, if not `conflict_at_once`, once reads show what
+/// the commit lost to.
+async fn accept(
     engine: &Arc<Engine>,
     detached: Detached,
-    told_at_once: bool,
-) -> Result<std::result::Result<Ticket, Detached>> {
-    let mut transaction = detached.attach(engine);
-    let accepted = transaction.try_accept(|engine, prepared, sync, versions| {
-        engine.sequence_in_a_hurry(prepared, sync, versions, told_at_once)
+    conflict_at_once: bool,
+) -> Result<Ticket> {
+    let transaction = detached.attach(engine);
+    let durability = transaction.durability;
+    let tried = transaction.with_prepared(|commit| {
+        engine.appends().try_submit(commit, durability, conflict_at_once)
     })?;
-    Ok(match accepted {
-        Some((writer, accepted)) => Ok(accepted.into_ticket(engine, writer)),
-        None => Err(transaction.detach()),
-    })
+    if let Some(accepted) = tried {
+        return Ok(Ticket { engine: Arc::clone(engine), accepted });
+    }
+    let detached = transaction.detach();
+    let accepted = engine.send(move |engine| {
+        let transaction = detached.attach(engine);
+        transaction
+            .with_prepared(|commit| engine.appends().submit(commit, durability, conflict_at_once))
+    });
+    Ok(Ticket { engine: Arc::clone(engine), accepted: accepted.await? })
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Model, ModelChange, ModelOperation, ModelQuery, ModelState, Predicted};
 use crate::error::{Error, FailedCheck};
+use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
-use crate::snapshot::{Mark, Snapshot};
 
 /// Everything one commit asks for.
 #[derive(Debug, Clone, Default)]

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Part, PartIndex, units};
-use crate::engine::Engine;
+use crate::engine::contents::Contents;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::index::heads::HeadTable;
@@ -20,11 +20,11 @@ use crate::recovery::{
     Mode, index_meta, list_levels, open_level, rebuild_checkpoint, rebuild_index,
 };
 
-impl Engine {
+impl Contents {
     /// Checks the checkpoints in use, whole, and rebuilds those that are damaged.
-    pub(crate) fn mend_checkpoints(&self) -> Result<()> {
+    pub(in crate::engine) fn mend_checkpoints(&self) -> Result<()> {
         let _one_at_a_time = self.mending.lock();
-        let in_use = checkpoints_of(&self.catalog.read());
+        let in_use = self.with_catalog(checkpoints_of);
         for table in in_use {
             if table.file().verify().is_err() {
                 self.mend(&table)?;
@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// The checkpoint, or, if its file is damaged, what is in its place now.
-    pub(crate) fn sound(&self, table: &Arc<HeadTable>) -> Result<Arc<HeadTable>> {
+    pub(in crate::engine) fn sound(&self, table: &Arc<HeadTable>) -> Result<Arc<HeadTable>> {
         let _one_at_a_time = self.mending.lock();
         if table.file().verify().is_ok() { Ok(Arc::clone(table)) } else { self.mend(table) }
     }
@@ -47,9 +47,15 @@ impl Engine {
         };
         let at = parts.partition_point(|part| part.segment.number() < number);
         let segment = parts.get(at).map_or(&active, |part| &part.segment);
-        let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
-        let table =
-            rebuild_checkpoint(&*self.storage, &self.root, damaged, &parts[..at], segment, mode)?;
+        let mode = if self.shared.options().read_only { Mode::Read } else { Mode::Write };
+        let table = rebuild_checkpoint(
+            self.shared.storage(),
+            self.shared.root(),
+            damaged,
+            &parts[..at],
+            segment,
+            mode,
+        )?;
         let mut catalog = self.catalog.write();
         catalog.heads.swap_base(damaged, &table);
         catalog.active.index.replace_kept(damaged, &table);
@@ -66,17 +72,18 @@ impl Engine {
 
     /// Builds the index of a segment, and of all that share it, again from the log. Tells whether it
     /// had to: a reader may find that the writer beside it has merged the file.
-    pub(crate) fn rebuild(&self, segment: u64) -> Result<bool> {
+    pub(in crate::engine) fn rebuild(&self, segment: u64) -> Result<bool> {
         let _files = self.index_files.lock();
-        if self.options.read_only && self.share_writers_level(segment)? {
+        if self.shared.options().read_only && self.share_writers_level(segment)? {
             return Ok(false);
         }
         self.rebuild_shared(segment).map(|()| true)
     }
 
-    /// Likewise, holding `index_files`.
+    /// Builds again the index of a segment and of all segments that share it. The caller holds
+    /// `index_files`.
     fn rebuild_shared(&self, segment: u64) -> Result<()> {
-        let parts = Arc::clone(&self.catalog.read().parts);
+        let parts = self.parts();
         let Some(damaged) = sealed_index(&parts, segment) else { return Ok(()) };
         for number in damaged.segments() {
             let shares = |index: &Arc<SealedIndex>| Arc::ptr_eq(index, damaged);
@@ -87,22 +94,26 @@ impl Engine {
             let part = Part { segment, index: PartIndex::Sealed(index) };
             self.catalog.write().replace_part(part);
         }
-        if damaged.is_level() && !self.options.read_only {
+        if damaged.is_level() && !self.shared.options().read_only {
             let (first, last) = damaged.segments().into_inner();
             // Windows removes no file while it is mapped; the next merge tries again.
-            let _ = remove_leftover(&*self.storage, &names::level_path(&self.root, first, last));
+            let _ = remove_leftover(
+                self.shared.storage(),
+                &names::level_path(self.shared.root(), first, last),
+            );
         }
         Ok(())
     }
 
     /// Builds the index file of a sealed segment from the log.
     fn index_again(&self, number: u64) -> Result<(Arc<Segment>, Arc<SealedIndex>)> {
-        let mode = if self.options.read_only { Mode::Read } else { Mode::Write };
+        let mode = if self.shared.options().read_only { Mode::Read } else { Mode::Write };
         loop {
-            let parts = Arc::clone(&self.catalog.read().parts);
+            let parts = self.parts();
             let at = parts.partition_point(|part| part.segment.number() < number);
             let (before, segment) = (&parts[..at], &parts[at].segment);
-            let index = rebuild_index(&*self.storage, &self.root, segment, before, mode);
+            let index =
+                rebuild_index(self.shared.storage(), self.shared.root(), segment, before, mode);
             if !matches!(index, Err(Error::Corrupt { .. })) {
                 return Ok((Arc::clone(segment), index?));
             }
@@ -120,16 +131,21 @@ impl Engine {
 
     /// Looks for a level file into which the writer beside has merged the index of a segment.
     fn share_writers_level(&self, segment: u64) -> Result<bool> {
-        let parts = Arc::clone(&self.catalog.read().parts);
+        let parts = self.parts();
         if !sealed_index(&parts, segment).is_some_and(|index| index.is_gone()) {
             return Ok(false);
         }
-        for (first, last) in list_levels(&*self.storage, &self.root)? {
+        for (first, last) in list_levels(self.shared.storage(), self.shared.root())? {
             if !(first..=last).contains(&segment) {
                 continue;
             }
             let Some(covers) = covers_of(&parts, first..=last) else { continue };
-            if let Some(level) = open_level(&*self.storage, &self.root, self.store_id, covers) {
+            if let Some(level) = open_level(
+                self.shared.storage(),
+                self.shared.root(),
+                self.shared.store_id(),
+                covers,
+            ) {
                 self.catalog.write().share_index(&level);
                 return Ok(true);
             }
@@ -156,7 +172,10 @@ fn checkpoints_of(catalog: &Catalog) -> Vec<Arc<HeadTable>> {
 }
 
 /// What a level file over these segments has to be; `None` if they are not all sealed.
-pub(crate) fn covers_of(parts: &[Part], segments: RangeInclusive<u64>) -> Option<Covers> {
+pub(in crate::engine) fn covers_of(
+    parts: &[Part],
+    segments: RangeInclusive<u64>,
+) -> Option<Covers> {
     let first = parts.partition_point(|part| part.segment.number() < *segments.start());
     Covers::several(segments.zip(first..).map(|(number, at)| {
         let part = parts.get(at).filter(|part| part.segment.number() == number)?;

@@ -2,17 +2,19 @@
 //!
 //! Must never keep a commit from being written: nothing acknowledged depends on this work.
 
-use crate::engine::Engine;
-use crate::engine::commit::Writer;
+use super::{Commits, Writer};
 use crate::error::{Error, FailedMaintenance, Maintenance, Result};
-use crate::sync::atomic::Ordering;
 
 /// The most failures that are kept: a disk that refuses every snapshot is described by the first ones.
 const KEPT: usize = 64;
 
 impl Writer {
     /// Keeps the failure of a task, or forgets it once the task is done. Whether it is done.
-    pub(super) fn note_outcome(&mut self, task: Maintenance, outcome: Result<()>) -> bool {
+    pub(in crate::engine) fn note_outcome(
+        &mut self,
+        task: Maintenance,
+        outcome: Result<()>,
+    ) -> bool {
         self.undone.retain(|undone| undone.task != task);
         match outcome {
             Ok(()) => true,
@@ -26,16 +28,16 @@ impl Writer {
     }
 }
 
-impl Engine {
+impl Commits {
     /// Keeps the failure of a task, or forgets it once the task is done. Whether it is done. Not to be
-    /// called by who holds the writer's lock.
-    pub(super) fn note_outcome(&self, task: Maintenance, outcome: Result<()>) -> bool {
+    /// called with the writer locked.
+    pub(in crate::engine) fn note_outcome(&self, task: Maintenance, outcome: Result<()>) -> bool {
         self.writer.lock().note_outcome(task, outcome)
     }
 
-    /// Like [`Engine::note_outcome`], of a task that there may have been nothing to do for (`Ok(false)`):
+    /// Like [`Commits::note_outcome`], of a task that there may have been nothing to do for (`Ok(false)`):
     /// then a failure before is not made good. Whether this did not fail.
-    pub(super) fn note_attempt(&self, task: Maintenance, attempt: Result<bool>) -> bool {
+    pub(in crate::engine) fn note_attempt(&self, task: Maintenance, attempt: Result<bool>) -> bool {
         match attempt {
             Ok(false) => true,
             done => self.note_outcome(task, done.map(drop)),
@@ -44,8 +46,8 @@ impl Engine {
 
     /// Keeps that a commit's snapshot could not be saved. One that lost to another state of the same
     /// mark is counted and not kept: a snapshot of that mark is there, and no work is left to do.
-    pub(crate) fn note_unsaved(&self, key: &str, error: Error) {
-        self.counters.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::engine) fn note_unsaved(&self, key: &str, error: Error) {
+        self.shared.counters().snapshot_failures.add(1);
         if matches!(error, Error::SnapshotExists { .. }) {
             return;
         }
@@ -53,14 +55,14 @@ impl Engine {
     }
 
     /// A snapshot was saved, so that an earlier one of the same key is not missed any more.
-    pub(crate) fn note_saved(&self, key: &str) {
-        if self.counters.snapshot_failures.load(Ordering::Relaxed) > 0 {
+    pub(in crate::engine) fn note_saved(&self, key: &str) {
+        if self.shared.counters().snapshot_failures.get() > 0 {
             self.note_outcome(Maintenance::Snapshot { key: key.to_owned() }, Ok(()));
         }
     }
 
     /// At the end of a close: whether any work has failed for good.
-    pub(crate) fn report_undone(&self) -> Result<()> {
+    pub(in crate::engine) fn report_undone(&self) -> Result<()> {
         let mut failed = std::mem::take(&mut self.writer.lock().undone);
         if failed.is_empty() {
             return Ok(());

@@ -4,33 +4,32 @@
 //! mark alone: an older log that was put under newer snapshots reaches their marks again, by other
 //! events.
 
+use super::SnapshotFiles;
 use crate::catalog::Reached;
-use crate::engine::Engine;
 use crate::error::Result;
+use crate::event::snapshot::{Mark, Snapshot};
 use crate::format::snapshot::{Binding, SnapshotFile};
 
-use super::{Mark, Snapshot};
-
-impl Engine {
+impl SnapshotFiles {
     /// What a snapshot is bound to: the last event that it covers, which is durable.
     pub(super) fn binding_of(&self, snapshot: &Snapshot) -> Result<Binding> {
-        let position = match snapshot.mark {
+        let position = match snapshot.mark() {
             Mark::Position(position) => position.get(),
             Mark::Version(version) => {
-                let found = self.position_of(&snapshot.key, version, self.durable.get())?;
-                found.ok_or_else(|| self.lost(self.durable.get()))?
+                let found = self.position_of(snapshot.key(), version, self.positions.durable())?;
+                found.ok_or_else(|| self.contents.lost(self.positions.durable()))?
             }
         };
-        Ok(Binding { position, history: self.history_at(position)? })
+        Ok(Binding { position, history: self.contents.history_at(position)? })
     }
 
     /// Whether the log holds what a snapshot covers. One without a binding, from before there were
     /// any, is taken if the log has come to its mark, and with an event that was not recorded after
     /// the snapshot was saved.
     pub(super) fn is_of_this_history(&self, file: &SnapshotFile<'_>) -> Result<bool> {
-        let visible = self.visible(false);
+        let visible = self.positions.visible(false);
         if let Some(Binding { position, history }) = file.binding {
-            return Ok(position <= visible && self.history_at(position)? == history);
+            return Ok(position <= visible && self.contents.history_at(position)? == history);
         }
         let position = if file.is_position {
             Some(file.mark).filter(|&position| position <= visible)
@@ -40,7 +39,9 @@ impl Engine {
         match position {
             None => Ok(false),
             Some(0) => Ok(true),
-            Some(position) => Ok(self.commit_header(position)?.0.recorded_at <= file.saved_at),
+            Some(position) => {
+                Ok(self.contents.commit_header(position)?.0.recorded_at <= file.saved_at)
+            }
         }
     }
 
@@ -50,14 +51,14 @@ impl Engine {
         if version == 0 {
             return Ok(Some(0));
         }
-        let head = self.lookup(|catalog| catalog.head_at(stream, visible))?;
+        let head = self.contents.lookup(|catalog| catalog.head_at(stream, visible))?;
         if head.version <= version {
             return Ok((head.version == version).then_some(head.last_position));
         }
         let mut end = head;
         loop {
             let range = (version, version);
-            match self.lookup(|catalog| catalog.reach(stream, end, version, range))? {
+            match self.contents.lookup(|catalog| catalog.reach(stream, end, version, range))? {
                 Reached::Before(before) => end = before,
                 Reached::Runs(runs) => {
                     let Some(run) = runs.first().filter(|run| run.len() > 0) else {

@@ -1,0 +1,172 @@
+//! The calls of appends and transactions: accept a commit, wait for its group, save its snapshots.
+//!
+//! Owns what follows once a commit is decided on. Must never look at files with the writer locked.
+
+#[cfg(feature = "async")]
+use std::task::Waker;
+
+use super::{Appends, Prepared, Sequenced};
+use crate::engine::commit::{Batch, Guard};
+use crate::error::Result;
+use crate::event::Committed;
+use crate::event::snapshot::Snapshot;
+use crate::options::Durability;
+
+/// A commit that has its place in the order of commits, and what to wait for.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    group: u64,
+    sync: bool,
+    /// The snapshots that are saved with it.
+    snapshots: Batch,
+    committed: Committed,
+}
+
+impl Accepted {
+    /// What the commit will have done once it is durable.
+    pub(crate) fn committed(&self) -> &Committed {
+        &self.committed
+    }
+}
+
+impl Appends {
+    /// Commits one operation without snapshots, with the store's durability. `versions` has a place for
+    /// its version.
+    pub(crate) fn append(&self, commit: &Prepared<'_>, versions: &mut [u64]) -> Result<Sequenced> {
+        let sync = self.shared.options().durability.is_sync();
+        let (writer, done) = self.sequence(commit, sync, versions)?;
+        let (writer, outcome) = self.commits.wait_for_group(writer, done.group, sync);
+        drop(writer);
+        outcome?;
+        self.after_commit();
+        Ok(done)
+    }
+
+    /// Commits, and returns once the commit is as durable as asked for. A conflict is returned once
+    /// reads show what the commit lost to.
+    pub(crate) fn commit(
+        &self,
+        commit: &Prepared<'_>,
+        durability: Durability,
+    ) -> Result<Committed> {
+        let mut versions = vec![0; commit.operations.len()];
+        let (writer, sequenced) = self.sequence(commit, durability.is_sync(), &mut versions)?;
+        // The thread that waits writes the group: the flusher is not asked, and the lock is taken once.
+        let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions);
+        self.wait_with(writer, accepted)
+    }
+
+    /// Accepts a commit, and returns it on its way to disk. A conflict is returned at once, or, if not
+    /// `conflict_at_once`, once reads show what the commit lost to.
+    pub(crate) fn submit(
+        &self,
+        commit: &Prepared<'_>,
+        durability: Durability,
+        conflict_at_once: bool,
+    ) -> Result<Accepted> {
+        let mut versions = vec![0; commit.operations.len()];
+        let sync = durability.is_sync();
+        let (writer, sequenced) = if conflict_at_once {
+            self.sequence_at_once(commit, sync, &mut versions)?
+        } else {
+            self.sequence(commit, sync, &mut versions)?
+        };
+        Ok(self.leave(self.accept(writer, commit, durability, sequenced, versions)))
+    }
+
+    /// Like [`Appends::submit`], without a wait; `None` if that takes long.
+    #[cfg(feature = "async")]
+    pub(crate) fn try_submit(
+        &self,
+        commit: &Prepared<'_>,
+        durability: Durability,
+        conflict_at_once: bool,
+    ) -> Result<Option<Accepted>> {
+        let mut versions = vec![0; commit.operations.len()];
+        let sync = durability.is_sync();
+        let sequenced = self.sequence_in_a_hurry(commit, sync, &mut versions, conflict_at_once)?;
+        let Some((writer, sequenced)) = sequenced else { return Ok(None) };
+        Ok(Some(self.leave(self.accept(writer, commit, durability, sequenced, versions))))
+    }
+
+    /// Waits until a commit is as durable as asked for.
+    pub(crate) fn wait(&self, accepted: Accepted) -> Result<Committed> {
+        self.wait_with(self.commits.lock(), accepted)
+    }
+
+    /// What became of a commit, for a task: `None` if it has to wait, and `waker` is kept.
+    #[cfg(feature = "async")]
+    pub(crate) fn poll(&self, accepted: &Accepted, waker: &Waker) -> Option<Result<Committed>> {
+        let Accepted { group, sync, snapshots, committed } = accepted;
+        let outcome = self.commits.poll_group(*group, *sync, *snapshots, waker)?;
+        if outcome.is_ok() && !self.shared.options().background && *snapshots != 0 {
+            self.snapshots.save_due();
+        }
+        Some(outcome.map(|()| committed.clone()))
+    }
+
+    /// Keeps what a commit that was decided on still needs: its interval and its snapshots.
+    fn accept<'a>(
+        &'a self,
+        mut writer: Guard<'a>,
+        commit: &Prepared<'_>,
+        durability: Durability,
+        sequenced: Sequenced,
+        versions: Vec<u64>,
+    ) -> (Guard<'a>, Accepted) {
+        if let Durability::Buffered { interval } = durability {
+            writer.buffered_interval = writer.buffered_interval.min(interval);
+        }
+        let Sequenced {
+            group,
+            first_position,
+            last_position,
+            recorded_at,
+            already_recorded,
+            mut applied,
+        } = sequenced;
+        let mut snapshots = commit.snapshots.to_vec();
+        if already_recorded && !snapshots.is_empty() {
+            // Files are not looked at under the lock.
+            drop(writer);
+            snapshots.retain(|snapshot| !self.snapshots.has(snapshot));
+            applied.extend(snapshots.iter().map(Snapshot::to_applied));
+            writer = self.commits.lock();
+        }
+        let snapshots = writer.keep_snapshots(group, snapshots);
+        let committed = Committed {
+            first_position,
+            last_position,
+            versions,
+            recorded_at,
+            already_recorded,
+            applied,
+        };
+        (writer, Accepted { group, sync: durability.is_sync(), snapshots, committed })
+    }
+
+    /// Leaves the group to the flushing thread if no other thread waits for it.
+    fn leave(&self, (writer, accepted): (Guard<'_>, Accepted)) -> Accepted {
+        self.commits.leave(writer);
+        accepted
+    }
+
+    fn wait_with(&self, writer: Guard<'_>, accepted: Accepted) -> Result<Committed> {
+        let Accepted { group, sync, snapshots, committed } = accepted;
+        let (writer, outcome) = self.commits.wait_for_group(writer, group, sync);
+        drop(writer);
+        outcome?;
+        if snapshots != 0 {
+            self.snapshots.save_due();
+        }
+        self.after_commit();
+        Ok(committed)
+    }
+
+    /// Without threads, the work beside appends is done by the appends.
+    fn after_commit(&self) {
+        if !self.shared.options().background {
+            self.maintenance.try_maintain();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The end of a segment: the next one is taken into use, and a checkpoint begins.
+//!
+//! Owns the steps and their order. Must never let a frame into a segment that it does not fit.
+
+use std::sync::Arc;
+
+use super::lead::Guard;
+use super::work::PendingCheckpoint;
+use super::{Commits, Tip, Writer};
+use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
+use crate::error::Result;
+use crate::format::checkpoint::CheckpointMeta;
+use crate::format::frame::{self, FrameKind};
+use crate::format::segment_header::DATA_START;
+use crate::index::active::ActiveIndex;
+use crate::log::rotation::{SealPoint, create_segment};
+use crate::log::segment::{Segment, SegmentFile};
+
+impl Commits {
+    /// Takes the next segment into use. It is prepared already, unless appends were faster than
+    /// that; then it is created here. Nobody is preparing one.
+    pub(super) fn roll_over(&self, writer: &mut Guard<'_>) -> Result<()> {
+        let (number, base) = (writer.active.number() + 1, writer.tip.next_position);
+        if writer.has_prelude() {
+            writer.buffer();
+        }
+        let filled_to = std::mem::take(&mut writer.work.spare_filled_to);
+        let (spare, filled_to) = match writer.spare.take() {
+            Some(spare) => (spare, filled_to),
+            None => (self.create(number)?, 0),
+        };
+        let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
+        segment.note_filled(filled_to);
+        segment.file.keep_open(true);
+        writer.active = Arc::clone(&segment);
+        self.contents.change_catalog(|catalog| {
+            let mut index = ActiveIndex::new(base);
+            if catalog.active.index.keeps_terms() {
+                index.keep_terms();
+            }
+            let active = ActivePart { segment, index };
+            let full = std::mem::replace(&mut catalog.active, active);
+            let point = SealPoint { link: writer.tip.link, recorded_at: writer.tip.recorded_at };
+            full.segment.file.keep_open(false);
+            writer.work.seals.push_back(full.segment.number());
+            let index = PartIndex::Frozen { index: Arc::new(full.index), point };
+            Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
+            writer.tip.turn_to(number);
+            self.begin_checkpoint(writer, catalog, base);
+        });
+        self.maintenance_wanted.notify_one();
+        Ok(())
+    }
+
+    /// Creates the segment with this number.
+    pub(in crate::engine) fn create(&self, number: u64) -> Result<SegmentFile> {
+        let capacity = self.shared.options().capacity();
+        let file = create_segment(
+            self.shared.storage(),
+            self.shared.root(),
+            number,
+            self.shared.store_id(),
+            capacity,
+        )?;
+        file.file.keep_open(true);
+        Ok(file)
+    }
+
+    /// Asks for the next segment once half of the active one is used, or a quarter if it is going to
+    /// be filled, which takes a while.
+    pub(in crate::engine) fn want_spare(&self, writer: &mut Guard<'_>) {
+        let part = if self.shared.options().fills() { 4 } else { 2 };
+        let enough = self.shared.options().capacity() / part;
+        if writer.spare.is_none() && !writer.work.prepare && writer.tip.offset > enough {
+            writer.work.prepare = true;
+            self.maintenance_wanted.notify_one();
+        }
+    }
+
+    /// Begins a checkpoint of everything before the active segment, whose first position is `base`,
+    /// unless one is under way.
+    fn begin_checkpoint(&self, writer: &mut Writer, catalog: &mut Catalog, base: u64) {
+        if writer.work.checkpoint.is_none()
+            && let Some(heads) = catalog.heads.freeze()
+        {
+            let number = catalog.active.segment.number();
+            let meta = checkpoint_meta(&writer.tip, number, base, &ActiveIndex::new(base));
+            let metadata = self.encode_metadata(writer, 0);
+            writer.work.checkpoint = Some(PendingCheckpoint { heads, metadata, meta });
+        }
+    }
+
+    /// Ends the log cleanly: a close frame, if the segment has room for it, and a status that records
+    /// the end. Everything accepted before is durable; nothing is accepted any more. Returns the tip.
+    pub(in crate::engine) fn close_log(&self) -> Result<Tip> {
+        let mut writer = self.writer.lock();
+        if writer.tip.offset + frame::HEADER_LEN as u64 <= writer.active.header.capacity {
+            self.push_frame(&mut writer, FrameKind::Close, &[]);
+            writer.collecting.sync = true;
+            let number = writer.collecting_number;
+            let (guard, synced) = self.wait_for_group(writer, number, true);
+            synced?;
+            writer = guard;
+        }
+        let tip = writer.tip.clone();
+        drop(writer);
+        self.positions.mark_clean(true, tip.link, tip.next_position - 1)?;
+        Ok(tip)
+    }
+
+    /// The section METADATA of a checkpoint of everything accepted, of which `in_segment` changes are
+    /// in the active segment, and the number of the newest checkpoint file.
+    pub(in crate::engine) fn metadata_section(&self, in_segment: u64) -> (Vec<u8>, u64) {
+        let writer = self.writer.lock();
+        (self.encode_metadata(&writer, in_segment), writer.work.checkpoint_number)
+    }
+
+    /// The section METADATA of a checkpoint: all changes that are accepted, of which `in_segment` are in
+    /// the active segment.
+    fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> Vec<u8> {
+        let mut section = Vec::new();
+        section.extend_from_slice(&(writer.tip.next_change - 1).to_le_bytes());
+        section.extend_from_slice(&in_segment.to_le_bytes());
+        let pending = writer.changes.pending();
+        section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending)));
+        section
+    }
+}
+
+/// What a checkpoint records of the log up to `tip`, which lies in the segment with this number.
+pub(in crate::engine) fn checkpoint_meta(
+    tip: &Tip,
+    segment: u64,
+    base_position: u64,
+    index: &ActiveIndex,
+) -> CheckpointMeta {
+    CheckpointMeta {
+        position: tip.next_position - 1,
+        recorded_at: tip.recorded_at,
+        link: tip.link,
+        segment,
+        offset: tip.offset,
+        base_position,
+        streams: 0,
+        commits: tip.commits,
+        segment_commits: index.commits,
+        last_frame: tip.last_frame,
+        first_recorded_at: index.first_recorded_at,
+    }
+}

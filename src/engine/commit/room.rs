@@ -1,0 +1,91 @@
+//! Room for a commit: among the bytes that wait to be written, and in the active segment.
+//!
+//! Owns the waits for both. Must never hold the writer's lock across a wait.
+
+use super::lead::Guard;
+use super::{Commits, Writer};
+use crate::error::Result;
+use crate::format::frame;
+use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
+use crate::recovery::sync_names;
+
+impl Commits {
+    /// Before the first frame of this writer.
+    pub(in crate::engine) fn begin_session(&self, writer: &mut Writer) -> Result<()> {
+        if !writer.names_synced {
+            sync_names(self.shared.storage(), self.shared.root())?;
+            writer.names_synced = true;
+        }
+        // From now on an opening has to look for a tail.
+        self.positions.mark_clean(false, 0, self.positions.visible_elsewhere())
+    }
+
+    /// Waits until the collecting group has been taken; takes it if nobody is at work.
+    pub(in crate::engine) fn wait_for_room<'a>(
+        &'a self,
+        mut writer: Guard<'a>,
+    ) -> Result<Guard<'a>> {
+        if writer.writing.is_none() {
+            writer = self.lead(writer);
+        } else {
+            writer.room_waiters += 1;
+            self.room.wait(&mut writer);
+            writer.room_waiters -= 1;
+        }
+        writer.check_usable()?;
+        Ok(writer)
+    }
+
+    /// Makes sure that a frame of this many bytes fits the active segment, behind the session frame
+    /// if that is still to come, and that the segment may hold changes if there are some. May let go
+    /// of the lock to wait.
+    pub(in crate::engine) fn make_room<'a>(
+        &'a self,
+        mut writer: Guard<'a>,
+        len: usize,
+        changes: bool,
+    ) -> Result<Guard<'a>> {
+        loop {
+            if fits(&writer, len, changes) {
+                return Ok(writer);
+            }
+            // Without threads the commits themselves seal, each before the next.
+            let seals = self.shared.options().background && writer.work.lags();
+            let prepares = writer.work.is_preparing();
+            if prepares || seals {
+                if !prepares {
+                    self.shared.counters().seal_waits.add(1);
+                }
+                writer.room_waiters += 1;
+                // It may be resting between two pieces of zeros.
+                self.maintenance_wanted.notify_one();
+                self.room.wait(&mut writer);
+                writer.room_waiters -= 1;
+                self.shared.check_writable()?;
+                writer.check_usable()?;
+                continue;
+            }
+            // A spare may have been prepared with a smaller size than is set now, or by a version
+            // that knew no changes; a new one of the same number takes its place.
+            let needed = needed(writer.tip.session_begun, len);
+            writer.spare.take_if(|spare| {
+                spare.header.capacity < DATA_START + needed
+                    || spare.header.features & FEATURE_METADATA == 0
+            });
+            self.roll_over(&mut writer)?;
+        }
+    }
+}
+
+/// The bytes that a frame takes with the session frame that may have to come before it.
+fn needed(session_begun: bool, len: usize) -> u64 {
+    let session = if session_begun { 0 } else { frame::SESSION_LEN };
+    (len + session) as u64
+}
+
+/// Whether a frame fits the active segment, which has to hold changes if there are some.
+pub(in crate::engine) fn fits(writer: &Writer, len: usize, changes: bool) -> bool {
+    let header = &writer.active.header;
+    let may = !changes || header.features & FEATURE_METADATA != 0;
+    may && writer.tip.offset + needed(writer.tip.session_begun, len) <= header.capacity
+}

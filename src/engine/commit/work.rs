@@ -1,0 +1,194 @@
+//! What commits leave for the maintaining thread to do.
+//!
+//! Lives under the writer's lock. Must never do I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Commits, Writer};
+use crate::catalog::{Part, PartIndex};
+use crate::error::Result;
+use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
+use crate::index::heads::FrozenHeads;
+use crate::log::segment::SegmentFile;
+use crate::sync::Instant;
+
+/// The number of full segments that may wait to be sealed. An append that needs another one then waits until one is
+/// sealed: each takes memory for its index, and a walk by the next opening after a kill.
+pub(super) const MAX_UNSEALED: usize = 8;
+
+/// What the maintaining thread has to do.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "duties that have nothing to do with each other")]
+pub(in crate::engine) struct Work {
+    /// Full segments to seal, oldest first.
+    pub(super) seals: VecDeque<u64>,
+    /// The oldest could not be sealed when that was tried last: nobody waits for it.
+    sealing_fails: bool,
+    pub(super) checkpoint: Option<PendingCheckpoint>,
+    /// The number of the newest checkpoint file.
+    pub(super) checkpoint_number: u64,
+    pub(super) prepare: bool,
+    preparing: bool,
+    /// How far the spare was filled with zeros, if this process did so.
+    pub(super) spare_filled_to: u64,
+    /// Level files that the opening could not use may be there.
+    leftovers: bool,
+    /// Sealed segments as a checkpoint tells of them, and how many were compared with that.
+    unchecked: Arc<[SegmentEntry]>,
+    checked: usize,
+}
+
+impl Work {
+    pub(in crate::engine) fn new(checkpoint_number: u64, unchecked: Vec<SegmentEntry>) -> Self {
+        Self {
+            seals: VecDeque::new(),
+            sealing_fails: false,
+            checkpoint: None,
+            checkpoint_number,
+            prepare: false,
+            preparing: false,
+            spare_filled_to: 0,
+            leftovers: true,
+            unchecked: unchecked.into(),
+            checked: 0,
+        }
+    }
+
+    /// Whether a thread is creating the next segment.
+    pub(in crate::engine) fn is_preparing(&self) -> bool {
+        self.preparing
+    }
+
+    /// Whether as many full segments wait to be sealed as may, and waiting helps.
+    pub(in crate::engine) fn lags(&self) -> bool {
+        self.seals.len() >= MAX_UNSEALED && !self.sealing_fails
+    }
+
+    fn is_empty(&self) -> bool {
+        let nothing_to_write = self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare;
+        nothing_to_write && !self.leftovers && self.checked == self.unchecked.len()
+    }
+}
+
+/// Heads that stand still until they are written.
+#[derive(Debug)]
+pub(in crate::engine) struct PendingCheckpoint {
+    pub(in crate::engine) heads: FrozenHeads,
+    pub(in crate::engine) metadata: Vec<u8>,
+    pub(in crate::engine) meta: CheckpointMeta,
+}
+
+impl Writer {
+    /// Whether the maintaining thread has something to do that other threads wait for.
+    pub(super) fn has_work(&self) -> bool {
+        !self.work.is_empty() || self.has_due_snapshots()
+    }
+}
+
+impl Commits {
+    /// Takes on what an earlier writer left to seal.
+    pub(in crate::engine) fn adopt_frozen(&self, parts: &[Part]) {
+        let frozen = parts.iter().filter(|part| matches!(part.index, PartIndex::Frozen { .. }));
+        self.writer.lock().work.seals.extend(frozen.map(|part| part.segment.number()));
+        self.maintenance_wanted.notify_one();
+    }
+
+    /// The sealed segments that a checkpoint records and that are still to be compared with their
+    /// files, and the number of those that were.
+    pub(in crate::engine) fn unchecked_segments(&self) -> (Arc<[SegmentEntry]>, usize) {
+        let writer = self.writer.lock();
+        (Arc::clone(&writer.work.unchecked), writer.work.checked)
+    }
+
+    /// `checked` of the segments were compared; `ends`: the others need not be.
+    pub(in crate::engine) fn note_checked(&self, checked: usize, ends: bool) {
+        let work = &mut self.writer.lock().work;
+        work.checked = checked;
+        if ends {
+            work.unchecked = Arc::default();
+            work.checked = 0;
+        }
+    }
+
+    /// Begins to prepare the next segment, if one is wanted; returns its number.
+    pub(in crate::engine) fn begin_preparing(&self) -> Option<u64> {
+        let mut writer = self.writer.lock();
+        if !std::mem::take(&mut writer.work.prepare) || writer.spare.is_some() {
+            return None;
+        }
+        writer.work.preparing = true;
+        Some(writer.active.number() + 1)
+    }
+
+    /// Takes on the segment that was prepared, and how far it was filled with zeros.
+    pub(in crate::engine) fn end_preparing(
+        &self,
+        created: Result<(SegmentFile, u64)>,
+    ) -> Result<()> {
+        let mut writer = self.writer.lock();
+        writer.work.preparing = false;
+        if writer.room_waiters > 0 {
+            self.room.notify_all();
+        }
+        let (spare, filled_to) = created?;
+        writer.work.spare_filled_to = filled_to;
+        writer.spare = Some(spare);
+        Ok(())
+    }
+
+    /// Pauses the filling of the next segment, so that other threads get the disk. Returns whether to go
+    /// on: not when the segment is waited for, or will be before what is filled can be synced.
+    pub(in crate::engine) fn pause_filling(&self, pause: Duration) -> bool {
+        let mut writer = self.writer.lock();
+        let goes_on = |writer: &Writer| {
+            let nearly_full = writer.active.header.capacity / 4 * 3;
+            !writer.shutdown && writer.room_waiters == 0 && writer.tip.offset < nearly_full
+        };
+        if self.shared.options().background && goes_on(&writer) {
+            self.maintenance_wanted.wait_until(&mut writer, Instant::now() + pause);
+        }
+        goes_on(&writer)
+    }
+
+    /// Whether left-over level files are to be looked for. They are not looked for again, unless
+    /// [`Commits::look_for_leftovers`] is called.
+    pub(in crate::engine) fn take_leftovers(&self) -> bool {
+        std::mem::take(&mut self.writer.lock().work.leftovers)
+    }
+
+    /// Has left-over level files looked for.
+    pub(in crate::engine) fn look_for_leftovers(&self) {
+        self.writer.lock().work.leftovers = true;
+    }
+
+    /// The oldest full segment that is not sealed.
+    pub(in crate::engine) fn next_to_seal(&self) -> Option<u64> {
+        self.writer.lock().work.seals.front().copied()
+    }
+
+    /// The oldest full segment was sealed, or could not be.
+    pub(in crate::engine) fn note_sealed(&self, done: bool) {
+        let mut writer = self.writer.lock();
+        writer.work.sealing_fails = !done;
+        if done {
+            writer.work.seals.pop_front();
+        }
+        if writer.room_waiters > 0 {
+            self.room.notify_all();
+        }
+    }
+
+    /// Takes out the checkpoint that a rollover began, with the number of its file.
+    pub(in crate::engine) fn take_checkpoint(&self) -> Option<(PendingCheckpoint, u64)> {
+        let work = &mut self.writer.lock().work;
+        let pending = work.checkpoint.take()?;
+        Some((pending, work.checkpoint_number + 1))
+    }
+
+    /// The checkpoint file with this number is written.
+    pub(in crate::engine) fn note_checkpoint(&self, number: u64) {
+        self.writer.lock().work.checkpoint_number = number;
+    }
+}

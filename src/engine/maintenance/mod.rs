@@ -1,0 +1,227 @@
+//! What happens beside appends: preparing segments, sealing full ones, indexes, checkpoints, and
+//! the syncs of buffered stores.
+//!
+//! Two threads, so that a commit that was submitted never waits behind a checkpoint: one flushes
+//! and syncs, the other maintains. Nothing here is needed for correctness: what is not done when
+//! the process ends is done at the next opening. In a simulation there are no threads; commits do
+//! the work themselves, in a fixed order.
+
+mod checkpoints;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::{Part, PartIndex};
+use crate::engine::commit::Commits;
+use crate::engine::compaction::{Compacted, Compaction};
+use crate::engine::contents::Contents;
+use crate::engine::positions::Positions;
+use crate::engine::shared::Shared;
+use crate::engine::snapshots::SnapshotFiles;
+use crate::error::{Error, Maintenance as Task, Result};
+use crate::index::active::ActiveIndex;
+use crate::log::rotation::{create_unnamed, name_segment, seal_segment};
+use crate::log::segment::{Segment, SegmentFile};
+use crate::log::zeros;
+use crate::recovery::{Mode, build_index, check_segment};
+
+/// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
+/// nor a core for itself.
+const FILL_PAUSE: Duration = Duration::from_micros(2_500);
+/// Number of segments that are compared with a checkpoint before other work gets its turn.
+const CHECKED_AT_ONCE: usize = 64;
+
+/// The work beside appends.
+#[derive(Debug)]
+pub(crate) struct Maintenance {
+    shared: Arc<Shared>,
+    positions: Arc<Positions>,
+    contents: Arc<Contents>,
+    commits: Arc<Commits>,
+    snapshots: Arc<SnapshotFiles>,
+    compaction: Compaction,
+}
+
+impl Maintenance {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        positions: Arc<Positions>,
+        contents: Arc<Contents>,
+        commits: Arc<Commits>,
+        snapshots: Arc<SnapshotFiles>,
+    ) -> Self {
+        let compaction = Compaction::new(Arc::clone(&shared), Arc::clone(&contents));
+        Self { shared, positions, contents, commits, snapshots, compaction }
+    }
+
+    /// The flushing thread.
+    pub(super) fn run_flusher(&self) {
+        self.commits.run_flusher(|| self.snapshots.save_due());
+    }
+
+    /// The maintaining thread.
+    pub(super) fn run(&self) {
+        self.commits.run_maintenance(|| self.try_maintain(), || self.try_compact());
+    }
+
+    /// Takes on what an earlier writer left to seal.
+    pub(super) fn start(&self) {
+        self.commits.adopt_frozen(&self.contents.parts());
+    }
+
+    /// Merges all index files that can be merged, now.
+    pub(super) fn compact(&self) -> Result<Compacted> {
+        self.compaction.compact()
+    }
+
+    /// Creates the next segment and fills it with zeros, for as long as nobody needs it soon.
+    /// Also tells how far.
+    fn create_filled(&self, number: u64) -> Result<(SegmentFile, u64)> {
+        let capacity = self.shared.options().capacity();
+        let (storage, root) = (self.shared.storage(), self.shared.root());
+        let unnamed = create_unnamed(storage, root, number, self.shared.store_id(), capacity)?;
+        let filled =
+            zeros::fill(&unnamed, || self.commits.pause_filling(FILL_PAUSE)).inspect_err(|_| {
+                // What the disk has of it is not known any more.
+                let _ = storage.remove_file(&unnamed.path);
+            })?;
+        if filled.failed.is_some() {
+            self.shared.counters().maintenance_failures.add(1);
+        }
+        let file = name_segment(storage, root, unnamed)?;
+        file.file.keep_open(true);
+        Ok((file, filled.to))
+    }
+
+    /// Does what has to be done now, in the caller's thread. Whether all of it was done.
+    fn maintain(&self) -> bool {
+        if self.commits.lock().has_due_snapshots() {
+            self.snapshots.save_due();
+        }
+        // A segment that could not be prepared is created when it is needed.
+        let prepared = self.prepare_spare().is_ok();
+        let sealed = self.seal_full();
+        let written = self.commits.note_attempt(Task::Checkpoint, self.checkpoint());
+        let dropped = self.commits.note_attempt(Task::Compaction, self.drop_leftovers());
+        let checked = self.check_segments().is_ok();
+        prepared && sealed && written && dropped && checked
+    }
+
+    /// Compares some of the segments that the opening took a checkpoint's word for with that. If one is
+    /// another, or none, nothing is written any more, and the next opening looks at all of them.
+    fn check_segments(&self) -> Result<()> {
+        let (entries, from) = self.commits.unchecked_segments();
+        let to = entries.len().min(from + CHECKED_AT_ONCE);
+        let mut checks = (from..to)
+            .map(|at| check_segment(self.shared.storage(), self.shared.root(), &entries, at));
+        let failed = checks.find_map(Result::err);
+        self.commits.note_checked(to, to == entries.len() || failed.is_some());
+        match failed {
+            // Most likely there are too many open files. A reader looks before it reads.
+            Some(Error::Io { source, .. }) if source.kind() != ErrorKind::NotFound => Ok(()),
+            Some(error) => self.commits.stop_writing(&error),
+            None => Ok(()),
+        }
+    }
+
+    /// Does what has to be done now. A failure is counted and costs nothing that was acknowledged: what
+    /// is left is done later, at the latest by the next opening.
+    pub(super) fn try_maintain(&self) -> bool {
+        let done = self.maintain();
+        if !done {
+            self.shared.counters().maintenance_failures.add(1);
+        }
+        done
+    }
+
+    fn prepare_spare(&self) -> Result<()> {
+        let Some(number) = self.commits.begin_preparing() else { return Ok(()) };
+        let created = if self.shared.options().fills() {
+            self.create_filled(number)
+        } else {
+            self.commits.create(number).map(|spare| (spare, 0))
+        };
+        self.commits.end_preparing(created)
+    }
+
+    /// Whether there was something to look for. After a failure it is looked for again.
+    fn drop_leftovers(&self) -> Result<bool> {
+        let looks = self.commits.take_leftovers();
+        if looks && let Err(error) = self.compaction.drop_unused_levels() {
+            self.commits.look_for_leftovers();
+            return Err(error);
+        }
+        Ok(looks)
+    }
+
+    /// Seals and indexes full segments, oldest first, up to the first that fails. Whether none did.
+    fn seal_full(&self) -> bool {
+        loop {
+            let Some(number) = self.commits.next_to_seal() else { return true };
+            let done = self.seal_and_index(number);
+            self.commits.note_sealed(done);
+            if !done {
+                return false;
+            }
+        }
+    }
+
+    /// Seals and indexes one full segment. Whether that worked.
+    fn seal_and_index(&self, number: u64) -> bool {
+        let seal = Task::Seal { segment: number };
+        let sealed = match self.seal(number) {
+            Ok(sealed) => sealed,
+            Err(error) => return self.commits.note_outcome(seal, Err(error)),
+        };
+        self.commits.note_outcome(seal, Ok(()));
+        let task = Task::Index { segment: number };
+        sealed.is_none_or(|(sealed, index)| {
+            self.commits.note_outcome(task, self.index_sealed(sealed, &index))
+        })
+    }
+
+    /// Seals one full segment, once all of it is durable. Returns it with what is to be indexed; `None`
+    /// if that was done before.
+    fn seal(&self, number: u64) -> Result<Option<(Arc<Segment>, Arc<ActiveIndex>)>> {
+        let parts = self.contents.parts();
+        let part = parts.iter().find(|part| part.segment.number() == number).cloned();
+        drop(parts);
+        let Some(Part { segment, index: PartIndex::Frozen { index, point } }) = part else {
+            return Ok(None);
+        };
+        if let Some(kept) = index.kept_in()
+            && !Arc::ptr_eq(&self.contents.sound(kept)?, kept)
+        {
+            // Another part has taken the place of this one, with what was rebuilt.
+            return self.seal(number);
+        }
+        self.commits.flush_and_sync()?;
+        let sealed = Arc::new(seal_segment(&segment, &index, point)?);
+        Ok(Some((sealed, index)))
+    }
+
+    /// Writes the index file of a segment that was just sealed, and uses it from now on.
+    fn index_sealed(&self, sealed: Arc<Segment>, index: &ActiveIndex) -> Result<()> {
+        let index =
+            build_index(self.shared.storage(), self.shared.root(), &sealed, index, Mode::Write)?;
+        let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
+        self.contents.change_catalog(|catalog| catalog.replace_part(part));
+        self.shared.counters().sealed.add(1);
+        self.contents.bound_mappings();
+        Ok(())
+    }
+
+    /// Compacts while there is nothing else to do. Tells whether there may be more to compact.
+    fn try_compact(&self) -> bool {
+        let done = self
+            .compaction
+            .compact_in_background(|rest| self.commits.rest(rest, || self.try_maintain()));
+        if done.is_err() {
+            self.shared.counters().maintenance_failures.add(1);
+        }
+        let more = matches!(done, Ok(true));
+        self.commits.note_attempt(Task::Compaction, done);
+        more
+    }
+}

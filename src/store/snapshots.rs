@@ -1,0 +1,154 @@
+//! The calls on snapshots.
+//!
+//! Owns the rules by which a snapshot may be saved, and which one is loaded; the files belong to
+//! [`SnapshotFiles`](crate::engine::snapshots::SnapshotFiles).
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::engine::snapshots::{check, check_key};
+use crate::error::{Error, Result};
+use crate::event::snapshot::{Mark, Snapshot};
+use crate::event::{Position, Timestamp};
+/// A snapshot of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// Its key.
+    pub key: String,
+    /// What it is the state after.
+    pub mark: Mark,
+    /// The length of the state, in bytes.
+    pub state_len: u64,
+    /// The version of the state's schema.
+    pub schema_version: u32,
+    /// When it was saved.
+    pub saved_at: Timestamp,
+}
+
+/// The snapshots of a store; see [`Store::snapshots`](crate::Store::snapshots).
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    engine: Arc<Engine>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Saves a snapshot; atomic. The newest ones of a key are kept, as many as
+    /// [`Options::snapshots_kept`](crate::Options::snapshots_kept) says. To save one with a commit:
+    /// [`Transaction::snapshot`](crate::Transaction::snapshot).
+    ///
+    /// A key has one snapshot at a mark. Saving the same state again succeeds and changes nothing; a
+    /// state of a higher schema version takes the place of the one that is there; any other state is
+    /// refused. So of threads that race to save different states at one mark, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SnapshotExists`] if another state is saved at the mark;
+    /// [`Error::SnapshotAhead`] if the stream, or the store, has not come to its mark yet;
+    /// [`Error::LimitExceeded`], [`Error::InvalidArgument`], [`Error::ReadOnly`], [`Error::Io`],
+    /// [`Error::DiskFull`].
+    pub fn save(&self, snapshot: &Snapshot) -> Result<()> {
+        self.engine.check_writable()?;
+        check(snapshot)?;
+        self.check_mark(snapshot)?;
+        self.engine.snapshots().save(snapshot)
+    }
+
+    /// The newest whole snapshot of a key: by version, or else by position. One that is ahead of its
+    /// stream or of the store, or that was taken of another history, is skipped: an older log may have
+    /// been put under it.
+    pub fn load(&self, key: &str) -> Result<Option<Snapshot>> {
+        let by_version = self.load_at_most(key, Mark::Version(u64::MAX))?;
+        if by_version.is_some() {
+            return Ok(by_version);
+        }
+        self.load_at_most(key, Position::new(u64::MAX))
+    }
+
+    /// The newest whole snapshot of a key whose mark is of the same kind, and at or below.
+    pub fn load_at_most(&self, key: &str, mark: impl Into<Mark>) -> Result<Option<Snapshot>> {
+        self.engine.check_open()?;
+        check_key(key)?;
+        self.engine.refresh()?;
+        let most = mark.into();
+        for (mark, name) in self.engine.snapshots().list(key, most.is_position())? {
+            if mark <= most.number()
+                && let Some(snapshot) = self.engine.snapshots().read(key, &name)?
+            {
+                return Ok(Some(snapshot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All whole snapshots whose keys begin with `prefix`, in no particular order. Looks at every
+    /// snapshot there is: for inspection.
+    pub fn list(&self, prefix: &str) -> Result<Vec<SnapshotInfo>> {
+        self.engine.check_open()?;
+        self.engine.refresh()?;
+        let mut found = Vec::new();
+        self.engine.snapshots().for_each(|snapshot| {
+            if snapshot.key().starts_with(prefix) {
+                found.push(SnapshotInfo {
+                    state_len: snapshot.state().len() as u64,
+                    mark: snapshot.mark(),
+                    schema_version: snapshot.schema_version(),
+                    saved_at: snapshot.saved_at(),
+                    key: snapshot.key().to_owned(),
+                });
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Deletes all snapshots of a key; tells whether there were any.
+    pub fn delete(&self, key: &str) -> Result<bool> {
+        self.engine.check_writable()?;
+        check_key(key)?;
+        let mut files = self.engine.snapshots().list(key, false)?;
+        files.extend(self.engine.snapshots().list(key, true)?);
+        for (_, name) in &files {
+            let path = self.engine.snapshots().directory(key).join(name);
+            self.engine
+                .shared()
+                .storage()
+                .remove_file(&path)
+                .map_err(|e| Error::io("remove", &path, e))?;
+        }
+        Ok(!files.is_empty())
+    }
+
+    /// A snapshot of what is not durable could outlive it, and be taken for the state of another
+    /// history.
+    fn check_mark(&self, snapshot: &Snapshot) -> Result<()> {
+        let mark = snapshot.mark().number();
+        if mark > self.reached(snapshot)? {
+            self.engine.sync_all()?;
+        }
+        let reached = self.reached(snapshot)?;
+        if mark > reached {
+            return Err(Error::SnapshotAhead { key: snapshot.key().to_owned(), mark, reached });
+        }
+        Ok(())
+    }
+
+    /// The stream's version, or the store's head, as far as it is durable.
+    fn reached(&self, snapshot: &Snapshot) -> Result<u64> {
+        let durable = self.engine.positions().durable();
+        match snapshot.mark() {
+            Mark::Version(_) => {
+                let head = self
+                    .engine
+                    .contents()
+                    .lookup(|catalog| catalog.head_at(snapshot.key(), durable))?;
+                Ok(head.version)
+            }
+            Mark::Position(_) => Ok(durable),
+        }
+    }
+}

@@ -57,7 +57,7 @@ pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(Bound, b
                 return Err(not_a_store(root, "there is no store to read"));
             }
             if !options.create {
-                return Err(not_a_store(root, "there is no store, and none is to be created"));
+                return Err(not_a_store(root, "there is no store, and Options::create is false"));
             }
             options.storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
             Ok((bind()?, true))

@@ -1,8 +1,7 @@
 //! The one error type of the crate.
 //!
-//! Errors are data: each variant carries what a caller needs in order to act on
-//! it. This module must never format a decision into prose that a program would
-//! then have to parse back out.
+//! Errors are data: each variant carries what a caller needs in order to act on it. A program must
+//! never have to parse an error's text.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,56 +15,53 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What can go wrong.
 ///
-/// Nothing is stored by a call that returns an error, with the one exception
-/// that [`Error::OutcomeUnknown`] names.
+/// A call that returns an error has stored nothing, except with [`Error::OutcomeUnknown`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// One or more checks of a commit failed; all that failed are listed. Nothing was written.
+    /// One or more checks of a commit failed; all failed checks are listed. Nothing was written.
     ///
-    /// A call that waits for its commit returns this once what it lost to is visible to reads, so
-    /// a loop that reads, decides and appends again makes progress with each round; see
-    /// [`Store::retry`](crate::Store::retry). [`Transaction::submit`](crate::Transaction::submit)
-    /// returns it at once.
+    /// A call that waits for its commit returns this when the commit that caused the conflict is
+    /// visible to reads, so that a loop of read, decide and append makes progress in each round;
+    /// see [`Store::retry`](crate::Store::retry).
+    /// [`Transaction::submit`](crate::Transaction::submit) returns it at once.
     #[error("{}", conflict_text(failed))]
     Conflict {
-        /// Every check that failed: boundaries, then streams, then cursors and streams to hide, then
-        /// snapshots; of each, in the order they were added. Never empty.
+        /// Every failed check: boundaries, then streams, then cursors and streams to hide, then
+        /// snapshots; each kind in the order in which its checks were added. Never empty.
         failed: Vec<FailedCheck>,
-        /// Reads that see up to this position see the events that the commit lost to. The position is
-        /// visible already, unless the error is from
-        /// [`Transaction::submit`](crate::Transaction::submit): pass it to
-        /// [`Store::wait_for`](crate::Store::wait_for) then. [`Position::START`] if no event was in
-        /// the way.
+        /// Reads that see up to this position see the events that caused the conflict. The position
+        /// is visible already, unless [`Transaction::submit`](crate::Transaction::submit) returned
+        /// the error: pass it to [`Store::wait_for`](crate::Store::wait_for) in that case.
+        /// [`Position::START`] if no event caused the conflict.
         visible_at: Position,
     },
-    /// An event id is already in the store, on other contents, in another order,
-    /// or beside ids that are new. Nothing was written.
+    /// An event id is already in the store, with other contents, in another order, or the commit
+    /// also has new ids. Nothing was written.
     #[error("event id {id} is already used at position {position}")]
     IdReused {
-        /// The id that was given again.
+        /// The repeated id.
         id: Uuid,
-        /// Where the store holds it.
+        /// The position of the stored event.
         position: Position,
     },
-    /// An event id stands twice in one commit. Nothing was written.
-    #[error("event id {id} stands twice in one commit")]
+    /// An event id occurs twice in one commit. Nothing was written.
+    #[error("event id {id} occurs twice in one commit")]
     DuplicateId {
         /// The repeated id.
         id: Uuid,
     },
-    /// The time that a commit was to be recorded at is before the last one that is recorded, or ahead
-    /// of the clock. Nothing was written.
-    #[error("the commit cannot be recorded at {given} µs: the last one is of {earliest} µs, and the \
-        clock is at {latest} µs", given = given.as_micros(), earliest = earliest.as_micros(),
+    /// The given time of a commit is before that of the last commit, or ahead of the clock. Nothing
+    /// was written.
+    #[error("the commit cannot be recorded at {given} µs: the last one was recorded at {earliest} µs, \
+        and the clock is at {latest} µs", given = given.as_micros(), earliest = earliest.as_micros(),
         latest = latest.as_micros())]
     RecordedTime {
         /// What the caller passed.
         given: Timestamp,
-        /// The earliest time that is accepted: that of the commit before, those on their way to disk
-        /// included.
+        /// The earliest accepted time: that of the previous commit, which may not be durable yet.
         earliest: Timestamp,
-        /// The latest time that is accepted: the clock's, or `earliest` if that is later.
+        /// The latest accepted time: the clock's, or `earliest` if that is later.
         latest: Timestamp,
     },
     /// A commit without events, without changes and without checks.
@@ -76,12 +72,12 @@ pub enum Error {
     LimitExceeded {
         /// What was measured, with its unit.
         what: &'static str,
-        /// What it measured.
+        /// The measured size.
         size: u64,
-        /// The most that is allowed.
+        /// The largest allowed size.
         max: u64,
     },
-    /// An argument has a value that has no meaning.
+    /// An argument has an invalid value.
     #[error("{what}: {why}")]
     InvalidArgument {
         /// Which argument.
@@ -89,8 +85,8 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A snapshot's mark lies behind the end of its stream, or of the store. Nothing was saved.
-    #[error("snapshot {key:?} is of {mark}, only {reached} is reached")]
+    /// A snapshot's mark is past the end of its stream, or of the store. Nothing was saved.
+    #[error("snapshot {key:?} is at {mark}, but only {reached} is reached")]
     SnapshotAhead {
         /// The snapshot's key.
         key: String,
@@ -99,10 +95,10 @@ pub enum Error {
         /// The stream's version, or the store's head.
         reached: u64,
     },
-    /// A snapshot of the same key and mark is saved already, with another state, and its schema
-    /// version is not lower. Nothing was saved. Delete it first, or save with a higher schema version.
+    /// A snapshot with the same key and mark and another state exists, and its schema version is not
+    /// lower. Nothing was saved. Delete it first, or save with a higher schema version.
     #[error(
-        "snapshot {key:?} of {mark} is saved already with another state, of schema version \
+        "snapshot {key:?} at {mark} exists already with another state, of schema version \
         {schema_version}; delete it, or save with a higher schema version"
     )]
     SnapshotExists {
@@ -110,15 +106,15 @@ pub enum Error {
         key: String,
         /// Its mark: a version or a position.
         mark: u64,
-        /// The schema version of the one that is there.
+        /// The schema version of the existing snapshot.
         schema_version: u32,
     },
-    /// A position to go on from is ahead of the store: no event was recorded there. Either it was
-    /// kept while an older backup was restored, or it is of another store. A reader beside a writer
-    /// may also lag: [`Store::wait_for`](crate::Store::wait_for) waits for a position.
+    /// A position to continue from is ahead of the head. Either an older backup was restored since
+    /// the position was saved, or it belongs to another store. A reader beside a writer may also
+    /// lag: [`Store::wait_for`](crate::Store::wait_for) waits for a position.
     #[error(
-        "position {position} is ahead of the store, whose head is {head}: it belongs to another \
-        history, or is not visible yet; start over, or wait for it"
+        "position {position} is ahead of the head, {head}: it belongs to another history, or is \
+        not visible yet; start over, or wait for it"
     )]
     PositionAhead {
         /// The position that was passed.
@@ -127,7 +123,7 @@ pub enum Error {
         head: Position,
     },
     /// A checkpoint token was made by another store.
-    #[error("the checkpoint token is of store {found}, this is store {expected}")]
+    #[error("the checkpoint token belongs to store {found}, and this is store {expected}")]
     OtherStore {
         /// The id of this store.
         expected: Uuid,
@@ -135,48 +131,48 @@ pub enum Error {
         found: Uuid,
     },
     /// A position belongs to another history of this store: an older backup was restored, and other
-    /// events took the place of those that were seen. What was derived from them is to be derived
-    /// again.
+    /// events were recorded at these positions. Rebuild what was derived from the former events.
     #[error(
-        "position {position} belongs to another history of this store: other events were \
-        recorded since an older state was restored; derive again what was derived from it"
+        "position {position} belongs to another history of this store: an older state was \
+        restored, and other events were recorded since; rebuild what was derived from the former \
+        events"
     )]
     OtherHistory {
         /// The position.
         position: Position,
     },
-    /// The clock reads a time that nothing explains, and a commit recorded then would date all later ones
-    /// there. Nothing was written. Correct the clock and try again; if it is right, open the store with a
-    /// larger [`Options::max_clock_jump`](crate::Options::max_clock_jump).
+    /// The clock shows an implausible time, which all later commits would inherit. Nothing was written.
+    /// Correct the clock and try again; if it is right, open the store with a larger
+    /// [`Options::max_clock_jump`](crate::Options::max_clock_jump).
     #[error(
         "the clock reads {now}, the last commit was recorded at {last}, and no time after {limit} is \
         plausible: correct the clock, or open the store with a larger Options::max_clock_jump"
     )]
     ClockJumped {
-        /// When the last commit was recorded; the epoch if there is none.
+        /// The time of the last commit; the epoch if there is none.
         last: Timestamp,
-        /// What the clock reads.
+        /// The clock's time.
         now: Timestamp,
-        /// The latest time that would have been taken.
+        /// The latest accepted time.
         limit: Timestamp,
     },
-    /// No room on the disk, or in the user's quota. Nothing was written, and the store goes on
-    /// when space returns: repeat the call then.
+    /// The disk, or the user's quota, is full. Nothing was written. The store continues when there
+    /// is space again: repeat the call then.
     #[error("the disk is full: no room for {}{}; free space there, or raise the quota, and repeat \
         the call (a new segment takes its whole size at once, see `Options::segment_size`)",
         needed.map(|bytes| format!("{bytes} bytes of ")).unwrap_or_default(), path.display())]
     DiskFull {
         /// The file or directory that could not be created or extended.
         path: PathBuf,
-        /// How many bytes were wanted for it at once, where that is known.
+        /// The number of bytes that were requested at once, if known.
         needed: Option<u64>,
     },
-    /// An earlier write or sync failed, so what is on disk is uncertain; or a sealed segment is
-    /// not what it was when the store was closed. Nothing of this call was written; close the store
-    /// and open it again.
+    /// An earlier write or sync failed, so that the contents of the disk are uncertain; or a sealed
+    /// segment differs from its state when the store was closed. This call wrote nothing. Close the
+    /// store and open it again.
     #[error("the store stopped writing after a failure: {reason}")]
     WriterPoisoned {
-        /// The failure that stopped it.
+        /// The failure that stopped the writer.
         reason: String,
     },
     /// The write or sync that carried this commit failed: it may or may not survive.
@@ -195,23 +191,22 @@ pub enum Error {
         /// The store's directory.
         path: PathBuf,
         /// The id of the process that holds the lock, as this process sees it; its own id if the other
-        /// handle is in this process. `None` where it is not known: on systems other than Linux, for a
-        /// process of another PID namespace or another machine, and where the holder has gone
-        /// meanwhile.
+        /// handle is in this process. `None` if it is unknown: on systems other than Linux, for a
+        /// process of another PID namespace or another machine, and if the holder has ended meanwhile.
         holder: Option<u32>,
     },
-    /// The store's directory, or something in it, was removed or replaced by another while the store
-    /// was open. Nothing was written to what is in its place now. A writer stops writing: close the
-    /// store, and open it where it is now.
-    #[error("the store was moved or replaced while it was open: {why} ({}); nothing is written any \
-        more: close it, and open it again where it is now", path.display())]
+    /// The store's directory, or a file or directory in it, was removed or replaced while the store
+    /// was open. Nothing was written to its replacement. A writer stops writing: close the store,
+    /// and open it at its new place.
+    #[error("the store was moved or replaced while it was open: {why} ({}); writing has stopped: \
+        close the store, and open it at its new place", path.display())]
     StoreGone {
-        /// The file or directory that was asked for.
+        /// The file or directory that was to be used.
         path: PathBuf,
         /// What was found instead.
         why: String,
     },
-    /// The directory holds something else than a store. Nothing in it was touched.
+    /// The directory is not a store. Nothing in it was changed.
     #[error("{} is not a store: {why}", path.display())]
     NotAStore {
         /// The directory.
@@ -219,41 +214,40 @@ pub enum Error {
         /// What was found.
         why: String,
     },
-    /// The store was written by a version of the format that this build does not know.
+    /// The store was written by a format version that this build does not support.
     #[error("{}: {what}", path.display())]
     Unsupported {
-        /// The file that says so.
+        /// The file with the version or feature bits.
         path: PathBuf,
-        /// The version or feature bits that are not known.
+        /// The unsupported version or feature bits.
         what: String,
     },
-    /// Bytes that must be there, because they were acknowledged, are not what was written.
-    /// Nothing was changed. [`verify`](crate::verify()) lists every fault of the store,
-    /// [`repair`](crate::repair::repair()) copies what is intact into a new one.
+    /// Acknowledged bytes are damaged or missing. Nothing was changed. [`verify`](crate::verify())
+    /// lists every fault of the store, [`repair`](crate::repair::repair()) copies what is intact
+    /// into a new one.
     #[error("{} is damaged at offset {offset}: {what} (expected position {expected_position}{}); \
         annals::verify lists every fault, annals::repair copies what is intact",
         file.display(), evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default())]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
-        /// Where in the file, in bytes.
+        /// The offset in the file, in bytes.
         offset: u64,
-        /// The position that should be found there.
+        /// The position of the event that is expected there.
         expected_position: Position,
         /// What is wrong.
         what: String,
-        /// What proves that the bytes had been acknowledged, where that was in question.
+        /// What proves that the bytes had been acknowledged, if that had to be decided.
         evidence: Option<String>,
     },
     /// The store opens for writing: there is no loss to accept. Nothing was changed.
-    #[error("the store at {} opens as it is: there is no loss to accept", path.display())]
+    #[error("the store at {} opens for writing: there is no loss to accept", path.display())]
     NothingLost {
         /// The store's directory.
         path: PathBuf,
     },
-    /// A loss was accepted after another position than the one behind which the store is
-    /// damaged. Nothing was changed.
-    #[error("the store is whole up to position {whole}, not {given}: nothing was cut")]
+    /// The given position is not the last one before the damage. Nothing was changed.
+    #[error("the store is intact up to position {whole}, not {given}: nothing was cut")]
     WrongCut {
         /// What the caller passed.
         given: Position,
@@ -266,28 +260,28 @@ pub enum Error {
     /// The handle, or another clone of it, closed the store.
     #[error("the store is closed")]
     Closed,
-    /// The store is closed, and everything that was appended is durable; but work beside the appends
-    /// failed, and was not made good before the close. Returned by
-    /// [`Store::close`](crate::Store::close) alone.
+    /// The store is closed, and everything that was appended is durable, but background work failed
+    /// and was not completed before the close. Only [`Store::close`](crate::Store::close) returns
+    /// this.
     #[error("everything appended is durable, but the store could not {}{}",
         failed.first().map(|failed| with_causes(failed)).unwrap_or_default(),
         match failed.len() { 0 | 1 => String::new(), more => format!("; and {} more", more - 1) })]
     MaintenanceFailed {
-        /// What failed, and why; at least one.
+        /// What failed, and why; never empty.
         failed: Vec<FailedMaintenance>,
     },
     /// The operating system refused an operation.
     #[error("cannot {operation} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// On which file or directory.
+        /// The file or directory.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
     },
-    /// An event's data or metadata is not JSON, or not of the shape that was asked for (feature `serde`). The
-    /// event is in the store as it was appended.
+    /// An event's data or metadata is not JSON, or not of the requested type (feature `serde`). The event is
+    /// stored as it was appended.
     #[cfg(feature = "serde")]
     #[error(
         "the {part} of event {position} ({event_type:?}, version {version} of stream {stream:?}) \
@@ -304,7 +298,7 @@ pub enum Error {
         event_type: String,
         /// Its position.
         position: Position,
-        /// What is wrong, and where in the data.
+        /// The fault and its place in the data.
         source: serde_json::Error,
     },
     /// A value could not be written as the JSON data or metadata of a new event (feature `serde`).
@@ -313,27 +307,27 @@ pub enum Error {
     WriteJson {
         /// Which part of the event: `"data"` or `"metadata"`.
         part: &'static str,
-        /// The type that the event was to have.
+        /// The type of the new event.
         event_type: String,
-        /// Why not.
+        /// Why it cannot be written.
         source: serde_json::Error,
     },
 }
 
-/// Work beside the appends that failed for good: part of [`Error::MaintenanceFailed`].
+/// Background work that failed and was not completed: part of [`Error::MaintenanceFailed`].
 #[derive(Debug, thiserror::Error)]
 #[error("{task}")]
 #[non_exhaustive]
 pub struct FailedMaintenance {
-    /// What was to be done.
+    /// The work.
     pub task: Maintenance,
     /// Why the last attempt failed.
     #[source]
     pub error: Error,
 }
 
-/// Work that a store does beside the appends. Nothing acknowledged depends on it; what is said of each is
-/// the consequence of leaving it undone.
+/// Background work of a store. No acknowledged commit depends on it; each variant documents what happens
+/// if it is not done.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Maintenance {
@@ -352,12 +346,11 @@ pub enum Maintenance {
     /// Writing a checkpoint. The next opening reads more of the log.
     #[error("write a checkpoint")]
     Checkpoint,
-    /// Merging index files, or removing those that were merged. Look-ups ask more files, and space stays
-    /// taken, until a later merge.
+    /// Merging index files, or removing the merged ones. Until a later merge, look-ups read more files,
+    /// which occupy more space.
     #[error("compact the index files")]
     Compaction,
-    /// Saving a snapshot that was given to a transaction. The state has to be made again from the
-    /// events.
+    /// Saving a snapshot of a transaction. The state has to be computed again from the events.
     #[error("save the snapshot {key:?}")]
     Snapshot {
         /// The snapshot's key.
@@ -372,17 +365,18 @@ pub enum FailedCheck {
     /// A stream was not at the version the transaction expected.
     #[error("stream {stream:?} is at version {actual}, expected {expected}")]
     WrongExpectedVersion {
-        /// The operation's index, counted from 0 in the order they were added; 0 for
-        /// [`Store::append`](crate::Store::append).
+        /// The index of the operation, counted from 0 in the order in which operations were added;
+        /// 0 for [`Store::append`](crate::Store::append).
         index: usize,
         /// The stream that was checked.
         stream: String,
         /// What the caller passed.
         expected: ExpectedVersion,
-        /// The stream's version, commits on their way to disk included; 0 = no such stream.
+        /// The stream's version, including commits that are not durable yet; 0 if there is no such
+        /// stream.
         actual: u64,
     },
-    /// An event that a boundary's query matches lies after the query's position.
+    /// An event after the position of a boundary's query matches the query.
     #[error("query {query}: the event at position {position} matches it")]
     AppendConditionFailed {
         /// The query's index, counted from 0 in the order boundaries were added.
@@ -408,7 +402,7 @@ pub enum FailedCheck {
         /// Where it was to go.
         to: Position,
     },
-    /// A cursor is somewhere else than was expected.
+    /// A cursor is not at the expected position.
     #[error("cursor {name:?} is at {actual:?}, expected {expected:?}")]
     WrongCursor {
         /// The cursor.
@@ -418,7 +412,7 @@ pub enum FailedCheck {
         /// Where it is, commits on their way to disk included.
         actual: Option<Position>,
     },
-    /// A cursor would stand behind the last event.
+    /// A cursor would be past the last event.
     #[error("cursor {name:?} cannot be set to {to}, the head is {head}")]
     CursorAhead {
         /// The cursor.
@@ -428,8 +422,8 @@ pub enum FailedCheck {
         /// The last position.
         head: Position,
     },
-    /// A snapshot's mark lies behind the end of its stream, or of the store, after the commit.
-    #[error("snapshot {key:?} is of {mark}, only {reached} is reached")]
+    /// A snapshot's mark is past the end of its stream, or of the store, after the commit.
+    #[error("snapshot {key:?} is at {mark}, but only {reached} is reached")]
     SnapshotAhead {
         /// The snapshot's key.
         key: String,
@@ -462,7 +456,7 @@ pub enum FailedCheck {
     },
 }
 
-/// One failed check speaks for itself; several are counted, and the first is shown.
+/// The text of a conflict: the failed check, or the number of failed checks and the first one.
 fn conflict_text(failed: &[FailedCheck]) -> String {
     match failed {
         [only] => only.to_string(),
@@ -479,19 +473,19 @@ fn by_process(holder: Option<u32>) -> String {
     }
 }
 
-/// Whether there is no room: on the disk, or in what the user may take of it.
+/// Whether the disk or the user's quota is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// The text of an error and of what caused it.
+/// The text of an error and of its sources.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Whether what was opened is not in its place any more. A network file system uses the same kind for
-/// a file that it does not have any more.
+/// Whether an opened file or directory is no longer in its place. A network file system uses the same
+/// kind of error for a file that it no longer has.
 pub(crate) fn is_displaced(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StaleNetworkFileHandle
 }
@@ -508,7 +502,7 @@ impl Error {
         Self::Io { operation, path, source }
     }
 
-    /// Adds to a [`Error::DiskFull`] how many bytes were wanted.
+    /// Sets the number of requested bytes of an [`Error::DiskFull`].
     pub(crate) fn wanting(mut self, bytes: u64) -> Self {
         if let Self::DiskFull { needed, .. } = &mut self {
             *needed = Some(bytes);
@@ -516,9 +510,9 @@ impl Error {
         self
     }
 
-    /// Whether a commit was refused because a check of it failed: somebody else was faster, or what
-    /// was expected never held. Read again, decide again, and append again, or let
-    /// [`Store::retry`](crate::Store::retry) do so.
+    /// Whether a commit was refused because one of its checks failed: another commit came first, or
+    /// the expectation was wrong. Read again, decide again and append again, for example with
+    /// [`Store::retry`](crate::Store::retry).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -544,8 +538,8 @@ impl Error {
         }
     }
 
-    /// The version of the stream that was not at the version it was expected at, 0 if there is no
-    /// such stream; of several, the first. `None` if no check of a version failed.
+    /// The actual version of the first stream that failed a check of its version, 0 if there is no
+    /// such stream. `None` if no check of a version failed.
     pub fn actual_version(&self) -> Option<u64> {
         self.failed_checks().iter().find_map(|check| match check {
             FailedCheck::WrongExpectedVersion { actual, .. } => Some(*actual),

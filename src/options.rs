@@ -135,7 +135,7 @@ impl Options {
         }
     }
 
-    /// When appends return, unless a transaction says otherwise. Default: [`Durability::Sync`].
+    /// When appends return, unless a transaction overrides it. Default: [`Durability::Sync`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
@@ -171,8 +171,8 @@ impl Options {
         self.segment_size.unwrap_or(Self::DEFAULT_SEGMENT_SIZE)
     }
 
-    /// Goes on with the size of the newest segment, where none was asked for. A size out of range,
-    /// which another writer may have chosen, becomes the nearest one.
+    /// Takes over the size of the newest segment if none was requested. A size out of range, which
+    /// another writer may have chosen, is clamped.
     pub(crate) fn remember_capacity(&mut self, newest: u64) {
         let newest = newest.clamp(Self::MIN_SEGMENT_SIZE, Self::MAX_SEGMENT_SIZE);
         self.segment_size.get_or_insert(newest);
@@ -202,14 +202,14 @@ impl Options {
     /// decrease: one commit under a clock in 2099 would date all later ones there. So a commit whose
     /// time jumps further is refused with [`Error::ClockJumped`], and nothing is written.
     ///
-    /// While the store is open, time that passed on the system's monotonic clock is explained, and what
-    /// is measured is a jump beyond it, as by a clock that is set or a machine that was suspended. The
-    /// first commit after an opening may be recorded up to ten years after the last one, or by this
-    /// setting, whichever is more. In a store without events, or whose last event was recorded before
-    /// November 2026, any time before 2076 is taken.
+    /// While the store is open, the time that the monotonic clock measured is expected, and the jump is
+    /// the difference to it, as after the clock was set or the machine was suspended. The first commit
+    /// after an opening may be recorded up to ten years after the last one, or up to this setting if
+    /// that is more. In a store without events, or whose last event was recorded before November 2026,
+    /// any time before 2076 is accepted.
     ///
-    /// [`Duration::MAX`] takes any time: to go on where the clock is right and a store was left alone for
-    /// longer. Default: 366 days.
+    /// [`Duration::MAX`] accepts any time: for a store that was unused for longer, when the clock is
+    /// right. Default: 366 days.
     pub fn max_clock_jump(mut self, jump: Duration) -> Self {
         self.max_clock_jump = u64::try_from(jump.as_micros()).unwrap_or(u64::MAX);
         self
@@ -224,19 +224,18 @@ impl Options {
         self
     }
 
-    /// Whether segments are filled. Without threads only if it was asked for: commits would have to
+    /// Whether segments are filled. Without threads only on request, because commits would have to
     /// wait for it.
     pub(crate) fn fills(&self) -> bool {
         self.zero_fill.unwrap_or(self.background && self.durability.is_sync())
     }
 
-    /// How long [`Options::open`] waits for another writer to close the store, before it fails with
-    /// [`Error::Locked`]: the opening blocks the calling thread for that long at most. For a rolling
-    /// restart, where the new process starts before the old one has ended. The lock is looked at every
-    /// few milliseconds, at most 25 apart, so that a hand-over takes that and an opening. Several that
-    /// wait get it one after the other in no order, but each in time, since all look equally often.
-    /// [`Duration::MAX`]: for ever. An opening for reading takes no lock and never waits. Default: zero,
-    /// which fails at once.
+    /// How long [`Options::open`] waits for another writer to close the store before it fails with
+    /// [`Error::Locked`]. The opening blocks the calling thread. Useful for a rolling restart, where the
+    /// new process starts before the old one has ended. The lock is checked at least every 25 ms, so
+    /// that a hand-over takes that time and an opening. Several waiting openings have no order.
+    /// [`Duration::MAX`] waits without limit. An opening for reading takes no lock and never waits.
+    /// Default: zero, which fails at once.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -280,25 +279,25 @@ impl Options {
         self
     }
 
-    /// The most files of segments and indexes that the store keeps open at a time, at least
+    /// The maximum number of segment and index files that are open at a time, at least
     /// [`Options::MIN_OPEN_FILES`]. Others are opened when they are needed, and closed again. About ten
-    /// more files and directories are open for as long as the store is: the directory and its parts,
-    /// `LOCK`, `STATUS`, the checkpoint, the segment in use and the next one; and, until they are synced
-    /// or sealed, segments that were written to.
+    /// more files and directories stay open with the store: the directory and its parts, `LOCK`,
+    /// `STATUS`, the checkpoint, the active segment and the next one; and segments that were written to,
+    /// until they are synced or sealed.
     ///
-    /// Default: a quarter of what the process may open (`RLIMIT_NOFILE`), and no more than 256. Has no
-    /// effect on Windows, where the number of open files is not limited.
+    /// Default: a quarter of the process's limit (`RLIMIT_NOFILE`), at most 256. Has no effect on
+    /// Windows, where the number of open files is not limited.
     pub fn max_open_files(mut self, files: usize) -> Self {
         self.max_open_files = Some(files);
         self
     }
 
-    /// The most files of segments and indexes that the store keeps mapped at a time, at least
-    /// [`Options::MIN_MAPPINGS`]. Others are mapped when they are read, in the place of those that were
-    /// not read for a while. Events that are held keep what they were read from mapped, in addition.
+    /// The maximum number of segment and index files that are mapped at a time, at least
+    /// [`Options::MIN_MAPPINGS`]. Others are mapped when they are read, in place of files that were not
+    /// read for a while. Event handles keep their segments mapped in addition.
     ///
-    /// Default: 16,384. Linux permits a process 65,530 mappings unless `vm.max_map_count` says
-    /// otherwise. Has no effect on Windows, where the number of mappings is not limited.
+    /// Default: 16,384. Linux permits a process 65,530 mappings unless `vm.max_map_count` differs.
+    /// Has no effect on Windows, where the number of mappings is not limited.
     pub fn max_mappings(mut self, mappings: usize) -> Self {
         self.max_mappings = mappings;
         self
@@ -346,7 +345,7 @@ impl Options {
             return Err(Error::InvalidArgument { what: "max_mappings", why });
         }
         if self.snapshots_kept == 0 {
-            let why = "0 would keep none".into();
+            let why = "must be at least 1".into();
             return Err(Error::InvalidArgument { what: "snapshots_kept", why });
         }
         if self.max_event_size == 0 || self.max_event_size > Self::MAX_EVENT_SIZE {

@@ -16,7 +16,8 @@ use crate::index::jumps;
 use crate::index::sealed::SealedIndex;
 use crate::log::segment::Segment;
 
-const BROKEN_CHAIN: Defect = Defect::Invalid("a stream's events do not lead back to its first");
+const BROKEN_CHAIN: Defect =
+    Defect::Invalid("the chain of a stream's events does not reach its first event");
 
 /// Some of a stream's events, one after the other within one segment.
 #[derive(Debug, Clone)]
@@ -141,7 +142,9 @@ impl Catalog {
             return Ok(Holder::Memory(&self.active.segment, &self.active.index));
         }
         let part = self.part_of(end.last_position);
-        let part = part.ok_or(LookupError::Heads(Defect::Invalid("a head lies nowhere")))?;
+        let part = part.ok_or(LookupError::Heads(Defect::Invalid(
+            "no segment holds the last event of a stream",
+        )))?;
         Ok(match &part.index {
             PartIndex::Frozen { index, .. } => Holder::Memory(&part.segment, index),
             PartIndex::Sealed(index) => Holder::File(part, index),

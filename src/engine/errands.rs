@@ -30,7 +30,7 @@ struct State {
 
 /// The answer to an errand, once it is there.
 #[derive(Debug)]
-#[must_use = "an errand is done all the same, but nobody learns what came of it"]
+#[must_use = "the work is done even if the future is dropped, but its result is lost"]
 pub(crate) struct Errand<T> {
     answer: Arc<Mutex<Answer<T>>>,
 }

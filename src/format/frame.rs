@@ -130,7 +130,7 @@ impl FrameHeader {
     fn check(&self, zero: u8) -> Result<(), Defect> {
         let holds_events = self.kind == FrameKind::Commit;
         if zero != 0 || (self.event_count != 0) != holds_events {
-            return Err(Defect::Invalid("frame header contradicts itself"));
+            return Err(Defect::Invalid("the fields of the frame header contradict each other"));
         }
         let count = u64::from(self.event_count);
         match self.first_position.checked_add(count) {

@@ -90,7 +90,7 @@ impl SectionHeader {
         for number in (header.first..).take(header.count as usize) {
             each(number, Change::decode(&mut rest)?);
         }
-        if rest.is_empty() { Ok(header) } else { Err(Defect::Invalid("bytes behind the changes")) }
+        if rest.is_empty() { Ok(header) } else { Err(Defect::Invalid("bytes after the changes")) }
     }
 
     /// The number that the first change behind this section has.
@@ -171,7 +171,7 @@ impl Change {
         };
         let (_, unused_first, unused_second) = change.parts();
         if (unused_first, unused_second) != (first, second) {
-            return Err(Defect::Invalid("a change carries values that mean nothing"));
+            return Err(Defect::Invalid("a change has values that its kind does not use"));
         }
         *bytes = &bytes[CHANGE_HEADER_LEN + len..];
         Ok(change)

@@ -110,7 +110,7 @@ fn check_version(b: &[u8]) -> Result<(), Defect> {
     let (version, minimum) = (LE::read_u16(&b[8..]), LE::read_u16(&b[10..]));
     if version == 0 || minimum > FORMAT_VERSION {
         return Err(Defect::Unsupported(format!(
-            "format version {version} needs a reader of version {minimum}, this is {FORMAT_VERSION}"
+            "format version {version} needs a reader of version {minimum}, and this is version {FORMAT_VERSION}"
         )));
     }
     let incompatible = LE::read_u64(&b[16..]) & !FEATURE_METADATA;

@@ -96,7 +96,7 @@ impl<'a> SnapshotFile<'a> {
         let header_len = match (LE::read_u16(&b[8..]), LE::read_u32(&b[12..])) {
             (1, 64) => UNBOUND_LEN,
             (2.., 80) if b.len() >= HEADER_LEN => HEADER_LEN,
-            _ => return Err(Defect::Invalid("snapshot header of an unknown length")),
+            _ => return Err(Defect::Invalid("the snapshot header has an unknown length")),
         };
         let binding = (header_len == HEADER_LEN)
             .then(|| Binding { position: LE::read_u64(&b[64..]), history: LE::read_u64(&b[72..]) });

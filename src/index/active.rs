@@ -249,7 +249,9 @@ impl ActiveIndex {
         if last_position >= self.base_position + u64::from(member.node)
             || (version == 0) != (last_position == 0)
         {
-            return Err(Defect::Invalid("a stream's events do not lead back to its first"));
+            return Err(Defect::Invalid(
+                "the chain of a stream's events does not reach its first event",
+            ));
         }
         Ok(Head { version, last_position })
     }

@@ -16,7 +16,7 @@ use crate::format::Defect;
 /// Stands for a link or a shortcut that leads nowhere.
 pub(crate) const NONE: u32 = u32::MAX;
 
-const BROKEN: Defect = Defect::Invalid("a list does not lead back to its oldest member");
+const BROKEN: Defect = Defect::Invalid("the chain of a list does not reach its oldest entry");
 
 /// A member, and its rank from the oldest, which has 1. Members that are no longer at hand count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

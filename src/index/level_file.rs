@@ -125,7 +125,8 @@ impl<'a> LevelWriter<'a> {
         self.write_blocks(self.buffer.len())?;
         if self.written != self.payload_len {
             // The inputs changed between two looks at them, which a disk that fails can do.
-            let defect = Defect::Invalid("index files read differently twice");
+            let defect =
+                Defect::Invalid("an index file gave different contents when it was read again");
             return Err(MergeError::Input { at: 0, defect });
         }
         let footer = container::encode_footer(self.blocks, &self.table);

@@ -171,7 +171,7 @@ impl<'a> Merge<'a> {
             let follows =
                 at == 0 || inputs[at - 1].segments().end() + 1 == *index.segments().start();
             if !follows || index.base_position() != first.base_position() + u64::from(events) {
-                return Err(input(at)(Defect::Invalid("it is not the next one's neighbour")));
+                return Err(input(at)(Defect::Invalid("it is not adjacent to the next one")));
             }
             extent = extent
                 .with(Extent::of(index).map_err(input(at))?)
@@ -209,7 +209,9 @@ impl<'a> Merge<'a> {
         for (at, index) in self.inputs.iter().enumerate() {
             let Some((first, changes)) = index.changes().map_err(input(at))? else { continue };
             if *next.get_or_insert(first) != first {
-                return Err(input(at)(Defect::Invalid("a change is missing before it")));
+                return Err(input(at)(Defect::Invalid(
+                    "the change before its first one is missing",
+                )));
             }
             let own = index.for_each_change(|_, _| {}).map_err(input(at))?;
             next = Some(first.saturating_add(own));

@@ -17,7 +17,7 @@ use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
 use crate::format::metadata::Change;
 use crate::storage::{File, OpenMode, Storage};
 
-const FOREIGN: Defect = Defect::Invalid("the index of other segments");
+const FOREIGN: Defect = Defect::Invalid("it is the index of other segments");
 
 /// What an index is of: what the headers and trailers of its segments say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl SealedIndex {
             if matches!(place.way, Way::Path(..))
                 && contents.for_each_change(|_, _| {})? != self.covers.changes
             {
-                return Err(Defect::Invalid("not the changes of its segment"));
+                return Err(Defect::Invalid("it does not hold the changes of its segment"));
             }
             contents
         };

@@ -59,7 +59,7 @@ impl LaterFile {
         // What the trailer says is known, so that damage to it does no harm here, and neither do bytes
         // behind it.
         if segment.header != *header || segment.len().map_err(as_io)? < trailer.file_len() {
-            return Err(invalid("not the segment that a checkpoint tells of"));
+            return Err(invalid("not the segment that the checkpoint records"));
         }
         Ok(segment.file)
     }

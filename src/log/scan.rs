@@ -251,13 +251,13 @@ pub(crate) fn scan_proven_by(
 
 fn follows(header: &FrameHeader, state: &ScanState) -> Result<(), Defect> {
     if header.link != state.link {
-        return Err(Defect::Invalid("the frame does not follow the one before"));
+        return Err(Defect::Invalid("the frame does not follow its predecessor"));
     }
     if header.first_position != state.next_position {
-        return Err(Defect::Invalid("the frame's position is not the next"));
+        return Err(Defect::Invalid("the frame's first position is not the expected one"));
     }
     if header.recorded_at < state.recorded_at {
-        return Err(Defect::Invalid("the frame's time lies before the one before"));
+        return Err(Defect::Invalid("the frame's time is before that of its predecessor"));
     }
     Ok(())
 }
@@ -274,7 +274,7 @@ fn changes_follow<'a>(
     }
     let decoded = SectionHeader::decode(section, |_, _| {})?;
     if state.next_change != 0 && decoded.first != state.next_change {
-        return Err(Defect::Invalid("the frame's changes are not the next"));
+        return Err(Defect::Invalid("the frame's change numbers are not the expected ones"));
     }
     Ok((section, decoded.next()))
 }
@@ -318,7 +318,7 @@ pub(crate) fn verify_body(
         let record = RecordRef::parse(rest)?;
         record.verify(seed, header.first_position + u64::from(index))?;
         if record.frame_distance() as usize != distance {
-            return Err(Defect::Invalid("a record names another frame"));
+            return Err(Defect::Invalid("a record belongs to another frame"));
         }
         checksums.extend_from_slice(&record.checksum().to_le_bytes());
         distance += record.padded_len();

@@ -23,7 +23,7 @@ use super::{Query, QueryItem};
 pub struct ParseQueryError {
     /// Where in the text it is, in bytes.
     pub at: usize,
-    /// What is wrong there.
+    /// What is wrong at that offset.
     pub why: String,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Parser<'a> {
         Err(ParseQueryError { at: self.at, why: why.into() })
     }
 
-    /// Whether "or" comes next, as a word of its own; goes behind it.
+    /// Skips the word "or" if it comes next; returns whether it did.
     fn take_or(&mut self) -> bool {
         let found = self.is_at_or();
         if found {
@@ -86,13 +86,13 @@ impl<'a> Parser<'a> {
             empty = false;
             self.skip_white_space();
         }
-        if empty { self.error("an item with at least one condition is expected") } else { Ok(item) }
+        if empty { self.error("expected an item with at least one condition") } else { Ok(item) }
     }
 
     fn condition(&mut self, item: QueryItem) -> Result<QueryItem, ParseQueryError> {
         let start = self.at;
         let Some((key, _)) = self.rest().split_once(':') else {
-            return self.error("a condition is a key, a colon and a value");
+            return self.error("expected a condition: a key, a colon and a value");
         };
         self.at += key.len() + 1;
         let item = match key {
@@ -129,7 +129,7 @@ impl<'a> Parser<'a> {
             }
         };
         if !self.rest().is_empty() && !self.rest().starts_with(char::is_whitespace) {
-            return self.error("white space is expected");
+            return self.error("expected white space");
         }
         Ok(item)
     }
@@ -215,7 +215,8 @@ impl fmt::Display for QueryItem {
         if let Some(after) = self.required_after() {
             write!(text, " after:{after}")?;
         }
-        // An item without conditions is every event; beside others it needs one that says so.
+        // An item without conditions matches every event; among other items it needs a condition in
+        // its text form.
         f.write_str(if text.is_empty() { "after:0" } else { text.trim_start() })
     }
 }

@@ -134,7 +134,8 @@ impl ReadAll {
 
     fn pin(&self) -> Result<u64> {
         if let Some(AsOf::Version(_)) = self.settings.as_of {
-            let why = "a version belongs to one stream; give a position or a time".into();
+            let why =
+                "a version has a meaning in one stream only; pass a position or a time".into();
             return Err(Error::InvalidArgument { what: "as_of", why });
         }
         if let Some(token) = &self.token {

@@ -63,7 +63,7 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
     let Some(last) = files.last() else {
         let missing = "the segment is missing".to_owned();
         let (file, what) = refused.unwrap_or_else(|| (names::segment_path(root, 1), missing));
-        let evidence = Some("nothing of the log can be kept".into());
+        let evidence = Some("no part of the log can be kept".into());
         return Err(Error::Corrupt {
             file,
             offset: 0,
@@ -150,7 +150,7 @@ fn whole_prefix(
     for (&number, expected) in numbers.iter().zip(1..) {
         let path = names::segment_path(root, expected);
         if number != expected {
-            let what = format!("segment {expected} is missing, segment {number} is there");
+            let what = format!("segment {expected} is missing, and segment {number} exists");
             return Ok((files, Some((path, what))));
         }
         match SegmentFile::open(storage, root, number, OpenMode::Read, 0) {
@@ -390,7 +390,7 @@ impl Keeper<'_> {
         };
         let text = format!(
             "Loss accepted.\nkept up to position: {}\nlast position known: {known}\ndamage: {} at \
-             offset {}: {}\nevidence: {}\nnumber in the names of the files kept: {:016x}\n",
+             offset {}: {}\nevidence: {}\nnumber in the names of the kept files: {:016x}\n",
             cut.position - 1,
             cut.file.display(),
             cut.offset,

@@ -81,11 +81,11 @@ fn search(segment: &SegmentFile, from: u64, state: &ScanState) -> Result<Option<
 /// What a frame's header says of durability at or behind the gap.
 fn tells_of_later(header: &FrameHeader, state: &ScanState) -> Option<String> {
     if header.durable_position >= state.next_position {
-        return Some(format!("says that position {} was durable", header.durable_position));
+        return Some(format!("records that position {} was durable", header.durable_position));
     }
     // It is written once everything before it is durable.
     let closes = header.kind == FrameKind::Close && header.first_position >= state.next_position;
-    closes.then(|| "says that the store was closed behind".into())
+    closes.then(|| "records that the store was closed after it".into())
 }
 
 /// What a valid frame's metadata says, likewise: frames without events have no position that a later
@@ -117,7 +117,7 @@ fn tells_of_changes(
     let told = SectionHeader::decode(section, |_, _| {}).ok().map(|section| section.durable);
     Ok(told
         .filter(|&durable| durable >= state.next_change)
-        .map(|durable| format!("says that change {durable} was durable")))
+        .map(|durable| format!("records that change {durable} was durable")))
 }
 
 fn get<'a>(window: &'a mut Window, offset: u64, path: &Path) -> Result<Option<&'a [u8]>> {

@@ -112,7 +112,7 @@ fn load_once(
     let end = match &walk.end {
         ScanEnd::Invalid(defect) => defect.to_string(),
         ScanEnd::EndOfFile | ScanEnd::Limit => "the file ends".into(),
-        ScanEnd::Sealed => "the segment is sealed, the next one is missing".into(),
+        ScanEnd::Sealed => "the segment is sealed, and the next one is missing".into(),
     };
     Ok(Some(LoadedLog {
         files,

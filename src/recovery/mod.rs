@@ -342,12 +342,13 @@ impl LoadedLog {
     /// A status says that the store was closed only once everything before is durable.
     fn status_evidence(&self) -> Option<String> {
         let position = self.closed_at.filter(|&position| position >= self.state.next_position)?;
-        Some(format!("the status says that the store was closed at position {position}"))
+        Some(format!("the status file records that the store was closed at position {position}"))
     }
 
     fn writer_evidence(&self, visible: u64) -> Option<String> {
         let short = visible != u64::MAX && visible >= self.state.next_position;
-        short.then(|| format!("the writer says that position {visible} is durable"))
+        short
+            .then(|| format!("the writer's status file records that position {visible} is durable"))
     }
 
     fn opened(&self) -> Opened {

@@ -94,7 +94,7 @@ pub(crate) fn repair_in(
     if to.starts_with(from) || from.starts_with(to) {
         return Err(Error::InvalidArgument {
             what: "the new store's directory",
-            why: format!("{} is not apart from the damaged store", to.display()),
+            why: format!("{} is inside the damaged store, or contains it", to.display()),
         });
     }
     let kind = storage.entry_kind(&from.join(names::LOG_DIR));

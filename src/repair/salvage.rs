@@ -210,22 +210,22 @@ impl<'a, 'b> Salvage<'a, 'b> {
     fn refusal(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
         let header = &frame.header;
         if header.first_position < self.state.next_position {
-            return Some("a frame of positions that another one has");
+            return Some("the frame has positions of another frame");
         }
         if header.recorded_at < self.state.recorded_at {
-            return Some("the frame's time lies before the one before");
+            return Some("the frame's time is before that of its predecessor");
         }
         let follows = header.link == self.state.link || frame.offset == DATA_START;
         if self.skipped.is_empty() && !follows {
-            return Some("the frame does not follow the one before");
+            return Some("the frame does not follow its predecessor");
         }
         if header.frame_len() > self.target.max_frame_len() {
-            return Some("the frame is larger than a segment may be");
+            return Some("the frame is larger than a segment can be");
         }
         let changes = frame.for_each_change(|_, _| {});
         let first = first_change(frame);
         if changes.is_ok_and(|count| count > 0) && first < self.state.next_change {
-            return Some("changes of numbers that others have");
+            return Some("the frame has change numbers of another frame");
         }
         let (mut last, mut rest) = (HashMap::new(), frame.body);
         for _ in 0..header.event_count {
@@ -235,7 +235,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
             let before =
                 last.insert(stream, version).unwrap_or_else(|| self.streams.old_version(stream));
             if version <= before {
-                return Some("a version is not behind those before in its stream");
+                return Some("a version is not greater than the previous one of its stream");
             }
             rest = &rest[record.padded_len()..];
         }

@@ -145,7 +145,7 @@ fn lost_of(lost: &mut BTreeMap<u64, SkippedBytes>, first: u64, end: u64) -> Vec<
         let reason = if first == end {
             "the segment is missing".to_owned()
         } else {
-            format!("of the segments {first} to {end}, some are missing")
+            format!("some of the segments {first} to {end} are missing")
         };
         skipped.push(SkippedBytes { file: relative(first), from: 0, to: 0, reason });
     }

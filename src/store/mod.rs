@@ -119,7 +119,10 @@ impl Store {
             Found::Store => Some(take_lock(storage, root, options.lock_timeout)?),
             Found::Unfinished | Found::Nothing => {
                 if !options.create {
-                    return Err(not_a_store(root, "there is no store, and none is to be created"));
+                    return Err(not_a_store(
+                        root,
+                        "there is no store, and Options::create is false",
+                    ));
                 }
                 // One that is there may be a link to a directory, and is not made.
                 if found == Found::Nothing {

@@ -50,7 +50,7 @@ struct Owned {
 ///
 /// With feature `async` it is a `Future` too.
 #[derive(Debug)]
-#[must_use = "the commit is not durable before the ticket says so"]
+#[must_use = "the commit is durable when the ticket is ready"]
 pub struct Ticket {
     engine: Arc<Engine>,
     accepted: Accepted,

@@ -28,7 +28,7 @@ impl Verifier<'_> {
             };
             self.advance(file.len().unwrap_or(0));
             if let Err(d) = BlockFile::open(file, INDEX_MAGIC).and_then(|file| file.verify()) {
-                self.fault(&path, 0, format!("{d}; a reader rebuilds it when it meets the damage, an opening when it is missing"));
+                self.fault(&path, 0, format!("{d}; the first read that meets the damage rebuilds it, and an opening if it is missing"));
             }
         }
         let levels = if self.has(names::INDEX_DIR) {
@@ -47,7 +47,7 @@ impl Verifier<'_> {
                 self.fault(
                     &path,
                     0,
-                    format!("{d}; what it covers is indexed again when the damage is met"),
+                    format!("{d}; its segments are indexed again when a read meets the damage"),
                 );
             }
         }
@@ -67,9 +67,9 @@ impl Verifier<'_> {
                 Ok(Some(number)) => self.fault(
                     &path,
                     0,
-                    format!("it contradicts the seal of segment {number}; a writer would stop"),
+                    format!("it contradicts the seal of segment {number}; a store that is open for writing would stop writing"),
                 ),
-                Err(d) => self.fault(&path, 0, format!("{d}; it will not be used")),
+                Err(d) => self.fault(&path, 0, format!("{d}; it is not used")),
             }
         }
         Ok(())

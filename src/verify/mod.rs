@@ -175,12 +175,12 @@ impl Verifier<'_> {
         for name in names::DIRECTORIES {
             let path = self.root.join(name);
             if let Err(error) = is_directory(self.storage, &path) {
-                self.fault(&path, 0, format!("{error}; an opening refuses it"));
+                self.fault(&path, 0, format!("{error}; opening the store fails"));
             }
         }
         let (numbers, others) = segment_numbers(self.storage, self.root)?;
         for path in others {
-            self.fault(&path, 0, "it has the name of a segment and is not a regular file");
+            self.fault(&path, 0, "it is named like a segment and is not a regular file");
         }
         if numbers.is_empty() {
             let why = "its log has no segments".into();
@@ -197,7 +197,7 @@ impl Verifier<'_> {
                     1 => "the segment is missing".to_owned(),
                     _ => format!("the segments {expected} to {} are missing", number - 1),
                 };
-                self.fault(&path, 0, format!("{missing}; segment {number} is there"));
+                self.fault(&path, 0, format!("{missing}, and segment {number} exists"));
             }
             expected = number + 1;
             match SegmentFile::open(self.storage, self.root, number, OpenMode::Read, 0) {
@@ -278,7 +278,9 @@ impl Verifier<'_> {
         let covered = levels.iter().any(|(first, last)| (*first..=*last).contains(&number));
         if !covered && matches!(self.storage.entry_kind(&index), Ok(None)) {
             let path = file.path.display();
-            self.report.notes.push(format!("{path}: will be sealed again: {what}, at {offset}"));
+            self.report.notes.push(format!(
+                "{path}: the next opening for writing seals it again: {what}, at offset {offset}"
+            ));
         } else {
             self.fault(&file.path, offset, what);
         }
@@ -486,7 +488,11 @@ impl Verifier<'_> {
     ) -> Result<()> {
         // A writer beside may have created the next one since the segments were listed.
         if *end == ScanEnd::Sealed && is_last && !self.has_segment(file.header.number + 1) {
-            self.fault(&file.path, state.offset, "the segment is sealed, and no other follows");
+            self.fault(
+                &file.path,
+                state.offset,
+                "the segment is sealed, and no segment follows it",
+            );
         }
         let ScanEnd::Invalid(defect) = end else {
             return Ok(());
@@ -502,7 +508,7 @@ impl Verifier<'_> {
         };
         if !goes_on && begins {
             self.report.notes.push(format!(
-                "{}: a tail at offset {} that the next opening will cut: {defect}",
+                "{}: the next opening cuts the tail at offset {} off: {defect}",
                 file.path.display(),
                 state.offset
             ));

@@ -44,11 +44,11 @@ impl Claim {
     fn contradiction(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
         match self.proof {
             Proof::History(history) if history != frame.header.history(frame.checksum) => {
-                Some("it was taken of another history")
+                Some("it belongs to another history")
             }
-            Proof::SavedAt(at) if frame.header.recorded_at > at => {
-                Some("it is older than the event it covers, and so of another history")
-            }
+            Proof::SavedAt(at) if frame.header.recorded_at > at => Some(
+                "it is older than the last event that it covers, so it belongs to another history",
+            ),
             _ => None,
         }
     }
@@ -96,7 +96,7 @@ impl Unproven {
             let why = if position >= frame.header.first_position {
                 claim.contradiction(frame)
             } else {
-                Some("the event it covers cannot be read")
+                Some("the last event that it covers cannot be read")
             };
             self.notes.extend(why.map(|why| claim.note(why)));
         }
@@ -147,7 +147,7 @@ impl Verifier<'_> {
                 self.advance(bytes.len() as u64);
                 let why = match SnapshotFile::decode(&bytes) {
                     Ok(file) if store_id.is_some_and(|id| id != file.store_id) => {
-                        "it is of another store".to_owned()
+                        "it belongs to another store".to_owned()
                     }
                     Ok(file) => {
                         self.snapshots.add(path, &file);

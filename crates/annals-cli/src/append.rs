@@ -79,7 +79,8 @@ fn json(option: &str, given: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
             Err(Failure::Fault(format!("{option} {given} is not JSON: {e}")))
         }
         Err(e) => {
-            let hint = if option == "--data" { " (use --binary for other data)" } else { "" };
+            let hint =
+                if option == "--data" { " (use --binary for data that is not JSON)" } else { "" };
             Err(Failure::Usage(format!("{option} is not JSON: {e}{hint}")))
         }
     }

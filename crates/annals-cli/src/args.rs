@@ -1,7 +1,7 @@
-//! The command line's shape: commands, options, their checks and their help.
+//! The command line's definition: commands, options, their checks and their help.
 //!
-//! Owns every word a user types, in a module for each group of commands. Must never do work: a value
-//! that parses here is well formed, and nothing more is known of it.
+//! Owns every word a user types, in a module for each group of commands. Must never do work: a
+//! parsed value is well formed, and no other property of it is checked.
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, which shows no markdown")]
 
@@ -46,15 +46,15 @@ Examples:
   annals tail ledger --follow
   annals query ledger 'type:Deposited tag:owner:42 or category:audit'
 
-Reading commands work beside a running writer and never change a store; repair and recover need
-a store that nobody writes to.
+Commands that read work beside a running writer and never change a store; repair and recover need
+a store that no process writes.
 
 Exit codes:
-  0    all is well; a reader that closes the pipe early counts as that
+  0    success; also if the reader of the output closes the pipe
   1    the store or the data is at fault
   2    the command line is at fault
   130  interrupted (Ctrl-C, SIGTERM); what was reported as stored is stored
-  141  the reader of `import --ack` went away, so the import stopped"
+  141  the reader of `import --ack` closed the pipe, so the import stopped"
 )]
 pub(crate) struct Cli {
     /// No progress bar and no summary; errors are still reported
@@ -89,7 +89,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The directory of the store that it is about.
+    /// The directory of the command's store.
     pub(crate) fn store(&self) -> Option<&Path> {
         Some(match self {
             Self::Import(args) => &args.store,
@@ -115,8 +115,8 @@ impl Command {
 /// Waiting for the store
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Wait {
-    /// Wait while another process writes the store, instead of failing: at most this long, such as
-    /// --wait=30s, or without a value as long as it takes
+    /// Wait while another process has the store open for writing, instead of failing: at most this
+    /// long, such as --wait=30s, or without a value until it is closed
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "forever", value_parser = values::wait)]
     pub(crate) wait: Option<Duration>,
@@ -136,10 +136,10 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Text for people
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Ndjson,
 }
 

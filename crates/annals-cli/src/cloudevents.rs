@@ -161,7 +161,7 @@ mod tests {
             (MINIMAL.replace("\"Sold\"", "3"), "\"type\" must be a string"),
             (MINIMAL.replace('}', ",\"time\":\"noon\"}"), "\"time\" is \"noon\""),
             (MINIMAL.replace('}', ",\"data\":1,\"data_base64\":\"\"}"), "both \"data\""),
-            (MINIMAL.replace('}', ",\"id\":\"18\"}"), "the key \"id\" stands twice"),
+            (MINIMAL.replace('}', ",\"id\":\"18\"}"), "the key \"id\" occurs twice"),
         ];
         for (line, expected) in cases {
             let what = decode(line.as_bytes()).expect_err(&line).what;

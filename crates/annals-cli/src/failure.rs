@@ -69,7 +69,7 @@ impl Failure {
                     .to_owned(),
             ],
             Self::Store(Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. }) => {
-                vec![format!("look at the disk, then: annals verify {store}")]
+                vec![format!("check the disk, then: annals verify {store}")]
             }
             _ => Vec::new(),
         }
@@ -84,7 +84,7 @@ fn about_damage(store: &str, refused: bool) -> Vec<String> {
     ];
     if refused {
         advice.push(format!(
-            "annals recover {store} --accept-loss    says what cutting it off there would lose"
+            "annals recover {store} --accept-loss    prints what cutting it off there would lose"
         ));
     }
     advice
@@ -97,7 +97,7 @@ pub(crate) fn quoted(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("{text:?}") }
 }
 
-/// The text of an error and of what caused it.
+/// The text of an error and of its sources.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -122,7 +122,7 @@ pub(crate) fn described(error: &Error) -> String {
             evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default()
         ),
         Error::RecordedTime { given, earliest, .. } if given < earliest => format!(
-            "the time of recording, {}, is before {}, that of the event before it",
+            "the time of recording, {}, is before {}, the time of the previous event",
             time::to_rfc3339(*given),
             time::to_rfc3339(*earliest),
         ),
@@ -141,7 +141,9 @@ impl fmt::Display for Failure {
             Self::Usage(what) | Self::Fault(what) | Self::Damaged(what) => f.write_str(what),
             Self::Store(error) => f.write_str(&described(error)),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
-            Self::Unacknowledged => f.write_str("the reader of the acknowledgements is gone"),
+            Self::Unacknowledged => {
+                f.write_str("the reader of the acknowledgements closed the pipe")
+            }
             Self::Interrupted => f.write_str("interrupted"),
             Self::Reported => f.write_str("reported"),
         }

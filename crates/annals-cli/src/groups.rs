@@ -110,7 +110,10 @@ impl Groups {
                 steps.push(Step::Bad(Bad {
                     first_line: line,
                     last_line: line,
-                    what: format!("skipped with its commit, which line {doubtful} may belong to"),
+                    what: format!(
+                        "skipped with its commit, because line {doubtful} may belong to the same \
+                         commit"
+                    ),
                 }));
                 return;
             }

@@ -281,7 +281,7 @@ impl Import<'_> {
             return self.differ(entries, &known);
         }
         let (first_line, last_line) = span(entries);
-        let what = "a part of the commit is stored and a part is not".to_owned();
+        let what = "only a part of the commit is stored".to_owned();
         self.bad(Bad { first_line, last_line, what })
     }
 

@@ -193,8 +193,7 @@ fn advise(store: &Path, report: &VerifyReport) {
         ["index", "checkpoints", "snapshots"].iter().any(|it| inside.starts_with(it))
     };
     let advice = if report.faults.iter().all(|fault| derived(&fault.file)) {
-        "the log is whole: close the store and delete the files named, which are made again or done \
-         without"
+        "the log is intact: close the store and delete the listed files, which are derived"
             .to_owned()
     } else {
         let store = failure::quoted(store);

@@ -27,7 +27,7 @@ pub(crate) struct Object<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Object<'a> {
-    /// Reads one JSON object; a key that stands twice is an error.
+    /// Reads one JSON object; a key that occurs twice is an error.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(line)
             .map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to() + 1))?;
@@ -115,7 +115,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         let mut keys = BTreeMap::new();
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             if keys.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format_args!("the key {key:?} occurs twice")));
             }
             keys.insert(key, map.next_value::<&'de RawValue>()?);
         }

@@ -30,8 +30,8 @@ pub(crate) fn must_be_whole(store: &Store) -> Result<(), Failure> {
     match store.opened() {
         Opened::Damaged { file, offset, expected_position, evidence, .. } => {
             Err(Failure::Damaged(format!(
-                "the store is damaged, and only what lies before position {expected_position} was \
-                 read: {} at offset {offset}; {evidence}",
+                "the store is damaged, and only the events before position {expected_position} \
+                 were read: {} at offset {offset}; {evidence}",
                 file.display()
             )))
         }
@@ -54,8 +54,8 @@ pub(crate) fn for_writing(
     {
         let kept = recovery.quarantined.as_ref();
         warn(format_args!(
-            "the last writer was cut off: {} bytes that it had not acknowledged were \
-             taken out{}",
+            "the last writer did not close the store: {} bytes of unacknowledged commits were cut \
+             off{}",
             recovery.dropped_bytes,
             kept.map(|path| format!(" and kept in {}", path.display())).unwrap_or_default()
         ));

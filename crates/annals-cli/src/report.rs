@@ -76,8 +76,8 @@ impl Report {
         if verdict.is_err() {
             report(match tally.last_line {
                 Some(line) => format!(
-                    "annals: the import stopped; the last line stored is {line}, and --resume goes on \
-                     after it"
+                    "annals: the import stopped; the last line stored is {line}, and --resume \
+                     continues after it"
                 ),
                 None => "annals: the import stopped; nothing was stored".to_owned(),
             });
@@ -107,7 +107,8 @@ impl Report {
 
 fn lost(line: u64, error: &Error) -> Failure {
     Failure::Fault(format!(
-        "{}; import again with --resume, or from line {line} on (events with ids are not stored twice)",
+        "{}; import again with --resume, or from line {line} on (events with ids are not stored \
+         twice)",
         failure::described(error)
     ))
 }

@@ -52,7 +52,7 @@ fn outside(store: &Path, to: &Path) -> Result<(), Failure> {
         path.canonicalize().ok()
     });
     if existing.is_some_and(|path| path.starts_with(&store)) {
-        let what = format!("{} lies in the damaged store", to.display());
+        let what = format!("{} is inside the damaged store", to.display());
         return Err(Failure::Usage(what));
     }
     Ok(())
@@ -81,7 +81,7 @@ fn print_report(report: &RepairReport, quiet: bool) -> Result<(), Failure> {
             out.line(format_args!("positions {run}"))?;
         }
         if let Some(left_out) = report.left_out {
-            out.line(format_args!("left out behind the damage: positions {left_out}"))?;
+            out.line(format_args!("left out after the damage: positions {left_out}"))?;
         }
         let verdict = match (report.is_complete(), report.missing_events) {
             (true, _) => "nothing is missing".to_owned(),
@@ -112,7 +112,7 @@ fn print_gap(out: &mut Output, gap: &Gap) -> Result<(), Failure> {
     for lost in gap.intact.iter().take(LISTED) {
         let name = out.name(&lost.stream);
         out.line(format_args!(
-            "  position {}: {name} version {} is intact, its commit is not",
+            "  position {}: {name} version {} is intact, but its commit is not",
             lost.position, lost.version
         ))?;
     }
@@ -122,7 +122,7 @@ fn print_gap(out: &mut Output, gap: &Gap) -> Result<(), Failure> {
 fn more(out: &mut Output, count: usize, what: &str) -> Result<(), Failure> {
     match count.checked_sub(LISTED) {
         None | Some(0) => Ok(()),
-        Some(more) => out.line(format_args!("and {more} more {what}, in the report's file")),
+        Some(more) => out.line(format_args!("and {more} more {what}, listed in the report")),
     }
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
     });
     let accepted = accepted.map_err(|failure| match failure {
         Failure::Store(Error::WrongCut { whole, .. }) => Failure::Fault(format!(
-            "nothing was changed: the store is whole up to position {whole}, not {cut_after}"
+            "nothing was changed: the store is intact up to position {whole}, not {cut_after}"
         )),
         other => other,
     })?;

@@ -60,8 +60,8 @@ impl Earlier {
             return Ok(Known::Recorded(event.position().get()));
         }
         Ok(Known::Differs(format!(
-            "stream {stream:?} holds another event at version {number}; --resume goes on with the \
-             input that an import has begun, from its first line"
+            "stream {stream:?} has another event at version {number}; --resume needs the same \
+             input as the interrupted import, from its first line"
         )))
     }
 }

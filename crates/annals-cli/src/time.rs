@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
         date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|e| format!("{e}"))?.timestamp()
     } else {
         text.parse::<jiff::Timestamp>()
-            .map_err(|_| "not a time like 2026-01-31T12:00:00Z or 2026-01-31".to_owned())?
+            .map_err(|_| "expected a time such as 2026-01-31T12:00:00Z or 2026-01-31".to_owned())?
     };
     Ok(Timestamp::from_micros(u64::try_from(time.as_microsecond()).unwrap_or(0)))
 }

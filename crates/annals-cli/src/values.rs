@@ -18,14 +18,14 @@ pub(crate) fn expected(text: &str) -> Result<ExpectedVersion, String> {
         number => number
             .parse()
             .map(ExpectedVersion::Exact)
-            .map_err(|_| "not any, none, exists or a version".to_owned()),
+            .map_err(|_| "expected any, none, exists or a version".to_owned()),
     }
 }
 
 pub(crate) fn event_id(text: &str) -> Result<Uuid, String> {
     match text.parse::<Uuid>() {
         Ok(id) if id.is_nil() => {
-            Err("the nil UUID is no id; leave --id out to have one generated".to_owned())
+            Err("the nil UUID is not a valid id; without --id, one is generated".to_owned())
         }
         parsed => parsed.map_err(|e| e.to_string()),
     }
@@ -48,7 +48,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "G" | "g" => 30,
         other => return Err(format!("unknown unit {other:?}: use K, M or G")),
     };
-    let number: u64 = digits.parse().map_err(|_| "not a size such as 128M".to_owned())?;
+    let number: u64 = digits.parse().map_err(|_| "expected a size such as 128M".to_owned())?;
     match number.checked_mul(1 << shift) {
         Some(0) => Err("is zero".to_owned()),
         Some(bytes) => Ok(bytes),
@@ -70,11 +70,11 @@ pub(crate) fn age(text: &str) -> Result<Limit<Duration>, String> {
         return Ok(Limit(None));
     }
     let span: Span =
-        text.parse().map_err(|_| "not none, or an age such as 30d or 12h".to_owned())?;
+        text.parse().map_err(|_| "expected none, or an age such as 30d or 12h".to_owned())?;
     let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
     match Duration::try_from(age) {
         Ok(age) if age.as_micros() > 0 => Ok(Limit(Some(age))),
-        _ => Err("an age has to be at least a microsecond".to_owned()),
+        _ => Err("an age must be at least a microsecond".to_owned()),
     }
 }
 
@@ -83,17 +83,17 @@ pub(crate) fn wait(text: &str) -> Result<Duration, String> {
         return Ok(Duration::MAX);
     }
     let span: Span =
-        text.parse().map_err(|_| "not forever, or a time such as 30s or 5m".to_owned())?;
+        text.parse().map_err(|_| "expected forever, or a duration such as 30s or 5m".to_owned())?;
     let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
-    Duration::try_from(time).map_err(|_| "less than nothing".to_owned())
+    Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }
 
 pub(crate) fn count(text: &str) -> Result<Limit<u64>, String> {
     match text.parse() {
         _ if text == "none" => Ok(Limit(None)),
-        Ok(0) => Err("at least 1 event is shown; to hide a stream, archive it".to_owned()),
+        Ok(0) => Err("must be at least 1; to hide a stream, archive it".to_owned()),
         Ok(events) => Ok(Limit(Some(events))),
-        Err(_) => Err("not none, or a number of events".to_owned()),
+        Err(_) => Err("expected none, or a number of events".to_owned()),
     }
 }
 

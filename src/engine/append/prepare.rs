@@ -152,7 +152,7 @@ impl Prepared<'_> {
 
 fn check_event(event: &NewEvent, options: &Options) -> Result<()> {
     if event.id.is_some_and(|id| id.is_nil()) {
-        let why = "the nil UUID is no id; leave the id out, and the store generates one".into();
+        let why = "the nil UUID is not a valid id; without an id, the store generates one".into();
         return Err(Error::InvalidArgument { what: "event id", why });
     }
     check_limit("an event type in bytes", event.event_type.len(), MAX_TYPE_LEN)?;

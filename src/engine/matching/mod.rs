@@ -320,7 +320,7 @@ fn newest_in(
     let head = catalog.head_at(stream, last).map_err(|error| match error {
         LookupError::Heads(defect) => defect,
         LookupError::Index { .. } | LookupError::Store(_) => {
-            Defect::Invalid("a stream's events do not lead back into the segment")
+            Defect::Invalid("the chain of a stream's events does not reach the segment")
         }
     })?;
     Ok(index.ordinal(head.last_position).map(|_| head))

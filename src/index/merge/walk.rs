@@ -111,7 +111,7 @@ impl<'a> Merge<'a> {
             if entry.first_version != before.first_version.saturating_add(before.count.into())
                 || entry.previous_position != last
             {
-                return Err(input(*at)(Defect::Invalid("a stream does not go on in it")));
+                return Err(input(*at)(Defect::Invalid("a stream does not continue in it")));
             }
         }
         Ok(())
@@ -161,7 +161,7 @@ impl<'a> Merge<'a> {
             let left = section.count(8).saturating_sub(ids.next).min(IDS_PIECE);
             if left == 0 {
                 let all = ids.next == index.event_count() as usize;
-                let missing = || input(at)(Defect::Invalid("it does not hold every id"));
+                let missing = || input(at)(Defect::Invalid("an id is missing from it"));
                 return if all { Ok(None) } else { Err(missing()) };
             }
             let offset = ids.next as u64 * 8;

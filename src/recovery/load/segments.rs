@@ -209,7 +209,7 @@ pub(crate) fn check_segment(
         file: names::segment_path(root, header.number),
         offset: 0,
         expected_position: trailer.base_position.into(),
-        what: "not the sealed segment that a checkpoint tells of".into(),
+        what: "not the sealed segment that the checkpoint records".into(),
         evidence: None,
     })
 }

@@ -1,6 +1,6 @@
 //! The commands that print events and streams: read, query, export, tail, streams.
 //!
-//! Owns their words, and which query a filter asks. Must never do work.
+//! Owns their words, and the query of a filter. Must never do work.
 
 use std::path::PathBuf;
 
@@ -19,10 +19,10 @@ pub(crate) struct Filter {
     /// Only streams of this category: the part of a stream's name before its first -
     #[arg(long, value_name = "NAME")]
     pub(crate) category: Option<String>,
-    /// Only events of this type; repeated: of any of the types
+    /// Only events of this type; if repeated, of any of the types
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) types: Vec<String>,
-    /// Only events with this tag; repeated: with all of the tags
+    /// Only events with this tag; if repeated, with all of the tags
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
     /// Only events that a query matches, such as 'type:A,B tag:x or category:c'
@@ -36,7 +36,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Whether it lets every event through.
+    /// Whether the filter selects every event.
     pub(crate) fn is_empty(&self) -> bool {
         self.stream.is_none()
             && self.category.is_none()
@@ -45,7 +45,7 @@ impl Filter {
             && self.query.is_none()
     }
 
-    /// The query that it asks, for events after `position`.
+    /// The filter as a query for events after `position`.
     pub(crate) fn query(&self, position: u64) -> Query {
         if let Some(query) = &self.query {
             return query.clone().after(Position::new(position));
@@ -77,7 +77,7 @@ pub(crate) struct ReadArgs {
     pub(crate) store: PathBuf,
     #[command(flatten)]
     pub(crate) filter: Filter,
-    /// Every stream (the default)
+    /// All streams (the default)
     #[arg(long, conflicts_with_all = ["stream", "category"])]
     pub(crate) all: bool,
     /// Only events after this position
@@ -92,8 +92,8 @@ pub(crate) struct ReadArgs {
     /// The newest first
     #[arg(long)]
     pub(crate) backwards: bool,
-    /// The past: as it was at a time (2026-01-31T12:00:00Z, or 2026-01-31 for its first moment
-    /// in UTC), or at a position (a number)
+    /// The store as it was at a time (2026-01-31T12:00:00Z, or 2026-01-31 for its first moment in
+    /// UTC), or at a position (a number)
     #[arg(long, value_name = "TIME|POSITION", value_parser = values::as_of)]
     pub(crate) as_of: Option<AsOf>,
     /// How to print an event
@@ -109,16 +109,16 @@ Examples:
   annals query ledger 'stream:account-1 or category:audit after:1000' --backwards --limit 10
   annals query ledger 'tag:\"owner:Ann Smith\"' --format text
 
-A query is items with `or` between them, and matches what one of them matches. An item is
-conditions with spaces between them, and matches what all of them match:
+A query is a list of items separated by `or`, and matches the events that any item matches. An item
+is a list of conditions separated by spaces, and matches the events that meet all of them:
   type:A,B      the type is one of these
-  tag:T         it has this tag; repeated: all of the tags
-  stream:S      it is of this stream
-  category:C    its stream is of this category
-  after:N       it lies after this position
-Values that hold spaces, commas or quotes go into quotes, where \\\" and \\\\ stand for \" and \\.
-`all` matches every event, and `none` none. A query that cannot be read is reported with the byte
-where it goes wrong, and exit code 2.")]
+  tag:T         it has this tag; if repeated, all of the tags
+  stream:S      it belongs to this stream
+  category:C    its stream has this category
+  after:N       its position is greater than this
+A value with spaces, commas or quotes is written in quotes, where \\\" and \\\\ stand for \" and \\.
+`all` matches every event, and `none` no event. A malformed query is reported with the offset of the
+error in bytes, and exit code 2.")]
 pub(crate) struct QueryArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
@@ -133,7 +133,7 @@ pub(crate) struct QueryArgs {
     /// The newest first
     #[arg(long)]
     pub(crate) backwards: bool,
-    /// The past: as it was at a time or a position, as for `annals read`
+    /// The store as it was at a time or a position, as for `annals read`
     #[arg(long, value_name = "TIME|POSITION", value_parser = values::as_of)]
     pub(crate) as_of: Option<AsOf>,
     /// Also events that truncation, archiving or a stream's metadata hides
@@ -151,15 +151,15 @@ Examples:
   annals export ledger > ledger.ndjson
   annals export ledger | annals import copy --keep-times
 
-The import gives every event its stream, version, position, id, type, data, metadata, tags and
-commit again, and with --keep-times the time of recording. Events that are hidden are among them: what is
-hidden, cursors and snapshots are not.")]
+The import reproduces stream, version, position, id, type, data, metadata, tags and commit of every
+event, and with --keep-times the time of recording. Hidden events are exported. Cursors, snapshots and the
+rules that hide events are not.")]
 pub(crate) struct ExportArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
 }
 
-/// Print the newest events, and follow new ones
+/// Print the newest events, and with --follow new ones
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -169,10 +169,10 @@ Examples:
 pub(crate) struct TailArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
-    /// Go on with new events as they are stored, until interrupted
+    /// Continue with new events as they are stored, until interrupted
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How many of the newest events
+    /// The number of newest events
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub(crate) lines: u64,
     #[command(flatten)]
@@ -189,12 +189,12 @@ Examples:
   annals streams ledger
   annals streams ledger --prefix account- --format ndjson
 
-A line of text is: version (the number of events), position of the last event, name, and what is
-hidden of it.")]
+A line of text is: version (the number of events), position of the last event, name, and the part that is
+hidden.")]
 pub(crate) struct StreamsArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
-    /// Only names that start so
+    /// Only names that begin with this text
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) prefix: String,
     /// Also streams that are archived, or truncated to their end

@@ -1,4 +1,4 @@
-//! The commands on what a store keeps beside its events: cursors, snapshots, what streams show.
+//! The commands for cursors, snapshots, and the visible part of streams.
 //!
 //! Owns their words. Must never do work.
 
@@ -18,16 +18,16 @@ Examples:
   annals cursor set ledger emailer 1200
   annals cursor set ledger emailer 0 --reset
 
-list and get work beside a writer, and know what it did up to its last event. set and delete need
-the store for themselves: they fail while another process writes it, or wait with --wait.")]
+list and get work beside a writer, and show the cursors as of its last event. set and delete need
+exclusive access: they fail while another process has the store open for writing, or wait with --wait.")]
 pub(crate) enum CursorCommand {
     /// List all cursors by name
     List(ListCursors),
-    /// Print where a cursor is
+    /// Print the position of a cursor
     Get(GetCursor),
-    /// Move a cursor forward; with --reset anywhere up to the head
+    /// Move a cursor forward; with --reset to any position up to the head
     Set(SetCursor),
-    /// Forget a cursor
+    /// Delete a cursor
     Delete(DeleteCursor),
 }
 
@@ -69,9 +69,9 @@ pub(crate) struct SetCursor {
     pub(crate) store: PathBuf,
     /// The cursor
     pub(crate) name: String,
-    /// Where it is to be: everything after this position is still to be consumed
+    /// The new position: the consumer continues with the event after it
     pub(crate) position: u64,
-    /// Allow to go back: what lies between is consumed again
+    /// Allow moving back: the events in between are consumed again
     #[arg(long)]
     pub(crate) reset: bool,
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub(crate) struct DeleteCursor {
     pub(crate) wait: Wait,
 }
 
-/// Show and delete snapshots: states that applications keep beside the events
+/// Show and delete snapshots: saved states of applications
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -97,9 +97,9 @@ Examples:
   annals snapshot show ledger account-1 --raw | jq .balance
   annals snapshot delete ledger account-1
 
-Snapshots are disposable: an application that misses one replays the events.")]
+Snapshots are disposable: an application without one replays the events.")]
 pub(crate) enum SnapshotCommand {
-    /// List all snapshots that are whole, by key
+    /// List all intact snapshots, by key
     List(ListSnapshots),
     /// Print the newest snapshot of a key
     Show(ShowSnapshot),
@@ -122,7 +122,7 @@ impl SnapshotCommand {
 pub(crate) struct ListSnapshots {
     /// The store's directory
     pub(crate) store: PathBuf,
-    /// Only keys that start so
+    /// Only keys that begin with this text
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) prefix: String,
     /// How to print a snapshot
@@ -136,10 +136,10 @@ pub(crate) struct ShowSnapshot {
     pub(crate) store: PathBuf,
     /// The key: a stream, or a name
     pub(crate) key: String,
-    /// The newest one of this version of its stream or an earlier one
+    /// The newest snapshot at this version of its stream or an earlier one
     #[arg(long, value_name = "N", conflicts_with = "up_to_position")]
     pub(crate) up_to_version: Option<u64>,
-    /// The newest one of this position or an earlier one
+    /// The newest snapshot at this position or an earlier one
     #[arg(long, value_name = "N")]
     pub(crate) up_to_position: Option<u64>,
     /// Print the state alone, byte for byte
@@ -160,7 +160,7 @@ pub(crate) struct DeleteSnapshots {
     pub(crate) wait: Wait,
 }
 
-/// Show what is known of streams, and choose what reads show of them
+/// Show streams, and set which of their events reads show
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -170,19 +170,19 @@ Examples:
   annals stream archive ledger account-1
   annals stream list ledger --include-hidden
 
-Nothing is removed: the log keeps the events, versions go on, and `--include-hidden` reads them.
-All but info and list need the store for themselves: they fail while another process writes it, or
-wait with --wait.")]
+No event is removed: the log keeps the events, versions continue, and `--include-hidden` reads them.
+All but info and list need exclusive access: they fail while another process has the store open for
+writing, or wait with --wait.")]
 pub(crate) enum StreamCommand {
-    /// Print what is known of a stream, hidden or not
+    /// Print the version, the last position and the rules of a stream
     Info(StreamInfoArgs),
     /// Hide the events of a stream below a version; a smaller version shows them again
     Truncate(TruncateArgs),
-    /// Hide a stream, and what is appended to it later
+    /// Hide a stream, including events that are appended later
     Archive(ArchiveArgs),
-    /// Show a stream again that was archived
+    /// Show an archived stream again
     Unarchive(ArchiveArgs),
-    /// Choose how much of a stream is shown, by age and by count
+    /// Set the maximum age and the maximum number of the events that are shown
     Metadata(MetadataArgs),
     /// List streams by name, as `annals streams` does
     List(StreamsArgs),
@@ -242,18 +242,18 @@ pub(crate) struct TruncateArgs {
 pub(crate) struct MetadataArgs {
     #[command(flatten)]
     pub(crate) stream: StreamArgs,
-    /// Hide events recorded longer ago, such as 30d or 12h; none: however old
+    /// Hide events recorded longer ago than this, such as 30d or 12h; none: no limit
     ///
-    /// What is not given stays as it is.
+    /// A limit that is not given keeps its value.
     #[arg(long, value_name = "AGE|none", value_parser = values::age, required_unless_present = "max_count")]
     pub(crate) max_age: Option<Limit<Duration>>,
-    /// Hide all but the newest so many events; none: show all
+    /// Hide all events but this number of newest ones; none: no limit
     #[arg(long, value_name = "N|none", value_parser = values::count)]
     pub(crate) max_count: Option<Limit<u64>>,
     #[command(flatten)]
     pub(crate) wait: Wait,
 }
 
-/// A limit that is set, or taken away.
+/// A limit that is set or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit<T>(pub(crate) Option<T>);

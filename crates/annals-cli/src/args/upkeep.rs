@@ -1,4 +1,4 @@
-//! The commands on a store as a whole: its figures, its indexes, and damage to it.
+//! The commands for a whole store: its counters, its indexes, and damage.
 //!
 //! Owns their words. Must never do work.
 
@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::Wait;
 
-/// Print a store's figures
+/// Print a store's counters and sizes
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,21 +28,21 @@ pub(crate) struct StatsArgs {
 Examples:
   annals verify ledger
 
-Each fault is printed as: FILE offset N: what is wrong. Exit code 1 if there is any. It works
-beside a running writer, and on a store so damaged that it does not open.")]
+Each fault is printed as: FILE offset N: description. The exit code is 1 if there is any fault. It works
+beside a running writer, and on a store that does not open because it is damaged.")]
 pub(crate) struct VerifyArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
 }
 
-/// Merge the indexes of sealed segments, so that look-ups touch fewer files
+/// Merge the index files of sealed segments, so that look-ups read fewer files
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   annals compact ledger
 
-A store that is open does this by itself, in the background. No event is rewritten. It needs the
-store for itself; interrupted, it leaves what it has finished.")]
+An open store does this in the background. No event is rewritten. The command needs exclusive access;
+if it is interrupted, the finished merges remain.")]
 pub(crate) struct CompactArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
@@ -54,18 +54,18 @@ pub(crate) struct CompactArgs {
 #[derive(Debug, Args)]
 #[command(
     long_about = "\
-Copy every intact commit of a damaged store into a new store. The damaged one is not touched.
+Copy every intact commit of a damaged store into a new store. The damaged store is not changed.
 
-Events keep their ids, contents and recorded times. Up to the first missing event everything keeps
-its position and version too; behind it the numbers close ranks, and the report says which became
-which. A commit of which one event is damaged is lost as a whole.",
+Events keep their ids, contents and recorded times. Up to the first missing event they keep positions
+and versions; after it they are numbered without gaps, and the report maps the old numbers to the new
+ones. A commit with a damaged event is lost as a whole.",
     after_help = "\
 Examples:
   annals repair ledger --to repaired
   annals repair ledger --to repaired --stop-at-damage --report report.json
 
-The report is printed, and written as JSON to --report. Exit code 0 if the new store is there,
-also if events are missing from it: the report, and its key \"missing_events\", tell."
+The report is printed, and written as JSON to --report. The exit code is 0 if the new store was written,
+also if events are missing from it: see the key \"missing_events\" of the report."
 )]
 pub(crate) struct RepairArgs {
     /// The damaged store's directory
@@ -73,10 +73,10 @@ pub(crate) struct RepairArgs {
     /// The directory for the new store; missing or empty
     #[arg(long, value_name = "NEWDIR")]
     pub(crate) to: PathBuf,
-    /// Keep only what lies before the first missing event, so that no position and no version changes
+    /// Keep only what precedes the first missing event, so that no position and no version changes
     #[arg(long)]
     pub(crate) stop_at_damage: bool,
-    /// Where to write the report; NEWDIR/repair-report.json if left out
+    /// The file for the report; NEWDIR/repair-report.json by default
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
@@ -85,18 +85,18 @@ pub(crate) struct RepairArgs {
 #[derive(Debug, Args)]
 #[command(
     long_about = "\
-A store that has lost acknowledged events is refused for writing. This cuts it off at the damage,
-if you say so: everything up to --cut-after is kept, everything behind it goes to quarantine/ in the
-store's directory, also what is intact.
+A store that has lost acknowledged events does not open for writing. This command cuts it off at the
+damage: everything up to --cut-after is kept, and everything after it, intact parts included, is copied to
+quarantine/ in the store's directory.
 
-Without --cut-after nothing is changed: what is lost is printed, and the position to give. To keep
-what is intact behind the damage, use annals repair instead, or before.",
+Without --cut-after nothing is changed: the loss is printed, and the position to pass. To keep the intact
+events after the damage, use annals repair instead, or before.",
     after_help = "\
 Examples:
   annals recover ledger --accept-loss
   annals recover ledger --accept-loss --cut-after 1041
 
-Exit code 1 if nothing was cut: no --cut-after, another position than the one named, or no loss."
+The exit code is 1 if nothing was cut: no --cut-after, another position than the printed one, or no loss."
 )]
 pub(crate) struct RecoverArgs {
     /// The store's directory
@@ -104,7 +104,7 @@ pub(crate) struct RecoverArgs {
     /// Give up acknowledged events
     #[arg(long, required = true)]
     pub(crate) accept_loss: bool,
-    /// The last position that is kept, as named without this option
+    /// The last position to keep, as printed without this option
     #[arg(long, value_name = "POSITION")]
     pub(crate) cut_after: Option<u64>,
     #[command(flatten)]

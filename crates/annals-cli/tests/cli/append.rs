@@ -83,7 +83,7 @@ fn nil_id_is_refused_and_creates_nothing() {
     let scratch = Scratch::new();
     let store = scratch.store("s");
     let nil = "00000000-0000-0000-0000-000000000000";
-    run(&["append", &store, "a", "T", "--id", nil]).fails(2, "the nil UUID is no id");
+    run(&["append", &store, "a", "T", "--id", nil]).fails(2, "the nil UUID is not a valid id");
     assert!(!scratch.path("s").exists(), "nothing was created");
 }
 

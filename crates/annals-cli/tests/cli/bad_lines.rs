@@ -14,7 +14,7 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
         (b"words".to_vec(), "expected value", false),
         (b"{\"stream\":\"\xff\"}".to_vec(), "not UTF-8 at byte 12", false),
         (format!("{{{GOOD}}} {{}}").into_bytes(), "trailing characters", false),
-        (with("\"type\":\"U\""), "the key \"type\" stands twice", false),
+        (with("\"type\":\"U\""), "the key \"type\" occurs twice", false),
         (with("\"commit\":{}"), "\"commit\" must be", false),
         (b"{\"type\":\"T\",\"data\":1}".to_vec(), "\"stream\" is missing", true),
         (b"{\"stream\":\"s\",\"data\":1}".to_vec(), "\"type\" is missing", true),

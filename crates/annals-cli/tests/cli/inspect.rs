@@ -173,7 +173,7 @@ fn damage_names_the_next_command() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let verified = run(&["verify", &store]).fails(1, "annals: next: the log is whole");
+    let verified = run(&["verify", &store]).fails(1, "annals: next: the log is intact");
     assert!(!verified.stderr.contains("repair"), "{verified:?}");
 }
 

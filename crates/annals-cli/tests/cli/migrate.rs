@@ -130,7 +130,7 @@ fn resumed_import_of_another_input_is_refused() {
     import(&store, plain(0..9)).ok();
     let other = plain(0..3) + &plain(0..3).replace("\"T\"", "\"U\"");
     let resume = ["import", &store, "--resume"];
-    run_with(&resume, &other).fails(1, "line 4: stream \"p-0\" holds another event at version 2");
+    run_with(&resume, &other).fails(1, "line 4: stream \"p-0\" has another event at version 2");
     assert_eq!(count(&store), 9);
     // A commit of which a part is stored is none of an earlier import.
     let of_commit = plain(0..12).replace('}', ",\"commit\":1}");

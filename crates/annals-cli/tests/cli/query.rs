@@ -66,9 +66,9 @@ fn a_text_that_is_no_query_is_told_where_and_why() {
     let scratch = Scratch::new();
     let store = filled(&scratch);
     for (text, why) in [
-        ("", "at byte 0: an item with at least one condition is expected"),
+        ("", "at byte 0: expected an item with at least one condition"),
         ("colour:red", "at byte 0: \"colour\" is not type, tag, stream, category or after"),
-        ("type:A or", "at byte 9: an item with at least one condition is expected"),
+        ("type:A or", "at byte 9: expected an item with at least one condition"),
         ("tag:\"a", "at byte 4: the quote is not closed"),
         ("after:x", "at byte 6: \"x\" is not a position"),
         ("stream:a stream:b", "at byte 9: an item has at most one \"stream\""),

@@ -103,7 +103,7 @@ fn loss_is_accepted_only_at_the_position_that_was_named() {
     let told = run(&["recover", &store, "--accept-loss"]).fails(1, "--cut-after 1980");
     assert!(told.stdout.contains("positions 1981 to 2000 at least"), "{told:?}");
     let wrong = run(&["recover", &store, "--accept-loss", "--cut-after", "1970"]);
-    wrong.fails(1, "whole up to position 1980");
+    wrong.fails(1, "intact up to position 1980");
     assert_eq!(files(&scratch.path("s")), before, "nothing was changed");
 
     let done = run(&["recover", &store, "--accept-loss", "--cut-after", "1980"]).ok();

@@ -58,12 +58,12 @@
 //!
 //! # Threads, processes and async
 //!
-//! [`Store`] is a handle that is `Clone + Send + Sync`; share it between threads. Concurrent appends share writes
-//! and syncs, and reads never wait for a sync. A store that is open for writing runs two threads of its own. One process
-//! writes to a directory; other handles and processes read beside it with [`Options::read_only`].
+//! [`Store`] is a handle that is `Clone + Send + Sync`; share it between threads. Concurrent appends share
+//! writes and syncs, and reads never wait for a sync. A store that is open for writing runs two threads. One
+//! process writes to a directory; other handles and processes read beside it with [`Options::read_only`].
 //!
-//! Calls that append, sync, close or read may block the calling thread. With feature `async`, `append_async`,
-//! `commit_async` and others never do; [`guide::asynchronous`] lists what blocks and what does not.
+//! Calls that append, sync, close or read may block the calling thread. With feature `async`, calls whose
+//! names end in `_async` never do; [`guide::asynchronous`] lists what blocks.
 
 // The path of an append: store → engine::append → engine::commit → log → storage.
 // The path of a read: store → read → engine::contents → catalog → log::segment → storage.

@@ -1,4 +1,4 @@
-//! Which events a read asks for.
+//! Queries: conditions that select events.
 //!
 //! Owns the query's shape and the plain matcher. Must never look at an index:
 //! the matcher is what every faster way of answering is tested against.
@@ -95,7 +95,7 @@ impl Query {
         self
     }
 
-    /// Restricts every item to events after `position`, beside what the item says itself.
+    /// Restricts every item to events after `position`, in addition to the item's own conditions.
     pub fn after(mut self, position: impl Into<Position>) -> Self {
         let position = position.into();
         for item in &mut self.items {
@@ -109,7 +109,7 @@ impl Query {
         &self.items
     }
 
-    /// The position that no match is at or before: the smallest that an item says.
+    /// The position after which all matches are: the smallest `after` of the items.
     pub(crate) fn floor(&self) -> u64 {
         let after = |item: &QueryItem| item.after.unwrap_or(Position::START).get();
         self.items.iter().map(after).min().unwrap_or(u64::MAX)

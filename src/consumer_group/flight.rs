@@ -1,7 +1,7 @@
 //! Which events are on their way, and how far everything is handled.
 //!
-//! Plain state, no threads and no store. Progress is what lies before the first event that is on its
-//! way, or, if none is, what was handed out.
+//! Plain state, no threads and no store. Progress ends before the first event in flight or, without
+//! one, at the last position that was handed out.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 pub(super) struct Flight {
     /// Positions of events that are neither handled nor parked.
     on_their_way: BTreeSet<u64>,
-    /// Everything at or before this position was handed out, or is not wanted.
+    /// Every event at or before this position was handed out or is not selected.
     handed_out: u64,
 }
 
@@ -23,13 +23,13 @@ impl Flight {
         self.on_their_way.len()
     }
 
-    /// An event is handed out.
+    /// Records that the event at `position` was handed out.
     pub(super) fn begin(&mut self, position: u64) {
         self.on_their_way.insert(position);
         self.handed_out = self.handed_out.max(position);
     }
 
-    /// Everything at or before this position was handed out.
+    /// Records that every event at or before this position was handed out.
     pub(super) fn scanned(&mut self, position: u64) {
         self.handed_out = self.handed_out.max(position);
     }
@@ -39,7 +39,7 @@ impl Flight {
         self.on_their_way.remove(&position);
     }
 
-    /// Everything at or before this position is handled, parked, or not wanted.
+    /// Every event at or before this position is handled, parked or not selected.
     pub(super) fn progress(&self) -> u64 {
         self.on_their_way.first().map_or(self.handed_out, |first| first - 1)
     }
@@ -57,8 +57,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against the definition: no event at or before the progress is on its way, and the one
-        /// behind it is, or nothing was handed out behind it.
+        /// Compares progress with its definition: no event at or before it is in flight, and either
+        /// the next position is in flight or nothing after it was handed out.
         #[test]
         fn progress_is_contiguous(
             positions in proptest::collection::btree_set(1_u64..200, 0..60),

@@ -25,16 +25,16 @@ pub use parking::Parked;
 pub use retry::Retry;
 pub use running::{GroupStats, Replayed, RunningGroup};
 
-/// A consumer group that is being described: a name, how many workers it has, what it wants and what
-/// it does about failures.
+/// The settings of a consumer group: its name, the number of workers, the selected events and the
+/// handling of failures.
 ///
 /// Its progress is the cursor of its name. Events of one stream are handled one after the other, in
-/// order; those of different streams at once. An event whose handler failed is tried again, and
-/// parked when it failed too often: see [`ConsumerGroup::parked`].
+/// order; events of different streams are handled concurrently. An event whose handler failed is
+/// retried, and parked after too many failures: see [`ConsumerGroup::parked`].
 ///
-/// **At least once.** After a crash, events behind the stored progress are handled again, so a
-/// handler has to bear that. Events that a group has parked are not delivered to groups, not to
-/// others either; a plain subscription sees them.
+/// **At least once.** After a crash, events after the stored progress are handled again, so a
+/// handler must tolerate repetition. `EventParked` events are not delivered to consumer groups; a
+/// plain subscription delivers them.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -89,7 +89,7 @@ impl<'a> Delivery<'a> {
         self.event
     }
 
-    /// Which attempt of this run it is, counted from 1. Attempts before a restart are not known.
+    /// The number of this attempt, counted from 1. Attempts before a restart are not counted.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -146,9 +146,9 @@ impl ConsumerGroup {
         self
     }
 
-    /// How many events may be on their way at most, 1 to 1,048,576: being handled, waiting for their
-    /// worker or for another attempt. When there are so many, the group reads no further. What is
-    /// handled behind an event that is not is not counted. Default: 1024.
+    /// The maximum number of events in flight, 1 to 1,048,576: being handled, waiting for their
+    /// worker or for another attempt. At the maximum, the group reads no further. Events that are
+    /// handled after an unfinished one do not count. Default: 1024.
     pub fn window(mut self, events: usize) -> Self {
         self.window = events;
         self
@@ -160,24 +160,24 @@ impl ConsumerGroup {
         self
     }
 
-    /// Parks nothing: an event is tried again, after the longest delay, for as long as it fails, and
-    /// later events of its stream wait for it. Other streams go on until [`ConsumerGroup::window`] is
-    /// full of those that wait; progress stays before the event. Default: events are parked.
+    /// Parks no event: an event is retried, at the longest delay, until it succeeds, and later events
+    /// of its stream wait for it. Other streams continue until [`ConsumerGroup::window`] is full of
+    /// waiting events; progress stays before the event. Default: events are parked.
     pub fn block_failing_streams(mut self) -> Self {
         self.blocks = true;
         self
     }
 
-    /// When progress is stored: once it has moved by so many positions, or has moved at all and so
-    /// much time has passed; and when the group stops. Default: 1000 positions, one second.
+    /// How often progress is stored: after this number of positions, or after this time if it has
+    /// moved at all; and when the group stops. Default: 1000 positions, one second.
     pub fn store_progress_every(mut self, positions: u64, interval: Duration) -> Self {
         self.progress_events = positions;
         self.progress_interval = interval;
         self
     }
 
-    /// Starts the workers. `handler` is called for each event, from any of their threads. What it
-    /// returns as an error, and a panic, counts as a failed attempt.
+    /// Starts the workers. `handler` is called for each event, from any of their threads. An error
+    /// that it returns, and a panic, count as a failed attempt.
     ///
     /// # Errors
     ///
@@ -194,8 +194,8 @@ impl ConsumerGroup {
         RunningGroup::start(self, Box::new(handler))
     }
 
-    /// What the group has parked and not handled since, in the order of positions. The group need
-    /// not be running.
+    /// The events that the group has parked and not settled since, in the order of positions. The
+    /// group need not be running.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -225,7 +225,7 @@ impl ConsumerGroup {
         parking::list(&self.store, &self.name)
     }
 
-    /// Gives up on a parked event: it is not listed or replayed any more. Whether it was parked.
+    /// Gives up a parked event: it is no longer listed or replayed. Returns whether it was parked.
     pub fn discard_parked(&self, position: impl Into<Position>) -> Result<bool> {
         let position = position.into();
         let known = parking::list(&self.store, &self.name)?;

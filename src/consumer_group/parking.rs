@@ -1,8 +1,9 @@
-//! Events that a group could not handle: kept as events of a stream of its own.
+//! Events that a group could not handle, recorded as events of a separate stream.
 //!
-//! Parking an event appends an `EventParked` to the stream `$parked-<group>`: tags name the event,
-//! the data is the text of the last error. What is settled is told by a later event of that stream,
-//! which also hides what nobody needs any more. The event itself stays where it is.
+//! Parking an event appends an `EventParked` to the stream `$parked-<group>`: tags identify the
+//! event, the data is the text of the last error. A later event of that stream records that a
+//! parked event is settled, and hides events that are no longer needed. The parked event itself is
+//! not moved.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +12,10 @@ use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
 use crate::read::event::Event;
 use crate::store::Store;
 
-/// The category of the streams that hold what is parked.
+/// The category of the streams with parked events.
 const CATEGORY: &str = "$parked";
 const PARKED: &str = "EventParked";
-/// In bytes. Error texts are for people; what is longer is cut, and says so.
+/// In bytes. Longer error texts are cut, and marked as cut.
 const MAX_ERROR_LEN: usize = 4096;
 const CUT: &str = " […]";
 
@@ -26,7 +27,7 @@ pub struct Parked {
     pub event: Event,
     /// How often its handler was called before it was parked, the last time.
     pub attempts: u32,
-    /// What the handler said at last.
+    /// The last error of the handler.
     pub error: String,
     /// When it was parked.
     pub parked_at: Timestamp,
@@ -70,7 +71,7 @@ fn number(event: &Event, name: &str) -> Option<u64> {
     event.tags().find_map(|tag| tag.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
 }
 
-/// What is parked and not settled, by position.
+/// The parked events that are not settled, by position.
 pub(super) fn list(store: &Store, group: &str) -> Result<Vec<Parked>> {
     let mut open: BTreeMap<u64, (Event, u64)> = BTreeMap::new();
     for note in store.read_stream(stream(group)) {
@@ -85,7 +86,7 @@ pub(super) fn list(store: &Store, group: &str) -> Result<Vec<Parked>> {
     }
     let mut all = Vec::with_capacity(open.len());
     for (position, (note, version)) in open {
-        // A note of somebody else's making may name what is not there.
+        // An `EventParked` that another program appended may name a position without an event.
         let Some(event) = store.event_at(Position::new(position))? else { continue };
         all.push(Parked {
             event,

@@ -53,7 +53,7 @@ impl Retry {
         self
     }
 
-    /// How long to wait after so many failed attempts.
+    /// The delay after this number of failed attempts.
     pub(super) fn delay_after(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         self.first_delay.saturating_mul(1 << doublings).min(self.max_delay)

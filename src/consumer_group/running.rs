@@ -40,7 +40,7 @@ pub struct GroupStats {
     pub parked: u64,
     /// Events on their way: being handled, waiting for their worker or for another attempt.
     pub in_flight: usize,
-    /// Everything at or before this position is handled, parked or not wanted.
+    /// Every event at or before this position is handled, parked or not selected.
     pub progress: Position,
     /// How much of that is stored.
     pub stored: Position,
@@ -51,7 +51,7 @@ pub struct GroupStats {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Replayed {
-    /// Events that are handled now, and not parked any more.
+    /// Events that were handled and are no longer parked.
     pub handled: u64,
     /// Events that failed again, and stay parked.
     pub failed: u64,
@@ -61,7 +61,8 @@ impl RunningGroup {
     pub(super) fn start(group: ConsumerGroup, handler: Box<Handler>) -> Result<Self> {
         let cursor = group.store.cursors().get(&group.name)?;
         let after = cursor.unwrap_or(group.begin_after);
-        // What does not match is progress too, at once: others wait for the group to have passed it.
+        // Events that do not match count as progress immediately: other threads wait until the group
+        // has passed them.
         let mut subscribe = group.store.subscribe().after(after).progress_every(1);
         subscribe = subscribe.batch_size(BATCH.min(group.window));
         if let Some(query) = &group.query {
@@ -87,14 +88,14 @@ impl RunningGroup {
         Ok(())
     }
 
-    /// Everything at or before this position is handled, parked or not wanted. What is stored may
-    /// lie before.
+    /// Every event at or before this position is handled, parked or not selected. The stored
+    /// progress may be lower.
     pub fn progress(&self) -> Position {
         Position::new(self.shared.state().flight.progress())
     }
 
-    /// Waits until the group has come as far as `position`, at most `timeout`; tells whether it has.
-    /// Does not wait for a group that has stopped.
+    /// Waits at most `timeout` until the progress of the group reaches `position`; returns whether
+    /// it has. Returns early if the group has stopped.
     pub fn wait_for(&self, position: impl Into<Position>, timeout: Duration) -> bool {
         let position = position.into().get();
         let deadline = Instant::now().checked_add(timeout);
@@ -110,8 +111,8 @@ impl RunningGroup {
         }
     }
 
-    /// Whether it still handles events. If not, it was told to stop, or something has failed, which
-    /// [`RunningGroup::stop`] tells.
+    /// Whether the group still handles events. If not, it was stopped, or it failed with the error
+    /// that [`RunningGroup::stop`] returns.
     pub fn is_running(&self) -> bool {
         !self.shared.state().stopping
     }
@@ -130,13 +131,13 @@ impl RunningGroup {
         }
     }
 
-    /// Delivers again what is parked, each event through the worker of its stream, and with all its
-    /// attempts; returns when all are handled or have failed again. If the group stops meanwhile, the
-    /// rest stays parked.
+    /// Delivers parked events again, each through the worker of its stream, and with all attempts;
+    /// returns when all are handled or have failed again. If the group stops meanwhile, the rest
+    /// stays parked.
     ///
     /// # Errors
     ///
-    /// Those of reading what is parked.
+    /// Those of reading parked events.
     pub fn replay_parked(&self) -> Result<Replayed> {
         let shared = &self.shared;
         let _one_at_a_time = shared.replaying.lock();
@@ -165,18 +166,19 @@ impl RunningGroup {
         })
     }
 
-    /// Stops: handlers that are at work end what they are at, no others begin, and progress is
-    /// stored. What was waiting is delivered when the group is started again.
+    /// Stops the group: running handlers finish, no others are started, and progress is stored.
+    /// Waiting events are delivered when the group is started again.
     ///
     /// # Errors
     ///
-    /// What had made the group stop before, if something had; [`Error::Conflict`]
-    /// where somebody else has moved its cursor, such as another group of this
-    /// name; and those of storing the progress.
+    /// The error that had stopped the group before, if there was one; [`Error::Conflict`] if
+    /// another group of this name, or other code, has moved its cursor; and those of storing the
+    /// progress.
     pub fn stop(mut self) -> Result<Position> {
         self.shared.end(false, None);
         for thread in self.threads.drain(..) {
-            // Handlers are caught when they panic; a thread that does has nothing more to say.
+            // Panics of handlers are caught in the worker, so the result of a thread that panicked
+            // itself is ignored.
             let _ = thread.join();
         }
         let stored = self.shared.store_progress(1);
@@ -187,8 +189,8 @@ impl RunningGroup {
         Ok(self.shared.stored().unwrap_or(Position::START))
     }
 
-    /// Stops at once and waits for no handler, like a crash: nothing is stored any more, and what
-    /// handlers still do is done again when the group is started again.
+    /// Stops at once and waits for no handler, like a crash: nothing is stored, and the work of
+    /// running handlers is repeated when the group is started again.
     pub fn abort(self) {
         drop(self);
     }

@@ -1,4 +1,4 @@
-//! What the threads of a running group share.
+//! The shared state of the threads of a running group.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     wanted: Vec<Condvar>,
     /// There is room for more events on their way.
     pub(super) room: Condvar,
-    /// Progress has moved, a replay has gone on, or the group has ended.
+    /// Signalled when progress has moved, a replay has advanced, or the group has ended.
     pub(super) moved: Condvar,
     /// Where the group's cursor is. Held while it is moved.
     cursor: Mutex<Option<Position>>,
@@ -38,9 +38,9 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) flight: Flight,
     pub(super) queues: Vec<VecDeque<Task>>,
-    /// No handler is to be started any more.
+    /// No handler may be started.
     pub(super) stopping: bool,
-    /// What handlers still do does not count any more.
+    /// Results of running handlers are ignored.
     aborted: bool,
     pub(super) failure: Option<Error>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Task {
     pub(super) replay: Option<Arc<Replay>>,
 }
 
-/// A replay of parked events that somebody waits for; changed under the state's lock.
+/// A replay of parked events that a thread waits for; changed under the state's lock.
 #[derive(Default)]
 pub(super) struct Replay {
     pub(super) on_their_way: AtomicU64,
@@ -112,7 +112,7 @@ impl Shared {
         self.wanted[worker].notify_one();
     }
 
-    /// Ends all threads, each after what it is at.
+    /// Ends all threads, each after its current event.
     pub(super) fn end(&self, abort: bool, failure: Option<Error>) {
         // A commit that moves the cursor ends first: none comes after an abort, when the next group
         // of this name may have begun.
@@ -132,7 +132,7 @@ impl Shared {
         self.moved.notify_all();
     }
 
-    /// An event is handled, or, if that is what `parked` says, parked.
+    /// Records that an event is handled, or parked if `parked` is true.
     pub(super) fn finish(&self, task: &Task, parked: bool) {
         let count = if parked { &self.parked } else { &self.handled };
         count.fetch_add(1, Ordering::Relaxed);

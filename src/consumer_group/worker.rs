@@ -1,7 +1,7 @@
 //! One of a group's workers: handles the events of its streams, each stream in order.
 //!
-//! A stream whose event has failed is *held*: its later events wait behind that one, and the worker
-//! goes on with other streams until the time for the next attempt has come.
+//! A stream whose event has failed is *held*: its later events wait, and the worker handles other
+//! streams until the next attempt is due.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -14,14 +14,14 @@ use crate::error::Result;
 use crate::sync::Instant;
 use crate::sync::atomic::Ordering;
 
-/// No group waits longer for an attempt: a time that far can always be told.
+/// The longest delay before an attempt; an instant that far ahead can always be represented.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Default)]
 struct Held {
     /// In order; the first is the one that failed.
     streams: HashMap<String, VecDeque<Task>>,
-    /// When to go on with which stream; none of them twice.
+    /// When to continue with which stream; each stream occurs at most once.
     due: BinaryHeap<Reverse<(Instant, String)>>,
 }
 
@@ -96,7 +96,7 @@ impl Held {
         self.due.push(Reverse((due, stream)));
     }
 
-    /// The first event of a stream is done with; the next may go on.
+    /// The first event of a stream is finished; the next may start.
     fn release(&mut self, stream: &str) {
         if self.streams.get(stream).is_some_and(|waiting| !waiting.is_empty()) {
             self.due.push(Reverse((Instant::now(), stream.to_owned())));

@@ -89,14 +89,14 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// How much of a stream reads show; what is beyond is hidden, and stays in the log.
+/// How much of a stream reads show; other events are hidden and stay in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct StreamMetadata {
     /// Events recorded longer ago than this are hidden. `None`: however old.
     pub max_age: Option<Duration>,
-    /// All but the newest so many are hidden; at least 1. `None`: all are shown.
+    /// All events but this number of newest ones are hidden; at least 1. `None`: all are shown.
     pub max_count: Option<u64>,
 }
 
@@ -112,14 +112,14 @@ impl StreamMetadata {
         self
     }
 
-    /// Hides all but the newest so many events.
+    /// Hides all events but this number of newest ones.
     pub const fn max_count(mut self, events: u64) -> Self {
         self.max_count = Some(events);
         self
     }
 
-    /// Age in microseconds and count, 0 for no limit. The shortest age and the smallest count are 1,
-    /// the longest and largest ones what the format can hold: beyond every event there is.
+    /// Age in microseconds and count, 0 for no limit. The smallest age and count are 1; the largest
+    /// are what the format can represent, which hides no event.
     pub(crate) fn to_limits(self) -> (u64, u64) {
         let most = 1 << 62;
         let age = self
@@ -152,7 +152,7 @@ pub enum ExpectedVersion {
 }
 
 impl ExpectedVersion {
-    /// Whether a stream at `version` is what was expected.
+    /// Whether a stream at `version` meets the expectation.
     pub const fn holds_for(self, version: u64) -> bool {
         match self {
             Self::Any => true,
@@ -228,8 +228,8 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`Error::WriteJson`](crate::Error::WriteJson), which names the type, if `value` cannot be
-    /// written as JSON: a map whose keys are not strings, or an error of its own `Serialize`.
+    /// [`Error::WriteJson`](crate::Error::WriteJson), with the event's type, if `value` cannot be
+    /// written as JSON: a map with keys that are not strings, or an error of its `Serialize`.
     #[cfg(feature = "serde")]
     pub fn json<T: serde::Serialize + ?Sized>(
         event_type: impl AsRef<str>,
@@ -261,7 +261,7 @@ impl NewEvent {
         Ok(self)
     }
 
-    /// Bytes kept beside the data: who, why, correlation. Default: none.
+    /// Bytes stored with the data, such as user, reason and correlation id. Default: none.
     pub fn metadata(mut self, metadata: impl EventData) -> Self {
         self.metadata = metadata.into_bytes();
         self
@@ -285,8 +285,8 @@ impl NewEvent {
         self
     }
 
-    /// The event's id, unique in the store for ever: a repeated append with the same ids and
-    /// contents returns the first one's result. Appending an event with the nil UUID is refused
+    /// The event's id, unique in the store without a time limit: a repeated append with the same ids
+    /// and contents returns the first one's result. Appending an event with the nil UUID is refused
     /// with [`Error::InvalidArgument`](crate::Error::InvalidArgument). Default: a generated UUID v7.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
@@ -403,7 +403,7 @@ pub struct Appended {
     pub already_recorded: bool,
 }
 
-/// What a transaction did.
+/// The result of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -417,11 +417,11 @@ pub struct Committed {
     /// When the commit was recorded; for checks alone, when the newest commit was.
     pub recorded_at: Timestamp,
     /// The events were in the store already, and none was written again. The checks and boundaries
-    /// of the transaction were not made again either; `applied` lists what else it changed.
+    /// of the transaction were not repeated; `applied` lists the other changes.
     pub already_recorded: bool,
-    /// If the events were in the store already: the other operations that were not in effect any
-    /// more, in the order they were added. They were applied in a commit of their own. Empty for a
-    /// transaction that is recorded for the first time, which applies all of its operations.
+    /// If the events were in the store already: the other operations that were no longer in effect,
+    /// in the order in which they were added. They were applied in a commit of their own. Empty for
+    /// a transaction that is recorded for the first time, which applies all of its operations.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub applied: Vec<Applied>,
 }
@@ -443,17 +443,17 @@ pub enum Applied {
         /// The cursor's name.
         name: String,
     },
-    /// What reads show of a stream was changed: it was truncated, archived, unarchived, or its
+    /// The visible part of a stream was changed: it was truncated, archived, unarchived, or its
     /// metadata was set.
     StreamChanged {
         /// The stream's name.
         stream: String,
     },
-    /// A snapshot was missing; it is saved once what it is the state after is durable.
+    /// A snapshot was missing; it is saved when its mark is durable.
     Snapshot {
         /// The snapshot's key.
         key: String,
-        /// What it is the state after: a version or a position, as a number.
+        /// The snapshot's mark: a version or a position, as a number.
         mark: u64,
     },
 }

@@ -32,10 +32,10 @@ pub enum ParseTimestampError {
         /// The field: `month`, `day`, `hour`, `minute`, `second` or `offset`.
         field: &'static str,
     },
-    /// The time lies before 1970-01-01T00:00:00Z.
+    /// The time is before 1970-01-01T00:00:00Z.
     #[error("times before 1970-01-01T00:00:00Z cannot be represented")]
     BeforeEpoch,
-    /// The time lies after the last one that 64 bits of microseconds can hold.
+    /// The time is after the last one that 64 bits of microseconds can represent.
     #[error("the time is too far in the future to be represented")]
     TooLate,
     /// The fraction of a second has more than six digits that are not zero.
@@ -94,7 +94,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What is left of a text that is read from its beginning.
+/// The unread rest of a text.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -206,7 +206,7 @@ impl FromStr for Timestamp {
         in_range("hour", hour, 0..=23)?;
         in_range("minute", minute, 0..=59)?;
         in_range("second", second, 0..=59)?;
-        // A local time before 1970 may be one after it in UTC, and the other way round.
+        // A local time before 1970 can be a time after 1970 in UTC, and the reverse.
         let second_of_day = hour * 3_600 + minute * 60 + second;
         let days = days_from_civil(year, month, day);
         let seconds = match (days, ahead) {

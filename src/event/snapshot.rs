@@ -7,7 +7,7 @@ use crate::event::{Applied, EventData, Position, Timestamp};
 /// The largest state, in bytes.
 pub(crate) const MAX_STATE: u64 = 256 << 20;
 
-/// What a snapshot is the state after.
+/// The version or position that a snapshot's state covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -87,12 +87,12 @@ impl Snapshot {
         Self { key, mark, state, schema_version, saved_at }
     }
 
-    /// What it is called where a repeated commit saves it.
+    /// The snapshot as an applied operation of a repeated commit.
     pub(crate) fn to_applied(&self) -> Applied {
         Applied::Snapshot { key: self.key.clone(), mark: self.mark.number() }
     }
 
-    /// What it is the state after.
+    /// The version or position that the state covers.
     pub fn mark(&self) -> Mark {
         self.mark
     }

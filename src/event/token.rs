@@ -1,6 +1,6 @@
 //! Checkpoint tokens: positions that are kept outside of a store, with a proof of where they belong.
 //!
-//! Owns the value and its text form. Must never look at a store: what a token proves is compared
+//! Owns the value and its text form. Must never access a store: the comparison with a history is
 //! elsewhere.
 
 use std::fmt;
@@ -15,17 +15,18 @@ const VERSION: &str = "1";
 
 /// A position that is kept outside of the store, with a proof of the history it belongs to.
 ///
-/// Made by [`Store::checkpoint_token`](crate::Store::checkpoint_token), and checked where it is
-/// used: by [`Subscribe::after_token`](crate::subscription::Subscribe::after_token),
+/// Created by [`Store::checkpoint_token`](crate::Store::checkpoint_token), and verified by
+/// [`Subscribe::after_token`](crate::subscription::Subscribe::after_token),
 /// [`ReadAll::after_token`](crate::ReadAll::after_token) and
-/// [`Store::verify_token`](crate::Store::verify_token). It holds the id of the store, the position
-/// and the checksums of the commit at it, which cover every commit before. So a token is refused by
-/// another store, by one whose log does not reach its position any more, and by one in which other
-/// events took the place of those it was made of, for example after an older backup was restored.
+/// [`Store::verify_token`](crate::Store::verify_token). It contains the id of the store, the
+/// position and the checksums of the commit at it, which cover every earlier commit. It is
+/// therefore refused by another store, by a store whose log no longer reaches its position, and by
+/// a store in which other events were recorded at these positions, for example after an older
+/// backup was restored.
 ///
 /// Its text form is stable and takes at most 72 bytes of ASCII: `1-<store>-<position>-<history>`,
 /// where 1 is the version of the form, the position is decimal and the others are lower-case
-/// hexadecimal. It is no secret and protects against mistakes, not against forgery.
+/// hexadecimal. It is not secret, and protects against mistakes, not against forgery.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -91,7 +92,7 @@ impl FromStr for CheckpointToken {
         let mut part = || parts.next().ok_or(wrong("it has too few parts"));
         let (version, store, position, history) = (part()?, part()?, part()?, part()?);
         if version != VERSION {
-            return Err(wrong("its version is not known"));
+            return Err(wrong("its version is unknown"));
         }
         if parts.next().is_some() {
             return Err(wrong("it has too many parts"));
@@ -102,7 +103,7 @@ impl FromStr for CheckpointToken {
         if !hexadecimal(store, 32) || !hexadecimal(history, 16) {
             return Err(wrong("store and history must be hexadecimal, of 32 and 16 digits"));
         }
-        let store = Uuid::try_parse(store).map_err(|_| wrong("the store's id is no UUID"))?;
+        let store = Uuid::try_parse(store).map_err(|_| wrong("the store's id is not a UUID"))?;
         let digits = position.bytes().all(|b| b.is_ascii_digit());
         let leads_with_zero = position.len() > 1 && position.starts_with('0');
         let number = position.parse().ok().filter(|_| digits && !leads_with_zero);

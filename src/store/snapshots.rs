@@ -17,7 +17,7 @@ use crate::event::{Position, Timestamp};
 pub struct SnapshotInfo {
     /// Its key.
     pub key: String,
-    /// What it is the state after.
+    /// The version or position that the state covers.
     pub mark: Mark,
     /// The length of the state, in bytes.
     pub state_len: u64,
@@ -38,13 +38,13 @@ impl Snapshots {
         Self { engine }
     }
 
-    /// Saves a snapshot; atomic. The newest ones of a key are kept, as many as
-    /// [`Options::snapshots_kept`](crate::Options::snapshots_kept) says. To save one with a commit:
-    /// [`Transaction::snapshot`](crate::Transaction::snapshot).
+    /// Saves a snapshot atomically. The newest
+    /// [`Options::snapshots_kept`](crate::Options::snapshots_kept) snapshots of a key are kept. To
+    /// save one with a commit: [`Transaction::snapshot`](crate::Transaction::snapshot).
     ///
-    /// A key has one snapshot at a mark. Saving the same state again succeeds and changes nothing; a
-    /// state of a higher schema version takes the place of the one that is there; any other state is
-    /// refused. So of threads that race to save different states at one mark, one succeeds.
+    /// A key has one snapshot per mark. Saving the same state again succeeds and changes nothing; a
+    /// state of a higher schema version replaces the stored one; any other state is refused. If
+    /// threads race to save different states at one mark, one succeeds.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Snapshots {
         Ok(found)
     }
 
-    /// Deletes all snapshots of a key; tells whether there were any.
+    /// Deletes all snapshots of a key; returns whether there were any.
     pub fn delete(&self, key: &str) -> Result<bool> {
         self.engine.check_writable()?;
         check_key(key)?;
@@ -123,7 +123,7 @@ impl Snapshots {
         Ok(!files.is_empty())
     }
 
-    /// A snapshot of what is not durable could outlive it, and be taken for the state of another
+    /// A snapshot of events that are not durable could outlive them, and be used with another
     /// history.
     fn check_mark(&self, snapshot: &Snapshot) -> Result<()> {
         let mark = snapshot.mark().number();

@@ -1,26 +1,26 @@
-//! Changes to streams among the events of a subscription that asked for them.
+//! Changes to streams, delivered among the events of a subscription that requested them.
 //!
-//! Events are read up to where the next changes stand, then these are told. Must never let an event
-//! pass a change that stands before it.
+//! Events are read up to the place of the next changes, then these are delivered. Must never
+//! deliver an event before a change that precedes it.
 
 use super::Subscription;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::read::{ChangeScan, StreamChange, Visible, Walked};
 
-/// Changes are looked for so many positions ahead of the events.
+/// The number of positions that the search for changes is ahead of the events.
 const WINDOW: u64 = 4 * Subscription::PROGRESS_EVERY;
 
 #[derive(Debug)]
 pub(super) struct Changes {
     scan: ChangeScan,
-    /// Found, to be told behind the event at this position.
+    /// Changes that were found, to be delivered after the event at this position.
     found: Option<(u64, Vec<StreamChange>)>,
     /// The last visible change when it was last looked for some.
     looked_at: u64,
 }
 
-/// What is next.
+/// What to deliver next.
 pub(super) enum More {
     Changes(Vec<StreamChange>),
     /// Events up to a position, if there are any.
@@ -29,7 +29,7 @@ pub(super) enum More {
 
 impl Changes {
     pub(super) fn new(scan: ChangeScan) -> Self {
-        // Change numbers begin with 1: what is there is looked for at the first read.
+        // Change numbers begin with 1; the existing changes are searched at the first read.
         Self { scan, found: None, looked_at: 0 }
     }
 
@@ -38,7 +38,7 @@ impl Changes {
         engine.contents().last_change() != self.looked_at
     }
 
-    /// What is next behind `scanned_through`.
+    /// What to deliver after `scanned_through`.
     fn next(&mut self, visible: Visible, scanned_through: u64) -> Result<More> {
         let is_seen = visible.change == self.looked_at && visible.position <= scanned_through;
         if self.found.is_none() && is_seen {
@@ -69,7 +69,7 @@ impl Changes {
 }
 
 impl Subscription {
-    /// What is next, where changes are asked for; else `None`.
+    /// What to deliver next if changes were requested; otherwise `None`.
     pub(super) fn look_for_changes(&mut self) -> Result<Option<More>> {
         let Some(changes) = &mut self.changes else { return Ok(None) };
         let mut refreshed = false;

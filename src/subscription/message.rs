@@ -1,4 +1,4 @@
-//! What a subscription hands out.
+//! The messages of a subscription.
 
 use std::iter::FusedIterator;
 use std::vec;
@@ -9,33 +9,33 @@ use crate::event::Position;
 use crate::read::StreamChange;
 use crate::read::event::Event;
 
-/// What a [`Subscription`] hands out: events or news about itself, and how far it has come.
+/// A message of a [`Subscription`]: events or a notification, and the progress of the subscription.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Message {
-    /// What it tells.
+    /// The content.
     pub kind: MessageKind,
-    /// Everything at or before this position that was asked for is handed out, with this message
-    /// or before. A consumer that stores this number and later subscribes after it misses nothing.
+    /// Every selected event at or before this position has been delivered, with this message or an
+    /// earlier one. A consumer that stores this number and later subscribes after it misses no
+    /// event.
     pub scanned_through: Position,
 }
 
-/// What a [`Message`] tells.
+/// The content of a [`Message`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum MessageKind {
-    /// At least one event. A batch may end within a commit:
-    /// [`Event::is_last_in_commit`] tells.
+    /// At least one event. A batch may end within a commit: see [`Event::is_last_in_commit`].
     Events(Vec<Event>),
-    /// Everything visible is handed out. Told when that is so for the first time, and again each
-    /// time it is so after a message that left behind what was visible when its read began (a read
-    /// begins when the one before is handed out whole), and after an error.
+    /// Everything visible has been delivered. Sent the first time that this is so, again after a
+    /// message that had left visible events undelivered when its read began (a read begins when the
+    /// previous one is delivered), and after an error.
     CaughtUp,
-    /// What reads show of streams was changed by one commit, behind all events up to
-    /// [`Message::scanned_through`]; told to those who [asked for
-    /// it](super::Subscribe::include_metadata).
+    /// One commit changed what reads show of streams, after all events up to
+    /// [`Message::scanned_through`]; sent only with
+    /// [`include_metadata`](super::Subscribe::include_metadata).
     StreamChanged(Vec<StreamChange>),
-    /// Nothing that was asked for was found up to [`Message::scanned_through`]: see
+    /// No selected event was found up to [`Message::scanned_through`]: see
     /// [`Subscription::PROGRESS_EVERY`].
     Progress,
 }
@@ -49,7 +49,7 @@ impl Message {
         }
     }
 
-    /// Likewise, owned.
+    /// The events of the message, owned.
     pub fn into_events(self) -> Vec<Event> {
         match self.kind {
             MessageKind::Events(events) => events,
@@ -57,7 +57,7 @@ impl Message {
         }
     }
 
-    /// Whether it says that everything visible is handed out.
+    /// Whether the message is [`MessageKind::CaughtUp`].
     pub fn is_caught_up(&self) -> bool {
         matches!(self.kind, MessageKind::CaughtUp)
     }
@@ -75,8 +75,8 @@ impl SubscribedEvents {
         Self { subscription, batch: Vec::new().into_iter() }
     }
 
-    /// How far it has come: everything at or before this position that was asked for is handed out.
-    /// For a filtered consumer, that is more than the position of the last event tells.
+    /// The progress: every selected event at or before this position has been delivered. With a
+    /// query, it can be far ahead of the last event.
     pub fn scanned_through(&self) -> Position {
         match self.batch.as_slice().first() {
             Some(next) => Position::new(next.position().get() - 1),

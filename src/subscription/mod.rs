@@ -1,4 +1,4 @@
-//! Subscriptions: the events that are there, then those that are appended, through one code path.
+//! Subscriptions: stored events, then events that are appended, through one code path.
 
 // A subscription reads the events between its position and the visible head, in bounded batches, and waits
 // when there are none. It pulls: nothing is queued for it, and for a writer it is one of the waiters to wake.
@@ -30,20 +30,19 @@ pub use message::{Message, MessageKind, SubscribedEvents};
 pub use stream::SubscriptionStream;
 pub use subscribe::Subscribe;
 
-/// A consumer that waits is told how far the subscription has come once that was left unsaid for so
-/// long.
+/// The longest time before a waiting consumer gets a message with the current progress.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
-/// A batch that owns its bytes, because a segment is not mapped, ends once it has so many.
+/// The size in bytes at which a batch ends if it owns its bytes, because a segment is not mapped.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// A running subscription: an endless iterator over [`Message`]s, at least once and in the order of
 /// positions.
 ///
-/// `next` blocks until there is a message. It returns an error as such and can be asked again: it
-/// then goes on behind what it has handed out. It ends, with `None`, after it was stopped through
-/// its [`StopHandle`], and after the store was closed, which is told by one [`Error::Closed`].
-/// Dropping it ends it at once. It does not keep the store open.
+/// `next` blocks until there is a message. After an error it can be called again, and continues
+/// after the last delivered event. It returns `None` after it was stopped through its
+/// [`StopHandle`], and, after one [`Error::Closed`], when the store was closed. Dropping it ends it
+/// at once. It does not keep the store open.
 ///
 /// Nothing is queued: a slow consumer costs memory for one batch and the writer nothing.
 ///
@@ -77,27 +76,27 @@ const BATCH_BYTES: usize = 4 << 20;
 pub struct Subscription {
     engine: Arc<Engine>,
     scan: Scan,
-    /// Present if they were asked for.
+    /// Present if changes were requested.
     changes: Option<Changes>,
     batch_size: usize,
     include_unsynced: bool,
     progress_every: u64,
     scanned_through: u64,
-    /// What the last message said.
+    /// The progress in the last message.
     told: u64,
     /// Since when it has come further than that, with nothing more to read.
     untold_since: Option<Instant>,
-    /// Since it was last caught up, a message has left something behind that was visible.
+    /// Since the subscription was last caught up, a message has left visible events undelivered.
     behind: bool,
     /// How much is read for one message.
     portion: Portion,
-    /// There is more to read, and others have their turn first.
+    /// There is more to read, but other tasks run first.
     yielded: bool,
-    /// Of a subscription that is polled: work that must not be done by the executor, and how much was
-    /// read since others had their turn.
+    /// State of a polled subscription: work that the executor must not do, and the amount that was
+    /// read since the last yield.
     #[cfg(feature = "async")]
     polled: stream::Polled,
-    /// Met behind events that are handed out first.
+    /// An error that is returned after the events that precede it.
     failed: Option<Error>,
     ended: bool,
     signal: Arc<Signal>,
@@ -106,15 +105,15 @@ pub struct Subscription {
 /// How much is read for one message at most.
 #[derive(Debug, Clone, Copy)]
 struct Portion {
-    /// Events that are handed out.
+    /// Events to deliver.
     events: u64,
     /// Positions that are scanned, if that is more.
     positions: u64,
     /// Bytes of events that own them.
     bytes: usize,
-    /// Whether the reader of a writer elsewhere looks itself for what is new.
+    /// Whether a reader beside a writer in another process polls for new events itself.
     refreshes: bool,
-    /// Whether others have their turn before the next portion.
+    /// Whether the subscription yields to other tasks before the next portion.
     yields: bool,
 }
 
@@ -153,7 +152,7 @@ pub struct StopHandle {
 }
 
 impl StopHandle {
-    /// Ends the subscription: whoever waits for its next message is told that there is none.
+    /// Ends the subscription: a call that waits for its next message returns `None`.
     pub fn stop(&self) {
         self.signal.stopped.store(true, Ordering::SeqCst);
         self.signal.waiter.rouse();
@@ -161,14 +160,14 @@ impl StopHandle {
 }
 
 impl Subscription {
-    /// A filtered subscription without matches tells how far it has come at the latest after this
-    /// number of positions (see [`Subscribe::progress_every`]), or, where an index rules out a whole
-    /// segment at once, after that segment; and within about a second while its consumer waits in
+    /// A filtered subscription without matches reports its progress at least once per this number of
+    /// positions (see [`Subscribe::progress_every`]), or, if an index excludes a whole segment,
+    /// after that segment; and within about a second while its consumer waits in
     /// [`Subscription::next`] or [`Subscription::next_timeout`].
     pub const PROGRESS_EVERY: u64 = 4096;
 
-    /// How far it has come: everything at or before this position that it was asked for is handed
-    /// out. At least what the last message said.
+    /// The progress: every selected event at or before this position has been delivered. At least
+    /// the progress in the last message.
     pub fn scanned_through(&self) -> Position {
         Position::new(self.scanned_through)
     }
@@ -231,7 +230,7 @@ impl Subscription {
         self.ended || self.is_stopped()
     }
 
-    /// The events alone, one by one. [`SubscribedEvents::scanned_through`] tells how far it has come.
+    /// The events alone, one by one. [`SubscribedEvents::scanned_through`] returns the progress.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -291,7 +290,7 @@ impl Subscription {
         }
     }
 
-    /// What the next message is; `None` if there is nothing to tell yet.
+    /// The next message; `None` if there is none yet.
     fn read(&mut self) -> Result<Option<MessageKind>> {
         loop {
             if self.scanned_through >= self.scan.head() {
@@ -327,7 +326,7 @@ impl Subscription {
         }
     }
 
-    /// Progress that no message has told for a while, once there is nothing more to read.
+    /// A progress message, if none was sent for a while and there is nothing more to read.
     fn tell_untold(&mut self) -> Option<MessageKind> {
         if self.scanned_through <= self.told {
             return None;
@@ -336,7 +335,7 @@ impl Subscription {
         (since.elapsed() >= TOLD_WITHIN).then_some(MessageKind::Progress)
     }
 
-    /// The visible head, if it lies behind what was scanned.
+    /// The visible head, if it is after the scanned position.
     fn look_for_more(&self) -> Result<Option<u64>> {
         let more = || {
             let visible = self.engine.visible(self.include_unsynced);
@@ -368,7 +367,7 @@ impl Subscription {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    // The next read begins anew, behind what is handed out.
+                    // The next read begins after the last delivered event.
                     self.scan.resume(self.scanned_through, self.scanned_through);
                     self.behind = true;
                     if events.is_empty() {

@@ -1,4 +1,4 @@
-//! A subscription for tasks: no runtime, no thread, a waker on the list of those who wait.
+//! A subscription for tasks: no runtime and no thread, only a waker on the list of waiters.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::engine::matching::{index_all_terms, terms_behind};
 use crate::error::{Error, Result};
 use crate::event::Position;
 
-/// What is read for one message: for a task, which holds up others.
+/// The portion that one poll reads, small because a poll delays other tasks.
 const SMALL: Portion =
     Portion { events: 512, positions: TURN, bytes: 1 << 20, refreshes: false, yields: true };
 
-/// Positions that are scanned before others have their turn.
+/// The number of positions that are scanned before the stream yields.
 const TURN: u64 = 1024;
 
 /// Bytes of events that take as long as a position.
@@ -38,8 +38,8 @@ impl Subscription {
     /// The subscription as a stream (feature `async`).
     ///
     /// Polling it reads a bounded number of events, at most 512 and about a mebibyte, whatever
-    /// [`Subscribe::batch_size`](crate::subscription::Subscribe::batch_size) says. While it catches up it lets other
-    /// tasks have their turn after every 1,024 positions or so: it is then pending and has woken itself.
+    /// [`Subscribe::batch_size`](crate::subscription::Subscribe::batch_size) is. While it catches up it
+    /// yields after about 1,024 positions: it returns `Pending` after it has woken itself.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -113,11 +113,11 @@ impl Subscription {
     }
 }
 
-/// What a subscription keeps between polls.
+/// The state of a subscription between polls.
 #[derive(Debug)]
 pub(super) struct Polled {
     errand: Option<Errand<Result<()>>>,
-    /// How much was read since others had their turn.
+    /// The amount that was read since the last yield.
     since_pending: u64,
     filtered: bool,
 }
@@ -134,7 +134,7 @@ impl Subscription {
         self.engine.is_follower() && !self.engine.shared().follows_without_thread()
     }
 
-    /// Nothing is read any more.
+    /// Whether the stream has ended.
     fn is_over(&self) -> bool {
         self.ended || self.is_stopped() || self.engine.check_open().is_err()
     }
@@ -157,7 +157,7 @@ impl Subscription {
     }
 }
 
-/// What a message has cost, in positions: those that were scanned, and the bytes of its events.
+/// The cost of a message in positions: scanned positions, and the bytes of its events.
 fn cost(next: Option<&Result<Message>>, scanned: u64) -> u64 {
     let events = match next {
         Some(Ok(message)) => message.events(),

@@ -1,7 +1,6 @@
-//! A subscription that is being described: where it begins, and what is asked for.
+//! The settings of a subscription: where it begins, and which events it delivers.
 //!
-//! Owns the settings and their limits. Must never read an event: nothing is read before the
-//! subscription that it starts is asked for a message.
+//! Owns the settings and their limits. Must never read an event: the first call for a message does.
 
 use std::sync::Arc;
 
@@ -118,8 +117,8 @@ impl Subscribe {
         self
     }
 
-    /// Only events that the query matches. What it does not match is scanned all the same, and
-    /// [`Message::scanned_through`](crate::subscription::Message::scanned_through) tells how far.
+    /// Only events that the query matches. Other events are scanned too, and
+    /// [`Message::scanned_through`](crate::subscription::Message::scanned_through) includes them.
     pub fn matching(mut self, query: Query) -> Self {
         self.query = Some(query);
         self
@@ -131,11 +130,11 @@ impl Subscribe {
         self
     }
 
-    /// A filtered subscription tells its progress at the latest after this number of positions
-    /// without a match, 1 to [`Subscription::PROGRESS_EVERY`], which is the default. With 1 it does so
-    /// each time it has scanned what is visible: for consumers that show how far they are, or
-    /// that somebody waits for. Each progress message is a wake-up of the consumer, and an append too
-    /// if it stores each.
+    /// The number of positions without a match after which a filtered subscription reports its
+    /// progress, 1 to [`Subscription::PROGRESS_EVERY`], which is the default. With 1 it reports each
+    /// time it has scanned the visible events: for consumers that display their progress, or whose
+    /// progress is waited for. Each progress message wakes the consumer, and costs an append if the
+    /// consumer stores it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -156,8 +155,8 @@ impl Subscribe {
         self
     }
 
-    /// Also events that are written and not durable yet: they may be gone after a crash, and their
-    /// positions may then be given to others.
+    /// Also events that are written and not durable yet: a crash can remove them, and their
+    /// positions can then be given to other events.
     pub fn include_unsynced(mut self) -> Self {
         self.include_unsynced = true;
         self
@@ -170,11 +169,11 @@ impl Subscribe {
     }
 
     /// Also changes to what reads show of streams: truncation, archiving and streams' metadata, as
-    /// [`MessageKind::StreamChanged`](crate::subscription::MessageKind::StreamChanged) in their order among the
-    /// events. With a query, those of streams whose name or category it does not rule out.
+    /// [`MessageKind::StreamChanged`](crate::subscription::MessageKind::StreamChanged) in their order among
+    /// the events. With a query, changes to streams whose name or category it does not exclude.
     ///
-    /// It begins with the changes behind the last event that is not handed out any more: one that
-    /// goes on after a restart may tell these again.
+    /// The first changes are those after the last event at or before the starting position: a
+    /// subscription that continues after a restart may deliver them again.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -195,7 +194,7 @@ impl Subscribe {
         self
     }
 
-    /// Starts it. Nothing is read before it is asked for a message.
+    /// Starts the subscription. The first call for a message reads.
     ///
     /// # Errors
     ///
@@ -223,7 +222,8 @@ impl Subscribe {
             Start::Token(token) => self.engine.verify_token(&token)?,
             Start::Now => {
                 self.engine.refresh()?;
-                // Before the position: whatever stands before such a change is visible too.
+                // Read before the position: events and changes that precede such a change are
+                // visible too.
                 passed = self.engine.contents().last_change();
                 self.engine.visible(self.include_unsynced)
             }

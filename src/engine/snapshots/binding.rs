@@ -11,7 +11,7 @@ use crate::event::snapshot::{Mark, Snapshot};
 use crate::format::snapshot::{Binding, SnapshotFile};
 
 impl SnapshotFiles {
-    /// What a snapshot is bound to: the last event that it covers, which is durable.
+    /// What binds a snapshot to its history: the last event that it covers, which is durable.
     pub(super) fn binding_of(&self, snapshot: &Snapshot) -> Result<Binding> {
         let position = match snapshot.mark() {
             Mark::Position(position) => position.get(),
@@ -23,9 +23,9 @@ impl SnapshotFiles {
         Ok(Binding { position, history: self.contents.history_at(position)? })
     }
 
-    /// Whether the log holds what a snapshot covers. One without a binding, from before there were
-    /// any, is taken if the log has come to its mark, and with an event that was not recorded after
-    /// the snapshot was saved.
+    /// Whether the log has the events that a snapshot covers. A snapshot without a binding, written
+    /// by an older version, is accepted if the log has reached its mark, and if the event there was
+    /// not recorded after the snapshot was saved.
     pub(super) fn is_of_this_history(&self, file: &SnapshotFile<'_>) -> Result<bool> {
         let visible = self.positions.visible(false);
         if let Some(Binding { position, history }) = file.binding {

@@ -49,7 +49,8 @@ impl SnapshotFiles {
 
     /// Saves the snapshots of commits that are durable by now.
     pub(crate) fn save_due(&self) {
-        // Who waits for a commit finds its snapshot, also where another thread is saving it.
+        // A thread that waits for a commit must find its snapshot, also while another thread is
+        // saving it.
         let _saving = self.saving.lock();
         let due = self.commits.lock().take_due_snapshots();
         if due.batches.is_empty() {
@@ -64,8 +65,7 @@ impl SnapshotFiles {
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
-    /// Whether a whole snapshot of this key and mark is there. One that cannot be read counts as
-    /// missing.
+    /// Whether an intact snapshot of this key and mark exists. An unreadable one counts as missing.
     pub(crate) fn has(&self, snapshot: &Snapshot) -> bool {
         let name = file_name(snapshot.key(), snapshot.mark());
         self.read(snapshot.key(), &name).is_ok_and(|found| found.is_some())
@@ -137,7 +137,8 @@ impl SnapshotFiles {
     /// The files that may hold snapshots of a key by one kind of mark, highest first.
     pub(crate) fn list(&self, key: &str, by_position: bool) -> Result<Vec<(u64, String)>> {
         let (storage, directory) = (self.shared.storage(), self.directory(key));
-        // Both levels: what a link leads to is not the store's to load, or to delete.
+        // Checks both levels: the target of a link does not belong to the store, and is neither
+        // loaded nor deleted.
         for path in [&self.shared.root().join(names::SNAPSHOT_DIR), &directory] {
             if !is_directory(storage, path).map_err(|e| Error::io("use", path, e))? {
                 return Ok(Vec::new());
@@ -233,7 +234,7 @@ fn write_beside(storage: &dyn Storage, directory: &Path, name: &str, bytes: &[u8
     })
 }
 
-/// A whole file, if it is there and no larger than a snapshot can be.
+/// The contents of a file, if it exists and is no larger than a snapshot can be.
 pub(crate) fn read_file(storage: &dyn Storage, path: &Path) -> Result<Option<Vec<u8>>> {
     let file = match storage.open(path, OpenMode::Read) {
         Ok(file) => file,

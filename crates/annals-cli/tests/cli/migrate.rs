@@ -134,7 +134,7 @@ fn resumed_import_of_another_input_is_refused() {
     assert_eq!(count(&store), 9);
     // A commit of which a part is stored is none of an earlier import.
     let of_commit = plain(0..12).replace('}', ",\"commit\":1}");
-    run_with(&resume, &of_commit).fails(1, "lines 1 to 12: a part of the commit is stored");
+    run_with(&resume, &of_commit).fails(1, "lines 1 to 12: only a part of the commit is stored");
     // A whole commit that is stored is known.
     let store = scratch.store("commits");
     import(&store, &of_commit).ok();

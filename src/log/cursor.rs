@@ -1,7 +1,7 @@
 //! Walks the frames of one segment for readers: the hot loop of every scan.
 //!
-//! What a walk has proven once is trusted after, as [`Checksums`] says. Hands out borrowed bytes:
-//! from the mapping where there is one, else from a buffer of its own.
+//! Bytes that a walk has proven are not checked again, unless [`Checksums`] requires it. Returns
+//! borrowed bytes: from the mapping if there is one, otherwise from the cursor's buffer.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::format::{Defect, align};
 use crate::log::scan::verify_body;
 use crate::options::Checksums;
 
-/// How far ahead of the walk bytes are asked for, and at most how many.
+/// How far ahead of the walk bytes are prefetched, and the maximum number of prefetched bytes.
 const AHEAD: u64 = 2048;
 const MAX_PREFETCH: usize = 1024;
 
@@ -22,7 +22,7 @@ pub(crate) struct FrameCursor {
     offset: u64,
     next_position: u64,
     checksums: Checksums,
-    /// Up to here the mapping is known to be readable and written.
+    /// Exclusive end of the mapped bytes that are readable and written.
     proven: u64,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -99,8 +99,8 @@ impl FrameCursor {
             let segment = &*self.segment;
             let padded_body =
                 if is_mapped { segment.remembered(body_at, padded) } else { &self.buffer };
-            // The next frame's place is only known from this one's header, so the processor cannot
-            // run ahead by itself, unless a check has it read every byte.
+            // The next frame's offset is known only from this one's header, so the processor cannot
+            // prefetch by itself, unless a check reads every byte.
             if !check {
                 segment.prefetch(self.offset + AHEAD, padded.min(MAX_PREFETCH));
             }

@@ -1,7 +1,8 @@
-//! The file of a sealed segment of which a checkpoint tells, opened when it is first needed.
+//! The file of a sealed segment that a checkpoint lists, opened when it is first needed.
 //!
-//! So an opening costs the same however many segments there are, and what nobody reads holds no
-//! descriptor. Must never serve a byte of a file that is not the segment that was told of.
+//! The cost of an opening therefore does not depend on the number of segments, and an unread
+//! segment uses no file descriptor. Must never return a byte of a file that is not the listed
+//! segment.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,19 +14,19 @@ use crate::format::checkpoint::SegmentEntry;
 use crate::format::names;
 use crate::storage::{DISPLACED, File, Mapping, OpenMode, Storage};
 
-/// A file that is there, as far as is known.
+/// A file that the listing of the log contains; it was not opened yet.
 #[derive(Debug)]
 struct LaterFile {
     storage: Arc<dyn Storage>,
     root: PathBuf,
     mode: OpenMode,
-    /// What its header has to say, and how long it has to be.
+    /// The expected header and length.
     expected: SegmentEntry,
     file: OnceLock<Arc<dyn File>>,
 }
 
-/// A sealed segment, not opened yet. Whatever is asked of its file fails with `InvalidData` if it
-/// turns out not to be that segment, and with `NotFound` if it is missing.
+/// A sealed segment that is not opened yet. Each operation on its file fails with `InvalidData` if
+/// it is not that segment, and with `NotFound` if it is missing.
 pub(crate) fn segment_for_later(
     storage: &Arc<dyn Storage>,
     root: &Path,
@@ -56,8 +57,8 @@ impl LaterFile {
             let what = "another store is in the place of the one that was opened";
             return Err(io::Error::new(DISPLACED, what));
         }
-        // What the trailer says is known, so that damage to it does no harm here, and neither do bytes
-        // behind it.
+        // The contents of the trailer are known from the checkpoint, so damage to the trailer, or
+        // bytes after it, do no harm here.
         if segment.header != *header || segment.len().map_err(as_io)? < trailer.file_len() {
             return Err(invalid("not the segment that the checkpoint records"));
         }

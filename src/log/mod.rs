@@ -2,11 +2,11 @@
 //!
 //! - [`segment`]: one segment, its header, its bytes for reading.
 //! - [`later`]: a sealed segment's file, opened when it is first needed.
-//! - [`scan`]: walks frames and proves each; used wherever the log is read without trust.
+//! [`scan`]: walks frames and proves each one; used wherever the log's contents are not proven yet.
 //! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
 //! - [`proven`]: which events reads have proven one by one.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
-//! - [`tolerant`]: reads past what a bad medium keeps.
+//! [`tolerant`]: reads the readable parts of a damaged medium.
 //! - [`zeros`]: fills segments ahead of their use.
 
 pub(crate) mod cursor;

@@ -20,11 +20,11 @@ impl ProvenEvents {
         word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (ordinal % 64)) != 0)
     }
 
-    /// Notes an event of a segment that has so many.
+    /// Records that an event of a segment with `events` events is proven.
     pub(super) fn note(&self, ordinal: u64, events: u32) {
         let words = (events as usize).div_ceil(64);
         let words = self.words.get_or_init(|| (0..words).map(|_| AtomicU64::new(0)).collect());
-        // The bytes it tells of never change, so that nothing has to be seen before it is.
+        // The bytes that the bit stands for never change, so no memory ordering is needed.
         if let Some(word) = usize::try_from(ordinal / 64).ok().and_then(|at| words.get(at)) {
             word.fetch_or(1 << (ordinal % 64), Ordering::Relaxed);
         }

@@ -95,7 +95,7 @@ pub(crate) fn remove_leftover(storage: &dyn Storage, path: &Path) -> Result<()> 
     }
 }
 
-/// Writes a derived file so that it is there whole or not at all.
+/// Writes a derived file so that it appears complete or not at all.
 pub(crate) fn write_derived(
     storage: &dyn Storage,
     path: &Path,
@@ -110,7 +110,7 @@ pub(crate) fn write_derived(
     write_all_at(&*file, bytes, 0).map_err(|e| io("write")(e).wanting(bytes.len() as u64))?;
     file.sync_data().map_err(io("sync"))?;
     if let Err(error) = storage.rename(temporary, path) {
-        // Its space is wanted elsewhere.
+        // The space of the unfinished file is needed by others.
         let _ = remove_leftover(storage, temporary);
         return Err(io("rename")(error));
     }
@@ -120,7 +120,7 @@ pub(crate) fn write_derived(
     Ok(file)
 }
 
-/// What a segment is sealed with, beside its index.
+/// The contents of a seal without the index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SealPoint {
     /// The link the next frame, in the next segment, carries too.

@@ -19,7 +19,7 @@ use crate::storage::{File, read_exact_at};
 const WINDOW: usize = 1 << 20;
 const SMALL_PIECE: usize = 4 << 10;
 
-/// Where a walk stands: what the next frame must look like to be the next one.
+/// The state of a walk: what identifies the next frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScanState {
     /// Where the next frame begins.
@@ -30,9 +30,10 @@ pub(crate) struct ScanState {
     pub(crate) next_position: u64,
     /// Commits never go back before this time.
     pub(crate) recorded_at: u64,
-    /// The highest durable position any frame has told of.
+    /// The highest durable position that a frame recorded.
     pub(crate) proven: u64,
-    /// The number that the next change must have; 0: any, since what went before is not known.
+    /// The expected number of the next change; 0 accepts any, because the previous changes are
+    /// unknown.
     pub(crate) next_change: u64,
 }
 
@@ -53,7 +54,7 @@ impl ScanState {
 pub(crate) enum ScanEnd {
     /// At a seal, which was proven too.
     Sealed,
-    /// At a frame behind the last position that was asked for.
+    /// The walk is at a frame after the last requested position.
     Limit,
     /// The file has no room for another frame.
     EndOfFile,
@@ -73,7 +74,7 @@ pub(crate) struct ScannedFrame<'a> {
 }
 
 impl ScannedFrame<'_> {
-    /// Hands each change of the frame and its number to `each`; tells how many there are.
+    /// Passes each change of the frame and its number to `each`; returns the number of changes.
     pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u32, Defect> {
         if self.metadata.is_empty() {
             return Ok(0);
@@ -97,7 +98,7 @@ pub(crate) struct Window {
 /// Where two windows are moved over a file in the same steps, the second may have its pieces from the
 /// first instead of reading them again.
 pub(crate) enum Passing {
-    /// A piece that was read, and where it begins, for a buffer to go on with.
+    /// A piece that was read and its offset, from which a buffer can continue.
     On(Pass<Vec<u8>>),
     /// A used buffer for the piece that begins here, if there is one.
     Over(Pass<Option<Vec<u8>>>),
@@ -111,13 +112,13 @@ impl Window {
         Self::with_pieces(file, len, WINDOW)
     }
 
-    /// Likewise, where most likely the first few bytes are all that is asked for: the first piece is
-    /// small, and each is eight times as large as the one before.
+    /// Like [`Window::new`], for reads that most likely need the first few bytes only: the first
+    /// piece is small, and each is eight times as large as the previous one.
     pub(crate) fn with_small_piece(file: Arc<dyn File>, len: u64) -> Self {
         Self { piece: SMALL_PIECE, ..Self::new(file, len) }
     }
 
-    /// Likewise, reading so much at a time.
+    /// Like [`Window::new`], with pieces of this size.
     pub(crate) fn with_pieces(file: Arc<dyn File>, len: u64, pieces: usize) -> Self {
         Self { file, len, buffer: Vec::new(), start: 0, piece: pieces, pieces, passing: None }
     }
@@ -127,11 +128,11 @@ impl Window {
         self.passing = Some(passing);
     }
 
-    /// Passes on what was read last.
+    /// Passes on the piece that was read last.
     pub(crate) fn pass_last(&mut self) {
         if let Some(Passing::On(pass)) = &mut self.passing {
             self.buffer = pass(self.start, std::mem::take(&mut self.buffer));
-            // What is in it is from somewhere else.
+            // The contents belong to another place in the file.
             self.start = u64::MAX;
         }
     }
@@ -140,8 +141,8 @@ impl Window {
         offset >= self.start && end <= self.start + self.buffer.len() as u64
     }
 
-    /// The bytes `offset..offset + len`, or `None` if the file ends before. Allocates no more
-    /// than the file has bytes.
+    /// The bytes `offset..offset + len`, or `None` if the file ends before. Allocates at most as
+    /// many bytes as the file has.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(len as u64).filter(|&end| end <= self.len) else {
             return Ok(None);
@@ -175,8 +176,8 @@ impl Window {
     }
 }
 
-/// Walks on from `state`, up to position `limit`, and hands each proven frame to `visit`; `state`
-/// ends up behind the last.
+/// Continues the walk from `state` up to position `limit`, and passes each proven frame to `visit`;
+/// `state` ends after the last one.
 pub(crate) fn scan(
     window: &mut Window,
     seed: Seed,
@@ -192,8 +193,8 @@ pub(crate) fn scan(
     scan_proven_by(window, seed, state, limit, path, prove, visit)
 }
 
-/// Likewise, where `prove` answers for the bodies: of a frame's header, where in the file the frame
-/// ends, and its body with the padding, it tells what [`verify_body`] tells.
+/// Like [`scan`], with `prove` in place of [`verify_body`]: it gets a frame's header, the offset of
+/// the frame's end in the file, and the body with its padding, and returns the same result.
 pub(crate) fn scan_proven_by(
     window: &mut Window,
     seed: Seed,
@@ -214,8 +215,8 @@ pub(crate) fn scan_proven_by(
             Ok(decoded) => decoded,
             Err(defect) => return Ok(ScanEnd::Invalid(defect)),
         };
-        // A frame without events is passed once there is an event behind it: beside a writer, it may
-        // not be durable yet, and another may take its place.
+        // A frame without events is accepted only if an event follows it: beside a writer, it may
+        // not be durable yet, and another frame may replace it.
         if header.next_position() > limit.saturating_add(u64::from(header.event_count > 0)) {
             return Ok(ScanEnd::Limit);
         }
@@ -262,8 +263,8 @@ fn follows(header: &FrameHeader, state: &ScanState) -> Result<(), Defect> {
     Ok(())
 }
 
-/// The metadata behind a frame's records (empty if there is none), whose changes must be the next
-/// ones, and the number of the change that is next after it.
+/// The metadata after a frame's records (empty if there is none), whose changes must have the
+/// expected numbers, and the number of the change that follows it.
 fn changes_follow<'a>(
     kind: FrameKind,
     section: &'a [u8],
@@ -279,7 +280,7 @@ fn changes_follow<'a>(
     Ok((section, decoded.next()))
 }
 
-/// The next place from `offset` on where a valid frame header lies.
+/// The next offset at or after `offset` with a valid frame header.
 pub(crate) fn resume(
     window: &mut Window,
     seed: Seed,
@@ -302,8 +303,8 @@ pub(crate) fn resume(
     Ok(None)
 }
 
-/// Proves each record and the body's checksum: that of the records' checksums in order, then of
-/// the bytes behind the last record. Returns where in the body those begin.
+/// Proves each record and the body's checksum: the checksum of the records' checksums in order,
+/// then of the bytes after the last record. Returns the offset of these bytes in the body.
 pub(crate) fn verify_body(
     header: &FrameHeader,
     padded: &[u8],
@@ -338,7 +339,7 @@ pub(crate) fn verify_body(
     Ok(records)
 }
 
-/// Where in the body of a frame that is proven the bytes behind the last record begin.
+/// The offset in a proven frame's body of the bytes after the last record.
 pub(crate) fn records_end(header: &FrameHeader, padded: &[u8]) -> Result<usize, Defect> {
     let body = &padded[..header.body_len as usize];
     if !header.kind.may_hold_metadata() {

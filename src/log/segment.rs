@@ -1,8 +1,8 @@
 //! One segment file, for reading.
 //!
-//! Owns where its bytes come from: the mapping where there is one, positional reads elsewhere.
-//! First touch of a region always goes through a positional read, so that a media error is an
-//! error and not a signal. Must never hand out a byte behind the written mark.
+//! Owns the source of the bytes: the mapping if there is one, otherwise positional reads. First
+//! touch of a region always goes through a positional read, so that a media error is an error and
+//! not a signal. Must never return a byte past the written mark.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,11 +25,11 @@ use crate::sync::Mark;
 mod again;
 mod events;
 
-/// What one positional read proves readable.
+/// The number of bytes that one positional read proves readable.
 const CHUNK: u64 = 64 << 10;
 const MISSING: Defect = Defect::Invalid("the segment is missing");
 
-/// A segment file and its header; nothing is known of its frames.
+/// A segment file and its header; its frames have not been read.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentFile {
     pub(crate) path: PathBuf,
@@ -63,8 +63,9 @@ impl SegmentFile {
         Ok(this)
     }
 
-    /// The file's length. One that no segment of this capacity can have is damage: what is read by
-    /// it (a tail, evidence) would be read for as long as somebody cares to make the file.
+    /// The file's length. A length that is impossible for a segment of this capacity is damage:
+    /// reads that are bounded by it (of a tail, or for evidence) would otherwise take as long as
+    /// the file is.
     pub(crate) fn len(&self) -> Result<u64> {
         let len = self.file.len().map_err(|e| Error::io("read the length of", &self.path, e))?;
         let most = self.header.longest_file();
@@ -145,12 +146,13 @@ pub(crate) struct Segment {
     pub(crate) trailer: Option<Trailer>,
     /// Of a sealed segment, from the first look into it on; `None` within: it cannot be had.
     map: OnceLock<Option<Mapping>>,
-    /// What the file's name leads to, where the handle and the mapping turned out to show older bytes.
+    /// The file that the segment's name leads to now, if the handle and the mapping turned out to show
+    /// older bytes.
     fresh: OnceLock<Arc<dyn File>>,
     /// It was read since its mapping was last considered for being dropped.
     used: AtomicBool,
-    /// Frames end here; only grows. Raised after the bytes are written, so who loads it may read
-    /// up to it.
+    /// Exclusive end of the written frames; only grows. Raised after the bytes are written, so a
+    /// thread that loads it may read up to it.
     written_end: Mark,
     /// Everything before it was proven by a walk over the frames.
     verified_end: AtomicU64,
@@ -181,7 +183,7 @@ impl RecordBytes {
 }
 
 impl Segment {
-    /// Takes a segment whose frames end at `end`. Of a sealed one, nothing is asked of its file.
+    /// Takes a segment whose frames end at `end`. The file of a sealed segment is not accessed.
     pub(crate) fn new(
         file: SegmentFile,
         base_position: u64,
@@ -236,25 +238,25 @@ impl Segment {
         self.verified_end.load(Ordering::Acquire)
     }
 
-    /// Notes that a walk has proven `from..to`; counts only if it joins what was proven before.
+    /// Records that a walk has proven `from..to`; has an effect only if it joins the proven part.
     pub(crate) fn note_verified(&self, from: u64, to: u64) {
         if from <= self.verified_end() {
             self.verified_end.fetch_max(to, Ordering::AcqRel);
         }
     }
 
-    /// How far the space was written once, as far as this process knows.
+    /// Exclusive end of the space that was written once, as far as it is known to this process.
     pub(crate) fn filled_to(&self) -> u64 {
         self.filled_to.load(Ordering::Relaxed)
     }
 
-    /// A hint for the writer, who alone asks for it: nothing depends on its order.
+    /// A hint that only the writer reads; nothing depends on its order.
     pub(crate) fn note_filled(&self, to: u64) {
         self.filled_to.fetch_max(to, Ordering::Relaxed);
     }
 
-    /// Notes that a walk by positional reads has proven everything before `to`, header included. What
-    /// it has read can be read.
+    /// Records that a walk by positional reads has proven everything before `to`, header included,
+    /// which also shows that it is readable.
     pub(crate) fn note_walked(&self, to: u64) {
         self.note_verified(DATA_START, to);
         for chunk in 0..to / CHUNK {
@@ -264,7 +266,7 @@ impl Segment {
         }
     }
 
-    /// Where it is noted whether a chunk can be read; `None` behind the end of the file.
+    /// The word and bit that record whether a chunk is readable; `None` past the end of the file.
     fn readable_bit(&self, chunk: u64) -> Option<(&AtomicU64, u64)> {
         let word = self.readable.get(usize::try_from(chunk / 64).ok()?)?;
         Some((word, 1 << (chunk % 64)))
@@ -289,13 +291,13 @@ impl Segment {
         if let Some(map) = self.map.get() {
             return map.as_ref();
         }
-        // Where it fails, a positional read is next, and tells why.
+        // If mapping fails, a positional read follows and returns the error.
         let map = self.file.map(self.readable_limit(), false).ok()?;
         self.map.get_or_init(|| map).as_ref()
     }
 
-    /// The same segment without its mapping, if it is sealed and mapped, and, unless `anyway`, was not
-    /// read since this was last asked. Handles into this one stay valid.
+    /// The same segment without its mapping, if it is sealed and mapped and, unless `anyway`, was not
+    /// read since the last call. Handles into this one stay valid.
     pub(crate) fn unmapped(&self, anyway: bool) -> Option<Self> {
         let trailer = self.trailer.as_ref()?;
         self.map.get()?.as_ref()?;
@@ -322,9 +324,9 @@ impl Segment {
         Ok(proven.map(|_| self.remembered(offset, len)))
     }
 
-    /// Proves that the mapped bytes `offset..offset + len` can be read, and tells up to where they
-    /// can be taken as [remembered](Segment::remembered) from then on; `None` if they are not mapped
-    /// or not written.
+    /// Proves that the mapped bytes `offset..offset + len` can be read, and returns the end up to
+    /// which [`Segment::remembered`] may be used from then on; `None` if they are not mapped or not
+    /// written.
     pub(crate) fn prove_mapped(&self, offset: u64, len: usize) -> Result<Option<u64>> {
         let end = offset.saturating_add(len as u64);
         let limit = self.readable_limit();
@@ -335,7 +337,7 @@ impl Segment {
         Ok(Some(end.next_multiple_of(CHUNK).min(limit)))
     }
 
-    /// Says that the bytes at `offset` will be wanted soon.
+    /// Prefetches the bytes at `offset`.
     #[inline]
     pub(crate) fn prefetch(&self, offset: u64, len: usize) {
         if let Some(Some(map)) = self.map.get() {
@@ -343,7 +345,7 @@ impl Segment {
         }
     }
 
-    /// The bytes an event's handle remembers; they were proven before.
+    /// The bytes of an event's handle; they were proven before.
     pub(crate) fn remembered(&self, offset: u64, len: usize) -> &[u8] {
         let map = self.map.get().and_then(Option::as_ref);
         map.and_then(|map| map.get(offset, len)).unwrap_or_default()
@@ -364,8 +366,8 @@ impl Segment {
                 let limit = self.readable_limit();
                 let len = usize::try_from(limit.saturating_sub(start).min(CHUNK)).unwrap_or(0);
                 self.read(&mut buffer[..len], start)?;
-                // What is added to this chunk later is written by this process, or was walked by
-                // positional reads when it was followed.
+                // Bytes that are added to this chunk later are written by this process, or were
+                // walked by positional reads of a follower.
                 word.fetch_or(bit, Ordering::AcqRel);
             }
         }
@@ -377,7 +379,7 @@ impl Segment {
         read_exact_at(&**self.source(), buffer, offset).map_err(|e| match e.kind() {
             // What an index or a length led to is not there: damage, and not the disk's refusal.
             ErrorKind::UnexpectedEof => self.corrupt(offset, self.base_position, &Defect::TooShort),
-            // A file that was told of, and is opened only now.
+            // The file was listed, and is missing when it is first opened.
             ErrorKind::NotFound => self.corrupt(0, self.base_position, &MISSING),
             ErrorKind::InvalidData => Error::Corrupt {
                 file: self.path.clone(),

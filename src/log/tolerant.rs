@@ -1,7 +1,7 @@
 //! A file on a bad medium, read as far as it can be.
 //!
-//! For verification and repair, which have to look at what lies behind a bad sector. Must never be
-//! what an opening reads by: there, a read that fails is an error and not zeros.
+//! For verification and repair, which must read past a bad sector. An opening must never use it:
+//! there, a failed read is an error and not zeros.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::storage::{File, Mapping};
 use crate::sync::{Mutex, Rank};
 
-/// What is read at a time where larger reads fail.
+/// The size of a read where larger reads fail.
 const PIECE: usize = 4096;
 
 /// A file whose unreadable parts read as zero, and are remembered.
@@ -24,7 +24,7 @@ impl Tolerant {
         Self { inner, unreadable: Mutex::new(Rank::Unreadable, Vec::new()) }
     }
 
-    /// The parts that could not be read so far: from, to.
+    /// The ranges that could not be read: start, exclusive end.
     pub(crate) fn unreadable(&self) -> Vec<(u64, u64)> {
         self.unreadable.lock().clone()
     }
@@ -34,7 +34,7 @@ impl Tolerant {
         self.last_failed_within(from, to).is_some()
     }
 
-    /// One behind the last byte of the range that could not be read.
+    /// Exclusive end of the last unreadable bytes within the range.
     pub(crate) fn last_failed_within(&self, from: u64, to: u64) -> Option<u64> {
         let unreadable = self.unreadable.lock();
         let within = unreadable.iter().filter(|&&(start, end)| start < to && from < end);

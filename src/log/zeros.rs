@@ -5,9 +5,9 @@
 //! a filling may end anywhere, at a crash too, and nothing ever looks whether there was one.
 //! Owns the order of writes and syncs; how fast it goes, and when it is enough, is the caller's.
 //!
-//! Two ways: the next segment is filled before it has its name, by a thread ([`fill`]); where that
-//! came too late, and in the first segment, whoever writes frames and syncs them writes zeros behind
-//! them every now and then ([`fill_ahead`]). Nobody but the writer of frames may do the second.
+//! There are two ways: a thread fills the next segment before it has its name ([`fill`]); if that
+//! was too late, and in the first segment, the thread that writes and syncs frames writes zeros
+//! after them at intervals ([`fill_ahead`]). Only the writer of frames may do the latter.
 
 use std::io;
 
@@ -16,21 +16,21 @@ use crate::format::segment_header::DATA_START;
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{File, write_all_at};
 
-/// Written at a time. The size decides in which pieces the page cache holds the file later, until
-/// it is written out and forgotten: after pieces of 1 MiB, single small appends take 2 to 3 times as
-/// long as after pieces of 4 or 64 KiB, and large ones as long as after 64 KiB, which is half as long
-/// as after 4 KiB.
+/// The size of one write. It determines the pieces in which the page cache holds the file until it is
+/// written out: after pieces of 1 MiB, single small appends take 2 to 3 times as long as after pieces
+/// of 4 or 64 KiB, and large ones as long as after 64 KiB, which is half as long as after 4 KiB.
 const PIECE: usize = 64 << 10;
 
 /// Between two pauses.
 const STEP: u64 = 1 << 20;
 
-/// Between two syncs: what has piled up is little, whenever somebody waits for the segment.
+/// The bytes between two syncs, small enough that an append that waits for the segment does not
+/// wait long for the sync.
 const SYNC_EVERY: u64 = 4 << 20;
 
-/// Written behind frames at a time: about as much as there are frames already, so that a small store
-/// stays small, and within these bounds. One sync in so many bytes pays for the rest; more than the
-/// second would be paid for seldom, and be felt.
+/// The size of the zeros after the frames: about the size of the frames, so that a small store stays
+/// small, within these bounds. A smaller bound means more frequent extra work, a larger one a
+/// noticeable pause.
 const AHEAD_AT_LEAST: u64 = 256 << 10;
 const AHEAD_AT_MOST: u64 = 2 << 20;
 
@@ -42,9 +42,9 @@ pub(crate) struct Filled {
     pub(crate) failed: Option<Error>,
 }
 
-/// Fills the data space from its beginning, for as long as `go_on`, which is asked before each step,
-/// says so. What was filled is durable when this returns. A write that fails ends the filling and
-/// nothing else; after a sync that fails the segment cannot be used.
+/// Fills the data space from its beginning while `go_on`, which is called before each step, returns
+/// true. The filled part is durable when this returns. A failed write ends the filling without
+/// another effect; after a failed sync the segment cannot be used.
 pub(crate) fn fill(segment: &SegmentFile, mut go_on: impl FnMut() -> bool) -> Result<Filled> {
     let io = |operation| move |e| Error::io(operation, &segment.path, e);
     let end = segment.header.capacity;
@@ -66,8 +66,9 @@ pub(crate) fn fill(segment: &SegmentFile, mut go_on: impl FnMut() -> bool) -> Re
     Ok(Filled { to: at, failed })
 }
 
-/// Writes zeros behind the frames of the active segment, which end at `end`, unless there are some
-/// already. Synced by the sync of those frames. Only between two writes of frames.
+/// Writes zeros after the frames of the active segment, which end at `end`, unless there are zeros
+/// already. The sync of those frames syncs them too. To be called only between two writes of
+/// frames.
 pub(crate) fn fill_ahead(segment: &Segment, end: u64) -> io::Result<()> {
     if end <= segment.filled_to() {
         return Ok(());

@@ -1,7 +1,7 @@
-//! A clock that stands still until somebody's time runs out.
+//! A clock that advances only when a timeout expires.
 //!
-//! Under shuttle nothing takes time, and a real clock would make an execution impossible to
-//! repeat. Each execution has a clock of its own, which begins at zero.
+//! Under shuttle no operation takes time, and a real clock would make an execution impossible to
+//! repeat. Each execution has its own clock, which begins at zero.
 
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};

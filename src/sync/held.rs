@@ -52,8 +52,8 @@ mod checked {
         let _ = HELD.try_with(|held| look(&mut held.borrow_mut()));
     }
 
-    /// What the thread holds of this rank or a higher one. Nothing while it unwinds: a second panic
-    /// would end the process without a word about the first.
+    /// The lock of this rank or a higher one that the thread holds. `None` while the thread
+    /// unwinds: a second panic would end the process without the message of the first.
     fn above(held: &[Rank], rank: Rank) -> Option<Rank> {
         held.iter().copied().find(|&other| other >= rank && !std::thread::panicking())
     }

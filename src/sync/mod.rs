@@ -1,10 +1,10 @@
 //! Locks, condition variables, atomics, threads, and the clock that waits go by.
 //!
-//! Everything that makes one thread wait for another, or see what it did, is named here and taken
-//! from here, so that it can be exchanged as a whole. In a normal build these are the types of
-//! `parking_lot` and of the standard library, and nothing else. Under `--cfg annals_shuttle` they
-//! belong to shuttle, which runs one thread at a time, chooses whose turn it is at each of these
-//! operations, and repeats a choice that failed: see `docs/internals/concurrency.md`.
+//! Everything that makes one thread wait for another, or see its changes, is imported from here, so
+//! that it can be replaced as a whole. In a normal build these are the types of `parking_lot` and
+//! of the standard library. Under `--cfg annals_shuttle` they belong to shuttle, which runs one
+//! thread at a time, chooses the next thread at each of these operations, and repeats a schedule
+//! that failed: see `docs/internals/concurrency.md`.
 //!
 //! Each lock has a [`Rank`], and is taken in the order of ranks; builds with debug assertions check
 //! that. No other module names a lock of `parking_lot` or of the standard library.

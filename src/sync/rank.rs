@@ -4,20 +4,20 @@
 //! cannot wait for each other in a circle. Builds with debug assertions check it at each
 //! acquisition, see [`held`](super::held).
 //!
-//! A rank stands for every lock of its kind, also in two stores that one thread has open: a thread
-//! holds at most one of each.
+//! A rank covers every lock of its kind, also in two stores that one thread has open: a thread
+//! holds at most one lock of each rank.
 
-/// What a lock protects, in the order in which locks are taken: first the first.
+/// What a lock protects, in the order of acquisition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere, open files are not limited"))]
 pub(crate) enum Rank {
-    /// The right to replay what a consumer group has parked. Owner: `consumer_group`. Held during
-    /// the whole replay, which commits.
+    /// The right to replay the parked events of a consumer group. Owner: `consumer_group`. Held
+    /// during the whole replay, which commits.
     Replay,
     /// The stored cursor of a consumer group. Owner: `consumer_group`. Held while the cursor is
     /// moved, which is a commit.
     GroupCursor,
-    /// What the threads of a consumer group share. Owner: `consumer_group`.
+    /// The shared state of a consumer group's threads. Owner: `consumer_group`.
     GroupState,
     /// The handles of a store's threads. Owner: `store`. Held while a close waits for the threads to
     /// end, so no thread of the store may take it.
@@ -48,7 +48,7 @@ pub(crate) enum Rank {
     Metadata,
     /// Ids of the active segment, entered by the look-up that needs them. Owner: `index::active`.
     ActiveIds,
-    /// Terms of the active segment, likewise entered by look-ups. Owner: `index::active`.
+    /// Terms of the active segment, entered by the look-up that needs them. Owner: `index::active`.
     ActiveTerms,
     /// The right to sync segments. Owner: `engine::commit`. Held during a sync.
     Sync,
@@ -62,7 +62,8 @@ pub(crate) enum Rank {
     Errand,
     /// The list of the threads and tasks that wait for a position. Owner: `sync::wait_list`.
     WatchList,
-    /// One entry of that list. Owner: `sync::wait_list`. Wakers run without it, since they run code of others.
+    /// One entry of that list. Owner: `sync::wait_list`. Wakers run without it, because they run foreign
+    /// code.
     Waiter,
     /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
     Unreadable,

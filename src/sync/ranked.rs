@@ -1,7 +1,7 @@
 //! Locks with a rank, over those of `parking_lot` or of a model checker.
 //!
-//! Every lock of the crate is one of these. Where debug assertions are off they are what they wrap:
-//! the rank is not kept and nothing is checked.
+//! Every lock of the crate is one of these. Without debug assertions they add nothing to the
+//! wrapped types: the rank is not stored and nothing is checked.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -48,8 +48,8 @@ pub(crate) struct MutexGuard<'a, T> {
     held: Held,
 }
 
-/// A lock for one writer or many readers. A thread takes it once: a second read would wait for ever
-/// where a writer waits between the two.
+/// A lock for one writer or many readers. A thread must take it once: a second read would deadlock
+/// if a writer waits between the two.
 pub(crate) struct RwLock<T> {
     inner: raw::RwLock<T>,
     kept: Kept,
@@ -84,7 +84,8 @@ impl<T> Mutex<T> {
         MutexGuard { inner: self.inner.lock(), held }
     }
 
-    /// Takes it if that needs no wait. Allowed in any order: who does not wait is in no circle.
+    /// Takes the lock if that needs no wait. Allowed in any order, because a thread that does not
+    /// wait cannot be part of a deadlock.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let inner = self.inner.try_lock()?;
@@ -222,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// What a closure panics with; `None` if it does not.
+    /// The message of a closure's panic; `None` if it does not panic.
     fn panic_of(f: impl FnOnce()) -> Option<String> {
         let panic = catch_unwind(AssertUnwindSafe(f)).err()?;
         Some(panic.downcast_ref::<String>().cloned().unwrap_or_default())
@@ -233,7 +234,7 @@ mod tests {
         let (writer, catalog) = (Mutex::new(Rank::Writer, 1), RwLock::new(Rank::Catalog, 2));
         let first = writer.lock();
         let second = catalog.read();
-        // Dropped in the order in which they were taken, and not the other way round.
+        // Released in the order of acquisition instead of the reverse order.
         drop(first);
         assert_eq!(*second, 2);
         drop(second);
@@ -250,7 +251,7 @@ mod tests {
         });
         let text = panic.expect("it is against the order");
         assert!(text.contains("Writer") && text.contains("Catalog"), "{text}");
-        // What the unwinding let go is not held any more.
+        // A lock that unwinding released is no longer held.
         drop(writer.lock());
     }
 

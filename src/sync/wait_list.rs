@@ -1,20 +1,21 @@
-//! Who waits for positions to become visible, and how they are woken.
+//! The list of threads and tasks that wait for a position to become visible, and how they are
+//! woken.
 //!
-//! Owns the list of waiters and the wake-up, and knows nothing of what is waited for. A waiter is a
-//! thread that sleeps or a task whose waker is kept. Must never make the one who announces pay for
-//! many sleepers: it wakes two threads, each of those wakes two more before it goes about its own
-//! business, and so on. Tasks cannot help (nothing says that they are ever polled), so whoever meets
-//! one in the list wakes it.
+//! Owns the list of waiters and the wake-up, independent of what is waited for. A waiter is a
+//! sleeping thread or a task with a stored waker. Must never make the announcing thread pay for many
+//! sleepers: it wakes two threads, and each woken thread wakes two more before it continues. Tasks
+//! cannot wake others (they may never be polled), so the thread that meets a task in the list wakes
+//! it.
 //!
 //! Why no wake-up is lost:
-//! - A waiter enlists, and then looks once more at what it waits for; the announcer changes that,
-//!   and then looks whether somebody is enlisted. Between the two steps of either stands a
-//!   sequentially consistent fence, so at least one of them sees the other.
-//! - An announcer takes the list as a whole. Who is on it is woken by it or by a thread that it
-//!   woke; who enlists again meanwhile is on the next list.
-//! - A thread takes its part in waking others from its own state, under the lock under which it
-//!   declares itself awake. It is asked only while it is asleep, so it cannot miss being asked, and
-//!   for one round at a time: another does not take its place.
+//! A waiter enlists and then checks its condition again; the announcer changes the condition and
+//!   then checks whether a waiter is enlisted. Each has a sequentially consistent fence between its
+//!   two steps, so at least one of them sees the other.
+//! An announcer takes the whole list. The waiters on it are woken by the announcer or by a thread
+//!   that it woke; a waiter that enlists again meanwhile is on the next list.
+//! A thread takes its part in waking others from its own state, under the lock under which it
+//!   declares itself awake. It is asked only while it is asleep, so that it cannot miss the
+//!   request, and for one round at a time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,16 +24,16 @@ use std::task::Waker;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{Condvar, Instant, Mutex, Rank};
 
-/// So many sleeping threads are woken by each that is awake.
+/// The number of sleeping threads that each awake thread wakes.
 const WOKEN_BY_EACH: usize = 2;
 
-/// The list of those who wait.
+/// The list of waiters.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// How many are enlisted, for the announcer to look at without the lock.
     count: AtomicUsize,
     enlisted: Mutex<Enlisted>,
-    /// Somebody is enlisted: for the thread that follows a writer in another process.
+    /// Signalled when a waiter enlists: for the thread that follows a writer in another process.
     pub(crate) wanted: Condvar,
 }
 
@@ -43,9 +44,9 @@ struct Enlisted {
     waiters: Vec<Arc<Waiter>>,
 }
 
-/// One who waits, again and again.
+/// A waiter that may wait repeatedly.
 pub(crate) struct Waiter {
-    /// Where it stands in which list, counted from 1; written under the list's lock.
+    /// Its place in the list, counted from 1; written under the list's lock.
     list: AtomicU64,
     place: AtomicUsize,
     state: Mutex<State>,
@@ -61,7 +62,7 @@ struct State {
     round: Option<Arc<Round>>,
 }
 
-/// One who waits for once, and is off the list afterwards.
+/// A waiter for one wait, removed from the list afterwards.
 pub(crate) struct OnWatch<'a> {
     watch: &'a Watch,
     waiter: Arc<Waiter>,
@@ -89,8 +90,8 @@ impl Default for Waiter {
 }
 
 impl Watch {
-    /// Puts a waiter on the list, if it is not there. It then has to look again at what it waits
-    /// for, before it sleeps.
+    /// Puts a waiter on the list if it is not on it. The waiter must then check its condition again
+    /// before it sleeps.
     pub(crate) fn enlist(&self, waiter: &Arc<Waiter>) {
         let mut enlisted = self.enlisted.lock();
         if !enlisted.holds(waiter) {
@@ -118,13 +119,13 @@ impl Watch {
         }
     }
 
-    /// Whether anybody may wait for what was changed just now.
+    /// Whether a waiter may wait for the change that was just made.
     pub(crate) fn is_watched(&self) -> bool {
         fence(Ordering::SeqCst);
         self.count.load(Ordering::SeqCst) > 0
     }
 
-    /// Wakes everybody who waits. Not to be called under a lock: a waker runs code of others.
+    /// Wakes all waiters. Must not be called under a lock: a waker runs foreign code.
     pub(crate) fn announce(&self) {
         if !self.is_watched() {
             return;
@@ -144,7 +145,7 @@ impl Watch {
         }
     }
 
-    /// Sleeps until somebody is enlisted or `ended` says that nobody has to look after them.
+    /// Sleeps until a waiter enlists, or until `ended` returns true.
     pub(crate) fn sleep_until_wanted(&self, ended: impl Fn() -> bool) {
         let mut enlisted = self.enlisted.lock();
         while enlisted.waiters.is_empty() && !ended() {
@@ -160,7 +161,7 @@ impl Watch {
         }
     }
 
-    /// Wakes whoever sleeps in [`Watch::sleep_until_wanted`] or [`Watch::sleep_until`].
+    /// Wakes the thread that sleeps in [`Watch::sleep_until_wanted`] or [`Watch::sleep_until`].
     pub(crate) fn end(&self) {
         drop(self.enlisted.lock());
         self.wanted.notify_all();
@@ -224,7 +225,7 @@ impl Waiter {
         if !state.task.as_ref().is_some_and(|known| known.will_wake(waker)) {
             let former = state.task.replace(waker.clone());
             drop(state);
-            // Whose last waker that was may end with it, and that is code of others.
+            // Dropping a waker may run foreign code, so it happens without the lock.
             drop(former);
         }
     }
@@ -234,7 +235,7 @@ impl Waiter {
         self.wake(None);
     }
 
-    /// Wakes it; tells whether it is a thread that goes on with the round.
+    /// Wakes the waiter; returns whether it is a thread that continues the round.
     fn wake(&self, round: Option<&Arc<Round>>) -> bool {
         let mut state = self.state.lock();
         state.woken = true;

@@ -1,7 +1,7 @@
 //! `parking_lot`'s locks in front of a model checker's, which look like the standard library's.
 //!
-//! Only what the engine uses. A poisoned lock is none: `parking_lot` knows no poison, and a thread
-//! that panicked has failed the test anyway.
+//! Only what the engine uses. Poisoning is ignored: `parking_lot` has none, and a thread that
+//! panicked has failed the test.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
@@ -90,8 +90,8 @@ impl Condvar {
         guard.held = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Either the time is over, now, whatever it is; or it never is, and somebody has to notify.
-    /// So a wake-up that is lost is a deadlock, and not a wait that a timeout ends.
+    /// The timeout either expires now, whatever its length, or never, so that a notification is
+    /// required. A lost wake-up is therefore a deadlock, and not a wait that a timeout ends.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) {
         if clock::runs_out(until) {
             Self::let_others_go(guard);
@@ -100,7 +100,7 @@ impl Condvar {
         }
     }
 
-    /// The time comes, now: who looks for something at intervals is woken by nobody.
+    /// The timeout expires now: a thread that polls at intervals is woken by no other thread.
     #[allow(clippy::unused_self, reason = "as if it waited")]
     pub(crate) fn wait_out<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) {
         clock::run_out(until);

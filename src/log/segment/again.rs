@@ -1,9 +1,9 @@
-//! A second look, before damage is claimed: at what the segment's name leads to now.
+//! A second look before damage is reported, at the file that the segment's name leads to now.
 //!
-//! A handle and a mapping show the file that was opened. Where that file was given another place in
-//! between, as by an overlay that copies a file up when it is first written to, they show what was
-//! there before, for as long as they are open, and the bytes that were appended since read as zeros.
-//! All reads of events come through here before they fail. Must never take bytes of another segment.
+//! A handle and a mapping show the file that was opened. If the file was moved to another place
+//! since, as by an overlay that copies a file up at its first write, they show the former bytes for
+//! as long as they are open, and bytes that were appended since as zeros. Every read of an event
+//! passes here before it fails. Must never take bytes of another segment.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::storage::{File, read_exact_at};
 
 impl Segment {
-    /// Whether what has failed with this error is to be tried once more, because the file that the name
-    /// leads to now holds other bytes there. From then on those are read, and no mapping.
+    /// Whether the operation that failed with this error is to be repeated, because the file that the
+    /// name leads to now has other bytes there. From then on that file is read, without a mapping.
     pub(crate) fn look_again(&self, error: &Error) -> bool {
         match error {
             Error::Corrupt { file, offset, .. } => {

@@ -1,7 +1,7 @@
 //! Events of a segment, found one by one: through an index, at an offset.
 //!
-//! Must never hand out a record that was not proven, unless that was asked for, and then only what
-//! lies within the segment.
+//! Must never return a record that was not proven, unless the caller requested it, and then only
+//! bytes within the segment.
 
 use std::sync::Arc;
 
@@ -14,17 +14,18 @@ use crate::index::touched::touch;
 use crate::options::Checksums;
 
 impl Segment {
-    /// Asks the processor for the record at `offset`, if that can be had without I/O: who does so for
-    /// several records in a row waits for memory once instead of once each. Promises nothing.
+    /// Prefetches the record at `offset` if that needs no I/O: a caller that does so for several
+    /// records waits for memory once instead of once per record. A hint without a guarantee.
     pub(crate) fn prefetch_record(&self, offset: u64) {
-        /// Both headers, the names and where the data begins; the processor guesses how it goes on.
+        /// Both headers, the names and the beginning of the data; the processor prefetches the
+        /// rest.
         const LEN: usize = 192;
         // The frame of a single event begins here.
         self.prefetch(offset.saturating_sub(frame::HEADER_LEN as u64), LEN);
     }
 
-    /// Likewise for the header of its frame, if that is another place. Reads the record's header, if
-    /// that is known to be readable.
+    /// Prefetches the header of the record's frame, if it is elsewhere. Reads the record's header,
+    /// if that is readable.
     pub(crate) fn prefetch_frame(&self, offset: u64) {
         let end = offset.saturating_add(record::HEADER_LEN as u64);
         let chunk = offset / CHUNK;
@@ -40,7 +41,7 @@ impl Segment {
         }
     }
 
-    /// Says that the offset of the record at `ordinal` will be wanted soon.
+    /// Prefetches the offset of the record at `ordinal`.
     pub(crate) fn prefetch_offset(&self, ordinal: u32) {
         if let Some(trailer) = &self.trailer {
             self.prefetch(trailer.table_offset() + u64::from(ordinal) * 4, 4);
@@ -65,7 +66,7 @@ impl Segment {
         Ok(Some(u64::from(u32::from_le_bytes(bytes))))
     }
 
-    /// Whether the event at `position`, whose record lies at `offset`, was proven before.
+    /// Whether the event at `position`, with its record at `offset`, was proven before.
     #[inline]
     fn is_proven(&self, offset: u64, position: u64) -> bool {
         offset < self.verified_end()
@@ -73,7 +74,7 @@ impl Segment {
     }
 
     /// Reads the record at `offset`, which must hold the event at `position`, and the header of its
-    /// frame; proves both, as `checksums` asks for.
+    /// frame; proves both as `checksums` requires.
     pub(crate) fn event(
         self: &Arc<Self>,
         offset: u64,
@@ -125,7 +126,7 @@ impl Segment {
         self.record(offset, position, Checksums::Once)
     }
 
-    /// Likewise, and proves it as `checksums` asks for.
+    /// Reads the record at `offset` and proves it as `checksums` requires.
     pub(crate) fn record(
         self: &Arc<Self>,
         offset: u64,
@@ -140,7 +141,7 @@ impl Segment {
         }
     }
 
-    /// Likewise, and proves it if `check` or where it cannot be mapped.
+    /// Reads the record at `offset`; proves it if `check`, or if it cannot be mapped.
     fn read_record(
         self: &Arc<Self>,
         offset: u64,
@@ -162,7 +163,7 @@ impl Segment {
         if offset.saturating_add(layout.padded_len() as u64) > self.end() {
             return Err(self.corrupt(offset, position, &Defect::TooShort));
         }
-        // Bounded by the segment, which is there.
+        // The length is bounded by the size of the segment.
         let mut bytes = vec![0; layout.padded_len()];
         self.read(&mut bytes, offset)?;
         self.prove(&RecordRef::from_parts(&bytes, layout), offset, position)?;

@@ -1,13 +1,13 @@
 //! The index of a segment that is not sealed yet.
 //!
-//! An append pays four pushes an event and no hashing beyond its stream's head: the previous
-//! position of each event's stream makes the events of a stream a linked list through the
-//! segment, in which shortcuts ([`jumps`](super::jumps)) lead from its head to any version in
-//! logarithmic steps. Ids are hashed only when somebody first looks one up. Grouping by stream, type
-//! and tag is left to the background, when the segment is sealed.
+//! An append pays four pushes per event and no hashing beyond its stream's head: the previous
+//! position of each event's stream makes the events of a stream a linked list through the segment,
+//! in which shortcuts ([`jumps`](super::jumps)) lead from its head to any version in a logarithmic
+//! number of steps. Ids are hashed when one is first looked up. Grouping by stream, type and tag is
+//! done in the background, when the segment is sealed.
 //!
-//! What a clean close left in a checkpoint stays there and is read in place: [`Kept`] is the first
-//! events, what is pushed since lies over it in memory.
+//! The part that a clean close stored in a checkpoint is read in place: [`Kept`] has the first
+//! events, and later ones are in memory.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::sync::{Mutex, MutexGuard, Rank};
 pub(crate) struct ActiveIndex {
     base_position: u64,
     kept: Option<Kept>,
-    /// Of the events behind those that are kept.
+    /// Offsets of the events after the kept ones.
     offsets: Vec<u32>,
     previous: Vec<u64>,
     /// The ordinal that the shortcut of each leads to, kept events included.
@@ -82,7 +82,7 @@ impl ActiveIndex {
         }
     }
 
-    /// Takes what a checkpoint kept.
+    /// Creates the index from the part that a checkpoint stored.
     pub(crate) fn restore(base_position: u64, kept: Kept) -> Self {
         Self { kept: Some(kept), ..Self::new(base_position) }
     }
@@ -158,7 +158,8 @@ impl ActiveIndex {
         }
     }
 
-    /// From now on appends add their terms. Those of all events so far are in.
+    /// Makes appends add their terms from now on. The terms of all present events must have been
+    /// entered.
     pub(crate) fn keep_terms(&mut self) {
         self.keeps_terms = true;
     }
@@ -167,8 +168,8 @@ impl ActiveIndex {
         self.keeps_terms
     }
 
-    /// Whether a query may look at `events` more events one by one, where the terms of `missing` events
-    /// would have to be taken over: together no more than those.
+    /// Whether a query may compare `events` more events one by one, when the terms of `missing` events
+    /// would have to be entered: in total at most that number.
     pub(crate) fn may_look(&self, events: u64, missing: u64) -> bool {
         let looked = self.looked.fetch_add(events, Ordering::Relaxed);
         looked.saturating_add(events) <= missing
@@ -241,7 +242,7 @@ impl ActiveIndex {
         Head { version: member.depth, last_position }
     }
 
-    /// The stream's head before one of its events, which may lie before this segment.
+    /// The stream's head before one of its events; it may be in an earlier segment.
     pub(crate) fn head_before(&self, member: Member) -> Result<Head, Defect> {
         let last_position = self.previous(member.node as usize)?;
         let version = member.depth.saturating_sub(1);
@@ -284,7 +285,7 @@ impl ActiveIndex {
         Ok(out)
     }
 
-    /// The ids of all events, one behind the other.
+    /// The ids of all events, concatenated.
     pub(crate) fn encode_ids(&self) -> Result<Vec<u8>, Defect> {
         let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::ids)?;
         let mut out = Vec::with_capacity(self.len() * 16);

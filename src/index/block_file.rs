@@ -1,8 +1,8 @@
 //! A container file, mapped, each block checked when first touched.
 //!
-//! First touch goes through a positional read, so that a media error is an error and not a
-//! signal; what has been checked is served from the mapping. Must never hand out a byte of a
-//! block that was not checked.
+//! First touch goes through a positional read, so that a media error is an error and not a signal;
+//! checked blocks are served from the mapping. Must never return a byte of a block that was not
+//! checked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,7 +162,7 @@ impl BlockFile {
         .ok_or(Defect::TooShort)
     }
 
-    /// The block's checksum. The table was read when the file was opened, so it is there.
+    /// The block's checksum, from the table that was read when the file was opened.
     fn expected(&self, number: u32) -> Result<u32, Defect> {
         if number >= self.blocks {
             return Err(Defect::TooShort);

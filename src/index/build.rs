@@ -1,8 +1,8 @@
 //! Builds the index file of a segment from its records, in order.
 //!
-//! Owns the grouping by stream, type, tag and category. Runs in the background or at recovery,
-//! never on the path of an append, but beside appends and on a machine of few cores: so an event adds
-//! one number to a list that is written in order, and what it belongs to is grouped at the end.
+//! Owns the grouping by stream, type, tag and category. Runs in the background or at recovery, never
+//! on the path of an append, but at the same time as appends on few cores: therefore an event adds
+//! one number to a list that is written in order, and events are grouped at the end.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ struct Stream {
     first_ordinal: u32,
 }
 
-/// What is known of the event of the same stream before one that is added.
+/// The known facts about the previous event of the same stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Before {
     Unknown,
@@ -62,7 +62,7 @@ pub(crate) enum Before {
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
     streams: Vec<Stream>,
-    /// Where each stream is in `streams`, for events of which nothing is known.
+    /// The index of each stream in `streams`, for events without a known predecessor.
     by_name: HashMap<Box<str>, u32, Hasher>,
     /// Of each event, where its stream is in `streams`.
     stream_of: Vec<u32>,

@@ -19,7 +19,7 @@ use crate::format::metadata::Change;
 #[derive(Debug)]
 pub(super) struct Contents {
     file: BlockFile,
-    /// How often what it holds was merged; 0: it is the index file of one segment.
+    /// How often the contents were merged; 0 for the index file of one segment.
     level: u32,
     base_position: u64,
     event_count: u32,
@@ -259,7 +259,7 @@ impl Contents {
         self.file.get(self.names, u64::from(offset), usize::from(len))
     }
 
-    /// A list. Its bytes are bounded by the section, its ordinals by what the index covers.
+    /// A list. Its bytes are bounded by the section, its ordinals by the number of covered events.
     pub(super) fn list(&self, offset: u32, count: u32) -> Result<List<'_>, Defect> {
         if count > self.event_count {
             return Err(Defect::Invalid("a list is damaged"));
@@ -319,7 +319,7 @@ impl Contents {
 
     pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
         let section = kind.section();
-        // An entry of STREAMS begins like one of the others.
+        // An entry of STREAMS begins like the entries of the other sections.
         let streams = section == layout::STREAMS;
         let len = if streams { layout::STREAM_LEN } else { layout::TERM_LEN };
         let section = self.file.section(section);

@@ -19,7 +19,7 @@ use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry, Segme
 use crate::format::container::Section;
 use crate::format::{Defect, MAX_NUMBER};
 
-/// Heads in memory. A version of 0 hides what lies below: the stream does not exist (any more).
+/// Heads in memory. A version of 0 hides the layers below: the stream does not exist.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     table: HashTable<u32>,
@@ -32,7 +32,7 @@ pub(crate) struct Overlay {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
     hash: u64,
-    /// In the overlay, if it is there.
+    /// The place in the overlay, if it has the stream.
     place: Option<u32>,
     head: Head,
 }
@@ -112,7 +112,7 @@ impl HeadTable {
         Ok((Metadata::decode(last, changes)?, in_segment))
     }
 
-    /// What it says of the first sealed segments, in order.
+    /// The first sealed segments that the checkpoint lists, in order.
     pub(crate) fn sealed_segments(&self) -> Result<Vec<SegmentEntry>, Defect> {
         let section = self.file.section(layout::SEGMENTS);
         let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
@@ -147,7 +147,8 @@ impl HeadTable {
         }
     }
 
-    /// Calls `each` with all heads whose name begins with `prefix`, in order, until it says stop.
+    /// Calls `each` with all heads whose name begins with `prefix`, in order, until it returns a
+    /// break.
     pub(crate) fn for_each(
         &self,
         prefix: &str,
@@ -158,7 +159,7 @@ impl HeadTable {
         let mut end_of_last = None;
         for index in start..self.len() {
             let (name, head) = self.entry(index)?;
-            // Names lie one behind the other, so that a listing is no larger than the file.
+            // Names are adjacent, so that a listing is no larger than the file.
             let at = name.as_ptr().addr();
             if end_of_last.is_some_and(|end| end != at) {
                 return Err(Defect::Invalid("names of streams overlap"));
@@ -257,8 +258,8 @@ impl Heads {
         Ok(())
     }
 
-    /// Begins a checkpoint: what is there now stands still, later changes go to a new overlay.
-    /// `None` if a checkpoint is under way already.
+    /// Begins a checkpoint: the present overlay is frozen, and later changes go to a new one.
+    /// `None` if a checkpoint is in progress.
     pub(crate) fn freeze(&mut self) -> Option<FrozenHeads> {
         if self.frozen.is_some() {
             return None;
@@ -268,13 +269,13 @@ impl Heads {
         Some(FrozenHeads { overlay: frozen, base: self.base.clone() })
     }
 
-    /// Ends a checkpoint: the table that was written takes the place of what was frozen.
+    /// Ends a checkpoint: the written table replaces the base and the frozen overlay.
     pub(crate) fn replace_base(&mut self, base: Arc<HeadTable>) {
         self.base = Some(base);
         self.frozen = None;
     }
 
-    /// Ends a checkpoint that failed: what was frozen becomes part of the overlay again.
+    /// Ends a failed checkpoint: the frozen overlay becomes part of the overlay again.
     pub(crate) fn thaw(&mut self) {
         let Some(frozen) = self.frozen.take() else {
             return;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::touched::touch;
 use crate::format::Defect;
 
-/// Stands for a link or a shortcut that leads nowhere.
+/// The value of a link or a shortcut without a target.
 pub(crate) const NONE: u32 = u32::MAX;
 
 const BROKEN: Defect = Defect::Invalid("the chain of a list does not reach its oldest entry");
@@ -34,8 +34,8 @@ pub(crate) trait Links {
     fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect>;
 }
 
-/// The depth that the shortcut of a member leads to; 0 lies before the oldest. The smallest term of the
-/// depth written as a sum of terms `2^k - 1`, largest first, is how far it leads.
+/// The depth of the target of a member's shortcut; 0 is before the oldest member. The distance is the
+/// smallest term of the depth written as a sum of terms `2^k - 1`, largest first.
 pub(crate) fn target(depth: u64) -> u64 {
     let mut rest = depth;
     loop {
@@ -83,7 +83,8 @@ pub(crate) fn before(links: &impl Links, at: Member) -> Result<Option<Member>, D
     }
 }
 
-/// The oldest member at hand that is `wanted`, which `at` is, and with each member all that are newer.
+/// The oldest reachable member for which `wanted` is true, as it is for `at`; it must be true for all
+/// members that are newer than such a member.
 pub(crate) fn oldest(
     links: &impl Links,
     mut at: Member,
@@ -106,8 +107,8 @@ pub(crate) fn oldest(
     }
 }
 
-/// At most `most` members whose nodes, or what `ordinal` makes of them, lie in a range: those nearest to
-/// its beginning, ascending, or, backwards, those nearest to its end, descending.
+/// At most `most` members whose nodes, or the results of `ordinal` for them, are in a range: the ones
+/// nearest to its beginning, ascending, or, backwards, the ones nearest to its end, descending.
 pub(crate) fn some(
     links: &impl Links,
     newest: Member,

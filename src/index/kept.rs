@@ -147,7 +147,7 @@ impl Kept {
         Ok(None)
     }
 
-    /// How many entries are in order; those of events that were forgotten are passed over.
+    /// The number of entries in order; entries of removed events are skipped.
     fn entries(&self) -> Result<usize, Defect> {
         let count = self.ids.count(16);
         if self.order.count(8) != count && self.sorted.get().is_none() {
@@ -251,7 +251,7 @@ mod tests {
             check(&index, 600);
             index.truncate(550);
             check(&index, 550);
-            // Into what is kept, and on from there.
+            // Truncates into the kept part, and continues from there.
             index.truncate(300);
             check(&index, 300);
             for ordinal in 300..400 {

@@ -1,7 +1,7 @@
 //! Writes a container from front to back, without ever holding it in memory.
 //!
-//! The lengths of all sections are known before the first byte. Must never make a file look whole
-//! that is not: the footer comes last, and only behind as much payload as was announced.
+//! The lengths of all sections are known before the first byte. Must never make an incomplete file
+//! look complete: the footer comes last, and only after the announced number of payload bytes.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -26,7 +26,7 @@ pub(crate) enum MergeError {
         defect: Defect,
     },
     Io(io::Error),
-    /// The pacer said to stop.
+    /// The pacer requested a stop.
     Stopped,
 }
 
@@ -38,15 +38,15 @@ impl From<io::Error> for MergeError {
 
 pub(crate) type Merged<T> = Result<T, MergeError>;
 
-/// Called between small pieces of work, with the bytes written since; may take its time, or say that
-/// the rest is not wanted any more.
+/// Called between small pieces of work, with the number of bytes written since the last call; may
+/// block, or cancel the work.
 pub(crate) type Pace<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 
 pub(super) struct LevelWriter<'a> {
     file: &'a dyn File,
     pace: &'a mut Pace<'a>,
     buffer: Vec<u8>,
-    /// The checksums of the blocks so far.
+    /// The checksums of the written blocks.
     table: Vec<u8>,
     blocks: u32,
     written: u64,
@@ -86,7 +86,7 @@ impl<'a> LevelWriter<'a> {
 
     /// Ends the section at hand.
     pub(super) fn end_section(&mut self) -> Merged<()> {
-        // What was written is whole blocks.
+        // The written part consists of whole blocks.
         let padded = self.buffer.len().next_multiple_of(8);
         self.buffer.resize(padded, 0);
         self.push(&[])

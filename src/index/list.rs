@@ -1,7 +1,7 @@
 //! A list of ordinals in an index file or a level file.
 //!
-//! Those of level files can be long; they are read in chunks, from the one that is asked for on, so
-//! that what a look-up costs follows what it takes and not what the list holds.
+//! Lists of level files can be long. They are read in chunks, beginning with the requested one, so
+//! that the cost of a look-up depends on its result and not on the length of the list.
 
 use std::ops::Range;
 
@@ -101,7 +101,7 @@ impl List<'_> {
         Ok(found)
     }
 
-    /// Calls `each` with all ordinals, ascending, for as long as it says so.
+    /// Calls `each` with all ordinals, ascending, until it returns false.
     pub(super) fn for_each(&self, mut each: impl FnMut(u32) -> bool) -> Result<(), Defect> {
         self.decode_from(0, |_, ordinal| each(ordinal))
     }
@@ -139,7 +139,7 @@ impl List<'_> {
         Ok(low - 1)
     }
 
-    /// Calls `each` with places and ordinals from a chunk on, for as long as it says so.
+    /// Calls `each` with places and ordinals from a chunk on, until it returns false.
     fn decode_from(
         &self,
         mut chunk: u32,

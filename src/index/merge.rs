@@ -1,12 +1,12 @@
 //! Merges the indexes of neighbouring segments into a level file.
 //!
-//! The inputs follow each other, so what they list for a name is put one behind the other. Each is
-//! walked several times, in order, and nothing is held but a few entries: what a merge costs in
-//! memory does not depend on what it merges. Must never take inputs that contradict each other: a
-//! stream has to go on where the input before leaves it.
+//! The inputs cover adjacent positions, so their lists for a name are concatenated. Each input is
+//! walked several times, in order, with a few entries in memory: the memory of a merge does not
+//! depend on its size. Must never accept inputs that contradict each other: a stream must continue
+//! at the version at which the previous input ends.
 //!
-//! What a level file can hold, which sections it has and how long they are is said here; [`walk`]
-//! goes through the inputs, and [`write`] puts the sections together.
+//! This module defines the bounds of a level file, its sections and their lengths; [`walk`]
+//! iterates over the inputs, and [`write`] writes the sections.
 
 mod walk;
 mod write;
@@ -24,8 +24,8 @@ use crate::storage::File;
 
 use walk::Key;
 
-/// A level file holds at most so many events: with more, ids that share the upper half of their
-/// hash, which is all that is kept of it, would no longer be rare.
+/// The maximum number of events of a level file. With more, ids that share the upper half of their
+/// hash, the only stored half, would no longer be rare.
 pub(crate) const MAX_EVENTS: u64 = 1 << 28;
 /// Offsets of names and lists have 32 bits. A list's first difference can grow from one byte to five
 /// when it is merged.
@@ -58,7 +58,7 @@ impl Extent {
         Ok(Self { lists, names, ..Self::of_events(index) })
     }
 
-    /// As far as it is known without opening it.
+    /// The facts about an index that are known without opening it.
     pub(crate) fn of_events(index: &SealedIndex) -> Self {
         Self { events: u64::from(index.event_count()), lists: 0, names: 0 }
     }
@@ -202,8 +202,8 @@ impl<'a> Merge<'a> {
         Ok(metas)
     }
 
-    /// The length of the section CHANGES and how many there are: each input's behind those of the one
-    /// before, whose numbers they continue.
+    /// The length of the section CHANGES and the number of changes: those of each input after those
+    /// of its predecessor, whose numbers they continue.
     fn changes(&self) -> Merged<(u64, u64)> {
         let (mut len, mut next, mut count) = (0, None, 0);
         for (at, index) in self.inputs.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What the metadata commits of a store have led to: cursors, and what of each stream is hidden.
+//! The state after all metadata commits of a store: cursors, and the hidden part of each stream.
 //!
 //! A plain value that changes are applied to in the order of their numbers. Must never decide
 //! whether a change is allowed: that is settled before it is written.
@@ -27,7 +27,7 @@ pub(crate) struct StreamRules {
     pub(crate) archived: bool,
     /// Events older than this are, in microseconds; 0: no limit.
     pub(crate) max_age: u64,
-    /// All but the newest so many are; 0: no limit.
+    /// All events but this number of newest ones are hidden; 0: no limit.
     pub(crate) max_count: u64,
 }
 
@@ -117,7 +117,7 @@ impl Metadata {
         }
     }
 
-    /// The changes that lead from nothing to what is here, followed by `pending` ones, in bytes.
+    /// The changes that produce this state from an empty one, followed by `pending` ones, in bytes.
     pub(crate) fn encode<'a>(&self, pending: impl Iterator<Item = &'a Change>) -> Vec<u8> {
         let mut out = Vec::new();
         for (name, &position) in sorted(&self.cursors) {
@@ -177,7 +177,7 @@ mod tests {
         for (number, change) in (1..).zip(&changes) {
             metadata.apply(number, change);
         }
-        // What is in it already is not applied again.
+        // A change that was applied already is not applied again.
         metadata.apply(3, &Change::Truncated { stream: "s".into(), before: 9 });
         let last = [Change::CursorSet { name: "c".into(), position: 6 }];
         let bytes = metadata.encode(last.iter());

@@ -1,12 +1,12 @@
 //! Where things are: stream heads, and per segment the postings and ids.
 //!
-//! Everything here is derived from the log and disposable. This module must never be the only
-//! place that knows a fact, and never decides what a damaged file means: it reports a
-//! [`Defect`](crate::format::Defect), and its caller rebuilds from the log.
+//! Everything here is derived from the log and disposable. This module must never hold a fact that
+//! the log does not have, and never decides how to treat a damaged file: it returns a
+//! [`Defect`](crate::format::Defect), and its caller rebuilds the file from the log.
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
 //! - [`jumps`]: shortcuts through the linked lists of that.
-//! - [`kept`]: what a clean close left of that in a checkpoint, read in place.
+//! [`kept`]: the part of it that a clean close stored in a checkpoint, read in place.
 //! - [`terms`]: its postings, and [`unsealed`], which answers from them and from streams' chains.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
 //!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads
@@ -75,13 +75,14 @@ pub(crate) struct Found {
     is_chain: bool,
 }
 
-/// The events of one segment, or of several neighbours, by what they carry.
+/// The events of one segment, or of several neighbours, by stream, type, tag and category.
 pub(crate) trait Postings {
     /// Looks a term up; `None`: no event has it.
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect>;
 
-    /// At most `most` of the ordinals of its events that lie in a range: those nearest to its beginning,
-    /// ascending, or, backwards, those nearest to its end, descending. Costs those and a logarithm.
+    /// At most `most` of the ordinals of its events that are in a range: the ones nearest to its
+    /// beginning, ascending, or, backwards, the ones nearest to its end, descending. The cost is their
+    /// number and a logarithm.
     fn some(
         &self,
         found: Found,

@@ -1,7 +1,7 @@
 //! The index file of a sealed segment, or a level file, which is one of several neighbours.
 //!
-//! Answers with ordinals, counted from the first position it covers, and never with events: whether
-//! the record at an ordinal is what was asked for is for the caller to see.
+//! Returns ordinals, counted from the first covered position, and never events: the caller compares
+//! the record at an ordinal.
 
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::storage::{File, OpenMode, Storage};
 
 const FOREIGN: Defect = Defect::Invalid("it is the index of other segments");
 
-/// What an index is of: what the headers and trailers of its segments say.
+/// The segments that an index covers, as their headers and trailers describe them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Covers {
     /// One a segment, in order. A level file covers several, an index file one.
@@ -71,7 +71,7 @@ pub(crate) struct SealedIndex {
     contents: OnceLock<Contents>,
     /// Of one that may have to be opened yet.
     place: Option<Place>,
-    /// The size of a file that is not opened yet, once it was asked for.
+    /// The size of a file that is not opened yet, after it was first requested.
     len: OnceLock<u64>,
     /// It was looked at since it was last considered for being closed.
     used: AtomicBool,
@@ -88,7 +88,7 @@ struct Place {
 enum Way {
     /// It was not opened yet.
     Path(Arc<dyn Storage>, PathBuf),
-    /// It was, and proved to be what it has to be; then its mapping was dropped.
+    /// It was opened and checked; then its mapping was dropped.
     Handle(Arc<dyn File>),
 }
 
@@ -143,8 +143,8 @@ impl SealedIndex {
         Self { covers, contents, place: None, len: OnceLock::new(), used }
     }
 
-    /// An index whose file is there and is opened when it is first needed. If it turns out not to be
-    /// the index of exactly these segments, every look-up fails.
+    /// An index whose file exists and is opened when it is first needed. If it is not the index of
+    /// exactly these segments, every look-up fails.
     pub(crate) fn later(
         storage: Arc<dyn Storage>,
         path: PathBuf,
@@ -156,8 +156,8 @@ impl SealedIndex {
         Self { covers, contents: OnceLock::new(), place, len, used }
     }
 
-    /// The same index without its mapping, if it is mapped, and, unless `anyway`, was not looked at
-    /// since this was last asked. It is opened again when it is needed.
+    /// The same index without its mapping, if it is mapped and, unless `anyway`, was not used since
+    /// the last call. It is opened again when it is needed.
     pub(crate) fn unmapped(&self, anyway: bool) -> Option<Self> {
         let file = self.contents.get()?.file();
         let way = Way::Handle(Arc::clone(file.mapped_from()?));
@@ -215,7 +215,7 @@ impl SealedIndex {
         }
     }
 
-    /// Whether its file can be opened and is what it has to be.
+    /// Whether its file can be opened and is the expected one.
     pub(crate) fn is_there(&self) -> bool {
         self.contents().is_ok()
     }
@@ -311,7 +311,7 @@ impl SealedIndex {
         self.contents()?.for_each_head(each)
     }
 
-    /// Calls `each` with the segments' changes and their numbers; tells how many there are.
+    /// Calls `each` with the segments' changes and their numbers; returns the number of changes.
     pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
         let count = self.contents()?.for_each_change(each)?;
         if self.is_level() && count != self.covers.changes {

@@ -1,15 +1,15 @@
 //! Postings of a segment that is not sealed yet, in memory: types, tags and categories.
 //!
 //! The events of each term are a linked list through one array, newest first, with shortcuts
-//! ([`jumps`](super::jumps)): adding an event allocates nothing per term, and a question touches the
-//! events it asks for, wherever in the list they are, and a logarithm of the list. Filled
-//! when somebody first asks (a store whose queries never look at the active segment pays nothing),
-//! then by each append if boundaries are in use.
+//! ([`jumps`](super::jumps)): adding an event allocates nothing per term, and a look-up touches the
+//! requested events, wherever in the list they are, and a logarithm of the list. Filled by the first
+//! look-up (a store whose queries never use the active segment pays nothing), then by each append if
+//! boundaries are in use.
 //!
-//! A term is known by its hash alone: postings give candidates and the record decides, so two terms
-//! that share a hash (of 32 bits, seeded at random) cost a look at some more records. An append then
-//! touches one line of memory a term, which is most of what it pays: an open table of its own, whose
-//! slots are the terms, against the two lines of a general one.
+//! A term is identified by its hash alone: postings give candidates, and the record is compared, so
+//! two terms with the same hash (of 32 bits, seeded at random) cost reading some more records. An
+//! append then touches one cache line per term, which is most of its cost: a specialised open table,
+//! whose slots are the terms, instead of the two lines of a general one.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Links for Entries<'_> {
 }
 
 impl ActiveTerms {
-    /// The number of events that are in it: always the first so many of the segment.
+    /// The number of entered events, which are the first ones of the segment.
     pub(crate) fn events(&self) -> u32 {
         self.events
     }
@@ -127,7 +127,7 @@ impl ActiveTerms {
         self.enter(slots, |term| term);
     }
 
-    /// Enters what `keep` leaves of each term into a table of so many slots.
+    /// Enters the part of each term that `keep` returns into a table of this number of slots.
     fn enter(&mut self, slots: usize, mut keep: impl FnMut(Term) -> Term) {
         let former = std::mem::replace(&mut self.terms, vec![Term::default(); slots]);
         self.used = 0;

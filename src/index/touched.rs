@@ -1,7 +1,7 @@
 //! What look-ups touch, counted for tests: members of lists, ordinals that are decoded, records.
 //!
-//! Time says little on a shared machine; this number is the same in every run. Costs nothing outside of
-//! tests.
+//! Time is not meaningful on a shared machine; this number is the same in every run. Costs nothing
+//! outside of tests.
 
 #[cfg(any(test, feature = "testing"))]
 mod counted {
@@ -16,7 +16,7 @@ mod counted {
         TOUCHED.set(TOUCHED.get().wrapping_add(count));
     }
 
-    /// What this thread has touched so far.
+    /// The number of cells that this thread has touched.
     pub(crate) fn touched() -> u64 {
         TOUCHED.get()
     }

@@ -1,8 +1,7 @@
 //! The postings of a segment that is not sealed: terms from memory, streams from the chains that each
 //! event begins with the one before it in its stream.
 //!
-//! Those chains are there for every append anyway, so a stream is no term and costs an append nothing
-//! here.
+//! Every append maintains those chains, so a stream is not a term and costs an append nothing here.
 
 use std::ops::Range;
 

@@ -24,7 +24,7 @@ fn stream_name(stream: u8) -> String {
     format!("{}-{}", ["a", "b", ""][usize::from(stream) % 3], stream)
 }
 
-/// What was built, and what is known about it.
+/// A built index and its expected contents.
 #[derive(Default)]
 struct Built {
     inputs: Vec<Arc<SealedIndex>>,
@@ -107,7 +107,7 @@ impl Built {
 }
 
 impl Built {
-    /// What merging these gives; one stays what it is.
+    /// Merges these inputs; a single one is returned unchanged.
     fn half(&self, inputs: &[Arc<SealedIndex>]) -> Arc<SealedIndex> {
         match inputs {
             [one] => Arc::clone(one),
@@ -130,7 +130,7 @@ fn merged(inputs: &[Arc<SealedIndex>]) -> Merged<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Everything a level says, against the events it was built from.
+/// Compares all contents of a level with the events that it was built from.
 fn check(built: &Built, level: &SealedIndex, events: &[Made], base: usize) {
     assert_eq!(
         (level.event_count() as usize, level.base_position()),
@@ -315,7 +315,7 @@ fn inputs_that_contradict_each_other_are_not_merged() {
     (0..3).for_each(|_| built.add(&[(1, 1), (2, 2)], 1));
     let skipped = [Arc::clone(&built.inputs[0]), Arc::clone(&built.inputs[2])];
     assert!(matches!(merged(&skipped), Err(MergeError::Input { at: 1, .. })));
-    // A segment that leaves out what the one before holds of a stream.
+    // A segment that omits the events that the previous one has of a stream.
     let mut other = Built::default();
     other.add(&[(2, 1), (2, 2)], 1);
     other.add(&[(1, 1), (2, 2)], 1);

@@ -1,7 +1,7 @@
-//! Walks what the inputs of a merge list, in the order in which the level file lists it.
+//! Iterates over the contents of a merge's inputs, in the order of the level file.
 //!
-//! Owns the order of names, ordinals and ids over all inputs, and that what the inputs say of each
-//! goes together. Must never hold more than an entry of each input, or a piece of its ids.
+//! Owns the order of names, ordinals and ids over all inputs, and the check that the inputs agree.
+//! Must never hold more than an entry of each input, or a piece of its ids.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,7 +16,7 @@ use crate::index::level_file::Merged;
 /// Read at a time of the sorted ids.
 const IDS_PIECE: usize = 512;
 
-/// A name, and where the inputs that know it have it.
+/// A name, and its place in each input that has it.
 pub(super) struct Key<'a> {
     pub(super) name: &'a [u8],
     pub(super) members: Vec<(usize, StreamEntry)>,
@@ -96,7 +96,7 @@ impl<'a> Merge<'a> {
         })
     }
 
-    /// Whether a stream goes on in each input where the one before leaves it.
+    /// Checks that a stream continues in each input at the version at which the previous one ends.
     fn check(&self, key: &Key<'_>) -> Merged<()> {
         for pair in key.members.windows(2) {
             let [(before_at, before), (at, entry)] = pair else { continue };

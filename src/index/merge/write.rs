@@ -1,6 +1,6 @@
 //! Writes the sections of a level file whose contents are put together from its inputs.
 //!
-//! Owns what lies in each section. Must never write another length than was announced for it.
+//! Owns the contents of each section. Must never write another length than the announced one.
 
 use super::walk::Key;
 use super::{KINDS, Merge, PACE_EVERY, input};
@@ -9,7 +9,7 @@ use crate::format::level_file::{self, CHUNK, Skip};
 use crate::format::{Defect, varint};
 use crate::index::level_file::{LevelWriter, Merged};
 
-/// Written at a time of what is there as a whole.
+/// The size of a piece in which bytes that exist as a whole are written.
 const PIECE: usize = 16 << 10;
 
 impl Merge<'_> {
@@ -59,7 +59,7 @@ impl Merge<'_> {
         })
     }
 
-    /// Its blocks lie in the order of IDS, so one is held at a time.
+    /// Blocks of the filter are in the order of IDS, so one is in memory at a time.
     pub(super) fn write_filter(
         &self,
         filter_len: usize,

@@ -120,9 +120,9 @@ impl Storage for DiskStorage {
         lock(open_regular(path, &mut options)?)
     }
 
-    /// There is no call that only asks, so this takes a shared lock and lets it go at once.
-    /// A writer that tries to lock in between fails; it learns by the same means that nobody holds
-    /// the lock for himself, and may try again.
+    /// There is no call that only queries a lock, so this takes a shared lock and releases it at
+    /// once. A writer that tries to lock meanwhile fails; it finds in the same way that no process
+    /// holds the exclusive lock, and may try again.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         let file = match open_regular(path, OpenOptions::new().read(true)) {
             Ok(file) => file,
@@ -140,15 +140,15 @@ impl Storage for DiskStorage {
     fn now_micros(&self) -> u64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
-            // A clock set to before 1970; time in the log never steps back anyway.
+            // The clock is set to before 1970; times in the log never decrease anyway.
             Err(_) => 0,
         }
     }
 
-    /// The standard library keys its hash maps from the system's chance, and that is where this
-    /// comes from: unguessable enough that two stores, or two openings of one, do not meet. It
-    /// is used for salts, store ids and event ids. They are stored in the clear beside what they
-    /// protect from accidents, so nothing is gained from a generator fit for secrets.
+    /// The standard library seeds its hash maps with random numbers of the system, from which this
+    /// number is derived: unpredictable enough that two stores, or two openings of one, do not get
+    /// the same. It is used for salts, store ids and event ids, which are stored in the clear and
+    /// protect from accidents only, so that a cryptographic generator is not needed.
     fn random_u64(&self) -> u64 {
         // Within a thread, `RandomState::new` only counts its key up; the counter and the clock
         // keep calls apart even if the hash were weak.
@@ -158,7 +158,7 @@ impl Storage for DiskStorage {
     }
 }
 
-/// Takes the lock on a file, unless somebody has it.
+/// Takes the lock on a file, unless it is held.
 fn lock(file: fs::File) -> io::Result<Option<Arc<dyn LockGuard>>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(Arc::new(DiskLock { file: DiskFile { file } }))),
@@ -167,13 +167,13 @@ fn lock(file: fs::File) -> io::Result<Option<Arc<dyn LockGuard>>> {
     }
 }
 
-/// Whether somebody holds the lock on a file.
+/// Whether the lock on a file is held.
 fn is_locked(file: &fs::File) -> io::Result<bool> {
     match file.try_lock_shared() {
-        // The answer is known; an error of the unlock would not change it, and closing the
-        // file unlocks it too. On Windows the standard library unlocks twice, since a handle
-        // can hold a shared and an exclusive lock at once, and expects one certain error from
-        // the second call; Wine 8 returns another.
+        // The result is known; an error of the unlock would not change it, and closing the file
+        // unlocks it too. On Windows the standard library unlocks twice, since a handle can hold a
+        // shared and an exclusive lock at once, and expects a certain error from the second call;
+        // Wine 8 returns another.
         Ok(()) => {
             let _ = file.unlock();
             Ok(false)
@@ -183,8 +183,8 @@ fn is_locked(file: &fs::File) -> io::Result<bool> {
     }
 }
 
-/// Opens a regular file, or fails: nothing else is opened, not even for a moment where the
-/// system has a way to say so.
+/// Opens a regular file, or fails. Nothing else is opened, not even briefly, if the system has a
+/// way to request that.
 fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> {
     // A file that is replaced by a rename between the look and the open is looked at again.
     const ATTEMPTS: usize = 16;
@@ -229,7 +229,7 @@ fn refuse_links(options: &mut OpenOptions) {
 #[cfg(not(any(target_os = "linux", windows)))]
 fn refuse_links(_options: &mut OpenOptions) {}
 
-/// Whether what was opened is what was looked at: if not, a link may have been followed.
+/// Whether the opened file is the one that was checked: if not, a link may have been followed.
 #[cfg(all(unix, not(target_os = "linux")))]
 fn same_file(before: &Metadata, opened: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -285,8 +285,8 @@ impl File for DiskFile {
         return std::os::windows::fs::FileExt::seek_write(&self.file, buf, offset);
     }
 
-    /// `fdatasync`; on Apple's systems the standard library asks for `F_FULLFSYNC`, without
-    /// which the drive keeps the data in its cache.
+    /// `fdatasync`; on Apple's systems the standard library uses `F_FULLFSYNC`, without which the
+    /// drive keeps the data in its cache.
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -318,8 +318,8 @@ impl File for DiskFile {
         let Ok(len) = usize::try_from(len) else {
             return Ok(None);
         };
-        // What fails here is the mapping, not the file: address space, a limit, a file system
-        // without mappings. Positional reads still work, and report what is wrong with the file.
+        // The failure concerns the mapping, not the file: address space, a limit, a file system
+        // without mappings. Positional reads still work, and report errors of the file.
         Ok(Mapping::of_file(&self.file, len).ok())
     }
 }

@@ -1,8 +1,8 @@
 //! Memory that files are read from: the only module with `unsafe` code.
 //!
-//! It owns the mapping of a file, or the heap copy that stands in for one, and hands out borrowed
-//! ranges of it. It must never write through a mapping, never make a reference to bytes that
-//! were not asked for, and never learn what the bytes mean.
+//! It owns the mapping of a file, or a heap copy in its place, and lends ranges of it. It must
+//! never write through a mapping, never create a reference to bytes that were not requested, and
+//! never interpret the bytes.
 //!
 //! # Why this is sound
 //!
@@ -18,13 +18,12 @@
 //! 3. **Written before read.** The mark is raised, with release ordering or under a lock, after
 //!    the write that filled the range has returned. A shared mapping and positional writes see
 //!    one page cache where live mappings are offered.
-//! 4. **No shrinking.** The engine never cuts a file below its data. A segment is cut when it is
-//!    sealed, which leaves mappings of it that are longer than the file; what they are longer by
-//!    lay above the mark, so no reference covers it (rule 2) and nobody touches it.
-//! 5. **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the
-//!    memory with its clones; the last one unmaps it. A store that has too many mappings drops its
-//!    own clones of some; events and reads that use one keep it, and what is read later is mapped
-//!    anew.
+//! **No shrinking.** The engine never cuts a file below its data. A segment is cut when it is
+//!    sealed, which leaves mappings of it that are longer than the file; the excess is above the
+//!    mark, so no reference covers it (rule 2) and no code touches it.
+//! **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the memory
+//!    with its clones; the last one unmaps it. A store with too many mappings drops its own clones
+//!    of some; events and reads that use one keep it, and later reads map the file again.
 //!
 //! Another program that changes or cuts the files breaks rules 2 and 4. Changed bytes are caught
 //! by checksums as far as they are seen when they are verified; touching a page beyond the new
@@ -97,7 +96,7 @@ impl Mapping {
         Self { memory: Memory::Heap(bytes.into()) }
     }
 
-    /// A mapping of bytes on the heap that others share, and that last for as long as they do.
+    /// A mapping of shared bytes on the heap, which live as long as the mapping.
     #[cfg(feature = "testing")]
     pub(super) fn from_shared(bytes: Arc<[u8]>) -> Self {
         Self { memory: Memory::Heap(bytes) }
@@ -114,7 +113,7 @@ impl Mapping {
 
     /// The `len` bytes at `offset`, or `None` if they are not all inside the mapping.
     ///
-    /// Of a mapping that shows later writes, ask only for bytes that will not be written again.
+    /// From a mapping that shows later writes, request only bytes that are not written again.
     pub fn get(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let start = usize::try_from(offset).ok()?;
         let end = start.checked_add(len)?;
@@ -123,21 +122,21 @@ impl Mapping {
             Memory::Mapped(mapped) => {
                 let map = &mapped.map;
                 // SAFETY: the mapping is readable and lives as long as `self`, which the result
-                // borrows. Nobody writes to the range while the reference lives: rules 2 to 4 in
-                // the module's head.
+                // borrows. The range is not written while the reference lives: rules 2 to 4 in the
+                // module's head.
                 unsafe { range(map.as_ptr(), map.len(), start, end) }
             }
         }
     }
 }
 
-/// What a processor fetches at a time.
+/// The size of a cache line.
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
 impl Mapping {
-    /// Asks the processor to fetch the `len` bytes at `offset`, which will be wanted soon. A hint:
-    /// it reads nothing, does not fault, and does nothing where there is no way to say it.
+    /// Prefetches the `len` bytes at `offset` into the processor's cache. A hint: it reads nothing,
+    /// does not fault, and does nothing on processors without such an instruction.
     #[inline]
     pub fn prefetch(&self, offset: u64, len: usize) {
         #[cfg(target_arch = "x86_64")]
@@ -161,14 +160,14 @@ impl Mapping {
 ///
 /// # Safety
 ///
-/// `memory` is one allocation, readable for `len` bytes for as long as the result lives, and nobody
-/// writes to the range meanwhile. Bytes outside it may be written.
+/// `memory` is one allocation, readable for `len` bytes for as long as the result lives, and the
+/// range is not written meanwhile. Bytes outside it may be written.
 unsafe fn range<'m>(memory: *const u8, len: usize, start: usize, end: usize) -> Option<&'m [u8]> {
     if start > end || end > len {
         return None;
     }
     // SAFETY: `start <= end <= len`, so the range lies inside the allocation. That is never longer
-    // than `isize::MAX`; `u8` has no alignment and no invalid values. The caller answers for the
+    // than `isize::MAX`; `u8` has no alignment and no invalid values. The caller guarantees the
     // rest.
     Some(unsafe { std::slice::from_raw_parts(memory.add(start), end - start) })
 }
@@ -232,8 +231,8 @@ mod tests {
         });
     }
 
-    /// Rules 2 and 3, for miri to judge: a range that is lent stays valid while bytes behind the
-    /// mark are written, and the mark is what makes them safe to lend.
+    /// Rules 2 and 3, as a test for miri: a lent range stays valid while bytes after the mark are
+    /// written, and the mark makes it safe to lend them.
     #[test]
     fn a_range_may_be_lent_while_bytes_behind_it_are_written() {
         use crate::sync::Mark;
@@ -251,7 +250,7 @@ mod tests {
             let (live, mark) = (&live, &mark);
             scope.spawn(move || {
                 for (at, value) in (0..LEN).zip(1_u8..) {
-                    // SAFETY: behind the mark, where nothing is lent.
+                    // SAFETY: the byte is after the mark, where nothing is lent.
                     unsafe { *live.0[at].get() = value };
                     mark.raise(at as u64 + 1);
                 }

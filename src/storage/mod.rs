@@ -1,9 +1,9 @@
 //! The seam between the engine and the outside world: files, directories, the clock and chance.
 //!
-//! Everything the engine does to the world goes through [`Storage`] and [`File`], so that a
-//! simulated disk can stand in for the real one and break in every way a real one does.
-//! Implementations must not interpret what they carry: no checksums, no formats, no retries
-//! other than those a method's contract names.
+//! Everything the engine does to the outside world goes through [`Storage`] and [`File`], so that a
+//! simulated disk can replace the real one and fail in every way that a real one does.
+//! Implementations must not interpret the bytes: no checksums, no formats, no retries other than
+//! those in a method's contract.
 
 #![cfg_attr(
     not(feature = "testing"),
@@ -37,7 +37,7 @@ pub enum OpenMode {
     CreateNew,
 }
 
-/// What a directory entry is.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
@@ -51,9 +51,9 @@ pub enum EntryKind {
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {
-    /// The name, with any bytes that are not UTF-8 replaced: such a name is foreign anyway.
+    /// The name, with bytes that are not UTF-8 replaced: such a name is foreign in any case.
     pub name: String,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: EntryKind,
 }
 
@@ -70,7 +70,7 @@ pub struct Binding {
 /// storage's own methods.
 #[derive(Debug)]
 pub struct Bound {
-    /// Takes paths under `root`, and its parent for [`Storage::sync_dir`]; refuses all others.
+    /// Accepts paths under `root`, and its parent for [`Storage::sync_dir`]; refuses all others.
     pub storage: Arc<dyn Storage>,
     /// The directory.
     pub root: PathBuf,
@@ -85,8 +85,8 @@ pub struct Mappings {
     pub ever: usize,
 }
 
-/// The kind of error that says that what was opened is not in its place any more: a directory or a
-/// file was removed, or another one has taken its name.
+/// The kind of the error for an opened directory or file that is no longer in its place: it was
+/// removed, or another one has its name.
 pub const DISPLACED: io::ErrorKind = io::ErrorKind::StaleNetworkFileHandle;
 
 /// A disk, a clock and a source of chance.
@@ -116,8 +116,7 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// What `path` is, or `None` if there is nothing.
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
 
-    /// The length in bytes of the file at `path`, which is not opened for that where the system can
-    /// tell without.
+    /// The length in bytes of the file at `path`, without opening it if the system allows that.
     fn file_len(&self, path: &Path) -> io::Result<u64> {
         self.open(path, OpenMode::Read)?.len()
     }
@@ -128,7 +127,8 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Creates one directory; not durable before its parent is synced. Fine if it exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Renames a file, replacing what has the new name; not durable before the directory is synced.
+    /// Renames a file, replacing a file with the new name; not durable before the directory is
+    /// synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file; not durable before the directory is synced.
@@ -144,15 +144,15 @@ pub trait Storage: Debug + Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Takes the exclusive advisory lock on the file `path`, creating the file if it is missing.
-    /// `None`: somebody else has it. Held until the guard is dropped or the process ends.
+    /// `None`: the lock is held elsewhere. Held until the guard is dropped or the process ends.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Arc<dyn LockGuard>>>;
 
-    /// Whether somebody holds the lock on the file `path` now. Keeps nothing; while it looks, a
-    /// [`try_lock`](Self::try_lock) of somebody else may fail.
+    /// Whether the lock on the file `path` is held now. Keeps no lock; meanwhile a
+    /// [`try_lock`](Self::try_lock) elsewhere may fail.
     fn is_locked(&self, path: &Path) -> io::Result<bool>;
 
-    /// The process that holds the lock on the file `path` for itself, by the id that this process knows
-    /// it by. `None` if nobody holds it, and wherever that cannot be told for sure.
+    /// The id of the process that holds the exclusive lock on the file `path`, as this process sees it.
+    /// `None` if the lock is not held, or if the holder cannot be determined with certainty.
     fn lock_holder(&self, _path: &Path) -> Option<u32> {
         None
     }
@@ -160,8 +160,8 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Microseconds since the Unix epoch. May step backwards.
     fn now_micros(&self) -> u64;
 
-    /// Microseconds on a clock that never steps, from any beginning. It may stand still while the
-    /// machine is suspended.
+    /// Microseconds on a clock that is never set, with any origin. It may stop while the machine is
+    /// suspended.
     fn monotonic_micros(&self) -> u64 {
         static BEGINNING: OnceLock<Instant> = OnceLock::new();
         let passed = BEGINNING.get_or_init(Instant::now).elapsed();
@@ -172,14 +172,14 @@ pub trait Storage: Debug + Send + Sync + 'static {
     fn random_u64(&self) -> u64;
 }
 
-/// A held lock. The locked file itself stays empty: on some systems nobody else can read it.
+/// A held lock. The locked file stays empty: on some systems no other handle can read it.
 pub trait LockGuard: Debug + Send + Sync {}
 
 /// An open file. All access is positional; there is no cursor.
 #[allow(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait File: Debug + Send + Sync {
-    /// Reads into `buf` at `offset`; fewer bytes than asked for only at the end of the file or
-    /// when interrupted part-way.
+    /// Reads into `buf` at `offset`; returns fewer bytes only at the end of the file or after an
+    /// interruption.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes `buf` at `offset`, possibly only its beginning. Extends the file if need be.
@@ -199,31 +199,30 @@ pub trait File: Debug + Send + Sync {
     /// can; elsewhere only the length changes.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
-    /// Maps the first `len` bytes for reading. `None` where a mapping cannot be had, or where it
-    /// would not show later writes and `live` asks for one that does: the caller then reads
-    /// positionally.
+    /// Maps the first `len` bytes for reading. `None` if a mapping is not possible, or if `live`
+    /// requires one that shows later writes and it would not: the caller then reads positionally.
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>>;
 
-    /// Whether the file's name leads to this file. A storage that binds no directories has no way to
-    /// find out, and says yes.
+    /// Whether the file's name leads to this file. A storage that does not bind directories cannot
+    /// find out, and returns true.
     fn is_in_place(&self) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// What the file's name leads to now, opened for reading; `None` where a handle cannot differ
-    /// from that.
+    /// The file that the name leads to now, opened for reading; `None` on storages whose handles
+    /// cannot differ from it.
     fn reopen(&self) -> io::Result<Option<Arc<dyn File>>> {
         Ok(None)
     }
 
-    /// Asks that the file is kept open, or permits that it is closed and opened again when it is
-    /// needed. A file that holds writes that were not synced, or that has lost its name, is kept open
-    /// anyway. A storage that limits nothing ignores it.
+    /// Requests that the file is kept open, or permits that it is closed and opened again when it is
+    /// needed. A file with unsynced writes, or without a name, is kept open in any case. A storage
+    /// without a limit ignores it.
     fn keep_open(&self, _keep: bool) {}
 }
 
-/// Whether the directory is there. Anything else in its place is an error, a link to a directory
-/// too: what lies behind it is not ours to read, and even less to remove.
+/// Whether the directory exists. Any other entry in its place is an error, and so is a link to a
+/// directory, whose target must not be read or removed.
 pub fn is_directory(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
     match storage.entry_kind(path)? {
         None => Ok(false),

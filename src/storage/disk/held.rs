@@ -1,8 +1,8 @@
 //! A store's directory, held open so that it cannot be renamed or removed: Windows' way.
 //!
-//! The path that was made absolute when it was opened then leads to the same directory for as long
-//! as the handle lives. Elsewhere, where neither this nor opening relative to a handle is known to
-//! work, the absolute path is all there is.
+//! The absolute path then leads to the same directory for as long as the handle lives. On systems
+//! where neither this nor opening relative to a handle is known to work, only the absolute path is
+//! used.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -20,7 +20,7 @@ pub(super) fn open(path: PathBuf, _binding: Binding) -> io::Result<Option<Bound>
     Ok(Some(Bound { storage, root: path }))
 }
 
-/// Others may read the directory and make files in it; nobody may rename or remove it.
+/// Other processes may read the directory and create files in it; none may rename or remove it.
 #[cfg(windows)]
 fn hold(path: &Path) -> io::Result<Option<fs::File>> {
     use std::os::windows::fs::OpenOptionsExt as _;

@@ -1,4 +1,4 @@
-//! Open files of a store, no more than a given number of them at a time.
+//! The pool of a store's open files, with a maximum size.
 //!
 //! A file that is not used for a while is closed and opened again when it is needed. It must then be
 //! the same file: another one under its name is an error, and never read or written. A file that
@@ -47,15 +47,16 @@ struct Entry {
     used: AtomicBool,
     keep: AtomicBool,
     nameless: AtomicBool,
-    /// Counts the beginnings and the ends of writes; what it was when a sync began that succeeded.
+    /// Counts the beginnings and the ends of writes; compared with its value at the start of the
+    /// last successful sync.
     writes: AtomicU64,
     synced: AtomicU64,
     /// A sync has failed.
     broken: AtomicBool,
 }
 
-/// The first bytes of a file are enough to tell it from others: all files of a store begin with a
-/// header that names the store, and segments with a random number of their own.
+/// The first bytes identify a file: all files of a store begin with a header with the store's id,
+/// and segments with a random number.
 const HEAD_LEN: usize = 128;
 
 struct Slot {
@@ -178,7 +179,7 @@ impl Pool {
         let named: Vec<_> = named.iter().filter_map(Weak::upgrade).collect();
         for entry in &named {
             entry.nameless.store(true, Ordering::Relaxed);
-            // One that cannot be opened says so when it is asked for.
+            // A file that cannot be opened returns the error when it is used.
             let _ = entry.file();
         }
         let removed = remove();

@@ -48,7 +48,7 @@ pub(super) fn open(path: PathBuf, binding: Binding) -> io::Result<Option<Bound>>
     Ok(Some(Bound { storage, root: path }))
 }
 
-/// A quarter of what the process may open: it has other uses for the rest, and other stores.
+/// A quarter of the process's limit: the rest is for other uses and other stores.
 fn files_by_default() -> usize {
     let soft = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(soft / 4).unwrap_or(MOST_FILES).min(MOST_FILES)
@@ -84,7 +84,7 @@ pub(super) struct Place {
     kept: Mutex<Vec<Arc<Kept>>>,
 }
 
-/// What a name in a directory leads to, links not followed.
+/// The kind of entry that a name in a directory leads to, without following links.
 struct Entry {
     kind: EntryKind,
     identity: Identity,
@@ -142,7 +142,7 @@ impl Place {
         Ok(found)
     }
 
-    /// A directory that must stay what it was when it was first used.
+    /// A directory that must stay the same as at its first use.
     fn kept(&self, name: &OsStr) -> io::Result<Arc<Kept>> {
         let mut kept = self.kept.lock();
         if let Some(known) = kept.iter().find(|known| known.name == *name) {
@@ -179,9 +179,9 @@ impl Place {
         for kept in &*self.kept.lock() {
             self.check_kept(kept)?;
         }
-        // A path that leads nowhere is no reason to stop: the directory may have been renamed, or
-        // this process may not see it any more. Where the path leads to another directory, a store
-        // has been put in the place of this one, and what is written here would not be found there.
+        // A path that leads nowhere is not an error: the directory may have been renamed, or may be
+        // invisible to this process. If the path leads to another directory, another store has
+        // replaced this one, and bytes that are written here would not be found there.
         #[allow(clippy::disallowed_methods, reason = "this is the module for it")]
         match fs::metadata(&self.path) {
             Ok(metadata)
@@ -200,7 +200,7 @@ impl Place {
         Ok((self.directory(relative.parent().unwrap_or(Path::new("")))?, name))
     }
 
-    /// What a path under the root leads to; `None` if there is nothing.
+    /// The entry that a path under the root leads to; `None` if there is none.
     pub(super) fn identity(&self, path: &Path) -> io::Result<Option<Identity>> {
         let (dir, name) = self.parent(path)?;
         Ok(look(&dir.dir, name)?.map(|entry| entry.identity))

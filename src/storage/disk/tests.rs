@@ -173,7 +173,7 @@ fn links_are_never_followed() {
     assert!(DiskStorage.create_dir(&dir.path().join("loop")).is_err());
 }
 
-/// What the check before the open cannot see: a link put there in between.
+/// A link that is created between the check and the opening.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_open_itself_refuses_links() {

@@ -1,4 +1,4 @@
-//! What a power loss keeps: the description of one, and the choices that follow from its seed.
+//! A power loss: its settings, and the choices that follow from its seed.
 
 use super::chance::Chance;
 use super::image::SECTOR;
@@ -22,11 +22,11 @@ pub enum Keep {
     /// on its own, with a bias drawn for the whole crash.
     #[default]
     Random,
-    /// What was written up to a moment drawn from the seed, and nothing after it.
+    /// Everything that was written before a moment drawn from the seed, and nothing after it.
     InOrder,
     /// Everything.
     Everything,
-    /// Only what was synced.
+    /// Only synced writes.
     Nothing,
 }
 
@@ -35,7 +35,8 @@ pub enum Keep {
 pub struct Crash {
     /// Decides everything that is left open.
     pub seed: u64,
-    /// What the drive writes whole: 512, 4096 or another power of two of at least 512.
+    /// The unit that the drive writes atomically: 512, 4096 or another power of two of at least
+    /// 512.
     pub sector_size: usize,
     /// Sectors that survive may be torn at any byte, as on media without such a promise.
     pub tear_bytes: bool,
@@ -70,12 +71,12 @@ impl Crash {
 enum Lean {
     /// Nothing after this operation.
     Until(u64),
-    /// In so many of a hundred cases the newest.
+    /// The newest version in this percentage of the cases.
     Newest(u64),
     Nothing,
 }
 
-/// The choices of one crash, drawn one after the other.
+/// The random choices of one crash.
 #[derive(Debug)]
 pub(super) struct Plan {
     chance: Chance,

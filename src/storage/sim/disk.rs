@@ -1,4 +1,4 @@
-//! The state of the simulated machine's disk: files, directories, names, and what a crash does.
+//! The state of the simulated machine's disk: files, directories, names, and the effect of a crash.
 //!
 //! It must never make a name durable except through a sync or a crash.
 
@@ -327,7 +327,7 @@ impl Disk {
         Ok(())
     }
 
-    /// The power goes and comes back: what survives is now both what is seen and what is durable.
+    /// A power loss and a restart: the surviving state is both visible and durable.
     pub(super) fn crash(&mut self, crash: &Crash) {
         let mut plan = Plan::new(crash, self.first_unsynced().unwrap_or(self.now + 1), self.now);
         self.crash_names(&mut plan);

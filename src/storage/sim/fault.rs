@@ -32,7 +32,7 @@ pub enum Operation {
     Rename,
     /// Removing a file.
     Remove,
-    /// Asking what a path is, how long an open file is, or whether somebody holds a lock.
+    /// Queries of a path, of the length of an open file, or of a lock.
     Stat,
 }
 
@@ -54,9 +54,9 @@ pub enum Fault {
         /// The first of them.
         nth: u64,
     },
-    /// One operation fails for want of space, however much is free: a quota, another program, or
-    /// blocks that are only allocated when they are written back, so that a sync is what fails.
-    /// A sync that fails so may have let go of the pages, as with [`Fault::SyncDropsPages`].
+    /// One operation fails for lack of space, however much is free: because of a quota, of another
+    /// program, or of blocks that are allocated at write-back, where a sync fails. Such a failed
+    /// sync may have dropped the pages, as with [`Fault::SyncDropsPages`].
     Full {
         /// Which kind fails.
         operation: Operation,
@@ -176,11 +176,11 @@ struct Armed {
     seen: u64,
 }
 
-/// What is armed, and when the power goes.
+/// The armed faults, and the time of the power loss.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     armed: Vec<Armed>,
-    /// So many changing operations before everything stops.
+    /// The number of changing operations before every operation fails.
     left: Option<u64>,
     stopped: bool,
 }

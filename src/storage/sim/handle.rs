@@ -178,7 +178,7 @@ impl LockGuard for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        // After a crash somebody else may have the lock: only this one's own is let go.
+        // After a crash another handle may hold the lock: only this handle's own lock is released.
         self.file.machine.lock().unlock(self.file.node, self.token);
     }
 }

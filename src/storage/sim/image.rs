@@ -1,6 +1,6 @@
 //! The bytes of one file at one moment, kept sparsely and shared between copies.
 //!
-//! It owns the arithmetic of pages, sectors and lengths. It knows nothing of what is durable.
+//! It owns the arithmetic of pages, sectors and lengths, and has no notion of durability.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(super) const SECTOR: usize = 512;
 const PAGE: usize = 4096;
 
-/// What one sector holds.
+/// The contents of one sector.
 pub(super) type Sector = [u8; SECTOR];
 
 /// A file's contents. Pages that are missing read as zero; copies share pages until written.
@@ -65,7 +65,7 @@ impl Image {
         }
     }
 
-    /// A sector, whether or not the file reaches so far.
+    /// A sector, also one past the end of the file.
     pub(super) fn sector(&self, index: u64) -> Sector {
         let mut sector = [0; SECTOR];
         self.fill(index * SECTOR as u64, &mut sector);
@@ -77,7 +77,7 @@ impl Image {
         self.put(index * SECTOR as u64, sector);
     }
 
-    /// The sectors at or after `first` that are not known to be zero.
+    /// The sectors at or after `first` that may be other than zero.
     pub(super) fn sectors_from(&self, first: u64) -> impl Iterator<Item = u64> {
         const PER_PAGE: u64 = (PAGE / SECTOR) as u64;
         let pages = self.pages.range(first / PER_PAGE..).map(|(page, _)| *page);

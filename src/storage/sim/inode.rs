@@ -1,5 +1,5 @@
-//! One file of the simulated disk: what programs see, what the medium holds, and everything in
-//! between that a power loss may or may not keep.
+//! One file of the simulated disk: the contents that programs see, the contents of the medium, and
+//! everything in between that a power loss may or may not keep.
 //!
 //! It must never let anything become durable except through [`Inode::sync`] or a crash.
 
@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::crash::Plan;
 use super::image::{Image, SECTOR, Sector};
 
-/// So many versions of a sector are remembered between syncs; the oldest is forgotten first.
+/// The maximum number of versions of a sector that are kept between syncs; the oldest is dropped
+/// first.
 const VERSIONS_MAX: usize = 256;
 
-/// What a sector held after one operation.
+/// The contents of a sector after one operation.
 #[derive(Debug, Clone)]
 struct Version {
     /// The number of the operation.
@@ -35,7 +36,7 @@ pub(super) struct Inode {
     dropped: bool,
     /// What durable sectors held before their last sync.
     before: Arc<BTreeMap<u64, Arc<Sector>>>,
-    /// Space has been taken for the bytes below this offset.
+    /// Exclusive end of the bytes with allocated space.
     backed: u64,
 }
 
@@ -116,7 +117,7 @@ impl Inode {
         versions.push(Version { at, data, by_cut });
     }
 
-    /// What was written since the last sync reaches the medium.
+    /// Makes everything that was written since the last sync durable.
     pub(super) fn sync(&mut self) {
         let before = Arc::make_mut(&mut self.before);
         for (index, versions) in std::mem::take(&mut self.unsynced) {
@@ -129,8 +130,8 @@ impl Inode {
         self.durable.set_len(self.live.len());
     }
 
-    /// A failed sync: the pages count as written, and nothing will write them any more. Lengths
-    /// and cuts are kept by the file system, not by the pages, and stay to be written.
+    /// A failed sync: the pages are marked clean and are not written any more. Lengths and cuts
+    /// belong to the file system and remain to be written.
     pub(super) fn drop_unsynced(&mut self) {
         self.unsynced.retain(|_, versions| {
             versions.retain(|version| version.by_cut);
@@ -151,7 +152,7 @@ impl Inode {
         self.unsynced.is_empty() && self.lengths.is_empty() && !self.dropped
     }
 
-    /// What the medium holds after a power loss.
+    /// The contents of the medium after a power loss.
     pub(super) fn after_crash(&self, plan: &mut Plan) -> Image {
         let lengths: Vec<u64> = self.lengths.iter().map(|(at, _)| *at).collect();
         let (length_at, len) = match plan.choose(&lengths, 0, u64::MAX) {
@@ -170,7 +171,8 @@ impl Inode {
         image
     }
 
-    /// Chooses what one sector of the drive holds, which may be several of ours.
+    /// Chooses the contents of one sector of the drive, which may consist of several sectors of
+    /// this model.
     fn crash_unit(
         &self,
         image: &mut Image,
@@ -179,8 +181,8 @@ impl Inode {
         plan: &mut Plan,
     ) {
         let versions = || self.unsynced.range(unit.clone()).flat_map(|(_, versions)| versions);
-        // A cut that was kept took the older versions with it; one that was lost never happened,
-        // and what was written after it went to blocks that the file does not have.
+        // A kept cut removed the older versions; a lost cut never happened, and later writes went
+        // to blocks that the file does not have.
         let cuts = || versions().filter(|version| version.by_cut).map(|version| version.at);
         let oldest = cuts().filter(|at| *at <= length_at).max().unwrap_or(0);
         let end = cuts().filter(|at| *at > length_at).min().unwrap_or(u64::MAX);
@@ -226,7 +228,7 @@ impl Inode {
         }
     }
 
-    /// Inverts a bit wherever the byte is kept. The file reaches so far.
+    /// Inverts a bit in every version of the byte. The file must be long enough.
     pub(super) fn flip_bit(&mut self, offset: u64, bit: u32) {
         let index = offset / SECTOR as u64;
         let within = usize::try_from(offset % SECTOR as u64).expect("less than a sector");
@@ -240,8 +242,8 @@ impl Inode {
         }
     }
 
-    /// Gives a durable sector back what it held before its last sync: a write that the drive
-    /// acknowledged and lost. `false`: it was never synced over.
+    /// Restores a durable sector to its contents before its last sync: a write that the drive
+    /// acknowledged and lost. `false`: no sync has overwritten it.
     pub(super) fn revert_sector(&mut self, index: u64) -> bool {
         let Some(old) = Arc::make_mut(&mut self.before).remove(&index) else {
             return false;

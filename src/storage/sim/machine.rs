@@ -49,7 +49,7 @@ pub(super) struct Machine {
     pub(super) chance: Chance,
     random: Chance,
     clock: u64,
-    /// What the monotonic clock reads.
+    /// The time of the monotonic clock.
     monotonic: u64,
     generation: u64,
     locks: BTreeMap<NodeId, u64>,
@@ -90,7 +90,8 @@ impl Machine {
         }
     }
 
-    /// Every process ends: its handles die, its locks are released, faults are forgotten.
+    /// Every process ends: its handles become invalid, its locks are released, and faults are
+    /// removed.
     pub(super) fn end_processes(&mut self) {
         self.generation += 1;
         self.locks.clear();
@@ -110,7 +111,7 @@ impl Machine {
         }
     }
 
-    /// Counts an operation and says how it is to go.
+    /// Counts an operation and returns its outcome.
     pub(super) fn start(
         &mut self,
         operation: Operation,
@@ -123,7 +124,7 @@ impl Machine {
         Ok(outcome)
     }
 
-    /// Refuses to take away what is mapped of the file at `path`, if there is one, from `len` on.
+    /// Refuses to remove mapped bytes from `len` on of the file at `path`, if there is one.
     pub(super) fn check_pins(&self, path: &Path, len: u64) -> io::Result<()> {
         match self.disk.find_live(path)? {
             Some(node) if self.pins.holds(node, len) => Err(ErrorKind::PermissionDenied.into()),

@@ -1,8 +1,8 @@
 //! A simulated disk, deterministic by its seed, that breaks in the ways real ones do.
 //!
-//! It owns a machine's files, directories, clock, chance and locks, and what a power loss does
-//! to them. It must never look at what files contain, and must never be kinder than the real
-//! thing: whatever the operating system leaves open here comes out either way.
+//! It owns a machine's files, directories, clock, randomness and locks, and the effect of a power
+//! loss on them. It must never interpret the contents of files, and must never be more reliable
+//! than a real disk: every behaviour that an operating system permits can occur.
 //!
 //! # The fault model
 //!
@@ -10,24 +10,24 @@
 //! show, and a durable one, which survives a power loss. A sync moves what was written since the
 //! last one from the former to the latter, for one file. Nothing becomes durable by itself.
 //!
-//! **A power loss keeps any part of what was not synced.** Each sector goes its own way: it may
-//! hold what it held at the last sync or after any one of the writes since. So later writes can
-//! survive earlier ones, also within one call. A sector is written whole, or torn at a byte if
-//! the crash says so. A file's length goes its own way too: data may survive without the length
-//! that reaches it (and is lost with it), a length without the data (and reads as zero). What a
-//! cut removed does not come back when the file grows again.
+//! **A power loss keeps any part of the unsynced changes.** Each sector is independent: it may have
+//! the contents of the last sync or of any write since. So later writes can survive earlier ones,
+//! also within one call. A sector is written as a whole, or torn at a byte if the crash is
+//! configured so. A file's length is independent too: data may survive without the length that
+//! includes it (and is lost with it), a length without the data (and reads as zero). Bytes that a
+//! cut removed do not reappear when the file grows again.
 //!
 //! **Names are not data.** A file's name survives by the sync of its directory, in the order of
-//! changes there; see [`DirectoryModel`]. A directory that loses its own name is lost with all
-//! that is in it. A rename within a directory is atomic; between directories either side may
-//! survive without the other.
+//! changes there; see [`DirectoryModel`]. A directory that loses its name is lost with its
+//! contents. A rename within a directory is atomic; between directories either side may survive
+//! without the other.
 //!
 //! **A failed sync may lose data.** After [`Fault::SyncDropsPages`] reads show the data, later
-//! syncs succeed, and a power loss takes it: what Linux does. A drive may also lie
-//! ([`Fault::SyncLies`]), and lose a write it acknowledged ([`SimStorage::revert_sector`]).
+//! syncs succeed, and a power loss removes it, as on Linux. A drive may also lie
+//! ([`Fault::SyncLies`]), and lose an acknowledged write ([`SimStorage::revert_sector`]).
 //!
-//! **Operations fail** with I/O errors, for want of space, half done, interrupted; reads and
-//! writes may be short. After [`SimStorage::fail_after_ops`] everything fails, as it does for a
+//! **Operations fail** with I/O errors, for lack of space, half done, or interrupted; reads and
+//! writes may be short. After [`SimStorage::fail_after_ops`] every operation fails, as for a
 //! program that outlives its disk.
 //!
 //! **A killed process loses nothing** but its handles and locks: [`SimStorage::kill`].
@@ -65,7 +65,7 @@ use handle::{SimFile, SimLock};
 use image::SECTOR;
 use machine::Machine;
 
-/// What a simulated machine has done since it was made or forked.
+/// Counters of a simulated machine since it was created or forked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SimStats {
     /// Files opened or created.
@@ -88,7 +88,7 @@ pub struct SimStats {
     pub faults: u64,
     /// Operations that failed with an I/O error.
     pub io_errors: u64,
-    /// Operations that failed for want of space, by [`Fault::Full`].
+    /// Operations that failed for lack of space, by [`Fault::Full`].
     pub full: u64,
     /// Operations that a signal interrupted.
     pub interrupts: u64,
@@ -141,8 +141,8 @@ impl SimStats {
 /// A simulated disk with its machine. Clones are the same machine; [`SimStorage::fork`] makes
 /// another. Paths start at its root, which exists; relative ones are taken from there.
 ///
-/// Give each opened store a [`SimStorage::process`] of its own, so that one that outlives a
-/// crash, or its background thread, cannot touch the disk that the next one works on.
+/// Give each opened store its own [`SimStorage::process`], so that a store that outlives a crash,
+/// or its background thread, cannot change the disk of the next one.
 #[derive(Clone)]
 pub struct SimStorage {
     machine: Arc<Mutex<Machine>>,
@@ -180,7 +180,7 @@ impl SimStorage {
         Self { machine: Arc::clone(&self.machine), process }
     }
 
-    /// The power goes and comes back. Handles die, locks are released, faults are forgotten.
+    /// A power loss and a restart. Handles become invalid, locks are released, faults are removed.
     pub fn crash(&self, crash: Crash) {
         let mut machine = self.machine.lock();
         machine.end_processes();
@@ -188,8 +188,8 @@ impl SimStorage {
         machine.stats.crashes += 1;
     }
 
-    /// Every process is killed. Handles die, locks are released, faults are forgotten; the disk
-    /// stays as it is, unsynced changes included.
+    /// Kills every process. Handles become invalid, locks are released, faults are removed; the
+    /// disk keeps its state, unsynced changes included.
     pub fn kill(&self) {
         self.machine.lock().end_processes();
     }
@@ -222,9 +222,9 @@ impl SimStorage {
         self.machine.lock().faults.clear();
     }
 
-    /// Leaves so many bytes free, or lifts the limit. Writes and allocations beyond what a file
-    /// already takes use it up; a write that only fits in part is short. With none left, files
-    /// and directories cannot be created either. Removing and cutting files gives space back.
+    /// Sets the number of free bytes, or removes the limit. Writes and allocations beyond a file's
+    /// allocated space use it up; a write that fits only in part is short. Without free bytes,
+    /// files and directories cannot be created. Removing and cutting files frees space.
     pub fn set_free_space(&self, bytes: Option<u64>) {
         self.machine.lock().disk.free = bytes;
     }
@@ -235,12 +235,12 @@ impl SimStorage {
         self.machine.lock().pins.on = true;
     }
 
-    /// Changing operations so far: creating, writing, resizing, syncing, renaming, removing.
+    /// The number of changing operations: creating, writing, resizing, syncing, renaming, removing.
     pub fn op_count(&self) -> u64 {
         self.machine.lock().stats.operations
     }
 
-    /// What has been done so far.
+    /// The counters since the machine was created.
     pub fn stats(&self) -> SimStats {
         self.machine.lock().stats
     }
@@ -250,7 +250,7 @@ impl SimStorage {
         self.machine.lock().set_clock(micros);
     }
 
-    /// What the clock reads; this look takes no time.
+    /// The time of the clock; this call takes no simulated time.
     pub fn clock(&self) -> u64 {
         self.machine.lock().clock()
     }
@@ -277,7 +277,7 @@ impl SimStorage {
         Ok(machine.disk.file(node)?.live().to_vec())
     }
 
-    /// What the medium holds of a file whose name is durable.
+    /// The durable contents of a file whose name is durable.
     pub fn read_durable(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let machine = self.machine.lock();
         let node = machine.disk.find(path.as_ref(), View::Durable)?;
@@ -290,8 +290,8 @@ impl SimStorage {
         self.machine.lock().disk.put_settled(path.as_ref(), Some(bytes))
     }
 
-    /// Changes a file at rest: `change` is given what programs see, and what it leaves is what
-    /// they see from then on and what the medium holds.
+    /// Changes a file at rest: `change` gets the visible contents, and its result becomes both
+    /// visible and durable.
     pub fn corrupt(
         &self,
         path: impl AsRef<Path>,
@@ -314,8 +314,8 @@ impl SimStorage {
         Ok(())
     }
 
-    /// Gives the 512-byte sector that `offset` is in what it durably held before its last sync:
-    /// a write that the drive acknowledged and lost. `false` if it was synced only by a helper.
+    /// Restores the 512-byte sector at `offset` to its durable contents before its last sync: a
+    /// write that the drive acknowledged and lost. `false` if it was synced only by a helper.
     pub fn revert_sector(&self, path: impl AsRef<Path>, offset: u64) -> io::Result<bool> {
         let mut machine = self.machine.lock();
         let node = machine.disk.find(path.as_ref(), View::Live)?;

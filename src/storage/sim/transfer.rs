@@ -1,5 +1,5 @@
-//! Copies between the simulated disk and a real directory, for golden files and for looking at
-//! what a failed test has left.
+//! Copies between the simulated disk and a real directory, for golden files and for inspecting the
+//! result of a failed test.
 #![allow(clippy::disallowed_methods, reason = "a test helper that reads and writes real files")]
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::disk::{NodeId, View};
 use super::{Disk, SimStorage};
 
 impl SimStorage {
-    /// Copies a real directory, with what is below it, to `to` on this disk. It is durable there.
+    /// Copies a real directory with its contents to `to` on this disk, where it is durable.
     pub fn import_dir(&self, real: &Path, to: impl AsRef<Path>) -> io::Result<()> {
         let to = to.as_ref();
         self.machine.lock().disk.put_settled(to, None)?;

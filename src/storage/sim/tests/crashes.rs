@@ -1,4 +1,4 @@
-//! What a power loss does to the contents of files.
+//! Effects of a power loss on the contents of files.
 
 use super::*;
 

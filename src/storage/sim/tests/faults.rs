@@ -1,4 +1,4 @@
-//! Operations that fail, and disks that lie.
+//! Failing operations, and disks that lie.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tests of the simulated disk: what it lets survive, and what it must not.
+//! Tests of the simulated disk: what can survive, and what cannot.
 
 mod crashes;
 mod faults;
@@ -29,7 +29,7 @@ fn disk_with(bytes: &[u8]) -> (SimStorage, Arc<dyn File>) {
     (sim, file)
 }
 
-/// What the file may hold after a power loss, over many seeds.
+/// The possible contents of the file after a power loss, over many seeds.
 fn outcomes(sim: &SimStorage, crash: impl Fn(u64) -> Crash) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = (0..400)
         .map(|seed| {

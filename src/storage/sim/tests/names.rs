@@ -1,4 +1,4 @@
-//! What a power loss does to names.
+//! Effects of a power loss on names.
 
 use super::*;
 

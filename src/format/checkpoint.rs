@@ -1,4 +1,4 @@
-//! What a checkpoint (`.ckp`) holds: the engine's index up to a position.
+//! The contents of a checkpoint (`.ckp`): the engine's index up to a position.
 //!
 //! A container with the magic "ANNALCKP" and these sections:
 //!
@@ -45,7 +45,7 @@ pub(crate) const ORDER: u32 = 8;
 pub(crate) const SEGMENTS: u32 = 9;
 pub(crate) const SHORTCUTS: u32 = 10;
 
-/// What stands before the changes in METADATA.
+/// The length of the header before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;
 
 pub(crate) const META_LEN: usize = 96;
@@ -153,7 +153,7 @@ impl HeadEntry {
     }
 }
 
-/// An entry of SEGMENTS: what a sealed segment's header and trailer say.
+/// An entry of SEGMENTS: the contents of a sealed segment's header and trailer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentEntry {
     pub(crate) header: SegmentHeader,

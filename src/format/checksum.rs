@@ -28,12 +28,13 @@ impl Seed {
         Self(crc32(0, &salt.to_le_bytes()))
     }
 
-    /// For what is bound to the segment alone.
+    /// The seed for checksums that are bound to the segment only.
     pub(crate) const fn plain(self) -> u32 {
         self.0
     }
 
-    /// For what is bound to a place, given by its file offset or its position.
+    /// The seed for checksums that are also bound to a place, given by its file offset or its
+    /// position.
     #[expect(clippy::cast_possible_truncation, reason = "the halves are folded on purpose")]
     pub(crate) const fn at(self, place: u64) -> u32 {
         self.0 ^ (place as u32) ^ ((place >> 32) as u32)

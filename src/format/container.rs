@@ -30,7 +30,7 @@ pub(crate) const INDEX_MAGIC: [u8; 8] = *b"ANNALIDX";
 pub(crate) const LEVEL_MAGIC: [u8; 8] = *b"ANNALLVL";
 pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"ANNALCKP";
 
-/// A section: where it lies in the file.
+/// A section: its place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) kind: u32,
@@ -90,7 +90,7 @@ pub(crate) fn encode_front(
     (out, payload_len)
 }
 
-/// The footer behind the checksums of so many blocks; ends the file.
+/// The footer after the checksums of this number of blocks, at the end of the file.
 pub(crate) fn encode_footer(blocks: u32, table: &[u8]) -> [u8; FOOTER_LEN] {
     let mut footer = [0; FOOTER_LEN];
     LE::write_u32(&mut footer, blocks);
@@ -144,7 +144,7 @@ pub(crate) fn verify_block(number: u32, block: &[u8], expected: u32) -> Result<(
     Ok(())
 }
 
-/// The header's section count and store id; `payload_len` is what the footer implies.
+/// The header's section count and store id; `payload_len` is derived from the footer.
 pub(crate) fn decode_header(
     header: &[u8],
     magic: [u8; 8],
@@ -171,7 +171,7 @@ pub(crate) fn table_len(count: u32) -> usize {
     count as usize * ENTRY_LEN
 }
 
-/// Decodes the section table; every section lies within the payload.
+/// Decodes the section table; every section is within the payload.
 pub(crate) fn decode_sections(table: &[u8], payload_len: u64) -> Result<Vec<Section>, Defect> {
     table
         .chunks_exact(ENTRY_LEN)

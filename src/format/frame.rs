@@ -27,7 +27,7 @@ const _: () = assert!(HEADER_LEN.is_multiple_of(ALIGNMENT));
 /// The length of a session frame: its body is a random number.
 pub(crate) const SESSION_LEN: usize = HEADER_LEN + 8;
 
-/// What a frame is. Zero is never valid.
+/// The kind of a frame. Zero is never valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum FrameKind {
@@ -39,13 +39,13 @@ pub(crate) enum FrameKind {
     Close = 3,
     /// The segment's offset table and trailer.
     Seal = 4,
-    /// A writer's first frame after it opened the store. Its random number makes sure that nothing
-    /// an earlier writer left behind can follow from what this one writes, be it the same.
+    /// A writer's first frame after it opened the store. Its random number ensures that no frame
+    /// that an earlier writer left can follow a frame of this one, even an identical one.
     Session = 5,
 }
 
 impl FrameKind {
-    /// Whether changes may stand behind its records.
+    /// Whether changes may follow its records.
     pub(crate) fn may_hold_metadata(self) -> bool {
         matches!(self, Self::Commit | Self::Metadata)
     }

@@ -1,4 +1,5 @@
-//! What a level file (`.lvl`) holds: the index of several neighbouring sealed segments in one.
+//! The contents of a level file (`.lvl`): the index of several neighbouring sealed segments in one
+//! file.
 //!
 //! A container with the magic "ANNALLVL" and the sections of an index file, with these
 //! differences:
@@ -25,19 +26,19 @@ pub(crate) const SEGMENTS: u32 = 12;
 pub(crate) const META_LEN: usize = 64;
 /// The largest filter over terms: it is put together in memory.
 pub(crate) const MAX_TERM_FILTER: usize = 4 << 20;
-/// So many ordinals of a list can be read without what is before them.
+/// The number of ordinals of a list that can be read without the preceding ones.
 pub(crate) const CHUNK: u32 = 1024;
 /// An entry of a list's table.
 pub(crate) const SKIP_LEN: usize = 8;
 
-/// What a level file covers.
+/// The range that a level file covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LevelMeta {
     pub(crate) first_segment: u64,
     pub(crate) last_segment: u64,
     pub(crate) base_position: u64,
     pub(crate) event_count: u32,
-    /// One more than the highest of what it was merged from; index files have 0.
+    /// One more than the highest level of its inputs; index files have level 0.
     pub(crate) level: u32,
     pub(crate) change_count: u64,
 }
@@ -109,7 +110,7 @@ pub(crate) fn filter_block(hash: u64, filter_len: usize) -> usize {
     usize::try_from(((hash >> 32) * blocks) >> 32).unwrap_or(0) * FILTER_BLOCK
 }
 
-/// What decides the bits of a hash within its block: of the lower half nothing is known any more.
+/// The hash that selects the bits within a block: the lower half of the id's hash is not stored.
 pub(crate) fn filter_hash(hash: u64) -> u64 {
     hash & 0xFFFF_FFFF_0000_0000
 }

@@ -1,6 +1,6 @@
 //! The metadata of a commit: changes that are not events.
 //!
-//! Stands behind the records of a commit, or alone in a frame of kind *metadata*:
+//! Follows the records of a commit, or stands alone in a frame of kind *metadata*:
 //!
 //! ```text
 //!   0  number of the first change     u64     changes, one behind the other:
@@ -10,8 +10,8 @@
 //!                                               4  zero             u32
 //! ```
 //!
-//! Changes are numbered through the whole store, from 1: what positions are for events. So a frame
-//! without events can be proven durable by what later frames tell.
+//! Changes are numbered through the whole store, from 1, as positions number events. So a frame
+//! without events can be proven durable by numbers in later frames.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 use smol_str::SmolStr;
@@ -26,7 +26,7 @@ pub(crate) const MAX_CURSOR_NAME_LEN: usize = 255;
 /// Something that a commit changes beside adding events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A cursor stands at a position.
+    /// A cursor is set to a position.
     CursorSet {
         name: SmolStr,
         position: u64,
@@ -53,7 +53,7 @@ pub(crate) enum Change {
     },
 }
 
-/// What stands before the changes of a section.
+/// The header before the changes of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SectionHeader {
     /// Of the first change; without changes, of the next to come.
@@ -93,7 +93,7 @@ impl SectionHeader {
         if rest.is_empty() { Ok(header) } else { Err(Defect::Invalid("bytes after the changes")) }
     }
 
-    /// The number that the first change behind this section has.
+    /// The number of the first change after this section.
     pub(crate) fn next(&self) -> u64 {
         self.first + u64::from(self.count)
     }
@@ -142,7 +142,7 @@ impl Change {
         out.extend_from_slice(self.name().as_bytes());
     }
 
-    /// Decodes the change at the front of `bytes`, which go on behind it.
+    /// Decodes the change at the front of `bytes`, and advances `bytes` past it.
     pub(crate) fn decode(bytes: &mut &[u8]) -> Result<Self, Defect> {
         let head = bytes.get(..CHANGE_HEADER_LEN).ok_or(Defect::TooShort)?;
         let (kind, len) = (head[0], usize::from(LE::read_u16(&head[2..])));

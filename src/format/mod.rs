@@ -1,8 +1,8 @@
 //! The on-disk format as pure functions: bytes in, bytes out.
 //!
-//! `format-spec.md` is the law this module implements; the two change together. Nothing here does
-//! I/O, allocates by a length it has not checked, or decides what a defect means: that is for
-//! recovery and verification.
+//! `format-spec.md` specifies what this module implements; the two change together. Nothing here
+//! does I/O, allocates by an unchecked length, or decides how a defect is handled: recovery and
+//! verification do.
 
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
@@ -29,7 +29,7 @@ pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 /// Frames and records start at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 
-/// Why bytes are not what they should be.
+/// Why bytes are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Defect {
     #[error("all zero")]
@@ -54,8 +54,8 @@ pub(crate) const fn align(len: usize) -> usize {
     len.saturating_add(ALIGNMENT - 1) & !(ALIGNMENT - 1)
 }
 
-/// The length of `len` bytes in a file, rounded up to the alignment: unlike [`align`] it holds what
-/// the address space of 32 bits does not.
+/// The length of `len` bytes in a file, rounded up to the alignment. Unlike [`align`] it can exceed
+/// an address space of 32 bits.
 pub(crate) fn align_in_file(len: u64) -> u64 {
     len.next_multiple_of(ALIGNMENT as u64)
 }

@@ -1,8 +1,8 @@
 //! File names.
 //!
-//! Segments are named by number and not by base position: a segment that holds no events shares
-//! its base position with the next, and a name that is known beforehand lets the next segment be
-//! created, synced and waiting under its final name.
+//! Segments are named by number and not by base position: a segment without events has the same
+//! base position as the next, and with a predictable name the next segment can be created and
+//! synced ahead of time under its final name.
 
 use std::path::{Path, PathBuf};
 
@@ -55,8 +55,8 @@ pub(crate) fn level_name(first: u64, last: u64) -> String {
     format!("{first:020}-{last:020}{LEVEL_SUFFIX}")
 }
 
-/// The first and the last segment in a name written by [`level_name`]; `None` for any other name:
-/// one segment has an index file of its own.
+/// The first and the last segment in a name written by [`level_name`]; `None` for any other name,
+/// including a single segment, which has an index file.
 pub(crate) fn parse_level(name: &str) -> Option<(u64, u64)> {
     let (first, last) = name.strip_suffix(LEVEL_SUFFIX)?.split_once('-')?;
     let (first, last) = (parse_numbered(first, "")?, parse_numbered(last, "")?);

@@ -10,9 +10,9 @@
 //!  35  flags (bit 0: JSON)       u8        zeros to a multiple of 8
 //! ```
 //!
-//! The checksum covers everything after itself, padding too, seeded with the segment's salt and
-//! the event's position: a record read through an index proves by itself that it is the event
-//! asked for, without its frame.
+//! The checksum covers everything after itself, including padding, seeded with the segment's salt
+//! and the event's position: a record that is read through an index is thereby proven to be the
+//! requested event, without its frame.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -26,7 +26,7 @@ pub(crate) const MAX_TYPE_LEN: usize = 255;
 pub(crate) const MAX_TAG_LEN: usize = 255;
 pub(crate) const MAX_TAGS: usize = 64;
 const FLAG_JSON: u8 = 1;
-/// Bounds what a hostile length can make a reader allocate.
+/// Bounds the allocation that a hostile length can cause.
 const MAX_RECORD_LEN: u32 = 1 << 30;
 
 /// What of a record the store decides.
@@ -99,7 +99,7 @@ pub(crate) fn frame_distance(header: &[u8]) -> Option<u64> {
     header.get(..HEADER_LEN).map(|h| LE::read_u32(&h[44..]).into())
 }
 
-/// Where the parts of a record lie, counted from its first byte.
+/// The offsets of the parts of a record, counted from its first byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     type_at: u32,
@@ -141,7 +141,7 @@ pub(crate) struct RecordRef<'a> {
 
 impl<'a> RecordRef<'a> {
     /// Takes the record at the front of `bytes`, which may be longer. Its lengths are consistent;
-    /// nothing else is known before [`RecordRef::verify`].
+    /// its contents are not proven before [`RecordRef::verify`].
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Defect> {
         let layout = Layout::read(bytes)?;
         let bytes = bytes.get(..layout.padded_len()).ok_or(Defect::TooShort)?;
@@ -245,7 +245,7 @@ impl<'a> RecordRef<'a> {
         self.part(self.layout.data_at, self.layout.data_end)
     }
 
-    /// Where the data lies within the record.
+    /// The range of the data within the record.
     pub(crate) fn data_range(&self) -> std::ops::Range<usize> {
         self.layout.data_at as usize..self.layout.data_end as usize
     }

@@ -1,4 +1,4 @@
-//! The segment header: what is known of a segment before its first frame.
+//! The segment header: the facts about a segment before its first frame.
 //!
 //! ```text
 //!   0  magic "ANNALSEG"          8     48  segment number            u64
@@ -10,9 +10,9 @@
 //!  32  store id                  16
 //! ```
 //!
-//! Stored at offset 0 and again at 4096, in sectors of their own, so that one bad sector loses
-//! nothing. Frames begin at 8192. A segment's header is durable before its first frame is
-//! written; its base position and its link to the segment before stand in that frame.
+//! Stored at offset 0 and again at 4096, in separate sectors, so that one bad sector loses nothing.
+//! Frames begin at 8192. A segment's header is durable before its first frame is written; that
+//! frame has the base position and the link to the previous segment.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -35,7 +35,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     pub(crate) capacity: u64,
     pub(crate) created_at: u64,
-    /// Features that a reader has to know: [`FEATURE_METADATA`] or none.
+    /// Features that a reader must support: [`FEATURE_METADATA`] or none.
     pub(crate) features: u64,
     /// Features that a reader may ignore and a writer may not. Version 1 writes none.
     pub(crate) ro_features: u64,

@@ -124,8 +124,8 @@ impl<'a> SnapshotFile<'a> {
     }
 }
 
-/// The hash that a key's file names begin with. Keys that share it share a directory entry's
-/// beginning and nothing else: the key stands in the file.
+/// The hash at the beginning of the names of a key's files. Keys with the same hash share only this
+/// part of the name: the file contains the key.
 pub(crate) fn hash_key(key: &str) -> u64 {
     fnv_1a(key.as_bytes())
 }

@@ -1,9 +1,9 @@
 //! The writer's status: how far a reader in another process may read, and whether it has gone.
 //!
-//! The 32 bytes of the `STATUS` file. While a writer is at work they are rewritten after each
-//! synced group without being synced: they pass through the page cache between processes and mean
-//! nothing after a restart of the machine. Two writes are synced: "not clean" before a session's
-//! first frame, and "clean" behind its close.
+//! The 32 bytes of the `STATUS` file. A writer rewrites them after each synced group without a
+//! sync: they pass through the page cache between processes and have no meaning after a restart of
+//! the machine. Two writes are synced: "not clean" before a session's first frame, and "clean"
+//! after its close.
 //!
 //! ```text
 //!   0  magic "ANST"              4     16  link of the last frame    u32
@@ -23,7 +23,8 @@ const MAGIC: [u8; 4] = *b"ANST";
 pub(crate) struct Status {
     /// Readers see up to here; `u64::MAX`: whatever is written.
     pub(crate) visible: u64,
-    /// Nothing was written behind `visible`, which is durable, and the frame that `link` names.
+    /// Nothing was written after `visible`, which is durable, and after the frame that `link`
+    /// identifies.
     pub(crate) clean: bool,
     pub(crate) link: u32,
     pub(crate) epoch: u64,

@@ -1,7 +1,7 @@
 //! What can be done beside the log: snapshots, a read-only follower, a look at every byte.
 //!
-//! Owns the choices, what the model has to know of each, and the comparison. None of it may change
-//! what the log holds.
+//! Owns the choices, the model's state for each, and the comparison. None of them may change the
+//! contents of the log.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub enum Aside {
         key: usize,
         /// By position; else by version.
         by_position: bool,
-        /// So many before where the stream, or the store, is; in front of that if negative.
+        /// The distance before the current version or position; after it if negative.
         back: i8,
         /// The size of its state.
         size: u16,
@@ -96,7 +96,7 @@ impl Aside {
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) follower: Option<Store>,
-    /// What the follower has shown.
+    /// The state that the follower has shown.
     shown: Point,
     pub(super) snapshots: SnapshotModel,
     pub(super) tokens: Tokens,
@@ -232,7 +232,8 @@ impl Harness {
         Ok(())
     }
 
-    /// Asks the follower, which sees no more than the writer's own readers, and no less than before.
+    /// Checks the follower, which sees no more than the writer's own readers, and no less than
+    /// before.
     pub(super) fn follow(
         &mut self,
         store: &Store,
@@ -256,7 +257,7 @@ impl Harness {
         Ok(())
     }
 
-    /// Reads every byte. Beside a writer, what is on its way to disk is no fault.
+    /// Reads every byte. Beside a writer, bytes that are being written are not a fault.
     ///
     /// # Errors
     ///
@@ -264,7 +265,7 @@ impl Harness {
     pub fn verify(&mut self) -> Checked {
         let verified = super::verify_on(&*self.storage, &self.root, |_| {});
         if self.settings.faults {
-            // A disk that fails is full of faults; that it comes to an end is all there is to ask.
+            // A failing disk is full of faults; only the end of the verification is checked.
             return Ok(());
         }
         let report = must("verify", verified)?;

@@ -1,7 +1,6 @@
-//! What a commit of a random life asks for: events, and beside them cursors, hidden streams,
-//! boundaries and snapshots.
+//! The contents of a random commit: events, cursors, hidden streams, boundaries and snapshots.
 //!
-//! Owns the choices, which are drawn from bytes, and what they mean in the state they meet. Must never
+//! Owns the choices, which are drawn from bytes, and their meaning in the current state. Must never
 //! look at a store: that state is the model's.
 
 use super::model::{Model, ModelBoundary, ModelChange, ModelQuery, ModelRequest, ModelState};
@@ -19,13 +18,13 @@ const AGES: [u64; 6] = [0, 0, 1, 300_000, 2_000_000, 1 << 62];
 /// Where a cursor is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceChoice {
-    /// So many behind where it is.
+    /// The distance after the current position.
     Forward(u8),
-    /// So many before the head.
+    /// The distance before the head.
     Back(u8),
-    /// So many behind the head.
+    /// The distance after the head.
     Ahead(u8),
-    /// So many events into the history, taken round.
+    /// The number of events from the beginning, modulo the length of the history.
     At(u16),
 }
 
@@ -38,11 +37,11 @@ pub enum FromChoice {
     There,
     /// Never set.
     Unset,
-    /// So many behind where it is.
+    /// The distance after the current position.
     Off(u8),
 }
 
-/// A change that a commit asks for.
+/// A change that a commit requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestChoice {
     /// Moves a cursor forward.
@@ -66,11 +65,11 @@ pub enum RequestChoice {
         /// An index into [`CURSORS`].
         cursor: usize,
     },
-    /// Hides a stream's events before the version that is so many before its next but one.
+    /// Hides a stream's events before the version with this distance before its next but one.
     Truncate {
         /// An index into [`STREAMS`].
         stream: usize,
-        /// So many before.
+        /// The distance.
         back: u8,
     },
     /// Hides a stream, or shows it again.
@@ -80,7 +79,7 @@ pub enum RequestChoice {
         /// Hides it.
         archived: bool,
     },
-    /// Limits what is shown of a stream; 0: no limit.
+    /// Limits the visible part of a stream; 0: no limit.
     Limit {
         /// An index into [`STREAMS`].
         stream: usize,
@@ -96,22 +95,22 @@ pub enum RequestChoice {
 pub struct BoundaryChoice {
     /// Its alternatives.
     pub items: Vec<ModelQuery>,
-    /// Only what lies behind so many events before the head.
+    /// Only events after the position with this distance before the head.
     pub after: Option<u8>,
     /// A match anywhere counts.
     pub anywhere: bool,
 }
 
-/// Everything one commit asks for.
+/// All contents of one commit.
 #[derive(Debug, Clone)]
 pub struct CommitChoice {
     /// Checks and events.
     pub operations: Vec<OperationChoice>,
     /// Queries that must match nothing.
     pub boundaries: Vec<BoundaryChoice>,
-    /// What is to change beside events.
+    /// Changes other than events.
     pub requests: Vec<RequestChoice>,
-    /// What is saved with it.
+    /// Snapshots that are saved with the commit.
     pub snapshots: Vec<SnapshotChoice>,
 }
 
@@ -122,7 +121,7 @@ pub struct SnapshotChoice {
     pub key: usize,
     /// By position; else by version.
     pub by_position: bool,
-    /// So many before the next one behind where the stream, or the store, was before the commit.
+    /// The distance before the version or position that follows the last one before the commit.
     pub back: u8,
     /// The size of its state.
     pub size: u16,
@@ -213,7 +212,7 @@ impl RequestChoice {
         }
     }
 
-    /// What it means for the store as the model has it, behind a commit's own operations.
+    /// The choice in the model's current state, after a commit's own operations.
     pub(super) fn resolve(self, model: &Model, state: &ModelState) -> ModelRequest {
         let head = model.head();
         let stream_of = |stream: usize| STREAMS[stream % STREAMS.len()].to_owned();

@@ -1,4 +1,4 @@
-//! The harness's commits: what was predicted, what the store answered, what that promises.
+//! The harness's commits: the prediction, the store's answer, and the resulting promises.
 
 use std::ops::RangeInclusive;
 
@@ -17,10 +17,10 @@ use crate::format::record::encoded_len;
 use crate::options::Durability;
 use crate::store::Store;
 
-/// What the store said to a commit.
+/// The answer of the store to a commit.
 enum Answer {
     Done(Committed),
-    /// By a call that says no more.
+    /// The result of a call that returns nothing else.
     Changed,
     Later(crate::store::transaction::Ticket),
 }
@@ -30,7 +30,7 @@ impl Harness {
         let via = match via {
             Via::Append if commit.operations.len() != 1 => Via::Commit,
             Via::Call if commit.requests.len() != 1 => Via::Commit,
-            // Only a transaction says when.
+            // Only a transaction can set the time.
             Via::Append | Via::Call if commit.recorded_at.is_some() => Via::Commit,
             via => via,
         };
@@ -105,7 +105,7 @@ impl Harness {
         }
     }
 
-    /// A conflict is returned once reads show what the commit lost to.
+    /// A conflict is returned when reads show the commit that caused it.
     fn check_winner_visible(&mut self, store: &Store, conflict: &Error) -> Checked {
         let Error::Conflict { failed, visible_at } = conflict else { return Ok(()) };
         let head = store.head();
@@ -127,8 +127,8 @@ impl Harness {
         self.note_seen(head.get(), false)
     }
 
-    /// What a commit lost to may have been taken back, because the disk was full: then the store has
-    /// decided again, without it. Returns the prediction that holds then.
+    /// The commit that caused a conflict may have been undone, because the disk was full: then the
+    /// store has decided again, without it. Returns the prediction for that case.
     fn decided_again(
         &mut self,
         store: &Store,
@@ -206,7 +206,8 @@ impl Harness {
         for snapshot in &commit.snapshots {
             let (mark, key) = (snapshot.mark(), snapshot.key());
             let reached = self.model.reached(key, matches!(mark, Mark::Position(_)), u64::MAX);
-            // With events that were there before, what is ahead is not refused, and not saved.
+            // With repeated events, a mark that is ahead is not refused, and the snapshot is not
+            // saved.
             if mark.number() <= reached {
                 let end = end.max(self.model.end_of_mark(snapshot));
                 self.beside.snapshots.saved_with_commit(Saved::of(snapshot, end), certain);
@@ -280,7 +281,7 @@ impl Harness {
                         Some(store) => self.taken_back(&store),
                         None => Ok(()),
                     },
-                    // Not written, so neither was anything behind it.
+                    // The frame was not written, so nothing after it was.
                     Error::WriterPoisoned { .. } if end != Point::default() && !refused => {
                         self.truncate(self.model.end_before(end));
                         Ok(())
@@ -309,15 +310,15 @@ fn to_applied(change: &ModelChange) -> Applied {
     }
 }
 
-/// Between which times a commit may be recorded that says when: not before the one before it, and not
-/// ahead of the clock.
+/// The range of times that a commit may set: not before the previous commit, and not ahead of the
+/// clock.
 pub(super) fn acceptable_times(store: &Store) -> RangeInclusive<Timestamp> {
     let engine = store.engine();
     let last = Timestamp::from_micros(engine.last_accepted().1);
     last..=last.max(Timestamp::from_micros(engine.shared().storage().now_micros()))
 }
 
-/// A commit that says when it is to be recorded is recorded then.
+/// A commit that sets its time is recorded at that time.
 fn compare_time(commit: &ModelCommit, predicted: &Predicted, found: Timestamp) -> Checked {
     let given = commit.recorded_at.filter(|_| commit.writes() && !predicted.already_recorded);
     let as_given = given.is_none_or(|given| given == found);
@@ -358,13 +359,13 @@ fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<Answer> {
     }
 }
 
-/// What a failing disk may make of a call.
+/// Whether the error can be the effect of a failing disk.
 pub(super) fn is_failure(error: &Error) -> bool {
     // A block of a derived file that cannot be read is reported as damage to that file.
     let unreadable =
         matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
     let failed = matches!(error, Error::Io { .. } | Error::DiskFull { .. });
-    // A close says what could not be done beside the commits, which are all durable.
+    // A close reports background work that failed; all commits are durable.
     let undone = matches!(error, Error::MaintenanceFailed { failed } if failed.iter().all(|it| is_failure(&it.error)));
     failed || undone || unreadable || is_poison(error)
 }

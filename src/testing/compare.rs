@@ -1,4 +1,4 @@
-//! Compares what a store shows with what the model says.
+//! Compares the contents of a store with the model.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ pub(super) fn must<T>(what: &str, answer: StoreResult<T>) -> Checked<T> {
     })
 }
 
-/// Whether two errors say the same. What exceeds a limit is measured by the engine alone.
+/// Whether two errors are equal. Sizes that exceed a limit are measured by the engine alone.
 pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
     match (predicted, actual) {
         (Error::LimitExceeded { .. }, Error::LimitExceeded { .. }) => true,
@@ -76,7 +76,7 @@ pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
             let later = failed.iter().any(of_a_cursor) && given >= visible_at;
             failed == actual && (given == visible_at || later)
         }
-        // The clock may go on meanwhile.
+        // The clock may advance meanwhile.
         (
             Error::RecordedTime { given: a, earliest: b, .. },
             Error::RecordedTime { given: c, earliest: d, .. },
@@ -85,7 +85,7 @@ pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
     }
 }
 
-/// An event against the model, which learns its id and time; returns its position.
+/// Compares an event with the model, which takes over its id and time; returns its position.
 pub(super) fn event(model: &mut Model, found: &EventRef<'_>) -> Checked<u64> {
     let position = found.position().get();
     let learned = model.learn(position, found.id(), found.recorded_at());
@@ -117,7 +117,7 @@ fn brief(event: &ModelEvent) -> String {
     )
 }
 
-/// What a read has told: the head it was pinned to, and the positions it yielded.
+/// The result of a read: its head, and the positions that it returned.
 struct Told {
     head: u64,
     positions: Vec<u64>,
@@ -155,10 +155,10 @@ pub(super) fn read(
         Some(AsOf::Time(time)) => model.position_at(time, before),
         _ => before,
     };
-    // A store with threads may have gone on meanwhile.
+    // A store with threads may have changed meanwhile.
     let stood_still = after.is_ok_and(|after| after == before);
     ensure!(!stood_still || told.head == head, "pinned to {}, not {head}: {choice:?}", told.head);
-    // What is hidden may have changed meanwhile, or age as it is read.
+    // The hidden events may have changed meanwhile, or be hidden by age while they are read.
     let Some(hidden) = hiding.decide(store, model) else { return Ok(Ok(before)) };
     let expected = expected(model, choice, past, told.head, &hidden);
     ensure!(
@@ -184,7 +184,7 @@ fn past_of(choice: &ReadChoice, model: &Model, head: u64) -> Option<AsOf> {
     }
 }
 
-/// A position, or a version of the stream; also just behind the last.
+/// A position, or a version of the stream, including the one after the last.
 fn from_of(model: &Model, choice: &ReadChoice) -> u64 {
     let events = match choice.stream {
         Some(index) => model.stream_head(STREAMS[index % STREAMS.len()], u64::MAX).0,
@@ -264,9 +264,9 @@ fn collect(model: &mut Model, events: Events) -> Checked<StoreResult<Told>> {
     Ok(Ok(Told { head, positions }))
 }
 
-/// What is hidden from a read.
+/// The events that are hidden from a read.
 struct Hiding {
-    /// As of so many changes.
+    /// The state after this number of changes.
     state: ModelState,
     changes: u64,
     /// The stream's last events are counted from here.
@@ -287,7 +287,7 @@ impl Hiding {
         if state.hides_by_age() { store.engine().shared().storage().now_micros() } else { 0 }
     }
 
-    /// The positions that are hidden. `None`: that cannot be told.
+    /// The positions that are hidden. `None` if that is undecidable.
     fn decide(&self, store: &Store, model: &Model) -> Option<Vec<u64>> {
         if metadata::visible(store).changes != self.changes {
             return None;
@@ -396,7 +396,7 @@ pub(super) fn look(store: &Store, model: &mut Model, back: u16) -> StoreResult<C
     Ok(Ok(()))
 }
 
-/// What is known of a stream, by the model.
+/// The info of a stream, according to the model.
 pub(super) fn expected_info(
     model: &Model,
     state: &ModelState,
@@ -481,7 +481,7 @@ pub(super) fn contents(store: &Store, model: &mut Model) -> Checked {
         unsynced: false,
         hidden: false,
     };
-    // Nothing is hidden in a store that was never told to.
+    // No event is hidden in a store without changes.
     let changed = model.end().changes > 0;
     for hidden in [true, false].into_iter().filter(|hidden| changed || !hidden) {
         for choice in [all(false, false, 0), all(true, false, 0), all(false, true, 0)] {

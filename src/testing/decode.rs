@@ -1,9 +1,9 @@
 //! The format's decoders over bytes that anyone may have written.
 //!
-//! Each function decodes what it is given as one structure and tells whether it was accepted. What
-//! is accepted has to keep its promises: accessors work, and what is encoded again decodes to the
-//! same. Nothing may panic otherwise, and nothing may take more memory than the bytes can ask for.
-//! Checksums stop nearly every changed input early; [`patch`] makes them right first.
+//! Each function decodes the input as one structure and returns whether it was accepted. An
+//! accepted structure must be consistent: accessors work, and encoding it again gives bytes that
+//! decode to the same. Otherwise only panics and excessive allocation are faults. Checksums stop
+//! nearly every changed input early; [`patch`] corrects them first.
 
 pub mod patch;
 
@@ -43,7 +43,7 @@ pub struct Structure {
     pub name: &'static str,
     /// Makes the checksums right.
     pub patch: fn(&mut Vec<u8>),
-    /// Decodes it; tells whether it was accepted.
+    /// Decodes the input; returns whether it was accepted.
     pub decode: fn(&[u8]) -> bool,
 }
 
@@ -62,11 +62,12 @@ pub const STRUCTURES: [Structure; 11] = [
     Structure { name: "level_file", patch: patch::payload, decode: level_file },
 ];
 
-/// What the first byte of [`any`]'s input says beside which structure: make the checksums right.
+/// Set in the first byte of [`any`]'s input, beside the number of the structure: correct the
+/// checksums.
 pub const PATCHED: u8 = 0x80;
 
-/// Decodes the structure that the first byte chooses, with its checksums made right if
-/// [`PATCHED`] is set; tells whether it was accepted.
+/// Decodes the structure that the first byte selects, with corrected checksums if [`PATCHED`] is
+/// set; returns whether it was accepted.
 pub fn any(input: &[u8]) -> bool {
     let Some((&first, bytes)) = input.split_first() else { return false };
     let structure = STRUCTURES[usize::from(first & !PATCHED) % STRUCTURES.len()];
@@ -97,7 +98,8 @@ pub fn segment_header(bytes: &[u8]) -> bool {
 ///
 /// # Panics
 ///
-/// If a frame that was accepted does not survive being encoded, or has other records than it says.
+/// If an accepted frame changes when it is encoded again, or has other records than its header
+/// states.
 pub fn frame(bytes: &[u8]) -> bool {
     let Ok((header, checksum)) = FrameHeader::decode(bytes, seed(), OFFSET) else { return false };
     let (again, checksum_again) = header.encode(seed(), OFFSET);
@@ -191,7 +193,7 @@ pub fn seal(bytes: &[u8]) -> bool {
     true
 }
 
-/// An index file, asked for all it holds.
+/// An index file; all its contents are read.
 ///
 /// # Panics
 ///
@@ -203,7 +205,7 @@ pub fn index_file(bytes: &[u8]) -> bool {
 fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
     let file = BlockFile::from_bytes(bytes.to_vec(), INDEX_MAGIC)?;
     let meta = IndexMeta::decode(file.get(file.section(INDEX_META), 0, INDEX_META_LEN)?)?;
-    // An index is only taken if it says of its segment what the segment says of itself, and a
+    // An index is accepted only if its description of the segment equals the segment's own, and a
     // segment has four bytes for each event.
     let events = u64::from(meta.event_count);
     if events > bytes.len() as u64 || meta.base_position.checked_add(events).is_none() {
@@ -214,7 +216,7 @@ fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
     ask_whole(&index, bytes)
 }
 
-/// A level file, asked for all it holds.
+/// A level file; all its contents are read.
 ///
 /// # Panics
 ///
@@ -228,8 +230,8 @@ fn ask_level(bytes: &[u8]) -> Result<(), Defect> {
     let meta = file.get(file.section(INDEX_META), 0, level_file::META_LEN)?;
     let meta = LevelMeta::decode(meta)?;
     let segments = file.section(level_file::SEGMENTS);
-    // It is only taken if it says of its segments what they say of themselves. That has to be
-    // counted in some of them: it is in the first.
+    // It is accepted only if its description of its segments equals their own. The changes must be
+    // in some of them: here, in the first.
     let mut changes = u32::try_from(meta.change_count).ok();
     let covers = Covers::several((0..segments.count(INDEX_META_LEN)).map(|at| {
         let segment = file.entry(segments, at, INDEX_META_LEN).and_then(IndexMeta::decode);
@@ -274,7 +276,7 @@ fn ask_whole(index: &SealedIndex, bytes: &[u8]) -> Result<(), Defect> {
     verified.and(listed).and(index.for_each_change(|_, _| {}).map(drop))
 }
 
-/// A checkpoint, asked for all its heads.
+/// A checkpoint; all its heads are read.
 pub fn checkpoint(bytes: &[u8]) -> bool {
     ask_checkpoint(bytes).is_ok()
 }
@@ -285,7 +287,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let table = HeadTable::new(file)?;
     let (metadata, _) = table.metadata()?;
     table.sealed_segments()?;
-    // What was taken leads to the same again.
+    // Encoding the accepted state and decoding it gives the same state.
     let again = Metadata::decode(metadata.last_change(), &metadata.encode([].iter()))?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let heads = Heads::with_base(Some(table.into()));
@@ -334,7 +336,7 @@ pub fn snapshot(bytes: &[u8]) -> bool {
 ///
 /// # Panics
 ///
-/// If what was accepted does not survive being encoded, or its state does not.
+/// If an accepted section changes when it is encoded again, or its state does.
 pub fn metadata(bytes: &[u8]) -> bool {
     let mut changes = Vec::new();
     let mut state = Metadata::default();

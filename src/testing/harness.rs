@@ -1,8 +1,8 @@
 //! Drives a store and the model side by side, and compares every answer.
 //!
 //! Works on any storage, with or without the store's own threads, with or without faults. Under
-//! faults it keeps the promises of the API as bounds: what was acknowledged, what a reader was
-//! shown, what was accepted. After a recovery the store must hold a whole number of commits
+//! faults the promises of the API are bounds: the acknowledged commits, the commits that a reader
+//! was shown, the accepted commits. After a recovery the store must hold a whole number of commits
 //! between the first two and the last, unchanged.
 
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ pub struct Settings {
     pub durability: Durability,
     /// The size of new segments.
     pub segment_size: u64,
-    /// Whether operations may fail for reasons that the model does not know.
+    /// Whether operations may fail for reasons that the model does not have.
     pub faults: bool,
 }
 
@@ -85,7 +85,7 @@ pub struct Harness {
     /// What there is beside the log.
     pub(super) beside: Beside,
     pub(super) tally: Tally,
-    /// To the last action; empty if there is nothing to say.
+    /// The answer to the last action; empty if there is none.
     answer: &'static str,
 }
 
@@ -125,17 +125,17 @@ impl Harness {
         &self.model
     }
 
-    /// How the store verifies what it reads, from the next opening on.
+    /// How the store verifies reads, from the next opening on.
     pub fn set_checksums(&mut self, checksums: Checksums) {
         self.checksums = checksums;
     }
 
-    /// What was done, and how it was answered.
+    /// The performed actions, and their results.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// How the last action was answered, in a word or two; empty if there is nothing to say.
+    /// The result of the last action, in a word or two; empty if there is none.
     pub fn answer(&self) -> &'static str {
         self.answer
     }
@@ -165,7 +165,7 @@ impl Harness {
         self.settings.faults = faults;
     }
 
-    /// Lets go of the store after its process ended. `storage` is what the next one opens.
+    /// Drops the store after its process ended. `storage` is used by the next opening.
     pub fn abandon(&mut self, storage: Arc<dyn Storage>) {
         self.tickets.clear();
         self.store = None;
@@ -205,8 +205,7 @@ impl Harness {
         Ok(())
     }
 
-    /// Checks a store that was just opened against what was promised before, and goes on from
-    /// what it holds.
+    /// Compares a store that was just opened with the promises, and continues from its contents.
     ///
     /// # Errors
     ///
@@ -233,18 +232,18 @@ impl Harness {
         self.truncate(found);
         (self.acknowledged, self.written, self.seen) = (found, found, found);
         compare::contents(&store, &mut self.model)?;
-        // Questions have the engine index what is not sealed: other stores go on without.
+        // Boundaries make the engine index unsealed segments: other stores continue without.
         if found.changes % 2 == 1 { self.questions(&store) } else { Ok(()) }
     }
 
-    /// Forgets everything behind `end`.
+    /// Removes everything after `end`.
     pub(super) fn truncate(&mut self, end: Point) {
         self.model.truncate(end);
         self.beside.snapshots.truncated(end);
         self.beside.tokens.truncated(end.events);
     }
 
-    /// Settles what is in flight and compares the whole contents, then again after a reopening
+    /// Waits for commits in flight and compares the whole contents, then again after a reopening
     /// and read-only.
     ///
     /// # Errors
@@ -265,7 +264,7 @@ impl Harness {
         Ok(())
     }
 
-    /// Does one thing to both.
+    /// Performs one action on the store and on the model.
     ///
     /// # Errors
     ///
@@ -485,8 +484,8 @@ impl Harness {
         Some(operations)
     }
 
-    /// Closes the store, which stays closed. `false`: a fault got in between, and it is not known
-    /// how far the close has come.
+    /// Closes the store, which stays closed. `false`: a fault interrupted the close, and its extent
+    /// is unknown.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! A storage that passes every operation on to another one, after a hook was called.
 //!
-//! It owns nothing but the count of opened files. It must never decide by itself that an operation
-//! fails: what differs from the storage below is what the hook answers.
+//! It owns only the number of opened files. It must never decide by itself that an operation fails:
+//! every difference to the storage below comes from the hook.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use super::{
 /// An operation of a [`HookedStorage`] or of one of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call<'a> {
-    /// What is done.
+    /// The operation.
     pub operation: Operation,
     /// The path it is done to; for an open file, the one by which it was opened; for a rename, the
     /// old one.
@@ -58,8 +58,8 @@ impl Call<'_> {
     }
 }
 
-/// What a test does at the operations of a [`HookedStorage`]. Each method has a default that changes
-/// nothing. Methods may be called by many threads at once, and may block.
+/// The hook of a test for the operations of a [`HookedStorage`]. Each method has a default that
+/// changes nothing. Methods may be called by many threads at once, and may block.
 ///
 /// Questions to the clock and for random numbers are passed on without a call.
 pub trait Hook: Send + Sync + 'static {

@@ -1,8 +1,8 @@
-//! What commits hold beside events, and what they are refused for: cursors, hidden streams,
-//! boundaries.
+//! The contents of commits other than events, and the reasons for refusing them: cursors, hidden
+//! streams, boundaries.
 //!
-//! Owns how a store is asked for it, and the comparison of what it shows of it. Must never say what
-//! has to come of it: that is the model's.
+//! Owns the requests to a store, and the comparison of its answers. Must never define the expected
+//! result: the model does.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::query::Query;
 use crate::store::Store;
 use crate::store::transaction::Transaction;
 
-/// A limit on what is shown of a stream, as the API takes it.
+/// A limit on the visible part of a stream, as the API takes it.
 pub(super) fn limits(max_age: u64, max_count: u64) -> StreamMetadata {
     StreamMetadata {
         max_age: (max_age != 0).then(|| Duration::from_micros(max_age)),
@@ -118,10 +118,11 @@ pub(super) fn accepted(store: &Store) -> Point {
     Point { events, changes }
 }
 
-/// Everything that a store shows of cursors and hidden streams, against the model as of what is
-/// visible; returns where that is. A store with threads may go on meanwhile: then nothing is said.
+/// Compares everything that a store shows of cursors and hidden streams with the model as of the
+/// visible position, which is returned. A store with threads may change meanwhile: then nothing is
+/// compared.
 pub(super) fn compare(store: &Store, model: &Model) -> Checked<StoreResult<Point>> {
-    // A reader beside a writer learns what is new with this.
+    // A reader beside a writer follows the writer in this call.
     let listed = match store.cursors().list() {
         Ok(listed) => listed,
         Err(error) => return Ok(Err(error)),
@@ -162,7 +163,7 @@ pub(super) fn compare(store: &Store, model: &Model) -> Checked<StoreResult<Point
 }
 
 impl Harness {
-    /// The commit that a choice stands for now.
+    /// The commit that a choice stands for in the current state.
     pub(super) fn resolve_commit(&mut self, choice: &CommitChoice) -> ModelCommit {
         let operations = choice.operations.iter().map(|o| self.resolve(o)).collect();
         let boundaries = choice.boundaries.iter().map(|b| b.resolve(&self.model)).collect();
@@ -188,7 +189,7 @@ impl Harness {
         choices.iter().map(resolve).collect()
     }
 
-    /// Compares what the store shows, or what a reader beside it does.
+    /// Compares the visible metadata of the store, or of a reader beside it.
     pub(super) fn metadata(&mut self, store: &Store, follower: bool) -> Checked {
         if follower {
             return self.follow(store, |follower, harness| {
@@ -213,7 +214,7 @@ impl Harness {
         let (least, most) = (self.least_visible(false), self.model.end());
         ensure!(point.covers(least), "readers are at {point:?}, {least:?} was promised");
         ensure!(most.covers(point), "readers are at {point:?}, {most:?} is accepted");
-        // Threads may publish the events of a commit a moment before its changes.
+        // Threads may publish the events of a commit before its changes.
         let whole = self.settings.background || self.model.is_end(point);
         ensure!(whole, "readers see half a commit, up to {point:?}");
         self.seen = self.seen.max(point);
@@ -238,7 +239,7 @@ impl Harness {
                 .map(|_| ());
             let answer = transaction(store, &commit).commit().map(|_| ());
             match (predicted, answer) {
-                // A boundary reads what it finds, and the disk may refuse that.
+                // A boundary reads matching events, and the disk may fail that read.
                 (_, Err(error)) if is_failure(&error) => must("a question", Err(error))?,
                 (Ok(()), answer) => must("a question", answer)?,
                 (Err(predicted), Err(actual)) if compare::same_error(&predicted, &actual) => {}

@@ -77,8 +77,8 @@ pub fn accept_loss_on(
     crate::repair::accept_loss_in(storage, root.as_ref(), after)
 }
 
-/// What the look-ups and reads of this thread have touched so far: members of lists in memory, ordinals
-/// decoded from index files, records. A measure of work that is the same in every run.
+/// The number of cells that the look-ups and reads of this thread have touched: members of lists in
+/// memory, ordinals decoded from index files, records. A measure of work that is the same in every run.
 pub fn touched() -> u64 {
     crate::index::touched::touched()
 }

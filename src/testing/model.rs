@@ -1,10 +1,10 @@
 //! A naive model of a store: a list of events, a list of changes, and where commits end in both.
 //!
-//! It knows nothing of files, groups or indexes, looks everything up by walking the lists, and is
-//! what the engine's answers are compared with. It must stay too simple to be wrong.
+//! It has no files, groups or indexes, looks everything up by walking the lists, and is compared
+//! with the engine's answers. It must stay too simple to be wrong.
 //!
 //! - `changes`: what changes come to: cursors, and what of a stream is hidden.
-//! - `predict`: what a commit does, or why it is refused.
+//! `predict`: the effect of a commit, or the reason why it is refused.
 
 mod changes;
 mod predict;
@@ -23,9 +23,9 @@ pub use predict::{ModelBoundary, ModelCommit, ModelRequest};
 pub struct ModelOperation {
     /// The stream it is about.
     pub stream: String,
-    /// What it expects of the stream.
+    /// The expected state of the stream.
     pub expected: ExpectedVersion,
-    /// What it appends; nothing, if it is only a check.
+    /// The events to append; empty for a check.
     pub events: Vec<NewEvent>,
 }
 
@@ -38,19 +38,19 @@ pub struct ModelEvent {
     pub version: u64,
     /// Its place in the store, from 1.
     pub position: u64,
-    /// Its id; not known before it was read if it was generated.
+    /// Its id; unknown before the first read if it was generated.
     pub id: Option<Uuid>,
-    /// What was appended.
+    /// The appended contents.
     pub contents: NewEvent,
     /// The position of the first event of its commit.
     pub commit: u64,
     /// Whether it is the last of its commit.
     pub is_last: bool,
-    /// When it was recorded, once that is known.
+    /// Its recorded time, if it is known.
     pub recorded_at: Option<Timestamp>,
 }
 
-/// What the model says a commit does.
+/// The predicted effect of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Predicted {
     /// The position of the first event; the head, if there are only checks.
@@ -59,13 +59,13 @@ pub struct Predicted {
     pub last: u64,
     /// Of each operation: its stream's version after it.
     pub versions: Vec<u64>,
-    /// The events are there already.
+    /// The events are stored already.
     pub already_recorded: bool,
-    /// If they are: what is changed all the same.
+    /// If they are: the changes that are still made.
     pub changes: Vec<ModelChange>,
 }
 
-/// Alternatives of types, all tags, a stream or a category, behind a position.
+/// Alternatives of types, all tags, a stream or a category, after a position.
 #[derive(Debug, Clone, Default)]
 pub struct ModelQuery {
     /// Any of these types; none given: any type.
@@ -76,12 +76,12 @@ pub struct ModelQuery {
     pub stream: Option<String>,
     /// Only streams of this category.
     pub category: Option<String>,
-    /// Only behind this position.
+    /// Only events after this position.
     pub after: Option<u64>,
 }
 
 impl ModelQuery {
-    /// Whether an event is asked for.
+    /// Whether the query matches an event.
     pub fn matches(&self, event: &ModelEvent) -> bool {
         let has = |tag: &String| event.contents.tags.contains(tag);
         (self.types.is_empty() || self.types.iter().any(|t| *t == event.contents.event_type))
@@ -92,7 +92,7 @@ impl ModelQuery {
     }
 }
 
-/// A place in the order of commits: so many events and so many changes lie before it.
+/// A place in the order of commits: the number of events and the number of changes before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Point {
     /// The position of the last event.
@@ -163,7 +163,7 @@ impl Model {
         before.copied().unwrap_or_default()
     }
 
-    /// Cursors, and what is hidden, after the first so many changes.
+    /// Cursors and hidden streams after this number of changes.
     pub fn state(&self, changes: u64) -> ModelState {
         let count = usize::try_from(changes).unwrap_or(usize::MAX).min(self.changes.len());
         ModelState::of(&self.changes[..count])
@@ -179,7 +179,7 @@ impl Model {
         self.events.get(usize::try_from(position).ok()?.checked_sub(1)?)
     }
 
-    /// The position so many events before the last, taken round; from 0 to the head.
+    /// The position with this distance before the last, modulo the length; from 0 to the head.
     pub fn back(&self, events: u16) -> u64 {
         self.head() - u64::from(events) % (self.head() + 1)
     }
@@ -221,8 +221,8 @@ impl Model {
         found.into_iter().map(|(name, (version, last))| (name, version, last)).collect()
     }
 
-    /// Adds a commit that was predicted to succeed. `recorded_at` is what the store said, if it
-    /// said anything.
+    /// Adds a commit that was predicted to succeed. `recorded_at` is the store's answer, if it gave
+    /// one.
     pub fn accept(&mut self, commit: &ModelCommit, recorded_at: Option<Timestamp>) {
         let first = self.head() + 1;
         for operation in &commit.operations {
@@ -262,7 +262,7 @@ impl Model {
         }
     }
 
-    /// Forgets every commit behind the one that ends at `end`.
+    /// Removes every commit after the one that ends at `end`.
     pub fn truncate(&mut self, end: Point) {
         self.events.truncate(usize::try_from(end.events).unwrap_or(usize::MAX));
         self.ids.retain(|_, position| *position <= end.events);
@@ -270,8 +270,8 @@ impl Model {
         self.ends.retain(|it| end.covers(*it));
     }
 
-    /// Takes in what a read told of an event that only the store could know. `false`: it
-    /// contradicts what was known.
+    /// Records facts from a read that only the store can decide. `false`: they contradict earlier
+    /// ones.
     pub fn learn(&mut self, position: u64, id: Uuid, recorded_at: Timestamp) -> bool {
         let Some(index) = usize::try_from(position).ok().and_then(|p| p.checked_sub(1)) else {
             return false;
@@ -285,12 +285,12 @@ impl Model {
     }
 }
 
-/// Whether two events to append say the same, ids aside.
+/// Whether two events to append are equal, ids aside.
 pub fn same_contents(event: &NewEvent, other: &NewEvent) -> bool {
     NewEvent { id: None, ..event.clone() } == NewEvent { id: None, ..other.clone() }
 }
 
-/// The content type that a flag stands for.
+/// The content type of a flag.
 pub(super) fn content_type(json: bool) -> ContentType {
     if json { ContentType::Json } else { ContentType::Binary }
 }

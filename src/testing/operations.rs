@@ -1,9 +1,9 @@
 //! What can be done to a store, as data.
 //!
-//! Actions are decoded from bytes, and every byte string means something: property tests shrink
-//! the bytes, simulations draw them from a seed, fuzzers mutate them. What an action refers to
-//! (streams, earlier commits, versions) is relative to the state it meets, so that most actions
-//! do something in every history: "so many events before the last" goes round at the first.
+//! Actions are decoded from bytes, and every byte string is valid: property tests shrink the bytes,
+//! simulations draw them from a seed, fuzzers mutate them. References of an action (to streams,
+//! earlier commits, versions) are relative to the current state, so that most actions have an
+//! effect in every history: distances before the last event are taken modulo the length.
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
@@ -26,7 +26,7 @@ const TOO_LARGE: usize = 70_000;
 /// Segment sizes that reopening chooses from.
 const SEGMENT_SIZES: [u64; 4] = [64 << 10, 64 << 10, 128 << 10, 256 << 10];
 
-/// Bytes that choices are made from; behind their end there are zeros.
+/// Bytes that choices are made from; followed by zeros.
 #[derive(Debug)]
 pub struct Source<'a> {
     bytes: &'a [u8],
@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// All actions that a string of bytes stands for, by [`Action::decode`] or another way; what fuzz
+/// All actions in a string of bytes, decoded by [`Action::decode`] or another way; what fuzz
 /// targets start from.
 pub fn decode_all(bytes: &[u8], decode: fn(&mut Source<'_>) -> Action) -> Vec<Action> {
     let mut source = Source::new(bytes);
@@ -102,7 +102,7 @@ pub enum IdChoice {
     Generated,
     /// One that was not used before.
     Fresh,
-    /// That of the event so many before the last.
+    /// The id of the event with this distance before the last.
     Known(u16),
 }
 
@@ -120,13 +120,13 @@ pub struct EventChoice {
 pub struct OperationChoice {
     /// An index into [`STREAMS`].
     pub stream: usize,
-    /// What it expects.
+    /// The expected state of the stream.
     pub expected: Expectation,
-    /// What it appends.
+    /// The events to append.
     pub events: Vec<EventChoice>,
 }
 
-/// What is changed when an earlier commit is repeated.
+/// The difference between a commit and the earlier commit that it repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
@@ -165,9 +165,9 @@ pub enum Via {
 pub enum PastChoice {
     /// The present.
     Now,
-    /// So many positions before the head.
+    /// The position with this distance before the head.
     Position(u16),
-    /// When the event so many positions before the head was recorded, and so many µs before.
+    /// The time of the event with this distance before the head, less this number of µs.
     Time(u16, u8),
     /// This version.
     Version(u8),
@@ -179,9 +179,9 @@ pub enum PastChoice {
 pub struct ReadChoice {
     /// The stream, or all of them.
     pub stream: Option<usize>,
-    /// Where it begins: so many events into the history, taken round.
+    /// Where it begins: the number of events from the beginning, modulo the length.
     pub from: u16,
-    /// At most so many events.
+    /// The maximum number of events.
     pub limit: Option<u8>,
     /// Newest first.
     pub backwards: bool,
@@ -191,24 +191,24 @@ pub struct ReadChoice {
     pub past: PastChoice,
     /// By the borrowed path.
     pub borrowed: bool,
-    /// Also what is not durable.
+    /// Also events that are not durable.
     pub unsynced: bool,
-    /// Also what is hidden.
+    /// Also hidden events.
     pub hidden: bool,
 }
 
-/// The time that a commit says it is to be recorded at.
+/// The time that a commit sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeChoice {
     /// That of the commit before it.
     Last,
-    /// So many hundredths of the way from there to the clock.
+    /// This percentage of the way from there to the clock.
     Between(u8),
     /// The clock's.
     Clock,
-    /// So many µs, and one, before the commit before it.
+    /// This number of µs, and one, before the previous commit.
     Before(u8),
-    /// So many seconds, and one, ahead of the clock.
+    /// This number of seconds, and one, ahead of the clock.
     Ahead(u8),
 }
 
@@ -217,7 +217,7 @@ pub enum TimeChoice {
 pub enum Action {
     /// A commit.
     Commit(Vec<OperationChoice>, Via),
-    /// The commit that holds the event so many before the last again, with the same ids.
+    /// Repeats the commit of the event with this distance before the last, with the same ids.
     Repeat(u16, Change, Via),
     /// Waits for the oldest ticket, or drops it.
     Ticket {
@@ -228,7 +228,7 @@ pub enum Action {
     Read(ReadChoice),
     /// Looks up single events and heads.
     Look(u16),
-    /// Lists the streams with the first so many bytes of a stream's name.
+    /// Lists the streams that begin with this number of bytes of a stream's name.
     List(usize, u8),
     /// Makes everything durable.
     Sync,
@@ -249,8 +249,8 @@ pub enum Action {
     Aside(Aside),
     /// A commit with boundaries, cursors and hidden streams.
     Transaction(CommitChoice, Via),
-    /// The commit that holds the event so many before the last again, and with it what another
-    /// asks for beside events.
+    /// Repeats the commit of the event with this distance before the last, with another commit's
+    /// changes other than events.
     RepeatWith(u16, Change, CommitChoice, Via),
     /// One change, by the call that is made for it.
     Change(RequestChoice),
@@ -259,18 +259,18 @@ pub enum Action {
         /// Through the reader beside the writer.
         follower: bool,
     },
-    /// A commit with a time of its own, as of a history that is migrated.
+    /// A commit that sets its time, as in a migration.
     Migrate(Vec<OperationChoice>, TimeChoice, Via),
     /// Commits while a simulated clock reads a time that nothing explains; then it is right again.
     ClockFault(u8),
-    /// Makes a token for the position so many before the head, and proves all that were made.
+    /// Makes a token for the position with this distance before the head, and verifies all tokens.
     Token(u16),
-    // A new kind of operation joins here, in `name`, in `Action::decode_every` and in the harness:
-    // its module says what it does, and keeps what the model has to know.
+    // A new kind of operation is added here, in `name`, in `Action::decode_every` and in the
+    // harness: its module implements it, and holds its part of the model.
 }
 
 impl Action {
-    /// The action that the next bytes stand for.
+    /// The action of the next bytes.
     pub fn decode(source: &mut Source<'_>) -> Self {
         match source.below(32) {
             0..=7 => Self::Commit(vec![operation(source, false)], Via::Append),
@@ -309,9 +309,8 @@ impl Action {
         }
     }
 
-    /// The action that the next bytes stand for, those beside the log included. Kept seeds and
-    /// inputs count on what [`Action::decode`] makes of bytes; what came after it is told by a byte
-    /// in front.
+    /// The action of the next bytes, including those that do not append. Kept seeds and inputs rely
+    /// on the meaning of bytes in [`Action::decode`]; later actions have a byte in front.
     pub fn decode_any(source: &mut Source<'_>) -> Self {
         match source.byte() {
             0..=31 => Self::Aside(Aside::decode(source)),
@@ -319,8 +318,8 @@ impl Action {
         }
     }
 
-    /// The action that the next bytes stand for, out of all there are. Kept seeds count on what
-    /// [`Action::decode_any`] makes of bytes.
+    /// The action of the next bytes, of all kinds. Kept seeds rely on the meaning of bytes in
+    /// [`Action::decode_any`].
     pub fn decode_every(source: &mut Source<'_>) -> Self {
         match source.byte() {
             0..=31 => Self::Aside(Aside::decode(source)),
@@ -358,7 +357,7 @@ impl Action {
         }
     }
 
-    /// What it is counted as.
+    /// Its name in the counters.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Commit(_, Via::Append | Via::Call) => "append",
@@ -458,7 +457,7 @@ pub(super) fn read(source: &mut Source<'_>) -> ReadChoice {
         past,
         borrowed: options & 8 != 0,
         unsynced: options & 0x30 == 0,
-        // Where nothing is hidden this asks for nothing.
+        // Has no effect if nothing is hidden.
         hidden: options & 0x40 != 0,
     }
 }
@@ -479,7 +478,7 @@ pub(super) fn query_item(source: &mut Source<'_>) -> ModelQuery {
     }
 }
 
-/// The query that the engine is asked with.
+/// The query for the engine.
 pub(super) fn to_query(items: &[ModelQuery]) -> Query {
     items.iter().fold(Query::none(), |query, item| {
         let mut new = QueryItem::new().types(item.types.clone()).tags(item.tags.clone());

@@ -26,7 +26,7 @@ impl Random {
         self.number() % bound
     }
 
-    /// True in so many of a hundred cases.
+    /// True in this percentage of the cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

@@ -1,7 +1,7 @@
 //! What snapshots there may be, and which there must be.
 //!
 //! They are not durable when they are saved, nor gone when they are deleted: after a power loss any
-//! of them may be there, if it is whole, and if what it was made of is there.
+//! of them may exist, if it is intact, and if the history that it covers exists.
 
 use super::compare::{Checked, ensure};
 use super::model::{Model, Point};
@@ -15,7 +15,7 @@ pub(super) struct Saved {
     key: String,
     mark: Mark,
     state: Vec<u8>,
-    /// It is there only if everything up to here is durable.
+    /// It may exist only if everything up to here is durable.
     end: Point,
 }
 
@@ -33,7 +33,7 @@ struct Entry {
     /// The call that saves it has returned; one with a commit may be saved later.
     settled: bool,
     deleted: bool,
-    /// What it was made of is gone, and was never durable.
+    /// The history that it covers is lost, and was never durable.
     lost: bool,
 }
 
@@ -50,7 +50,7 @@ impl SnapshotModel {
         self.certain.clear();
     }
 
-    /// The log ends here, and what was behind is gone.
+    /// The log ends here, and later contents are lost.
     pub(super) fn truncated(&mut self, end: Point) {
         for entry in &mut self.ever {
             entry.lost |= !end.covers(entry.saved.end);
@@ -83,7 +83,7 @@ impl SnapshotModel {
         if certain {
             self.certain.push(saved);
         }
-        // Two of a key and a kind are kept: whatever two others may be newer than may be gone.
+        // Two snapshots per key and kind are kept: any that is older than two others may be gone.
         let Self { ever, certain, .. } = self;
         certain.retain(|it| {
             let newer = ever.iter().map(|entry| &entry.saved);
@@ -104,7 +104,7 @@ impl SnapshotModel {
         }
     }
 
-    /// Compares what was loaded, as the newest at or below `most`.
+    /// Compares the loaded snapshot, as the newest at or below `most`.
     pub(super) fn loaded(&self, key: usize, most: Mark, found: Option<&Snapshot>) -> Checked {
         let name = STREAMS[key];
         let least = self
@@ -149,7 +149,7 @@ impl SnapshotModel {
         Ok(())
     }
 
-    /// Where the log has to have come for what was loaded to be there; of those that look alike, the
+    /// The place that the log must have reached for the loaded snapshot to exist; of equal ones, the
     /// first.
     pub(super) fn needs(&self, found: &Snapshot) -> Point {
         let same = |it: &Saved| {

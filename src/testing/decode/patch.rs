@@ -1,4 +1,4 @@
-//! Makes the checksums of damaged bytes right, so that what lies behind them is reached.
+//! Corrects the checksums of damaged bytes, so that the code after the check is reached.
 //!
 //! Lengths are taken as they are found, as far as there are bytes; nothing else is changed.
 
@@ -63,7 +63,7 @@ pub fn snapshot(bytes: &mut Vec<u8>) {
     }
 }
 
-/// A container's payload: gets its length and, behind it, its checksums.
+/// A container's payload: appends its checksums and length.
 pub fn payload(bytes: &mut Vec<u8>) {
     bytes.resize(align(bytes.len().max(container::HEADER_LEN)), 0);
     let len = bytes.len() as u64;
@@ -79,8 +79,8 @@ pub fn payload(bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&FOOTER_MAGIC);
 }
 
-/// A whole file of a store, by its name. `link` is the checksum of the last frame so far, for the
-/// chain across segments that are patched in order.
+/// A whole file of a store, by its name. `link` is the checksum of the last frame, for the chain
+/// across segments that are patched in order.
 pub fn file(path: &Path, bytes: &mut Vec<u8>, link: &mut Option<u32>) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(names::SEGMENT_SUFFIX) {
@@ -89,7 +89,7 @@ pub fn file(path: &Path, bytes: &mut Vec<u8>, link: &mut Option<u32>) {
         .iter()
         .any(|suffix| name.ends_with(suffix))
     {
-        // What is behind the payload is made anew, so its length is what the footer's count says.
+        // The part after the payload is rebuilt, so its length follows from the footer's count.
         let footer_at = bytes.len().saturating_sub(FOOTER_LEN);
         let blocks = container::decode_footer(&bytes[footer_at..], bytes.len() as u64).unwrap_or(0);
         bytes.truncate(footer_at.saturating_sub(blocks as usize * 4));

@@ -1,11 +1,11 @@
-//! Changes that are not events, one after the other, and what they come to.
+//! Changes that are not events, in order, and their result.
 
 use std::collections::BTreeMap;
 
-/// What a commit changes beside adding events.
+/// The changes of a commit other than events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelChange {
-    /// A cursor stands at a position, or is deleted.
+    /// A cursor is set to a position, or is deleted.
     Cursor(String, Option<u64>),
     /// A stream's events below a version are hidden.
     Truncated(String, u64),
@@ -16,7 +16,7 @@ pub enum ModelChange {
 }
 
 impl ModelChange {
-    /// The same, but a truncation that would show events again leaves what is hidden.
+    /// The same change, except that a truncation that would show events again keeps them hidden.
     #[must_use]
     pub fn not_back(self, state: &ModelState) -> Self {
         match self {
@@ -28,7 +28,7 @@ impl ModelChange {
         }
     }
 
-    /// Whether what it is about differs between two states.
+    /// Whether its subject differs between two states.
     pub fn differs(&self, one: &ModelState, other: &ModelState) -> bool {
         match self {
             Self::Cursor(name, _) => one.cursors.get(name) != other.cursors.get(name),
@@ -48,7 +48,7 @@ pub struct ModelRules {
     pub archived: bool,
     /// Events older than this, in µs; 0: no limit.
     pub max_age: u64,
-    /// All but the newest so many; 0: no limit.
+    /// All but this number of newest events; 0: no limit.
     pub max_count: u64,
 }
 
@@ -119,7 +119,7 @@ impl ModelState {
         self.rules.get(stream).copied().unwrap_or_default()
     }
 
-    /// Whether it depends on the time what is hidden.
+    /// Whether the hidden events depend on the time.
     pub fn hides_by_age(&self) -> bool {
         self.rules.values().any(|rules| rules.max_age != 0)
     }

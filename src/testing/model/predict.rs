@@ -1,5 +1,5 @@
-//! What a commit does, or every reason why it is refused, in the order the engine tells them:
-//! boundaries, streams, what is requested beside events, snapshots.
+//! The effect of a commit, or every reason why it is refused, in the engine's order: boundaries,
+//! streams, other changes, snapshots.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -11,16 +11,16 @@ use crate::error::{Error, FailedCheck};
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
 
-/// Everything one commit asks for.
+/// All contents of one commit.
 #[derive(Debug, Clone, Default)]
 pub struct ModelCommit {
     /// Checks and events.
     pub operations: Vec<ModelOperation>,
     /// Queries that must match nothing.
     pub boundaries: Vec<ModelBoundary>,
-    /// What is to change beside events.
+    /// Changes other than events.
     pub requests: Vec<ModelRequest>,
-    /// What is saved with it.
+    /// Snapshots that are saved with the commit.
     pub snapshots: Vec<Snapshot>,
     /// The time it is to be recorded at; `None`: now.
     pub recorded_at: Option<Timestamp>,
@@ -35,7 +35,7 @@ pub struct ModelBoundary {
     pub anywhere: bool,
 }
 
-/// A change that a commit asks for, and what has to hold for it.
+/// A change that a commit requests, and its condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelRequest {
     /// Moves a cursor forward.
@@ -77,7 +77,7 @@ impl ModelRequest {
         }
     }
 
-    /// What it comes to if it is granted.
+    /// The change that is made if the condition holds.
     pub fn to_change(&self) -> ModelChange {
         match self {
             Self::Advance { name, to, .. } | Self::Reset { name, to } => {
@@ -88,21 +88,21 @@ impl ModelRequest {
         }
     }
 
-    /// Whether a repetition of it has nothing to do: a cursor is there or has gone on, what is to be
-    /// hidden is hidden.
+    /// Whether a repetition changes nothing: the cursor is at its target or after it, the events are
+    /// hidden already.
     fn is_in_effect(&self, state: &ModelState) -> bool {
         let at = state.cursors.get(self.name()).copied();
         match self {
             Self::Advance { to, .. } => at.unwrap_or(0) >= *to,
             Self::Reset { to, .. } => at.is_some_and(|at| at >= *to),
             Self::Delete { .. } => at.is_none(),
-            // Refused all the same for a stream that does not exist.
+            // Refused nevertheless for a stream that does not exist.
             Self::Hide(_) => false,
         }
     }
 
-    /// Why it is refused, if it is: cursors are as `state` says, the last event is at `head` and
-    /// the stream it is about at `version`.
+    /// The reason why it is refused, if it is: with the cursors of `state`, the last event at
+    /// `head` and its stream at `version`.
     fn refusal(&self, state: &ModelState, head: u64, version: u64) -> Option<FailedCheck> {
         let name = self.name().to_owned();
         let at = state.cursors.get(&name).copied();
@@ -154,9 +154,9 @@ fn conflict(failed: Vec<FailedCheck>, lost_to: u64) -> Error {
 }
 
 impl Model {
-    /// What a commit does. `alone`: it comes by a call that makes one check. `fits`: it is within the
-    /// limit of size, which depends on how it is encoded and is not the model's business. `times`:
-    /// between which a commit may be recorded, if it says when. Nothing is changed.
+    /// The effect of a commit. `alone`: the call makes one check only. `fits`: the commit is within
+    /// the limit of size, which depends on the encoding and is not modelled. `times`: the range of
+    /// times that the commit may set. Nothing is changed.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl Model {
         self.check(commit)
     }
 
-    /// What a commit whose events are recorded still changes.
+    /// The changes that a commit with recorded events still makes.
     fn remaining(&self, commit: &ModelCommit, failed: &mut Vec<FailedCheck>) -> Vec<ModelChange> {
         let before = self.state(u64::MAX);
         let mut after = before.clone();
@@ -306,7 +306,7 @@ impl Model {
         }
     }
 
-    /// All ids known, on the same contents, in ascending order: the first result again. None
+    /// All ids known, with the same contents, in ascending order: the first result again. No id
     /// known: nothing.
     fn recorded_before(&self, operations: &[ModelOperation]) -> Result<Option<Predicted>, Error> {
         let mut versions: Vec<u64> =

@@ -44,7 +44,7 @@ pub(super) fn crash(random: &mut Random) -> Crash {
     if random.percent(30) { crash.tear_bytes() } else { crash }
 }
 
-/// What a crash is counted as.
+/// The name of a crash in the counters.
 pub(super) fn name_of(crash: &Crash) -> &'static str {
     match crash.keep {
         Keep::Random => "power loss, any part kept",
@@ -54,8 +54,8 @@ pub(super) fn name_of(crash: &Crash) -> &'static str {
     }
 }
 
-/// Something that will go wrong in a life of the first kind; where the power goes off, everything
-/// fails until it is back. Returns what it is.
+/// Arms a random fault in a life of the first kind; after a power loss, every operation fails until
+/// the restart. Returns its name.
 pub(super) fn arm(sim: &SimStorage, random: &mut Random) -> &'static str {
     let nth = 1 + random.below(12);
     let armed = match random.below(12) {

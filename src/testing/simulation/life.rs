@@ -14,7 +14,7 @@ use crate::testing::harness::{Harness, Settings};
 use crate::testing::operations::{Action, OperationChoice};
 use crate::testing::random::Random;
 
-/// Who is told each step.
+/// Receives a line for each step.
 pub(super) type Tell<'a> = Option<&'a mut (dyn FnMut(&str) + 'a)>;
 
 /// A life while it is lived.
@@ -26,12 +26,12 @@ pub(super) struct Run<'a> {
     harness: Harness,
     round: u64,
     action: u64,
-    /// The creation of the store was to be cut short, and may not have come so far.
+    /// The creation of the store was to be interrupted, and may be incomplete.
     cut_short: bool,
     report: Report,
 }
 
-/// Tells a step, if somebody listens.
+/// Reports a step, if a receiver is set.
 macro_rules! tell {
     ($run:expr, $($words:tt)+) => {
         if let Some(tell) = &mut $run.tell {
@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Draws an action, and does it if it is among those that are wanted.
+    /// Draws an action, and performs it if it is selected.
     fn act(&mut self) -> Checked {
         let action = match self.life.kind {
             Kind::Log => self.random.action(),

@@ -1,10 +1,10 @@
 //! A whole simulated life from one seed: random operations, random faults, a crash, recovery with
 //! crashes inside it, a check against everything that was promised, and on with the next round.
 //!
-//! [`Life`] says which life, and how much of it; everything in it follows from that alone, on
-//! every machine. What a life is made of is in the modules: `faults` (what goes wrong), `opening`
-//! (what an opening may change and must report), `shrink` (the least of a life that still fails).
-//! Operations come from [`operations`](super::operations); a new one needs nothing here.
+//! [`Life`] identifies a life, and the part of it to run; everything in it follows from that alone,
+//! on every machine. The modules implement its parts: `faults` (what fails), `opening` (what an
+//! opening may change and must report), `shrink` (the smallest part of a life that still fails).
+//! Operations come from [`operations`](super::operations); a new one needs no change here.
 
 mod faults;
 mod life;
@@ -22,18 +22,18 @@ use life::{Run, Tell};
 pub use selection::Selection;
 pub use shrink::shrink;
 
-/// What a life is made of. The same seed is another life in each.
+/// The kind of a life. The same seed is another life in each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The log and its reads. Kept seeds are of this kind: what it draws from a seed must not
-    /// change.
+    /// The log and its reads. Kept seeds have this kind: what it draws from a seed must not change.
     Log,
-    /// Also what is beside the log, and every fault there is. Likewise: kept.
+    /// In addition snapshots, followers and every fault. Kept seeds have this kind: what it draws
+    /// from a seed must not change.
     Beside,
     /// Every operation and every fault there is.
     Everything,
-    /// Likewise, on a disk that lies about syncs. Nothing can keep a promise there: a life that
-    /// does not fail has been lucky, and checks that never fail are no checks.
+    /// Like `Everything`, on a disk that lies about syncs. No promise can hold there: a life that
+    /// does not fail was lucky, and checks that never fail are no checks.
     Lying,
 }
 
@@ -55,14 +55,14 @@ impl Kind {
 /// A life, or the part of one that is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Life {
-    /// What it is made of.
+    /// The kind of the life.
     pub kind: Kind,
     /// What everything in it follows from.
     pub seed: u64,
-    /// At most so many rounds; each ends with a crash or a kill, and a recovery.
+    /// The maximum number of rounds; each ends with a crash or a kill, and a recovery.
     pub rounds: u64,
-    /// Which of its actions are done, counted from 1. The others are drawn and left out, so that
-    /// crashes and faults stay where they are.
+    /// The actions that are performed, counted from 1. The others are drawn and omitted, so that
+    /// crashes and faults stay in place.
     pub actions: Selection,
 }
 
@@ -81,7 +81,7 @@ impl Life {
         self.run_with(None)
     }
 
-    /// Lives it, and tells each step in a line.
+    /// Runs the life, and reports each step in a line.
     ///
     /// # Errors
     ///
@@ -128,11 +128,12 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
 pub struct Report {
     /// Whole lives.
     pub lives: u64,
-    /// States after a crash or a kill that were recovered and compared with what was promised.
+    /// The number of states after a crash or a kill that were recovered and compared with the
+    /// promises.
     pub states: u64,
-    /// What was done, by kind.
+    /// The performed actions, by kind.
     pub tally: Tally,
-    /// What the disk did.
+    /// The counters of the disk.
     pub disk: SimStats,
     /// Follows from every step of every life, in any order of lives.
     pub digest: u64,
@@ -154,7 +155,7 @@ impl Report {
 pub struct Failure {
     /// The life.
     pub life: Life,
-    /// What was not as it was promised.
+    /// The broken promise.
     pub what: Mismatch,
     /// The round it was found in, counted from 1.
     pub round: u64,
@@ -173,8 +174,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Runs the life of the first kind that follows from a seed: what kept seeds stand for. Returns
-/// how many states after a crash were checked.
+/// Runs the life of the first kind that follows from a seed, as kept seeds do. Returns the number
+/// of checked states after a crash.
 ///
 /// # Errors
 ///

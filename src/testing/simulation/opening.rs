@@ -1,7 +1,7 @@
-//! What an opening may change, and what it has to say about it.
+//! What an opening may change, and what it must report.
 //!
-//! Compares the files before and after with what the store reports. It decodes nothing: whatever
-//! an opening takes away from the log must be in quarantine, byte for byte, and be counted.
+//! Compares the files before and after with the report of the store. It decodes nothing: all bytes
+//! that an opening removes from the log must be in quarantine, unchanged, and be counted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ impl Before {
         Ok(())
     }
 
-    /// What was put into quarantine since.
+    /// The files that were added to quarantine since.
     fn quarantined(&self, sim: &SimStorage) -> Vec<(PathBuf, Vec<u8>)> {
         let new = sim.files().into_iter().filter(|path| path.starts_with(QUARANTINE));
         let new = new.filter(|path| !self.quarantine.contains(path));
@@ -88,7 +88,7 @@ impl Before {
 struct Lost<'a> {
     path: &'a Path,
     before: &'a [u8],
-    /// Where the first and behind the last of them.
+    /// The first and the exclusive end of them.
     first: usize,
     end: usize,
 }
@@ -106,8 +106,8 @@ impl<'a> Lost<'a> {
         Some(Self { path, before, first, end: last + 1 })
     }
 
-    /// Whether this is what was kept of it. A file in quarantine is named after the number of its
-    /// segment and the offset it begins at.
+    /// Whether this file holds its bytes. A file in quarantine is named after the number of its
+    /// segment and the offset of its first byte.
     fn is_kept(&self, path: &Path, kept: &[u8]) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let segment = self.path.file_stem().unwrap_or_default().to_string_lossy();

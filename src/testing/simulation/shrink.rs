@@ -5,8 +5,8 @@ use super::{Failure, Life, Selection};
 /// The most lives that a search runs.
 const LIVES: u64 = 2000;
 
-/// Searches for the smallest part of a life that still breaks a promise, any promise. `step` is
-/// told how many lives were run, and how many actions the smallest failing one has so far.
+/// Searches for the smallest part of a life that still breaks any promise. `step` receives the
+/// number of lives that were run, and the number of actions of the smallest failing one.
 pub fn shrink(failure: Failure, mut step: impl FnMut(u64, u64)) -> Failure {
     let mut search = Search { best: failure, lives: 0, step: &mut step };
     search.rounds();
@@ -21,7 +21,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Whether a life fails; if so, it is the best so far.
+    /// Whether a life fails; if so, it becomes the best result.
     fn fails(&mut self, life: &Life) -> bool {
         self.lives += 1;
         let failed = life.run();

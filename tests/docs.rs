@@ -182,7 +182,7 @@ fn anchors_of(page: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_link_leads_to_a_file_and_a_heading() {
+fn every_link_resolves_to_a_file_and_a_heading() {
     let mut broken = Vec::new();
     let mut links = 0;
     for path in pages_below("docs").into_iter().chain(OTHER_PAGES.map(|page| root().join(page))) {
@@ -225,14 +225,14 @@ fn every_chapter_is_listed_and_part_of_the_api_documentation() {
 
 /// An example that counts the items of a read would count an error as an event.
 #[test]
-fn no_example_counts_a_fallible_iterator() {
+fn examples_count_no_fallible_iterator() {
     for path in pages_below("docs").into_iter().chain([root().join("src/lib.rs")]) {
         assert!(!read(&path).contains(".count()"), "{}: collect or check errors", path.display());
     }
 }
 
 #[test]
-fn the_helpers_find_what_they_look_for() {
+fn helpers_find_tests_rows_links_and_anchors() {
     let named = tests_named_in("| `a::b_c` (1), `a::b::{c, d}` `Io` `x::Y` `annals::x` |");
     assert_eq!(named, ["a::b_c", "a::b::c", "a::b::d"]);
     let source = "#[test]\nfn a() {\n}\n    #[test]\n    fn b(x: u8) {\nfn c() {\n#[test]\n#[ignore = \"\"]\nfn d() {";

@@ -305,7 +305,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const FREE: &[&str] = &["guide", "lib", "testing"];
 
 #[test]
-fn modules_use_only_what_lies_below_them() {
+fn modules_use_only_the_modules_below_them() {
     let used = dependencies();
     let known: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
     assert_eq!(known.len(), LAYERS.len(), "a module stands in the table twice");

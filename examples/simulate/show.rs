@@ -104,7 +104,7 @@ pub(crate) fn failure(failure: &Failure) {
     println!("in round {}, after action {}. Repeat it with:", failure.round, failure.action);
     println!("  cargo run --release --example simulate --features testing -- {}", failure.life);
     println!(
-        "Keep it: add the life to `every_life_that_ever_failed` in tests/regressions/main.rs, \
+        "Keep it: add the life to `simulated_lives_that_once_failed_pass` in tests/regressions/main.rs, \
          with what was wrong."
     );
 }

@@ -13,7 +13,7 @@ fn bank(dir: &tempfile::TempDir) -> Bank {
 }
 
 #[test]
-fn a_day_at_the_bank() {
+fn bank_example_prints_a_day_of_accounts() {
     let out = printed(run);
     for line in [
         "  withdraw 101               101 cannot be withdrawn, the balance is 100",
@@ -31,7 +31,7 @@ fn a_day_at_the_bank() {
 }
 
 #[test]
-fn each_rule_has_its_error_and_changes_nothing() {
+fn broken_rule_of_the_bank_is_an_error_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&dir);
     assert!(matches!(bank.deposit(1, 5), Err(Refused::NotOpen)));
@@ -52,7 +52,7 @@ fn each_rule_has_its_error_and_changes_nothing() {
 }
 
 #[test]
-fn a_snapshot_every_ten_events_and_none_beyond() {
+fn bank_saves_a_snapshot_every_ten_events() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&dir);
     bank.open(1, "Ann").unwrap();
@@ -73,7 +73,7 @@ fn a_snapshot_every_ten_events_and_none_beyond() {
 }
 
 #[test]
-fn of_two_threads_exactly_one_withdraws() {
+fn one_of_two_racing_withdrawals_succeeds() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&dir);
     bank.open(1, "Ann").unwrap();
@@ -94,7 +94,7 @@ fn of_two_threads_exactly_one_withdraws() {
 }
 
 #[test]
-fn threads_that_try_again_lose_nothing() {
+fn deposits_of_threads_that_retry_are_all_kept() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&dir);
     bank.open(1, "Ann").unwrap();
@@ -107,7 +107,7 @@ fn threads_that_try_again_lose_nothing() {
 }
 
 #[test]
-fn the_read_model_counts_each_event_once_and_can_be_rebuilt() {
+fn bank_read_model_counts_each_event_once_and_can_be_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&dir);
     bank.open(1, "Ann").unwrap();
@@ -130,7 +130,7 @@ fn the_read_model_counts_each_event_once_and_can_be_rebuilt() {
 }
 
 #[test]
-fn facts_since_a_time_and_in_pages() {
+fn bank_events_can_be_read_since_a_time_and_in_pages() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&dir);
     bank.open(1, "Ann").unwrap();

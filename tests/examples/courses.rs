@@ -10,7 +10,7 @@ fn school(dir: &tempfile::TempDir) -> School {
 }
 
 #[test]
-fn a_term_at_school() {
+fn courses_example_prints_a_term() {
     let out = printed(run);
     for line in [
         "16 threads register \"ann\": 1 does",
@@ -28,7 +28,7 @@ fn a_term_at_school() {
 }
 
 #[test]
-fn each_rule_has_its_error_and_changes_nothing() {
+fn broken_rule_of_enrolment_is_an_error_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let school = school(&dir);
     assert_eq!(school.enrol("ann", "logic").unwrap(), Err(Rule::NoSuchCourse));
@@ -56,7 +56,7 @@ fn each_rule_has_its_error_and_changes_nothing() {
 }
 
 #[test]
-fn threads_that_fight_break_no_rule() {
+fn racing_enrolments_break_no_rule() {
     const STUDENTS: usize = 12;
     const COURSES: usize = 5;
     const CAPACITY: usize = 4;

@@ -12,7 +12,7 @@ fn conference(dir: &tempfile::TempDir, seats: u64) -> Conference {
 }
 
 #[test]
-fn a_conference_from_the_first_seat_to_the_last() {
+fn seats_example_books_a_conference_to_the_last_seat() {
     let out = printed(run);
     for line in [
         "10 of 20 seats are left; a hundred threads want one each",
@@ -34,7 +34,7 @@ fn a_conference_from_the_first_seat_to_the_last() {
 }
 
 #[test]
-fn a_hundred_threads_never_overbook() {
+fn hundred_racing_threads_never_overbook() {
     for seats in [0, 1, 7] {
         let dir = tempfile::tempdir().unwrap();
         let conference = conference(&dir, seats);
@@ -50,7 +50,7 @@ fn a_hundred_threads_never_overbook() {
 }
 
 #[test]
-fn two_conferences_do_not_get_in_each_others_way() {
+fn bookings_of_two_conferences_are_independent() {
     let dir = tempfile::tempdir().unwrap();
     let one = conference(&dir, 2);
     let other = Conference::new(&one.store, "other");
@@ -64,7 +64,7 @@ fn two_conferences_do_not_get_in_each_others_way() {
 }
 
 #[test]
-fn a_failed_payment_gives_the_seats_back_once_also_after_a_restart() {
+fn failed_payment_returns_the_seats_once_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let conference = conference(&dir, 5);
     for booking in 1..=3 {

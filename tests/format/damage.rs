@@ -11,7 +11,7 @@ use crate::support::{copy_of, golden, python, python_prints, segment, used};
 const LAST_FRAME_LEN: usize = 48;
 
 #[test]
-fn verify_notices_every_flipped_byte() {
+fn verify_reports_every_flipped_byte() {
     let copy = copy_of(&golden("basic"));
     let path = segment(copy.path(), 1);
     let whole = fs::read(&path).unwrap();
@@ -35,7 +35,7 @@ fn verify_notices_every_flipped_byte() {
 }
 
 #[test]
-fn python_notices_flipped_bytes() {
+fn python_reader_reports_flipped_bytes() {
     for (name, step) in [("basic", "7"), ("sealed", "997")] {
         let printed = python_prints(&["--flip-every", step], &golden(name));
         assert!(printed.ends_with(" flips, 0 not noticed\n"), "{name}: {printed}");
@@ -43,7 +43,7 @@ fn python_notices_flipped_bytes() {
 }
 
 #[test]
-fn derived_files_are_damage_to_both() {
+fn damaged_derived_files_are_reported_by_verify_and_python() {
     for (store, directory) in [("basic", "checkpoints"), ("sealed", "index")] {
         let copy = copy_of(&golden(store));
         let entry = fs::read_dir(copy.path().join(directory)).unwrap().next().unwrap();

@@ -10,7 +10,7 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 
 #[test]
 #[ignore = "writes golden files"]
-fn write_the_golden_files() {
+fn missing_golden_files_are_written() {
     let writers: [fn(&Path); 4] = [write_basic, write_sealed, write_metadata, write_long];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
@@ -26,7 +26,7 @@ fn write_the_golden_files() {
             fs::remove_file(path.join(name)).unwrap();
         }
     }
-    crate::dump::write_into_the_specification();
+    crate::hexdump::write_into_the_specification();
 }
 
 fn id(number: u128) -> Uuid {

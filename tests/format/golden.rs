@@ -17,7 +17,7 @@ fn golden_stores_read_as_they_were_written() {
 }
 
 #[test]
-fn golden_stores_have_no_fault() {
+fn golden_stores_verify_without_a_fault() {
     for name in GOLDEN {
         let copy = copy_of(&golden(name));
         let report = verify(copy.path(), |_| {}).unwrap();
@@ -29,7 +29,7 @@ fn golden_stores_have_no_fault() {
 }
 
 #[test]
-fn opening_and_reading_changes_no_byte() {
+fn opening_and_reading_golden_stores_changes_no_byte() {
     for name in GOLDEN {
         let copy = copy_of(&golden(name));
         let store = open(copy.path());
@@ -64,7 +64,7 @@ fn golden_stores_read_the_same_without_their_derived_files() {
 }
 
 #[test]
-fn golden_stores_can_be_written_to() {
+fn golden_stores_accept_new_events() {
     for name in GOLDEN {
         let copy = copy_of(&golden(name));
         let before = expected_ndjson(name);
@@ -81,7 +81,7 @@ fn golden_stores_can_be_written_to() {
 }
 
 #[test]
-fn a_store_that_knew_no_metadata_takes_some_into_its_next_segment() {
+fn golden_store_without_metadata_takes_metadata_into_its_next_segment() {
     let copy = copy_of(&golden("basic"));
     let store = open(copy.path());
     store.cursors().advance("reader", 3).unwrap();
@@ -96,7 +96,7 @@ fn a_store_that_knew_no_metadata_takes_some_into_its_next_segment() {
 }
 
 #[test]
-fn the_golden_metadata_is_what_was_written() {
+fn golden_metadata_reads_as_it_was_written() {
     for derived in [true, false] {
         let copy = copy_of(&golden("metadata"));
         if !derived {

@@ -32,7 +32,7 @@ fn read(root: &Path, name: &str) -> Vec<u8> {
 const SEGMENT_1: &str = "log/00000000000000000001.seg";
 
 #[test]
-fn an_active_segment() {
+fn active_segment_is_laid_out_as_specified() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let event = NewEvent::new("Type", "0123456789")
@@ -72,7 +72,7 @@ fn an_active_segment() {
 }
 
 #[test]
-fn a_sealed_segment_and_the_files_derived_from_it() {
+fn sealed_segment_and_its_derived_files_are_laid_out_as_specified() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     // A session frame of 56 bytes, then frames of 48 + 48 + 2 + 4000 bytes, padded: 13 of them.

@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod damage;
-mod dump;
 mod generate;
 mod golden;
+mod hexdump;
 mod layout;
 mod reader;
 mod refusal;

@@ -91,7 +91,7 @@ fn assert_agrees(store: &Path, expected: &str) {
 }
 
 #[test]
-fn reads_the_golden_stores() {
+fn python_reads_golden_stores_as_the_engine_does() {
     for name in GOLDEN {
         assert_agrees(&golden(name), &expected_ndjson(name));
     }
@@ -100,7 +100,7 @@ fn reads_the_golden_stores() {
 }
 
 #[test]
-fn reads_stores_written_just_now() {
+fn python_reads_new_stores_as_the_engine_does() {
     for seed in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
         write_random(dir.path(), seed);
@@ -112,7 +112,7 @@ fn reads_stores_written_just_now() {
 }
 
 #[test]
-fn reads_a_store_whose_writer_did_not_close_it() {
+fn python_reads_an_unclosed_store_as_the_engine_does() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut chance = Chance(99);
@@ -125,7 +125,7 @@ fn reads_a_store_whose_writer_did_not_close_it() {
 }
 
 #[test]
-fn tells_what_is_wrong() {
+fn python_reports_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let output = python(&[], dir.path());
     assert_eq!(output.status.code(), Some(1));

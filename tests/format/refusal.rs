@@ -77,7 +77,7 @@ fn damage_everywhere(store: &Path, number: u64) {
 }
 
 #[test]
-fn in_the_first_session() {
+fn damage_in_a_first_session_is_judged_alike_by_engine_verify_and_python() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     put(&store, 6, 300);
@@ -85,7 +85,7 @@ fn in_the_first_session() {
 }
 
 #[test]
-fn behind_a_close_frame() {
+fn damage_after_a_close_frame_is_judged_alike_by_engine_verify_and_python() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     put(&store, 2, 300);
@@ -98,7 +98,7 @@ fn behind_a_close_frame() {
 /// The first session ends in segment 1, the second begins in segment 2, and segment 1 is not
 /// sealed yet.
 #[test]
-fn at_the_start_of_a_segment() {
+fn damage_at_the_start_of_a_segment_is_judged_alike_by_engine_verify_and_python() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     put(&store, 3, 15_000);

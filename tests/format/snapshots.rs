@@ -39,7 +39,7 @@ fn copy_snapshots(from: &Path, to: &Path) {
 }
 
 #[test]
-fn golden_snapshots_load_if_they_are_of_the_log() {
+fn golden_snapshots_of_the_log_are_loaded() {
     let copy = store();
     for read_only in [true, false] {
         let store = Options::new().read_only(read_only).open(copy.path()).unwrap();
@@ -57,7 +57,7 @@ fn golden_snapshots_load_if_they_are_of_the_log() {
 }
 
 #[test]
-fn verify_names_each_golden_snapshot_that_is_skipped() {
+fn verify_names_each_skipped_golden_snapshot() {
     let copy = store();
     let report = verify(copy.path(), |_| {}).unwrap();
     assert_eq!((report.faults.len(), report.notes.len()), (0, SKIPPED.len()), "{report:?}");

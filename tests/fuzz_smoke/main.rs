@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn decoders_take_any_bytes(input in inputs("decode", 400)) {
+    fn decoders_accept_or_refuse_any_bytes(input in inputs("decode", 400)) {
         decode::any(&input);
     }
 }
@@ -53,12 +53,12 @@ proptest! {
     #![proptest_config(cases(100))]
 
     #[test]
-    fn a_damaged_store_keeps_its_promises(input in inputs("recovery", 60)) {
+    fn damaged_store_returns_nothing_wrong(input in inputs("recovery", 60)) {
         recovery::check(&input);
     }
 
     #[test]
-    fn queries_answer_like_a_walk(input in inputs("query", 40)) {
+    fn queries_match_as_a_scan(input in inputs("query", 40)) {
         query::check(&input);
     }
 }
@@ -67,13 +67,13 @@ proptest! {
     #![proptest_config(cases(30))]
 
     #[test]
-    fn operations_do_what_the_model_says(input in inputs("operations", 200)) {
+    fn operations_agree_with_the_model(input in inputs("operations", 200)) {
         operations::check(&input);
     }
 }
 
 #[test]
-fn every_seed_passes() {
+fn every_kept_fuzz_seed_passes() {
     for (target, check) in [
         ("operations", operations::check as fn(&[u8])),
         ("query", query::check),
@@ -87,7 +87,7 @@ fn every_seed_passes() {
 
 /// Otherwise the fuzzer would begin at nothing.
 #[test]
-fn the_decoders_seeds_are_accepted_and_reach_every_structure() {
+fn decoder_seeds_are_accepted_and_reach_every_structure() {
     let mut reached = [[false; 2]; decode::STRUCTURES.len()];
     for seed in seeds::of("decode") {
         let first = usize::from(seed[0] & !decode::PATCHED) % reached.len();

@@ -28,7 +28,7 @@ fn write(target: &str, name: &str, bytes: &[u8]) {
 
 #[test]
 #[ignore = "writes the seeds"]
-fn write_the_seeds() {
+fn missing_fuzz_seeds_are_written() {
     write_structures();
     write_damage();
     write_operations();

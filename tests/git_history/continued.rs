@@ -7,7 +7,7 @@ use super::script::{Script, small_history};
 use super::support::{Place, Ran};
 
 #[test]
-fn a_store_is_continued() {
+fn existing_store_is_continued() {
     let place = Place::new(&[]);
     let mut script = small_history();
     place.import(&script.bytes);
@@ -37,7 +37,7 @@ fn a_store_is_continued() {
 }
 
 #[test]
-fn a_store_of_something_else_is_refused_and_left_alone() {
+fn store_of_another_kind_is_refused_and_unchanged() {
     let place = Place::new(&[]);
     place.import(&small_history().bytes);
     place.record("store").assert_match();
@@ -84,7 +84,7 @@ fn forged(forge: impl Fn(&mut Value)) -> Ran {
 }
 
 #[test]
-fn a_difference_is_told_and_exits_1() {
+fn difference_from_git_is_printed_and_exits_with_1() {
     forged(|_| {}).assert_match();
 
     let ran = forged(|data| {

@@ -13,7 +13,7 @@ fn assert_reversible(path: &[u8]) -> String {
 }
 
 #[test]
-fn a_path_is_named_by_the_first_rule_that_fits() {
+fn path_is_named_by_the_first_rule_that_applies() {
     let long = |length: usize| "x".repeat(length).into_bytes();
     let cases: [(&[u8], &str); 8] = [
         (b"src/lib.rs", "file-src/lib.rs"),
@@ -36,7 +36,7 @@ fn a_path_is_named_by_the_first_rule_that_fits() {
 }
 
 #[test]
-fn a_name_that_no_path_gets_is_no_path() {
+fn stream_name_that_no_path_has_is_rejected() {
     let strays =
         ["", "other-x", "escaped-plain", "escaped-%ff", "escaped-%F", "escaped-%+1", "hashed-0"];
     for stray in strays {
@@ -61,18 +61,18 @@ fn any_path() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn every_path_has_a_stream_and_back(path in any_path()) {
+    fn every_path_converts_to_a_stream_and_back(path in any_path()) {
         assert_reversible(&path);
     }
 
     #[test]
-    fn two_paths_have_two_streams(one in any_path(), other in any_path()) {
+    fn different_paths_have_different_streams(one in any_path(), other in any_path()) {
         prop_assume!(one != other);
         prop_assert_ne!(paths::stream_of(&one), paths::stream_of(&other));
     }
 
     #[test]
-    fn only_what_names_a_path_is_read_as_one(stream in "(file-|escaped-|hashed-|)[ -~é]{0,9}") {
+    fn only_streams_of_paths_convert_to_paths(stream in "(file-|escaped-|hashed-|)[ -~é]{0,9}") {
         if let Some(path) = paths::path_of(&stream, None) {
             prop_assert_eq!(paths::stream_of(&path), stream);
         }

@@ -7,7 +7,7 @@ use super::script::{Script, small_history};
 use super::support::Place;
 
 #[test]
-fn paths_of_every_kind() {
+fn paths_of_every_kind_are_recorded() {
     let paths: Vec<Vec<u8>> = [
         &b"plain"[..],
         b"-dash",
@@ -75,7 +75,7 @@ fn paths_of_every_kind() {
 }
 
 #[test]
-fn what_a_path_can_be_and_become() {
+fn changes_of_kind_and_mode_of_a_path_are_recorded() {
     let place = Place::new(&[]);
     let mut script = Script::default();
     // A repository may ask git to show no change of a submodule; that is no reason to miss one.
@@ -150,7 +150,7 @@ fn what_a_path_can_be_and_become() {
 }
 
 #[test]
-fn one_git_commit_is_one_commit_with_its_author() {
+fn git_commit_is_one_commit_with_its_author() {
     let place = Place::new(&[]);
     let authors: [(&[u8], Value); 6] = [
         (b"Ann <a@x> 1700000000 +0530", json!(["Ann", "a@x", "1700000000 +0530"])),
@@ -203,7 +203,7 @@ fn one_git_commit_is_one_commit_with_its_author() {
 
 /// What no tool writes and a repository may hold all the same.
 #[test]
-fn commits_that_lack_what_every_commit_has() {
+fn malformed_git_commits_are_recorded() {
     let place = Place::new(&[]);
     let mut script = small_history();
     script.commit();
@@ -233,7 +233,7 @@ fn commits_that_lack_what_every_commit_has() {
 }
 
 #[test]
-fn a_merge_is_its_difference_from_the_first_parent() {
+fn merge_is_recorded_as_its_difference_from_the_first_parent() {
     let place = Place::new(&[]);
     let mut script = small_history();
     // Two branches from the first commit, merged together; one change is the merge's own.
@@ -274,7 +274,7 @@ fn a_merge_is_its_difference_from_the_first_parent() {
 }
 
 #[test]
-fn commits_without_changes_leave_nothing() {
+fn git_commits_without_changes_record_nothing() {
     let place = Place::new(&[]);
     let mut script = Script::default();
     script.commit();
@@ -296,7 +296,7 @@ fn commits_without_changes_leave_nothing() {
 }
 
 #[test]
-fn many_commits_and_a_large_one() {
+fn many_commits_and_a_large_one_are_recorded() {
     let place = Place::new(&[]);
     let mut script = Script::default();
     script.commit();

@@ -4,7 +4,7 @@ use super::script::small_history;
 use super::support::{Place, run};
 
 #[test]
-fn what_is_no_history_is_said() {
+fn path_without_a_git_history_is_refused_with_a_reason() {
     let place = Place::new(&[]);
     place.record("store").assert_refused(1, "has no commit at HEAD");
 
@@ -21,7 +21,7 @@ fn what_is_no_history_is_said() {
 
 /// Refused, and not recorded as if the history ended there.
 #[test]
-fn a_history_with_a_hole_is_an_error() {
+fn history_with_a_missing_object_is_an_error() {
     let place = Place::new(&[]);
     place.import(&small_history().bytes);
     let tree = place.git(&["rev-parse", "main^{tree}"]);
@@ -39,7 +39,7 @@ fn a_history_with_a_hole_is_an_error() {
 }
 
 #[test]
-fn wrong_arguments_exit_2() {
+fn wrong_arguments_exit_with_2() {
     run(&["a", "b", "c"]).assert_refused(2, "one argument too many: c");
     run(&["--frobnicate"]).assert_refused(2, "unknown option --frobnicate");
     run(&["--frobnicate"]).assert_refused(2, "Usage: git_history [REPO] [STORE]");

@@ -6,7 +6,7 @@ use super::script::small_history;
 use super::support::{Place, git, run, run_with};
 
 #[test]
-fn bare_shallow_sha256_detached_and_from_within() {
+fn repositories_of_every_kind_are_read() {
     for init in [&["--bare"][..], &["--object-format=sha256"]] {
         let place = Place::new(init);
         place.import(&small_history().bytes);
@@ -41,7 +41,7 @@ fn bare_shallow_sha256_detached_and_from_within() {
 }
 
 #[test]
-fn the_environment_of_a_hook_does_not_lead_elsewhere() {
+fn git_environment_of_a_hook_is_ignored() {
     let (place, other) = (Place::new(&[]), Place::new(&[]));
     place.import(&small_history().bytes);
     let git_dir = other.repo().join(".git");
@@ -56,7 +56,7 @@ fn the_environment_of_a_hook_does_not_lead_elsewhere() {
 }
 
 #[test]
-fn a_replaced_object_is_read_as_it_was() {
+fn replaced_git_object_is_read_as_the_original() {
     let place = Place::new(&[]);
     place.import(&small_history().bytes);
     place.git(&["replace", "main~1", "main~2"]);
@@ -66,7 +66,7 @@ fn a_replaced_object_is_read_as_it_was() {
 }
 
 #[test]
-fn without_arguments_it_is_this_repository_and_a_temporary_store() {
+fn run_without_arguments_uses_this_repository_and_a_temporary_store() {
     let place = Place::new(&[]);
     place.import(&small_history().bytes);
     let here = place.repo();

@@ -21,7 +21,7 @@ fn cut(path: &Path, len: u64) {
 }
 
 #[test]
-fn what_was_cut_before_it_was_touched_is_an_error() {
+fn file_cut_before_its_first_read_is_an_error() {
     let place = Place::filled();
     let store = place.open().unwrap();
     // Nothing of the sealed segment has been read so far.
@@ -43,7 +43,7 @@ fn what_was_cut_before_it_was_touched_is_an_error() {
 
 /// Not a test: what the child does. Reads, cuts what it has read, and reads again.
 #[test]
-fn child() {
+fn child_process_reads_a_file_that_it_cuts() {
     let Some(root) = std::env::var_os(STORE) else { return };
     let touched = std::env::var(TOUCHED).is_ok_and(|it| it == "yes");
     let store = options().read_only(true).open(&root).unwrap();
@@ -59,11 +59,16 @@ fn child() {
 }
 
 #[test]
-fn what_was_mapped_and_cut_is_an_error_or_ends_the_process_and_is_never_other_bytes() {
+fn mapped_file_that_is_cut_is_an_error_or_sigbus_and_never_other_bytes() {
     for (touched, may_be_killed) in [("no", false), ("yes", true)] {
         let place = Place::filled();
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "changes::child", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "changes::child_process_reads_a_file_that_it_cuts",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(STORE, place.root())
             .env(TOUCHED, touched)
             .output()
@@ -77,7 +82,7 @@ fn what_was_mapped_and_cut_is_an_error_or_ends_the_process_and_is_never_other_by
 }
 
 #[test]
-fn what_grows_behind_the_end_is_not_looked_at() {
+fn bytes_appended_to_a_sealed_segment_are_ignored() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let sealed = OpenOptions::new().append(true).open(place.at(SEALED)).unwrap();
@@ -90,7 +95,7 @@ fn what_grows_behind_the_end_is_not_looked_at() {
 }
 
 #[test]
-fn what_is_overwritten_before_it_was_proven_is_an_error() {
+fn event_overwritten_before_its_verification_is_an_error() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
@@ -99,7 +104,7 @@ fn what_is_overwritten_before_it_was_proven_is_an_error() {
 }
 
 #[test]
-fn what_is_overwritten_after_it_was_proven_is_an_error_where_that_is_asked_for() {
+fn event_overwritten_after_its_verification_is_an_error_if_checked_always() {
     let place = Place::filled();
     let store = options().checksums(annals::Checksums::Always).open(place.root()).unwrap();
     let streams = |store: &annals::Store| {
@@ -118,7 +123,7 @@ fn what_is_overwritten_after_it_was_proven_is_an_error_where_that_is_asked_for()
 }
 
 #[test]
-fn an_event_is_proven_once_however_it_was_found() {
+fn event_is_verified_once_by_any_kind_of_read() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let proven = store.event_at(Position::new(1)).unwrap().unwrap();
@@ -132,7 +137,7 @@ fn an_event_is_proven_once_however_it_was_found() {
 }
 
 #[test]
-fn directory_that_is_renamed_stays_the_stores() {
+fn store_goes_on_in_its_renamed_directory() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let elsewhere = place.around().join("elsewhere");
@@ -148,7 +153,7 @@ fn directory_that_is_renamed_stays_the_stores() {
 }
 
 #[test]
-fn directory_that_is_removed_is_an_error_and_what_was_read_stays() {
+fn store_of_a_removed_directory_fails_and_read_events_stay_valid() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let event = store.event_at(Position::new(1)).unwrap().unwrap();

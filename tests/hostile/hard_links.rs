@@ -19,7 +19,7 @@ fn linked_copy(place: &Place) -> Place {
 }
 
 #[test]
-fn a_linked_copy_shares_the_lock() {
+fn hard_linked_copy_shares_the_lock() {
     let place = Place::filled();
     let copy = linked_copy(&place);
     let store = place.open().unwrap();
@@ -29,7 +29,7 @@ fn a_linked_copy_shares_the_lock() {
 }
 
 #[test]
-fn sealed_segments_and_derived_files_of_a_linked_copy_never_change() {
+fn sealed_segments_and_derived_files_of_a_hard_linked_copy_never_change() {
     let place = Place::filled();
     let copy = linked_copy(&place);
     let fixed = |path: &std::path::Path| {

@@ -17,7 +17,7 @@ fn replace_by_link(place: &Place, path: &Path) {
 }
 
 #[test]
-fn a_linked_file_that_must_be_opened_is_refused() {
+fn symbolic_link_in_place_of_a_required_file_is_refused() {
     for path in ["LOCK", SEALED, ACTIVE] {
         let place = Place::filled();
         replace_by_link(&place, &place.at(path));
@@ -37,7 +37,7 @@ fn a_linked_file_that_must_be_opened_is_refused() {
 }
 
 #[test]
-fn a_linked_status_is_not_written_through() {
+fn symbolic_link_in_place_of_the_status_is_not_written_through() {
     let place = Place::filled();
     replace_by_link(&place, &place.at("STATUS"));
     let before = contents(place.around());
@@ -48,7 +48,7 @@ fn a_linked_status_is_not_written_through() {
 }
 
 #[test]
-fn linked_derived_files_are_ignored_and_replaced() {
+fn symbolic_links_in_place_of_derived_files_are_replaced() {
     for name in ["index", "checkpoint"] {
         let place = Place::filled();
         let path = if name == "index" { place.at(INDEX) } else { place.checkpoint() };
@@ -63,7 +63,7 @@ fn linked_derived_files_are_ignored_and_replaced() {
 }
 
 #[test]
-fn a_linked_snapshot_is_no_snapshot() {
+fn symbolic_link_in_place_of_a_snapshot_is_ignored() {
     let place = Place::filled();
     let path = place.snapshot();
     replace_by_link(&place, &path);
@@ -84,7 +84,7 @@ fn a_linked_snapshot_is_no_snapshot() {
 }
 
 #[test]
-fn linked_directories_are_refused_whole() {
+fn symbolic_links_in_place_of_directories_are_refused() {
     for name in ["log", "index", "checkpoints", "snapshots", "quarantine"] {
         let place = Place::filled();
         if name == "quarantine" {
@@ -113,7 +113,7 @@ fn linked_directories_are_refused_whole() {
 }
 
 #[test]
-fn a_link_among_snapshots_is_not_followed_even_in_an_open_store() {
+fn symbolic_link_among_snapshots_of_an_open_store_is_not_followed() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let fan_out = place.snapshot().parent().unwrap().to_path_buf();
@@ -128,7 +128,7 @@ fn a_link_among_snapshots_is_not_followed_even_in_an_open_store() {
 }
 
 #[test]
-fn links_in_the_place_of_unfinished_files_are_removed_and_not_followed() {
+fn symbolic_links_in_place_of_unfinished_files_are_removed() {
     let place = Place::filled();
     let target = place.around().join("precious");
     fs::write(&target, "precious").unwrap();
@@ -152,7 +152,7 @@ fn links_in_the_place_of_unfinished_files_are_removed_and_not_followed() {
 }
 
 #[test]
-fn the_path_of_a_store_may_be_a_link() {
+fn store_opens_through_a_symbolic_link_to_its_directory() {
     let place = Place::filled();
     let link = place.around().join("link");
     symlink(place.root(), &link).unwrap();

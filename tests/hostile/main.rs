@@ -20,5 +20,5 @@ mod links;
 mod names;
 mod permissions;
 mod sparse;
-mod special;
+mod special_files;
 mod support;

@@ -32,7 +32,7 @@ const FOREIGN: [&[u8]; 19] = [
 ];
 
 #[test]
-fn that_are_nearly_right_are_foreign_and_left_alone() {
+fn file_names_that_resemble_the_stores_are_foreign_and_unchanged() {
     let place = Place::filled();
     let bytes = fs::read(place.at(SEALED)).unwrap();
     let mut paths = Vec::new();
@@ -62,7 +62,7 @@ fn that_are_nearly_right_are_foreign_and_left_alone() {
 }
 
 #[test]
-fn of_unfinished_files_mean_nothing() {
+fn unfinished_files_are_ignored() {
     let place = Place::filled();
     for name in ["log/00000000000000000009.seg.tmp", "index/00000000000000000002.idx.tmp"] {
         fs::write(place.at(name), b"half").unwrap();
@@ -72,7 +72,7 @@ fn of_unfinished_files_mean_nothing() {
 }
 
 #[test]
-fn of_files_on_directories() {
+fn directories_in_place_of_files_are_refused_or_ignored() {
     // A directory where a file must be read is refused by name.
     for name in ["LOCK", SEALED, ACTIVE] {
         let place = Place::filled();
@@ -108,7 +108,7 @@ fn of_files_on_directories() {
 }
 
 #[test]
-fn of_directories_on_files() {
+fn files_in_place_of_directories_are_refused() {
     for name in ["index", "checkpoints", "snapshots", "quarantine"] {
         let place = Place::filled();
         if place.at(name).exists() {
@@ -122,7 +122,7 @@ fn of_directories_on_files() {
 }
 
 #[test]
-fn a_directory_where_the_next_segment_is_made_fails_the_append_that_needs_it() {
+fn directory_in_place_of_the_next_segment_fails_the_append() {
     let place = Place::filled();
     fs::create_dir_all(place.at("log/00000000000000000009.seg.tmp/inside")).unwrap();
     let store = place.open().unwrap();
@@ -142,7 +142,7 @@ fn a_directory_where_the_next_segment_is_made_fails_the_append_that_needs_it() {
 }
 
 #[test]
-fn a_store_inside_a_store_is_a_foreign_directory() {
+fn store_inside_a_store_is_a_foreign_directory() {
     let place = Place::filled();
     // Where it is no store's business, and where it is an empty directory of a store.
     fs::create_dir(place.at("inner")).unwrap();

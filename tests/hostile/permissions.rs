@@ -32,7 +32,7 @@ fn give_away(place: &Place) -> bool {
     each(&place.root()).is_ok()
 }
 
-/// Runs [`child`] as another user. `false`: it could not be.
+/// Runs [`child_process_opens_a_store_without_permission`] as another user. `false`: it could not be.
 fn run_as_nobody(place: &Place, what: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         // Whoever owns the files is held by their modes.
@@ -47,7 +47,12 @@ fn run_as_nobody(place: &Place, what: &str) -> bool {
     fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
     set_mode(&binary, 0o755);
     let output = Command::new(&binary)
-        .args(["--exact", "permissions::child", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "permissions::child_process_opens_a_store_without_permission",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(STORE, place.root())
         .env(WHAT, what)
         .current_dir(place.around())
@@ -71,7 +76,7 @@ fn run_as_nobody(place: &Place, what: &str) -> bool {
 /// Not a test: what the child does.
 #[test]
 #[allow(clippy::print_stdout, reason = "the parent listens")]
-fn child() {
+fn child_process_opens_a_store_without_permission() {
     let (Some(store), Ok(what)) = (std::env::var_os(STORE), std::env::var(WHAT)) else { return };
     assert!(act(Path::new(&store), &what));
     println!("{DONE}");
@@ -125,7 +130,7 @@ fn act(root: &Path, what: &str) -> bool {
 }
 
 #[test]
-fn that_are_missing_are_told_with_the_file_they_are_missing_for() {
+fn missing_permission_is_an_error_with_the_file() {
     let rows: [(&str, u32, &str); 9] = [
         ("", 0o000, "refused"),
         ("log", 0o000, "refused"),
@@ -154,7 +159,7 @@ fn that_are_missing_are_told_with_the_file_they_are_missing_for() {
 }
 
 #[test]
-fn to_read_are_enough_for_a_reader() {
+fn read_permission_suffices_for_a_reader() {
     let place = Place::filled();
     let all = contents(&place.root());
     for (path, _) in &all {

@@ -25,7 +25,7 @@ fn grow(path: &Path) -> bool {
 }
 
 #[test]
-fn a_segment_of_a_terabyte_is_refused_by_its_length() {
+fn segment_of_a_terabyte_is_refused_by_its_length() {
     for name in [SEALED, ACTIVE] {
         for killed in [false, true] {
             let place = Place::filled();
@@ -50,7 +50,7 @@ fn a_segment_of_a_terabyte_is_refused_by_its_length() {
 }
 
 #[test]
-fn a_segment_that_grows_to_a_terabyte_under_a_reader_is_no_scan() {
+fn segment_that_grows_to_a_terabyte_is_not_scanned_by_an_open_reader() {
     let place = Place::filled();
     let reader = place.read().unwrap();
     if !grow(&place.at(ACTIVE)) {
@@ -61,7 +61,7 @@ fn a_segment_that_grows_to_a_terabyte_under_a_reader_is_no_scan() {
 }
 
 #[test]
-fn derived_files_of_a_terabyte_are_built_again() {
+fn derived_files_of_a_terabyte_are_rebuilt() {
     for name in ["index", "checkpoint"] {
         let place = Place::filled();
         let path = if name == "index" { place.at(INDEX) } else { place.checkpoint() };
@@ -121,7 +121,7 @@ fn crc32(state: u32, bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_snapshot_of_a_terabyte_is_none_and_a_status_is_its_first_bytes() {
+fn snapshot_of_a_terabyte_is_ignored_and_a_status_is_read_in_part() {
     let place = Place::filled();
     if !grow(&place.snapshot()) || !grow(&place.at("STATUS")) || !grow(&place.at("LOCK")) {
         return;

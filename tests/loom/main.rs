@@ -79,8 +79,8 @@ impl Log {
 }
 
 #[test]
-fn what_is_visible_can_be_read() {
-    model("what_is_visible_can_be_read", None, || {
+fn visible_position_can_be_read() {
+    model("visible_position_can_be_read", None, || {
         let log = Log::new();
         let writer = {
             let log = Arc::clone(&log);
@@ -103,8 +103,8 @@ fn what_is_visible_can_be_read() {
 
 /// A leader and the sync of a buffered store publish side by side, the older one last.
 #[test]
-fn what_is_durable_never_goes_back() {
-    model("what_is_durable_never_goes_back", None, || {
+fn durable_position_never_decreases() {
+    model("durable_position_never_decreases", None, || {
         let log = Log::new();
         log.write(1);
         log.write(2);

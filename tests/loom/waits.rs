@@ -65,8 +65,8 @@ fn waiter(awaited: &Arc<Awaited>, position: u64) -> thread::JoinHandle<()> {
 }
 
 #[test]
-fn who_waits_is_woken_by_the_position() {
-    model("who_waits_is_woken_by_the_position", None, || {
+fn waiting_thread_is_woken_by_its_position() {
+    model("waiting_thread_is_woken_by_its_position", None, || {
         let awaited = Awaited::new();
         let waiting = waiter(&awaited, 1);
         awaited.publish(1);
@@ -76,8 +76,8 @@ fn who_waits_is_woken_by_the_position() {
 
 /// And what was written before it is there.
 #[test]
-fn who_was_woken_can_read_the_position() {
-    model("who_was_woken_can_read_the_position", None, || {
+fn woken_thread_can_read_its_position() {
+    model("woken_thread_can_read_its_position", None, || {
         let (log, awaited) = (Log::new(), Awaited::new());
         let reader = {
             let (log, awaited) = (Arc::clone(&log), Arc::clone(&awaited));
@@ -93,8 +93,8 @@ fn who_was_woken_can_read_the_position() {
 }
 
 #[test]
-fn two_who_wait_for_different_positions_are_woken() {
-    model("two_who_wait_for_different_positions_are_woken", Some(3), || {
+fn threads_waiting_for_different_positions_are_woken() {
+    model("threads_waiting_for_different_positions_are_woken", Some(3), || {
         let awaited = Awaited::new();
         let waiters = [waiter(&awaited, 1), waiter(&awaited, 2)];
         awaited.publish(1);
@@ -105,8 +105,8 @@ fn two_who_wait_for_different_positions_are_woken() {
 
 /// Two leaders, or a leader and the sync of a buffered store.
 #[test]
-fn two_who_announce_side_by_side() {
-    model("two_who_announce_side_by_side", Some(3), || {
+fn concurrent_announcements_wake_a_waiting_thread() {
+    model("concurrent_announcements_wake_a_waiting_thread", Some(3), || {
         let awaited = Awaited::new();
         let waiting = waiter(&awaited, 2);
         let other = {
@@ -121,8 +121,8 @@ fn two_who_announce_side_by_side() {
 
 /// Who announces wakes two, and these the third.
 #[test]
-fn three_wake_each_other() {
-    model("three_wake_each_other", Some(2), || {
+fn three_waiting_threads_are_woken_through_each_other() {
+    model("three_waiting_threads_are_woken_through_each_other", Some(2), || {
         let awaited = Awaited::new();
         let waiters = [(); 3].map(|()| waiter(&awaited, 1));
         awaited.publish(1);
@@ -132,8 +132,8 @@ fn three_wake_each_other() {
 
 /// Who has slept before and stands on the list awake may never sleep again, and wakes nobody.
 #[test]
-fn who_is_awake_is_not_relied_on() {
-    model("who_is_awake_is_not_relied_on", None, || {
+fn waiting_thread_is_woken_past_entries_that_are_awake() {
+    model("waiting_thread_is_woken_past_entries_that_are_awake", None, || {
         let awaited = Awaited::new();
         let awake = [(); 2].map(|()| OnWatch::new(&awaited.watch));
         for on_watch in &awake {
@@ -149,8 +149,8 @@ fn who_is_awake_is_not_relied_on() {
 
 /// Who is to wake others is woken for a reason of its own meanwhile, as by a `StopHandle`.
 #[test]
-fn who_is_stopped_wakes_others_all_the_same() {
-    model("who_is_stopped_wakes_others_all_the_same", Some(2), || {
+fn stopped_thread_still_wakes_others() {
+    model("stopped_thread_still_wakes_others", Some(2), || {
         let awaited = Awaited::new();
         let stopped = Arc::new(AtomicBool::new(false));
         let signals: [std::sync::Arc<Waiter>; 2] = Default::default();
@@ -173,8 +173,8 @@ fn who_is_stopped_wakes_others_all_the_same() {
 }
 
 #[test]
-fn a_stop_ends_the_wait() {
-    model("a_stop_ends_the_wait", None, || {
+fn stop_ends_a_wait() {
+    model("stop_ends_a_wait", None, || {
         let awaited = Awaited::new();
         let stopped = Arc::new(AtomicBool::new(false));
         let signal = std::sync::Arc::<Waiter>::default();
@@ -194,8 +194,8 @@ fn a_stop_ends_the_wait() {
 
 /// Others leave the list in the middle of it, before, beside and behind an announcement.
 #[test]
-fn who_leaves_takes_nobody_along() {
-    model("who_leaves_takes_nobody_along", Some(3), || {
+fn leaving_thread_does_not_lose_the_wake_up_of_others() {
+    model("leaving_thread_does_not_lose_the_wake_up_of_others", Some(3), || {
         let awaited = Awaited::new();
         let passer = {
             let awaited = Arc::clone(&awaited);
@@ -214,8 +214,8 @@ fn who_leaves_takes_nobody_along() {
 }
 
 #[test]
-fn who_waits_is_woken_by_the_close() {
-    model("who_waits_is_woken_by_the_close", None, || {
+fn waiting_thread_is_woken_by_the_close() {
+    model("waiting_thread_is_woken_by_the_close", None, || {
         let awaited = Awaited::new();
         let waiting = waiter(&awaited, 1);
         awaited.closed.swap(true, Ordering::AcqRel);
@@ -226,8 +226,8 @@ fn who_waits_is_woken_by_the_close() {
 
 /// The thread that follows a writer elsewhere sleeps until somebody waits, or the close.
 #[test]
-fn who_looks_for_news_is_wanted_or_ended() {
-    model("who_looks_for_news_is_wanted_or_ended", Some(3), || {
+fn following_thread_is_woken_by_a_wait_and_by_the_close() {
+    model("following_thread_is_woken_by_a_wait_and_by_the_close", Some(3), || {
         let awaited = Awaited::new();
         let follower = {
             let awaited = Arc::clone(&awaited);
@@ -294,8 +294,8 @@ fn task(awaited: &Arc<Awaited>, position: u64) -> thread::JoinHandle<()> {
 }
 
 #[test]
-fn a_task_is_woken() {
-    model("a_task_is_woken", None, || {
+fn waiting_task_is_woken() {
+    model("waiting_task_is_woken", None, || {
         let awaited = Awaited::new();
         let waiting = task(&awaited, 1);
         awaited.publish(1);
@@ -304,8 +304,8 @@ fn a_task_is_woken() {
 }
 
 #[test]
-fn a_task_that_waits_on_is_woken_again() {
-    model("a_task_that_waits_on_is_woken_again", Some(3), || {
+fn task_that_waits_again_is_woken_again() {
+    model("task_that_waits_again_is_woken_again", Some(3), || {
         let awaited = Awaited::new();
         let waiting = task(&awaited, 2);
         awaited.publish(1);
@@ -316,8 +316,8 @@ fn a_task_that_waits_on_is_woken_again() {
 
 /// Tasks help nobody, so whoever meets one goes on.
 #[test]
-fn tasks_beside_a_thread_are_woken() {
-    model("tasks_beside_a_thread_are_woken", Some(2), || {
+fn tasks_and_a_thread_that_wait_together_are_woken() {
+    model("tasks_and_a_thread_that_wait_together_are_woken", Some(2), || {
         let awaited = Awaited::new();
         let waiters = [task(&awaited, 1), waiter(&awaited, 1), task(&awaited, 1)];
         awaited.publish(1);

@@ -54,12 +54,12 @@ proptest! {
     #![proptest_config(cases(150))]
 
     #[test]
-    fn a_synced_store_does_what_the_model_says(actions in actions(60)) {
+    fn synced_store_agrees_with_the_model(actions in actions(60)) {
         on_sim(Settings::default(), &actions)?;
     }
 
     #[test]
-    fn a_buffered_store_does_what_the_model_says(actions in actions(40)) {
+    fn buffered_store_agrees_with_the_model(actions in actions(40)) {
         on_sim(BUFFERED, &actions)?;
     }
 }
@@ -68,19 +68,19 @@ proptest! {
     #![proptest_config(cases(25))]
 
     #[test]
-    fn a_store_with_threads_on_a_real_disk_does_what_the_model_says(actions in actions(40)) {
+    fn store_with_threads_on_a_real_disk_agrees_with_the_model(actions in actions(40)) {
         on_disk(Settings { background: true, ..Settings::default() }, &actions)?;
     }
 
     #[test]
-    fn a_buffered_store_with_threads_does_what_the_model_says(actions in actions(40)) {
+    fn buffered_store_with_threads_agrees_with_the_model(actions in actions(40)) {
         on_disk(Settings { background: true, ..BUFFERED }, &actions)?;
     }
 }
 
 /// Long histories, which proptest would shrink for too long.
 #[test]
-fn long_histories_over_many_segments_do_what_the_model_says() {
+fn long_histories_over_many_segments_agree_with_the_model() {
     let (mut events, mut sealed) = (0, 0);
     for seed in 0..8 {
         let mut random = Random::new(seed);

@@ -68,8 +68,8 @@ fn assert_io<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind) {
 /// A read-only mount: refused to writers with the system's error, whole to readers and to
 /// `verify`, also where the last writer was killed and has left things to put right.
 #[test]
-fn on_a_read_only_mount() {
-    inside("directory::on_a_read_only_mount", || {
+fn store_on_a_read_only_mount_can_be_read_only() {
+    inside("directory::store_on_a_read_only_mount_can_be_read_only", || {
         for closed in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             tmpfs(dir.path(), 16 << 10);
@@ -92,8 +92,8 @@ fn on_a_read_only_mount() {
 /// An ext4 that gives up under an open writer, as it does after an error of the disk: typed errors,
 /// nothing acknowledged from then on, and what was acknowledged is there when it is mounted again.
 #[test]
-fn on_a_file_system_that_gives_up() {
-    let test = "directory::on_a_file_system_that_gives_up";
+fn store_on_a_failing_file_system_keeps_what_was_acknowledged() {
+    let test = "directory::store_on_a_failing_file_system_keeps_what_was_acknowledged";
     inside(test, || {
         let dir = tempfile::tempdir().unwrap();
         let (image, at) = (dir.path().join("image"), dir.path().join("ext4"));
@@ -176,7 +176,7 @@ fn set_mode(path: &Path, directories: u32, files: u32) {
 /// Mode bits, met without root's rights: refused to writers, whole to readers; refused to both
 /// where not even reading is allowed. Nothing in the directory changes.
 #[test]
-fn without_permission() {
+fn store_without_write_permission_can_be_read_only() {
     for closed in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");
@@ -214,7 +214,7 @@ fn assert_not_a_store(result: Result<Store>) {
 
 /// Nothing there, no parent, a file, a link, something else: said as such, and nothing touched.
 #[test]
-fn where_there_is_no_store() {
+fn path_without_a_store_is_a_typed_error_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");
     assert_not_a_store(open_to_read(&missing));
@@ -248,8 +248,8 @@ fn where_there_is_no_store() {
 /// Killed writers lose nothing on a tmpfs, on an overlay, or in a store whose parts are mounted
 /// from different file systems.
 #[test]
-fn on_other_file_systems() {
-    let test = "directory::on_other_file_systems";
+fn killed_writers_on_other_file_systems_lose_nothing_acknowledged() {
+    let test = "directory::killed_writers_on_other_file_systems_lose_nothing_acknowledged";
     inside(test, || {
         let dir = tempfile::tempdir().unwrap();
         let (plain, parts) = (dir.path().join("tmpfs"), dir.path().join("parts"));

@@ -26,7 +26,7 @@ fn killed_writers_lose_nothing_acknowledged() {
 
 /// Likewise, in a store that never gets old: the kills hit its creation too.
 #[test]
-fn killed_creators_leave_a_store_or_none() {
+fn writers_killed_during_creation_leave_a_store_or_none() {
     let mut tally = Tally::default();
     for seed in 100..112 {
         let dir = tempfile::tempdir().unwrap();

@@ -229,7 +229,7 @@ fn ignoring_the_signal(role: &str, store: &Path, life: Life) -> Command {
 /// A file that may not grow: the error says so, or that the outcome is unknown; nothing
 /// acknowledged is lost; and where nothing was written, the store goes on once it may.
 #[test]
-fn under_a_limit_on_the_size_of_files() {
+fn write_over_the_file_size_limit_is_a_typed_error_and_loses_nothing() {
     let (mut unknown, mut refused) = (0, 0);
     for seed in 0..16 {
         let dir = tempfile::tempdir().unwrap();
@@ -253,7 +253,7 @@ fn under_a_limit_on_the_size_of_files() {
 
 /// Whoever does not ignore the signal is killed by it, and loses nothing acknowledged either.
 #[test]
-fn killed_by_a_limit_on_the_size_of_files() {
+fn writer_killed_by_the_file_size_limit_loses_nothing_acknowledged() {
     use std::os::unix::process::ExitStatusExt as _;
     for seed in [1, 3, 5, 7] {
         let dir = tempfile::tempdir().unwrap();
@@ -270,7 +270,7 @@ fn killed_by_a_limit_on_the_size_of_files() {
 /// However many segments a store has, a few descriptors and mappings are enough to fill it, to open it
 /// after a kill, to read, to prove and to compact it.
 #[test]
-fn under_a_limit_on_open_files() {
+fn open_files_and_mappings_of_many_segments_stay_within_their_limits() {
     for (seed, events) in [(0, 1_400), (2, 700)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");

@@ -88,11 +88,11 @@ fn contest(processes: usize) {
 }
 
 #[test]
-fn of_two_processes_one_has_the_store_until_it_is_killed() {
+fn one_of_two_processes_holds_the_lock_until_it_is_killed() {
     contest(2);
 }
 
 #[test]
-fn of_eight_processes_one_has_the_store_until_it_is_killed() {
+fn one_of_eight_processes_holds_the_lock_until_it_is_killed() {
     contest(8);
 }

@@ -1,7 +1,7 @@
 //! Real processes on a real disk: killed without warning, without room, without descriptors,
 //! without permission, and in each other's way.
 //!
-//! The child of each test is this test binary again ([`child`]). What needs a file system of its
+//! The child of each test is this test binary again ([`child_process_runs_its_role`]). What needs a file system of its
 //! own runs inside a mount namespace ([`namespace`]), and says so where that cannot be had.
 //!
 //! The same lives go on for as long as one wants in `examples/torture`.
@@ -16,20 +16,20 @@
 mod directory;
 mod followers;
 #[cfg(target_os = "linux")]
-mod full;
+mod full_file_system;
 mod kill;
 mod life;
 #[cfg(target_os = "linux")]
 mod limits;
 mod lock;
 #[cfg(target_os = "linux")]
-mod namespace;
+mod moved_directories;
 #[cfg(target_os = "linux")]
-mod place;
+mod namespace;
 
 /// Not a test: what a child does.
 #[test]
-fn child() {
+fn child_process_runs_its_role() {
     let Some((role, store, life)) = life::child::role() else { return };
     let path = std::path::Path::new(&store);
     match role.as_str() {
@@ -42,7 +42,7 @@ fn child() {
         #[cfg(target_os = "linux")]
         "open-files-again" => limits::read_with_few_descriptors(path, life),
         #[cfg(target_os = "linux")]
-        "change-directory" => place::append_after_a_change_of_directory(path, life),
+        "change-directory" => moved_directories::append_after_a_change_of_directory(path, life),
         role => panic!("no role {role:?}"),
     }
 }

@@ -40,9 +40,9 @@ fn positions(read: impl IntoIterator<Item = annals::Result<annals::Event>>) -> V
 /// frame was not written again after a failed sync; 637, 1129, 9116, 11926, 22549, 28005 a seal
 /// whose sync had failed was believed; 1222, 1537, 1575, 1988, 2572, 3676, 4841, 7985, 8788, 8846,
 /// 9833 a segment's name was in the cache only; 474 see
-/// `a_sealed_segment_may_end_with_a_close_frame_beside_its_writer`.
+/// `sealed_segment_that_ends_with_a_close_frame_is_no_fault_beside_its_writer`.
 #[test]
-fn every_seed_that_ever_failed() {
+fn simulated_seeds_that_once_failed_pass() {
     for seed in [
         43, 73, 81, 474, 614, 637, 1129, 1222, 1537, 1575, 1988, 2572, 3676, 4841, 7985, 8788,
         8846, 9116, 9833, 11926, 22549, 28005,
@@ -62,7 +62,7 @@ fn every_seed_that_ever_failed() {
 /// nothing before the buffered commits below it were synced, which is when it is saved; 760857, the disk
 /// refused the read of an event that a boundary had found, and the model wanted an answer.
 #[test]
-fn every_life_that_ever_failed() {
+fn simulated_lives_that_once_failed_pass() {
     for seed in [46, 73, 80, 131, 1710, 9617] {
         Life::new(Kind::Beside, seed).run().unwrap_or_else(|failure| panic!("{failure}"));
     }
@@ -86,7 +86,7 @@ fn readers_beside_a_buffered_writer_see_its_first_commits() {
 
 /// Its end was taken for a gap: what the writer calls visible lies in the segment behind it.
 #[test]
-fn a_full_segment_that_is_not_sealed_yet_is_no_fault() {
+fn full_segment_that_is_not_sealed_yet_is_no_fault() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     let append = || {
@@ -105,7 +105,7 @@ fn a_full_segment_that_is_not_sealed_yet_is_no_fault() {
 /// A power loss had left its trailer and nothing else of it. Where the index file is there, which is
 /// written once the seal is durable, it is damage.
 #[test]
-fn a_seal_that_was_not_finished_is_no_fault() {
+fn unfinished_seal_is_no_fault() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     for _ in 0..5 {
@@ -135,7 +135,7 @@ fn a_seal_that_was_not_finished_is_no_fault() {
 
 /// Read to the end of the commit instead, forwards, by both paths.
 #[test]
-fn the_past_can_end_within_a_commit() {
+fn read_of_the_past_can_end_within_a_commit() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     append(&store, 3).unwrap();
@@ -157,7 +157,7 @@ fn the_past_can_end_within_a_commit() {
 /// The session frame counted as proven by events before it, and was not written again. What is
 /// written with its neighbour survives, so it has to lie in a sector of its own.
 #[test]
-fn a_frame_without_events_is_rewritten_after_a_failed_sync() {
+fn frame_without_events_is_rewritten_after_a_failed_sync() {
     for padding in (0..512).step_by(8) {
         let sim = SimStorage::new(1);
         let store = open(&sim);
@@ -180,7 +180,7 @@ fn a_frame_without_events_is_rewritten_after_a_failed_sync() {
 
 /// The segment's name was never synced by a process that had found it there.
 #[test]
-fn a_store_whose_creation_was_killed_is_durable_when_it_is_used() {
+fn store_whose_creation_was_killed_is_durable_once_used() {
     let operations = {
         let sim = SimStorage::new(1);
         drop(open(&sim));
@@ -220,7 +220,7 @@ fn damage_to_the_first_frame_is_not_a_new_store() {
 
 /// A close frame was believed about what came behind it.
 #[test]
-fn damage_behind_a_close_frame_is_not_a_clean_end() {
+fn damage_after_a_close_frame_is_not_a_clean_end() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     append(&store, 2).unwrap();
@@ -242,7 +242,7 @@ fn damage_behind_a_close_frame_is_not_a_clean_end() {
 
 /// The only segment was gone and the checkpoint was still there: a new store was made of it.
 #[test]
-fn a_store_without_its_log_is_not_a_new_store() {
+fn store_without_its_log_is_not_a_new_store() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     append(&store, 2).unwrap();
@@ -254,7 +254,7 @@ fn a_store_without_its_log_is_not_a_new_store() {
 
 /// A spare segment of the old size stood in the way of commits that the new size allows.
 #[test]
-fn a_spare_of_the_old_size_does_not_limit_commits() {
+fn spare_segment_of_an_older_size_does_not_limit_commits() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     // More than half of the active segment, so that the spare is there.
@@ -274,7 +274,7 @@ fn a_spare_of_the_old_size_does_not_limit_commits() {
 
 /// A damaged length made a read run past the end of the file, which was called an I/O error.
 #[test]
-fn a_damaged_length_is_damage() {
+fn damaged_record_length_is_damage() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     for _ in 0..8 {
@@ -298,7 +298,7 @@ fn a_damaged_length_is_damage() {
 /// Nothing but the trailer was left of a sealed segment, and the checkpoint was gone: the segment was
 /// taken for one that was never sealed, and the log was cut there.
 #[test]
-fn a_seal_is_evidence_of_its_own_frames() {
+fn seal_is_evidence_of_its_own_frames() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     let submit = |_| {
@@ -328,7 +328,7 @@ fn a_seal_is_evidence_of_its_own_frames() {
 /// With no event behind it yet, the close frame was taken for work in progress, and the seal for one
 /// that contradicts the frames.
 #[test]
-fn a_sealed_segment_may_end_with_a_close_frame_beside_its_writer() {
+fn sealed_segment_that_ends_with_a_close_frame_is_no_fault_beside_its_writer() {
     let sim = SimStorage::new(1);
     let event = || [NewEvent::new("T", vec![1; 14_000])];
     let store = open(&sim);
@@ -348,7 +348,7 @@ fn a_sealed_segment_may_end_with_a_close_frame_beside_its_writer() {
 /// It was taken for durable because the commit wrote nothing: after a power loss the store had a
 /// snapshot of events that were gone.
 #[test]
-fn a_snapshot_of_a_question_waits_for_what_it_was_made_of() {
+fn snapshot_of_a_commit_without_events_waits_for_its_stream_to_be_durable() {
     let sim = SimStorage::new(1);
     let store = options(&sim).durability(Durability::BUFFERED).open(ROOT).unwrap();
     append(&store, 3).unwrap();
@@ -367,7 +367,7 @@ fn a_snapshot_of_a_question_waits_for_what_it_was_made_of() {
 
 /// A retry was answered before its snapshots were looked at.
 #[test]
-fn a_snapshot_ahead_is_refused_with_a_retry_too() {
+fn snapshot_ahead_of_its_stream_is_refused_in_a_repeated_commit() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     let commit = |version: u64| {
@@ -384,7 +384,7 @@ fn a_snapshot_ahead_is_refused_with_a_retry_too() {
 
 /// A seal told the time of the last commit with events: behind it, time could go back.
 #[test]
-fn time_does_not_go_back_behind_a_seal_that_ends_with_a_cursor() {
+fn recorded_time_does_not_decrease_after_a_seal_that_ends_with_a_cursor() {
     let sim = SimStorage::new(1);
     sim.set_clock(5_000_000);
     let store = open(&sim);
@@ -418,7 +418,7 @@ fn time_does_not_go_back_behind_a_seal_that_ends_with_a_cursor() {
 
 /// A read that includes what is not durable counted from the last durable event.
 #[test]
-fn the_newest_events_are_counted_from_what_a_read_sees() {
+fn newest_events_are_counted_from_the_end_of_the_read() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
     append(&store, 3).unwrap();

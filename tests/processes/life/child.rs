@@ -36,7 +36,13 @@ pub(crate) fn command(role: &str, store: &Path, life: Life) -> Command {
 pub(crate) fn arrange(command: &mut Command, role: &str, store: &Path, life: Life) {
     if cfg!(test) {
         // The test of this name is the way into the test binary.
-        command.args(["--exact", "child", "--nocapture", "--test-threads=1", "--quiet"]);
+        command.args([
+            "--exact",
+            "child_process_runs_its_role",
+            "--nocapture",
+            "--test-threads=1",
+            "--quiet",
+        ]);
     }
     let life = format!("{} {} {}", life.seed, life.number, u8::from(life.synced));
     command.env(ROLE, role).env(STORE, store).env(LIFE, life);

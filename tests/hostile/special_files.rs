@@ -49,7 +49,7 @@ fn each_kind(test: fn(Kind)) {
 }
 
 #[test]
-fn are_refused_where_a_file_must_be_opened() {
+fn special_file_in_place_of_a_required_file_is_refused() {
     each_kind(|kind| {
         for name in ["LOCK", "STATUS", SEALED, ACTIVE, "log/00000000000000000009.seg"] {
             let place = Place::filled();
@@ -69,7 +69,7 @@ fn are_refused_where_a_file_must_be_opened() {
 }
 
 #[test]
-fn are_refused_in_the_place_of_directories() {
+fn special_file_in_place_of_a_directory_is_refused() {
     each_kind(|kind| {
         for name in ["index", "checkpoints", "snapshots", "quarantine"] {
             let place = Place::filled();
@@ -93,7 +93,7 @@ fn are_refused_in_the_place_of_directories() {
 }
 
 #[test]
-fn are_done_without_where_a_file_is_derived() {
+fn special_file_in_place_of_a_derived_file_is_ignored() {
     each_kind(|kind| {
         let place = Place::filled();
         for path in [place.at(INDEX), place.checkpoint(), place.snapshot()] {

@@ -140,7 +140,7 @@ fn specified() -> Vec<(usize, Vec<u8>)> {
 }
 
 #[test]
-fn the_hexdump_of_the_specification_is_the_golden_file() {
+fn hexdump_of_the_specification_equals_the_golden_file() {
     let file = file();
     let lines = specified();
     assert!(lines.len() > 50);
@@ -162,7 +162,7 @@ fn the_hexdump_of_the_specification_is_the_golden_file() {
 }
 
 #[test]
-fn the_hexdump_reads_as_the_tables_say() {
+fn hexdump_fields_follow_the_tables_of_the_specification() {
     let text = fs::read_to_string(repository("format-spec.md")).unwrap();
     assert!(text.contains(&dump()), "the comments beside the bytes are not theirs");
 }

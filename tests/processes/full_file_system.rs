@@ -153,8 +153,8 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
 /// that finds none), nothing acknowledged is lost, seals, indexes, checkpoints and snapshots that
 /// find no room cost nothing, and the open store goes on when there is room again.
 #[test]
-fn a_filled_tmpfs_refuses_and_loses_nothing() {
-    inside("full::a_filled_tmpfs_refuses_and_loses_nothing", || {
+fn full_tmpfs_refuses_appends_and_loses_nothing_acknowledged() {
+    inside("full_file_system::full_tmpfs_refuses_appends_and_loses_nothing_acknowledged", || {
         let dir = tempfile::tempdir().unwrap();
         tmpfs(dir.path(), 2_048);
         let mut seen = Seen::default();
@@ -171,8 +171,9 @@ fn a_filled_tmpfs_refuses_and_loses_nothing() {
 /// Where the file system cannot reserve space, it is the write itself that finds none. It is
 /// undone, and the store goes on; nothing becomes uncertain.
 #[test]
-fn a_filled_disk_without_reservation_refuses_and_loses_nothing() {
-    let test = "full::a_filled_disk_without_reservation_refuses_and_loses_nothing";
+fn full_disk_without_reservation_takes_writes_back_and_loses_nothing() {
+    let test =
+        "full_file_system::full_disk_without_reservation_takes_writes_back_and_loses_nothing";
     inside(test, || {
         let dir = tempfile::tempdir().unwrap();
         let (image, at) = (dir.path().join("image"), dir.path().join("ext2"));
@@ -198,8 +199,8 @@ fn a_filled_disk_without_reservation_refuses_and_loses_nothing() {
 /// A store cannot be created on a full disk; what that leaves behind does not keep it from being
 /// created later.
 #[test]
-fn a_store_is_not_created_on_a_full_disk() {
-    inside("full::a_store_is_not_created_on_a_full_disk", || {
+fn store_creation_on_a_full_file_system_can_be_repeated() {
+    inside("full_file_system::store_creation_on_a_full_file_system_can_be_repeated", || {
         let dir = tempfile::tempdir().unwrap();
         tmpfs(dir.path(), 256);
         let path = dir.path().join("store");
@@ -218,7 +219,7 @@ fn a_store_is_not_created_on_a_full_disk() {
 /// Writers killed while the disk fills up and empties again under them.
 #[test]
 fn killed_writers_on_a_full_disk_lose_nothing_acknowledged() {
-    inside("full::killed_writers_on_a_full_disk_lose_nothing_acknowledged", || {
+    inside("full_file_system::killed_writers_on_a_full_disk_lose_nothing_acknowledged", || {
         println!("seed 5");
         let dir = tempfile::tempdir().unwrap();
         tmpfs(dir.path(), 24 << 10);

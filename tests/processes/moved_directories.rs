@@ -98,7 +98,7 @@ pub(crate) fn append_after_a_change_of_directory(path: &Path, life: Life) {
 
 /// A relative path is that of the opening, whatever the working directory is later.
 #[test]
-fn working_directory_that_changes_moves_no_store() {
+fn changed_working_directory_does_not_move_the_store() {
     for (seed, exists) in [(0, true), (1, true), (2, false)] {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
@@ -265,7 +265,7 @@ fn assert_follower_says_so(store: &Store, what: &str) {
 
 /// A follower reports that another store, or none, is where its store was.
 #[test]
-fn follower_whose_store_was_replaced_says_so() {
+fn follower_of_a_replaced_store_returns_store_gone() {
     for what in ["directory", "link", "contents", "removed", "log", "same name again"] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
@@ -330,8 +330,8 @@ fn follower_of_a_renamed_store_goes_on() {
 /// A reader on an overlay sees the lower file until the writer opens it, and then has a mapping that
 /// shows nothing of what is appended: it reads the upper one, and claims no damage.
 #[test]
-fn reader_beside_a_copy_up_of_an_overlay_reads_on() {
-    let test = "place::reader_beside_a_copy_up_of_an_overlay_reads_on";
+fn reader_on_an_overlay_reads_on_after_a_copy_up() {
+    let test = "moved_directories::reader_on_an_overlay_reads_on_after_a_copy_up";
     inside(test, || {
         for apart in [false, true] {
             let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
 //! - [`jumps`]: shortcuts through the linked lists of that.
-//! [`kept`]: the part of it that a clean close stored in a checkpoint, read in place.
+//! - [`kept`]: the part of it that a clean close stored in a checkpoint, read in place.
 //! - [`terms`]: its postings, and [`unsealed`], which answers from them and from streams' chains.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
 //!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads

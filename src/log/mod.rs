@@ -2,11 +2,12 @@
 //!
 //! - [`segment`]: one segment, its header, its bytes for reading.
 //! - [`later`]: a sealed segment's file, opened when it is first needed.
-//! [`scan`]: walks frames and proves each one; used wherever the log's contents are not proven yet.
+//! - [`scan`]: walks frames and proves each one; used wherever the log's contents are not proven
+//!   yet.
 //! - [`cursor`]: walks frames that were proven before; the hot loop of reads.
 //! - [`proven`]: which events reads have proven one by one.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
-//! [`tolerant`]: reads the readable parts of a damaged medium.
+//! - [`tolerant`]: reads the readable parts of a damaged medium.
 //! - [`zeros`]: fills segments ahead of their use.
 
 pub(crate) mod cursor;

@@ -18,12 +18,12 @@
 //! 3. **Written before read.** The mark is raised, with release ordering or under a lock, after
 //!    the write that filled the range has returned. A shared mapping and positional writes see
 //!    one page cache where live mappings are offered.
-//! **No shrinking.** The engine never cuts a file below its data. A segment is cut when it is
+//! 4. **No shrinking.** The engine never cuts a file below its data. A segment is cut when it is
 //!    sealed, which leaves mappings of it that are longer than the file; the excess is above the
 //!    mark, so no reference covers it (rule 2) and no code touches it.
-//! **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the memory
-//!    with its clones; the last one unmaps it. A store with too many mappings drops its own clones
-//!    of some; events and reads that use one keep it, and later reads map the file again.
+//! 5. **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the
+//!    memory with its clones; the last one unmaps it. A store with too many mappings drops its own
+//!    clones of some; events and reads that use one keep it, and later reads map the file again.
 //!
 //! Another program that changes or cuts the files breaks rules 2 and 4. Changed bytes are caught
 //! by checksums as far as they are seen when they are verified; touching a page beyond the new

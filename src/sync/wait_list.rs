@@ -8,12 +8,12 @@
 //! it.
 //!
 //! Why no wake-up is lost:
-//! A waiter enlists and then checks its condition again; the announcer changes the condition and
+//! - A waiter enlists and then checks its condition again; the announcer changes the condition and
 //!   then checks whether a waiter is enlisted. Each has a sequentially consistent fence between its
 //!   two steps, so at least one of them sees the other.
-//! An announcer takes the whole list. The waiters on it are woken by the announcer or by a thread
+//! - An announcer takes the whole list. The waiters on it are woken by the announcer or by a thread
 //!   that it woke; a waiter that enlists again meanwhile is on the next list.
-//! A thread takes its part in waking others from its own state, under the lock under which it
+//! - A thread takes its part in waking others from its own state, under the lock under which it
 //!   declares itself awake. It is asked only while it is asleep, so that it cannot miss the
 //!   request, and for one round at a time.
 

@@ -4,7 +4,7 @@
 //! with the engine's answers. It must stay too simple to be wrong.
 //!
 //! - `changes`: what changes come to: cursors, and what of a stream is hidden.
-//! `predict`: the effect of a commit, or the reason why it is refused.
+//! - `predict`: the effect of a commit, or the reason why it is refused.
 
 mod changes;
 mod predict;

@@ -1,14 +1,14 @@
 //! `CloudEvents` 1.0 in the JSON event format, one a line.
 //!
-//! Owns the mapping onto a record. Must never drop an attribute: what has no place of its own
-//! is kept in the metadata.
+//! Owns the mapping onto a record. Must never drop an attribute: those without a field of their own
+//! are stored in the metadata.
 //!
 //! - The stream is `subject`, or `source` where there is none; the type is `type`.
 //! - An `id` that is a UUID (in its form with hyphens) is the event's id. Any other becomes a
 //!   UUID v5 in [`NAMESPACE`] over `source`, a zero byte and `id`, since its specification
 //!   promises that `source` and `id` together are unique: importing an event twice changes nothing.
 //! - `data` is kept as JSON, byte for byte; `data_base64` as its bytes; neither = no data.
-//! - `time`, where there is one, is the time of recording for who wants to keep it.
+//! - `time`, if present, is the time of recording, with the option to keep it.
 //! - Every other attribute, and `id`, `source` and `subject` again, is kept as a member of a
 //!   JSON object in the metadata, sorted by name, its value as it was written.
 
@@ -26,7 +26,7 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0x51f1_2f8d_9f3e_4d0a_8c57_0e6b_6a3d
 ///
 /// # Errors
 ///
-/// What is wrong with the line.
+/// The fault of the line.
 pub fn decode(line: &[u8]) -> Result<Record, BadLine> {
     let bad = |what| BadLine { what, commit: CommitOf::Known(None) };
     Object::parse(line).and_then(fields).and_then(Record::checked).map_err(bad)

@@ -1,6 +1,6 @@
 //! `compact`: merging index files by hand.
 //!
-//! Owns what is said about it. Must never create a store.
+//! Owns the messages about it. Must never create a store.
 
 use annals::Options;
 
@@ -12,7 +12,7 @@ use crate::output::Output;
 /// `annals compact`
 pub(crate) fn run(args: &CompactArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
-    // What it would do in the background is done here.
+    // The work of the background is done here.
     let options = Options::new().create(false).compaction(false);
     let store = open::for_writing(&args.store, options, args.wait, quiet)?;
     let done = store.compact()?;

@@ -1,6 +1,6 @@
 //! `cursor`: where consumers are.
 //!
-//! Owns how a cursor is printed. Must never move one back unless told to.
+//! Owns the printed form of a cursor. Must never move one back without the option to do so.
 
 use annals::FailedCheck;
 use serde::Serialize;

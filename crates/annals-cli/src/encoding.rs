@@ -1,6 +1,6 @@
 //! Text encodings of input that people prepare with editors and shells.
 //!
-//! Owns what a byte order mark means. Must never change a byte other than a mark.
+//! Owns the treatment of a byte order mark. Must never change a byte other than a mark.
 
 /// The mark that some editors and shells put before the first character of UTF-8 text.
 const MARK: &[u8] = b"\xef\xbb\xbf";

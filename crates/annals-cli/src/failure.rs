@@ -22,11 +22,11 @@ pub(crate) enum Failure {
     Damaged(String),
     /// The library refused.
     Store(annals::Error),
-    /// Standard output does not take what is printed.
+    /// Standard output cannot be written.
     Output(io::Error),
-    /// The reader of the acknowledgements went away.
+    /// The reader of the acknowledgements closed the pipe.
     Unacknowledged,
-    /// A signal asked to end.
+    /// A signal requested the end.
     Interrupted,
     /// The fault is on the screen already.
     Reported,
@@ -47,7 +47,7 @@ impl Failure {
         }
     }
 
-    /// What to tell the user; nothing where nothing is wrong, or where it was told.
+    /// The message for the user; `None` if there is no fault, or if it was printed already.
     pub(crate) fn message(&self) -> Option<String> {
         let quiet = matches!(self, Self::Interrupted | Self::Unacknowledged | Self::Reported)
             || self.exit_code() == 0;
@@ -103,12 +103,12 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Which process it is, in brackets, where that is known.
+/// The process in brackets, if it is known.
 pub(crate) fn by_process(holder: Option<u32>) -> String {
     holder.map(|id| format!(" (process {id})")).unwrap_or_default()
 }
 
-/// An error in the words of the command line, where the library's speak of calls.
+/// An error in the terms of the command line; the library's texts name functions.
 pub(crate) fn described(error: &Error) -> String {
     match error {
         Error::Locked { path, holder } => format!(

@@ -1,7 +1,7 @@
 //! Which lines make one commit.
 //!
-//! Owns the grouping, as a state machine without input or output. Must never let a part of a
-//! commit through as if it were the whole.
+//! Owns the grouping, as a state machine without input or output. Must never pass a part of a
+//! commit on as a whole one.
 
 use annals::{Options, Timestamp};
 use annals_cli::{BadLine, CommitKey, CommitOf, Record};
@@ -18,8 +18,8 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
     /// When it is to be recorded; `None`: as it is stored.
     pub(crate) time: Option<Timestamp>,
-    /// Its place in its stream: what the line says, or how many lines of the stream there were up to it.
-    /// 0 if nobody asked for it.
+    /// Its version in its stream: as stated in the line, or the number of lines of the stream up to it.
+    /// 0 if it is not needed.
     pub(crate) number: u64,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Bad {
     pub(crate) what: String,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Store these; they may be split.
@@ -40,7 +40,7 @@ pub(crate) enum Step {
     Commit(Vec<Entry>),
     /// A line was bad.
     Bad(Bad),
-    /// So many good lines go with a bad one, since they are of its commit.
+    /// The number of good lines that are skipped because they belong to the commit of a bad line.
     Skipped(u64),
 }
 
@@ -55,7 +55,7 @@ enum Open {
 pub(crate) struct Groups {
     batch: usize,
     open: Open,
-    /// The line before was too broken to tell its commit: it may be of the next line's.
+    /// The commit of the previous line could not be read: it may be the next line's.
     doubt: Option<u64>,
 }
 
@@ -192,7 +192,7 @@ impl Groups {
         self.open = Open::Commit { key, entries: Vec::new(), bytes: 0, spoiled: false, skipped: 0 };
     }
 
-    /// Gives up the open commit, if one is open; a batch goes on without the bad line.
+    /// Gives up the open commit, if one is open; a batch continues without the bad line.
     fn spoil(&mut self) {
         if let Open::Commit { entries, spoiled, skipped, .. } = &mut self.open {
             *spoiled = true;
@@ -206,8 +206,8 @@ impl Groups {
 mod tests {
     use super::*;
 
-    /// What a sequence of lines becomes: `x` = no commit, a digit = of that commit, `!` before
-    /// it = bad, `?` = broken.
+    /// The groups of a sequence of lines: `x` = no commit, a digit = of that commit, `!` before it
+    /// = bad, `?` = broken.
     fn steps(lines: &str, batch: usize) -> String {
         let mut groups = Groups::new(batch);
         let mut steps = Vec::new();

@@ -1,7 +1,7 @@
 //! `import`: lines in, commits out.
 //!
-//! Owns the way of a line through decoding, grouping and submitting, and what is done where the
-//! store refuses a group. Must never report an event as stored whose commit did not settle.
+//! Owns the path of a line through decoding, grouping and submitting, and the handling of refused
+//! groups. Must never report an event as stored before its commit has settled.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -34,7 +34,7 @@ pub(crate) enum End {
     Bad(Bad),
     /// A signal came.
     Interrupted,
-    /// The settler stopped; it knows why.
+    /// The settler stopped, and has the reason.
     Stopped,
     /// The input or the store failed.
     Failed(Failure),
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
         report: Report::default(),
     };
     if open::exists(&args.store) {
-        // What keeps it from being written is said before any input is taken.
+        // An error of the opening is reported before any input is read.
         import.open()?;
     }
     let input = input::read(source, args.max_line);
@@ -96,10 +96,10 @@ struct Import<'a> {
     target: Option<Target>,
     groups: Groups,
     steps: Vec<Step>,
-    /// How many lines of each stream there were, where events are known by that.
+    /// The number of lines of each stream, if events are identified by it.
     counted: HashMap<String, u64>,
     progress: Progress,
-    /// Of the input, so far.
+    /// Bytes of the input that were read.
     bytes: u64,
     report: Report,
 }
@@ -108,7 +108,7 @@ struct Import<'a> {
 struct Target {
     store: Store,
     settler: Settler,
-    /// What an import that was interrupted has stored, if this one goes on after it.
+    /// The events that an interrupted import has stored, if this import continues it.
     earlier: Option<Earlier>,
 }
 
@@ -139,7 +139,8 @@ impl Import<'_> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.groups.pause(&mut self.steps);
                     self.work()?;
-                    // Everything given is on its way; nobody will learn what becomes of more.
+                    // All read events are submitted; the outcome of further ones could not be
+                    // reported.
                     if self.args.ack && self.bytes > 0 && output::must_be_read().is_err() {
                         return Err(End::Failed(Failure::Unacknowledged));
                     }
@@ -180,7 +181,7 @@ impl Import<'_> {
         self.work()
     }
 
-    /// Gives a record what the options ask for beside what its line says.
+    /// Adds the parts of a record that the options request.
     fn entry(&mut self, line: u64, mut record: Record) -> Result<Entry, BadLine> {
         let args = self.args;
         let commit = record.commit.clone();
@@ -244,7 +245,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// What an earlier import has stored of these lines; `None` unless this one goes on after it.
+    /// The stored state of these lines from an earlier import; `None` unless this one continues it.
     fn known(&mut self, entries: &[Entry]) -> Result<Option<Vec<Known>>, End> {
         let target = self.target()?;
         let Some(earlier) = &target.earlier else { return Ok(None) };
@@ -315,7 +316,7 @@ impl Import<'_> {
         let parts = match refusal {
             // They all have the same one.
             Error::RecordedTime { .. } => return self.refused(entries, &refusal),
-            // Some are stored already and some are not: the store knows which, one by one.
+            // Some are stored already and some are not: the store is asked for each one.
             Error::IdReused { .. } | Error::DuplicateId { .. } => entries.chunks(1),
             _ => entries.chunks(entries.len().div_ceil(2)),
         };
@@ -347,8 +348,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Submits one commit: an append for each run of lines of one stream. Returns why it was refused,
-    /// if that lies in the lines.
+    /// Submits one commit: an append for each run of lines of one stream. Returns the reason of a
+    /// refusal if the lines are at fault.
     fn submit(&mut self, entries: &[Entry]) -> Result<Option<Error>, End> {
         let target = self.target()?;
         let mut transaction = target.store.transaction();
@@ -383,7 +384,7 @@ fn span(entries: &[Entry]) -> (u64, u64) {
     (line(entries.first()), line(entries.last()))
 }
 
-/// Tells the errors that lie in the lines from those that end the import.
+/// Separates errors of the lines from errors that end the import.
 fn refusal(error: Error) -> Result<Error, End> {
     match error {
         Error::IdReused { .. }

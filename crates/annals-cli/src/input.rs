@@ -1,4 +1,4 @@
-//! The input of an import, cut into lines by a thread of its own.
+//! The input of an import, cut into lines by a separate thread.
 //!
 //! Owns the reading, so that a silent producer blocks neither acknowledgements nor Ctrl-C.
 //! Must never hold more than one line beyond its bound, however long the line is.
@@ -32,8 +32,8 @@ pub(crate) enum Message {
     End,
 }
 
-/// Reads `source` in a thread of its own. The thread ends with the input, or with the receiver;
-/// nobody waits for it, since nobody can interrupt a read.
+/// Reads `source` in a separate thread. The thread ends with the input, or with the receiver; it is
+/// not joined, because a read cannot be interrupted.
 pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Message> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
@@ -43,7 +43,7 @@ pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Mess
             Ok(false) => return,
             Err(error) => Message::Failed(error),
         };
-        // A receiver that is gone wants no end either.
+        // Without a receiver, the end is not reported.
         let _receiver_gone = sender.send(last);
     });
     receiver
@@ -80,7 +80,7 @@ fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::
 struct Cutter {
     max: usize,
     number: u64,
-    /// Bytes of the open line so far.
+    /// Bytes of the unfinished line.
     size: u64,
     /// The open line; `None` once it is too long.
     line: Option<Vec<u8>>,

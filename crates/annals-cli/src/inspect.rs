@@ -1,6 +1,6 @@
 //! `streams`, `stats` and `verify`: looking at a store from outside its events.
 //!
-//! Owns what is said about a store as a whole. Must never change it.
+//! Owns the output about a store as a whole. Must never change it.
 
 use std::path::Path;
 
@@ -178,7 +178,7 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
         advise(&args.store, &report);
     }
     let printed = print_report(&report, progress.elapsed().as_secs_f64(), quiet);
-    // That nobody reads on does not make a damaged store a sound one.
+    // The store is damaged even if the reader of the output closes the pipe.
     match printed {
         Err(failure) if failure.exit_code() != 0 => Err(failure),
         _ if !report.faults.is_empty() => Err(Failure::Reported),

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: ask once to end cleanly, twice to end at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first one ends the command cleanly, the second one at once.
 //!
 //! Owns the one flag of the process. Must never do more in the handler than set it, or leave.
 
@@ -18,7 +18,7 @@ pub(crate) fn listen() -> Result<(), Failure> {
     .map_err(|e| Failure::Fault(format!("cannot listen for signals: {e}")))
 }
 
-/// Whether a signal asked to end.
+/// Whether a signal requested the end.
 pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }

@@ -36,7 +36,7 @@ use crate::time;
 ///
 /// # Errors
 ///
-/// What is wrong with the line, and which commit it belongs to if that can be told.
+/// The fault of the line, and its commit if that can be read.
 pub fn decode(line: &[u8]) -> Result<Record, BadLine> {
     let mut object = Object::parse(line).map_err(BadLine::unreadable)?;
     let commit = match object.take("commit").map(|raw| CommitKey::parse(raw.get())) {
@@ -210,7 +210,7 @@ fn is_zero(number: &u16) -> bool {
 ///
 /// # Errors
 ///
-/// None that is known: a value that could not be written as JSON would be one.
+/// None in practice: only a value that cannot be written as JSON would be one.
 pub fn encode(row: &Row<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     let is_json = row.content_type == ContentType::Json;
     let data = if is_json { verbatim(row.data) } else { None };

@@ -73,7 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Whether a command may go on for long, and asks now and then whether it is to end.
+/// Whether a command may run for long, and polls for signals.
 fn listens(command: &Command) -> bool {
     match command {
         // Most of these wait for nothing but one read or one write, which a signal may end as it does.

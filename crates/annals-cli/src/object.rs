@@ -20,7 +20,7 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The keys of an object that nobody has taken yet.
+/// The keys of an object that were not taken yet.
 pub(crate) struct Object<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +72,7 @@ impl<'a> Object<'a> {
         BASE64.decode(text).map(Some).map_err(|e| format!("\"{key}\" is not base64: {e}"))
     }
 
-    /// The keys that nobody took, with their values.
+    /// The keys that were not taken, with their values.
     pub(crate) fn rest(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(key, raw)| (key.as_ref(), *raw))
     }

@@ -16,7 +16,7 @@ use crate::progress::{note, warn};
 
 /// How long the lock is waited for before a signal is looked for.
 const SLICE: Duration = Duration::from_millis(200);
-/// How long nothing is said of waiting.
+/// How long a wait is not reported.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Opens a store that exists, for reading, also beside its writer.
@@ -25,7 +25,7 @@ pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
     Ok(Options::new().read_only(true).open(path)?)
 }
 
-/// Ends a reading command with a failure if the store is damaged: what was printed is not all.
+/// Ends a reading command with a failure if the store is damaged, because the output is incomplete.
 pub(crate) fn must_be_whole(store: &Store) -> Result<(), Failure> {
     match store.opened() {
         Opened::Damaged { file, offset, expected_position, evidence, .. } => {
@@ -69,8 +69,8 @@ pub(crate) fn for_changing(path: &Path, wait: Wait, quiet: bool) -> Result<Store
     for_writing(path, Options::new().create(false), wait, quiet)
 }
 
-/// Tries what needs the writer's lock again until it has it, for as long as was asked for. `attempt` is
-/// told how long it may wait itself.
+/// Repeats an attempt that needs the writer's lock until it succeeds, for the requested time. `attempt`
+/// gets the time that it may wait itself.
 pub(crate) fn waiting<T>(
     wait: Wait,
     quiet: bool,
@@ -95,8 +95,8 @@ pub(crate) fn waiting<T>(
     }
 }
 
-/// Closes a store that was changed. Work beside the events that failed is no failure of the command:
-/// what it had to do is done, and durable.
+/// Closes a changed store. Failed background work is not a failure of the command, whose changes are
+/// durable.
 pub(crate) fn close(store: Store) -> Result<(), Failure> {
     match store.close() {
         Err(Error::MaintenanceFailed { failed }) => {
@@ -113,7 +113,7 @@ pub(crate) fn close(store: Store) -> Result<(), Failure> {
     }
 }
 
-/// Whether there is anything at the path, as far as can be told.
+/// Whether the path exists, as far as that can be determined.
 pub(crate) fn exists(path: &Path) -> bool {
     !matches!(std::fs::symlink_metadata(path), Err(e) if e.kind() == ErrorKind::NotFound)
 }

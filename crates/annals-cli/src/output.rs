@@ -23,13 +23,13 @@ const NAME: Style = AnsiColor::Cyan.on_default();
 const KIND: Style = AnsiColor::Yellow.on_default();
 const TAG: Style = AnsiColor::Green.on_default();
 
-/// Fails if standard output is a pipe or socket that nobody reads any more. Writes nothing, so that a
-/// command that has nothing to print notices too.
+/// Fails if standard output is a pipe or socket without a reader. Writes nothing, so that a command
+/// without output notices too.
 #[cfg(unix)]
 pub(crate) fn must_be_read() -> Result<(), Failure> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = io::stdout();
-    // What happened to the other end is reported without being asked for.
+    // A hang-up is reported without being requested.
     let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let gone = PollFlags::ERR | PollFlags::HUP;
@@ -37,7 +37,7 @@ pub(crate) fn must_be_read() -> Result<(), Failure> {
         Ok(1..) if asked[0].revents().intersects(gone) => {
             Err(Failure::Output(io::ErrorKind::BrokenPipe.into()))
         }
-        // Where it cannot be told, the next write will.
+        // If it cannot be determined, the next write fails.
         _ => Ok(()),
     }
 }
@@ -119,7 +119,7 @@ impl Output {
         self.out.write_all(bytes).map_err(Failure::Output)
     }
 
-    /// Gives what was printed to its reader.
+    /// Writes the buffered output.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(Failure::Output)
     }

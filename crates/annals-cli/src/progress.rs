@@ -1,6 +1,6 @@
 //! The progress bar: on standard error, on a terminal, once work lasts over a second.
 //!
-//! Owns the bar's looks and the decision to show it. Must never slow work down: it is asked
+//! Owns the look of the bar and the decision to show it. Must never slow work down: it is called
 //! often, and draws seldom.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a bar counts.
+/// The unit of a bar.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Unit {
     Bytes,
@@ -23,7 +23,7 @@ pub(crate) struct Progress {
     started: Instant,
     enabled: bool,
     unit: Unit,
-    /// `None` = nobody knows: a count without a bar.
+    /// `None`: the total is unknown, and only a count is shown.
     total: Option<u64>,
     bar: Option<ProgressBar>,
 }
@@ -43,7 +43,7 @@ impl Progress {
         self.started.elapsed()
     }
 
-    /// Sets how much is done, and of how much, if that is known only now.
+    /// Sets the finished amount, and the total if it is known only now.
     pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
         if !self.enabled {
             return;
@@ -103,12 +103,12 @@ impl Drop for Progress {
     }
 }
 
-/// Prints a line to standard error. If that is gone, there is nobody left to tell.
+/// Prints a line to standard error. Errors are ignored: there is no other place to report them.
 pub(crate) fn report(text: impl std::fmt::Display) {
     let _nobody_left = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Prints to standard error what is worth knowing and no fault.
+/// Prints information to standard error that is not a fault.
 pub(crate) fn note(text: impl std::fmt::Display) {
     report(format_args!("annals: note: {text}"));
 }

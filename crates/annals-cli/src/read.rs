@@ -1,7 +1,7 @@
 //! `read`, `export` and `tail`: printing events.
 //!
-//! Owns the order and the range of what is printed. Must never print an event that the store's
-//! readers do not see yet.
+//! Owns the order and the range of the output. Must never print an event that the store's readers
+//! do not see yet.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::{interrupt, open};
 const WINDOW: u64 = 1 << 16;
 /// How often `tail --follow` looks whether it was interrupted, or its reader is gone.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// After how many events a bar is told.
+/// The number of events between two updates of a bar.
 const STRIDE: u64 = 1024;
 
 /// `annals export`
@@ -145,8 +145,8 @@ fn read_all(
     read.try_for_each(print)
 }
 
-/// Reads a window of positions after the other, so that the bar moves with what was scanned, also
-/// where nothing matches.
+/// Reads one window of positions after another, so that the bar shows the scanned positions, also
+/// without matches.
 fn read_in_windows(
     store: &Store,
     args: &ReadArgs,
@@ -180,7 +180,7 @@ fn read_in_windows(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Prints one event of a scan, and ends the scan on a signal or when nobody reads on.
+/// Prints one event of a scan, and ends the scan on a signal or when the pipe is closed.
 fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
     if interrupt::requested() {
         return ControlFlow::Break(Failure::Interrupted);
@@ -191,14 +191,14 @@ fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
     }
 }
 
-/// Ends a scan: what was read is printed, also where the scan then failed.
+/// Ends a scan: the read events are printed, also if the scan then failed.
 fn finish(done: annals::Result<ControlFlow<Failure>>, out: &mut Output) -> Result<(), Failure> {
     match done {
         Ok(ControlFlow::Continue(())) => out.flush(),
         Ok(ControlFlow::Break(failure @ Failure::Output(_))) => Err(failure),
         Ok(ControlFlow::Break(failure)) => out.flush().and(Err(failure)),
         Err(error) => {
-            // The damage is the news, even if nobody takes the events before it.
+            // The damage is reported even if the events before it cannot be written.
             let _reported_less = out.flush();
             Err(error.into())
         }
@@ -220,14 +220,14 @@ impl Bar {
         let from = args.after.min(to);
         // Lines that scroll by on the same terminal show well enough that there is progress.
         let quiet = quiet || std::io::IsTerminal::is_terminal(&std::io::stdout());
-        // With a filter, nobody knows how far the limit leads.
+        // With a filter, the position that the limit reaches is unknown.
         let limit = args.limit.filter(|_| args.filter.is_empty());
         let total = limit.map_or(to - from, |limit| limit.min(to - from));
         let progress = Progress::new(Unit::Events, Some(total), quiet);
         Self { progress, from, to, backwards: args.backwards, events: 0 }
     }
 
-    /// Whether it has to be told how far a scan has come, since few events may match.
+    /// Whether the progress of a scan is shown, because few events may match.
     fn shows_scan(&self, args: &ReadArgs) -> bool {
         self.progress.is_enabled() && !args.filter.is_empty() && !args.backwards
     }
@@ -287,7 +287,7 @@ fn follow(
     }
 }
 
-/// The position after which the last `args.lines` matching events lie.
+/// The position before the last `args.lines` matching events.
 fn before_the_last(store: &Store, args: &TailArgs, head: Position) -> Result<Position, Failure> {
     let mut after = head;
     if args.lines == 0 {

@@ -1,7 +1,7 @@
-//! What one line in means, whichever format it came in.
+//! The meaning of one input line, in either format.
 //!
-//! Owns the decoded event and the limits that can be told from the line alone. Must never know
-//! where the line came from.
+//! Owns the decoded event and the limits that can be checked on the line alone. Must never depend
+//! on the format of the line.
 
 use std::fmt;
 
@@ -35,11 +35,11 @@ pub struct Record {
     pub tags: Vec<String>,
     /// The version of its data's schema.
     pub schema_version: u16,
-    /// The commit that the line says it belongs to.
+    /// The commit that the line names.
     pub commit: Option<CommitKey>,
-    /// When it was recorded, as the line says it: read by [`Record::time`], if it is wanted.
+    /// The time of recording as written in the line: parsed by [`Record::time`] if it is needed.
     pub recorded_at: Option<String>,
-    /// Its place in its stream, as the line says it: read by [`Record::number`], if it is wanted.
+    /// The version as written in the line: parsed by [`Record::number`] if it is needed.
     pub version: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub const DERIVED: Uuid = Uuid::from_u128(0x0c1e_6a57_3b0f_4f5d_9a2e_7d84_51c6_e
 pub struct CommitKey(String);
 
 impl CommitKey {
-    /// The key that a JSON scalar's source text stands for; `null` is none.
+    /// The key of a JSON scalar's source text; `null` is none.
     pub(crate) fn parse(raw: &str) -> Result<Option<Self>, String> {
         match raw.as_bytes().first() {
             Some(b'n') => Ok(None),
@@ -76,23 +76,23 @@ impl fmt::Display for CommitKey {
 /// Why a line is no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
-    /// What is wrong with it.
+    /// The fault.
     pub what: String,
-    /// The commit it belongs to, as far as that can be told.
+    /// Its commit, if that can be read.
     pub commit: CommitOf,
 }
 
 /// The commit of a line that is no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitOf {
-    /// The line is too broken to tell.
+    /// The line cannot be read.
     Unknown,
-    /// The line says so; `None` = it names no commit.
+    /// The commit that the line names; `None` if it names none.
     Known(Option<CommitKey>),
 }
 
 impl BadLine {
-    /// A line that is too broken to tell its commit.
+    /// A line whose commit cannot be read.
     pub fn unreadable(what: impl Into<String>) -> Self {
         Self { what: what.into(), commit: CommitOf::Unknown }
     }
@@ -116,7 +116,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// The line does not say it, or not in a way that is understood.
+    /// If the line has no time, or a malformed one.
     pub fn time(&self) -> Result<Timestamp, String> {
         match &self.recorded_at {
             None => Err("the time of recording is missing".to_owned()),
@@ -126,11 +126,11 @@ impl Record {
         }
     }
 
-    /// Its place in its stream, if the line says it.
+    /// Its version, if the line has one.
     ///
     /// # Errors
     ///
-    /// What the line says is not a version.
+    /// If the version is malformed.
     pub fn number(&self) -> Result<Option<u64>, String> {
         match self.version.as_deref().map(|text| (text, text.parse())) {
             None => Ok(None),
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(first.get_version_num(), 5);
         let other = [derived("", "", 2), derived("", "x", 1), derived("", "", 11)];
         assert!(!other.contains(&first));
-        // What it is made of is part of what is promised.
+        // The bytes of the name are part of the promise.
         assert_eq!(first, Uuid::new_v5(&DERIVED, b"\0\0\0\0\0\0\0\x01a1"));
         assert_eq!(other[1], Uuid::new_v5(&DERIVED, b"\0\0\0\x01x\0\0\0\x01a1"));
         let own = "7b1f6f5e-8a24-4c0e-9a53-0d4c6f0f2a11";

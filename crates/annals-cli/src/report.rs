@@ -18,7 +18,7 @@ use crate::settle::Tally;
 /// How many bad lines are listed.
 const LISTED: u64 = 10;
 
-/// What was left out.
+/// The skipped lines.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     /// Lines that were good but of a commit with a bad one.
@@ -27,7 +27,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Notes, and for the first few says, that a line is left out.
+    /// Counts a skipped line, and prints the first few.
     pub(crate) fn bad(&mut self, bad: &Bad) {
         self.bad_lines += 1;
         match self.bad_lines {
@@ -37,7 +37,7 @@ impl Report {
         }
     }
 
-    /// Says how it went, and what that means for the exit code.
+    /// Prints the result, and returns the exit code.
     pub(crate) fn conclude(
         self,
         end: End,

@@ -1,6 +1,6 @@
-//! `repair` and `recover`: what is left of a damaged store.
+//! `repair` and `recover`: the intact rest of a damaged store.
 //!
-//! Owns how loss is told. Must never choose for the user what to lose.
+//! Owns the description of a loss. Must never choose for the user what is lost.
 
 use std::path::Path;
 use std::time::Duration;
@@ -39,12 +39,12 @@ pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
     json.push(b'\n');
     let written = std::fs::write(&path, json);
     let printed = print_report(&report, quiet);
-    // What could not be written is a failure also where nobody reads what is printed.
+    // A report that could not be written is a failure, also if the pipe is closed.
     written.map_err(|e| Failure::Fault(format!("cannot write {}: {e}", path.display())))?;
     printed
 }
 
-/// Links may hide that the new store would lie in the damaged one.
+/// Resolves links, which may hide that the new store would be inside the damaged one.
 fn outside(store: &Path, to: &Path) -> Result<(), Failure> {
     let Ok(store) = store.canonicalize() else { return Ok(()) };
     let existing = to.ancestors().find_map(|path| {

@@ -1,19 +1,19 @@
 //! What an import that was interrupted has stored.
 //!
-//! Owns how a line is known again. Must never take another event for it.
+//! Owns the comparison of a line with a stored event. Must never take another event for it.
 
 use annals::{AsOf, Event, Position, Result, Store};
 
 use crate::groups::Entry;
 
-/// What is stored of a line.
+/// The stored state of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Nothing.
     Not,
     /// Its event, at this position.
     Recorded(u64),
-    /// Another event in its place; what is said of it.
+    /// Another event is in its place; the message about it.
     Differs(String),
 }
 

@@ -1,7 +1,7 @@
-//! Waiting for commits in flight, in their order, in a thread of its own.
+//! Waits for commits in flight, in their order, in a separate thread.
 //!
-//! Owns the count of what is stored, and the acknowledgements. Must never acknowledge what is
-//! not durable.
+//! Owns the count of stored events, and the acknowledgements. Must never acknowledge a commit that
+//! is not durable.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(crate) struct Tally {
     pub(crate) already_recorded: u64,
     /// The last line that is stored.
     pub(crate) last_line: Option<u64>,
-    /// The first commit whose outcome is not known, and why.
+    /// The first commit with an unknown outcome, and its error.
     pub(crate) failure: Option<(u64, annals::Error)>,
     /// Acknowledgements could not be printed.
     pub(crate) unprinted: Option<io::Error>,
@@ -102,7 +102,8 @@ impl Settler {
         }
     }
 
-    /// Whether going on makes no sense: a commit failed, or nobody takes acknowledgements.
+    /// Whether the import must stop: a commit failed, or the reader of the acknowledgements closed
+    /// the pipe.
     pub(crate) fn has_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
@@ -178,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// Prints what is durable by now; makes it durable first in a buffered import.
+    /// Prints acknowledgements of durable commits; syncs first in a buffered import.
     fn acknowledge(&mut self) {
         let Some(first) = self.unsynced.first() else {
             return;

@@ -1,6 +1,7 @@
 //! `snapshot`: the states that applications keep beside the events.
 //!
-//! Owns how a snapshot is printed. Must never make one: only its application knows the state.
+//! Owns the printed form of a snapshot. Must never create one: only its application can compute the
+//! state.
 
 use annals::{
     Position,

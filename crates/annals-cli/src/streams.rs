@@ -1,4 +1,4 @@
-//! `stream`: what is known of a stream, and what reads show of it.
+//! `stream`: the state of a stream, and the visible part of it.
 //!
 //! Owns how that is printed. Must never hide a stream that was not named.
 
@@ -51,7 +51,7 @@ fn change(
     open::close(store)
 }
 
-/// Changes what was given, and leaves the other limit as it is.
+/// Changes the given limits, and keeps the others.
 fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
     change(&args.stream, args.wait, quiet, |store, stream| {
         let now = store.stream_info(stream)?.map(|info| info.metadata).unwrap_or_default();
@@ -106,7 +106,7 @@ fn rows(info: &StreamInfo, out: &Output) -> [(&'static str, String); 7] {
     ]
 }
 
-/// For printing alone: ages beyond what it can hold come out as the longest it can.
+/// For printing only: longer ages are printed as the longest one it can represent.
 fn signed(age: Duration) -> SignedDuration {
     SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)
 }

@@ -1,13 +1,13 @@
 //! Times as text, and back.
 //!
-//! Owns the one notation the tool prints (RFC 3339, UTC, microseconds) and the notations that
-//! it takes. Must never ask a clock.
+//! Owns the printed notation (RFC 3339, UTC, microseconds) and the accepted notations. Must never
+//! read a clock.
 
 use annals::Timestamp;
 
 /// The time in RFC 3339, in UTC, with microseconds.
 ///
-/// Times after the year 9999, which RFC 3339 cannot write, come out as its last moment.
+/// Times after the year 9999, which RFC 3339 cannot write, are written as its last moment.
 pub fn to_rfc3339(time: Timestamp) -> String {
     let time = i64::try_from(time.as_micros())
         .ok()
@@ -18,12 +18,12 @@ pub fn to_rfc3339(time: Timestamp) -> String {
 
 /// The time that an RFC 3339 text names; a date alone is the start of that day in UTC.
 ///
-/// Times before 1970 come out as its start, since nothing was recorded before. Fractions of a
+/// Times before 1970 become 1970-01-01, because no earlier time can be stored. Fractions of a
 /// microsecond are cut.
 ///
 /// # Errors
 ///
-/// What is wrong with the text.
+/// The fault of the text.
 pub fn parse(text: &str) -> Result<Timestamp, String> {
     let time = if is_date(text) {
         let date: jiff::civil::Date = text.parse().map_err(|e| format!("{e}"))?;

@@ -1,8 +1,7 @@
 //! Runs simulated lives, seed by seed, until one fails or does not end.
 //!
-//! `planted-bugs` puts this into the copy of the tree as an example, and reads what it prints: a
-//! line before each seed, with the states that were checked so far; then `passed`, or `caught` and
-//! what was said.
+//! `planted-bugs` puts this into the copy of the tree as an example, and reads its output: a line
+//! before each seed, with the number of checked states; then `passed`, or `caught` and the message.
 
 #![allow(clippy::print_stdout, reason = "this is how it answers")]
 
@@ -20,7 +19,7 @@ fn main() {
         println!("usage: planted_seeds FROM TO");
         return;
     };
-    // A life that panics has failed, and says with which words.
+    // A life that panics has failed, with the panic's message.
     std::panic::set_hook(Box::new(|_| {}));
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What a bug is: data, one file each in `bugs/`.
+//! The definition of a bug: data, one file each in `bugs/`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-/// A bug, and who must catch it.
+/// A bug, and its detector.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bug {
@@ -16,20 +16,20 @@ pub struct Bug {
     pub name: String,
     /// What it breaks, in a sentence.
     pub breaks: String,
-    /// Who must notice.
+    /// The detector.
     pub caught_by: CaughtBy,
     /// What makes it.
     #[serde(rename = "edit")]
     pub edits: Vec<Edit>,
 }
 
-/// Who must notice a bug.
+/// The detector of a bug.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CaughtBy {
     /// A simulated life, from one of these seeds.
     Simulator {
-        /// The first seed and the one behind the last.
+        /// The first seed and the exclusive end.
         seeds: [u64; 2],
     },
     /// A test of the engine.
@@ -43,7 +43,7 @@ pub enum CaughtBy {
     },
 }
 
-/// A text in the source, and what takes its place.
+/// A text in the source, and its replacement.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {

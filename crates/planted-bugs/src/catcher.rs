@@ -1,7 +1,7 @@
 //! Builds the copy of the tree and runs what must notice a bug, with a limit on its time.
 //!
-//! Must never take a failure of its own for a bug that was caught: what does not compile, does not
-//! run or is still going when the time is over is an error.
+//! Must never take its own failure for a detected bug: code that does not compile, does not run or
+//! exceeds the time is an error.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use crate::tree::Tree;
 const RUNNER: &str = include_str!("../runner/seeds.rs");
 const RUNNER_NAME: &str = "planted_seeds";
 
-/// What was found.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Noticed, after so much work, with these words.
     Caught {
         /// How much work it took.
         took: String,
-        /// What was said.
+        /// The message.
         message: String,
     },
     /// Not noticed, after so much work.
@@ -107,7 +107,7 @@ impl Catcher {
         executable: &Path,
         arguments: &[&str],
     ) -> Result<(ExitStatus, String)> {
-        // A file and not a pipe, which somebody would have to empty meanwhile.
+        // A file and not a pipe, which would have to be emptied meanwhile.
         let path = self.scratch.join("output");
         let output = File::create(&path).with_context(|| path.display().to_string())?;
         let mut child = Command::new(executable)
@@ -129,7 +129,7 @@ impl Catcher {
     }
 }
 
-/// Reads what the runner has printed.
+/// Parses the output of the runner.
 fn read_seeds(output: &str, first: u64) -> Result<Verdict> {
     let progress = output.lines().rfind(|line| line.starts_with("seed "));
     let mut words = progress.unwrap_or_default().split(' ').skip(1).step_by(2);
@@ -144,13 +144,13 @@ fn read_seeds(output: &str, first: u64) -> Result<Verdict> {
     if output.lines().last() == Some("passed") {
         return Ok(Verdict::Missed { took: took(seed - first) });
     }
-    // A process that was ended by a signal had no last word.
+    // A process that was ended by a signal prints no message.
     let message = output.lines().find_map(|line| line.strip_prefix("caught "));
     let message = message.unwrap_or("the process died").to_owned();
     Ok(Verdict::Caught { took: took(seed - first + 1), message })
 }
 
-/// Reads what a test binary that ran one test has printed.
+/// Parses the output of a test binary that ran one test.
 fn read_test(status: ExitStatus, output: &str, name: &str) -> Result<Verdict> {
     ensure!(output.contains("running 1 test"), "there is no test {name:?}");
     let took = "1 test".to_owned();

@@ -1,9 +1,10 @@
 //! Bugs that are planted in annals on purpose, one by one, to show that its checks can fail.
 //!
-//! Each bug is a file of data in `bugs/`: which lines of the engine become which others, and who
-//! must notice. Nothing of this is part of the engine: the edits are made in a copy of the tree.
+//! Each bug is a file of data in `bugs/`: the lines of the engine to replace, their replacements,
+//! and the detector. Nothing of this is part of the engine: the edits are made in a copy of the
+//! tree.
 //!
-//! - [`bug`]: what a bug is, and the list of them.
+//! - [`bug`]: the definition of a bug, and the list of them.
 //! - [`tree`]: the copy, and the edits in it.
 //! - [`catcher`]: builds the copy and runs what must notice.
 //! - [`report`]: the table.

@@ -1,4 +1,4 @@
-//! `planted-bugs`: plants each bug in a copy of the tree and shows who catches it.
+//! `planted-bugs`: plants each bug in a copy of the tree and shows what detects it.
 //!
 //! Ends with 1 if a bug is not caught, or if the source has moved away from under it.
 
@@ -25,10 +25,11 @@ struct Arguments {
     /// Name the bugs and plant none.
     #[arg(long)]
     list: bool,
-    /// So many seeds for each bug that the simulator must catch, whatever its file says.
+    /// The number of seeds for each bug that the simulator must detect, instead of the number in
+    /// its file.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
-    /// The longest time for one run, builds aside, in seconds.
+    /// The longest time for one run, without builds, in seconds.
     #[arg(long, value_name = "S", default_value_t = 600)]
     limit: u64,
 }
@@ -91,14 +92,14 @@ fn chosen(arguments: &Arguments, bugs: Vec<Bug>) -> Result<Vec<Bug>> {
     Ok(bugs)
 }
 
-/// Below the target directory, so that nobody has to ignore or remove it by name.
+/// Below the target directory, which is ignored and removed as a whole.
 fn scratch() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| "target".into());
     repository().join(target).join("planted-bugs")
 }
 
-/// Who complains without a bug proves nothing with one.
+/// A detector that fails without a bug proves nothing with one.
 fn without_bugs(tree: &Tree, catcher: &Catcher, bugs: &[Bug]) -> Result<()> {
     let mut seeds: Option<[u64; 2]> = None;
     let mut tests = Vec::new();

@@ -1,4 +1,4 @@
-//! The table of what was caught, in Markdown.
+//! The table of results, in Markdown.
 
 use crate::bug::{Bug, CaughtBy};
 use crate::catcher::Verdict;

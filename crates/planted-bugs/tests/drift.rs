@@ -1,4 +1,4 @@
-//! Planted bugs against the source as it is: every edit still applies, every named test is there.
+//! Planted bugs against the present source: every edit applies, every named test exists.
 
 #![allow(clippy::disallowed_methods, reason = "tests read the repository's files")]
 

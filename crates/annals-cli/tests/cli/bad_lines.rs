@@ -4,7 +4,7 @@ use super::support::{Done, Scratch, count, id, import, line, lines, of_commit, r
 
 const GOOD: &str = "\"stream\":\"s\",\"type\":\"T\",\"data\":1";
 
-/// Lines with what is wrong with them, and whether they are whole enough to tell their commit.
+/// Lines with their faults, and whether their commit can be read.
 fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
     let with = |rest: &str| format!("{{{GOOD},{rest}}}").into_bytes();
     let long = format!("\"tags\":[\"{}\"]", "t".repeat(256));
@@ -47,7 +47,7 @@ fn a_bad_line_stops_the_import_and_takes_its_commit_along() {
         let before = [of_commit(1, "1"), of_commit(1, "2"), of_commit(2, "3")].concat();
         let input = [before.as_bytes(), &bad, b"\n", of_commit(3, "4").as_bytes()].concat();
         let done = import(&store, input).fails(1, &format!("annals: line 4: {what}"));
-        // A line too broken to tell its commit may be of the one before it.
+        // A line without a readable commit may belong to the commit before it.
         let stored = if tells_its_commit { 3 } else { 2 };
         assert_eq!(count(&store), stored, "{what}: {done:?}");
         assert!(done.stderr.contains("the import stopped"), "{done:?}");

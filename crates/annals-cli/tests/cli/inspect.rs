@@ -167,7 +167,7 @@ fn damage_names_the_next_command() {
     assert!(!read.stderr.contains("annals::"), "no names of calls: {read:?}");
     std::fs::write(&segment, &sound).unwrap();
 
-    // What is derived from the log is no reason to repair it.
+    // A damaged derived file is no reason for a repair.
     let checkpoints = files(&scratch.path("with space").join("checkpoints"));
     let (path, mut bytes) = checkpoints.into_iter().next().unwrap();
     let middle = bytes.len() / 2;

@@ -1,4 +1,4 @@
-//! Histories from elsewhere: ids that are derived, imports that go on, times that are kept.
+//! Histories from other systems: derived ids, resumed imports, kept times.
 
 use std::ops::Range;
 
@@ -77,7 +77,7 @@ fn version_of_a_line_counts_for_its_derived_id() {
     assert_eq!(ids(&by_version)[0], ids(&by_count)[1]);
     let args = ["import", &by_version, "--derive-ids"];
     run_with(&args, line(",\"version\":\"x\"")).fails(1, "line 1: \"version\" must be a number");
-    // Without the option nobody asks.
+    // Without the option the version is not parsed.
     import(&by_version, line(",\"version\":\"x\"")).ok();
 }
 
@@ -135,7 +135,7 @@ fn resumed_import_of_another_input_is_refused() {
     // A commit of which a part is stored is none of an earlier import.
     let of_commit = plain(0..12).replace('}', ",\"commit\":1}");
     run_with(&resume, &of_commit).fails(1, "lines 1 to 12: only a part of the commit is stored");
-    // A whole commit that is stored is known.
+    // A commit that is stored as a whole is recognised.
     let store = scratch.store("commits");
     import(&store, &of_commit).ok();
     let done = run_with(&["import", &store, "--resume"], &of_commit).ok();
@@ -158,7 +158,7 @@ fn kept_times_are_those_of_the_past_that_can_be_read() {
     run_with(&["import", &copy, "--keep-times"], &out).ok();
     assert_eq!(run(&["export", &copy]).ok().stdout, out);
     run(&["verify", &copy]).ok();
-    // And it can be repeated, also once something newer is there.
+    // And it can be repeated, also after newer events.
     run(&["append", &copy, "now", "T"]).ok();
     let again = run_with(&["import", &copy, "--keep-times"], &out).ok();
     assert!(again.stdout.contains("(100 already recorded), nothing changed"), "{again:?}");
@@ -190,7 +190,7 @@ fn time_that_goes_back_or_lies_ahead_is_refused_with_its_line() {
     let of_commit = timed(1..3).replace('}', ",\"commit\":1}");
     run_with(&["import", &store, "--keep-times"], of_commit)
         .fails(1, "lines 1 to 2: the lines of one commit have different times");
-    // Without the option they are nobody's business.
+    // Without the option the times are not checked.
     import(&store, back + &timed_line(5, "noon")).ok();
 }
 
@@ -232,7 +232,7 @@ fn first_import_that_fails_leaves_nothing_or_a_store() {
     }
     assert!(!scratch.path("bad").exists(), "nothing was to be stored");
     assert!(scratch.path("empty").exists(), "an import of nothing makes an empty store");
-    // Beside what is stored before the fault.
+    // The lines before the fault are stored.
     let store = scratch.store("good-first");
     let input = plain(0..1) + bad_first;
     run_with(&["import", &store, "--batch", "1"], input).fails(1, "line 2");
@@ -267,7 +267,7 @@ fn store_that_cannot_be_created_leaves_nothing() {
         assert_eq!(done.code, 1, "{args:?}: {done:?}");
         assert!(!scratch.path("s").exists(), "{args:?} leaves {:?}", std::fs::read_dir(&store));
     }
-    // A directory that was there stays, and what is in it.
+    // An existing directory stays, with its contents.
     std::fs::create_dir(&store).expect("a directory");
     assert_eq!(run_short_of_space(&["append", &store, "a", "T"], "").code, 1);
     assert!(scratch.path("s").exists());

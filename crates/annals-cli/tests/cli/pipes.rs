@@ -12,7 +12,7 @@ use super::support::{Done, Scratch, import, line, lines, run, tool};
 /// Far longer than it takes: a test that waits for it has found a command that never ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for the end of a process that nobody talks to any more.
+/// Waits for the end of a process without input.
 #[track_caller]
 fn ends(child: Child) -> Done {
     let id = child.id().to_string();

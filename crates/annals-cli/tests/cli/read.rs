@@ -1,4 +1,4 @@
-//! `read` and `tail` over a store that stands still.
+//! `read` and `tail` over a store without a writer.
 
 use super::support::{Scratch, field, import, run};
 
@@ -111,7 +111,7 @@ fn stream_that_does_not_exist_is_named() {
         assert_eq!(done.stdout, "");
     }
     run(&["-q", "read", &store, "--stream", "nosuch"]).fails(1, "there is no stream");
-    // One that does exist, and has nothing to show of what was asked for, is no failure.
+    // An existing stream without selected events is not a failure.
     for rest in [&["--after", "99"][..], &["--as-of", "0"], &["--limit", "0"], &["--type", "X"]] {
         let args = [&["read", &store, "--stream", "audit"], rest].concat();
         let done = run(&args).ok();

@@ -1,4 +1,4 @@
-//! Importing what is there already.
+//! Importing events that are stored already.
 
 use super::support::{Scratch, exported, import, join, line, lines, run_with, without};
 
@@ -20,7 +20,7 @@ fn a_second_import_changes_nothing_and_says_so() {
         assert!(done.stdout.contains(expected), "{batch}: {done:?}");
     }
     assert_eq!(exported(&store), before);
-    // What comes out is known, too.
+    // Exported lines are recognised too.
     let done = import(&store, join(&before)).ok();
     assert!(done.stdout.contains("nothing changed"), "{done:?}");
 }

@@ -61,7 +61,7 @@ fn repair_keeps_what_is_whole_and_reports_the_rest() {
     assert_eq!(report["gaps"][0]["missing"]["first"], 101);
     assert_eq!(report["gaps"][0]["intact"].as_array().unwrap().len(), 19);
     assert_eq!(report["streams"].as_array().unwrap().len(), 7);
-    // What is missing can be appended again from its source; the rest is recognised.
+    // Missing events can be appended again from their source; the others are recognised.
     let again = import(&new, lines(0..100)).ok();
     assert!(again.stdout.contains("nothing changed"), "{again:?}");
     repair(&[&store, "--to", &new]).fails(2, "holds a store");

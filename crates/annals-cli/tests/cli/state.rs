@@ -1,4 +1,4 @@
-//! `cursor`, `snapshot` and `stream`: what a store keeps beside its events.
+//! `cursor`, `snapshot` and `stream`: the commands for data other than events.
 
 use annals::{ExpectedVersion, NewEvent, Options, Position, Store, snapshot::Snapshot};
 
@@ -53,7 +53,7 @@ fn a_cursor_moves_forward_and_back_only_if_told_to() {
         run(&["cursor", "list", store, "--format", "ndjson"]).ok().stdout,
         "{\"cursor\":\"emailer\",\"position\":3}\n"
     );
-    // No event is touched, and what is left is sound.
+    // No event is changed, and the store is intact.
     assert_eq!(count(store), 21);
     run(&["verify", store]).ok();
 }
@@ -161,7 +161,7 @@ fn what_is_known_of_a_stream_is_printed() {
     );
     run(&["stream", "metadata", store, "s-4", "--max-age", "30d", "--max-count", "2"]).ok();
     assert!(ndjson().ends_with("\"max_age\":\"PT720H\",\"max_count\":2}\n"), "{}", ndjson());
-    // What is not given stays.
+    // A limit that is not given keeps its value.
     run(&["stream", "metadata", store, "s-4", "--max-count", "none"]).ok();
     run(&["stream", "archive", store, "s-4"]).ok();
     let text = run(&["stream", "info", store, "s-4"]).ok().stdout;
@@ -233,7 +233,7 @@ fn changes_need_the_store_for_themselves_and_never_create_one() {
         let args = at(&nowhere, &change);
         run(&args.iter().map(String::as_str).collect::<Vec<_>>()).fails(1, "does not exist");
     }
-    // Looking works beside the writer, and sees what it did before its last event.
+    // Commands that read work beside the writer, and see its changes up to its last event.
     writer.cursors().advance("emailer", 5).unwrap();
     writer.archive("s-1").unwrap();
     writer.append("s-2", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();

@@ -91,7 +91,7 @@ fn wait_takes_a_duration_and_nothing_else() {
     for good in ["--wait", "--wait=forever", "--wait=0s", "--wait=1m30s"] {
         run(&["append", &store, "a", "T", good]).ok();
     }
-    // The value is part of the option, so that the store is not taken for it.
+    // The value is part of the option, so that the store is not parsed as the value.
     run(&["append", "--wait", &store, "a", "T"]).ok();
     for bad in ["--wait=", "--wait=30", "--wait=-1s", "--wait=soon"] {
         run(&["append", &store, "a", "T", bad]).fails(2, "--wait");
@@ -107,7 +107,7 @@ fn process_that_holds_the_store_is_named() {
     let process = format!("open for writing elsewhere (process {})", holder.0.id());
     let done = run(&["append", &store, "a", "T"]).fails(1, &process);
     assert!(done.stderr.contains("annals: next: add --wait"), "{done:?}");
-    // One that waits says for whom, unless it is to be quiet.
+    // A waiting command prints the holder, unless it is quiet.
     for (quiet, expected) in [("--quiet", false), ("--wait", true)] {
         let done = run(&["append", &store, "a", "T", "--wait=1500ms", quiet].map(|it| match it {
             "--wait" => "--schema-version=1",

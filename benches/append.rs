@@ -1,4 +1,4 @@
-//! Appends: what one event, a batch, a transaction, an expected version and a given id cost, each
+//! Appends: the cost of one event, a batch, a transaction, an expected version and a given id, each
 //! buffered and synced in the same run.
 //!
 //! `cargo bench --bench append`. Every sample starts with an empty store; opening and closing it
@@ -29,7 +29,7 @@ fn measure<T>(
     prepare: impl Fn(&mut Input, u64) -> T,
     append: impl Fn(&Store, T),
 ) {
-    // Prepared this many at a time, so that what is prepared does not take all memory.
+    // Events are prepared in portions of this size, to bound memory.
     const AHEAD: u64 = 4096;
     let open = |path: &Path| options.clone().open(path.join("store")).expect("open");
     group.throughput(Throughput::Elements(events as u64));

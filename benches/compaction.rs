@@ -1,8 +1,8 @@
 //! Look-ups over many small segments, with an index file each and with their indexes merged, in one
 //! run.
 //!
-//! `cargo bench --bench compaction`. The store is in the page cache; what is counted is the work per
-//! index file, which compaction saves.
+//! `cargo bench --bench compaction`. The store is in the page cache; the measured cost is the work
+//! per index file, which compaction saves.
 
 #![allow(missing_docs, reason = "a bench")]
 
@@ -39,7 +39,7 @@ fn fill(path: &Path) {
         }
     }
     store.close().expect("close");
-    // What was still to be sealed is.
+    // Opening and closing seals the remaining segments.
     options().open(path).expect("open").close().expect("close");
 }
 

@@ -1,7 +1,7 @@
 //! Group commit: synced single appends by 1, 4 and 16 threads, and by one thread that submits.
 //!
-//! `cargo bench --bench group_commit`. What counts is how the rate grows from the first line to
-//! the others within one run.
+//! `cargo bench --bench group_commit`. Compare the growth of the rate from the first line to the
+//! others within one run.
 
 #![allow(missing_docs, reason = "a bench")]
 

@@ -28,7 +28,7 @@ fn fill(store: &Store, bytes: u64) {
     }
 }
 
-/// The time of `open` alone, with `prepare` before and the closing behind it.
+/// Measures `open` alone, with `prepare` before and the close after it.
 fn measure(
     criterion: &mut Criterion,
     name: &str,

@@ -14,7 +14,7 @@ use common::{Input, buffered, config, directory};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const EVENTS: u64 = 200_000;
-/// Every so many events one goes to the stream that is read: 100 of them, scattered.
+/// One in this number of events goes to the stream that is read: 100 of them, scattered.
 const SCATTERED: u64 = EVENTS / 100;
 const PAGE: u64 = 50;
 

@@ -1,9 +1,9 @@
-//! Subscriptions beside what they are measured against: catching up beside a forward scan of the
-//! same events, a wake-up beside a hand-over between two threads, an append with a thousand
-//! sleepers beside one with none.
+//! Subscriptions beside their reference: catching up beside a forward scan of the same events, a
+//! wake-up beside a hand-over between two threads, an append with a thousand sleepers beside one
+//! without.
 //!
 //! `cargo bench --bench subscription`. The store is in the page cache, and was verified by a first
-//! scan. What a wake-up costs from the moment an event is visible is "append to wake-up" less
+//! scan. The cost of a wake-up from the moment an event is visible is "append to wake-up" less
 //! "append, nobody waits".
 
 #![allow(missing_docs, reason = "a bench")]
@@ -151,7 +151,7 @@ fn waking_up() {
     println!("| wake-up alone, against the hand-over | {wake_up:.1?}, {ratio:.2} |");
 }
 
-/// What an append costs its caller while others sleep.
+/// The cost of an append to its caller while other threads sleep.
 fn sleepers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append beside sleepers");
     for count in [0, 1, 1000] {

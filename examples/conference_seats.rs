@@ -7,8 +7,8 @@
 //!
 //! `STORE` is the directory of a new store (default: a temporary one, removed at the end).
 //!
-//! A booking is a stream, `booking-7`; how many seats are left is a matter of all bookings, so that no
-//! stream's version could guard it. What guards it is a boundary: the query that counted the seats.
+//! A booking is a stream, `booking-7`. The number of free seats depends on all bookings, so no
+//! stream's version can protect it. A boundary does: the query that counted the seats.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -89,8 +89,8 @@ impl Conference {
         self.left(Position::new(u64::MAX))
     }
 
-    /// Reserves seats if there are as many. What the count was made of must not have changed when the
-    /// reservation is recorded; where it has, the seats are counted again.
+    /// Reserves seats if enough are free. The events that were counted must not have changed when the
+    /// reservation is recorded; otherwise the seats are counted again.
     pub(crate) fn reserve(&self, booking: u32, who: &str, seats: u64) -> Result<(), Refused> {
         loop {
             let (left, head) = self.left_now()?;
@@ -106,7 +106,7 @@ impl Conference {
                 .fail_if(self.seats_facts().after(head))
                 .commit();
             match outcome {
-                // Somebody was faster; what they did is visible by now, and is counted next.
+                // Another commit came first; it is visible by now, and is counted next.
                 Err(conflict)
                     if matches!(
                         conflict.failed_checks(),
@@ -117,7 +117,7 @@ impl Conference {
         }
     }
 
-    /// Records how a payment went.
+    /// Records the outcome of a payment.
     pub(crate) fn pay(&self, booking: u32, accepted: bool) -> annals::Result<()> {
         let event_type = if accepted { "PaymentAccepted" } else { "PaymentFailed" };
         let event = NewEvent::new(event_type, "").tag(self.tag());
@@ -182,7 +182,7 @@ pub(crate) struct Bookings {
 }
 
 impl Bookings {
-    /// Takes in what has happened since the last time.
+    /// Applies the events since the last call.
     pub(crate) fn refresh(&mut self, store: &Store) -> annals::Result<()> {
         let bookings = Query::category("booking");
         for message in store.subscribe().after(self.through).matching(bookings).start()? {
@@ -216,7 +216,7 @@ impl Bookings {
     }
 }
 
-/// So many attendees at once, each wants one seat; how many got one.
+/// This number of attendees at once, each wants one seat; returns how many got one.
 pub(crate) fn rush(conference: &Conference, attendees: u32) -> usize {
     let doors = Barrier::new(attendees as usize);
     let book = |number: u32| {

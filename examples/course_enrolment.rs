@@ -45,10 +45,10 @@ pub(crate) enum Rule {
     NotEnrolled,
 }
 
-/// What a command comes to: an error of the store is no answer to the question.
+/// The result of a command; an error of the store is not an answer.
 type Answer<T = ()> = annals::Result<Result<T, Rule>>;
 
-/// What a decision about a course and a student rests on.
+/// The state that a decision about a course and a student is based on.
 #[derive(Debug, Default)]
 struct Decision {
     capacity: Option<usize>,
@@ -56,7 +56,7 @@ struct Decision {
     enrolled_in_course: usize,
     courses_of_student: usize,
     is_enrolled: bool,
-    /// What was read, up to its head: the boundary of what is decided on it.
+    /// The query and the head of the read: the boundary of the decision.
     boundary: Query,
 }
 
@@ -119,19 +119,19 @@ impl School {
             .fail_if(boundary);
         match commit.commit() {
             Ok(_) => Ok(true),
-            // What was faster is visible by now: reading again shows it.
+            // The conflicting commit is visible by now: reading again shows it.
             Err(error) if error.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Defines a course, whose name nobody may have used: no decision has to be read for that.
+    /// Defines a course with a new name; no read is needed for that.
     pub(crate) fn define(&self, course: &str, capacity: usize) -> Answer {
         let event = NewEvent::json("CourseDefined", &Capacity { capacity })?;
         self.append_first(format!("course-{course}"), course_tag(course), event)
     }
 
-    /// Registers a student under a name that nobody has.
+    /// Registers a student under a new name.
     pub(crate) fn register(&self, student: &str) -> Answer {
         let event = NewEvent::new("StudentRegistered", "");
         self.append_first(format!("student-{student}"), student_tag(student), event)
@@ -219,7 +219,7 @@ impl School {
     }
 }
 
-/// Runs the same command in so many threads at once; how many were told yes.
+/// Runs the same command in this number of threads at once; returns how many succeeded.
 pub(crate) fn fight(threads: usize, command: impl Fn(usize) -> Answer + Sync) -> usize {
     thread::scope(|scope| {
         let spawn = |number| {

@@ -1,4 +1,4 @@
-//! What a store costs in memory and in opening time, against the number of its events and streams.
+//! The memory and the opening time of a store, by the number of its events and streams.
 //!
 //! ```text
 //! cargo run --release --example footprint            # the first two tables, a few minutes
@@ -8,10 +8,10 @@
 //! cargo run --release --example footprint -- segments  # opening against segments, which are small
 //! ```
 //!
-//! Each measurement runs in a process of its own; memory is `VmRSS` and `RssAnon` of
-//! `/proc/self/status` (Linux). Stores are made in the directory `ANNALS_FOOTPRINT_DIR`, or the
+//! Each measurement runs in a separate process; memory is `VmRSS` and `RssAnon` of
+//! `/proc/self/status` (Linux). Stores are created in the directory `ANNALS_FOOTPRINT_DIR`, or the
 //! system's for temporary files, and removed again. Files are in the page cache when they are opened.
-//! Of nine openings after a close the fastest is told.
+//! Of nine openings after a close the fastest is printed.
 
 #![allow(missing_docs, reason = "an example")]
 #![allow(clippy::disallowed_methods, reason = "this measures time and processes")]
@@ -56,7 +56,7 @@ fn options() -> Options {
     Options::new().durability(Durability::BUFFERED)
 }
 
-/// Runs this program again, with other words, and returns what it prints.
+/// Runs this program again with other arguments, and returns its output.
 fn child(words: &[&str]) -> Result<String> {
     let output = Command::new(std::env::current_exe()?).arg("child").args(words).output()?;
     if !output.status.success() && !words.contains(&"kill") {
@@ -125,14 +125,14 @@ fn fill(store: Store, events: u64, streams: u64, end: &str) -> Result<()> {
     Ok(())
 }
 
-/// Microseconds that this thread has run: what a busy machine takes is not in it.
+/// Microseconds that this thread has run, without the time of other processes.
 fn on_cpu() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0) / 1000
 }
 
-/// Opens a store and prints the time in microseconds by the clock and on the processor, the anonymous and the whole memory then, and
-/// both after each of up to ten thousand streams was asked for its head.
+/// Opens a store and prints the time in microseconds by the clock and on the processor, the anonymous and the
+/// whole memory then, and both after looking up the heads of up to ten thousand streams.
 fn open(path: &Path) -> Result<()> {
     let before = resident();
     let (started, cpu) = (Instant::now(), on_cpu());
@@ -232,7 +232,7 @@ fn curve(numbers_of_events: &[u64]) -> Result<()> {
         drop(closed);
         let killed = Directory::new("killed");
         child(&["fill", killed.path(), &count, "10000", "kill"])?;
-        // Opening puts right what the kill left: only the first counts.
+        // Opening repairs the effects of the kill: only the first one is measured.
         let after_kill = numbers(&child(&["open", killed.path()])?)?;
         println!(
             "| {events} | {} | {} | {} | {segments} | {:.2} | {:.2} | {:.2} | {:.2} |",
@@ -248,11 +248,11 @@ fn curve(numbers_of_events: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// What an opening costs for each segment is the same whatever their size, so small ones tell what
-/// many large ones would.
+/// The cost of an opening per segment does not depend on their size, so small ones represent many
+/// large ones.
 fn by_segments() -> Result<()> {
     const SEGMENT: u64 = 1 << 20;
-    /// So many of these events fill one.
+    /// The number of these events that fill a segment.
     const EVENTS: u64 = 6_600;
     println!(
         "| segments | as much in segments of 128 MiB, GiB | index files | open after a close, ms | on the processor |"

@@ -1,5 +1,5 @@
-//! What the criterion benches share: the same streams and bytes in every run, and stores to put
-//! them in. How far that is from what the machine allows is for `--bench limits` to say.
+//! Shared by the criterion benches: the same streams and bytes in every run, and stores for them.
+//! The distance to the machine's limits is measured by `--bench limits`.
 
 #![allow(dead_code, reason = "each bench uses a part")]
 #![allow(clippy::disallowed_methods, reason = "benches measure time and copy stores")]

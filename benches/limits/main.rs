@@ -1,4 +1,4 @@
-//! How far annals is from what the machine allows: each workload beside a bare loop that frames,
+//! The distance of annals to the machine's limits: each workload beside a bare loop that frames,
 //! checksums and writes (or maps, walks and verifies) the same bytes, in turn within one run.
 //!
 //! `cargo bench --bench limits` prints the medians and their ratio. Rates differ from machine to

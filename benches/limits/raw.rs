@@ -86,7 +86,7 @@ pub(crate) fn prepare(dir: &Path, count: u64, input: &mut Input) -> memmap2::Mma
     std::fs::write(&path, &buffer).expect("write");
     let file = File::open(&path).expect("open");
     #[expect(unsafe_code, reason = "nobody else knows the file")]
-    // SAFETY: the file is this benchmark's own, in a directory that nobody else knows.
+    // SAFETY: the file belongs to this benchmark, in a directory that no other process uses.
     unsafe { memmap2::Mmap::map(&file) }.expect("map")
 }
 

@@ -3,7 +3,7 @@
 use annals::Event;
 use serde::{Deserialize, Serialize};
 
-/// What can have happened to an account: the variant is an event's type, what is in it the data.
+/// The events of an account: the variant is an event's type, its contents are the data.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Fact {
@@ -42,7 +42,7 @@ impl Fact {
     }
 }
 
-/// Why an account says no.
+/// Why a command is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("the account is open already")]
@@ -65,7 +65,7 @@ pub(crate) enum Refused {
     State(#[from] serde_json::Error),
 }
 
-/// What the facts of an account come to.
+/// The state of an account, computed from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) owner: Option<String>,

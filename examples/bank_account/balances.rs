@@ -14,7 +14,7 @@ use super::account::{Fact, Refused};
 /// The name of its cursor, and of its saved state.
 const BALANCES: &str = "balances";
 
-/// What a page about an account shows.
+/// The contents of a page about an account.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) balance: u64,

@@ -47,7 +47,7 @@ impl Bank {
         Ok(Loaded { account, version, replayed })
     }
 
-    /// Records a fact on top of exactly what was loaded, every tenth with a snapshot.
+    /// Appends an event on top of exactly the loaded version, every tenth with a snapshot.
     pub(crate) fn save(&self, number: u32, loaded: &Loaded, fact: &Fact) -> Result<(), Refused> {
         loaded.account.check(fact)?;
         let stream = format!("account-{number}");
@@ -64,7 +64,7 @@ impl Bank {
         Ok(())
     }
 
-    /// Loads, checks and saves, and begins again where somebody else was faster.
+    /// Loads, checks and saves; begins again after a conflict.
     pub(crate) fn record(&self, number: u32, fact: &Fact) -> Result<(), Refused> {
         loop {
             match self.save(number, &self.load(number)?, fact) {
@@ -90,7 +90,7 @@ impl Bank {
         self.record(number, &Fact::Closed)
     }
 
-    /// Two threads load the same account, and then both withdraw: what each was told.
+    /// Two threads load the same account, and then both withdraw: the result of each.
     pub(crate) fn withdraw_twice(&self, number: u32, amount: u64) -> [Result<(), Refused>; 2] {
         let both_have_loaded = Barrier::new(2);
         let withdraw = || {

@@ -6,8 +6,8 @@
 //!
 //! `STORE` is the directory of a new store (default: a temporary one, removed at the end).
 //!
-//! `account.rs` has the rules and knows nothing of a store, `bank.rs` loads and saves, `balances.rs`
-//! is the read model, and this file is a day at the bank.
+//! `account.rs` has the rules and does not use a store, `bank.rs` loads and saves, `balances.rs` is
+//! the read model, and this file is a day at the bank.
 
 pub(crate) mod account;
 pub(crate) mod balances;

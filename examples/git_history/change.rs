@@ -13,10 +13,10 @@
 //! {"commit":"1c5fd26b…","author":{"name":"Ann","email":"ann@example.org","time":"1700000000 +0530"}}
 //! ```
 //!
-//! The time is git's own, seconds since the epoch and the author's offset from UTC, kept as it
-//! stands in the commit: a clock set wrongly or an offset that does not exist is a fact too.
+//! The time is git's own, seconds since the epoch and the author's offset from UTC, as written in
+//! the commit: a wrong clock or an offset that does not exist is kept too.
 //!
-//! Owns what is in an event, both ways. Must never ask git or the store.
+//! Owns the contents of an event, in both directions. Must never access git or the store.
 
 use annals::{Bytes, NewEvent};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::paths;
 
-/// What a path names at one time: a file, a symbolic link or a submodule's commit.
+/// The entry at a path at one time: a file, a symbolic link or a submodule's commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// Six octal digits, as git prints them.
@@ -42,21 +42,21 @@ pub(crate) enum Act {
     TypeChanged { old: Entry, new: Entry },
 }
 
-/// What one commit did to one path.
+/// The change of one path by one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) path: Vec<u8>,
     pub(crate) act: Act,
 }
 
-/// What a commit says about itself.
+/// The header of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) commit: String,
     pub(crate) author: Author,
 }
 
-/// Who wrote a commit, and when.
+/// The author of a commit, and the time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Author {
     pub(crate) name: Text,

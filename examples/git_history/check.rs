@@ -1,8 +1,8 @@
 //! From the store back to trees, held against git's.
 //!
-//! Everything on the store's side is computed from events: which positions a git commit ends at
-//! too. Replaying is strict: a path is added where there is none, and changed or deleted only
-//! from what it was.
+//! Everything on the store's side is computed from events, including the position at which a git
+//! commit ends. Replaying is strict: a path is added where there is none, and changed or deleted
+//! only from its former entry.
 //!
 //! Owns the points of the history that are checked and the comparison.
 
@@ -31,14 +31,14 @@ struct Mark {
     recorded_at: Timestamp,
 }
 
-/// A commit to look at, and how the store is asked for it.
+/// A commit to compare, and how it is read from the store.
 struct Point<'a> {
     label: String,
     commit: &'a str,
     as_of: AsOf,
 }
 
-/// Compares, prints a line each, and says whether everything matches.
+/// Compares, prints a line each, and returns whether everything matches.
 pub(crate) fn check(
     repository: &Repository,
     history: &[String],
@@ -112,7 +112,8 @@ fn points<'a>(history: &'a [String], marks: &'a [Mark]) -> Result<Vec<Point<'a>>
         });
     }
 
-    // Commits that share a microsecond cannot be told apart by time; the last of them can.
+    // Commits that share a microsecond cannot be distinguished by time, except for the last of
+    // them.
     let alone =
         |i: &usize| marks.get(i + 1).is_none_or(|next| next.recorded_at != marks[*i].recorded_at);
     if let Some(i) = (marks.len() / 2..marks.len()).find(alone) {
@@ -201,8 +202,8 @@ fn streams(store: &Store) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads one stream alone, whole and as of then: its versions have no gaps, its head is where
-/// it says, and its last event up to then gives what git has at the path.
+/// Reads one stream alone, whole and as of a commit: its versions have no gaps, its head is right,
+/// and its last event up to the commit gives git's entry at the path.
 fn check_stream(
     store: &Store,
     stream: &str,

@@ -1,11 +1,11 @@
-//! What git says, read through its plumbing with `-z`.
+//! The contents of a git repository, read through its plumbing with `-z`.
 //!
 //! One process lists the history (`rev-list`), one gives every change of every commit
 //! (`diff-tree --stdin`), and one lists a tree (`ls-tree`); there is none per commit.
 //!
-//! `diff-tree` is told with each commit which parent to compare it with, so that a merge is its
-//! difference from the first parent whatever the configuration says. It prints, in terms of
-//! fields that end in NUL:
+//! `diff-tree` gets with each commit the parent to compare it with, so that a merge is its
+//! difference from the first parent whatever the configuration is. It prints, in terms of fields
+//! that end in NUL:
 //!
 //! ```text
 //! commit <id>⏎ headers, among them `author …`⏎ ⏎ message, indented⏎ ⏎ :<entry>  NUL
@@ -15,7 +15,7 @@
 //! where `:<entry>` is `:<old mode> <new mode> <old oid> <new oid> <status>`, the first of them
 //! being the last line of the commit's field.
 //!
-//! Owns the git processes and the parsing of what they print. Must never touch the store.
+//! Owns the git processes and the parsing of their output. Must never access the store.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,8 +27,8 @@ use std::thread::{self, JoinHandle};
 use crate::Result;
 use crate::change::{Act, Author, Change, Entry, Metadata, Text};
 
-/// Variables that would point git at another repository than the one asked for, or change what
-/// it reads there. git sets some of them itself for hooks and aliases.
+/// Variables that would point git at another repository, or change its output. git sets some of
+/// them itself for hooks and aliases.
 const FOREIGN_VARIABLES: [&str; 13] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -45,7 +45,7 @@ const FOREIGN_VARIABLES: [&str; 13] = [
     "GIT_WORK_TREE",
 ];
 
-/// Every path of a tree, and what it names.
+/// Every path of a tree, and its entry.
 pub(crate) type Tree = BTreeMap<Vec<u8>, Entry>;
 
 /// A repository with at least one commit.
@@ -56,7 +56,7 @@ pub(crate) struct Repository {
     shallow: bool,
 }
 
-/// A commit, and what it changed against its first parent.
+/// A commit, and its changes against its first parent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) metadata: Metadata,
@@ -139,7 +139,7 @@ impl Repository {
                     Some(parent) => writeln!(stdin, "{commit} {parent}"),
                     None => writeln!(stdin, "{commit}"),
                 };
-                // git is gone: its exit code says why, to whoever reads the answers.
+                // git has ended: its exit code gives the reason to the reader of the answers.
                 if asked.is_err() {
                     return;
                 }
@@ -186,7 +186,7 @@ pub(crate) struct Changes {
     child: Running,
 }
 
-/// A commit whose changes are still to be read; of the first all but the path is known.
+/// A commit whose changes are not read yet; of the first one, all but the path is known.
 struct Begun {
     metadata: Metadata,
     first: Option<Act>,
@@ -332,7 +332,7 @@ fn parse_tree_entry(field: &[u8]) -> Option<(Vec<u8>, Entry)> {
         .then(|| (field[tab + 1..].to_vec(), Entry { mode: mode.to_owned(), oid: oid.to_owned() }))
 }
 
-/// What a process prints, cut at each NUL.
+/// The output of a process, cut at each NUL.
 struct Fields {
     stdout: BufReader<ChildStdout>,
     field: Vec<u8>,
@@ -353,8 +353,8 @@ impl Fields {
     }
 }
 
-/// A git process that is ended when nobody reads it to its end. Its complaints go to the
-/// standard error of this one.
+/// A git process that is ended if it is not read to its end. Its messages go to this program's
+/// standard error.
 struct Running {
     child: Child,
     name: &'static str,

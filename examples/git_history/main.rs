@@ -1,5 +1,5 @@
-//! Records the history of a git repository as events, rebuilds trees from the events alone,
-//! and compares them with what git says.
+//! Records the history of a git repository as events, rebuilds trees from the events alone, and
+//! compares them with git.
 //!
 //! ```text
 //! cargo run --release --example git_history -- [REPO] [STORE]
@@ -9,14 +9,14 @@
 //! is the directory of the store; it is created, or, if it holds an earlier part of the same
 //! history, continued (default: a temporary directory, removed at the end).
 //!
-//! What is recorded:
+//! The recorded events:
 //!
-//! - a stream per path (`paths` says how a path becomes a stream's name, and back);
+//! - a stream per path (`paths` converts between paths and stream names);
 //! - per git commit of the first-parent history one atomic commit over all the streams it
 //!   touches, each with the version it expects; merges count as their difference from the first
 //!   parent, and commits that change nothing leave no event;
-//! - types `Added`, `Modified`, `Deleted`, `TypeChanged`; the data says what the path was and
-//!   is (`change` shows the JSON), the metadata holds the commit's hash, its author and the
+//! - types `Added`, `Modified`, `Deleted`, `TypeChanged`; the data has the former and the new entry
+//!   of the path (`change` shows the JSON), the metadata the commit's hash, its author and the
 //!   author's time.
 //!
 //! Commits are synced (the store's default), but not waited for one by one: tickets are
@@ -64,7 +64,7 @@ use annals::Store;
 
 use crate::git::Repository;
 
-/// What failed, in words for the person who ran this.
+/// The failure, as a message for the user.
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 const USAGE: &str = "\
@@ -109,7 +109,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Nothing is left to tell, where standard error is gone too.
+/// Ignored: standard error is closed too.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "git_history: {message}");
 }
@@ -135,7 +135,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Request {
         return Request::Wrong(format!("one argument too many: {}", extra.display()));
     }
     let mut given = given.into_iter();
-    // Cargo says where this package is; run without it, "this repository" is where one stands.
+    // Cargo sets the package's directory; without it, "this repository" is the current directory.
     let repository = given.next().unwrap_or_else(|| {
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
     });

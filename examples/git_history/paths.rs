@@ -6,9 +6,9 @@
 //! | else, and short enough escaped | `escaped-` and the path, with every byte but printable ASCII as `%` and two hexadecimal digits, `%` too | unescape |
 //! | else | `hashed-` and 32 hexadecimal digits | the data of each of its events carries the path |
 //!
-//! A stream's name has at most 1,024 bytes and a path may have more, so no rule could keep every
-//! path in the name. Two paths with the same hash would share a stream and still be told apart,
-//! because the hash only names, and the path in the data is what counts.
+//! A stream's name has at most 1,024 bytes and a path may have more, so the name cannot contain
+//! every path. Two paths with the same hash would share a stream and still be distinguished,
+//! because the path in the data is compared.
 //!
 //! Owns the rule and nothing else: bytes in, bytes out, so that the tests take it as it is.
 
@@ -38,8 +38,8 @@ pub(crate) fn is_carried_in_data(stream: &str) -> bool {
     stream.starts_with(HASHED)
 }
 
-/// The path whose history `stream` holds, given what the event's data carries; `None` if
-/// [`stream_of`] gives no path this name.
+/// The path of `stream`, with the help of the event's data; `None` if [`stream_of`] gives no path
+/// this name.
 pub(crate) fn path_of(stream: &str, carried: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let path = if let Some(path) = stream.strip_prefix(FILE) {
         path.as_bytes().to_vec()
@@ -86,7 +86,7 @@ pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
     (escape(&bytes) == text).then_some(bytes)
 }
 
-/// FNV-1a with 128 bits: short enough to stand here, and no more than a name hangs on it.
+/// FNV-1a with 128 bits: short, and only names depend on it.
 fn fnv1a_128(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;

@@ -13,22 +13,22 @@ use crate::Result;
 use crate::change::Metadata;
 use crate::git::{Commit, Repository};
 
-/// A commit takes at most a quarter of a segment, and a git commit is one commit: this leaves
-/// room for some 300,000 changes at once. A larger one is refused with a word about it.
+/// A commit takes at most a quarter of a segment, and a git commit is one commit: this leaves room
+/// for some 300,000 changes at once. A larger one is refused with a message.
 const SEGMENT_SIZE: u64 = 512 << 20;
 
-/// How many commits may be on their way to disk at once. They share syncs; a later failure is
-/// noticed at most so many commits late.
+/// The maximum number of commits in flight. They share syncs; a failure is noticed at most this
+/// number of commits late.
 const WINDOW_COMMITS: usize = 1_024;
 
-/// What was recorded, and the time it took.
+/// The recorded part, and the time it took.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
     pub(crate) events: u64,
-    /// Those with changes; the others leave nothing.
+    /// Commits with changes; others have no events.
     pub(crate) commits: usize,
     pub(crate) empty_commits: usize,
-    /// How much of the history an earlier run went through.
+    /// The part of the history that an earlier run recorded.
     pub(crate) commits_before: usize,
     pub(crate) reading: Duration,
     pub(crate) recording: Duration,
@@ -40,8 +40,8 @@ pub(crate) fn open(directory: &Path) -> Result<Store> {
     Ok(options.open(directory)?)
 }
 
-/// Records what the store does not have of `history` yet; `progress` is told how many commits
-/// are done.
+/// Records the part of `history` that the store does not have yet; `progress` gets the number of
+/// finished commits.
 pub(crate) fn record(
     repository: &Repository,
     history: &[String],
@@ -120,7 +120,7 @@ impl<'a> Writer<'a> {
         let mut transaction = self.store.transaction();
         for change in changes {
             let (stream, event) = change.into_event(metadata.clone())?;
-            // A path that comes back goes on in its old stream: `Exact(0)` is for a new one.
+            // A path that reappears continues its old stream: `Exact(0)` is for a new one.
             let version = self.versions.entry(stream.clone()).or_default();
             let expected = ExpectedVersion::Exact(*version);
             *version += 1;

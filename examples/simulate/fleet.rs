@@ -19,13 +19,13 @@ const SHOWN: usize = 5;
 pub(crate) struct Plan {
     /// The first seed.
     pub(crate) first: u64,
-    /// So many seeds at most.
+    /// The maximum number of seeds.
     pub(crate) seeds: u64,
     /// For so long at most.
     pub(crate) time: Option<Duration>,
     /// Whether the first failure is the end.
     pub(crate) until_failure: bool,
-    /// On so many threads.
+    /// The number of threads.
     pub(crate) threads: usize,
     /// Each seed in each of these.
     pub(crate) kinds: Vec<Kind>,

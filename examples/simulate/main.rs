@@ -7,7 +7,7 @@
 //!
 //! Everything follows from the seeds. A life that fails is shrunk to the fewest rounds and actions
 //! that still fail, and the command that repeats it is printed; the exit code is 1 then.
-//! `docs/evidence/simulator.md` says what is done and checked, and how to read the output.
+//! `docs/evidence/simulator.md` describes the checks and the output.
 //!
 //! This file owns the arguments; `fleet` runs lives on all cores, `show` prints.
 
@@ -28,13 +28,13 @@ use crate::fleet::{Fleet, Plan};
 #[derive(Debug, Parser)]
 #[command(name = "simulate")]
 struct Arguments {
-    /// So many seeds.
+    /// The number of seeds.
     #[arg(long, default_value_t = 1000, conflicts_with_all = ["seed", "minutes", "until_failure"])]
     seeds: u64,
     /// Begin with this seed.
     #[arg(long, default_value_t = 0, conflicts_with = "seed")]
     first_seed: u64,
-    /// Seed after seed for so many minutes.
+    /// Runs seeds for this number of minutes.
     #[arg(long, conflicts_with_all = ["seed", "until_failure"])]
     minutes: Option<f64>,
     /// Seed after seed until one fails.
@@ -43,7 +43,7 @@ struct Arguments {
     /// One life only, telling each of its steps.
     #[arg(long)]
     seed: Option<u64>,
-    /// Of that life, at most so many rounds.
+    /// The maximum number of rounds of that life.
     #[arg(long, requires = "seed")]
     rounds: Option<u64>,
     /// Of that life, only these actions: numbers and ranges, as in `1,4-7`.
@@ -63,13 +63,13 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum KindName {
-    /// The log and its reads: what the kept seeds stand for.
+    /// The log and its reads: the kind of the kept seeds.
     Log,
     /// Also snapshots, readers beside the writer, every fault: kept seeds too.
     Beside,
     /// Every operation and every fault.
     Everything,
-    /// On a disk that lies about syncs: lives have to fail, to show that the checks can.
+    /// On a disk that lies about syncs: lives must fail, to show that the checks can.
     Lying,
 }
 
@@ -118,7 +118,7 @@ fn one(seed: u64, arguments: &Arguments) -> bool {
     }
 }
 
-/// Many lives. On an honest disk none may fail; on one that lies, some have to.
+/// Many lives. On an honest disk none may fail; on one that lies, some must.
 fn many(arguments: &Arguments) -> bool {
     let kinds = match arguments.kind {
         Some(kind) => vec![kind.into()],

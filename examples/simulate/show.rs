@@ -1,4 +1,4 @@
-//! What is printed: progress while lives run, totals after them, and how to repeat a failure.
+//! The output: progress while lives run, totals after them, and how to repeat a failure.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn rate(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(1e-9)
 }
 
-/// The smallest failing life so far.
+/// The smallest failing life.
 pub(crate) fn shrinking(lives: u64, actions: u64) {
     if lives.is_multiple_of(100) {
         eprintln!("shrinking: {lives} lives, the last action is {actions}");
@@ -109,7 +109,7 @@ pub(crate) fn failure(failure: &Failure) {
     );
 }
 
-/// Whether lies were noticed.
+/// Whether lies were detected.
 pub(crate) fn lies(fleet: &Fleet) -> bool {
     println!("\n{} of {} lives on a lying disk were found out", fleet.failed, fleet.lives);
     for failure in &fleet.shown {

@@ -1,20 +1,20 @@
-//! Kills writers for as long as one wants, and checks after each kill that nothing acknowledged is
-//! lost. The same lives as in `tests/processes`, with more of them.
+//! Kills writers for the given time, and checks after each kill that no acknowledged commit is
+//! lost. The lives of `tests/processes`, and more of them.
 //!
 //! ```text
 //! cargo run --release --example torture --features testing -- [--minutes N] [--seed N] [--dir DIR]
 //! ```
 //!
-//! A child process appends in every way there is (single events, batches, transactions over
-//! streams, with ids and without, pipelines of tickets, buffered and synced, snapshots, over many
-//! small segments) and prints what was acknowledged. It is killed with `kill -9` at a random moment,
-//! also while it opens, recovers, creates or closes. Then the store is opened, for reading or for
-//! writing, and held against what the child had said; now and then it is verified too. The next
-//! child goes on in the same directory; after some dozen lives a new one begins.
+//! A child process appends in every way (single events, batches, transactions over streams, with and
+//! without ids, pipelines of tickets, buffered and synced, snapshots, over many small segments) and
+//! prints the acknowledged commits. It is killed with `kill -9` at a random moment, also while it
+//! opens, recovers, creates or closes. Then the store is opened, for reading or for writing, and
+//! compared with the child's output; sometimes it is verified too. The next child continues in the
+//! same directory; after some dozen lives a new one begins.
 //!
-//! The seed decides what is written and when to kill, as far as processes can be made to repeat.
-//! The exit code is 0 after the time is over and not 0 at the first difference, with the directory
-//! left as it is.
+//! The seed determines what is written and when to kill, as far as processes are repeatable. The
+//! exit code is 0 when the time is over and not 0 at the first difference; the directory is kept
+//! then.
 
 #![allow(clippy::unwrap_used, reason = "a difference ends the run")]
 #![allow(clippy::cast_possible_truncation, reason = "test data made from random numbers")]

@@ -1,9 +1,9 @@
-//! Lines in and out: what is read can be written, and read again as the same.
+//! NDJSON lines in both directions: a decoded line can be encoded, and decoded to the same.
 
 use annals::{Timestamp, Uuid};
 use annals_cli::{Record, cloudevents, lines};
 
-/// Decodes a line as either format. What was accepted is encoded and decoded again.
+/// Decodes a line as either format. An accepted line is encoded and decoded again.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! One measurement: what the driver starts in a process of its own. Prints one line of JSON.
+//! One measurement, which the driver starts in a separate process. Prints one line of JSON.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::input::{Corpus, New, Random, STREAMS, Seen};
 use crate::peer::{About, Mode, Peer, Result, Setup, Visit};
 use crate::workload::Workload;
 
-/// What is to be measured, and how much of it.
+/// The measurement and its size.
 pub struct Job {
     pub about: &'static About,
     /// The workload's name, or `prepare` or `fill`.
@@ -186,7 +186,7 @@ fn batches(job: &Job, mode: Mode, size: usize) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Single durable appends, none of which is waited for before the next is handed over.
+/// Single durable appends; each is submitted without waiting for the previous one.
 fn pipeline(job: &Job) -> Result<Figures> {
     let peer = start(job, Mode::Durable, 1, job.count)?;
     let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
@@ -223,7 +223,7 @@ fn weigh(seen: &Seen<'_>) -> u64 {
     seen.position + seen.version + seen.stream.len() as u64 + seen.data.len() as u64
 }
 
-/// Reads everything once and tells how much that was.
+/// Reads everything once and returns the number of events.
 pub fn scan_once(peer: &dyn Peer) -> Result<u64> {
     let (mut count, mut sum) = (0, 0);
     peer.scan(&mut |seen| {
@@ -259,7 +259,7 @@ fn streams(job: &Job, ask: impl Fn(&dyn Peer, &str, u64, Visit<'_>) -> Result) -
     Ok(figures)
 }
 
-/// Opening a store, until it can tell its head.
+/// Opens a store and reads its head.
 fn open(job: &Job) -> Result<Figures> {
     let started = Instant::now();
     let peer = start(job, cheapest(job.about), 1, 0)?;
@@ -286,7 +286,7 @@ fn latency(job: &Job) -> Result<Figures> {
     let mut figures = figures(&[("events", times.len() as f64)]);
     let short = times.len().min(job.count as usize / 10);
     percentiles(&mut figures, "short_", &times[..short]);
-    // Who was too slow for more than a fresh store's share has nothing to tell of rollover.
+    // A peer that was too slow to fill more than a fresh store has no rollover to report.
     if times.len() >= short * 4 {
         percentiles(&mut figures, "long_", &times);
     }

@@ -1,5 +1,5 @@
-//! Starts every measurement in a process of its own, peers in turn within a repetition, and
-//! collects what they print.
+//! Starts every measurement in a separate process, peers in turn within a repetition, and collects
+//! their output.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -218,7 +218,7 @@ impl Driver {
     }
 }
 
-/// Waits for a child, at most so long, and yields what it printed.
+/// Waits for a child, at most for the given time, and returns its output.
 fn finish(child: &mut Child, patience: Duration) -> Result<Value> {
     let started = Instant::now();
     let status = loop {
@@ -242,7 +242,7 @@ fn finish(child: &mut Child, patience: Duration) -> Result<Value> {
     if !status.success() {
         return Err(format!("it failed: {}", err.trim()).into());
     }
-    // A peer may print something of its own before.
+    // A peer may print other lines before.
     let line = out.lines().rev().find(|line| line.starts_with('{')).ok_or("it printed nothing")?;
     Ok(serde_json::from_str(line)?)
 }

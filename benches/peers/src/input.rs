@@ -1,6 +1,6 @@
 //! The same events for every peer: incompressible data, ten thousand streams, seeded choices.
 //!
-//! Owns what is appended, and must never depend on who appends it.
+//! Owns the appended contents, and must never depend on the peer.
 
 /// Bytes of data in an event.
 pub const PAYLOAD: usize = 256;
@@ -23,9 +23,9 @@ pub struct New<'a> {
 
 /// An event that was read.
 pub struct Seen<'a> {
-    /// Its place in the store, 0 where the peer has no such thing.
+    /// Its position in the store; 0 if the peer has none.
     pub position: u64,
-    /// Its place in its stream, 0 where the peer has no such thing.
+    /// Its version in its stream; 0 if the peer has none.
     pub version: u64,
     /// The stream, empty where the peer does not keep its name.
     pub stream: &'a str,

@@ -1,7 +1,7 @@
 //! The event-store layout that key-value peers share: events by position, an index from stream and
 //! version to position, and the head of each stream.
 //!
-//! Owns the bytes of keys and values, and must never know which store holds them.
+//! Owns the bytes of keys and values, and must never depend on the store.
 
 use crate::input::{EVENT_TYPE, New, Seen};
 use crate::peer::Result;

@@ -21,7 +21,8 @@ const SINGLE: u64 = 1_001;
 const COLUMNS: &str =
     "SELECT position, stream, version, data, type, id FROM events WHERE stream = ?1";
 
-/// Fills a store of each kind with `events` events of one stream, and prints what reads of it take.
+/// Fills a store of each kind with `events` events of one stream, and prints the times of reading
+/// it.
 pub fn run(dir: &Path, events: u64, repetitions: usize) -> Result {
     let store = Options::new().durability(Durability::BUFFERED).open(dir.join("annals"))?;
     let mut random = Random::new(1);
@@ -105,7 +106,7 @@ fn filled_sqlite(path: &Path, events: u64, data: &[u8]) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Sees that what was read is what was asked for.
+/// Checks the number of events that were read.
 fn expect(found: u64, wanted: u64) -> Result {
     if found == wanted { Ok(()) } else { Err(format!("{found} instead of {wanted}").into()) }
 }

@@ -1,4 +1,4 @@
-//! What a run ran on, how calm that was, and how many bytes a directory takes.
+//! The machine of a run, how idle it was, and the size of a directory.
 //!
 //! Reads /proc and the directory it is given, and writes nothing but the file it syncs.
 

@@ -1,6 +1,6 @@
 //! annals beside the stores a user would pick instead, and beside a bare loop.
 //!
-//! See README.md for what is measured and how.
+//! See README.md for the workloads and the method.
 
 mod child;
 mod driver;

@@ -1,4 +1,4 @@
-//! One thread appends and one scans, at once; each against what it does alone.
+//! One thread appends and one scans, at the same time; each is compared with its rate alone.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::input::{Corpus, Random};
 use crate::peer::{Peer, Result};
 
 pub fn run(job: &Job) -> Result<Map<String, Value>> {
-    // Room for what is there first and for what the two rounds of appending add.
+    // Room for the events that exist first and for those that the two rounds of appending add.
     let peer = child::start(job, child::cheapest(job.about), 1, job.count * 45)?;
     let peer_ref = &*peer;
     child::append_scattered(peer_ref, job.count, job.seed)?;

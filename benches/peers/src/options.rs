@@ -17,7 +17,7 @@ pub struct Options {
     /// The workloads to run, by name; all of them otherwise.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD,..")]
     pub workload: Vec<String>,
-    /// Repetitions; the medians are told. Default: 3, or 1 with --quick.
+    /// Number of repetitions; medians are printed. Default: 3, or 1 with --quick.
     #[arg(long, value_name = "N")]
     pub reps: Option<usize>,
     /// Where the stores are put; on the file system that is to be measured.
@@ -26,7 +26,7 @@ pub struct Options {
     /// Where results.jsonl, table.md and plot.svg go. Default: target/peers of this workspace.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Prints the table and the plot of results that are there already, and measures nothing.
+    /// Prints the table and the plot of existing results, and measures nothing.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Reads one stream of this many events in annals and in SQLite, and measures nothing else.
@@ -50,7 +50,7 @@ pub struct Scale {
     pub filled: u64,
     /// Events that `latency` appends; a tenth of them count as a fresh store's.
     pub latency: u64,
-    /// Events that are there before `mixed` begins.
+    /// Events in the store before `mixed` begins.
     pub mixed: u64,
     /// Of the most events that a measurement of appends makes, how many hundredths.
     pub appended_percent: u64,

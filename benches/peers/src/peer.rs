@@ -1,5 +1,5 @@
-//! What a peer is: the few operations that every store here can be asked for, and what it says
-//! about itself. One file in `peers/` for each.
+//! A peer: the few operations that every store supports, and its description. One file in `peers/`
+//! for each.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub enum Mode {
     Buffered,
 }
 
-/// What a store is opened for: some have to know beforehand.
+/// The purpose of an opening, which some stores need to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
     pub dir: &'a Path,
@@ -38,8 +38,8 @@ pub trait Peer: Send + Sync {
     /// Appends events as one atomic append, giving each the next version of its stream.
     fn append(&self, events: &[New<'_>]) -> Result;
 
-    /// Appends what `next` yields, an append for each, without waiting for one before the next
-    /// is handed over; returns when all are durable.
+    /// Appends the results of `next`, one append each, without waiting for the previous one;
+    /// returns when all are durable.
     fn pipeline(&self, next: Next<'_>) -> Result {
         let _ = next;
         Err("this peer has no pipelined appends".into())
@@ -60,7 +60,8 @@ pub trait Peer: Send + Sync {
         Err("this peer does not read streams".into())
     }
 
-    /// Reads the events of a stream by a query over everything, by whatever stands for a stream.
+    /// Reads the events of a stream by a query over everything, by the peer's equivalent of a
+    /// stream.
     fn query(&self, stream: &str, visit: Visit<'_>) -> Result {
         let _ = (stream, visit);
         Err("this peer has no queries".into())
@@ -70,7 +71,7 @@ pub trait Peer: Send + Sync {
     fn close(self: Box<Self>) -> Result;
 }
 
-/// What a peer can do; a cell of the table stays empty for what it cannot.
+/// The capabilities of a peer; unsupported cells of the table are empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Can {
     pub durable: bool,
@@ -100,11 +101,11 @@ impl Can {
     pub const STORE: Self = Self { pipeline: false, ..Self::ALL };
 }
 
-/// A peer, as the table tells of it.
+/// The description of a peer in the table.
 pub struct About {
     /// What `--only` calls it.
     pub name: &'static str,
-    /// What the table calls it.
+    /// The name in the table.
     pub title: &'static str,
     /// The crate whose version is shown, as `Cargo.lock` names it; empty for bare loops.
     pub package: &'static str,
@@ -113,7 +114,7 @@ pub struct About {
     pub can: Can,
     /// How appends are made durable.
     pub durable: &'static str,
-    /// What stands behind a buffered append.
+    /// What a buffered append does.
     pub buffered: &'static str,
     /// The layout and the settings.
     pub layout: &'static str,

@@ -1,5 +1,5 @@
-//! The plot: a panel for each row that has many peers, values on a logarithmic axis, each with its
-//! name and number beside it. Shape and not colour tells what is what.
+//! The plot: a panel for each row with many peers, values on a logarithmic axis, each with its name
+//! and number. Peers are distinguished by shape, not by colour.
 
 use std::fmt::Write;
 

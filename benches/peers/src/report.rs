@@ -10,7 +10,7 @@ use crate::peers;
 use crate::targets;
 use crate::workload::{ROWS, Row, Unit, Workload};
 
-/// What a run found, by peer, workload and metric.
+/// The results of a run, by peer, workload and metric.
 #[derive(Default)]
 pub struct Results {
     values: BTreeMap<(String, String, String), Vec<f64>>,
@@ -80,7 +80,7 @@ impl Results {
             .max_by(|a, b| a.0.total_cmp(&b.0))
     }
 
-    /// Everything there is to tell, as Markdown.
+    /// All results as Markdown.
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         self.table(&mut out);
@@ -199,7 +199,7 @@ impl Results {
     }
 }
 
-/// Three digits that matter, with a unit's prefix where that is shorter.
+/// Three significant digits, with a unit's prefix where that is shorter.
 pub fn format_value(value: f64, unit: Unit) -> String {
     let short = |value: f64| match value.abs() {
         v if v >= 99.95 => format!("{value:.0}"),

@@ -9,7 +9,7 @@ use crate::workload::{ROWS, Unit, Workload};
 enum Against {
     /// The same figure of a peer.
     Peer(&'static str),
-    /// Another figure of its own.
+    /// Another figure of the same peer.
     Own(Workload, &'static str),
     /// A number.
     Number(f64),
@@ -19,7 +19,7 @@ struct Target {
     workload: Workload,
     metric: &'static str,
     against: Against,
-    /// At least so many times, where more is better; otherwise at most.
+    /// At least this factor if more is better; otherwise at most.
     times: f64,
 }
 
@@ -52,7 +52,7 @@ const TARGETS: &[Target] = &[
     target(Workload::Latency, "long_p999", 3.0, Against::Own(Workload::Latency, "short_p999")),
 ];
 
-/// The targets that can be told from the results, as a table.
+/// A table of the targets that the results cover.
 pub fn markdown(results: &Results) -> String {
     let mut out = String::from("| what | annals | against | ratio | wanted | |\n");
     out.push_str("|---|---:|---:|---:|---:|---|\n");

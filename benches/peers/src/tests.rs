@@ -1,5 +1,5 @@
-//! What was appended is read back, in order per stream and over all, also after a reopening; and
-//! the program's own parts.
+//! Appended events are read back, in order per stream and over all, also after a reopening; and
+//! tests of the program's own parts.
 
 use std::collections::HashMap;
 

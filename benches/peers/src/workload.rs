@@ -1,10 +1,10 @@
-//! The workloads: their names, what a cell of each means, and which peers can run them.
+//! The workloads: their names, the meaning of their cells, and the peers that can run them.
 //!
 //! Owns the list; how each is run is in `child`.
 
 use crate::peer::Can;
 
-/// What is measured.
+/// The measured quantity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workload {
     Durable1,
@@ -27,7 +27,7 @@ pub enum Workload {
 pub enum Unit {
     /// Events or streams in a second: more is better.
     Rate,
-    /// A share of what it is alone: more is better.
+    /// A share of the rate alone: more is better.
     Share,
     Milliseconds,
     Microseconds,
@@ -117,7 +117,7 @@ impl Workload {
         Self::ALL.into_iter().find(|workload| workload.name() == name)
     }
 
-    /// Whether a peer has what it takes.
+    /// Whether a peer supports the workload.
     pub fn fits(self, can: Can) -> bool {
         match self {
             Self::Durable1 | Self::Durable100 => can.durable,

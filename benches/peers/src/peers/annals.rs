@@ -29,7 +29,7 @@ struct Annals(Store);
 fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
     let durability = match setup.mode {
         Mode::Durable => Durability::Sync,
-        // Longer than a run: like the other peers, syncing is left to the system.
+        // Longer than a run: as for the other peers, the system decides when to sync.
         Mode::Buffered => Durability::Buffered { interval: Duration::from_secs(3600) },
     };
     let store = Options::new().durability(durability).open(setup.dir.join("store"))?;
@@ -87,7 +87,7 @@ impl Peer for Annals {
     }
 
     fn scan(&self, visit: Visit<'_>) -> Result {
-        // Readers see what is durable unless asked; in a buffered store, what is written.
+        // Readers see durable events by default; in a buffered store, written ones.
         self.0.read_all().include_unsynced().for_each(|event| visit(seen(event)))?;
         Ok(())
     }

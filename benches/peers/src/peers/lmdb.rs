@@ -41,8 +41,8 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
     std::fs::create_dir_all(&dir)?;
     let mut options = EnvOpenOptions::new();
     options.map_size(32 << 30).max_dbs(3);
-    // SAFETY: nobody else knows the directory, and a run that the flag makes unsafe for a power
-    // loss is a measurement and nothing more.
+    // SAFETY: no other process uses the directory, and a run with the flag that is unsafe at a
+    // power loss is only a measurement.
     #[expect(unsafe_code, reason = "LMDB maps its file")]
     let env = unsafe {
         if setup.mode == Mode::Buffered {

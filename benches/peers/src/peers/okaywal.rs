@@ -31,7 +31,7 @@ struct Log {
     events: Arc<AtomicU64>,
 }
 
-/// Counts what it recovers.
+/// Counts the recovered entries.
 #[derive(Debug)]
 struct Counter(Arc<AtomicU64>);
 

@@ -67,7 +67,7 @@ pub fn encode(out: &mut Vec<u8>, position: &mut u64, events: &[New<'_>]) {
     out[start + 44..start + 48].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The bytes that so many events take at most.
+/// The maximum number of bytes that this number of events takes.
 fn room(events: u64) -> u64 {
     events * 400 + (1 << 20)
 }
@@ -110,7 +110,7 @@ struct State {
 
 fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
     let path = setup.dir.join("raw");
-    // Like a recovery: what is there is walked and verified, up to where it ends.
+    // As in a recovery, the existing frames are walked and verified up to their end.
     let (mut offset, mut position) = (0, 1);
     if path.exists() {
         let mut last = 0;
@@ -125,7 +125,7 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
 fn map(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path)?;
     #[expect(unsafe_code, reason = "nobody else knows the file")]
-    // SAFETY: the file is this benchmark's own, in a directory that nobody else knows.
+    // SAFETY: the file belongs to this benchmark, in a directory that no other process uses.
     Ok(unsafe { memmap2::Mmap::map(&file) }?)
 }
 
@@ -133,7 +133,7 @@ fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// Walks every header and record, verifying them or not; tells where they end.
+/// Walks every header and record, verifying them if requested; returns their end.
 fn walk(bytes: &[u8], verify: bool, visit: &mut dyn FnMut(Seen<'_>)) -> Result<usize> {
     let mut at = 0;
     while at + HEADER <= bytes.len() && word(&bytes[at + 4..]) != 0 {
@@ -187,7 +187,7 @@ impl Peer for Loop {
     }
 
     fn scan(&self, visit: Visit<'_>) -> Result {
-        // What is behind the last whole frame may be half written.
+        // Bytes after the last whole frame may be half written.
         let end = lock(&self.state).offset as usize;
         walk(&map(&self.path)?[..end], true, visit)?;
         Ok(())

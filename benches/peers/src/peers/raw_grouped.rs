@@ -1,5 +1,5 @@
 //! The bare loop with a group layer: threads put their frames into one buffer, one of them writes
-//! and syncs it, the others wait. What a group commit may cost at best.
+//! and syncs it, the others wait. It is the lower bound of the cost of a group commit.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -40,11 +40,11 @@ struct Grouped {
 struct State {
     /// Frames that wait to be written.
     buffer: Vec<u8>,
-    /// The other buffer, while nobody leads.
+    /// The other buffer, while there is no leader.
     spare: Vec<u8>,
     offset: u64,
     position: u64,
-    /// Frames handed in, and those of them that are durable.
+    /// The number of frames handed in, and of durable ones.
     taken: u64,
     durable: u64,
     leading: bool,

@@ -107,7 +107,7 @@ impl Peer for Redb {
     }
 
     fn close(self: Box<Self>) -> Result {
-        // Makes what was buffered durable.
+        // Makes buffered commits durable.
         self.db.begin_write()?.commit()?;
         Ok(())
     }

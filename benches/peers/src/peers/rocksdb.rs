@@ -1,4 +1,4 @@
-//! RocksDB, behind the feature of that name.
+//! RocksDB, with the feature of that name.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -33,7 +33,7 @@ struct Rocks {
     state: Mutex<State>,
 }
 
-/// What the next append needs to know.
+/// The state that the next append needs.
 struct State {
     position: u64,
     heads: HashMap<String, u64>,

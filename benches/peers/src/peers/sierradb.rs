@@ -37,7 +37,7 @@ struct Sierra(Database);
 fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
     let mut builder = DatabaseBuilder::new();
     builder.total_buckets(1).bucket_ids_from_range(0..1).writer_threads(1).compression(false);
-    // Alone, an append would wait five milliseconds for others; the defaults are for many.
+    // A single append would wait five milliseconds for others; the defaults are for many threads.
     if setup.threads == 1 {
         builder.min_sync_bytes(1);
     }

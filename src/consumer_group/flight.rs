@@ -60,7 +60,7 @@ mod tests {
         /// Compares progress with its definition: no event at or before it is in flight, and either
         /// the next position is in flight or nothing after it was handed out.
         #[test]
-        fn progress_is_contiguous(
+        fn progress_ends_before_the_first_unhandled_event(
             positions in proptest::collection::btree_set(1_u64..200, 0..60),
             order in any::<u64>(),
         ) {

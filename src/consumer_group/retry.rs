@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_their_limit() {
+    fn retry_delays_double_up_to_their_limit() {
         let ms = Duration::from_millis;
         let retry = Retry::new().first_delay(ms(3)).max_delay(ms(20));
         let delays: Vec<_> = (1..=5).map(|attempts| retry.delay_after(attempts)).collect();

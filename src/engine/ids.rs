@@ -41,7 +41,7 @@ mod tests {
     use uuid::{Uuid, Version};
 
     #[test]
-    fn ids_are_of_version_7_and_differ() {
+    fn generated_ids_are_of_version_7_and_differ() {
         let mut ids = IdSource { state: 1 };
         let all: std::collections::HashSet<_> = (0..1000).map(|_| ids.next(5_000_000)).collect();
         assert_eq!(all.len(), 1000);

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_text_is_refused_with_a_reason() {
+    fn text_that_is_no_time_is_refused_with_a_reason() {
         use ParseTimestampError::{BeforeEpoch, Malformed, OutOfRange, TooFine, TooLate};
         for (text, error) in [
             ("", Malformed),
@@ -314,7 +314,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
+        fn any_text_is_parsed_or_refused_without_a_panic(text in "\\PC{0,40}") {
             let _ = parse(&text);
         }
 

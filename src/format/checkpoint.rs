@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_round_trip() {
+    fn checkpoint_entries_round_trip() {
         let meta = CheckpointMeta {
             position: 40,
             recorded_at: 2,

@@ -46,19 +46,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_the_crc_of_zlib() {
+    fn crc32_equals_the_one_of_zlib() {
         assert_eq!(crc32(0, b"123456789"), 0xCBF4_3926);
         assert_eq!(crc32(crc32(0, b"1234"), b"56789"), 0xCBF4_3926);
     }
 
     #[test]
-    fn names_hash_as_published() {
+    fn fnv_1a_equals_the_published_values() {
         assert_eq!(fnv_1a(b""), 0xCBF2_9CE4_8422_2325);
         assert_eq!(fnv_1a(b"a"), 0xAF63_DC4C_8601_EC8C);
     }
 
     #[test]
-    fn places_differ() {
+    fn checksum_seed_differs_by_offset_and_salt() {
         let seed = Seed::of_salt(7);
         assert_ne!(crc32(seed.at(8192), b"x"), crc32(seed.at(8200), b"x"));
         assert_ne!(crc32(seed.at(1 << 32), b"x"), crc32(seed.at(0), b"x"));

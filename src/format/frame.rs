@@ -179,7 +179,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn round_trips_and_every_flipped_bit_is_seen() {
+    fn frame_header_round_trips_and_every_flipped_bit_is_refused() {
         let seed = Seed::of_salt(99);
         let (bytes, checksum) = sample().encode(seed, 8192);
         assert_eq!(FrameHeader::decode(&bytes, seed, 8192), Ok((sample(), checksum)));
@@ -191,7 +191,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn is_bound_to_its_place() {
+    fn frame_header_at_another_offset_or_segment_is_refused() {
         let seed = Seed::of_salt(99);
         let (bytes, _) = sample().encode(seed, 8192);
         assert_eq!(FrameHeader::decode(&bytes, seed, 8200), Err(Defect::Checksum));

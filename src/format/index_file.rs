@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_round_trip() {
+    fn index_file_entries_round_trip() {
         let entry = StreamEntry {
             name_offset: 1,
             name_len: 2,
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_one_of_the_specification() {
+    fn id_hash_equals_the_one_of_the_specification() {
         assert_eq!(mix(0), 0);
         assert_eq!(mix(1), 0x5692_161D_100B_05E5);
         assert_eq!(hash_id(&[0; 16]), 0);

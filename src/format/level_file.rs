@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meta_round_trips() {
+    fn level_file_meta_round_trips() {
         let meta = LevelMeta {
             first_segment: 1,
             last_segment: 2,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_long_lists_have_a_table() {
+    fn ordinal_list_has_a_table_only_if_it_is_long() {
         assert_eq!([0, 1, 1024, 1025, 2048, 2049].map(table_len), [0, 0, 0, 8, 8, 16]);
     }
 }

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_round_trip_and_no_prefix_of_one_is_one() {
+    fn metadata_section_round_trips_and_its_prefixes_are_refused() {
         let changes = samples();
         let bytes = section(&changes);
         let mut seen = Vec::new();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_sections_are_refused() {
+    fn hostile_metadata_sections_are_refused() {
         let good = section(&samples()[..1]);
         let bad = |at: usize, value: u8| {
             let mut bytes = good.clone();

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_round_trip_and_nothing_else_parses() {
+    fn file_names_round_trip_and_other_names_are_refused() {
         assert_eq!(parse_numbered(&numbered(42, ".seg"), ".seg"), Some(42));
         assert_eq!(parse_numbered(&numbered(1 << 56, ".seg"), ".seg"), Some(1 << 56));
         assert_eq!(parse_numbered(&numbered(u64::MAX, ".seg"), ".seg"), None);

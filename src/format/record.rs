@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn round_trips() {
+    fn record_round_trips() {
         let event = sample();
         let bytes = encoded(&event);
         let record = RecordRef::parse(&bytes).unwrap();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relocated_record_is_the_one_encoded_there() {
+    fn relocated_record_equals_the_one_encoded_there() {
         let (mut bytes, event) = (encoded(&sample()), sample());
         let checksum = relocate(&mut bytes, Seed::of_salt(6), 2, 9);
         let mut there = Vec::new();
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_seen() {
+    fn record_with_any_flipped_bit_is_refused() {
         let bytes = encoded(&sample());
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bound_to_its_position_and_segment() {
+    fn record_at_another_position_or_segment_is_refused() {
         let bytes = encoded(&sample());
         let record = RecordRef::parse(&bytes).unwrap();
         assert_eq!(record.verify(Seed::of_salt(5), 13), Err(Defect::Checksum));
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_lengths_are_refused() {
+    fn record_with_hostile_lengths_is_refused() {
         let bytes = encoded(&sample());
         for (at, width) in [(4, 4), (32, 2), (34, 1), (38, 2), (40, 4)] {
             let mut bad = bytes.clone();

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_every_flipped_bit_is_seen() {
+    fn seal_round_trips_and_every_flipped_bit_is_refused() {
         let seed = Seed::of_salt(1);
         let trailer = Trailer {
             event_count: 3,

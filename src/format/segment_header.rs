@@ -139,7 +139,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn round_trips_and_every_flipped_bit_is_seen() {
+    fn segment_header_round_trips_and_every_flipped_bit_is_refused() {
         let bytes = sample().encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(sample()));
         for bit in 0..HEADER_LEN * 8 {
@@ -150,7 +150,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn newer_versions_and_features_are_named_and_not_called_damage() {
+    fn segment_header_of_a_newer_version_or_feature_is_unsupported_and_not_damage() {
         for (at, value) in [(10, 2), (16, 2), (23, 0x80)] {
             let mut bytes = sample().encode();
             bytes[at] = value;

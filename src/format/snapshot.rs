@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_every_flipped_bit_and_cut_is_seen() {
+    fn snapshot_round_trips_and_every_flipped_bit_and_cut_is_refused() {
         for binding in [Some(Binding { position: 9, history: 77 }), None] {
             let snapshot = SnapshotFile {
                 store_id: [3; 16],

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_every_flipped_bit_is_seen() {
+    fn status_round_trips_and_every_flipped_bit_is_refused() {
         let status = Status { visible: 7, clean: true, link: 3, epoch: 9 };
         let bytes = status.encode();
         assert_eq!(Status::decode(&bytes), Ok(status));

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_refuses_what_is_too_long() {
+    fn varint_round_trips_and_is_refused_if_too_long() {
         for value in [0, 1, 127, 128, 300, 1 << 21, u32::MAX] {
             let mut out = Vec::new();
             put(&mut out, value);

@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_found_while_it_grows_and_after_a_truncation() {
+    fn ids_of_the_active_segment_are_found_while_it_grows_and_after_a_truncation() {
         let mut index = ActiveIndex::new(11);
         index.push(100, head(0, 0), [1; 16]);
         assert_eq!(index.find_id(&[1; 16]), Ok(Some(0)));

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_round_trip() {
+    fn block_file_sections_round_trip() {
         let file = BlockFile::from_bytes(sample(), INDEX_MAGIC).unwrap();
         assert_eq!(file.store_id(), [9; 16]);
         assert_eq!(file.get(file.section(1), 0, 4), Ok(&b"meta"[..]));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_byte_is_seen() {
+    fn block_file_with_any_flipped_byte_is_refused() {
         let bytes = sample();
         for at in (0..bytes.len()).step_by(STEP) {
             let mut bad = bytes.clone();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_seen() {
+    fn block_file_that_is_cut_is_refused() {
         let bytes = sample();
         for len in (0..bytes.len()).step_by(STEP) {
             assert!(BlockFile::from_bytes(bytes[..len].to_vec(), INDEX_MAGIC).is_err(), "{len}");

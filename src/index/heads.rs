@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_shadow_each_other_through_a_checkpoint() {
+    fn newer_layer_of_heads_hides_older_ones_through_a_checkpoint() {
         let mut heads = Heads::default();
         heads.put("b", head(1)).unwrap();
         heads.put("d", head(1)).unwrap();
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_checkpoint_loses_nothing() {
+    fn failed_checkpoint_loses_no_head() {
         let mut heads = Heads::default();
         heads.put("a", head(1)).unwrap();
         heads.put("b", head(1)).unwrap();
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_was_rolled_back_is_gone() {
+    fn head_of_a_rolled_back_stream_is_removed() {
         let mut heads = Heads::default();
         heads.put("a", head(1)).unwrap();
         heads.put("a", Head::default()).unwrap();

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_member_is_reached_in_logarithmic_steps() {
+    fn list_member_is_reached_in_logarithmic_steps() {
         for (gone, len) in [(0, 1), (0, 2), (0, 5_000), (1, 5_000), (777, 5_000), (4_095, 5_000)] {
             let list = List::new(gone, len);
             let newest = list.member(gone + len);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_members_nearest_to_an_end_of_a_range_are_those_of_the_range() {
+    fn list_members_nearest_to_an_end_of_a_range_are_returned() {
         let list = List::new(7, 300);
         let newest = list.member(307);
         let ordinal = |member: Member| member.node;
@@ -222,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn adding_a_member_costs_a_constant() {
+    fn adding_a_list_member_costs_a_constant() {
         let before = touched();
         drop(List::new(0, 10_000));
         assert!(touched() - before <= 2 * 10_000);
     }
 
     #[test]
-    fn a_list_in_circles_is_an_error() {
+    fn list_with_a_cycle_is_an_error() {
         struct Circle(u32);
         impl Links for Circle {
             fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {

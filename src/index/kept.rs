@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_and_what_is_pushed_are_one_index() {
+    fn events_of_a_checkpoint_and_pushed_ones_are_one_index() {
         for with_order in [true, false] {
             let mut index = index_of(bytes(500, with_order)).unwrap();
             for ordinal in 500..600 {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_block_is_an_error_and_never_an_answer() {
+    fn damaged_block_is_an_error_and_never_an_answer() {
         let whole = bytes(1_500, true);
         for at in (0..whole.len()).step_by(509) {
             let mut bad = whole.clone();

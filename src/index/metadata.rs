@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_the_changes_that_lead_to_it() {
+    fn metadata_state_equals_its_changes_applied_in_order() {
         let changes = [
             Change::CursorSet { name: "a".into(), position: 4 },
             Change::CursorSet { name: "b".into(), position: 5 },
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_hide_by_version_count_and_age() {
+    fn hiding_rules_apply_by_version_count_and_age() {
         let rules =
             StreamRules { truncated_before: 3, max_count: 4, max_age: 100, archived: false };
         assert_eq!((rules.first_version(4), rules.first_version(10)), (3, 7));

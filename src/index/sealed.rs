@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_what_was_built() {
+    fn sealed_index_answers_what_it_was_built_from() {
         let index =
             build(&[("a-1", 5, 1, &["x", "x"]), ("b-1", 1, 2, &[]), ("a-1", 6, 3, &["x", "y"])]);
         let run = index.stream("a-1").unwrap().unwrap();
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn every_id_is_found_and_others_are_not() {
+    fn sealed_index_finds_its_ids_and_no_others() {
         let events: Vec<_> = (0..200).map(|i| ("s", u64::from(i) + 1, i, &[][..])).collect();
         let index = build(&events);
         for i in 0..200_u8 {
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_of_another_segment_is_not_taken() {
+    fn index_file_of_another_segment_is_refused() {
         let bytes = IndexBuilder::new().finish([1; 16], &meta(0), |_, _, _| Ok::<_, Defect>(0));
         let open = || BlockFile::from_bytes(bytes.clone().unwrap(), INDEX_MAGIC).unwrap();
         assert!(SealedIndex::new(open(), [1; 16], &meta(0)).unwrap().is_some());

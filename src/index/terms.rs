@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_what_was_pushed_and_forgets_what_was_taken_back() {
+    fn terms_list_pushed_events_and_not_truncated_ones() {
         let mut terms = ActiveTerms::default();
         terms.push("a-1", "T", ["x", "x", "y"].into_iter());
         terms.push("a-2", "T", ["y"].into_iter());

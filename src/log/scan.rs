@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_its_records_and_nothing_else() {
+    fn frame_body_with_other_bytes_than_its_records_is_refused() {
         let verify = |(header, body): (FrameHeader, Vec<u8>)| {
             verify_body(&header, &body, Seed::of_salt(SEED_SALT), &mut Vec::new())
         };

@@ -235,7 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_what_the_documentation_shows() {
+    fn documented_query_texts_are_parsed() {
         let text = "type:MoneyDeposited,MoneyWithdrawn tag:owner:42 or category:account";
         let query: Query = text.parse().unwrap();
         let item = QueryItem::new().types(["MoneyDeposited", "MoneyWithdrawn"]).tag("owner:42");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn says_where_and_why_a_text_is_no_query() {
+    fn invalid_query_text_is_refused_with_place_and_reason() {
         for (text, at, why) in [
             ("", 0, "at least one condition"),
             ("type:A or", 9, "at least one condition"),
@@ -299,12 +299,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_query_survives_its_text(query in items()) {
+        fn query_round_trips_through_its_text(query in items()) {
             prop_assert_eq!(query.to_string().parse::<Query>(), Ok(query));
         }
 
         #[test]
-        fn no_text_is_too_odd(text in "[a-z:\\\\\", or]{0,30}") {
+        fn any_query_text_is_parsed_or_refused_without_a_panic(text in "[a-z:\\\\\", or]{0,30}") {
             if let Ok(query) = text.parse::<Query>() {
                 prop_assert_eq!(query.to_string().parse::<Query>(), Ok(query));
             }

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_stay_until_the_first_loss_and_are_dense_behind_it() {
+    fn repaired_versions_stay_until_the_first_loss_and_are_dense_after_it() {
         let mut streams = Streams::default();
         let taken: Vec<u64> = [1, 2, 5, 6, 8].map(|old| streams.take("a", old)).into();
         assert_eq!(taken, [1, 2, 3, 4, 5]);

@@ -205,12 +205,12 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_heap_memory_are_checked() {
+    fn range_beyond_shared_memory_is_refused() {
         check_bounds(&Mapping::from_vec(b"0123456789".to_vec()));
     }
 
     #[test]
-    fn a_clone_keeps_the_memory() {
+    fn clone_of_a_mapping_keeps_its_memory() {
         let first = Mapping::from_vec(vec![7; 100]);
         let second = first.clone();
         drop(first);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_from_many_threads() {
+    fn mapped_ranges_are_read_from_many_threads() {
         let mapping = Mapping::from_vec((0..64).collect());
         std::thread::scope(|scope| {
             for start in 0..4_u8 {
@@ -234,7 +234,7 @@ mod tests {
     /// Rules 2 and 3, as a test for miri: a lent range stays valid while bytes after the mark are
     /// written, and the mark makes it safe to lend them.
     #[test]
-    fn a_range_may_be_lent_while_bytes_behind_it_are_written() {
+    fn mapped_range_may_be_borrowed_while_bytes_after_it_are_written() {
         use crate::sync::Mark;
         use std::cell::UnsafeCell;
 
@@ -276,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_print_contents() {
+    fn debug_output_of_a_mapping_has_no_contents() {
         let text = format!("{:?}", Mapping::from_vec(vec![1; 3]));
         assert_eq!(text, "Mapping { kind: \"heap\", len: 3 }");
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "maps a file")]
-    fn ranges_of_a_mapped_file_are_checked() {
+    fn range_beyond_a_mapped_file_is_refused() {
         use std::io::Write as _;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789abcdef").unwrap();

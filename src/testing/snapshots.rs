@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_was_saved_is_the_one_that_is_there() {
+    fn saved_snapshot_is_expected_to_be_loaded() {
         let mut model = SnapshotModel::default();
         assert!(loaded(&model, 9, None) && !loaded(&model, 9, Some((1, 1))));
         model.saved(saved(1, 1), true);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_power_loss_takes_snapshots_or_brings_them_back() {
+    fn power_loss_may_lose_or_restore_unsynced_snapshots() {
         let mut model = SnapshotModel::default();
         model.saved(saved(1, 1), true);
         model.deleted(0, true);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_states_of_one_mark_the_first_stays() {
+    fn first_of_two_states_of_one_mark_stays() {
         let mut model = SnapshotModel::default();
         model.saved_with_commit(saved(2, 1), false);
         assert!(model.may_be_refused(&saved(2, 2)).is_ok(), "that of the commit may be there");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_commit_that_is_lost_is_lost() {
+    fn snapshot_of_a_lost_commit_is_lost() {
         let mut model = SnapshotModel::default();
         model.saved_with_commit(saved(2, 2), false);
         model.deleted(0, true);

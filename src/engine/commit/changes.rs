@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_see_what_is_pending_and_readers_do_not() {
+    fn pending_changes_are_seen_by_checks_and_not_by_readers() {
         let mut visible = Metadata::default();
         let mut changes = Changes::new(0);
         changes.accept(1, set(5));

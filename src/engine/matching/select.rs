@@ -251,7 +251,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn candidates_are_all_that_match_and_come_in_the_order_of_the_read(
+        fn candidates_include_every_match_in_the_order_of_the_read(
             events in proptest::collection::vec((0_u8..8, 0..3_usize, 0..2_usize), 0..300),
             (from, to, most) in (0_u32..320, 0_u32..320, 1..400_usize),
             backwards: bool,

@@ -224,7 +224,7 @@ fn check_changes(level: &SealedIndex, expected: u64) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 64 }, ..ProptestConfig::default() })]
     #[test]
-    fn a_level_says_what_its_inputs_say(
+    fn level_file_answers_as_its_inputs(
         segments in proptest::collection::vec(
             (proptest::collection::vec((0..20_u8, 0..16_u8), 0..40), 0..3_u8), 2..7),
         cut in 1_usize..6,
@@ -265,7 +265,7 @@ fn long() -> Built {
 }
 
 #[test]
-fn long_lists_are_read_from_the_middle() {
+fn long_list_of_a_level_file_is_read_from_the_middle() {
     let built = long();
     let level = built.open(merged(&built.inputs).unwrap()).unwrap().unwrap();
     check(&built, &level, &built.events, 0);
@@ -276,7 +276,7 @@ fn long_lists_are_read_from_the_middle() {
 }
 
 #[test]
-fn the_filter_lets_few_others_pass() {
+fn filter_of_a_level_file_has_few_false_positives() {
     let built = long();
     let level = built.open(merged(&built.inputs).unwrap()).unwrap().unwrap();
     let others = (0..10_000).map(|at| id(usize::MAX - at));
@@ -285,7 +285,7 @@ fn the_filter_lets_few_others_pass() {
 }
 
 #[test]
-fn a_level_belongs_to_exactly_its_segments() {
+fn level_file_is_refused_for_other_segments() {
     let mut built = Built::default();
     (0..3).for_each(|_| built.add(&[(1, 1), (2, 2)], 1));
     let bytes = merged(&built.inputs).unwrap();
@@ -310,7 +310,7 @@ fn a_level_belongs_to_exactly_its_segments() {
 }
 
 #[test]
-fn inputs_that_contradict_each_other_are_not_merged() {
+fn contradicting_index_files_are_not_merged() {
     let mut built = Built::default();
     (0..3).for_each(|_| built.add(&[(1, 1), (2, 2)], 1));
     let skipped = [Arc::clone(&built.inputs[0]), Arc::clone(&built.inputs[2])];
@@ -324,7 +324,7 @@ fn inputs_that_contradict_each_other_are_not_merged() {
 }
 
 #[test]
-fn a_merge_can_be_stopped() {
+fn merge_can_be_stopped() {
     let built = long();
     let directory = tempfile::tempdir().unwrap();
     let path = Path::new(directory.path()).join("level");

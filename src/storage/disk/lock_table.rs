@@ -73,7 +73,7 @@ short
 ";
 
     #[test]
-    fn holder_is_who_has_the_exclusive_lock_on_that_file() {
+    fn lock_holder_is_the_process_with_the_exclusive_lock_on_the_file() {
         assert_eq!(find(TABLE, 0xfe, 0, 5), Some(15));
         assert_eq!(find(TABLE, 0xfe, 1, 5), Some(13));
         assert_eq!(find(TABLE, 0xfe, 0, 6), None);
@@ -81,7 +81,7 @@ short
     }
 
     #[test]
-    fn holder_of_another_namespace_is_not_named() {
+    fn lock_holder_of_another_namespace_is_not_named() {
         assert_eq!(find(TABLE, 8, 0x11, 7), None);
     }
 }

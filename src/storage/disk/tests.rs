@@ -12,7 +12,7 @@ fn refused(path: &Path, mode: OpenMode) -> ErrorKind {
 }
 
 #[test]
-fn reads_and_writes_by_position() {
+fn file_is_read_and_written_by_position() {
     let dir = tempfile::tempdir().unwrap();
     let file = create(&dir, "a");
     write_all_at(&*file, b"world", 6).unwrap();
@@ -28,7 +28,7 @@ fn reads_and_writes_by_position() {
 }
 
 #[test]
-fn modes_mean_what_they_say() {
+fn open_modes_permit_what_they_state() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
     assert_eq!(refused(&path, OpenMode::Read), ErrorKind::NotFound);
@@ -79,7 +79,7 @@ fn allocate_reserves_blocks() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_live_mapping_shows_later_writes() {
+fn live_mapping_shows_later_writes() {
     let dir = tempfile::tempdir().unwrap();
     let file = create(&dir, "a");
     file.allocate(1 << 16).unwrap();
@@ -97,7 +97,7 @@ fn a_live_mapping_shows_later_writes() {
 
 #[test]
 #[cfg(not(target_os = "linux"))]
-fn there_are_no_live_mappings_here() {
+fn live_mapping_is_not_offered_on_this_system() {
     let dir = tempfile::tempdir().unwrap();
     let file = create(&dir, "a");
     file.allocate(100).unwrap();
@@ -105,7 +105,7 @@ fn there_are_no_live_mappings_here() {
 }
 
 #[test]
-fn mapping_checks_the_length() {
+fn mapping_beyond_the_end_of_the_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = create(&dir, "a");
     assert!(file.map(0, false).unwrap().is_none());
@@ -118,7 +118,7 @@ fn mapping_checks_the_length() {
 }
 
 #[test]
-fn directories() {
+fn directories_are_created_listed_and_their_files_renamed_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let sub = dir.path().join("sub");
     DiskStorage.create_dir(&sub).unwrap();
@@ -140,7 +140,7 @@ fn directories() {
 }
 
 #[test]
-fn the_lock_is_exclusive_until_dropped() {
+fn lock_is_exclusive_until_it_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("LOCK");
     assert!(!DiskStorage.is_locked(&path).unwrap());
@@ -154,7 +154,7 @@ fn the_lock_is_exclusive_until_dropped() {
 
 #[test]
 #[cfg(unix)]
-fn links_are_never_followed() {
+fn symbolic_links_are_never_followed() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("link");
     write_all_at(&*create(&dir, "target"), b"secret", 0).unwrap();
@@ -176,7 +176,7 @@ fn links_are_never_followed() {
 /// A link that is created between the check and the opening.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_open_itself_refuses_links() {
+fn open_call_itself_refuses_symbolic_links() {
     let dir = tempfile::tempdir().unwrap();
     drop(create(&dir, "target"));
     let link = dir.path().join("link");
@@ -190,7 +190,7 @@ fn the_open_itself_refuses_links() {
 
 #[test]
 #[cfg(unix)]
-fn sockets_and_other_things_are_not_opened() {
+fn sockets_and_other_special_files_are_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -209,7 +209,7 @@ fn random_numbers_differ_and_time_is_after_2020() {
 
 /// Closing the file unlocks it where the unlock itself reports an error, as it does under Wine.
 #[test]
-fn lock_looked_at_beside_nobody_is_free_and_stays_free() {
+fn inspected_free_lock_is_free_and_stays_free() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("LOCK");
     drop(DiskStorage.try_lock(&path).unwrap().unwrap());

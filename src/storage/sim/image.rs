@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_was_written_across_pages() {
+    fn image_reads_what_was_written_across_pages() {
         let mut image = Image::default();
         let bytes: Vec<u8> = (0..10_000_u32).map(|n| n.to_le_bytes()[0] | 1).collect();
         image.write(3000, &bytes);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_reads_as_zero_after_growing() {
+    fn cut_bytes_of_an_image_read_as_zero_after_growing() {
         let mut image = Image::from_bytes(&[7; 9000]);
         image.set_len(4100);
         image.set_len(9000);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_do_not_see_each_others_writes() {
+    fn copies_of_an_image_do_not_share_writes() {
         let first = Image::from_bytes(&[1; 5000]);
         let mut second = first.clone();
         second.write(10, &[2]);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn sectors_are_found_where_data_is() {
+    fn sectors_of_an_image_are_listed_where_data_is() {
         let mut image = Image::default();
         image.set_len(1 << 20);
         image.put_sector(20, &[1; SECTOR]);

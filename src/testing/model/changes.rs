@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_word_on_each_thing_counts() {
+    fn last_change_of_each_name_counts() {
         let name = || "a".to_owned();
         let changes = [
             ModelChange::Cursor(name(), Some(4)),

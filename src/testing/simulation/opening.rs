@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_has_to_be_reported_and_kept() {
+    fn cut_tail_must_be_reported_and_kept_in_quarantine() {
         let (sim, before) = cut();
         for silent in [Opened::Clean, Opened::Created, recovered(0), recovered(10)] {
             assert!(before.check(&sim, &silent, 0).is_err(), "{silent:?}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_that_cuts_nothing_has_nothing_to_report() {
+    fn opening_that_cuts_nothing_must_not_report_a_cut() {
         let (sim, _) = cut();
         let before = Before::of(&sim);
         before.check(&sim, &Opened::Clean, 5).unwrap();

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_read_as_it_is_shown() {
+    fn selection_round_trips_through_its_text() {
         for text in ["all", "none", "3", "1-4", "1,3-5,9"] {
             let selection: Selection = text.parse().unwrap();
             assert_eq!(selection.to_string(), text);

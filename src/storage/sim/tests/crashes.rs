@@ -8,7 +8,7 @@ fn heads(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn only_what_was_synced_is_promised() {
+fn synced_data_survives_a_crash_and_unsynced_data_may_not() {
     let (sim, file) = disk_with(&[1; 2000]);
     write_all_at(&*file, &[2; 100], 50).unwrap();
     file.sync_data().unwrap();
@@ -27,7 +27,7 @@ fn only_what_was_synced_is_promised() {
 }
 
 #[test]
-fn a_kill_keeps_everything_but_makes_nothing_durable() {
+fn kill_keeps_all_data_and_makes_none_durable() {
     let (sim, file) = disk_with(&[1; 10]);
     write_all_at(&*file, &[2; 10], 0).unwrap();
     sim.kill();
@@ -63,7 +63,7 @@ fn any_version_since_the_last_sync_survives() {
 }
 
 #[test]
-fn a_large_sector_is_written_whole() {
+fn large_sector_survives_whole_or_not_at_all() {
     let (sim, file) = disk_with(&[0; 8192]);
     write_all_at(&*file, &[1; SECTOR], 0).unwrap();
     write_all_at(&*file, &[2; SECTOR], 1024).unwrap();
@@ -81,7 +81,7 @@ fn a_large_sector_is_written_whole() {
 }
 
 #[test]
-fn bytes_are_torn_only_when_asked_for() {
+fn sector_is_torn_only_if_the_crash_asks_for_it() {
     let (sim, file) = disk_with(&[1; SECTOR]);
     write_all_at(&*file, &[2; SECTOR], 0).unwrap();
     assert_eq!(outcomes(&sim, Crash::new).len(), 2);
@@ -102,7 +102,7 @@ fn length_and_data_survive_apart() {
 }
 
 #[test]
-fn what_was_cut_does_not_come_back_beside_what_came_after() {
+fn cut_bytes_do_not_come_back_with_later_writes() {
     let (sim, file) = disk_with(&[b'A'; 4 * SECTOR]);
     file.set_len(100).unwrap();
     file.set_len(4 * SECTOR as u64).unwrap();
@@ -119,7 +119,7 @@ fn what_was_cut_does_not_come_back_beside_what_came_after() {
 }
 
 #[test]
-fn in_order_crashes_keep_a_prefix() {
+fn in_order_crash_keeps_a_prefix_of_the_writes() {
     let (sim, file) = disk_with(&[0; 20 * SECTOR]);
     for step in 0..20_u8 {
         write_all_at(&*file, &[step + 1; SECTOR], u64::from(step) * SECTOR as u64).unwrap();
@@ -134,7 +134,7 @@ fn in_order_crashes_keep_a_prefix() {
 }
 
 #[test]
-fn the_same_crash_leaves_the_same_bytes() {
+fn same_crash_leaves_the_same_bytes() {
     let (sim, file) = disk_with(&vec![0; 100 * SECTOR]);
     write_all_at(&*file, &vec![1; 90 * SECTOR + 7], 3).unwrap();
     let (one, other) = (sim.fork(), sim.fork());
@@ -145,7 +145,7 @@ fn the_same_crash_leaves_the_same_bytes() {
 }
 
 #[test]
-fn a_fork_is_another_disk() {
+fn fork_does_not_share_later_changes() {
     let (sim, file) = disk_with(&[1; 10_000]);
     write_all_at(&*file, &[2; 10], 0).unwrap();
     let fork = sim.fork();
@@ -160,7 +160,7 @@ fn a_fork_is_another_disk() {
 }
 
 #[test]
-fn a_sync_is_for_one_file() {
+fn sync_applies_to_one_file() {
     let (sim, file) = disk_with(&[1]);
     sim.write_file("/other", &[1]).unwrap();
     let other = open(&sim, "/other");
@@ -174,7 +174,7 @@ fn a_sync_is_for_one_file() {
 
 /// Any sequence of operations against a plain vector, with syncs that must hold at crashes.
 #[test]
-fn agrees_with_a_plain_file() {
+fn simulated_file_agrees_with_a_plain_file() {
     for seed in 0..60 {
         let mut chance = chance::Chance::new(seed);
         let (sim, mut file) = disk_with(&[]);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_nth_operation_fails_and_later_ones_work() {
+fn nth_operation_fails_and_later_ones_succeed() {
     let (sim, file) = disk_with(&[1; 100]);
     sim.inject(Fault::Fail { operation: Operation::Sync, nth: 2 });
     sim.inject(Fault::Fail { operation: Operation::Read, nth: 1 });
@@ -73,7 +73,7 @@ fn every_operation_can_fail() {
 }
 
 #[test]
-fn whatever_looks_at_a_path_can_fail() {
+fn stat_of_a_path_can_fail() {
     let sim = SimStorage::new(1);
     let path = Path::new("/a");
     sim.inject(Fault::FailFrom { operation: Operation::Stat, nth: 1 });
@@ -82,7 +82,7 @@ fn whatever_looks_at_a_path_can_fail() {
 }
 
 #[test]
-fn a_sync_can_fail_for_want_of_space() {
+fn sync_can_fail_for_want_of_space() {
     let (mut kept, mut lost) = (0, 0);
     for seed in 0..20 {
         let sim = SimStorage::new(seed);
@@ -130,7 +130,7 @@ fn short_and_interrupted_transfers_are_completed_by_their_callers() {
 }
 
 #[test]
-fn a_failed_write_leaves_any_part() {
+fn failed_write_leaves_any_part_written() {
     let mut written = Vec::new();
     for seed in 0..50 {
         let sim = SimStorage::new(seed);
@@ -145,7 +145,7 @@ fn a_failed_write_leaves_any_part() {
 }
 
 #[test]
-fn a_failed_sync_can_take_the_pages_with_it() {
+fn failed_sync_can_drop_unsynced_pages() {
     let (sim, file) = disk_with(&[1; 2 * SECTOR]);
     write_all_at(&*file, &[2; SECTOR], 0).unwrap();
     sim.inject(Fault::SyncDropsPages { nth: 1 });
@@ -168,7 +168,7 @@ fn a_failed_sync_can_take_the_pages_with_it() {
 }
 
 #[test]
-fn a_failed_sync_does_not_bring_back_what_was_cut() {
+fn failed_sync_does_not_bring_back_cut_bytes() {
     let (sim, file) = disk_with(&[1; 3 * SECTOR]);
     file.set_len(SECTOR as u64).unwrap();
     file.set_len(3 * SECTOR as u64).unwrap();
@@ -182,7 +182,7 @@ fn a_failed_sync_does_not_bring_back_what_was_cut() {
 }
 
 #[test]
-fn a_plain_failed_sync_leaves_the_work_to_the_next() {
+fn failed_sync_without_loss_is_made_up_by_the_next_sync() {
     let (sim, file) = disk_with(&[1]);
     write_all_at(&*file, &[2], 0).unwrap();
     sim.inject(Fault::Fail { operation: Operation::Sync, nth: 1 });
@@ -193,7 +193,7 @@ fn a_plain_failed_sync_leaves_the_work_to_the_next() {
 }
 
 #[test]
-fn a_lying_sync_changes_nothing() {
+fn lying_sync_makes_nothing_durable() {
     let (sim, file) = disk_with(&[1]);
     sim.inject(Fault::SyncLies { operation: Operation::Sync, nth: 1 });
     sim.inject(Fault::SyncLiesFrom { operation: Operation::SyncDir, nth: 2 });
@@ -210,7 +210,7 @@ fn a_lying_sync_changes_nothing() {
 }
 
 #[test]
-fn space_runs_out_and_returns() {
+fn full_disk_refuses_writes_until_space_returns() {
     let (sim, file) = disk_with(&[1; 100]);
     sim.set_free_space(Some(50));
     assert_eq!(file.write_at(&[2; 100], 0).unwrap(), 100, "what it has costs nothing");
@@ -234,7 +234,7 @@ fn space_runs_out_and_returns() {
 }
 
 #[test]
-fn everything_stops_at_a_chosen_operation() {
+fn every_operation_fails_after_a_chosen_one() {
     let run = |sim: &SimStorage| -> io::Result<()> {
         let file = sim.open(Path::new("/tmp"), OpenMode::CreateNew)?;
         file.allocate(1000)?;

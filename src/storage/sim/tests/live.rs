@@ -28,7 +28,7 @@ fn handles_die_with_their_process() {
 }
 
 #[test]
-fn a_lock_is_released_by_its_holder_or_a_crash() {
+fn lock_is_released_by_its_holder_or_a_crash() {
     let sim = SimStorage::new(1);
     let path = Path::new("/LOCK");
     assert!(!sim.is_locked(path).unwrap());
@@ -46,7 +46,7 @@ fn a_lock_is_released_by_its_holder_or_a_crash() {
 }
 
 #[test]
-fn the_clock_goes_where_it_is_set() {
+fn simulated_clock_goes_where_it_is_set() {
     let sim = SimStorage::new(1);
     sim.set_clock(1000);
     assert_eq!((sim.now_micros(), sim.now_micros()), (1000, 1001));
@@ -57,7 +57,7 @@ fn the_clock_goes_where_it_is_set() {
 }
 
 #[test]
-fn chance_follows_the_seed() {
+fn random_numbers_follow_from_the_seed() {
     let take = |seed| {
         let sim = SimStorage::new(seed);
         (sim.random_u64(), sim.random_u64())
@@ -68,7 +68,7 @@ fn chance_follows_the_seed() {
 }
 
 #[test]
-fn mappings_are_copies() {
+fn simulated_mappings_are_copies() {
     let (sim, file) = disk_with(&[1; 10]);
     assert!(file.map(10, true).unwrap().is_none());
     assert!(file.map(0, false).unwrap().is_none());
@@ -80,7 +80,7 @@ fn mappings_are_copies() {
 }
 
 #[test]
-fn files_are_damaged_at_rest() {
+fn file_at_rest_can_be_damaged() {
     let (sim, file) = disk_with(&[0; 3 * SECTOR]);
     sim.flip_bit(PATH, 600, 3).unwrap();
     assert!(sim.flip_bit(PATH, 3 * SECTOR as u64, 0).is_err());
@@ -106,7 +106,7 @@ fn files_are_damaged_at_rest() {
 }
 
 #[test]
-fn files_are_put_with_their_directories() {
+fn written_file_gets_its_directories() {
     let sim = SimStorage::new(1);
     sim.write_file("/x/y/z", b"1").unwrap();
     sim.write_file("/x/a", b"2").unwrap();
@@ -119,7 +119,7 @@ fn files_are_put_with_their_directories() {
 }
 
 #[test]
-fn directories_go_out_and_come_back() {
+fn disk_contents_are_exported_to_a_directory_and_imported() {
     let sim = SimStorage::new(1);
     sim.write_file("/store/log/1.seg", &[7; 5000]).unwrap();
     sim.write_file("/store/LOCK", b"").unwrap();
@@ -132,7 +132,7 @@ fn directories_go_out_and_come_back() {
 }
 
 #[test]
-fn counts_what_is_done() {
+fn stats_count_operations_and_bytes() {
     let (sim, file) = disk_with(&[1; 10]);
     write_all_at(&*file, &[2; 4], 0).unwrap();
     file.sync_data().unwrap();

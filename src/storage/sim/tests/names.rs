@@ -16,7 +16,7 @@ fn all_names(sim: &SimStorage) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_synced_file_can_lose_its_name() {
+fn synced_file_can_lose_its_name() {
     let sim = SimStorage::new(1);
     let file = create(&sim, "/a");
     write_all_at(&*file, b"x", 0).unwrap();
@@ -30,7 +30,7 @@ fn a_synced_file_can_lose_its_name() {
 }
 
 #[test]
-fn a_name_can_survive_without_data() {
+fn file_name_can_survive_without_data() {
     let sim = SimStorage::new(1);
     write_all_at(&*create(&sim, "/a"), b"x", 0).unwrap();
     sim.sync_dir(Path::new("/")).unwrap();
@@ -50,7 +50,7 @@ fn changes_of_names_survive_in_order() {
 }
 
 #[test]
-fn a_rename_is_atomic_and_replaces() {
+fn rename_is_atomic_and_replaces() {
     let sim = SimStorage::new(1);
     sim.write_file("/new", b"new").unwrap();
     sim.write_file("/current", b"old").unwrap();
@@ -67,7 +67,7 @@ fn a_rename_is_atomic_and_replaces() {
 }
 
 #[test]
-fn a_renamed_file_stays_open() {
+fn renamed_file_stays_open() {
     let sim = SimStorage::new(1);
     let file = create(&sim, "/spare");
     sim.rename(Path::new("/spare"), Path::new("/one")).unwrap();
@@ -81,7 +81,7 @@ fn a_renamed_file_stays_open() {
 }
 
 #[test]
-fn a_lost_directory_takes_what_is_in_it() {
+fn lost_directory_loses_its_files() {
     let sim = SimStorage::new(1);
     sim.create_dir(Path::new("/d")).unwrap();
     sim.create_dir(Path::new("/d")).unwrap();
@@ -93,7 +93,7 @@ fn a_lost_directory_takes_what_is_in_it() {
 }
 
 #[test]
-fn directories_do_not_wait_for_each_other_under_strict() {
+fn directories_are_independent_in_the_strict_model() {
     let make = |model| {
         let sim = SimStorage::with_directory_model(1, model);
         for directory in ["/c", "/d"] {
@@ -112,7 +112,7 @@ fn directories_do_not_wait_for_each_other_under_strict() {
 }
 
 #[test]
-fn on_ext4_a_new_files_sync_brings_its_name() {
+fn sync_of_a_new_file_makes_its_name_durable_in_the_ext4_model() {
     let sim = SimStorage::with_directory_model(1, DirectoryModel::Ext4Like);
     sim.create_dir(Path::new("/d")).unwrap();
     let file = create(&sim, "/d/a");
@@ -126,7 +126,7 @@ fn on_ext4_a_new_files_sync_brings_its_name() {
 }
 
 #[test]
-fn names_are_checked_like_those_of_a_real_disk() {
+fn invalid_paths_are_refused_as_on_a_real_disk() {
     let sim = SimStorage::new(1);
     sim.write_file("/d/a", b"").unwrap();
     let kind = |path| sim.entry_kind(Path::new(path)).unwrap();

@@ -45,7 +45,7 @@ coverage *modules:
     cargo llvm-cov report --json --summary-only --output-path target/coverage.json
     python3 .ci/coverage target/coverage.json {{ modules }}
 
-# The whole store under schedulers that choose whose turn it is; see docs/internals/concurrency.md.
+# The whole store under schedulers that choose the next thread; see docs/internals/concurrency.md.
 shuttle schedules="1000" *args:
     ANNALS_SCHEDULES={{ schedules }} RUSTFLAGS="--cfg annals_shuttle --cfg annals_loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/models" cargo test -p annals --test shuttle {{ args }}
 
@@ -69,7 +69,7 @@ simulate *args:
 peers *args:
     cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ args }}
 
-# Plants bugs in a copy of the engine, one by one, and shows who catches each.
+# Plants bugs in a copy of the engine, one by one, and shows what detects each.
 planted-bugs *args:
     cargo run --release -p planted-bugs -- {{ args }}
 

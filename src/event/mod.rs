@@ -509,8 +509,8 @@ pub fn category_of(stream: &str) -> &str {
     stream.split_once('-').map_or(stream, |(category, _)| category)
 }
 
-/// How far a clock is behind a recorded time, if by more than what clocks of machines that take turns
-/// with a store differ by; both in µs.
+/// The difference by which a clock is behind a recorded time, if it is more than the clocks of
+/// machines that share a store usually differ; in µs.
 pub(crate) fn clock_behind_by(recorded_at: u64, now: u64) -> Option<Duration> {
     const TOLERANCE: Duration = Duration::from_secs(60);
     let behind = Duration::from_micros(recorded_at.saturating_sub(now));

@@ -110,7 +110,7 @@ pub(crate) fn write_derived(
     write_all_at(&*file, bytes, 0).map_err(|e| io("write")(e).wanting(bytes.len() as u64))?;
     file.sync_data().map_err(io("sync"))?;
     if let Err(error) = storage.rename(temporary, path) {
-        // The space of the unfinished file is needed by others.
+        // The unfinished file would occupy space that other files need.
         let _ = remove_leftover(storage, temporary);
         return Err(io("rename")(error));
     }

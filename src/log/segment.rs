@@ -245,7 +245,7 @@ impl Segment {
         }
     }
 
-    /// Exclusive end of the space that was written once, as far as it is known to this process.
+    /// Exclusive end of the space that was written once, as far as this process can determine.
     pub(crate) fn filled_to(&self) -> u64 {
         self.filled_to.load(Ordering::Relaxed)
     }

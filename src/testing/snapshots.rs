@@ -161,7 +161,7 @@ impl SnapshotModel {
 }
 
 impl Model {
-    /// How far a key has come at `head`, in what a mark counts.
+    /// The last version or position of a key at `head`, in the unit of its mark.
     pub(super) fn reached(&self, key: &str, by_position: bool, head: u64) -> u64 {
         if by_position { self.head().min(head) } else { self.stream_head(key, head).0 }
     }

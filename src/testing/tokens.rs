@@ -1,4 +1,5 @@
-//! Checkpoint tokens of a random life: what was made before, and whether its history is still there.
+//! Checkpoint tokens of a random life: the tokens made before, and whether their history still
+//! exists.
 //!
 //! A token is good for as long as its position survives, and never again once other events may have
 //! taken the place of those it was made of.
@@ -12,17 +13,17 @@ use crate::event::Position;
 use crate::event::token::CheckpointToken;
 use crate::store::Store;
 
-/// Tokens that are kept; older ones are forgotten.
+/// The number of tokens that are kept; older ones are dropped.
 const KEPT: usize = 12;
 
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    /// With whether what it was made of is lost.
+    /// Each with whether its history is lost.
     kept: VecDeque<(CheckpointToken, bool)>,
 }
 
 impl Tokens {
-    /// The log ends at `head`, and what was behind is gone.
+    /// The log ends at `head`; everything after it is lost.
     pub(super) fn truncated(&mut self, head: u64) {
         for (token, lost) in &mut self.kept {
             *lost |= token.position().get() > head;

@@ -4,11 +4,8 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::task::Context;
 
 use annals::testing::{Call, Hook, HookedStorage, Operation, SimStorage};
 use annals::{
@@ -17,9 +14,7 @@ use annals::{
 };
 use futures::{Stream, StreamExt};
 
-const ROOT: &str = "/store";
-/// A bound that catches a task that is never woken; every test takes far less.
-const LONG: Duration = Duration::from_secs(60);
+use super::shared::ROOT;
 
 thread_local! {
     /// Operations of this thread on the disk: reads of files, and all slower ones.
@@ -71,18 +66,6 @@ fn disk(sim: &SimStorage) -> Disk {
     HookedStorage::new(sim.process(), Gate::default())
 }
 
-struct Unpark {
-    thread: Thread,
-    wakes: AtomicU64,
-}
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.wakes.fetch_add(1, Ordering::SeqCst);
-        self.thread.unpark();
-    }
-}
-
 /// What polling a task took of its executor.
 #[derive(Debug, Default)]
 struct Taken {
@@ -92,31 +75,20 @@ struct Taken {
     slow: u64,
 }
 
-/// A minimal executor for one task. Calls `meanwhile` after the first poll that is pending.
+/// Runs a task in this thread. Calls `meanwhile` after the first poll that is pending.
 fn run<F: Future>(future: F, meanwhile: impl FnOnce()) -> (F::Output, Taken) {
-    let unpark = Arc::new(Unpark { thread: std::thread::current(), wakes: AtomicU64::new(0) });
-    let waker = Waker::from(Arc::clone(&unpark));
     let mut future = pin!(future);
-    let (mut taken, mut seen, mut meanwhile) = (Taken::default(), 0, Some(meanwhile));
-    loop {
+    let mut taken = Taken::default();
+    let poll = |context: &mut Context<'_>| {
         let (reads, slow) = (READS.get(), SLOW.get());
-        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let polled = future.as_mut().poll(context);
         taken.polls += 1;
         taken.reads = taken.reads.max(READS.get() - reads);
         taken.slow = taken.slow.max(SLOW.get() - slow);
-        if let Poll::Ready(output) = polled {
-            return (output, taken);
-        }
-        if let Some(meanwhile) = meanwhile.take() {
-            meanwhile();
-        }
-        let began = Instant::now();
-        while unpark.wakes.load(Ordering::SeqCst) == seen {
-            assert!(began.elapsed() < LONG, "nobody wakes the task");
-            std::thread::park_timeout(Duration::from_secs(1));
-        }
-        seen = unpark.wakes.load(Ordering::SeqCst);
-    }
+        polled
+    };
+    let output = super::support::run(poll, meanwhile);
+    (output, taken)
 }
 
 /// Runs a task, and asserts that no poll does anything slow.

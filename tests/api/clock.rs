@@ -1,10 +1,11 @@
 //! Wrong clocks: one commit in the far future would date all later ones there.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use annals::testing::{SimStorage, verify_on};
-use annals::{Appended, Error, ExpectedVersion, NewEvent, Options, Result, Store};
+use annals::{Appended, Error, ExpectedVersion, NewEvent, Result, Store};
+
+use super::shared::simulated as options;
 
 const SECOND: u64 = 1_000_000;
 const DAY: u64 = 24 * 3600 * SECOND;
@@ -13,13 +14,6 @@ const YEAR: u64 = 366 * DAY;
 const NOW: u64 = 1_800_000_000 * SECOND;
 /// 2099-01-01.
 const IN_2099: u64 = 4_070_908_800 * SECOND;
-
-fn options(sim: &SimStorage) -> Options {
-    Options::new()
-        .storage(Arc::new(sim.process()))
-        .background(false)
-        .segment_size(Options::MIN_SEGMENT_SIZE)
-}
 
 fn open(sim: &SimStorage) -> Store {
     options(sim).open("/store").unwrap()

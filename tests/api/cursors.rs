@@ -2,6 +2,8 @@
 
 use annals::{Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Store};
 
+use super::support::copy_tree;
+
 fn event() -> NewEvent {
     NewEvent::new("T", "x")
 }
@@ -135,7 +137,7 @@ fn cursors_survive_a_close_a_crash_and_lost_derived_files() {
                 store.sync().unwrap();
                 // A copy of a store that was not closed.
                 let copy = tempfile::tempdir().unwrap();
-                copy_tree(dir.path(), copy.path());
+                copy_tree(dir.path(), copy.path(), &may_change);
                 let crashed = options.clone().open(copy.path()).unwrap();
                 assert_eq!(list(&crashed), expected, "crashed in round {round}");
                 // A copy without its derived files.
@@ -153,25 +155,6 @@ fn remove(path: &std::path::Path) {
     std::fs::remove_dir_all(path).unwrap();
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test handles files itself")]
-fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&target).unwrap();
-            copy_tree(&entry.path(), &target);
-        } else {
-            // Files of this directory may be renamed or replaced during the copy: a segment that is
-            // being prepared, an index file, a checkpoint.
-            let prepared = target.extension().is_some_and(|extension| extension == "tmp");
-            let derived = from.ends_with("index") || from.ends_with("checkpoints");
-            let copied = std::fs::copy(entry.path(), &target);
-            assert!(copied.is_ok() || prepared || derived, "{}: {copied:?}", target.display());
-        }
-    }
-}
-
 #[test]
 fn follower_sees_cursors_as_of_the_events_it_sees() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,4 +167,12 @@ fn follower_sees_cursors_as_of_the_events_it_sees() {
     store.close().unwrap();
     let reader = Options::new().read_only(true).open(dir.path()).unwrap();
     assert_eq!(reader.cursors().get("c").unwrap(), Some(Position::new(2)));
+}
+
+/// Whether a file of an open store may be renamed or replaced during a copy: a segment that is being
+/// prepared, an index file, a checkpoint.
+fn may_change(path: &std::path::Path) -> bool {
+    let derived =
+        ["index", "checkpoints"].map(|directory| path.parent().unwrap().ends_with(directory));
+    path.extension().is_some_and(|extension| extension == "tmp") || derived.contains(&true)
 }

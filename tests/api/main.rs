@@ -18,7 +18,10 @@ mod read_costs;
 mod recorded_time;
 mod repeated_commits;
 mod settings;
+#[path = "../support/mod.rs"]
+mod shared;
 mod smoke;
 mod snapshots;
 mod stats;
+mod support;
 mod tickets;

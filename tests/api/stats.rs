@@ -1,16 +1,12 @@
 //! The figures of `stats`, and the cost of asking for them.
 
-use std::sync::Arc;
-
 use annals::testing::SimStorage;
-use annals::{ExpectedVersion, NewEvent, Options, Store};
+use annals::{ExpectedVersion, NewEvent, Store};
 
-const ROOT: &str = "/store";
+use super::shared::{ROOT, simulated};
 
 fn open(sim: &SimStorage, read_only: bool) -> Store {
-    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false);
-    let options = options.compaction(false).read_only(read_only).storage(Arc::new(sim.process()));
-    options.open(ROOT).unwrap()
+    simulated(sim).compaction(false).read_only(read_only).open(ROOT).unwrap()
 }
 
 /// Appends until this number of segments is sealed.

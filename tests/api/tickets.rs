@@ -1,38 +1,15 @@
 //! Submitted commits: waited for, awaited, dropped.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use annals::{
     Durability, Error, ExpectedVersion, NewEvent, Position, Store, Ticket,
     snapshot::{Mark, Snapshot},
 };
 
+use super::support::block_on;
+
 const HOUR: Duration = Duration::from_secs(3600);
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < Duration::from_secs(300), "nobody drives the future");
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park_timeout(Duration::from_secs(301)),
-        }
-    }
-}
 
 fn submit(store: &Store, version: u64) -> Ticket {
     let expected = ExpectedVersion::Exact(version);

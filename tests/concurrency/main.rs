@@ -13,4 +13,6 @@ mod handles;
 mod processes;
 mod readers;
 mod sealing;
+#[path = "../support/mod.rs"]
+mod shared;
 mod support;

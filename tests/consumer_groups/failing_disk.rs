@@ -1,18 +1,16 @@
 //! Consumer groups on a failing disk.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use annals::testing::{Fault, Operation, SimStorage};
-use annals::{Durability, Error, ExpectedVersion, NewEvent, Options, Store};
+use annals::{Durability, Error, ExpectedVersion, NewEvent, Store};
 
+use super::shared::{ROOT, simulated};
 use super::support::{LONG, append, group, quick};
 
 fn open(storage: &SimStorage) -> Store {
-    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false);
-    let options = options.durability(Durability::BUFFERED).storage(Arc::new(storage.clone()));
-    options.open("/store").unwrap()
+    simulated(storage).durability(Durability::BUFFERED).open(ROOT).unwrap()
 }
 
 #[test]

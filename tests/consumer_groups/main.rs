@@ -6,5 +6,7 @@
 mod failing_disk;
 mod order;
 mod parking;
+#[path = "../support/mod.rs"]
+mod shared;
 mod stopping;
 mod support;

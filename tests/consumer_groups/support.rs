@@ -5,29 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use annals::{
-    Durability, ExpectedVersion, NewEvent, Options, Store,
+    Durability, ExpectedVersion, NewEvent, Store,
     consumer_group::{ConsumerGroup, Delivery, Retry},
 };
 
-/// A bound that catches hangs; every wait ends far earlier.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-pub(crate) struct Place {
-    dir: tempfile::TempDir,
-}
+use crate::shared::small_segments;
+pub(crate) use crate::shared::{LONG, Place};
 
 impl Place {
-    pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    pub(crate) fn path(&self) -> std::path::PathBuf {
-        self.dir.path().join("store")
-    }
-
     pub(crate) fn open(&self) -> Store {
-        let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
-        options.durability(Durability::BUFFERED).open(self.path()).unwrap()
+        small_segments().durability(Durability::BUFFERED).open(self.path()).unwrap()
     }
 }
 

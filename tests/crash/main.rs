@@ -30,6 +30,8 @@ mod power_loss;
 mod reader_beside_writer;
 mod reads_during_sealing;
 mod repair;
+#[path = "../support/mod.rs"]
+mod shared;
 mod simulated_lives;
 mod state_count;
 mod support;

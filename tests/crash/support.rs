@@ -1,22 +1,20 @@
 //! Stores at rest to damage, and checks of what opening and reading them returns.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use annals::testing::{Crash, Keep, SimStorage};
 use annals::{Durability, Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
 
-pub(crate) const ROOT: &str = "/store";
+pub(crate) use crate::shared::ROOT;
+use crate::shared::simulated;
+
 /// Offset of the first frame in a segment.
 pub(crate) const DATA_START: u64 = 8192;
 pub(crate) const FRAME_HEADER: u64 = 48;
 
 pub(crate) fn options(sim: &SimStorage) -> Options {
     super::state_count::note(sim);
-    Options::new()
-        .storage(Arc::new(sim.process()))
-        .background(false)
-        .segment_size(Options::MIN_SEGMENT_SIZE)
+    simulated(sim)
 }
 
 pub(crate) fn open(sim: &SimStorage) -> Result<Store> {

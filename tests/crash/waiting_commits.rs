@@ -14,6 +14,8 @@ use annals::{
     Committed, Durability, Error, ExpectedVersion, NewEvent, Options, Result, Store, Ticket,
 };
 
+use super::shared::simulated;
+
 /// A hook of a disk: once it is closed, syncs of files wait until `let_fail`, and then fail.
 #[derive(Default)]
 struct Gate {
@@ -135,8 +137,7 @@ fn submit(store: &Store) -> Ticket {
 /// The outcome of a task whose group is led by another commit that meets a fault.
 fn outcome_beside(fault: Option<Fault>) -> Result<Committed> {
     let sim = SimStorage::new(1);
-    let options = Options::new().storage(Arc::new(sim.process())).background(false);
-    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
+    let store = simulated(&sim).open("/store").unwrap();
     store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     let outcome = spawn(&store, submit(&store));
     if let Some(fault) = fault {

@@ -69,7 +69,7 @@ fn mapped_file_that_is_cut_is_an_error_or_sigbus_and_never_other_bytes() {
                 "--nocapture",
                 "--test-threads=1",
             ])
-            .env(STORE, place.root())
+            .env(STORE, place.path())
             .env(TOUCHED, touched)
             .output()
             .unwrap();
@@ -106,7 +106,7 @@ fn event_overwritten_before_its_verification_is_an_error() {
 #[test]
 fn event_overwritten_after_its_verification_is_an_error_if_checked_always() {
     let place = Place::filled();
-    let store = options().checksums(annals::Checksums::Always).open(place.root()).unwrap();
+    let store = options().checksums(annals::Checksums::Always).open(place.path()).unwrap();
     let streams = |store: &annals::Store| {
         (0..3).try_for_each(|number| store.read_stream(format!("stream-{number}")).for_each(|_| {}))
     };
@@ -141,13 +141,13 @@ fn store_goes_on_in_its_renamed_directory() {
     let place = Place::filled();
     let store = place.open().unwrap();
     let elsewhere = place.around().join("elsewhere");
-    std::fs::rename(place.root(), &elsewhere).unwrap();
+    std::fs::rename(place.path(), &elsewhere).unwrap();
     for number in EVENTS + 1..=EVENTS + 20 {
         append(&store, number).unwrap();
     }
     assert_eq!(read_back(&store).unwrap(), EVENTS + 20);
     store.close().unwrap();
-    assert!(!place.root().exists());
+    assert!(!place.path().exists());
     let moved = Store::open(&elsewhere).unwrap();
     assert_eq!(read_back(&moved).unwrap(), EVENTS + 20);
 }
@@ -158,17 +158,17 @@ fn store_of_a_removed_directory_fails_and_read_events_stay_valid() {
     let store = place.open().unwrap();
     let event = store.event_at(Position::new(1)).unwrap().unwrap();
     assert_eq!(read_back(&store).unwrap(), EVENTS);
-    std::fs::remove_dir_all(place.root()).unwrap();
+    std::fs::remove_dir_all(place.path()).unwrap();
     let failed = (EVENTS + 1..EVENTS + 20).find_map(|number| append(&store, number).err());
     assert!(matches!(failed, Some(Error::StoreGone { .. })), "{failed:?}");
     assert_eq!(event.data().len(), 9_000);
-    assert!(!place.root().exists());
+    assert!(!place.path().exists());
 }
 
 fn goes_on_with(name: &str, place: &Place, events: u64) {
     let store = place.open().unwrap_or_else(|error| panic!("{name}: {error:?}"));
     assert_eq!(read_back(&store).unwrap(), events, "{name}");
     store.close().unwrap();
-    let report = annals::verify(place.root(), |_| {}).unwrap();
+    let report = annals::verify(place.path(), |_| {}).unwrap();
     assert_eq!(report.faults, [], "{name}");
 }

@@ -10,8 +10,8 @@ use super::support::*;
 /// `cp -al`: a copy whose files are all links to the store's.
 fn linked_copy(place: &Place) -> Place {
     let copy = Place::new();
-    for (path, _) in contents(&place.root()) {
-        let to = copy.root().join(path.strip_prefix(place.root()).unwrap());
+    for (path, _) in contents(&place.path()) {
+        let to = copy.path().join(path.strip_prefix(place.path()).unwrap());
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::hard_link(path, to).unwrap();
     }
@@ -37,7 +37,7 @@ fn sealed_segments_and_derived_files_of_a_hard_linked_copy_never_change() {
         !["LOCK", "STATUS", ACTIVE, SPARE].iter().any(|it| name.ends_with(it))
     };
     let before: Vec<_> =
-        contents(&copy.root()).into_iter().filter(|(path, _)| fixed(path)).collect();
+        contents(&copy.path()).into_iter().filter(|(path, _)| fixed(path)).collect();
     // An index that has to be rebuilt is a new file.
     fs::remove_file(place.at(INDEX)).unwrap();
     let store = place.open().unwrap();
@@ -48,6 +48,6 @@ fn sealed_segments_and_derived_files_of_a_hard_linked_copy_never_change() {
     store.snapshots().save(&other).unwrap();
     store.close().unwrap();
     let after: Vec<_> =
-        contents(&copy.root()).into_iter().filter(|(path, _)| fixed(path)).collect();
+        contents(&copy.path()).into_iter().filter(|(path, _)| fixed(path)).collect();
     assert!(before == after, "a file that is never written in place was");
 }

@@ -32,7 +32,7 @@ fn symbolic_link_in_place_of_a_required_file_is_refused() {
     let next = place.at("log/00000000000000000009.seg");
     symlink(place.around().join("nothing"), &next).unwrap();
     assert_eq!(refused_as_io("the next segment", place.open()), next);
-    let report = annals::verify(place.root(), |_| {}).unwrap();
+    let report = annals::verify(place.path(), |_| {}).unwrap();
     assert!(report.faults.iter().any(|fault| fault.file == next), "{report:?}");
 }
 
@@ -99,7 +99,7 @@ fn symbolic_links_in_place_of_directories_are_refused() {
                 (_, other) => assert_eq!(refused_as_io(name, other), place.at(name)),
             }
         }
-        let report = annals::verify(place.root(), |_| {});
+        let report = annals::verify(place.path(), |_| {});
         match report {
             Ok(report) => {
                 let named = report.faults.iter().any(|fault| fault.file == place.at(name));
@@ -123,7 +123,7 @@ fn symbolic_link_among_snapshots_of_an_open_store_is_not_followed() {
     refused_as_io("delete", store.snapshots().delete("stream-1"));
     refused_as_io("save", store.snapshots().save(&Snapshot::new("stream-1", 2, "new")));
     assert!(before == contents(place.around()), "something was changed behind the link");
-    let report = annals::verify(place.root(), |_| {}).unwrap();
+    let report = annals::verify(place.path(), |_| {}).unwrap();
     assert!(report.notes.iter().any(|note| note.contains("not a directory")), "{report:?}");
 }
 
@@ -155,7 +155,7 @@ fn symbolic_links_in_place_of_unfinished_files_are_removed() {
 fn store_opens_through_a_symbolic_link_to_its_directory() {
     let place = Place::filled();
     let link = place.around().join("link");
-    symlink(place.root(), &link).unwrap();
+    symlink(place.path(), &link).unwrap();
     let store = options().open(&link).unwrap();
     assert_eq!(read_back(&store).unwrap(), EVENTS);
     // The lock is the directory's, and not the path's.

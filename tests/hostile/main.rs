@@ -19,6 +19,8 @@ mod hard_links;
 mod links;
 mod names;
 mod permissions;
+#[path = "../support/mod.rs"]
+mod shared;
 mod sparse;
 mod special_files;
 mod support;

@@ -55,7 +55,7 @@ fn file_names_that_resemble_the_stores_are_foreign_and_unchanged() {
         assert_eq!(fs::read(path).unwrap(), bytes, "{}", path.display());
     }
     assert_eq!(fs::read(place.at("stray")).unwrap(), b"foreign");
-    let report = annals::verify(place.root(), |_| {}).unwrap();
+    let report = annals::verify(place.path(), |_| {}).unwrap();
     assert_eq!(report.faults, []);
     let noted = report.notes.iter().filter(|note| note.contains("not a file of the store"));
     assert!(noted.count() >= paths.len(), "{report:?}");

@@ -29,14 +29,14 @@ fn give_away(place: &Place) -> bool {
         if path.is_dir() { files_in(path).iter().try_for_each(|path| each(path)) } else { Ok(()) }
     }
     set_mode(place.around(), 0o755);
-    each(&place.root()).is_ok()
+    each(&place.path()).is_ok()
 }
 
 /// Runs [`child_process_opens_a_store_without_permission`] as another user. `false`: it could not be.
 fn run_as_nobody(place: &Place, what: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         // Whoever owns the files is held by their modes.
-        return act(&place.root(), what);
+        return act(&place.path(), what);
     }
     if !give_away(place) {
         eprintln!("SKIPPED: files cannot be given to another user here");
@@ -53,7 +53,7 @@ fn run_as_nobody(place: &Place, what: &str) -> bool {
             "--nocapture",
             "--test-threads=1",
         ])
-        .env(STORE, place.root())
+        .env(STORE, place.path())
         .env(WHAT, what)
         .current_dir(place.around())
         .uid(NOBODY)
@@ -161,7 +161,7 @@ fn missing_permission_is_an_error_with_the_file() {
 #[test]
 fn read_permission_suffices_for_a_reader() {
     let place = Place::filled();
-    let all = contents(&place.root());
+    let all = contents(&place.path());
     for (path, _) in &all {
         set_mode(path, 0o444);
     }

@@ -43,7 +43,7 @@ fn segment_of_a_terabyte_is_refused_by_its_length() {
                 assert_eq!(file, place.at(name));
                 assert_eq!(offset, 8192 + 2 * annals::Options::MIN_SEGMENT_SIZE, "{what}");
             }
-            let report = annals::verify(place.root(), |_| {}).unwrap();
+            let report = annals::verify(place.path(), |_| {}).unwrap();
             assert!(report.faults.iter().any(|fault| fault.file == place.at(name)), "{report:?}");
         }
     }
@@ -68,7 +68,7 @@ fn derived_files_of_a_terabyte_are_rebuilt() {
         if !grow(&path) {
             return;
         }
-        let report = annals::verify(place.root(), |_| {}).unwrap();
+        let report = annals::verify(place.path(), |_| {}).unwrap();
         assert!(report.faults.iter().any(|fault| fault.file == path), "{name}: {report:?}");
         goes_on(name, &place);
     }
@@ -126,7 +126,7 @@ fn snapshot_of_a_terabyte_is_ignored_and_a_status_is_read_in_part() {
     if !grow(&place.snapshot()) || !grow(&place.at("STATUS")) || !grow(&place.at("LOCK")) {
         return;
     }
-    let report = annals::verify(place.root(), |_| {}).unwrap();
+    let report = annals::verify(place.path(), |_| {}).unwrap();
     assert_eq!(report.faults, []);
     let snapshot = place.snapshot().display().to_string();
     assert!(report.notes.iter().any(|note| note.contains(&snapshot)), "{report:?}");

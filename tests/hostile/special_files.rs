@@ -63,7 +63,7 @@ fn special_file_in_place_of_a_required_file_is_refused() {
             } else {
                 assert_eq!(refused_as_io(name, place.read()), place.at(name), "{kind:?}");
             }
-            let _ = annals::verify(place.root(), |_| {});
+            let _ = annals::verify(place.path(), |_| {});
         }
     });
 }
@@ -79,12 +79,12 @@ fn special_file_in_place_of_a_directory_is_refused() {
             }
             assert_eq!(refused_as_io(name, place.open()), place.at(name), "{kind:?}");
             assert_eq!(refused_as_io(name, place.read()), place.at(name), "{kind:?}");
-            let report = annals::verify(place.root(), |_| {}).unwrap();
+            let report = annals::verify(place.path(), |_| {}).unwrap();
             let named = report.faults.iter().any(|fault| fault.file == place.at(name));
             assert!(named, "{kind:?}: {report:?}");
         }
         let place = Place::new();
-        if make(kind, &place.root()) {
+        if make(kind, &place.path()) {
             for opened in [place.open(), place.read()] {
                 assert!(matches!(opened, Err(Error::NotAStore { .. })), "{kind:?}: {opened:?}");
             }
@@ -102,7 +102,7 @@ fn special_file_in_place_of_a_derived_file_is_ignored() {
                 return;
             }
         }
-        let report = annals::verify(place.root(), |_| {}).unwrap();
+        let report = annals::verify(place.path(), |_| {}).unwrap();
         assert!(report.faults.iter().any(|fault| fault.file == place.at(INDEX)), "{report:?}");
         goes_on(&format!("{kind:?}"), &place);
         let store = place.open().unwrap();

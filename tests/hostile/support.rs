@@ -1,4 +1,4 @@
-//! What these tests share: a store on a real disk, and what is held of it.
+//! Helpers of these tests: a store on a real disk, and checks of it.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,13 @@ use std::time::Duration;
 
 use annals::{Error, ExpectedVersion, NewEvent, Options, Result, Store, snapshot::Snapshot};
 
+pub(crate) use crate::shared::Place;
+use crate::shared::small_segments;
+
 /// Events in the store that [`Place::filled`] makes: several segments, all but the last sealed.
 pub(crate) const EVENTS: u64 = 40;
 
-/// A store in a directory that is removed in the end.
-pub(crate) struct Place {
-    dir: tempfile::TempDir,
-}
-
 impl Place {
-    pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
     /// With a store that was closed, and has every kind of file.
     pub(crate) fn filled() -> Self {
         count();
@@ -37,17 +31,8 @@ impl Place {
         place
     }
 
-    /// The directory around the store.
-    pub(crate) fn around(&self) -> &Path {
-        self.dir.path()
-    }
-
-    pub(crate) fn root(&self) -> PathBuf {
-        self.dir.path().join("store")
-    }
-
     pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.root().join(path)
+        self.path().join(path)
     }
 
     /// The newest checkpoint.
@@ -61,11 +46,11 @@ impl Place {
     }
 
     pub(crate) fn open(&self) -> Result<Store> {
-        options().open(self.root())
+        options().open(self.path())
     }
 
     pub(crate) fn read(&self) -> Result<Store> {
-        options().read_only(true).open(self.root())
+        options().read_only(true).open(self.path())
     }
 }
 
@@ -98,7 +83,7 @@ pub(crate) const SPARE: &str = "log/00000000000000000008.seg";
 
 pub(crate) fn options() -> Options {
     // Without threads, what fails beside an append has failed when the append returns.
-    Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false)
+    small_segments().background(false)
 }
 
 pub(crate) fn append(store: &Store, number: u64) -> Result<u64> {

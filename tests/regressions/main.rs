@@ -3,24 +3,22 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+#[path = "../support/mod.rs"]
+mod shared;
+
 use std::path::Path;
-use std::sync::Arc;
+
+use shared::{ROOT, simulated as options};
 
 use annals::testing::simulation::{Kind, Life};
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, Storage, simulation};
 use annals::{
-    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Opened, Options, Position, Query,
-    Store, StreamMetadata,
+    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Opened, Position, Query, Store,
+    StreamMetadata,
     snapshot::{Mark, Snapshot},
 };
 
-const ROOT: &str = "/store";
 const SEGMENT: &str = "/store/log/00000000000000000001.seg";
-
-fn options(sim: &SimStorage) -> Options {
-    let storage = Arc::new(sim.process());
-    Options::new().storage(storage).background(false).segment_size(Options::MIN_SEGMENT_SIZE)
-}
 
 fn open(sim: &SimStorage) -> Store {
     options(sim).open(ROOT).unwrap()

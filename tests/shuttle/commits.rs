@@ -75,7 +75,9 @@ fn append_that_loses_a_race_sees_the_winner() {
         // No thread waits for this commit.
         let ticket = store.transaction().append("s", ExpectedVersion::Any, [event(1)]).submit();
         drop(ticket.unwrap());
-        contenders.map(|it| it.join().unwrap());
+        for contender in contenders {
+            contender.join().unwrap();
+        }
         // No thread has waited for the ticket's commit.
         store.sync().unwrap();
         assert_eq!(store.stream_head("s").unwrap().unwrap().version, 4);

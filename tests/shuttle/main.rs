@@ -12,6 +12,8 @@ mod commits;
 mod failures;
 mod full_disk;
 mod readers;
+#[path = "../support/mod.rs"]
+mod shared;
 mod subscriptions;
 mod support;
 mod transactions;

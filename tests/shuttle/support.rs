@@ -1,6 +1,5 @@
 //! Helpers of these tests: the schedulers, a small store, and checks of what is read.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,9 @@ use annals::{Appended, Error, ExpectedVersion, NewEvent, Options, Position, Resu
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-pub(crate) const ROOT: &str = "/store";
+pub(crate) use crate::shared::ROOT;
+use crate::shared::{check_prefix as check, small_segments};
+
 /// A wait without a timeout: another thread has to end it.
 pub(crate) const FOR_EVER: Duration = Duration::MAX;
 
@@ -41,7 +42,7 @@ fn run(scheduler: impl Scheduler + 'static, scenario: fn()) {
 
 /// Options with the store's own threads and the smallest segments.
 pub(crate) fn options(storage: impl Storage) -> Options {
-    Options::new().segment_size(Options::MIN_SEGMENT_SIZE).storage(Arc::new(storage))
+    small_segments().storage(Arc::new(storage))
 }
 
 pub(crate) fn open(sim: &SimStorage) -> Store {
@@ -64,27 +65,11 @@ pub(crate) fn append(store: &Store, stream: &str, size: usize) -> Result<Appende
     store.append(stream, ExpectedVersion::Any, [event(size), event(size)])
 }
 
-/// Reads up to the pinned head, and asserts: no gaps, no partial commit, no end before the head.
+/// Asserts that what a read sees is whole, without gaps and what [`append`] wrote. Returns its head.
 pub(crate) fn check_prefix(store: &Store, include_unsynced: bool) -> Result<u64> {
-    let read = store.read_all();
-    let read = if include_unsynced { read.include_unsynced() } else { read };
-    let events = read.start()?;
-    let head = events.head().get();
-    let mut versions: HashMap<String, u64> = HashMap::new();
-    let (mut position, mut whole) = (0, true);
-    for event in events {
-        let event = event?;
-        position += 1;
-        assert_eq!(event.position().get(), position);
-        let version = versions.entry(event.stream().into()).or_default();
-        *version += 1;
-        assert_eq!(event.version(), *version, "of {}", event.stream());
-        assert!(event.data().iter().all(|&byte| byte == 7));
-        whole = event.is_last_in_commit();
-    }
-    assert_eq!(position, head, "an end without an error is the end");
-    assert!(whole, "half a commit is visible, up to {head}");
-    Ok(head)
+    check(store, include_unsynced, |event| {
+        assert!(event.data().iter().all(|&byte| byte == 7), "{event:?}");
+    })
 }
 
 /// `None` for an error that a close causes; panics for any other.

@@ -10,5 +10,7 @@ mod failures;
 mod follower;
 mod many;
 mod metadata;
+#[path = "../support/mod.rs"]
+mod shared;
 mod support;
 mod tasks;

@@ -1,39 +1,22 @@
 //! Helpers of these tests.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use annals::{
     Durability, Event, ExpectedVersion, NewEvent, Options, Position, Query, QueryItem, Store,
     category_of,
     subscription::{Message, MessageKind, Subscription},
 };
 
-/// A bound that catches hangs; every wait ends far earlier.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-/// A store in a directory that is removed when this is dropped.
-pub(crate) struct Place {
-    dir: tempfile::TempDir,
-}
+use crate::shared::small_segments;
+pub(crate) use crate::shared::{LONG, Place};
 
 impl Place {
-    pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.dir.path().join("store")
-    }
-
-    /// Small segments make rollovers, seals and checkpoints happen during the test.
     pub(crate) fn open(&self) -> Store {
         options().open(self.path()).unwrap()
     }
 }
 
 pub(crate) fn options() -> Options {
-    Options::new().segment_size(Options::MIN_SEGMENT_SIZE).durability(Durability::BUFFERED)
+    small_segments().durability(Durability::BUFFERED)
 }
 
 pub(crate) const TYPES: [&str; 3] = ["Opened", "Changed", "Closed"];

@@ -31,14 +31,14 @@ pub(crate) struct ActiveIndex {
     /// Offsets of the events after the kept ones.
     offsets: Vec<u32>,
     previous: Vec<u64>,
-    /// The ordinal that the shortcut of each leads to, kept events included.
+    /// The ordinals of the shortcuts' targets, one per event, including kept events.
     shortcuts: Vec<u32>,
     ids: Vec<[u8; 16]>,
     by_id: Mutex<IdTable>,
     terms: Mutex<ActiveTerms>,
-    /// Events that queries looked at without terms.
+    /// The number of events that queries compared without terms.
     looked: AtomicU64,
-    /// Every append adds its terms; all of those before are in.
+    /// Whether every append adds its terms; those of all earlier events are entered then.
     keeps_terms: bool,
     pub(crate) commits: u64,
     /// Changes in the metadata of this segment.
@@ -87,12 +87,12 @@ impl ActiveIndex {
         Self { kept: Some(kept), ..Self::new(base_position) }
     }
 
-    /// The checkpoint that the first events are kept in.
+    /// The checkpoint with the first events.
     pub(crate) fn kept_in(&self) -> Option<&Arc<HeadTable>> {
         self.kept.as_ref().map(Kept::table)
     }
 
-    /// Reads the same from another file, in the place of `damaged`.
+    /// Reads the same contents from another file instead of `damaged`.
     pub(crate) fn replace_kept(&mut self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) {
         if let Some(kept) = &mut self.kept
             && Arc::ptr_eq(kept.table(), damaged)
@@ -101,7 +101,7 @@ impl ActiveIndex {
         }
     }
 
-    /// A copy of it that reads the same from another file, in the place of `damaged`.
+    /// A copy that reads the same contents from another file instead of `damaged`.
     pub(crate) fn with_kept(&self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) -> Self {
         let mut copy = Self {
             base_position: self.base_position,
@@ -142,7 +142,7 @@ impl ActiveIndex {
     pub(crate) fn push(&mut self, offset: u32, before: Head, id: [u8; 16]) {
         let previous = self.node(before.last_position);
         let previous = previous.map(|node| Member { node, depth: before.version });
-        // Where a block of a damaged checkpoint would be needed, there is none.
+        // Returned if a block of a damaged checkpoint would be needed.
         let shortcut = jumps::shortcut_after(self, previous).unwrap_or(NONE);
         self.shortcuts.push(shortcut);
         self.offsets.push(offset);
@@ -150,7 +150,7 @@ impl ActiveIndex {
         self.ids.push(id);
     }
 
-    /// Adds the terms of the event that was pushed last, if they are kept.
+    /// Adds the terms of the event that was pushed last, if terms are kept.
     pub(crate) fn push_terms(&mut self, stream: &str, event: &NewEvent) {
         if self.keeps_terms {
             let tags = event.tags.iter().map(|tag| &**tag);
@@ -175,12 +175,13 @@ impl ActiveIndex {
         looked.saturating_add(events) <= missing
     }
 
-    /// The postings of the events whose terms are in.
+    /// The postings of the events whose terms are entered.
     pub(crate) fn terms(&self) -> MutexGuard<'_, ActiveTerms> {
         self.terms.lock()
     }
 
-    /// A commit was added. One without events is not counted, but takes its time.
+    /// Records that a commit was added. One without events is not counted, but its time is taken
+    /// over.
     pub(crate) fn note_commit(&mut self, recorded_at: u64, has_events: bool) {
         if has_events {
             if self.commits == 0 {
@@ -191,7 +192,7 @@ impl ActiveIndex {
         self.last_recorded_at = recorded_at;
     }
 
-    /// Forgets everything from `len` events on.
+    /// Removes all events from `len` on.
     pub(crate) fn truncate(&mut self, len: usize) {
         let above = len.saturating_sub(self.below());
         self.offsets.truncate(above);
@@ -218,7 +219,7 @@ impl ActiveIndex {
         }
     }
 
-    /// The position of the stream's event before the one at `ordinal`; 0: none.
+    /// The position of the stream's event before the one at `ordinal`; 0 if there is none.
     pub(crate) fn previous(&self, ordinal: usize) -> Result<u64, Defect> {
         match (&self.kept, ordinal.checked_sub(self.below())) {
             (Some(kept), None) => kept.previous(ordinal),
@@ -246,7 +247,7 @@ impl ActiveIndex {
     pub(crate) fn head_before(&self, member: Member) -> Result<Head, Defect> {
         let last_position = self.previous(member.node as usize)?;
         let version = member.depth.saturating_sub(1);
-        // A damaged checkpoint must not lead in circles.
+        // The chain of a damaged checkpoint must not loop.
         if last_position >= self.base_position + u64::from(member.node)
             || (version == 0) != (last_position == 0)
         {
@@ -299,7 +300,7 @@ impl ActiveIndex {
         self.ids.len() - self.by_id.lock().hashed.min(self.ids.len())
     }
 
-    /// The event with this id. Ids are compared whole, so equal hashes cost time and nothing else.
+    /// The event with this id. Whole ids are compared, so equal hashes only cost time.
     pub(crate) fn find_id(&self, id: &[u8; 16]) -> Result<Option<usize>, Defect> {
         if let Some(kept) = &self.kept
             && let Some(found) = kept.find_id(id)?

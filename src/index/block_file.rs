@@ -14,7 +14,7 @@ use crate::format::checksum::crc32;
 use crate::format::container::{self, BLOCK, FOOTER_LEN, HEADER_LEN, Section};
 use crate::storage::{File, Mapping, read_exact_at};
 
-/// Read at a time of the table of block checksums.
+/// The size of a read of the table of block checksums.
 const TABLE_PIECE: usize = 256 << 10;
 
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl BlockFile {
         let mut footer = [0; FOOTER_LEN];
         read(&*file, &mut footer, footer_at)?;
         let blocks = container::decode_footer(&footer, file_len)?;
-        // The file's length, which may be all that there is of it, bounds the block count: the
-        // checksums are not held in memory, but looked up where they are.
+        // The block count is bounded by the file's length. The checksums are not held in memory:
+        // the table is read block by block.
         let payload_len = footer_at - u64::from(blocks) * 4;
         verify_table(&*file, payload_len, blocks, &footer)?;
         let source = match file.map(file_len, false).map_err(|e| unreadable(&e))? {
@@ -61,7 +61,7 @@ impl BlockFile {
         Self::finish(source, file_len, payload_len, blocks, magic)
     }
 
-    /// Takes the bytes of a container that is not, or not yet, in a file.
+    /// Takes the bytes of a container that is in memory only.
     pub(crate) fn from_bytes(bytes: Vec<u8>, magic: [u8; 8]) -> Result<Self, Defect> {
         let file_len = bytes.len() as u64;
         let footer_at = bytes.len().checked_sub(FOOTER_LEN).ok_or(Defect::TooShort)?;
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::format::container::INDEX_MAGIC;
 
-    /// An interpreter has no time for each byte.
+    /// Miri is too slow to flip each byte.
     const STEP: usize = if cfg!(miri) { 499 } else { 1 };
 
     fn sample() -> Vec<u8> {

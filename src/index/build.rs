@@ -24,14 +24,14 @@ struct List {
     bytes: Vec<u8>,
     count: u32,
     last: u32,
-    /// Where to begin in the middle of a long one.
+    /// Places in the middle of a long list at which decoding can begin.
     table: Vec<Skip>,
 }
 
 impl List {
     fn push(&mut self, ordinal: u32) {
         if self.count > 0 && self.count.is_multiple_of(CHUNK) {
-            // Far below 4 GiB, like the segment.
+            // Far below 4 GiB, because the segment is.
             let offset = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
             self.table.push(Skip { before: self.last, offset });
         }
@@ -53,9 +53,9 @@ struct Stream {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Before {
     Unknown,
-    /// It is not in this segment.
+    /// The stream's event is in an earlier segment.
     Outside,
-    /// Its ordinal.
+    /// The stream's event has this ordinal.
     At(u32),
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct IndexBuilder {
     streams: Vec<Stream>,
     /// The index of each stream in `streams`, for events without a known predecessor.
     by_name: HashMap<Box<str>, u32, Hasher>,
-    /// Of each event, where its stream is in `streams`.
+    /// For each event, the index of its stream in `streams`.
     stream_of: Vec<u32>,
     types: HashMap<Box<str>, List, Hasher>,
     tags: HashMap<Box<str>, List, Hasher>,
@@ -168,7 +168,7 @@ impl IndexBuilder {
 
     /// The streams by name, each with its list.
     fn stream_lists(&self) -> impl Iterator<Item = (&Stream, List)> {
-        // Where each stream's ordinals begin, once they are put side by side.
+        // The offset of each stream's ordinals in the concatenated list.
         let mut starts = vec![0_usize; self.streams.len() + 1];
         for &stream in &self.stream_of {
             starts[stream as usize + 1] += 1;
@@ -229,7 +229,7 @@ impl IndexBuilder {
 
 fn push_term(map: &mut HashMap<Box<str>, List, Hasher>, name: &str, ordinal: u32) {
     if let Some(list) = map.get_mut(name) {
-        // An event that carries a tag twice is listed once.
+        // An event with a repeated tag is listed once.
         if list.last != ordinal {
             list.push(ordinal);
         }
@@ -252,7 +252,7 @@ fn sorted<V>(map: HashMap<Box<str>, V, Hasher>) -> Vec<(Box<str>, V)> {
 struct Placed {
     names: Vec<u8>,
     lists: Vec<u8>,
-    /// List offset, number of the first of its entries.
+    /// List offset, index of the first entry.
     long: Vec<(u32, u32)>,
     skips: Vec<Skip>,
 }

@@ -1,4 +1,4 @@
-//! What an index file or a level file holds, once it is open and fits the segments it has to cover.
+//! The contents of an open index file or level file that covers its segments.
 
 use std::ops::Range;
 
@@ -100,7 +100,7 @@ impl Contents {
         &self.file
     }
 
-    /// The bytes of its lists and its names.
+    /// The bytes of lists and names.
     pub(super) fn extent(&self) -> (u64, u64) {
         (self.lists.len, self.names.len)
     }
@@ -121,7 +121,7 @@ impl Contents {
         self.file.get(section, at, len)
     }
 
-    /// What ties it to its segments: one META of an index file each.
+    /// The binding to its segments: one META of an index file for each.
     pub(super) fn metas(&self) -> Result<&[u8], Defect> {
         let kind = if self.level == 0 { layout::META } else { level_file::SEGMENTS };
         let section = self.file.section(kind);
@@ -141,7 +141,7 @@ impl Contents {
         StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?).map(Some)
     }
 
-    /// The ordinals of a stream's events, of those with these places in its list.
+    /// The ordinals of a stream's events at these places of its list.
     pub(super) fn stream_ordinals(
         &self,
         entry: &StreamEntry,
@@ -230,7 +230,7 @@ impl Contents {
         Ok(found)
     }
 
-    /// Whether the filter of ids lets one with this hash pass.
+    /// Whether the filter of ids may contain an id with this hash.
     pub(super) fn may_hold_id(&self, hash: u64) -> Result<bool, Defect> {
         let section = self.file.section(layout::FILTER);
         let len = filter_size(section);
@@ -264,7 +264,7 @@ impl Contents {
         if count > self.event_count {
             return Err(Defect::Invalid("a list is damaged"));
         }
-        // A level file has the table in front of the list.
+        // A level file stores the table before the list.
         let inline = if self.level == 0 { 0 } else { level_file::table_len(count) };
         let table = if self.level == 0 {
             self.table_of(offset, count)?
@@ -285,8 +285,8 @@ impl Contents {
         })
     }
 
-    /// The table of a list in the index file of one segment; empty for a short list, or in a file from
-    /// before there were any.
+    /// The table of a list in the index file of one segment; empty for a short list, and in files of
+    /// earlier versions.
     fn table_of(&self, list_offset: u32, count: u32) -> Result<&[u8], Defect> {
         let len = level_file::table_len(count);
         if len == 0 || self.tables.len == 0 {

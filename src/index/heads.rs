@@ -23,12 +23,12 @@ use crate::format::{Defect, MAX_NUMBER};
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     table: HashTable<u32>,
-    /// Names of up to 23 bytes are kept in place: one cache miss less for each look-up.
+    /// Names of up to 23 bytes are stored inline, which saves a cache miss per look-up.
     entries: Vec<(SmolStr, Head)>,
     hasher: foldhash::fast::RandomState,
 }
 
-/// Where a stream's head was found; good until a checkpoint begins or ends.
+/// The place of a stream's head; valid until a checkpoint begins or ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
     hash: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The head as it was found; version 0 if there is no such stream.
+    /// The head; version 0 if there is no such stream.
     pub(crate) fn head(self) -> Head {
         self.head
     }
@@ -70,7 +70,7 @@ pub(crate) struct HeadTable {
     heads: Section,
     names: Section,
     pub(crate) meta: CheckpointMeta,
-    /// The number of its file; 0: it is in none.
+    /// The number of its file; 0 if it is in no file.
     pub(crate) number: u64,
 }
 
@@ -90,7 +90,7 @@ impl HeadTable {
         &self.file
     }
 
-    /// The section METADATA as it is.
+    /// The bytes of the section METADATA.
     pub(crate) fn metadata_bytes(&self) -> Result<&[u8], Defect> {
         let section = self.file.section(layout::METADATA);
         let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
@@ -190,12 +190,12 @@ impl Heads {
         Self { base, streams, ..Self::default() }
     }
 
-    /// The checkpoint at the bottom.
+    /// The checkpoint in the base.
     pub(crate) fn base(&self) -> Option<&Arc<HeadTable>> {
         self.base.as_ref()
     }
 
-    /// Goes on with a file that holds the same heads, in the place of `damaged`.
+    /// Continues with a file that has the same heads, instead of `damaged`.
     pub(crate) fn swap_base(&mut self, damaged: &Arc<HeadTable>, table: &Arc<HeadTable>) {
         swap(&mut self.base, damaged, table);
     }
@@ -232,13 +232,13 @@ impl Heads {
         }
     }
 
-    /// The head of a stream that was found, with the changes made since.
+    /// The present head of a stream that was found before.
     pub(crate) fn current(&self, slot: Slot, name: &str) -> Head {
         let place = slot.place.or_else(|| self.overlay.place(slot.hash, name));
         place.map_or(slot.head, |place| self.overlay.entries[place as usize].1)
     }
 
-    /// Sets the head of a stream that was found, and was at version `before` by now.
+    /// Sets the head of a stream that was found before, and is now at version `before`.
     pub(crate) fn set(&mut self, slot: Slot, name: &str, before: u64, head: Head) {
         match (before, head.version) {
             (0, 1..) => self.streams += 1,

@@ -1,12 +1,12 @@
 //! Shortcuts through a list that is linked from its newest member back to its oldest.
 //!
-//! Each member has, beside the link to the one before it, at most one shortcut to an older one, so
-//! that any member is reached from the newest in a number of steps that grows with the logarithm of
-//! the list, and adding a member costs a constant. Where a shortcut leads follows from the member's
-//! depth alone, its rank from the oldest: the skew-binary scheme of Myers, "An applicative random-access
-//! stack" (Information Processing Letters 17, 1983).
+//! Each member has a link to its predecessor and at most one shortcut to an older member, so that any
+//! member is reached from the newest in a logarithmic number of steps, and adding a member costs a
+//! constant. The target of a shortcut follows from the member's depth alone, its rank from the oldest:
+//! the skew-binary scheme of Myers, "An applicative random-access stack" (Information Processing Letters
+//! 17, 1983).
 //!
-//! A shortcut that is missing costs steps and never an answer.
+//! A missing shortcut costs steps and does not change a result.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 const BROKEN: Defect = Defect::Invalid("the chain of a list does not reach its oldest entry");
 
-/// A member, and its rank from the oldest, which has 1. Members that are no longer at hand count.
+/// A member, and its rank from the oldest, which has 1. Unreachable members are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) node: u32,
@@ -27,10 +27,10 @@ pub(crate) struct Member {
 
 /// A list: a larger node is a newer member.
 pub(crate) trait Links {
-    /// The member before `node`; `None`: it is the oldest at hand.
+    /// The member before `node`; `None` if it is the oldest reachable one.
     fn previous(&self, node: u32) -> Result<Option<u32>, Defect>;
 
-    /// The member that the shortcut of `node` leads to, if there is one and it is at hand.
+    /// The target of the shortcut of `node`, if there is one and it is reachable.
     fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect>;
 }
 
@@ -47,8 +47,8 @@ pub(crate) fn target(depth: u64) -> u64 {
     }
 }
 
-/// The shortcut of the member that comes after `previous`; [`NONE`] if the link to the one before is
-/// as good, or it would lead to a member that is not at hand.
+/// The shortcut of the member after `previous`; [`NONE`] if it would lead to the predecessor, or to
+/// an unreachable member.
 pub(crate) fn shortcut_after(links: &impl Links, previous: Option<Member>) -> Result<u32, Defect> {
     let Some(previous) = previous else { return Ok(NONE) };
     let depth = previous.depth + 1;
@@ -60,7 +60,7 @@ pub(crate) fn shortcut_after(links: &impl Links, previous: Option<Member>) -> Re
     Ok(second.map_or(NONE, |second| second.node))
 }
 
-/// Where the shortcut of a member leads, or the link to the one before where that is as good.
+/// The target of a member's shortcut, or of its link if it has no shortcut.
 fn follow(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
     let depth = target(at.depth);
     let next =
@@ -72,12 +72,12 @@ fn follow(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
     }
 }
 
-/// The member before.
+/// The predecessor.
 pub(crate) fn before(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
     touch(1);
     match (links.previous(at.node)?, at.depth.checked_sub(1)) {
         (None, _) => Ok(None),
-        // A damaged file must not lead in circles, nor past the oldest.
+        // The chain of a damaged file must not loop, nor pass the oldest member.
         (Some(node), Some(depth @ 1..)) if node < at.node => Ok(Some(Member { node, depth })),
         _ => Err(BROKEN),
     }
@@ -91,7 +91,7 @@ pub(crate) fn oldest(
     wanted: impl Fn(Member) -> bool,
 ) -> Result<Member, Defect> {
     loop {
-        // A shortcut that leads to the one before is not kept.
+        // A shortcut to the predecessor is not stored.
         let depth = target(at.depth);
         if depth > 0 && depth + 1 < at.depth && links.shortcut(at.node)?.is_some() {
             let far = follow(links, at)?;
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::index::touched::touched;
 
-    /// A list whose members are every third node, of which the first `gone` are not at hand.
+    /// A list whose members are every third node, of which the first `gone` are unreachable.
     struct List {
         shortcuts: Vec<u32>,
         gone: u64,
@@ -193,7 +193,7 @@ mod tests {
                 assert_eq!(found, list.member(depth), "after {gone}");
                 assert!(touched() - before < 100, "{} steps", touched() - before);
             }
-            // Further back than it reaches.
+            // Before the oldest reachable member.
             let before = touched();
             let found = oldest(&list, newest, |_| true).unwrap();
             assert_eq!(found, list.member(gone + 1));

@@ -1,7 +1,7 @@
-//! The index of the active segment as a clean close left it in a checkpoint, read in place.
+//! The index of the active segment that a clean close stored in a checkpoint, read in place.
 //!
-//! Nothing of it is copied when a store is opened: each block is read and checked when a look-up
-//! first needs it. Must never answer from a block that was not checked.
+//! Nothing is copied when a store is opened: each block is read and checked when a look-up first
+//! needs it. Must never answer from a block that was not checked.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -23,11 +23,11 @@ pub(crate) struct Kept {
     len: usize,
     offsets: Section,
     previous: Section,
-    /// Empty in checkpoints that have none.
+    /// Empty in checkpoints without this section.
     shortcuts: Section,
     ids: Section,
     order: Section,
-    /// Stands in for the section ORDER of checkpoints that have none.
+    /// Replaces the section ORDER in checkpoints without one.
     sorted: OnceLock<Vec<u64>>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn order_of(ids: &[u8]) -> Vec<u64> {
 }
 
 impl Kept {
-    /// `None` if the checkpoint does not hold the index of all it covers of the segment it names.
+    /// `None` if the checkpoint does not have the index of all covered events of its segment.
     pub(crate) fn new(table: &Arc<HeadTable>) -> Option<Self> {
         let (file, meta) = (table.file(), &table.meta);
         let len = usize::try_from(meta.position + 1 - meta.base_position).ok()?;
@@ -67,7 +67,7 @@ impl Kept {
         &self.table
     }
 
-    /// Goes on with a file that describes the same events.
+    /// Continues with a file that describes the same events.
     pub(crate) fn replace(&mut self, table: &Arc<HeadTable>) {
         if let Some(mut kept) = Self::new(table) {
             kept.truncate(self.len);
@@ -80,7 +80,7 @@ impl Kept {
         self.len
     }
 
-    /// Forgets everything from `len` events on.
+    /// Removes all events from `len` on.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -93,7 +93,7 @@ impl Kept {
         self.table.file().entry(self.previous, ordinal, 8).map(LE::read_u64)
     }
 
-    /// The ordinal that the shortcut of an event leads to; [`NONE`] if it has none.
+    /// The ordinal of the target of an event's shortcut; [`NONE`] if it has none.
     pub(crate) fn shortcut(&self, ordinal: usize) -> Result<u32, Defect> {
         if self.shortcuts.len == 0 {
             return Ok(NONE);
@@ -120,7 +120,7 @@ impl Kept {
         self.table.file().get(self.ids, 0, self.len * 16)
     }
 
-    /// The event with this id, by halving; ids are compared whole.
+    /// The event with this id, by binary search; whole ids are compared.
     pub(crate) fn find_id(&self, id: &[u8; 16]) -> Result<Option<usize>, Defect> {
         let wanted = hash_id(id) & HASH;
         let (mut low, mut high) = (0, self.entries()?);

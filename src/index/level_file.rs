@@ -1,4 +1,4 @@
-//! Writes a container from front to back, without ever holding it in memory.
+//! Writes a container from front to back, without holding it in memory.
 //!
 //! The lengths of all sections are known before the first byte. Must never make an incomplete file
 //! look complete: the footer comes last, and only after the announced number of payload bytes.
@@ -11,16 +11,16 @@ use crate::format::checksum::crc32;
 use crate::format::container::{self, BLOCK};
 use crate::storage::{File, write_all_at};
 
-/// Written at a time.
+/// The size of a write.
 const PIECE: usize = 16 * BLOCK;
-/// Synced at a time: one sync at the end would hold up the syncs of appends for as long as it takes
-/// to write everything.
+/// The bytes between two syncs: a single sync at the end would delay the syncs of appends until
+/// everything is written.
 const SYNC_EVERY: u64 = 4 << 20;
 
-/// Why a level file was not written.
+/// The reason why a level file was not written.
 #[derive(Debug)]
 pub(crate) enum MergeError {
-    /// This input is damaged, or contradicts the one before it.
+    /// This input is damaged, or contradicts its predecessor.
     Input {
         at: usize,
         defect: Defect,
@@ -75,7 +75,7 @@ impl<'a> LevelWriter<'a> {
         }
     }
 
-    /// Adds to the section at hand.
+    /// Adds to the current section.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Merged<()> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= PIECE {
@@ -84,7 +84,7 @@ impl<'a> LevelWriter<'a> {
         Ok(())
     }
 
-    /// Ends the section at hand.
+    /// Ends the current section.
     pub(super) fn end_section(&mut self) -> Merged<()> {
         // The written part consists of whole blocks.
         let padded = self.buffer.len().next_multiple_of(8);
@@ -108,7 +108,7 @@ impl<'a> LevelWriter<'a> {
         self.pause_after(len as u64)
     }
 
-    /// Between pieces of work that write nothing.
+    /// Called between pieces of work that write nothing.
     pub(super) fn pause(&mut self) -> Merged<()> {
         self.pause_after(0)
     }
@@ -124,7 +124,7 @@ impl<'a> LevelWriter<'a> {
     pub(super) fn finish(mut self) -> Merged<()> {
         self.write_blocks(self.buffer.len())?;
         if self.written != self.payload_len {
-            // The inputs changed between two looks at them, which a disk that fails can do.
+            // Two reads of an input gave different contents, as on a failing disk.
             let defect =
                 Defect::Invalid("an index file gave different contents when it was read again");
             return Err(MergeError::Input { at: 0, defect });

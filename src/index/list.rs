@@ -19,18 +19,18 @@ const LONGEST: u64 = 5;
 pub(crate) struct List<'a> {
     pub(super) file: &'a BlockFile,
     pub(super) section: Section,
-    /// Where chunks begin; empty if there is one, or in an index file from before there were tables.
+    /// The table of chunks; empty if there is one chunk, and in index files of earlier versions.
     pub(super) table: &'a [u8],
-    /// Where its ordinals begin in the section, and what there is from there to its end.
+    /// The offset of its ordinals in the section, and the bytes from there to the section's end.
     pub(super) at: u64,
     pub(super) available: u64,
     pub(super) count: u32,
-    /// All ordinals are below this.
+    /// Exclusive bound of all ordinals.
     pub(super) end: u32,
 }
 
 impl List<'_> {
-    /// The ordinals with these places in the list.
+    /// The ordinals at these places in the list.
     pub(super) fn places(&self, places: Range<u32>) -> Result<Vec<u32>, Defect> {
         let places = places.start.min(self.count)..places.end.min(self.count);
         let mut ordinals = Vec::with_capacity(self.bounded(places.len()));
@@ -46,8 +46,8 @@ impl List<'_> {
         Ok(ordinals)
     }
 
-    /// At most `most` of the ordinals in a range: those nearest to its beginning, ascending, or,
-    /// backwards, those nearest to its end, descending.
+    /// At most `most` of the ordinals in a range: the ones nearest to its beginning, ascending, or,
+    /// backwards, the ones nearest to its end, descending.
     pub(super) fn some(
         &self,
         range: Range<u32>,
@@ -69,7 +69,7 @@ impl List<'_> {
         }
         let mut chunk = self.chunk_before(range.end)?;
         loop {
-            // An index file from before there were tables is one chunk.
+            // In index files of earlier versions, the list is one chunk.
             let last = chunk + 1 == self.chunks();
             let places = chunk * CHUNK..if last { self.count } else { (chunk + 1) * CHUNK };
             let ordinals = self.places(places)?;
@@ -87,7 +87,7 @@ impl List<'_> {
     /// The place and the value of the last ordinal that is at most `limit`.
     pub(super) fn last_at_most(&self, limit: u32) -> Result<Option<(u32, u32)>, Defect> {
         let chunk = self.chunk_before(limit.saturating_add(1))?;
-        // The one before the chunk is small enough.
+        // The ordinal before the chunk is small enough.
         let mut found = match chunk {
             0 => None,
             chunk => Some((chunk * CHUNK - 1, self.skip(chunk)?.before)),
@@ -125,7 +125,7 @@ impl List<'_> {
         (place / CHUNK).min(self.chunks() - 1)
     }
 
-    /// The last chunk before which no ordinal is `from` or more.
+    /// The last chunk with only smaller ordinals than `from` before it.
     fn chunk_before(&self, from: u32) -> Result<u32, Defect> {
         let (mut low, mut high) = (1, self.chunks());
         while low < high {

@@ -40,10 +40,10 @@ const KINDS: [(u32, usize); 4] = [
     (layout::CATEGORIES, layout::TERM_LEN),
 ];
 
-/// So much is looked at between two calls of the pacer while nothing is written.
+/// The number of entries between two calls of the pacer while nothing is written.
 const PACE_EVERY: u64 = 64 << 10;
 
-/// What counts against the limits of a level file.
+/// The sizes that the limits of a level file bound.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Extent {
     events: u64,
@@ -52,7 +52,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// Of an index, which is opened for it.
+    /// The sizes of an index, which is opened for it.
     pub(crate) fn of(index: &SealedIndex) -> Result<Self, Defect> {
         let (lists, names) = index.extent()?;
         Ok(Self { lists, names, ..Self::of_events(index) })
@@ -63,7 +63,7 @@ impl Extent {
         Self { events: u64::from(index.event_count()), lists: 0, names: 0 }
     }
 
-    /// Both together, if a level file can hold them.
+    /// The sum, if a level file can hold it.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         let sum = Self {
             events: self.events.saturating_add(other.events),
@@ -155,7 +155,7 @@ fn input(at: usize) -> impl Fn(Defect) -> MergeError {
 
 struct Merge<'a> {
     inputs: Vec<&'a Contents>,
-    /// What an input's ordinals begin at in the file that is written.
+    /// The ordinal in the written file of an input's first event.
     bases: Vec<u32>,
     events: u32,
 }

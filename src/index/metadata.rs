@@ -1,7 +1,7 @@
 //! The state after all metadata commits of a store: cursors, and the hidden part of each stream.
 //!
 //! A plain value that changes are applied to in the order of their numbers. Must never decide
-//! whether a change is allowed: that is settled before it is written.
+//! whether a change is allowed: that is decided before it is written.
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
@@ -18,14 +18,14 @@ pub(crate) struct Metadata {
     streams: Map<StreamRules>,
 }
 
-/// What of a stream is hidden from reads.
+/// The part of a stream that is hidden from reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct StreamRules {
-    /// Events below this version are hidden; 0 and 1: none.
+    /// Events below this version are hidden; 0 and 1 hide none.
     pub(crate) truncated_before: u64,
     /// All are.
     pub(crate) archived: bool,
-    /// Events older than this are, in microseconds; 0: no limit.
+    /// Events older than this are hidden, in microseconds; 0: no limit.
     pub(crate) max_age: u64,
     /// All events but this number of newest ones are hidden; 0: no limit.
     pub(crate) max_count: u64,
@@ -39,14 +39,14 @@ impl StreamRules {
             || (self.max_age != 0 && recorded_at < now.saturating_sub(self.max_age))
     }
 
-    /// The first version that truncation and the limit on the count leave.
+    /// The first version that truncation and the limit on the count show.
     pub(crate) fn first_version(&self, newest: u64) -> u64 {
         let by_count =
             if self.max_count == 0 { 1 } else { (newest + 1).saturating_sub(self.max_count) };
         self.truncated_before.max(by_count).max(1)
     }
 
-    /// Takes a change of a stream; one of a cursor changes nothing.
+    /// Applies a change of a stream; a change of a cursor has no effect.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::Truncated { before, .. } => {
@@ -63,7 +63,7 @@ impl StreamRules {
 }
 
 impl Metadata {
-    /// The number of the last change that is in it.
+    /// The number of the last applied change.
     pub(crate) fn last_change(&self) -> u64 {
         self.last_change
     }
@@ -76,7 +76,7 @@ impl Metadata {
         self.cursors.iter().map(|(name, &position)| (name, position))
     }
 
-    /// Whether nothing is hidden at all.
+    /// Whether nothing is hidden.
     pub(crate) fn hides_nothing(&self) -> bool {
         self.streams.is_empty()
     }
@@ -85,7 +85,7 @@ impl Metadata {
         self.streams.get(stream).copied().unwrap_or_default()
     }
 
-    /// Applies a change, unless it is in it already.
+    /// Applies a change, unless it was applied before.
     pub(crate) fn apply(&mut self, number: u64, change: &Change) {
         if number <= self.last_change {
             return;
@@ -142,7 +142,7 @@ impl Metadata {
         out
     }
 
-    /// What [`Metadata::encode`] wrote, up to a change's number.
+    /// Decodes the result of [`Metadata::encode`], up to a change's number.
     pub(crate) fn decode(last_change: u64, bytes: &[u8]) -> Result<Self, Defect> {
         let mut metadata = Self::default();
         Change::decode_all(bytes, |change| metadata.replay(&change))?;
@@ -151,7 +151,7 @@ impl Metadata {
     }
 }
 
-/// By name, so that the same state is the same bytes.
+/// Sorted by name, so that the same state gives the same bytes.
 fn sorted<V>(map: &Map<V>) -> Vec<(&SmolStr, &V)> {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_unstable_by_key(|(name, _)| *name);
@@ -182,7 +182,7 @@ mod tests {
         let last = [Change::CursorSet { name: "c".into(), position: 6 }];
         let bytes = metadata.encode(last.iter());
         let read = Metadata::decode(8, &bytes).unwrap();
-        // However it came about, the same state is the same bytes.
+        // The same state gives the same bytes, whatever its history is.
         assert_eq!(read.encode([].iter()), Metadata::decode(8, &bytes).unwrap().encode([].iter()));
         assert_eq!(read.last_change(), 8);
         let mut cursors: Vec<_> = read.cursors().map(|(n, p)| (n.as_str(), p)).collect();

@@ -1,19 +1,20 @@
-//! Where things are: stream heads, and per segment the postings and ids.
+//! Indexes: stream heads, and per segment the postings and ids.
 //!
 //! Everything here is derived from the log and disposable. This module must never hold a fact that
 //! the log does not have, and never decides how to treat a damaged file: it returns a
 //! [`Defect`](crate::format::Defect), and its caller rebuilds the file from the log.
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
-//! - [`jumps`]: shortcuts through the linked lists of that.
+//! - [`jumps`]: shortcuts through its linked lists.
 //! - [`kept`]: the part of it that a clean close stored in a checkpoint, read in place.
-//! - [`terms`]: its postings, and [`unsealed`], which answers from them and from streams' chains.
+//! - [`terms`]: its postings, and [`unsealed`], which answers from them and from the chains of
+//!   streams.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
 //!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads
 //!   them, [`list`] their lists.
 //! - [`metadata`]: cursors, and what of each stream is hidden.
 //! - [`heads`]: stream to version and last position, a mapped base with an overlay in memory.
-//! - [`block_file`]: the container both files are kept in, checked block by block.
+//! - [`block_file`]: the container of both kinds of files, checked block by block.
 
 pub(crate) mod active;
 pub(crate) mod block_file;
@@ -35,14 +36,14 @@ use std::ops::Range;
 
 use crate::format::{Defect, index_file};
 
-/// A stream's end, commits on their way to disk included.
+/// A stream's end, including commits that are not durable yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Head {
     pub(crate) version: u64,
     pub(crate) last_position: u64,
 }
 
-/// What postings are kept for.
+/// The kinds of posting lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Terms {
@@ -53,7 +54,7 @@ pub(crate) enum Terms {
 }
 
 impl Terms {
-    /// The section of an index file that has an entry for each.
+    /// The section of an index file with the entries of this kind.
     pub(crate) fn section(self) -> u32 {
         match self {
             Self::Streams => index_file::STREAMS,
@@ -64,20 +65,20 @@ impl Terms {
     }
 }
 
-/// A term that was found: how many events have it, and where its list is.
+/// A term that was found: the number of its events, and the place of its list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) count: u32,
-    /// Where the list begins in a file, or the newest member of one in memory.
+    /// The offset of the list in a file, or the newest member of a list in memory.
     place: u32,
-    /// Of a list in memory, the rank of its newest member.
+    /// For a list in memory, the rank of its newest member.
     depth: u64,
     is_chain: bool,
 }
 
 /// The events of one segment, or of several neighbours, by stream, type, tag and category.
 pub(crate) trait Postings {
-    /// Looks a term up; `None`: no event has it.
+    /// Looks a term up; `None` if no event has it.
     fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect>;
 
     /// At most `most` of the ordinals of its events that are in a range: the ones nearest to its

@@ -22,7 +22,7 @@ const FOREIGN: Defect = Defect::Invalid("it is the index of other segments");
 /// The segments that an index covers, as their headers and trailers describe them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Covers {
-    /// One a segment, in order. A level file covers several, an index file one.
+    /// One for each segment, in order. A level file covers several, an index file one.
     pub(super) metas: Box<[IndexMeta]>,
     /// The number of their changes.
     pub(super) changes: u64,
@@ -64,20 +64,20 @@ impl Covers {
     }
 }
 
-/// Opened when it is made, or at the first look-up.
+/// Opened when the index is created, or at the first look-up.
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
     covers: Covers,
     contents: OnceLock<Contents>,
-    /// Of one that may have to be opened yet.
+    /// The state of a file that may not be open yet.
     place: Option<Place>,
     /// The size of a file that is not opened yet, after it was first requested.
     len: OnceLock<u64>,
-    /// It was looked at since it was last considered for being closed.
+    /// Whether it was used since closing it was last considered.
     used: AtomicBool,
 }
 
-/// Where a file is, and which store it has to be of.
+/// The path of the file, and the store that it must belong to.
 #[derive(Debug)]
 struct Place {
     way: Way,
@@ -86,7 +86,7 @@ struct Place {
 
 #[derive(Debug)]
 enum Way {
-    /// It was not opened yet.
+    /// The file was not opened yet.
     Path(Arc<dyn Storage>, PathBuf),
     /// It was opened and checked; then its mapping was dropped.
     Handle(Arc<dyn File>),
@@ -101,7 +101,7 @@ impl Way {
     }
 }
 
-/// A stream's events within what an index covers.
+/// A stream's events within the range of an index.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamRun {
@@ -202,7 +202,8 @@ impl SealedIndex {
         self.contents.get().is_some()
     }
 
-    /// Whether its file has gone since it was seen: a writer beside may have merged it.
+    /// Whether its file has disappeared since it was listed: a writer beside this reader may have
+    /// merged it.
     pub(crate) fn is_gone(&self) -> bool {
         if let Some(contents) = self.contents.get() {
             let file = contents.file().mapped_from();
@@ -261,7 +262,7 @@ impl SealedIndex {
         self.contents()?.file().verify()
     }
 
-    /// The bytes of its lists and its names.
+    /// The bytes of lists and names.
     pub(super) fn extent(&self) -> Result<(u64, u64), Defect> {
         self.contents().map(Contents::extent)
     }
@@ -271,7 +272,7 @@ impl SealedIndex {
         self.contents()?.stream_entry(name)
     }
 
-    /// The ordinals of a stream's events, of those with these places in its list.
+    /// The ordinals of a stream's events at these places of its list.
     pub(crate) fn stream_ordinals(
         &self,
         entry: &StreamEntry,
@@ -280,8 +281,8 @@ impl SealedIndex {
         self.contents()?.stream_ordinals(entry, places)
     }
 
-    /// The last of a stream's events here whose ordinal is at most `limit`: its place in the list, and
-    /// its ordinal.
+    /// The last event of a stream with an ordinal of at most `limit`: its place in the list, and its
+    /// ordinal.
     pub(crate) fn last_stream_ordinal(
         &self,
         entry: &StreamEntry,
@@ -331,7 +332,7 @@ impl SealedIndex {
         self.contents()?.candidates(id)
     }
 
-    /// Whether the filter lets an id pass.
+    /// Whether the filter may contain an id.
     #[cfg(test)]
     pub(crate) fn filter_passes_for_tests(&self, id: &[u8; 16]) -> bool {
         self.contents().unwrap().may_hold_id(crate::format::index_file::hash_id(id)).unwrap()

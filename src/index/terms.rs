@@ -33,7 +33,7 @@ pub(crate) struct ActiveTerms {
 #[derive(Debug, Clone, Copy, Default)]
 struct Term {
     hash: u32,
-    /// Its newest entry, and that one's ordinal.
+    /// The newest entry, and its ordinal.
     last: u32,
     newest: u32,
     count: u32,
@@ -42,9 +42,9 @@ struct Term {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     ordinal: u32,
-    /// The entry of the same term before; [`NONE`]: this is its first.
+    /// The previous entry of the same term; [`NONE`] if this is its first.
     previous: u32,
-    /// The entry of the same term that its shortcut leads to, or [`NONE`].
+    /// The entry of the same term that is the target of its shortcut, or [`NONE`].
     shortcut: u32,
 }
 
@@ -97,7 +97,7 @@ impl ActiveTerms {
 
     fn add(&mut self, kind: Terms, name: &str) {
         let hash = self.hash(kind, name);
-        // A quarter of the slots stays free.
+        // A quarter of the slots stay free.
         if self.used >= self.terms.len() / 4 * 3 {
             self.grow();
         }
@@ -110,7 +110,7 @@ impl ActiveTerms {
             *used += 1;
             NONE
         } else if term.newest == *events {
-            // An event that carries a tag twice is listed once.
+            // An event with a repeated tag is listed once.
             return;
         } else {
             term.last
@@ -140,13 +140,13 @@ impl ActiveTerms {
         }
     }
 
-    /// The ordinal of the newest event that has the term, or one that shares its hash.
+    /// The ordinal of the newest event with the term, or with one that has the same hash.
     pub(crate) fn newest(&self, kind: Terms, name: &str) -> Option<u32> {
         self.term(kind, name).map(|term| term.newest)
     }
 
-    /// Forgets everything from `events` events on. Looks at every term: only a commit that could not
-    /// be written takes events back.
+    /// Removes all events from `events` on. Visits every term: only a commit that could not be
+    /// written removes events.
     pub(crate) fn truncate(&mut self, events: u32) {
         if events >= self.events {
             return;
@@ -166,11 +166,11 @@ impl ActiveTerms {
     }
 }
 
-/// The slot of a hash, or the free one where it goes; `None`: the table has no slots.
+/// The slot of a hash, or the free slot for it; `None` if the table has no slots.
 fn slot_of(terms: &[Term], hash: u32) -> Option<usize> {
     let mask = terms.len().checked_sub(1)?;
     let mut slot = hash as usize & mask;
-    // At least a quarter of the slots is free, so this ends.
+    // Ends, because at least a quarter of the slots are free.
     while terms[slot].count > 0 && terms[slot].hash != hash {
         slot = (slot + 1) & mask;
     }

@@ -1,4 +1,4 @@
-//! What look-ups touch, counted for tests: members of lists, ordinals that are decoded, records.
+//! The work of look-ups, counted for tests: members of lists, decoded ordinals, records.
 //!
 //! Time is not meaningful on a shared machine; this number is the same in every run. Costs nothing
 //! outside of tests.

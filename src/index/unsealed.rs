@@ -11,7 +11,7 @@ use super::terms::ActiveTerms;
 use super::{Found, Head, Postings, Terms};
 use crate::format::Defect;
 
-/// `newest_of` returns a stream's newest event in the segment, if it has one there.
+/// `newest_of` returns a stream's newest event in the segment, if there is one.
 pub(crate) struct Unsealed<'a, F> {
     pub(crate) index: &'a ActiveIndex,
     pub(crate) terms: &'a ActiveTerms,

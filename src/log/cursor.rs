@@ -26,11 +26,11 @@ pub(crate) struct FrameCursor {
     proven: u64,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
-    /// The frame that was looked at twice.
+    /// The offset of the frame that was read a second time.
     looked_again_at: u64,
 }
 
-/// A frame with events, as a reader sees it.
+/// A frame with events, for readers.
 pub(crate) struct FrameView<'a> {
     pub(crate) offset: u64,
     pub(crate) header: FrameHeader,
@@ -109,7 +109,7 @@ impl FrameCursor {
         }
     }
 
-    /// Whether the frame at `offset` is to be read once more.
+    /// Whether the frame at `offset` is to be read once more, from the file.
     fn look_again(&mut self, error: &Error, offset: u64) -> bool {
         let again = self.looked_again_at != offset && self.segment.look_again(error);
         self.looked_again_at = offset;

@@ -1,7 +1,7 @@
-//! Which events of a sealed segment were proven one by one, by reads that came from an index.
+//! The events of a sealed segment that reads through an index have proven one by one.
 //!
-//! A bit an event, from the first such read on. Must never be set for an event whose record and frame
-//! header were not both proven.
+//! One bit per event, allocated at the first such read. Must never be set for an event whose record
+//! and frame header were not both proven.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Creates segments ahead of need, and seals full ones.
 //!
-//! A segment gets its final name before it gets its first frame, and is durable by then, header
-//! and name: taking it into use is a frame like any other, and rollover waits for nothing.
+//! A segment gets its final name before its first frame, and header and name are durable by then:
+//! the first frame is written like any other, and rollover waits for nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) fn create_segment(
     name_segment(storage, root, unnamed)
 }
 
-/// Creates segment `number`, empty and durable but for its name, which is a temporary one.
+/// Creates segment `number`, empty, under a temporary name that is not durable.
 pub(crate) fn create_unnamed(
     storage: &dyn Storage,
     root: &Path,
@@ -65,7 +65,7 @@ pub(crate) fn create_unnamed(
     let (file, header) = match result {
         Ok(created) => created,
         Err(error) => {
-            // The space it may have taken is worth more than the reason why this fails too.
+            // A failed removal is ignored: the first error is returned.
             let _ = storage.remove_file(&temporary);
             return Err(error.wanting(capacity));
         }
@@ -123,15 +123,14 @@ pub(crate) fn write_derived(
 /// The contents of a seal without the index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SealPoint {
-    /// The link the next frame, in the next segment, carries too.
+    /// The link that the next frame, in the next segment, has too.
     pub(crate) link: u32,
-    /// Of the last frame.
+    /// The offset of the last frame.
     pub(crate) recorded_at: u64,
 }
 
-/// Seals a segment to which nothing will be added and all of which is durable; returns it as it is
-/// then. Handles into the segment as it was stay valid. A seal that an earlier attempt left torn
-/// is overwritten.
+/// Seals a segment that is full and durable; returns the sealed segment. Handles of the unsealed
+/// one stay valid. A torn seal of an earlier attempt is overwritten.
 pub(crate) fn seal_segment(
     segment: &Segment,
     index: &ActiveIndex,

@@ -1,7 +1,7 @@
 //! Walks frames through positional reads and proves each: header, chain, every record, body.
 //!
-//! Owns what "valid" means for a run of frames. Must never decide what an invalid one means:
-//! that is recovery's, verification's or the follower's business.
+//! Owns the definition of "valid" for a sequence of frames. Must never decide how an invalid frame
+//! is handled: recovery, verification and the follower do.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
 use crate::storage::{File, read_exact_at};
 
-/// Read at a time; a larger frame is read whole.
+/// The size of a read; a larger frame is read as a whole.
 const WINDOW: usize = 1 << 20;
 const SMALL_PIECE: usize = 4 << 10;
 
 /// The state of a walk: what identifies the next frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScanState {
-    /// Where the next frame begins.
+    /// The offset of the next frame.
     pub(crate) offset: u64,
-    /// The link it must carry.
+    /// The expected link of the next frame.
     pub(crate) link: u32,
-    /// The position its first event must have.
+    /// The expected position of its first event.
     pub(crate) next_position: u64,
-    /// Commits never go back before this time.
+    /// The earliest time of the next commit.
     pub(crate) recorded_at: u64,
     /// The highest durable position that a frame recorded.
     pub(crate) proven: u64,
@@ -38,7 +38,7 @@ pub(crate) struct ScanState {
 }
 
 impl ScanState {
-    /// Before the first frame of a store.
+    /// The state before the first frame of a store.
     pub(crate) const START: Self = Self {
         offset: DATA_START,
         link: 0,
@@ -49,14 +49,14 @@ impl ScanState {
     };
 }
 
-/// Why a walk ended.
+/// The reason why a walk ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ScanEnd {
     /// At a seal, which was proven too.
     Sealed,
     /// The walk is at a frame after the last requested position.
     Limit,
-    /// The file has no room for another frame.
+    /// The file has no space for another frame.
     EndOfFile,
     /// At a frame that is not the next valid one.
     Invalid(Defect),
@@ -69,7 +69,7 @@ pub(crate) struct ScannedFrame<'a> {
     /// The header's own checksum.
     pub(crate) checksum: u32,
     pub(crate) body: &'a [u8],
-    /// The part of the body that holds changes; empty if there is none.
+    /// The part of the body with changes; empty if there is none.
     pub(crate) metadata: &'a [u8],
 }
 
@@ -89,18 +89,18 @@ pub(crate) struct Window {
     len: u64,
     buffer: Vec<u8>,
     start: u64,
-    /// Read at a time, next and later on.
+    /// The sizes of the next read, and of later ones.
     piece: usize,
     pieces: usize,
     passing: Option<Passing>,
 }
 
-/// Where two windows are moved over a file in the same steps, the second may have its pieces from the
-/// first instead of reading them again.
+/// If two windows move over a file in the same steps, the second one can take the pieces of the first
+/// instead of reading them again.
 pub(crate) enum Passing {
     /// A piece that was read and its offset, from which a buffer can continue.
     On(Pass<Vec<u8>>),
-    /// A used buffer for the piece that begins here, if there is one.
+    /// A used buffer for the piece at this offset, if there is one.
     Over(Pass<Option<Vec<u8>>>),
 }
 
@@ -123,7 +123,7 @@ impl Window {
         Self { file, len, buffer: Vec::new(), start: 0, piece: pieces, pieces, passing: None }
     }
 
-    /// Pieces are passed from now on.
+    /// Passes its pieces on from now on.
     pub(crate) fn pass(&mut self, passing: Passing) {
         self.passing = Some(passing);
     }

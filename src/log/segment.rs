@@ -100,7 +100,7 @@ impl SegmentFile {
     }
 }
 
-/// Reads the header from whichever copy is whole.
+/// Reads the header from the first intact copy.
 pub(crate) fn read_header(
     file: &dyn File,
     path: &Path,
@@ -134,7 +134,7 @@ pub(crate) fn read_header(
     })
 }
 
-/// A segment that takes part in the store.
+/// A segment of the store.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
@@ -142,29 +142,29 @@ pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
     pub(crate) seed: Seed,
     pub(crate) base_position: u64,
-    /// Present once it is sealed.
+    /// Present if the segment is sealed.
     pub(crate) trailer: Option<Trailer>,
-    /// Of a sealed segment, from the first look into it on; `None` within: it cannot be had.
+    /// For a sealed segment, set by the first read; `None` inside if mapping is not possible.
     map: OnceLock<Option<Mapping>>,
     /// The file that the segment's name leads to now, if the handle and the mapping turned out to show
     /// older bytes.
     fresh: OnceLock<Arc<dyn File>>,
-    /// It was read since its mapping was last considered for being dropped.
+    /// Whether it was read since dropping its mapping was last considered.
     used: AtomicBool,
     /// Exclusive end of the written frames; only grows. Raised after the bytes are written, so a
     /// thread that loads it may read up to it.
     written_end: Mark,
-    /// Everything before it was proven by a walk over the frames.
+    /// Exclusive end of the part that walks over the frames have proven.
     verified_end: AtomicU64,
-    /// Behind that, events of a sealed segment that were proven one by one.
+    /// The events of a sealed segment after that end that were proven one by one.
     proven: ProvenEvents,
-    /// The space before it was written once, with frames or zeros.
+    /// Exclusive end of the space that was written once, with frames or zeros.
     filled_to: AtomicU64,
-    /// One bit a chunk: read once without an error.
+    /// One bit per chunk: it was read once without an error.
     readable: Box<[AtomicU64]>,
 }
 
-/// A record and where its bytes are.
+/// A record and the source of its bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum RecordBytes {
     Mapped { segment: Arc<Segment>, offset: u64 },
@@ -223,7 +223,7 @@ impl Segment {
         self.header.number
     }
 
-    /// Where frames end now.
+    /// The present end of the frames.
     pub(crate) fn end(&self) -> u64 {
         self.written_end.get()
     }
@@ -233,7 +233,7 @@ impl Segment {
         self.written_end.raise(end);
     }
 
-    /// Where walks have proven everything before.
+    /// Exclusive end of the part that walks have proven.
     pub(crate) fn verified_end(&self) -> u64 {
         self.verified_end.load(Ordering::Acquire)
     }
@@ -377,7 +377,8 @@ impl Segment {
     /// Reads positionally.
     pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         read_exact_at(&**self.source(), buffer, offset).map_err(|e| match e.kind() {
-            // What an index or a length led to is not there: damage, and not the disk's refusal.
+            // The offset from an index, or a length, is outside the file: damage, and not an error
+            // of the disk.
             ErrorKind::UnexpectedEof => self.corrupt(offset, self.base_position, &Defect::TooShort),
             // The file was listed, and is missing when it is first opened.
             ErrorKind::NotFound => self.corrupt(0, self.base_position, &MISSING),

@@ -1,4 +1,4 @@
-//! A file on a bad medium, read as far as it can be.
+//! A file on a damaged medium, read as far as possible.
 //!
 //! For verification and repair, which must read past a bad sector. An opening must never use it:
 //! there, a failed read is an error and not zeros.
@@ -12,7 +12,7 @@ use crate::sync::{Mutex, Rank};
 /// The size of a read where larger reads fail.
 const PIECE: usize = 4096;
 
-/// A file whose unreadable parts read as zero, and are remembered.
+/// A file whose unreadable parts read as zero, and are recorded.
 #[derive(Debug)]
 pub(crate) struct Tolerant {
     inner: Arc<dyn File>,
@@ -85,7 +85,7 @@ impl File for Tolerant {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    /// What cannot be read must not become a signal.
+    /// Positional reads only: an unreadable part must not raise a signal.
     fn map(&self, _: u64, _: bool) -> io::Result<Option<Mapping>> {
         Ok(None)
     }

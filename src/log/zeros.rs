@@ -1,9 +1,9 @@
 //! Fills the space of a segment that waits to be used with zeros.
 //!
 //! Space that is only allocated costs a commit of the file system's metadata at the sync of each
-//! first write to it; space that was written once does not. The bytes read the same either way, so
-//! a filling may end anywhere, at a crash too, and nothing ever looks whether there was one.
-//! Owns the order of writes and syncs; how fast it goes, and when it is enough, is the caller's.
+//! first write to it; space that was written once does not. Both read as zeros, so a filling may
+//! end anywhere, also at a crash, and no code depends on it. Owns the order of writes and syncs;
+//! the caller decides about speed and extent.
 //!
 //! There are two ways: a thread fills the next segment before it has its name ([`fill`]); if that
 //! was too late, and in the first segment, the thread that writes and syncs frames writes zeros
@@ -21,7 +21,7 @@ use crate::storage::{File, write_all_at};
 /// of 4 or 64 KiB, and large ones as long as after 64 KiB, which is half as long as after 4 KiB.
 const PIECE: usize = 64 << 10;
 
-/// Between two pauses.
+/// The bytes between two pauses.
 const STEP: u64 = 1 << 20;
 
 /// The bytes between two syncs, small enough that an append that waits for the segment does not
@@ -38,7 +38,7 @@ const AHEAD_AT_MOST: u64 = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Filled {
     pub(crate) to: u64,
-    /// What ended it early. The segment can be used as it is.
+    /// The error that ended it early. The segment remains usable.
     pub(crate) failed: Option<Error>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn fill(segment: &SegmentFile, mut go_on: impl FnMut() -> bool) -> Re
     let zeros = vec![0; PIECE];
     let (mut at, mut synced, mut failed) = (DATA_START, DATA_START, None);
     while at < end && failed.is_none() && go_on() {
-        // Pieces and steps end at multiples of their lengths, as pages and blocks do.
+        // Pieces and steps end at multiples of their lengths, like pages and blocks.
         let step = end.min((at / STEP + 1) * STEP);
         failed = write_zeros(&*segment.file, &zeros, at, step).err().map(io("write"));
         at = step;
@@ -78,7 +78,7 @@ pub(crate) fn fill_ahead(segment: &Segment, end: u64) -> io::Result<()> {
     let to = segment.header.capacity.min((end / ahead + 1) * ahead);
     let zeros = vec![0; PIECE];
     let written = write_zeros(&*segment.file, &zeros, end, to);
-    // What fails once is not tried again.
+    // A failed filling is not repeated.
     segment.note_filled(if written.is_ok() { to } else { segment.header.capacity });
     written
 }

@@ -39,8 +39,8 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Whether a wait until then ends because it is that late. Chance decides, as far as the scheduler
-/// lets it; if so, it is that late for everybody.
+/// Whether a wait ends because its deadline has passed, decided at random; if so, the clock
+/// advances to the deadline for all threads.
 pub(super) fn runs_out(until: Instant) -> bool {
     let runs_out = thread_rng().r#gen();
     if runs_out {
@@ -49,7 +49,7 @@ pub(super) fn runs_out(until: Instant) -> bool {
     runs_out
 }
 
-/// From now on it is that late, for everybody.
+/// Advances the clock for all threads.
 pub(super) fn run_out(until: Instant) {
     NOW.fetch_max(until.0, Ordering::Relaxed);
 }

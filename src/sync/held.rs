@@ -1,11 +1,11 @@
-//! The ranks of the locks that this thread holds, kept where debug assertions are on.
+//! The ranks of the locks that this thread holds, recorded in builds with debug assertions.
 //!
-//! Owns the check of the order that [`Rank`] defines. Must never cost anything in a build without
-//! debug assertions: there the note is of size zero and does nothing.
+//! Owns the check of the order that [`Rank`] defines. Must cost nothing in a build without debug
+//! assertions: there the record has size zero and does nothing.
 
 use super::rank::Rank;
 
-/// The note that this thread holds a lock of a rank; dropped with the lock's guard.
+/// The record that this thread holds a lock of a rank; dropped with the lock's guard.
 #[derive(Debug)]
 pub(super) struct Held {
     #[cfg(debug_assertions)]
@@ -14,19 +14,19 @@ pub(super) struct Held {
 
 #[cfg(not(debug_assertions))]
 impl Held {
-    /// Notes that a lock of this rank is taken.
+    /// Records that a lock of this rank is taken.
     #[inline]
     pub(super) fn take(_: Rank) -> Self {
         Self {}
     }
 
-    /// Notes that a lock was taken without waiting for it.
+    /// Records that a lock was taken without waiting for it.
     #[inline]
     pub(super) fn took(_: Rank) -> Self {
         Self {}
     }
 
-    /// The lock is about to be let go and taken again.
+    /// Checks a lock that is about to be released and taken again.
     #[inline]
     #[expect(clippy::unused_self, reason = "the other form uses it")]
     pub(super) fn retake(&self) {}
@@ -47,7 +47,7 @@ mod checked {
         static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Runs `look` on the ranks held; not at all at the end of a thread, when they are gone.
+    /// Runs `look` on the held ranks; not at the end of a thread, when they are destroyed.
     fn with_ranks(look: impl FnOnce(&mut Vec<Rank>)) {
         let _ = HELD.try_with(|held| look(&mut held.borrow_mut()));
     }
@@ -59,7 +59,7 @@ mod checked {
     }
 
     impl Held {
-        /// Notes that a lock of this rank is about to be taken.
+        /// Checks and records that a lock of this rank is about to be taken.
         ///
         /// # Panics
         ///
@@ -79,13 +79,13 @@ mod checked {
             Self { rank }
         }
 
-        /// Notes that a lock was taken without waiting for it, which no order forbids.
+        /// Records that a lock was taken without waiting for it, which is allowed in any order.
         pub(in crate::sync) fn took(rank: Rank) -> Self {
             with_ranks(|held| held.push(rank));
             Self { rank }
         }
 
-        /// Checks that the lock may be let go and taken again, as a condition variable does.
+        /// Checks that the lock may be released and taken again, as a condition variable does.
         ///
         /// # Panics
         ///

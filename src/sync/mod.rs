@@ -1,4 +1,4 @@
-//! Locks, condition variables, atomics, threads, and the clock that waits go by.
+//! Locks, condition variables, atomics, threads, and the clock for waits.
 //!
 //! Everything that makes one thread wait for another, or see its changes, is imported from here, so
 //! that it can be replaced as a whole. In a normal build these are the types of `parking_lot` and
@@ -9,8 +9,8 @@
 //! Each lock has a [`Rank`], and is taken in the order of ranks; builds with debug assertions check
 //! that. No other module names a lock of `parking_lot` or of the standard library.
 //!
-//! Plain counters, and marks whose only meaning is "done once already", need none of this and use
-//! the standard library's atomics.
+//! Plain counters, and flags that only mean "done once already", do not need this and use the
+//! standard library's atomics.
 
 pub(crate) mod wait_list;
 
@@ -41,12 +41,12 @@ pub(crate) use {
     shuttle::thread,
 };
 
-/// What `ranked` wraps.
+/// The types that `ranked` wraps.
 #[cfg(not(annals_shuttle))]
 use parking_lot as raw;
 #[cfg(annals_shuttle)]
 use wrapped as raw;
 
-/// What `wrapped` wraps.
+/// The types that `wrapped` wraps.
 #[cfg(annals_shuttle)]
 use shuttle as backend;

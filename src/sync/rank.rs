@@ -1,8 +1,8 @@
-//! The order in which the crate's locks are taken, written down once.
+//! The order in which the crate's locks are taken, defined once.
 //!
-//! A thread that holds a lock takes only locks of a higher rank. Two threads that follow this rule
-//! cannot wait for each other in a circle. Builds with debug assertions check it at each
-//! acquisition, see [`held`](super::held).
+//! A thread that holds a lock takes only locks of a higher rank, so that no cycle of threads can
+//! wait for each other. Builds with debug assertions check it at each acquisition, see
+//! [`held`](super::held).
 //!
 //! A rank covers every lock of its kind, also in two stores that one thread has open: a thread
 //! holds at most one lock of each rank.
@@ -25,15 +25,15 @@ pub(crate) enum Rank {
     /// The right to merge indexes. Owner: `engine::compaction`. Held between pieces of a merge, when other
     /// maintenance is done, so it comes before all locks that maintenance takes.
     Compacting,
-    /// The right to save snapshots of commits. Owner: `engine::snapshots`. Its holder asks the writer for
-    /// what is due, then writes files.
+    /// The right to save snapshots of commits. Owner: `engine::snapshots`. Its holder takes the due
+    /// snapshots from the writer, then writes files.
     SavingSnapshots,
     /// How far a reader has followed its writer. Owner: `engine::follower`. Held during the walk over the
     /// writer's new frames, which reads files, enters events into the catalog and may mend a
     /// checkpoint.
     Follower,
-    /// The order of commits. Owner: `engine::commit`. Checks under it look things up, which may
-    /// rebuild an index or mend a checkpoint.
+    /// The order of commits. Owner: `engine::commit`. Checks under it do look-ups, which may
+    /// rebuild an index or a checkpoint.
     Writer,
     /// The index files of a store, on disk and in use. Owner: `engine::contents`. Held while an
     /// index is rebuilt or a level file replaces others, so that neither removes what the other wrote.
@@ -43,7 +43,7 @@ pub(crate) enum Rank {
     Mending,
     /// Segments, indexes and heads. Owner: `engine::contents`. Held for a look-up or a change in memory.
     Catalog,
-    /// Cursors, and what is hidden. Owner: `engine::contents`. A change of a frame becomes visible with its
+    /// Cursors and hidden streams. Owner: `engine::contents`. A change of a frame becomes visible with its
     /// events, under the catalog's lock.
     Metadata,
     /// Ids of the active segment, entered by the look-up that needs them. Owner: `index::active`.
@@ -54,10 +54,10 @@ pub(crate) enum Rank {
     Sync,
     /// The guard of a store's file `LOCK`. Owner: `engine`.
     ProcessLock,
-    /// The queue of work that is done for tasks. Owner: `engine::errands`.
+    /// The queue of work for tasks. Owner: `engine::errands`.
     #[cfg(feature = "async")]
     Errands,
-    /// The answer to one piece of that work. Owner: `engine::errands`.
+    /// The result of one piece of that work. Owner: `engine::errands`.
     #[cfg(feature = "async")]
     Errand,
     /// The list of the threads and tasks that wait for a position. Owner: `sync::wait_list`.
@@ -67,11 +67,12 @@ pub(crate) enum Rank {
     Waiter,
     /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
     Unreadable,
-    /// Whether a file of a store is open. Owner: `storage::disk::pool`. Held while it is opened again.
+    /// Whether a file of a store is open. Owner: `storage::disk::pool`. Held while the file is opened
+    /// again.
     OpenFile,
-    /// The directories of a store that were used. Owner: `storage::disk::rooted`.
+    /// The used directories of a store. Owner: `storage::disk::rooted`.
     HeldDirectories,
-    /// Which file a store has locked. Owner: `storage::disk::rooted`.
+    /// The locked file of a store. Owner: `storage::disk::rooted`.
     LockFile,
     /// The files of a store that are open. Owner: `storage::disk::pool`. The files' own locks are only
     /// tried under it.

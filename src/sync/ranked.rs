@@ -27,7 +27,7 @@ impl Kept {
         }
     }
 
-    /// Without checks, which of the ranks it is makes no difference.
+    /// Without checks, all ranks are equal.
     fn rank(self) -> Rank {
         #[cfg(debug_assertions)]
         return self.rank;
@@ -42,7 +42,7 @@ pub(crate) struct Mutex<T> {
     kept: Kept,
 }
 
-/// Lets the mutex go when it is dropped.
+/// Releases the mutex when it is dropped.
 pub(crate) struct MutexGuard<'a, T> {
     inner: raw::MutexGuard<'a, T>,
     held: Held,
@@ -55,13 +55,13 @@ pub(crate) struct RwLock<T> {
     kept: Kept,
 }
 
-/// Lets a read lock go when it is dropped.
+/// Releases a read lock when it is dropped.
 pub(crate) struct RwLockReadGuard<'a, T> {
     inner: raw::RwLockReadGuard<'a, T>,
     _held: Held,
 }
 
-/// Lets a write lock go when it is dropped.
+/// Releases a write lock when it is dropped.
 pub(crate) struct RwLockWriteGuard<'a, T> {
     inner: raw::RwLockWriteGuard<'a, T>,
     _held: Held,
@@ -136,7 +136,7 @@ impl Condvar {
         self.0.wait_until(&mut guard.inner, until);
     }
 
-    /// Waits until a time that is certain to come, for a thread that looks for something regularly.
+    /// Waits until a deadline that always arrives, for a thread that polls.
     #[track_caller]
     pub(crate) fn wait_out<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) {
         guard.held.retake();

@@ -30,7 +30,7 @@ const WOKEN_BY_EACH: usize = 2;
 /// The list of waiters.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// How many are enlisted, for the announcer to look at without the lock.
+    /// The number of enlisted waiters, which the announcer reads without the lock.
     count: AtomicUsize,
     enlisted: Mutex<Enlisted>,
     /// Signalled when a waiter enlists: for the thread that follows a writer in another process.
@@ -39,7 +39,7 @@ pub(crate) struct Watch {
 
 #[derive(Debug, Default)]
 struct Enlisted {
-    /// How many lists there were before this one.
+    /// The number of lists before this one.
     number: u64,
     waiters: Vec<Arc<Waiter>>,
 }
@@ -58,7 +58,7 @@ struct State {
     woken: bool,
     asleep: bool,
     task: Option<Waker>,
-    /// Whom to wake next.
+    /// The waiters to wake next.
     round: Option<Arc<Round>>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct OnWatch<'a> {
     waiter: Arc<Waiter>,
 }
 
-/// Those whom one announcement wakes.
+/// The waiters that one announcement wakes.
 struct Round {
     waiters: Vec<Arc<Waiter>>,
     next: AtomicUsize,
@@ -105,7 +105,7 @@ impl Watch {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes a waiter off the list that waits no more.
+    /// Removes a waiter from the list that no longer waits.
     pub(crate) fn strike(&self, waiter: &Waiter) {
         let mut enlisted = self.enlisted.lock();
         if enlisted.holds(waiter) {
@@ -153,7 +153,7 @@ impl Watch {
         }
     }
 
-    /// Sleeps until a time, which comes, or until `ended`, which [`Watch::end`] makes it look at.
+    /// Sleeps until a deadline, or until `ended` returns true, which [`Watch::end`] makes it check.
     pub(crate) fn sleep_until(&self, until: Instant, ended: impl Fn() -> bool) {
         let mut enlisted = self.enlisted.lock();
         while !ended() && Instant::now() < until {
@@ -191,12 +191,12 @@ impl Drop for OnWatch<'_> {
 }
 
 impl Waiter {
-    /// Forgets an earlier wake-up. What happens from here on is seen.
+    /// Clears an earlier wake-up. Later ones are seen.
     pub(crate) fn prepare(&self) {
         self.state.lock().woken = false;
     }
 
-    /// Sleeps until it is woken, or until a time.
+    /// Sleeps until it is woken, or until a deadline.
     pub(crate) fn sleep(&self, until: Option<Instant>) {
         let mut state = self.state.lock();
         state.asleep = true;
@@ -217,7 +217,7 @@ impl Waiter {
         }
     }
 
-    /// Keeps a task's waker, to be woken once.
+    /// Stores a task's waker, to be called once.
     #[cfg(feature = "async")]
     pub(crate) fn keep(&self, waker: &Waker) {
         let mut state = self.state.lock();
@@ -230,7 +230,7 @@ impl Waiter {
         }
     }
 
-    /// Wakes it alone.
+    /// Wakes only this waiter.
     pub(crate) fn rouse(&self) {
         self.wake(None);
     }
@@ -256,7 +256,7 @@ impl Waiter {
 }
 
 impl Round {
-    /// Wakes waiters until enough of them are threads that do the same.
+    /// Wakes waiters until enough of them are threads, which wake further ones.
     fn go_on(self: &Arc<Self>) {
         let mut helpers = 0;
         while helpers < WOKEN_BY_EACH {

@@ -1,4 +1,5 @@
-//! `parking_lot`'s locks in front of a model checker's, which look like the standard library's.
+//! Wraps a model checker's locks, which are like the standard library's, in the interface of
+//! `parking_lot`.
 //!
 //! Only what the engine uses. Poisoning is ignored: `parking_lot` has none, and a thread that
 //! panicked has failed the test.

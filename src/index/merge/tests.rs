@@ -85,7 +85,7 @@ impl Built {
         self.metas.push(meta);
     }
 
-    /// Of the segments from `from` on, as many as a container names.
+    /// The segments from `from` on that a container names.
     fn covers(&self, from: usize, count: usize) -> Option<Covers> {
         Covers::several((from..from + count).map(|at| {
             let changes = u32::try_from(*self.changes.get(at)?).unwrap();
@@ -237,7 +237,7 @@ proptest! {
         let level = built.open(bytes).unwrap().unwrap();
         check(&built, &level, &built.events, 0);
         check_changes(&level, built.changes.iter().sum());
-        // In steps it is the same file, but for its level.
+        // Merging in steps gives the same file, except for its level.
         let cut = cut.min(built.inputs.len() - 1);
         let (front, back) = built.inputs.split_at(cut);
         let halves = [front, back].map(|half| built.half(half));
@@ -251,7 +251,7 @@ proptest! {
     }
 }
 
-/// Lists that are longer than a chunk, of inputs that have such themselves.
+/// Lists that are longer than a chunk, from inputs with such lists.
 fn long() -> Built {
     let mut built = Built::default();
     let sizes: &[usize] = if cfg!(miri) { &[1030, 3] } else { &[3000, 1, 1024, 0, 1023, 5000] };

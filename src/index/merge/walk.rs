@@ -13,7 +13,7 @@ use crate::format::Defect;
 use crate::format::index_file::{self as layout, StreamEntry, TermEntry};
 use crate::index::level_file::Merged;
 
-/// Read at a time of the sorted ids.
+/// The size of a read of the sorted ids.
 const IDS_PIECE: usize = 512;
 
 /// A name, and its place in each input that has it.
@@ -24,7 +24,7 @@ pub(super) struct Key<'a> {
 
 impl Key<'_> {
     pub(super) fn count(&self) -> u32 {
-        // No more than all events.
+        // At most the number of events.
         self.members.iter().map(|(_, entry)| entry.count).fold(0, u32::saturating_add)
     }
 }
@@ -128,7 +128,7 @@ impl<'a> Merge<'a> {
             let list = self.inputs[*at].list(entry.list_offset, entry.count).map_err(input(*at))?;
             let mut outcome = Ok(());
             let walked = list.for_each(|ordinal| {
-                // Below the sum of all events, which has 28 bits.
+                // Less than the sum of all events, which has 28 bits.
                 let ordinal = self.bases[*at] + ordinal;
                 outcome = each(ordinal.saturating_sub(before), before);
                 before = ordinal;
@@ -183,6 +183,6 @@ impl<'a> Merge<'a> {
 struct Ids {
     next: usize,
     last: u64,
-    /// The next one last.
+    /// Reversed, so that the next one is the last.
     piece: Vec<u64>,
 }

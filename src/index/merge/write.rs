@@ -1,4 +1,4 @@
-//! Writes the sections of a level file whose contents are put together from its inputs.
+//! Writes the sections of a level file whose contents are computed from its inputs.
 //!
 //! Owns the contents of each section. Must never write another length than the announced one.
 
@@ -28,7 +28,7 @@ impl Merge<'_> {
                 };
                 entry.encode(&mut bytes);
                 writer.push(&bytes[..kind.1])?;
-                // All of it was added up before, and fits.
+                // The sum was computed before, and fits.
                 names = names.saturating_add(u32::from(entry.name_len));
                 let list = u32::try_from(self.list_len(key)?).unwrap_or(u32::MAX);
                 lists = lists.saturating_add(list);

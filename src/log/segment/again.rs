@@ -28,7 +28,7 @@ impl Segment {
     /// are read.
     pub(crate) fn look_again_at(&self, offset: u64, end: u64) -> bool {
         if let Some(fresh) = self.fresh.get() {
-            // What failed may have been read before another thread found out.
+            // Another thread may have found out after the failed read.
             return self.differs(&**fresh, offset, end);
         }
         let Ok(Some(fresh)) = self.file.reopen() else { return false };
@@ -59,7 +59,7 @@ impl Segment {
         self.fresh.get().unwrap_or(&self.file)
     }
 
-    /// Whether the handle turned out to show something else than the file's name leads to.
+    /// Whether the handle turned out to show another file than the name leads to.
     pub(crate) fn is_stale(&self) -> bool {
         self.fresh.get().is_some()
     }

@@ -116,8 +116,8 @@ impl Segment {
         Ok((bytes, layout, header))
     }
 
-    /// Reads the record at `offset`, which must hold the event at `position`; proves it, unless it was
-    /// proven before.
+    /// Reads the record at `offset`, which must hold the event at `position`, and proves it if it was
+    /// not proven before.
     pub(crate) fn proven_record(
         self: &Arc<Self>,
         offset: u64,
@@ -198,7 +198,7 @@ impl Segment {
     }
 }
 
-/// Whether a record has to be proven that was, or was not, before.
+/// Whether a record must be proven, depending on whether it was before.
 fn asks_for_proof(checksums: Checksums, proven: bool) -> bool {
     match checksums {
         Checksums::Always => true,

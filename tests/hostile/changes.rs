@@ -1,6 +1,6 @@
-//! Files that somebody else changes while the store is open: outside the contract, and still a typed
-//! error, the right bytes, or, for what is mapped and was cut off, `SIGBUS`. What is overwritten after
-//! it was verified is not noticed, unless `Checksums::Always` is chosen.
+//! Files that another program changes while the store is open. This is outside the contract, and
+//! still gives a typed error, the right bytes, or `SIGBUS` for a mapped file that was cut. A change
+//! after verification is detected with `Checksums::Always` only.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -24,7 +24,7 @@ fn cut(path: &Path, len: u64) {
 fn file_cut_before_its_first_read_is_an_error() {
     let place = Place::filled();
     let store = place.open().unwrap();
-    // Nothing of the sealed segment has been read so far.
+    // No byte of the sealed segment has been read yet.
     cut(&place.at(SEALED), 16_384);
     let mut errors = 0;
     for position in 1..=6 {
@@ -41,7 +41,7 @@ fn file_cut_before_its_first_read_is_an_error() {
     assert!(read_back(&store).unwrap_err().is_store_damage());
 }
 
-/// Not a test: what the child does. Reads, cuts what it has read, and reads again.
+/// The child process, not a test: reads, cuts the file that it has read, and reads again.
 #[test]
 fn child_process_reads_a_file_that_it_cuts() {
     let Some(root) = std::env::var_os(STORE) else { return };
@@ -51,7 +51,7 @@ fn child_process_reads_a_file_that_it_cuts() {
         assert_eq!(read_back(&store).unwrap(), EVENTS);
     }
     cut(&Path::new(&root).join(SEALED), 0);
-    // Panics, and so fails with another status, where other bytes are shown.
+    // If other bytes are returned, the child panics and exits with another status.
     match read_back(&store) {
         Ok(_) => panic!("what was cut off was read"),
         Err(error) => assert!(error.is_store_damage(), "{error:?}"),
@@ -76,7 +76,7 @@ fn mapped_file_that_is_cut_is_an_error_or_sigbus_and_never_other_bytes() {
         let killed = output.status.signal() == Some(SIGBUS);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() || (killed && may_be_killed), "{touched}: {said}");
-        // What is left is refused: acknowledged bytes are gone.
+        // The rest is refused: acknowledged bytes are missing.
         assert!(place.open().unwrap_err().is_store_damage());
     }
 }
@@ -90,7 +90,7 @@ fn bytes_appended_to_a_sealed_segment_are_ignored() {
     assert_eq!(read_back(&store).unwrap(), EVENTS);
     append(&store, EVENTS + 1).unwrap();
     store.close().unwrap();
-    // Its end is not a seal any more, but its frames are all there: it is sealed again.
+    // The file does not end with a seal any more, but has all frames: it is sealed again.
     goes_on_with("a sealed segment that grew", &place, EVENTS + 1);
 }
 
@@ -130,7 +130,7 @@ fn event_is_verified_once_by_any_kind_of_read() {
     let sealed = OpenOptions::new().write(true).open(place.at(SEALED)).unwrap();
     sealed.write_all_at(&[0xAA; 64], 12_000).unwrap();
     sealed.write_all_at(&[0xAA; 64], 30_000).unwrap();
-    // The first was read before, the third was not.
+    // The first event was read before the change, the third was not.
     let again = store.event_at(Position::new(1)).unwrap().unwrap();
     assert_eq!(again.data(), proven.data());
     assert!(store.event_at(Position::new(3)).unwrap_err().is_store_damage());

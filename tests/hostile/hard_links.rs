@@ -1,5 +1,6 @@
-//! Hard links cannot be told from the file itself. What is replaced by a rename parts from its
-//! links; what is written in place (segments that are not sealed, `STATUS`, `LOCK`) does not.
+//! A hard link cannot be distinguished from the file itself. A file that is replaced by a rename is
+//! separated from its links; a file that is written in place (an unsealed segment, `STATUS`,
+//! `LOCK`) is not.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use annals::Error;
 
 use super::support::*;
 
-/// `cp -al`: a copy whose files are all links to the store's.
+/// A copy whose files are all hard links to the store's, as `cp -al` makes it.
 fn linked_copy(place: &Place) -> Place {
     let copy = Place::new();
     for (path, _) in contents(&place.path()) {
@@ -38,7 +39,7 @@ fn sealed_segments_and_derived_files_of_a_hard_linked_copy_never_change() {
     };
     let before: Vec<_> =
         contents(&copy.path()).into_iter().filter(|(path, _)| fixed(path)).collect();
-    // An index that has to be rebuilt is a new file.
+    // A rebuilt index file is a new file.
     fs::remove_file(place.at(INDEX)).unwrap();
     let store = place.open().unwrap();
     for number in EVENTS + 1..EVENTS + 20 {

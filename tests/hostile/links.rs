@@ -1,5 +1,5 @@
-//! Symbolic links inside a store are refused or replaced, never followed. The store's own path, and
-//! what lies above it, is the user's business.
+//! Symbolic links inside a store are refused or replaced, never followed. The path of the store
+//! itself may contain links.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use annals::{ExpectedVersion, NewEvent, snapshot::Snapshot};
 
 use super::support::*;
 
-/// Moves something out of the store and leaves a link to it.
+/// Moves a file or directory out of the store and puts a link to it in its place.
 fn replace_by_link(place: &Place, path: &Path) {
     let outside = place.around().join("outside");
     fs::rename(path, &outside).unwrap();
@@ -23,11 +23,11 @@ fn symbolic_link_in_place_of_a_required_file_is_refused() {
         replace_by_link(&place, &place.at(path));
         let before = contents(place.around());
         assert_eq!(refused_as_io(path, place.open()), place.at(path), "{path}");
-        // A reader looks whether the lock is held, and opens every segment.
+        // A reader inspects the lock, and opens every segment.
         assert_eq!(refused_as_io(path, place.read()), place.at(path), "{path}");
         assert!(before == contents(place.around()), "{path}: something was changed");
     }
-    // The next segment does not exist yet; a link in its place is no reason to think so.
+    // The next segment does not exist yet; a link in its place must not be taken for it.
     let place = Place::filled();
     let next = place.at("log/00000000000000000009.seg");
     symlink(place.around().join("nothing"), &next).unwrap();
@@ -43,7 +43,7 @@ fn symbolic_link_in_place_of_the_status_is_not_written_through() {
     let before = contents(place.around());
     assert_eq!(refused_as_io("STATUS", place.open()), place.at("STATUS"));
     assert!(before == contents(place.around()));
-    // A reader does without.
+    // A reader does not need it.
     assert_eq!(read_back(&place.read().unwrap()).unwrap(), EVENTS);
 }
 
@@ -94,7 +94,7 @@ fn symbolic_links_in_place_of_directories_are_refused() {
         let before = contents(place.around());
         for opened in [place.open(), place.read()] {
             match (name, opened) {
-                // Without a directory `log` it is not a store at all.
+                // Without a directory `log` it is not a store.
                 ("log", Err(annals::Error::NotAStore { .. })) => {}
                 (_, other) => assert_eq!(refused_as_io(name, other), place.at(name)),
             }
@@ -132,7 +132,7 @@ fn symbolic_links_in_place_of_unfinished_files_are_removed() {
     let place = Place::filled();
     let target = place.around().join("precious");
     fs::write(&target, "precious").unwrap();
-    // What the next appends and the close create.
+    // Files that the next appends and the close create.
     for name in ["log/00000000000000000008.seg.tmp", "log/00000000000000000009.seg.tmp"] {
         symlink(&target, place.at(name)).unwrap();
     }
@@ -158,18 +158,18 @@ fn store_opens_through_a_symbolic_link_to_its_directory() {
     symlink(place.path(), &link).unwrap();
     let store = options().open(&link).unwrap();
     assert_eq!(read_back(&store).unwrap(), EVENTS);
-    // The lock is the directory's, and not the path's.
+    // The lock belongs to the directory, by whichever path it is opened.
     assert!(matches!(place.open(), Err(annals::Error::Locked { .. })));
     store.close().unwrap();
 
-    // One that leads nowhere is refused, and nothing is created behind it.
+    // A dangling link is refused, and nothing is created at its target.
     let dangling = place.around().join("dangling");
     symlink(place.around().join("nowhere"), &dangling).unwrap();
     let refused = options().open(&dangling);
     assert!(matches!(refused, Err(annals::Error::Io { .. })), "{refused:?}");
     assert!(!place.around().join("nowhere").exists());
 
-    // A new store behind a link to an empty directory is one.
+    // A new store can be created through a link to an empty directory.
     let empty = place.around().join("empty");
     fs::create_dir(&empty).unwrap();
     let to_empty = place.around().join("to-empty");

@@ -1,9 +1,9 @@
-//! A directory that somebody else has had hands on: links, huge files, names that are nearly
-//! right, pipes and sockets, missing permissions, files that change under an open store.
+//! A directory that other programs have changed: links, huge files, names that resemble the
+//! store's, pipes and sockets, missing permissions, files that change under an open store.
 //!
-//! What is held here: opening, reading and verifying end with a typed error or do what
-//! `SECURITY.md` says; they do not wait, take no memory out of proportion, and neither read nor
-//! change anything outside the store.
+//! What is checked: opening, reading and verifying return a typed error or behave as `SECURITY.md`
+//! describes; they do not block, allocate out of proportion, or read or change anything outside the
+//! store.
 
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, reason = "tests")]

@@ -1,4 +1,4 @@
-//! Names that look like the store's and are not, and names that are and belong to something else.
+//! File names that resemble the store's, and names of the store that belong to something else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +8,7 @@ use annals::Error;
 
 use super::support::*;
 
-/// Beside segments, index files and checkpoints: none of them means anything.
+/// Names next to segments, index files and checkpoints, none of which is a file of the store.
 const FOREIGN: [&[u8]; 19] = [
     b"1.seg",
     b"0000000000000000001.seg",
@@ -43,7 +43,7 @@ fn file_names_that_resemble_the_stores_are_foreign_and_unchanged() {
             paths.push(path);
         }
     }
-    // Where case counts, these are other names; where it does not, they are the store's own.
+    // On a case-sensitive file system these are other names; elsewhere they are the store's own.
     for name in ["LOG", "Index", "lock", "status", "stray"] {
         let path = place.at(name);
         if !path.exists() {
@@ -73,7 +73,7 @@ fn unfinished_files_are_ignored() {
 
 #[test]
 fn directories_in_place_of_files_are_refused_or_ignored() {
-    // A directory where a file must be read is refused by name.
+    // A directory in place of a required file is refused with its path.
     for name in ["LOCK", SEALED, ACTIVE] {
         let place = Place::filled();
         fs::remove_file(place.at(name)).unwrap();
@@ -87,7 +87,7 @@ fn directories_in_place_of_files_are_refused_or_ignored() {
     assert_eq!(refused_as_io("STATUS", place.open()), place.at("STATUS"));
     assert_eq!(read_back(&place.read().unwrap()).unwrap(), EVENTS);
 
-    // Derived files are done without.
+    // Derived files are not required.
     let place = Place::filled();
     fs::remove_file(place.at(INDEX)).unwrap();
     fs::create_dir(place.at(INDEX)).unwrap();
@@ -102,7 +102,7 @@ fn directories_in_place_of_files_are_refused_or_ignored() {
     let store = place.open().unwrap();
     assert_eq!(store.snapshots().load("stream-1").unwrap(), None);
     assert!(place.at(INDEX).is_dir(), "what is foreign is not removed");
-    // The index cannot be written, which is counted and costs nothing else.
+    // The index file cannot be written, which is counted and has no other effect.
     append(&store, EVENTS + 2).unwrap();
     assert!(store.stats().maintenance_failures > 0);
 }
@@ -136,7 +136,7 @@ fn directory_in_place_of_the_next_segment_fails_the_append() {
     };
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
     assert_eq!(read_back(&store).unwrap(), appended);
-    // What was in the way goes, and the store goes on.
+    // Once the directory is removed, the store goes on.
     fs::remove_dir_all(place.at("log/00000000000000000009.seg.tmp")).unwrap();
     assert_eq!(append(&store, appended + 1).unwrap(), appended + 1);
 }
@@ -144,7 +144,7 @@ fn directory_in_place_of_the_next_segment_fails_the_append() {
 #[test]
 fn store_inside_a_store_is_a_foreign_directory() {
     let place = Place::filled();
-    // Where it is no store's business, and where it is an empty directory of a store.
+    // In a foreign directory, and in an empty directory of the store.
     fs::create_dir(place.at("inner")).unwrap();
     fs::create_dir(place.at("quarantine")).unwrap();
     for inner in ["inner/deep", "quarantine"] {
@@ -153,7 +153,7 @@ fn store_inside_a_store_is_a_foreign_directory() {
         append(&store, 1).unwrap();
         store.close().unwrap();
     }
-    // A directory of a store that holds something is not one.
+    // A directory of a store that is not empty is no store.
     for inner in ["log", "index", "checkpoints", "snapshots"] {
         let refused = options().open(place.at(inner));
         assert!(matches!(refused, Err(Error::NotAStore { .. })), "{inner}: {refused:?}");

@@ -1,5 +1,5 @@
-//! Files and directories that may not be read or written. Root may do everything, so what is tested
-//! runs in a child process of another user; where that cannot be had, the test says that it is
+//! Files and directories without read or write permission. Root has every permission, so the checks
+//! run in a child process of another user; if that is impossible, the test prints that it is
 //! skipped.
 
 use std::fs;
@@ -14,7 +14,7 @@ use super::support::*;
 
 const STORE: &str = "ANNALS_TEST_HOSTILE_STORE";
 const WHAT: &str = "ANNALS_TEST_HOSTILE_WHAT";
-/// Said by the child: otherwise a child that did nothing would pass.
+/// Printed by the child, so that a child that did nothing fails the test.
 const DONE: &str = "the child has done it";
 const NOBODY: u32 = 65_534;
 
@@ -22,7 +22,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Gives the store to nobody in particular; `false`: this process may not.
+/// Changes the owner of the store to `nobody`; `false`: this process may not.
 fn give_away(place: &Place) -> bool {
     fn each(path: &Path) -> std::io::Result<()> {
         chown(path, Some(NOBODY), Some(NOBODY))?;
@@ -32,17 +32,17 @@ fn give_away(place: &Place) -> bool {
     each(&place.path()).is_ok()
 }
 
-/// Runs [`child_process_opens_a_store_without_permission`] as another user. `false`: it could not be.
+/// Runs [`child_process_opens_a_store_without_permission`] as another user; `false`: impossible.
 fn run_as_nobody(place: &Place, what: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
-        // Whoever owns the files is held by their modes.
+        // The modes apply to the owner of the files.
         return act(&place.path(), what);
     }
     if !give_away(place) {
         eprintln!("SKIPPED: files cannot be given to another user here");
         return false;
     }
-    // The binary may lie where nobody else looks.
+    // The other user may not be able to read the directory of the test binary.
     let binary = place.around().join("child");
     fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
     set_mode(&binary, 0o755);
@@ -73,7 +73,7 @@ fn run_as_nobody(place: &Place, what: &str) -> bool {
     }
 }
 
-/// Not a test: what the child does.
+/// The child process, not a test.
 #[test]
 #[allow(clippy::print_stdout, reason = "the parent listens")]
 fn child_process_opens_a_store_without_permission() {
@@ -150,7 +150,7 @@ fn missing_permission_is_an_error_with_the_file() {
         }
         set_mode(&at, mode);
         let ran = run_as_nobody(&place, &format!("{path}={expected}"));
-        // So that the directory can be removed.
+        // Permits the removal of the directory.
         set_mode(&at, 0o700);
         if !ran {
             return;
@@ -168,7 +168,7 @@ fn read_permission_suffices_for_a_reader() {
     for directory in ["", "log", "index", "checkpoints"] {
         set_mode(&place.at(directory), 0o555);
     }
-    // What a writer misses first is the lock.
+    // The lock is the first file that a writer opens.
     run_as_nobody(&place, "LOCK=read only");
     for directory in ["", "log", "index", "checkpoints"] {
         set_mode(&place.at(directory), 0o755);

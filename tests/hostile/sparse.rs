@@ -1,5 +1,5 @@
-//! Files of a terabyte that hold nothing. The allocator of these tests refuses to allocate more
-//! than 32 MiB at once, and a scan of a terabyte would not end.
+//! Sparse files of a terabyte. The allocator of these tests refuses to allocate more than 32 MiB at
+//! once, and a scan of a terabyte would not end.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -12,7 +12,7 @@ use super::support::*;
 
 const TERABYTE: u64 = 1 << 40;
 
-/// Whether the file system takes it; a test says so where it does not.
+/// Makes a file sparse and that long; `false`, with a message, if the file system refuses.
 fn grow(path: &Path) -> bool {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
     match file.set_len(TERABYTE) {
@@ -30,7 +30,7 @@ fn segment_of_a_terabyte_is_refused_by_its_length() {
         for killed in [false, true] {
             let place = Place::filled();
             if killed {
-                // Without it, an opening searches the space behind the end for a tail.
+                // Without it, an opening searches the bytes after the last frame for a tail.
                 fs::remove_file(place.at("STATUS")).unwrap();
             }
             if !grow(&place.at(name)) {
@@ -56,7 +56,7 @@ fn segment_that_grows_to_a_terabyte_is_not_scanned_by_an_open_reader() {
     if !grow(&place.at(ACTIVE)) {
         return;
     }
-    // Reads go by what was found when it was opened.
+    // Reads use the length that the opening found.
     assert_eq!(read_back(&reader).unwrap(), EVENTS);
 }
 
@@ -74,8 +74,8 @@ fn derived_files_of_a_terabyte_are_rebuilt() {
     }
 }
 
-/// The cheapest files that claim to be containers of a terabyte: the first block, its checksum and
-/// a footer, all of them right, and a table of a gigabyte of checksums that is a hole.
+/// The smallest files that pass for containers of a terabyte: a valid first block, its checksum and
+/// a footer, and a gigabyte of checksums that is a hole.
 #[test]
 fn containers_that_claim_a_terabyte_cost_no_memory() {
     let blocks = u32::try_from((TERABYTE - 16) / 4100).unwrap();

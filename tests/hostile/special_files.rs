@@ -1,5 +1,5 @@
-//! Pipes, sockets and devices in the place of files. Opening a pipe waits for somebody at its other
-//! end, and opening a device may do anything: neither is opened.
+//! Pipes, sockets and devices in place of files. Opening a pipe blocks until the other end is
+//! opened, and opening a device may have any effect: neither is opened.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -18,12 +18,12 @@ enum Kind {
     Device,
 }
 
-/// Whether it could be made; a test says so where it could not.
+/// Makes the file; `false`, with a message, if that is impossible.
 fn make(kind: Kind, path: &Path) -> bool {
     let mode = Mode::from_raw_mode(0o600);
     let result = match kind {
         Kind::Socket => {
-            // The path of a socket is short; this one's need not be.
+            // The path of a socket is limited in length; the path of this place may be longer.
             let directory = tempfile::tempdir().unwrap();
             let short = directory.path().join("s");
             drop(UnixListener::bind(&short).unwrap());

@@ -10,11 +10,11 @@ use annals::{Error, ExpectedVersion, NewEvent, Options, Result, Store, snapshot:
 pub(crate) use crate::shared::Place;
 use crate::shared::small_segments;
 
-/// Events in the store that [`Place::filled`] makes: several segments, all but the last sealed.
+/// Number of events in the store of [`Place::filled`]: several segments, all but the last sealed.
 pub(crate) const EVENTS: u64 = 40;
 
 impl Place {
-    /// With a store that was closed, and has every kind of file.
+    /// A place with a closed store that has every kind of file.
     pub(crate) fn filled() -> Self {
         count();
         let place = Self::new();
@@ -58,7 +58,7 @@ thread_local! {
     static FILLED: Count = const { Count(Cell::new(0)) };
 }
 
-/// With `ANNALS_COUNT_STATES=1` each test says how many stores it has laid hands on.
+/// With `ANNALS_COUNT_STATES=1` each test prints the number of stores that it has changed.
 struct Count(Cell<u64>);
 
 impl Drop for Count {
@@ -77,12 +77,12 @@ fn count() {
 /// A sealed segment and its index.
 pub(crate) const SEALED: &str = "log/00000000000000000001.seg";
 pub(crate) const INDEX: &str = "index/00000000000000000001.idx";
-/// The last segment with events, and the one behind it that waits to be used.
+/// The last segment with events, and the prepared one after it.
 pub(crate) const ACTIVE: &str = "log/00000000000000000007.seg";
 pub(crate) const SPARE: &str = "log/00000000000000000008.seg";
 
 pub(crate) fn options() -> Options {
-    // Without threads, what fails beside an append has failed when the append returns.
+    // Without threads, background work has succeeded or failed when an append returns.
     small_segments().background(false)
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn append(store: &Store, number: u64) -> Result<u64> {
     Ok(store.append(stream, ExpectedVersion::Any, [event])?.last_position.get())
 }
 
-/// Reads everything; the events must be those that [`append`] wrote.
+/// Reads every event, and asserts that it is the one that [`append`] wrote.
 pub(crate) fn read_back(store: &Store) -> Result<u64> {
     let mut next = 0;
     for event in store.read_all() {
@@ -105,7 +105,8 @@ pub(crate) fn read_back(store: &Store) -> Result<u64> {
     Ok(next)
 }
 
-/// The store opens both ways, holds everything, takes more, and is whole afterwards.
+/// Asserts that the store opens for reading and writing, has every event, accepts more, and keeps
+/// them.
 pub(crate) fn goes_on(name: &str, place: &Place) {
     closes_and_goes_on(name, place).unwrap_or_else(|error| panic!("{name}: {error:?}"));
 }
@@ -132,7 +133,7 @@ pub(crate) fn files_in(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Every file below a directory with its contents, links as where they lead.
+/// Every file below a directory with its contents; links are followed.
 pub(crate) fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for path in files_in(directory) {
@@ -150,7 +151,7 @@ pub(crate) fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     all
 }
 
-/// The operating system's refusal, or the engine's in its name: which file, and why.
+/// The path of an I/O error that the operating system or the engine returned.
 pub(crate) fn refused_as_io<T: std::fmt::Debug>(name: &str, result: Result<T>) -> PathBuf {
     match result {
         Err(Error::Io { path, .. }) => path,
@@ -158,13 +159,13 @@ pub(crate) fn refused_as_io<T: std::fmt::Debug>(name: &str, result: Result<T>) -
     }
 }
 
-/// Runs something that must not wait for anybody: a pipe without a writer blocks for ever.
+/// Runs a function that must not block, as the open of a pipe without a writer would.
 pub(crate) fn without_waiting<T: Send + 'static>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let (sender, receiver) = mpsc::channel();
-    // Named like the test, for its count.
+    // The thread has the name of the test, for its count.
     let test = std::thread::current().name().unwrap_or("main").to_owned();
     let spawned = std::thread::Builder::new().name(test).spawn(move || {
         let _ = sender.send(run());

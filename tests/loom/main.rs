@@ -1,8 +1,8 @@
-//! All interleavings, and all that weak memory allows, of the protocols that use no lock.
+//! Model checks of the protocols without locks, in all interleavings that weak memory permits.
 //!
-//! What is checked are `src/sync/progress.rs` and `src/sync/wait_list.rs` themselves: here how positions are
-//! published, in [`waits`] how those who wait for them are woken. `just loom`, and
-//! `docs/internals/concurrency.md`.
+//! The files under test are `src/sync/progress.rs` and `src/sync/wait_list.rs`: this module checks
+//! how positions are published, and [`waits`] how the threads and tasks that wait for them are
+//! woken. Run with `just loom`; see `docs/internals/concurrency.md`.
 #![cfg(annals_loom)]
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "how many executions were tried")]
@@ -19,8 +19,8 @@ use loom::sync::Arc;
 use loom::thread;
 use sync::Mark;
 
-/// Tries every execution, up to a number of switches that nothing forces if one is given, and
-/// prints how many that were.
+/// Tries every execution, with a bounded number of preemptions if one is given, and prints their
+/// number.
 fn model(name: &str, switches: Option<usize>, execution: impl Fn() + Send + Sync + 'static) {
     let tried = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counter = std::sync::Arc::clone(&tried);
@@ -33,10 +33,11 @@ fn model(name: &str, switches: Option<usize>, execution: impl Fn() + Send + Sync
     eprintln!("{name}: {} executions", tried.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// What the engine shares, in small: two bytes of a segment, and the marks over them.
+/// A small model of what the engine's threads share: two bytes of a segment, and the marks over
+/// them.
 struct Log {
     bytes: [UnsafeCell<u8>; 2],
-    /// Of the segment, in bytes.
+    /// The end of the segment in bytes.
     end: Mark,
     written: Mark,
     durable: Mark,
@@ -52,7 +53,7 @@ impl Log {
         })
     }
 
-    /// The write of a group, as `group_commit` does it.
+    /// Writes a group, as `group_commit` does.
     fn write(&self, position: u8) {
         let at = usize::from(position - 1);
         #[allow(unsafe_code, reason = "loom watches the access")]
@@ -65,8 +66,8 @@ impl Log {
         self.durable.raise(position);
     }
 
-    /// A read, as readers do it: pin the head, then the bytes below the end of the segment. Loom
-    /// fails where the byte is not certain to be there.
+    /// Reads as readers do: pins the head, then reads the bytes before the end of the segment. Loom
+    /// fails if a byte might not be there.
     fn read_up_to(&self, head: u64) {
         let end = self.end.get();
         assert!(end >= head, "{head} is visible, and the segment ends at {end}");
@@ -101,7 +102,7 @@ fn visible_position_can_be_read() {
     });
 }
 
-/// A leader and the sync of a buffered store publish side by side, the older one last.
+/// A leader and the sync of a buffered store publish concurrently, the older position last.
 #[test]
 fn durable_position_never_decreases() {
     model("durable_position_never_decreases", None, || {

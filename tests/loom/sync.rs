@@ -1,4 +1,4 @@
-//! The names of `src/sync` in front of loom, and the very file under test.
+//! Loom's types under the names of `src/sync`, and the files under test.
 
 #[path = "../../src/sync/progress.rs"]
 mod progress;
@@ -9,7 +9,7 @@ mod ranked;
 #[path = "../../src/sync/wrapped.rs"]
 mod wrapped;
 
-/// Loom finds a wrong order by itself, as a deadlock.
+/// Ranks are not checked: loom finds a wrong order as a deadlock.
 mod held {
     use super::rank::Rank;
 
@@ -27,7 +27,7 @@ mod held {
     }
 }
 
-/// Nobody's time runs out here: who waits has to be woken.
+/// Timeouts never expire here: every waiting thread has to be woken.
 mod clock {
     pub(crate) use std::time::Instant;
     pub(super) fn runs_out(_: Instant) -> bool {

@@ -1,5 +1,5 @@
-//! Who waits is woken: by a position, by a close, through others who wait, as a task, and while
-//! others leave the list.
+//! Waiting threads and tasks are woken: by a position, by a close, through other waiting threads,
+//! and while others leave the list.
 
 use std::task::{Wake, Waker};
 
@@ -11,7 +11,7 @@ use super::sync::{Condvar, Mark, Mutex, Rank};
 use super::watch::{OnWatch, Waiter, Watch};
 use super::{Log, model};
 
-/// Something to wait for, and those who do.
+/// A position to wait for, and the list of the threads that wait.
 struct Awaited {
     durable: Mark,
     closed: AtomicBool,
@@ -24,7 +24,7 @@ impl Awaited {
         Arc::new(Self { durable: Mark::new(0), closed, watch: Watch::default() })
     }
 
-    /// What a leader does after a sync.
+    /// Publishes a position as a leader does after a sync.
     fn publish(&self, position: u64) {
         self.durable.raise(position);
         self.watch.announce();
@@ -50,7 +50,7 @@ impl Awaited {
         self.wait_as(on_watch.waiter(), || self.is_over(position));
     }
 
-    /// Nobody is left on the list once everybody has what he waited for.
+    /// Joins the threads, and asserts that the list is empty.
     fn ends(&self, waiters: impl IntoIterator<Item = thread::JoinHandle<()>>) {
         for waiter in waiters {
             waiter.join().unwrap();
@@ -74,7 +74,7 @@ fn waiting_thread_is_woken_by_its_position() {
     });
 }
 
-/// And what was written before it is there.
+/// The bytes written before the position was published are visible to the woken thread.
 #[test]
 fn woken_thread_can_read_its_position() {
     model("woken_thread_can_read_its_position", None, || {
@@ -103,7 +103,7 @@ fn threads_waiting_for_different_positions_are_woken() {
     });
 }
 
-/// Two leaders, or a leader and the sync of a buffered store.
+/// As two leaders do, or a leader and the sync of a buffered store.
 #[test]
 fn concurrent_announcements_wake_a_waiting_thread() {
     model("concurrent_announcements_wake_a_waiting_thread", Some(3), || {
@@ -119,7 +119,7 @@ fn concurrent_announcements_wake_a_waiting_thread() {
     });
 }
 
-/// Who announces wakes two, and these the third.
+/// The announcing thread wakes two, and these wake the third.
 #[test]
 fn three_waiting_threads_are_woken_through_each_other() {
     model("three_waiting_threads_are_woken_through_each_other", Some(2), || {
@@ -130,7 +130,7 @@ fn three_waiting_threads_are_woken_through_each_other() {
     });
 }
 
-/// Who has slept before and stands on the list awake may never sleep again, and wakes nobody.
+/// An entry of a thread that is awake on the list may never sleep again, and wakes no other.
 #[test]
 fn waiting_thread_is_woken_past_entries_that_are_awake() {
     model("waiting_thread_is_woken_past_entries_that_are_awake", None, || {
@@ -147,7 +147,7 @@ fn waiting_thread_is_woken_past_entries_that_are_awake() {
     });
 }
 
-/// Who is to wake others is woken for a reason of its own meanwhile, as by a `StopHandle`.
+/// A thread that has to wake others is woken itself for another reason, as by a `StopHandle`.
 #[test]
 fn stopped_thread_still_wakes_others() {
     model("stopped_thread_still_wakes_others", Some(2), || {
@@ -192,7 +192,7 @@ fn stop_ends_a_wait() {
     });
 }
 
-/// Others leave the list in the middle of it, before, beside and behind an announcement.
+/// Other threads leave the list before, during and after an announcement.
 #[test]
 fn leaving_thread_does_not_lose_the_wake_up_of_others() {
     model("leaving_thread_does_not_lose_the_wake_up_of_others", Some(3), || {
@@ -224,7 +224,8 @@ fn waiting_thread_is_woken_by_the_close() {
     });
 }
 
-/// The thread that follows a writer elsewhere sleeps until somebody waits, or the close.
+/// The thread that follows a writer of another process sleeps until a thread waits, or until the
+/// close.
 #[test]
 fn following_thread_is_woken_by_a_wait_and_by_the_close() {
     model("following_thread_is_woken_by_a_wait_and_by_the_close", Some(3), || {
@@ -248,7 +249,7 @@ fn following_thread_is_woken_by_a_wait_and_by_the_close() {
     });
 }
 
-/// The smallest executor: one task, polled again once it was woken.
+/// A minimal executor: one task, polled again once it was woken.
 struct Executor {
     woken: Mutex<bool>,
     changed: Condvar,
@@ -276,7 +277,7 @@ impl Executor {
     }
 }
 
-/// As `Subscription::poll_next` does it.
+/// Polls as `Subscription::poll_next` does.
 fn task(awaited: &Arc<Awaited>, position: u64) -> thread::JoinHandle<()> {
     let awaited = Arc::clone(awaited);
     thread::spawn(move || {
@@ -314,7 +315,7 @@ fn task_that_waits_again_is_woken_again() {
     });
 }
 
-/// Tasks help nobody, so whoever meets one goes on.
+/// Tasks wake no others, so the thread that meets one goes on with the list.
 #[test]
 fn tasks_and_a_thread_that_wait_together_are_woken() {
     model("tasks_and_a_thread_that_wait_together_are_woken", Some(2), || {

@@ -1,4 +1,4 @@
-//! Every fault that was ever found, once more; each test says what went wrong.
+//! Every fault that was ever found, as a test; its comment states what went wrong.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
@@ -33,11 +33,11 @@ fn positions(read: impl IntoIterator<Item = annals::Result<annals::Event>>) -> V
     read.into_iter().map(|event| event.unwrap().position().get()).collect()
 }
 
-/// Seeds of simulated lives in which something was lost, wrong or refused:
-/// 73 a read of the past went on behind it; 81 an I/O error was called damage; 614 the session
-/// frame was not written again after a failed sync; 637, 1129, 9116, 11926, 22549, 28005 a seal
-/// whose sync had failed was believed; 1222, 1537, 1575, 1988, 2572, 3676, 4841, 7985, 8788, 8846,
-/// 9833 a segment's name was in the cache only; 474 see
+/// Seeds of simulated lives in which something was lost, wrong or refused. 73: a read of the past
+/// went on after its end. 81: an I/O error was reported as damage. 614: the session frame was not
+/// written again after a failed sync. 637, 1129, 9116, 11926, 22549, 28005: a seal whose sync had
+/// failed was trusted. 1222, 1537, 1575, 1988, 2572, 3676, 4841, 7985, 8788, 8846, 9833: the name
+/// of a segment was in the cache only. 474: see
 /// `sealed_segment_that_ends_with_a_close_frame_is_no_fault_beside_its_writer`.
 #[test]
 fn simulated_seeds_that_once_failed_pass() {
@@ -49,16 +49,18 @@ fn simulated_seeds_that_once_failed_pass() {
     }
 }
 
-/// Lives with what is beside the log in which something was lost, wrong or refused: 46, 80, 131 readers
-/// beside a buffered writer did not see its first commits; 73 a full segment that was not sealed
-/// yet was called damaged beside its writer; 1710 the disk was full at the first write to a segment,
-/// and the next commit went to where the segment before had ended (`commit_refused_in_a_prepared_segment_is_taken_back`
-/// in `tests/crash/full_disk.rs`); 9617 a seal of which a power loss had left the trailer was called
-/// damaged before it was written again.
+/// Lives with snapshots, followers and faults in which something was lost, wrong or refused. 46,
+/// 80, 131: readers beside a buffered writer did not see its first commits. 73: a full segment that
+/// was not sealed yet was reported as damaged beside its writer. 1710: the disk was full at the
+/// first write to a segment, and the next commit went to the end of the previous segment
+/// (`commit_refused_in_a_prepared_segment_is_taken_back` in `tests/crash/full_disk.rs`). 9617: a
+/// seal of which a power loss had left the trailer was reported as damaged before it was written
+/// again.
 ///
-/// 712269 and 729687, of every kind of operation: the model asked for a snapshot of a commit that wrote
-/// nothing before the buffered commits below it were synced, which is when it is saved; 760857, the disk
-/// refused the read of an event that a boundary had found, and the model wanted an answer.
+/// 712269 and 729687, with every kind of operation: the model expected a snapshot of a commit
+/// without events before the buffered commits that it depends on were synced, which is when it is
+/// saved. 760857: the disk refused the read of an event that a boundary had found, and the model
+/// expected an answer.
 #[test]
 fn simulated_lives_that_once_failed_pass() {
     for seed in [46, 73, 80, 131, 1710, 9617] {
@@ -69,7 +71,7 @@ fn simulated_lives_that_once_failed_pass() {
     }
 }
 
-/// The session's beginning told them to read no further than what was durable then.
+/// The session frame limited readers to the position that was durable when it was written.
 #[test]
 fn readers_beside_a_buffered_writer_see_its_first_commits() {
     let sim = SimStorage::new(1);
@@ -82,7 +84,8 @@ fn readers_beside_a_buffered_writer_see_its_first_commits() {
     }
 }
 
-/// Its end was taken for a gap: what the writer calls visible lies in the segment behind it.
+/// The end of the segment was taken for a gap, since the position that the writer has made visible
+/// is in the next segment.
 #[test]
 fn full_segment_that_is_not_sealed_yet_is_no_fault() {
     let sim = SimStorage::new(1);
@@ -100,8 +103,8 @@ fn full_segment_that_is_not_sealed_yet_is_no_fault() {
     assert_eq!((report.faults, report.events), (vec![], 5));
 }
 
-/// A power loss had left its trailer and nothing else of it. Where the index file is there, which is
-/// written once the seal is durable, it is damage.
+/// A power loss had left the seal's trailer and nothing else of it. If the index file exists, which
+/// is written once the seal is durable, this is damage.
 #[test]
 fn unfinished_seal_is_no_fault() {
     let sim = SimStorage::new(1);
@@ -131,7 +134,7 @@ fn unfinished_seal_is_no_fault() {
     assert_eq!((store.stats().sealed_segments, faults()), (1, 0));
 }
 
-/// Read to the end of the commit instead, forwards, by both paths.
+/// The read went on to the end of the commit, forwards and by both paths.
 #[test]
 fn read_of_the_past_can_end_within_a_commit() {
     let sim = SimStorage::new(1);
@@ -152,8 +155,8 @@ fn read_of_the_past_can_end_within_a_commit() {
     }
 }
 
-/// The session frame counted as proven by events before it, and was not written again. What is
-/// written with its neighbour survives, so it has to lie in a sector of its own.
+/// The session frame counted as proven by earlier events, and was not written again. A write to the
+/// same sector would preserve it, so the test places it in a sector of its own.
 #[test]
 fn frame_without_events_is_rewritten_after_a_failed_sync() {
     for padding in (0..512).step_by(8) {
@@ -176,7 +179,7 @@ fn frame_without_events_is_rewritten_after_a_failed_sync() {
     }
 }
 
-/// The segment's name was never synced by a process that had found it there.
+/// A process that found the segment never synced its name.
 #[test]
 fn store_whose_creation_was_killed_is_durable_once_used() {
     let operations = {
@@ -216,7 +219,7 @@ fn damage_to_the_first_frame_is_not_a_new_store() {
     }
 }
 
-/// A close frame was believed about what came behind it.
+/// A close frame was trusted about the bytes after it.
 #[test]
 fn damage_after_a_close_frame_is_not_a_clean_end() {
     let sim = SimStorage::new(1);
@@ -238,7 +241,7 @@ fn damage_after_a_close_frame_is_not_a_clean_end() {
     assert!(refused.is_store_damage(), "{refused:?}");
 }
 
-/// The only segment was gone and the checkpoint was still there: a new store was made of it.
+/// The only segment was missing, the checkpoint was not: a new store was created in its place.
 #[test]
 fn store_without_its_log_is_not_a_new_store() {
     let sim = SimStorage::new(1);
@@ -250,12 +253,12 @@ fn store_without_its_log_is_not_a_new_store() {
     assert!(refused.is_store_damage(), "{refused:?}");
 }
 
-/// A spare segment of the old size stood in the way of commits that the new size allows.
+/// A spare segment of the older size refused commits that the new size permits.
 #[test]
 fn spare_segment_of_an_older_size_does_not_limit_commits() {
     let sim = SimStorage::new(1);
     let store = open(&sim);
-    // More than half of the active segment, so that the spare is there.
+    // Fills more than half of the active segment, so that the spare one is prepared.
     for _ in 0..4 {
         let event = NewEvent::new("T", vec![1; 12_000]);
         store.append("s", ExpectedVersion::Any, [event]).unwrap();
@@ -270,7 +273,7 @@ fn spare_segment_of_an_older_size_does_not_limit_commits() {
     assert_eq!(*store.opened(), Opened::Clean);
 }
 
-/// A damaged length made a read run past the end of the file, which was called an I/O error.
+/// A damaged length made a read run past the end of the file, which was reported as an I/O error.
 #[test]
 fn damaged_record_length_is_damage() {
     let sim = SimStorage::new(1);
@@ -280,7 +283,7 @@ fn damaged_record_length_is_damage() {
         store.append("s", ExpectedVersion::Any, [event]).unwrap();
     }
     store.close().unwrap();
-    // The last commit of the sealed segment: its length's third byte.
+    // The third byte of the length of the sealed segment's last commit.
     let bytes = sim.read_file(SEGMENT).unwrap();
     let frame = (8192..bytes.len() - 48)
         .step_by(8)
@@ -293,8 +296,8 @@ fn damaged_record_length_is_damage() {
     assert!(error.is_store_damage(), "{error:?}");
 }
 
-/// Nothing but the trailer was left of a sealed segment, and the checkpoint was gone: the segment was
-/// taken for one that was never sealed, and the log was cut there.
+/// Only the trailer was left of the frames of a sealed segment, and the checkpoint was missing: the
+/// segment was taken for one that was never sealed, and the log was cut there.
 #[test]
 fn seal_is_evidence_of_its_own_frames() {
     let sim = SimStorage::new(1);
@@ -303,7 +306,7 @@ fn seal_is_evidence_of_its_own_frames() {
         let event = NewEvent::new("T", vec![1; 15_000]);
         store.transaction().append("s", ExpectedVersion::Any, [event]).submit().unwrap()
     };
-    // One group, so that every frame says that nothing is durable yet.
+    // One group, so that every frame records that no event is durable yet.
     let tickets: Vec<_> = (0..7).map(submit).collect();
     for ticket in tickets {
         ticket.wait().unwrap();
@@ -323,7 +326,7 @@ fn seal_is_evidence_of_its_own_frames() {
     assert!(matches!(refused, Err(annals::Error::Corrupt { .. })), "{refused:?}");
 }
 
-/// With no event behind it yet, the close frame was taken for work in progress, and the seal for one
+/// With no event after it yet, the close frame was taken for work in progress, and the seal for one
 /// that contradicts the frames.
 #[test]
 fn sealed_segment_that_ends_with_a_close_frame_is_no_fault_beside_its_writer() {
@@ -335,7 +338,7 @@ fn sealed_segment_that_ends_with_a_close_frame_is_no_fault_beside_its_writer() {
     }
     store.close().unwrap();
     let store = open(&sim);
-    // Room is made for it, in the next segment, and then it is refused.
+    // The commit makes the segment roll over, and is refused then.
     store.append("s", ExpectedVersion::NoStream, event()).unwrap_err();
     store.transaction().check("s", ExpectedVersion::Exact(4)).commit().unwrap();
     assert_eq!(store.stats().sealed_segments, 1);
@@ -343,8 +346,8 @@ fn sealed_segment_that_ends_with_a_close_frame_is_no_fault_beside_its_writer() {
     assert_eq!(report.faults, []);
 }
 
-/// It was taken for durable because the commit wrote nothing: after a power loss the store had a
-/// snapshot of events that were gone.
+/// The snapshot was taken for durable because its commit wrote nothing: after a power loss the
+/// store had a snapshot of lost events.
 #[test]
 fn snapshot_of_a_commit_without_events_waits_for_its_stream_to_be_durable() {
     let sim = SimStorage::new(1);
@@ -363,7 +366,7 @@ fn snapshot_of_a_commit_without_events_waits_for_its_stream_to_be_durable() {
     assert_eq!(found, Some(Mark::Version(3)));
 }
 
-/// A retry was answered before its snapshots were looked at.
+/// A repeated commit was answered before its snapshots were checked.
 #[test]
 fn snapshot_ahead_of_its_stream_is_refused_in_a_repeated_commit() {
     let sim = SimStorage::new(1);
@@ -380,7 +383,8 @@ fn snapshot_ahead_of_its_stream_is_refused_in_a_repeated_commit() {
     assert!(commit(1).unwrap().already_recorded);
 }
 
-/// A seal told the time of the last commit with events: behind it, time could go back.
+/// A seal recorded the time of the last commit with events: after it, recorded times could
+/// decrease.
 #[test]
 fn recorded_time_does_not_decrease_after_a_seal_that_ends_with_a_cursor() {
     let sim = SimStorage::new(1);
@@ -390,7 +394,7 @@ fn recorded_time_does_not_decrease_after_a_seal_that_ends_with_a_cursor() {
     sim.set_clock(9_000_000);
     store.cursors().advance("c", 1).unwrap();
     let told = store.transaction().reset_cursor("c", 0).commit().unwrap().recorded_at;
-    // A commit that is refused needs another segment all the same, and leaves nothing in it.
+    // A refused commit rolls the segment over as well, and leaves nothing in the new one.
     let large = || (0..6).map(|_| NewEvent::new("T", vec![1; 2_600]));
     loop {
         store.append("large", ExpectedVersion::Exact(9), large()).unwrap_err();
@@ -414,7 +418,7 @@ fn recorded_time_does_not_decrease_after_a_seal_that_ends_with_a_cursor() {
     assert_eq!(report.faults, []);
 }
 
-/// A read that includes what is not durable counted from the last durable event.
+/// A read that includes unsynced events was counted from the last durable event.
 #[test]
 fn newest_events_are_counted_from_the_end_of_the_read() {
     let sim = SimStorage::new(1);

@@ -82,7 +82,7 @@ mod query;
 mod read;
 mod recovery;
 pub mod repair;
-/// Snapshots: states that the application computed, kept beside the log and disposable.
+/// Snapshots: states that the application computed, stored beside the log and disposable.
 pub mod snapshot {
     pub use crate::event::snapshot::{Mark, Snapshot};
     pub use crate::store::snapshots::{SnapshotInfo, Snapshots};

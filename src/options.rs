@@ -1,6 +1,6 @@
-//! How a store is opened.
+//! The settings of an opening.
 //!
-//! Owns the settings, their defaults and their bounds, and nothing else.
+//! Owns the settings, their defaults and their bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::storage::{DiskStorage, Storage};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// When the commit is on stable storage: it survives power loss.
+    /// When the commit is on stable storage: it survives a power loss.
     #[default]
     Sync,
-    /// When the commit is with the operating system: it survives the end of the process, and
-    /// power loss once synced, which happens at least every `interval`, on
+    /// When the operating system has the commit: it survives the end of the process, and a power
+    /// loss after the next sync, which happens at least every `interval`, on
     /// [`Store::sync`](crate::Store::sync) and on close.
     Buffered {
         /// The longest time a commit stays unsynced.
@@ -33,8 +33,7 @@ impl Durability {
     }
 }
 
-/// Which checksums reads compute. Opening and [`verify`](crate::verify())
-/// check regardless.
+/// How often reads verify checksums. Opening and [`verify`](crate::verify()) always do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Checksums {
@@ -68,23 +67,23 @@ pub enum Checksums {
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) checksums: Checksums,
-    /// `None`: that of the store's newest segment, or the default for a new store.
+    /// `None`: the size of the store's newest segment, or the default for a new store.
     segment_size: Option<u64>,
     pub(crate) max_event_size: u64,
     pub(crate) max_pending_bytes: u64,
     pub(crate) snapshots_kept: usize,
     /// In µs.
     pub(crate) max_clock_jump: u64,
-    /// `None`: if it pays, and there are threads to do it.
+    /// `None`: if it pays, and if there are threads.
     zero_fill: Option<bool>,
     pub(crate) lock_timeout: Duration,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
     pub(crate) compaction: bool,
-    /// A clean close writes a checkpoint in any case if it takes no more bytes than this.
+    /// A clean close always writes a checkpoint of at most this number of bytes.
     pub(crate) small_checkpoint: u64,
-    /// `None`: what suits the limits of the process.
+    /// `None`: a default that depends on the limits of the process.
     pub(crate) max_open_files: Option<usize>,
     pub(crate) max_mappings: usize,
     pub(crate) storage: Arc<dyn Storage>,
@@ -105,10 +104,10 @@ impl Options {
     pub const MIN_MAPPINGS: usize = 16;
     /// The smallest value of [`Options::max_open_files`].
     pub const MIN_OPEN_FILES: usize = 8;
-    /// The most that data and metadata of one event may be configured to take together, in bytes.
+    /// The largest value of [`Options::max_event_size`], in bytes.
     pub const MAX_EVENT_SIZE: u64 = 64 << 20;
 
-    /// The size of segments, in bytes, of a new store for which none is given.
+    /// The default size of segments of a new store, in bytes.
     pub const DEFAULT_SEGMENT_SIZE: u64 = 128 << 20;
 
     /// The defaults: synced, segments of the size that the store has (128 MiB in a new one), events up
@@ -141,15 +140,15 @@ impl Options {
         self
     }
 
-    /// Which checksums reads compute. Default: [`Checksums::Once`].
+    /// How often reads verify checksums. Default: [`Checksums::Once`].
     pub fn checksums(mut self, checksums: Checksums) -> Self {
         self.checksums = checksums;
         self
     }
 
-    /// The size of new segments in bytes, 64 KiB to 1 GiB; existing ones keep theirs.
-    /// A commit takes at most a quarter of a segment. Default: the size of the store's newest segment,
-    /// so that the size chosen once stays; [`Options::DEFAULT_SEGMENT_SIZE`] for a new store.
+    /// The size of new segments in bytes, 64 KiB to 1 GiB; existing ones keep theirs. A commit takes
+    /// at most a quarter of a segment. Default: the size of the store's newest segment;
+    /// [`Options::DEFAULT_SEGMENT_SIZE`] for a new store.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -178,29 +177,29 @@ impl Options {
         self.segment_size.get_or_insert(newest);
     }
 
-    /// The most that data and metadata of one event take together, in bytes, up to 64 MiB
-    /// (and never more than fits a commit). Default: 16 MiB.
+    /// The maximum size of data and metadata of one event together, in bytes, up to 64 MiB (and
+    /// never more than fits a commit). Default: 16 MiB.
     pub fn max_event_size(mut self, bytes: u64) -> Self {
         self.max_event_size = bytes;
         self
     }
 
-    /// How many bytes may wait to be written before appends block. Default: 64 MiB.
+    /// The number of bytes that may wait to be written before appends block. Default: 64 MiB.
     pub fn max_pending_bytes(mut self, bytes: u64) -> Self {
         self.max_pending_bytes = bytes;
         self
     }
 
-    /// How many snapshots of a key are kept; older ones go when a newer one is saved. At least 1; one
-    /// more than the newest is worth its space, for that one may be torn. Default: 2.
+    /// The number of snapshots that are kept per key; older ones are removed when a newer one is
+    /// saved. At least 1; 2 protect from a torn newest one. Default: 2.
     pub fn snapshots_kept(mut self, snapshots: usize) -> Self {
         self.snapshots_kept = snapshots;
         self
     }
 
-    /// How far the clock may run ahead between two commits without being explained. Recorded times never
-    /// decrease: one commit under a clock in 2099 would date all later ones there. So a commit whose
-    /// time jumps further is refused with [`Error::ClockJumped`], and nothing is written.
+    /// How far the clock may jump ahead between two commits. Recorded times never decrease: one commit
+    /// under a clock in 2099 would date all later ones there. A commit whose time jumps further is
+    /// refused with [`Error::ClockJumped`], and nothing is written.
     ///
     /// While the store is open, the time that the monotonic clock measured is expected, and the jump is
     /// the difference to it, as after the clock was set or the machine was suspended. The first commit
@@ -216,9 +215,9 @@ impl Options {
     }
 
     /// Whether the log's space is filled with zeros ahead of its use, mostly in the background. Syncs into
-    /// space that was written once are cheaper than into space that is only reserved; the price is
-    /// that each segment is written twice. Off is better where writing wears the disk or costs money.
-    /// Default: yes.
+    /// space that was written once are cheaper than into space that is only allocated; the price is that
+    /// each segment is written twice. Disable it where writing wears the disk or costs money. Default:
+    /// yes.
     pub fn zero_fill(mut self, fill: bool) -> Self {
         self.zero_fill = Some(fill);
         self
@@ -265,15 +264,16 @@ impl Options {
         self
     }
 
-    /// Opens for reading only, beside a writer in this or another process if there is one,
-    /// whose commits become visible as they become durable. Default: no.
+    /// Opens for reading only, beside a writer in this or another process if there is one; its
+    /// commits become visible when they are durable. Default: no.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Whether the indexes of neighbouring sealed segments are merged in the background, with rests, so
-    /// that look-ups stay cheap as segments grow many. [`Store::compact`](crate::Store::compact) does it by hand. Default: yes.
+    /// Whether the index files of neighbouring sealed segments are merged in the background, so that look-ups
+    /// stay cheap as the number of segments grows. [`Store::compact`](crate::Store::compact) merges them on
+    /// request. Default: yes.
     pub fn compaction(mut self, compaction: bool) -> Self {
         self.compaction = compaction;
         self
@@ -310,23 +310,23 @@ impl Options {
         self
     }
 
-    /// Whether threads of the store's own flush, seal and checkpoint. Without them, a commit
-    /// does that work itself, in a fixed order: for simulation.
+    /// Whether the store's own threads flush, seal and checkpoint. Without them, a commit does that
+    /// work itself, in a fixed order: for simulation.
     #[cfg(feature = "testing")]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
     }
 
-    /// A clean close writes a checkpoint, however little was appended, if it takes no more bytes than this.
-    /// Default: 64 KiB.
+    /// A clean close always writes a checkpoint of at most this number of bytes, however little was
+    /// appended. Default: 64 KiB.
     #[cfg(feature = "testing")]
     pub fn small_checkpoint(mut self, bytes: u64) -> Self {
         self.small_checkpoint = bytes;
         self
     }
 
-    /// Refuses settings that are out of their ranges.
+    /// Refuses settings that are out of range.
     pub(crate) fn check(&self) -> Result<()> {
         let range = Self::MIN_SEGMENT_SIZE..=Self::MAX_SEGMENT_SIZE;
         let bytes = self.capacity();

@@ -1,7 +1,7 @@
 //! Queries: conditions that select events.
 //!
-//! Owns the query's shape and the plain matcher. Must never look at an index:
-//! the matcher is what every faster way of answering is tested against.
+//! Owns the query's structure and the plain matcher. Must never use an index: every faster
+//! implementation is tested against the matcher.
 
 mod text;
 
@@ -9,10 +9,10 @@ use crate::event::{Position, category_of};
 
 pub use text::ParseQueryError;
 
-/// A set of items of which at least one has to match; no items match nothing.
+/// A set of items of which at least one must match; without items it matches nothing.
 ///
-/// Within an item: any of the types, all of the tags, the stream or category if given, and only
-/// events after its own position if given.
+/// An item matches events of any of its types, with all of its tags, of its stream or category if
+/// given, and only after its own position if given.
 ///
 /// ```
 /// use annals::{Query, QueryItem};
@@ -31,8 +31,8 @@ pub use text::ParseQueryError;
 /// # Ok::<(), annals::ParseQueryError>(())
 /// ```
 ///
-/// A type, tag and stream may hold any characters; where they hold white space, commas or quotes,
-/// the text form needs `"…"` around them.
+/// A type, tag and stream may contain any characters; with white space, commas or quotes, the text
+/// form needs `"…"` around them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Query {
@@ -50,7 +50,7 @@ pub struct QueryItem {
     after: Option<Position>,
 }
 
-/// What of an event a query looks at.
+/// The fields of an event that a query is compared with.
 pub(crate) trait Queryable {
     fn position(&self) -> Position;
     fn stream(&self) -> &str;
@@ -121,7 +121,7 @@ impl Query {
         self
     }
 
-    /// Whether there can be matches in a stream of this name.
+    /// Whether events of a stream of this name can match.
     pub(crate) fn may_match_in(&self, stream: &str) -> bool {
         self.items.iter().any(|item| {
             item.required_stream().is_none_or(|name| name == stream)
@@ -152,7 +152,7 @@ impl QueryItem {
         self
     }
 
-    /// This tag too.
+    /// Also this tag.
     pub fn tag(self, tag: impl Into<String>) -> Self {
         self.tags([tag])
     }

@@ -1,4 +1,4 @@
-//! Which events are on their way, and how far everything is handled.
+//! Events in flight, and the position up to which all are handled.
 //!
 //! Plain state, no threads and no store. Progress ends before the first event in flight or, without
 //! one, at the last position that was handed out.
@@ -18,7 +18,7 @@ impl Flight {
         Self { on_their_way: BTreeSet::new(), handed_out: after }
     }
 
-    /// How many are on their way.
+    /// The number of events in flight.
     pub(super) fn len(&self) -> usize {
         self.on_their_way.len()
     }
@@ -34,7 +34,7 @@ impl Flight {
         self.handed_out = self.handed_out.max(position);
     }
 
-    /// An event is handled or parked.
+    /// Records that an event is handled or parked.
     pub(super) fn end(&mut self, position: u64) {
         self.on_their_way.remove(&position);
     }
@@ -44,7 +44,7 @@ impl Flight {
         self.on_their_way.first().map_or(self.handed_out, |first| first - 1)
     }
 
-    /// What progress will be once this event has ended too.
+    /// The progress after this event has ended too.
     pub(super) fn progress_without(&self, position: u64) -> u64 {
         let first = self.on_their_way.iter().find(|&&other| other != position);
         first.map_or(self.handed_out, |first| first - 1)

@@ -1,9 +1,9 @@
 //! One logical consumer over several workers, in this process.
 
-// Owns the settings of a group before it runs. One thread follows the store and hands each event to the worker
-// of its stream; `worker` handles them in order, `flight` records which are handled, `parking` keeps those
-// that could not be. Uses the public API of the store and nothing below. Must never let the stored progress
-// pass an event that is neither handled nor parked.
+// Owns the settings of a group before it runs. One thread follows the store and passes each event to the
+// worker of its stream; `worker` handles them in order, `flight` records the handled ones, `parking` stores
+// those that failed. Uses the public API of the store only. Must never let the stored progress pass an event
+// that is neither handled nor parked.
 
 mod flight;
 mod parking;
@@ -75,7 +75,7 @@ pub struct ConsumerGroup {
     progress_interval: Duration,
 }
 
-/// An event on its way through a handler.
+/// An event that is passed to a handler.
 #[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     event: &'a Event,
@@ -94,7 +94,7 @@ impl<'a> Delivery<'a> {
         self.attempt
     }
 
-    /// Whether it was parked, and is delivered by [`RunningGroup::replay_parked`].
+    /// Whether the event was parked, and is delivered by [`RunningGroup::replay_parked`].
     pub fn is_replay(&self) -> bool {
         self.is_replay
     }
@@ -111,8 +111,8 @@ impl fmt::Debug for Delivery<'_> {
 }
 
 impl ConsumerGroup {
-    /// A group of four workers; its name, of 1 to 255 bytes, is its cursor's. It keeps the store open
-    /// for as long as it runs.
+    /// A group of four workers; its name, of 1 to 255 bytes, is the name of its cursor. It keeps the
+    /// store open while it runs.
     pub fn new(store: &Store, name: impl Into<String>) -> Self {
         Self {
             store: store.clone(),
@@ -128,7 +128,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// How many threads handle events, 1 to 256. Default: 4.
+    /// The number of threads that handle events, 1 to 256. Default: 4.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
@@ -140,7 +140,7 @@ impl ConsumerGroup {
         self
     }
 
-    /// Where the group begins that has no cursor yet. Default: [`Position::START`].
+    /// The position after which a group without a cursor begins. Default: [`Position::START`].
     pub fn begin_after(mut self, position: impl Into<Position>) -> Self {
         self.begin_after = position.into();
         self
@@ -154,7 +154,7 @@ impl ConsumerGroup {
         self
     }
 
-    /// How often a handler is tried, and how long after each failure. Default: [`Retry::new`].
+    /// The number of attempts, and the delays between them. Default: [`Retry::new`].
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self

@@ -25,13 +25,13 @@ const CUT: &str = " […]";
 pub struct Parked {
     /// The event.
     pub event: Event,
-    /// How often its handler was called before it was parked, the last time.
+    /// The number of attempts before it was last parked.
     pub attempts: u32,
     /// The last error of the handler.
     pub error: String,
-    /// When it was parked.
+    /// The time at which it was parked.
     pub parked_at: Timestamp,
-    /// Its place in the stream of parked events.
+    /// Its version in the stream of parked events.
     pub(super) version: u64,
 }
 
@@ -39,12 +39,12 @@ pub(super) fn stream(group: &str) -> String {
     format!("{CATEGORY}-{group}")
 }
 
-/// Whether this event is a note about a parked one.
+/// Whether this event records the parking of another one.
 pub(super) fn is_note(event: &Event) -> bool {
     crate::event::category_of(event.stream()) == CATEGORY
 }
 
-/// The note that an event is parked.
+/// The event that records a parked event.
 pub(super) fn note(event: &Event, attempts: u32, error: &str) -> NewEvent {
     let mut text = error;
     let mut shortened;
@@ -99,13 +99,13 @@ pub(super) fn list(store: &Store, group: &str) -> Result<Vec<Parked>> {
     Ok(all)
 }
 
-/// Notes that a parked event is settled.
+/// Records that a parked event is settled.
 pub(super) fn settle(store: &Store, group: &str, position: Position, how: &str) -> Result<()> {
     let note = NewEvent::new(how, "").tag(position_tag(position));
     store.append(stream(group), ExpectedVersion::Any, [note]).map(drop)
 }
 
-/// Hides the notes before the first that is still needed.
+/// Hides the records before the first one that is still needed.
 pub(super) fn tidy(store: &Store, group: &str) -> Result<()> {
     let stream = stream(group);
     let Some(head) = store.stream_head(&stream)? else { return Ok(()) };

@@ -1,9 +1,9 @@
-//! How often, and how long after.
+//! The number of attempts, and the delays between them.
 
 use std::time::Duration;
 
-/// How often a failing handler is tried, and the delays between: each twice the one before, up to a
-/// limit.
+/// The number of attempts of a failing handler, and the delays between them: each twice the
+/// previous one, up to a limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,7 +35,7 @@ impl Retry {
         Self { attempts: 5, first_delay, max_delay }
     }
 
-    /// How often a handler is called for an event before that counts as poisoned, at least once.
+    /// The number of attempts after which an event is parked, at least one.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self

@@ -1,4 +1,4 @@
-//! A group at work: the thread that follows the store, and the handle.
+//! A running group: the thread that follows the store, and the handle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Instant, MutexGuard};
 
-/// A batch need not be larger to keep the workers busy.
+/// A larger batch is not needed to keep the workers busy.
 const BATCH: usize = 256;
-/// Progress is stored no more often.
+/// The shortest time between two commits of progress.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A consumer group at work.
+/// A running consumer group.
 ///
-/// Dropping it is [`RunningGroup::abort`].
+/// Dropping it has the effect of [`RunningGroup::abort`].
 #[must_use = "dropping a group aborts it"]
 pub struct RunningGroup {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Figures about a running group.
+/// Counters of a running group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -38,15 +38,15 @@ pub struct GroupStats {
     pub failed_attempts: u64,
     /// Events that were parked.
     pub parked: u64,
-    /// Events on their way: being handled, waiting for their worker or for another attempt.
+    /// Events in flight: being handled, waiting for their worker or for another attempt.
     pub in_flight: usize,
     /// Every event at or before this position is handled, parked or not selected.
     pub progress: Position,
-    /// How much of that is stored.
+    /// The stored part of the progress.
     pub stored: Position,
 }
 
-/// What [`RunningGroup::replay_parked`] did.
+/// The result of [`RunningGroup::replay_parked`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -73,7 +73,7 @@ impl RunningGroup {
         let workers = group.workers;
         let shared = Arc::new(Shared::new(group, handler, stop, cursor, after));
         let mut running = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        // A thread that cannot be started aborts those that were.
+        // If a thread cannot be started, the started ones are aborted.
         for index in 0..workers {
             let shared = Arc::clone(&shared);
             running.spawn("annals-worker", move || worker::run(&shared, index))?;
@@ -117,7 +117,7 @@ impl RunningGroup {
         !self.shared.state().stopping
     }
 
-    /// Figures about the group.
+    /// Counters of the group.
     pub fn stats(&self) -> GroupStats {
         let stored = self.shared.stored().unwrap_or(Position::START);
         let state = self.shared.state();
@@ -236,7 +236,7 @@ fn follow(shared: &Shared, subscription: Subscription) {
 struct Follower<'a> {
     shared: &'a Shared,
     interval: Duration,
-    /// When to store progress next.
+    /// The time to store progress next.
     due: Option<Instant>,
 }
 
@@ -263,7 +263,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Gives an event to its worker, once there is room; `false` if the group ends.
+    /// Passes an event to its worker when there is room; `false` if the group ends.
     fn hand_out(&mut self, event: Event) -> Result<bool> {
         loop {
             let mut state = self.shared.state();

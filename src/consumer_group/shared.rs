@@ -20,15 +20,15 @@ pub(super) struct Shared {
     pub(super) handler: Box<Handler>,
     stop: StopHandle,
     state: Mutex<State>,
-    /// One for each worker: it has something to do, or is to end.
+    /// One for each worker: signalled when it has work, or must end.
     wanted: Vec<Condvar>,
-    /// There is room for more events on their way.
+    /// Signalled when there is room for more events in flight.
     pub(super) room: Condvar,
     /// Signalled when progress has moved, a replay has advanced, or the group has ended.
     pub(super) moved: Condvar,
-    /// Where the group's cursor is. Held while it is moved.
+    /// The position of the group's cursor. Held while the cursor is moved.
     cursor: Mutex<Option<Position>>,
-    /// Held during a replay: there is one at a time.
+    /// Held during a replay, so that there is one at a time.
     pub(super) replaying: Mutex<()>,
     pub(super) handled: AtomicU64,
     pub(super) failures: AtomicU64,
@@ -99,7 +99,7 @@ impl Shared {
         &self.wanted[worker]
     }
 
-    /// Gives an event to the worker of its stream.
+    /// Passes an event to the worker of its stream.
     pub(super) fn hand_out(&self, state: &mut State, task: Task) {
         let mut hasher = DefaultHasher::new();
         task.event.stream().hash(&mut hasher);
@@ -114,8 +114,8 @@ impl Shared {
 
     /// Ends all threads, each after its current event.
     pub(super) fn end(&self, abort: bool, failure: Option<Error>) {
-        // A commit that moves the cursor ends first: none comes after an abort, when the next group
-        // of this name may have begun.
+        // A commit that moves the cursor ends first: none follows an abort, after which the next
+        // group of this name may have begun.
         let _cursor = abort.then(|| self.cursor.lock());
         let mut state = self.state();
         state.stopping = true;
@@ -157,7 +157,7 @@ impl Shared {
         self.moved.notify_all();
     }
 
-    /// Parks an event, and moves the cursor in the same commit, as far as that is right then.
+    /// Parks an event, and moves the cursor in the same commit if progress allows it.
     pub(super) fn park(&self, task: &Task, error: &str) -> Result<()> {
         let group = &self.group;
         let mut cursor = self.cursor.lock();
@@ -186,7 +186,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Stores how far the group has come, if that is `least` positions more than is stored.
+    /// Stores the progress if it is `least` positions more than the stored one.
     pub(super) fn store_progress(&self, least: u64) -> Result<()> {
         let mut cursor = self.cursor.lock();
         let target = {
@@ -209,7 +209,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What progress is counted from: where the group began, until it has a cursor.
+    /// The base of the progress: where the group began, until it has a cursor.
     fn base(&self, cursor: Option<Position>) -> u64 {
         cursor.unwrap_or(self.group.begin_after).get()
     }
@@ -219,7 +219,7 @@ impl Shared {
     }
 }
 
-/// Whether a commit failed for a reason that goes by, and changed nothing.
+/// Whether a commit failed for a temporary reason, and changed nothing.
 pub(super) fn is_passing<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::DiskFull { .. }))
 }

@@ -19,18 +19,18 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Default)]
 struct Held {
-    /// In order; the first is the one that failed.
+    /// In order; the first one is the event that failed.
     streams: HashMap<String, VecDeque<Task>>,
     /// When to continue with which stream; each stream occurs at most once.
     due: BinaryHeap<Reverse<(Instant, String)>>,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 enum Outcome {
     Done,
-    /// To be tried again then.
+    /// The event is retried at this time.
     Again(Instant),
-    /// The group ends.
+    /// The group must end.
     Failed,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn run(shared: &Shared, worker: usize) {
     }
 }
 
-/// The next event to handle, and whether its stream is held; `None`: the group ends.
+/// The next event to handle, and whether its stream is held; `None` if the group ends.
 fn next(shared: &Shared, worker: usize, held: &mut Held) -> Option<(Task, bool)> {
     let mut state = shared.state();
     loop {
@@ -89,7 +89,7 @@ impl Held {
         self.streams.get_mut(&stream)?.pop_front()
     }
 
-    /// The first event of a stream is to be tried again.
+    /// The first event of a stream is retried.
     fn hold(&mut self, task: Task, due: Instant) {
         let stream = task.event.stream().to_owned();
         self.streams.entry(stream.clone()).or_default().push_front(task);

@@ -1,4 +1,4 @@
-//! What goes in and what comes out: positions, versions, new events.
+//! Events, positions, versions and new events: the values that the API takes and returns.
 //!
 //! Owns the plain value types. Must never touch storage.
 
@@ -23,7 +23,7 @@ pub use rfc3339::ParseTimestampError;
 pub struct Position(u64);
 
 impl Position {
-    /// Before everything: reading after it yields every event.
+    /// The position before the first event: reading after it yields every event.
     pub const START: Self = Self(0);
 
     /// The position with this number.
@@ -31,7 +31,7 @@ impl Position {
         Self(number)
     }
 
-    /// The number: how many events the store holds up to and including this one.
+    /// The number, which is also the number of events up to this position.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -76,7 +76,7 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Times before the Unix epoch become the epoch.
+    /// Times before the Unix epoch are converted to the epoch.
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
@@ -94,14 +94,14 @@ impl From<Timestamp> for SystemTime {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct StreamMetadata {
-    /// Events recorded longer ago than this are hidden. `None`: however old.
+    /// Events recorded longer ago than this are hidden. `None`: no limit.
     pub max_age: Option<Duration>,
     /// All events but this number of newest ones are hidden; at least 1. `None`: all are shown.
     pub max_count: Option<u64>,
 }
 
 impl StreamMetadata {
-    /// Everything is shown.
+    /// Hides no event.
     pub const fn new() -> Self {
         Self { max_age: None, max_count: None }
     }
@@ -136,8 +136,8 @@ impl StreamMetadata {
     }
 }
 
-/// What an append expects of a stream; checked together with the append, against everything
-/// accepted before it.
+/// The expected state of a stream, checked together with the append against everything accepted
+/// before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ExpectedVersion {
@@ -174,12 +174,12 @@ impl fmt::Display for ExpectedVersion {
     }
 }
 
-/// What an event's data is.
+/// The format of an event's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ContentType {
-    /// Bytes that mean something to the caller alone.
+    /// Bytes whose format is known to the caller only.
     #[default]
     Binary,
     /// UTF-8 JSON. The store keeps the flag and does not parse the data.
@@ -201,7 +201,7 @@ pub enum ContentType {
 #[must_use = "an event is stored by an append"]
 pub struct NewEvent {
     pub(crate) id: Option<Uuid>,
-    /// Kept in place up to 23 bytes, so that most events need no allocation for it.
+    /// Stored inline up to 23 bytes, so that most events need no allocation for it.
     pub(crate) event_type: SmolStr,
     pub(crate) data: Bytes,
     pub(crate) metadata: Bytes,
@@ -322,7 +322,7 @@ impl NewEvent {
     }
 }
 
-/// Bytes that an event can take without copying where they are owned already.
+/// Bytes that an event can take without a copy if they are owned.
 ///
 /// Implemented for owned and borrowed bytes and strings. It cannot be implemented outside this
 /// crate, so that methods can be added to it.
@@ -332,7 +332,7 @@ pub trait EventData: sealed::Sealed {
 }
 
 mod sealed {
-    /// Keeps [`EventData`](super::EventData) from being implemented by other crates.
+    /// Prevents other crates from implementing [`EventData`](super::EventData).
     pub trait Sealed {}
 }
 
@@ -386,7 +386,7 @@ impl EventData for &str {
     }
 }
 
-/// What an append to one stream did.
+/// The result of an append to one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -397,7 +397,7 @@ pub struct Appended {
     pub last_position: Position,
     /// The stream's version after the append.
     pub version: u64,
-    /// When the commit was recorded.
+    /// The time of the commit.
     pub recorded_at: Timestamp,
     /// The events were in the store already, and nothing was written.
     pub already_recorded: bool,
@@ -408,13 +408,14 @@ pub struct Appended {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Committed {
-    /// The position of the first event; for a transaction with checks alone, the store's head.
+    /// The position of the first event; for a transaction with only checks, the store's head.
     pub first_position: Position,
-    /// The position of the last event; for a transaction with checks alone, the store's head.
+    /// The position of the last event; for a transaction with only checks, the store's head.
     pub last_position: Position,
-    /// Of each operation, in the order they were added: its stream's version after it.
+    /// The version of each operation's stream after it, in the order in which operations were
+    /// added.
     pub versions: Vec<u64>,
-    /// When the commit was recorded; for checks alone, when the newest commit was.
+    /// The time of the commit; for a transaction with only checks, of the newest commit.
     pub recorded_at: Timestamp,
     /// The events were in the store already, and none was written again. The checks and boundaries
     /// of the transaction were not repeated; `applied` lists the other changes.
@@ -435,7 +436,7 @@ pub enum Applied {
     CursorSet {
         /// The cursor's name.
         name: String,
-        /// Where it is now.
+        /// The new position.
         position: Position,
     },
     /// A cursor was deleted.
@@ -458,7 +459,7 @@ pub enum Applied {
     },
 }
 
-/// Where a stream ends.
+/// The end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -469,7 +470,7 @@ pub struct StreamHead {
     pub last_position: Position,
 }
 
-/// A point in the past that a read looks from.
+/// A point in the past, as of which a read shows the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AsOf {

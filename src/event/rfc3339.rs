@@ -19,7 +19,7 @@ const DAYS_PER_ERA: u64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
 const DAYS_TO_EPOCH: u64 = 719_468;
 
-/// A text is not a time in the form of RFC 3339, or is one that a [`Timestamp`] cannot hold.
+/// The text is not a time in the form of RFC 3339, or one that a [`Timestamp`] cannot represent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseTimestampError {
@@ -98,7 +98,7 @@ impl fmt::Display for Timestamp {
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
-    /// The number that the next `digits` characters are.
+    /// The value of the next `digits` characters.
     fn number(&mut self, digits: usize) -> Result<u64, ParseTimestampError> {
         let (taken, rest) =
             self.0.split_at_checked(digits).ok_or(ParseTimestampError::Malformed)?;

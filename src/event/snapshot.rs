@@ -1,4 +1,4 @@
-//! Snapshots: states that the application computed, kept beside the log and disposable.
+//! Snapshots: states that the application computed, stored beside the log and disposable.
 
 use bytes::Bytes;
 
@@ -43,7 +43,7 @@ impl Mark {
     }
 }
 
-/// A caller's state at a mark.
+/// An application's state at a mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     key: String,
@@ -76,7 +76,7 @@ impl Snapshot {
         &self.key
     }
 
-    /// A snapshot as it was saved.
+    /// A saved snapshot.
     pub(crate) fn restore(
         key: String,
         mark: Mark,
@@ -107,7 +107,7 @@ impl Snapshot {
         self.schema_version
     }
 
-    /// When it was saved; the epoch for one that was not.
+    /// The time at which it was saved; the epoch if it was not.
     pub fn saved_at(&self) -> Timestamp {
         self.saved_at
     }

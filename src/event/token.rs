@@ -1,4 +1,4 @@
-//! Checkpoint tokens: positions that are kept outside of a store, with a proof of where they belong.
+//! Checkpoint tokens: positions for storage outside of a store, with a proof of their history.
 //!
 //! Owns the value and its text form. Must never access a store: the comparison with a history is
 //! elsewhere.
@@ -13,7 +13,7 @@ use crate::event::Position;
 /// The version of the text form.
 const VERSION: &str = "1";
 
-/// A position that is kept outside of the store, with a proof of the history it belongs to.
+/// A position for storage outside of the store, with a proof of its history.
 ///
 /// Created by [`Store::checkpoint_token`](crate::Store::checkpoint_token), and verified by
 /// [`Subscribe::after_token`](crate::subscription::Subscribe::after_token),
@@ -49,7 +49,7 @@ pub struct CheckpointToken {
     history: u64,
 }
 
-/// A text is no checkpoint token.
+/// The text is not a checkpoint token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a checkpoint token: {what}")]
 pub struct ParseTokenError {
@@ -61,12 +61,12 @@ impl CheckpointToken {
         Self { store, position, history }
     }
 
-    /// The position: everything at or before it is done.
+    /// The position up to which everything is handled.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// The id of the store it was made by.
+    /// The id of the store that created it.
     pub fn store_id(&self) -> Uuid {
         self.store
     }

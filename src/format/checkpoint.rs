@@ -25,7 +25,7 @@
 //!               once, u32; 2^32 - 1: none
 //! ```
 //!
-//! Everything it covers was durable before it was written.
+//! Everything that a checkpoint covers was durable before it was written.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -54,12 +54,12 @@ pub(crate) const SEGMENT_LEN: usize = 40 + TRAILER_LEN;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckpointMeta {
-    /// The last position it covers.
+    /// The last covered position.
     pub(crate) position: u64,
     pub(crate) recorded_at: u64,
-    /// The link the next frame must carry.
+    /// The expected link of the next frame.
     pub(crate) link: u32,
-    /// Where the next frame is expected.
+    /// The expected offset of the next frame.
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) base_position: u64,
@@ -67,9 +67,9 @@ pub(crate) struct CheckpointMeta {
     /// Commits in the whole store, and of those, in the segment named.
     pub(crate) commits: u64,
     pub(crate) segment_commits: u64,
-    /// Where the frame that the link names is, if it is in that segment; else 0.
+    /// The offset of the frame of the link, if it is in that segment; otherwise 0.
     pub(crate) last_frame: u64,
-    /// When the segment's first commit was recorded.
+    /// The time of the segment's first commit.
     pub(crate) first_recorded_at: u64,
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn crc32(state: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll, Vo): finds names, proves nothing.
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): for finding names, not for proving contents.
 pub(crate) fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)

@@ -8,11 +8,11 @@
 //!  16  store id                  16    ..  sections, each at a multiple of 8
 //! ```
 //!
-//! The payload ends at a multiple of 8. Behind it come the CRC-32 of each 4096-byte block of the
+//! The payload ends at a multiple of 8. It is followed by the CRC-32 of each 4096-byte block of the
 //! payload (the last may be shorter), seeded with the block's number, and a footer of 16 bytes:
 //! block count `u32`, CRC-32 of the block checksums seeded with the block count, magic "ANNALBLK".
-//! A reader checks a block when it first touches it, so opening reads four bytes a block
-//! and not the block.
+//! A reader checks a block at its first use, so opening reads four bytes per block and not the
+//! block.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -39,7 +39,7 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    /// How many whole entries of `size` bytes it holds.
+    /// The number of whole entries of `size` bytes in the section.
     pub(crate) fn count(self, size: usize) -> usize {
         usize::try_from(self.len).map_or(0, |len| len / size)
     }

@@ -145,17 +145,17 @@ impl FrameHeader {
         }
     }
 
-    /// Stands for the frame and all before it; `checksum` is the header's own.
+    /// Identifies the frame and everything before it; `checksum` is the header's own.
     pub(crate) fn history(&self, checksum: u32) -> u64 {
         u64::from(checksum) << 32 | u64::from(self.body_checksum)
     }
 
-    /// Header and body, padded: where the next frame begins, counted from this one.
+    /// The length of header and body, padded: the distance to the next frame.
     pub(crate) fn frame_len(&self) -> u64 {
         HEADER_LEN as u64 + align_in_file(u64::from(self.body_len))
     }
 
-    /// The position the event after this frame will have.
+    /// The position of the event after this frame.
     pub(crate) fn next_position(&self) -> u64 {
         self.first_position + u64::from(self.event_count)
     }

@@ -1,4 +1,4 @@
-//! What an index file (`.idx`) holds of one sealed segment.
+//! The contents of an index file (`.idx`): the index of one sealed segment.
 //!
 //! A container with the magic "ANNALIDX" and these sections:
 //!
@@ -48,14 +48,14 @@ pub(crate) const TABLES: u32 = 13;
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;
 pub(crate) const TERM_LEN: usize = 16;
-/// What TABLES begins with, and an entry of it for one list.
+/// The header of TABLES, and its entry for one list.
 pub(crate) const TABLES_HEADER_LEN: usize = 8;
 pub(crate) const TABLE_LEN: usize = 8;
 pub(crate) const FILTER_BLOCK: usize = 64;
-/// Bits of filter an id gets; with six probes about 1 in 100 absent ids pass.
+/// Bits of the filter per id; with six probes about 1 in 100 absent ids pass.
 const FILTER_BITS_PER_ID: usize = 10;
 
-/// Ties an index file to one exact segment.
+/// Binds an index file to one exact segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexMeta {
     pub(crate) segment: u64,
@@ -166,7 +166,7 @@ pub(crate) fn hash_id(id: &[u8; 16]) -> u64 {
     mix(LE::read_u64(&id[..8]) ^ mix(LE::read_u64(&id[8..])))
 }
 
-/// The hash of a name that one of the sections STREAMS, TYPES, TAGS and CATEGORIES has an entry of.
+/// The hash of the name of an entry in one of the sections STREAMS, TYPES, TAGS and CATEGORIES.
 pub(crate) fn hash_term(section: u32, name: &str) -> u64 {
     mix(fnv_1a(name.as_bytes()) ^ mix(u64::from(section)))
 }
@@ -199,7 +199,7 @@ pub(crate) fn filter_add(filter: &mut [u8], hash: u64) {
     }
 }
 
-/// A hash to look for in many filters: its bits, worked out once.
+/// A hash to look up in many filters, with its bits precomputed.
 #[derive(Debug)]
 pub(crate) struct Probe {
     hash: u64,
@@ -215,7 +215,7 @@ impl Probe {
         Self { hash, mask }
     }
 
-    /// Where its block begins in a filter of `filter_len` bytes.
+    /// The offset of its block in a filter of `filter_len` bytes.
     pub(crate) fn block(&self, filter_len: usize) -> usize {
         filter_block(self.hash, filter_len)
     }

@@ -24,7 +24,7 @@ use super::{Defect, MAX_NUMBER};
 pub(crate) const SEGMENTS: u32 = 12;
 
 pub(crate) const META_LEN: usize = 64;
-/// The largest filter over terms: it is put together in memory.
+/// The largest filter over terms, which is built in memory.
 pub(crate) const MAX_TERM_FILTER: usize = 4 << 20;
 /// The number of ordinals of a list that can be read without the preceding ones.
 pub(crate) const CHUNK: u32 = 1024;

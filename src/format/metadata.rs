@@ -23,7 +23,7 @@ pub(crate) const SECTION_HEADER_LEN: usize = 24;
 pub(crate) const CHANGE_HEADER_LEN: usize = 24;
 pub(crate) const MAX_CURSOR_NAME_LEN: usize = 255;
 
-/// Something that a commit changes beside adding events.
+/// A change that a commit makes in addition to its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A cursor is set to a position.
@@ -56,7 +56,7 @@ pub(crate) enum Change {
 /// The header before the changes of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SectionHeader {
-    /// Of the first change; without changes, of the next to come.
+    /// The number of the first change; without changes, of the next one.
     pub(crate) first: u64,
     /// Every change up to this number was durable when the frame was encoded.
     pub(crate) durable: u64,
@@ -71,7 +71,7 @@ impl SectionHeader {
         out.extend_from_slice(&[0; 4]);
     }
 
-    /// Decodes a whole section, and hands each change and its number to `each`.
+    /// Decodes a whole section, and passes each change and its number to `each`.
     pub(crate) fn decode(bytes: &[u8], mut each: impl FnMut(u64, Change)) -> Result<Self, Defect> {
         let head = bytes.get(..SECTION_HEADER_LEN).ok_or(Defect::TooShort)?;
         let header = Self {
@@ -100,7 +100,7 @@ impl SectionHeader {
 }
 
 impl Change {
-    /// The cursor or stream that it is about.
+    /// The cursor or stream of the change.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::CursorSet { name, .. } | Self::CursorDeleted { name } => name,
@@ -111,7 +111,7 @@ impl Change {
         }
     }
 
-    /// The stream whose events it hides or shows; `None`: it is about a cursor.
+    /// The stream whose events the change hides or shows; `None` for a change of a cursor.
     pub(crate) fn hides(&self) -> Option<&str> {
         match self {
             Self::CursorSet { .. } | Self::CursorDeleted { .. } => None,
@@ -132,7 +132,7 @@ impl Change {
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let (kind, first, second) = self.parts();
-        // Names are checked against their limits before.
+        // Names were checked against their limits before.
         let len = u16::try_from(self.name().len()).unwrap_or(u16::MAX);
         out.extend_from_slice(&[kind, 0]);
         out.extend_from_slice(&len.to_le_bytes());
@@ -233,8 +233,9 @@ mod tests {
             bytes[at] = value;
             SectionHeader::decode(&bytes, |_, _| {}).is_err()
         };
-        // Durable beyond itself, a count without changes, zeros that are not, an unknown kind, a
-        // name beyond the end, an empty one, a value that a kind has not.
+        // A durable number after the section's own changes, a count without changes, zeros that are
+        // not zero, an unknown kind, a name past the end, an empty one, a value that its kind does
+        // not use.
         for (at, value) in
             [(8, 10), (16, 2), (20, 1), (24, 0), (24, 7), (25, 1), (26, 8), (26, 0), (40, 1)]
         {

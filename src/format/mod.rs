@@ -26,7 +26,7 @@ pub(crate) const FORMAT_VERSION: u16 = 1;
 /// cannot overflow.
 pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 
-/// Frames and records start at multiples of this.
+/// The alignment of frames and records.
 pub(crate) const ALIGNMENT: usize = 8;
 
 /// Why bytes are invalid.

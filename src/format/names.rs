@@ -22,10 +22,10 @@ pub(crate) const INDEX_SUFFIX: &str = ".idx";
 pub(crate) const LEVEL_SUFFIX: &str = ".lvl";
 pub(crate) const CHECKPOINT_SUFFIX: &str = ".ckp";
 pub(crate) const SNAPSHOT_SUFFIX: &str = ".snap";
-/// Written, synced and then renamed; one that is found was never finished.
+/// Written, synced and then renamed; a leftover one was never finished.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Larger numbers are foreign: the next one is always a number too.
+/// Larger numbers are foreign, so that the next number always exists.
 const MAX_NUMBER: u64 = 1 << 56;
 
 /// The name of the numbered file.

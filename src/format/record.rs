@@ -29,14 +29,14 @@ const FLAG_JSON: u8 = 1;
 /// Bounds the allocation that a hostile length can cause.
 const MAX_RECORD_LEN: u32 = 1 << 30;
 
-/// What of a record the store decides.
+/// The fields of a record that the store assigns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Assigned<'a> {
     pub(crate) stream: &'a str,
     pub(crate) version: u64,
     pub(crate) position: u64,
     pub(crate) id: [u8; 16],
-    /// From the frame's first byte to the record's.
+    /// The distance from the frame's first byte to the record's.
     pub(crate) frame_distance: u32,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event:
     checksum
 }
 
-/// Gives a whole record, with its padding, another place; returns its new checksum.
+/// Changes the position of a whole record, with its padding; returns its new checksum.
 pub(crate) fn relocate(record: &mut [u8], seed: Seed, version: u64, position: u64) -> u32 {
     LE::write_u64(&mut record[8..], version);
     let checksum = crc32(seed.at(position), &record[4..]);
@@ -94,7 +94,7 @@ pub(crate) fn relocate(record: &mut [u8], seed: Seed, version: u64, position: u6
     checksum
 }
 
-/// How far before a record its frame begins, from the record's header.
+/// The distance from the frame's first byte to a record's, from the record's header.
 pub(crate) fn frame_distance(header: &[u8]) -> Option<u64> {
     header.get(..HEADER_LEN).map(|h| LE::read_u32(&h[44..]).into())
 }
@@ -126,7 +126,7 @@ impl Layout {
         }
     }
 
-    /// The length with padding: where the next record begins, counted from this one.
+    /// The length with padding: the distance to the next record.
     pub(crate) fn padded_len(&self) -> usize {
         align(self.data_end as usize)
     }
@@ -161,7 +161,7 @@ impl<'a> RecordRef<'a> {
         self.bytes.get(from as usize..to as usize).unwrap_or_default()
     }
 
-    /// Checks the checksum against the position, and all that accessors rely on.
+    /// Checks the checksum against the position, and everything that accessors rely on.
     pub(crate) fn verify(&self, seed: Seed, position: u64) -> Result<(), Defect> {
         if crc32(seed.at(position), &self.bytes[4..]) != self.checksum() {
             return Err(Defect::Checksum);
@@ -198,7 +198,7 @@ impl<'a> RecordRef<'a> {
         LE::read_u32(self.bytes)
     }
 
-    /// The length with padding: where the next record begins, counted from this one.
+    /// The length with padding: the distance to the next record.
     pub(crate) fn padded_len(&self) -> usize {
         self.bytes.len()
     }
@@ -250,7 +250,7 @@ impl<'a> RecordRef<'a> {
         self.layout.data_at as usize..self.layout.data_end as usize
     }
 
-    /// Whether the event was appended with the same contents; its id and place do not count.
+    /// Whether the event was appended with the same contents; its id and place are not compared.
     pub(crate) fn has_contents_of(&self, stream: &str, event: &NewEvent) -> bool {
         self.stream() == stream
             && self.event_type() == event.event_type

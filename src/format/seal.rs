@@ -1,4 +1,4 @@
-//! The seal: how a segment ends once nothing will be added to it.
+//! The seal: the end of a segment that is full.
 //!
 //! A seal frame's body is the offset table (a `u32` an event: the file offset of its record), zeros
 //! to a multiple of 8, and this trailer, which is then the end of the file:
@@ -12,7 +12,8 @@
 //!  32  first recorded at (µs)    u64
 //! ```
 //!
-//! The change count is that of the metadata in the segment. Both checksums are seeded with the segment's salt. The commit count counts commit frames alone.
+//! The change count is the number of metadata changes in the segment. Both checksums are seeded with the
+//! segment's salt. The commit count counts commit frames only.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -37,12 +38,12 @@ pub(crate) struct Trailer {
 }
 
 impl Trailer {
-    /// Where the offset table begins in the file.
+    /// The offset of the offset table in the file.
     pub(crate) fn table_offset(&self) -> u64 {
         self.seal_offset + frame::HEADER_LEN as u64
     }
 
-    /// Where the file ends. Does not overflow on a decoded trailer.
+    /// The end of the file. Does not overflow on a decoded trailer.
     pub(crate) fn file_len(&self) -> u64 {
         self.table_offset() + body_len(self.event_count)
     }
@@ -73,7 +74,7 @@ impl Trailer {
         Ok(trailer)
     }
 
-    /// Decodes a copy of a trailer, away from its file.
+    /// Decodes a copy of a trailer that is not in its file.
     pub(crate) fn decode_copy(b: &[u8], seed: Seed) -> Result<Self, Defect> {
         let b = b.get(..TRAILER_LEN).ok_or(Defect::TooShort)?;
         if b[..8] != MAGIC {

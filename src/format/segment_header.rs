@@ -21,9 +21,9 @@ use super::{Defect, FORMAT_VERSION};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ANNALSEG";
 pub(crate) const HEADER_LEN: usize = 128;
-/// Where the two copies are.
+/// The offsets of the two copies.
 pub(crate) const COPIES: [u64; 2] = [0, 4096];
-/// Where frames begin.
+/// The offset of the first frame.
 pub(crate) const DATA_START: u64 = 8192;
 /// Incompatible feature bit 0: frames may carry metadata.
 pub(crate) const FEATURE_METADATA: u64 = 1;
@@ -37,7 +37,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) created_at: u64,
     /// Features that a reader must support: [`FEATURE_METADATA`] or none.
     pub(crate) features: u64,
-    /// Features that a reader may ignore and a writer may not. Version 1 writes none.
+    /// Features that a reader may ignore and a writer may not. Version 1 sets none.
     pub(crate) ro_features: u64,
 }
 
@@ -70,8 +70,8 @@ impl SegmentHeader {
         b
     }
 
-    /// Decodes one copy. The version is judged only once the checksum holds, so that damage is
-    /// never mistaken for a newer format.
+    /// Decodes one copy. The version is checked after the checksum, so that damage is never
+    /// mistaken for a newer format.
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
         if b.iter().all(|&byte| byte == 0) {
@@ -104,8 +104,7 @@ impl SegmentHeader {
     }
 }
 
-/// Any other incompatible bit is one that this build lacks. Read-only compatible ones are for the
-/// opening to judge.
+/// Any other incompatible bit is unsupported. Read-only compatible bits are checked by the opening.
 fn check_version(b: &[u8]) -> Result<(), Defect> {
     let (version, minimum) = (LE::read_u16(&b[8..]), LE::read_u16(&b[10..]));
     if version == 0 || minimum > FORMAT_VERSION {

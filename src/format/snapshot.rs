@@ -13,7 +13,7 @@
 //!
 //! In version 1 of the file the header ends at 64, and the snapshot is bound to no position.
 //!
-//! The file ends there. It is disposable: one that is damaged is as good as none.
+//! The file ends there. It is disposable: a damaged one is skipped.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -21,7 +21,7 @@ use super::Defect;
 use super::checksum::{crc32, fnv_1a};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ANNALSNP";
-/// Of a file that is bound to no position.
+/// The value in a file that is bound to no position.
 const UNBOUND_LEN: usize = 64;
 const HEADER_LEN: usize = 80;
 /// The newest version of this file. A reader of version 1 skips a newer one.
@@ -42,8 +42,8 @@ pub(crate) struct SnapshotFile<'a> {
     pub(crate) state: &'a [u8],
 }
 
-/// The history that a snapshot was taken of: the position of the last event that it covers, and the
-/// checksums of the commit there, which cover all before it.
+/// The history of a snapshot: the position of the last event that it covers, and the checksums of
+/// the commit there, which cover all earlier commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Binding {
     pub(crate) position: u64,

@@ -1,4 +1,5 @@
-//! The writer's status: how far a reader in another process may read, and whether it has gone.
+//! The writer's status: how far a reader in another process may read, and whether the writer closed
+//! the store.
 //!
 //! The 32 bytes of the `STATUS` file. A writer rewrites them after each synced group without a
 //! sync: they pass through the page cache between processes and have no meaning after a restart of
@@ -21,7 +22,7 @@ const MAGIC: [u8; 4] = *b"ANST";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// Readers see up to here; `u64::MAX`: whatever is written.
+    /// Readers see up to here; `u64::MAX`: everything that is written.
     pub(crate) visible: u64,
     /// Nothing was written after `visible`, which is durable, and after the frame that `link`
     /// identifies.
@@ -43,7 +44,7 @@ impl Status {
         b
     }
 
-    /// The last position of a store that was closed: it was durable.
+    /// The last position of a closed store, which is durable.
     pub(crate) fn closed_at(self) -> Option<u64> {
         (self.clean && self.visible != u64::MAX).then_some(self.visible)
     }

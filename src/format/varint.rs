@@ -1,6 +1,6 @@
 //! Unsigned LEB128, for the ordinal lists of index files.
 
-/// Appends `value`, seven bits a byte, lowest first.
+/// Appends `value`, seven bits per byte, lowest first.
 pub(crate) fn put(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -9,7 +9,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u32) {
     out.push(value.to_le_bytes()[0]);
 }
 
-/// How many bytes a value takes.
+/// The number of bytes of a value.
 pub(crate) fn len(value: u32) -> u32 {
     (32 - (value | 1).leading_zeros()).div_ceil(7)
 }

@@ -16,12 +16,12 @@ use std::str::FromStr;
 
 use super::{Query, QueryItem};
 
-/// Why a text is not a query.
+/// The reason why a text is not a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {at}: {why}")]
 #[non_exhaustive]
 pub struct ParseQueryError {
-    /// Where in the text it is, in bytes.
+    /// The offset of the error in the text, in bytes.
     pub at: usize,
     /// What is wrong at that offset.
     pub why: String,

@@ -5,8 +5,8 @@
 //! retry what failed (except a call that a signal interrupted before it did anything), or turn
 //! an error of the disk into something else.
 //!
-//! The directories above the last component are the user's business and may be links; so may a
-//! directory that is listed or synced.
+//! The directories above the last component may be links, and so may a directory that is listed or
+//! synced.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the module that the rest of the crate must go through"
@@ -28,7 +28,7 @@ mod bound;
 #[cfg(unix)]
 mod pool;
 
-/// The file system of the machine, its clock and its source of chance.
+/// The file system of the machine, its clock and its source of randomness.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskStorage;
 
@@ -79,7 +79,7 @@ impl Storage for DiskStorage {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         match fs::create_dir(path) {
-            // A link to a directory is not one: the engine never follows links.
+            // A link to a directory is not a directory: the engine never follows links.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 match self.entry_kind(path)? {
                     Some(EntryKind::Directory) => Ok(()),
@@ -150,8 +150,8 @@ impl Storage for DiskStorage {
     /// the same. It is used for salts, store ids and event ids, which are stored in the clear and
     /// protect from accidents only, so that a cryptographic generator is not needed.
     fn random_u64(&self) -> u64 {
-        // Within a thread, `RandomState::new` only counts its key up; the counter and the clock
-        // keep calls apart even if the hash were weak.
+        // Within a thread, `RandomState::new` only increments its key; the counter and the clock
+        // distinguish calls even if the hash were weak.
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         RandomState::new().hash_one((call, self.now_micros()))
@@ -186,17 +186,17 @@ fn is_locked(file: &fs::File) -> io::Result<bool> {
 /// Opens a regular file, or fails. Nothing else is opened, not even briefly, if the system has a
 /// way to request that.
 fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> {
-    // A file that is replaced by a rename between the look and the open is looked at again.
+    // A file that is replaced by a rename between the check and the opening is checked again.
     const ATTEMPTS: usize = 16;
     refuse_links(options);
     for _ in 0..ATTEMPTS {
-        // First looked at, so that a device or a pipe is not even touched.
+        // Checked before the opening, so that a device or a pipe is not opened.
         let before = metadata_of_link(path)?;
         if before.as_ref().is_some_and(|before| !before.is_file()) {
             return Err(not_regular(path));
         }
         let file = options.open(path)?;
-        // Looked at again, through the handle: the name may have been given to something else.
+        // Checked again through the handle: another file may have the name now.
         let opened = file.metadata()?;
         if !opened.is_file() {
             return Err(not_regular(path));
@@ -208,7 +208,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> 
     Err(not_regular(path))
 }
 
-/// Linux: an open that meets a link fails; one that meets a pipe does not wait.
+/// On Linux, opening a link fails, and opening a pipe does not wait.
 #[cfg(target_os = "linux")]
 fn refuse_links(options: &mut OpenOptions) {
     use rustix::fs::OFlags;
@@ -217,7 +217,7 @@ fn refuse_links(options: &mut OpenOptions) {
     options.custom_flags(flags.bits().cast_signed());
 }
 
-/// Windows: a link is opened itself instead of its target, and is then found not to be a file.
+/// On Windows, a link is opened itself instead of its target, and is then recognised as not a file.
 #[cfg(windows)]
 fn refuse_links(options: &mut OpenOptions) {
     use std::os::windows::fs::OpenOptionsExt as _;
@@ -225,7 +225,7 @@ fn refuse_links(options: &mut OpenOptions) {
     options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
 }
 
-/// Elsewhere the flags' values differ between systems; [`same_file`] does the work.
+/// On other systems the flags have different values; [`same_file`] makes the check.
 #[cfg(not(any(target_os = "linux", windows)))]
 fn refuse_links(_options: &mut OpenOptions) {}
 
@@ -236,7 +236,7 @@ fn same_file(before: &Metadata, opened: &Metadata) -> bool {
     (before.dev(), before.ino()) == (opened.dev(), opened.ino())
 }
 
-/// The open itself refuses links.
+/// The opening itself refuses links.
 #[cfg(not(all(unix, not(target_os = "linux"))))]
 fn same_file(_before: &Metadata, _opened: &Metadata) -> bool {
     true
@@ -307,8 +307,7 @@ impl File for DiskFile {
     }
 
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        // Elsewhere a mapping may lag behind writes made through the file, or keep it from
-        // being written at all.
+        // On other systems a mapping may lag behind writes through the file, or prevent them.
         if len == 0 || (live && !cfg!(target_os = "linux")) {
             return Ok(None);
         }
@@ -325,13 +324,13 @@ impl File for DiskFile {
 }
 
 /// Reserves the space of the first `len` bytes and extends the file to them. `false`: the file
-/// system cannot, and nothing has been done.
+/// system does not support it, and nothing was done.
 #[cfg(target_os = "linux")]
 fn reserve(file: &fs::File, len: u64) -> io::Result<bool> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::{Errno, retry_on_intr};
-    // Without KEEP_SIZE: the file gets its final length now, so that a later sync of data need
-    // not write a new length each time.
+    // Without KEEP_SIZE: the file gets its final length now, so that a later sync of data does not
+    // write a new length each time.
     match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, len)) {
         Ok(()) => Ok(true),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
@@ -354,8 +353,8 @@ impl LockGuard for DiskLock {}
 
 impl Drop for DiskLock {
     fn drop(&mut self) {
-        // Closing lets go of the lock too, but not while a forked child shares the handle. If
-        // this fails, closing is what remains.
+        // Closing releases the lock too, but not while a forked child shares the handle. If this
+        // fails, only closing remains.
         let _ = self.file.file.unlock();
     }
 }

@@ -1,4 +1,5 @@
-//! The seam between the engine and the outside world: files, directories, the clock and chance.
+//! The interface between the engine and the outside world: files, directories, the clock and
+//! randomness.
 //!
 //! Everything the engine does to the outside world goes through [`Storage`] and [`File`], so that a
 //! simulated disk can replace the real one and fail in every way that a real one does.
@@ -26,7 +27,7 @@ pub use mmap::Mapping;
 #[cfg(feature = "testing")]
 pub use sim::{Crash, DirectoryModel, Fault, Keep, Operation, SimStats, SimStorage};
 
-/// How a file is opened.
+/// The mode in which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
     /// An existing file, for reading.
@@ -57,17 +58,18 @@ pub struct DirEntry {
     pub kind: EntryKind,
 }
 
-/// What [`Storage::at`] binds to.
+/// The directory that [`Storage::at`] binds to.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding {
-    /// The names of the root's directories that must stay where they are once they were used.
+    /// The names of the root's directories that must stay in place after their first use.
     pub held: &'static [&'static str],
-    /// The number of files to keep open at most; `None`: what suits the limits of the process.
+    /// The maximum number of open files; `None`: a default that depends on the limits of the
+    /// process.
     pub max_open_files: Option<usize>,
 }
 
-/// A storage that is bound to one directory, and the absolute path of it, for messages and for the
-/// storage's own methods.
+/// A storage that is bound to one directory, and its absolute path, for messages and for the
+/// storage's methods.
 #[derive(Debug)]
 pub struct Bound {
     /// Accepts paths under `root`, and its parent for [`Storage::sync_dir`]; refuses all others.
@@ -76,12 +78,12 @@ pub struct Bound {
     pub root: PathBuf,
 }
 
-/// How many mappings there are of files of a storage.
+/// The number of mappings of a storage's files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mappings {
-    /// Those that exist now.
+    /// Existing mappings.
     pub now: usize,
-    /// Those that were ever made.
+    /// Mappings that were ever created.
     pub ever: usize,
 }
 
@@ -89,31 +91,31 @@ pub struct Mappings {
 /// removed, or another one has its name.
 pub const DISPLACED: io::ErrorKind = io::ErrorKind::StaleNetworkFileHandle;
 
-/// A disk, a clock and a source of chance.
+/// A disk, a clock and a source of randomness.
 pub trait Storage: Debug + Send + Sync + 'static {
-    /// A storage for the directory that `root` leads to now, whatever its path leads to later: the
-    /// working directory may change, and names on the path may be given to something else. `None`:
-    /// this storage needs no binding, or has one.
+    /// A storage for the directory that `root` leads to now, independent of its path later: the
+    /// working directory may change, and names on the path may lead elsewhere. `None`: this storage
+    /// needs no binding, or has one.
     fn at(&self, _root: &Path, _binding: Binding) -> io::Result<Option<Bound>> {
         Ok(None)
     }
 
-    /// Whether what this storage is bound to is in its place: the held directories and the locked
-    /// file have their names still, and the path of the root does not lead to another directory. If
-    /// not, an error of the kind [`DISPLACED`].
+    /// Checks that the bound directory is in its place: the held directories and the locked file
+    /// still have their names, and the path of the root does not lead to another directory. If not,
+    /// an error of the kind [`DISPLACED`].
     fn check_place(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// How many mappings of its files there are; none where they cost nothing that is limited.
+    /// The number of mappings of its files; zero if mappings are not limited.
     fn mappings(&self) -> Mappings {
         Mappings::default()
     }
 
-    /// Opens a file. Does not follow up with a directory sync: a created name is not durable.
+    /// Opens a file. Does not sync the directory: a created name is not durable.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
-    /// What `path` is, or `None` if there is nothing.
+    /// The kind of the entry at `path`, or `None` if there is none.
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
 
     /// The length in bytes of the file at `path`, without opening it if the system allows that.
@@ -121,10 +123,10 @@ pub trait Storage: Debug + Send + Sync + 'static {
         self.open(path, OpenMode::Read)?.len()
     }
 
-    /// The entries of a directory, in no order.
+    /// The entries of a directory, in any order.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 
-    /// Creates one directory; not durable before its parent is synced. Fine if it exists.
+    /// Creates one directory; not durable before its parent is synced. Succeeds if it exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Renames a file, replacing a file with the new name; not durable before the directory is
@@ -134,8 +136,8 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Removes a file; not durable before the directory is synced.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a directory that is empty; not durable before its parent is synced. Refused by a storage
-    /// whose directories stay.
+    /// Removes an empty directory; not durable before its parent is synced. Refused by a storage whose
+    /// directories must stay in place.
     fn remove_dir(&self, _path: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -157,7 +159,7 @@ pub trait Storage: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Microseconds since the Unix epoch. May step backwards.
+    /// Microseconds since the Unix epoch. May be set back.
     fn now_micros(&self) -> u64;
 
     /// Microseconds on a clock that is never set, with any origin. It may stop while the machine is
@@ -182,7 +184,7 @@ pub trait File: Debug + Send + Sync {
     /// interruption.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes `buf` at `offset`, possibly only its beginning. Extends the file if need be.
+    /// Writes `buf` at `offset`, possibly only its beginning. Extends the file if necessary.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
 
     /// Makes the contents, and the size if it is needed to read them, durable. After an error the

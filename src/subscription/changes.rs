@@ -16,7 +16,7 @@ pub(super) struct Changes {
     scan: ChangeScan,
     /// Changes that were found, to be delivered after the event at this position.
     found: Option<(u64, Vec<StreamChange>)>,
-    /// The last visible change when it was last looked for some.
+    /// The last visible change at the time of the last search.
     looked_at: u64,
 }
 
@@ -33,7 +33,7 @@ impl Changes {
         Self { scan, found: None, looked_at: 0 }
     }
 
-    /// Whether changes became visible since it was last looked for some.
+    /// Whether changes became visible since the last search.
     pub(super) fn has_news(&self, engine: &Engine) -> bool {
         engine.contents().last_change() != self.looked_at
     }

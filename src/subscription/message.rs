@@ -41,7 +41,7 @@ pub enum MessageKind {
 }
 
 impl Message {
-    /// Its events, of which there may be none.
+    /// Its events; may be empty.
     pub fn events(&self) -> &[Event] {
         match &self.kind {
             MessageKind::Events(events) => events,

@@ -1,8 +1,8 @@
 //! Subscriptions: stored events, then events that are appended, through one code path.
 
 // A subscription reads the events between its position and the visible head, in bounded batches, and waits
-// when there are none. It pulls: nothing is queued for it, and for a writer it is one of the waiters to wake.
-// Must never count a position as scanned that it has not looked at, nor report an error as an end.
+// when there are none. It pulls: no queue is kept for it, and for a writer it is one of the waiters. Must
+// never count a position as scanned that it has not read, nor report an error as an end.
 
 mod changes;
 mod message;
@@ -44,10 +44,10 @@ const BATCH_BYTES: usize = 4 << 20;
 /// [`StopHandle`], and, after one [`Error::Closed`], when the store was closed. Dropping it ends it
 /// at once. It does not keep the store open.
 ///
-/// Nothing is queued: a slow consumer costs memory for one batch and the writer nothing.
+/// No queue is kept: a slow consumer costs memory for one batch, and costs the writer nothing.
 ///
-/// With feature `async` it is a `Stream` too. Where both traits are in scope `next` is ambiguous:
-/// turn it into a stream alone, with `into_stream`.
+/// With feature `async` it is a `Stream` too. If both traits are in scope `next` is ambiguous: use
+/// `into_stream`.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -84,11 +84,11 @@ pub struct Subscription {
     scanned_through: u64,
     /// The progress in the last message.
     told: u64,
-    /// Since when it has come further than that, with nothing more to read.
+    /// Since when progress is ahead of the last message, with nothing more to read.
     untold_since: Option<Instant>,
     /// Since the subscription was last caught up, a message has left visible events undelivered.
     behind: bool,
-    /// How much is read for one message.
+    /// The amount that is read for one message.
     portion: Portion,
     /// There is more to read, but other tasks run first.
     yielded: bool,
@@ -102,14 +102,14 @@ pub struct Subscription {
     signal: Arc<Signal>,
 }
 
-/// How much is read for one message at most.
+/// The maximum amount that is read for one message.
 #[derive(Debug, Clone, Copy)]
 struct Portion {
     /// Events to deliver.
     events: u64,
-    /// Positions that are scanned, if that is more.
+    /// The number of scanned positions, if that is larger.
     positions: u64,
-    /// Bytes of events that own them.
+    /// Bytes of events that own their bytes.
     bytes: usize,
     /// Whether a reader beside a writer in another process polls for new events itself.
     refreshes: bool,
@@ -118,7 +118,7 @@ struct Portion {
 }
 
 impl Portion {
-    /// For a thread, which may take as long as it likes.
+    /// For a thread, which may block.
     const LARGE: Self = Self {
         events: u64::MAX,
         positions: Subscription::PROGRESS_EVERY,
@@ -134,7 +134,7 @@ struct Signal {
     stopped: AtomicBool,
 }
 
-/// Stops a subscription from elsewhere, also while it waits.
+/// Stops a subscription from another thread, also while it waits.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -172,7 +172,7 @@ impl Subscription {
         Position::new(self.scanned_through)
     }
 
-    /// A handle that stops it from elsewhere.
+    /// A handle that stops the subscription from another thread.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle { signal: Arc::clone(&self.signal) }
     }
@@ -225,7 +225,8 @@ impl Subscription {
         }
     }
 
-    /// Whether it has ended, because it was stopped or its store was closed: there are no more messages.
+    /// Whether the subscription has ended, because it was stopped or its store was closed: there are no
+    /// more messages.
     pub fn is_ended(&self) -> bool {
         self.ended || self.is_stopped()
     }
@@ -356,7 +357,8 @@ impl Subscription {
         let window = positions.max(batch);
         let stop = self.told.max(self.scanned_through).saturating_add(window);
         let (mut events, mut bytes) = (Vec::new(), 0);
-        // A thread is bounded by the memory that events take, a task by the bytes that are looked at.
+        // A thread's portion is bounded by the memory of the events, a task's by the bytes that are
+        // read.
         let mut left = if self.portion.yields { most } else { usize::MAX };
         while (events.len() as u64) < batch && bytes < most && left > 0 {
             match self.scan.next_until(stop, &mut left) {
@@ -386,7 +388,7 @@ impl Subscription {
 impl Iterator for Subscription {
     type Item = Result<Message>;
 
-    /// The next message, once there is one.
+    /// Waits for the next message.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.advance(Portion::LARGE) {

@@ -20,11 +20,11 @@ const SMALL: Portion =
 /// The number of positions that are scanned before the stream yields.
 const TURN: u64 = 1024;
 
-/// Bytes of events that take as long as a position.
+/// The number of bytes of events that take as long as a position.
 const BYTES_A_POSITION: usize = 1 << 10;
 
-/// Events whose terms are entered into the index of a segment by a thread of the store, and not by the
-/// executor.
+/// The number of events whose terms a thread of the store, and not the executor, enters into the index
+/// of a segment.
 const MANY_TERMS: u64 = 2048;
 
 /// A [`Subscription`] as a `Stream`; see [`Subscription::into_stream`].
@@ -63,7 +63,7 @@ impl Subscription {
 
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         if self.polled.since_pending >= TURN {
-            // A stream that is always ready would keep its executor for as long as it catches up.
+            // A stream that is always ready would occupy its executor while it catches up.
             self.polled.since_pending = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -129,7 +129,7 @@ impl Polled {
 }
 
 impl Subscription {
-    /// Whether a thread of the store follows the writer, and not the executor.
+    /// Whether a thread of the store, and not the executor, follows the writer.
     fn follows_by_errand(&self) -> bool {
         self.engine.is_follower() && !self.engine.shared().follows_without_thread()
     }
@@ -139,7 +139,7 @@ impl Subscription {
         self.ended || self.is_stopped() || self.engine.check_open().is_err()
     }
 
-    /// The failure of the work that was waited for, if it has failed.
+    /// The error of the awaited work, if it failed.
     fn poll_errand(&mut self, context: &mut Context<'_>) -> Poll<Option<Error>> {
         if self.polled.errand.is_none() {
             return Poll::Ready(None);
@@ -168,12 +168,12 @@ fn cost(next: Option<&Result<Message>>, scanned: u64) -> u64 {
 }
 
 impl SubscriptionStream {
-    /// A handle that stops it from elsewhere.
+    /// A handle that stops the stream from another thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.subscription.stop_handle()
     }
 
-    /// How far it has come: see [`Subscription::scanned_through`].
+    /// The progress: see [`Subscription::scanned_through`].
     pub fn scanned_through(&self) -> Position {
         self.subscription.scanned_through()
     }

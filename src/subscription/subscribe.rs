@@ -13,7 +13,7 @@ use crate::event::token::CheckpointToken;
 use crate::query::Query;
 use crate::read::{ChangeScan, Scan};
 
-/// A subscription that is being described; see [`Store::subscribe`](crate::Store::subscribe).
+/// The settings of a subscription; see [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone)]
 #[must_use = "a subscription does nothing before it is started"]
 pub struct Subscribe {
@@ -50,8 +50,9 @@ impl Subscribe {
     }
 
     /// Everything after this position. Default: [`Position::START`]. A position after the head is an
-    /// error at the start: events would be skipped if the position is of another history. A reader
-    /// beside a writer looks for news first; a position that the writer acknowledged is then visible.
+    /// error at the start, because events would be skipped if the position belongs to another
+    /// history. A reader beside a writer follows the writer first, so that a position that the writer
+    /// acknowledged is visible.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -70,8 +71,9 @@ impl Subscribe {
         self
     }
 
-    /// Everything after the position of a token, which is proven at the start: a consumer that keeps
-    /// its position elsewhere notices that the store was restored to the past or is another one.
+    /// Everything after the position of a token, which is verified at the start: a consumer that
+    /// stores its position elsewhere thereby detects that the store was restored to an older state
+    /// or is another one.
     pub fn after_token(mut self, token: CheckpointToken) -> Self {
         self.from = Start::Token(token);
         self
@@ -95,8 +97,8 @@ impl Subscribe {
         self
     }
 
-    /// Everything after where this cursor is at [`Subscribe::start`]; everything, if it was never
-    /// set. The subscription only reads the cursor: the consumer moves it, once it has done its work.
+    /// Everything after the position of this cursor at [`Subscribe::start`]; everything, if it was
+    /// never set. The subscription only reads the cursor: the consumer moves it after its work.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

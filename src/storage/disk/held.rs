@@ -1,4 +1,4 @@
-//! A store's directory, held open so that it cannot be renamed or removed: Windows' way.
+//! A store's directory, held open on Windows so that it cannot be renamed or removed.
 //!
 //! The absolute path then leads to the same directory for as long as the handle lives. On systems
 //! where neither this nor opening relative to a handle is known to work, only the absolute path is
@@ -38,7 +38,7 @@ fn hold(_path: &Path) -> io::Result<Option<fs::File>> {
     Ok(None)
 }
 
-/// The storage that a store in a directory works with.
+/// The storage of a store in a bound directory.
 #[derive(Debug)]
 struct Held {
     _dir: Option<fs::File>,

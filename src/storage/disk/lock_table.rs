@@ -1,7 +1,6 @@
-//! The kernel's table of file locks: which process holds one.
+//! The kernel's table of file locks, which names the process that holds a lock.
 //!
-//! Must never name a process that may be another one than the holder: a number that cannot be relied
-//! on is left out.
+//! Must never return a process that may not be the holder: an uncertain number is omitted.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is part of the module that the rest of the crate must go through"
@@ -14,7 +13,7 @@ use std::path::Path;
 
 use rustix::fs::{major, minor};
 
-/// As much of the table as is read, in bytes: some ten thousand locks.
+/// The maximum number of bytes of the table that are read: some ten thousand locks.
 const MOST: u64 = 1 << 20;
 
 /// The process that holds the exclusive lock on a file, by its id in this process's PID namespace.
@@ -25,7 +24,7 @@ pub(super) fn holder(path: &Path) -> Option<u32> {
 
 /// The same for the file with this device and inode number.
 pub(super) fn holder_of(device: u64, inode: u64) -> Option<u32> {
-    // Where another namespace's /proc is mounted, its numbers mean other processes here.
+    // If /proc belongs to another namespace, its numbers mean other processes here.
     let own = fs::read_link("/proc/self").ok()?;
     if own.to_str()? != std::process::id().to_string() {
         return None;
@@ -34,7 +33,7 @@ pub(super) fn holder_of(device: u64, inode: u64) -> Option<u32> {
     fs::File::open("/proc/locks").ok()?.take(MOST).read_to_string(&mut table).ok()?;
     let holder = find(&table, major(device), minor(device), inode)?;
     // The lock lives as long as an open file, which a child may have inherited; the process that took
-    // it may have ended.
+    // the lock may have ended.
     fs::symlink_metadata(format!("/proc/{holder}")).ok().map(|_| holder)
 }
 
@@ -44,8 +43,8 @@ pub(super) fn holder_of(device: u64, inode: u64) -> Option<u32> {
 /// 7: FLOCK  ADVISORY  WRITE 31631 fe:00:11001857 0 EOF
 /// ```
 ///
-/// Those that wait for a lock have an arrow after the number. A holder of another PID namespace has
-/// the number 0.
+/// A waiting process has an arrow after the number. A holder of another PID namespace has the
+/// number 0.
 fn find(table: &str, major: u32, minor: u32, inode: u64) -> Option<u32> {
     let wanted = format!("{major:02x}:{minor:02x}:{inode}");
     table.lines().find_map(|line| {

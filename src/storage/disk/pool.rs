@@ -1,13 +1,12 @@
 //! The pool of a store's open files, with a maximum size.
 //!
-//! A file that is not used for a while is closed and opened again when it is needed. It must then be
-//! the same file: another one under its name is an error, and never read or written. A file that
-//! holds writes which were not synced is not closed, since an error that the system still has to
-//! report for them could be lost; nor is one that has lost its name, since it could not be opened
-//! again.
+//! A file that is not used for a while is closed, and opened again when it is needed. It must then
+//! be the same file: another file under its name is an error, and is never read or written. Not
+//! closed are files with unsynced writes, since an error that the system reports later could be
+//! lost, and files without a name, since they could not be opened again.
 //!
-//! Files to close are chosen in the order in which they were opened; one that was used since it was
-//! last looked at is passed over once.
+//! Files are closed in the order in which they were opened; one that was used since it was last
+//! considered is skipped once.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -24,13 +23,13 @@ use super::bound::{Identity, Place};
 use crate::storage::{DISPLACED, File, Mapping, Mappings, OpenMode, read_exact_at};
 use crate::sync::{Mutex, Rank};
 
-/// Locks, in order: a file's slot, `clock`, `names`. With `clock` held, slots are only tried.
+/// Order of locks: a file's slot, `clock`, `names`. With `clock` held, slots are only tried.
 pub(super) struct Pool {
     limit: usize,
     open: AtomicUsize,
     mapped: Arc<AtomicUsize>,
     maps: AtomicUsize,
-    /// The open files, the next to be looked at first.
+    /// The open files, in the order in which they are considered.
     clock: Mutex<VecDeque<Weak<Entry>>>,
     /// All files, open or not, by their names.
     names: Mutex<HashMap<PathBuf, Vec<Weak<Entry>>>>,
@@ -61,7 +60,7 @@ const HEAD_LEN: usize = 128;
 
 struct Slot {
     file: Option<Arc<DiskFile>>,
-    /// How a file that was closed began. An overlay gives a file that it copies up another identity.
+    /// The first bytes of a closed file. An overlay gives a file that it copies up another identity.
     head: Option<[u8; HEAD_LEN]>,
 }
 
@@ -122,8 +121,8 @@ impl Pool {
         Ok(Arc::new(PooledFile(entry)))
     }
 
-    /// Runs something that opens a file; where the process or the system has too many open, closes
-    /// some of these and tries again.
+    /// Runs an operation that opens a file; if the process or the system has too many open, closes
+    /// some files and tries again.
     pub(super) fn opening<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match open() {
@@ -137,8 +136,7 @@ impl Pool {
         while self.open.load(Ordering::Relaxed) >= self.limit && self.close_one() {}
     }
 
-    /// Closes a file; `false` if there is none that may be closed. One that has to be synced before is
-    /// the last choice.
+    /// Closes a file; `false` if none can be closed. One that must be synced first is the last choice.
     fn close_one(&self) -> bool {
         self.close_one_of(Entry::may_be_closed)
             || self.close_one_of(Entry::syncs_before_it_is_closed)
@@ -146,7 +144,7 @@ impl Pool {
 
     fn close_one_of(&self, may_be_closed: impl Fn(&Entry, &DiskFile) -> bool) -> bool {
         let mut clock = self.clock.lock();
-        // Twice around: in the second round nothing counts as used.
+        // Goes around twice: in the second round no file counts as used.
         for _ in 0..clock.len() * 2 {
             let Some(weak) = clock.pop_front() else { return false };
             let Some(entry) = weak.upgrade() else { continue };
@@ -168,8 +166,8 @@ impl Pool {
         false
     }
 
-    /// Removes a name, or gives it to another file. Files that have the name are opened first where
-    /// they are not: afterwards they could not be.
+    /// Removes a name, or gives it to another file. Files with that name are opened first if they
+    /// are closed, because they could not be opened afterwards.
     pub(super) fn losing_name(
         &self,
         path: &Path,
@@ -191,7 +189,7 @@ impl Pool {
         removed
     }
 
-    /// Notes that a file has another name.
+    /// Records that a file has another name.
     pub(super) fn renamed(&self, from: &Path, to: &Path) {
         let mut names = self.names.lock();
         let Some(moved) = names.remove(from) else { return };
@@ -200,7 +198,7 @@ impl Pool {
             to.clone_into(&mut entry.path.lock());
         }
         names.entry(to.to_owned()).or_default().extend(moved);
-        // The last handle of a file may go with these, which takes the lock.
+        // Dropped outside: the last handle of a file takes the lock.
         drop(names);
     }
 }
@@ -241,17 +239,17 @@ impl Entry {
         Ok(file)
     }
 
-    /// Nothing would be lost with the handle. Its slot is locked, so that no write begins.
+    /// Whether closing the handle loses nothing. Its slot is locked, so that no write begins.
     fn may_be_closed(&self, _file: &DiskFile) -> bool {
         self.can_be_opened_again()
             && self.writes.load(Ordering::Acquire) == self.synced.load(Ordering::Acquire)
     }
 
-    /// Nothing is lost with the handle once the file is synced, which is done here. An error is kept
-    /// for the next sync: the system reports it once.
+    /// Whether closing the handle loses nothing after a sync, which is done here. An error is stored
+    /// for the next sync, because the system reports it once.
     fn syncs_before_it_is_closed(&self, file: &DiskFile) -> bool {
         let writes = self.writes.load(Ordering::Acquire);
-        // One that is being written to counts once more when that is done.
+        // A write in progress is counted again when it ends.
         if !self.can_be_opened_again() || writes % 2 == 1 || self.broken.load(Ordering::Acquire) {
             return false;
         }
@@ -267,13 +265,13 @@ impl Entry {
         !self.keep.load(Ordering::Relaxed) && !self.nameless.load(Ordering::Relaxed)
     }
 
-    /// Changes the file, which then counts as not synced.
+    /// Changes the file, which then counts as unsynced.
     fn change<T>(
         self: &Arc<Self>,
         change: impl FnOnce(&DiskFile) -> io::Result<T>,
     ) -> io::Result<T> {
-        // Before the handle is taken, and after the change: a sync that comes in between does not
-        // count for it.
+        // Counted before the handle is taken and after the change: a sync in between does not cover
+        // the change.
         self.writes.fetch_add(1, Ordering::AcqRel);
         let changed = self.file().and_then(|file| change(&file));
         self.writes.fetch_add(1, Ordering::AcqRel);

@@ -1,9 +1,9 @@
-//! A store's directory as it was when it was opened, whatever its path leads to later.
+//! A store's directory as it was when it was opened, independent of its path.
 //!
-//! It owns handles of the root and of the directories that the store writes to, and takes every
-//! name from them: the working directory may change, and any name on the path may be given to
-//! something else, and still no other directory is touched. It must never resolve a path of more
-//! than one name, except to compare the root with what its path leads to now.
+//! It owns handles of the root and of the directories that the store writes to, and resolves every
+//! name relative to them: even if the working directory changes, or names on the path lead
+//! elsewhere, no other directory is accessed. It must never resolve a path of more than one name,
+//! except to compare the root with the present target of its path.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -25,13 +25,13 @@ use crate::storage::{
 };
 use crate::sync::{Mutex, Rank};
 
-/// Files kept open where the caller names no number, and at least.
+/// The default number of open files, and the minimum.
 const MOST_FILES: usize = 256;
 const FEWEST_FILES: usize = 8;
 
-/// Binds to the directory that this absolute path leads to.
+/// Binds to the directory of this absolute path.
 pub(super) fn open(path: PathBuf, binding: Binding) -> io::Result<Option<Bound>> {
-    // Anything else is refused without being opened: a pipe would wait for its other end.
+    // Anything else is refused without being opened: opening a pipe would wait for its other end.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = fs::File::from(retry_on_intr(|| openat(CWD, &path, flags, Mode::empty()))?);
     let metadata = root.metadata()?;
@@ -54,7 +54,7 @@ fn files_by_default() -> usize {
     usize::try_from(soft / 4).unwrap_or(MOST_FILES).min(MOST_FILES)
 }
 
-/// Which file or directory something is, as long as a handle of it is open.
+/// The identity of a file or directory while a handle of it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -67,7 +67,7 @@ impl Identity {
     }
 }
 
-/// A directory, and the name it has in the one above.
+/// A directory, and its name in its parent.
 #[derive(Debug)]
 struct Kept {
     name: OsString,
@@ -75,7 +75,7 @@ struct Kept {
     dir: fs::File,
 }
 
-/// The directory and those in it that were used.
+/// The directory and its used subdirectories.
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
@@ -154,8 +154,8 @@ impl Place {
         Ok(opened)
     }
 
-    /// Whether a directory has its name still. An overlay may have given it another identity since, by
-    /// the name and by the handle.
+    /// Whether a directory still has its name. An overlay may have given it another identity, by name
+    /// and by handle.
     fn check_kept(&self, kept: &Kept) -> io::Result<()> {
         let checked = self.check(&kept.name, kept.identity);
         if checked.is_err() {
@@ -206,7 +206,8 @@ impl Place {
         Ok(look(&dir.dir, name)?.map(|entry| entry.identity))
     }
 
-    /// Opens a regular file, or fails: a link is not followed, and a device or a pipe not touched.
+    /// Opens a regular file, or fails: a link is not followed, and a device or a pipe is not
+    /// opened.
     pub(super) fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<fs::File> {
         let (dir, name) = self.parent(path)?;
         if look(&dir.dir, name)?.is_some_and(|entry| entry.kind != EntryKind::File) {
@@ -219,7 +220,7 @@ impl Place {
             Err(Errno::LOOP) => return Err(not_regular(path)),
             Err(error) => return Err(error.into()),
         };
-        // Looked at again, through the handle: the name may have been given to something else.
+        // Checked again through the handle: another file may have the name now.
         if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular(path)) }
     }
 }
@@ -235,7 +236,7 @@ fn open_dir(above: &fs::File, name: &OsStr) -> io::Result<Kept> {
     Ok(Kept { name: name.to_owned(), identity: Identity::of(&dir.metadata()?), dir })
 }
 
-/// The storage that a store in a directory works with.
+/// The storage of a store in a bound directory.
 #[derive(Debug)]
 struct Rooted {
     place: Arc<Place>,
@@ -250,14 +251,14 @@ impl Rooted {
         self.pool.opening(|| self.place.directory(relative))
     }
 
-    /// The directory that a path is in, and its name there.
+    /// The directory of a path, and its name there.
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Kept>, &'p OsStr)> {
         self.pool.opening(|| self.place.parent(path))
     }
 }
 
 impl Rooted {
-    /// The directory that the root is in now.
+    /// The present parent directory of the root.
     fn above(&self) -> io::Result<fs::File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = &self.place.root.dir;
@@ -329,7 +330,7 @@ impl Storage for Rooted {
         }
         let (dir, name) = self.parent(path)?;
         match mkdirat(&dir.dir, name, Mode::from_raw_mode(0o777)) {
-            // A link to a directory is not one: the engine never follows links.
+            // A link to a directory is not a directory: the engine never follows links.
             Err(Errno::EXIST)
                 if look(&dir.dir, name)?
                     .is_some_and(|found| found.kind == EntryKind::Directory) =>

@@ -207,7 +207,7 @@ fn random_numbers_differ_and_time_is_after_2020() {
     assert!(DiskStorage.now_micros() > 1_577_836_800_000_000);
 }
 
-/// Closing the file unlocks it where the unlock itself reports an error, as it does under Wine.
+/// Closing the file unlocks it, even if the unlock itself reports an error, as under Wine.
 #[test]
 fn inspected_free_lock_is_free_and_stays_free() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Every flipped byte of the log is noticed, by the engine and by the reader in Python.
+//! Every flipped byte of the log is reported, by the engine and by the Python reader.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use annals::verify;
 
 use crate::support::{copy_of, golden, python, python_prints, segment, used};
 
-/// A close frame is the one thing that may be lost without losing anything else: damage in it
-/// looks like a tail that was never acknowledged.
+/// Only a close frame may be lost without losing anything else: damage to it looks like a tail that
+/// was never acknowledged.
 const LAST_FRAME_LEN: usize = 48;
 
 #[test]

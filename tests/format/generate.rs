@@ -105,7 +105,7 @@ fn third_session(store: &Store) {
         [not_json.tag("t".repeat(255)), json("Claimed", ""), json("Claimed", "\u{1}\u{7f}")];
     let flags = flags.into_iter().zip(10..).map(|(event, number)| event.id(id(number)));
     store.append("-", ExpectedVersion::NoStream, flags).unwrap();
-    // The id is the store's own.
+    // The store generates the id.
     store.append("account-1", ExpectedVersion::StreamExists, [json("Closed", "null")]).unwrap();
 }
 

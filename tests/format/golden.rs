@@ -1,4 +1,4 @@
-//! Today's code reads yesterday's stores: the golden files, through the public API.
+//! The golden files, which earlier versions wrote, read through the public API.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! The annotated hexdump of the specification: written from the golden file once, and compared
-//! with it ever after.
+//! The annotated hexdump of the specification: written from the golden file once, and compared with
+//! it since.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,13 +7,13 @@ use std::fs;
 use crate::support::{golden, repository, segment};
 
 const FENCE: &str = "```hexdump\n";
-/// Where the meaning begins in a line: behind the offset and sixteen bytes.
+/// The column of the meaning in a line, after the offset and sixteen bytes.
 const MEANING_AT: usize = 10 + 16 * 3 + 1;
 
-/// How a field's value is told.
+/// How the value of a field is shown.
 #[derive(Clone, Copy)]
 enum Show {
-    /// Not at all: the bytes say it.
+    /// Not shown: the bytes suffice.
     Bytes,
     Number,
     Hex,
@@ -124,7 +124,7 @@ pub(crate) fn write_into_the_specification() {
     fs::write(path, format!("{before}{FENCE}{}```{after}", dump())).unwrap();
 }
 
-/// Offset and bytes of each line of the specification's hexdump.
+/// The offset and bytes of each line of the specification's hexdump.
 fn specified() -> Vec<(usize, Vec<u8>)> {
     let text = fs::read_to_string(repository("format-spec.md")).unwrap();
     let (_, rest) = text.split_once(FENCE).unwrap();
@@ -155,7 +155,7 @@ fn hexdump_of_the_specification_equals_the_golden_file() {
     }
     assert_eq!(file[..128], file[4096..4224], "the second copy");
     assert!(file[128..4096].iter().chain(&file[4224..8192]).all(|&byte| byte == 0));
-    // A close frame ends it, and the next session follows.
+    // The session ends with a close frame, and the next session follows.
     let (last, _) = lines[lines.len() - 11];
     assert_eq!((file[last + 2], last + 48), (3, end));
     assert_eq!(file[end..end + 3], [0xAF, 0x4E, 5]);

@@ -1,5 +1,5 @@
-//! What the specification's tables say of sizes and places, against a store written just now.
-//! The Python reader proves the contents; this names the number that moved.
+//! Sizes and offsets in the specification's tables, compared with a new store. The Python reader
+//! checks the contents; these tests name the number that changed.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn u64_at(b: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(b[at..at + 8].try_into().unwrap())
 }
 
-/// Magic, kind, body length, event count, first position of the frame at `at`.
+/// The magic, kind, body length, event count and first position of the frame at `at`.
 fn frame(b: &[u8], at: usize) -> (&[u8], u8, u32, u32, u64) {
     (&b[at..at + 2], b[at + 2], u32_at(b, at + 4), u32_at(b, at + 8), u64_at(b, at + 16))
 }

@@ -1,4 +1,5 @@
-//! The claim that a reader in another language can be written from the specification alone.
+//! A reader in another language that is written from the specification alone, compared with the
+//! engine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use annals::{ContentType, ExpectedVersion, NewEvent, Store, StreamMetadata};
 
 use crate::support::{GOLDEN, expected_ndjson, golden, ndjson, open, python, python_prints};
 
-/// Chance that a seed decides (`SplitMix64`).
+/// Reproducible random numbers (`SplitMix64`).
 struct Chance(u64);
 
 impl Chance {

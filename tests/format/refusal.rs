@@ -1,8 +1,8 @@
-//! Damage or a torn tail? The specification's recovery rule decides, and the engine, `verify` and
-//! the reader in Python must come to the same verdict, and read the same events where it is a tail.
+//! Damage or a torn tail, by the specification's recovery rule: the engine, `verify` and the Python
+//! reader must agree, and read the same events if it is a tail.
 //!
-//! What it guards against: a store that was not closed is damaged where it begins, behind a close
-//! frame or at the start of a segment, and is opened as if nothing had been there.
+//! The fault to detect: a store that was not closed has damage at its beginning, after a close
+//! frame or at the start of a segment, and opens as if it were empty there.
 
 use std::fs;
 use std::path::Path;
@@ -19,24 +19,24 @@ fn put(store: &Store, events: usize, len: usize) {
     }
 }
 
-/// As a crash leaves it: no close frame.
+/// A copy of the open store, as a crash leaves it: no close frame.
 fn crashed(store: &Store) -> TempDir {
     copy_of(store.path())
 }
 
-/// The offsets of what looks like a frame.
+/// The offsets of the bytes that look like a frame.
 fn frames(bytes: &[u8]) -> Vec<usize> {
     (8192..used(bytes)).step_by(8).filter(|&at| bytes[at..at + 2] == [0xAF, 0x4E]).collect()
 }
 
-/// All three judge the store in `dir`; the engine last, because recovery writes.
+/// Compares the three on the store in `dir`; the engine last, because recovery writes.
 fn judge(dir: &Path, what: &str) {
     let printed = python(&[], dir);
     let damage = String::from_utf8_lossy(&printed.stderr).into_owned();
     let is_damage = !printed.status.success();
     let report = verify(dir, |_| {}).unwrap();
     match Options::new().segment_size(SEGMENT_SIZE).open(dir) {
-        // What a checkpoint covers is not walked when a store is opened, but when it is read.
+        // An opening does not scan what a checkpoint covers; a read does.
         Ok(store) if is_damage => {
             let failure = store.read_all().into_iter().find_map(Result::err);
             let noticed = matches!(failure, Some(Error::Corrupt { .. }));
@@ -62,7 +62,7 @@ fn damage_everywhere(store: &Path, number: u64) {
         let mut bytes = whole.clone();
         bytes[at + 20] ^= 1;
         try_with(&bytes, &format!("the frame at {at} of segment {number}"));
-        // The end of the frame, a body's or that of a header without one.
+        // The end of the frame, with or without a body.
         let next = frames(&whole).into_iter().find(|&next| next > at);
         let end = next.unwrap_or_else(|| used(&whole).next_multiple_of(8));
         let mut bytes = whole.clone();

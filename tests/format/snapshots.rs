@@ -1,7 +1,7 @@
-//! Golden snapshots, of both versions of the file, over the golden log that they were taken of.
+//! Golden snapshots of both versions of the file, with the golden log that they belong to.
 //!
-//! Made from the specification alone, by the Python reader's modules: what is bound, what is not,
-//! what is ahead, and what is of another history.
+//! The Python reader's modules wrote them from the specification alone: bound ones, unbound ones,
+//! one that is ahead, and one of another history.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{copy_of, golden, open, python_prints, repository};
 
-/// The files that are skipped, and why.
+/// The skipped files, and the reasons.
 const SKIPPED: [(&str, &str); 4] = [
     ("c1f8e5881da9a6e8-p00000000000000000099.snap", "ahead"),
     ("c573b39bc29148ca-v00000000000000000001.snap", "another history"),
@@ -81,7 +81,7 @@ fn python_reader_judges_golden_snapshots_and_makes_the_same_tokens() {
         let token = store.checkpoint_token(position).unwrap().to_string();
         assert_eq!(python_prints(&["--token", &position.to_string()], copy.path()), token + "\n");
     }
-    // And what is written just now.
+    // A newly saved snapshot.
     let saved =
         annals::snapshot::Snapshot::new("account-1", 3, "state of today").with_schema_version(2);
     store.snapshots().save(&saved).unwrap();

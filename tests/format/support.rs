@@ -1,4 +1,4 @@
-//! What the format tests share: golden stores, the canonical NDJSON, the Python reader.
+//! Helpers of the format tests: golden stores, the canonical NDJSON, the Python reader.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
 pub(crate) const GOLDEN: [&str; 4] = ["basic", "sealed", "metadata", "long"];
-/// Of the golden stores and all others here.
+/// The segment size of the golden stores and of every other store here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;
 
 pub(crate) fn repository(path: &str) -> PathBuf {
@@ -24,7 +24,7 @@ pub(crate) fn expected_ndjson(name: &str) -> String {
     fs::read_to_string(golden(&format!("{name}.ndjson"))).unwrap()
 }
 
-/// A copy that a test may write to, with the directories that git does not keep.
+/// A writable copy, with the empty directories that git does not keep.
 pub(crate) fn copy_of(store: &Path) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["log", "index", "checkpoints"] {
@@ -40,23 +40,24 @@ pub(crate) fn copy_of(store: &Path) -> TempDir {
     dir
 }
 
-/// A segment's file.
+/// The path of a segment.
 pub(crate) fn segment(store: &Path, number: u64) -> PathBuf {
     store.join(format!("log/{number:020}.seg"))
 }
 
-/// One behind the last byte that is not zero.
+/// The exclusive end of the bytes that are not zero.
 pub(crate) fn used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1)
 }
 
-/// Opens a store whose new segments are small.
+/// Opens a store with small new segments.
 pub(crate) fn open(path: &Path) -> Store {
     let options = Options::new().segment_size(SEGMENT_SIZE);
     options.open(path).unwrap()
 }
 
-/// The whole store in the form that the Python reader prints; its head comment describes it.
+/// The whole store in the format of the Python reader, which the head comment of that reader
+/// describes.
 pub(crate) fn ndjson(store: &Store) -> String {
     let events: Vec<Event> =
         store.read_all().include_hidden().into_iter().collect::<Result<_>>().unwrap();
@@ -87,7 +88,7 @@ fn line(event: &Event) -> String {
     )
 }
 
-/// A JSON string: only what must be escaped is.
+/// A JSON string with the fewest escapes.
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -127,7 +128,7 @@ pub(crate) fn python(arguments: &[&str], store: &Path) -> Output {
     run.expect("these tests compare with a reader in Python: `python3` must be installed")
 }
 
-/// What the Python reader prints; it must succeed, and have nothing to remark.
+/// The output of the Python reader, which must succeed without a message.
 pub(crate) fn python_prints(arguments: &[&str], store: &Path) -> String {
     let output = python(arguments, store);
     let remarks = String::from_utf8_lossy(&output.stderr).into_owned();

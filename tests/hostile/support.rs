@@ -133,7 +133,7 @@ pub(crate) fn files_in(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Every file below a directory with its contents; links are followed.
+/// Every file below a directory with its contents; for a link, the path that it leads to.
 pub(crate) fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for path in files_in(directory) {

@@ -1,5 +1,5 @@
-//! Where a store's directory is, and what it may be used for: read-only, forbidden, missing, a
-//! file, on other file systems.
+//! Directories of a store that are read-only, without permission, missing, a file, or on other file
+//! systems.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,7 +26,7 @@ fn open_to_read(path: &Path) -> Result<Store> {
     options().read_only(true).open(path)
 }
 
-/// A store whose last writer was killed, or one that was closed.
+/// Creates a store that was closed, or whose last writer was killed.
 fn a_store(path: &Path, closed: bool) -> Ledger {
     let mut ledger = Ledger::default();
     let life = Life { seed: 3, number: 1, synced: true };
@@ -44,7 +44,7 @@ fn a_store(path: &Path, closed: bool) -> Ledger {
     ledger
 }
 
-/// All names under a directory, with sizes: what must not change.
+/// All paths below a directory, with sizes, to compare later.
 fn listing(path: &Path) -> Vec<(PathBuf, u64)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
@@ -65,8 +65,8 @@ fn assert_io<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind) {
     }
 }
 
-/// A read-only mount: refused to writers with the system's error, whole to readers and to
-/// `verify`, also where the last writer was killed and has left things to put right.
+/// On a read-only mount, writers get the system's error, and readers and `verify` see every event,
+/// also if the last writer was killed and a recovery is due.
 #[test]
 fn store_on_a_read_only_mount_can_be_read_only() {
     inside("directory::store_on_a_read_only_mount_can_be_read_only", || {
@@ -89,8 +89,9 @@ fn store_on_a_read_only_mount_can_be_read_only() {
     });
 }
 
-/// An ext4 that gives up under an open writer, as it does after an error of the disk: typed errors,
-/// nothing acknowledged from then on, and what was acknowledged is there when it is mounted again.
+/// An ext4 that stops writing under an open writer, as after an error of the disk: errors are
+/// typed, nothing is acknowledged from then on, and what was acknowledged is there after the next
+/// mount.
 #[test]
 fn store_on_a_failing_file_system_keeps_what_was_acknowledged() {
     let test = "directory::store_on_a_failing_file_system_keeps_what_was_acknowledged";
@@ -149,7 +150,7 @@ fn store_on_a_failing_file_system_keeps_what_was_acknowledged() {
     });
 }
 
-/// Runs `body` without root's rights: as it is, or in a thread that gives them up.
+/// Runs `body` without the rights of root: directly, or in a thread that gives them up.
 fn without_privileges<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let body = scope.spawn(|| {
@@ -173,8 +174,8 @@ fn set_mode(path: &Path, directories: u32, files: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(directories)).unwrap();
 }
 
-/// Mode bits, met without root's rights: refused to writers, whole to readers; refused to both
-/// where not even reading is allowed. Nothing in the directory changes.
+/// Without the rights of root, mode bits refuse writers, and readers see every event; both are
+/// refused without read permission. Nothing in the directory changes.
 #[test]
 fn store_without_write_permission_can_be_read_only() {
     for closed in [true, false] {
@@ -192,7 +193,7 @@ fn store_without_write_permission_can_be_read_only() {
             assert_eq!(annals::verify(&path, |_| {}).unwrap().faults, []);
         });
         assert_eq!(listing(&path), before);
-        // The directories can be written to, the files cannot.
+        // The directories are writable, the files are not.
         set_mode(&path, 0o777, 0o444);
         without_privileges(|| assert_io(options().open(&path), ErrorKind::PermissionDenied));
         assert_eq!(listing(&path), before);
@@ -212,7 +213,8 @@ fn assert_not_a_store(result: Result<Store>) {
     assert!(matches!(result, Err(Error::NotAStore { .. })), "{result:?}");
 }
 
-/// Nothing there, no parent, a file, a link, something else: said as such, and nothing touched.
+/// No directory, no parent, a file, a link, a foreign directory: each is a typed error, and nothing
+/// changes.
 #[test]
 fn path_without_a_store_is_a_typed_error_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
@@ -237,7 +239,7 @@ fn path_without_a_store_is_a_typed_error_and_unchanged() {
     let opened = options().open(&nowhere);
     assert!(matches!(opened, Err(Error::Io { .. } | Error::NotAStore { .. })), "{opened:?}");
     assert!(!dir.path().join("gone").exists());
-    // A link to a directory is its user's business.
+    // A link to a directory is followed.
     let (real, link) = (dir.path().join("real"), dir.path().join("link"));
     fs::create_dir(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
@@ -245,8 +247,8 @@ fn path_without_a_store_is_a_typed_error_and_unchanged() {
     drop(open_to_read(&real).unwrap());
 }
 
-/// Killed writers lose nothing on a tmpfs, on an overlay, or in a store whose parts are mounted
-/// from different file systems.
+/// Killed writers lose nothing acknowledged on a tmpfs, on an overlay, or in a store whose parts
+/// are on different file systems.
 #[test]
 fn killed_writers_on_other_file_systems_lose_nothing_acknowledged() {
     let test = "directory::killed_writers_on_other_file_systems_lose_nothing_acknowledged";
@@ -265,7 +267,8 @@ fn killed_writers_on_other_file_systems_lose_nothing_acknowledged() {
             layers.join(name).display().to_string()
         };
         let (lower, upper, work) = (layer("lower"), layer("upper"), layer("work"));
-        // Half a life in the lower layer: its files are copied up when they are first written to.
+        // The first half of the life is in the lower layer: its files are copied up at their first
+        // write.
         let mut ledger = a_store(&layers.join("lower/store"), false);
         fs::create_dir(dir.path().join("overlay")).unwrap();
         let flags = format!("lowerdir={lower},upperdir={upper},workdir={work}");

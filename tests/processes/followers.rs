@@ -1,5 +1,5 @@
-//! Read-only followers in this process, beside a writer in another that is killed and started
-//! again.
+//! Read-only followers in this process, beside a writer in another process that is killed and
+//! started again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -13,12 +13,12 @@ use super::life::rounds::{Lives, Tally};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Follows until `done`, by reading on from the last position; returns all it saw.
+/// Follows until `done`, by reading on from the last position; returns everything it saw.
 fn follow(store: &Store, done: &AtomicBool, seen: &AtomicU64) -> Vec<Placed> {
     let mut following = Following::default();
     let mut commits = Vec::new();
     loop {
-        // Asked before the read, so that the last read comes after the end.
+        // Checked before the read, so that the last read comes after the end.
         let last = done.load(Ordering::Acquire);
         let events = store.read_all().after(following.position).start().unwrap();
         let head = events.head().get();
@@ -36,7 +36,7 @@ fn follow(store: &Store, done: &AtomicBool, seen: &AtomicU64) -> Vec<Placed> {
     }
 }
 
-/// What the follower has seen by now, the writer had made visible by a moment later.
+/// Asserts that the writer has made visible what the follower has seen.
 fn ask(running: &mut Running, lives: &mut Lives, seen: &AtomicU64) {
     let seen = seen.load(Ordering::Acquire);
     running.ask();
@@ -49,7 +49,7 @@ fn ask(running: &mut Running, lives: &mut Lives, seen: &AtomicU64) {
     });
 }
 
-/// Lets the followers end, also where the test fails.
+/// Ends the followers, also if the test fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -58,9 +58,9 @@ impl Drop for End<'_> {
     }
 }
 
-/// They see whole commits, in order, none missed and none twice; nothing that the writer has not
-/// made visible; everything acknowledged, soon; and they go on over the writer's death. One that
-/// began before the first death, and one that came later.
+/// Followers see whole commits, in order, each once; nothing that the writer has not made visible;
+/// everything acknowledged, soon; and they go on after the writer's death. One follower begins
+/// before the first death, and one after it.
 #[test]
 fn followers_outlive_the_writers_they_follow() {
     println!("seed 7");
@@ -92,7 +92,7 @@ fn followers_outlive_the_writers_they_follow() {
                 });
                 ask(&mut running, &mut lives, &seen);
                 ask(&mut running, &mut lives, &seen_late);
-                // What the writer is at is no damage.
+                // The work of a running writer is no damage.
                 lives.verify();
             }
             running.kill(|line| lives.ledger.hear(line));

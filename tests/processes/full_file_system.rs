@@ -1,4 +1,4 @@
-//! A disk that is really full: a small tmpfs, and an ext2 where a file's space is not reserved.
+//! A full file system: a small tmpfs, and an ext2, which does not reserve space.
 
 use std::path::Path;
 use std::thread;
@@ -17,7 +17,7 @@ fn options() -> Options {
     Options::new().segment_size(Options::MIN_SEGMENT_SIZE)
 }
 
-/// What became of the disk's fullness, over all states.
+/// The outcomes of a full file system, over all states.
 #[derive(Debug, Default)]
 struct Seen {
     states: u64,
@@ -45,7 +45,7 @@ impl Filler {
             let events = events.iter().map(Planned::event);
             transaction = transaction.append(stream, ExpectedVersion::Any, events);
         }
-        // Most of them without a sync, for the sake of time.
+        // Most commits are not synced, to keep the test short.
         if !self.count.is_multiple_of(4) {
             transaction = transaction.durability(Durability::BUFFERED);
         }
@@ -65,8 +65,8 @@ impl Filler {
     }
 }
 
-/// Fills the disk at `on` but for `left` bytes under an open store, appends until it is refused a
-/// few times, and holds the store to its word: open, reopened while it is full, and when there is
+/// Fills the file system at `on` except for `left` bytes under an open store, appends until a few
+/// appends are refused, and checks the store: open, reopened while it is full, and when there is
 /// room again.
 fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
     let path = on.join(format!("store-{life}"));
@@ -114,7 +114,7 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
     assert_eq!(annals::verify(&path, |_| {}).unwrap().faults, [], "{left} bytes left");
     let mut store = Some(store);
     if unknown || random.percent(50) {
-        // Not worth a failure: everything acknowledged is durable.
+        // Maintenance that failed is no failure here: everything acknowledged is durable.
         let closed = store.take().unwrap().close();
         match closed {
             Ok(()) => {}
@@ -149,9 +149,9 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
     std::fs::remove_dir_all(&path).unwrap();
 }
 
-/// Every append is refused as `DiskFull` (space is reserved a segment ahead, so it is the rollover
-/// that finds none), nothing acknowledged is lost, seals, indexes, checkpoints and snapshots that
-/// find no room cost nothing, and the open store goes on when there is room again.
+/// Every append is refused as `DiskFull`: space is reserved a segment ahead, so the rollover finds
+/// none. Nothing acknowledged is lost, seals, indexes, checkpoints and snapshots without room have
+/// no effect, and the open store goes on when there is room again.
 #[test]
 fn full_tmpfs_refuses_appends_and_loses_nothing_acknowledged() {
     inside("full_file_system::full_tmpfs_refuses_appends_and_loses_nothing_acknowledged", || {
@@ -168,8 +168,8 @@ fn full_tmpfs_refuses_appends_and_loses_nothing_acknowledged() {
     });
 }
 
-/// Where the file system cannot reserve space, it is the write itself that finds none. It is
-/// undone, and the store goes on; nothing becomes uncertain.
+/// Without reservation, the write itself finds no space. It is taken back, and the store goes on;
+/// no outcome is unknown.
 #[test]
 fn full_disk_without_reservation_takes_writes_back_and_loses_nothing() {
     let test =
@@ -196,8 +196,8 @@ fn full_disk_without_reservation_takes_writes_back_and_loses_nothing() {
     });
 }
 
-/// A store cannot be created on a full disk; what that leaves behind does not keep it from being
-/// created later.
+/// A store cannot be created on a full file system; what the attempt leaves does not prevent a
+/// later one.
 #[test]
 fn store_creation_on_a_full_file_system_can_be_repeated() {
     inside("full_file_system::store_creation_on_a_full_file_system_can_be_repeated", || {
@@ -216,7 +216,7 @@ fn store_creation_on_a_full_file_system_can_be_repeated() {
     });
 }
 
-/// Writers killed while the disk fills up and empties again under them.
+/// Writers are killed while the file system fills up and is emptied.
 #[test]
 fn killed_writers_on_a_full_disk_lose_nothing_acknowledged() {
     inside("full_file_system::killed_writers_on_a_full_disk_lose_nothing_acknowledged", || {
@@ -233,7 +233,7 @@ fn killed_writers_on_a_full_disk_lose_nothing_acknowledged() {
             let running = lives.start(false);
             let until = lives.ledger.disk_was_full + 1 + lives.random.below(10);
             let patience = std::time::Instant::now() + Duration::from_secs(20);
-            // An opening may find no room; then there is nothing to wait for.
+            // An opening without room fails; then there is no line to wait for.
             while lives.ledger.disk_was_full < until && std::time::Instant::now() < patience {
                 match running.hear(Duration::from_secs(5)) {
                     Some(line) if line == "full" => break,

@@ -15,8 +15,8 @@ fn live(seed: u64, rounds: u64) -> Tally {
     tally
 }
 
-/// Everything acknowledged is there after each kill, whole, unchanged, in order and where it was
-/// said to be; what was refused is not; what nobody heard of is there whole or not at all.
+/// After each kill everything acknowledged is there, unchanged, in order and at its position; what
+/// was refused is not; a commit without an answer is there as a whole or not at all.
 #[test]
 fn killed_writers_lose_nothing_acknowledged() {
     let tally = live(1, 40);
@@ -24,7 +24,7 @@ fn killed_writers_lose_nothing_acknowledged() {
     assert!(tally.recovered > 5, "{tally:?}");
 }
 
-/// Likewise, in a store that never gets old: the kills hit its creation too.
+/// Kills new stores early, so that their creation is hit as well.
 #[test]
 fn writers_killed_during_creation_leave_a_store_or_none() {
     let mut tally = Tally::default();

@@ -1,4 +1,4 @@
-//! Limits that the system sets a process: the size of a file, the number of open files.
+//! Limits of the system for a process: the size of a file, the number of open files.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -19,13 +19,13 @@ fn options() -> Options {
     Options::new().segment_size(SEGMENT)
 }
 
-/// Lowers a limit, or with `None` puts it back to the most that is allowed.
+/// Lowers a limit, or resets it to the maximum with `None`.
 fn limit(what: Resource, to: Option<u64>) {
     let maximum = getrlimit(what).maximum;
     setrlimit(what, Rlimit { current: to.or(maximum), maximum }).unwrap();
 }
 
-/// Appends one commit, mostly without a sync, and says what became of it.
+/// Appends one commit, mostly without a sync, and prints its outcome.
 fn append(store: &Store, key: Key) -> Result<()> {
     let mut transaction = store.transaction();
     for (stream, events) in Commit::of(key).operations {
@@ -53,9 +53,9 @@ fn is_io(error: &Error, kind: ErrorKind) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == kind)
 }
 
-/// What a child does: appends until a file may grow no further. The segment in use may be longer
-/// than what is allowed (then a write fails, and its outcome is unknown), or the next one may not
-/// be created (then nothing is written, and it goes on as soon as that is allowed).
+/// The child appends until a file may not grow. If the active segment is longer than the limit, a
+/// write fails and its outcome is unknown; if the next segment cannot be created, nothing is
+/// written, and the store goes on when that is permitted again.
 pub(crate) fn write_up_to_a_file_size(path: &Path, life: Life) {
     let mut random = Random::new(life.seed);
     let store = options().open(path).unwrap();
@@ -96,7 +96,7 @@ pub(crate) fn write_up_to_a_file_size(path: &Path, life: Life) {
     }
 }
 
-/// The lowest number that a new file would get: this many are open.
+/// The number of open files of this process.
 fn open_files() -> u64 {
     std::fs::read_dir("/proc/self/fd").unwrap().count() as u64 - 1
 }
@@ -109,13 +109,13 @@ fn small_segments() -> Options {
     Options::new().segment_size(Options::MIN_SEGMENT_SIZE).max_mappings(MAPPINGS)
 }
 
-/// How many files of a store this process has mapped.
+/// Number of files of a store that this process has mapped.
 fn mapped_files(path: &Path) -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines().filter(|line| line.contains(path.to_str().unwrap())).count()
 }
 
-/// What is open and mapped stays within bounds, whatever the number of segments.
+/// The bounds of open files and mappings, which do not depend on the number of segments.
 struct Bounds<'a> {
     path: &'a Path,
     before: u64,
@@ -124,12 +124,12 @@ struct Bounds<'a> {
 
 impl Bounds<'_> {
     fn check(&self, when: &str) {
-        // Beside the files of segments and indexes: the root and its parts, LOCK, STATUS, the
-        // checkpoint, the segment in use and the next one, and for a moment what is read.
+        // Besides the files of segments and indexes: the root and its parts, LOCK, STATUS, the
+        // checkpoint, the active segment and the next one, and temporarily the file that is read.
         let most = (self.limit / 4).max(Options::MIN_OPEN_FILES as u64) + 16;
         let open = open_files() - self.before;
         assert!(open <= most, "{when}: {open} files are open, the limit is {}", self.limit);
-        // Segments that wait for their seal are mapped too, and those that a thread is reading.
+        // Unsealed segments and those that a thread is reading are mapped as well.
         let mapped = mapped_files(self.path);
         assert!(mapped <= MAPPINGS + MAPPINGS / 2, "{when}: {mapped} files are mapped");
     }
@@ -140,7 +140,7 @@ fn large(number: u64) -> NewEvent {
     event.id(uuid::Uuid::from_u128(u128::from(number) + 1)).tag(format!("of-{}", number % 10))
 }
 
-/// What a child does: fills a store of many segments with few descriptors, and ends without closing it.
+/// The child fills a store of many segments with few descriptors, and ends without a close.
 pub(crate) fn write_with_few_descriptors(path: &Path, life: Life) {
     let bounds = Bounds { path, before: open_files(), limit: 64 + 32 * life.seed };
     limit(Resource::Nofile, Some(bounds.limit));
@@ -148,7 +148,7 @@ pub(crate) fn write_with_few_descriptors(path: &Path, life: Life) {
     for number in 0..life.number {
         store.append(format!("s-{}", number % 7), ExpectedVersion::Any, [large(number)]).unwrap();
         if number % 100 == 99 {
-            // So that not all of them wait for their seals.
+            // Gives segments time to be sealed.
             store.sync().unwrap();
             let open = open_files() - bounds.before;
             assert!(open < bounds.limit, "{open} files are open");
@@ -165,7 +165,7 @@ pub(crate) fn write_with_few_descriptors(path: &Path, life: Life) {
     std::process::exit(0);
 }
 
-/// What a child does: opens that store, reads all of it in every way, proves it, merges its indexes.
+/// The child opens that store, reads it in every way, verifies it and merges its indexes.
 pub(crate) fn read_with_few_descriptors(path: &Path, life: Life) {
     let bounds = Bounds { path, before: open_files(), limit: 64 + 32 * life.seed };
     limit(Resource::Nofile, Some(bounds.limit));
@@ -195,7 +195,7 @@ pub(crate) fn read_with_few_descriptors(path: &Path, life: Life) {
         let stream = store.read_stream("s-3").start().unwrap().map(Result::unwrap).count() as u64;
         assert_eq!(stream, life.number / 7);
         bounds.check("read");
-        // What was handed out does not change, whatever was closed since.
+        // Events stay valid when their files are closed.
         for (number, event) in kept {
             assert_eq!(event.data()[0], (number % 251) as u8);
         }
@@ -217,7 +217,7 @@ fn check(path: &Path, ledger: &mut Ledger, seed: u64) {
     assert_eq!(annals::verify(path, |_| {}).unwrap().faults, [], "seed {seed}");
 }
 
-/// A shell that leaves `SIGXFSZ` ignored for what it becomes, so that a write fails instead.
+/// A shell that ignores `SIGXFSZ` before it executes the child, so that a write fails instead.
 fn ignoring_the_signal(role: &str, store: &Path, life: Life) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
@@ -226,8 +226,8 @@ fn ignoring_the_signal(role: &str, store: &Path, life: Life) -> Command {
     command
 }
 
-/// A file that may not grow: the error says so, or that the outcome is unknown; nothing
-/// acknowledged is lost; and where nothing was written, the store goes on once it may.
+/// At the limit, the error is typed or the outcome unknown, nothing acknowledged is lost, and if
+/// nothing was written, the store goes on when the limit is raised.
 #[test]
 fn write_over_the_file_size_limit_is_a_typed_error_and_loses_nothing() {
     let (mut unknown, mut refused) = (0, 0);
@@ -251,7 +251,7 @@ fn write_over_the_file_size_limit_is_a_typed_error_and_loses_nothing() {
     assert!(unknown > 4 && refused > 4, "{unknown}, {refused}");
 }
 
-/// Whoever does not ignore the signal is killed by it, and loses nothing acknowledged either.
+/// A process that does not ignore the signal is killed by it, and loses nothing acknowledged.
 #[test]
 fn writer_killed_by_the_file_size_limit_loses_nothing_acknowledged() {
     use std::os::unix::process::ExitStatusExt as _;
@@ -267,8 +267,8 @@ fn writer_killed_by_the_file_size_limit_loses_nothing_acknowledged() {
     }
 }
 
-/// However many segments a store has, a few descriptors and mappings are enough to fill it, to open it
-/// after a kill, to read, to prove and to compact it.
+/// A few descriptors and mappings suffice to fill a store of many segments, to open it after a
+/// kill, to read, verify and compact it.
 #[test]
 fn open_files_and_mappings_of_many_segments_stay_within_their_limits() {
     for (seed, events) in [(0, 1_400), (2, 700)] {

@@ -1,4 +1,4 @@
-//! Processes that fight for one store.
+//! Processes that compete for the lock of one store.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -12,7 +12,7 @@ use super::life::writer::{Life, say};
 
 const LIFE: Life = Life { seed: 0, number: 0, synced: true };
 
-/// What a child does: tries until it has the store, appends, and holds it until it is killed.
+/// The child tries until it holds the lock, appends, and keeps the store open until it is killed.
 pub(crate) fn fight(path: &Path) {
     let store = loop {
         match Options::new().segment_size(Options::MIN_SEGMENT_SIZE).open(path) {
@@ -27,11 +27,11 @@ pub(crate) fn fight(path: &Path) {
     let event = NewEvent::new("Won", std::process::id().to_le_bytes().to_vec());
     let done = store.append("fight", ExpectedVersion::Any, [event]).unwrap();
     say(&format!("won {}", done.version));
-    // Until the parent ends it, or is no more.
+    // Blocks until the parent kills this process or ends itself.
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
-/// One process's lines beside the others'.
+/// The lines of one process, apart from those of others.
 fn listen(children: &mut [Option<Running>]) -> Receiver<(usize, String)> {
     let (sender, lines) = channel();
     for (index, child) in children.iter_mut().enumerate() {
@@ -56,7 +56,7 @@ fn contest(processes: usize) {
     let mut winners = Vec::new();
     while winners.len() < processes {
         let (mut holder, mut locked) = (None, vec![0; processes]);
-        // All that are alive and do not hold it are told so, twice, while it is held.
+        // Every other process is refused twice while the lock is held.
         loop {
             let (from, line) = lines.recv_timeout(Duration::from_secs(60)).unwrap();
             match line.split_once(' ') {

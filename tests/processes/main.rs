@@ -1,10 +1,11 @@
-//! Real processes on a real disk: killed without warning, without room, without descriptors,
-//! without permission, and in each other's way.
+//! Processes on a real disk: killed, without space, descriptors or permission, and competing for
+//! one store.
 //!
-//! The child of each test is this test binary again ([`child_process_runs_its_role`]). What needs a file system of its
-//! own runs inside a mount namespace ([`namespace`]), and says so where that cannot be had.
+//! The child of each test is this test binary, run again as [`child_process_runs_its_role`]. A test
+//! that needs a file system of its own runs inside a mount namespace ([`namespace`]), and prints
+//! that it is skipped where that is impossible.
 //!
-//! The same lives go on for as long as one wants in `examples/torture`.
+//! `examples/torture` runs the same lives for any length of time.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
@@ -27,7 +28,7 @@ mod moved_directories;
 #[cfg(target_os = "linux")]
 mod namespace;
 
-/// Not a test: what a child does.
+/// The child process, not a test.
 #[test]
 fn child_process_runs_its_role() {
     let Some((role, store, life)) = life::child::role() else { return };

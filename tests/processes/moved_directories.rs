@@ -1,6 +1,6 @@
-//! Directories that are renamed, replaced or removed while a store in them is open, and a working
-//! directory that changes: a store touches nothing but the directory it was opened in, and says so
-//! when that one is gone.
+//! Directories that are renamed, replaced or removed under an open store, and a changed working
+//! directory: a store touches only the directory that it was opened in, and returns `StoreGone` if
+//! that is gone.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,9 +14,9 @@ use super::life::child::{Running, command};
 use super::life::writer::{Life, say};
 use super::namespace::{inside, skipped, tmpfs, try_mount};
 
-/// The longest that a store is waited for to notice.
+/// A bound for the time until a store notices.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Small segments are full after 20 of these.
+/// Size of an event, 20 of which fill a small segment.
 const SIZE: usize = 3_000;
 
 fn options() -> Options {
@@ -28,7 +28,7 @@ fn append(store: &Store, name: &str) -> Result<()> {
     store.append(name, ExpectedVersion::Any, [event]).map(drop)
 }
 
-/// A store of this many events, closed.
+/// Creates a store of this many events, and closes it.
 fn a_store(path: &Path, name: &str, events: u64) {
     let store = options().open(path).unwrap();
     for _ in 0..events {
@@ -37,7 +37,7 @@ fn a_store(path: &Path, name: &str, events: u64) {
     store.close().unwrap();
 }
 
-/// All files under a directory, with what they hold.
+/// All files below a directory, with their contents.
 fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
@@ -52,7 +52,7 @@ fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     all
 }
 
-/// The store in a directory is whole, holds this many events, and all of them are of this stream.
+/// Asserts that the store has no fault and holds this many events, all of this stream.
 fn check(path: &Path, name: &str, events: u64) {
     assert_eq!(annals::verify(path, |_| {}).unwrap().faults, []);
     let store = options().open(path).unwrap();
@@ -62,7 +62,8 @@ fn check(path: &Path, name: &str, events: u64) {
     }
 }
 
-/// Tries until it fails, which has to be because the store is gone; returns how often it worked.
+/// Repeats a call until it fails, which must be because the store is gone; returns the number of
+/// successes.
 fn until_gone<T>(mut call: impl FnMut() -> Result<T>) -> u64 {
     let until = Instant::now() + PATIENCE;
     let mut worked = 0;
@@ -77,7 +78,7 @@ fn until_gone<T>(mut call: impl FnMut() -> Result<T>) -> u64 {
     }
 }
 
-/// Opens the store `ledger` in the directory `one`, goes to `two`, and appends.
+/// The child opens the store `ledger` in the directory `one`, changes to `two`, and appends.
 pub(crate) fn append_after_a_change_of_directory(path: &Path, life: Life) {
     std::env::set_current_dir(path.join("one")).unwrap();
     let store = options().open("ledger").unwrap();
@@ -96,7 +97,7 @@ pub(crate) fn append_after_a_change_of_directory(path: &Path, life: Life) {
     say("end");
 }
 
-/// A relative path is that of the opening, whatever the working directory is later.
+/// A relative path is resolved when the store is opened, and not against a later working directory.
 #[test]
 fn changed_working_directory_does_not_move_the_store() {
     for (seed, exists) in [(0, true), (1, true), (2, false)] {
@@ -120,7 +121,7 @@ fn changed_working_directory_does_not_move_the_store() {
     }
 }
 
-/// A store whose directory gets another name goes on under it.
+/// A store whose directory is renamed goes on in it.
 #[test]
 fn renamed_store_goes_on_in_its_directory() {
     let dir = tempfile::tempdir().unwrap();
@@ -137,7 +138,7 @@ fn renamed_store_goes_on_in_its_directory() {
     check(&moved, "one", 61);
 }
 
-/// Another store in the place of one that is open: the writer stops, and has written nothing there.
+/// If another store replaces an open one, the writer stops without writing to it.
 #[test]
 fn writer_whose_directory_was_replaced_stops() {
     for linked in [false, true] {
@@ -170,7 +171,7 @@ fn writer_whose_directory_was_replaced_stops() {
     }
 }
 
-/// Without its directory, or a part of it, a store stops, and claims no damage.
+/// Without its directory or a part of it, a store stops, and reports no damage.
 #[test]
 fn writer_whose_files_are_gone_stops() {
     for name in ["", "log", "index", "checkpoints", "LOCK"] {
@@ -202,7 +203,7 @@ fn writer_whose_files_are_gone_stops() {
     }
 }
 
-/// The lock counts only as long as its file is the one in the directory.
+/// The lock is valid only while its file is the one in the directory.
 #[test]
 fn lock_file_that_was_removed_lets_no_second_writer_write() {
     let dir = tempfile::tempdir().unwrap();
@@ -219,7 +220,8 @@ fn a_follower(path: &Path, events: u64) -> Store {
     store
 }
 
-/// A file that was closed to keep few open, and is another one when it is needed again, is not read.
+/// A file that was closed to limit open files, and was replaced before it is opened again, is not
+/// read.
 #[test]
 fn closed_file_that_was_replaced_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -243,7 +245,7 @@ fn closed_file_that_was_replaced_is_not_read() {
     }
 }
 
-/// Every way to ask a follower fails, and claims no damage.
+/// Asserts that every call of a follower fails, and reports no damage.
 fn assert_follower_says_so(store: &Store, what: &str) {
     let gone = |result: Result<()>| {
         assert!(matches!(result, Err(Error::StoreGone { .. })), "{what}: {result:?}");
@@ -263,7 +265,7 @@ fn assert_follower_says_so(store: &Store, what: &str) {
     gone(subscribed);
 }
 
-/// A follower reports that another store, or none, is where its store was.
+/// A follower reports that its store was replaced or removed.
 #[test]
 fn follower_of_a_replaced_store_returns_store_gone() {
     for what in ["directory", "link", "contents", "removed", "log", "same name again"] {
@@ -286,7 +288,7 @@ fn follower_of_a_replaced_store_returns_store_gone() {
                 fs::remove_file(&path).unwrap();
                 symlink(&new, &path).unwrap();
             }
-            // As a tool that copies one store over another leaves it.
+            // The state after one store was copied over another.
             "contents" => {
                 for part in ["log", "index", "checkpoints"] {
                     for entry in fs::read_dir(path.join(part)).unwrap() {
@@ -311,7 +313,7 @@ fn follower_of_a_replaced_store_returns_store_gone() {
     }
 }
 
-/// A follower of a store whose directory gets another name follows it there.
+/// A follower of a store whose directory is renamed follows it.
 #[test]
 fn follower_of_a_renamed_store_goes_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -327,8 +329,8 @@ fn follower_of_a_renamed_store_goes_on() {
     assert_eq!(follower.read_all().start().unwrap().map(Result::unwrap).count(), 61);
 }
 
-/// A reader on an overlay sees the lower file until the writer opens it, and then has a mapping that
-/// shows nothing of what is appended: it reads the upper one, and claims no damage.
+/// A reader on an overlay maps the lower file until the writer opens it, which copies it up; that
+/// mapping shows no later append. The reader reads the upper file, and reports no damage.
 #[test]
 fn reader_on_an_overlay_reads_on_after_a_copy_up() {
     let test = "moved_directories::reader_on_an_overlay_reads_on_after_a_copy_up";
@@ -358,7 +360,7 @@ fn reader_on_an_overlay_reads_on_after_a_copy_up() {
             }
             let path = overlay.join("ledger");
             let early = a_follower(&path, 25);
-            // So that it has mapped the end of the log.
+            // Makes the reader map the end of the log.
             let read =
                 |store: &Store| store.read_all().start().unwrap().map(Result::unwrap).count();
             assert_eq!(read(&early), 25);

@@ -1,8 +1,8 @@
-//! File systems of a test's own: tmpfs of a size, read-only mounts, overlays, an ext2 in a file.
+//! File systems for one test: a small tmpfs, read-only mounts, overlays, an ext2 in a file.
 //!
 //! A test that needs one runs again in a child inside a mount namespace, as root or as the root of
-//! a user namespace. What is mounted there is seen by nobody else and goes with the child. Where
-//! the system allows neither, the test is skipped, and says so on standard error.
+//! a user namespace. Its mounts are visible only there and end with the child. If the system
+//! permits neither, the test prints that it is skipped to standard error.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 const INSIDE: &str = "ANNALS_TEST_INSIDE_NAMESPACE";
 
-/// Told past the test harness, which keeps what a passing test prints to itself.
+/// Printed without the test harness, which captures the output of a passing test.
 pub(crate) fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {test}: {why}\n");
 }
@@ -44,7 +44,7 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
     }
 }
 
-/// `mount` with these arguments; whether it worked.
+/// Runs `mount` with these arguments; returns whether it succeeded.
 pub(crate) fn try_mount(arguments: &[&str], at: &Path) -> bool {
     let output = Command::new("mount").args(arguments).arg(at).output().unwrap();
     if !output.status.success() {
@@ -57,13 +57,13 @@ pub(crate) fn mount(arguments: &[&str], at: &Path) {
     assert!(try_mount(arguments, at), "mount {arguments:?}");
 }
 
-/// A tmpfs of so many kibibytes.
+/// Mounts a tmpfs of this number of kibibytes.
 pub(crate) fn tmpfs(at: &Path, kibibytes: u64) {
     std::fs::create_dir_all(at).unwrap();
     mount(&["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "annals"], at);
 }
 
-/// Takes all room of a file system but so many bytes, and gives it back when dropped.
+/// Fills a file system except for a number of bytes, until it is dropped.
 pub(crate) struct Ballast(std::path::PathBuf);
 
 impl Ballast {

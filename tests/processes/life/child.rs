@@ -1,4 +1,4 @@
-//! Starting this very program again as a child, hearing what it says, killing it.
+//! Starts this program again as a child, reads its output, kills it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::writer::Life;
 const ROLE: &str = "ANNALS_CHILD_ROLE";
 const STORE: &str = "ANNALS_CHILD_STORE";
 const LIFE: &str = "ANNALS_CHILD_LIFE";
-/// The longest that a child is waited for.
+/// A bound for every wait for a child.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What this process is to do, if it is a child: its role, the store's directory, the life.
+/// The role of this process if it is a child: the role, the store's directory, the life.
 pub(crate) fn role() -> Option<(String, String, Life)> {
     let role = std::env::var(ROLE).ok()?;
     let life = std::env::var(LIFE).ok()?;
@@ -25,17 +25,17 @@ pub(crate) fn role() -> Option<(String, String, Life)> {
     Some((role, std::env::var(STORE).ok()?, life))
 }
 
-/// This program as a child.
+/// A command that runs this program as a child.
 pub(crate) fn command(role: &str, store: &Path, life: Life) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     arrange(&mut command, role, store, life);
     command
 }
 
-/// Tells a command that ends in this program what it is to do.
+/// Adds the role to a command that ends in this program.
 pub(crate) fn arrange(command: &mut Command, role: &str, store: &Path, life: Life) {
     if cfg!(test) {
-        // The test of this name is the way into the test binary.
+        // In a test binary, the test of this name runs the role.
         command.args([
             "--exact",
             "child_process_runs_its_role",
@@ -48,7 +48,7 @@ pub(crate) fn arrange(command: &mut Command, role: &str, store: &Path, life: Lif
     command.env(ROLE, role).env(STORE, store).env(LIFE, life);
 }
 
-/// A child that runs.
+/// A running child.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -61,12 +61,12 @@ impl Running {
         let mut child = command.spawn().unwrap();
         let out = child.stdout.take().unwrap();
         let (sender, lines) = channel();
-        // Read at once and whole: a full pipe would stop the child at a place of its choosing.
+        // Read continuously: a full pipe would block the child.
         thread::spawn(move || {
             let mut out = BufReader::new(out);
             let mut line = String::new();
             while out.read_line(&mut line).is_ok_and(|length| length > 0) {
-                // A line that the kill has cut short was not said.
+                // A line that the kill has cut short does not count.
                 if let Some(whole) = line.strip_suffix('\n')
                     && sender.send(whole.to_owned()).is_err()
                 {
@@ -82,7 +82,7 @@ impl Running {
         self.lines.as_ref().unwrap()
     }
 
-    /// Its lines, for somebody else to hear from now on.
+    /// The receiver of its further lines.
     pub(crate) fn take_lines(&mut self) -> Receiver<String> {
         self.lines.take().unwrap()
     }
@@ -92,7 +92,7 @@ impl Running {
         self.lines().recv_timeout(within).ok()
     }
 
-    /// Hears lines until one that `wanted` takes.
+    /// Reads lines up to one that `wanted` accepts.
     pub(crate) fn hear_until(&self, mut wanted: impl FnMut(&str) -> bool) {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -105,13 +105,13 @@ impl Running {
         }
     }
 
-    /// Makes it say how far its store is visible.
+    /// Makes it print the visible position.
     pub(crate) fn ask(&mut self) {
         let input = self.child.stdin.as_mut().unwrap();
         input.write_all(b"head\n").unwrap();
     }
 
-    /// Ends it without warning, and hears what it had said. It must not have ended by itself.
+    /// Kills it, and reads its remaining lines. Panics if it has ended before.
     pub(crate) fn kill(mut self, mut hear: impl FnMut(&str)) {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "the child ended by itself: {ended:?}");
@@ -122,7 +122,7 @@ impl Running {
         }
     }
 
-    /// Waits until it ends, and hears what it says meanwhile.
+    /// Waits for its end, and reads its lines meanwhile.
     pub(crate) fn wait(mut self, mut hear: impl FnMut(&str)) -> std::process::ExitStatus {
         while let Ok(line) = self.lines().recv_timeout(PATIENCE) {
             hear(&line);

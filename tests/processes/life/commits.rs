@@ -1,14 +1,14 @@
-//! What a commit holds, as a function of its number alone: who finds one in a store can tell what
-//! it must be, whoever wrote it and whether or not that was acknowledged.
+//! The contents of a commit, derived from its number alone, so that a commit found in a store can
+//! be checked, whichever process wrote it and whether or not it was acknowledged.
 
 use annals::testing::random::Random;
 use annals::{ContentType, Event, NewEvent, Uuid};
 
-/// Which commit: the life of the process that wrote it, the worker in it, and that one's count.
+/// The key of a commit: the life of the process, the worker in it, and the worker's count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(pub(crate) u64);
 
-/// Workers from here on write only what must be refused.
+/// Workers from this number on write only commits that must be refused.
 pub(crate) const REFUSED: u64 = 0x80;
 
 impl Key {
@@ -16,7 +16,7 @@ impl Key {
         Self((life << 32) | (worker << 24) | count)
     }
 
-    /// Life and worker together: who wrote it.
+    /// The life and the worker: the author of the commit.
     pub(crate) fn author(self) -> u64 {
         self.0 >> 24
     }
@@ -33,13 +33,13 @@ impl Key {
         self.0 & 0xff_ffff
     }
 
-    /// The stream that no other worker of the same life writes to.
+    /// The stream of this worker alone.
     pub(crate) fn own_stream(self) -> String {
         format!("own-{}", self.worker() & !REFUSED)
     }
 }
 
-/// One event to be.
+/// An event to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {
     pub(crate) event_type: String,
@@ -48,11 +48,11 @@ pub(crate) struct Planned {
     pub(crate) tags: Vec<String>,
     pub(crate) schema_version: u16,
     pub(crate) json: bool,
-    /// Otherwise the store gives it one.
+    /// The id, or `None` for a generated one.
     pub(crate) id: Option<Uuid>,
 }
 
-/// One commit to be.
+/// A commit to append.
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) key: Key,
@@ -60,7 +60,7 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    /// Over one stream or up to four, of one event or up to twenty, of 0 bytes to some kilobytes.
+    /// A commit to one to four streams, of one to twenty events, of 0 bytes to some kilobytes.
     pub(crate) fn of(key: Key) -> Self {
         let mut random = Random::new(key.0 ^ 0x005e_ed0f_a11c_0de5);
         let streams = if random.percent(60) { 1 } else { 1 + random.below(4) };
@@ -99,7 +99,7 @@ impl Commit {
         self.operations[0].1[0].id.is_some()
     }
 
-    /// How the events of a commit in the store differ from this, if they do.
+    /// The first difference between the events of a commit in the store and this one.
     pub(crate) fn differs(&self, events: &[Event]) -> Option<String> {
         let planned: Vec<_> = self
             .operations
@@ -161,7 +161,7 @@ impl Planned {
     }
 }
 
-/// Which commit an event says it belongs to.
+/// The key of the commit that an event records.
 pub(crate) fn key_of(event: &Event) -> Option<Key> {
     let bytes = event.metadata().get(..8)?;
     Some(Key(u64::from_le_bytes(bytes.try_into().ok()?)))

@@ -1,4 +1,4 @@
-//! The book of what children said, held against what a store holds.
+//! The record of what the children acknowledged, compared with the store.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,24 +15,25 @@ pub(crate) struct Placed {
     pub(crate) last: u64,
 }
 
-/// What was said about one store, and what was found in it.
+/// The answers about one store, and the commits found in it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     acknowledged: HashMap<Key, (u64, u64)>,
     refused: HashSet<Key>,
-    /// Per stream, the newest version of which a snapshot was saved.
+    /// The newest version of each stream whose snapshot was saved.
     snapshots: HashMap<String, u64>,
-    /// What the last look found: it stays as it was.
+    /// The commits found by the last check, which must stay.
     found: Vec<Placed>,
-    /// What openings found, as the children say it.
+    /// The results of openings that the children printed.
     pub(crate) opened: HashMap<String, u64>,
-    /// Gaps in an author's commits are explained by a full disk, which the kill kept unsaid.
+    /// Whether commits of an author may be missing: a full disk may have refused them before the
+    /// kill.
     pub(crate) disk_fills_up: bool,
     pub(crate) disk_was_full: u64,
 }
 
 impl Ledger {
-    /// Notes a line of a child's.
+    /// Records a line of a child.
     pub(crate) fn hear(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |word: &str| word.parse::<u64>().unwrap();
@@ -68,18 +69,18 @@ impl Ledger {
         self.acknowledged.len()
     }
 
-    /// The last position that was acknowledged.
+    /// The last acknowledged position.
     pub(crate) fn last_acknowledged(&self) -> u64 {
         self.acknowledged.values().map(|(_, last)| *last).max().unwrap_or(0)
     }
 
-    /// The commits that the last look found.
+    /// The commits found by the last check.
     pub(crate) fn found(&self) -> &[Placed] {
         &self.found
     }
 
-    /// Reads all of a store, and panics at the first thing that is not as it was said or not as it
-    /// was before. `chance` picks what is looked up in the indexes besides.
+    /// Reads a whole store, and panics at the first difference from the answers or from the last
+    /// check. `chance` selects look-ups in the indexes.
     pub(crate) fn check(&mut self, store: &Store, chance: u64) {
         let read = read_all(store);
         let placed: HashMap<Key, Placed> = read.commits.iter().map(|p| (p.key, *p)).collect();
@@ -108,7 +109,7 @@ impl Ledger {
         self.found = read.commits;
     }
 
-    /// An author's commits are there in the order they were made, without one missing between.
+    /// Asserts that the commits of an author are there in order and without a gap.
     fn check_authors(&self, commits: &[Placed]) {
         let mut counts: HashMap<u64, u64> = HashMap::new();
         for placed in commits {
@@ -132,8 +133,8 @@ struct Read {
     lives: HashMap<u64, u64>,
 }
 
-/// Reads up to the pinned head: whole commits that are what their number says, positions and
-/// versions without gaps, time that does not step back, ids that are there once.
+/// Reads up to the pinned head, and asserts: whole commits with the contents of their number,
+/// positions and versions without gaps, times that do not decrease, unique ids.
 fn read_all(store: &Store) -> Read {
     let mut read =
         Read { commits: vec![], versions: HashMap::new(), ids: vec![], lives: HashMap::new() };
@@ -158,7 +159,7 @@ fn read_all(store: &Store) -> Read {
     read
 }
 
-/// Puts events together to commits, and checks each one.
+/// Groups events into commits, and checks each commit.
 #[derive(Debug, Default)]
 pub(crate) struct Following {
     pub(crate) position: u64,
@@ -188,13 +189,13 @@ impl Following {
         Some(placed)
     }
 
-    /// Whether what was taken ends with a whole commit.
+    /// Whether the events taken so far end with a whole commit.
     pub(crate) fn is_whole(&self) -> bool {
         self.commit.is_empty()
     }
 }
 
-/// What the indexes say is what the log holds; some of it is asked for.
+/// Asserts that some look-ups in the indexes return what the log holds.
 fn check_lookups(store: &Store, read: &Read, chance: u64) {
     let mut random = Random::new(chance);
     for (stream, version) in &read.versions {

@@ -1,4 +1,4 @@
-//! A writer in a process of its own, and the book of what it said: shared by the tests and by
+//! A writer in a process of its own, and the record of its answers, for these tests and
 //! `examples/torture`.
 //!
 //! - [`commits`]: what a commit holds, as a function of its number alone.

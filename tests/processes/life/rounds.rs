@@ -1,4 +1,4 @@
-//! Start a writer, kill it, reopen, check: again and again on the same directory.
+//! Starts a writer, kills it, reopens the store and checks it, repeatedly in one directory.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ use super::child::{self, Running};
 use super::ledger::Ledger;
 use super::writer::{Life, word_for};
 
-/// What a run has tried so far.
+/// The counts of a run.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
     pub(crate) stores: u64,
     pub(crate) kills: u64,
-    /// Kills before the child said that it had opened the store.
+    /// Kills before the child had printed that the store is open.
     pub(crate) while_opening: u64,
     pub(crate) acknowledged: u64,
-    /// Commits that are there and were not heard of: whole, all the same.
+    /// Whole commits in the store whose acknowledgement was not read.
     pub(crate) unheard: u64,
     pub(crate) openings: u64,
-    /// Openings that had something to put right.
+    /// Openings that recovered something.
     pub(crate) recovered: u64,
     /// Of those, the ones that cut off a torn tail.
     pub(crate) cut: u64,
@@ -43,7 +43,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// One directory, and the writers that live and die in it.
+/// One directory, and its successive writers.
 #[derive(Debug)]
 pub(crate) struct Lives {
     pub(crate) path: PathBuf,
@@ -66,12 +66,12 @@ impl Lives {
         Running::start(child::command("write", &self.path, life))
     }
 
-    /// One writer from its birth to its death, and what it leaves behind.
+    /// Runs one writer up to its kill, and checks what it leaves.
     pub(crate) fn round(&mut self, tally: &mut Tally) {
         let running = self.start(false);
         let opened = self.ledger.opened.values().sum::<u64>();
         if self.random.percent(25) {
-            // At any time from its first instruction on: while it opens, recovers, creates.
+            // At any time from its start: during opening, recovery or creation as well.
             let time = Duration::from_micros(self.random.below(25_000));
             self.hear_for(&running, time);
         } else {
@@ -105,8 +105,8 @@ impl Lives {
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
 
-    /// Verifies, opens, checks. Half of the time it opens for reading alone, and leaves what there
-    /// is to put right to the next writer.
+    /// Verifies, opens, checks. Half of the openings are read-only, and leave a due recovery to the
+    /// next writer.
     pub(crate) fn look(&mut self, tally: &mut Tally) {
         let chance = self.random.number();
         if self.is_there() {
@@ -127,7 +127,7 @@ impl Lives {
         }
     }
 
-    /// Whether a store is there: a child may have been killed before it created one.
+    /// Whether there is a store: the child may have been killed before it created one.
     fn is_there(&self) -> bool {
         match Options::new().read_only(true).open(&self.path) {
             Ok(_) => true,
@@ -141,7 +141,7 @@ impl Lives {
         assert_eq!(report.faults, []);
     }
 
-    /// Opens for writing, which puts right what is to be put right; closed cleanly or dropped.
+    /// Opens for writing, which recovers the store; then closes or drops it.
     pub(crate) fn open_and_check(&mut self, tally: &mut Tally) {
         let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
         let store = options.open(&self.path).unwrap();
@@ -156,7 +156,7 @@ impl Lives {
         }
     }
 
-    /// The last word on a store, with the children's own openings added to the tally.
+    /// The final counts, including the openings of the children.
     pub(crate) fn end(mut self, tally: &mut Tally) {
         self.look(tally);
         self.open_and_check(tally);

@@ -1,9 +1,9 @@
-//! What the child does: writes in every way there is until it is killed, and says what was
-//! acknowledged only after it was.
+//! The child writes in every way until it is killed, and prints acknowledgements only after the
+//! calls returned.
 //!
-//! Its lines: `opened WHAT`, `ack KEY FIRST LAST`, `no KEY` (refused), `snap STREAM VERSION`,
-//! `head POSITION` (when asked), `closed`. It ends when its input does, so that it never outlives
-//! the process that started it.
+//! Its lines: `opened WHAT`, `ack KEY FIRST LAST`, `no KEY` (refused), `snap STREAM VERSION`, `head
+//! POSITION` (on request), `closed`. It ends with its input, so that it does not outlive the
+//! process that started it.
 
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -19,33 +19,33 @@ use annals::{
 
 use super::commits::{Commit, Key, Planned, REFUSED, state_of};
 
-/// Whether a close has left out, for want of space, what the next opening does.
+/// Whether a close failed only for want of space in work that the next opening does.
 pub(crate) fn only_work_beside_was_refused(error: &Error) -> bool {
     let Error::MaintenanceFailed { failed } = error else { return false };
     !failed.is_empty() && failed.iter().all(|it| matches!(it.error, Error::DiskFull { .. }))
 }
 
-/// How a life goes.
+/// The parameters of a life.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
-    /// The store's; with the number it decides all that is left to chance.
+    /// The seed of the store; with the number it determines every random choice.
     pub(crate) seed: u64,
-    /// Counts the lives of one store.
+    /// The number of the life, counted per store.
     pub(crate) number: u64,
-    /// Never a buffered store, so that what readers may see is what is durable.
+    /// Whether the store is never buffered, so that what readers see is durable.
     pub(crate) synced: bool,
 }
 
-/// One whole line at a time, from any thread.
+/// Prints one whole line, from any thread.
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Nobody hears: nobody is there to kill this process either.
+    // If the output is closed, the parent is gone and cannot kill this process.
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(3);
     }
 }
 
-/// Answers how far the store is visible, until nobody can ask any more.
+/// Answers requests for the visible position, up to the end of the input.
 fn answer_questions(current: &Arc<Mutex<Option<Store>>>) {
     let current = Arc::clone(current);
     thread::spawn(move || {
@@ -81,7 +81,7 @@ pub(crate) fn live(path: &Path, life: Life) {
         });
         match store.close() {
             Ok(()) => say("closed"),
-            // Everything acknowledged is durable all the same.
+            // A failed close leaves every acknowledged commit durable.
             Err(Error::DiskFull { .. }) => say("closed full"),
             Err(error) if only_work_beside_was_refused(&error) => say("closed full"),
             Err(error) => panic!("cannot close: {error:?}"),
@@ -89,7 +89,7 @@ pub(crate) fn live(path: &Path, life: Life) {
     }
 }
 
-/// Small segments, so that rollovers, seals and checkpoints happen all the time.
+/// Small segments cause frequent rollovers, seals and checkpoints.
 fn options(random: &mut Random, synced: bool) -> Options {
     let durability = if synced || random.percent(60) {
         Durability::Sync
@@ -116,7 +116,7 @@ fn open(path: &Path, options: &Options) -> Store {
     }
 }
 
-/// What opening found, in a word.
+/// The result of an opening in one word.
 pub(crate) fn word_for(opened: &Opened) -> &'static str {
     match opened {
         Opened::Created => "created",
@@ -127,16 +127,16 @@ pub(crate) fn word_for(opened: &Opened) -> &'static str {
     }
 }
 
-/// One of the threads that write.
+/// A thread that writes.
 struct Worker<'s> {
     store: &'s Store,
     random: Random,
     author: Key,
     count: u64,
     refused: u64,
-    /// Of the worker's own stream; unknown after a commit to it was refused by a full disk.
+    /// The version of the worker's own stream; unknown after a full disk refused a commit to it.
     version: Option<u64>,
-    /// The last acknowledged commit with ids of its own.
+    /// The last acknowledged commit with given ids.
     repeatable: Option<(Commit, u64, u64)>,
 }
 
@@ -175,7 +175,7 @@ impl<'s> Worker<'s> {
         Key(self.author.0 + (REFUSED << 24) + self.refused)
     }
 
-    /// The transaction of a commit, and the version it leaves the own stream at.
+    /// The transaction of a commit, and the version of the own stream after it.
     fn transaction(&self, commit: &Commit) -> (Transaction<'s>, Option<u64>) {
         let own = self.author.own_stream();
         let mut version = self.version;
@@ -195,7 +195,7 @@ impl<'s> Worker<'s> {
         (transaction, version)
     }
 
-    /// Says what became of a commit, and remembers it.
+    /// Prints the outcome of a commit, and records it.
     fn settle(&mut self, commit: Commit, outcome: Result<(u64, u64)>, version: Option<u64>) {
         match outcome {
             Ok((first, last)) => {
@@ -240,7 +240,7 @@ impl<'s> Worker<'s> {
         self.settle(commit, outcome, version);
     }
 
-    /// Acknowledged once it is with the system, which outlives this process.
+    /// Acknowledged once it is written to the system, which outlives this process.
     fn buffered(&mut self) {
         let commit = self.next();
         let (transaction, version) = self.transaction(&commit);
@@ -249,7 +249,7 @@ impl<'s> Worker<'s> {
         self.settle(commit, outcome, version);
     }
 
-    /// Many in flight at once; some tickets are dropped, and nobody ever knows of those.
+    /// Many submissions in flight; some tickets are dropped, whose outcome is never known.
     fn pipeline(&mut self) {
         let mut flying: Vec<(Commit, Ticket, Option<u64>)> = Vec::new();
         for _ in 0..2 + self.random.below(12) {
@@ -281,7 +281,7 @@ impl<'s> Worker<'s> {
         self.version = if all_settled { known } else { None };
     }
 
-    /// The same ids again: the same answer, and nothing written.
+    /// The same ids again: the result is the same, and nothing is written.
     fn repeat(&mut self) {
         let Some((commit, first, last)) = self.repeatable.clone() else { return };
         let mut transaction = self.store.transaction();

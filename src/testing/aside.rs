@@ -1,4 +1,4 @@
-//! What can be done beside the log: snapshots, a read-only follower, a look at every byte.
+//! Operations that do not append: snapshots, a read-only follower, verification.
 //!
 //! Owns the choices, the model's state for each, and the comparison. None of them may change the
 //! contents of the log.
@@ -17,38 +17,38 @@ use crate::event::snapshot::{Mark, Snapshot};
 use crate::recovery::Opened;
 use crate::store::Store;
 
-/// Something beside the log.
+/// An operation that does not append.
 #[derive(Debug, Clone)]
 pub enum Aside {
     /// Saves a snapshot.
     Save {
         /// Its key, an index into [`STREAMS`].
         key: usize,
-        /// By position; else by version.
+        /// By position; otherwise by version.
         by_position: bool,
         /// The distance before the current version or position; after it if negative.
         back: i8,
         /// The size of its state.
         size: u16,
     },
-    /// Loads one, the newest at or below a mark.
+    /// Loads a snapshot, the newest at or below a mark.
     Load {
         /// Its key, an index into [`STREAMS`].
         key: usize,
-        /// By position; else by version.
+        /// By position; otherwise by version.
         by_position: bool,
         /// The highest mark; `None` for the newest of any kind.
         at_most: Option<u8>,
     },
-    /// Deletes all of a key.
+    /// Deletes all snapshots of a key.
     Delete(usize),
     /// Opens a reader beside the writer, as another process would, or closes it.
     Follower,
     /// Reads through the follower.
     Follow(ReadChoice),
-    /// Asks for single events and heads through the follower.
+    /// Looks up single events and heads through the follower.
     FollowLook(u16),
-    /// Asks whether a position around the head is visible.
+    /// Looks up whether a position around the head is visible.
     WaitFor(u8),
     /// Reads every byte of the store, beside the writer.
     Verify,
@@ -92,7 +92,7 @@ impl Aside {
     }
 }
 
-/// What there is beside a store's log.
+/// The snapshots and the follower of a store.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) follower: Option<Store>,
@@ -166,7 +166,7 @@ impl Harness {
             }
             Err(Error::SnapshotAhead { .. }) if number > most => Ok(()),
             Err(Error::SnapshotExists { .. }) => self.beside.snapshots.may_be_refused(&saved),
-            // Commits whose outcome is unknown are not reached, and do not have to be.
+            // Commits whose outcome is unknown may be unreachable.
             Err(Error::SnapshotAhead { .. }) if self.settings.faults => {
                 let least = self.model.reached(STREAMS[key], by_position, self.acknowledged.events);
                 ensure!(number > least, "refused at {mark:?}, {least} is acknowledged");
@@ -176,7 +176,7 @@ impl Harness {
                 let full = matches!(error, Error::DiskFull { .. });
                 self.allow::<()>(Err(error))?;
                 self.beside.snapshots.saved(saved, false);
-                // It may have been the log that was full.
+                // The disk of the log may have been full.
                 if full { self.taken_back(store) } else { Ok(()) }
             }
         }
@@ -206,7 +206,7 @@ impl Harness {
             ensure!(visible.covers(needs), "{found:?} needs {needs:?}, {visible:?} is durable");
         }
         match &found {
-            // There was none by version.
+            // There was no snapshot by version.
             Some(found) if at_most.is_none() && !same_kind(found.mark(), most) => {
                 model.loaded(key, most, None)?;
                 model.loaded(key, mark(true, u64::MAX), Some(found))
@@ -261,7 +261,7 @@ impl Harness {
     ///
     /// # Errors
     ///
-    /// Any fault that is found, and a number of events that was not promised.
+    /// Any reported fault, and a wrong number of events.
     pub fn verify(&mut self) -> Checked {
         let verified = super::verify_on(&*self.storage, &self.root, |_| {});
         if self.settings.faults {

@@ -12,10 +12,10 @@ const LONG: &str = match std::str::from_utf8(&[b'n'; 256]) {
     Ok(long) => long,
     Err(_) => "",
 };
-/// In µs. The clock of a life goes about a second at a time.
+/// In µs. The clock of a life advances about a second at a time.
 const AGES: [u64; 6] = [0, 0, 1, 300_000, 2_000_000, 1 << 62];
 
-/// Where a cursor is to go.
+/// The target of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceChoice {
     /// The distance after the current position.
@@ -28,12 +28,12 @@ pub enum PlaceChoice {
     At(u16),
 }
 
-/// Where a cursor is expected to be.
+/// The expected position of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromChoice {
     /// Anywhere.
     Any,
-    /// Where it is.
+    /// The present position.
     There,
     /// Never set.
     Unset,
@@ -48,19 +48,19 @@ pub enum RequestChoice {
     Advance {
         /// An index into [`CURSORS`].
         cursor: usize,
-        /// Where it has to be.
+        /// The expected position.
         from: FromChoice,
         /// Where to.
         to: PlaceChoice,
     },
-    /// Puts a cursor anywhere.
+    /// Sets a cursor to any position.
     Reset {
         /// An index into [`CURSORS`].
         cursor: usize,
         /// Where to.
         to: PlaceChoice,
     },
-    /// Forgets a cursor.
+    /// Deletes a cursor.
     Delete {
         /// An index into [`CURSORS`].
         cursor: usize,
@@ -97,7 +97,7 @@ pub struct BoundaryChoice {
     pub items: Vec<ModelQuery>,
     /// Only events after the position with this distance before the head.
     pub after: Option<u8>,
-    /// A match anywhere counts.
+    /// A match at any position counts.
     pub anywhere: bool,
 }
 
@@ -117,7 +117,7 @@ pub struct CommitChoice {
 /// A snapshot that is saved with a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotChoice {
-    /// Its key, an index into [`STREAMS`].
+    /// The key, an index into [`STREAMS`].
     pub key: usize,
     /// By position; else by version.
     pub by_position: bool,
@@ -129,7 +129,7 @@ pub struct SnapshotChoice {
 
 impl CommitChoice {
     pub(super) fn decode(source: &mut Source<'_>) -> Self {
-        // What goes into a commit, as numbers of each.
+        // The contents of a commit, as numbers of each kind.
         let (operations, boundaries, requests) = source.pick(&[
             (1, 0, 1),
             (1, 0, 1),
@@ -193,7 +193,7 @@ impl RequestChoice {
     pub(super) fn decode(source: &mut Source<'_>) -> Self {
         let names = u8::try_from(CURSORS.len()).unwrap_or(1);
         let (kind, which) = (source.below(16), source.byte());
-        // The one that is too long is for one in 64.
+        // One in 64 is the name that is too long.
         let cursor =
             if which >= 252 { CURSORS.len() - 1 } else { usize::from(which % (names - 1)) };
         let stream = usize::from(which % 8);

@@ -50,7 +50,7 @@ impl Harness {
                 let durable = via != Via::Buffered && self.settings.durability.is_sync();
                 self.acknowledge(end, durable);
                 let failed = store.stats().snapshot_failures > failures;
-                // Without new events there may be nothing to wait for, but the commits before.
+                // Without new events there may be nothing to wait for except earlier commits.
                 let new = commit.events().next().is_some() && !predicted.already_recorded;
                 self.saves(commit, end, durable && !failed && new);
                 self.note_seen(store.head().get(), false)
@@ -152,7 +152,7 @@ impl Harness {
                 Ok(Answer::Later(ticket)) => Some(ticket.committed()),
                 _ => None,
             };
-            // Of events that were recorded before, none was added.
+            // No repeated event was added.
             let (events, changes) = match done {
                 Some(done) if done.already_recorded => (0, done.applied.len()),
                 _ => (commit.events().count(), commit.requests.len()),
@@ -164,7 +164,7 @@ impl Harness {
         Ok(self.model.predict(commit, alone, self.fits(commit), times))
     }
 
-    /// Whether it is within the limits of size.
+    /// Whether the commit is within the limits of size.
     fn fits(&self, commit: &ModelCommit) -> bool {
         let mut size = 0;
         for operation in &commit.operations {
@@ -182,8 +182,8 @@ impl Harness {
         size as u64 <= self.settings.segment_size / 4 && !commit.requests.iter().any(too_long)
     }
 
-    /// Takes a commit into the model, unless it was there before. Returns where it ends; the
-    /// beginning, if it added nothing.
+    /// Adds a commit to the model, unless it was there before. Returns its end; the beginning, if
+    /// it added nothing.
     fn accept(
         &mut self,
         commit: &ModelCommit,
@@ -201,7 +201,7 @@ impl Harness {
         if commit.writes() { self.model.end() } else { Point::default() }
     }
 
-    /// Its snapshots are saved once it is durable, and all that they were made of.
+    /// Its snapshots are saved when the commit, and everything that they cover, is durable.
     fn saves(&mut self, commit: &ModelCommit, end: Point, certain: bool) {
         for snapshot in &commit.snapshots {
             let (mark, key) = (snapshot.mark(), snapshot.key());
@@ -242,7 +242,7 @@ impl Harness {
         Ok(())
     }
 
-    /// The disk was full: commits that were not written may have been taken back with this one.
+    /// The disk was full: unwritten commits may have been undone with this one.
     pub(super) fn taken_back(&mut self, store: &Store) -> Checked {
         self.taken_back_to(metadata::accepted(store))
     }
@@ -361,7 +361,7 @@ fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<Answer> {
 
 /// Whether the error can be the effect of a failing disk.
 pub(super) fn is_failure(error: &Error) -> bool {
-    // A block of a derived file that cannot be read is reported as damage to that file.
+    // An unreadable block of a derived file is reported as damage to that file.
     let unreadable =
         matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
     let failed = matches!(error, Error::Io { .. } | Error::DiskFull { .. });

@@ -15,12 +15,12 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Mismatch {
     what: String,
-    /// An operation failed, as it may on a failing disk.
+    /// An operation failed, as is possible on a failing disk.
     pub(super) by_failure: bool,
 }
 
 impl Mismatch {
-    /// A difference, in words.
+    /// Returns a difference with this description.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), by_failure: false }
     }
@@ -45,7 +45,7 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
-/// An answer that had to come.
+/// Requires an answer.
 pub(super) fn must<T>(what: &str, answer: StoreResult<T>) -> Checked<T> {
     answer.map_err(|error| Mismatch {
         what: format!("{what}: {error} ({error:?})"),
@@ -64,7 +64,7 @@ pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
             Error::Conflict { failed, visible_at },
             Error::Conflict { failed: actual, visible_at: given },
         ) => {
-            // Where a cursor was moved without events, a later position may be named.
+            // If a cursor was moved without events, a later position may be named.
             let of_a_cursor = |check: &FailedCheck| {
                 !matches!(
                     check,
@@ -123,7 +123,7 @@ struct Told {
     positions: Vec<u64>,
 }
 
-/// A read: everything it yields, in order, and nothing else. Returns the head it was pinned to.
+/// A read: all of its events, in order, and no others. Returns its head.
 pub(super) fn read(
     store: &Store,
     model: &mut Model,
@@ -269,9 +269,9 @@ struct Hiding {
     /// The state after this number of changes.
     state: ModelState,
     changes: u64,
-    /// The stream's last events are counted from here.
+    /// Distances are counted from the stream's last events.
     head: u64,
-    /// The time before the read, if that matters.
+    /// The time before the read, if it is needed.
     earliest: u64,
 }
 
@@ -348,7 +348,7 @@ fn expected(
     found
 }
 
-/// Heads, single events and the point of a time, at and around a position.
+/// Heads, single events and the position at a time, at and around a position.
 pub(super) fn look(store: &Store, model: &mut Model, back: u16) -> StoreResult<Checked> {
     let head = store.read_all().start()?.head().get();
     let position = head.saturating_sub(u64::from(back) % (head + 1));
@@ -378,7 +378,7 @@ pub(super) fn look(store: &Store, model: &mut Model, back: u16) -> StoreResult<C
     let expected =
         (version > 0).then_some(StreamHead { version, last_position: Position::new(last) });
     let later = model.stream_head(name, u64::MAX).0;
-    // Commits in flight may have become visible in between.
+    // Commits in flight may have become visible meanwhile.
     if found != expected && (later == version || store.head().get() == head) {
         return Ok(Err(Mismatch::new(format!(
             "the head of {name:?} is {found:?}, not {expected:?}"
@@ -420,7 +420,7 @@ pub(super) fn list(store: &Store, model: &Model, prefix: &str) -> Checked<StoreR
     list_all(store, model, prefix, None)
 }
 
-/// The listings of streams by prefix and category, with and without those that are hidden.
+/// The listings of streams by prefix and category, with and without hidden ones.
 pub(super) fn list_all(
     store: &Store,
     model: &Model,
@@ -461,7 +461,7 @@ pub(super) fn list_all(
     Ok(Ok(()))
 }
 
-/// Everything a store shows, by every kind of read. Nothing is in flight.
+/// Everything a store shows, by every kind of read. No commit is in flight.
 pub(super) fn contents(store: &Store, model: &mut Model) -> Checked {
     let head = must("head", store.read_all().start().map(|events| events.head().get()))?;
     ensure!(head == model.head(), "the head is {head}, not {}", model.head());

@@ -1,4 +1,4 @@
-//! The format's decoders over bytes that anyone may have written.
+//! The format's decoders, run on arbitrary bytes.
 //!
 //! Each function decodes the input as one structure and returns whether it was accepted. An
 //! accepted structure must be consistent: accessors work, and encoding it again gives bytes that
@@ -31,9 +31,9 @@ use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
 
 /// The salt of the segment that frames, records and seals are decoded as parts of.
 const SALT: u64 = 7;
-/// The offset that a frame is decoded at.
+/// The offset of a decoded frame.
 const OFFSET: u64 = 8192;
-/// The position that a record is decoded as.
+/// The position of a decoded record.
 const POSITION: u64 = 17;
 
 /// A structure of the format: its name, its patcher and its decoder.
@@ -41,13 +41,13 @@ const POSITION: u64 = 17;
 pub struct Structure {
     /// Its name.
     pub name: &'static str,
-    /// Makes the checksums right.
+    /// Corrects the checksums.
     pub patch: fn(&mut Vec<u8>),
     /// Decodes the input; returns whether it was accepted.
     pub decode: fn(&[u8]) -> bool,
 }
 
-/// Every structure of the format. New ones are added at the end: kept inputs count on the order.
+/// Every structure of the format. New ones are added at the end: kept inputs rely on the order.
 pub const STRUCTURES: [Structure; 11] = [
     Structure { name: "segment_header", patch: patch::segment_header, decode: segment_header },
     Structure { name: "frame", patch: patch::frame, decode: frame },
@@ -87,7 +87,7 @@ fn seed() -> Seed {
 ///
 /// # Panics
 ///
-/// If a header that was accepted does not survive being encoded.
+/// If an accepted header changes when it is encoded again.
 pub fn segment_header(bytes: &[u8]) -> bool {
     let Ok(header) = SegmentHeader::decode(bytes) else { return false };
     assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
@@ -123,7 +123,7 @@ pub fn frame(bytes: &[u8]) -> bool {
     true
 }
 
-/// The changes of a frame that was accepted, encoded again.
+/// The changes of an accepted frame, encoded again.
 fn changes_keep_their_promises(frame: &ScannedFrame<'_>) {
     if frame.metadata.is_empty() {
         return;
@@ -140,7 +140,7 @@ fn changes_keep_their_promises(frame: &ScannedFrame<'_>) {
 ///
 /// # Panics
 ///
-/// If a record that was accepted does not survive being encoded.
+/// If an accepted record changes when it is encoded again.
 pub fn record(bytes: &[u8]) -> bool {
     let Ok(record) = RecordRef::parse(bytes) else { return false };
     if record.verify(seed(), POSITION).is_err() {
@@ -150,7 +150,7 @@ pub fn record(bytes: &[u8]) -> bool {
     true
 }
 
-/// Everything that a verified record shows, encoded again.
+/// The contents of a verified record, encoded again.
 fn keeps_its_promises(found: &RecordRef<'_>) {
     let content_type = if found.is_json() { ContentType::Json } else { ContentType::Binary };
     let event = NewEvent::new(found.event_type(), found.data())
@@ -182,7 +182,7 @@ fn keeps_its_promises(found: &RecordRef<'_>) {
 ///
 /// # Panics
 ///
-/// If a trailer that was accepted does not survive being encoded, or points outside its file.
+/// If an accepted trailer changes when it is encoded again, or points outside its file.
 pub fn seal(bytes: &[u8]) -> bool {
     let Some(len) = bytes.get(TRAILER_LEN..TRAILER_LEN + 8) else { return false };
     let len = LE::read_u64(len);
@@ -197,7 +197,7 @@ pub fn seal(bytes: &[u8]) -> bool {
 ///
 /// # Panics
 ///
-/// If an answer is outside the segment.
+/// If a result is outside the segment.
 pub fn index_file(bytes: &[u8]) -> bool {
     ask_index(bytes).is_ok()
 }
@@ -220,7 +220,7 @@ fn ask_index(bytes: &[u8]) -> Result<(), Defect> {
 ///
 /// # Panics
 ///
-/// If an answer is outside its segments.
+/// If a result is outside its segments.
 pub fn level_file(bytes: &[u8]) -> bool {
     ask_level(bytes).is_ok()
 }
@@ -246,7 +246,7 @@ fn ask_level(bytes: &[u8]) -> Result<(), Defect> {
     ask_whole(&index.ok_or(Defect::Invalid("not taken"))?, bytes)
 }
 
-/// Asks an index that was read from these bytes for all it holds.
+/// Reads all contents of an index with these bytes.
 fn ask_whole(index: &SealedIndex, bytes: &[u8]) -> Result<(), Defect> {
     let (base, events) = (index.base_position(), index.event_count());
     let verified = index.verify();
@@ -257,7 +257,7 @@ fn ask_whole(index: &SealedIndex, bytes: &[u8]) -> Result<(), Defect> {
         streams.push(name.to_owned());
     });
     for name in &streams {
-        // In an index whose names are out of order they are not found.
+        // In an index whose names are out of order, look-ups do not find them.
         let run = index.stream(name).ok().flatten();
         assert!(run.is_none_or(|run| within(run.ordinals)));
         for kind in [Terms::Streams, Terms::Types, Terms::Tags, Terms::Categories] {
@@ -302,7 +302,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
 ///
 /// # Panics
 ///
-/// If a status that was accepted does not survive being encoded.
+/// If an accepted status changes when it is encoded again.
 pub fn status(bytes: &[u8]) -> bool {
     let Ok(status) = Status::decode(bytes) else { return false };
     assert_eq!(Status::decode(&status.encode()), Ok(status));
@@ -313,7 +313,7 @@ pub fn status(bytes: &[u8]) -> bool {
 ///
 /// # Panics
 ///
-/// If a name that was accepted is not the one that its number gets.
+/// If an accepted name is not the name of its number.
 pub fn file_name(bytes: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(bytes) else { return false };
     let Some(number) = names::parse_numbered(name, names::SEGMENT_SUFFIX) else { return false };
@@ -325,7 +325,7 @@ pub fn file_name(bytes: &[u8]) -> bool {
 ///
 /// # Panics
 ///
-/// If a snapshot that was accepted does not survive being encoded.
+/// If an accepted snapshot changes when it is encoded again.
 pub fn snapshot(bytes: &[u8]) -> bool {
     let Ok(snapshot) = SnapshotFile::decode(bytes) else { return false };
     assert_eq!(SnapshotFile::decode(&snapshot.encode()), Ok(snapshot));

@@ -1,4 +1,4 @@
-//! Drives a store and the model side by side, and compares every answer.
+//! Runs a store and the model side by side, and compares every answer.
 //!
 //! Works on any storage, with or without the store's own threads, with or without faults. Under
 //! faults the promises of the API are bounds: the acknowledged commits, the commits that a reader
@@ -28,7 +28,7 @@ use crate::storage::{SimStorage, Storage};
 use crate::store::Store;
 use crate::store::transaction::Ticket;
 
-/// How a harness opens its store.
+/// The options of a harness for its store.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// With the store's own threads.
@@ -58,7 +58,7 @@ pub(super) struct Pending {
     pub(super) ticket: Ticket,
     /// Where the commit ends; the beginning, if it added nothing.
     pub(super) end: Point,
-    /// Of no effect: the disk was full.
+    /// Without effect, because the disk was full.
     pub(super) refused: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct Harness {
     fresh_ids: u128,
     pub(super) poisoned: bool,
     openings: u64,
-    /// What there is beside the log.
+    /// The snapshots and the follower.
     pub(super) beside: Beside,
     pub(super) tally: Tally,
     /// The answer to the last action; empty if there is none.
@@ -113,7 +113,7 @@ impl Harness {
         }
     }
 
-    /// A harness on a simulated disk, whose clock actions may move.
+    /// A harness on a simulated disk, whose clock actions may set.
     pub fn on_sim(sim: &SimStorage, settings: Settings) -> Self {
         let mut harness = Self::new(Arc::new(sim.process()), "/store", settings);
         harness.clock = Some(sim.clone());
@@ -150,7 +150,7 @@ impl Harness {
         self.store.as_ref()
     }
 
-    /// How far commits are acknowledged as durable.
+    /// The end of the commits that are acknowledged as durable.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.events
     }
@@ -160,7 +160,7 @@ impl Harness {
         self.poisoned
     }
 
-    /// From now on, faults may or may not strike.
+    /// Sets whether faults may strike from now on.
     pub fn expect_faults(&mut self, faults: bool) {
         self.settings.faults = faults;
     }
@@ -173,7 +173,7 @@ impl Harness {
         self.storage = storage;
     }
 
-    /// Like [`Harness::abandon`], on the simulated disk that this harness is on.
+    /// Like [`Harness::abandon`], on the same simulated disk.
     pub fn abandon_process(&mut self) {
         if let Some(sim) = self.clock.clone() {
             self.abandon(Arc::new(sim.process()));
@@ -187,7 +187,8 @@ impl Harness {
             .durability(self.settings.durability)
             .checksums(self.checksums)
             .segment_size(self.settings.segment_size)
-            // In turns, closes that write a checkpoint, and such that leave the tail to the opening.
+            // Alternates between closes that write a checkpoint and closes that leave the tail to
+            // the opening.
             .small_checkpoint(if self.openings.is_multiple_of(2) { 0 } else { 64 << 10 })
     }
 
@@ -209,7 +210,7 @@ impl Harness {
     ///
     /// # Errors
     ///
-    /// Whatever is not as it was promised.
+    /// If the store differs from the promises.
     pub fn recovered(&mut self, power_loss: bool) -> Checked {
         if power_loss {
             self.beside.snapshots.power_lost();
@@ -268,7 +269,7 @@ impl Harness {
     ///
     /// # Errors
     ///
-    /// Where the two differ.
+    /// If the two differ.
     pub fn run(&mut self, action: &Action) -> Checked {
         let Some(store) = self.store.clone() else { return Err(Mismatch::new("not open")) };
         self.tally.add("actions", action.name(), 1);
@@ -358,7 +359,7 @@ impl Harness {
         }
     }
 
-    /// Commits while the clock is far ahead, which is refused and changes nothing.
+    /// Commits while the clock is far ahead, which must be refused and change nothing.
     fn clock_fault(&mut self, store: &Store, kind: u8) -> Checked {
         /// 2076 and 2099, in µs.
         const AHEAD: [u64; 2] = [3_345_062_400_000_001, 4_070_908_800_000_000];
@@ -455,7 +456,7 @@ impl Harness {
         Uuid::from_u128(0x1234_5678_0000_4000_8000 << 48 | self.fresh_ids)
     }
 
-    /// An earlier commit again, with the ids it has.
+    /// Repeats an earlier commit with its ids.
     fn repeated(&mut self, back: u16, change: Change) -> Option<Vec<ModelOperation>> {
         let known = self.model.at(self.model.back(back))?.commit;
         let mut operations: Vec<ModelOperation> = Vec::new();

@@ -1,4 +1,4 @@
-//! A storage that passes every operation on to another one, after a hook was called.
+//! A storage that calls a hook before it passes every operation on to another storage.
 //!
 //! It owns only the number of opened files. It must never decide by itself that an operation fails:
 //! every difference to the storage below comes from the hook.
@@ -19,7 +19,7 @@ use super::{
 pub struct Call<'a> {
     /// The operation.
     pub operation: Operation,
-    /// The path it is done to; for an open file, the one by which it was opened; for a rename, the
+    /// The path of the operation; for an open file, its path when it was opened; for a rename, the
     /// old one.
     pub path: &'a Path,
     /// The number of the open file, counted from 1 in the order of opening. `None` for an operation
@@ -38,7 +38,7 @@ impl Call<'_> {
         self.path.extension().is_some_and(|extension| extension == "seg")
     }
 
-    /// Whether the operation changes files, directories or what of them is durable.
+    /// Whether the operation changes files or directories, or makes changes durable.
     pub fn changes_the_disk(&self) -> bool {
         match self.operation {
             Operation::Open
@@ -61,7 +61,7 @@ impl Call<'_> {
 /// The hook of a test for the operations of a [`HookedStorage`]. Each method has a default that
 /// changes nothing. Methods may be called by many threads at once, and may block.
 ///
-/// Questions to the clock and for random numbers are passed on without a call.
+/// Reads of the clock and of random numbers are passed on without a call.
 pub trait Hook: Send + Sync + 'static {
     /// Called before every operation.
     ///

@@ -33,7 +33,7 @@ fn boundary_query(boundary: &ModelBoundary) -> Query {
     to_query(&boundary.items)
 }
 
-/// Puts a commit together as a caller would.
+/// Builds a commit as a caller would.
 pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transaction<'a> {
     let mut transaction = store.transaction();
     for o in &commit.operations {
@@ -60,7 +60,7 @@ pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transac
             ModelRequest::Reset { name, to } => transaction.reset_cursor(name, *to),
             ModelRequest::Delete { name } => transaction.delete_cursor(name),
             ModelRequest::Hide(change) => match change {
-                // No request comes to this.
+                // No request leads to this change.
                 ModelChange::Cursor(name, _) => transaction.delete_cursor(name),
                 ModelChange::Truncated(stream, before) => {
                     transaction.truncate_before(stream, *before)
@@ -82,7 +82,7 @@ pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transac
     transaction
 }
 
-/// Asks for one change by the call that is made for it.
+/// Makes one change by its own call.
 pub(super) fn call(store: &Store, request: &ModelRequest) -> StoreResult<()> {
     let cursors = store.cursors();
     match request {
@@ -104,13 +104,13 @@ pub(super) fn call(store: &Store, request: &ModelRequest) -> StoreResult<()> {
     }
 }
 
-/// Where the store's readers are in the order of commits.
+/// The place of the store's readers in the order of commits.
 pub(super) fn visible(store: &Store) -> Point {
     let changes = store.engine().contents().last_change();
     Point { events: store.head().get(), changes }
 }
 
-/// Where it is with everything that is accepted.
+/// The same with everything that is accepted.
 pub(super) fn accepted(store: &Store) -> Point {
     let events = store.stats().events;
     let following = store.engine().is_follower();
@@ -178,7 +178,7 @@ impl Harness {
         ModelCommit { operations, boundaries, requests, snapshots, recorded_at: None }
     }
 
-    /// Each as those before it leave the cursors.
+    /// Each with the cursors as its predecessors leave them.
     pub(super) fn resolve_requests(&self, choices: &[RequestChoice]) -> Vec<ModelRequest> {
         let mut state = self.model.state(u64::MAX);
         let resolve = |choice: &RequestChoice| {
@@ -221,11 +221,11 @@ impl Harness {
         Ok(())
     }
 
-    /// Asks questions that are boundaries alone, and writes nothing.
+    /// Makes transactions that only check boundaries, and write nothing.
     pub(super) fn questions(&mut self, store: &Store) -> Checked {
         let head = self.model.head();
         for number in 0..6_u8 {
-            // Any bytes are a boundary.
+            // Any bytes decode to a boundary.
             let mut bytes = [0; 24];
             for (byte, at) in bytes.iter_mut().zip(1_u8..) {
                 *byte = at.wrapping_mul(31).wrapping_mul(number + 1) ^ head.to_le_bytes()[0];

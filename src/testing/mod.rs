@@ -1,4 +1,4 @@
-//! The simulated disk, and what tests and fuzz targets share (feature `testing`).
+//! The simulated disk, and the shared parts of tests and fuzz targets (feature `testing`).
 
 pub mod aside;
 pub mod choices;

@@ -1,9 +1,9 @@
-//! A naive model of a store: a list of events, a list of changes, and where commits end in both.
+//! A naive model of a store: a list of events, a list of changes, and the ends of commits in both.
 //!
 //! It has no files, groups or indexes, looks everything up by walking the lists, and is compared
 //! with the engine's answers. It must stay too simple to be wrong.
 //!
-//! - `changes`: what changes come to: cursors, and what of a stream is hidden.
+//! - `changes`: the result of changes: cursors, and the hidden part of streams.
 //! - `predict`: the effect of a commit, or the reason why it is refused.
 
 mod changes;
@@ -21,7 +21,7 @@ pub use predict::{ModelBoundary, ModelCommit, ModelRequest};
 /// One operation of a commit.
 #[derive(Debug, Clone)]
 pub struct ModelOperation {
-    /// The stream it is about.
+    /// The stream of the operation.
     pub stream: String,
     /// The expected state of the stream.
     pub expected: ExpectedVersion,
@@ -29,14 +29,14 @@ pub struct ModelOperation {
     pub events: Vec<NewEvent>,
 }
 
-/// An event the model holds.
+/// An event of the model.
 #[derive(Debug, Clone)]
 pub struct ModelEvent {
     /// Its stream.
     pub stream: String,
-    /// Its place there, from 1.
+    /// Its version, from 1.
     pub version: u64,
-    /// Its place in the store, from 1.
+    /// Its position, from 1.
     pub position: u64,
     /// Its id; unknown before the first read if it was generated.
     pub id: Option<Uuid>,
@@ -53,11 +53,11 @@ pub struct ModelEvent {
 /// The predicted effect of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Predicted {
-    /// The position of the first event; the head, if there are only checks.
+    /// The position of the first event; the head if there are only checks.
     pub first: u64,
-    /// The position of the last event; the head, if there are only checks.
+    /// The position of the last event; the head if there are only checks.
     pub last: u64,
-    /// Of each operation: its stream's version after it.
+    /// The version of each operation's stream after it.
     pub versions: Vec<u64>,
     /// The events are stored already.
     pub already_recorded: bool,
@@ -68,7 +68,7 @@ pub struct Predicted {
 /// Alternatives of types, all tags, a stream or a category, after a position.
 #[derive(Debug, Clone, Default)]
 pub struct ModelQuery {
-    /// Any of these types; none given: any type.
+    /// Any of these types; without types, every type.
     pub types: Vec<String>,
     /// All of these tags.
     pub tags: Vec<String>,
@@ -121,7 +121,7 @@ pub struct Model {
     events: Vec<ModelEvent>,
     ids: HashMap<Uuid, u64>,
     changes: Vec<ModelChange>,
-    /// Where each commit ends.
+    /// The end of each commit.
     ends: Vec<Point>,
 }
 
@@ -141,23 +141,23 @@ impl Model {
         self.events.iter().filter(|event| event.is_last).count() as u64
     }
 
-    /// Where the last commit ends.
+    /// The end of the last commit.
     pub fn end(&self) -> Point {
         self.ends.last().copied().unwrap_or_default()
     }
 
-    /// Whether a commit ends here, or nothing has begun.
+    /// Whether a commit ends here, or this is the beginning.
     pub fn is_end(&self, point: Point) -> bool {
         point == Point::default() || self.ends.contains(&point)
     }
 
-    /// Where the commit ends that an event is part of; the beginning for the position before all.
+    /// The end of the commit of an event; the beginning for position 0.
     pub fn end_of(&self, position: u64) -> Point {
         let holds = |end: &&Point| position > 0 && end.events >= position;
         self.ends.iter().find(holds).copied().unwrap_or_default()
     }
 
-    /// Where the commit ends that comes before the one that ends at `end`.
+    /// The end of the commit before the one that ends at `end`.
     pub fn end_before(&self, end: Point) -> Point {
         let before = self.ends.iter().rfind(|it| **it != end && end.covers(**it));
         before.copied().unwrap_or_default()
@@ -169,7 +169,7 @@ impl Model {
         ModelState::of(&self.changes[..count])
     }
 
-    /// Whether a commit ends at this position, or nothing has begun.
+    /// Whether a commit ends at this position, or this is the beginning.
     pub fn is_boundary(&self, position: u64) -> bool {
         position == 0 || self.at(position).is_some_and(|event| event.is_last)
     }
@@ -252,7 +252,7 @@ impl Model {
         self.change(commit.requests.iter().map(ModelRequest::to_change));
     }
 
-    /// Adds a commit of changes alone; with the events accepted just before, it is one commit.
+    /// Adds a commit that has only changes; with the events accepted just before, it is one commit.
     pub fn change(&mut self, changes: impl IntoIterator<Item = ModelChange>) {
         self.changes.extend(changes);
         let (events, changes) = (self.head(), self.changes.len() as u64);

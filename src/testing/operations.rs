@@ -1,4 +1,4 @@
-//! What can be done to a store, as data.
+//! Operations on a store, as data.
 //!
 //! Actions are decoded from bytes, and every byte string is valid: property tests shrink the bytes,
 //! simulations draw them from a seed, fuzzers mutate them. References of an action (to streams,
@@ -14,16 +14,16 @@ use super::model::{ModelQuery, content_type};
 use crate::event::NewEvent;
 use crate::query::{Query, QueryItem};
 
-/// Stream names that actions use: with and without a category, prefixes of each other, one long.
+/// Stream names of actions: with and without a category, prefixes of each other, one long.
 pub const STREAMS: [&str; 8] =
     ["account-1", "account-10", "account-2", "account", "order-7-b", "audit", "ü-é", "-"];
 const TYPES: [&str; 4] = ["Opened", "Deposited", "Withdrawn", "Ω"];
 const TAGS: [&str; 4] = ["red", "owner:1", "blue", "é"];
-/// Data sizes: with segments of 64 KiB a dozen of the largest legal ones fill several.
+/// Data sizes: with segments of 64 KiB a dozen of the largest legal ones fill several segments.
 const SIZES: [usize; 8] = [0, 1, 9, 100, 600, 2500, 6000, 12_000];
-/// Above the limit of every segment size that is used.
+/// Above the limit of every used segment size.
 const TOO_LARGE: usize = 70_000;
-/// Segment sizes that reopening chooses from.
+/// Segment sizes of reopenings.
 const SEGMENT_SIZES: [u64; 4] = [64 << 10, 64 << 10, 128 << 10, 256 << 10];
 
 /// Bytes that choices are made from; followed by zeros.
@@ -33,7 +33,7 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Choices from these bytes.
+    /// Creates choices from these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -78,7 +78,7 @@ pub fn actions(count: usize) -> impl Strategy<Value = Vec<Action>> {
     vec(vec(any::<u8>(), 0..96).prop_map(decode), 1..=count)
 }
 
-/// What an append expects, relative to the stream's version.
+/// The expectation of an append, relative to the stream's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expectation {
     /// Anything.
@@ -87,20 +87,20 @@ pub enum Expectation {
     NoStream,
     /// Some events.
     Exists,
-    /// The stream's version as it is.
+    /// The present version of the stream.
     Current,
-    /// Its version and this many more.
+    /// The present version and this many more.
     Off(u8),
     /// This version.
     Exact(u8),
 }
 
-/// Which id an event is given.
+/// The id of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdChoice {
     /// None: the store generates one.
     Generated,
-    /// One that was not used before.
+    /// An id that was not used before.
     Fresh,
     /// The id of the event with this distance before the last.
     Known(u16),
@@ -111,7 +111,7 @@ pub enum IdChoice {
 pub struct EventChoice {
     /// Which id.
     pub id: IdChoice,
-    /// Everything else.
+    /// The whole commit.
     pub event: NewEvent,
 }
 
@@ -135,9 +135,9 @@ pub enum Change {
     Data,
     /// The order of its events.
     Order,
-    /// An event more.
+    /// One event more.
     More,
-    /// An event less.
+    /// One event less.
     Less,
     /// The stream.
     Stream,
@@ -145,18 +145,18 @@ pub enum Change {
     Nil,
 }
 
-/// How a commit is made.
+/// The call that makes a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// `Store::append`, where there is one operation; else like `Commit`.
+    /// `Store::append` for one operation; otherwise like `Commit`.
     Append,
     /// `Transaction::commit`.
     Commit,
-    /// The same, and durable only later.
+    /// `Transaction::commit`, buffered.
     Buffered,
     /// `Transaction::submit`; the ticket is kept.
     Submit,
-    /// The call that is made for it, where there is one change; else like `Commit`.
+    /// The change's own call, if there is one change; otherwise like `Commit`.
     Call,
 }
 
@@ -185,7 +185,7 @@ pub struct ReadChoice {
     pub limit: Option<u8>,
     /// Newest first.
     pub backwards: bool,
-    /// Which events; no items match nothing.
+    /// The query; without items it matches nothing.
     pub query: Option<Vec<ModelQuery>>,
     /// The past.
     pub past: PastChoice,
@@ -200,11 +200,11 @@ pub struct ReadChoice {
 /// The time that a commit sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeChoice {
-    /// That of the commit before it.
+    /// The time of the previous commit.
     Last,
     /// This percentage of the way from there to the clock.
     Between(u8),
-    /// The clock's.
+    /// The clock's time.
     Clock,
     /// This number of µs, and one, before the previous commit.
     Before(u8),
@@ -212,7 +212,7 @@ pub enum TimeChoice {
     Ahead(u8),
 }
 
-/// Something that can be done to a store.
+/// An operation on a store.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// A commit.
@@ -238,30 +238,30 @@ pub enum Action {
         segment_size: u64,
         /// Drops the handle instead of closing it.
         by_drop: bool,
-        /// Looks at it read-only in between.
+        /// Opens it read-only in between.
         read_only: bool,
     },
-    /// Moves the clock, where it is a simulated one.
+    /// Sets a simulated clock.
     Clock(i64),
     /// Merges index files.
     Compact,
-    /// Something beside the log: snapshots, readers of their own, a look at every byte.
+    /// An operation that does not append: snapshots, a follower, verification.
     Aside(Aside),
     /// A commit with boundaries, cursors and hidden streams.
     Transaction(CommitChoice, Via),
     /// Repeats the commit of the event with this distance before the last, with another commit's
     /// changes other than events.
     RepeatWith(u16, Change, CommitChoice, Via),
-    /// One change, by the call that is made for it.
+    /// One change, by its own call.
     Change(RequestChoice),
-    /// Looks at all cursors and streams.
+    /// Compares all cursors and streams.
     Metadata {
         /// Through the reader beside the writer.
         follower: bool,
     },
     /// A commit that sets its time, as in a migration.
     Migrate(Vec<OperationChoice>, TimeChoice, Via),
-    /// Commits while a simulated clock reads a time that nothing explains; then it is right again.
+    /// Commits while a simulated clock shows an implausible time; then the clock is correct again.
     ClockFault(u8),
     /// Makes a token for the position with this distance before the head, and verifies all tokens.
     Token(u16),
@@ -352,7 +352,7 @@ impl Action {
             }
             162..=166 => Self::Token(source.word()),
             167..=170 => Self::ClockFault(source.below(4)),
-            // The next kinds take the next bytes from here.
+            // Later kinds use the next bytes from here.
             _ => Self::decode(source),
         }
     }
@@ -415,7 +415,7 @@ fn event(source: &mut Source<'_>, of: u8) -> EventChoice {
     let shape = source.byte();
     let size = match shape {
         255 => TOO_LARGE,
-        // A commit of many events has small ones: its size is not near any limit.
+        // A commit of many events has small ones, so that its size is not near a limit.
         _ if of > 2 => SIZES[usize::from(shape) % 6],
         _ => SIZES[usize::from(shape) % SIZES.len()],
     };

@@ -1,13 +1,13 @@
-//! Chance for simulations: the same seed, the same life.
+//! Random numbers for simulations: the same seed gives the same life.
 
 use super::operations::{Action, Source};
 
-/// Reproducible chance for simulations: `SplitMix64`.
+/// Reproducible random numbers for simulations: `SplitMix64`.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The same seed, the same numbers.
+    /// A generator whose numbers follow from the seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -31,7 +31,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// One of these, which are some.
+    /// One of these, of which there is at least one.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let index = usize::try_from(self.below(from.len() as u64)).unwrap_or(0);
         &from[index]
@@ -43,13 +43,13 @@ impl Random {
         Action::decode(&mut Source::new(&bytes))
     }
 
-    /// An action, those beside the log included.
+    /// An action, including those that do not append.
     pub fn any_action(&mut self) -> Action {
         let bytes: Vec<u8> = (0..9).flat_map(|_| self.number().to_le_bytes()).collect();
         Action::decode_any(&mut Source::new(&bytes))
     }
 
-    /// An action of every kind there is.
+    /// An action of any kind.
     pub fn every_action(&mut self) -> Action {
         let bytes: Vec<u8> = (0..16).flat_map(|_| self.number().to_le_bytes()).collect();
         Action::decode_every(&mut Source::new(&bytes))

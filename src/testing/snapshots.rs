@@ -1,4 +1,4 @@
-//! What snapshots there may be, and which there must be.
+//! The snapshots that may exist, and those that must exist.
 //!
 //! They are not durable when they are saved, nor gone when they are deleted: after a power loss any
 //! of them may exist, if it is intact, and if the history that it covers exists.
@@ -26,11 +26,11 @@ impl Saved {
     }
 }
 
-/// One of all that were ever saved.
+/// One of all snapshots that were ever saved.
 #[derive(Debug)]
 struct Entry {
     saved: Saved,
-    /// The call that saves it has returned; one with a commit may be saved later.
+    /// The call that saves it has returned; a snapshot of a commit may be saved later.
     settled: bool,
     deleted: bool,
     /// The history that it covers is lost, and was never durable.
@@ -69,7 +69,7 @@ impl SnapshotModel {
         self.add(saved, true, certain);
     }
 
-    /// A commit that saves it was accepted; `certain`: and is done, and it was saved.
+    /// A commit that saves it was accepted; `certain`: it is done, and the snapshot was saved.
     pub(super) fn saved_with_commit(&mut self, saved: Saved, certain: bool) {
         self.add(saved, certain, certain);
     }
@@ -130,7 +130,7 @@ impl SnapshotModel {
         Ok(())
     }
 
-    /// A call has saved it: no other state was there.
+    /// A call has saved it, so no other state existed.
     pub(super) fn may_be_saved(&self, saved: &Saved) -> Checked {
         let other = |it: &&Saved| (&it.key, it.mark) == (&saved.key, saved.mark) && *it != saved;
         let there = self.certain.iter().find(other);
@@ -138,7 +138,7 @@ impl SnapshotModel {
         Ok(())
     }
 
-    /// A call has refused it: another state may be there.
+    /// A call has refused it, so another state may exist.
     pub(super) fn may_be_refused(&self, saved: &Saved) -> Checked {
         let possible = |entry: &Entry| {
             let it = &entry.saved;
@@ -166,7 +166,7 @@ impl Model {
         if by_position { self.head().min(head) } else { self.stream_head(key, head).0 }
     }
 
-    /// Where the commit ends that holds the event a snapshot's mark names.
+    /// The end of the commit with the event that a snapshot's mark names.
     pub(super) fn end_of_mark(&self, snapshot: &Snapshot) -> Point {
         match snapshot.mark() {
             Mark::Position(position) => self.end_of(position.get()),
@@ -217,7 +217,7 @@ mod tests {
             assert!(!loaded(&model, 9, wrong), "{wrong:?}");
         }
         assert!(!loaded(&model, 2, Some((3, 3))), "newer than was asked for");
-        // With a third, the first may be gone.
+        // After a third one, the first may be removed.
         model.saved(saved(5, 5), true);
         assert!(loaded(&model, 2, None) && !loaded(&model, 4, None));
     }

@@ -1,4 +1,4 @@
-//! Counts by name: what happened in a simulated life, and how often.
+//! Counts by name: the events of a simulated life, and how often they happened.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ impl Tally {
         *self.0.entry(group).or_default().entry(name).or_default() += count;
     }
 
-    /// Adds all of another one's counts.
+    /// Adds all counts of another tally.
     pub fn merge(&mut self, other: &Self) {
         for (group, counts) in &other.0 {
             for (name, count) in counts {
@@ -24,7 +24,7 @@ impl Tally {
         }
     }
 
-    /// A count; 0 if nothing was added to it.
+    /// A count; 0 if it does not exist.
     pub fn get(&self, group: &str, name: &str) -> u64 {
         self.0.get(group).and_then(|counts| counts.get(name)).copied().unwrap_or(0)
     }
@@ -54,7 +54,7 @@ impl Tally {
     }
 }
 
-/// What an answer is counted as.
+/// The name of an answer in the counts.
 pub(super) fn name_of(error: &Error) -> &'static str {
     match error {
         Error::Conflict { .. } => "conflict",

@@ -1,8 +1,8 @@
 //! Checkpoint tokens of a random life: the tokens made before, and whether their history still
 //! exists.
 //!
-//! A token is good for as long as its position survives, and never again once other events may have
-//! taken the place of those it was made of.
+//! A token is valid as long as its position survives, and never again once other events may have
+//! been recorded at its positions.
 
 use std::collections::VecDeque;
 
@@ -32,7 +32,7 @@ impl Tokens {
 }
 
 impl Harness {
-    /// Makes a token, and proves those that were made before.
+    /// Makes a token, and verifies the earlier ones.
     pub(super) fn tokens(&mut self, store: &Store, back: u16) -> Checked {
         let head = store.head().get();
         let position = head - u64::from(back) % (head + 1);

@@ -1,6 +1,6 @@
 //! Corrects the checksums of damaged bytes, so that the code after the check is reached.
 //!
-//! Lengths are taken as they are found, as far as there are bytes; nothing else is changed.
+//! Lengths are used as found, as far as there are bytes; nothing else is changed.
 
 #![expect(clippy::ptr_arg, reason = "the patchers of all structures have one shape")]
 

@@ -9,7 +9,7 @@ pub enum ModelChange {
     Cursor(String, Option<u64>),
     /// A stream's events below a version are hidden.
     Truncated(String, u64),
-    /// All of a stream is hidden, or is no longer.
+    /// All events of a stream are hidden, or shown again.
     Archived(String, bool),
     /// A stream's events beyond an age in µs or a count are hidden; 0: no such limit.
     Limited(String, u64, u64),
@@ -39,12 +39,12 @@ impl ModelChange {
     }
 }
 
-/// What of a stream is hidden.
+/// The hidden part of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelRules {
     /// Events below this version.
     pub truncated_before: u64,
-    /// All of them.
+    /// All events.
     pub archived: bool,
     /// Events older than this, in µs; 0: no limit.
     pub max_age: u64,
@@ -53,12 +53,12 @@ pub struct ModelRules {
 }
 
 impl ModelRules {
-    /// The same for all rules that show the same: versions begin at 1.
+    /// The same value for all rules with the same effect: versions begin at 1.
     fn shown(self) -> Self {
         Self { truncated_before: self.truncated_before.max(1), ..self }
     }
 
-    /// The first version that truncation and the count leave to a stream at version `newest`.
+    /// The first version that truncation and the count show of a stream at version `newest`.
     pub fn first_version(&self, newest: u64) -> u64 {
         let counted = |version: &u64| self.max_count == 0 || newest - version < self.max_count;
         let shown = |version: &u64| *version >= self.truncated_before && counted(version);
@@ -75,13 +75,13 @@ impl ModelRules {
 /// Cursors and rules as of some change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelState {
-    /// Where each cursor is.
+    /// The position of each cursor.
     pub cursors: BTreeMap<String, u64>,
     rules: BTreeMap<String, ModelRules>,
 }
 
 impl ModelState {
-    /// What some changes come to.
+    /// The result of some changes.
     pub fn of(changes: &[ModelChange]) -> Self {
         let mut state = Self::default();
         for change in changes {
@@ -114,7 +114,7 @@ impl ModelState {
         self.rules.entry(stream.to_owned()).or_default()
     }
 
-    /// What of a stream is hidden.
+    /// The hidden part of a stream.
     pub fn rules(&self, stream: &str) -> ModelRules {
         self.rules.get(stream).copied().unwrap_or_default()
     }

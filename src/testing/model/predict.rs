@@ -22,7 +22,7 @@ pub struct ModelCommit {
     pub requests: Vec<ModelRequest>,
     /// Snapshots that are saved with the commit.
     pub snapshots: Vec<Snapshot>,
-    /// The time it is to be recorded at; `None`: now.
+    /// The time to record; `None`: now.
     pub recorded_at: Option<Timestamp>,
 }
 
@@ -31,7 +31,7 @@ pub struct ModelCommit {
 pub struct ModelBoundary {
     /// Its alternatives.
     pub items: Vec<ModelQuery>,
-    /// A match anywhere counts, whatever positions the query names.
+    /// A match at any position counts, whatever positions the query names.
     pub anywhere: bool,
 }
 
@@ -42,29 +42,29 @@ pub enum ModelRequest {
     Advance {
         /// Its name.
         name: String,
-        /// Where it has to be, if that matters; there, `None`: never set.
+        /// The expected position, if there is an expectation; `None` inside: never set.
         from: Option<Option<u64>>,
         /// Where to.
         to: u64,
     },
-    /// Puts a cursor anywhere up to the head.
+    /// Sets a cursor to any position up to the head.
     Reset {
         /// Its name.
         name: String,
         /// Where to.
         to: u64,
     },
-    /// Forgets a cursor.
+    /// Deletes a cursor.
     Delete {
         /// Its name.
         name: String,
     },
-    /// Changes what of a stream is hidden.
+    /// Changes the hidden part of a stream.
     Hide(ModelChange),
 }
 
 impl ModelRequest {
-    /// The cursor or stream that it is about.
+    /// The cursor or stream of the change.
     pub fn name(&self) -> &str {
         match self {
             Self::Advance { name, .. } | Self::Reset { name, .. } | Self::Delete { name } => name,
@@ -142,13 +142,13 @@ impl ModelCommit {
         self.operations.iter().flat_map(|operation| &operation.events)
     }
 
-    /// Whether it adds anything to the log.
+    /// Whether it adds a frame to the log.
     pub fn writes(&self) -> bool {
         self.events().next().is_some() || !self.requests.is_empty()
     }
 }
 
-/// A refusal, and the newest event that it is about.
+/// A refusal, and the newest event that caused it.
 fn conflict(failed: Vec<FailedCheck>, lost_to: u64) -> Error {
     Error::Conflict { failed, visible_at: Position::new(lost_to) }
 }
@@ -160,7 +160,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// Those the store has to answer with.
+    /// The refusals that the store must return.
     pub fn predict(
         &self,
         commit: &ModelCommit,
@@ -186,7 +186,7 @@ impl Model {
             return Err(Error::DuplicateId { id: given[at] });
         }
         if let Some(mut known) = self.recorded_before(&commit.operations)? {
-            // No check and no event again; the rest as far as it is not in effect.
+            // Checks and events are not repeated; other operations only if they are not in effect.
             let mut failed = Vec::new();
             known.changes = self.remaining(commit, &mut failed);
             self.check_snapshots(commit, &HashMap::new(), 0, &mut failed);
@@ -284,7 +284,7 @@ impl Model {
         Ok(Predicted { first, last, versions, already_recorded: false, changes: Vec::new() })
     }
 
-    /// A snapshot's mark has to be reached by the time its commit is done.
+    /// A snapshot's mark must be reached when its commit is done.
     fn check_snapshots(
         &self,
         commit: &ModelCommit,

@@ -1,4 +1,4 @@
-//! What goes wrong in a life: faults that are armed, and power losses.
+//! The faults of a life: armed faults, and power losses.
 
 use crate::storage::{Crash, Fault, Keep, Operation, SimStorage};
 use crate::testing::random::Random;
@@ -30,7 +30,7 @@ const ALL: [Operation; 13] = [
     Operation::Remove,
     Operation::Stat,
 ];
-/// What of a store faults are aimed at; mostly at all of it.
+/// The part of a store that a fault is aimed at; mostly all of it.
 const PLACES: [&str; 10] =
     ["", "", "", "", "log", "index", "checkpoints", "snapshots", "STATUS", "quarantine"];
 
@@ -81,7 +81,7 @@ pub(super) fn arm(sim: &SimStorage, random: &mut Random) -> &'static str {
     armed
 }
 
-/// Something out of all that can go wrong.
+/// Any fault.
 pub(super) fn arm_any(sim: &SimStorage, random: &mut Random) -> &'static str {
     let place = *random.pick(&PLACES);
     let nth = 1 + random.below(if place.is_empty() { 40 } else { 8 });
@@ -108,7 +108,7 @@ pub(super) fn arm_any(sim: &SimStorage, random: &mut Random) -> &'static str {
     }
 }
 
-/// What may happen at any time and must not be noticed.
+/// Faults that may happen at any time without an effect.
 pub(super) fn harmless(sim: &SimStorage, random: &mut Random, nth: u64) {
     let len = usize::try_from(1 + random.below(100)).unwrap_or(1);
     sim.inject(Fault::Short { operation: Operation::Write, nth: nth * 3, len });
@@ -116,13 +116,13 @@ pub(super) fn harmless(sim: &SimStorage, random: &mut Random, nth: u64) {
     sim.inject(Fault::Interrupt { operation: Operation::Write, nth: nth * 2 });
 }
 
-/// From some sync on, none does anything.
+/// From some sync on, syncs do nothing.
 pub(super) fn lie(sim: &SimStorage, random: &mut Random) -> &'static str {
     let operation = *random.pick(&[Operation::Sync, Operation::Sync, Operation::SyncDir]);
     inject(sim, "", Fault::SyncLiesFrom { operation, nth: 1 + random.below(4) })
 }
 
-/// Something that will go wrong during an opening.
+/// A fault during an opening.
 pub(super) fn arm_opening(sim: &SimStorage, random: &mut Random) -> &'static str {
     match random.below(3) {
         0 => {

@@ -1,4 +1,4 @@
-//! Living a life: rounds of work, a crash, and a recovery that is checked.
+//! Runs a life: rounds of work, a crash, and a recovery that is checked.
 
 use std::fmt::{self, Write as _};
 
@@ -17,7 +17,7 @@ use crate::testing::random::Random;
 /// Receives a line for each step.
 pub(super) type Tell<'a> = Option<&'a mut (dyn FnMut(&str) + 'a)>;
 
-/// A life while it is lived.
+/// The state of a running life.
 pub(super) struct Run<'a> {
     life: &'a Life,
     tell: Tell<'a>,
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Creates the store; every other time the creation itself is cut short.
+    /// Creates the store; every other time the creation is interrupted.
     fn create(&mut self) -> Checked {
         if self.random.percent(50) {
             self.sim.fail_after_ops(self.random.below(25));
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
                 }
                 faults::harmless(sim, random, 1 + random.clone().below(12));
                 armed.retain(|fault| *fault != "none");
-                // Where nothing is armed, every answer has to be the model's.
+                // If no fault is armed, every answer must equal the model's.
                 self.harness.expect_faults(!armed.is_empty() || self.cut_short);
             }
             Kind::Lying => armed.push(faults::lie(sim, random)),
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
         checked
     }
 
-    /// Closes the store, so that the crash meets one that is closed.
+    /// Closes the store, so that the crash happens after a close.
     fn close(&mut self) -> Checked<bool> {
         let faults = self.sim.stats().faults;
         let closed = self.harness.close()?;
@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Opens until it works, with crashes and kills in between. Tells whether power was lost.
+    /// Opens until it succeeds, with crashes and kills in between. Returns whether power was lost.
     fn recover(&mut self, mut power_lost: bool) -> Checked<bool> {
         for attempt in 0.. {
             self.sim.set_free_space(None);
@@ -282,7 +282,7 @@ impl<'a> Run<'a> {
         Ok(power_lost)
     }
 
-    /// Works on without faults.
+    /// Performs actions without faults.
     fn after_recovery(&mut self, closed: bool) -> Checked {
         if self.life.kind == Kind::Log {
             for _ in 0..self.random.below(6) {

@@ -30,7 +30,7 @@ pub enum Kind {
     /// In addition snapshots, followers and every fault. Kept seeds have this kind: what it draws
     /// from a seed must not change.
     Beside,
-    /// Every operation and every fault there is.
+    /// Every operation and every fault.
     Everything,
     /// Like `Everything`, on a disk that lies about syncs. No promise can hold there: a life that
     /// does not fail was lucky, and checks that never fail are no checks.
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Log, Self::Beside, Self::Everything, Self::Lying];
 
     /// Its name.
@@ -57,7 +57,7 @@ impl Kind {
 pub struct Life {
     /// The kind of the life.
     pub kind: Kind,
-    /// What everything in it follows from.
+    /// The seed that everything follows from.
     pub seed: u64,
     /// The maximum number of rounds; each ends with a crash or a kill, and a recovery.
     pub rounds: u64,
@@ -76,7 +76,7 @@ impl Life {
     ///
     /// # Errors
     ///
-    /// The first promise that was not kept; a panic is one too.
+    /// The first broken promise; a panic is one too.
     pub fn run(&self) -> Result<Report, Failure> {
         self.run_with(None)
     }
@@ -123,7 +123,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
     words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("in no words")
 }
 
-/// What happened in a life, or in many.
+/// The counters of a life, or of many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Whole lives.
@@ -135,12 +135,12 @@ pub struct Report {
     pub tally: Tally,
     /// The counters of the disk.
     pub disk: SimStats,
-    /// Follows from every step of every life, in any order of lives.
+    /// Covers every step of every life, in any order of lives.
     pub digest: u64,
 }
 
 impl Report {
-    /// Adds another one.
+    /// Adds the counters of another one.
     pub fn merge(&mut self, other: &Self) {
         self.lives += other.lives;
         self.states += other.states;
@@ -150,7 +150,7 @@ impl Report {
     }
 }
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Debug)]
 pub struct Failure {
     /// The life.
@@ -161,7 +161,7 @@ pub struct Failure {
     pub round: u64,
     /// The last action before it was found, counted from 1 over all rounds.
     pub action: u64,
-    /// What happened until then.
+    /// The counters until then.
     pub report: Box<Report>,
 }
 
@@ -179,7 +179,7 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 ///
-/// The first promise that was not kept.
+/// The first broken promise.
 pub fn run(seed: u64) -> Result<u64, Mismatch> {
     let lived = Life::new(Kind::Log, seed).run();
     lived.map(|report| report.states).map_err(|failure| failure.what)

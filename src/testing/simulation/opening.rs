@@ -14,7 +14,7 @@ use crate::testing::compare::{Checked, Mismatch, ensure};
 const LOG: &str = "/store/log";
 const QUARANTINE: &str = "/store/quarantine";
 
-/// The files that an opening is held against.
+/// The files before an opening, for comparison.
 #[derive(Debug, Default)]
 pub(super) struct Before {
     log: BTreeMap<PathBuf, Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Which actions of a life are done: numbers and ranges, as a command line shows them.
+//! The selected actions of a life: numbers and ranges, as on a command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// Numbers, counted from 1: all of them, or those in some ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// First and last of each range, ascending and apart from each other.
+    /// First and last of each range, ascending and disjoint.
     ranges: Vec<(u64, u64)>,
 }
 
@@ -16,7 +16,7 @@ impl Selection {
         Self { ranges: vec![(0, u64::MAX)] }
     }
 
-    /// These numbers, which are ascending.
+    /// These numbers, which must be ascending.
     pub fn of(numbers: &[u64]) -> Self {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         for &number in numbers {

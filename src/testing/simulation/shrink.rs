@@ -1,8 +1,8 @@
-//! Finds the least of a life that still fails: fewer rounds, then fewer actions.
+//! Finds the smallest part of a life that still fails: fewer rounds, then fewer actions.
 
 use super::{Failure, Life, Selection};
 
-/// The most lives that a search runs.
+/// The maximum number of lives that a search runs.
 const LIVES: u64 = 2000;
 
 /// Searches for the smallest part of a life that still breaks any promise. `step` receives the
@@ -41,7 +41,7 @@ impl Search<'_> {
         }
     }
 
-    /// Takes ever smaller parts of the actions out, for as long as the rest still fails.
+    /// Removes ever smaller parts of the actions, as long as the rest still fails.
     fn actions(&mut self) {
         let mut kept: Vec<u64> = (1..=self.best.action).collect();
         if !self.fails(&self.with(&kept)) {
@@ -61,7 +61,7 @@ impl Search<'_> {
                     from = to;
                 }
             }
-            // Once more with single actions, until none of them can go.
+            // Then removes single actions, until none can be removed.
             if part > 1 || !smaller {
                 part /= 2;
             }

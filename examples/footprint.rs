@@ -4,7 +4,7 @@
 //! cargo run --release --example footprint            # the first two tables, a few minutes
 //! cargo run --release --example footprint -- memory  # resident memory against events and streams
 //! cargo run --release --example footprint -- open    # opening against events: closed, and killed
-//! cargo run --release --example footprint -- open 100000000  # likewise, of so many events: 20 GB each
+//! cargo run --release --example footprint -- open 100000000  # opening with this many events: 20 GB each
 //! cargo run --release --example footprint -- segments  # opening against segments, which are small
 //! ```
 //!

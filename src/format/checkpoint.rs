@@ -12,8 +12,8 @@
 //! 3 NAMES       the names' bytes
 //! 4 OFFSETS     of the segment that META names, for each event before the offset: the offset of
 //!               its record, u32
-//! 5 PREVIOUS    likewise: the position of the stream's previous event, u64; 0: none
-//! 6 IDS         likewise: the event's id, 16 bytes
+//! 5 PREVIOUS    like OFFSETS: the position of the stream's previous event, u64; 0: none
+//! 6 IDS         like OFFSETS: the event's id, 16 bytes
 //! 7 METADATA    number of the last change u64, changes in the segment that META names u64, then
 //!               changes that lead from nothing to the cursors and rules there are
 //! 8 ORDER       of the entries of IDS, sorted, 8 bytes each: the upper 32 bits of the id's hash (as

@@ -3,7 +3,7 @@
 //! Follows the records of a commit, or stands alone in a frame of kind *metadata*:
 //!
 //! ```text
-//!   0  number of the first change     u64     changes, one behind the other:
+//!   0  number of the first change     u64     changes, one after the other:
 //!   8  durable change number          u64       0  kind             u8    8  first value   u64
 //!  16  change count                   u32       1  zero             u8   16  second value  u64
 //!  20  zero                           u32       2  length of name   u16  24  name

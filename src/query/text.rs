@@ -6,7 +6,7 @@
 //! condition  = "type:" value { "," value }                  any of these types
 //!            | "tag:" value                                 this tag; repeated: all of them
 //!            | "stream:" value | "category:" value          at most one of each
-//!            | "after:" number                              only events behind this position
+//!            | "after:" number                              only events after this position
 //! value      = '"' characters '"'                           \" and \\ stand for " and \
 //!            | characters without white space, comma and "
 //! ```

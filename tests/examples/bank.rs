@@ -65,7 +65,7 @@ fn bank_saves_a_snapshot_every_ten_events() {
         let expected = (n >= 10).then_some(Mark::Version(n / 10 * 10));
         assert_eq!(saved.map(|saved| saved.mark()), expected);
     }
-    // A snapshot is disposable.
+    // Snapshots can be deleted.
     let with = bank.load(1).unwrap().account;
     assert!(bank.store.snapshots().delete("account-1").unwrap());
     let without = bank.load(1).unwrap();
@@ -113,7 +113,7 @@ fn bank_read_model_counts_each_event_once_and_can_be_rebuilt() {
     bank.open(1, "Ann").unwrap();
     for n in 1..=5 {
         bank.deposit(1, 10 * n).unwrap();
-        // Taken up anew each time, as after a restart.
+        // Opened again each time, as after a restart.
         let mut balances = Balances::open(&bank.store).unwrap();
         assert_eq!(balances.follow().unwrap(), if n == 1 { 2 } else { 1 });
         assert_eq!(balances.follow().unwrap(), 0);

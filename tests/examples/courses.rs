@@ -1,4 +1,4 @@
-//! Course enrolment: each rule, and threads that try to break it together.
+//! Course enrolment: each rule, and threads that race to break it.
 
 use annals::Store;
 
@@ -70,7 +70,7 @@ fn racing_enrolments_break_no_rule() {
     for student in 0..STUDENTS {
         school.register(&format!("s{student}")).unwrap().unwrap();
     }
-    // Everybody wants everything, and twice.
+    // Every student tries to join every course, twice.
     let wishes = STUDENTS * COURSES * 2;
     let won = fight(wishes, |wish| {
         let (student, course) = (wish % STUDENTS, wish / STUDENTS % COURSES);
@@ -87,7 +87,7 @@ fn racing_enrolments_break_no_rule() {
         let (_, courses) = school.count("c0", &format!("s{student}")).unwrap();
         assert!(courses <= COURSES_PER_STUDENT, "student {student} takes {courses}");
     }
-    // Places are left only where nobody may take them.
+    // Places are free only in courses that no student may join.
     for student in 0..STUDENTS {
         for course in 0..COURSES {
             let answer = school.enrol(&format!("s{student}"), &format!("c{course}")).unwrap();

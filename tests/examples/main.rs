@@ -1,4 +1,4 @@
-//! The examples, called as functions: what each shows is held against what it must be.
+//! The examples, called as functions; their output is compared with what it must be.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(dead_code, reason = "an example's `main` is not called from here")]
@@ -18,7 +18,7 @@ use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 
-/// What an example prints over a new store.
+/// The output of an example on a new store.
 pub(crate) fn printed(
     run: impl FnOnce(&Path, &mut dyn Write) -> Result<(), Box<dyn Error>>,
 ) -> String {

@@ -1,4 +1,5 @@
-//! The conference: no overbooking whoever is at it, seats given back once, the past as it was.
+//! The conference: no overbooking by concurrent bookings, seats returned once, and reads of the
+//! past.
 
 use annals::{Position, Store};
 
@@ -41,7 +42,7 @@ fn hundred_racing_threads_never_overbook() {
         assert_eq!(rush(&conference, 100) as u64, seats);
         let (left, head) = conference.left_now().unwrap();
         assert_eq!((left, head.get()), (0, 1 + seats));
-        // At no moment was it otherwise: a sum below zero would have been an overflow.
+        // A sum below zero at any moment would have overflowed.
         for position in 1..=head.get() {
             let (left, _) = conference.left(Position::new(position)).unwrap();
             assert_eq!(left, seats + 1 - position);
@@ -59,7 +60,7 @@ fn bookings_of_two_conferences_are_independent() {
     assert_eq!(other.left_now().unwrap().0, 1);
     assert!(matches!(one.reserve(2, "bob", 1), Err(Refused::SoldOut { left: 0 })));
     other.reserve(2, "bob", 1).unwrap();
-    // A booking's number is used once.
+    // The number of a booking is unique.
     assert!(matches!(other.reserve(2, "bob", 0), Err(Refused::Store(_))));
 }
 
@@ -81,7 +82,7 @@ fn failed_payment_returns_the_seats_once_also_after_a_restart() {
     bookings.refresh(&conference.store).unwrap();
     let status: Vec<_> = bookings.table.values().map(|it| it.status).collect();
     assert_eq!(status, ["cancelled", "paid", "cancelled"]);
-    // The view goes on where it was, and comes to the same as one from nothing.
+    // The view continues where it was, and equals one built from the beginning.
     conference.reserve(4, "dan", 1).unwrap();
     bookings.refresh(&conference.store).unwrap();
     let mut anew = Bookings::default();

@@ -1,8 +1,8 @@
-//! The fuzz targets of `fuzz/` under proptest: a few cases each, from random bytes and from the
-//! kept seeds, on any toolchain.
+//! The fuzz targets of `fuzz/` under proptest, on any toolchain: a few cases each, of random bytes
+//! and of kept seeds.
 //!
 //! `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET` runs the same checks for
-//! as long as one likes. What that finds becomes a seed, and is run here for ever.
+//! any length of time. Every input that fails there is kept as a seed and run here.
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
 
@@ -85,7 +85,7 @@ fn every_kept_fuzz_seed_passes() {
     }
 }
 
-/// Otherwise the fuzzer would begin at nothing.
+/// The fuzzer needs them as a start.
 #[test]
 fn decoder_seeds_are_accepted_and_reach_every_structure() {
     let mut reached = [[false; 2]; decode::STRUCTURES.len()];

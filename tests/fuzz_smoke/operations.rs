@@ -1,18 +1,18 @@
-//! Bytes as operations, on a store and on the model.
+//! Decodes bytes as operations on a store and on the model.
 
 use annals::Durability;
 use annals::testing::SimStorage;
 use annals::testing::harness::{Harness, Settings};
 use annals::testing::operations::{Action, decode_all};
 
-/// A longer history says little more, and is slow.
+/// A longer history finds little more, and is slow.
 const MAX_ACTIONS: usize = 100;
 
-/// In the first byte: the actions are of every kind, and not of the first alone, which older inputs
-/// are made of.
+/// A flag in the first byte: actions of every kind, instead of only the kinds that older inputs are
+/// made of.
 pub(crate) const EVERY: u8 = 0x60;
 
-/// The first byte chooses how the store is opened, the others are what is done to it.
+/// The first byte selects the options of the store, the others are the operations.
 ///
 /// # Panics
 ///

@@ -1,5 +1,5 @@
-//! Bytes as a read with a query or as a boundary, against a walk over a list: most of the store is
-//! in sealed segments, so that their postings answer. And as a query's text.
+//! Decodes bytes as a read with a query, as a boundary and as a query's text, and compares the
+//! results with a scan. Most of the store is in sealed segments, so that their postings are used.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ use annals::{
 const STREAMS: [&str; 8] = ["a-1", "a-2", "a", "b-1", "b-22", "ab-1", "-", "ü-1"];
 const TYPES: [&str; 5] = ["Opened", "Closed", "Open", "Ω", "Rare"];
 const TAGS: [&str; 6] = ["red", "blue", "re", "owner:1", "owner:10", "é"];
-/// Of none of these is there an event.
+/// Names that no event has.
 const ABSENT: [&str; 4] = ["", "zzz", "A-1", "a-"];
 const EVENTS: u64 = 300;
 
@@ -21,7 +21,7 @@ struct Filled {
     events: Vec<Event>,
 }
 
-/// Filled once and only read: every check opens a copy of its own.
+/// Filled once; every check opens a copy of its own.
 static STORE: LazyLock<Filled> = LazyLock::new(|| {
     let disk = SimStorage::new(1);
     let store = options(&disk).open("/store").expect("a new store opens");
@@ -48,7 +48,7 @@ fn options(disk: &SimStorage) -> Options {
         .segment_size(Options::MIN_SEGMENT_SIZE)
 }
 
-/// Choices from bytes; behind their end there are zeros.
+/// Choices from bytes; after their end, zeros.
 struct Source<'a>(&'a [u8]);
 
 impl Source<'_> {
@@ -58,7 +58,7 @@ impl Source<'_> {
         first
     }
 
-    /// Around and behind the store's positions.
+    /// A position within or after those of the store.
     fn position(&mut self) -> u64 {
         let number = u64::from(u16::from_le_bytes([self.byte(), self.byte()]));
         if number == u64::from(u16::MAX) { u64::MAX } else { number % (EVENTS * 2) }
@@ -74,7 +74,7 @@ impl Source<'_> {
     }
 }
 
-/// A query item, as the naive matcher knows it.
+/// A query item in the form of the naive matcher.
 #[derive(Debug)]
 struct Item {
     types: Vec<&'static str>,
@@ -173,7 +173,7 @@ pub(crate) fn check(input: &[u8]) {
     assert_eq!(found, expected, "{input:?}: {items:#?}");
 }
 
-/// No text does any harm, and one that is a query is shown as one that says the same.
+/// Parses any text without a panic; a text that is a query is printed as an equal one.
 fn check_text(text: &str) {
     match text.parse::<Query>() {
         Ok(query) => assert_eq!(query.to_string().parse(), Ok(query), "{text:?}"),
@@ -183,8 +183,8 @@ fn check_text(text: &str) {
     }
 }
 
-/// A query's text form says the same, unless one of its values is empty: there is none for those.
-/// An item without conditions is shown as one behind position 0.
+/// A query equals the one parsed from its text, unless one of its values is empty, which has no
+/// text. An item without conditions is printed as one after position 0.
 fn check_shown(query: &Query) {
     let text = query.to_string();
     match text.parse::<Query>() {

@@ -1,6 +1,6 @@
-//! The seeds: files under `fuzz/seeds`, which published packages do not have.
+//! The seeds: files in `fuzz/seeds`, which published packages do not have.
 //!
-//! `cargo test --test fuzz_smoke -- --ignored` writes those that are made and not found.
+//! `cargo test --test fuzz_smoke -- --ignored` writes the generated ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn missing_fuzz_seeds_are_written() {
     write_lines();
 }
 
-/// Each structure as the golden store has it, and as a store written just now does.
+/// Each structure, from the golden store and from a new one.
 fn write_structures() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/sealed");
     write_structures_of("golden", |path| fs::read(golden.join(path)).ok());
@@ -61,12 +61,12 @@ fn write_structures() {
     structure(10, "now", payload_of(&mut merged.read_file(level).unwrap()));
 }
 
-/// With their own checksums made right and without.
+/// With recomputed checksums, and without.
 fn write_structures_of(source: &str, find: impl Fn(&str) -> Option<Vec<u8>>) {
     let read = |path: &str| find(path).expect(path);
     let segment = read("log/00000000000000000001.seg");
     let word = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().unwrap()) as usize;
-    // Frames that hold events, none, and the seal.
+    // Frames with events, without events, and the seal.
     let mut frames = Vec::new();
     let mut at = 8192;
     while at < segment.len() {

@@ -1,4 +1,4 @@
-//! Stores that are not new: continued, of something else, or other than git says.
+//! Existing stores: continued, of another kind, or different from git.
 
 use annals::{ExpectedVersion, NewEvent, Options};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ fn store_of_another_kind_is_refused_and_unchanged() {
     locked.close().unwrap();
 }
 
-/// The last commit is recorded here in place of the example, with `forge` applied to its data.
+/// Records the last commit in place of the example, with `forge` applied to its data.
 fn forged(forge: impl Fn(&mut Value)) -> Ran {
     let place = Place::new(&[]);
     place.import(&small_history().bytes);
@@ -98,7 +98,7 @@ fn difference_from_git_is_printed_and_exits_with_1() {
         "{}",
         ran.stdout
     );
-    // Only HEAD differs: the past is as it was.
+    // Only HEAD differs; earlier commits agree.
     let past = ran.stdout.lines().filter(|line| line.contains(" as of position "));
     let same: Vec<_> = past.map(|line| line.ends_with("streams alone, same")).collect();
     assert_eq!(same, [false, true, true], "{}", ran.stdout);

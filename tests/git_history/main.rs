@@ -1,9 +1,9 @@
-//! The example `git_history`, run as a process over repositories with everything odd that git
-//! allows, and the rule by which it names streams.
+//! The example `git_history`, run as a process on repositories with everything unusual that git
+//! permits, and the rule by which it names streams.
 //!
-//! Repositories are made by `git fast-import`, because no work tree can hold most of these
-//! paths. The example compares itself with `git ls-tree`; these tests hold what it recorded
-//! against the histories as they are written down here, and it against what must fail.
+//! Repositories are made by `git fast-import`, because no work tree can hold most of these paths.
+//! The example compares itself with `git ls-tree`; these tests compare its records with the scripts
+//! of the histories, and check what it refuses.
 
 mod continued;
 mod naming;

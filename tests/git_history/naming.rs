@@ -1,4 +1,4 @@
-//! The rule by which a path names a stream, and a stream a path.
+//! The rule that converts a path to a stream name, and back.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn path_is_named_by_the_first_rule_that_applies() {
         (b"caf\xe9", "escaped-caf%E9"),
         (b"\xff100% \n", "escaped-%FF100%25 %0A"),
         (&long(1_019), &format!("file-{}", "x".repeat(1_019))),
-        // FNV-1a with 128 bits, of 1,020 times `x`, computed elsewhere.
+        // The 128-bit FNV-1a hash of 1,020 times `x`, computed elsewhere.
         (&long(1_020), "hashed-22a67310b71f237d34d3bfe100b381fd"),
     ];
     for (path, stream) in cases {
@@ -45,7 +45,7 @@ fn stream_name_that_no_path_has_is_rejected() {
     }
 }
 
-/// Paths of every kind: text, near-text and bytes, around the lengths where the rules change.
+/// Paths of every kind: text, almost text and bytes, around the lengths at which the rules change.
 fn any_path() -> impl Strategy<Value = Vec<u8>> {
     let bytes = || prop::collection::vec(1..=255_u8, 1..40);
     let edge = prop_oneof![300..400_usize, 1_000..1_040_usize, 3_000..3_010_usize];

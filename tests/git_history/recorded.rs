@@ -1,4 +1,4 @@
-//! What a history becomes in a store: events, their streams, their commits and authors.
+//! The records of a history: events, their streams, commits and authors.
 
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ fn paths_of_every_kind_are_recorded() {
 fn changes_of_kind_and_mode_of_a_path_are_recorded() {
     let place = Place::new(&[]);
     let mut script = Script::default();
-    // A repository may ask git to show no change of a submodule; that is no reason to miss one.
+    // A repository may configure git to hide changes of a submodule; they are recorded anyway.
     let modules = "[submodule \"m\"]\n\tpath = m\n\turl = ./m\n\tignore = all\n";
     script
         .commit()
@@ -90,7 +90,7 @@ fn changes_of_kind_and_mode_of_a_path_are_recorded() {
     script.commit().put("755", b"f", "1").submodule(b"m", '2');
     script.commit().put("120000", b"f", "x").put("644", b"l", "file").put("644", b"m", "was one");
     script.commit().submodule(b"f", '3').submodule(b"m", '4');
-    // A file gives way to a directory, and comes back in its old stream.
+    // A directory replaces a file, which comes back in its old stream.
     script.commit().delete(b"f").put("644", b"f/inside", "1").delete(b"l");
     script.commit().delete(b"f/inside").put("644", b"f", "2").put("120000", b"l", "x");
     place.import(&script.bytes);
@@ -155,7 +155,7 @@ fn git_commit_is_one_commit_with_its_author() {
     let authors: [(&[u8], Value); 6] = [
         (b"Ann <a@x> 1700000000 +0530", json!(["Ann", "a@x", "1700000000 +0530"])),
         ("Zoë 日本 <z@x> 0 -1200".as_bytes(), json!(["Zoë 日本", "z@x", "0 -1200"])),
-        // An unknown offset, one that does not exist, and a time beyond any calendar.
+        // An unknown offset, an invalid one, and a time beyond every calendar.
         (b"B <> 12 -0000", json!(["B", "", "12 -0000"])),
         (b"C <c@x> 99 +051800", json!(["C", "c@x", "99 +051800"])),
         (b"D <d@x> 99999999999 +0000", json!(["D", "d@x", "99999999999 +0000"])),
@@ -201,7 +201,7 @@ fn git_commit_is_one_commit_with_its_author() {
     }
 }
 
-/// What no tool writes and a repository may hold all the same.
+/// Commits that no tool writes and a repository may hold.
 #[test]
 fn malformed_git_commits_are_recorded() {
     let place = Place::new(&[]);
@@ -236,7 +236,7 @@ fn malformed_git_commits_are_recorded() {
 fn merge_is_recorded_as_its_difference_from_the_first_parent() {
     let place = Place::new(&[]);
     let mut script = small_history();
-    // Two branches from the first commit, merged together; one change is the merge's own.
+    // Two branches from the first commit, merged; one change belongs to the merge itself.
     script
         .raw(b"commit refs/heads/side\nmark :91\ncommitter S <s@x> 3 +0000")
         .data(b"side")
@@ -252,7 +252,7 @@ fn merge_is_recorded_as_its_difference_from_the_first_parent() {
         .put("644", b"side", "1")
         .put("644", b"third", "1")
         .put("644", b"a", "merged");
-    // A merge that takes nothing from the other side changes nothing.
+    // A merge without changes from the other side records nothing.
     script.commit().raw(b"merge :91");
     place.import(&script.bytes);
     let ran = place.record("store");

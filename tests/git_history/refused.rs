@@ -1,4 +1,4 @@
-//! What cannot work, and how it is said.
+//! Invalid input, and the messages for it.
 
 use super::script::small_history;
 use super::support::{Place, run};
@@ -14,12 +14,12 @@ fn path_without_a_git_history_is_refused_with_a_reason() {
     assert!(!place.path("store").exists(), "nothing is created for what cannot be read");
 
     place.import(&small_history().bytes);
-    // A file where the store should be.
+    // A file in place of the store.
     let file = place.repo().join(".git").join("config");
     run(&[place.repo(), file]).assert_refused(1, "");
 }
 
-/// Refused, and not recorded as if the history ended there.
+/// It is refused, instead of recorded as if the history ended there.
 #[test]
 fn history_with_a_missing_object_is_an_error() {
     let place = Place::new(&[]);

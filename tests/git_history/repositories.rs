@@ -1,4 +1,4 @@
-//! Repositories of every kind, and wherever the example is started from.
+//! Repositories of every kind, and every directory that the example may be started in.
 
 use std::ffi::OsStr;
 

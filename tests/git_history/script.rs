@@ -1,4 +1,4 @@
-//! Histories, written down for `git fast-import`.
+//! Scripts of histories for `git fast-import`.
 
 use std::fmt::Write as _;
 
@@ -54,7 +54,7 @@ impl Script {
     }
 }
 
-/// A path as `git fast-import` takes every path.
+/// A path, quoted for `git fast-import`.
 fn quoted(path: &[u8]) -> Vec<u8> {
     let mut quoted = String::from("\"");
     for byte in path {

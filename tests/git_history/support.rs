@@ -1,4 +1,4 @@
-//! Running the example and git: where they work, and what they leave.
+//! Runs the example and git, and holds the directories that they use.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use annals::{Event, Options};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where cargo puts examples: beside the directory of this test's own binary.
+/// The directory of examples, next to the one of this test binary.
 fn example() -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
     let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
@@ -47,7 +47,7 @@ impl Ran {
         assert!(!self.stdout.lines().any(|line| line == "match"), "{}", self.stdout);
     }
 
-    /// What stands behind a word at the beginning of a line.
+    /// The rest of the line that begins with a word.
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> &str {
         let line = self.stdout.lines().find(|line| line.split(' ').next() == Some(name));
@@ -72,7 +72,7 @@ pub(crate) fn run_with<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &Os
     }
 }
 
-/// git, as if nobody had configured it.
+/// A git command without any configuration.
 fn git_command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("git");
     command
@@ -100,7 +100,7 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
     finished(git_command(directory, arguments).output())
 }
 
-/// A directory that holds a repository, and has room for stores beside it.
+/// A directory with a repository and room for stores.
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
 }
@@ -135,7 +135,7 @@ impl Place {
         let mut stdin = child.stdin.take().expect("a pipe");
         thread::scope(|scope| {
             scope.spawn(move || {
-                // If git ends early, its exit code and message tell why.
+                // If git ends early, its exit code and message show why.
                 let _ = stdin.write_all(input);
             });
             finished(child.wait_with_output())
@@ -148,14 +148,14 @@ impl Place {
         self.git_with_input(&arguments, script);
     }
 
-    /// Writes a commit that git would not make, and returns its hash.
+    /// Writes a commit that git itself would not make, and returns its hash.
     pub(crate) fn commit_object(&self, tree: &str, parent: &str, rest: &[u8]) -> String {
         let commit = [format!("tree {tree}\nparent {parent}\n").as_bytes(), rest].concat();
         let arguments = ["hash-object", "-t", "commit", "-w", "--stdin", "--literally"];
         self.git_with_input(&arguments, &commit)
     }
 
-    /// The example over this repository into the store of this name.
+    /// A command that runs the example on this repository, with the store of this name.
     pub(crate) fn record(&self, store: &str) -> Ran {
         run(&[self.repo(), self.path(store)])
     }

@@ -1,7 +1,7 @@
-//! Random operations on a store and on a naive model: every answer must be the same.
+//! Random operations on a store and on a naive model, whose answers must be equal.
 //!
-//! Segments are as small as they can be, so that rollover, seals, index files and checkpoints
-//! take part. A failing case prints its shrunk actions, which go to `tests/regressions`.
+//! Segments have the smallest size, so that rollovers, seals, index files and checkpoints occur. A
+//! failing case prints its shrunk actions, which are added to `tests/regressions`.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
@@ -78,7 +78,7 @@ proptest! {
     }
 }
 
-/// Long histories, which proptest would shrink for too long.
+/// Long histories, which take proptest too long to shrink.
 #[test]
 fn long_histories_over_many_segments_agree_with_the_model() {
     let (mut events, mut sealed) = (0, 0);
@@ -92,7 +92,7 @@ fn long_histories_over_many_segments_agree_with_the_model() {
         events += stats.events;
         sealed += stats.sealed_segments;
     }
-    // What these tests are about has to have happened.
+    // These actions must have occurred.
     assert!(events > 1200, "{events} events");
     assert!(sealed > 20, "{sealed} sealed segments");
 }

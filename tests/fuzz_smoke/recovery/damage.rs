@@ -1,4 +1,4 @@
-//! Damage as bytes: a list of changes to files.
+//! Decodes bytes as damage: a list of changes to files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use annals::testing::{SimStorage, Storage};
 use super::originals::ROOT;
 
 const MAX_CHANGES: usize = 40;
-/// A file does not grow beyond this.
+/// The largest length that a file grows to.
 const MAX_LEN: usize = 256 << 10;
-/// Numbers that lengths, counts and positions break at.
+/// Values at which lengths, counts and positions are likely to fail.
 const NUMBERS: [u64; 12] =
     [0, 1, 7, 8, 0x7F, 0xFF, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 32, u64::MAX - 1, u64::MAX];
-/// Names that a store may give a meaning to.
+/// File names that have a meaning in a store.
 const NAMES: [&str; 10] = [
     "log/00000000000000000002.seg",
     "log/00000000000000000004.seg",
@@ -28,7 +28,7 @@ const NAMES: [&str; 10] = [
     "STATUS",
 ];
 
-/// Choices from bytes; behind their end there are zeros.
+/// Choices from bytes; after their end, zeros.
 struct Source<'a>(&'a [u8]);
 
 impl<'a> Source<'a> {
@@ -52,7 +52,8 @@ impl<'a> Source<'a> {
         files.get(index % files.len().max(1)).cloned().unwrap_or_default()
     }
 
-    /// A place in what a file uses, or just behind it; counted from the end if so asked.
+    /// An offset within the used bytes of a file or just after them; counted from the end on
+    /// request.
     fn place(&mut self, bytes: &[u8], from_end: bool) -> usize {
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let places = (used + 8).min(bytes.len());
@@ -61,7 +62,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Does the damage; returns the files that are changed.
+/// Applies the damage; returns the changed files.
 pub(super) fn inflict(disk: &SimStorage, input: &[u8]) -> BTreeSet<PathBuf> {
     let mut source = Source(input);
     let mut changed = BTreeSet::new();
@@ -89,7 +90,7 @@ fn change(
 ) -> std::io::Result<()> {
     match kind % 16 {
         10 => return disk.remove_file(path),
-        // Another file's contents, under this name or a new one.
+        // The contents of another file, under this name or a new one.
         11 | 12 => {
             let other = source.file(disk);
             return disk.write_file(path, &disk.read_file(other)?);
@@ -149,7 +150,7 @@ fn overwrite(bytes: &mut [u8], at: usize, new: &[u8]) {
     }
 }
 
-/// Makes all checksums right, and the chain through the segments.
+/// Recomputes all checksums, and the chain through the segments.
 pub(super) fn patch_all(disk: &SimStorage) {
     let mut link = None;
     for path in disk.files() {

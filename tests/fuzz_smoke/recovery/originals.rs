@@ -1,4 +1,4 @@
-//! The stores that are damaged: two golden ones, and one whose writer was killed.
+//! The stores to damage: two golden ones, and one whose writer was killed.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,7 +7,7 @@ use annals::{Durability, Event, EventRef, ExpectedVersion, NewEvent, Options, St
 
 pub(super) const ROOT: &str = "/store";
 
-/// What an event says.
+/// The contents of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seen {
     pub(super) position: u64,
@@ -52,11 +52,11 @@ see!(EventRef<'_>);
 pub(super) struct Original {
     pub(super) disk: SimStorage,
     pub(super) events: Vec<Seen>,
-    /// Everything in it was acknowledged as durable, and the store was closed.
+    /// Whether every event was acknowledged as durable, and the store closed.
     pub(super) closed: bool,
 }
 
-/// Made once and only copied.
+/// Made once; every check uses a copy.
 pub(super) static ORIGINALS: LazyLock<[Original; 3]> =
     LazyLock::new(|| [golden(&BASIC), golden(&SEALED), killed()]);
 
@@ -128,7 +128,7 @@ pub(super) fn open(disk: &SimStorage, read_only: bool) -> annals::Result<Store> 
     Options::new()
         .storage(Arc::new(disk.process()))
         .background(false)
-        // Longer than a check takes.
+        // An interval longer than any check.
         .durability(Durability::Buffered { interval: std::time::Duration::from_secs(3600) })
         .segment_size(Options::MIN_SEGMENT_SIZE)
         .read_only(read_only)

@@ -67,10 +67,12 @@
 
 // The path of an append: store → engine::append → engine::commit → log → storage.
 // The path of a read: store → read → engine::contents → catalog → log::segment → storage.
-// The path of an opening: store → directory → recovery → engine.
+// The path of an opening: store → creation → recovery → engine.
 mod catalog;
 pub mod consumer_group;
-mod directory;
+mod creation;
+mod derived;
+mod dir;
 mod engine;
 mod error;
 mod event;

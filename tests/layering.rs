@@ -25,24 +25,38 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync::wait_list", &["sync"]),
     // The seam to the system.
     ("storage", &["sync"]),
+    // The store's directory: names, listings, status.
+    ("dir", &["error", "event", "format", "storage"]),
     ("options", &["error", "storage"]),
     ("index", &["event", "format", "storage", "sync"]),
-    ("log", &["error", "event", "format", "index", "options", "storage", "sync"]),
+    ("log", &["dir", "error", "event", "format", "index", "options", "storage", "sync"]),
     ("catalog", &["error", "format", "index", "log"]),
     ("read::event", &["event", "format", "log", "query"]),
-    ("recovery", &["catalog", "error", "event", "format", "index", "log", "storage", "sync"]),
-    ("directory", &["error", "event", "format", "log", "options", "recovery", "storage", "sync"]),
+    // Files that can be rebuilt from the log.
+    ("derived", &["catalog", "dir", "error", "format", "index", "log", "storage"]),
+    (
+        "recovery",
+        &[
+            "catalog", "derived", "dir", "error", "event", "format", "index", "log", "storage",
+            "sync",
+        ],
+    ),
+    ("creation", &["dir", "error", "event", "format", "log", "options", "storage", "sync"]),
     // The open store: parts that own their state and locks.
     ("engine::counters", &[]),
-    ("engine::shared", &["engine::counters", "error", "options", "recovery", "storage", "sync"]),
+    (
+        "engine::shared",
+        &["dir", "engine::counters", "error", "options", "recovery", "storage", "sync"],
+    ),
     (
         "engine::positions",
-        &["engine::shared", "error", "format", "storage", "sync", "sync::wait_list"],
+        &["dir", "engine::shared", "error", "format", "storage", "sync", "sync::wait_list"],
     ),
     (
         "engine::contents",
         &[
             "catalog",
+            "derived",
             "engine::positions",
             "engine::shared",
             "error",
@@ -51,7 +65,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "index",
             "log",
             "options",
-            "recovery",
             "storage",
             "sync",
         ],
@@ -99,13 +112,13 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine::compaction",
         &[
             "catalog",
+            "derived",
             "engine::contents",
             "engine::shared",
             "error",
             "format",
             "index",
             "log",
-            "recovery",
             "storage",
             "sync",
         ],
@@ -114,6 +127,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine::maintenance",
         &[
             "catalog",
+            "derived",
             "engine::commit",
             "engine::compaction",
             "engine::contents",
@@ -151,6 +165,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine::follower",
         &[
             "catalog",
+            "derived",
+            "dir",
             "engine::contents",
             "engine::positions",
             "engine::shared",
@@ -169,6 +185,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine",
         &[
             "catalog",
+            "dir",
             "engine::append",
             "engine::commit",
             "engine::compaction",
@@ -242,7 +259,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "store",
         &[
-            "directory",
+            "creation",
             "engine",
             "engine::append",
             "engine::compaction",
@@ -256,7 +273,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "read",
             "read::event",
             "recovery",
-            "storage",
             "store::cursors",
             "store::snapshots",
             "store::transaction",
@@ -274,7 +290,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "verify",
         &[
-            "directory",
+            "derived",
+            "dir",
+            "creation",
             "engine::snapshots",
             "error",
             "event",
@@ -288,15 +306,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "repair",
         &[
-            "directory",
-            "error",
-            "event",
-            "format",
-            "log",
-            "options",
-            "recovery",
-            "storage",
-            "verify",
+            "derived", "dir", "creation", "error", "event", "format", "log", "options", "recovery",
+            "storage", "verify",
         ],
     ),
 ];

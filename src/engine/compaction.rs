@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{Part, PartIndex, units};
+use crate::derived::open_level;
 use crate::engine::contents::{Contents, covers_of};
 use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
@@ -20,7 +21,6 @@ use crate::index::level_file::{MergeError, Pace};
 use crate::index::merge::{Extent, merge};
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::remove_leftover;
-use crate::recovery::{list_levels, open_level};
 use crate::storage::{EntryKind, OpenMode};
 use crate::sync::{Instant, Mutex, Rank};
 
@@ -148,7 +148,7 @@ impl Compaction {
         self.contents.bound_mappings();
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
-        let path = names::level_path(self.shared.root(), first, last);
+        let path = self.shared.dir().level_path(first, last);
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(names::TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(temporary);
@@ -172,12 +172,11 @@ impl Compaction {
             move |e| Error::io(operation, path, e)
         };
         self.shared.storage().rename(temporary, &path).map_err(io("rename", temporary))?;
-        let directory = self.shared.root().join(names::INDEX_DIR);
+        let directory = self.shared.dir().join(names::INDEX_DIR);
         self.shared.storage().sync_dir(&directory).map_err(io("sync", &directory))?;
         let covers = covers_of(&self.contents.parts(), segments);
-        let level = covers.and_then(|covers| {
-            open_level(self.shared.storage(), self.shared.root(), self.shared.store_id(), covers)
-        });
+        let level =
+            covers.and_then(|covers| open_level(self.shared.dir(), self.shared.store_id(), covers));
         let Some(level) = level else {
             // What was written cannot be read: the inputs stay.
             remove_leftover(self.shared.storage(), &path)?;
@@ -243,9 +242,9 @@ impl Compaction {
     fn path_of(&self, index: &SealedIndex) -> PathBuf {
         let (first, last) = index.segments().into_inner();
         if index.is_level() {
-            names::level_path(self.shared.root(), first, last)
+            self.shared.dir().level_path(first, last)
         } else {
-            names::index_path(self.shared.root(), first)
+            self.shared.dir().index_path(first)
         }
     }
 
@@ -254,7 +253,7 @@ impl Compaction {
     pub(super) fn drop_unused_levels(&self) -> Result<()> {
         // Who compacts does this first.
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(()) };
-        let levels = list_levels(self.shared.storage(), self.shared.root())?;
+        let levels = self.shared.dir().levels()?;
         let used: Vec<_> = self.contents.with_catalog(|catalog| {
             units(&catalog.parts).filter_map(level_of).map(|level| level.segments()).collect()
         });
@@ -283,7 +282,7 @@ impl Compaction {
                 .find(|level| !apart(level))
                 .map(|level| (level.segments(), level.is_there()))
         };
-        let directory = self.shared.root().join(names::INDEX_DIR);
+        let directory = self.shared.dir().join(names::INDEX_DIR);
         let entries = self.shared.storage().read_dir(&directory);
         for entry in entries.map_err(|e| Error::io("list", &directory, e))? {
             let superseded = match names::parse_level(&entry.name) {

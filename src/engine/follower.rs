@@ -6,17 +6,17 @@
 //! frames are looked for; so what was found counts only if nobody has come meanwhile ([`Tenure`]).
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
+use crate::derived::{load_frame, open_index};
+use crate::dir::StoreDir;
 use crate::engine::contents::Contents;
 use crate::engine::positions::{FOLLOW_EVERY, Positions};
 use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::names;
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::Heads;
@@ -24,8 +24,8 @@ use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::tenure::Tenure;
-use crate::recovery::{Mode, Opened, Recovered, load_frame, open_index, recover};
-use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at};
+use crate::recovery::{Mode, Opened, Recovered, recover};
+use crate::storage::{EntryKind, OpenMode, read_exact_at};
 use crate::sync::{Instant, Mutex, Rank};
 
 /// How often the end of a log is looked for while writers come and go.
@@ -81,19 +81,15 @@ pub(super) struct FollowedTip {
 /// gap, and of what it writes behind the evidence of damage: then the same is asked again, up to what
 /// that writer has made visible. That is durable, whatever happens to the writer, or the writer is a
 /// buffered one.
-pub(crate) fn open_for_reading(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
-    threads: bool,
-) -> Result<Recovered> {
-    let mut tenure = Tenure::now(&**storage, root)?;
+pub(crate) fn open_for_reading(dir: &StoreDir, threads: bool) -> Result<Recovered> {
+    let mut tenure = Tenure::now(dir)?;
     let mut mode = tenure.limit().map_or(Mode::Read, |visible| Mode::Follow { visible });
     for _ in 0..READ_TRIES {
-        let recovered = recover(storage, root, mode, threads, false);
+        let recovered = recover(dir, mode, threads, false);
         if mode.limit() != u64::MAX {
             return recovered;
         }
-        let later = Tenure::now(&**storage, root)?;
+        let later = Tenure::now(dir)?;
         if tenure.is_same(&later) {
             return recovered;
         }
@@ -101,7 +97,7 @@ pub(crate) fn open_for_reading(
         mode = Mode::Follow { visible: tenure.visible() };
     }
     // Buffered writers come and go, each of which says that whatever is written may be read.
-    recover(storage, root, mode, threads, false)
+    recover(dir, mode, threads, false)
 }
 
 /// Whether the heads of all streams in a frame can be read.
@@ -142,7 +138,7 @@ impl Follower {
             return Ok(());
         }
         self.check_same_history(&follower)?;
-        let tenure = Tenure::now(self.shared.storage(), self.shared.root())?;
+        let tenure = Tenure::now(self.shared.dir())?;
         if tenure.limit().is_some_and(|limit| limit < follower.state.next_position) {
             return Ok(());
         }
@@ -203,8 +199,7 @@ impl Follower {
     /// Goes on with what the name of the active segment leads to now.
     fn renew_active(&self, segment: &Segment) -> Result<()> {
         let number = segment.number();
-        let file =
-            SegmentFile::open(self.shared.storage(), self.shared.root(), number, OpenMode::Read, 0);
+        let file = SegmentFile::open(self.shared.dir(), number, OpenMode::Read, 0);
         let gone = |why: &str| Error::StoreGone { path: segment.path.clone(), why: why.into() };
         let file = match file {
             Ok(file) => file,
@@ -273,7 +268,7 @@ impl Follower {
             let mut window = Window::with_small_piece(Arc::clone(&segment.file), len);
             let mut end = state.clone();
             scan(&mut window, segment.seed, &mut end, u64::MAX, &segment.path, |_| Ok(()))?;
-            let later = Tenure::now(self.shared.storage(), self.shared.root())?;
+            let later = Tenure::now(self.shared.dir())?;
             if tenure.is_same(&later) {
                 return Ok((u64::MAX, end.offset));
             }
@@ -323,20 +318,14 @@ impl Follower {
     /// Goes on to the next segment, if the writer has.
     fn walk_over(&self, follower: &Progress) -> Result<bool> {
         let number = self.contents.active_segment().number() + 1;
-        let path = names::segment_path(self.shared.root(), number);
+        let path = self.shared.dir().segment_path(number);
         let there =
             self.shared.storage().entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
         if there != Some(EntryKind::File) {
             return Ok(false);
         }
         let position = follower.state.next_position;
-        let file = SegmentFile::open(
-            self.shared.storage(),
-            self.shared.root(),
-            number,
-            OpenMode::Read,
-            position,
-        )?;
+        let file = SegmentFile::open(self.shared.dir(), number, OpenMode::Read, position)?;
         if file.header.store_id != self.shared.store_id() {
             let why = "another store is in the place of the one that was opened".into();
             return Err(Error::StoreGone { path: file.path, why });
@@ -381,7 +370,7 @@ impl Follower {
         };
         let end = trailer.seal_offset;
         let sealed = Arc::new(Segment::new(file, segment.base_position, Some(trailer), end)?);
-        let index = open_index(self.shared.storage(), self.shared.root(), &sealed);
+        let index = open_index(self.shared.dir(), &sealed);
         Ok(index.map(|index| Part { segment: sealed, index: PartIndex::Sealed(index) }))
     }
 }

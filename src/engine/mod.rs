@@ -38,9 +38,9 @@ pub(crate) mod stats;
 mod tokens;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::dir::StoreDir;
 use crate::engine::append::Appends;
 use crate::engine::commit::{Commits, Writer};
 use crate::engine::compaction::Compacted;
@@ -89,7 +89,7 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     pub(crate) fn new(
-        root: &Path,
+        dir: StoreDir,
         options: Options,
         mut recovered: Recovered,
         lock: Option<Arc<dyn LockGuard>>,
@@ -100,9 +100,9 @@ impl Engine {
         if let Some(spare) = &recovered.spare {
             spare.file.keep_open(true);
         }
-        let writer = Writer::new(&mut recovered, &*options.storage);
+        let writer = Writer::new(&mut recovered, dir.storage());
         let Recovered { catalog, metadata, opened, store_id, created_at, .. } = recovered;
-        let shared = Arc::new(Shared::new(root, options, opened, store_id, created_at));
+        let shared = Arc::new(Shared::new(dir, options, opened, store_id, created_at));
         let positions = Arc::new(Positions::new(Arc::clone(&shared), last, lock.is_some())?);
         let contents =
             Contents::new(Arc::clone(&shared), Arc::clone(&positions), catalog, metadata);

@@ -4,15 +4,15 @@
 //! Owns the marks, the list of waiters and the status file, which publishes the visible position to
 //! readers in other processes. Must never raise a mark before the write or sync has returned.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dir::StoreDir;
 use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::status::Status;
-use crate::storage::{File, OpenMode, Storage, write_all_at};
+use crate::storage::{File, OpenMode, write_all_at};
 use crate::sync::wait_list::{Waiter, Watch};
 use crate::sync::{Instant, Mark};
 
@@ -36,8 +36,7 @@ pub(crate) struct Positions {
 impl Positions {
     /// `last`: the last position that recovery found. `writes`: the store is open for writing.
     pub(super) fn new(shared: Arc<Shared>, last: u64, writes: bool) -> Result<Self> {
-        let status =
-            if writes { Some(open_status(shared.storage(), shared.root())?) } else { None };
+        let status = if writes { Some(open_status(shared.dir())?) } else { None };
         Ok(Self {
             epoch: shared.storage().random_u64(),
             shared,
@@ -136,15 +135,15 @@ impl Positions {
         let status = Status { visible, clean, link, epoch: self.epoch };
         write_all_at(&**file, &status.encode(), 0)
             .and_then(|()| file.sync_data())
-            .map_err(|e| Error::io("write", self.shared.root().join(names::STATUS), e))
+            .map_err(|e| Error::io("write", self.shared.dir().join(names::STATUS), e))
     }
 }
 
-fn open_status(storage: &dyn Storage, root: &Path) -> Result<Arc<dyn File>> {
-    let path = root.join(names::STATUS);
-    let opened = match storage.open(&path, OpenMode::ReadWrite) {
+fn open_status(dir: &StoreDir) -> Result<Arc<dyn File>> {
+    let path = dir.join(names::STATUS);
+    let opened = match dir.storage().open(&path, OpenMode::ReadWrite) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            storage.open(&path, OpenMode::CreateNew)
+            dir.storage().open(&path, OpenMode::CreateNew)
         }
         opened => opened,
     };

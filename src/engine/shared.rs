@@ -4,8 +4,8 @@
 //! Owns no lock. Must never depend on another part of the engine.
 
 use std::path::Path;
-use std::sync::Arc;
 
+use crate::dir::StoreDir;
 use crate::engine::counters::Counters;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -16,8 +16,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// What does not change while a store is open, and whether it is open.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    root: Box<Path>,
-    storage: Arc<dyn Storage>,
+    dir: StoreDir,
     options: Options,
     store_id: [u8; 16],
     created_at: u64,
@@ -28,15 +27,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(super) fn new(
-        root: &Path,
+        dir: StoreDir,
         options: Options,
         opened: Opened,
         store_id: [u8; 16],
         created_at: u64,
     ) -> Self {
         Self {
-            root: root.into(),
-            storage: Arc::clone(&options.storage),
+            dir,
             options,
             store_id,
             created_at,
@@ -47,12 +45,17 @@ impl Shared {
     }
 
     /// The store's directory.
+    pub(crate) fn dir(&self) -> &StoreDir {
+        &self.dir
+    }
+
+    /// The path of the store's directory.
     pub(crate) fn root(&self) -> &Path {
-        &self.root
+        self.dir.root()
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {
-        &*self.storage
+        self.dir.storage()
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::Head;
+use super::checkpointed::Kept;
 use super::heads::HeadTable;
 use super::jumps::{self, Links, Member, NONE};
-use super::kept::Kept;
 use super::terms::ActiveTerms;
 use crate::event::NewEvent;
 use crate::format::Defect;

@@ -6,7 +6,7 @@
 //!
 //! - [`active`]: the index of a segment that is not sealed yet, in memory, fed by appends.
 //! - [`jumps`]: shortcuts through its linked lists.
-//! - [`kept`]: the part of it that a clean close stored in a checkpoint, read in place.
+//! - [`checkpointed`]: the part of it that a clean close stored in a checkpoint, read in place.
 //! - [`terms`]: its postings, and [`unsealed`], which answers from them and from the chains of
 //!   streams.
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
@@ -19,10 +19,10 @@
 pub(crate) mod active;
 pub(crate) mod block_file;
 pub(crate) mod build;
+pub(crate) mod checkpointed;
 mod contents;
 pub(crate) mod heads;
 pub(crate) mod jumps;
-pub(crate) mod kept;
 pub(crate) mod level_file;
 pub(crate) mod list;
 pub(crate) mod merge;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::segment::{Segment, SegmentFile};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -18,36 +19,35 @@ use crate::storage::{File, OpenMode, Storage, write_all_at};
 
 /// Creates segment `number`, empty, durable and under its final name.
 pub(crate) fn create_segment(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     number: u64,
     store_id: [u8; 16],
     capacity: u64,
 ) -> Result<SegmentFile> {
-    let unnamed = create_unnamed(storage, root, number, store_id, capacity)?;
-    name_segment(storage, root, unnamed)
+    let unnamed = create_unnamed(dir, number, store_id, capacity)?;
+    name_segment(dir, unnamed)
 }
 
 /// Creates segment `number`, empty, under a temporary name that is not durable.
 pub(crate) fn create_unnamed(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     number: u64,
     store_id: [u8; 16],
     capacity: u64,
 ) -> Result<SegmentFile> {
-    let temporary = names::segment_path(root, number).with_extension("seg.tmp");
-    remove_leftover(storage, &temporary)?;
+    let temporary = dir.segment_path(number).with_extension("seg.tmp");
+    remove_leftover(dir.storage(), &temporary)?;
     let result = (|| -> Result<_> {
-        let file = storage
+        let file = dir
+            .storage()
             .open(&temporary, OpenMode::CreateNew)
             .map_err(|e| Error::io("create", &temporary, e))?;
         let header = SegmentHeader {
             store_id,
             number,
-            salt: storage.random_u64(),
+            salt: dir.storage().random_u64(),
             capacity,
-            created_at: storage.now_micros(),
+            created_at: dir.storage().now_micros(),
             features: FEATURE_METADATA,
             ro_features: 0,
         };
@@ -66,7 +66,7 @@ pub(crate) fn create_unnamed(
         Ok(created) => created,
         Err(error) => {
             // A failed removal is ignored: the first error is returned.
-            let _ = storage.remove_file(&temporary);
+            let _ = dir.storage().remove_file(&temporary);
             return Err(error.wanting(capacity));
         }
     };
@@ -74,15 +74,13 @@ pub(crate) fn create_unnamed(
 }
 
 /// Gives a segment its final name, durably.
-pub(crate) fn name_segment(
-    storage: &dyn Storage,
-    root: &Path,
-    unnamed: SegmentFile,
-) -> Result<SegmentFile> {
-    let path = names::segment_path(root, unnamed.header.number);
-    let directory = root.join(names::LOG_DIR);
-    storage.rename(&unnamed.path, &path).map_err(|e| Error::io("rename", &unnamed.path, e))?;
-    storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
+pub(crate) fn name_segment(dir: &StoreDir, unnamed: SegmentFile) -> Result<SegmentFile> {
+    let path = dir.segment_path(unnamed.header.number);
+    let directory = dir.join(names::LOG_DIR);
+    dir.storage()
+        .rename(&unnamed.path, &path)
+        .map_err(|e| Error::io("rename", &unnamed.path, e))?;
+    dir.storage().sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
     Ok(SegmentFile { path, ..unnamed })
 }
 

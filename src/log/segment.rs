@@ -11,15 +11,16 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::proven::ProvenEvents;
+use super::verified_events::ProvenEvents;
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::format::Defect;
 use crate::format::checksum::Seed;
 use crate::format::record::{Layout, RecordRef};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
-use crate::format::{Defect, names};
-use crate::storage::{File, Mapping, OpenMode, Storage, read_exact_at};
+use crate::storage::{File, Mapping, OpenMode, read_exact_at};
 use crate::sync::Mark;
 
 mod again;
@@ -40,14 +41,13 @@ pub(crate) struct SegmentFile {
 impl SegmentFile {
     /// Opens segment `number` and checks that its header belongs there.
     pub(crate) fn open(
-        storage: &dyn Storage,
-        root: &Path,
+        dir: &StoreDir,
         number: u64,
         mode: OpenMode,
         expected_position: u64,
     ) -> Result<Self> {
-        let path = names::segment_path(root, number);
-        let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
+        let path = dir.segment_path(number);
+        let file = dir.storage().open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
         let header = read_header(&*file, &path, expected_position)?;
         if header.number != number {
             return Err(Error::Corrupt {

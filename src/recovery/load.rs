@@ -1,30 +1,30 @@
 //! Reads the log into a catalog, as far as it is valid.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::derive::{index_for_later, index_in_memory, meta_of, open_index};
-use super::levels::{Found, Levels, open_level};
 use super::{LoadedLog, Mode, Unproven};
 use crate::catalog::{Part, PartIndex};
+use crate::derived::{
+    Levels, ListedIndexes, index_for_later, index_in_memory, merge_heads, meta_of, open_index,
+    open_level,
+};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
+use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::status::Status;
-use crate::format::{Defect, names};
-use crate::index::Head;
 use crate::index::active::ActiveIndex;
+use crate::index::checkpointed::Kept;
 use crate::index::heads::{HeadTable, Heads};
-use crate::index::kept::Kept;
 use crate::index::metadata::Metadata;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::SealPoint;
-use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, for_each_record};
+use crate::log::scan::{ScanEnd, ScanState};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::tenure::read_status;
-use crate::storage::{Storage, read_exact_at};
+use crate::storage::read_exact_at;
 
 mod prover;
 mod segments;
@@ -34,14 +34,13 @@ pub(crate) use segments::check_segment;
 pub(super) use segments::{Known, load, load_files};
 
 struct Loader<'a> {
-    storage: &'a dyn Storage,
-    root: &'a Path,
+    dir: &'a StoreDir,
     mode: Mode,
     checkpoint: Option<Arc<HeadTable>>,
     /// What the checkpoint says of metadata: the last change, and those in the segment it names.
     changes_at_checkpoint: (u64, u64),
     /// The index files that are there, where they may be opened later.
-    indexes: Option<(&'a Arc<dyn Storage>, &'a Found)>,
+    indexes: Option<&'a ListedIndexes>,
     levels: Levels,
     /// The last segment whose heads and changes were entered from an index.
     entered: u64,
@@ -69,8 +68,7 @@ struct Walk {
 
 /// Loads the log; `None` if the checkpoint was to stand for it and cannot.
 fn load_once(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     mode: Mode,
     log: &LogFiles<'_>,
     newest: Option<(u64, Arc<HeadTable>)>,
@@ -78,7 +76,7 @@ fn load_once(
     let files = log.files;
     let created_at = files.first().map_or(0, |first| first.header.created_at);
     // Beside a writer: what is listed, and what a checkpoint covers, is sealed by then.
-    let found = Found::list(storage, root);
+    let found = ListedIndexes::list(dir);
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
     let at_checkpoint = newest.as_ref().and_then(|(_, table)| table.metadata().ok());
@@ -92,14 +90,14 @@ fn load_once(
         return Ok(None);
     }
     let derived = Derived { found: &found, checkpoint: usable.as_ref() };
-    let read = read_log(storage, root, mode, log, &derived)?;
+    let read = read_log(dir, mode, log, &derived)?;
     let Some((mut loader, walk, active_index)) = read else {
         return Ok(None);
     };
     let closed = loader.last_kind == Some(FrameKind::Close)
         && loader.state.proven + 1 == loader.state.next_position
         && matches!(walk.end, ScanEnd::Invalid(Defect::Zero) | ScanEnd::EndOfFile);
-    let status = read_status(storage, root).filter(|status| status.clean);
+    let status = dir.read_status().filter(|status| status.clean);
     let closed_at = status.and_then(Status::closed_at);
     let trusted = status.is_some_and(|status| {
         status.link == loader.state.link
@@ -140,8 +138,8 @@ fn load_once(
 
 /// The log's files, and what is known of them before it is walked.
 struct LogFiles<'a> {
-    /// Where it can be shared, index files may be opened later.
-    shared: Option<&'a Arc<dyn Storage>>,
+    /// Whether index files may be opened later, when they are first needed.
+    opens_later: bool,
     files: &'a [SegmentFile],
     trailers: &'a [Option<Trailer>],
     /// Some of the walk may be done beside it.
@@ -152,7 +150,7 @@ struct LogFiles<'a> {
 
 /// What may spare walking the log.
 struct Derived<'a> {
-    found: &'a Found,
+    found: &'a ListedIndexes,
     checkpoint: Option<&'a (Arc<HeadTable>, (Metadata, u64))>,
 }
 
@@ -174,8 +172,7 @@ impl LogFiles<'_> {
 /// same again. Also returns the walk through the active segment and its place among the files; `None`
 /// if all that failed and the rest takes knowing more of the log.
 fn read_log<'a>(
-    storage: &'a dyn Storage,
-    root: &'a Path,
+    dir: &'a StoreDir,
     mode: Mode,
     log: &LogFiles<'a>,
     derived: &Derived<'a>,
@@ -189,7 +186,7 @@ fn read_log<'a>(
             continue;
         }
         let checkpoint = checkpoint.filter(|_| with_checkpoint).cloned();
-        let mut loader = Loader::new(storage, root, mode, checkpoint);
+        let mut loader = Loader::new(dir, mode, checkpoint);
         loader.look_for_indexes(log, found, with_levels);
         if with_levels && loader.levels.is_empty() {
             levels_fit = false;
@@ -207,7 +204,7 @@ fn read_log<'a>(
     if log.known > 0 {
         return Ok(None);
     }
-    let mut loader = Loader::new(storage, root, mode, None);
+    let mut loader = Loader::new(dir, mode, None);
     let (walk, active) = loader.walk_segments(log)?;
     Ok(Some((loader, walk, active)))
 }
@@ -245,16 +242,14 @@ fn last_frame(table: &HeadTable, file: &SegmentFile) -> Option<FrameHeader> {
 impl<'a> Loader<'a> {
     /// Begins with a checkpoint and the metadata in it, or with nothing.
     fn new(
-        storage: &'a dyn Storage,
-        root: &'a Path,
+        dir: &'a StoreDir,
         mode: Mode,
         checkpoint: Option<(Arc<HeadTable>, (Metadata, u64))>,
     ) -> Self {
         let (checkpoint, of_metadata) = checkpoint.unzip();
         let (metadata, in_segment) = of_metadata.unwrap_or_default();
         Self {
-            storage,
-            root,
+            dir,
             mode,
             heads: Heads::with_base(checkpoint.clone()),
             commits: checkpoint.as_ref().map_or(0, |table| table.meta.commits),
@@ -276,23 +271,26 @@ impl<'a> Loader<'a> {
 
     /// Takes note of the index files: of a segment that the checkpoint covers, nothing is needed now
     /// but that its file is there.
-    fn look_for_indexes(&mut self, log: &LogFiles<'a>, found: &'a Found, with_levels: bool) {
+    fn look_for_indexes(
+        &mut self,
+        log: &LogFiles<'a>,
+        found: &'a ListedIndexes,
+        with_levels: bool,
+    ) {
         let upto = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.segment);
-        self.indexes = log.shared.filter(|_| upto > 0).map(|shared| (shared, found));
+        self.indexes = (log.opens_later && upto > 0).then_some(found);
         if !with_levels {
             return;
         }
         let store_id = log.files[0].header.store_id;
         self.levels = Levels::choose(&found.levels, |range| {
             let covers = log.covers(range)?;
-            match log.shared {
-                Some(shared) if range.1 < upto => {
-                    let path = names::level_path(self.root, range.0, range.1);
-                    let level = SealedIndex::later(Arc::clone(shared), path, store_id, covers);
-                    Some(Arc::new(level))
-                }
-                _ => open_level(self.storage, self.root, store_id, covers),
+            if !log.opens_later || range.1 >= upto {
+                return open_level(self.dir, store_id, covers);
             }
+            let path = self.dir.level_path(range.0, range.1);
+            let storage = Arc::clone(self.dir.shared_storage());
+            Some(Arc::new(SealedIndex::later(storage, path, store_id, covers)))
         });
     }
 
@@ -302,11 +300,11 @@ impl<'a> Loader<'a> {
             return Some(level);
         }
         match self.indexes {
-            Some((shared, found)) if covered => found
+            Some(found) if covered => found
                 .indexes
                 .contains(&segment.number())
-                .then(|| index_for_later(shared, self.root, segment))?,
-            _ => open_index(self.storage, self.root, segment),
+                .then(|| index_for_later(self.dir, segment))?,
+            _ => open_index(self.dir, segment),
         }
     }
 
@@ -322,7 +320,7 @@ impl<'a> Loader<'a> {
             self.entered = *index.segments().end();
         }
         // A level file is shared, and there are few.
-        if self.storage.mappings().now > MOST_MAPPINGS
+        if self.dir.storage().mappings().now > MOST_MAPPINGS
             && !index.is_level()
             && let Some(unmapped) = index.unmapped(true)
         {
@@ -374,48 +372,4 @@ fn restore(table: &HeadTable, kept: Kept) -> ActiveIndex {
     index.first_recorded_at = meta.first_recorded_at;
     index.last_recorded_at = meta.recorded_at;
     index
-}
-
-pub(super) fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
-    let mut failure = None;
-    index.for_each_head(|name, head| match heads.get(name) {
-        Ok(before) if before.version < head.version => {
-            failure = failure.take().or(heads.put(name, head).err());
-        }
-        Ok(_) => {}
-        Err(defect) => failure = Some(defect),
-    })?;
-    failure.map_or(Ok(()), Err)
-}
-
-/// Adds a proven frame's events to heads and index, and its changes to the metadata.
-pub(crate) fn load_frame(
-    heads: &mut Heads,
-    metadata: &mut Metadata,
-    index: &mut ActiveIndex,
-    frame: &ScannedFrame<'_>,
-) -> Result<(), Defect> {
-    let FrameHeader { kind, recorded_at, .. } = frame.header;
-    if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
-        index.note_commit(recorded_at, kind == FrameKind::Commit);
-    }
-    let changes = frame.for_each_change(|number, change| metadata.apply(number, &change))?;
-    index.changes += u64::from(changes);
-    let mut failure = None;
-    for_each_record(frame, |offset, position, record| {
-        let stream = record.stream();
-        match heads.find(stream) {
-            Ok(slot) if slot.head().version + 1 == record.version() => {
-                let before = slot.head();
-                let head = Head { version: record.version(), last_position: position };
-                heads.set(slot, stream, before.version, head);
-                // A segment is smaller than 4 GiB.
-                let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                index.push(offset, before, record.id());
-            }
-            Ok(_) => failure = Some(Defect::Invalid("a version is not the next of its stream")),
-            Err(defect) => failure = Some(defect),
-        }
-    })?;
-    failure.map_or(Ok(()), Err)
 }

@@ -10,42 +10,30 @@
 //!
 //! Opening for reading takes the same decisions and writes nothing.
 
-mod accept;
-mod beside;
-mod checkpoints;
-mod derive;
-mod durable_names;
+mod accepted_loss;
 mod evidence;
-mod levels;
 mod load;
-mod rebuild;
+mod spare_search;
 mod tail;
 pub(crate) mod tenure;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::beside::Beside;
 use self::load::Known;
+use self::spare_search::SpareSearch;
 use crate::catalog::{ActivePart, Catalog, Part};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::checkpoint::SegmentEntry;
-use crate::format::names;
 use crate::index::metadata::Metadata;
 use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::tenure::read_status;
-use crate::storage::{EntryKind, Storage};
 
-pub(crate) use accept::{Cut, perform as perform_cut, plan as plan_cut};
-pub(crate) use checkpoints::{Image, list_checkpoints, newest, sealed_segments, write_checkpoint};
-pub(crate) use derive::{build_index, index_meta, open_index, rebuild_index};
-pub(crate) use durable_names::sync_names;
+pub(crate) use accepted_loss::{Cut, perform as perform_cut, plan as plan_cut};
 pub(crate) use evidence::find as find_evidence;
-pub(crate) use levels::{list_levels, open_level};
-pub(crate) use load::{check_segment, load_frame};
-pub(crate) use rebuild::rebuild_checkpoint;
+pub(crate) use load::check_segment;
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,67 +130,22 @@ impl Mode {
     }
 }
 
-/// The numbers of the segments in the store's directory, ascending, and what has the name of a
-/// segment without being a regular file.
-pub(crate) fn segment_numbers(
-    storage: &dyn Storage,
-    root: &Path,
-) -> Result<(Vec<u64>, Vec<PathBuf>)> {
-    let directory = root.join(names::LOG_DIR);
-    let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
-    let (mut numbers, mut others) = (Vec::new(), Vec::new());
-    for entry in &entries {
-        match names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX) {
-            Some(number) if entry.kind == EntryKind::File => numbers.push(number),
-            Some(_) => others.push(directory.join(&entry.name)),
-            None => {}
-        }
-    }
-    numbers.sort_unstable();
-    Ok((numbers, others))
-}
-
-/// The numbers of the segments: from 1, without a gap. One that is a link, or anything else than a
-/// file, is refused and not passed over: without it the log could seem to end before.
-pub(crate) fn list_segments(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
-    let (numbers, others) = segment_numbers(storage, root)?;
-    if let Some(other) = others.into_iter().next() {
-        let kind = std::io::ErrorKind::InvalidInput;
-        let why = std::io::Error::new(kind, "it is not a regular file");
-        return Err(Error::io("use", other, why));
-    }
-    for (&number, expected) in numbers.iter().zip(1..) {
-        if number != expected {
-            return Err(Error::Corrupt {
-                file: names::segment_path(root, expected),
-                offset: 0,
-                expected_position: Position::START,
-                what: "the segment is missing".into(),
-                evidence: Some(format!("segment {number} is there")),
-            });
-        }
-    }
-    Ok(numbers)
-}
-
-/// Opens the log in `root`, which holds at least one segment; `created`: a moment ago. `threads`: some
+/// Opens the log in `dir`, which holds at least one segment; `created`: a moment ago. `threads`: some
 /// of it may be done beside this, or later.
 pub(crate) fn recover(
-    shared: &Arc<dyn Storage>,
-    root: &Path,
+    dir: &StoreDir,
     mode: Mode,
     threads: bool,
     created: bool,
 ) -> Result<Recovered> {
-    let storage = &**shared;
     // A reader has nobody who could compare it later.
     let later = threads && mode == Mode::Write;
     let known = if later { Known::CheckedLater } else { Known::CheckedNow };
     // After a clean close there is next to nothing to walk over or to search.
-    let threads = threads && !created && !read_status(storage, root).is_some_and(|s| s.clean);
+    let threads = threads && !created && !dir.read_status().is_some_and(|s| s.clean);
     let searches = threads && !matches!(mode, Mode::Follow { .. });
-    let beside = if searches { Beside::begin(storage, root) } else { None };
-    let mut log = load::load(shared, root, mode, known, threads)?;
+    let beside = if searches { SpareSearch::begin(dir) } else { None };
+    let mut log = load::load(dir, mode, known, threads)?;
     log.trusted |= created;
     let extras = log.files.split_off(1);
     let active = log.files.swap_remove(0);
@@ -233,13 +176,13 @@ pub(crate) fn recover(
     if mode == Mode::Write {
         let quiet = found.is_none() && (log.closed || log.trusted);
         if !quiet {
-            sync_names(storage, root)?;
+            dir.sync_names()?;
         }
         names_synced |= !quiet;
         let rewritten = if quiet { 0 } else { tail::rewrite_unproven(&log.unproven, &active)? };
         prelude = if quiet { tail::prelude(&log, &active)? } else { Vec::new() };
         let dropped = found.is_some();
-        let cut = tail::cut(storage, root, &active, &extras, found)?;
+        let cut = tail::cut(dir, &active, &extras, found)?;
         if dropped || rewritten > 0 || log.rebuilt > 0 {
             opened = Opened::Recovered(Recovery {
                 rewritten_bytes: rewritten,
@@ -279,7 +222,7 @@ fn judge(
     log: &LoadedLog,
     active: &SegmentFile,
     extras: &[SegmentFile],
-    beside: Option<Beside>,
+    beside: Option<SpareSearch>,
 ) -> Result<(Option<Vec<tail::Remains>>, Option<String>)> {
     let found = tail::find(active, extras, &log.state, log.trusted, beside)?;
     let evidence = match &found {

@@ -6,8 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::beside::Beside;
+use super::spare_search::SpareSearch;
 use super::{LoadedLog, Recovery, Unproven};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::segment_header::DATA_START;
@@ -44,7 +45,7 @@ pub(super) fn find(
     extras: &[SegmentFile],
     state: &ScanState,
     trusted: bool,
-    mut beside: Option<Beside>,
+    mut beside: Option<SpareSearch>,
 ) -> Result<Option<Vec<Remains>>> {
     if trusted {
         return Ok(None);
@@ -54,7 +55,8 @@ pub(super) fn find(
         .chain(extras.iter().map(|segment| (segment, DATA_START)))
     {
         let number = segment.header.number;
-        let known = beside.take_if(|b| from == DATA_START && b.is_of(number)).and_then(Beside::end);
+        let known =
+            beside.take_if(|b| from == DATA_START && b.is_of(number)).and_then(SpareSearch::end);
         let to = match known {
             Some(known) => known?,
             None => last_nonzero(&segment.file, &segment.path, from)?,
@@ -95,8 +97,7 @@ pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Resu
 
 /// Keeps the remains in quarantine, then zeroes them; both are durable before this returns.
 pub(super) fn cut(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     active: &SegmentFile,
     extras: &[SegmentFile],
     remains: Option<Vec<Remains>>,
@@ -104,18 +105,18 @@ pub(super) fn cut(
     let Some(remains) = remains else {
         return Ok(Recovery::default());
     };
-    let directory = root.join(names::QUARANTINE_DIR);
-    storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
-    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+    let directory = dir.join(names::QUARANTINE_DIR);
+    dir.storage().create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+    dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
     let mut recovery = Recovery::default();
-    let nonce = storage.random_u64();
+    let nonce = dir.storage().random_u64();
     for part in &remains {
         let path = directory.join(part.kept_name(nonce));
-        copy_out(storage, part, &path)?;
+        copy_out(dir.storage(), part, &path)?;
         recovery.dropped_bytes += part.to - part.from;
         recovery.quarantined.get_or_insert(path);
     }
-    storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
+    dir.storage().sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
     for part in &remains {
         zero(part)?;
     }

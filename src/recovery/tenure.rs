@@ -2,12 +2,10 @@
 //!
 //! Owns what the status file and the lock say about that. Must never write to either.
 
-use std::path::Path;
-
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::names;
-use crate::format::status::{STATUS_LEN, Status};
-use crate::storage::{OpenMode, Storage, read_exact_at};
+use crate::format::status::Status;
 
 /// Who opened the store last for writing, and whether that one is at work: what two looks at the log
 /// have to agree about where the log's own end was looked for in between.
@@ -18,13 +16,13 @@ pub(crate) struct Tenure {
 }
 
 impl Tenure {
-    pub(crate) fn now(storage: &dyn Storage, root: &Path) -> Result<Self> {
-        let path = root.join(names::LOCK);
+    pub(crate) fn now(dir: &StoreDir) -> Result<Self> {
+        let path = dir.join(names::LOCK);
         // In this order: a writer that comes after this look has another status, or holds the lock at
         // the next one.
-        let status = read_status(storage, root);
+        let status = dir.read_status();
         let at_work =
-            storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))?;
+            dir.storage().is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))?;
         Ok(Self { at_work, status })
     }
 
@@ -44,15 +42,4 @@ impl Tenure {
         let epoch = |of: &Self| of.status.map(|status| status.epoch);
         (self.at_work || !later.at_work) && epoch(self) == epoch(later)
     }
-}
-
-/// The status file's contents, if they are whole.
-pub(crate) fn read_status(storage: &dyn Storage, root: &Path) -> Option<Status> {
-    let file = storage.open(&root.join(names::STATUS), OpenMode::Read).ok()?;
-    // A torn read says nothing new: the next one is whole.
-    (0..8).find_map(|_| {
-        let mut bytes = [0; STATUS_LEN];
-        read_exact_at(&*file, &mut bytes, 0).ok()?;
-        Status::decode(&bytes).ok()
-    })
 }

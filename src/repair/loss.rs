@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refuse_writer;
-use crate::directory::{bind_existing, take_lock};
+use crate::creation::{bind_existing, take_lock};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::names;
@@ -58,8 +59,7 @@ pub struct AcceptedLoss {
 /// leaves nothing to keep: [`repair`](crate::repair::repair()) such a store.
 pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
-    let bound = bind_existing(&disk, path.as_ref())?;
-    find_loss_in(&*bound.storage, &bound.root)
+    find_loss_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?)
 }
 
 /// Cuts a damaged store off behind the position `after`, so that it opens for writing again.
@@ -74,41 +74,36 @@ pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
 /// [`Error::WrongCut`] if the damage is elsewhere, and those of [`find_loss`].
 pub fn accept_loss(path: impl AsRef<Path>, after: Position) -> Result<AcceptedLoss> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
-    let bound = bind_existing(&disk, path.as_ref())?;
-    accept_loss_in(&*bound.storage, &bound.root, after)
+    accept_loss_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?, after)
 }
 
-pub(crate) fn find_loss_in(storage: &dyn Storage, root: &Path) -> Result<Loss> {
-    must_be_a_store(storage, root)?;
-    refuse_writer(storage, root)?;
-    find(storage, root).map(|cut| loss(&cut))
+pub(crate) fn find_loss_in(dir: &StoreDir) -> Result<Loss> {
+    must_be_a_store(dir)?;
+    refuse_writer(dir)?;
+    find(dir).map(|cut| loss(&cut))
 }
 
-pub(crate) fn accept_loss_in(
-    storage: &dyn Storage,
-    root: &Path,
-    after: Position,
-) -> Result<AcceptedLoss> {
-    must_be_a_store(storage, root)?;
-    let _lock = take_lock(storage, root, Duration::ZERO)?;
-    let cut = find(storage, root)?;
+pub(crate) fn accept_loss_in(dir: &StoreDir, after: Position) -> Result<AcceptedLoss> {
+    must_be_a_store(dir)?;
+    let _lock = take_lock(dir, Duration::ZERO)?;
+    let cut = find(dir)?;
     let loss = loss(&cut);
     if loss.cut_after != after {
         return Err(Error::WrongCut { given: after, whole: loss.cut_after });
     }
-    let cutting = perform_cut(storage, root, &cut)?;
+    let cutting = perform_cut(dir, &cut)?;
     Ok(AcceptedLoss { loss, bytes: cutting.bytes, quarantined: cutting.kept })
 }
 
-fn must_be_a_store(storage: &dyn Storage, root: &Path) -> Result<()> {
-    match storage.entry_kind(&root.join(names::LOG_DIR)) {
+fn must_be_a_store(dir: &StoreDir) -> Result<()> {
+    match dir.storage().entry_kind(&dir.join(names::LOG_DIR)) {
         Ok(Some(EntryKind::Directory)) => Ok(()),
-        _ => Err(Error::NotAStore { path: root.into(), why: "it has no log".into() }),
+        _ => Err(Error::NotAStore { path: dir.root().into(), why: "it has no log".into() }),
     }
 }
 
-fn find(storage: &dyn Storage, root: &Path) -> Result<Cut> {
-    plan_cut(storage, root)?.ok_or_else(|| Error::NothingLost { path: root.into() })
+fn find(dir: &StoreDir) -> Result<Cut> {
+    plan_cut(dir)?.ok_or_else(|| Error::NothingLost { path: dir.root().into() })
 }
 
 fn loss(cut: &Cut) -> Loss {

@@ -16,13 +16,13 @@ mod target;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::directory::bind_existing;
+use crate::creation::bind_existing;
+use crate::derived::newest;
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::status::Status;
 use crate::options::Options;
-use crate::recovery::newest;
-use crate::recovery::tenure::read_status;
 use crate::storage::{DiskStorage, EntryKind, Storage};
 use crate::verify::Progress;
 
@@ -81,68 +81,66 @@ pub fn repair(
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, e));
     let (from, to) = (absolute(from.as_ref())?, absolute(to.as_ref())?);
-    repair_in(&storage, &from, &to, options, progress)
+    let (from, to) = (StoreDir::new(Arc::clone(&storage), &from), StoreDir::new(storage, &to));
+    repair_in(&from, &to, options, progress)
 }
 
 pub(crate) fn repair_in(
-    storage: &Arc<dyn Storage>,
-    from: &Path,
-    to: &Path,
+    from: &StoreDir,
+    to: &StoreDir,
     options: RepairOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
-    if to.starts_with(from) || from.starts_with(to) {
+    if to.root().starts_with(from.root()) || from.root().starts_with(to.root()) {
         return Err(Error::InvalidArgument {
             what: "the new store's directory",
-            why: format!("{} is inside the damaged store, or contains it", to.display()),
+            why: format!("{} is inside the damaged store, or contains it", to.root().display()),
         });
     }
-    let kind = storage.entry_kind(&from.join(names::LOG_DIR));
+    let kind = from.storage().entry_kind(&from.join(names::LOG_DIR));
     if !matches!(kind, Ok(Some(EntryKind::Directory))) {
-        return Err(Error::NotAStore { path: from.into(), why: "it has no log".into() });
+        return Err(Error::NotAStore { path: from.root().into(), why: "it has no log".into() });
     }
-    let source = bind_existing(storage, from)?;
-    let (source, from) = (&*source.storage, &*source.root);
-    refuse_writer(source, from)?;
-    let items = source::list(source, from)?;
+    let from = &bind_existing(from)?;
+    refuse_writer(from)?;
+    let items = source::list(from)?;
     let (capacity, total, store_id) = shape(&items)?;
-    let made = matches!(storage.entry_kind(to), Ok(None));
-    let place = Target::bind(storage, to)?;
-    let (storage, to) = (&place.storage, &*place.root);
-    let target = Target::create(storage, to, made, capacity)?;
+    let made = matches!(to.storage().entry_kind(to.root()), Ok(None));
+    let to = &Target::bind(to)?;
+    let target = Target::create(to, made, capacity)?;
     let result = (|| {
         let mut salvage = Salvage::new(target, options.stop_at_damage, total, &mut progress);
         for item in items {
             salvage.item(item)?;
         }
         let checkpoint = match store_id {
-            Some(store_id) => newest(source, from, store_id)?.map(|(_, table)| table),
+            Some(store_id) => newest(from, store_id)?.map(|(_, table)| table),
             None => None,
         };
         let covered = checkpoint.as_ref().map_or(0, |table| table.meta.position);
-        let status = read_status(&**storage, from);
+        let status = from.read_status();
         salvage.end(status.and_then(Status::closed_at).unwrap_or(0).max(covered));
         if let Some(table) = checkpoint {
             // A table that turns out to be damaged tells less.
             let _ = table.for_each("", |name, head| salvage.streams.know(name, head.version));
         }
         // What was taken beside a writer may be of two moments.
-        refuse_writer(source, from)?;
+        refuse_writer(from)?;
         let Salvage { target, mut report, streams, .. } = salvage;
         report.streams = streams.finish();
         target.finish()?;
         Ok(report)
     })();
     if result.is_err() {
-        target::remove_all(&**storage, to, made);
+        target::remove_all(to, made);
     }
     result
 }
 
-fn refuse_writer(storage: &dyn Storage, root: &Path) -> Result<()> {
-    let path = root.join(names::LOCK);
-    if storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
-        Err(Error::Locked { path: root.into(), holder: storage.lock_holder(&path) })
+fn refuse_writer(dir: &StoreDir) -> Result<()> {
+    let path = dir.join(names::LOCK);
+    if dir.storage().is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
+        Err(Error::Locked { path: dir.root().into(), holder: dir.storage().lock_holder(&path) })
     } else {
         Ok(())
     }

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::report::SkippedBytes;
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::segment_header::DATA_START;
+use crate::log::partial_reads::Tolerant;
 use crate::log::segment::{SegmentFile, read_header};
-use crate::log::tolerant::Tolerant;
-use crate::recovery::segment_numbers;
-use crate::storage::{OpenMode, Storage};
+use crate::storage::OpenMode;
 
 /// A segment of the damaged store.
 #[derive(Debug)]
@@ -33,23 +33,23 @@ pub(super) enum Item {
 }
 
 /// The segments in their order, and what is in the place of those that are lost.
-pub(super) fn list(storage: &dyn Storage, root: &Path) -> Result<Vec<Item>> {
+pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
     // What has a segment's name and is not a regular file is as good as missing.
-    let (numbers, _) = segment_numbers(storage, root)?;
+    let (numbers, _) = dir.segment_numbers()?;
     if numbers.is_empty() {
         let why = "its log has no segments".into();
-        return Err(Error::NotAStore { path: root.into(), why });
+        return Err(Error::NotAStore { path: dir.root().into(), why });
     }
     let (mut found, mut misnamed, mut lost) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for number in numbers {
-        match open(storage, root, number) {
+        match open(dir, number) {
             Ok(source) if source.segment.header.number == number => {
                 found.insert(number, source);
             }
             Ok(source) => misnamed.push((number, source)),
             Err(unsupported @ Error::Unsupported { .. }) => return Err(unsupported),
             Err(error) => {
-                lost.insert(number, whole_file(storage, root, number, reason(error)));
+                lost.insert(number, whole_file(dir, number, reason(error)));
             }
         }
     }
@@ -60,7 +60,7 @@ pub(super) fn list(storage: &dyn Storage, root: &Path) -> Result<Vec<Item>> {
         if (1..=MAX_SEGMENT).contains(&header.number) && !found.contains_key(&header.number) {
             found.insert(header.number, source);
         } else {
-            lost.insert(number, whole_file(storage, root, number, what));
+            lost.insert(number, whole_file(dir, number, what));
         }
     }
     let store_id = most_common_store(&found);
@@ -70,16 +70,17 @@ pub(super) fn list(storage: &dyn Storage, root: &Path) -> Result<Vec<Item>> {
     for number in foreign {
         found.remove(&number);
         let what = "the segment belongs to another store".into();
-        lost.insert(number, whole_file(storage, root, number, what));
+        lost.insert(number, whole_file(dir, number, what));
     }
     Ok(in_order(found, lost))
 }
 
 const MAX_SEGMENT: u64 = 1 << 56;
 
-fn open(storage: &dyn Storage, root: &Path, number: u64) -> Result<Source> {
-    let path = names::segment_path(root, number);
-    let inner = storage.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
+fn open(dir: &StoreDir, number: u64) -> Result<Source> {
+    let path = dir.segment_path(number);
+    let inner =
+        dir.storage().open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
     let file = Arc::new(Tolerant::new(inner));
     let header = read_header(&*file, &path, 0).map_err(|error| {
         if file.has_failed_within(0, DATA_START) {
@@ -103,8 +104,8 @@ fn reason(error: Error) -> String {
     }
 }
 
-fn whole_file(storage: &dyn Storage, root: &Path, number: u64, reason: String) -> SkippedBytes {
-    let file = storage.open(&names::segment_path(root, number), OpenMode::Read);
+fn whole_file(dir: &StoreDir, number: u64, reason: String) -> SkippedBytes {
+    let file = dir.storage().open(&dir.segment_path(number), OpenMode::Read);
     let to = file.and_then(|file| file.len()).unwrap_or(0);
     SkippedBytes { file: relative(number), from: 0, to, reason }
 }

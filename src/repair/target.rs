@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Range;
-use crate::directory::{Found, bind, look_at, take_lock};
+use crate::creation::{Found, bind, look_at, take_lock};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -19,8 +20,7 @@ use crate::format::{align, names};
 use crate::log::rotation::{create_segment, create_unnamed, name_segment, remove_leftover};
 use crate::log::segment::SegmentFile;
 use crate::options::Options;
-use crate::recovery::sync_names;
-use crate::storage::{Bound, EntryKind, LockGuard, OpenMode, Storage, write_all_at};
+use crate::storage::{EntryKind, LockGuard, OpenMode, write_all_at};
 use crate::verify::verify_in;
 
 /// Stands in the directory for as long as it is not a store.
@@ -29,8 +29,7 @@ const MARKER: &str = "REPAIR-UNFINISHED";
 const BUFFER: usize = 8 << 20;
 
 pub(super) struct Target<'a> {
-    storage: &'a Arc<dyn Storage>,
-    root: &'a Path,
+    dir: &'a StoreDir,
     lock: Arc<dyn LockGuard>,
     store_id: [u8; 16],
     capacity: u64,
@@ -59,57 +58,57 @@ fn taken(root: &Path, why: &str) -> Error {
 
 impl<'a> Target<'a> {
     /// Binds to the directory, which is made if it is missing. Nothing in it is touched.
-    pub(super) fn bind(storage: &Arc<dyn Storage>, root: &Path) -> Result<Bound> {
-        if storage.entry_kind(root).map_err(|e| Error::io("look at", root, e))?.is_none() {
-            storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
+    pub(super) fn bind(dir: &StoreDir) -> Result<StoreDir> {
+        if dir
+            .storage()
+            .entry_kind(dir.root())
+            .map_err(|e| Error::io("look at", dir.root(), e))?
+            .is_none()
+        {
+            dir.storage().create_dir(dir.root()).map_err(|e| Error::io("create", dir.root(), e))?;
         }
-        bind(storage, root, None).map_err(|error| match error {
-            Error::NotAStore { why, .. } => taken(root, &why),
+        bind(dir, None).map_err(|error| match error {
+            Error::NotAStore { why, .. } => taken(dir.root(), &why),
             error => error,
         })
     }
 
     /// Begins a store in a directory that is empty.
-    pub(super) fn create(
-        storage: &'a Arc<dyn Storage>,
-        root: &'a Path,
-        made: bool,
-        capacity: u64,
-    ) -> Result<Self> {
-        let taken = |why: &str| Err(taken(root, why));
-        match look_at(&**storage, root) {
+    pub(super) fn create(dir: &'a StoreDir, made: bool, capacity: u64) -> Result<Self> {
+        let taken = |why: &str| Err(taken(dir.root(), why));
+        match look_at(dir) {
             Ok(Found::Nothing | Found::Unfinished) => {}
             Ok(Found::Store) => return taken("holds a store"),
             Err(Error::NotAStore { .. } | Error::Corrupt { .. }) => return taken("is not empty"),
             Err(other) => return Err(other),
         }
-        let lock = take_lock(&**storage, root, Duration::ZERO)?;
-        let log = root.join(names::LOG_DIR);
-        let marker = root.join(MARKER);
-        let file = storage
+        let lock = take_lock(dir, Duration::ZERO)?;
+        let log = dir.join(names::LOG_DIR);
+        let marker = dir.join(MARKER);
+        let file = dir
+            .storage()
             .open(&marker, OpenMode::CreateNew)
             .map_err(|e| Error::io("create", &marker, e))?;
         let begun = (|| {
             file.sync_data().map_err(|e| Error::io("sync", &marker, e))?;
-            storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
-            storage.create_dir(&log).map_err(|e| Error::io("create", &log, e))?;
-            storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+            dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
+            dir.storage().create_dir(&log).map_err(|e| Error::io("create", &log, e))?;
+            dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
             let mut store_id = [0; 16];
-            store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
-            store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());
+            store_id[..8].copy_from_slice(&dir.storage().random_u64().to_le_bytes());
+            store_id[8..].copy_from_slice(&dir.storage().random_u64().to_le_bytes());
             let store_id = uuid::Builder::from_random_bytes(store_id).into_uuid().into_bytes();
-            Ok((store_id, create_unnamed(&**storage, root, 1, store_id, capacity)?))
+            Ok((store_id, create_unnamed(dir, 1, store_id, capacity)?))
         })();
         let (store_id, segment) = match begun {
             Ok(begun) => begun,
             Err(error) => {
-                remove_all(&**storage, root, made);
+                remove_all(dir, made);
                 return Err(error);
             }
         };
         Ok(Self {
-            storage,
-            root,
+            dir,
             lock,
             store_id,
             capacity,
@@ -152,7 +151,7 @@ impl<'a> Target<'a> {
         }
         self.recorded_at = header.recorded_at;
         if !self.begun {
-            let nonce = self.storage.random_u64().to_le_bytes();
+            let nonce = self.dir.storage().random_u64().to_le_bytes();
             self.push(FrameKind::Session, 0, &nonce, None);
         }
         let (seed, first) = (self.segment.header.seed(), self.next_position);
@@ -239,8 +238,7 @@ impl<'a> Target<'a> {
     fn roll_over(&mut self) -> Result<()> {
         self.sync()?;
         let number = self.segment.header.number + 1;
-        let next =
-            create_segment(&**self.storage, self.root, number, self.store_id, self.capacity)?;
+        let next = create_segment(self.dir, number, self.store_id, self.capacity)?;
         let full = std::mem::replace(&mut self.segment, next);
         if full.header.number == 1 {
             self.first = Some(full);
@@ -257,18 +255,18 @@ impl<'a> Target<'a> {
             self.push(FrameKind::Close, 0, &[], None);
             self.sync()?;
         }
-        let (storage, root, capacity) = (self.storage, self.root, self.capacity);
-        name_segment(&**storage, root, self.first.unwrap_or(self.segment))?;
-        remove_leftover(&**storage, &root.join(MARKER))?;
-        storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+        let (dir, capacity) = (self.dir, self.capacity);
+        name_segment(dir, self.first.unwrap_or(self.segment))?;
+        remove_leftover(dir.storage(), &dir.join(MARKER))?;
+        dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
         drop(self.lock);
         let mut options = Options::new().segment_size(capacity);
-        options.storage = Arc::clone(storage);
+        options.storage = Arc::clone(dir.shared_storage());
         // Nothing is appended, so nothing is gained by threads.
         options.background = false;
-        options.open(root)?.close()?;
-        sync_names(&**storage, root)?;
-        let report = verify_in(&**storage, root, |_| {})?;
+        options.open(dir.root())?.close()?;
+        dir.sync_names()?;
+        let report = verify_in(dir, |_| {})?;
         match report.faults.into_iter().next() {
             None => Ok(()),
             Some(fault) => Err(Error::Corrupt {
@@ -284,24 +282,24 @@ impl<'a> Target<'a> {
 
 /// Takes back what was begun, and the directory itself if it was `made` for it. The first segment goes
 /// first: without it, the rest is no store.
-pub(super) fn remove_all(storage: &dyn Storage, root: &Path, made: bool) {
-    let _ = storage.remove_file(&names::segment_path(root, 1));
+pub(super) fn remove_all(dir: &StoreDir, made: bool) {
+    let _ = dir.storage().remove_file(&dir.segment_path(1));
     for directory in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
-        let directory = root.join(directory);
-        let _ = storage.sync_dir(&directory);
-        for entry in storage.read_dir(&directory).unwrap_or_default() {
+        let directory = dir.join(directory);
+        let _ = dir.storage().sync_dir(&directory);
+        for entry in dir.storage().read_dir(&directory).unwrap_or_default() {
             if entry.kind == EntryKind::File {
-                let _ = storage.remove_file(&directory.join(&entry.name));
+                let _ = dir.storage().remove_file(&directory.join(&entry.name));
             }
         }
-        let _ = storage.sync_dir(&directory);
-        let _ = storage.remove_dir(&directory);
+        let _ = dir.storage().sync_dir(&directory);
+        let _ = dir.storage().remove_dir(&directory);
     }
     for name in [names::STATUS, names::LOCK, MARKER] {
-        let _ = storage.remove_file(&root.join(name));
+        let _ = dir.storage().remove_file(&dir.join(name));
     }
-    let _ = storage.sync_dir(root);
+    let _ = dir.storage().sync_dir(dir.root());
     if made {
-        let _ = storage.remove_dir(root);
+        let _ = dir.storage().remove_dir(dir.root());
     }
 }

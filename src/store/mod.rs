@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::directory::{
+use crate::creation::{
     Found, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
 };
 use crate::engine::Engine;
@@ -33,7 +33,6 @@ use crate::read::point::{event_at, event_by_id, position_at};
 use crate::read::streams::stream_info;
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::{Mode, Opened, recover};
-use crate::storage::Bound;
 use crate::store::cursors::Cursors;
 use crate::store::snapshots::Snapshots;
 use crate::store::transaction::Transaction;
@@ -104,54 +103,55 @@ impl Store {
     }
 
     pub(crate) fn open_with(path: &Path, mut options: Options) -> Result<Self> {
-        let (Bound { storage: shared, root }, made) = bind_or_create(path, &options)?;
-        options.storage = Arc::clone(&shared);
-        let (storage, root) = (&*shared, &*root);
-        let found = look_at(storage, root)?;
+        let (dir, made) = bind_or_create(path, &options)?;
+        options.storage = Arc::clone(dir.shared_storage());
+        let found = look_at(&dir)?;
         let lock = match found {
             Found::Store | Found::Unfinished | Found::Nothing if options.read_only => {
                 if !matches!(found, Found::Store) {
                     let why = "there is no store to read; an opening for writing creates one";
-                    return Err(not_a_store(root, why));
+                    return Err(not_a_store(dir.root(), why));
                 }
                 None
             }
-            Found::Store => Some(take_lock(storage, root, options.lock_timeout)?),
+            Found::Store => Some(take_lock(&dir, options.lock_timeout)?),
             Found::Unfinished | Found::Nothing => {
                 if !options.create {
                     return Err(not_a_store(
-                        root,
+                        dir.root(),
                         "there is no store, and Options::create is false",
                     ));
                 }
                 // One that is there may be a link to a directory, and is not made.
                 if found == Found::Nothing {
-                    storage.create_dir(root).map_err(|e| Error::io("create", root, e))?;
+                    dir.storage()
+                        .create_dir(dir.root())
+                        .map_err(|e| Error::io("create", dir.root(), e))?;
                 }
-                let lock = take_lock(storage, root, options.lock_timeout);
+                let lock = take_lock(&dir, options.lock_timeout);
                 if lock.is_err() && found == Found::Nothing {
                     // Unless another creation has begun in it meanwhile.
-                    let _ = storage.remove_dir(root);
+                    let _ = dir.storage().remove_dir(dir.root());
                 }
                 Some(lock?)
             }
         };
         let created = !options.read_only
-            && create_if_empty(storage, root, &options).inspect_err(|_| {
+            && create_if_empty(&dir, &options).inspect_err(|_| {
                 if made || found == Found::Nothing {
-                    take_back(storage, root);
+                    take_back(&dir);
                 }
             })?;
         let mut recovered = if options.read_only {
-            open_for_reading(&shared, root, options.background)?
+            open_for_reading(&dir, options.background)?
         } else {
-            recover(&shared, root, Mode::Write, options.background, created)?
+            recover(&dir, Mode::Write, options.background, created)?
         };
         if created {
             recovered.opened = Opened::Created;
         }
         options.remember_capacity(recovered.newest_capacity());
-        let engine = Arc::new(Engine::new(root, options, recovered, lock)?);
+        let engine = Arc::new(Engine::new(dir, options, recovered, lock)?);
         let threads = Mutex::new(Rank::Threads, engine.start()?);
         Ok(Self { handle: Arc::new(Handle { engine, threads }) })
     }

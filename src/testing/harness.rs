@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::aside::Beside;
 use super::commits::{acceptable_times, is_failure, is_poison};
 pub use super::compare::Mismatch;
 use super::compare::{self, Checked, ensure, must};
@@ -20,7 +19,9 @@ use super::model::{Model, ModelCommit, ModelOperation, Point};
 use super::operations::{
     Action, Change, Expectation, IdChoice, OperationChoice, STREAMS, TimeChoice, Via,
 };
+use super::side_operations::Beside;
 use super::tally::{Tally, name_of};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::{ExpectedVersion, NewEvent, Timestamp};
 use crate::options::{Checksums, Durability, Options};
@@ -258,7 +259,8 @@ impl Harness {
         must("sync", store.sync())?;
         compare::contents(store, &mut self.model)?;
         self.reopen(self.settings.segment_size, false, true)?;
-        let verified = super::verify_on(&*self.storage, &self.root, |_| {});
+        let verified =
+            crate::verify::verify_in(&StoreDir::new(Arc::clone(&self.storage), &self.root), |_| {});
         let report = must("verify", verified)?;
         ensure!(report.faults.is_empty(), "verify: {:?}", report.faults);
         ensure!(report.events == self.model.head(), "verify has read {} events", report.events);

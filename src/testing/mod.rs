@@ -1,12 +1,12 @@
 //! The simulated disk, and the shared parts of tests and fuzz targets (feature `testing`).
 
-pub mod aside;
 pub mod choices;
 pub mod decode;
 pub mod harness;
 pub mod model;
 pub mod operations;
 pub mod random;
+pub mod side_operations;
 pub mod simulation;
 pub mod tally;
 mod tokens;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub use crate::storage::*;
 pub use hooked::{Call, Hook, HookedStorage};
 
+use crate::dir::StoreDir;
 use crate::error::Result;
 use crate::event::Position;
 use crate::repair::{AcceptedLoss, Loss, RepairOptions, RepairReport};
@@ -34,11 +35,11 @@ use crate::verify::{Progress, VerifyReport};
 ///
 /// Those of [`verify`](crate::verify()).
 pub fn verify_on(
-    storage: &dyn Storage,
+    storage: &(impl Storage + Clone),
     root: impl AsRef<Path>,
     progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
-    crate::verify::verify_in(storage, root.as_ref(), progress)
+    crate::verify::verify_in(&dir_on(storage, root), progress)
 }
 
 /// [`repair`](crate::repair::repair()) on any storage.
@@ -52,7 +53,8 @@ pub fn repair_on(
     to: impl AsRef<Path>,
     options: RepairOptions,
 ) -> Result<RepairReport> {
-    crate::repair::repair_in(storage, from.as_ref(), to.as_ref(), options, |_| {})
+    let dir = |path: &Path| StoreDir::new(Arc::clone(storage), path);
+    crate::repair::repair_in(&dir(from.as_ref()), &dir(to.as_ref()), options, |_| {})
 }
 
 /// [`find_loss`](crate::repair::find_loss) on any storage.
@@ -60,8 +62,8 @@ pub fn repair_on(
 /// # Errors
 ///
 /// Those of [`find_loss`](crate::repair::find_loss).
-pub fn find_loss_on(storage: &dyn Storage, root: impl AsRef<Path>) -> Result<Loss> {
-    crate::repair::find_loss_in(storage, root.as_ref())
+pub fn find_loss_on(storage: &(impl Storage + Clone), root: impl AsRef<Path>) -> Result<Loss> {
+    crate::repair::find_loss_in(&dir_on(storage, root))
 }
 
 /// [`accept_loss`](crate::repair::accept_loss) on any storage.
@@ -70,11 +72,15 @@ pub fn find_loss_on(storage: &dyn Storage, root: impl AsRef<Path>) -> Result<Los
 ///
 /// Those of [`accept_loss`](crate::repair::accept_loss).
 pub fn accept_loss_on(
-    storage: &dyn Storage,
+    storage: &(impl Storage + Clone),
     root: impl AsRef<Path>,
     after: Position,
 ) -> Result<AcceptedLoss> {
-    crate::repair::accept_loss_in(storage, root.as_ref(), after)
+    crate::repair::accept_loss_in(&dir_on(storage, root), after)
+}
+
+fn dir_on(storage: &(impl Storage + Clone), root: impl AsRef<Path>) -> StoreDir {
+    StoreDir::new(Arc::new(storage.clone()), root.as_ref())
 }
 
 /// The number of cells that the look-ups and reads of this thread have touched: members of lists in

@@ -8,9 +8,9 @@
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
-use super::aside::Aside;
 use super::choices::{CommitChoice, RequestChoice};
 use super::model::{ModelQuery, content_type};
+use super::side_operations::Aside;
 use crate::event::NewEvent;
 use crate::query::{Query, QueryItem};
 

@@ -9,7 +9,6 @@ use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::index::heads::HeadTable;
-use crate::recovery::{list_checkpoints, list_levels};
 use crate::storage::{DirEntry, EntryKind, File, OpenMode};
 
 impl Verifier<'_> {
@@ -17,8 +16,8 @@ impl Verifier<'_> {
     pub(super) fn derived(&mut self, segments: &[u64]) -> Result<()> {
         let indexes = if self.has(names::INDEX_DIR) { segments } else { &[] };
         for &number in indexes {
-            let path = names::index_path(self.root, number);
-            let file = match self.storage.open(&path, OpenMode::Read) {
+            let path = self.dir.index_path(number);
+            let file = match self.dir.storage().open(&path, OpenMode::Read) {
                 Ok(file) => file,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => {
@@ -31,15 +30,11 @@ impl Verifier<'_> {
                 self.fault(&path, 0, format!("{d}; the first read that meets the damage rebuilds it, and an opening if it is missing"));
             }
         }
-        let levels = if self.has(names::INDEX_DIR) {
-            list_levels(self.storage, self.root)?
-        } else {
-            Vec::new()
-        };
+        let levels = if self.has(names::INDEX_DIR) { self.dir.levels()? } else { Vec::new() };
         for (first, last) in levels {
-            let path = names::level_path(self.root, first, last);
+            let path = self.dir.level_path(first, last);
             // A writer beside may have merged it into the next.
-            let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
+            let Ok(file) = self.dir.storage().open(&path, OpenMode::Read) else {
                 continue;
             };
             self.advance(file.len().unwrap_or(0));
@@ -51,14 +46,11 @@ impl Verifier<'_> {
                 );
             }
         }
-        let checkpoints = if self.has(names::CHECKPOINT_DIR) {
-            list_checkpoints(self.storage, self.root)?
-        } else {
-            Vec::new()
-        };
+        let checkpoints =
+            if self.has(names::CHECKPOINT_DIR) { self.dir.checkpoints()? } else { Vec::new() };
         for number in checkpoints {
-            let path = names::checkpoint_path(self.root, number);
-            let Ok(file) = self.storage.open(&path, OpenMode::Read) else {
+            let path = self.dir.checkpoint_path(number);
+            let Ok(file) = self.dir.storage().open(&path, OpenMode::Read) else {
                 continue;
             };
             self.advance(file.len().unwrap_or(0));
@@ -97,13 +89,13 @@ impl Verifier<'_> {
         if !self.has(directory) {
             return Vec::new();
         }
-        self.storage.read_dir(&self.root.join(directory)).unwrap_or_default()
+        self.dir.storage().read_dir(&self.dir.join(directory)).unwrap_or_default()
     }
 
     pub(super) fn derived_size(&mut self, directory: &str) {
-        let path = self.root.join(directory);
+        let path = self.dir.join(directory);
         for entry in self.entries(directory) {
-            if let Ok(file) = self.storage.open(&path.join(&entry.name), OpenMode::Read) {
+            if let Ok(file) = self.dir.storage().open(&path.join(&entry.name), OpenMode::Read) {
                 self.total += file.len().unwrap_or(0);
             }
         }
@@ -116,7 +108,7 @@ impl Verifier<'_> {
             (names::CHECKPOINT_DIR, &[names::CHECKPOINT_SUFFIX]),
         ];
         for (directory, suffixes) in known {
-            let path = self.root.join(directory);
+            let path = self.dir.join(directory);
             for entry in self.entries(directory) {
                 let level =
                     directory == names::INDEX_DIR && names::parse_level(&entry.name).is_some();

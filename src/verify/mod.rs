@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::snapshots::Unproven;
-use crate::directory::bind_existing;
+use crate::creation::bind_existing;
+use crate::derived::newest;
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::{Timestamp, clock_behind_by};
 use crate::format::checkpoint::SegmentEntry;
@@ -21,11 +23,11 @@ use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::status::Status;
 use crate::format::{Defect, names};
+use crate::log::partial_reads::Tolerant;
 use crate::log::scan::{ScanEnd, ScanState, Window, resume, scan};
 use crate::log::segment::SegmentFile;
-use crate::log::tolerant::Tolerant;
-use crate::recovery::tenure::{Tenure, read_status};
-use crate::recovery::{find_evidence, list_levels, newest, segment_numbers};
+use crate::recovery::find_evidence;
+use crate::recovery::tenure::Tenure;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
 /// How far a long operation has come.
@@ -92,42 +94,38 @@ pub struct VerifyReport {
 /// wrong inside it is in the report.
 pub fn verify(path: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<VerifyReport> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
-    let bound = bind_existing(&disk, path.as_ref())?;
-    verify_in(&*bound.storage, &bound.root, progress)
+    verify_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?, progress)
 }
 
 pub(crate) fn verify_in(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
-    let kind = storage.entry_kind(&root.join(names::LOG_DIR));
+    let kind = dir.storage().entry_kind(&dir.join(names::LOG_DIR));
     if !matches!(kind, Ok(Some(EntryKind::Directory))) {
-        return Err(Error::NotAStore { path: root.into(), why: "it has no log".into() });
+        return Err(Error::NotAStore { path: dir.root().into(), why: "it has no log".into() });
     }
-    let tenure = Tenure::now(storage, root)?;
-    let report = verify_once(storage, root, &mut progress, tenure.limit())?;
+    let tenure = Tenure::now(dir)?;
+    let report = verify_once(dir, &mut progress, tenure.limit())?;
     if tenure.limit().is_some() || report.faults.is_empty() {
         return Ok(report);
     }
-    let later = Tenure::now(storage, root)?;
+    let later = Tenure::now(dir)?;
     if tenure.is_same(&later) {
         return Ok(report);
     }
     // A writer has come: what it appended behind the end of the log may have looked like a proof that
     // something was missing there.
-    verify_once(storage, root, &mut progress, Some(later.visible()))
+    verify_once(dir, &mut progress, Some(later.visible()))
 }
 
 fn verify_once(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     progress: &mut dyn FnMut(Progress),
     limit: Option<u64>,
 ) -> Result<VerifyReport> {
     let mut verifier = Verifier {
-        storage,
-        root,
+        dir,
         report: VerifyReport::default(),
         done: 0,
         total: 0,
@@ -146,8 +144,7 @@ fn verify_once(
 }
 
 struct Verifier<'a> {
-    storage: &'a dyn Storage,
-    root: &'a Path,
+    dir: &'a StoreDir,
     report: VerifyReport,
     done: u64,
     total: u64,
@@ -173,26 +170,26 @@ impl Verifier<'_> {
     /// `limit`: how far the writer beside says that readers may read.
     fn run(&mut self, limit: Option<u64>) -> Result<()> {
         for name in names::DIRECTORIES {
-            let path = self.root.join(name);
-            if let Err(error) = is_directory(self.storage, &path) {
+            let path = self.dir.join(name);
+            if let Err(error) = is_directory(self.dir.storage(), &path) {
                 self.fault(&path, 0, format!("{error}; opening the store fails"));
             }
         }
-        let (numbers, others) = segment_numbers(self.storage, self.root)?;
+        let (numbers, others) = self.dir.segment_numbers()?;
         for path in others {
             self.fault(&path, 0, "it is named like a segment and is not a regular file");
         }
         if numbers.is_empty() {
             let why = "its log has no segments".into();
-            return Err(Error::NotAStore { path: self.root.into(), why });
+            return Err(Error::NotAStore { path: self.dir.root().into(), why });
         }
-        let status = read_status(self.storage, self.root);
+        let status = self.dir.read_status();
         self.closed_at = status.and_then(Status::closed_at).unwrap_or(0);
         let (mut files, mut media) = (Vec::new(), Vec::new());
         let mut expected = 1;
         for &number in &numbers {
             if number > expected {
-                let path = names::segment_path(self.root, expected);
+                let path = self.dir.segment_path(expected);
                 let missing = match number - expected {
                     1 => "the segment is missing".to_owned(),
                     _ => format!("the segments {expected} to {} are missing", number - 1),
@@ -200,7 +197,7 @@ impl Verifier<'_> {
                 self.fault(&path, 0, format!("{missing}, and segment {number} exists"));
             }
             expected = number + 1;
-            match SegmentFile::open(self.storage, self.root, number, OpenMode::Read, 0) {
+            match SegmentFile::open(self.dir, number, OpenMode::Read, 0) {
                 Ok(mut file) => {
                     self.total += file.len()?;
                     let medium = Arc::new(Tolerant::new(Arc::clone(&file.file)));
@@ -214,7 +211,7 @@ impl Verifier<'_> {
         if let Some(first) = files.first()
             && self.has(names::CHECKPOINT_DIR)
         {
-            let newest = newest(self.storage, self.root, first.header.store_id)?;
+            let newest = newest(self.dir, first.header.store_id)?;
             self.checkpoint = newest.map_or(0, |(_, table)| table.meta.position);
         }
         self.read_snapshots(files.first().map(|first| first.header.store_id));
@@ -243,7 +240,7 @@ impl Verifier<'_> {
 
     /// A clock that was ahead once dates everything since, and no read tells.
     fn judge_time(&mut self) {
-        let (recorded_at, now) = (self.state.recorded_at, self.storage.now_micros());
+        let (recorded_at, now) = (self.state.recorded_at, self.dir.storage().now_micros());
         self.report.clock_behind_by = clock_behind_by(recorded_at, now);
         if self.report.clock_behind_by.is_some() {
             let [recorded_at, now] = [recorded_at, now].map(Timestamp::from_micros);
@@ -256,12 +253,12 @@ impl Verifier<'_> {
 
     /// Whether the store has this directory, as a directory: nothing else is looked into.
     fn has(&self, name: &str) -> bool {
-        is_directory(self.storage, &self.root.join(name)).unwrap_or(false)
+        is_directory(self.dir.storage(), &self.dir.join(name)).unwrap_or(false)
     }
 
     fn has_segment(&self, number: u64) -> bool {
-        let path = names::segment_path(self.root, number);
-        matches!(self.storage.entry_kind(&path), Ok(Some(EntryKind::File)))
+        let path = self.dir.segment_path(number);
+        matches!(self.dir.storage().entry_kind(&path), Ok(Some(EntryKind::File)))
     }
 
     fn fault(&mut self, file: &Path, offset: u64, what: impl Into<String>) {
@@ -273,10 +270,10 @@ impl Verifier<'_> {
     /// never finished, and the writer seals the segment again.
     fn seal_fault(&mut self, file: &SegmentFile, offset: u64, what: String) {
         let number = file.header.number;
-        let index = names::index_path(self.root, number);
-        let levels = list_levels(self.storage, self.root).unwrap_or_default();
+        let index = self.dir.index_path(number);
+        let levels = self.dir.levels().unwrap_or_default();
         let covered = levels.iter().any(|(first, last)| (*first..=*last).contains(&number));
-        if !covered && matches!(self.storage.entry_kind(&index), Ok(None)) {
+        if !covered && matches!(self.dir.storage().entry_kind(&index), Ok(None)) {
             let path = file.path.display();
             self.report.notes.push(format!(
                 "{path}: the next opening for writing seals it again: {what}, at offset {offset}"

@@ -130,14 +130,14 @@ impl Verifier<'_> {
     /// Reads every snapshot file. A torn one is skipped when it is looked for; here it is named.
     pub(super) fn read_snapshots(&mut self, store_id: Option<[u8; 16]>) {
         for fan_out in self.entries(names::SNAPSHOT_DIR) {
-            let directory = self.root.join(names::SNAPSHOT_DIR).join(&fan_out.name);
+            let directory = self.dir.join(names::SNAPSHOT_DIR).join(&fan_out.name);
             if fan_out.kind != EntryKind::Directory {
                 self.report.notes.push(format!("{}: not a directory", directory.display()));
                 continue;
             }
-            for entry in self.storage.read_dir(&directory).unwrap_or_default() {
+            for entry in self.dir.storage().read_dir(&directory).unwrap_or_default() {
                 let path = directory.join(&entry.name);
-                let bytes = match read_file(self.storage, &path) {
+                let bytes = match read_file(self.dir.storage(), &path) {
                     Ok(bytes) => bytes.unwrap_or_default(),
                     Err(error) => {
                         self.report.notes.push(format!("{error}; the snapshot is skipped"));

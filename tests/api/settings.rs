@@ -91,3 +91,28 @@ fn segments_are_counted_alike_by_stats_and_verify() {
     }
     assert!(prepared > 0, "none was ever prepared");
 }
+
+/// The status of the damaged store records where it ended, and the new store is on another directory:
+/// each is read in its own.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the test damages files")]
+fn repair_counts_events_that_only_the_status_proves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("damaged"), dir.path().join("repaired"));
+    let store = Store::open(&from).unwrap();
+    for number in 1..=5 {
+        store.append("s", ExpectedVersion::Any, [NewEvent::new("T", format!("{number}"))]).unwrap();
+    }
+    store.close().unwrap();
+    for entry in std::fs::read_dir(from.join("checkpoints")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    // The log from its first frame on.
+    let segment = from.join("log/00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[8192..].fill(0);
+    std::fs::write(&segment, bytes).unwrap();
+    let report =
+        annals::repair::repair(&from, &to, annals::repair::RepairOptions::new(), |_| {}).unwrap();
+    assert_eq!((report.events, report.missing_events), (0, 5));
+}

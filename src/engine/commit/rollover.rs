@@ -55,13 +55,7 @@ impl Commits {
     /// Creates the segment with this number.
     pub(in crate::engine) fn create(&self, number: u64) -> Result<SegmentFile> {
         let capacity = self.shared.options().capacity();
-        let file = create_segment(
-            self.shared.storage(),
-            self.shared.root(),
-            number,
-            self.shared.store_id(),
-            capacity,
-        )?;
+        let file = create_segment(self.shared.dir(), number, self.shared.store_id(), capacity)?;
         file.file.keep_open(true);
         Ok(file)
     }

@@ -7,13 +7,12 @@ use super::{Commits, Writer};
 use crate::error::Result;
 use crate::format::frame;
 use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
-use crate::recovery::sync_names;
 
 impl Commits {
     /// Before the first frame of this writer.
     pub(in crate::engine) fn begin_session(&self, writer: &mut Writer) -> Result<()> {
         if !writer.names_synced {
-            sync_names(self.shared.storage(), self.shared.root())?;
+            self.shared.dir().sync_names()?;
             writer.names_synced = true;
         }
         // From now on an opening has to look for a tail.

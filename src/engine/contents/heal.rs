@@ -9,16 +9,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Part, PartIndex, units};
+use crate::derived::{Output, index_meta, open_level, rebuild_checkpoint, rebuild_index};
 use crate::engine::contents::Contents;
 use crate::error::{Error, Result};
-use crate::format::names;
 use crate::index::heads::HeadTable;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::remove_leftover;
 use crate::log::segment::Segment;
-use crate::recovery::{
-    Mode, index_meta, list_levels, open_level, rebuild_checkpoint, rebuild_index,
-};
 
 impl Contents {
     /// Checks the checkpoints in use, whole, and rebuilds those that are damaged.
@@ -47,15 +44,8 @@ impl Contents {
         };
         let at = parts.partition_point(|part| part.segment.number() < number);
         let segment = parts.get(at).map_or(&active, |part| &part.segment);
-        let mode = if self.shared.options().read_only { Mode::Read } else { Mode::Write };
-        let table = rebuild_checkpoint(
-            self.shared.storage(),
-            self.shared.root(),
-            damaged,
-            &parts[..at],
-            segment,
-            mode,
-        )?;
+        let output = Output::of(self.shared.options().read_only);
+        let table = rebuild_checkpoint(self.shared.dir(), damaged, &parts[..at], segment, output)?;
         let mut catalog = self.catalog.write();
         catalog.heads.swap_base(damaged, &table);
         catalog.active.index.replace_kept(damaged, &table);
@@ -97,23 +87,20 @@ impl Contents {
         if damaged.is_level() && !self.shared.options().read_only {
             let (first, last) = damaged.segments().into_inner();
             // Windows removes no file while it is mapped; the next merge tries again.
-            let _ = remove_leftover(
-                self.shared.storage(),
-                &names::level_path(self.shared.root(), first, last),
-            );
+            let _ =
+                remove_leftover(self.shared.storage(), &self.shared.dir().level_path(first, last));
         }
         Ok(())
     }
 
     /// Builds the index file of a sealed segment from the log.
     fn index_again(&self, number: u64) -> Result<(Arc<Segment>, Arc<SealedIndex>)> {
-        let mode = if self.shared.options().read_only { Mode::Read } else { Mode::Write };
+        let output = Output::of(self.shared.options().read_only);
         loop {
             let parts = self.parts();
             let at = parts.partition_point(|part| part.segment.number() < number);
             let (before, segment) = (&parts[..at], &parts[at].segment);
-            let index =
-                rebuild_index(self.shared.storage(), self.shared.root(), segment, before, mode);
+            let index = rebuild_index(self.shared.dir(), segment, before, output);
             if !matches!(index, Err(Error::Corrupt { .. })) {
                 return Ok((Arc::clone(segment), index?));
             }
@@ -135,17 +122,12 @@ impl Contents {
         if !sealed_index(&parts, segment).is_some_and(|index| index.is_gone()) {
             return Ok(false);
         }
-        for (first, last) in list_levels(self.shared.storage(), self.shared.root())? {
+        for (first, last) in self.shared.dir().levels()? {
             if !(first..=last).contains(&segment) {
                 continue;
             }
             let Some(covers) = covers_of(&parts, first..=last) else { continue };
-            if let Some(level) = open_level(
-                self.shared.storage(),
-                self.shared.root(),
-                self.shared.store_id(),
-                covers,
-            ) {
+            if let Some(level) = open_level(self.shared.dir(), self.shared.store_id(), covers) {
                 self.catalog.write().share_index(&level);
                 return Ok(true);
             }

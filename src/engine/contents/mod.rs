@@ -179,7 +179,7 @@ impl Contents {
                 }
                 LookupError::Index { segment } => {
                     return Err(self.index_error(
-                        names::index_path(self.shared.root(), segment),
+                        self.shared.dir().index_path(segment),
                         "the rebuilt index contradicts the stream heads".into(),
                     ));
                 }
@@ -197,7 +197,7 @@ impl Contents {
 
     /// The error of a checkpoint that cannot be read although its file is not damaged.
     pub(super) fn heads_error(&self, defect: &Defect) -> Error {
-        let path = self.shared.root().join(names::CHECKPOINT_DIR);
+        let path = self.shared.dir().join(names::CHECKPOINT_DIR);
         match defect {
             Defect::Unreadable(why) => Error::io("read", path, std::io::Error::other(why.clone())),
             _ => self.index_error(path, defect.to_string()),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Maintenance;
 use crate::catalog::Catalog;
+use crate::derived::{Image, sealed_segments, write_checkpoint};
 use crate::engine::commit::{PendingCheckpoint, Tip, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
 use crate::format::segment_header::DATA_START;
-use crate::recovery::{Image, sealed_segments, write_checkpoint};
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
 /// bytes of frames: an opening walks over that in less time than a checkpoint takes to write.
@@ -30,13 +30,7 @@ impl Maintenance {
             let PendingCheckpoint { heads, metadata, meta } = &pending;
             let segments = sealed_segments(&self.contents.parts(), meta.segment);
             let image = Image { meta: meta.clone(), heads, metadata, segments, active: None };
-            write_checkpoint(
-                self.shared.storage(),
-                self.shared.root(),
-                number,
-                self.shared.store_id(),
-                image,
-            )
+            write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)
         });
         match written {
             Ok(table) => {
@@ -96,8 +90,8 @@ impl Maintenance {
             let segments = sealed_segments(&catalog.parts, meta.segment);
             let (heads, metadata, active) = (&heads, &metadata[..], Some(&active.index));
             let image = Image { meta, heads, metadata, segments, active };
-            let (storage, root) = (self.shared.storage(), self.shared.root());
-            write_checkpoint(storage, root, newest + 1, self.shared.store_id(), image)
+            let dir = self.shared.dir();
+            write_checkpoint(dir, newest + 1, self.shared.store_id(), image)
         })?;
         Ok(true)
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{Part, PartIndex};
+use crate::derived::{Output, build_index};
 use crate::engine::commit::Commits;
 use crate::engine::compaction::{Compacted, Compaction};
 use crate::engine::contents::Contents;
@@ -24,7 +25,7 @@ use crate::index::active::ActiveIndex;
 use crate::log::rotation::{create_unnamed, name_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::zeros;
-use crate::recovery::{Mode, build_index, check_segment};
+use crate::recovery::check_segment;
 
 /// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
 /// nor a core for itself.
@@ -79,17 +80,17 @@ impl Maintenance {
     /// Also tells how far.
     fn create_filled(&self, number: u64) -> Result<(SegmentFile, u64)> {
         let capacity = self.shared.options().capacity();
-        let (storage, root) = (self.shared.storage(), self.shared.root());
-        let unnamed = create_unnamed(storage, root, number, self.shared.store_id(), capacity)?;
+        let dir = self.shared.dir();
+        let unnamed = create_unnamed(dir, number, self.shared.store_id(), capacity)?;
         let filled =
             zeros::fill(&unnamed, || self.commits.pause_filling(FILL_PAUSE)).inspect_err(|_| {
                 // What the disk has of it is not known any more.
-                let _ = storage.remove_file(&unnamed.path);
+                let _ = dir.storage().remove_file(&unnamed.path);
             })?;
         if filled.failed.is_some() {
             self.shared.counters().maintenance_failures.add(1);
         }
-        let file = name_segment(storage, root, unnamed)?;
+        let file = name_segment(dir, unnamed)?;
         file.file.keep_open(true);
         Ok((file, filled.to))
     }
@@ -113,8 +114,7 @@ impl Maintenance {
     fn check_segments(&self) -> Result<()> {
         let (entries, from) = self.commits.unchecked_segments();
         let to = entries.len().min(from + CHECKED_AT_ONCE);
-        let mut checks = (from..to)
-            .map(|at| check_segment(self.shared.storage(), self.shared.root(), &entries, at));
+        let mut checks = (from..to).map(|at| check_segment(self.shared.dir(), &entries, at));
         let failed = checks.find_map(Result::err);
         self.commits.note_checked(to, to == entries.len() || failed.is_some());
         match failed {
@@ -203,8 +203,7 @@ impl Maintenance {
 
     /// Writes the index file of a segment that was just sealed, and uses it from now on.
     fn index_sealed(&self, sealed: Arc<Segment>, index: &ActiveIndex) -> Result<()> {
-        let index =
-            build_index(self.shared.storage(), self.shared.root(), &sealed, index, Mode::Write)?;
+        let index = build_index(self.shared.dir(), &sealed, index, Output::Disk)?;
         let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
         self.contents.change_catalog(|catalog| catalog.replace_part(part));
         self.shared.counters().sealed.add(1);

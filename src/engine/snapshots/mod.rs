@@ -108,7 +108,7 @@ impl SnapshotFiles {
             state: snapshot.state(),
         };
         let directory = self.directory(snapshot.key());
-        for path in [self.shared.root().join(names::SNAPSHOT_DIR), directory.clone()] {
+        for path in [self.shared.dir().join(names::SNAPSHOT_DIR), directory.clone()] {
             let created = self.shared.storage().create_dir(&path);
             created.map_err(|e| Error::io("create", &path, e))?;
         }
@@ -131,7 +131,7 @@ impl SnapshotFiles {
 
     pub(crate) fn directory(&self, key: &str) -> PathBuf {
         let fan_out = format!("{:03x}", hash_key(key) >> 52);
-        self.shared.root().join(names::SNAPSHOT_DIR).join(fan_out)
+        self.shared.dir().join(names::SNAPSHOT_DIR).join(fan_out)
     }
 
     /// The files that may hold snapshots of a key by one kind of mark, highest first.
@@ -139,7 +139,7 @@ impl SnapshotFiles {
         let (storage, directory) = (self.shared.storage(), self.directory(key));
         // Checks both levels: the target of a link does not belong to the store, and is neither
         // loaded nor deleted.
-        for path in [&self.shared.root().join(names::SNAPSHOT_DIR), &directory] {
+        for path in [&self.shared.dir().join(names::SNAPSHOT_DIR), &directory] {
             if !is_directory(storage, path).map_err(|e| Error::io("use", path, e))? {
                 return Ok(Vec::new());
             }
@@ -187,7 +187,7 @@ impl SnapshotFiles {
 
     /// Calls `each` with every whole snapshot.
     pub(crate) fn for_each(&self, mut each: impl FnMut(Snapshot)) -> Result<()> {
-        let root = self.shared.root().join(names::SNAPSHOT_DIR);
+        let root = self.shared.dir().join(names::SNAPSHOT_DIR);
         let storage = self.shared.storage();
         let list = |path: &Path| {
             if !is_directory(storage, path).map_err(|e| Error::io("use", path, e))? {

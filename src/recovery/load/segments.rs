@@ -4,22 +4,18 @@
 //! What is not opened is known by the checkpoint's word, which was true when it was written. Whether
 //! the files still are what it tells of is for [`check_segment`] to see, soon after if not before.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::{LogFiles, load_once};
+use crate::derived::newest;
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::frame::{self, FrameHeader};
-use crate::format::names;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
-use crate::log::later::segment_for_later;
+use crate::log::lazy_file::segment_for_later;
 use crate::log::segment::SegmentFile;
-use crate::recovery::levels::list_levels;
-use crate::recovery::tenure::read_status;
-use crate::recovery::{LoadedLog, Mode, checkpoints, list_segments};
-use crate::storage::{OpenMode, Storage, read_exact_at};
+use crate::recovery::{LoadedLog, Mode};
+use crate::storage::{OpenMode, read_exact_at};
 
 /// When sealed segments that a checkpoint tells of are compared with what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,71 +34,63 @@ const LIST_TRIES: u32 = 8;
 /// A writer may create the next segment and seal the last one after a reader has listed them. The
 /// reader would then miss a segment, so where loading fails, an outdated list is made again.
 pub(in crate::recovery) fn load(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
+    dir: &StoreDir,
     mode: Mode,
     when: Known,
     threads: bool,
 ) -> Result<LoadedLog> {
-    let mut numbers = list_segments(&**storage, root)?;
+    let mut numbers = dir.list_segments()?;
     let tries = if mode == Mode::Write { 1 } else { LIST_TRIES };
     for _ in 1..tries {
-        let loaded = load_listed(storage, root, mode, when, threads, &numbers);
+        let loaded = load_listed(dir, mode, when, threads, &numbers);
         if loaded.is_ok() {
             return loaded;
         }
-        let listed = list_segments(&**storage, root)?;
+        let listed = dir.list_segments()?;
         if listed == numbers {
             return loaded;
         }
         numbers = listed;
     }
-    load_listed(storage, root, mode, when, threads, &numbers)
+    load_listed(dir, mode, when, threads, &numbers)
 }
 
 /// Loads a log whose segments have these numbers.
 fn load_listed(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
+    dir: &StoreDir,
     mode: Mode,
     when: Known,
     threads: bool,
     numbers: &[u64],
 ) -> Result<LoadedLog> {
-    let opener = Opener { storage: &**storage, root, mode };
-    settled(&**storage, root, mode, || {
-        if let Some(log) = load_known(storage, &opener, numbers, when)? {
+    let opener = Opener { dir, mode };
+    settled(dir, mode, || {
+        if let Some(log) = load_known(&opener, numbers, when)? {
             return Ok(log);
         }
         let mut files = Vec::new();
         opener.open_all(numbers, &mut files)?;
-        load_opened(&**storage, Some((storage, threads)), root, mode, &files)
+        load_opened(dir, Some(threads), mode, &files)
     })
 }
 
 /// Likewise, from these segments: the first ones, without a gap.
 pub(in crate::recovery) fn load_files(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     mode: Mode,
     files: &[SegmentFile],
 ) -> Result<LoadedLog> {
-    settled(storage, root, mode, || load_opened(storage, None, root, mode, files))
+    settled(dir, mode, || load_opened(dir, None, mode, files))
 }
 
 /// Beside a writer an index file that is gone may have become part of a level file since those were
 /// listed: then everything is looked at again.
-fn settled(
-    storage: &dyn Storage,
-    root: &Path,
-    mode: Mode,
-    load: impl Fn() -> Result<LoadedLog>,
-) -> Result<LoadedLog> {
+fn settled(dir: &StoreDir, mode: Mode, load: impl Fn() -> Result<LoadedLog>) -> Result<LoadedLog> {
     let beside_writer = if mode == Mode::Write { 0 } else { 3 };
     for _ in 0..beside_writer {
-        let listed = list_levels(storage, root)?;
+        let listed = dir.levels()?;
         let log = load()?;
-        if log.rebuilt == 0 || listed == list_levels(storage, root)? {
+        if log.rebuilt == 0 || listed == dir.levels()? {
             return Ok(log);
         }
     }
@@ -114,46 +102,34 @@ fn settled(
 ///
 /// After a kill, what is there has to be looked at: the checkpoint is taken at its word only if the
 /// last writer has closed the store.
-fn load_known(
-    storage: &Arc<dyn Storage>,
-    opener: &Opener<'_>,
-    numbers: &[u64],
-    when: Known,
-) -> Result<Option<LoadedLog>> {
-    let Opener { root, mode, .. } = *opener;
+fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Option<LoadedLog>> {
+    let Opener { dir, mode } = *opener;
     let (Some(&last), true) = (numbers.last(), numbers.len() > 1) else { return Ok(None) };
-    if !read_status(&**storage, root).is_some_and(|status| status.clean) {
+    if !dir.read_status().is_some_and(|status| status.clean) {
         return Ok(None);
     }
     let store_id = opener.open(last)?.header.store_id;
-    let Some(newest) = checkpoints::newest(&**storage, root, store_id)? else { return Ok(None) };
+    let Some(newest) = newest(dir, store_id)? else { return Ok(None) };
     let entries = newest.1.sealed_segments().unwrap_or_default();
     let known = entries.len();
     if known == 0 || known >= numbers.len() {
         return Ok(None);
     }
-    if when == Known::CheckedNow
-        && (0..known).any(|at| check_segment(&**storage, root, &entries, at).is_err())
-    {
+    if when == Known::CheckedNow && (0..known).any(|at| check_segment(dir, &entries, at).is_err()) {
         return Ok(None);
     }
     let (mut files, mut trailers) = (Vec::new(), Vec::new());
     for entry in &entries {
         trailers.push(Some(entry.trailer.clone()));
-        files.push(segment_for_later(storage, root, opener.open_mode(), entry.clone()));
+        files.push(segment_for_later(dir, opener.open_mode(), entry.clone()));
     }
     opener.open_all(&numbers[known..], &mut files)?;
     for file in &files[known..] {
         trailers.push(file.trailer()?);
     }
-    let log = LogFiles {
-        shared: Some(storage),
-        files: &files,
-        trailers: &trailers,
-        threads: false,
-        known,
-    };
-    let mut log = load_once(&**storage, root, mode, &log, Some(newest))?;
+    let log =
+        LogFiles { opens_later: true, files: &files, trailers: &trailers, threads: false, known };
+    let mut log = load_once(dir, mode, &log, Some(newest))?;
     if let Some(log) = &mut log
         && when == Known::CheckedLater
     {
@@ -162,35 +138,35 @@ fn load_known(
     Ok(log)
 }
 
+/// Loads the log from these segments. `opens_later`: index files may be opened when they are first
+/// needed, and whether threads may help.
 fn load_opened(
-    storage: &dyn Storage,
-    shared: Option<(&Arc<dyn Storage>, bool)>,
-    root: &Path,
+    dir: &StoreDir,
+    opens_later: Option<bool>,
     mode: Mode,
     files: &[SegmentFile],
 ) -> Result<LoadedLog> {
-    let none = || Error::NotAStore { path: root.into(), why: "there is no segment".into() };
+    let none = || Error::NotAStore { path: dir.root().into(), why: "there is no segment".into() };
     let first = files.first().ok_or_else(none)?;
-    let newest = checkpoints::newest(storage, root, first.header.store_id)?;
+    let newest = newest(dir, first.header.store_id)?;
     let trailers = files.iter().map(SegmentFile::trailer).collect::<Result<Vec<_>>>()?;
-    let (shared, threads) = shared.unzip();
-    let threads = threads.unwrap_or_default();
-    let log = LogFiles { shared, files, trailers: &trailers, threads, known: 0 };
-    load_once(storage, root, mode, &log, newest)?.ok_or_else(none)
+    let threads = opens_later.unwrap_or_default();
+    let log = LogFiles {
+        opens_later: opens_later.is_some(),
+        files,
+        trailers: &trailers,
+        threads,
+        known: 0,
+    };
+    load_once(dir, mode, &log, newest)?.ok_or_else(none)
 }
 
 /// Compares a sealed segment with what a checkpoint tells of it, and its first frame with the seal
 /// before. `entries` are those of the segments from the first on.
-pub(crate) fn check_segment(
-    storage: &dyn Storage,
-    root: &Path,
-    entries: &[SegmentEntry],
-    at: usize,
-) -> Result<()> {
+pub(crate) fn check_segment(dir: &StoreDir, entries: &[SegmentEntry], at: usize) -> Result<()> {
     let SegmentEntry { header, trailer } = &entries[at];
     let before: Option<&Trailer> = at.checked_sub(1).map(|before| &entries[before].trailer);
-    let file =
-        SegmentFile::open(storage, root, header.number, OpenMode::Read, trailer.base_position)?;
+    let file = SegmentFile::open(dir, header.number, OpenMode::Read, trailer.base_position)?;
     let mut first = [0; frame::HEADER_LEN];
     read_exact_at(&*file.file, &mut first, DATA_START)
         .map_err(|e| Error::io("read", &file.path, e))?;
@@ -206,7 +182,7 @@ pub(crate) fn check_segment(
         return Ok(());
     }
     Err(Error::Corrupt {
-        file: names::segment_path(root, header.number),
+        file: dir.segment_path(header.number),
         offset: 0,
         expected_position: trailer.base_position.into(),
         what: "not the sealed segment that the checkpoint records".into(),
@@ -216,8 +192,7 @@ pub(crate) fn check_segment(
 
 /// Opens segments, for writing if that is the mode: sealed ones may have to be sealed again.
 struct Opener<'a> {
-    storage: &'a dyn Storage,
-    root: &'a Path,
+    dir: &'a StoreDir,
     mode: Mode,
 }
 
@@ -227,7 +202,7 @@ impl Opener<'_> {
     }
 
     fn open(&self, number: u64) -> Result<SegmentFile> {
-        let file = SegmentFile::open(self.storage, self.root, number, self.open_mode(), 0)?;
+        let file = SegmentFile::open(self.dir, number, self.open_mode(), 0)?;
         if self.mode == Mode::Write && file.header.ro_features != 0 {
             let bits = file.header.ro_features;
             let what = format!("unknown features {bits:#x} permit reading only");

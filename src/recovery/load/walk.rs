@@ -6,22 +6,22 @@
 use std::sync::Arc;
 
 use super::prover::Prover;
-use super::{Loader, LogFiles, Walk, last_frame, load_frame, restore};
+use super::{Loader, LogFiles, Walk, last_frame, restore};
 use crate::catalog::{Part, PartIndex};
+use crate::derived::{index_in_memory, load_frame};
 use crate::error::{Error, Result};
+use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::Change;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
-use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
-use crate::index::kept::Kept;
+use crate::index::checkpointed::Kept;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Unproven;
-use crate::recovery::derive::index_in_memory;
 use crate::storage::read_exact_at;
 
 impl Loader<'_> {
@@ -48,7 +48,7 @@ impl Loader<'_> {
         open.ok_or_else(|| {
             let last = files.last().map_or(0, |file| file.header.number);
             Error::Corrupt {
-                file: names::segment_path(self.root, last + 1),
+                file: self.dir.segment_path(last + 1),
                 offset: 0,
                 expected_position: self.state.next_position.into(),
                 what: "the segment is missing".into(),

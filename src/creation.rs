@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::names;
 use crate::log::rotation::create_segment;
 use crate::options::Options;
-use crate::recovery::{list_segments, sync_names};
-use crate::storage::{Binding, Bound, EntryKind, LockGuard, Storage, is_directory};
+use crate::storage::{Binding, EntryKind, LockGuard, Storage, is_directory};
 use crate::sync::{Instant, thread};
 
 /// How long a look at the lock by another opening is waited for before the next try.
@@ -21,27 +21,23 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Binds a storage to the directory that a path leads to now, and makes the path absolute; neither
 /// where the storage resolves each path anew, as one in memory does.
-pub(crate) fn bind(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
-    max_open_files: Option<usize>,
-) -> Result<Bound> {
+pub(crate) fn bind(dir: &StoreDir, max_open_files: Option<usize>) -> Result<StoreDir> {
     let held = &[names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR];
-    let bound = storage.at(root, Binding { held, max_open_files });
+    let bound = dir.storage().at(dir.root(), Binding { held, max_open_files });
     let bound = bound.map_err(|e| match e.kind() {
-        ErrorKind::NotADirectory if matches!(storage.entry_kind(root), Ok(Some(_))) => {
-            not_a_store(root, "it is not a directory")
+        ErrorKind::NotADirectory if matches!(dir.storage().entry_kind(dir.root()), Ok(Some(_))) => {
+            not_a_store(dir.root(), "it is not a directory")
         }
-        _ => Error::io("open", root, e),
+        _ => Error::io("open", dir.root(), e),
     })?;
-    Ok(bound.unwrap_or_else(|| Bound { storage: Arc::clone(storage), root: root.into() }))
+    Ok(bound.map_or_else(|| dir.clone(), StoreDir::from))
 }
 
 /// Binds to the directory of a store that is there.
-pub(crate) fn bind_existing(storage: &Arc<dyn Storage>, root: &Path) -> Result<Bound> {
-    bind(storage, root, None).map_err(|error| match error {
+pub(crate) fn bind_existing(dir: &StoreDir) -> Result<StoreDir> {
+    bind(dir, None).map_err(|error| match error {
         Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-            not_a_store(root, "it has no log")
+            not_a_store(dir.root(), "it has no log")
         }
         error => error,
     })
@@ -49,8 +45,9 @@ pub(crate) fn bind_existing(storage: &Arc<dyn Storage>, root: &Path) -> Result<B
 
 /// Binds to the directory of a store. Creates it if it is missing and the options permit that; returns whether it
 /// did.
-pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(Bound, bool)> {
-    let bind = || bind(&options.storage, root, options.max_open_files);
+pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(StoreDir, bool)> {
+    let dir = StoreDir::new(Arc::clone(&options.storage), root);
+    let bind = || bind(&dir, options.max_open_files);
     match bind() {
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
             if options.read_only {
@@ -76,60 +73,65 @@ pub(crate) enum Found {
 }
 
 /// Looks without touching. A directory that holds anything but a store is refused.
-pub(crate) fn look_at(storage: &dyn Storage, root: &Path) -> Result<Found> {
-    let kind = storage.entry_kind(root).map_err(|e| Error::io("look at", root, e))?;
+pub(crate) fn look_at(dir: &StoreDir) -> Result<Found> {
+    let kind =
+        dir.storage().entry_kind(dir.root()).map_err(|e| Error::io("look at", dir.root(), e))?;
     match kind {
         None => return Ok(Found::Nothing),
         // A link to a directory is the user's business; listing it tells.
         Some(EntryKind::Directory | EntryKind::Other) => {}
-        Some(EntryKind::File) => return Err(not_a_store(root, "it is a file")),
+        Some(EntryKind::File) => return Err(not_a_store(dir.root(), "it is a file")),
     }
-    let entries = storage.read_dir(root).map_err(|e| Error::io("list", root, e))?;
+    let entries =
+        dir.storage().read_dir(dir.root()).map_err(|e| Error::io("list", dir.root(), e))?;
     let is_dir =
         |name: &str| entries.iter().any(|e| e.name == name && e.kind == EntryKind::Directory);
     if is_dir(names::LOG_DIR) {
         for name in names::DIRECTORIES {
-            let path = root.join(name);
-            is_directory(storage, &path).map_err(|e| Error::io("use", path, e))?;
+            let path = dir.join(name);
+            is_directory(dir.storage(), &path).map_err(|e| Error::io("use", path, e))?;
         }
         let known = |name: &str| {
             [names::LOCK, names::STATUS].contains(&name)
                 || [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR].contains(&name)
         };
-        if has_segments(storage, root)? {
+        if has_segments(dir)? {
             return Ok(Found::Store);
         }
         for directory in [names::INDEX_DIR, names::CHECKPOINT_DIR] {
-            refuse_orphans(storage, root, directory, is_dir(directory))?;
+            refuse_orphans(dir, directory, is_dir(directory))?;
         }
         if let Some(foreign) = entries.iter().find(|entry| !known(&entry.name)) {
             let why = format!("it has no segments, and holds {:?}", foreign.name);
-            return Err(not_a_store(root, why));
+            return Err(not_a_store(dir.root(), why));
         }
         return Ok(Found::Unfinished);
     }
     match entries.iter().find(|entry| entry.name != names::LOCK) {
-        Some(foreign) => Err(not_a_store(root, format!("it holds {:?} and no log", foreign.name))),
+        Some(foreign) => {
+            Err(not_a_store(dir.root(), format!("it holds {:?} and no log", foreign.name)))
+        }
         None => Ok(Found::Unfinished),
     }
 }
 
 /// Whether the log has a segment. One that has the first is listed later, when it is recovered.
-fn has_segments(storage: &dyn Storage, root: &Path) -> Result<bool> {
-    let first = storage.entry_kind(&names::segment_path(root, 1));
-    Ok(matches!(first, Ok(Some(EntryKind::File))) || !list_segments(storage, root)?.is_empty())
+fn has_segments(dir: &StoreDir) -> Result<bool> {
+    let first = dir.storage().entry_kind(&dir.segment_path(1));
+    Ok(matches!(first, Ok(Some(EntryKind::File))) || !dir.list_segments()?.is_empty())
 }
 
 /// Files that are derived from a log, without a log: it was there, and is lost.
-fn refuse_orphans(storage: &dyn Storage, root: &Path, name: &str, exists: bool) -> Result<()> {
+fn refuse_orphans(dir: &StoreDir, name: &str, exists: bool) -> Result<()> {
     if !exists {
         return Ok(());
     }
-    let directory = root.join(name);
-    let entries = storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
+    let directory = dir.join(name);
+    let entries =
+        dir.storage().read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
     let Some(orphan) = entries.first() else { return Ok(()) };
     Err(Error::Corrupt {
-        file: names::segment_path(root, 1),
+        file: dir.segment_path(1),
         offset: 0,
         expected_position: Position::new(1),
         what: "the segment is missing".into(),
@@ -147,35 +149,31 @@ pub(crate) fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
 /// once, or a reader, which shares it with others for as long as it takes to be scheduled again. That
 /// is waited for without a timeout too; as there may be many readers that look often, one that shares
 /// the lock is waited for longer.
-pub(crate) fn take_lock(
-    storage: &dyn Storage,
-    root: &Path,
-    timeout: Duration,
-) -> Result<Arc<dyn LockGuard>> {
+pub(crate) fn take_lock(dir: &StoreDir, timeout: Duration) -> Result<Arc<dyn LockGuard>> {
     const OF_A_WRITER: u32 = 4;
     const OF_READERS: u32 = 500;
-    let path = root.join(names::LOCK);
+    let path = dir.join(names::LOCK);
     let started = Instant::now();
     let (mut looks, mut writers, mut readers) = (0, 0, 0);
     loop {
-        let lock = storage.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
+        let lock = dir.storage().try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
         if let Some(lock) = lock {
             return Ok(lock);
         }
         let left = timeout.saturating_sub(started.elapsed());
         if !left.is_zero() {
             looks += 1;
-            thread::sleep(pause(storage, looks).min(left));
+            thread::sleep(pause(dir.storage(), looks).min(left));
             continue;
         }
-        if storage.is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
+        if dir.storage().is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))? {
             writers += 1;
         } else {
             readers += 1;
         }
         if writers > OF_A_WRITER || readers > OF_READERS {
-            let holder = storage.lock_holder(&path);
-            return Err(Error::Locked { path: root.into(), holder });
+            let holder = dir.storage().lock_holder(&path);
+            return Err(Error::Locked { path: dir.root().into(), holder });
         }
         thread::sleep(LOOK);
     }
@@ -193,18 +191,18 @@ fn pause(storage: &dyn Storage, looks: u32) -> Duration {
 /// Takes back what the creation of a store has made before it failed, so that nothing is left which is
 /// no store. This opening created `root`, and holds its lock. What cannot be removed stays, and the next
 /// opening for writing goes on from there.
-pub(crate) fn take_back(storage: &dyn Storage, root: &Path) {
-    if !matches!(has_segments(storage, root), Ok(false)) {
+pub(crate) fn take_back(dir: &StoreDir) {
+    if !matches!(has_segments(dir), Ok(false)) {
         return;
     }
     for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
-        let _ = storage.remove_dir(&root.join(name));
+        let _ = dir.storage().remove_dir(&dir.join(name));
     }
     // The lock goes only with the directory: who took it on its file alone would lock out nobody.
-    let entries = storage.read_dir(root);
+    let entries = dir.storage().read_dir(dir.root());
     if entries.is_ok_and(|entries| entries.iter().all(|entry| entry.name == names::LOCK)) {
-        let _ = storage.remove_file(&root.join(names::LOCK));
-        let _ = storage.remove_dir(root);
+        let _ = dir.storage().remove_file(&dir.join(names::LOCK));
+        let _ = dir.storage().remove_dir(dir.root());
     }
 }
 
@@ -212,23 +210,19 @@ pub(crate) fn take_back(storage: &dyn Storage, root: &Path) {
 ///
 /// The names of one that has a segment are synced before its first commit, or by the recovery: an
 /// opening of a store that was closed cleanly changes nothing and waits for no disk.
-pub(crate) fn create_if_empty(
-    storage: &dyn Storage,
-    root: &Path,
-    options: &Options,
-) -> Result<bool> {
+pub(crate) fn create_if_empty(dir: &StoreDir, options: &Options) -> Result<bool> {
     for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
-        let directory = root.join(name);
-        storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+        let directory = dir.join(name);
+        dir.storage().create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
     }
-    if has_segments(storage, root)? {
+    if has_segments(dir)? {
         return Ok(false);
     }
-    sync_names(storage, root)?;
+    dir.sync_names()?;
     let mut store_id = [0; 16];
-    store_id[..8].copy_from_slice(&storage.random_u64().to_le_bytes());
-    store_id[8..].copy_from_slice(&storage.random_u64().to_le_bytes());
+    store_id[..8].copy_from_slice(&dir.storage().random_u64().to_le_bytes());
+    store_id[8..].copy_from_slice(&dir.storage().random_u64().to_le_bytes());
     let store_id = uuid::Builder::from_random_bytes(store_id).into_uuid().into_bytes();
-    create_segment(storage, root, 1, store_id, options.capacity())?;
+    create_segment(dir, 1, store_id, options.capacity())?;
     Ok(true)
 }

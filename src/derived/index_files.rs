@@ -1,12 +1,13 @@
 //! What is derived from a sealed segment: its index, read from its file or built from the log.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::Mode;
+use super::Output;
 use crate::catalog::{Part, PartIndex, part_of, units};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
+use crate::format::Defect;
 use crate::format::container::INDEX_MAGIC;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::index_file::IndexMeta;
@@ -14,7 +15,6 @@ use crate::format::metadata::Change;
 use crate::format::record::RecordRef;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{DATA_START, SegmentHeader};
-use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
@@ -23,15 +23,11 @@ use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::Segment;
-use crate::storage::{OpenMode, Storage, is_in_use};
+use crate::storage::{OpenMode, is_in_use};
 
 /// Opens the index file of a sealed segment; `None` if it is missing, damaged or of another one.
-pub(crate) fn open_index(
-    storage: &dyn Storage,
-    root: &Path,
-    segment: &Segment,
-) -> Option<Arc<SealedIndex>> {
-    let file = storage.open(&names::index_path(root, segment.number()), OpenMode::Read).ok()?;
+pub(crate) fn open_index(dir: &StoreDir, segment: &Segment) -> Option<Arc<SealedIndex>> {
+    let file = dir.storage().open(&dir.index_path(segment.number()), OpenMode::Read).ok()?;
     let file = BlockFile::open(file, INDEX_MAGIC).ok()?;
     let meta = index_meta(segment)?;
     let index = SealedIndex::new(file, segment.header.store_id, &meta).ok().flatten()?;
@@ -41,23 +37,19 @@ pub(crate) fn open_index(
 
 /// The index file of a sealed segment, to be opened when it is first needed. It is there; what is in
 /// it shows then.
-pub(super) fn index_for_later(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
-    segment: &Segment,
-) -> Option<Arc<SealedIndex>> {
-    let path = names::index_path(root, segment.number());
+pub(crate) fn index_for_later(dir: &StoreDir, segment: &Segment) -> Option<Arc<SealedIndex>> {
+    let path = dir.index_path(segment.number());
     let changes = segment.trailer.as_ref().map_or(0, |trailer| trailer.change_count);
     let covers = Covers::one(index_meta(segment)?, changes);
     let id = segment.header.store_id;
-    Some(Arc::new(SealedIndex::later(Arc::clone(storage), path, id, covers)))
+    Some(Arc::new(SealedIndex::later(Arc::clone(dir.shared_storage()), path, id, covers)))
 }
 
 pub(crate) fn index_meta(segment: &Segment) -> Option<IndexMeta> {
     Some(meta_of(&segment.header, segment.trailer.as_ref()?))
 }
 
-pub(super) fn meta_of(header: &SegmentHeader, trailer: &Trailer) -> IndexMeta {
+pub(crate) fn meta_of(header: &SegmentHeader, trailer: &Trailer) -> IndexMeta {
     IndexMeta {
         segment: header.number,
         salt: header.salt,
@@ -70,11 +62,10 @@ pub(super) fn meta_of(header: &SegmentHeader, trailer: &Trailer) -> IndexMeta {
 
 /// Builds the index of a segment that was just sealed, whose index is still in memory.
 pub(crate) fn build_index(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     segment: &Segment,
     active: &ActiveIndex,
-    mode: Mode,
+    output: Output,
 ) -> Result<Arc<SealedIndex>> {
     let corrupt = |d| segment.corrupt(0, segment.base_position, &d);
     // What the appends knew of each event's stream saves looking its name up.
@@ -87,7 +78,7 @@ pub(crate) fn build_index(
             None => Before::Outside,
         })
     };
-    index_from_log(storage, root, segment, mode, before, |_, _, ordinal| {
+    index_from_log(dir, segment, output, before, |_, _, ordinal| {
         active.previous(ordinal as usize).map_err(corrupt)
     })
 }
@@ -95,24 +86,22 @@ pub(crate) fn build_index(
 /// Builds the index of a sealed segment whose index file is missing or damaged. `before` are the
 /// parts before the segment.
 pub(crate) fn rebuild_index(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     segment: &Segment,
     before: &[Part],
-    mode: Mode,
+    output: Output,
 ) -> Result<Arc<SealedIndex>> {
     let unknown = |_| Ok(Before::Unknown);
-    index_from_log(storage, root, segment, mode, unknown, |name, version, _| {
+    index_from_log(dir, segment, output, unknown, |name, version, _| {
         previous_position(before, name, version)
     })
 }
 
 /// Reads and proves a sealed segment, and writes its index file when writing is allowed.
 fn index_from_log(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     segment: &Segment,
-    mode: Mode,
+    output: Output,
     before: impl Fn(u32) -> Result<Before>,
     previous: impl FnMut(&str, u64, u32) -> Result<u64>,
 ) -> Result<Arc<SealedIndex>> {
@@ -138,9 +127,9 @@ fn index_from_log(
         failed.map_or(Ok(()), Err)
     })?;
     let bytes = builder.finish(segment.header.store_id, &meta, previous)?;
-    let file = if mode == Mode::Write {
-        let path = names::index_path(root, segment.number());
-        match write_derived(storage, &path, &bytes) {
+    let file = if output == Output::Disk {
+        let path = dir.index_path(segment.number());
+        match write_derived(dir.storage(), &path, &bytes) {
             // Mapped, so that nothing of it stays in memory for as long as the store is open.
             Ok(file) => BlockFile::open(file, INDEX_MAGIC),
             // The damaged file is mapped, here or by a reader, on a system that replaces no such
@@ -202,7 +191,7 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
 
 /// The index in memory of a sealed segment whose index file is missing, from the log. The segment
 /// is proven on the way. `change` is called with its changes and their numbers.
-pub(super) fn index_in_memory(
+pub(crate) fn index_in_memory(
     segment: &Segment,
     before: &[Part],
     mut change: impl FnMut(u64, Change),
@@ -259,7 +248,7 @@ fn walk_sealed(
 
 /// Walks through the frames of a segment that lie before `end`. Returns where that led, and why it
 /// went no further.
-pub(super) fn walk(
+pub(crate) fn walk(
     segment: &Segment,
     end: u64,
     visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,

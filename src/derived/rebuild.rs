@@ -5,18 +5,18 @@
 //! decide from the damaged file: of that, only META and METADATA are taken, which were read and
 //! checked when the store was opened.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::Mode;
-use super::checkpoints::{Image, sealed_segments};
-use super::derive::walk;
-use super::load::{load_frame, merge_heads};
+use super::Output;
+use super::checkpoint_files::{Image, sealed_segments};
+use super::enter::{load_frame, merge_heads};
+use super::index_files::walk;
 use crate::catalog::{Part, PartIndex};
+use crate::dir::StoreDir;
 use crate::error::Result;
+use crate::format::Defect;
 use crate::format::container::CHECKPOINT_MAGIC;
 use crate::format::segment_header::DATA_START;
-use crate::format::{Defect, names};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
@@ -25,19 +25,17 @@ use crate::index::metadata::Metadata;
 use crate::log::rotation::write_derived;
 use crate::log::scan::for_each_record;
 use crate::log::segment::Segment;
-use crate::storage::Storage;
 
 /// The checkpoint that `damaged` was. `before` are the parts before the segment that it names.
 ///
 /// When writing is allowed the file is replaced too; where that fails, what was rebuilt is kept in
 /// memory, and the next opening meets the same damage again and does the same.
 pub(crate) fn rebuild_checkpoint(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     damaged: &HeadTable,
     before: &[Part],
     segment: &Arc<Segment>,
-    mode: Mode,
+    output: Output,
 ) -> Result<Arc<HeadTable>> {
     let meta = damaged.meta.clone();
     let corrupt = |d: Defect| segment.corrupt(meta.offset, meta.position, &d);
@@ -79,9 +77,9 @@ pub(crate) fn rebuild_checkpoint(
     let image = Image { meta, heads: &frozen, metadata, segments, active };
     let bytes = image.encode(segment.header.store_id).map_err(corrupt)?;
     let number = damaged.number;
-    if mode == Mode::Write && number > 0 {
-        let path = names::checkpoint_path(root, number);
-        if let Ok(file) = write_derived(storage, &path, &bytes)
+    if output == Output::Disk && number > 0 {
+        let path = dir.checkpoint_path(number);
+        if let Ok(file) = write_derived(dir.storage(), &path, &bytes)
             && let Ok(mut table) = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(HeadTable::new)
         {
             table.number = number;

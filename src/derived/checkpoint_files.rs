@@ -1,36 +1,19 @@
 //! Checkpoint files: which there are, writing one, dropping superseded ones.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{Part, PartIndex};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
+use crate::format::Defect;
 use crate::format::checkpoint::{self as layout, CheckpointMeta, SegmentEntry};
 use crate::format::container::{self, CHECKPOINT_MAGIC};
-use crate::format::{Defect, names};
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
+use crate::index::checkpointed::order_of;
 use crate::index::heads::{FrozenHeads, HeadTable};
-use crate::index::kept::order_of;
 use crate::log::rotation::{remove_leftover, write_derived};
-use crate::storage::{EntryKind, OpenMode, Storage};
-
-/// The numbers of the checkpoint files, newest first.
-pub(crate) fn list_checkpoints(storage: &dyn Storage, root: &Path) -> Result<Vec<u64>> {
-    let directory = root.join(names::CHECKPOINT_DIR);
-    let entries = match storage.read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list", &directory, e)),
-    };
-    let mut numbers: Vec<u64> = entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::File)
-        .filter_map(|entry| names::parse_numbered(&entry.name, names::CHECKPOINT_SUFFIX))
-        .collect();
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(numbers)
-}
+use crate::storage::OpenMode;
 
 /// The newest checkpoint of this store whose beginning and METADATA are whole.
 ///
@@ -40,14 +23,10 @@ pub(crate) fn list_checkpoints(storage: &dyn Storage, root: &Path) -> Result<Vec
 /// and has a checksum of its own. A checkpoint gets its name once all of it is durable, so whoever
 /// finds META whole knows that the writer had made durable what META tells of, whatever has become
 /// of the rest of the file since.
-pub(crate) fn newest(
-    storage: &dyn Storage,
-    root: &Path,
-    store_id: [u8; 16],
-) -> Result<Option<(u64, Arc<HeadTable>)>> {
-    for number in list_checkpoints(storage, root)? {
-        let path = names::checkpoint_path(root, number);
-        let Ok(file) = storage.open(&path, OpenMode::Read) else {
+pub(crate) fn newest(dir: &StoreDir, store_id: [u8; 16]) -> Result<Option<(u64, Arc<HeadTable>)>> {
+    for number in dir.checkpoints()? {
+        let path = dir.checkpoint_path(number);
+        let Ok(file) = dir.storage().open(&path, OpenMode::Read) else {
             continue;
         };
         let table = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(HeadTable::new);
@@ -77,7 +56,7 @@ pub(crate) struct Image<'a> {
 
 impl Image<'_> {
     /// The file's bytes.
-    pub(super) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
+    pub(crate) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
         let Image { mut meta, heads, metadata, segments, active } = self;
         let (table, names_section, streams) = heads.encode()?;
         meta.streams = streams;
@@ -126,13 +105,12 @@ pub(crate) fn sealed_segments(parts: &[Part], end: u64) -> Vec<u8> {
 /// already. An older one that cannot be removed stays until the next checkpoint is written: Windows
 /// removes no file while it is mapped, here or in another process.
 pub(crate) fn write_checkpoint(
-    storage: &dyn Storage,
-    root: &Path,
+    dir: &StoreDir,
     number: u64,
     store_id: [u8; 16],
     image: Image<'_>,
 ) -> Result<Arc<HeadTable>> {
-    let path = names::checkpoint_path(root, number);
+    let path = dir.checkpoint_path(number);
     let position = image.meta.position;
     let damaged = |defect: Defect| Error::Corrupt {
         file: path.clone(),
@@ -142,14 +120,14 @@ pub(crate) fn write_checkpoint(
         evidence: None,
     };
     let bytes = image.encode(store_id).map_err(damaged)?;
-    let file = write_derived(storage, &path, &bytes)?;
+    let file = write_derived(dir.storage(), &path, &bytes)?;
     drop(bytes);
     let mut table =
         BlockFile::open(file, CHECKPOINT_MAGIC).and_then(HeadTable::new).map_err(damaged)?;
     table.number = number;
-    for old in list_checkpoints(storage, root)? {
+    for old in dir.checkpoints()? {
         if old + 1 < number {
-            let _ = remove_leftover(storage, &names::checkpoint_path(root, old));
+            let _ = remove_leftover(dir.storage(), &dir.checkpoint_path(old));
         }
     }
     Ok(Arc::new(table))

@@ -5,20 +5,18 @@
 //! segment.
 
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::segment::SegmentFile;
+use crate::dir::StoreDir;
 use crate::error::Error;
 use crate::format::checkpoint::SegmentEntry;
-use crate::format::names;
-use crate::storage::{DISPLACED, File, Mapping, OpenMode, Storage};
+use crate::storage::{DISPLACED, File, Mapping, OpenMode};
 
 /// A file that the listing of the log contains; it was not opened yet.
 #[derive(Debug)]
 struct LaterFile {
-    storage: Arc<dyn Storage>,
-    root: PathBuf,
+    dir: StoreDir,
     mode: OpenMode,
     /// The expected header and length.
     expected: SegmentEntry,
@@ -28,15 +26,13 @@ struct LaterFile {
 /// A sealed segment that is not opened yet. Each operation on its file fails with `InvalidData` if
 /// it is not that segment, and with `NotFound` if it is missing.
 pub(crate) fn segment_for_later(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
+    dir: &StoreDir,
     mode: OpenMode,
     expected: SegmentEntry,
 ) -> SegmentFile {
     let header = expected.header.clone();
-    let path = names::segment_path(root, header.number);
-    let storage = Arc::clone(storage);
-    let later = LaterFile { storage, root: root.into(), mode, expected, file: OnceLock::new() };
+    let path = dir.segment_path(header.number);
+    let later = LaterFile { dir: dir.clone(), mode, expected, file: OnceLock::new() };
     SegmentFile { path, file: Arc::new(later), header }
 }
 
@@ -51,7 +47,7 @@ impl LaterFile {
 
     fn open(&self) -> io::Result<Arc<dyn File>> {
         let SegmentEntry { header, trailer } = &self.expected;
-        let segment = SegmentFile::open(&*self.storage, &self.root, header.number, self.mode, 0);
+        let segment = SegmentFile::open(&self.dir, header.number, self.mode, 0);
         let segment = segment.map_err(as_io)?;
         if segment.header.store_id != header.store_id {
             let what = "another store is in the place of the one that was opened";

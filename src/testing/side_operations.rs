@@ -12,6 +12,9 @@ use super::model::Point;
 use super::operations::{ReadChoice, STREAMS, Source, read};
 use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
 use super::tokens::Tokens;
+use std::sync::Arc;
+
+use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::recovery::Opened;
@@ -263,7 +266,8 @@ impl Harness {
     ///
     /// Any reported fault, and a wrong number of events.
     pub fn verify(&mut self) -> Checked {
-        let verified = super::verify_on(&*self.storage, &self.root, |_| {});
+        let verified =
+            crate::verify::verify_in(&StoreDir::new(Arc::clone(&self.storage), &self.root), |_| {});
         if self.settings.faults {
             // A failing disk is full of faults; only the end of the verification is checked.
             return Ok(());

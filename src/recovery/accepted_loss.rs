@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::levels::list_levels;
 use super::load::load_files;
 use super::tail::{Remains, copy_out, last_nonzero, zero};
-use super::{Mode, checkpoints, judge, segment_numbers};
+use super::{Mode, judge};
+use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::container::CHECKPOINT_MAGIC;
 use crate::format::frame::FrameKind;
@@ -57,12 +57,12 @@ pub(crate) struct Cutting {
 }
 
 /// Where an opening for writing would refuse the store; `None`: it would not. Changes nothing.
-pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
-    let (numbers, _) = segment_numbers(storage, root)?;
-    let (files, refused) = whole_prefix(storage, root, &numbers)?;
+pub(crate) fn plan(dir: &StoreDir) -> Result<Option<Cut>> {
+    let (numbers, _) = dir.segment_numbers()?;
+    let (files, refused) = whole_prefix(dir, &numbers)?;
     let Some(last) = files.last() else {
         let missing = "the segment is missing".to_owned();
-        let (file, what) = refused.unwrap_or_else(|| (names::segment_path(root, 1), missing));
+        let (file, what) = refused.unwrap_or_else(|| (dir.segment_path(1), missing));
         let evidence = Some("no part of the log can be kept".into());
         return Err(Error::Corrupt {
             file,
@@ -79,7 +79,7 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
         offset: 0,
         position: 0,
         fresh: false,
-        file: names::segment_path(root, last + 1),
+        file: dir.segment_path(last + 1),
         what: String::new(),
         evidence: String::new(),
         last_known: 0,
@@ -88,7 +88,7 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
         later: Vec::new(),
         heads: None,
     };
-    match load_files(storage, root, Mode::Read, &files) {
+    match load_files(dir, Mode::Read, &files) {
         Ok(log) => {
             let active = &log.files[0];
             let (_, evidence) = judge(&log, active, &log.files[1..], None)?;
@@ -141,19 +141,15 @@ pub(crate) fn plan(storage: &dyn Storage, root: &Path) -> Result<Option<Cut>> {
 type Refused = (PathBuf, String);
 
 /// The segments that belong together, up to the first that does not; what is wrong with that one.
-fn whole_prefix(
-    storage: &dyn Storage,
-    root: &Path,
-    numbers: &[u64],
-) -> Result<(Vec<SegmentFile>, Option<Refused>)> {
+fn whole_prefix(dir: &StoreDir, numbers: &[u64]) -> Result<(Vec<SegmentFile>, Option<Refused>)> {
     let mut files: Vec<SegmentFile> = Vec::new();
     for (&number, expected) in numbers.iter().zip(1..) {
-        let path = names::segment_path(root, expected);
+        let path = dir.segment_path(expected);
         if number != expected {
             let what = format!("segment {expected} is missing, and segment {number} exists");
             return Ok((files, Some((path, what))));
         }
-        match SegmentFile::open(storage, root, number, OpenMode::Read, 0) {
+        match SegmentFile::open(dir, number, OpenMode::Read, 0) {
             Ok(file) => {
                 let first = files.first().unwrap_or(&file);
                 if first.header.store_id != file.header.store_id {
@@ -196,29 +192,28 @@ fn behind(files: &[SegmentFile], cut: &Cut) -> Result<u64> {
 }
 
 /// Makes the cut. The lock is held.
-pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Cutting> {
-    let directory = root.join(names::QUARANTINE_DIR);
-    storage.create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
-    storage.sync_dir(root).map_err(|e| Error::io("sync", root, e))?;
+pub(crate) fn perform(dir: &StoreDir, cut: &Cut) -> Result<Cutting> {
+    let directory = dir.join(names::QUARANTINE_DIR);
+    dir.storage().create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+    dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
     let mut keeper =
-        Keeper { storage, directory, nonce: storage.random_u64(), cutting: Cutting::default() };
+        Keeper { dir, directory, nonce: dir.storage().random_u64(), cutting: Cutting::default() };
     let mut rest = None;
     if !cut.fresh {
-        let segment =
-            SegmentFile::open(storage, root, cut.segment, OpenMode::ReadWrite, cut.position)?;
+        let segment = SegmentFile::open(dir, cut.segment, OpenMode::ReadWrite, cut.position)?;
         rest = keeper.log(segment, cut.offset)?;
     }
     for &number in &cut.later {
-        keeper.whole_segment(root, number)?;
+        keeper.whole_segment(dir.root(), number)?;
     }
     let in_use = std::iter::once(cut.segment).filter(|_| !cut.fresh);
     let indexes = in_use.chain(cut.later.iter().copied());
-    let mut derived: Vec<PathBuf> = indexes.map(|number| names::index_path(root, number)).collect();
+    let mut derived: Vec<PathBuf> = indexes.map(|number| dir.index_path(number)).collect();
     // A level file goes if it covers any of what is cut.
-    let levels = list_levels(storage, root)?.into_iter().filter(|level| level.1 >= cut.segment);
-    derived.extend(levels.map(|(first, last)| names::level_path(root, first, last)));
-    derived.extend(checkpoints_behind(storage, root, cut)?);
-    let snapshots = snapshots_behind(storage, root, cut)?;
+    let levels = dir.levels()?.into_iter().filter(|level| level.1 >= cut.segment);
+    derived.extend(levels.map(|(first, last)| dir.level_path(first, last)));
+    derived.extend(checkpoints_behind(dir, cut)?);
+    let snapshots = snapshots_behind(dir, cut)?;
     let mut copied = Vec::new();
     for path in derived.into_iter().chain(snapshots) {
         if keeper.file(&path)? {
@@ -227,20 +222,20 @@ pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<C
     }
     keeper.record(cut)?;
     let (directory, cutting) = (keeper.directory, keeper.cutting);
-    storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
+    dir.storage().sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
 
     // A snapshot of what is gone must not meet the history that takes its place: they go first.
     for path in copied.iter().rev() {
-        remove(storage, path)?;
+        remove(dir.storage(), path)?;
     }
     // It may say that the store was closed further on.
-    let status = root.join(names::STATUS);
-    let kind = storage.entry_kind(&status).map_err(|e| Error::io("look at", &status, e))?;
+    let status = dir.join(names::STATUS);
+    let kind = dir.storage().entry_kind(&status).map_err(|e| Error::io("look at", &status, e))?;
     if kind == Some(EntryKind::File) {
-        remove(storage, &status)?;
+        remove(dir.storage(), &status)?;
     }
     for &number in cut.later.iter().rev() {
-        remove(storage, &names::segment_path(root, number))?;
+        remove(dir.storage(), &dir.segment_path(number))?;
     }
     if let Some((segment, remains)) = rest {
         if let Some(remains) = remains {
@@ -254,7 +249,7 @@ pub(crate) fn perform(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<C
         }
         segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))?;
     } else {
-        create_segment(storage, root, cut.segment, cut.store_id, cut.capacity)?;
+        create_segment(dir, cut.segment, cut.store_id, cut.capacity)?;
     }
     Ok(cutting)
 }
@@ -266,11 +261,12 @@ fn remove(storage: &dyn Storage, path: &Path) -> Result<()> {
 }
 
 /// The checkpoints that cover what is cut.
-fn checkpoints_behind(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Vec<PathBuf>> {
+fn checkpoints_behind(dir: &StoreDir, cut: &Cut) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for number in checkpoints::list_checkpoints(storage, root)? {
-        let path = names::checkpoint_path(root, number);
-        let file = storage.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
+    for number in dir.checkpoints()? {
+        let path = dir.checkpoint_path(number);
+        let file =
+            dir.storage().open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
         let table = BlockFile::open(file, CHECKPOINT_MAGIC).and_then(|file| {
             file.verify()?;
             HeadTable::new(file)
@@ -283,9 +279,9 @@ fn checkpoints_behind(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<V
 }
 
 /// The snapshots that are, or may be, of what is cut.
-fn snapshots_behind(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Vec<PathBuf>> {
-    let root = root.join(names::SNAPSHOT_DIR);
-    let list = |path: &Path| match storage.read_dir(path) {
+fn snapshots_behind(dir: &StoreDir, cut: &Cut) -> Result<Vec<PathBuf>> {
+    let root = dir.join(names::SNAPSHOT_DIR);
+    let list = |path: &Path| match dir.storage().read_dir(path) {
         Ok(entries) => Ok(entries),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(Error::io("list", path, e)),
@@ -295,7 +291,7 @@ fn snapshots_behind(storage: &dyn Storage, root: &Path, cut: &Cut) -> Result<Vec
         let directory = root.join(&fan_out.name);
         for entry in list(&directory)?.iter().filter(|entry| entry.kind == EntryKind::File) {
             let path = directory.join(&entry.name);
-            if !is_before(storage, &path, cut)? {
+            if !is_before(dir.storage(), &path, cut)? {
                 found.push(path);
             }
         }
@@ -320,7 +316,7 @@ fn is_before(storage: &dyn Storage, path: &Path, cut: &Cut) -> Result<bool> {
 
 /// Puts copies into quarantine.
 struct Keeper<'a> {
-    storage: &'a dyn Storage,
+    dir: &'a StoreDir,
     directory: PathBuf,
     nonce: u64,
     cutting: Cutting,
@@ -349,7 +345,7 @@ impl Keeper<'_> {
 
     fn whole_segment(&mut self, root: &Path, number: u64) -> Result<()> {
         let path = names::segment_path(root, number);
-        let opened = self.storage.open(&path, OpenMode::Read);
+        let opened = self.dir.storage().open(&path, OpenMode::Read);
         let file = opened.map_err(|e| Error::io("open", &path, e))?;
         match last_nonzero(&file, &path, 0)? {
             Some(to) => self.keep(&Remains { file, path, number, from: 0, to }),
@@ -359,7 +355,7 @@ impl Keeper<'_> {
 
     fn keep(&mut self, remains: &Remains) -> Result<()> {
         let path = self.directory.join(remains.kept_name(self.nonce));
-        copy_out(self.storage, remains, &path)?;
+        copy_out(self.dir.storage(), remains, &path)?;
         self.cutting.bytes += remains.to - remains.from.max(DATA_START.min(remains.to));
         self.cutting.kept.push(path);
         Ok(())
@@ -367,7 +363,7 @@ impl Keeper<'_> {
 
     /// A derived file or a snapshot; whether it is there.
     fn file(&mut self, path: &Path) -> Result<bool> {
-        let file = match self.storage.open(path, OpenMode::Read) {
+        let file = match self.dir.storage().open(path, OpenMode::Read) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Error::io("open", path, e)),
@@ -376,7 +372,7 @@ impl Keeper<'_> {
         let kept = self.directory.join(format!("{:016x}-{name}", self.nonce));
         let to = file.len().map_err(|e| Error::io("read", path, e))?;
         let remains = Remains { file, path: path.into(), number: 0, from: 0, to };
-        copy_out(self.storage, &remains, &kept)?;
+        copy_out(self.dir.storage(), &remains, &kept)?;
         self.cutting.kept.push(kept);
         Ok(true)
     }
@@ -399,7 +395,7 @@ impl Keeper<'_> {
             self.nonce
         );
         let io = |e| Error::io("write", &path, e);
-        let file = self.storage.open(&path, OpenMode::CreateNew).map_err(io)?;
+        let file = self.dir.storage().open(&path, OpenMode::CreateNew).map_err(io)?;
         write_all_at(&*file, text.as_bytes(), 0).and_then(|()| file.sync_data()).map_err(io)?;
         self.cutting.kept.push(path);
         Ok(())

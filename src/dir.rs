@@ -1,0 +1,178 @@
+//! The directory of a store: the storage it lies on, the names of its files, and the status file.
+//!
+//! Owns no file; a copy is cheap. Must never decide what a file means.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::event::Position;
+use crate::format::names;
+use crate::format::status::{STATUS_LEN, Status};
+use crate::storage::{Bound, DirEntry, EntryKind, OpenMode, Storage, read_exact_at};
+
+/// The directory of a store, on a storage.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreDir {
+    storage: Arc<dyn Storage>,
+    root: Arc<Path>,
+}
+
+impl From<Bound> for StoreDir {
+    fn from(bound: Bound) -> Self {
+        Self { storage: bound.storage, root: bound.root.into() }
+    }
+}
+
+impl StoreDir {
+    pub(crate) fn new(storage: Arc<dyn Storage>, root: &Path) -> Self {
+        Self { storage, root: root.into() }
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// The storage, for a file that is opened later or by another thread.
+    pub(crate) fn shared_storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The path of the directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of an entry.
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
+        names::segment_path(&self.root, number)
+    }
+
+    pub(crate) fn index_path(&self, segment: u64) -> PathBuf {
+        names::index_path(&self.root, segment)
+    }
+
+    /// The path of the level file that indexes the segments from `first` to `last`.
+    pub(crate) fn level_path(&self, first: u64, last: u64) -> PathBuf {
+        names::level_path(&self.root, first, last)
+    }
+
+    pub(crate) fn checkpoint_path(&self, number: u64) -> PathBuf {
+        names::checkpoint_path(&self.root, number)
+    }
+
+    /// The numbers of the segments in the store's directory, ascending, and what has the name of a
+    /// segment without being a regular file.
+    pub(crate) fn segment_numbers(&self) -> Result<(Vec<u64>, Vec<PathBuf>)> {
+        let directory = self.join(names::LOG_DIR);
+        let entries =
+            self.storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
+        let (mut numbers, mut others) = (Vec::new(), Vec::new());
+        for entry in &entries {
+            match names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX) {
+                Some(number) if entry.kind == EntryKind::File => numbers.push(number),
+                Some(_) => others.push(directory.join(&entry.name)),
+                None => {}
+            }
+        }
+        numbers.sort_unstable();
+        Ok((numbers, others))
+    }
+
+    /// The numbers of the segments: from 1, without a gap. One that is a link, or anything else than a
+    /// file, is refused and not passed over: without it the log could seem to end before.
+    pub(crate) fn list_segments(&self) -> Result<Vec<u64>> {
+        let (numbers, others) = self.segment_numbers()?;
+        if let Some(other) = others.into_iter().next() {
+            let kind = std::io::ErrorKind::InvalidInput;
+            let why = std::io::Error::new(kind, "it is not a regular file");
+            return Err(Error::io("use", other, why));
+        }
+        for (&number, expected) in numbers.iter().zip(1..) {
+            if number != expected {
+                return Err(Error::Corrupt {
+                    file: self.segment_path(expected),
+                    offset: 0,
+                    expected_position: Position::START,
+                    what: "the segment is missing".into(),
+                    evidence: Some(format!("segment {number} is there")),
+                });
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// The ranges that level files cover by their names, the widest first.
+    pub(crate) fn levels(&self) -> Result<Vec<(u64, u64)>> {
+        let directory = self.join(names::INDEX_DIR);
+        match self.storage.read_dir(&directory) {
+            Ok(entries) => Ok(levels_among(&entries)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Error::io("list", &directory, e)),
+        }
+    }
+
+    /// The numbers of the checkpoint files, newest first.
+    pub(crate) fn checkpoints(&self) -> Result<Vec<u64>> {
+        let directory = self.join(names::CHECKPOINT_DIR);
+        let entries = match self.storage.read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io("list", &directory, e)),
+        };
+        let mut numbers: Vec<u64> = entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::File)
+            .filter_map(|entry| names::parse_numbered(&entry.name, names::CHECKPOINT_SUFFIX))
+            .collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(numbers)
+    }
+
+    /// The status file's contents, if they are whole.
+    pub(crate) fn read_status(&self) -> Option<Status> {
+        let file = self.storage.open(&self.join(names::STATUS), OpenMode::Read).ok()?;
+        // A torn read says nothing new: the next one is whole.
+        (0..8).find_map(|_| {
+            let mut bytes = [0; STATUS_LEN];
+            read_exact_at(&*file, &mut bytes, 0).ok()?;
+            Status::decode(&bytes).ok()
+        })
+    }
+
+    /// Makes durable which names there are: the segments', the directories' and the store's own. An
+    /// earlier process may have created some and not lived to sync them, and a copy of a store may never
+    /// have been synced.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
+            let directory = self.join(name);
+            self.storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
+        }
+        self.storage.sync_dir(&self.root).map_err(|e| Error::io("sync", self.root(), e))?;
+        self.sync_parent()
+    }
+
+    /// A root directory that cannot be named from above, like the working directory, is not ours to
+    /// sync.
+    fn sync_parent(&self) -> Result<()> {
+        let Some(parent) = self.root.parent() else { return Ok(()) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match self.storage.sync_dir(parent) {
+            // A process that may not open the parent did not create the root either.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced.map_err(|e| Error::io("sync", parent, e)),
+        }
+    }
+}
+
+/// The ranges that level files cover by their names, the widest first.
+pub(crate) fn levels_among(entries: &[DirEntry]) -> Vec<(u64, u64)> {
+    let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
+    let mut ranges: Vec<_> = files.filter_map(|entry| names::parse_level(&entry.name)).collect();
+    ranges.sort_unstable_by_key(|(first, last)| (std::cmp::Reverse(last - first), *first));
+    ranges
+}

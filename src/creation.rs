@@ -65,7 +65,7 @@ pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(StoreDir
 
 /// What a path holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum PathContents {
     Store,
     /// A directory that a creation began and did not finish, or an empty one.
     Unfinished,
@@ -73,11 +73,11 @@ pub(crate) enum Found {
 }
 
 /// Looks without touching. A directory that holds anything but a store is refused.
-pub(crate) fn look_at(dir: &StoreDir) -> Result<Found> {
+pub(crate) fn look_at(dir: &StoreDir) -> Result<PathContents> {
     let kind =
         dir.storage().entry_kind(dir.root()).map_err(|e| Error::io("look at", dir.root(), e))?;
     match kind {
-        None => return Ok(Found::Nothing),
+        None => return Ok(PathContents::Nothing),
         // A link to a directory is the user's business; listing it tells.
         Some(EntryKind::Directory | EntryKind::Other) => {}
         Some(EntryKind::File) => return Err(not_a_store(dir.root(), "it is a file")),
@@ -96,7 +96,7 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<Found> {
                 || [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR].contains(&name)
         };
         if has_segments(dir)? {
-            return Ok(Found::Store);
+            return Ok(PathContents::Store);
         }
         for directory in [names::INDEX_DIR, names::CHECKPOINT_DIR] {
             refuse_orphans(dir, directory, is_dir(directory))?;
@@ -105,13 +105,13 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<Found> {
             let why = format!("it has no segments, and holds {:?}", foreign.name);
             return Err(not_a_store(dir.root(), why));
         }
-        return Ok(Found::Unfinished);
+        return Ok(PathContents::Unfinished);
     }
     match entries.iter().find(|entry| entry.name != names::LOCK) {
         Some(foreign) => {
             Err(not_a_store(dir.root(), format!("it holds {:?} and no log", foreign.name)))
         }
-        None => Ok(Found::Unfinished),
+        None => Ok(PathContents::Unfinished),
     }
 }
 

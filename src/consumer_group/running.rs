@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared::{Handler, Replay, Shared, Task};
+use super::shared::{GroupShared, Handler, Replay, Task};
 use super::{ConsumerGroup, parking, worker};
 use crate::error::{Error, Result};
 use crate::event::Position;
@@ -23,7 +23,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// Dropping it has the effect of [`RunningGroup::abort`].
 #[must_use = "dropping a group aborts it"]
 pub struct RunningGroup {
-    shared: Arc<Shared>,
+    shared: Arc<GroupShared>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -71,7 +71,7 @@ impl RunningGroup {
         let subscription = subscribe.start()?;
         let stop = subscription.stop_handle();
         let workers = group.workers;
-        let shared = Arc::new(Shared::new(group, handler, stop, cursor, after));
+        let shared = Arc::new(GroupShared::new(group, handler, stop, cursor, after));
         let mut running = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         // If a thread cannot be started, the started ones are aborted.
         for index in 0..workers {
@@ -225,7 +225,7 @@ fn wait<T>(
 }
 
 /// The thread that follows the store.
-fn follow(shared: &Shared, subscription: Subscription) {
+fn follow(shared: &GroupShared, subscription: Subscription) {
     let interval = shared.group.progress_interval.max(SHORTEST_INTERVAL);
     let mut follower = Follower { shared, interval, due: Instant::now().checked_add(interval) };
     if let Err(error) = follower.run(subscription) {
@@ -234,7 +234,7 @@ fn follow(shared: &Shared, subscription: Subscription) {
 }
 
 struct Follower<'a> {
-    shared: &'a Shared,
+    shared: &'a GroupShared,
     interval: Duration,
     /// The time to store progress next.
     due: Option<Instant>,

@@ -15,11 +15,11 @@ use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 
 pub(super) type Handler = dyn Fn(Delivery<'_>) -> std::result::Result<(), String> + Send + Sync;
 
-pub(super) struct Shared {
+pub(super) struct GroupShared {
     pub(super) group: ConsumerGroup,
     pub(super) handler: Box<Handler>,
     stop: StopHandle,
-    state: Mutex<State>,
+    state: Mutex<SharedState>,
     /// One for each worker: signalled when it has work, or must end.
     wanted: Vec<Condvar>,
     /// Signalled when there is room for more events in flight.
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) parked: AtomicU64,
 }
 
-pub(super) struct State {
+pub(super) struct SharedState {
     pub(super) flight: Flight,
     pub(super) queues: Vec<VecDeque<Task>>,
     /// No handler may be started.
@@ -60,7 +60,7 @@ pub(super) struct Replay {
     pub(super) failed: AtomicU64,
 }
 
-impl Shared {
+impl GroupShared {
     pub(super) fn new(
         group: ConsumerGroup,
         handler: Box<Handler>,
@@ -68,7 +68,7 @@ impl Shared {
         cursor: Option<Position>,
         after: Position,
     ) -> Self {
-        let state = State {
+        let state = SharedState {
             flight: Flight::new(after.get()),
             queues: (0..group.workers).map(|_| VecDeque::new()).collect(),
             stopping: false,
@@ -91,7 +91,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SharedState> {
         self.state.lock()
     }
 
@@ -100,7 +100,7 @@ impl Shared {
     }
 
     /// Passes an event to the worker of its stream.
-    pub(super) fn hand_out(&self, state: &mut State, task: Task) {
+    pub(super) fn hand_out(&self, state: &mut SharedState, task: Task) {
         let mut hasher = DefaultHasher::new();
         task.event.stream().hash(&mut hasher);
         let workers = self.wanted.len() as u64;

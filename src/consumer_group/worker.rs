@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::shared::{Shared, Task, is_passing};
+use super::shared::{GroupShared, Task, is_passing};
 use super::{Delivery, parking};
 use crate::error::Result;
 use crate::sync::Instant;
@@ -26,7 +26,7 @@ struct Held {
 }
 
 /// The result of an attempt.
-enum Outcome {
+enum HandlerOutcome {
     Done,
     /// The event is retried at this time.
     Again(Instant),
@@ -34,27 +34,27 @@ enum Outcome {
     Failed,
 }
 
-pub(super) fn run(shared: &Shared, worker: usize) {
+pub(super) fn run(shared: &GroupShared, worker: usize) {
     let mut held = Held::default();
     while let Some((mut task, was_held)) = next(shared, worker, &mut held) {
         let outcome = match attempt(shared, &mut task) {
             Ok(outcome) => outcome,
             Err(error) => {
                 shared.end(false, Some(error));
-                Outcome::Failed
+                HandlerOutcome::Failed
             }
         };
         match outcome {
-            Outcome::Done if was_held => held.release(task.event.stream()),
-            Outcome::Done => {}
-            Outcome::Again(due) => held.hold(task, due),
-            Outcome::Failed => return,
+            HandlerOutcome::Done if was_held => held.release(task.event.stream()),
+            HandlerOutcome::Done => {}
+            HandlerOutcome::Again(due) => held.hold(task, due),
+            HandlerOutcome::Failed => return,
         }
     }
 }
 
 /// The next event to handle, and whether its stream is held; `None` if the group ends.
-fn next(shared: &Shared, worker: usize, held: &mut Held) -> Option<(Task, bool)> {
+fn next(shared: &GroupShared, worker: usize, held: &mut Held) -> Option<(Task, bool)> {
     let mut state = shared.state();
     loop {
         if state.stopping {
@@ -106,7 +106,7 @@ impl Held {
     }
 }
 
-fn attempt(shared: &Shared, task: &mut Task) -> Result<Outcome> {
+fn attempt(shared: &GroupShared, task: &mut Task) -> Result<HandlerOutcome> {
     task.attempts = task.attempts.saturating_add(1);
     let delivery =
         Delivery { event: &task.event, attempt: task.attempts, is_replay: task.replay.is_some() };
@@ -129,10 +129,10 @@ fn attempt(shared: &Shared, task: &mut Task) -> Result<Outcome> {
     after_commit(shared, task, parked, true)
 }
 
-fn succeeded(shared: &Shared, task: &Task) -> Result<Outcome> {
+fn succeeded(shared: &GroupShared, task: &Task) -> Result<HandlerOutcome> {
     if task.replay.is_none() {
         shared.finish(task, false);
-        return Ok(Outcome::Done);
+        return Ok(HandlerOutcome::Done);
     }
     let group = &shared.group;
     let position = task.event.position();
@@ -141,19 +141,19 @@ fn succeeded(shared: &Shared, task: &Task) -> Result<Outcome> {
 }
 
 fn after_commit(
-    shared: &Shared,
+    shared: &GroupShared,
     task: &Task,
     committed: Result<()>,
     parked: bool,
-) -> Result<Outcome> {
+) -> Result<HandlerOutcome> {
     if is_passing(&committed) {
         return Ok(later(shared.group.retry.longest()));
     }
     committed?;
     shared.finish(task, parked);
-    Ok(Outcome::Done)
+    Ok(HandlerOutcome::Done)
 }
 
-fn later(delay: Duration) -> Outcome {
-    Outcome::Again(Instant::now() + delay.min(FAR))
+fn later(delay: Duration) -> HandlerOutcome {
+    HandlerOutcome::Again(Instant::now() + delay.min(FAR))
 }

@@ -43,7 +43,7 @@ pub(crate) fn newest(dir: &StoreDir, store_id: [u8; 16]) -> Result<Option<(u64, 
 
 /// What a checkpoint is written from.
 #[derive(Debug)]
-pub(crate) struct Image<'a> {
+pub(crate) struct CheckpointImage<'a> {
     pub(crate) meta: CheckpointMeta,
     pub(crate) heads: &'a FrozenHeads,
     /// The section METADATA.
@@ -54,10 +54,10 @@ pub(crate) struct Image<'a> {
     pub(crate) active: Option<&'a ActiveIndex>,
 }
 
-impl Image<'_> {
+impl CheckpointImage<'_> {
     /// The file's bytes.
     pub(crate) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
-        let Image { mut meta, heads, metadata, segments, active } = self;
+        let CheckpointImage { mut meta, heads, metadata, segments, active } = self;
         let (table, names_section, streams) = heads.encode()?;
         meta.streams = streams;
         let (mut offsets, mut previous, mut ids) = (Vec::new(), Vec::new(), Vec::new());
@@ -108,7 +108,7 @@ pub(crate) fn write_checkpoint(
     dir: &StoreDir,
     number: u64,
     store_id: [u8; 16],
-    image: Image<'_>,
+    image: CheckpointImage<'_>,
 ) -> Result<Arc<HeadTable>> {
     let path = dir.checkpoint_path(number);
     let position = image.meta.position;

@@ -15,7 +15,7 @@ mod index_files;
 mod level_files;
 mod rebuild;
 
-pub(crate) use checkpoint_files::{Image, newest, sealed_segments, write_checkpoint};
+pub(crate) use checkpoint_files::{CheckpointImage, newest, sealed_segments, write_checkpoint};
 pub(crate) use enter::{load_frame, merge_heads};
 pub(crate) use index_files::{
     build_index, index_for_later, index_in_memory, index_meta, meta_of, open_index, rebuild_index,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::Output;
-use super::checkpoint_files::{Image, sealed_segments};
+use super::checkpoint_files::{CheckpointImage, sealed_segments};
 use super::enter::{load_frame, merge_heads};
 use super::index_files::walk;
 use crate::catalog::{Part, PartIndex};
@@ -74,7 +74,7 @@ pub(crate) fn rebuild_checkpoint(
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
     let (meta, active) = (meta.clone(), Some(&index));
     let segments = sealed_segments(before, meta.segment);
-    let image = Image { meta, heads: &frozen, metadata, segments, active };
+    let image = CheckpointImage { meta, heads: &frozen, metadata, segments, active };
     let bytes = image.encode(segment.header.store_id).map_err(corrupt)?;
     let number = damaged.number;
     if output == Output::Disk && number > 0 {

@@ -18,7 +18,7 @@ use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::format::{Defect, names};
 use crate::index::level_file::{MergeError, Pace};
-use crate::index::merge::{Extent, merge};
+use crate::index::merge::{MergeSize, merge};
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::remove_leftover;
 use crate::storage::{EntryKind, OpenMode};
@@ -44,7 +44,7 @@ pub struct Compacted {
 }
 
 /// What became of a merge.
-enum Outcome {
+enum MergeOutcome {
     Done(u64),
     Stopped,
     /// The index that holds this segment is damaged.
@@ -87,13 +87,13 @@ impl Compaction {
             };
             let merged_files = inputs.len() as u64;
             match self.merge(inputs, &mut pace)? {
-                Outcome::Done(bytes) => {
+                MergeOutcome::Done(bytes) => {
                     total.merges += 1;
                     total.merged_files += merged_files;
                     total.bytes_written += bytes;
                 }
-                Outcome::Stopped => return Err(Error::Closed),
-                Outcome::Damaged(segment, error) => {
+                MergeOutcome::Stopped => return Err(Error::Closed),
+                MergeOutcome::Damaged(segment, error) => {
                     self.rebuild_once(segment, error, &mut rebuilt)?;
                 }
             }
@@ -134,17 +134,17 @@ impl Compaction {
             go_on
         };
         match self.merge(inputs, &mut pace)? {
-            Outcome::Done(_) => Ok(true),
-            Outcome::Stopped => Ok(false),
+            MergeOutcome::Done(_) => Ok(true),
+            MergeOutcome::Stopped => Ok(false),
             // It is merged when there is something to do again: if it were damaged once more, this
             // would have no end.
-            Outcome::Damaged(segment, _) => self.contents.rebuild(segment).map(|_| false),
+            MergeOutcome::Damaged(segment, _) => self.contents.rebuild(segment).map(|_| false),
         }
     }
 
     /// Writes the level file of neighbours, and then uses it instead of them. Takes the inputs, so that
     /// they are no longer mapped when their files are removed, unless a read still uses them.
-    fn merge(&self, inputs: Vec<Arc<SealedIndex>>, pace: &mut Pace<'_>) -> Result<Outcome> {
+    fn merge(&self, inputs: Vec<Arc<SealedIndex>>, pace: &mut Pace<'_>) -> Result<MergeOutcome> {
         self.contents.bound_mappings();
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
@@ -165,7 +165,7 @@ impl Compaction {
         inputs: Vec<Arc<SealedIndex>>,
         temporary: &Path,
         path: PathBuf,
-    ) -> Result<Outcome> {
+    ) -> Result<MergeOutcome> {
         let segments = *inputs[0].segments().start()..=*inputs[inputs.len() - 1].segments().end();
         let io = |operation: &'static str, path: &Path| {
             let path = path.to_path_buf();
@@ -195,7 +195,7 @@ impl Compaction {
             // The next merge tries again.
             let _ = remove_leftover(self.shared.storage(), &path);
         }
-        Ok(Outcome::Done(level.file_len()))
+        Ok(MergeOutcome::Done(level.file_len()))
     }
 
     /// Writes and syncs a level file under its temporary name; `None` if it is whole.
@@ -204,13 +204,13 @@ impl Compaction {
         inputs: &[Arc<SealedIndex>],
         temporary: &Path,
         pace: &mut Pace<'_>,
-    ) -> Result<Option<Outcome>> {
+    ) -> Result<Option<MergeOutcome>> {
         remove_leftover(self.shared.storage(), temporary)?;
         let file = self.shared.storage().open(temporary, OpenMode::CreateNew);
         let file = file.map_err(|e| Error::io("create", temporary, e))?;
         match merge(inputs, self.shared.store_id(), &*file, pace) {
             Ok(()) => Ok(None),
-            Err(MergeError::Stopped) => Ok(Some(Outcome::Stopped)),
+            Err(MergeError::Stopped) => Ok(Some(MergeOutcome::Stopped)),
             Err(MergeError::Io(error)) => {
                 // Its space is wanted elsewhere.
                 let _ = remove_leftover(self.shared.storage(), temporary);
@@ -219,7 +219,7 @@ impl Compaction {
             Err(MergeError::Input { at, defect }) => {
                 let index = &inputs[at];
                 let error = self.damage(index, &defect);
-                Ok(Some(Outcome::Damaged(*index.segments().start(), error)))
+                Ok(Some(MergeOutcome::Damaged(*index.segments().start(), error)))
             }
         }
     }
@@ -234,9 +234,9 @@ impl Compaction {
         }
     }
 
-    fn extent_of(&self, index: &SealedIndex) -> std::result::Result<Extent, (u64, Error)> {
+    fn extent_of(&self, index: &SealedIndex) -> std::result::Result<MergeSize, (u64, Error)> {
         let damaged = |defect| (*index.segments().start(), self.damage(index, &defect));
-        Extent::of(index).map_err(damaged)
+        MergeSize::of(index).map_err(damaged)
     }
 
     fn path_of(&self, index: &SealedIndex) -> PathBuf {
@@ -355,7 +355,7 @@ fn widest(compaction: &Compaction) -> Chosen {
         let rest =
             compaction.contents.with_catalog(|catalog| neighbours(&catalog.parts, from, most));
         let Some(mut rest) = rest else { return Ok(None) };
-        let (mut extent, mut count) = (Extent::default(), 0);
+        let (mut extent, mut count) = (MergeSize::default(), 0);
         for index in &rest {
             let Some(sum) = extent.with(compaction.extent_of(index)?) else { break };
             (extent, count) = (sum, count + 1);
@@ -390,7 +390,7 @@ fn due(compaction: &Compaction) -> Chosen {
         let window =
             compaction.contents.with_catalog(|catalog| window_of_one_tier(&catalog.parts, from));
         let Some(window) = window else { return Ok(None) };
-        let mut extent = Some(Extent::default());
+        let mut extent = Some(MergeSize::default());
         for index in &window {
             let own = compaction.extent_of(index)?;
             extent = extent.and_then(|sum| sum.with(own));
@@ -404,11 +404,11 @@ fn due(compaction: &Compaction) -> Chosen {
 
 /// The first [`FAN_IN`] neighbours of one tier at or after segment `from` whose events fit one file.
 fn window_of_one_tier(parts: &[Part], from: u64) -> Option<Vec<Arc<SealedIndex>>> {
-    let fit = |sum: Extent, index: &Arc<SealedIndex>| sum.with(Extent::of_events(index));
+    let fit = |sum: MergeSize, index: &Arc<SealedIndex>| sum.with(MergeSize::of_events(index));
     let fits = |window: &&[Arc<SealedIndex>]| {
         *window[0].segments().start() >= from
             && window.iter().all(|index| tier(index) == tier(&window[0]))
-            && window.iter().try_fold(Extent::default(), fit).is_some()
+            && window.iter().try_fold(MergeSize::default(), fit).is_some()
     };
     runs(parts).iter().find_map(|run| run.windows(FAN_IN).find(fits).map(<[_]>::to_vec))
 }

@@ -12,18 +12,18 @@ use std::task::{Context, Poll, Waker};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, Rank};
 
-pub(super) type Work = Box<dyn FnOnce() + Send>;
+pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// What tasks have asked for.
 #[derive(Debug)]
 pub(crate) struct Errands {
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     wanted: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Work>,
+struct Queue {
+    waiting: VecDeque<Job>,
     thread: Option<JoinHandle<()>>,
     ended: bool,
 }
@@ -80,7 +80,7 @@ impl<T> Future for Errand<T> {
 
 impl Default for Errands {
     fn default() -> Self {
-        let state = Mutex::new(Rank::Errands, State::default());
+        let state = Mutex::new(Rank::Errands, Queue::default());
         Self { state, wanted: Condvar::new() }
     }
 }
@@ -120,7 +120,7 @@ impl Errands {
 
 impl Errands {
     /// Has `work` done by the thread for errands. Gives it back if there is no thread for it.
-    pub(super) fn enqueue(self: &Arc<Self>, work: Work) -> Option<Work> {
+    pub(super) fn enqueue(self: &Arc<Self>, work: Job) -> Option<Job> {
         let mut state = self.state.lock();
         if state.ended {
             return Some(work);
@@ -140,8 +140,8 @@ impl Errands {
     }
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+        f.debug_struct("Queue").field("waiting", &self.waiting.len()).finish_non_exhaustive()
     }
 }

@@ -40,12 +40,12 @@ pub(crate) struct Follower {
     shared: Arc<Shared>,
     positions: Arc<Positions>,
     contents: Arc<Contents>,
-    progress: Mutex<Progress>,
+    progress: Mutex<FollowProgress>,
 }
 
 /// How far a reader has followed its writer.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct FollowProgress {
     state: ScanState,
     /// Where the last frame in the active segment is; 0: it has none.
     last_frame: u64,
@@ -54,7 +54,7 @@ pub(super) struct Progress {
     damaged: bool,
 }
 
-impl Progress {
+impl FollowProgress {
     pub(super) fn new(recovered: &Recovered) -> Self {
         Self {
             state: recovered.state.clone(),
@@ -115,13 +115,13 @@ impl Follower {
         shared: Arc<Shared>,
         positions: Arc<Positions>,
         contents: Arc<Contents>,
-        progress: Progress,
+        progress: FollowProgress,
     ) -> Self {
         Self { shared, positions, contents, progress: Mutex::new(Rank::Follower, progress) }
     }
 
     pub(super) fn tip(&self) -> FollowedTip {
-        let Progress { state, commits, .. } = &*self.progress.lock();
+        let FollowProgress { state, commits, .. } = &*self.progress.lock();
         FollowedTip {
             next_position: state.next_position,
             recorded_at: state.recorded_at,
@@ -158,7 +158,7 @@ impl Follower {
 
     /// Whether the log still holds the last frame that was followed: it may have been put back to an
     /// earlier state, and what was read since is of another history.
-    fn check_same_history(&self, follower: &Progress) -> Result<()> {
+    fn check_same_history(&self, follower: &FollowProgress) -> Result<()> {
         if follower.last_frame == 0 {
             return Ok(());
         }
@@ -225,7 +225,7 @@ impl Follower {
         Ok(())
     }
 
-    fn walk_on(&self, follower: &mut Progress, mut tenure: Tenure) -> Result<()> {
+    fn walk_on(&self, follower: &mut FollowProgress, mut tenure: Tenure) -> Result<()> {
         loop {
             self.walk_active(follower, &mut tenure)?;
             if !self.walk_over(follower)? {
@@ -279,7 +279,7 @@ impl Follower {
         Ok((proven, length()?))
     }
 
-    fn walk_active(&self, follower: &mut Progress, tenure: &mut Tenure) -> Result<()> {
+    fn walk_active(&self, follower: &mut FollowProgress, tenure: &mut Tenure) -> Result<()> {
         let segment = self.contents.active_segment();
         let (limit, len) = self.reach(&follower.state, &segment, tenure)?;
         if len == follower.state.offset {
@@ -287,7 +287,7 @@ impl Follower {
         }
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);
-        let Progress { state, commits, last_frame, .. } = follower;
+        let FollowProgress { state, commits, last_frame, .. } = follower;
         let seed = segment.seed;
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: what it needs of a checkpoint is looked at
@@ -316,7 +316,7 @@ impl Follower {
     }
 
     /// Goes on to the next segment, if the writer has.
-    fn walk_over(&self, follower: &Progress) -> Result<bool> {
+    fn walk_over(&self, follower: &FollowProgress) -> Result<bool> {
         let number = self.contents.active_segment().number() + 1;
         let path = self.shared.dir().segment_path(number);
         let there =

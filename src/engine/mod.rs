@@ -47,8 +47,8 @@ use crate::engine::compaction::Compacted;
 use crate::engine::contents::Contents;
 #[cfg(feature = "async")]
 use crate::engine::errands::{Errand, Errands};
-use crate::engine::follower::{Follower, Progress};
-use crate::engine::maintenance::Maintenance;
+use crate::engine::follower::{FollowProgress, Follower};
+use crate::engine::maintenance::Maintainer;
 use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::engine::snapshots::SnapshotFiles;
@@ -66,7 +66,7 @@ pub(crate) struct Engine {
     contents: Arc<Contents>,
     commits: Arc<Commits>,
     snapshots: Arc<SnapshotFiles>,
-    maintenance: Arc<Maintenance>,
+    maintenance: Arc<Maintainer>,
     appends: Appends,
     /// Present in a store that is open for reading only.
     follower: Option<Follower>,
@@ -95,7 +95,7 @@ impl Engine {
         lock: Option<Arc<dyn LockGuard>>,
     ) -> Result<Self> {
         let last = recovered.state.next_position - 1;
-        let progress = options.read_only.then(|| Progress::new(&recovered));
+        let progress = options.read_only.then(|| FollowProgress::new(&recovered));
         recovered.catalog.active.segment.file.keep_open(true);
         if let Some(spare) = &recovered.spare {
             spare.file.keep_open(true);
@@ -114,7 +114,7 @@ impl Engine {
         let snapshots = Arc::new(SnapshotFiles::new(s, p, c, Arc::clone(&commits)));
         let (s, p, c) = base();
         let maintenance =
-            Arc::new(Maintenance::new(s, p, c, Arc::clone(&commits), Arc::clone(&snapshots)));
+            Arc::new(Maintainer::new(s, p, c, Arc::clone(&commits), Arc::clone(&snapshots)));
         let (s, p, c) = base();
         let appends = Appends::new(
             s,
@@ -282,7 +282,7 @@ impl Engine {
     ) -> Errand<T> {
         let (errand, give) = Errand::new();
         let engine = Arc::clone(self);
-        let work: errands::Work = Box::new(move || give(work(&engine)));
+        let work: errands::Job = Box::new(move || give(work(&engine)));
         let left = if self.options().background { self.errands.enqueue(work) } else { Some(work) };
         if let Some(work) = left {
             work();

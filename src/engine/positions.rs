@@ -14,7 +14,7 @@ use crate::format::names;
 use crate::format::status::Status;
 use crate::storage::{File, OpenMode, write_all_at};
 use crate::sync::wait_list::{Waiter, Watch};
-use crate::sync::{Instant, Mark};
+use crate::sync::{AtomicMark, Instant};
 
 /// How often a reader looks for events that the writer in another process has made visible.
 pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(5);
@@ -25,8 +25,8 @@ pub(crate) struct Positions {
     shared: Arc<Shared>,
     /// Threads and tasks that wait for a position to become visible.
     watch: Watch,
-    written: Mark,
-    durable: Mark,
+    written: AtomicMark,
+    durable: AtomicMark,
     /// The status file of a store that is open for writing.
     status: Option<Arc<dyn File>>,
     /// Identifies this opening in the status file.
@@ -41,8 +41,8 @@ impl Positions {
             epoch: shared.storage().random_u64(),
             shared,
             watch: Watch::default(),
-            written: Mark::new(last),
-            durable: Mark::new(last),
+            written: AtomicMark::new(last),
+            durable: AtomicMark::new(last),
             status,
         })
     }

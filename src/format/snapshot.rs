@@ -37,7 +37,7 @@ pub(crate) struct SnapshotFile<'a> {
     pub(crate) saved_at: u64,
     pub(crate) schema_version: u32,
     /// `None` in a file of version 1.
-    pub(crate) binding: Option<Binding>,
+    pub(crate) binding: Option<HistoryBinding>,
     pub(crate) key: &'a str,
     pub(crate) state: &'a [u8],
 }
@@ -45,7 +45,7 @@ pub(crate) struct SnapshotFile<'a> {
 /// The history of a snapshot: the position of the last event that it covers, and the checksums of
 /// the commit there, which cover all earlier commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Binding {
+pub(crate) struct HistoryBinding {
     pub(crate) position: u64,
     pub(crate) history: u64,
 }
@@ -98,8 +98,10 @@ impl<'a> SnapshotFile<'a> {
             (2.., 80) if b.len() >= HEADER_LEN => HEADER_LEN,
             _ => return Err(Defect::Invalid("the snapshot header has an unknown length")),
         };
-        let binding = (header_len == HEADER_LEN)
-            .then(|| Binding { position: LE::read_u64(&b[64..]), history: LE::read_u64(&b[72..]) });
+        let binding = (header_len == HEADER_LEN).then(|| HistoryBinding {
+            position: LE::read_u64(&b[64..]),
+            history: LE::read_u64(&b[72..]),
+        });
         let contradicts = Defect::Invalid("snapshot lengths contradict the file");
         let key_end = header_len + usize::from(LE::read_u16(&b[48..]));
         let (Some(key), Some(state)) = (b.get(header_len..key_end), b.get(key_end..)) else {
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn snapshot_round_trips_and_every_flipped_bit_and_cut_is_refused() {
-        for binding in [Some(Binding { position: 9, history: 77 }), None] {
+        for binding in [Some(HistoryBinding { position: 9, history: 77 }), None] {
             let snapshot = SnapshotFile {
                 store_id: [3; 16],
                 mark: 9,

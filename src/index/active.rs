@@ -6,7 +6,7 @@
 //! number of steps. Ids are hashed when one is first looked up. Grouping by stream, type and tag is
 //! done in the background, when the segment is sealed.
 //!
-//! The part that a clean close stored in a checkpoint is read in place: [`Kept`] has the first
+//! The part that a clean close stored in a checkpoint is read in place: [`CheckpointedActive`] has the first
 //! events, and later ones are in memory.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::Head;
-use super::checkpointed::Kept;
+use super::checkpointed::CheckpointedActive;
 use super::heads::HeadTable;
 use super::jumps::{self, Links, Member, NONE};
 use super::terms::ActiveTerms;
@@ -27,7 +27,7 @@ use crate::sync::{Mutex, MutexGuard, Rank};
 #[derive(Debug)]
 pub(crate) struct ActiveIndex {
     base_position: u64,
-    kept: Option<Kept>,
+    kept: Option<CheckpointedActive>,
     /// Offsets of the events after the kept ones.
     offsets: Vec<u32>,
     previous: Vec<u64>,
@@ -83,13 +83,13 @@ impl ActiveIndex {
     }
 
     /// Creates the index from the part that a checkpoint stored.
-    pub(crate) fn restore(base_position: u64, kept: Kept) -> Self {
+    pub(crate) fn restore(base_position: u64, kept: CheckpointedActive) -> Self {
         Self { kept: Some(kept), ..Self::new(base_position) }
     }
 
     /// The checkpoint with the first events.
     pub(crate) fn kept_in(&self) -> Option<&Arc<HeadTable>> {
-        self.kept.as_ref().map(Kept::table)
+        self.kept.as_ref().map(CheckpointedActive::table)
     }
 
     /// Reads the same contents from another file instead of `damaged`.
@@ -126,7 +126,7 @@ impl ActiveIndex {
 
     /// How many events are kept.
     fn below(&self) -> usize {
-        self.kept.as_ref().map_or(0, Kept::len)
+        self.kept.as_ref().map_or(0, CheckpointedActive::len)
     }
 
     pub(crate) fn base_position(&self) -> u64 {
@@ -260,7 +260,7 @@ impl ActiveIndex {
 
     /// The offsets of all records, as in the table of a seal: four bytes each.
     pub(crate) fn encode_offsets(&self) -> Result<Vec<u8>, Defect> {
-        let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::offsets)?;
+        let kept = self.kept.as_ref().map_or(Ok(&[][..]), CheckpointedActive::offsets)?;
         let mut out = Vec::with_capacity(self.len() * 4);
         out.extend_from_slice(kept);
         out.extend(self.offsets.iter().flat_map(|offset| offset.to_le_bytes()));
@@ -269,7 +269,8 @@ impl ActiveIndex {
 
     /// The previous positions of all events, eight bytes each.
     pub(crate) fn encode_previous(&self) -> Result<Vec<u8>, Defect> {
-        let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::previous_positions)?;
+        let kept =
+            self.kept.as_ref().map_or(Ok(&[][..]), CheckpointedActive::previous_positions)?;
         let mut out = Vec::with_capacity(self.len() * 8);
         out.extend_from_slice(kept);
         out.extend(self.previous.iter().flat_map(|previous| previous.to_le_bytes()));
@@ -288,7 +289,7 @@ impl ActiveIndex {
 
     /// The ids of all events, concatenated.
     pub(crate) fn encode_ids(&self) -> Result<Vec<u8>, Defect> {
-        let kept = self.kept.as_ref().map_or(Ok(&[][..]), Kept::ids)?;
+        let kept = self.kept.as_ref().map_or(Ok(&[][..]), CheckpointedActive::ids)?;
         let mut out = Vec::with_capacity(self.len() * 16);
         out.extend_from_slice(kept);
         out.extend_from_slice(self.ids.as_flattened());

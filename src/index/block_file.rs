@@ -18,14 +18,14 @@ use crate::storage::{File, Mapping, read_exact_at};
 const TABLE_PIECE: usize = 256 << 10;
 
 #[derive(Debug)]
-enum Source {
+enum BlockSource {
     Mapped { file: Arc<dyn File>, mapping: Mapping },
     Heap(Vec<u8>),
 }
 
 #[derive(Debug)]
 pub(crate) struct BlockFile {
-    source: Source,
+    source: BlockSource,
     payload_len: u64,
     file_len: u64,
     blocks: u32,
@@ -47,7 +47,7 @@ impl BlockFile {
         let payload_len = footer_at - u64::from(blocks) * 4;
         verify_table(&*file, payload_len, blocks, &footer)?;
         let source = match file.map(file_len, false).map_err(|e| unreadable(&e))? {
-            Some(mapping) => Source::Mapped { file, mapping },
+            Some(mapping) => BlockSource::Mapped { file, mapping },
             None => {
                 let len = usize::try_from(file_len).map_err(|_| Defect::TooShort)?;
                 let mut bytes = Vec::new();
@@ -55,7 +55,7 @@ impl BlockFile {
                 reserved.map_err(|e| Defect::Unreadable(e.to_string()))?;
                 bytes.resize(len, 0);
                 read(&*file, &mut bytes, 0)?;
-                Source::Heap(bytes)
+                BlockSource::Heap(bytes)
             }
         };
         Self::finish(source, file_len, payload_len, blocks, magic)
@@ -69,11 +69,11 @@ impl BlockFile {
         let table_at = footer_at - blocks as usize * 4;
         let checksum = crc32(blocks, &bytes[table_at..footer_at]);
         container::verify_table(checksum, &bytes[footer_at..])?;
-        Self::finish(Source::Heap(bytes), file_len, table_at as u64, blocks, magic)
+        Self::finish(BlockSource::Heap(bytes), file_len, table_at as u64, blocks, magic)
     }
 
     fn finish(
-        source: Source,
+        source: BlockSource,
         file_len: u64,
         payload_len: u64,
         blocks: u32,
@@ -105,8 +105,8 @@ impl BlockFile {
     /// The file it is mapped from; `None` if its bytes are in memory.
     pub(crate) fn mapped_from(&self) -> Option<&Arc<dyn File>> {
         match &self.source {
-            Source::Mapped { file, .. } => Some(file),
-            Source::Heap(_) => None,
+            BlockSource::Mapped { file, .. } => Some(file),
+            BlockSource::Heap(_) => None,
         }
     }
 
@@ -156,8 +156,8 @@ impl BlockFile {
         }
         let start = usize::try_from(offset).map_err(|_| Defect::TooShort)?;
         match &self.source {
-            Source::Mapped { mapping, .. } => mapping.get(offset, len),
-            Source::Heap(bytes) => bytes.get(start..start + len),
+            BlockSource::Mapped { mapping, .. } => mapping.get(offset, len),
+            BlockSource::Heap(bytes) => bytes.get(start..start + len),
         }
         .ok_or(Defect::TooShort)
     }
@@ -169,8 +169,10 @@ impl BlockFile {
         }
         let at = self.payload_len + u64::from(number) * 4;
         let bytes = match &self.source {
-            Source::Mapped { mapping, .. } => mapping.get(at, 4),
-            Source::Heap(bytes) => usize::try_from(at).ok().and_then(|at| bytes.get(at..at + 4)),
+            BlockSource::Mapped { mapping, .. } => mapping.get(at, 4),
+            BlockSource::Heap(bytes) => {
+                usize::try_from(at).ok().and_then(|at| bytes.get(at..at + 4))
+            }
         };
         bytes.map(LE::read_u32).ok_or(Defect::TooShort)
     }
@@ -185,12 +187,12 @@ impl BlockFile {
         let len = BLOCK.min(usize::try_from(self.payload_len - start).unwrap_or(BLOCK));
         let expected = self.expected(number)?;
         match &self.source {
-            Source::Mapped { file, .. } => {
+            BlockSource::Mapped { file, .. } => {
                 let mut buffer = [0; BLOCK];
                 read(&**file, &mut buffer[..len], start)?;
                 container::verify_block(number, &buffer[..len], expected)?;
             }
-            Source::Heap(bytes) => {
+            BlockSource::Heap(bytes) => {
                 let at = number as usize * BLOCK;
                 container::verify_block(number, &bytes[at..at + len], expected)?;
             }

@@ -20,7 +20,7 @@ type Hasher = foldhash::fast::RandomState;
 
 /// Ascending ordinals, coded as they come.
 #[derive(Debug, Default)]
-struct List {
+struct ListBuilder {
     bytes: Vec<u8>,
     count: u32,
     last: u32,
@@ -28,7 +28,7 @@ struct List {
     table: Vec<Skip>,
 }
 
-impl List {
+impl ListBuilder {
     fn push(&mut self, ordinal: u32) {
         if self.count > 0 && self.count.is_multiple_of(CHUNK) {
             // Far below 4 GiB, because the segment is.
@@ -66,8 +66,8 @@ pub(crate) struct IndexBuilder {
     by_name: HashMap<Box<str>, u32, Hasher>,
     /// For each event, the index of its stream in `streams`.
     stream_of: Vec<u32>,
-    types: HashMap<Box<str>, List, Hasher>,
-    tags: HashMap<Box<str>, List, Hasher>,
+    types: HashMap<Box<str>, ListBuilder, Hasher>,
+    tags: HashMap<Box<str>, ListBuilder, Hasher>,
     hashes: Vec<u64>,
     /// The section CHANGES; empty if there are none.
     changes: Vec<u8>,
@@ -167,7 +167,7 @@ impl IndexBuilder {
     }
 
     /// The streams by name, each with its list.
-    fn stream_lists(&self) -> impl Iterator<Item = (&Stream, List)> {
+    fn stream_lists(&self) -> impl Iterator<Item = (&Stream, ListBuilder)> {
         // The offset of each stream's ordinals in the concatenated list.
         let mut starts = vec![0_usize; self.streams.len() + 1];
         for &stream in &self.stream_of {
@@ -186,21 +186,21 @@ impl IndexBuilder {
         let mut order: Vec<usize> = (0..self.streams.len()).collect();
         order.sort_unstable_by(|&a, &b| self.streams[a].name.cmp(&self.streams[b].name));
         order.into_iter().map(move |stream| {
-            let mut list = List::default();
+            let mut list = ListBuilder::default();
             grouped[starts[stream]..starts[stream + 1]].iter().for_each(|&o| list.push(o));
             (&self.streams[stream], list)
         })
     }
 
-    fn categories(&self) -> HashMap<Box<str>, List, Hasher> {
+    fn categories(&self) -> HashMap<Box<str>, ListBuilder, Hasher> {
         let mut places: HashMap<&str, usize, Hasher> = HashMap::default();
-        let mut lists: Vec<(&str, List)> = Vec::new();
+        let mut lists: Vec<(&str, ListBuilder)> = Vec::new();
         let mut category_of_stream = Vec::with_capacity(self.streams.len());
         for stream in &self.streams {
             let name = category_of(&stream.name);
             let place = *places.entry(name).or_insert(lists.len());
             if place == lists.len() {
-                lists.push((name, List::default()));
+                lists.push((name, ListBuilder::default()));
             }
             category_of_stream.push(place);
         }
@@ -210,7 +210,7 @@ impl IndexBuilder {
         lists.into_iter().map(|(name, list)| (name.into(), list)).collect()
     }
 
-    fn term_filter(&self, categories: &HashMap<Box<str>, List, Hasher>) -> Vec<u8> {
+    fn term_filter(&self, categories: &HashMap<Box<str>, ListBuilder, Hasher>) -> Vec<u8> {
         let streams = self.streams.iter().map(|stream| hash_term(layout::STREAMS, &stream.name));
         let terms = [
             (layout::TYPES, &self.types),
@@ -227,14 +227,14 @@ impl IndexBuilder {
     }
 }
 
-fn push_term(map: &mut HashMap<Box<str>, List, Hasher>, name: &str, ordinal: u32) {
+fn push_term(map: &mut HashMap<Box<str>, ListBuilder, Hasher>, name: &str, ordinal: u32) {
     if let Some(list) = map.get_mut(name) {
         // An event with a repeated tag is listed once.
         if list.last != ordinal {
             list.push(ordinal);
         }
     } else {
-        let mut list = List::default();
+        let mut list = ListBuilder::default();
         list.push(ordinal);
         map.insert(name.into(), list);
     }
@@ -258,7 +258,7 @@ struct Placed {
 }
 
 impl Placed {
-    fn place(&mut self, name: &str, list: &List) -> TermEntry {
+    fn place(&mut self, name: &str, list: &ListBuilder) -> TermEntry {
         let entry = TermEntry {
             name_offset: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
             name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),

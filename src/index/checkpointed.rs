@@ -18,7 +18,7 @@ use crate::format::index_file::hash_id;
 const HASH: u64 = 0xFFFF_FFFF_0000_0000;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct CheckpointedActive {
     table: Arc<HeadTable>,
     len: usize,
     offsets: Section,
@@ -41,7 +41,7 @@ pub(crate) fn order_of(ids: &[u8]) -> Vec<u64> {
     sorted
 }
 
-impl Kept {
+impl CheckpointedActive {
     /// `None` if the checkpoint does not have the index of all covered events of its segment.
     pub(crate) fn new(table: &Arc<HeadTable>) -> Option<Self> {
         let (file, meta) = (table.file(), &table.meta);
@@ -220,7 +220,7 @@ mod tests {
 
     fn index_of(bytes: Vec<u8>) -> Result<ActiveIndex, Defect> {
         let table = HeadTable::new(BlockFile::from_bytes(bytes, CHECKPOINT_MAGIC)?)?;
-        Ok(ActiveIndex::restore(11, Kept::new(&Arc::new(table)).unwrap()))
+        Ok(ActiveIndex::restore(11, CheckpointedActive::new(&Arc::new(table)).unwrap()))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 use super::block_file::BlockFile;
 use super::list::List;
 use super::sealed::Covers;
-use super::{Found, Head, Terms, search_names};
+use super::{Head, PostingList, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
 use crate::format::index_file::{
@@ -17,7 +17,7 @@ use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::Change;
 
 #[derive(Debug)]
-pub(super) struct Contents {
+pub(super) struct IndexContents {
     file: BlockFile,
     /// How often the contents were merged; 0 for the index file of one segment.
     level: u32,
@@ -29,7 +29,7 @@ pub(super) struct Contents {
     tables: Section,
 }
 
-impl Contents {
+impl IndexContents {
     pub(super) fn of_segment(
         file: BlockFile,
         store_id: [u8; 16],
@@ -317,7 +317,7 @@ impl Contents {
         self.file.get(self.tables, before, len)
     }
 
-    pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+    pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect> {
         let section = kind.section();
         // An entry of STREAMS begins like the entries of the other sections.
         let streams = section == layout::STREAMS;
@@ -330,7 +330,12 @@ impl Contents {
         })?;
         let Ok(index) = found else { return Ok(None) };
         let entry = entry(index)?;
-        Ok(Some(Found { count: entry.count, place: entry.list_offset, depth: 0, is_chain: false }))
+        Ok(Some(PostingList {
+            count: entry.count,
+            place: entry.list_offset,
+            depth: 0,
+            is_chain: false,
+        }))
     }
 }
 

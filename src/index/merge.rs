@@ -14,7 +14,7 @@ mod write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::contents::Contents;
+use super::contents::IndexContents;
 use super::level_file::{LevelWriter, MergeError, Merged, Pace};
 use super::sealed::SealedIndex;
 use crate::format::index_file::{self as layout, filter_len};
@@ -45,13 +45,13 @@ const PACE_EVERY: u64 = 64 << 10;
 
 /// The sizes that the limits of a level file bound.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Extent {
+pub(crate) struct MergeSize {
     events: u64,
     lists: u64,
     names: u64,
 }
 
-impl Extent {
+impl MergeSize {
     /// The sizes of an index, which is opened for it.
     pub(crate) fn of(index: &SealedIndex) -> Result<Self, Defect> {
         let (lists, names) = index.extent()?;
@@ -154,7 +154,7 @@ fn input(at: usize) -> impl Fn(Defect) -> MergeError {
 }
 
 struct Merge<'a> {
-    inputs: Vec<&'a Contents>,
+    inputs: Vec<&'a IndexContents>,
     /// The ordinal in the written file of an input's first event.
     bases: Vec<u32>,
     events: u32,
@@ -162,7 +162,7 @@ struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     fn new(inputs: &'a [Arc<SealedIndex>]) -> Merged<Self> {
-        let mut extent = Extent::default();
+        let mut extent = MergeSize::default();
         let mut bases = Vec::with_capacity(inputs.len());
         let mut opened = Vec::with_capacity(inputs.len());
         let mut events = 0_u32;
@@ -174,7 +174,7 @@ impl<'a> Merge<'a> {
                 return Err(input(at)(Defect::Invalid("it is not adjacent to the next one")));
             }
             extent = extent
-                .with(Extent::of(index).map_err(input(at))?)
+                .with(MergeSize::of(index).map_err(input(at))?)
                 .ok_or_else(|| input(at)(Defect::Invalid("too large for a level file")))?;
             bases.push(events);
             opened.push(index.contents().map_err(input(at))?);

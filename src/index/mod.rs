@@ -67,7 +67,7 @@ impl Terms {
 
 /// A term that was found: the number of its events, and the place of its list.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Found {
+pub(crate) struct PostingList {
     pub(crate) count: u32,
     /// The offset of the list in a file, or the newest member of a list in memory.
     place: u32,
@@ -79,14 +79,14 @@ pub(crate) struct Found {
 /// The events of one segment, or of several neighbours, by stream, type, tag and category.
 pub(crate) trait Postings {
     /// Looks a term up; `None` if no event has it.
-    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect>;
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect>;
 
     /// At most `most` of the ordinals of its events that are in a range: the ones nearest to its
     /// beginning, ascending, or, backwards, the ones nearest to its end, descending. The cost is their
     /// number and a logarithm.
     fn some(
         &self,
-        found: Found,
+        found: PostingList,
         range: Range<u32>,
         backwards: bool,
         most: usize,

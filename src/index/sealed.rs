@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::block_file::BlockFile;
-use super::contents::Contents;
-use super::{Found, Head, Postings, Terms};
+use super::contents::IndexContents;
+use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
@@ -68,9 +68,9 @@ impl Covers {
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
     covers: Covers,
-    contents: OnceLock<Contents>,
+    contents: OnceLock<IndexContents>,
     /// The state of a file that may not be open yet.
-    place: Option<Place>,
+    place: Option<ListPlace>,
     /// The size of a file that is not opened yet, after it was first requested.
     len: OnceLock<u64>,
     /// Whether it was used since closing it was last considered.
@@ -79,7 +79,7 @@ pub(crate) struct SealedIndex {
 
 /// The path of the file, and the store that it must belong to.
 #[derive(Debug)]
-struct Place {
+struct ListPlace {
     way: Way,
     store_id: [u8; 16],
 }
@@ -118,7 +118,7 @@ impl SealedIndex {
         store_id: [u8; 16],
         expected: &IndexMeta,
     ) -> Result<Option<Self>, Defect> {
-        let Some(contents) = Contents::of_segment(file, store_id, expected)? else {
+        let Some(contents) = IndexContents::of_segment(file, store_id, expected)? else {
             return Ok(None);
         };
         let covers = Covers::one(expected.clone(), 0);
@@ -132,13 +132,13 @@ impl SealedIndex {
         store_id: [u8; 16],
         covers: Covers,
     ) -> Result<Option<Self>, Defect> {
-        let Some(contents) = Contents::of_segments(file, store_id, &covers)? else {
+        let Some(contents) = IndexContents::of_segments(file, store_id, &covers)? else {
             return Ok(None);
         };
         Ok(Some(Self::opened(covers, contents)))
     }
 
-    fn opened(covers: Covers, contents: Contents) -> Self {
+    fn opened(covers: Covers, contents: IndexContents) -> Self {
         let (contents, used) = (OnceLock::from(contents), AtomicBool::new(true));
         Self { covers, contents, place: None, len: OnceLock::new(), used }
     }
@@ -151,7 +151,7 @@ impl SealedIndex {
         store_id: [u8; 16],
         covers: Covers,
     ) -> Self {
-        let place = Some(Place { way: Way::Path(storage, path), store_id });
+        let place = Some(ListPlace { way: Way::Path(storage, path), store_id });
         let (len, used) = (OnceLock::new(), AtomicBool::new(false));
         Self { covers, contents: OnceLock::new(), place, len, used }
     }
@@ -164,13 +164,13 @@ impl SealedIndex {
         if self.used.swap(false, Ordering::Relaxed) && !anyway {
             return None;
         }
-        let place = Some(Place { way, store_id: file.store_id() });
+        let place = Some(ListPlace { way, store_id: file.store_id() });
         let (covers, used) = (self.covers.clone(), AtomicBool::new(false));
         let (contents, len) = (OnceLock::new(), OnceLock::from(file.file_len()));
         Some(Self { covers, contents, place, len, used })
     }
 
-    pub(super) fn contents(&self) -> Result<&Contents, Defect> {
+    pub(super) fn contents(&self) -> Result<&IndexContents, Defect> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
@@ -182,10 +182,10 @@ impl SealedIndex {
         let file = file.map_err(|e| Defect::Unreadable(e.to_string()))?;
         let contents = if self.is_level() {
             let file = BlockFile::open(file, LEVEL_MAGIC)?;
-            Contents::of_segments(file, place.store_id, &self.covers)?.ok_or(FOREIGN)?
+            IndexContents::of_segments(file, place.store_id, &self.covers)?.ok_or(FOREIGN)?
         } else {
             let file = BlockFile::open(file, INDEX_MAGIC)?;
-            let contents = Contents::of_segment(file, place.store_id, &self.covers.metas[0])?;
+            let contents = IndexContents::of_segment(file, place.store_id, &self.covers.metas[0])?;
             let contents = contents.ok_or(FOREIGN)?;
             if matches!(place.way, Way::Path(..))
                 && contents.for_each_change(|_, _| {})? != self.covers.changes
@@ -264,7 +264,7 @@ impl SealedIndex {
 
     /// The bytes of lists and names.
     pub(super) fn extent(&self) -> Result<(u64, u64), Defect> {
-        self.contents().map(Contents::extent)
+        self.contents().map(IndexContents::extent)
     }
 
     /// The stream's entry, if it has events here.
@@ -340,13 +340,13 @@ impl SealedIndex {
 }
 
 impl Postings for SealedIndex {
-    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect> {
         self.contents()?.find(kind, name)
     }
 
     fn some(
         &self,
-        found: Found,
+        found: PostingList,
         range: Range<u32>,
         backwards: bool,
         most: usize,

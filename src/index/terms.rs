@@ -15,7 +15,7 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 use super::jumps::{self, Links, Member, NONE};
-use super::{Found, Postings, Terms};
+use super::{PostingList, Postings, Terms};
 use crate::event::category_of;
 use crate::format::Defect;
 
@@ -178,17 +178,17 @@ fn slot_of(terms: &[Term], hash: u32) -> Option<usize> {
 }
 
 impl Postings for ActiveTerms {
-    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect> {
         let term = self.term(kind, name);
         Ok(term.map(|term| {
             let Term { count, last: place, .. } = *term;
-            Found { count, place, depth: u64::from(count), is_chain: false }
+            PostingList { count, place, depth: u64::from(count), is_chain: false }
         }))
     }
 
     fn some(
         &self,
-        found: Found,
+        found: PostingList,
         range: Range<u32>,
         backwards: bool,
         most: usize,

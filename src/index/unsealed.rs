@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::active::ActiveIndex;
 use super::jumps::{self, Member};
 use super::terms::ActiveTerms;
-use super::{Found, Head, Postings, Terms};
+use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
 
 /// `newest_of` returns a stream's newest event in the segment, if there is one.
@@ -22,7 +22,7 @@ impl<F> Postings for Unsealed<'_, F>
 where
     F: Fn(&str) -> Result<Option<Head>, Defect>,
 {
-    fn find(&self, kind: Terms, name: &str) -> Result<Option<Found>, Defect> {
+    fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect> {
         if kind != Terms::Streams {
             return self.terms.find(kind, name);
         }
@@ -30,12 +30,12 @@ where
         let Some(newest) = newest else { return Ok(None) };
         let first = jumps::oldest(self.index, newest, |_| true)?;
         let count = u32::try_from(newest.depth - first.depth + 1).unwrap_or(u32::MAX);
-        Ok(Some(Found { count, place: newest.node, depth: newest.depth, is_chain: true }))
+        Ok(Some(PostingList { count, place: newest.node, depth: newest.depth, is_chain: true }))
     }
 
     fn some(
         &self,
-        found: Found,
+        found: PostingList,
         range: Range<u32>,
         backwards: bool,
         most: usize,

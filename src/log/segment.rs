@@ -21,7 +21,7 @@ use crate::format::record::{Layout, RecordRef};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::storage::{File, Mapping, OpenMode, read_exact_at};
-use crate::sync::Mark;
+use crate::sync::AtomicMark;
 
 mod again;
 mod events;
@@ -153,7 +153,7 @@ pub(crate) struct Segment {
     used: AtomicBool,
     /// Exclusive end of the written frames; only grows. Raised after the bytes are written, so a
     /// thread that loads it may read up to it.
-    written_end: Mark,
+    written_end: AtomicMark,
     /// Exclusive end of the part that walks over the frames have proven.
     verified_end: AtomicU64,
     /// The events of a sealed segment after that end that were proven one by one.
@@ -211,7 +211,7 @@ impl Segment {
             map,
             fresh: OnceLock::new(),
             used: AtomicBool::new(false),
-            written_end: Mark::new(end),
+            written_end: AtomicMark::new(end),
             verified_end: AtomicU64::new(DATA_START),
             proven: ProvenEvents::default(),
             filled_to: AtomicU64::new(end),

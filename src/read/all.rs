@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::hidden::Hidden;
 use super::point::event_at;
-use super::{Events, ReadAll, ReadStream, Settings, Source, pin};
+use super::{EventSource, Events, ReadAll, ReadStream, Settings, pin};
 use crate::engine::Engine;
 use crate::engine::matching::{FIRST, Look, MOST, Wanted, select};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::format::record::RecordRef;
 use crate::log::cursor::{FrameCursor, FrameView};
 use crate::log::segment::{RecordBytes, Segment};
 use crate::query::Query;
-use crate::read::event::{Event, EventRef, FIRST_RECORD, Place};
+use crate::read::event::{Event, EventPlace, EventRef, FIRST_RECORD};
 
 pub(crate) use scan::Scan;
 
@@ -50,7 +50,7 @@ impl ReadAll {
             direct: NOWHERE,
             most: FIRST,
         };
-        Ok(Events { head: Position::new(head), source: Source::All(Box::new(events)) })
+        Ok(Events { head: Position::new(head), source: EventSource::All(Box::new(events)) })
     }
 
     /// Calls `each` with every event, borrowed from the log, until it breaks.
@@ -76,7 +76,7 @@ impl ReadAll {
             let started_at = next;
             while let Some(frame) = cursor.next(head)? {
                 let flow = walk_frame(&frame, next..=head, |record, position| {
-                    let event = EventRef::new(record, Place::new(&frame.header, position));
+                    let event = EventRef::new(record, EventPlace::new(&frame.header, position));
                     if left == 0 {
                         return ControlFlow::Break(None);
                     }
@@ -313,7 +313,11 @@ fn fill(
             } else {
                 RecordBytes::Owned(Bytes::copy_from_slice(bytes))
             };
-            ready.push(Event::new(bytes, record.layout(), Place::new(&frame.header, position)));
+            ready.push(Event::new(
+                bytes,
+                record.layout(),
+                EventPlace::new(&frame.header, position),
+            ));
         }
         offset += record.padded_len() as u64;
         rest = after;

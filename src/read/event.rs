@@ -17,14 +17,14 @@ use crate::query::{Query, Queryable};
 
 /// What an event knows of its commit.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct EventPlace {
     pub(crate) position: u64,
     pub(crate) recorded_at: u64,
     pub(crate) commit: u64,
     pub(crate) is_last: bool,
 }
 
-impl Place {
+impl EventPlace {
     /// The place of the event at `position` in a frame.
     pub(crate) fn new(header: &FrameHeader, position: u64) -> Self {
         Self {
@@ -43,14 +43,14 @@ impl Place {
 pub struct Event {
     bytes: RecordBytes,
     layout: Layout,
-    place: Place,
+    place: EventPlace,
 }
 
 /// An event of the store, borrowed from the log for the duration of a callback.
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
     record: RecordRef<'a>,
-    place: Place,
+    place: EventPlace,
 }
 
 /// Keeps a segment mapped for as long as a `Bytes` into it lives.
@@ -67,7 +67,7 @@ impl AsRef<[u8]> for MappedRecord {
 }
 
 impl Event {
-    pub(crate) fn new(bytes: RecordBytes, layout: Layout, place: Place) -> Self {
+    pub(crate) fn new(bytes: RecordBytes, layout: Layout, place: EventPlace) -> Self {
         Self { bytes, layout, place }
     }
 
@@ -181,7 +181,7 @@ impl Event {
 }
 
 impl<'a> EventRef<'a> {
-    pub(crate) fn new(record: RecordRef<'a>, place: Place) -> Self {
+    pub(crate) fn new(record: RecordRef<'a>, place: EventPlace) -> Self {
         Self { record, place }
     }
 

@@ -137,7 +137,7 @@ macro_rules! shared_settings {
                 match self.start() {
                     Ok(events) => events,
                     Err(error) => {
-                        Events { head: Position::START, source: Source::Failed(Some(error)) }
+                        Events { head: Position::START, source: EventSource::Failed(Some(error)) }
                     }
                 }
             }
@@ -153,11 +153,11 @@ shared_settings!(ReadStream);
 #[derive(Debug)]
 pub struct Events {
     head: Position,
-    source: Source,
+    source: EventSource,
 }
 
 #[derive(Debug)]
-enum Source {
+enum EventSource {
     All(Box<all::AllEvents>),
     Stream(Box<stream::StreamEvents>),
     Failed(Option<Error>),
@@ -175,14 +175,14 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = match &mut self.source {
-            Source::All(events) => events.next(),
-            Source::Stream(events) => events.next(),
-            Source::Failed(error) => return error.take().map(Err),
+            EventSource::All(events) => events.next(),
+            EventSource::Stream(events) => events.next(),
+            EventSource::Failed(error) => return error.take().map(Err),
         };
         match next {
             Ok(event) => event.map(Ok),
             Err(error) => {
-                self.source = Source::Failed(None);
+                self.source = EventSource::Failed(None);
                 Some(Err(error))
             }
         }

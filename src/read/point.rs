@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::log::segment::Segment;
-use crate::read::event::{Event, Place};
+use crate::read::event::{Event, EventPlace};
 use std::sync::Arc;
 
 /// The event at a position, if there is one and it is at or before the written head.
@@ -28,7 +28,7 @@ pub(super) fn event_in(
     position: u64,
 ) -> Result<Event> {
     let (bytes, layout, header) = segment.event(offset, position, engine.options().checksums)?;
-    Ok(Event::new(bytes, layout, Place::new(&header, position)))
+    Ok(Event::new(bytes, layout, EventPlace::new(&header, position)))
 }
 
 /// The event with an id, if it is visible.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::hidden::Hidden;
 use super::point::event_in;
-use super::{Events, ReadStream, Settings, Source, pin};
+use super::{EventSource, Events, ReadStream, Settings, pin};
 use crate::catalog::{Reached, Run};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -22,7 +22,7 @@ impl ReadStream {
     pub fn start(self) -> Result<Events> {
         let head = pin(&self.engine, &self.settings)?;
         let events = self.pinned(head)?;
-        Ok(Events { head: Position::new(head), source: Source::Stream(Box::new(events)) })
+        Ok(Events { head: Position::new(head), source: EventSource::Stream(Box::new(events)) })
     }
 
     /// Calls `each` with every event, borrowed from the log, until it breaks.

@@ -17,7 +17,7 @@ use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::status::Status;
 use crate::index::active::ActiveIndex;
-use crate::index::checkpointed::Kept;
+use crate::index::checkpointed::CheckpointedActive;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
 use crate::index::sealed::{Covers, SealedIndex};
@@ -365,7 +365,7 @@ impl<'a> Loader<'a> {
 }
 
 /// The index of the active segment that a clean close left.
-fn restore(table: &HeadTable, kept: Kept) -> ActiveIndex {
+fn restore(table: &HeadTable, kept: CheckpointedActive) -> ActiveIndex {
     let meta = &table.meta;
     let mut index = ActiveIndex::restore(meta.base_position, kept);
     index.commits = meta.segment_commits;

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes};
-use super::source::{Item, Source};
-use super::streams::Streams;
+use super::source::{Item, SourceSegment};
+use super::streams::StreamLosses;
 use super::survey::survey;
 use super::target::Target;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ const MAX_SURVEY: u64 = 256 << 20;
 pub(super) struct Salvage<'a, 'b> {
     pub(super) target: Target<'a>,
     pub(super) report: RepairReport,
-    pub(super) streams: Streams,
+    pub(super) streams: StreamLosses,
     /// Where the log should go on.
     state: ScanState,
     /// Since the last frame that was taken.
@@ -48,7 +48,7 @@ pub(super) struct Salvage<'a, 'b> {
 }
 
 /// What is at a place in a segment.
-enum Place {
+enum NewPlace {
     /// A frame that goes on from those before.
     Whole {
         header: FrameHeader,
@@ -75,7 +75,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         Self {
             target,
             report: RepairReport::default(),
-            streams: Streams::default(),
+            streams: StreamLosses::default(),
             state: ScanState::START,
             skipped: Vec::new(),
             intact: Vec::new(),
@@ -100,7 +100,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         }
     }
 
-    fn segment(&mut self, source: &Source) -> Result<()> {
+    fn segment(&mut self, source: &SourceSegment) -> Result<()> {
         let segment = &source.segment;
         let len = segment.len()?.min(MAX_LEN);
         let trailer = segment.trailer()?;
@@ -127,11 +127,16 @@ impl<'a, 'b> Salvage<'a, 'b> {
     }
 
     /// Takes or skips what is at the offset; `None` where the segment holds no more frames.
-    fn step(&mut self, source: &Source, window: &mut Window, end: u64) -> Result<Option<u64>> {
+    fn step(
+        &mut self,
+        source: &SourceSegment,
+        window: &mut Window,
+        end: u64,
+    ) -> Result<Option<u64>> {
         let at = self.state.offset;
         match self.look(source, window, at, end)? {
-            Place::End | Place::Seal => Ok(None),
-            Place::Whole { header, link, body_at, records } => {
+            NewPlace::End | NewPlace::Seal => Ok(None),
+            NewPlace::Whole { header, link, body_at, records } => {
                 let path = &source.segment.path;
                 let body = window.get(body_at, header.body_len as usize);
                 let body = body.map_err(|e| Error::io("read", path, e))?.unwrap_or_default();
@@ -144,7 +149,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 }
                 Ok(Some(next))
             }
-            Place::Broken(header, defect) => {
+            NewPlace::Broken(header, defect) => {
                 let next = (at + header.frame_len()).min(end);
                 self.guess = header.first_position.max(self.state.next_position);
                 self.state.proven = self.state.proven.max(header.durable_position);
@@ -152,7 +157,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 self.guess = header.next_position().max(self.guess);
                 Ok(Some(next))
             }
-            Place::Nothing(defect) => {
+            NewPlace::Nothing(defect) => {
                 let path = &source.segment.path;
                 let seed = source.segment.header.seed();
                 let next = resume(window, seed, at + 8, end, path)?.map(|(offset, _)| offset);
@@ -171,23 +176,29 @@ impl<'a, 'b> Salvage<'a, 'b> {
         }
     }
 
-    fn look(&mut self, source: &Source, window: &mut Window, at: u64, end: u64) -> Result<Place> {
+    fn look(
+        &mut self,
+        source: &SourceSegment,
+        window: &mut Window,
+        at: u64,
+        end: u64,
+    ) -> Result<NewPlace> {
         let (path, seed) = (&source.segment.path, source.segment.header.seed());
         let read = |e| Error::io("read", path, e);
         if at + frame::HEADER_LEN as u64 > end {
-            return Ok(Place::End);
+            return Ok(NewPlace::End);
         }
         let header = match window.get(at, frame::HEADER_LEN).map_err(read)? {
-            None => return Ok(Place::End),
+            None => return Ok(NewPlace::End),
             Some(bytes) => FrameHeader::decode(bytes, seed, at),
         };
         let (header, link) = match header {
             Ok(decoded) => decoded,
-            Err(defect) => return Ok(Place::Nothing(defect)),
+            Err(defect) => return Ok(NewPlace::Nothing(defect)),
         };
         if header.kind == FrameKind::Seal {
             self.state.proven = self.state.proven.max(header.durable_position);
-            return Ok(Place::Seal);
+            return Ok(NewPlace::Seal);
         }
         let body_at = at + frame::HEADER_LEN as u64;
         let padded = align(header.body_len as usize);
@@ -201,8 +212,8 @@ impl<'a, 'b> Salvage<'a, 'b> {
             None => Err(Defect::TooShort),
         };
         Ok(match proven {
-            Ok(records) => Place::Whole { header, link, body_at, records },
-            Err(defect) => Place::Broken(header, defect),
+            Ok(records) => NewPlace::Whole { header, link, body_at, records },
+            Err(defect) => NewPlace::Broken(header, defect),
         })
     }
 
@@ -347,7 +358,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
     /// Notes bytes that hold nothing that can be taken, and the records in them that are intact.
     fn skip(
         &mut self,
-        source: &Source,
+        source: &SourceSegment,
         window: &mut Window,
         from: u64,
         to: u64,

@@ -18,7 +18,7 @@ use crate::storage::OpenMode;
 
 /// A segment of the damaged store.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceSegment {
     /// Its path is relative to the store.
     pub(super) segment: SegmentFile,
     pub(super) file: Arc<Tolerant>,
@@ -27,7 +27,7 @@ pub(super) struct Source {
 /// What comes next in the log.
 #[derive(Debug)]
 pub(super) enum Item {
-    Segment(Source),
+    Segment(SourceSegment),
     /// Nothing can be taken from here.
     Lost(Vec<SkippedBytes>),
 }
@@ -64,7 +64,7 @@ pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
         }
     }
     let store_id = most_common_store(&found);
-    let foreign = |source: &Source| Some(source.segment.header.store_id) != store_id;
+    let foreign = |source: &SourceSegment| Some(source.segment.header.store_id) != store_id;
     let foreign: Vec<u64> =
         found.iter().filter(|(_, source)| foreign(source)).map(|(&n, _)| n).collect();
     for number in foreign {
@@ -77,7 +77,7 @@ pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
 
 const MAX_SEGMENT: u64 = 1 << 56;
 
-fn open(dir: &StoreDir, number: u64) -> Result<Source> {
+fn open(dir: &StoreDir, number: u64) -> Result<SourceSegment> {
     let path = dir.segment_path(number);
     let inner =
         dir.storage().open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
@@ -89,7 +89,7 @@ fn open(dir: &StoreDir, number: u64) -> Result<Source> {
         error
     })?;
     let segment = SegmentFile { path: relative(number), file: Arc::clone(&file) as _, header };
-    Ok(Source { segment, file })
+    Ok(SourceSegment { segment, file })
 }
 
 fn relative(number: u64) -> PathBuf {
@@ -110,7 +110,7 @@ fn whole_file(dir: &StoreDir, number: u64, reason: String) -> SkippedBytes {
     SkippedBytes { file: relative(number), from: 0, to, reason }
 }
 
-fn most_common_store(found: &BTreeMap<u64, Source>) -> Option<[u8; 16]> {
+fn most_common_store(found: &BTreeMap<u64, SourceSegment>) -> Option<[u8; 16]> {
     let mut counts: Vec<([u8; 16], usize)> = Vec::new();
     for source in found.values() {
         let id = source.segment.header.store_id;
@@ -123,7 +123,10 @@ fn most_common_store(found: &BTreeMap<u64, Source>) -> Option<[u8; 16]> {
     counts.iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| *id)
 }
 
-fn in_order(found: BTreeMap<u64, Source>, mut lost: BTreeMap<u64, SkippedBytes>) -> Vec<Item> {
+fn in_order(
+    found: BTreeMap<u64, SourceSegment>,
+    mut lost: BTreeMap<u64, SkippedBytes>,
+) -> Vec<Item> {
     let (mut items, mut next) = (Vec::new(), 1);
     for (number, source) in found {
         if number > next {

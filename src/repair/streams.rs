@@ -14,14 +14,14 @@ struct Track {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Streams {
+pub(super) struct StreamLosses {
     tracks: HashMap<Box<str>, Track>,
     losses: BTreeMap<Box<str>, StreamLoss>,
     /// The highest version that something tells of, of streams where it was not reached.
     known: HashMap<Box<str>, u64>,
 }
 
-impl Streams {
+impl StreamLosses {
     /// The stream's version in the damaged store, as far as the walk has come.
     pub(super) fn old_version(&self, stream: &str) -> u64 {
         self.tracks.get(stream).map_or(0, |track| track.old)
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn repaired_versions_stay_until_the_first_loss_and_are_dense_after_it() {
-        let mut streams = Streams::default();
+        let mut streams = StreamLosses::default();
         let taken: Vec<u64> = [1, 2, 5, 6, 8].map(|old| streams.take("a", old)).into();
         assert_eq!(taken, [1, 2, 3, 4, 5]);
         assert_eq!((streams.take("b", 1), streams.take("c", 3)), (1, 1));

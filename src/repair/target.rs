@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Range;
-use crate::creation::{Found, bind, look_at, take_lock};
+use crate::creation::{PathContents, bind, look_at, take_lock};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::checksum::crc32;
@@ -77,8 +77,8 @@ impl<'a> Target<'a> {
     pub(super) fn create(dir: &'a StoreDir, made: bool, capacity: u64) -> Result<Self> {
         let taken = |why: &str| Err(taken(dir.root(), why));
         match look_at(dir) {
-            Ok(Found::Nothing | Found::Unfinished) => {}
-            Ok(Found::Store) => return taken("holds a store"),
+            Ok(PathContents::Nothing | PathContents::Unfinished) => {}
+            Ok(PathContents::Store) => return taken("holds a store"),
             Err(Error::NotAStore { .. } | Error::Corrupt { .. }) => return taken("is not empty"),
             Err(other) => return Err(other),
         }

@@ -235,7 +235,7 @@ mod tests {
     /// written, and the mark makes it safe to lend them.
     #[test]
     fn mapped_range_may_be_borrowed_while_bytes_after_it_are_written() {
-        use crate::sync::Mark;
+        use crate::sync::AtomicMark;
         use std::cell::UnsafeCell;
 
         /// A live mapping on the heap: the owner writes, the reader has a pointer to all of it.
@@ -245,7 +245,7 @@ mod tests {
 
         const LEN: usize = 64;
         let live = Live((0..LEN).map(|_| UnsafeCell::new(0)).collect());
-        let mark = Mark::new(0);
+        let mark = AtomicMark::new(0);
         std::thread::scope(|scope| {
             let (live, mark) = (&live, &mark);
             scope.spawn(move || {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::creation::{
-    Found, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
+    PathContents, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
 };
 use crate::engine::Engine;
 use crate::engine::append::{Operation, prepare};
@@ -107,15 +107,17 @@ impl Store {
         options.storage = Arc::clone(dir.shared_storage());
         let found = look_at(&dir)?;
         let lock = match found {
-            Found::Store | Found::Unfinished | Found::Nothing if options.read_only => {
-                if !matches!(found, Found::Store) {
+            PathContents::Store | PathContents::Unfinished | PathContents::Nothing
+                if options.read_only =>
+            {
+                if !matches!(found, PathContents::Store) {
                     let why = "there is no store to read; an opening for writing creates one";
                     return Err(not_a_store(dir.root(), why));
                 }
                 None
             }
-            Found::Store => Some(take_lock(&dir, options.lock_timeout)?),
-            Found::Unfinished | Found::Nothing => {
+            PathContents::Store => Some(take_lock(&dir, options.lock_timeout)?),
+            PathContents::Unfinished | PathContents::Nothing => {
                 if !options.create {
                     return Err(not_a_store(
                         dir.root(),
@@ -123,13 +125,13 @@ impl Store {
                     ));
                 }
                 // One that is there may be a link to a directory, and is not made.
-                if found == Found::Nothing {
+                if found == PathContents::Nothing {
                     dir.storage()
                         .create_dir(dir.root())
                         .map_err(|e| Error::io("create", dir.root(), e))?;
                 }
                 let lock = take_lock(&dir, options.lock_timeout);
-                if lock.is_err() && found == Found::Nothing {
+                if lock.is_err() && found == PathContents::Nothing {
                     // Unless another creation has begun in it meanwhile.
                     let _ = dir.storage().remove_dir(dir.root());
                 }
@@ -138,7 +140,7 @@ impl Store {
         };
         let created = !options.read_only
             && create_if_empty(&dir, &options).inspect_err(|_| {
-                if made || found == Found::Nothing {
+                if made || found == PathContents::Nothing {
                     take_back(&dir);
                 }
             })?;

@@ -4,7 +4,9 @@
 mod tasks;
 
 use crate::engine::Engine;
-use crate::engine::append::{Accepted, Boundary, From, Operation, Prepared, Request, prepare};
+use crate::engine::append::{
+    Accepted, Boundary, CursorFrom, Operation, Prepared, Request, prepare,
+};
 use crate::error::Result;
 use crate::event::snapshot::Snapshot;
 use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata, Timestamp};
@@ -122,7 +124,7 @@ impl<'a> Transaction<'a> {
     /// Moves a cursor with the commit. Fails the commit unless it moves forward, and not behind the
     /// last event before this commit. A cursor that was never set is at [`Position::START`].
     pub fn cursor(self, name: impl AsRef<str>, to: impl Into<Position>) -> Self {
-        self.advance(name.as_ref(), From::Anywhere, to.into())
+        self.advance(name.as_ref(), CursorFrom::Anywhere, to.into())
     }
 
     /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set.
@@ -132,11 +134,11 @@ impl<'a> Transaction<'a> {
         from: Option<Position>,
         to: impl Into<Position>,
     ) -> Self {
-        let from = From::At(from.map(Position::get));
+        let from = CursorFrom::At(from.map(Position::get));
         self.advance(name.as_ref(), from, to.into())
     }
 
-    fn advance(mut self, name: &str, from: From, to: Position) -> Self {
+    fn advance(mut self, name: &str, from: CursorFrom, to: Position) -> Self {
         self.requests.push(Request::Advance { name: SmolStr::new(name), from, to: to.get() });
         self
     }

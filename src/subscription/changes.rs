@@ -12,7 +12,7 @@ use crate::read::{ChangeScan, StreamChange, Visible, Walked};
 const WINDOW: u64 = 4 * Subscription::PROGRESS_EVERY;
 
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(super) struct ChangeFeed {
     scan: ChangeScan,
     /// Changes that were found, to be delivered after the event at this position.
     found: Option<(u64, Vec<StreamChange>)>,
@@ -22,12 +22,12 @@ pub(super) struct Changes {
 
 /// What to deliver next.
 pub(super) enum More {
-    Changes(Vec<StreamChange>),
+    ChangeFeed(Vec<StreamChange>),
     /// Events up to a position, if there are any.
     EventsUpTo(Option<u64>),
 }
 
-impl Changes {
+impl ChangeFeed {
     pub(super) fn new(scan: ChangeScan) -> Self {
         // Change numbers begin with 1; the existing changes are searched at the first read.
         Self { scan, found: None, looked_at: 0 }
@@ -59,7 +59,7 @@ impl Changes {
             }
         }
         Ok(match self.found.take() {
-            Some((after, changes)) if after <= scanned_through => More::Changes(changes),
+            Some((after, changes)) if after <= scanned_through => More::ChangeFeed(changes),
             found => {
                 self.found = found;
                 More::EventsUpTo(self.found.as_ref().map(|(after, _)| *after))

@@ -24,7 +24,7 @@ use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::wait_list::Waiter;
 
-use changes::{Changes, More};
+use changes::{ChangeFeed, More};
 pub use message::{Message, MessageKind, SubscribedEvents};
 #[cfg(feature = "async")]
 pub use stream::SubscriptionStream;
@@ -77,7 +77,7 @@ pub struct Subscription {
     engine: Arc<Engine>,
     scan: Scan,
     /// Present if changes were requested.
-    changes: Option<Changes>,
+    changes: Option<ChangeFeed>,
     batch_size: usize,
     include_unsynced: bool,
     progress_every: u64,
@@ -297,7 +297,7 @@ impl Subscription {
             if self.scanned_through >= self.scan.head() {
                 let more = match self.look_for_changes()? {
                     None => self.look_for_more()?,
-                    Some(More::Changes(changes)) => {
+                    Some(More::ChangeFeed(changes)) => {
                         return Ok(Some(MessageKind::StreamChanged(changes)));
                     }
                     Some(More::EventsUpTo(head)) => head,

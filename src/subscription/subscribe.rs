@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::changes::Changes;
+use super::changes::ChangeFeed;
 use super::{Portion, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -236,7 +236,7 @@ impl Subscribe {
         };
         let changes = self.include_metadata.then(|| {
             let (engine, query) = (Arc::clone(&self.engine), self.query.clone());
-            Changes::new(ChangeScan::new(engine, after, passed, query))
+            ChangeFeed::new(ChangeScan::new(engine, after, passed, query))
         });
         #[cfg(feature = "async")]
         let filtered = self.query.is_some();

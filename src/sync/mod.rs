@@ -23,7 +23,7 @@ mod ranked;
 #[cfg(annals_shuttle)]
 mod wrapped;
 
-pub(crate) use progress::Mark;
+pub(crate) use progress::AtomicMark;
 pub(crate) use rank::Rank;
 pub(crate) use ranked::{Condvar, Mutex, MutexGuard, RwLock};
 

@@ -7,9 +7,9 @@ use super::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows; everything up to it has happened.
 #[derive(Debug)]
-pub(crate) struct Mark(AtomicU64);
+pub(crate) struct AtomicMark(AtomicU64);
 
-impl Mark {
+impl AtomicMark {
     pub(crate) fn new(reached: u64) -> Self {
         Self(AtomicU64::new(reached))
     }

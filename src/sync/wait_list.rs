@@ -49,12 +49,12 @@ pub(crate) struct Waiter {
     /// Its place in the list, counted from 1; written under the list's lock.
     list: AtomicU64,
     place: AtomicUsize,
-    state: Mutex<State>,
+    state: Mutex<WaiterState>,
     woken: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct WaiterState {
     woken: bool,
     asleep: bool,
     task: Option<Waker>,
@@ -83,7 +83,7 @@ impl Default for Watch {
 
 impl Default for Waiter {
     fn default() -> Self {
-        let state = Mutex::new(Rank::Waiter, State::default());
+        let state = Mutex::new(Rank::Waiter, WaiterState::default());
         let (list, place) = (AtomicU64::new(0), AtomicUsize::new(0));
         Self { list, place, state, woken: Condvar::new() }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::snapshots::Unproven;
+use self::snapshots::UncheckedSnapshots;
 use crate::creation::bind_existing;
 use crate::derived::newest;
 use crate::dir::StoreDir;
@@ -137,7 +137,7 @@ fn verify_once(
         closed_at: 0,
         sealed: Vec::new(),
         unused: 0,
-        snapshots: Unproven::default(),
+        snapshots: UncheckedSnapshots::default(),
     };
     verifier.run(limit)?;
     Ok(verifier.report)
@@ -163,7 +163,7 @@ struct Verifier<'a> {
     /// The number of segments at the end that no frame has reached.
     unused: u64,
     /// To be compared with the log.
-    snapshots: Unproven,
+    snapshots: UncheckedSnapshots,
 }
 
 impl Verifier<'_> {

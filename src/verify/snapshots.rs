@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use super::Verifier;
 use crate::engine::snapshots::read_file;
 use crate::format::names;
-use crate::format::snapshot::{Binding, SnapshotFile};
+use crate::format::snapshot::{HistoryBinding, SnapshotFile};
 use crate::log::scan::{ScannedFrame, for_each_record};
 use crate::storage::EntryKind;
 
 /// The snapshots that are still to be compared with the log.
 #[derive(Debug, Default)]
-pub(super) struct Unproven {
+pub(super) struct UncheckedSnapshots {
     /// By the position they cover; the last is the next.
     by_position: Vec<(u64, Claim)>,
     /// Those without a binding, by stream and version.
@@ -58,11 +58,11 @@ impl Claim {
     }
 }
 
-impl Unproven {
+impl UncheckedSnapshots {
     fn add(&mut self, path: PathBuf, file: &SnapshotFile<'_>) {
         let claim = |proof| Claim { path, proof };
         match (file.binding, file.is_position) {
-            (Some(Binding { position, history }), _) => {
+            (Some(HistoryBinding { position, history }), _) => {
                 self.by_position.push((position, claim(Proof::History(history))));
             }
             (None, true) => {

@@ -17,7 +17,7 @@ mod watch;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
-use sync::Mark;
+use sync::AtomicMark;
 
 /// Tries every execution, with a bounded number of preemptions if one is given, and prints their
 /// number.
@@ -38,18 +38,18 @@ fn model(name: &str, switches: Option<usize>, execution: impl Fn() + Send + Sync
 struct Log {
     bytes: [UnsafeCell<u8>; 2],
     /// The end of the segment in bytes.
-    end: Mark,
-    written: Mark,
-    durable: Mark,
+    end: AtomicMark,
+    written: AtomicMark,
+    durable: AtomicMark,
 }
 
 impl Log {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             bytes: [UnsafeCell::new(0), UnsafeCell::new(0)],
-            end: Mark::new(0),
-            written: Mark::new(0),
-            durable: Mark::new(0),
+            end: AtomicMark::new(0),
+            written: AtomicMark::new(0),
+            durable: AtomicMark::new(0),
         })
     }
 

@@ -38,7 +38,7 @@ mod clock {
 
 pub(crate) use clock::Instant;
 pub(crate) use loom::sync::atomic;
-pub(crate) use progress::Mark;
+pub(crate) use progress::AtomicMark;
 pub(crate) use rank::Rank;
 pub(crate) use ranked::{Condvar, Mutex};
 

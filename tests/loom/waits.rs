@@ -7,13 +7,13 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
-use super::sync::{Condvar, Mark, Mutex, Rank};
+use super::sync::{AtomicMark, Condvar, Mutex, Rank};
 use super::watch::{OnWatch, Waiter, Watch};
 use super::{Log, model};
 
 /// A position to wait for, and the list of the threads that wait.
 struct Awaited {
-    durable: Mark,
+    durable: AtomicMark,
     closed: AtomicBool,
     watch: Watch,
 }
@@ -21,7 +21,7 @@ struct Awaited {
 impl Awaited {
     fn new() -> Arc<Self> {
         let closed = AtomicBool::new(false);
-        Arc::new(Self { durable: Mark::new(0), closed, watch: Watch::default() })
+        Arc::new(Self { durable: AtomicMark::new(0), closed, watch: Watch::default() })
     }
 
     /// Publishes a position as a leader does after a sync.

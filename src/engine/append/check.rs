@@ -4,7 +4,7 @@
 use super::Appends;
 use std::collections::HashMap;
 
-use super::prepare::{From, Operation, Prepared, Request};
+use super::prepare::{CursorFrom, Operation, Prepared, Request};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::snapshot::{Mark, Snapshot};
@@ -112,7 +112,7 @@ impl Appends {
         let mut changes = Vec::new();
         if !commit.requests.is_empty() {
             self.contents.with_metadata(|visible| {
-                let cursors = Cursors { writer, visible };
+                let cursors = CursorsNow { writer, visible };
                 check_requests(heads, commit.requests, &cursors, &earlier, &mut changes, refusal)
             })?;
         }
@@ -176,7 +176,7 @@ fn check_streams<'a>(
 }
 
 /// Where cursors are, changes that are not visible yet included.
-struct Cursors<'a> {
+struct CursorsNow<'a> {
     writer: &'a Writer,
     visible: &'a Metadata,
 }
@@ -184,7 +184,7 @@ struct Cursors<'a> {
 fn check_requests(
     heads: &Heads,
     requests: &[Request],
-    cursors: &Cursors<'_>,
+    cursors: &CursorsNow<'_>,
     earlier: &Earlier<'_>,
     changes: &mut Vec<Change>,
     refusal: &mut Refusal,
@@ -235,11 +235,11 @@ fn check_requests(
 fn check_advance(
     name: &str,
     at: Option<u64>,
-    from: From,
+    from: CursorFrom,
     to: u64,
     head: u64,
 ) -> Option<FailedCheck> {
-    if let From::At(expected) = from
+    if let CursorFrom::At(expected) = from
         && expected != at
     {
         return Some(wrong_cursor(name, expected, at));

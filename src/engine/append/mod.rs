@@ -34,7 +34,7 @@ use std::sync::Arc;
 use crate::catalog::Catalog;
 use crate::engine::commit::{Commits, Guard, Writer};
 use crate::engine::contents::Contents;
-use crate::engine::maintenance::Maintenance;
+use crate::engine::maintenance::Maintainer;
 use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::engine::snapshots::SnapshotFiles;
@@ -46,7 +46,7 @@ use crate::format::{Defect, align, frame};
 use check::{Checked, Refusal};
 
 pub(crate) use accept::Accepted;
-pub(crate) use prepare::{Boundary, From, Operation, Prepared, Request, prepare};
+pub(crate) use prepare::{Boundary, CursorFrom, Operation, Prepared, Request, prepare};
 
 /// Appends and transactions: decides on them, and hands what is accepted to group commit.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Appends {
     contents: Arc<Contents>,
     commits: Arc<Commits>,
     snapshots: Arc<SnapshotFiles>,
-    maintenance: Arc<Maintenance>,
+    maintenance: Arc<Maintainer>,
 }
 
 /// What was decided about a commit, and the group to wait for.
@@ -101,7 +101,7 @@ impl Appends {
         contents: Arc<Contents>,
         commits: Arc<Commits>,
         snapshots: Arc<SnapshotFiles>,
-        maintenance: Arc<Maintenance>,
+        maintenance: Arc<Maintainer>,
     ) -> Self {
         Self { shared, positions, contents, commits, snapshots, maintenance }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Operation<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// Moves a cursor forward.
-    Advance { name: SmolStr, from: From, to: u64 },
+    Advance { name: SmolStr, from: CursorFrom, to: u64 },
     /// Puts a cursor anywhere.
     Reset { name: SmolStr, to: u64 },
     /// Forgets a cursor.
@@ -36,7 +36,7 @@ pub(crate) enum Request {
 
 /// Where a cursor has to be for a move forward.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum From {
+pub(crate) enum CursorFrom {
     Anywhere,
     /// There; `None`: never set.
     At(Option<u64>),

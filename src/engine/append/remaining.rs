@@ -9,7 +9,7 @@ use super::Appends;
 use std::collections::HashMap;
 
 use super::check::{Refusal, ahead, check_hide, wrong_cursor};
-use super::prepare::{From, Operation, Prepared, Request};
+use super::prepare::{CursorFrom, Operation, Prepared, Request};
 use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
 use crate::event::snapshot::Mark;
@@ -130,7 +130,7 @@ impl<'a> Present<'a> {
                 if at.unwrap_or(0) >= *to {
                     return Ok(None);
                 }
-                if let From::At(expected) = *from
+                if let CursorFrom::At(expected) = *from
                     && expected != at
                 {
                     return Err(wrong_cursor(name, expected, at));

@@ -12,7 +12,7 @@ use crate::format::metadata::Change;
 use crate::index::metadata::{Metadata, StreamRules};
 
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct PendingChanges {
     /// With their numbers, which ascend.
     pending: VecDeque<(u64, Change)>,
     /// The cursors that pending changes set or delete: the last change's number, and where it is then.
@@ -22,7 +22,7 @@ pub(crate) struct Changes {
     pub(crate) durable: u64,
 }
 
-impl Changes {
+impl PendingChanges {
     pub(crate) fn new(last: u64) -> Self {
         Self { written: last, durable: last, ..Self::default() }
     }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn pending_changes_are_seen_by_checks_and_not_by_readers() {
         let mut visible = Metadata::default();
-        let mut changes = Changes::new(0);
+        let mut changes = PendingChanges::new(0);
         changes.accept(1, set(5));
         changes.accept(2, set(7));
         assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), None));

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::lead::Guard;
-use super::{Commits, Extent, Group, Writer};
+use super::{Commits, Group, SegmentWrite, Writer};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, is_displaced, is_full};
 use crate::storage::{read_exact_at, write_all_at};
@@ -79,7 +79,7 @@ impl Commits {
             writer.group_tip.turn_to(extent.segment.number());
         }
         let full = is_full(error);
-        let one_segment = |extents: &[Extent]| extents.len() <= 1;
+        let one_segment = |extents: &[SegmentWrite]| extents.len() <= 1;
         let undone = full
             && one_segment(&group.extents)
             && writer.collecting.extents.iter().chain(&group.extents).all(|extent| {
@@ -151,7 +151,7 @@ fn take_back_from(
 }
 
 /// Makes what a failed write may have left behind `from` zero.
-fn zero_again(extent: &Extent, from: u64) -> io::Result<()> {
+fn zero_again(extent: &SegmentWrite, from: u64) -> io::Result<()> {
     let end = extent.offset + extent.bytes.len() as u64;
     let mut bytes = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
     match write_all_at(&*extent.segment.file, &bytes, from) {

@@ -46,7 +46,7 @@ use crate::recovery::Recovered;
 use crate::storage::Storage;
 use crate::sync::{Condvar, Instant, Mutex, Rank};
 
-use changes::Changes;
+use changes::PendingChanges;
 pub(crate) use snapshots::Batch;
 use snapshots::{Due, PendingSnapshots};
 
@@ -64,7 +64,7 @@ const MAX_KEPT_BUFFER: usize = 8 << 20;
 
 /// Bytes that belong together in one segment.
 #[derive(Debug)]
-pub(in crate::engine) struct Extent {
+pub(in crate::engine) struct SegmentWrite {
     pub(in crate::engine) segment: Arc<Segment>,
     pub(in crate::engine) offset: u64,
     pub(in crate::engine) bytes: Vec<u8>,
@@ -73,7 +73,7 @@ pub(in crate::engine) struct Extent {
 /// Commits that are written together.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Group {
-    pub(in crate::engine) extents: Vec<Extent>,
+    pub(in crate::engine) extents: Vec<SegmentWrite>,
     /// A member wants it durable and not only written.
     pub(in crate::engine) sync: bool,
 }
@@ -180,7 +180,7 @@ pub(in crate::engine) struct Writer {
     pub(in crate::engine) work: Work,
     pub(in crate::engine) spare: Option<SegmentFile>,
     pub(in crate::engine) ids: IdSource,
-    pub(in crate::engine) changes: Changes,
+    pub(in crate::engine) changes: PendingChanges,
     /// To be saved once the group of each is durable.
     pub(in crate::engine) snapshots: PendingSnapshots,
     /// Work beside appends that failed and was not made good since.
@@ -346,7 +346,7 @@ impl Writer {
             work: Work::new(recovered.checkpoint, std::mem::take(&mut recovered.unchecked)),
             spare: recovered.spare.take(),
             ids: IdSource::new(storage),
-            changes: Changes::new(last_change),
+            changes: PendingChanges::new(last_change),
             snapshots: PendingSnapshots::default(),
             undone: Vec::new(),
             shutdown: false,
@@ -397,7 +397,7 @@ impl Writer {
         if extents.last().is_none_or(|extent| !Arc::ptr_eq(&extent.segment, &self.active)) {
             let mut bytes = std::mem::take(&mut self.spare_buffer);
             bytes.append(&mut self.prelude);
-            extents.push(Extent {
+            extents.push(SegmentWrite {
                 segment: Arc::clone(&self.active),
                 offset: self.tip.offset - bytes.len() as u64,
                 bytes,

@@ -12,7 +12,7 @@ pub(crate) type Batch = u64;
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingSnapshots {
-    kept: Vec<Kept>,
+    kept: Vec<PendingSnapshot>,
     last: Batch,
     /// Handed out and not saved yet.
     saving: Vec<Batch>,
@@ -24,7 +24,7 @@ pub(crate) struct PendingSnapshots {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct PendingSnapshot {
     group: u64,
     batch: Batch,
     snapshot: Snapshot,
@@ -45,7 +45,11 @@ impl PendingSnapshots {
         }
         self.last += 1;
         let batch = self.last;
-        self.kept.extend(snapshots.into_iter().map(|snapshot| Kept { group, batch, snapshot }));
+        self.kept.extend(snapshots.into_iter().map(|snapshot| PendingSnapshot {
+            group,
+            batch,
+            snapshot,
+        }));
         batch
     }
 
@@ -95,7 +99,7 @@ impl PendingSnapshots {
     /// that cannot be saved yet are not waited for: in a buffered store that is up to the next sync.
     #[cfg(any(feature = "async", test))]
     pub(super) fn poll(&mut self, batch: Batch, synced: u64, waker: &Waker) -> bool {
-        let is_due = |kept: &Kept| kept.batch == batch && kept.group <= synced;
+        let is_due = |kept: &PendingSnapshot| kept.batch == batch && kept.group <= synced;
         let unsaved = self.saving.contains(&batch) || self.kept.iter().any(is_due);
         if batch == 0 || self.ended || !unsaved {
             return false;

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::Maintenance;
+use super::Maintainer;
 use crate::catalog::Catalog;
-use crate::derived::{Image, sealed_segments, write_checkpoint};
+use crate::derived::{CheckpointImage, sealed_segments, write_checkpoint};
 use crate::engine::commit::{PendingCheckpoint, Tip, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
 use crate::format::segment_header::DATA_START;
@@ -18,7 +18,7 @@ const SMALL_TAIL: u64 = 512 << 10;
 /// together take a constant times the bytes that were appended, however short the sessions are.
 const TAIL_SHARE: u64 = 8;
 
-impl Maintenance {
+impl Maintainer {
     /// Writes the checkpoint that a rollover began, if it did, once all that it covers is durable.
     /// Whether one was written.
     pub(super) fn checkpoint(&self) -> Result<bool> {
@@ -29,7 +29,8 @@ impl Maintenance {
             }
             let PendingCheckpoint { heads, metadata, meta } = &pending;
             let segments = sealed_segments(&self.contents.parts(), meta.segment);
-            let image = Image { meta: meta.clone(), heads, metadata, segments, active: None };
+            let image =
+                CheckpointImage { meta: meta.clone(), heads, metadata, segments, active: None };
             write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)
         });
         match written {
@@ -89,7 +90,7 @@ impl Maintenance {
             let meta = checkpoint_meta(tip, active.segment.number(), base, &active.index);
             let segments = sealed_segments(&catalog.parts, meta.segment);
             let (heads, metadata, active) = (&heads, &metadata[..], Some(&active.index));
-            let image = Image { meta, heads, metadata, segments, active };
+            let image = CheckpointImage { meta, heads, metadata, segments, active };
             let dir = self.shared.dir();
             write_checkpoint(dir, newest + 1, self.shared.store_id(), image)
         })?;

@@ -35,7 +35,7 @@ const CHECKED_AT_ONCE: usize = 64;
 
 /// The work beside appends.
 #[derive(Debug)]
-pub(crate) struct Maintenance {
+pub(crate) struct Maintainer {
     shared: Arc<Shared>,
     positions: Arc<Positions>,
     contents: Arc<Contents>,
@@ -44,7 +44,7 @@ pub(crate) struct Maintenance {
     compaction: Compaction,
 }
 
-impl Maintenance {
+impl Maintainer {
     pub(super) fn new(
         shared: Arc<Shared>,
         positions: Arc<Positions>,

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::format::Defect;
-use crate::index::{Found, Postings, Terms};
+use crate::index::{PostingList, Postings, Terms};
 use crate::query::{Query, QueryItem};
 
 /// A list is worth looking into if it is at most so many times as long as what it narrows: beyond,
@@ -84,7 +84,7 @@ struct Condition(Vec<Cursor>);
 
 /// A place in a list.
 struct Cursor {
-    found: Found,
+    found: PostingList,
     reach: Reach,
     /// What was taken from the list and lies ahead, the next one last, as numbers that grow in the order
     /// of the read.
@@ -94,7 +94,7 @@ struct Cursor {
 }
 
 impl Item {
-    fn new(mut conditions: Vec<Vec<Found>>, reach: &Reach) -> Self {
+    fn new(mut conditions: Vec<Vec<PostingList>>, reach: &Reach) -> Self {
         conditions.sort_by_key(|condition| count(condition));
         let worth = conditions.first().map_or(0, |least| count(least)).saturating_mul(WORTH);
         conditions.retain(|condition| count(condition) <= worth);
@@ -180,7 +180,7 @@ impl Cursor {
     }
 }
 
-fn count(condition: &[Found]) -> usize {
+fn count(condition: &[PostingList]) -> usize {
     condition.iter().map(|found| found.count as usize).sum()
 }
 
@@ -188,7 +188,7 @@ fn count(condition: &[Found]) -> usize {
 fn conditions(
     postings: &impl Postings,
     item: &QueryItem,
-) -> Result<Option<Vec<Vec<Found>>>, Defect> {
+) -> Result<Option<Vec<Vec<PostingList>>>, Defect> {
     let stream = item.required_stream().map(|stream| (Terms::Streams, stream));
     let category = item.required_category().map(|category| (Terms::Categories, category));
     let tags = item.required_tags().iter().map(|tag| (Terms::Tags, tag.as_str()));

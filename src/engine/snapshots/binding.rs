@@ -8,11 +8,11 @@ use super::SnapshotFiles;
 use crate::catalog::Reached;
 use crate::error::Result;
 use crate::event::snapshot::{Mark, Snapshot};
-use crate::format::snapshot::{Binding, SnapshotFile};
+use crate::format::snapshot::{HistoryBinding, SnapshotFile};
 
 impl SnapshotFiles {
     /// What binds a snapshot to its history: the last event that it covers, which is durable.
-    pub(super) fn binding_of(&self, snapshot: &Snapshot) -> Result<Binding> {
+    pub(super) fn binding_of(&self, snapshot: &Snapshot) -> Result<HistoryBinding> {
         let position = match snapshot.mark() {
             Mark::Position(position) => position.get(),
             Mark::Version(version) => {
@@ -20,7 +20,7 @@ impl SnapshotFiles {
                 found.ok_or_else(|| self.contents.lost(self.positions.durable()))?
             }
         };
-        Ok(Binding { position, history: self.contents.history_at(position)? })
+        Ok(HistoryBinding { position, history: self.contents.history_at(position)? })
     }
 
     /// Whether the log has the events that a snapshot covers. A snapshot without a binding, written
@@ -28,7 +28,7 @@ impl SnapshotFiles {
     /// not recorded after the snapshot was saved.
     pub(super) fn is_of_this_history(&self, file: &SnapshotFile<'_>) -> Result<bool> {
         let visible = self.positions.visible(false);
-        if let Some(Binding { position, history }) = file.binding {
+        if let Some(HistoryBinding { position, history }) = file.binding {
             return Ok(position <= visible && self.contents.history_at(position)? == history);
         }
         let position = if file.is_position {

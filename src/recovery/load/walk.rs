@@ -17,7 +17,7 @@ use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
-use crate::index::checkpointed::Kept;
+use crate::index::checkpointed::CheckpointedActive;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, scan};
 use crate::log::segment::{Segment, SegmentFile};
@@ -143,7 +143,7 @@ impl Loader<'_> {
         let mut index = ActiveIndex::new(self.state.next_position);
         let checkpoint = self.checkpoint.clone();
         if let Some(table) = checkpoint.filter(|c| c.meta.segment == file.header.number)
-            && let Some(kept) = Kept::new(&table)
+            && let Some(kept) = CheckpointedActive::new(&table)
         {
             let (last_change, in_segment) = self.changes_at_checkpoint;
             index = restore(&table, kept);

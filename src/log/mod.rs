@@ -8,6 +8,7 @@
 //! - [`verified_events`]: which events reads have proven one by one.
 //! - [`rotation`]: creates segments ahead of need and seals full ones.
 //! - [`partial_reads`]: reads the readable parts of a damaged medium.
+//! - [`writer`]: the end of the log, and the bytes that wait to be written there.
 //! - [`zeros`]: fills segments ahead of their use.
 
 pub(crate) mod cursor;
@@ -17,4 +18,5 @@ pub(crate) mod rotation;
 pub(crate) mod scan;
 pub(crate) mod segment;
 mod verified_events;
+pub(crate) mod writer;
 pub(crate) mod zeros;

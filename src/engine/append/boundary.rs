@@ -58,7 +58,7 @@ impl Appends {
         if boundaries.is_empty() {
             return Ok(refusal);
         }
-        let tip = writer.tip.next_position - 1;
+        let tip = writer.log.tip.next_position - 1;
         let mut show = |position, look: &mut Look<'_>| {
             self.with_record(writer, position, |record| look(record)).map(drop)
         };

@@ -88,7 +88,7 @@ impl Appends {
     }
 
     fn acceptable_times(&self, writer: &Writer) -> (Timestamp, Timestamp) {
-        let earliest = Timestamp::from_micros(writer.tip.recorded_at);
+        let earliest = Timestamp::from_micros(writer.log.tip.recorded_at);
         (earliest, earliest.max(Timestamp::from_micros(self.shared.storage().now_micros())))
     }
 
@@ -116,7 +116,7 @@ impl Appends {
                 check_requests(heads, commit.requests, &cursors, &earlier, &mut changes, refusal)
             })?;
         }
-        let last_position = writer.tip.next_position - 1 + u64::from(commit.event_count);
+        let last_position = writer.log.tip.next_position - 1 + u64::from(commit.event_count);
         check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)?;
         Ok(Checked { slots, changes })
     }
@@ -189,7 +189,7 @@ fn check_requests(
     changes: &mut Vec<Change>,
     refusal: &mut Refusal,
 ) -> Result<(), Defect> {
-    let head = cursors.writer.tip.next_position - 1;
+    let head = cursors.writer.log.tip.next_position - 1;
     let pending = &cursors.writer.changes;
     // Where this commit's own requests leave cursors.
     let mut moved: HashMap<&str, Option<u64>> = HashMap::new();

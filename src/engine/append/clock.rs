@@ -44,7 +44,7 @@ impl Appends {
             return Ok(given.as_micros());
         }
         let now = self.shared.storage().now_micros();
-        let last = writer.tip.recorded_at;
+        let last = writer.log.tip.recorded_at;
         // Between two commits little time passes: most are done here.
         let near = now <= last.saturating_add(self.shared.options().max_clock_jump);
         if !near || writer.clock.is_none() {
@@ -61,7 +61,7 @@ impl Appends {
 
     /// The latest reading of the clock that is believed.
     fn latest_plausible(&self, writer: &Writer) -> u64 {
-        let (last, jump) = (writer.tip.recorded_at, self.shared.options().max_clock_jump);
+        let (last, jump) = (writer.log.tip.recorded_at, self.shared.options().max_clock_jump);
         let by_session = match writer.clock {
             Some(anchor) => {
                 let passed =

@@ -60,7 +60,7 @@ impl Appends {
     pub(super) fn conflict_at_once(&self, writer: &Writer, refusal: Refusal) -> Error {
         let Refusal { failed, lost } = refusal;
         // Where a cursor was moved without events, what was accepted before comes closest.
-        let tip = if lost.change > 0 { writer.tip.next_position - 1 } else { 0 };
+        let tip = if lost.change > 0 { writer.log.tip.next_position - 1 } else { 0 };
         self.conflict(failed, lost.position.max(tip))
     }
 
@@ -114,9 +114,10 @@ impl Appends {
             )
         };
         let writer = self.commits.lock();
-        let change = if failed.iter().any(of_a_cursor) { writer.tip.next_change - 1 } else { 0 };
+        let change =
+            if failed.iter().any(of_a_cursor) { writer.log.tip.next_change - 1 } else { 0 };
         let lost = Lost { position: visible_at.get(), change };
-        if lost.position < writer.tip.next_position {
+        if lost.position < writer.log.tip.next_position {
             // A failure shows in the next attempt.
             let _ = self.wait_for_winner(writer, lost);
         }

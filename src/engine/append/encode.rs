@@ -30,14 +30,14 @@ impl Appends {
         recorded_at: u64,
     ) -> Sequenced {
         let Checked { slots, changes } = checked;
-        writer.tip.recorded_at = recorded_at;
-        if !writer.tip.session_begun {
+        writer.log.tip.recorded_at = recorded_at;
+        if !writer.log.tip.session_begun {
             let nonce = self.shared.storage().random_u64().to_le_bytes();
             self.commits.push_frame(writer, FrameKind::Session, &nonce);
-            writer.tip.session_begun = true;
+            writer.log.tip.session_begun = true;
         }
-        let (first_position, frame_at) = (writer.tip.next_position, writer.tip.offset);
-        let seed = writer.active.seed;
+        let (first_position, frame_at) = (writer.log.tip.next_position, writer.log.tip.offset);
+        let seed = writer.log.active().seed;
         let mut buffer = std::mem::take(writer.buffer());
         let start = buffer.len();
         buffer.reserve(frame::HEADER_LEN + commit.body_len + SECTION_HEADER_LEN);
@@ -72,7 +72,7 @@ impl Appends {
             heads.set(slot, operation.stream, before, head);
         }
         active.index.note_commit(recorded_at, commit.event_count > 0);
-        writer.tip.commits += u64::from(commit.event_count > 0);
+        writer.log.tip.commits += u64::from(commit.event_count > 0);
         active.index.changes += changes.len() as u64;
         let records_end = buffer.len();
         put_metadata(&mut buffer, writer, changes);
@@ -84,7 +84,7 @@ impl Appends {
             kind: if commit.event_count > 0 { FrameKind::Commit } else { FrameKind::Metadata },
             body_len: u32::try_from(body_len).unwrap_or(u32::MAX),
             event_count: commit.event_count,
-            link: writer.tip.link,
+            link: writer.log.tip.link,
             first_position,
             durable_position: self.positions.durable(),
             recorded_at,
@@ -93,7 +93,7 @@ impl Appends {
         let (bytes, link) = header.encode(seed, frame_at);
         buffer[start..start + frame::HEADER_LEN].copy_from_slice(&bytes);
         *writer.buffer() = buffer;
-        writer.tip.pass(&header, link);
+        writer.log.tip.pass(&header, link);
         writer.slots = slots;
         Sequenced {
             group: writer.collecting_number,
@@ -111,16 +111,16 @@ impl Appends {
 /// yet, how many of those before are durable.
 fn put_metadata(buffer: &mut Vec<u8>, writer: &mut Writer, changes: Vec<Change>) {
     let durable = writer.changes.durable;
-    if changes.is_empty() && durable <= writer.tip.told_change {
+    if changes.is_empty() && durable <= writer.log.tip.told_change {
         return;
     }
     // A commit's size bounds them.
     let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-    SectionHeader { first: writer.tip.next_change, durable, count }.encode(buffer);
-    writer.tip.told_change = durable;
+    SectionHeader { first: writer.log.tip.next_change, durable, count }.encode(buffer);
+    writer.log.tip.told_change = durable;
     for change in changes {
         change.encode(buffer);
-        writer.changes.accept(writer.tip.next_change, change);
-        writer.tip.next_change += 1;
+        writer.changes.accept(writer.log.tip.next_change, change);
+        writer.log.tip.next_change += 1;
     }
 }

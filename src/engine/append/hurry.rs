@@ -8,7 +8,7 @@ use super::{Boundary, Prepared, frame_len};
 #[cfg(feature = "async")]
 use super::{Decision, Guard, Patience, Sequenced};
 use crate::catalog::{Catalog, PartIndex, units};
-use crate::engine::commit::{Writer, fits};
+use crate::engine::commit::Writer;
 #[cfg(feature = "async")]
 use crate::error::Result;
 
@@ -54,8 +54,8 @@ impl Appends {
     /// its ids are looked up where that is still to be prepared, or it may be a repetition, whose
     /// snapshots are looked for.
     pub(super) fn takes_long(&self, writer: &Writer, commit: &Prepared<'_>) -> bool {
-        let has_room = || fits(writer, frame_len(commit), !commit.requests.is_empty());
-        commit.writes() && !(writer.tip.session_begun && has_room())
+        let has_room = || writer.log.fits(frame_len(commit), !commit.requests.is_empty());
+        commit.writes() && !(writer.log.tip.session_begun && has_room())
             || commit.has_ids
                 && (!commit.snapshots.is_empty() || self.contents.with_catalog(ids_take_long))
     }

@@ -127,7 +127,7 @@ impl Appends {
         let max = self.shared.options().max_pending_bytes;
         let body_len = commit.body_len + commit.metadata_len;
         while writer.pending_bytes() as u64 + body_len as u64 > max
-            && !writer.collecting.extents.is_empty()
+            && !writer.collecting.writes.is_empty()
         {
             if patience.hurries() {
                 return Ok(Decision::TakesLong);
@@ -153,7 +153,7 @@ impl Appends {
         }
         self.check_time(&writer, commit)?;
         let mut refusal = self.check_boundaries(&writer, commit.boundaries, scanned)?;
-        if commit.writes() && !writer.tip.session_begun && refusal.failed.is_empty() {
+        if commit.writes() && !writer.log.tip.session_begun && refusal.failed.is_empty() {
             self.commits.begin_session(&mut writer)?;
         }
         let refused = refusal.failed.len();
@@ -229,7 +229,7 @@ impl Appends {
             let group = if durable { 0 } else { writer.group_of_all(sync) };
             return Ok(Ok(Sequenced { group, ..known }));
         }
-        if !writer.tip.session_begun {
+        if !writer.log.tip.session_begun {
             self.commits.begin_session(writer)?;
         }
         let applied = changes.iter().map(remaining::to_applied).collect();
@@ -255,13 +255,13 @@ fn frame_len(commit: &Prepared<'_>) -> usize {
 
 /// The answer to a commit that writes nothing; given once what it was checked against is durable.
 fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
-    let in_flight = !writer.collecting.extents.is_empty() || writer.writing.is_some();
-    let head = Position::new(writer.tip.next_position - 1);
+    let in_flight = !writer.collecting.writes.is_empty() || writer.writing.is_some();
+    let head = Position::new(writer.log.tip.next_position - 1);
     Sequenced {
         group: if in_flight { writer.group_of_all(sync) } else { 0 },
         first_position: head,
         last_position: head,
-        recorded_at: Timestamp::from_micros(writer.tip.recorded_at),
+        recorded_at: Timestamp::from_micros(writer.log.tip.recorded_at),
         already_recorded: false,
         applied: Vec::new(),
     }

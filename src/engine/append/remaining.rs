@@ -75,7 +75,7 @@ impl Appends {
         for snapshot in commit.snapshots {
             let mark = snapshot.mark().number();
             let reached = match snapshot.mark() {
-                Mark::Position(_) => writer.tip.next_position - 1,
+                Mark::Position(_) => writer.log.tip.next_position - 1,
                 Mark::Version(_) => self.stream_version(snapshot.key())?,
             };
             if mark > reached {
@@ -118,7 +118,7 @@ impl<'a> Prepared<'a> {
 
 impl<'a> Present<'a> {
     fn new(writer: &'a Writer, visible: &'a Metadata) -> Self {
-        let head = writer.tip.next_position - 1;
+        let head = writer.log.tip.next_position - 1;
         Self { writer, visible, head, cursors: HashMap::new(), rules: HashMap::new() }
     }
 

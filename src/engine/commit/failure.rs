@@ -7,9 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::lead::Guard;
-use super::{Commits, Group, SegmentWrite, Writer};
+use super::{Commits, Group, Writer};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, is_displaced, is_full};
+use crate::log::writer::SegmentWrite;
 use crate::storage::{read_exact_at, write_all_at};
 
 impl Commits {
@@ -56,7 +57,7 @@ impl Commits {
         let mut writer = self.writer.lock();
         let in_flight = writer.collecting_number - 1;
         self.poison(&mut writer, in_flight, &error);
-        let (link, wakers) = (writer.tip.link, writer.take_wakers());
+        let (link, wakers) = (writer.log.tip.link, writer.take_wakers());
         drop(writer);
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.positions.mark_clean(false, link, self.positions.visible_elsewhere())
@@ -71,28 +72,28 @@ impl Commits {
         number: u64,
         error: &io::Error,
     ) {
-        if let Some(extent) = group.extents.first()
-            && extent.segment.number() > writer.group_tip.segment
+        if let Some(write) = group.writes.first()
+            && write.segment.number() > writer.group_tip.segment
         {
             // The first group of its segment: what it falls back to is the segment's beginning,
             // and not an offset in the segment before.
-            writer.group_tip.turn_to(extent.segment.number());
+            writer.group_tip.turn_to(write.segment.number());
         }
         let full = is_full(error);
-        let one_segment = |extents: &[SegmentWrite]| extents.len() <= 1;
+        let one_segment = |writes: &[SegmentWrite]| writes.len() <= 1;
         let undone = full
-            && one_segment(&group.extents)
-            && writer.collecting.extents.iter().chain(&group.extents).all(|extent| {
-                group.extents.first().is_some_and(|e| Arc::ptr_eq(&e.segment, &extent.segment))
+            && one_segment(&group.writes)
+            && writer.collecting.writes.iter().chain(&group.writes).all(|write| {
+                group.writes.first().is_some_and(|e| Arc::ptr_eq(&e.segment, &write.segment))
             })
-            && zero_again(&group.extents[0], writer.group_tip.offset).is_ok()
+            && zero_again(&group.writes[0], writer.group_tip.offset).is_ok()
             && self.take_back(writer, group).is_ok();
         if !undone {
             return self.poison(writer, number, error);
         }
         let collecting = writer.collecting_number;
-        let wanted = group.extents[0].bytes.len() + writer.pending_bytes();
-        writer.full = Some((group.extents[0].segment.path.clone(), wanted as u64));
+        let wanted = group.writes[0].bytes.len() + writer.pending_bytes();
+        writer.full = Some((group.writes[0].segment.path.clone(), wanted as u64));
         writer.refused.extend([number, collecting]);
         writer.collecting = Group::default();
         writer.collecting_number += 1;
@@ -125,11 +126,11 @@ fn take_back_from(
         // What is not written was appended by this process: no checkpoint is asked for it.
         let offset = catalog.active.index.offset(ordinal).ok().flatten().unwrap_or(0);
         let offset = u64::from(offset);
-        let extents = collecting.extents.iter().chain(&group.extents);
-        let stream = extents
-            .filter_map(|extent| {
-                let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
-                crate::format::record::RecordRef::parse(extent.bytes.get(at..)?).ok()
+        let pending = collecting.writes.iter().chain(&group.writes);
+        let stream = pending
+            .filter_map(|write| {
+                let at = usize::try_from(offset.checked_sub(write.offset)?).ok()?;
+                crate::format::record::RecordRef::parse(write.bytes.get(at..)?).ok()
             })
             .map(|record| record.stream().to_owned())
             .next()
@@ -140,25 +141,25 @@ fn take_back_from(
         catalog.heads.put(&stream, before).map_err(|_| untaken())?;
     }
     catalog.active.index.truncate(keep);
-    let changes = writer.tip.next_change - writer.group_tip.next_change;
-    let lost = writer.tip.commits - writer.group_tip.commits;
+    let changes = writer.log.tip.next_change - writer.group_tip.next_change;
+    let lost = writer.log.tip.commits - writer.group_tip.commits;
     catalog.active.index.commits -= lost;
     catalog.active.index.last_recorded_at = writer.group_tip.recorded_at;
-    writer.tip = writer.group_tip.clone();
+    writer.log.tip = writer.group_tip.clone();
     catalog.active.index.changes -= changes;
     writer.changes.take_back();
     Ok(())
 }
 
 /// Makes what a failed write may have left behind `from` zero.
-fn zero_again(extent: &SegmentWrite, from: u64) -> io::Result<()> {
-    let end = extent.offset + extent.bytes.len() as u64;
+fn zero_again(write: &SegmentWrite, from: u64) -> io::Result<()> {
+    let end = write.offset + write.bytes.len() as u64;
     let mut bytes = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
-    match write_all_at(&*extent.segment.file, &bytes, from) {
+    match write_all_at(&*write.segment.file, &bytes, from) {
         // Where space is taken only when it is written to, zeros find no room either; but what the
         // failed write did not reach is zero still.
         Err(e) if is_full(&e) => {
-            read_exact_at(&*extent.segment.file, &mut bytes, from)?;
+            read_exact_at(&*write.segment.file, &mut bytes, from)?;
             if bytes.iter().any(|&byte| byte != 0) {
                 return Err(e);
             }
@@ -166,5 +167,5 @@ fn zero_again(extent: &SegmentWrite, from: u64) -> io::Result<()> {
         written => written?,
     }
     // Otherwise a whole frame of a refused commit could come back after a power loss.
-    extent.segment.file.sync_data()
+    write.segment.file.sync_data()
 }

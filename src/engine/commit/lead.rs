@@ -9,8 +9,8 @@ use super::Batch;
 use super::{Commits, Group, Writer};
 use crate::error::{Result, is_displaced};
 use crate::log::segment::Segment;
+use crate::log::writer::SegmentWrite;
 use crate::log::zeros;
-use crate::storage::write_all_at;
 use crate::sync::MutexGuard;
 
 /// The locked writer.
@@ -67,10 +67,10 @@ impl Commits {
         let number = writer.collecting_number;
         writer.collecting_number += 1;
         writer.writing = Some(Arc::clone(&group));
-        let last_position = writer.tip.next_position - 1;
-        let last_change = writer.tip.next_change - 1;
+        let last_position = writer.log.tip.next_position - 1;
+        let last_change = writer.log.tip.next_change - 1;
         writer.writing_to = Some((last_position, last_change));
-        let begun = writer.tip.clone();
+        let begun = writer.log.tip.clone();
         writer.flush_requested = false;
         let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
         let looks = writer.has_to_look();
@@ -80,7 +80,7 @@ impl Commits {
         {
             return self.refuse_group(group, number, &error);
         }
-        let written = Self::write_group(&group);
+        let written = group.writes.iter().try_for_each(SegmentWrite::perform);
         if written.is_ok() && group.sync {
             self.fill_ahead(&group);
         }
@@ -149,26 +149,12 @@ impl Commits {
         }
     }
 
-    fn write_group(group: &Group) -> io::Result<()> {
-        for extent in &group.extents {
-            write_all_at(&*extent.segment.file, &extent.bytes, extent.offset)?;
-            let end = extent.offset + extent.bytes.len() as u64;
-            // Readers need not prove what this process has just encoded, or proven when it recovered.
-            // The system gives back what was written to it until it has lost it, and that is when a
-            // file is read anew: after an opening, or when the segment is sealed, which proves it all.
-            extent.segment.note_verified(extent.offset, end);
-            extent.segment.set_end(end);
-        }
-        Ok(())
-    }
-
     /// Fills the space that the next groups are written to, now that a sync is due anyway. Before the
     /// group counts as written: who seals a segment, or writes to it, waits for that.
     fn fill_ahead(&self, group: &Group) {
-        if let Some(extent) = group.extents.last()
+        if let Some(write) = group.writes.last()
             && self.shared.options().fills()
-            && zeros::fill_ahead(&extent.segment, extent.offset + extent.bytes.len() as u64)
-                .is_err()
+            && zeros::fill_ahead(&write.segment, write.end()).is_err()
         {
             self.shared.counters().maintenance_failures.add(1);
         }
@@ -177,9 +163,9 @@ impl Commits {
     /// Syncs older segments first: what is durable in a later one must not be so before them.
     fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, u64)]) -> io::Result<()> {
         let older = others.iter().map(|(segment, _)| segment).filter(|segment| {
-            !group.extents.iter().any(|extent| Arc::ptr_eq(&extent.segment, segment))
+            !group.writes.iter().any(|write| Arc::ptr_eq(&write.segment, segment))
         });
-        self.sync_segments(older.chain(group.extents.iter().map(|extent| &extent.segment)))
+        self.sync_segments(older.chain(group.writes.iter().map(|write| &write.segment)))
     }
 
     /// One sync at a time, and none after one that failed: the kernel reports a lost page once, and
@@ -264,7 +250,7 @@ impl Commits {
         self.check_place()?;
         let mut writer = self.writer.lock();
         writer.check_usable()?;
-        let idle = writer.collecting.extents.is_empty()
+        let idle = writer.collecting.writes.is_empty()
             && writer.writing.is_none()
             && writer.dirty.is_empty();
         if idle {
@@ -280,10 +266,10 @@ impl Commits {
     pub(in crate::engine) fn flush_and_sync(&self) -> Result<()> {
         let writer = self.writer.lock();
         writer.check_usable()?;
-        if writer.collecting.extents.is_empty() && writer.writing.is_none() {
+        if writer.collecting.writes.is_empty() && writer.writing.is_none() {
             drop(writer);
         } else {
-            let number = writer.collecting_number - u64::from(writer.collecting.extents.is_empty());
+            let number = writer.collecting_number - u64::from(writer.collecting.writes.is_empty());
             let (writer, written) = self.wait_for_group(writer, number, false);
             drop(writer);
             written?;

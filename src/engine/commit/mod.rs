@@ -37,11 +37,10 @@ use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::error::{Error, FailedMaintenance, Result};
 use crate::event::snapshot::Snapshot;
-use crate::format::checksum::crc32;
-use crate::format::frame::{FrameHeader, FrameKind};
-use crate::format::segment_header::DATA_START;
+use crate::format::frame::FrameKind;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
+use crate::log::writer::{LogWriter, SegmentWrite, Tip};
 use crate::recovery::Recovered;
 use crate::storage::Storage;
 use crate::sync::{Condvar, Instant, Mutex, Rank};
@@ -52,67 +51,19 @@ use snapshots::{Due, PendingSnapshots};
 
 pub(in crate::engine) use lead::Guard;
 pub(in crate::engine) use rollover::checkpoint_meta;
-pub(in crate::engine) use room::fits;
 pub(in crate::engine) use work::PendingCheckpoint;
 use work::Work;
 
 /// What is acknowledged after the directory was removed or replaced is lost to who looks for it under
 /// its path; a look costs a few system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// In bytes.
-const MAX_KEPT_BUFFER: usize = 8 << 20;
-
-/// Bytes that belong together in one segment.
-#[derive(Debug)]
-pub(in crate::engine) struct SegmentWrite {
-    pub(in crate::engine) segment: Arc<Segment>,
-    pub(in crate::engine) offset: u64,
-    pub(in crate::engine) bytes: Vec<u8>,
-}
 
 /// Commits that are written together.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Group {
-    pub(in crate::engine) extents: Vec<SegmentWrite>,
+    pub(in crate::engine) writes: Vec<SegmentWrite>,
     /// A member wants it durable and not only written.
     pub(in crate::engine) sync: bool,
-}
-
-/// Where the log ends, commits on their way to disk included.
-#[derive(Debug, Clone)]
-pub(in crate::engine) struct Tip {
-    /// The number of the active segment.
-    pub(in crate::engine) segment: u64,
-    pub(in crate::engine) offset: u64,
-    pub(in crate::engine) link: u32,
-    pub(in crate::engine) next_position: u64,
-    pub(in crate::engine) recorded_at: u64,
-    /// Where the last frame in the active segment is; 0: it has none.
-    pub(in crate::engine) last_frame: u64,
-    /// Commits in the whole store.
-    pub(in crate::engine) commits: u64,
-    /// This writer's first frame is written.
-    pub(in crate::engine) session_begun: bool,
-    /// The number of the next change, and the last one that a frame has said to be durable.
-    pub(in crate::engine) next_change: u64,
-    pub(in crate::engine) told_change: u64,
-}
-
-impl Tip {
-    /// Goes on at the beginning of another segment.
-    pub(in crate::engine) fn turn_to(&mut self, segment: u64) {
-        self.segment = segment;
-        self.offset = DATA_START;
-        self.last_frame = 0;
-    }
-
-    /// Goes behind a frame that was added at the tip.
-    pub(in crate::engine) fn pass(&mut self, frame: &FrameHeader, link: u32) {
-        self.last_frame = self.offset;
-        self.link = link;
-        self.next_position = frame.next_position();
-        self.offset += frame.frame_len();
-    }
 }
 
 /// Group commit and what it needs: one writer, and the threads that wait for it.
@@ -137,9 +88,7 @@ pub(crate) struct Commits {
 /// The state of the writer, under its lock.
 #[derive(Debug)]
 pub(in crate::engine) struct Writer {
-    pub(in crate::engine) tip: Tip,
-    /// The segment that takes frames.
-    pub(in crate::engine) active: Arc<Segment>,
+    pub(in crate::engine) log: LogWriter,
     pub(in crate::engine) collecting: Group,
     pub(in crate::engine) collecting_number: u64,
     /// The tip when the oldest group that is not written began: what a failed write falls back to.
@@ -163,9 +112,6 @@ pub(in crate::engine) struct Writer {
     /// Written and not synced since, with the last group written to each.
     dirty: Vec<(Arc<Segment>, u64)>,
     wakers: Vec<(u64, Waker)>,
-    spare_buffer: Vec<u8>,
-    /// What the first group writes again; see [`Recovered`](crate::recovery::Recovered).
-    prelude: Vec<u8>,
     /// The names that lead to the files are durable for sure.
     pub(in crate::engine) names_synced: bool,
     spare_group: Option<Arc<Group>>,
@@ -254,14 +200,14 @@ impl Commits {
 
     /// Where the log ends, commits on their way to disk included.
     pub(in crate::engine) fn tip(&self) -> Tip {
-        self.writer.lock().tip.clone()
+        self.writer.lock().log.tip.clone()
     }
 
     /// Where the log ends, and the size of the prepared segment; 0: there is none.
     pub(in crate::engine) fn tip_and_spare(&self) -> (Tip, u64) {
         let writer = self.writer.lock();
         let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);
-        (writer.tip.clone(), spare)
+        (writer.log.tip.clone(), spare)
     }
 
     /// Publishes the first status of this writer, before any commit.
@@ -279,23 +225,8 @@ impl Commits {
 
     /// Adds a frame without events or changes to the collecting group. The caller has made room.
     pub(in crate::engine) fn push_frame(&self, writer: &mut Writer, kind: FrameKind, body: &[u8]) {
-        let segment = Arc::clone(&writer.active);
-        let header = FrameHeader {
-            kind,
-            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
-            event_count: 0,
-            link: writer.tip.link,
-            first_position: writer.tip.next_position,
-            durable_position: self.positions.durable(),
-            recorded_at: writer.tip.recorded_at,
-            body_checksum: crc32(segment.seed.plain(), body),
-        };
-        let (bytes, link) = header.encode(segment.seed, writer.tip.offset);
-        let buffer = writer.buffer();
-        buffer.extend_from_slice(&bytes);
-        buffer.extend_from_slice(body);
-        buffer.resize(crate::format::align(buffer.len()), 0);
-        writer.tip.pass(&header, link);
+        let durable = self.positions.durable();
+        writer.log.push_frame(&mut writer.collecting.writes, kind, body, durable);
     }
 }
 
@@ -318,8 +249,11 @@ impl Writer {
         };
         Self {
             group_tip: tip.clone(),
-            tip,
-            active: Arc::clone(&recovered.catalog.active.segment),
+            log: LogWriter::new(
+                tip,
+                Arc::clone(&recovered.catalog.active.segment),
+                std::mem::take(&mut recovered.prelude),
+            ),
             collecting: Group::default(),
             collecting_number: 1,
             writing: None,
@@ -334,8 +268,6 @@ impl Writer {
             poisoned_number: 0,
             dirty: Vec::new(),
             wakers: Vec::new(),
-            spare_buffer: Vec::new(),
-            prelude: std::mem::take(&mut recovered.prelude),
             names_synced: recovered.names_synced,
             spare_group: None,
             checksums: Vec::new(),
@@ -388,33 +320,18 @@ impl Writer {
 
     /// The bytes that wait to be written.
     pub(in crate::engine) fn pending_bytes(&self) -> usize {
-        self.collecting.extents.iter().map(|extent| extent.bytes.len()).sum()
+        self.collecting.writes.iter().map(|write| write.bytes.len()).sum()
     }
 
     /// The buffer for frames at the tip of the active segment.
     pub(in crate::engine) fn buffer(&mut self) -> &mut Vec<u8> {
-        let extents = &mut self.collecting.extents;
-        if extents.last().is_none_or(|extent| !Arc::ptr_eq(&extent.segment, &self.active)) {
-            let mut bytes = std::mem::take(&mut self.spare_buffer);
-            bytes.append(&mut self.prelude);
-            extents.push(SegmentWrite {
-                segment: Arc::clone(&self.active),
-                offset: self.tip.offset - bytes.len() as u64,
-                bytes,
-            });
-        }
-        let last = extents.len() - 1;
-        &mut extents[last].bytes
+        self.log.buffer(&mut self.collecting.writes)
     }
 
     /// The bytes of a record or frame that is not written yet, from `offset` on.
     pub(in crate::engine) fn pending(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
         let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
-        groups.flat_map(|group| &group.extents).find_map(|extent| {
-            let at = usize::try_from(offset.checked_sub(extent.offset)?).ok()?;
-            let here = extent.segment.number() == segment.number() && at < extent.bytes.len();
-            here.then(|| &extent.bytes[at..])
-        })
+        groups.flat_map(|group| &group.writes).find_map(|write| write.bytes_at(segment, offset))
     }
 
     /// The group with which everything accepted so far is written, and durable if `sync`.
@@ -425,7 +342,7 @@ impl Writer {
 
     /// Whether the collecting group has something to do: bytes to write, or a sync of what is written.
     pub(in crate::engine) fn wants_leader(&self) -> bool {
-        self.collecting.sync || !self.collecting.extents.is_empty()
+        self.collecting.sync || !self.collecting.writes.is_empty()
     }
 
     /// The group with which an event and a change are written; 0: they are written.
@@ -453,22 +370,12 @@ impl Writer {
     /// Keeps a written group's allocations for the next ones.
     fn recycle(&mut self, mut group: Arc<Group>) {
         let Some(inner) = Arc::get_mut(&mut group) else { return };
-        if let Some(extent) = inner.extents.pop() {
-            let mut buffer = extent.bytes;
-            buffer.clear();
-            // A buffer that one large commit has grown is not kept for ever.
-            if buffer.capacity() <= MAX_KEPT_BUFFER {
-                self.spare_buffer = buffer;
-            }
+        if let Some(write) = inner.writes.pop() {
+            self.log.recycle(write.bytes);
         }
-        inner.extents.clear();
+        inner.writes.clear();
         inner.sync = false;
         self.spare_group = Some(group);
-    }
-
-    /// Whether something is to be written again before anything is written behind it.
-    pub(in crate::engine) fn has_prelude(&self) -> bool {
-        !self.prelude.is_empty()
     }
 
     /// What became of a group, if it is known.
@@ -507,7 +414,7 @@ impl Writer {
         group: u64,
         snapshots: Vec<Snapshot>,
     ) -> Batch {
-        let mut newest = self.collecting_number - u64::from(self.collecting.extents.is_empty());
+        let mut newest = self.collecting_number - u64::from(self.collecting.writes.is_empty());
         while self.refused.binary_search(&newest).is_ok() {
             newest -= 1;
         }
@@ -521,10 +428,10 @@ impl Writer {
     }
 
     fn note_dirty(&mut self, group: &Group, number: u64) {
-        for extent in &group.extents {
-            match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &extent.segment)) {
+        for write in &group.writes {
+            match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &write.segment)) {
                 Some((_, last)) => *last = number,
-                None => self.dirty.push((Arc::clone(&extent.segment), number)),
+                None => self.dirty.push((Arc::clone(&write.segment), number)),
             }
         }
     }

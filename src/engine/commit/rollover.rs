@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lead::Guard;
 use super::work::PendingCheckpoint;
-use super::{Commits, Tip, Writer};
+use super::{Commits, Writer};
 use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
 use crate::error::Result;
 use crate::format::checkpoint::CheckpointMeta;
@@ -15,13 +15,14 @@ use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
 use crate::log::rotation::{SealPoint, create_segment};
 use crate::log::segment::{Segment, SegmentFile};
+use crate::log::writer::Tip;
 
 impl Commits {
     /// Takes the next segment into use. It is prepared already, unless appends were faster than
     /// that; then it is created here. Nobody is preparing one.
     pub(super) fn roll_over(&self, writer: &mut Guard<'_>) -> Result<()> {
-        let (number, base) = (writer.active.number() + 1, writer.tip.next_position);
-        if writer.has_prelude() {
+        let (number, base) = (writer.log.active().number() + 1, writer.log.tip.next_position);
+        if writer.log.has_prelude() {
             writer.buffer();
         }
         let filled_to = std::mem::take(&mut writer.work.spare_filled_to);
@@ -32,7 +33,7 @@ impl Commits {
         let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
         segment.note_filled(filled_to);
         segment.file.keep_open(true);
-        writer.active = Arc::clone(&segment);
+        writer.log.set_active(Arc::clone(&segment));
         self.contents.change_catalog(|catalog| {
             let mut index = ActiveIndex::new(base);
             if catalog.active.index.keeps_terms() {
@@ -40,12 +41,13 @@ impl Commits {
             }
             let active = ActivePart { segment, index };
             let full = std::mem::replace(&mut catalog.active, active);
-            let point = SealPoint { link: writer.tip.link, recorded_at: writer.tip.recorded_at };
+            let point =
+                SealPoint { link: writer.log.tip.link, recorded_at: writer.log.tip.recorded_at };
             full.segment.file.keep_open(false);
             writer.work.seals.push_back(full.segment.number());
             let index = PartIndex::Frozen { index: Arc::new(full.index), point };
             Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
-            writer.tip.turn_to(number);
+            writer.log.tip.turn_to(number);
             self.begin_checkpoint(writer, catalog, base);
         });
         self.maintenance_wanted.notify_one();
@@ -65,7 +67,7 @@ impl Commits {
     pub(in crate::engine) fn want_spare(&self, writer: &mut Guard<'_>) {
         let part = if self.shared.options().fills() { 4 } else { 2 };
         let enough = self.shared.options().capacity() / part;
-        if writer.spare.is_none() && !writer.work.prepare && writer.tip.offset > enough {
+        if writer.spare.is_none() && !writer.work.prepare && writer.log.tip.offset > enough {
             writer.work.prepare = true;
             self.maintenance_wanted.notify_one();
         }
@@ -78,7 +80,7 @@ impl Commits {
             && let Some(heads) = catalog.heads.freeze()
         {
             let number = catalog.active.segment.number();
-            let meta = checkpoint_meta(&writer.tip, number, base, &ActiveIndex::new(base));
+            let meta = checkpoint_meta(&writer.log.tip, number, base, &ActiveIndex::new(base));
             let metadata = self.encode_metadata(writer, 0);
             writer.work.checkpoint = Some(PendingCheckpoint { heads, metadata, meta });
         }
@@ -88,7 +90,7 @@ impl Commits {
     /// the end. Everything accepted before is durable; nothing is accepted any more. Returns the tip.
     pub(in crate::engine) fn close_log(&self) -> Result<Tip> {
         let mut writer = self.writer.lock();
-        if writer.tip.offset + frame::HEADER_LEN as u64 <= writer.active.header.capacity {
+        if writer.log.tip.offset + frame::HEADER_LEN as u64 <= writer.log.active().header.capacity {
             self.push_frame(&mut writer, FrameKind::Close, &[]);
             writer.collecting.sync = true;
             let number = writer.collecting_number;
@@ -96,7 +98,7 @@ impl Commits {
             synced?;
             writer = guard;
         }
-        let tip = writer.tip.clone();
+        let tip = writer.log.tip.clone();
         drop(writer);
         self.positions.mark_clean(true, tip.link, tip.next_position - 1)?;
         Ok(tip)
@@ -113,7 +115,7 @@ impl Commits {
     /// the active segment.
     fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> Vec<u8> {
         let mut section = Vec::new();
-        section.extend_from_slice(&(writer.tip.next_change - 1).to_le_bytes());
+        section.extend_from_slice(&(writer.log.tip.next_change - 1).to_le_bytes());
         section.extend_from_slice(&in_segment.to_le_bytes());
         let pending = writer.changes.pending();
         section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending)));

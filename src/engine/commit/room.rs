@@ -5,7 +5,6 @@
 use super::lead::Guard;
 use super::{Commits, Writer};
 use crate::error::Result;
-use crate::format::frame;
 use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
 
 impl Commits {
@@ -45,7 +44,7 @@ impl Commits {
         changes: bool,
     ) -> Result<Guard<'a>> {
         loop {
-            if fits(&writer, len, changes) {
+            if writer.log.fits(len, changes) {
                 return Ok(writer);
             }
             // Without threads the commits themselves seal, each before the next.
@@ -66,7 +65,7 @@ impl Commits {
             }
             // A spare may have been prepared with a smaller size than is set now, or by a version
             // that knew no changes; a new one of the same number takes its place.
-            let needed = needed(writer.tip.session_begun, len);
+            let needed = writer.log.needed(len);
             writer.spare.take_if(|spare| {
                 spare.header.capacity < DATA_START + needed
                     || spare.header.features & FEATURE_METADATA == 0
@@ -74,17 +73,4 @@ impl Commits {
             self.roll_over(&mut writer)?;
         }
     }
-}
-
-/// The bytes that a frame takes with the session frame that may have to come before it.
-fn needed(session_begun: bool, len: usize) -> u64 {
-    let session = if session_begun { 0 } else { frame::SESSION_LEN };
-    (len + session) as u64
-}
-
-/// Whether a frame fits the active segment, which has to hold changes if there are some.
-pub(in crate::engine) fn fits(writer: &Writer, len: usize, changes: bool) -> bool {
-    let header = &writer.active.header;
-    let may = !changes || header.features & FEATURE_METADATA != 0;
-    may && writer.tip.offset + needed(writer.tip.session_begun, len) <= header.capacity
 }

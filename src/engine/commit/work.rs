@@ -119,7 +119,7 @@ impl Commits {
             return None;
         }
         writer.work.preparing = true;
-        Some(writer.active.number() + 1)
+        Some(writer.log.active().number() + 1)
     }
 
     /// Takes on the segment that was prepared, and how far it was filled with zeros.
@@ -143,8 +143,8 @@ impl Commits {
     pub(in crate::engine) fn pause_filling(&self, pause: Duration) -> bool {
         let mut writer = self.writer.lock();
         let goes_on = |writer: &Writer| {
-            let nearly_full = writer.active.header.capacity / 4 * 3;
-            !writer.shutdown && writer.room_waiters == 0 && writer.tip.offset < nearly_full
+            let nearly_full = writer.log.active().header.capacity / 4 * 3;
+            !writer.shutdown && writer.room_waiters == 0 && writer.log.tip.offset < nearly_full
         };
         if self.shared.options().background && goes_on(&writer) {
             self.maintenance_wanted.wait_until(&mut writer, Instant::now() + pause);

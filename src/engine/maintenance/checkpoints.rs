@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::Maintainer;
 use crate::catalog::Catalog;
 use crate::derived::{CheckpointImage, sealed_segments, write_checkpoint};
-use crate::engine::commit::{PendingCheckpoint, Tip, checkpoint_meta};
+use crate::engine::commit::{PendingCheckpoint, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
 use crate::format::segment_header::DATA_START;
+use crate::log::writer::Tip;
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
 /// bytes of frames: an opening walks over that in less time than a checkpoint takes to write.

@@ -1,0 +1,188 @@
+//! The end of the log: where the next frame goes, and the bytes that wait to be written there.
+//!
+//! Owns the tip, the active segment and the buffers of frames. Must never decide what a frame holds,
+//! or when it is written.
+
+use std::io;
+use std::sync::Arc;
+
+use super::segment::Segment;
+use crate::format::align;
+use crate::format::checksum::crc32;
+use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
+use crate::storage::write_all_at;
+
+/// The largest buffer that is kept for the next frames, in bytes: one that a large commit has grown is
+/// not kept.
+const MAX_KEPT_BUFFER: usize = 8 << 20;
+
+/// The end of the log, with the frames that are not written yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Tip {
+    /// The number of the active segment.
+    pub(crate) segment: u64,
+    /// The offset of the next frame in the active segment.
+    pub(crate) offset: u64,
+    /// The header checksum of the last frame.
+    pub(crate) link: u32,
+    /// The position of the next event.
+    pub(crate) next_position: u64,
+    /// When the last commit was recorded, in µs since 1970.
+    pub(crate) recorded_at: u64,
+    /// The offset of the last frame in the active segment; 0: the segment has no frame.
+    pub(crate) last_frame: u64,
+    /// The number of commits in the store.
+    pub(crate) commits: u64,
+    /// Whether this writer has added its session frame.
+    pub(crate) session_begun: bool,
+    /// The number of the next change of the metadata.
+    pub(crate) next_change: u64,
+    /// The last change that a frame has recorded as durable.
+    pub(crate) told_change: u64,
+}
+
+impl Tip {
+    /// Moves to the beginning of another segment.
+    pub(crate) fn turn_to(&mut self, segment: u64) {
+        self.segment = segment;
+        self.offset = DATA_START;
+        self.last_frame = 0;
+    }
+
+    /// Moves past a frame that was added at the tip.
+    pub(crate) fn pass(&mut self, frame: &FrameHeader, link: u32) {
+        self.last_frame = self.offset;
+        self.link = link;
+        self.next_position = frame.next_position();
+        self.offset += frame.frame_len();
+    }
+}
+
+/// Bytes that are written to one segment with one call.
+#[derive(Debug)]
+pub(crate) struct SegmentWrite {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl SegmentWrite {
+    /// The exclusive end of the bytes in the segment.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    /// Writes the bytes, and moves the end of the segment that readers see past them.
+    pub(crate) fn perform(&self) -> io::Result<()> {
+        write_all_at(&*self.segment.file, &self.bytes, self.offset)?;
+        // Readers need not prove bytes that this process has just encoded, or proven when it recovered:
+        // the system returns what was written to it until the file is read anew from the medium, which
+        // is after an opening, or when the segment is sealed, and sealing proves all of it.
+        self.segment.note_verified(self.offset, self.end());
+        self.segment.set_end(self.end());
+        Ok(())
+    }
+
+    /// The bytes from `offset` of a segment on, if they are among these.
+    pub(crate) fn bytes_at(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
+        let at = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        let here = self.segment.number() == segment.number() && at < self.bytes.len();
+        here.then(|| &self.bytes[at..])
+    }
+}
+
+/// Adds frames at the end of the log.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    pub(crate) tip: Tip,
+    active: Arc<Segment>,
+    /// The allocation of a buffer that was written.
+    spare_buffer: Vec<u8>,
+    /// Bytes before the tip that are written again with the first frame; see
+    /// [`Recovered`](crate::recovery::Recovered).
+    prelude: Vec<u8>,
+}
+
+impl LogWriter {
+    pub(crate) fn new(tip: Tip, active: Arc<Segment>, prelude: Vec<u8>) -> Self {
+        Self { tip, active, spare_buffer: Vec::new(), prelude }
+    }
+
+    /// The segment that takes frames.
+    pub(crate) fn active(&self) -> &Arc<Segment> {
+        &self.active
+    }
+
+    /// Takes another segment into use, for the frames from now on. The tip is moved by the caller.
+    pub(crate) fn set_active(&mut self, segment: Arc<Segment>) {
+        self.active = segment;
+    }
+
+    /// The buffer for the next frame: the last one of `writes`, or a new one if that is for another
+    /// segment.
+    pub(crate) fn buffer<'w>(&mut self, writes: &'w mut Vec<SegmentWrite>) -> &'w mut Vec<u8> {
+        if writes.last().is_none_or(|write| !Arc::ptr_eq(&write.segment, &self.active)) {
+            let mut bytes = std::mem::take(&mut self.spare_buffer);
+            bytes.append(&mut self.prelude);
+            let offset = self.tip.offset - bytes.len() as u64;
+            writes.push(SegmentWrite { segment: Arc::clone(&self.active), offset, bytes });
+        }
+        let last = writes.len() - 1;
+        &mut writes[last].bytes
+    }
+
+    /// Whether bytes are to be written again before the first frame is.
+    pub(crate) fn has_prelude(&self) -> bool {
+        !self.prelude.is_empty()
+    }
+
+    /// Keeps the allocation of a buffer that was written.
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() <= MAX_KEPT_BUFFER {
+            self.spare_buffer = buffer;
+        }
+    }
+
+    /// Adds a frame without events or changes. The caller has made room for it.
+    pub(crate) fn push_frame(
+        &mut self,
+        writes: &mut Vec<SegmentWrite>,
+        kind: FrameKind,
+        body: &[u8],
+        durable_position: u64,
+    ) {
+        let seed = self.active.seed;
+        let header = FrameHeader {
+            kind,
+            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            event_count: 0,
+            link: self.tip.link,
+            first_position: self.tip.next_position,
+            durable_position,
+            recorded_at: self.tip.recorded_at,
+            body_checksum: crc32(seed.plain(), body),
+        };
+        let (bytes, link) = header.encode(seed, self.tip.offset);
+        let buffer = self.buffer(writes);
+        buffer.extend_from_slice(&bytes);
+        buffer.extend_from_slice(body);
+        buffer.resize(align(buffer.len()), 0);
+        self.tip.pass(&header, link);
+    }
+
+    /// Whether a frame of this length fits the active segment, after the session frame if that is still
+    /// to come. `changes`: the segment has to be one that may hold changes.
+    pub(crate) fn fits(&self, len: usize, changes: bool) -> bool {
+        let header = &self.active.header;
+        let may = !changes || header.features & FEATURE_METADATA != 0;
+        may && self.tip.offset + self.needed(len) <= header.capacity
+    }
+
+    /// The bytes that a frame takes, with the session frame that may have to come before it.
+    pub(crate) fn needed(&self, len: usize) -> u64 {
+        let session = if self.tip.session_begun { 0 } else { frame::SESSION_LEN };
+        (len + session) as u64
+    }
+}

@@ -1,9 +1,9 @@
-//! Cuts off a log at the damage that makes an opening refuse it.
+//! Cuts off a log at the damage because of which an opening refuses it.
 //!
-//! Owns where the cut is, and the order in which it is made: everything is copied to quarantine
-//! first; then derived files go, then later segments from the last one on, then the rest of the
-//! damaged segment. Whatever moment the power goes at, the store is either refused at the same
-//! position as before, or ends there. Must never touch a byte before the cut.
+//! Owns the place of the cut and its order: first everything is copied to quarantine; then derived files
+//! are removed, then later segments from the last one on, then the rest of the damaged segment. After a
+//! power loss at any moment, the store either is refused at the same position as before, or ends there.
+//! Must never touch a byte before the cut.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,38 +25,39 @@ use crate::log::scan::{Window, resume};
 use crate::log::segment::SegmentFile;
 use crate::storage::{EntryKind, OpenMode, Storage, read_exact_at, write_all_at};
 
-/// Where a log is to be cut, and why.
+/// The place where a log is to be cut, and the reason.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    /// The segment that the cut lies in; with `fresh`, the first one that goes.
+    /// The segment that the cut lies in; with `fresh`, the first segment that is removed.
     segment: u64,
     pub(crate) offset: u64,
-    /// The first position that goes.
+    /// The first position that is removed.
     pub(crate) position: u64,
-    /// All that is kept is sealed: the log goes on in a new segment.
+    /// Everything that is kept is sealed: the log continues in a new segment.
     fresh: bool,
     pub(crate) file: PathBuf,
     pub(crate) what: String,
     pub(crate) evidence: String,
-    /// The last position that frames behind the cut tell of; 0: none.
+    /// The last position that frames after the cut record; 0: none.
     pub(crate) last_known: u64,
     store_id: [u8; 16],
     capacity: u64,
-    /// Later segments.
+    /// Segments after the one that is cut.
     later: Vec<u64>,
     /// The streams' heads before the cut, if they could be read.
     heads: Option<Heads>,
 }
 
-/// What a cut took away.
+/// The result of a cut.
 #[derive(Debug, Default)]
 pub(crate) struct Cutting {
-    /// Bytes of the log, without zeros at the end of a file.
+    /// Bytes removed from the log, without zeros at the end of a file.
     pub(crate) bytes: u64,
     pub(crate) kept: Vec<PathBuf>,
 }
 
-/// Where an opening for writing would refuse the store; `None`: it would not. Changes nothing.
+/// The place where an opening for writing refuses the store; `None` if it would succeed. Changes
+/// nothing.
 pub(crate) fn plan(dir: &StoreDir) -> Result<Option<Cut>> {
     let (numbers, _) = dir.segment_numbers()?;
     let (files, refused) = whole_prefix(dir, &numbers)?;
@@ -140,7 +141,7 @@ pub(crate) fn plan(dir: &StoreDir) -> Result<Option<Cut>> {
 /// A file, and what is wrong with it.
 type Refused = (PathBuf, String);
 
-/// The segments that belong together, up to the first that does not; what is wrong with that one.
+/// The segments up to the first one that does not continue its predecessor, and the reason for that one.
 fn whole_prefix(dir: &StoreDir, numbers: &[u64]) -> Result<(Vec<SegmentFile>, Option<Refused>)> {
     let mut files: Vec<SegmentFile> = Vec::new();
     for (&number, expected) in numbers.iter().zip(1..) {
@@ -167,7 +168,7 @@ fn whole_prefix(dir: &StoreDir, numbers: &[u64]) -> Result<(Vec<SegmentFile>, Op
     Ok((files, None))
 }
 
-/// The last position that a frame behind the cut tells of.
+/// The last position that frames after the cut record.
 fn behind(files: &[SegmentFile], cut: &Cut) -> Result<u64> {
     let mut last = 0;
     for file in files.iter().filter(|file| file.header.number >= cut.segment) {
@@ -191,7 +192,7 @@ fn behind(files: &[SegmentFile], cut: &Cut) -> Result<u64> {
     Ok(if last >= cut.position { last } else { 0 })
 }
 
-/// Makes the cut. The lock is held.
+/// Makes the cut. The caller holds the lock.
 pub(crate) fn perform(dir: &StoreDir, cut: &Cut) -> Result<Cutting> {
     let directory = dir.join(names::QUARANTINE_DIR);
     dir.storage().create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
@@ -209,7 +210,7 @@ pub(crate) fn perform(dir: &StoreDir, cut: &Cut) -> Result<Cutting> {
     let in_use = std::iter::once(cut.segment).filter(|_| !cut.fresh);
     let indexes = in_use.chain(cut.later.iter().copied());
     let mut derived: Vec<PathBuf> = indexes.map(|number| dir.index_path(number)).collect();
-    // A level file goes if it covers any of what is cut.
+    // A level file is removed if it covers any segment that is cut.
     let levels = dir.levels()?.into_iter().filter(|level| level.1 >= cut.segment);
     derived.extend(levels.map(|(first, last)| dir.level_path(first, last)));
     derived.extend(checkpoints_behind(dir, cut)?);
@@ -224,11 +225,12 @@ pub(crate) fn perform(dir: &StoreDir, cut: &Cut) -> Result<Cutting> {
     let (directory, cutting) = (keeper.directory, keeper.cutting);
     dir.storage().sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
 
-    // A snapshot of what is gone must not meet the history that takes its place: they go first.
+    // Snapshots are removed first: one of removed events must not be used with the events that replace
+    // them.
     for path in copied.iter().rev() {
         remove(dir.storage(), path)?;
     }
-    // It may say that the store was closed further on.
+    // The status file may record that the store was closed at a later position.
     let status = dir.join(names::STATUS);
     let kind = dir.storage().entry_kind(&status).map_err(|e| Error::io("look at", &status, e))?;
     if kind == Some(EntryKind::File) {
@@ -260,7 +262,7 @@ fn remove(storage: &dyn Storage, path: &Path) -> Result<()> {
     storage.sync_dir(directory).map_err(|e| Error::io("sync", directory, e))
 }
 
-/// The checkpoints that cover what is cut.
+/// The checkpoints that cover removed positions.
 fn checkpoints_behind(dir: &StoreDir, cut: &Cut) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for number in dir.checkpoints()? {
@@ -278,7 +280,7 @@ fn checkpoints_behind(dir: &StoreDir, cut: &Cut) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The snapshots that are, or may be, of what is cut.
+/// The snapshots that cover removed events, or may cover them.
 fn snapshots_behind(dir: &StoreDir, cut: &Cut) -> Result<Vec<PathBuf>> {
     let root = dir.join(names::SNAPSHOT_DIR);
     let list = |path: &Path| match dir.storage().read_dir(path) {
@@ -314,7 +316,7 @@ fn is_before(storage: &dyn Storage, path: &Path, cut: &Cut) -> Result<bool> {
     })
 }
 
-/// Puts copies into quarantine.
+/// Copies files into quarantine.
 struct Keeper<'a> {
     dir: &'a StoreDir,
     directory: PathBuf,
@@ -323,7 +325,7 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// The rest of a segment from `from` on.
+    /// Copies the rest of a segment from `from` on.
     fn log(
         &mut self,
         segment: SegmentFile,
@@ -361,7 +363,7 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// A derived file or a snapshot; whether it is there.
+    /// Copies a derived file or a snapshot; returns whether it exists.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let file = match self.dir.storage().open(path, OpenMode::Read) {
             Ok(file) => file,
@@ -377,7 +379,7 @@ impl Keeper<'_> {
         Ok(true)
     }
 
-    /// A text for people that says what was done here.
+    /// Writes a readable text that describes the cut.
     fn record(&mut self, cut: &Cut) -> Result<()> {
         let path = self.directory.join(format!("{:020}-{:016x}.loss", cut.position, self.nonce));
         let known = match cut.last_known {

@@ -1,4 +1,4 @@
-//! Looks for proof that a position was durable.
+//! Searches for proof that a position was durable.
 
 use super::Path;
 use crate::error::{Error, Result};
@@ -8,22 +8,23 @@ use crate::format::segment_header::DATA_START;
 use crate::log::scan::{ScanState, Window, verify_body};
 use crate::log::segment::SegmentFile;
 
-/// Anything behind the gap at `state` that tells of a durable position at or behind it.
+/// Anything after the gap at `state` that records a durable position at or after it.
 ///
-/// A valid frame alone proves nothing, since blocks reach a disk out of order; what counts is the
-/// durable position it carries, which was true when it was written.
+/// A valid frame alone proves nothing, since blocks reach a disk out of order. The proof is the durable
+/// position that the frame carries, which had been reached when it was written.
 pub(crate) fn find(
     active: &SegmentFile,
     extras: &[SegmentFile],
     state: &ScanState,
 ) -> Result<Option<String>> {
-    // A seal is written when everything before it is durable: frames that end before it are damaged.
+    // A seal is written when everything before it is durable: if the frames end before it, they are
+    // damaged.
     if let Some(trailer) = active.trailer()?
         && trailer.seal_offset > state.offset
     {
         return Ok(Some(format!("segment {} is sealed", active.header.number)));
     }
-    // Sealing begins once the next segment is in use, whose name is durable by then.
+    // Sealing begins once the next segment is in use; its directory entry is durable by then.
     if extras.is_empty() && a_seal_begins(active, state)? {
         let number = active.header.number;
         return Ok(Some(format!("segment {number} has a seal, and the next one is missing")));
@@ -42,7 +43,7 @@ pub(crate) fn find(
     Ok(None)
 }
 
-/// Whether the frames end at the header of the seal that belongs there.
+/// Whether the frames end at the header of a seal for this segment.
 fn a_seal_begins(segment: &SegmentFile, state: &ScanState) -> Result<bool> {
     let mut window = Window::new(segment.file.clone(), segment.len()?);
     let Some(bytes) = get(&mut window, state.offset, &segment.path)? else { return Ok(false) };
@@ -54,8 +55,8 @@ fn a_seal_begins(segment: &SegmentFile, state: &ScanState) -> Result<bool> {
     }))
 }
 
-/// Searches for frame headers at every place one can begin. Data that imitates a frame does not
-/// know the segment's salt.
+/// Searches for frame headers at every offset where one can begin. Data that imitates a frame does not
+/// match the segment's salt.
 fn search(segment: &SegmentFile, from: u64, state: &ScanState) -> Result<Option<String>> {
     let len = segment.len()?;
     let mut window = Window::new(segment.file.clone(), len);
@@ -78,18 +79,18 @@ fn search(segment: &SegmentFile, from: u64, state: &ScanState) -> Result<Option<
     Ok(None)
 }
 
-/// What a frame's header says of durability at or behind the gap.
+/// The proof in a frame's header that a position at or after the gap was durable.
 fn tells_of_later(header: &FrameHeader, state: &ScanState) -> Option<String> {
     if header.durable_position >= state.next_position {
         return Some(format!("records that position {} was durable", header.durable_position));
     }
-    // It is written once everything before it is durable.
+    // A close frame is written once everything before it is durable.
     let closes = header.kind == FrameKind::Close && header.first_position >= state.next_position;
     closes.then(|| "records that the store was closed after it".into())
 }
 
-/// What a valid frame's metadata says, likewise: frames without events have no position that a later
-/// durable position could name.
+/// The proof in a valid frame's metadata that a change after the gap was durable: a frame without events
+/// has no position that a later durable position could include.
 fn tells_of_changes(
     window: &mut Window,
     header: &FrameHeader,
@@ -100,7 +101,7 @@ fn tells_of_changes(
     if !header.kind.may_hold_metadata() {
         return Ok(None);
     }
-    // What is longer than the address space is no frame: it fits into no buffer.
+    // A frame longer than the address space cannot be valid: it fits into no buffer.
     let Ok(len) = usize::try_from(header.frame_len()) else { return Ok(None) };
     let read = window.get(offset, len);
     let Some(bytes) = read.map_err(|e| Error::io("read", &segment.path, e))? else {

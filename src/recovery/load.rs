@@ -1,4 +1,4 @@
-//! Reads the log into a catalog, as far as it is valid.
+//! Reads the valid part of the log into a catalog.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,9 +37,10 @@ struct Loader<'a> {
     dir: &'a StoreDir,
     mode: Mode,
     checkpoint: Option<Arc<HeadTable>>,
-    /// What the checkpoint says of metadata: the last change, and those in the segment it names.
+    /// From the checkpoint: the number of the last metadata change, and the number of changes in the
+    /// segment that the checkpoint ends in.
     changes_at_checkpoint: (u64, u64),
-    /// The index files that are there, where they may be opened later.
+    /// The index files in the directory, if they may be opened later.
     indexes: Option<&'a ListedIndexes>,
     levels: Levels,
     /// The last segment whose heads and changes were entered from an index.
@@ -57,7 +58,7 @@ struct Loader<'a> {
     rebuilt: u64,
 }
 
-/// Index files that an opening leaves mapped; the open store drops more of them if it may have fewer.
+/// Index files that stay mapped after opening; the open store unmaps more if its limit is lower.
 const MOST_MAPPINGS: usize = 1_024;
 
 /// A walk through one segment that is not sealed.
@@ -66,7 +67,8 @@ struct Walk {
     end: ScanEnd,
 }
 
-/// Loads the log; `None` if the checkpoint was to stand for it and cannot.
+/// Loads the log; `None` if it was to be loaded from the checkpoint alone and the checkpoint does not
+/// fit.
 fn load_once(
     dir: &StoreDir,
     mode: Mode,
@@ -75,7 +77,8 @@ fn load_once(
 ) -> Result<Option<LoadedLog>> {
     let files = log.files;
     let created_at = files.first().map_or(0, |first| first.header.created_at);
-    // Beside a writer: what is listed, and what a checkpoint covers, is sealed by then.
+    // Listed before the walk: beside a writer, a segment that has an index file or is covered by a
+    // checkpoint is sealed by now.
     let found = ListedIndexes::list(dir);
     let checkpoint_number = newest.as_ref().map_or(0, |(number, _)| *number);
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
@@ -136,26 +139,26 @@ fn load_once(
     }))
 }
 
-/// The log's files, and what is known of them before it is walked.
+/// The log's files, and what is known of them before the walk.
 struct LogFiles<'a> {
     /// Whether index files may be opened later, when they are first needed.
     opens_later: bool,
     files: &'a [SegmentFile],
     trailers: &'a [Option<Trailer>],
-    /// Some of the walk may be done beside it.
+    /// Other threads may do part of the walk.
     threads: bool,
-    /// So many of the first ones are known from the checkpoint, and are not opened yet.
+    /// The number of segments, from the first on, that are taken from the checkpoint and not opened yet.
     known: usize,
 }
 
-/// What may spare walking the log.
+/// The derived files that make the walk shorter.
 struct Derived<'a> {
     found: &'a ListedIndexes,
     checkpoint: Option<&'a (Arc<HeadTable>, (Metadata, u64))>,
 }
 
 impl LogFiles<'_> {
-    /// What a level file over these segments has to be; `None` if they are not all sealed.
+    /// The segments that a level file over this range has to cover; `None` if they are not all sealed.
     fn covers(&self, (first, last): (u64, u64)) -> Option<Covers> {
         let at = self.files.binary_search_by_key(&first, |file| file.header.number).ok()?;
         Covers::several((first..=last).zip(at..).map(|(number, at)| {
@@ -166,11 +169,11 @@ impl LogFiles<'_> {
     }
 }
 
-/// Walks the log, with all that spares work and then, where some of that turns out wrong, without: a
-/// block of the checkpoint may be damaged that nobody has looked at before, or a level file know of
-/// more than the log. The log alone says what there is; if it is the log that is damaged, it says the
-/// same again. Also returns the walk through the active segment and its place among the files; `None`
-/// if all that failed and the rest takes knowing more of the log.
+/// Walks the log with checkpoint and level files, and, if one of them turns out to be wrong, without it:
+/// a block of the checkpoint may be damaged, or a level file may cover more than the log holds. Only the
+/// log is authoritative; damage in it gives the same error in every attempt. Also returns the walk
+/// through the active segment and its index among the files; `None` if all attempts failed and unopened
+/// segments would have to be opened.
 fn read_log<'a>(
     dir: &'a StoreDir,
     mode: Mode,
@@ -209,9 +212,8 @@ fn read_log<'a>(
     Ok(Some((loader, walk, active)))
 }
 
-/// Whether a checkpoint can stand for the log up to where it ends: the frame it ends with is
-/// there, and all segments before are sealed. If not, the log is walked without it, and it still
-/// counts as evidence.
+/// Whether a checkpoint fits the log up to where it ends: its last frame is there, and all segments
+/// before are sealed. If not, the log is walked without it, and the checkpoint still counts as evidence.
 fn is_of_log(table: &HeadTable, log: &LogFiles<'_>) -> bool {
     let meta = &table.meta;
     let Ok(at) = log.files.binary_search_by_key(&meta.segment, |file| file.header.number) else {
@@ -231,7 +233,7 @@ fn is_of_log(table: &HeadTable, log: &LogFiles<'_>) -> bool {
     })
 }
 
-/// The frame that a checkpoint ends with, if it is the one the checkpoint means.
+/// The frame that a checkpoint ends with, if the log holds the same one.
 fn last_frame(table: &HeadTable, file: &SegmentFile) -> Option<FrameHeader> {
     let mut bytes = [0; frame::HEADER_LEN];
     read_exact_at(&*file.file, &mut bytes, table.meta.last_frame).ok()?;
@@ -240,7 +242,7 @@ fn last_frame(table: &HeadTable, file: &SegmentFile) -> Option<FrameHeader> {
 }
 
 impl<'a> Loader<'a> {
-    /// Begins with a checkpoint and the metadata in it, or with nothing.
+    /// Starts from a checkpoint and its metadata, or from an empty log.
     fn new(
         dir: &'a StoreDir,
         mode: Mode,
@@ -269,8 +271,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Takes note of the index files: of a segment that the checkpoint covers, nothing is needed now
-    /// but that its file is there.
+    /// Records which index files exist. For a segment that the checkpoint covers, the file only has to
+    /// exist.
     fn look_for_indexes(
         &mut self,
         log: &LogFiles<'a>,
@@ -294,7 +296,7 @@ impl<'a> Loader<'a> {
         });
     }
 
-    /// The index of a sealed segment, if it has a file, its own or one that it shares.
+    /// The index of a sealed segment, from its own file or from a level file.
     fn index_of(&self, segment: &Segment, covered: bool) -> Option<Arc<SealedIndex>> {
         if let Some(level) = self.levels.of(segment.number()) {
             return Some(level);
@@ -308,7 +310,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Takes the index of a sealed segment, unless it is damaged and something of it is needed now.
+    /// Takes the index of a sealed segment, unless it is damaged and part of it is needed now.
     fn take_index(&mut self, segment: &Segment, covered: bool) -> Option<Arc<SealedIndex>> {
         let index = self.index_of(segment, covered)?;
         let number = segment.number();
@@ -319,7 +321,7 @@ impl<'a> Loader<'a> {
             }
             self.entered = *index.segments().end();
         }
-        // A level file is shared, and there are few.
+        // Level files are shared by several segments and are few, so they stay mapped.
         if self.dir.storage().mappings().now > MOST_MAPPINGS
             && !index.is_level()
             && let Some(unmapped) = index.unmapped(true)
@@ -329,14 +331,15 @@ impl<'a> Loader<'a> {
         Some(index)
     }
 
-    /// Enters what an index file knows of streams and changes. What was entered before damage is met
-    /// is right, and may be entered again.
+    /// Enters the streams and changes that an index file lists. Entries before a damaged one are right,
+    /// and may be entered again.
     fn take_heads(&mut self, index: &SealedIndex) -> Result<(), Defect> {
         merge_heads(&mut self.heads, index)?;
         index.for_each_change(|number, change| self.metadata.apply(number, &change)).map(drop)
     }
 
-    /// Indexes in memory what was to be opened later and is damaged: something needs it now.
+    /// Indexes in memory the segments whose index files were to be opened later, are needed now, and are
+    /// damaged.
     fn settle(&mut self) -> Result<()> {
         for at in 0..self.parts.len() {
             let (before, rest) = self.parts.split_at(at);
@@ -364,7 +367,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The index of the active segment that a clean close left.
+/// The index of the active segment, as a clean close saved it.
 fn restore(table: &HeadTable, kept: CheckpointedActive) -> ActiveIndex {
     let meta = &table.meta;
     let mut index = ActiveIndex::restore(meta.base_position, kept);

@@ -1,14 +1,14 @@
-//! The recovery rule: what a store is when it is opened.
+//! The recovery rule: the contents of a store when it is opened.
 //!
-//! Reads the newest valid checkpoint, the index files behind it and the frames behind those. At
-//! the first frame that is not valid it decides between two cases and has no third:
+//! Reads the newest valid checkpoint, then the index files after it, then the frames after those. At the
+//! first frame that is not valid there are exactly two cases:
 //!
-//! - something that was durable tells of a durable position at or behind the gap: acknowledged
-//!   data is damaged, and the store is refused, never shortened ([`evidence`]);
-//! - nothing does: the rest is a torn tail of unacknowledged commits, which is kept in
-//!   quarantine, zeroed and cut off ([`tail`]).
+//! - something durable records a durable position at or after the gap: acknowledged data is damaged, and
+//!   the store is refused, never shortened ([`evidence`]);
+//! - nothing does: the rest is a torn tail of unacknowledged commits, which is kept in quarantine,
+//!   zeroed and cut off ([`tail`]).
 //!
-//! Opening for reading takes the same decisions and writes nothing.
+//! Opening for reading makes the same decisions and writes nothing.
 
 mod accepted_loss;
 mod evidence;
@@ -35,68 +35,68 @@ pub(crate) use accepted_loss::{Cut, perform as perform_cut, plan as plan_cut};
 pub(crate) use evidence::find as find_evidence;
 pub(crate) use load::check_segment;
 
-/// What opening a store found.
+/// The result of opening a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Opened {
     /// There was no store; one was created.
     Created,
-    /// The store was as its last writer left it.
+    /// The store was closed by its last writer.
     Clean,
-    /// Something was put right: the last writer did not close the store, or derived files were
-    /// missing. Everything acknowledged is there.
+    /// Something was repaired: the last writer did not close the store, or derived files were missing.
+    /// Every acknowledged commit is in the store.
     Recovered(Recovery),
-    /// Acknowledged data is damaged, and the store was opened for reading only: it ends before
-    /// the damage.
+    /// Acknowledged data is damaged, and the store was opened for reading only: it ends before the
+    /// damage.
     Damaged {
         /// The damaged file.
         file: PathBuf,
-        /// Where in the file, in bytes.
+        /// The offset of the damage in the file, in bytes.
         offset: u64,
-        /// The position that should be found there.
+        /// The position that is expected there.
         expected_position: Position,
-        /// What proves that it had been acknowledged.
+        /// What proves that this position was acknowledged.
         evidence: String,
     },
 }
 
-/// What recovery did.
+/// The changes that recovery made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Recovery {
-    /// Bytes of unacknowledged commits that were cut off; 0: none.
+    /// Bytes of unacknowledged commits that were cut off; 0 if there were none.
     pub dropped_bytes: u64,
-    /// Where those bytes are kept.
+    /// The file in quarantine that holds those bytes; the first one, if there are several.
     pub quarantined: Option<PathBuf>,
-    /// Bytes of whole commits that no frame had proven durable, written again and synced.
+    /// Bytes of whole commits that were not proven durable, and were written and synced again.
     pub rewritten_bytes: u64,
     /// Index files and seals that were missing or damaged and were rebuilt from the log.
     pub rebuilt: u64,
 }
 
-/// A store as recovery leaves it.
+/// A store after recovery.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) catalog: Catalog,
     pub(crate) metadata: Metadata,
-    /// Where the next frame goes.
+    /// The end of the log, where the next frame is written.
     pub(crate) state: ScanState,
     pub(crate) last_frame: u64,
-    /// The last bytes before that, which nothing proves durable: they go to disk again with the
-    /// first group. Empty unless the store was closed cleanly.
+    /// The close frame before that end, if it is not proven durable: it is written again with the first
+    /// group. Empty unless the store was closed cleanly.
     pub(crate) prelude: Vec<u8>,
-    /// The names that lead to the files are durable for sure.
+    /// The directory entries of the files are known to be durable.
     pub(crate) names_synced: bool,
-    /// The next segment, if it is there already.
+    /// The next segment, if it exists already.
     pub(crate) spare: Option<SegmentFile>,
     pub(crate) opened: Opened,
     pub(crate) commits: u64,
     pub(crate) store_id: [u8; 16],
     pub(crate) created_at: u64,
     pub(crate) checkpoint: u64,
-    /// Segments that a checkpoint tells of, from the first on, that are to be compared with it.
+    /// Segments listed in a checkpoint, from the first on, that are still to be compared with it.
     pub(crate) unchecked: Vec<SegmentEntry>,
 }
 
@@ -108,14 +108,14 @@ impl Recovered {
     }
 }
 
-/// What recovery may do.
+/// What recovery may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Write,
     /// Nothing is changed.
     Read,
-    /// Likewise, beside a writer that says to read up to a position: what lies behind is its
-    /// work in progress, and is not looked at.
+    /// Nothing is changed, and the log is read up to the position that an active writer has published.
+    /// What follows it is the writer's work in progress, and is not read.
     Follow {
         visible: u64,
     },
@@ -130,18 +130,18 @@ impl Mode {
     }
 }
 
-/// Opens the log in `dir`, which holds at least one segment; `created`: a moment ago. `threads`: some
-/// of it may be done beside this, or later.
+/// Opens the log in `dir`, which holds at least one segment; `created`: this call has just created it.
+/// `threads`: other threads may do part of the work, some of it later.
 pub(crate) fn recover(
     dir: &StoreDir,
     mode: Mode,
     threads: bool,
     created: bool,
 ) -> Result<Recovered> {
-    // A reader has nobody who could compare it later.
+    // Only a writer has a thread that compares segments later.
     let later = threads && mode == Mode::Write;
     let known = if later { Known::CheckedLater } else { Known::CheckedNow };
-    // After a clean close there is next to nothing to walk over or to search.
+    // After a clean close there is hardly anything to walk over or to search.
     let threads = threads && !created && !dir.read_status().is_some_and(|s| s.clean);
     let searches = threads && !matches!(mode, Mode::Follow { .. });
     let beside = if searches { SpareSearch::begin(dir) } else { None };
@@ -217,7 +217,7 @@ pub(crate) fn recover(
     })
 }
 
-/// What lies behind the end of the log, and the evidence that something durable ought to be there.
+/// The bytes after the end of the log, and the evidence that acknowledged data is missing there.
 fn judge(
     log: &LoadedLog,
     active: &SegmentFile,
@@ -233,10 +233,10 @@ fn judge(
     Ok((found, evidence.or_else(|| log.status_evidence())))
 }
 
-/// The log as far as it could be read.
+/// The log up to the first frame that is not valid.
 #[derive(Debug)]
 pub(crate) struct LoadedLog {
-    /// The segments that are not among `parts`: the active one, then those behind it.
+    /// The segments that are not among `parts`: the active one, then those after it.
     files: Vec<SegmentFile>,
     parts: Vec<Part>,
     heads: crate::index::heads::Heads,
@@ -244,13 +244,13 @@ pub(crate) struct LoadedLog {
     index: crate::index::active::ActiveIndex,
     state: ScanState,
     last_frame: u64,
-    /// What the walk ended with, in words.
+    /// A description of what the walk ended at.
     end: String,
-    /// The last frame says that the store was closed, or there is none.
+    /// The last frame is a close frame, or there is no frame.
     closed: bool,
-    /// The status file says so too, and that nothing was written since: there is no tail.
+    /// The status file also records a clean close, and that nothing was written since: there is no tail.
     trusted: bool,
-    /// Frames whose durability nothing proves, per segment: from here to where its frames end.
+    /// Frames that are not proven durable, one run per segment.
     unproven: Vec<Unproven>,
     verified_to: u64,
     commits: u64,
@@ -259,9 +259,9 @@ pub(crate) struct LoadedLog {
     checkpoint_number: u64,
     checkpoint_position: u64,
     checkpoint_change: u64,
-    /// The status file says that the store was closed with this as its last position.
+    /// The last position, if the status file records that the store was closed with it.
     closed_at: Option<u64>,
-    /// Segments that a checkpoint tells of and nobody has looked at yet, from the first on.
+    /// Segments listed in a checkpoint that were not compared with it yet, from the first on.
     unchecked: Vec<SegmentEntry>,
 }
 
@@ -275,14 +275,14 @@ pub(crate) struct Unproven {
 }
 
 impl LoadedLog {
-    /// A checkpoint is written only when all that it covers is durable.
+    /// Evidence from the checkpoint, which is written only when everything it covers is durable.
     fn checkpoint_evidence(&self) -> Option<String> {
         let (position, change) = (self.checkpoint_position, self.checkpoint_change);
         (position >= self.state.next_position || change >= self.state.next_change)
             .then(|| format!("a checkpoint covers position {position} and change {change}"))
     }
 
-    /// A status says that the store was closed only once everything before is durable.
+    /// Evidence from the status file, which records a close only once everything before it is durable.
     fn status_evidence(&self) -> Option<String> {
         let position = self.closed_at.filter(|&position| position >= self.state.next_position)?;
         Some(format!("the status file records that the store was closed at position {position}"))

@@ -1,8 +1,8 @@
-//! Looks through the segment that was prepared to be the next one while the log is walked.
+//! Searches the segment that was prepared as the next one, in a thread beside the walk of the log.
 //!
-//! After a kill it has to be searched for frames that were written to it, and most likely it is zero
-//! from end to end: reading it takes as long as a large part of the walk, and needs nothing of that.
-//! Must never decide anything: what it finds is what [`last_nonzero`] finds there.
+//! After a kill this segment has to be searched for frames. It is usually all zeros; reading it takes as
+//! long as a large part of the walk and does not depend on it. Must never decide anything: the result is
+//! that of [`last_nonzero`].
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub(super) struct SpareSearch {
 }
 
 impl SpareSearch {
-    /// Begins to search the last segment, if no frame begins there. What cannot be looked at now is left
-    /// to the walk, which says why.
+    /// Starts the search if the last segment does not begin with a frame. If the segment cannot be read
+    /// now, no search is started, and the walk reports the error.
     pub(super) fn begin(dir: &StoreDir) -> Option<Self> {
         let (numbers, _) = dir.segment_numbers().ok()?;
         let number = *numbers.last().filter(|_| numbers.len() > 1)?;
@@ -43,7 +43,7 @@ impl SpareSearch {
         self.number == number
     }
 
-    /// What the search found; `None` if it came to no end.
+    /// The result of the search; `None` if its thread ended without one.
     pub(super) fn end(self) -> Option<Result<Option<u64>>> {
         self.search.join().ok()
     }

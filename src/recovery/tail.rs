@@ -1,6 +1,6 @@
-//! The tail: what lies behind the last valid frame, and frames that nothing has proven durable.
+//! The tail: the bytes after the last valid frame, and frames that are not proven durable.
 //!
-//! Must never touch a byte before the end that the walk has found, except to write the same bytes
+//! Must never change a byte before the end that the walk has found, except to write the same bytes
 //! again.
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::log::segment::SegmentFile;
 use crate::storage::{File, OpenMode, Storage, read_exact_at, write_all_at};
 
 const PIECE: usize = 1 << 20;
-/// Searched at a time: little enough to stay in a core's own cache between the copy and the look.
+/// Bytes searched at a time: few enough to stay in a core's own cache after they are copied.
 const SEARCHED: usize = 64 << 10;
 
 /// A range of a file that should be zero and is not.
@@ -31,15 +31,15 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// What they are called in quarantine.
+    /// The file name of the copy in quarantine.
     pub(super) fn kept_name(&self, nonce: u64) -> String {
         format!("{:020}-{:010}-{nonce:016x}.tail", self.number, self.from)
     }
 }
 
-/// What lies behind the end of the log, in the active segment and those behind it. A store whose
-/// status says that it was closed there has nothing, and is not searched. What was searched `beside`
-/// the walk is not searched again.
+/// Finds the non-zero bytes after the end of the log, in the active segment and those after it. If the
+/// status file records a close at that end, there are none, and nothing is searched. The segment that
+/// was searched `beside` the walk is not searched again.
 pub(super) fn find(
     active: &SegmentFile,
     extras: &[SegmentFile],
@@ -74,7 +74,7 @@ pub(super) fn find(
     Ok((!remains.is_empty()).then_some(remains))
 }
 
-/// One behind the last byte from `from` on that is not zero.
+/// Exclusive end of the non-zero bytes at or after `from`; `None` if all are zero.
 pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Result<Option<u64>> {
     let len = file.len().map_err(|e| Error::io("read the length of", path, e))?;
     let mut window = Window::with_pieces(Arc::clone(file), len, SEARCHED);
@@ -84,7 +84,7 @@ pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Resu
         let piece = usize::try_from(len - offset).unwrap_or(SEARCHED).min(SEARCHED);
         let bytes = window.get(offset, piece).map_err(|e| Error::io("read", path, e))?;
         let bytes = bytes.unwrap_or_default();
-        // Words first: this runs over all the preallocated space of an unclean store.
+        // Whole words first: the search covers all the preallocated space of an unclean store.
         let (words, _) = bytes.as_chunks::<8>();
         let dirty = words.iter().any(|word| u64::from_ne_bytes(*word) != 0);
         if dirty || bytes[words.len() * 8..].iter().any(|&byte| byte != 0) {
@@ -95,7 +95,7 @@ pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Resu
     Ok(found)
 }
 
-/// Keeps the remains in quarantine, then zeroes them; both are durable before this returns.
+/// Copies the remains to quarantine, then zeroes them; both are durable before this returns.
 pub(super) fn cut(
     dir: &StoreDir,
     active: &SegmentFile,
@@ -153,13 +153,14 @@ pub(super) fn zero(part: &Remains) -> Result<()> {
     Ok(())
 }
 
-/// A buffer for so many bytes, or for a piece of them.
+/// A buffer of zeros, of this length or of one piece.
 fn zeros(bytes: u64) -> Vec<u8> {
     vec![0; usize::try_from(bytes).unwrap_or(PIECE).min(PIECE)]
 }
 
-/// Writes again what nothing has proven durable, and syncs it: after a failed sync, the page cache
-/// may show what the disk lacks, and a sync alone would not write it. Returns the bytes.
+/// Writes frames that are not proven durable again, and syncs them: after a failed sync, the page cache
+/// may hold bytes that the disk lacks, and a sync alone would not write them. Returns the number of
+/// bytes.
 pub(super) fn rewrite_unproven(unproven: &[Unproven], active: &SegmentFile) -> Result<u64> {
     let mut bytes = 0;
     for Unproven { path, file, from, to } in unproven {
@@ -180,8 +181,8 @@ pub(super) fn rewrite_unproven(unproven: &[Unproven], active: &SegmentFile) -> R
     Ok(bytes)
 }
 
-/// The close frame that ends a cleanly closed log. Its own sync may have failed, and opening does
-/// not pay for another: it is written again in front of the next frame.
+/// The close frame that ends a cleanly closed log. Its sync may have failed, and opening does not pay
+/// for another one: the frame is written again before the next one.
 pub(super) fn prelude(log: &LoadedLog, active: &SegmentFile) -> Result<Vec<u8>> {
     let from = match log.unproven.last() {
         Some(last) if last.path == active.path => last.from,

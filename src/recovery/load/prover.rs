@@ -1,8 +1,8 @@
-//! Proves the frames of a segment in a thread of its own, ahead of the walk that enters them.
+//! Verifies the frames of a segment in a separate thread, ahead of the walk that enters them.
 //!
-//! Reading and proving takes about as long as looking up the stream of each event, so after a kill the
-//! two go on beside each other. Must never be needed: it says up to where all frames are proven, and
-//! the walk proves for itself what lies behind, whatever has ended this thread.
+//! Reading and verifying takes about as long as looking up the stream of each event, so after a kill
+//! both run in parallel. Must never be needed: the thread reports up to where all frames are verified,
+//! and the walk verifies the rest itself, for whatever reason the thread ended.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,29 +19,29 @@ use crate::log::segment::SegmentFile;
 use crate::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use crate::sync::thread::Builder;
 
-/// Read and passed on at a time: as much as fits into the cache of a core.
+/// Bytes read and passed on at a time: as much as fits into the cache of a core.
 const PIECE: usize = 256 << 10;
-/// So many pieces may wait for the walk.
+/// Number of pieces that may wait for the walk.
 const AHEAD: usize = 4;
-/// Where there can be no more than this, no thread is started.
+/// Below this number of bytes, no thread is started.
 const WORTH_A_THREAD: u64 = 1 << 20;
 
 /// A part of the segment.
 struct Piece {
     start: u64,
     bytes: Vec<u8>,
-    /// All frames before this offset are proven.
+    /// All frames before this offset are verified.
     proven: u64,
 }
 
-/// A thread that proves frames, and passes on what it has read.
+/// A thread that verifies frames and passes on the bytes it has read.
 pub(super) struct Prover {
     pieces: Receiver<Piece>,
     used: Sender<Vec<u8>>,
 }
 
 impl Prover {
-    /// Begins to prove what follows in a segment of this length, if that is much.
+    /// Starts to verify the rest of a segment of this length, if that is at least [`WORTH_A_THREAD`].
     pub(super) fn begin(file: &SegmentFile, len: u64, state: &ScanState) -> Option<Self> {
         if len.saturating_sub(state.offset) < WORTH_A_THREAD {
             return None;
@@ -54,10 +54,10 @@ impl Prover {
         Some(Self { pieces, used })
     }
 
-    /// Walks as [`scan`] does, from where the thread began.
+    /// Walks as [`scan`] does, from the offset at which the thread began.
     ///
-    /// Both walks take the same steps, so the pieces that the thread has read begin where this one
-    /// needs them, and the bytes it walks over are those that were proven.
+    /// Both walks take the same steps, so the thread's pieces begin where this walk needs them, and the
+    /// bytes it walks over are the bytes that were verified.
     pub(super) fn scan(
         self,
         window: &mut Window,
@@ -99,7 +99,7 @@ fn run(
     let (so_far, still) = (Rc::clone(&proven), Rc::clone(&wanted));
     let mut window = Window::with_pieces(Arc::clone(&file.file), len, PIECE);
     window.pass(Passing::On(Box::new(move |start, bytes| {
-        // There is none before the first piece.
+        // Before the first piece there is no buffer to return.
         if !bytes.is_empty() {
             let piece = Piece { start, bytes, proven: so_far.get() };
             still.set(pieces.send(piece).is_ok());

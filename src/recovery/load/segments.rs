@@ -1,8 +1,8 @@
-//! Opens the segments of a log: all of them, or of a store that was closed only those that its
-//! checkpoint does not tell of.
+//! Opens the segments of a log: all of them, or, if the store was closed cleanly, only those that its
+//! checkpoint does not list.
 //!
-//! What is not opened is known by the checkpoint's word, which was true when it was written. Whether
-//! the files still are what it tells of is for [`check_segment`] to see, soon after if not before.
+//! For segments that are not opened, header and trailer are taken from the checkpoint. They were right
+//! when it was written; [`check_segment`] compares the files with them, during opening or soon after.
 
 use super::{LogFiles, load_once};
 use crate::derived::newest;
@@ -17,22 +17,23 @@ use crate::log::segment::SegmentFile;
 use crate::recovery::{LoadedLog, Mode};
 use crate::storage::{OpenMode, read_exact_at};
 
-/// When sealed segments that a checkpoint tells of are compared with what it says.
+/// When sealed segments that a checkpoint lists are compared with their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::recovery) enum Known {
-    /// While the store is opened; if one is not what it should be, the checkpoint is not believed.
+    /// While the store is opened; if one differs, the checkpoint is not used.
     CheckedNow,
-    /// The caller does so later.
+    /// The caller compares them later.
     CheckedLater,
 }
 
-/// How often segments are listed by a reader whose writer creates new ones meanwhile.
+/// How often a reader lists the segments again while a writer creates new ones.
 const LIST_TRIES: u32 = 8;
 
 /// Loads the log of a store.
 ///
-/// A writer may create the next segment and seal the last one after a reader has listed them. The
-/// reader would then miss a segment, so where loading fails, an outdated list is made again.
+/// A writer may create the next segment and seal the last one after a reader has listed them. The reader
+/// would then miss a segment, so if loading fails and the list is outdated, the segments are listed
+/// again.
 pub(in crate::recovery) fn load(
     dir: &StoreDir,
     mode: Mode,
@@ -55,7 +56,7 @@ pub(in crate::recovery) fn load(
     load_listed(dir, mode, when, threads, &numbers)
 }
 
-/// Loads a log whose segments have these numbers.
+/// Loads a log that consists of the segments with these numbers.
 fn load_listed(
     dir: &StoreDir,
     mode: Mode,
@@ -74,7 +75,7 @@ fn load_listed(
     })
 }
 
-/// Likewise, from these segments: the first ones, without a gap.
+/// Loads a log from these open segments, which are the first ones, without a gap.
 pub(in crate::recovery) fn load_files(
     dir: &StoreDir,
     mode: Mode,
@@ -83,8 +84,8 @@ pub(in crate::recovery) fn load_files(
     settled(dir, mode, || load_opened(dir, None, mode, files))
 }
 
-/// Beside a writer an index file that is gone may have become part of a level file since those were
-/// listed: then everything is looked at again.
+/// Loads again if files changed meanwhile: beside a writer, a missing index file may have been merged
+/// into a level file after those were listed.
 fn settled(dir: &StoreDir, mode: Mode, load: impl Fn() -> Result<LoadedLog>) -> Result<LoadedLog> {
     let beside_writer = if mode == Mode::Write { 0 } else { 3 };
     for _ in 0..beside_writer {
@@ -97,11 +98,11 @@ fn settled(dir: &StoreDir, mode: Mode, load: impl Fn() -> Result<LoadedLog>) -> 
     load()
 }
 
-/// Loads a log from what a checkpoint knows of its sealed segments; `None` if there is none that
-/// tells of any, or that can stand for the log.
+/// Loads a log from what a checkpoint records of its sealed segments; `None` if no checkpoint lists any,
+/// or if it does not fit the log.
 ///
-/// After a kill, what is there has to be looked at: the checkpoint is taken at its word only if the
-/// last writer has closed the store.
+/// The checkpoint is used without opening the segments only if the last writer closed the store. After a
+/// kill, the files themselves are read.
 fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Option<LoadedLog>> {
     let Opener { dir, mode } = *opener;
     let (Some(&last), true) = (numbers.last(), numbers.len() > 1) else { return Ok(None) };
@@ -138,8 +139,8 @@ fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Optio
     Ok(log)
 }
 
-/// Loads the log from these segments. `opens_later`: index files may be opened when they are first
-/// needed, and whether threads may help.
+/// Loads the log from these segments. `opens_later`: index files may be opened at their first use, and
+/// other threads may do part of the work.
 fn load_opened(
     dir: &StoreDir,
     opens_later: Option<bool>,
@@ -161,8 +162,8 @@ fn load_opened(
     load_once(dir, mode, &log, newest)?.ok_or_else(none)
 }
 
-/// Compares a sealed segment with what a checkpoint tells of it, and its first frame with the seal
-/// before. `entries` are those of the segments from the first on.
+/// Compares a sealed segment with its entry in a checkpoint, and its first frame with the seal of the
+/// segment before. `entries` are those of the segments from the first on.
 pub(crate) fn check_segment(dir: &StoreDir, entries: &[SegmentEntry], at: usize) -> Result<()> {
     let SegmentEntry { header, trailer } = &entries[at];
     let before: Option<&Trailer> = at.checked_sub(1).map(|before| &entries[before].trailer);
@@ -190,7 +191,7 @@ pub(crate) fn check_segment(dir: &StoreDir, entries: &[SegmentEntry], at: usize)
     })
 }
 
-/// Opens segments, for writing if that is the mode: sealed ones may have to be sealed again.
+/// Opens segments; in a writing mode for writing, because sealed segments may have to be sealed again.
 struct Opener<'a> {
     dir: &'a StoreDir,
     mode: Mode,
@@ -211,7 +212,7 @@ impl Opener<'_> {
         Ok(file)
     }
 
-    /// Adds the segments with these numbers, which have to be of the same store as those before.
+    /// Opens the segments with these numbers and adds them to `files`; all have to be of the same store.
     fn open_all(&self, numbers: &[u64], files: &mut Vec<SegmentFile>) -> Result<()> {
         for &number in numbers {
             let file = self.open(number)?;

@@ -1,5 +1,5 @@
-//! Walks through the log's segments from where the checkpoint leaves it: sealed ones by their indexes,
-//! the others frame by frame.
+//! Walks through the log's segments from where the checkpoint ends: sealed ones by their indexes, the
+//! rest frame by frame.
 //!
 //! Must never go past a frame that is not valid.
 
@@ -25,8 +25,8 @@ use crate::recovery::Unproven;
 use crate::storage::read_exact_at;
 
 impl Loader<'_> {
-    /// Walks on from segment to segment, for as long as each follows from the one before. Returns
-    /// the walk through the active one and its index among `files`.
+    /// Walks from segment to segment while each continues the one before. Returns the walk through the
+    /// active segment and its index among `files`.
     pub(super) fn walk_segments(&mut self, log: &LogFiles<'_>) -> Result<(Walk, usize)> {
         let files = log.files;
         let mut open: Option<(Walk, usize)> = None;
@@ -57,7 +57,7 @@ impl Loader<'_> {
         })
     }
 
-    /// Whether the segment's first frame is the one that follows.
+    /// Whether the first frame of the segment continues the log.
     fn follows(&self, file: &SegmentFile) -> Result<bool> {
         let mut bytes = [0; frame::HEADER_LEN];
         if file.len()? < DATA_START + frame::HEADER_LEN as u64 {
@@ -71,8 +71,8 @@ impl Loader<'_> {
         }))
     }
 
-    /// Takes a sealed segment. The index file is written once the seal is durable, so without one
-    /// the seal proves nothing: the segment is indexed in memory, and sealed again later.
+    /// Enters a sealed segment. The index file is written once the seal is durable, so without one the
+    /// seal proves nothing: the segment is indexed in memory, and sealed again later.
     fn take_sealed(&mut self, file: &SegmentFile, trailer: Trailer) -> Result<()> {
         let number = file.header.number;
         let last_position = trailer.base_position + u64::from(trailer.event_count) - 1;
@@ -136,7 +136,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Walks through a segment that is not sealed, from where the checkpoint ends if it ends here.
+    /// Walks through a segment that is not sealed; if the checkpoint ends in it, from there.
     fn walk(&mut self, file: &SegmentFile, threads: bool) -> Result<Walk> {
         self.state.offset = DATA_START;
         self.last_frame = 0;
@@ -161,7 +161,7 @@ impl Loader<'_> {
             self.last_kind = last_frame(&table, file).map(|header| header.kind);
         }
         let len = file.len()?;
-        // Behind what a clean close left, nothing follows.
+        // After the end that a clean close recorded, there are no frames.
         let mut window = if index.len() > 0 {
             Window::with_small_piece(Arc::clone(&file.file), len)
         } else {
@@ -184,8 +184,8 @@ impl Loader<'_> {
             })?;
             *last_frame = frame.offset;
             *last_kind = Some(frame.header.kind);
-            // A frame without events is proven by what is durable behind it: the durable position it
-            // carries was reached without it.
+            // A frame without events is proven durable by a later durable position: the one that it
+            // carries itself was reached without it.
             let proven_by =
                 frame.header.first_position + u64::from(frame.header.event_count.max(1)) - 1;
             pending.push_back((number, frame.offset, proven_by));
@@ -202,8 +202,8 @@ impl Loader<'_> {
         Ok(Walk { index, end })
     }
 
-    /// Takes a segment that is full but was not sealed, or whose seal is damaged. It is sealed
-    /// later: recovery changes nothing before it has looked at everything.
+    /// Takes a segment that is full but was not sealed, or whose seal is damaged. It is sealed later:
+    /// recovery changes nothing before it has read everything.
     fn freeze(&mut self, file: &SegmentFile, index: ActiveIndex) -> Result<()> {
         let end = self.state.offset;
         let segment = Segment::new(file.clone(), index.base_position(), None, end)?;
@@ -220,7 +220,7 @@ impl Loader<'_> {
 
     pub(super) fn verified_to(&self, file: &SegmentFile) -> u64 {
         let restored = self.checkpoint.as_ref().filter(|c| c.meta.segment == file.header.number);
-        // What a checkpoint covers was not walked.
+        // The part that a checkpoint covers was not walked.
         if restored.is_some_and(|c| c.meta.offset > DATA_START) {
             DATA_START
         } else {

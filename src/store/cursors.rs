@@ -1,7 +1,7 @@
-//! Cursors: where named consumers are.
+//! Cursors: the positions of named consumers.
 //!
-//! Owns the calls; a cursor lives in the log as a change of a commit and in the store's metadata,
-//! and is checked like everything else that a commit changes.
+//! Owns the calls. A cursor is stored in the log as a change of a commit, and in the store's metadata;
+//! it is checked like every other change of a commit.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::store::transaction::Transaction;
 
 /// The cursors of a store; see [`Store::cursors`](crate::Store::cursors).
 ///
-/// A cursor is a consumer's position under a name of 1 to 255 bytes, and as durable as an event.
-/// It moves in a commit of its own with the methods here, or in the commit that records what the
-/// consumer did, with [`Transaction::cursor`]: then both are there or neither.
+/// A cursor is a consumer's position under a name of 1 to 255 bytes, and as durable as an event. It
+/// moves in a commit of its own with the methods here, or, with [`Transaction::cursor`], in the commit
+/// that records the consumer's work, so that both are stored or neither.
 #[derive(Debug, Clone)]
 pub struct Cursors {
     engine: Arc<Engine>,
 }
 
-/// A cursor of a listing.
+/// A cursor in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct CursorInfo {
-    /// Its name.
+    /// The name of the cursor.
     pub name: String,
-    /// Where it is.
+    /// The position of the cursor.
     pub position: Position,
 }
 
@@ -36,7 +36,7 @@ impl Cursors {
         Self { engine }
     }
 
-    /// Where a cursor is, as far as readers see; `None`: it was never set, or was deleted.
+    /// The position of a cursor that reads see; `None` if it was never set, or was deleted.
     pub fn get(&self, name: &str) -> Result<Option<Position>> {
         self.engine.check_open()?;
         self.engine.refresh()?;
@@ -58,7 +58,7 @@ impl Cursors {
         Ok(all)
     }
 
-    /// Moves a cursor forward, and returns when that is durable. A cursor that was never set is at
+    /// Moves a cursor forward, and returns when the change is durable. A cursor that was never set is at
     /// [`Position::START`].
     ///
     /// ```
@@ -77,14 +77,14 @@ impl Cursors {
     ///
     /// [`Error::Conflict`](crate::Error::Conflict) with
     /// [`FailedCheck::CursorNotForward`](crate::FailedCheck::CursorNotForward) or
-    /// [`FailedCheck::CursorAhead`](crate::FailedCheck::CursorAhead), and nothing is changed; those
-    /// of a failed write.
+    /// [`FailedCheck::CursorAhead`](crate::FailedCheck::CursorAhead), and nothing is changed; those of a
+    /// failed write.
     pub fn advance(&self, name: &str, to: impl Into<Position>) -> Result<()> {
         self.transaction().cursor(name, to).commit().map(drop)
     }
 
-    /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set. Of
-    /// two consumers that go by one name, one is told.
+    /// Moves a cursor forward if it is at the position `from`; `None`: if it was never set. If two
+    /// consumers use one name, the second one gets a conflict.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Cursors {
         self.transaction().cursor_from(name, from, to).commit().map(drop)
     }
 
-    /// Puts a cursor anywhere up to the head, also back: what lies behind it is consumed again.
+    /// Sets a cursor to any position up to the head, also backwards: events after it are consumed again.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Cursors {
         self.transaction().reset_cursor(name, to).commit().map(drop)
     }
 
-    /// Forgets a cursor.
+    /// Deletes a cursor.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The store: the only wiring. Opens and closes, and hands each call to the module that owns it.
+//! The store: connects the modules. Opens and closes, and passes each call to the module that owns it.
 
 pub(crate) mod cursors;
 pub(crate) mod snapshots;
@@ -43,13 +43,13 @@ use crate::sync::{Instant, Mutex, Rank};
 
 /// A handle to an open store: cheap to clone, and usable from any number of threads.
 ///
-/// Dropping the last handle closes the store like [`Store::close`], without telling of errors.
+/// Dropping the last handle closes the store like [`Store::close`], but does not report errors.
 #[derive(Debug, Clone)]
 pub struct Store {
     handle: Arc<Handle>,
 }
 
-/// Closes the store when the last clone of the handle goes.
+/// Closes the store when the last clone of the handle is dropped.
 #[derive(Debug)]
 struct Handle {
     engine: Arc<Engine>,
@@ -58,7 +58,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Who wants to know calls `close`.
+        // A caller that needs the errors calls `close`.
         let _ = self.close();
     }
 }
@@ -69,7 +69,7 @@ impl Handle {
             return Ok(());
         }
         for thread in self.threads.lock().drain(..) {
-            // A thread that panicked has nothing more to say; what it left is done now.
+            // The panic of that thread is not reported again; closing does the rest of its work.
             let _ = thread.join();
         }
         self.engine.finish_close()
@@ -77,15 +77,15 @@ impl Handle {
 }
 
 impl Options {
-    /// Opens the store in the directory `path`. Waits for another writer as long as
-    /// [`Options::lock_timeout`] says.
+    /// Opens the store in the directory `path`. If another writer has it open, waits for
+    /// [`Options::lock_timeout`] at most.
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] if another writer has it and keeps it, [`Error::NotAStore`] if the directory holds
-    /// something else, [`Error::Corrupt`] if acknowledged data is damaged, [`Error::Unsupported`]
-    /// if a newer version wrote it, [`Error::InvalidArgument`] for a setting out of its range,
-    /// [`Error::Io`] and [`Error::DiskFull`].
+    /// [`Error::Locked`] if another writer still has it open after that, [`Error::NotAStore`] if the
+    /// directory holds something else, [`Error::Corrupt`] if acknowledged data is damaged,
+    /// [`Error::Unsupported`] if a newer version wrote it, [`Error::InvalidArgument`] for a setting out
+    /// of its range, [`Error::Io`] and [`Error::DiskFull`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         Store::open_with(path.as_ref(), self)
@@ -93,7 +93,7 @@ impl Options {
 }
 
 impl Store {
-    /// Opens the store in a directory with the default [`Options`]; creates it if it is missing.
+    /// Opens the store in a directory with the default [`Options`]; creates it if it does not exist.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Store {
                         "there is no store, and Options::create is false",
                     ));
                 }
-                // One that is there may be a link to a directory, and is not made.
+                // An existing path may be a link to a directory, and is not created.
                 if found == PathContents::Nothing {
                     dir.storage()
                         .create_dir(dir.root())
@@ -132,7 +132,8 @@ impl Store {
                 }
                 let lock = take_lock(&dir, options.lock_timeout);
                 if lock.is_err() && found == PathContents::Nothing {
-                    // Unless another creation has begun in it meanwhile.
+                    // This fails if another creation has begun in the directory meanwhile, and the
+                    // directory is kept.
                     let _ = dir.storage().remove_dir(dir.root());
                 }
                 Some(lock?)
@@ -162,8 +163,8 @@ impl Store {
         &self.handle.engine
     }
 
-    /// Appends events to a stream, if it is as expected, as one commit. Returns when the commit is
-    /// durable, or written, as [`Options::durability`] says.
+    /// Appends events to a stream as one commit, if the stream has the expected version. Returns when
+    /// the commit is durable, or written, as [`Options::durability`] requires.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -178,12 +179,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if the stream is not as expected, once reads show why;
-    /// [`Error::actual_version`] says where the stream is. [`Error::IdReused`],
-    /// [`Error::DuplicateId`], [`Error::EmptyCommit`], [`Error::LimitExceeded`], [`Error::InvalidArgument`],
-    /// [`Error::DiskFull`] and [`Error::WriterPoisoned`] leave the store as it was. After
-    /// [`Error::OutcomeUnknown`] the commit may or may not survive: open the store again and
-    /// repeat the append with the same event ids.
+    /// [`Error::Conflict`] if the stream does not have the expected version, once reads show the commit
+    /// that caused it; [`Error::actual_version`] returns the actual version. [`Error::IdReused`],
+    /// [`Error::DuplicateId`], [`Error::EmptyCommit`], [`Error::LimitExceeded`],
+    /// [`Error::InvalidArgument`], [`Error::DiskFull`] and [`Error::WriterPoisoned`] leave the store
+    /// unchanged. After [`Error::OutcomeUnknown`] the commit may or may not survive: open the store
+    /// again and repeat the append with the same event ids.
     pub fn append(
         &self,
         stream: impl AsRef<str>,
@@ -191,7 +192,7 @@ impl Store {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
         let engine = self.engine();
-        // Most appends are of one event: those need no list.
+        // Most appends have one event, and need no list.
         let mut given = events.into_iter();
         let first = given.next().ok_or(Error::EmptyCommit)?;
         let (one, many);
@@ -238,15 +239,15 @@ impl Store {
         Transaction::new(self.engine())
     }
 
-    /// Calls `attempt` again for as long as it returns a conflict, at most `attempts` times together
-    /// (0 counts as 1): for callers that read, decide and append. Each call has to read again what
-    /// it decides on.
+    /// Calls `attempt` again as long as it returns a conflict, at most `attempts` times in total (0
+    /// counts as 1): for callers that read, decide and append. Each call has to read again what it
+    /// decides on.
     ///
-    /// It cannot spin: each conflict means that somebody else's commit went through, and the next call
-    /// begins once reads show that commit. With *n* threads that append to one stream, an append takes
-    /// at most about *n* calls. The last conflict is returned, and every other error at once.
+    /// It cannot spin: each conflict means that another commit succeeded, and the next call begins once
+    /// reads show that commit. With *n* threads that append to one stream, an append takes at most about
+    /// *n* calls. The last conflict is returned, and every other error at once.
     ///
-    /// A refusal of the application itself is no error of the store: let the attempt return it as
+    /// If the application itself refuses, that is not an error of the store: return it from `attempt` as
     /// part of its value.
     ///
     /// ```
@@ -295,7 +296,7 @@ impl Store {
         }
     }
 
-    /// Reads one stream, oldest first. A stream that does not exist has no events.
+    /// Reads one stream, oldest event first. A stream that does not exist has no events.
     pub fn read_stream(&self, stream: impl Into<String>) -> ReadStream {
         ReadStream::new(Arc::clone(self.engine()), stream.into())
     }
@@ -305,7 +306,7 @@ impl Store {
         ReadAll::new(Arc::clone(self.engine()))
     }
 
-    /// Where a stream ends; `None` if it has no visible events.
+    /// The last version and position of a stream; `None` if it has no visible events.
     pub fn stream_head(&self, stream: &str) -> Result<Option<StreamHead>> {
         let engine = self.engine();
         engine.check_open()?;
@@ -318,7 +319,7 @@ impl Store {
         }))
     }
 
-    /// What is known of a stream, hidden or not; `None` if it has no events that readers may see.
+    /// Information about a stream, hidden or not; `None` if it has no events up to the head.
     pub fn stream_info(&self, stream: &str) -> Result<Option<StreamInfo>> {
         let head = self.stream_head(stream)?;
         Ok(head.map(|head| {
@@ -327,21 +328,21 @@ impl Store {
         }))
     }
 
-    /// Hides a stream's events below a version from reads: `truncate_before("a", 3)` leaves 3 as the
-    /// first. The log keeps them, versions go on from where they were, and a smaller version shows
-    /// them again.
+    /// Hides a stream's events below a version from reads: after `truncate_before("a", 3)`, version 3 is
+    /// the first that reads show. The log keeps the events, versions continue, and a smaller version
+    /// shows the events again.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream),
-    /// or [`FailedCheck::TruncateAhead`](crate::FailedCheck::TruncateAhead) for a version behind the
-    /// one that is next; those of a failed write.
+    /// [`Error::Conflict`] with [`FailedCheck::UnknownStream`](crate::FailedCheck::UnknownStream), or
+    /// [`FailedCheck::TruncateAhead`](crate::FailedCheck::TruncateAhead) for a version greater than the
+    /// stream's next one; those of a failed write.
     pub fn truncate_before(&self, stream: &str, version: u64) -> Result<()> {
         self.transaction().truncate_before(stream, version).commit().map(drop)
     }
 
-    /// Hides a stream from reads and listings, what is appended to it later too, until it is
-    /// unarchived. Its versions go on, and checks see it as ever.
+    /// Hides a stream from reads and listings, including events that are appended to it later, until it
+    /// is unarchived. Its versions continue, and checks include its events.
     ///
     /// # Errors
     ///
@@ -351,7 +352,7 @@ impl Store {
         self.transaction().archive(stream).commit().map(drop)
     }
 
-    /// Shows a stream again that was archived.
+    /// Makes an archived stream visible again.
     ///
     /// # Errors
     ///
@@ -360,7 +361,8 @@ impl Store {
         self.transaction().unarchive(stream).commit().map(drop)
     }
 
-    /// Sets how much of a stream reads show, by age and by count; both are applied as it is read.
+    /// Sets how many events of a stream reads show, by age and by count; both limits are applied when
+    /// the stream is read.
     ///
     /// # Errors
     ///
@@ -369,32 +371,32 @@ impl Store {
         self.transaction().stream_metadata(stream, metadata).commit().map(drop)
     }
 
-    /// The named positions of consumers.
+    /// The cursors: named positions of consumers.
     pub fn cursors(&self) -> Cursors {
         Cursors::new(Arc::clone(self.engine()))
     }
 
-    /// The position of the last visible event. Of a store that is read beside its writer: as of
-    /// the last read or wait.
+    /// The position of the last visible event. For a store that is read beside its writer: as of the
+    /// last read or wait.
     pub fn head(&self) -> Position {
         Position::new(self.engine().visible(false))
     }
 
-    /// A new event id, as the store generates it for events without one: a UUID version 7 (RFC 9562) with
-    /// the current time. For callers that must know an id before they append, for example to repeat the
+    /// A new event id, as the store generates it for events without one: a UUID version 7 (RFC 9562)
+    /// with the current time. For callers that need the id before they append, for example to repeat the
     /// append after a crash.
     pub fn new_id(&self) -> Uuid {
         Uuid::from_bytes(self.engine().new_id())
     }
 
-    /// The event with this id, if there is one and it is visible.
+    /// The event with this id; `None` if there is none or it is not visible.
     pub fn event(&self, id: Uuid) -> Result<Option<Event>> {
         self.engine().check_open()?;
         self.engine().refresh()?;
         event_by_id(self.engine(), id)
     }
 
-    /// The event at this position, if there is one and it is visible.
+    /// The event at this position; `None` if there is none or it is not visible.
     pub fn event_at(&self, position: Position) -> Result<Option<Event>> {
         let engine = self.engine();
         engine.check_open()?;
@@ -415,8 +417,8 @@ impl Store {
         position_at(engine, time.into().as_micros(), visible).map(Position::new)
     }
 
-    /// A token for a visible position, to be kept outside of the store with what was made of the
-    /// events up to there. It proves later that the position belongs to this history.
+    /// A token for a visible position, to be stored outside the store together with state that was built
+    /// from the events up to that position. It proves later that the position belongs to this history.
     ///
     /// # Errors
     ///
@@ -430,14 +432,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherStore`], [`Error::PositionAhead`] if this store's log does not reach so far, as
-    /// after a restore, and [`Error::OtherHistory`] if other events were recorded since; those of
+    /// [`Error::OtherStore`]; [`Error::PositionAhead`] if this store's log ends before the position, for
+    /// example after a restore; [`Error::OtherHistory`] if other events were recorded since; those of
     /// [`Store::checkpoint_token`].
     pub fn verify_token(&self, token: &CheckpointToken) -> Result<Position> {
         self.engine().verify_token(token).map(Position::new)
     }
 
-    /// Follows the store: everything from a place on, first what is there and then what comes.
+    /// Follows the store from a position on: first the recorded events, then new ones as they are
+    /// committed.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -456,13 +459,13 @@ impl Store {
         Subscribe::new(Arc::clone(self.engine()))
     }
 
-    /// Lists the streams that show events, by name.
+    /// Lists the streams that have visible events, by name.
     pub fn streams(&self) -> Streams {
         Streams::new(Arc::clone(self.engine()))
     }
 
-    /// The callers' states that are kept beside the log: disposable, and never needed to answer
-    /// anything.
+    /// Snapshots: states of the caller that are stored beside the log. They are disposable, and no other
+    /// call needs them.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -483,11 +486,11 @@ impl Store {
         self.engine().check_writable()
     }
 
-    /// Waits until a position is visible, at most `timeout`; tells whether it is.
+    /// Waits until a position is visible, at most `timeout`; returns whether it is.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the store is closed meanwhile.
+    /// [`Error::Closed`] if the store is closed while it waits.
     pub fn wait_for(&self, position: Position, timeout: Duration) -> Result<bool> {
         let engine = self.engine();
         let deadline = Instant::now().checked_add(timeout);
@@ -508,30 +511,30 @@ impl Store {
         }
     }
 
-    /// Makes every commit accepted so far durable.
+    /// Makes every commit accepted before this call durable.
     pub fn sync(&self) -> Result<()> {
         self.engine().check_writable()?;
         self.engine().sync_all()
     }
 
-    /// Merges the indexes of neighbouring sealed segments into level files, as far as they go, now and
-    /// without rests. Never rewrites an event; look-ups go on meanwhile. Closing the store, from
-    /// another thread, ends it early.
+    /// Merges the indexes of neighbouring sealed segments into level files, as many as can be merged,
+    /// now and without pauses. Never rewrites an event; look-ups continue meanwhile. Closing the store
+    /// from another thread ends the call early.
     ///
     /// # Errors
     ///
-    /// [`Error::ReadOnly`], [`Error::Closed`], or a failed write, which leaves the indexes as they
-    /// were: nothing but room is lost.
+    /// [`Error::ReadOnly`], [`Error::Closed`], or a failed write, after which the indexes are as they
+    /// were before, and only disk space is lost.
     pub fn compact(&self) -> Result<Compacted> {
         self.engine().compact()
     }
 
-    /// Figures about the store, for any system of metrics.
+    /// Counters and sizes of the store, for any metrics system.
     pub fn stats(&self) -> Stats {
         self.engine().stats()
     }
 
-    /// What opening found.
+    /// The result of opening the store.
     pub fn opened(&self) -> &Opened {
         self.engine().shared().opened()
     }
@@ -541,16 +544,16 @@ impl Store {
         self.engine().shared().root()
     }
 
-    /// Closes the store for all clones of this handle: everything accepted becomes durable, a
-    /// checkpoint makes the next opening cheap, and the lock is released. Events that were read
-    /// stay readable.
+    /// Closes the store for all clones of this handle: every accepted commit becomes durable, a
+    /// checkpoint is written so that the next opening is fast, and the lock is released. Events that
+    /// were read stay readable.
     ///
     /// # Errors
     ///
-    /// Those of a failed write or sync: then the outcome of commits that nobody waited for is unknown.
-    /// [`Error::MaintenanceFailed`] where everything is durable, but work beside the appends (sealing,
-    /// indexes, checkpoints, compaction, snapshots of transactions) failed and could not be made good
-    /// until now; it names each. The store is closed all the same.
+    /// Those of a failed write or sync: then the outcome of commits that were not waited for is unknown.
+    /// [`Error::MaintenanceFailed`] if everything is durable, but background work (sealing, indexes,
+    /// checkpoints, compaction, snapshots of transactions) failed and repeating it did not succeed; it
+    /// names each failure. The store is closed in any case.
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }

@@ -10,7 +10,7 @@ use crate::engine::snapshots::{check, check_key};
 use crate::error::{Error, Result};
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{Position, Timestamp};
-/// A snapshot of a listing.
+/// A snapshot in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -23,7 +23,7 @@ pub struct SnapshotInfo {
     pub state_len: u64,
     /// The version of the state's schema.
     pub schema_version: u32,
-    /// When it was saved.
+    /// When the snapshot was saved.
     pub saved_at: Timestamp,
 }
 
@@ -59,9 +59,9 @@ impl Snapshots {
         self.engine.snapshots().save(snapshot)
     }
 
-    /// The newest whole snapshot of a key: by version, or else by position. One that is ahead of its
-    /// stream or of the store, or that was taken of another history, is skipped: an older log may have
-    /// been put under it.
+    /// The newest undamaged snapshot of a key, with a version as its mark or else with a position. A
+    /// snapshot that is ahead of its stream or of the store, or that was taken of another history, is
+    /// skipped: an older copy of the log may have been restored.
     pub fn load(&self, key: &str) -> Result<Option<Snapshot>> {
         let by_version = self.load_at_most(key, Mark::Version(u64::MAX))?;
         if by_version.is_some() {
@@ -70,7 +70,7 @@ impl Snapshots {
         self.load_at_most(key, Position::new(u64::MAX))
     }
 
-    /// The newest whole snapshot of a key whose mark is of the same kind, and at or below.
+    /// The newest undamaged snapshot of a key whose mark is of the same kind as `mark` and not greater.
     pub fn load_at_most(&self, key: &str, mark: impl Into<Mark>) -> Result<Option<Snapshot>> {
         self.engine.check_open()?;
         check_key(key)?;
@@ -86,8 +86,8 @@ impl Snapshots {
         Ok(None)
     }
 
-    /// All whole snapshots whose keys begin with `prefix`, in no particular order. Looks at every
-    /// snapshot there is: for inspection.
+    /// All undamaged snapshots whose keys begin with `prefix`, in no particular order. Reads every
+    /// snapshot of the store: for inspection.
     pub fn list(&self, prefix: &str) -> Result<Vec<SnapshotInfo>> {
         self.engine.check_open()?;
         self.engine.refresh()?;
@@ -123,8 +123,8 @@ impl Snapshots {
         Ok(!files.is_empty())
     }
 
-    /// A snapshot of events that are not durable could outlive them, and be used with another
-    /// history.
+    /// Refuses a snapshot of events that are not durable: it could outlive them, and be used with
+    /// another history.
     fn check_mark(&self, snapshot: &Snapshot) -> Result<()> {
         let mark = snapshot.mark().number();
         if mark > self.reached(snapshot)? {
@@ -137,7 +137,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// The stream's version, or the store's head, as far as it is durable.
+    /// The durable version of the stream, or the durable head of the store.
     fn reached(&self, snapshot: &Snapshot) -> Result<u64> {
         let durable = self.engine.positions().durable();
         match snapshot.mark() {

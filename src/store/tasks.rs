@@ -1,7 +1,7 @@
-//! The store's calls for tasks: none of them keeps the executor (feature `async`).
+//! The store's calls for tasks; none of them blocks the executor (feature `async`).
 //!
-//! No runtime is needed and none is used: what has to wait for the disk is done by a thread of the
-//! store, which wakes the task.
+//! They need no runtime: a thread of the store does the work that waits for the disk, and wakes the
+//! task.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::sync::thread;
 use crate::sync::wait_list::OnWatch;
 
 impl Store {
-    /// Like [`Store::append`], for a task: it never keeps the executor (feature `async`).
+    /// Like [`Store::append`], for a task: it never blocks the executor (feature `async`).
     ///
-    /// The future does nothing before it is polled. Dropping it does not take the commit back.
+    /// The future does nothing before it is polled. Dropping it later does not cancel the commit.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -63,13 +63,13 @@ impl Store {
         }
     }
 
-    /// Waits until a position is visible, for a task (feature `async`). There is no timeout: use that
-    /// of the runtime, and drop the future when it is over.
+    /// Waits until a position is visible, for a task (feature `async`). There is no timeout: use that of
+    /// the runtime, and drop the future when it expires.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`](crate::Error::Closed) if the store is closed meanwhile; for a store that is
-    /// open for reading only, those of following its writer.
+    /// [`Error::Closed`](crate::Error::Closed) if the store is closed while it waits; for a store that
+    /// is open for reading only, the errors of following its writer.
     pub fn wait_for_async(
         &self,
         position: Position,
@@ -103,9 +103,9 @@ impl Store {
         }
     }
 
-    /// Like [`Store::close`], for a task (feature `async`): a thread of its own closes the store, also
-    /// if the future is dropped once it was polled. Close a store so before its last handle is dropped in
-    /// a task: dropping the last handle closes it too, and waits for that.
+    /// Like [`Store::close`], for a task (feature `async`). A separate thread closes the store, even if
+    /// the future is dropped after it was polled. Use it before the last handle is dropped in a task:
+    /// dropping the last handle closes the store too, and blocks until it is closed.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Store {
         let handle = Arc::clone(&self.handle);
         let close = move || {
             let closed = handle.close();
-            // Before the task goes on, which may open the store again.
+            // Dropped before the task continues, because the task may open the store again.
             drop(handle);
             give(closed);
         };
@@ -127,8 +127,8 @@ impl Store {
         errand.await
     }
 
-    /// Like [`Store::retry`], for a task (feature `async`): calls `attempt` again for as long as it
-    /// returns a conflict, at most `attempts` times together.
+    /// Like [`Store::retry`], for a task (feature `async`): calls `attempt` again as long as it returns
+    /// a conflict, at most `attempts` times in total.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -173,7 +173,7 @@ impl Store {
     }
 }
 
-/// Waits until something has become visible, unless `position` is by now.
+/// Waits until a position is announced as visible, unless `position` is visible already.
 async fn announced(engine: &Engine, on_watch: &OnWatch<'_>, position: u64) {
     let mut waited = false;
     poll_fn(move |context| {

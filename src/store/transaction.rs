@@ -1,4 +1,4 @@
-//! Transactions, and the tickets of commits that were submitted.
+//! Transactions, and the tickets of submitted commits.
 
 #[cfg(feature = "async")]
 mod tasks;
@@ -17,17 +17,15 @@ use crate::query::Query;
 use smol_str::SmolStr;
 use std::sync::Arc;
 
-/// One atomic commit over any number of streams: all of it becomes visible and durable together,
-/// or nothing does.
+/// One atomic commit over any number of streams: either all of it becomes visible and durable, or none.
 ///
-/// Operations are checked in the order they were added, each against its stream as the operations
-/// before it leave it. If any fails, nothing is written, and the error lists all that failed.
-/// A transaction with checks and nothing to append is a question: it answers with the conflict or
-/// with the current versions.
+/// Operations are checked in the order they were added, each against its stream as the operations before
+/// it leave it. If any fails, nothing is written, and the error lists all that failed. A transaction
+/// with checks and nothing to append writes nothing: it returns the current versions, or the conflict.
 ///
 /// A transaction may be repeated if its events are given [ids](NewEvent::id). When all of them are
-/// recorded already, its checks and boundaries are not made again, and of its other operations
-/// those are applied that are not in effect: a cursor that is at its target or has passed it stays
+/// recorded already, its checks and boundaries are not made again, and only those of its other
+/// operations are applied that are not in effect: a cursor that is at its target or has passed it stays
 /// where it is. [`Committed::applied`] lists them.
 #[derive(Debug)]
 #[must_use = "a transaction does nothing before it is committed"]
@@ -48,9 +46,9 @@ struct Owned {
     events: Vec<NewEvent>,
 }
 
-/// A commit on its way to disk. Dropping it changes nothing about the commit.
+/// A commit on its way to disk. Dropping the ticket does not cancel the commit.
 ///
-/// With feature `async` it is a `Future` too.
+/// With feature `async` it is also a `Future`.
 #[derive(Debug)]
 #[must_use = "the commit is durable when the ticket is ready"]
 pub struct Ticket {
@@ -72,7 +70,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Appends events to a stream that is as expected.
+    /// Appends events to a stream, if its version is as expected.
     pub fn append(
         mut self,
         stream: impl Into<String>,
@@ -84,14 +82,14 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Requires a stream to be as expected, and appends nothing to it.
+    /// Requires a stream to have the expected version, and appends nothing to it.
     pub fn check(self, stream: impl Into<String>, expected: ExpectedVersion) -> Self {
         self.append(stream, expected, [])
     }
 
-    /// Fails the commit if any event that the query matches lies after the query's position: what
-    /// was decided on by reading up to there still holds. Without a position, any match fails it.
-    /// Hidden events count: hiding is a matter of reading.
+    /// Fails the commit if any event that the query matches lies after the query's position: a decision
+    /// made by reading up to that position still holds. Without a position, any match fails the commit.
+    /// Hidden events count, because hiding affects only reads.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -114,20 +112,20 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Fails the commit if any event matches the query, wherever it lies; positions in the query
-    /// mean nothing here.
+    /// Fails the commit if any event matches the query, at any position; positions in the query are
+    /// ignored.
     pub fn fail_if_exists(mut self, query: Query) -> Self {
         self.boundaries.push(Boundary::new(query, true));
         self
     }
 
-    /// Moves a cursor with the commit. Fails the commit unless it moves forward, and not behind the
-    /// last event before this commit. A cursor that was never set is at [`Position::START`].
+    /// Moves a cursor with the commit. Fails the commit unless the cursor moves forward, and at most to
+    /// the last event before this commit. A cursor that was never set is at [`Position::START`].
     pub fn cursor(self, name: impl AsRef<str>, to: impl Into<Position>) -> Self {
         self.advance(name.as_ref(), CursorFrom::Anywhere, to.into())
     }
 
-    /// Moves a cursor forward if it is where the caller left it; `None`: if it was never set.
+    /// Moves a cursor forward if it is at the position `from`; `None`: if it was never set.
     pub fn cursor_from(
         self,
         name: impl AsRef<str>,
@@ -143,13 +141,13 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Puts a cursor anywhere up to the last event, also back.
+    /// Sets a cursor to any position up to the last event, also backwards.
     pub fn reset_cursor(mut self, name: impl AsRef<str>, to: impl Into<Position>) -> Self {
         self.requests.push(Request::Reset { name: SmolStr::new(name), to: to.into().get() });
         self
     }
 
-    /// Forgets a cursor; fails the commit if there is none of that name.
+    /// Deletes a cursor; fails the commit if there is none of that name.
     pub fn delete_cursor(mut self, name: impl AsRef<str>) -> Self {
         self.requests.push(Request::Delete { name: SmolStr::new(name) });
         self
@@ -168,13 +166,13 @@ impl<'a> Transaction<'a> {
         self.hide(Change::Archived { stream })
     }
 
-    /// Shows a stream again that was archived.
+    /// Makes an archived stream visible again.
     pub fn unarchive(self, stream: impl AsRef<str>) -> Self {
         let stream = SmolStr::new(stream);
         self.hide(Change::Unarchived { stream })
     }
 
-    /// Sets how much of a stream is shown; see
+    /// Sets the limits on the events of a stream that reads show; see
     /// [`Store::set_stream_metadata`](crate::Store::set_stream_metadata).
     pub fn stream_metadata(self, stream: impl AsRef<str>, metadata: StreamMetadata) -> Self {
         let stream = SmolStr::new(stream);
@@ -187,11 +185,11 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Saves a snapshot once the commit is durable, and everything accepted before it: it appears with
-    /// the commit, or not at all. A [`Durability::Sync`] commit returns, and its ticket is done, once
-    /// the snapshot is saved; one that has nothing to write does not wait for other commits. Its mark
-    /// may be a version or position that this commit reaches. That it could not be saved does not
-    /// fail the commit (replay gives the same state), and counts in
+    /// Saves a snapshot once this commit and every commit accepted before it are durable: it appears
+    /// with the commit, or not at all. A [`Durability::Sync`] commit returns, and its ticket is done,
+    /// once the snapshot is saved; a transaction that writes nothing does not wait for other commits.
+    /// The snapshot's mark may be a version or position that this commit reaches. If the snapshot cannot
+    /// be saved, the commit does not fail (replay gives the same state); the failure counts in
     /// [`Stats::snapshot_failures`](crate::Stats::snapshot_failures).
     ///
     /// ```
@@ -212,23 +210,22 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// When this commit counts as done, instead of what the store was opened with.
+    /// Sets when this commit counts as done, instead of the store's setting.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Records the commit at this time instead of now: for histories that are migrated from elsewhere,
-    /// so that [`as_of`](crate::ReadAll::as_of), [`Store::position_at`](crate::Store::position_at) and
-    /// [`StreamMetadata::max_age`] go by when things happened.
+    /// Records the commit at this time instead of now: for migrated histories, so that
+    /// [`as_of`](crate::ReadAll::as_of), [`Store::position_at`](crate::Store::position_at) and
+    /// [`StreamMetadata::max_age`] use the original times.
     ///
-    /// Times in a store never decrease, and none is ahead of the clock. So a history can be migrated
-    /// with its times only in their order, and before anything newer is recorded: into a new store, or
-    /// behind what is older. The time becomes that of all events of the commit. Later commits without a
-    /// time of their own are recorded now, as ever. A commit whose events are recorded already
-    /// ([`Committed::already_recorded`]) keeps the time that it has, whatever is given here; what it still
-    /// changes beside them is recorded at the time nearest to this one that is accepted. A transaction
-    /// that has nothing to write ignores it.
+    /// Times in a store never decrease, and none is ahead of the clock. A history can therefore be
+    /// migrated with its times only in their order, and before anything newer is recorded: into a new
+    /// store, or after older events. All events of the commit get this time. Later commits without a
+    /// time of their own are recorded at the current time. A commit whose events are recorded already
+    /// ([`Committed::already_recorded`]) keeps its time; other changes of such a commit are recorded at
+    /// the nearest time that is accepted. A transaction that writes nothing ignores the time.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -245,37 +242,36 @@ impl<'a> Transaction<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The commit fails with [`Error::RecordedTime`](crate::Error::RecordedTime), which names the times
-    /// between which it would be accepted, if the time is before that of the last commit, those on
-    /// their way to disk included, or ahead of the clock (up to the time of the last commit, where that
-    /// is ahead of the clock too). That comes before any check of the transaction is made.
+    /// The commit fails with [`Error::RecordedTime`](crate::Error::RecordedTime), which holds the range
+    /// of accepted times, if the time is before that of the last accepted commit, or ahead of both the
+    /// clock and the time of the last commit. This is tested before any check of the transaction.
     pub fn recorded_at(mut self, time: impl Into<Timestamp>) -> Self {
         self.recorded_at = Some(time.into());
         self
     }
 
-    /// Commits, and returns when the commit is as durable as asked for.
+    /// Commits, and returns when the commit is as durable as requested.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`](crate::Error::Conflict) with every failed check, once reads show what the
-    /// commit lost to, [`Error::RecordedTime`](crate::Error::RecordedTime), and those of
+    /// [`Error::Conflict`](crate::Error::Conflict) with every failed check, once reads show the commit
+    /// that caused it; [`Error::RecordedTime`](crate::Error::RecordedTime); and those of
     /// [`Store::append`](crate::Store::append).
     pub fn commit(self) -> Result<Committed> {
         let appends = self.engine.appends();
         self.with_prepared(|commit| appends.commit(commit, self.durability))
     }
 
-    /// Commits, and returns as soon as the commit has its place in the order of commits: every
-    /// check has passed, and everything submitted later sees it. It is durable when the ticket
-    /// says so. This is how one thread keeps many commits in flight.
+    /// Commits, and returns as soon as the commit has its place in the order of commits: every check has
+    /// passed, and all later commits are checked against it. It is durable when the ticket is done. With
+    /// this, one thread can keep many commits in flight.
     ///
     /// # Errors
     ///
-    /// Those of [`Transaction::commit`] that are known by then. A conflict is returned at once, also
-    /// with a commit that is still on its way to disk: before another attempt, wait for its
-    /// `visible_at` with [`Store::wait_for`](crate::Store::wait_for), or let
-    /// [`Store::retry`](crate::Store::retry) wait.
+    /// Those of [`Transaction::commit`] that are known by then. A conflict is returned at once, even
+    /// with a commit that is still on its way to disk: before another attempt, wait for its `visible_at`
+    /// with [`Store::wait_for`](crate::Store::wait_for), or use [`Store::retry`](crate::Store::retry),
+    /// which waits.
     pub fn submit(self) -> Result<Ticket> {
         let appends = self.engine.appends();
         let accepted =
@@ -283,7 +279,7 @@ impl<'a> Transaction<'a> {
         Ok(Ticket { engine: Arc::clone(self.engine), accepted })
     }
 
-    /// Checks the transaction as far as that needs no lock, and calls `call` with it.
+    /// Makes the checks that need no lock, and calls `call` with the prepared transaction.
     fn with_prepared<T>(&self, call: impl FnOnce(&Prepared<'_>) -> Result<T>) -> Result<T> {
         let operations: Vec<Operation<'_>> = self
             .operations
@@ -299,12 +295,12 @@ impl<'a> Transaction<'a> {
 }
 
 impl Ticket {
-    /// What the commit will have done once it is durable.
+    /// The result of the commit, which is final once the commit is durable.
     pub fn committed(&self) -> &Committed {
         self.accepted.committed()
     }
 
-    /// Waits until the commit is as durable as asked for.
+    /// Waits until the commit is as durable as requested.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! Transactions of tasks: their commits never keep the executor.
+//! Transactions of tasks: their commits never block the executor.
 //!
-//! What can be decided at once is; the rest, which waits for room, for files or for what a commit has
-//! lost to, is done by a thread of the store. Must never hold the writer's lock across a wait.
+//! A commit that does not have to wait is accepted at once. Waiting for space in the buffer, for files,
+//! or for a conflicting commit to become visible is done by a thread of the store. Must never hold the
+//! writer's lock across a wait.
 
 use std::sync::Arc;
 
@@ -31,10 +32,10 @@ impl Detached {
 }
 
 impl Transaction<'_> {
-    /// Like [`Transaction::commit`], for a task: it never keeps the executor (feature `async`).
+    /// Like [`Transaction::commit`], for a task: it never blocks the executor (feature `async`).
     ///
-    /// The future does nothing before it is polled, and holds the store open no longer than that.
-    /// Dropping it does not take the commit back.
+    /// The future does nothing before it is polled, and does not keep the store open. Dropping it later
+    /// does not cancel the commit.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -64,12 +65,12 @@ impl Transaction<'_> {
         }
     }
 
-    /// Like [`Transaction::submit`], for a task: it never keeps the executor, also where the bytes
-    /// that wait to be written are at their limit (feature `async`).
+    /// Like [`Transaction::submit`], for a task: it never blocks the executor, even when the bytes that
+    /// wait to be written are at their limit (feature `async`).
     ///
-    /// The future does nothing before it is polled. Commits get their places in the order in which
-    /// their futures are ready: await one before polling the next where the order matters. Dropping
-    /// it does not take the commit back.
+    /// The future does nothing before it is polled. Commits are ordered as their futures become ready:
+    /// where the order matters, await one before polling the next. Dropping the future later does not
+    /// cancel the commit.
     ///
     /// # Errors
     ///
@@ -94,8 +95,8 @@ impl Transaction<'_> {
     }
 }
 
-/// Accepts a commit. A conflict is returned at once, or, if not `conflict_at_once`, once reads show what
-/// the commit lost to.
+/// Accepts a commit. A conflict is returned at once, or, if not `conflict_at_once`, once reads show the
+/// commit that caused it.
 async fn accept(
     engine: &Arc<Engine>,
     detached: Detached,

@@ -24,15 +24,15 @@ use crate::read::event::{Event, EventPlace, EventRef, FIRST_RECORD};
 pub(crate) use scan::Scan;
 
 impl ReadAll {
-    /// Starts the read: pins the head, and tells which it is with [`Events::head`].
+    /// Starts the read and pins its head, which is [`Events::head`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for [`AsOf::Version`], which means nothing over all streams; those
-    /// of [`Store::verify_token`](crate::Store::verify_token) for a token.
+    /// [`Error::InvalidArgument`] for [`AsOf::Version`], which has no meaning over all streams; for a
+    /// token, those of [`Store::verify_token`](crate::Store::verify_token).
     pub fn start(self) -> Result<Events> {
         let head = self.pin()?;
-        // No item of the query matches before this.
+        // No item of the query matches at or before its floor.
         let floor = self.settings.query.as_ref().map_or(0, Query::floor);
         let after = self.after.max(floor).max(self.first_shown(head)?);
         let events = AllEvents {
@@ -53,7 +53,7 @@ impl ReadAll {
         Ok(Events { head: Position::new(head), source: EventSource::All(Box::new(events)) })
     }
 
-    /// Calls `each` with every event, borrowed from the log, until it breaks.
+    /// Calls `each` with every event, borrowed from the log, until it returns `Break`.
     pub fn try_for_each<B>(
         self,
         mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B>,
@@ -108,8 +108,9 @@ impl ReadAll {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The position before the first event that a query of a few streams can show; 0 if that is not known
-    /// without looking at events. What is hidden of a stream is its beginning, which is found by halving.
+    /// The position before the first event that a query of a few streams can show; 0 if that cannot be
+    /// determined from the indexes. The hidden events of a stream are its first ones, so a binary search
+    /// finds the first shown one.
     fn first_shown(&self, head: u64) -> Result<u64> {
         const FEW: usize = 8;
         let Some(query) = &self.settings.query else { return Ok(0) };
@@ -145,8 +146,8 @@ impl ReadAll {
     }
 }
 
-/// Calls `each` with the records of a frame that lie in a range of positions. A head in the past
-/// may lie inside a commit.
+/// Calls `each` with the records of a frame that lie in a range of positions. The head of a read in the
+/// past may lie inside a commit.
 fn walk_frame<'a, B>(
     frame: &FrameView<'a>,
     range: RangeInclusive<u64>,
@@ -165,7 +166,7 @@ fn walk_frame<'a, B>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// There is no position 0.
+/// An empty range: there is no position 0.
 const NOWHERE: RangeInclusive<u64> = 0..=0;
 
 /// The state of an iteration over all streams.
@@ -174,11 +175,11 @@ pub(super) struct AllEvents {
     engine: Arc<Engine>,
     settings: Settings,
     hidden: Hidden,
-    /// Forwards: the next position to yield. Backwards: likewise, going down.
+    /// The position of the next event, in the direction of the read.
     next: u64,
     after: u64,
     head: u64,
-    /// Look no further than this for now.
+    /// The position at which the current call stops.
     stop: u64,
     left: u64,
     /// The rest of the current frame, last first.
@@ -186,9 +187,9 @@ pub(super) struct AllEvents {
     cursor: Option<FrameCursor>,
     /// Positions of events that may match, the next one last.
     selected: Vec<u64>,
-    /// Here every event may match, as far as that was looked up.
+    /// In this range every event may match, and no posting list is needed.
     direct: RangeInclusive<u64>,
-    /// So many candidates are looked up next.
+    /// Number of candidates that are looked up next.
     most: usize,
 }
 
@@ -226,13 +227,13 @@ impl AllEvents {
         }
     }
 
-    /// Whether postings have to be asked before the event at `next` is looked at.
+    /// Whether posting lists have to be read before the event at `next`.
     fn must_select(&self) -> bool {
         self.settings.query.is_some() && !self.direct.contains(&self.next)
     }
 
-    /// Asks the postings of the segment at `next` which of the next events may match, and goes behind
-    /// those if that leaves any out.
+    /// Finds in the posting lists of the segment at `next` which of the next events may match, and moves
+    /// past the range if some are left out.
     fn select(&mut self) -> Result<()> {
         let Some(query) = &self.settings.query else { return Ok(()) };
         let engine = &self.engine;
@@ -326,7 +327,7 @@ fn fill(
     Ok(())
 }
 
-/// A cursor at the frame that holds `position`, which is visible.
+/// A cursor at the frame that holds the visible position `position`.
 fn cursor_at(engine: &Engine, position: u64) -> Result<FrameCursor> {
     let (segment, frame, first) = engine.contents().frame_at(position)?;
     Ok(FrameCursor::new(segment, frame, first, engine.options().checksums))

@@ -1,8 +1,7 @@
-//! Changes to streams that are not events, in the order of the log: what a subscription shows that
-//! asked for them.
+//! Changes to streams that are not events, in the order of the log, for subscriptions that ask for them.
 //!
-//! Walks the frames of the log on its own and goes on where it ended. Must never pass a frame that
-//! is not visible: another may take its place.
+//! Owns a walk over the frames of the log that continues where it ended. Must never pass a frame that is
+//! not visible: after a failed write, another frame may be written in its place.
 
 use std::sync::Arc;
 
@@ -24,65 +23,66 @@ use crate::query::Query;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StreamChange {
-    /// Of this stream.
+    /// The stream that was changed.
     pub stream: String,
-    /// What has changed.
+    /// The change.
     pub change: StreamChangeKind,
-    /// Where it stands among the events: behind the one at this position and before the next.
+    /// Its place among the events: after the event at this position and before the next one.
     pub after: Position,
-    /// When it was committed.
+    /// When the change was committed.
     pub recorded_at: Timestamp,
 }
 
-/// What a [`StreamChange`] is.
+/// The kinds of [`StreamChange`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum StreamChangeKind {
-    /// Events below this version are hidden; from version 1 on, none are.
+    /// Events below this version are hidden; `TruncatedBefore(1)` hides none.
     TruncatedBefore(u64),
-    /// All events are hidden.
+    /// The stream is archived: all of its events are hidden.
     Archived,
-    /// No longer.
+    /// The stream is no longer archived.
     Unarchived,
-    /// The limits on age and count are these now.
+    /// The stream has new limits on the age and count of its events.
     Metadata(StreamMetadata),
 }
 
-/// What is visible: all events up to a position and all changes up to a number.
+/// The visible part of the log: all events up to a position and all changes up to a number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visible {
     pub(crate) position: u64,
     pub(crate) change: u64,
 }
 
-/// What a walk came to.
+/// The result of one step of a walk.
 #[derive(Debug)]
 pub(crate) enum Walked {
-    /// A commit's changes, and the position they stand behind.
+    /// A commit's changes, and the position of the event before them.
     Changes(u64, Vec<StreamChange>),
-    /// No changes before the event behind this position, which is visible.
+    /// There are no changes before the event that follows this position, and that event is visible.
     Through(u64),
-    /// No more changes among what is visible.
+    /// There are no more visible changes.
     All,
 }
 
-/// A walk over the changes behind a position.
+/// A walk over the changes after a position.
 #[derive(Debug)]
 pub(crate) struct ChangeScan {
     engine: Arc<Engine>,
     query: Option<Query>,
-    /// Changes behind an event before this one, or up to this number, are not shown.
+    /// Changes are skipped if the event before them is before `after`, or their number is at most
+    /// `passed`.
     after: u64,
     passed: u64,
     place: Option<Spot>,
-    /// The number of the last change that was met; 0: of none so far.
+    /// The number of the last change that the walk has passed; 0: none yet.
     met: u64,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
 }
 
-/// Where a frame begins, or the next one will, and the position of the event that is next there.
+/// The offset at which a frame begins or will begin, and the position of the next event there.
 #[derive(Debug, Clone)]
 struct Spot {
     segment: Arc<Segment>,
@@ -91,14 +91,14 @@ struct Spot {
 }
 
 impl ChangeScan {
-    /// Changes that stand behind the event at `after` or a later one and have a number beyond
-    /// `passed`.
+    /// A walk over the changes that follow the event at `after` or a later one and have a number greater
+    /// than `passed`.
     pub(crate) fn new(engine: Arc<Engine>, after: u64, passed: u64, query: Option<Query>) -> Self {
         let (buffer, scratch) = (Vec::new(), Vec::new());
         Self { engine, query, after, passed, place: None, met: 0, buffer, scratch }
     }
 
-    /// Walks on to the next commit with changes, and no further than `limit` or what is `visible`.
+    /// Walks to the next commit with changes, and no further than `limit` or the `visible` part.
     pub(crate) fn next(&mut self, visible: Visible, limit: u64) -> Result<Walked> {
         if visible.position < self.after {
             return Ok(Walked::All);
@@ -111,7 +111,8 @@ impl ChangeScan {
             if at.next_position > visible.position && self.met >= visible.change {
                 return Ok(Walked::All);
             }
-            // What is visible was written before it was asked what is: the end includes it.
+            // Visible frames were written before `visible` was determined, so they lie before the end of
+            // the segment.
             if at.offset >= at.segment.end() {
                 let next = self.engine.contents().segment_after(at.segment.number());
                 let Some(segment) = next else { return Ok(Walked::All) };
@@ -137,7 +138,8 @@ impl ChangeScan {
             let from = at.offset;
             at.offset += header.frame_len();
             at.next_position = header.next_position();
-            // One without events or changes at the log's end counts once something is behind it.
+            // A frame without events or changes at the log's end is passed once another frame follows
+            // it.
             if is_visible {
                 at.segment.note_verified(from, at.offset);
                 self.place = Some(at.clone());
@@ -151,7 +153,8 @@ impl ChangeScan {
         }
     }
 
-    /// Collects what is shown of a frame's changes; tells the number of its last, 0 if it has none.
+    /// Collects the changes of a frame that are shown; returns the number of its last change, 0 if it
+    /// has none.
     fn read(
         &mut self,
         at: &Spot,
@@ -165,7 +168,7 @@ impl ChangeScan {
         let bytes = match at.segment.mapped(body_at, padded)? {
             Some(mapped) => mapped,
             None => {
-                // Bounded by the segment, which is there.
+                // The length is bounded by that of the existing segment.
                 buffer.resize(padded, 0);
                 at.segment.read(buffer, body_at)?;
                 &buffer[..]
@@ -200,7 +203,7 @@ impl ChangeScan {
 }
 
 impl Spot {
-    /// The header of the frame that begins here, which lies within what is written.
+    /// The header of the frame at this offset, which is within the written part.
     fn header(&self) -> Result<FrameHeader> {
         let header = self.segment.frame_header(self.offset, self.next_position)?;
         let in_place = header.first_position == self.next_position
@@ -214,7 +217,7 @@ impl Spot {
     }
 }
 
-/// Where the records of a frame end that was proven before.
+/// The length of the records of a frame that was verified before.
 fn records_len(header: &FrameHeader, bytes: &[u8]) -> Result<usize, Defect> {
     let mut rest = bytes.get(..header.body_len as usize).ok_or(Defect::TooShort)?;
     for _ in 0..header.event_count {
@@ -240,7 +243,7 @@ fn shown(change: Change, behind: u64, recorded_at: u64) -> Option<StreamChange> 
     Some(StreamChange { stream, change, after, recorded_at })
 }
 
-/// The frame that holds a visible position; for 0, the first of the log.
+/// The frame that holds a visible position; for 0, the first frame of the log.
 fn frame_of(engine: &Engine, position: u64) -> Result<Spot> {
     if position > 0 {
         let (segment, offset, next_position) = engine.contents().frame_at(position)?;

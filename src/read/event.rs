@@ -1,7 +1,7 @@
-//! Events as readers see them: owned handles and borrowed views into the log.
+//! Events as reads return them: owned handles and borrowed views into the log.
 //!
-//! Nothing here copies an event's bytes, except where a platform's mapping cannot be used; then
-//! the handle owns one copy.
+//! An event's bytes are not copied, unless the platform's mapping cannot be used; then the handle owns
+//! one copy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::format::record::{Layout, RecordRef, Tags};
 use crate::log::segment::{RecordBytes, Segment};
 use crate::query::{Query, Queryable};
 
-/// What an event knows of its commit.
+/// The part of an event that comes from its commit's frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EventPlace {
     pub(crate) position: u64,
@@ -80,32 +80,32 @@ impl Event {
         self.view().id()
     }
 
-    /// The stream it belongs to.
+    /// The stream that the event belongs to.
     pub fn stream(&self) -> &str {
         self.view().record.stream()
     }
 
-    /// Its place in its stream, from 1.
+    /// The event's place in its stream, from 1.
     pub fn version(&self) -> u64 {
         self.view().version()
     }
 
-    /// Its place in the store, from 1.
+    /// The event's place in the store, from 1.
     pub fn position(&self) -> Position {
         Position::new(self.place.position)
     }
 
-    /// Its type.
+    /// The event's type.
     pub fn event_type(&self) -> &str {
         self.view().record.event_type()
     }
 
-    /// Its data.
+    /// The event's data.
     pub fn data(&self) -> &[u8] {
         self.view().record.data()
     }
 
-    /// Its data, sharing the mapping; it outlives the store's handle too.
+    /// The event's data, sharing the mapping; it outlives the store's handle too.
     pub fn data_bytes(&self) -> Bytes {
         let range = self.view().record.data_range();
         match &self.bytes {
@@ -118,12 +118,12 @@ impl Event {
         }
     }
 
-    /// Its metadata; empty if it has none.
+    /// The event's metadata; empty if it has none.
     pub fn metadata(&self) -> &[u8] {
         self.view().record.metadata()
     }
 
-    /// Its tags, in the order they were given.
+    /// The event's tags, in the order they were given.
     pub fn tags(&self) -> Tags<'_> {
         self.view().record.tags()
     }
@@ -133,32 +133,32 @@ impl Event {
         self.view().schema_version()
     }
 
-    /// Whether its data was flagged as JSON.
+    /// Whether the event's data was flagged as JSON.
     pub fn content_type(&self) -> ContentType {
         self.view().content_type()
     }
 
-    /// When its commit was recorded.
+    /// When the event's commit was recorded.
     pub fn recorded_at(&self) -> Timestamp {
         Timestamp::from_micros(self.place.recorded_at)
     }
 
-    /// The position of the first event of its commit, which identifies the commit.
+    /// The position of the first event of the event's commit, which identifies the commit.
     pub fn commit(&self) -> Position {
         Position::new(self.place.commit)
     }
 
-    /// Whether it is the last event of its commit.
+    /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
         self.place.is_last
     }
 
-    /// Whether a query matches it.
+    /// Whether a query matches the event.
     pub fn matches(&self, query: &Query) -> bool {
         query.matches(&self.view())
     }
 
-    /// Its data as JSON (feature `serde`).
+    /// The event's data as JSON (feature `serde`).
     ///
     /// # Errors
     ///
@@ -169,11 +169,11 @@ impl Event {
         self.view().json()
     }
 
-    /// Its metadata as JSON (feature `serde`).
+    /// The event's metadata as JSON (feature `serde`).
     ///
     /// # Errors
     ///
-    /// Those of [`Event::json`]; an event without metadata has none that is JSON.
+    /// Those of [`Event::json`], also for an event without metadata.
     #[cfg(feature = "serde")]
     pub fn metadata_json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
         self.view().metadata_json()
@@ -190,37 +190,37 @@ impl<'a> EventRef<'a> {
         Uuid::from_bytes(self.record.id())
     }
 
-    /// The stream it belongs to.
+    /// The stream that the event belongs to.
     pub fn stream(&self) -> &'a str {
         self.record.stream()
     }
 
-    /// Its place in its stream, from 1.
+    /// The event's place in its stream, from 1.
     pub fn version(&self) -> u64 {
         self.record.version()
     }
 
-    /// Its place in the store, from 1.
+    /// The event's place in the store, from 1.
     pub fn position(&self) -> Position {
         Position::new(self.place.position)
     }
 
-    /// Its type.
+    /// The event's type.
     pub fn event_type(&self) -> &'a str {
         self.record.event_type()
     }
 
-    /// Its data.
+    /// The event's data.
     pub fn data(&self) -> &'a [u8] {
         self.record.data()
     }
 
-    /// Its metadata; empty if it has none.
+    /// The event's metadata; empty if it has none.
     pub fn metadata(&self) -> &'a [u8] {
         self.record.metadata()
     }
 
-    /// Its tags, in the order they were given.
+    /// The event's tags, in the order they were given.
     pub fn tags(&self) -> Tags<'a> {
         self.record.tags()
     }
@@ -230,32 +230,32 @@ impl<'a> EventRef<'a> {
         self.record.schema_version()
     }
 
-    /// Whether its data was flagged as JSON.
+    /// Whether the event's data was flagged as JSON.
     pub fn content_type(&self) -> ContentType {
         if self.record.is_json() { ContentType::Json } else { ContentType::Binary }
     }
 
-    /// When its commit was recorded.
+    /// When the event's commit was recorded.
     pub fn recorded_at(&self) -> Timestamp {
         Timestamp::from_micros(self.place.recorded_at)
     }
 
-    /// The position of the first event of its commit, which identifies the commit.
+    /// The position of the first event of the event's commit, which identifies the commit.
     pub fn commit(&self) -> Position {
         Position::new(self.place.commit)
     }
 
-    /// Whether it is the last event of its commit.
+    /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
         self.place.is_last
     }
 
-    /// Whether a query matches it.
+    /// Whether a query matches the event.
     pub fn matches(&self, query: &Query) -> bool {
         query.matches(self)
     }
 
-    /// Its data as JSON (feature `serde`).
+    /// The event's data as JSON (feature `serde`).
     ///
     /// # Errors
     ///
@@ -265,7 +265,7 @@ impl<'a> EventRef<'a> {
         self.part_from_json("data", self.data())
     }
 
-    /// Its metadata as JSON (feature `serde`).
+    /// The event's metadata as JSON (feature `serde`).
     ///
     /// # Errors
     ///
@@ -319,12 +319,12 @@ impl Event {
         }
     }
 
-    /// The bytes that it takes in the log.
+    /// The length of the event's record in the log, in bytes.
     pub(crate) fn record_len(&self) -> usize {
         self.layout.padded_len()
     }
 
-    /// The event, borrowed: for code that takes both kinds.
+    /// The event as an [`EventRef`], for code that takes both kinds.
     #[allow(
         clippy::should_implement_trait,
         reason = "the result is a view and not a reference, which `AsRef` would have to return"
@@ -334,7 +334,7 @@ impl Event {
     }
 }
 
-/// The first record of a frame begins behind its header.
+/// Offset of the first record in a frame: after the header.
 pub(crate) const FIRST_RECORD: usize = HEADER_LEN;
 
 fn debug(event: &EventRef<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,8 @@
-//! What reads skip: events that truncation, archiving or a stream's metadata hides.
+//! Filters out events that truncation, archiving or a stream's metadata hides from reads.
 //!
-//! Looked up as a read goes along, so hiding takes effect at once, also in reads under way. Costs
-//! nothing in a store where nothing is hidden, and for an event that is hidden no look-up of its stream.
+//! The rules are looked up as a read advances, so hiding takes effect at once, also in reads that have
+//! started. It costs nothing in a store that hides nothing, and no look-up of the stream for an event
+//! that is already known to be hidden.
 
 use std::collections::HashMap;
 
@@ -17,20 +18,21 @@ use crate::read::event::EventRef;
 #[derive(Debug)]
 pub(super) struct Hidden {
     include: bool,
-    /// The read sees what is not durable, so a stream's newest events are counted from there.
+    /// The read includes events that are not durable, so a stream's newest events are counted from
+    /// those.
     unsynced: bool,
-    /// When the read began: what ages count from.
+    /// When the read began; ages are measured from this time.
     now: u64,
-    /// What was looked up of streams with rules, as of a change of the metadata.
+    /// The rules of streams that were looked up; valid until the metadata changes.
     known: HashMap<SmolStr, Known>,
     change: u64,
 }
 
-/// What hides events of a stream.
+/// The rules that hide events of a stream.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     rules: StreamRules,
-    /// The stream's version when it was looked up, if events are counted: it only grows.
+    /// The stream's version when it was looked up, if events are counted; the version only grows.
     newest: u64,
 }
 
@@ -55,7 +57,7 @@ impl Hidden {
         self.judge(engine, event)
     }
 
-    /// What hides events of a stream from the read.
+    /// The rules that hide events of a stream from this read.
     pub(super) fn rules(&self, engine: &Engine, stream: &str) -> StreamRules {
         if self.include || !engine.contents().hides_events() {
             return StreamRules::default();
@@ -72,8 +74,8 @@ impl Hidden {
         Ok(engine.contents().lookup(|catalog| catalog.head_at(stream, visible))?.version)
     }
 
-    /// Events of a stream with these rules that were recorded before this are hidden by their age, if
-    /// any are.
+    /// The time before which events of a stream with these rules are hidden by age; `None` if age hides
+    /// none.
     pub(super) fn oldest_shown(&self, rules: &StreamRules) -> Option<u64> {
         (rules.max_age != 0).then(|| self.now.saturating_sub(rules.max_age))
     }
@@ -96,7 +98,7 @@ impl Hidden {
         }
         let recorded_at = event.recorded_at().as_micros();
         let hides = |newest| rules.hides(event.version(), recorded_at, newest, self.now);
-        // What was hidden once stays so: a stream only grows.
+        // An event that was hidden by a count stays hidden: a stream only grows.
         if self.known.get(stream).is_some_and(|known| hides(known.newest)) {
             return Ok(true);
         }

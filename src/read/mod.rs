@@ -1,7 +1,7 @@
 //! The path of a read: index → segment → record.
 //!
-//! A read pins the head when it starts: it sees everything up to there and nothing behind, however
-//! long it takes. Owns the builders; [`all`] walks the log, [`stream`] follows one stream.
+//! A read pins the head when it starts: it sees events up to the head at that time, and none appended
+//! later. Owns the builders; [`all`] walks the log, [`stream`] follows one stream.
 
 pub(crate) mod event;
 
@@ -29,7 +29,7 @@ pub(crate) use changes::{ChangeScan, Visible, Walked};
 pub use changes::{StreamChange, StreamChangeKind};
 pub use streams::{StreamInfo, StreamNames, Streams};
 
-/// What both kinds of read have in common.
+/// The settings that both kinds of read have.
 #[derive(Debug, Clone)]
 struct Settings {
     limit: u64,
@@ -64,7 +64,7 @@ impl Settings {
 pub struct ReadAll {
     engine: Arc<Engine>,
     after: u64,
-    /// To be proven first.
+    /// A token that is verified before the read starts.
     token: Option<CheckpointToken>,
     settings: Settings,
 }
@@ -81,37 +81,37 @@ pub struct ReadStream {
 macro_rules! shared_settings {
     ($read:ty) => {
         impl $read {
-            /// At most this many events. Default: all.
+            /// Returns at most this many events. Default: all.
             pub fn limit(mut self, events: u64) -> Self {
                 self.settings.limit = events;
                 self
             }
 
-            /// Newest first.
+            /// Returns the newest event first.
             pub fn backwards(mut self) -> Self {
                 self.settings.backwards = true;
                 self
             }
 
-            /// Only events that the query matches.
+            /// Returns only events that the query matches.
             pub fn matching(mut self, query: Query) -> Self {
                 self.settings.query = Some(query);
                 self
             }
 
-            /// The past: only what was there at a time, a position or a version.
+            /// Reads the past: only events recorded up to a time, a position or a version.
             pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
                 self.settings.as_of = Some(as_of.into());
                 self
             }
 
-            /// Also events that are written and not durable yet: they may be gone after a crash.
+            /// Includes events that are written and not durable yet; a crash may lose them.
             pub fn include_unsynced(mut self) -> Self {
                 self.settings.include_unsynced = true;
                 self
             }
 
-            /// Also events that truncation, archiving or a stream's metadata hides: the log keeps
+            /// Includes events that truncation, archiving or a stream's metadata hides; the log keeps
             /// them.
             pub fn include_hidden(mut self) -> Self {
                 self.settings.include_hidden = true;
@@ -148,8 +148,8 @@ macro_rules! shared_settings {
 shared_settings!(ReadAll);
 shared_settings!(ReadStream);
 
-/// Owned events, one by one. After an error the iterator ends: an end without an error is the end
-/// of what was asked for.
+/// An iterator over owned events. It ends after an error; if it ends without an error, every requested
+/// event was returned.
 #[derive(Debug)]
 pub struct Events {
     head: Position,
@@ -164,7 +164,7 @@ enum EventSource {
 }
 
 impl Events {
-    /// The head that the read is pinned to: it sees what is at or before this position.
+    /// The head that the read is pinned to: it returns events at or before this position.
     pub fn head(&self) -> Position {
         self.head
     }
@@ -191,7 +191,7 @@ impl Iterator for Events {
 
 impl FusedIterator for Events {}
 
-/// The head a read is pinned to, taken back to the past if asked for.
+/// The head a read is pinned to, limited by [`AsOf`] if the read has one.
 fn pin(engine: &Engine, settings: &Settings) -> Result<u64> {
     engine.check_open()?;
     engine.refresh()?;
@@ -208,18 +208,17 @@ impl ReadAll {
         Self { engine, after: 0, token: None, settings: Settings::new() }
     }
 
-    /// Only events after this position. Default: [`Position::START`]. A position after the head
-    /// reads nothing: a read is of what there is, and a caller that pages through a store asks for
-    /// the page after the last. [`ReadAll::after_token`] proves that the position belongs to this
-    /// history.
+    /// Returns only events after this position. Default: [`Position::START`]. A position after the head
+    /// is no error and gives no events, so that a caller can ask for the page after the last one.
+    /// [`ReadAll::after_token`] also proves that the position belongs to this history.
     pub fn after(mut self, position: impl Into<Position>) -> Self {
         self.after = position.into().get();
         self.token = None;
         self
     }
 
-    /// Only events after the position of a token, which is proven when the read starts: it fails
-    /// with the errors of [`Store::verify_token`](crate::Store::verify_token).
+    /// Returns only events after the position of a token, which is verified when the read starts: the
+    /// read fails with the errors of [`Store::verify_token`](crate::Store::verify_token).
     pub fn after_token(mut self, token: CheckpointToken) -> Self {
         self.after = token.position().get();
         self.token = Some(token);
@@ -232,7 +231,7 @@ impl ReadStream {
         Self { engine, stream, from_version: 1, settings: Settings::new() }
     }
 
-    /// Only events from this version on. Default: 1.
+    /// Returns only events from this version on. Default: 1.
     pub fn from_version(mut self, version: u64) -> Self {
         self.from_version = version;
         self

@@ -1,4 +1,4 @@
-//! Reads of one event, and of the point where time and position meet.
+//! Reads of one event, and the search for the last position at a time.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use crate::log::segment::Segment;
 use crate::read::event::{Event, EventPlace};
 use std::sync::Arc;
 
-/// The event at a position, if there is one and it is at or before the written head.
+/// The event at a position; `None` if the position is 0 or after the written head.
 pub(crate) fn event_at(engine: &Engine, position: u64) -> Result<Option<Event>> {
     if position == 0 {
         return Ok(None);
@@ -20,7 +20,7 @@ pub(crate) fn event_at(engine: &Engine, position: u64) -> Result<Option<Event>> 
     event_in(engine, &segment, offset, position).map(Some)
 }
 
-/// The event whose record lies at `offset`; proves it and its frame's header.
+/// The event whose record begins at `offset`; verifies the record and the header of its frame.
 pub(super) fn event_in(
     engine: &Engine,
     segment: &Arc<Segment>,
@@ -50,8 +50,8 @@ pub(crate) fn event_by_id(engine: &Engine, id: Uuid) -> Result<Option<Event>> {
 pub(crate) fn position_at(engine: &Engine, time: u64, visible: u64) -> Result<u64> {
     let (mut low, mut high) = engine.contents().bounds_of_time(time);
     high = high.min(visible);
-    // Everything up to `low` was recorded by then; nothing behind `high` was. Times never
-    // decrease with positions, so the boundary between them is found by halving.
+    // Events up to `low` were recorded at or before `time`, events after `high` were not. Times never
+    // decrease with positions, so the boundary is found by binary search.
     low = low.min(high);
     while low < high {
         let middle = low + (high - low).div_ceil(2);

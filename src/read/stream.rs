@@ -1,8 +1,8 @@
-//! Reads of one stream: places are found some at a time, from where the read is on, then looked at
-//! record by record in either direction.
+//! Reads of one stream: offsets of events are found in chunks, and the records are read one by one in
+//! either direction.
 //!
-//! Reading some events costs those events, and finding where to begin a logarithm of the stream. Must
-//! never collect the places of more events than it is about to look at.
+//! The cost is that of the events that are read, plus a search for the first one that is logarithmic in
+//! the stream's length. Must never collect the offsets of many more events than are about to be read.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::index::Head;
 use crate::read::event::{Event, EventRef};
 
 impl ReadStream {
-    /// Starts the read: pins the head, and tells which it is with [`Events::head`].
+    /// Starts the read and pins its head, which is [`Events::head`].
     pub fn start(self) -> Result<Events> {
         let head = pin(&self.engine, &self.settings)?;
         let events = self.pinned(head)?;
         Ok(Events { head: Position::new(head), source: EventSource::Stream(Box::new(events)) })
     }
 
-    /// Calls `each` with every event, borrowed from the log, until it breaks.
+    /// Calls `each` with every event, borrowed from the log, until it returns `Break`.
     pub fn try_for_each<B>(
         self,
         mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B>,
@@ -56,7 +56,7 @@ impl ReadStream {
             settings: self.settings,
             ends: vec![head],
             runs: Vec::new(),
-            // Nothing: there is no version 0.
+            // Empty: there is no version 0.
             loaded: 0..=0,
             chunk: FIRST_CHUNK,
             from: self.from_version.max(1),
@@ -76,27 +76,27 @@ pub(super) struct StreamEvents {
     stream: String,
     settings: Settings,
     hidden: Hidden,
-    /// Events of the stream from which older ones are found, the oldest last. Forwards, one for each
-    /// index that lies between here and the head.
+    /// Events of the stream from which older ones are found, the oldest last. Forwards, there is one for
+    /// each index between the current one and the head.
     ends: Vec<Head>,
-    /// Where the events of the versions `loaded` are, oldest segment first.
+    /// The offsets of the events of the versions `loaded`, oldest segment first.
     runs: Vec<Run>,
     loaded: RangeInclusive<u64>,
-    /// So many events are found at a time.
+    /// Number of events whose offsets are found at a time.
     chunk: u64,
     from: u64,
     last: u64,
     /// The next version to yield.
     next: u64,
     left: u64,
-    /// Where the next events are: run, position, offset; the next one last.
+    /// The run, position and offset of the next events; the next one last.
     ahead: Vec<(usize, u64, u64)>,
 }
 
-/// So many events are found at first, and then twice as many each time.
+/// Number of events whose offsets are found first; it doubles each time up to [`MAX_CHUNK`].
 const FIRST_CHUNK: u64 = 64;
 const MAX_CHUNK: u64 = 1024;
-/// So many events are looked up at a time.
+/// Number of events that are looked up ahead of the read.
 const AHEAD: u64 = 32;
 
 impl StreamEvents {
@@ -104,7 +104,7 @@ impl StreamEvents {
         while self.left > 0 && self.next >= self.from && self.next <= self.last {
             let event = self.event(self.next)?;
             self.next = if self.settings.backwards {
-                // Version 1 is the first: below it, `from` ends the loop.
+                // Version 1 is the first: at 0, `from` ends the loop.
                 self.next - 1
             } else {
                 self.next + 1
@@ -112,7 +112,8 @@ impl StreamEvents {
             let event_ref = event.as_ref();
             if self.hidden.hides(&self.engine, &event_ref)? {
                 if self.settings.backwards {
-                    // What hides an event of a stream hides all before it.
+                    // If an event of a stream is hidden, all events before it in the stream are hidden
+                    // too.
                     self.left = 0;
                 }
             } else if self.settings.wants(&event_ref) {
@@ -123,8 +124,8 @@ impl StreamEvents {
         Ok(None)
     }
 
-    /// Goes past what is hidden without looking at it: versions and times never decrease, so what is
-    /// hidden of a stream is its beginning.
+    /// Skips hidden events without reading them: versions and times never decrease, so the hidden events
+    /// of a stream are its first ones.
     fn pass_hidden(&mut self) -> Result<()> {
         let rules = self.hidden.rules(&self.engine, &self.stream);
         if rules.archived {
@@ -134,7 +135,7 @@ impl StreamEvents {
             let newest = self.hidden.newest(&self.engine, &self.stream, &rules)?;
             self.from = self.from.max(rules.first_version(newest));
         }
-        // Backwards, the first hidden one is the end.
+        // Backwards, the read ends at the first hidden event.
         if !self.settings.backwards {
             if let Some(oldest) = self.hidden.oldest_shown(&rules) {
                 self.from = self.first_recorded_at(oldest)?;
@@ -144,12 +145,12 @@ impl StreamEvents {
         Ok(())
     }
 
-    /// The first version from `from` on that was recorded at `time` or later; one behind the last if
-    /// there is none.
+    /// The first version from `from` on that was recorded at `time` or later; the last version plus one
+    /// if there is none.
     fn first_recorded_at(&self, time: u64) -> Result<u64> {
         let (mut low, mut high) = (self.from, self.last.saturating_add(1));
         let mut end = self.ends[0];
-        // Mostly nothing is hidden.
+        // The first probe is `low`, because in most streams nothing is hidden.
         let mut middle = low;
         while low < high {
             let event = self.look_at(middle, end)?;
@@ -164,7 +165,7 @@ impl StreamEvents {
         Ok(low)
     }
 
-    /// The event of a version that is not behind `end`.
+    /// The event of a version that is at most the version of `end`.
     fn look_at(&self, version: u64, mut end: Head) -> Result<Event> {
         loop {
             let range = (version, version);
@@ -194,7 +195,7 @@ impl StreamEvents {
             (version, version.saturating_add(most - 1).min(self.last))
         };
         loop {
-            // Forwards, those of indexes that were passed.
+            // Forwards, ends in indexes that the read has passed are dropped.
             while self.ends.len() > 1 && self.ends[self.ends.len() - 1].version < version {
                 self.ends.pop();
             }
@@ -219,7 +220,7 @@ impl StreamEvents {
         }
     }
 
-    /// Lets go of the runs that are read last: each keeps a segment mapped once it is looked at.
+    /// Drops the runs that are read last, because each run keeps a segment mapped once it is read.
     fn keep_nearest(&self, runs: &mut Vec<Run>) {
         let most = self.engine.contents().most_asked_at_once();
         if runs.len() > most {
@@ -240,8 +241,8 @@ impl StreamEvents {
         event_in(&self.engine, &self.runs[run].segment, offset, position)
     }
 
-    /// Looks up the places of the next events, and has the processor fetch them all at once: a
-    /// stream's events lie scattered, and each would be waited for alone.
+    /// Looks up the offsets of the next events, and prefetches their records together: the events of a
+    /// stream are scattered, and the read would wait for each one alone.
     fn look_ahead(&mut self, version: u64) -> Result<()> {
         self.engine.contents().bound_mappings();
         if !self.loaded.contains(&version) {
@@ -266,14 +267,14 @@ impl StreamEvents {
             match self.place(version) {
                 Ok(place) => self.ahead.push(place),
                 Err(error) if self.ahead.is_empty() => return Err(error),
-                // Its turn comes.
+                // This event is looked up again, and its error returned, when the read comes to it.
                 Err(_) => break,
             }
         }
         for &(run, _, offset) in &self.ahead {
             self.runs[run].segment.prefetch_record(offset);
         }
-        // By the time the last was asked for, the first are there.
+        // The records are read after the last prefetch, when the first ones have arrived.
         for &(run, _, offset) in &self.ahead {
             self.runs[run].segment.prefetch_frame(offset);
         }
@@ -281,14 +282,14 @@ impl StreamEvents {
         Ok(())
     }
 
-    /// Where an event is: run, position, offset.
+    /// The run, position and offset of an event.
     fn place(&self, version: u64) -> Result<(usize, u64, u64)> {
         let (run, index) = self.run_of(version).ok_or_else(|| self.engine.contents().lost(0))?;
         let (position, offset) = self.runs[run].place(index)?;
         Ok((run, position, offset))
     }
 
-    /// The run that holds a version, and where in it.
+    /// The run that holds a version, and the index of the version in it.
     fn run_of(&self, version: u64) -> Option<(usize, usize)> {
         let behind = self.runs.partition_point(|run| run.first_version <= version);
         let run = behind.checked_sub(1)?;

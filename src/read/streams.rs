@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::event::{Position, StreamMetadata, category_of};
 use crate::index::Head;
 
-/// A listing of the streams that show events, by name.
+/// A listing of the streams that have visible events, by name.
 #[derive(Debug, Clone)]
 pub struct Streams {
     engine: Arc<Engine>,
@@ -18,26 +18,27 @@ pub struct Streams {
     include_hidden: bool,
 }
 
-/// What is known of a stream.
+/// Information about a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StreamInfo {
-    /// Its name.
+    /// The name of the stream.
     pub name: String,
-    /// The number of its events.
+    /// The number of its events, hidden ones included.
     pub version: u64,
     /// The position of its last event.
     pub last_position: Position,
-    /// The first version that truncation and its metadata's count leave; above `version`: none.
+    /// The first version that truncation and the limit on the count leave visible; greater than
+    /// `version`: none.
     pub first_version: u64,
-    /// Whether reads skip all of it.
+    /// Whether the stream is archived, so that reads skip all of it.
     pub archived: bool,
-    /// How much of it is shown.
+    /// The limits on the events that reads show.
     pub metadata: StreamMetadata,
 }
 
-/// The streams of a listing, one by one.
+/// An iterator over the streams of a listing.
 #[derive(Debug)]
 pub struct StreamNames {
     engine: Arc<Engine>,
@@ -54,19 +55,19 @@ impl Streams {
         Self { engine, prefix: String::new(), category: None, include_hidden: false }
     }
 
-    /// Only streams whose name begins with this.
+    /// Lists only streams whose names begin with `prefix`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Only streams of this category.
+    /// Lists only streams of this category.
     pub fn category(mut self, category: impl Into<String>) -> Self {
         self.category = Some(category.into());
         self
     }
 
-    /// Also streams that are archived, or truncated to their end.
+    /// Includes streams that are archived, or truncated to their end.
     pub fn include_hidden(mut self) -> Self {
         self.include_hidden = true;
         self
@@ -79,7 +80,7 @@ impl IntoIterator for Streams {
 
     fn into_iter(self) -> StreamNames {
         let engine = self.engine;
-        // Names of a category begin with it.
+        // The names of a category's streams begin with the category.
         let prefix = match &self.category {
             Some(category) if category.len() > self.prefix.len() => category,
             _ => &self.prefix,
@@ -127,7 +128,7 @@ impl Iterator for StreamNames {
                 .contents()
                 .lookup(|catalog| catalog.limit_head(head, &name, self.visible));
             match limited {
-                // Its first events are not visible yet.
+                // Events of this stream exist, but none is visible yet.
                 Ok(head) if head.version == 0 => {}
                 Ok(head) => {
                     let info = stream_info(&self.engine, name.into(), head);
@@ -147,7 +148,7 @@ impl Iterator for StreamNames {
 
 impl FusedIterator for StreamNames {}
 
-/// Puts together what is known of a stream with this head.
+/// The information about a stream that ends at this head.
 pub(crate) fn stream_info(engine: &Engine, name: String, head: Head) -> StreamInfo {
     let rules = engine.contents().with_metadata(|metadata| metadata.rules(&name));
     StreamInfo {

@@ -1,7 +1,7 @@
-//! A forward read over all streams that goes on where it ended: what a subscription consists of.
+//! A forward read over all streams that can continue after its head moves: the read of a subscription.
 //!
-//! The same steps as any other read takes. It only tells, beside the events, how far it has come,
-//! and can be told to look no further for now, so that a query without matches ends too.
+//! It takes the same steps as every other read. In addition it reports how far it has come, and can be
+//! limited for one call, so that a query without matches returns too.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::error::Result;
 use crate::query::Query;
 use crate::read::event::Event;
 
-/// A read up to a head that can be moved on.
+/// A read up to a head that can be moved forward.
 #[derive(Debug)]
 pub(crate) struct Scan {
     events: AllEvents,
 }
 
 impl Scan {
-    /// A scan that has come as far as `after` and has nothing before it yet.
+    /// A scan that continues after `after`.
     pub(crate) fn new(
         engine: Arc<Engine>,
         after: u64,
@@ -51,18 +51,18 @@ impl Scan {
         self.events.head
     }
 
-    /// Everything at or before this position was looked at, and handed out if it was asked for.
+    /// Every event at or before this position was examined, and returned if it was requested.
     pub(crate) fn scanned_through(&self) -> u64 {
         let events = &self.events;
-        // What the index left out was looked at.
+        // Events that the index left out count as examined.
         let next = events.selected.last().copied().unwrap_or(events.next);
         (next - 1).min(events.head)
     }
 
-    /// Goes on behind `after` up to `head`, whatever was in hand before.
+    /// Continues after `after` up to `head`; events that were prepared for return are dropped.
     pub(crate) fn resume(&mut self, after: u64, head: u64) {
         let events = &mut self.events;
-        // No item of the query matches before this.
+        // No item of the query matches at or before its floor.
         let floor = events.settings.query.as_ref().map_or(0, Query::floor);
         events.after = after.max(floor);
         events.next = events.after.saturating_add(1);
@@ -74,8 +74,8 @@ impl Scan {
         events.direct = NOWHERE;
     }
 
-    /// The next event that is asked for; `None` at the head, once everything at or before `stop` was
-    /// looked at, or once `bytes`, from which the bytes of each event are taken that is looked at, is 0.
+    /// The next requested event. `None` at the head, once every event at or before `stop` was examined,
+    /// or once `bytes` is 0; the size of each examined event is subtracted from `bytes`.
     pub(crate) fn next_until(&mut self, stop: u64, bytes: &mut usize) -> Result<Option<Event>> {
         self.events.stop = stop;
         loop {

@@ -143,7 +143,7 @@ impl Event {
         Timestamp::from_micros(self.place.recorded_at)
     }
 
-    /// The position of the first event of the event's commit, which identifies the commit.
+    /// The position of the first event of its commit; it identifies the commit.
     pub fn commit(&self) -> Position {
         Position::new(self.place.commit)
     }
@@ -240,7 +240,7 @@ impl<'a> EventRef<'a> {
         Timestamp::from_micros(self.place.recorded_at)
     }
 
-    /// The position of the first event of the event's commit, which identifies the commit.
+    /// The position of the first event of its commit; it identifies the commit.
     pub fn commit(&self) -> Position {
         Position::new(self.place.commit)
     }

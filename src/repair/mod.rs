@@ -1,9 +1,9 @@
 //! Repair of damaged stores: every intact commit in a new store, or a loss that is accepted in place.
 
-// `source` reads the damaged store and nothing writes to it. `salvage` walks over it and takes what is
-// intact; `survey` names the lost events, and `streams` counts versions. `target` is the new store. `loss`
-// opens a store for writing past evidence of loss, in place. Must never change the damaged store, nor
-// show anything in the new one that was not in it.
+// `source` reads the damaged store, and nothing writes to it. `salvage` walks over it and takes every
+// intact commit; `survey` names lost events, and `streams` counts versions. `target` is the new store.
+// `loss` opens a store for writing past evidence of loss, in place. Must never change the damaged store,
+// nor put anything into the new one that was not in it.
 
 mod loss;
 mod report;
@@ -35,43 +35,43 @@ use salvage::Salvage;
 use source::Item;
 use target::Target;
 
-/// What [`repair`] shall do.
+/// Options of [`repair`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RepairOptions {
     stop_at_damage: bool,
 }
 
 impl RepairOptions {
-    /// The defaults: every intact commit.
+    /// The defaults: copy every intact commit.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Keep only what lies before the first position that is missing, so that nothing gets another
-    /// position or version. Default: no.
+    /// Copy only commits before the first missing position, so that every event keeps its position and
+    /// version. Default: no.
     pub fn stop_at_damage(mut self, stop: bool) -> Self {
         self.stop_at_damage = stop;
         self
     }
 }
 
-/// Copies every intact commit of the store in `from` into a new store in `to`, which must be
-/// missing or empty. Nothing in `from` is changed, whatever happens.
+/// Copies every intact commit of the store in `from` into a new store in `to`, which must be missing or
+/// empty. Never changes anything in `from`.
 ///
-/// Events keep their ids, contents and recorded times, so that appending them again is recognised.
-/// Up to the first missing event, everything keeps its position and version. Behind it, positions
-/// and the versions of streams that lost events close ranks; the report says which became which.
-/// The new store has an id of its own, and no snapshots.
+/// Events keep their ids, contents and recorded times, so that appending them again is recognised. Up to
+/// the first missing event, everything keeps its position and version. After it, positions are
+/// renumbered without gaps, and so are the versions of streams that lost events; the report maps old
+/// numbers to new ones. The new store has an id of its own, and no snapshots.
 ///
-/// A commit of which one event is damaged is lost as a whole. What lies behind the end of the log
-/// and was never acknowledged, the report names as the tail.
+/// If one event of a commit is damaged, the whole commit is lost. Bytes after the end of the log that
+/// were never acknowledged are reported as the tail.
 ///
 /// # Errors
 ///
-/// [`Error::Locked`] if a writer is at work, [`Error::NotAStore`] where there is no log,
-/// [`Error::Unsupported`] if a newer version wrote the store, [`Error::InvalidArgument`] if `to` is
-/// not empty or lies in `from`, [`Error::Io`] and [`Error::DiskFull`]. What was begun in `to` is
-/// then taken back, and is in no case a store.
+/// [`Error::Locked`] if a writer has the store open, [`Error::NotAStore`] if there is no log,
+/// [`Error::Unsupported`] if a newer version wrote the store, [`Error::InvalidArgument`] if `to` is not
+/// empty or lies in `from`, [`Error::Io`] and [`Error::DiskFull`]. Files written to `to` are then
+/// removed; an unfinished copy is never accepted as a store.
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -121,10 +121,10 @@ pub(crate) fn repair_in(
         let status = from.read_status();
         salvage.end(status.and_then(Status::closed_at).unwrap_or(0).max(covered));
         if let Some(table) = checkpoint {
-            // A table that turns out to be damaged tells less.
+            // A damaged table only makes the report less complete.
             let _ = table.for_each("", |name, head| salvage.streams.know(name, head.version));
         }
-        // What was taken beside a writer may be of two moments.
+        // If a writer opened the store meanwhile, the copy may mix two states.
         refuse_writer(from)?;
         let Salvage { target, mut report, streams, .. } = salvage;
         report.streams = streams.finish();
@@ -146,7 +146,7 @@ fn refuse_writer(dir: &StoreDir) -> Result<()> {
     }
 }
 
-/// The size of the new segments, the bytes to read, the store's id.
+/// The size of the new segments, the number of bytes to read, and the store's id.
 fn shape(items: &[Item]) -> Result<(u64, u64, Option<[u8; 16]>)> {
     let (mut capacity, mut total, mut store_id) = (None, 0_u64, None);
     for item in items {

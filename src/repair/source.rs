@@ -1,5 +1,5 @@
-//! The damaged store, strictly for reading: which segments there are, and bytes that a bad medium
-//! does not keep from the rest.
+//! The damaged store, opened for reading only: the list of its segments, and access to readable bytes
+//! around those that a bad medium cannot return.
 //!
 //! Must never write, create or lock anything.
 
@@ -19,22 +19,22 @@ use crate::storage::OpenMode;
 /// A segment of the damaged store.
 #[derive(Debug)]
 pub(super) struct SourceSegment {
-    /// Its path is relative to the store.
+    /// The path in it is relative to the store.
     pub(super) segment: SegmentFile,
     pub(super) file: Arc<Tolerant>,
 }
 
-/// What comes next in the log.
+/// The next part of the log.
 #[derive(Debug)]
 pub(super) enum Item {
     Segment(SourceSegment),
-    /// Nothing can be taken from here.
+    /// Bytes from which nothing can be taken.
     Lost(Vec<SkippedBytes>),
 }
 
-/// The segments in their order, and what is in the place of those that are lost.
+/// The segments in order, with an entry in the place of each one that is lost.
 pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
-    // What has a segment's name and is not a regular file is as good as missing.
+    // An entry with a segment's name that is not a regular file is treated as missing.
     let (numbers, _) = dir.segment_numbers()?;
     if numbers.is_empty() {
         let why = "its log has no segments".into();
@@ -53,7 +53,8 @@ pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
             }
         }
     }
-    // A segment under another's name is taken for what its header says, if that place is free.
+    // A segment under a wrong name is used as the number in its header, if no other file has that
+    // number.
     for (number, source) in misnamed {
         let header = &source.segment.header;
         let what = format!("the file holds segment {}", header.number);
@@ -119,7 +120,7 @@ fn most_common_store(found: &BTreeMap<u64, SourceSegment>) -> Option<[u8; 16]> {
             None => counts.push((id, 1)),
         }
     }
-    // Of several, the one that comes first.
+    // If several are equally common, the first one is used.
     counts.iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| *id)
 }
 
@@ -141,7 +142,7 @@ fn in_order(
     items
 }
 
-/// What is lost of the segments `first` to `end`.
+/// Removes and returns the lost bytes of the segments `first` to `end`.
 fn lost_of(lost: &mut BTreeMap<u64, SkippedBytes>, first: u64, end: u64) -> Vec<SkippedBytes> {
     let behind = lost.split_off(&(end + 1));
     let mut skipped: Vec<_> = std::mem::replace(lost, behind).into_values().collect();

@@ -1,5 +1,4 @@
-//! Looks into bytes that hold no whole commit for records that are intact: they are lost, and
-//! yet can be named.
+//! Searches bytes that hold no whole commit for intact records: their events are lost, but can be named.
 
 use uuid::Uuid;
 
@@ -10,14 +9,14 @@ use crate::format::checksum::Seed;
 use crate::format::frame;
 use crate::format::record::RecordRef;
 
-/// How many damaged records in a row are stepped over.
+/// The number of consecutive damaged records that are stepped over.
 const STEPS: u64 = 4;
 
-/// The records in `bytes` that are intact, the first of which may be that of `position`; also
-/// returns the position behind them.
+/// The intact records in `bytes`, of which the first may be that of `position`; also returns the
+/// position after them.
 ///
-/// A record proves its position, and not its length: bytes made to look like many overlapping
-/// records get no more work than a few times their length.
+/// A record proves its position, but not its length: for bytes made to look like many overlapping
+/// records, the work is bounded by a few times their length.
 pub(super) fn survey(bytes: &[u8], seed: Seed, mut position: u64) -> (Vec<LostEvent>, u64) {
     let (mut found, mut at) = (Vec::new(), 0);
     let mut budget = bytes.len().saturating_mul(16);

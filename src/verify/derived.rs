@@ -1,4 +1,4 @@
-//! Verification of what is derived or disposable, and the search for foreign files.
+//! Verification of derived and disposable files, and the search for foreign files.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::index::heads::HeadTable;
 use crate::storage::{DirEntry, EntryKind, File, OpenMode};
 
 impl Verifier<'_> {
-    /// Index files and checkpoints: damage in them is a fault, although nothing is lost by it.
+    /// Verifies index files and checkpoints: damage in them is a fault, although no event is lost by it.
     pub(super) fn derived(&mut self, segments: &[u64]) -> Result<()> {
         let indexes = if self.has(names::INDEX_DIR) { segments } else { &[] };
         for &number in indexes {
@@ -33,7 +33,7 @@ impl Verifier<'_> {
         let levels = if self.has(names::INDEX_DIR) { self.dir.levels()? } else { Vec::new() };
         for (first, last) in levels {
             let path = self.dir.level_path(first, last);
-            // A writer beside may have merged it into the next.
+            // A writer may have merged this file into a level file meanwhile.
             let Ok(file) = self.dir.storage().open(&path, OpenMode::Read) else {
                 continue;
             };
@@ -67,7 +67,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Verifies a checkpoint. Tells the first segment that is sealed otherwise than it says.
+    /// Verifies a checkpoint. Returns the first segment whose seal differs from its entry in the
+    /// checkpoint.
     fn checkpoint_of(&self, file: Arc<dyn File>) -> std::result::Result<Option<u64>, Defect> {
         let file = BlockFile::open(file, CHECKPOINT_MAGIC)?;
         file.verify()?;
@@ -84,7 +85,7 @@ impl Verifier<'_> {
         Ok(entries.iter().find(differs).map(|entry| entry.header.number))
     }
 
-    /// What is in one of the store's directories.
+    /// The entries of one of the store's directories; none if it is missing or is not a directory.
     pub(super) fn entries(&self, directory: &str) -> Vec<DirEntry> {
         if !self.has(directory) {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! Verification: reads every byte of a store and reports each fault.
 
-// Independent of opening: works where opening refuses, and beside a writer. Reads positionally. Must never stop
-// at the first fault where the rest can still be read.
+// Owns the checks and their order. Does not depend on opening: works on stores that opening refuses, and
+// beside a writer. Reads positionally. Must never stop at the first fault if the rest can still be read.
 
 mod derived;
 mod snapshots;
@@ -30,68 +30,68 @@ use crate::recovery::find_evidence;
 use crate::recovery::tenure::Tenure;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory, read_exact_at};
 
-/// How far a long operation has come.
+/// The progress of a long operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes done.
+    /// Bytes that are processed.
     pub done_bytes: u64,
-    /// Bytes in all.
+    /// Total bytes to process.
     pub total_bytes: u64,
 }
 
-/// A place where a store is not what it should be.
+/// A fault that [`verify`] found in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct FoundFault {
-    /// The file.
+    /// The file with the fault.
     pub file: PathBuf,
-    /// Where in the file, in bytes.
+    /// The offset of the fault in the file, in bytes.
     pub offset: u64,
-    /// What is wrong.
+    /// A description of the fault.
     pub what: String,
 }
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Damage. A store without faults opens, and every event in it can be read.
     pub faults: Vec<FoundFault>,
-    /// What is not a fault and yet worth knowing: foreign files, a tail that the next opening will
-    /// cut, index files that it will build.
+    /// Findings that are not faults: foreign files, a tail that the next opening will cut, index files
+    /// that it will build.
     pub notes: Vec<String>,
-    /// Segments read that hold or take events: the number that
+    /// Segments read that hold events or take new ones: the number that
     /// [`Stats::segments`](crate::Stats::segments) gives for the same store.
     pub segments: u64,
-    /// Segments read that are prepared for later, and hold nothing yet.
+    /// Segments read that are prepared for later, and hold no frame yet.
     pub prepared_segments: u64,
-    /// Commits proven.
+    /// Commits verified.
     pub commits: u64,
-    /// Events proven.
+    /// Events verified.
     pub events: u64,
     /// Bytes read.
     pub bytes: u64,
     /// How far this machine's clock is behind the newest recorded time, if by more than a minute. A
-    /// clock was ahead once, and commits are recorded at that time until the clock has reached it.
+    /// clock was ahead once, and commits are recorded at that time until the clock reaches it.
     pub clock_behind_by: Option<Duration>,
 }
 
-/// Reads every byte of the store in a directory and proves it: headers, frames, the chain between
-/// them, records, seals, index files, checkpoints. Snapshots that are torn, ahead of the log or of another
-/// history are notes. Changes nothing.
+/// Reads every byte of the store in a directory and verifies it: headers, frames, the chain between
+/// them, records, seals, index files, checkpoints. Snapshots that are torn, ahead of the log or of
+/// another history are notes. Changes nothing.
 ///
 /// Works beside a writer, whose commits in progress are not faults, and on a store that
-/// [`Options::open`](crate::Options::open) refuses as damaged. Where a fault was found and a writer has come
-/// meanwhile, everything is read once more, and `progress` begins again.
+/// [`Options::open`](crate::Options::open) refuses as damaged. If a fault is found and a writer has
+/// opened the store meanwhile, everything is read a second time, and `progress` starts again.
 ///
 /// # Errors
 ///
-/// [`Error::NotAStore`] and [`Error::Io`], where the store cannot be looked at at all. What is
-/// wrong inside it is in the report.
+/// [`Error::NotAStore`] and [`Error::Io`], if the store cannot be read at all. Faults inside it are
+/// listed in the report.
 pub fn verify(path: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<VerifyReport> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
     verify_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?, progress)
@@ -114,8 +114,8 @@ pub(crate) fn verify_in(
     if tenure.is_same(&later) {
         return Ok(report);
     }
-    // A writer has come: what it appended behind the end of the log may have looked like a proof that
-    // something was missing there.
+    // A writer has opened the store meanwhile: frames that it appended after the end of the log may have
+    // been taken for evidence of missing data.
     verify_once(dir, &mut progress, Some(later.visible()))
 }
 
@@ -149,25 +149,25 @@ struct Verifier<'a> {
     done: u64,
     total: u64,
     progress: &'a mut dyn FnMut(Progress),
-    /// Where the log should go on.
+    /// Where the next frame of the log is expected.
     state: ScanState,
-    /// Whether that is known: not behind damage.
+    /// Whether `state` is known; false after damage until the next readable segment.
     joined: bool,
     store_id: Option<[u8; 16]>,
-    /// What the newest whole checkpoint covers.
+    /// The last position that the newest undamaged checkpoint covers.
     checkpoint: u64,
-    /// The last position, as the status says of a store that was closed.
+    /// The last position that the status file of a cleanly closed store records.
     closed_at: u64,
     /// Headers and trailers of the sealed segments, in order.
     sealed: Vec<SegmentEntry>,
-    /// The number of segments at the end that no frame has reached.
+    /// The number of segments at the end that hold no frame.
     unused: u64,
-    /// To be compared with the log.
+    /// Snapshots that are compared with the log.
     snapshots: UncheckedSnapshots,
 }
 
 impl Verifier<'_> {
-    /// `limit`: how far the writer beside says that readers may read.
+    /// `limit`: the position up to which readers may read beside an active writer.
     fn run(&mut self, limit: Option<u64>) -> Result<()> {
         for name in names::DIRECTORIES {
             let path = self.dir.join(name);
@@ -220,7 +220,7 @@ impl Verifier<'_> {
         let last = files.len().saturating_sub(1);
         let mut expected = 1;
         for (i, file) in files.iter().enumerate() {
-            // Behind a segment that cannot be read, the next one's word counts.
+            // After a missing segment, the walk continues from the first frame of the next one.
             self.joined &= file.header.number == expected;
             expected = file.header.number + 1;
             self.headers(file);
@@ -238,7 +238,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// A clock that was ahead once dates everything since, and no read tells.
+    /// Notes a clock that runs behind the last recorded time: a clock was ahead once, and later commits
+    /// get that time. No read reports this.
     fn judge_time(&mut self) {
         let (recorded_at, now) = (self.state.recorded_at, self.dir.storage().now_micros());
         self.report.clock_behind_by = clock_behind_by(recorded_at, now);
@@ -251,7 +252,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// Whether the store has this directory, as a directory: nothing else is looked into.
+    /// Whether this entry of the store is a directory; other kinds of entry are not read.
     fn has(&self, name: &str) -> bool {
         is_directory(self.dir.storage(), &self.dir.join(name)).unwrap_or(false)
     }
@@ -266,8 +267,8 @@ impl Verifier<'_> {
         self.report.faults.push(FoundFault { file: file.into(), offset, what });
     }
 
-    /// The index file is written once the seal is durable: without one, a seal that is not whole was
-    /// never finished, and the writer seals the segment again.
+    /// Reports a damaged seal. The index file is written once the seal is durable: without one, the seal
+    /// was never finished, the writer seals the segment again, and this is no fault.
     fn seal_fault(&mut self, file: &SegmentFile, offset: u64, what: String) {
         let number = file.header.number;
         let index = self.dir.index_path(number);
@@ -283,7 +284,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// Damage becomes part of the report; anything else ends the run.
+    /// Adds damage to the report; any other error ends the run.
     fn error(&mut self, error: Error) -> Result<()> {
         match error {
             Error::Corrupt { file, offset, what, .. } => self.fault(&file, offset, what),
@@ -303,7 +304,7 @@ impl Verifier<'_> {
         (self.progress)(Progress { done_bytes: self.done, total_bytes });
     }
 
-    /// Both copies of the header, and zeros around them.
+    /// Verifies both copies of the header, and the zeros around them.
     fn headers(&mut self, file: &SegmentFile) {
         if *self.store_id.get_or_insert(file.header.store_id) != file.header.store_id {
             self.fault(&file.path, 32, "the segment belongs to another store");
@@ -337,17 +338,18 @@ impl Verifier<'_> {
         is_last: bool,
         limit: Option<u64>,
     ) -> Result<()> {
-        // In this order: a writer may seal the segment in between, and what its trailer tells of must
-        // lie within the length.
+        // The trailer is read before the length: a writer may seal the segment in between, and the part
+        // that the trailer describes must lie within the length.
         let trailer = file.trailer()?;
         let len = file.len()?;
-        // All of a sealed segment is durable, also a frame without events that ends it.
+        // All of a sealed segment is durable, including a last frame without events.
         let limit = limit.filter(|_| trailer.is_none());
         let seed = file.header.seed();
         let mut window = Window::new(Arc::clone(&file.file), len);
         self.state.offset = DATA_START;
         let starts_with_a_frame = self.take_first(file)?;
-        // The one after a sealed segment takes the next event, as the first of a new store does.
+        // The segment after a sealed one may be empty and take the next event, like the first of a new
+        // store.
         let number = file.header.number;
         let after_sealed = self.sealed.last().is_some_and(|it| it.header.number + 1 == number);
         let in_use = starts_with_a_frame || after_sealed || number == 1;
@@ -380,7 +382,7 @@ impl Verifier<'_> {
             };
             let defect = match &end {
                 ScanEnd::Invalid(defect) => defect.clone(),
-                // A file that was cut ends like one that is full.
+                // A file that was truncated ends like a full one.
                 ScanEnd::EndOfFile => Defect::TooShort,
                 ScanEnd::Sealed | ScanEnd::Limit => break end,
             };
@@ -389,7 +391,8 @@ impl Verifier<'_> {
                 self.seal_fault(file, state.offset, format!("the seal: {defect}"));
                 break end;
             }
-            // Damage, or where an active segment ends: go on at the next valid frame, if any.
+            // Damage, or the end of an active segment: continue at the next valid frame, if there is
+            // one.
             let damage = trailer.is_some() || self.is_damage(file, later, &state, limit)?;
             match resume(&mut window, seed, state.offset + 8, behind, &file.path)? {
                 Some((offset, header)) if damage => {
@@ -423,7 +426,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// The recovery rule, for a segment that is not sealed.
+    /// Applies the recovery rule to a segment that is not sealed; returns whether its end is damage.
     fn is_damage(
         &self,
         file: &SegmentFile,
@@ -435,12 +438,13 @@ impl Verifier<'_> {
             Some(next) => first_of(next)?,
             None => None,
         };
-        // Full, and not sealed or not wholly: the next opening does that, or the writer at work.
+        // If the next segment continues this one, this one is full and its seal is missing or
+        // unfinished: the next opening, or the active writer, completes it.
         let goes_on = next.is_some_and(|first| {
             first.link == state.link && first.first_position == state.next_position
         });
         if goes_on {
-            // Full, and not sealed yet.
+            // Not damage: the segment is full and will be sealed.
             return Ok(false);
         }
         if let Some(visible) = limit {
@@ -450,7 +454,7 @@ impl Verifier<'_> {
             || find_evidence(file, later, state)?.is_some())
     }
 
-    /// Whether the segment begins with a frame; behind damage, takes its word for where it goes on.
+    /// Whether the segment begins with a frame. After damage, the expected state is set from that frame.
     fn take_first(&mut self, file: &SegmentFile) -> Result<bool> {
         let mut bytes = [0; frame::HEADER_LEN];
         if file.len()? < DATA_START + frame::HEADER_LEN as u64 {
@@ -483,7 +487,7 @@ impl Verifier<'_> {
         begins: bool,
         limit: Option<u64>,
     ) -> Result<()> {
-        // A writer beside may have created the next one since the segments were listed.
+        // A writer may have created the next segment since the segments were listed.
         if *end == ScanEnd::Sealed && is_last && !self.has_segment(file.header.number + 1) {
             self.fault(
                 &file.path,
@@ -513,8 +517,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// `state` is where the frames end, unless a writer has sealed the segment since it was asked
-    /// how far to read.
+    /// Verifies the trailer. `state` is the end of the frames; `None` if the walk stopped at the limit
+    /// because a writer has sealed the segment since that was read.
     fn trailer(&mut self, file: &SegmentFile, trailer: &seal::Trailer, state: Option<&ScanState>) {
         let table_at = trailer.table_offset();
         let len = seal::body_len(trailer.event_count) - seal::TRAILER_LEN as u64;

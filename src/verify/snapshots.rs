@@ -1,7 +1,7 @@
-//! Verification of snapshots: each is whole, and of the history that the log holds.
+//! Verification of snapshots: each file is undamaged, and its state belongs to the history in the log.
 //!
-//! Their files are read before the log, and compared with its frames as the walk passes them. A
-//! snapshot that is skipped is a note and no fault: replay gives the right state. Must never hold a
+//! The files are read before the log, and compared with its frames as the walk passes them. A snapshot
+//! that loading would skip is a note and not a fault: replay gives the same state. Must never hold a
 //! caller's state in memory.
 
 use std::collections::HashMap;
@@ -14,14 +14,14 @@ use crate::format::snapshot::{HistoryBinding, SnapshotFile};
 use crate::log::scan::{ScannedFrame, for_each_record};
 use crate::storage::EntryKind;
 
-/// The snapshots that are still to be compared with the log.
+/// The snapshots that were not compared with the log yet.
 #[derive(Debug, Default)]
 pub(super) struct UncheckedSnapshots {
-    /// By the position they cover; the last is the next.
+    /// By the position they cover; the next one to compare is the last.
     by_position: Vec<(u64, Claim)>,
-    /// Those without a binding, by stream and version.
+    /// Snapshots without a binding, by stream and version.
     by_version: HashMap<String, HashMap<u64, Claim>>,
-    /// What is wrong with those that were compared.
+    /// Notes on the snapshots that do not fit the log.
     notes: Vec<String>,
 }
 
@@ -33,14 +33,15 @@ struct Claim {
 
 #[derive(Debug)]
 enum Proof {
-    /// The history at the position.
+    /// The history that the snapshot is bound to at its position.
     History(u64),
-    /// No later than this, in µs: a snapshot without a binding.
+    /// When a snapshot without a binding was saved, in µs: its event was recorded no later than this.
     SavedAt(u64),
 }
 
 impl Claim {
-    /// Why the event that was found is not the one that the snapshot covers.
+    /// The reason why the event in this frame is not the one that the snapshot covers; `None` if it may
+    /// be.
     fn contradiction(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
         match self.proof {
             Proof::History(history) if history != frame.header.history(frame.checksum) => {
@@ -75,9 +76,9 @@ impl UncheckedSnapshots {
         }
     }
 
-    /// All are added: the walk over the log begins.
+    /// Prepares the comparison, once all snapshots are added and before the walk over the log begins.
     fn begin(&mut self) {
-        // What covers nothing holds in every history.
+        // A snapshot at position 0 covers no event and fits every history.
         self.by_position.retain(|(position, _)| *position > 0);
         self.by_position.sort_unstable_by_key(|(position, _)| std::cmp::Reverse(*position));
         for versions in self.by_version.values_mut() {
@@ -86,13 +87,13 @@ impl UncheckedSnapshots {
         self.by_version.retain(|_, versions| !versions.is_empty());
     }
 
-    /// Compares those whose events a frame holds.
+    /// Compares the snapshots whose events are in this frame.
     pub(super) fn pass(&mut self, frame: &ScannedFrame<'_>) {
         while let Some((position, _)) = self.by_position.last()
             && *position < frame.header.next_position()
         {
             let Some((position, claim)) = self.by_position.pop() else { return };
-            // One within damage that was passed over cannot be compared.
+            // A snapshot whose position lies in skipped damage cannot be compared.
             let why = if position >= frame.header.first_position {
                 claim.contradiction(frame)
             } else {
@@ -103,7 +104,7 @@ impl UncheckedSnapshots {
         if self.by_version.is_empty() {
             return;
         }
-        // The frame is proven: its records can be walked.
+        // The frame is verified, so its records can be walked.
         let _ = for_each_record(frame, |_, _, record| {
             let versions = self.by_version.get_mut(record.stream());
             if let Some(claim) = versions.and_then(|of| of.remove(&record.version())) {
@@ -112,8 +113,8 @@ impl UncheckedSnapshots {
         });
     }
 
-    /// The walk is over, at `head`; what is left lies after it. Beside a writer, that may be events
-    /// that are not looked at.
+    /// Ends the walk at `head`: snapshots that are left cover a position after it. Beside a writer their
+    /// events may exist and just not have been read, so they are not reported.
     fn end(mut self, head: u64, beside_a_writer: bool) -> Vec<String> {
         let by_version = self.by_version.into_values().flat_map(HashMap::into_values);
         let left = self.by_position.into_iter().map(|(_, claim)| claim).chain(by_version);
@@ -127,7 +128,7 @@ impl UncheckedSnapshots {
 }
 
 impl Verifier<'_> {
-    /// Reads every snapshot file. A torn one is skipped when it is looked for; here it is named.
+    /// Reads every snapshot file. A torn one, which loading skips, is reported.
     pub(super) fn read_snapshots(&mut self, store_id: Option<[u8; 16]>) {
         for fan_out in self.entries(names::SNAPSHOT_DIR) {
             let directory = self.dir.join(names::SNAPSHOT_DIR).join(&fan_out.name);
@@ -162,7 +163,7 @@ impl Verifier<'_> {
         self.snapshots.begin();
     }
 
-    /// Names the snapshots that the log contradicts.
+    /// Reports the snapshots that do not fit the log.
     pub(super) fn judge_snapshots(&mut self, limit: Option<u64>) {
         let head = self.state.next_position.saturating_sub(1);
         let notes = std::mem::take(&mut self.snapshots).end(head, limit.is_some());

@@ -1,6 +1,6 @@
-//! Loss, looked at and accepted: the only way to write to a store past evidence of loss.
+//! Shows and accepts loss: the only way to write to a store past evidence of loss.
 //!
-//! Owns that nobody loses more than they have been told of.
+//! Owns the check that no more is cut off than the loss that the caller names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,41 +20,41 @@ use crate::storage::{DiskStorage, EntryKind, Storage};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Loss {
-    /// The last position before the damage: everything up to here is kept. What
-    /// [`accept_loss`] has to be given.
+    /// The last position before the damage; everything up to it is kept. [`accept_loss`] takes this
+    /// position.
     pub cut_after: Position,
-    /// The last position that anything behind the damage tells of, if anything does: what lies
-    /// between is lost, or would be cut off. There may have been more.
+    /// The last position recorded after the damage, if there is one: events between the two are lost, or
+    /// would be cut off. There may have been more.
     pub last_known: Option<Position>,
     /// The damaged file.
     pub file: PathBuf,
-    /// Where in its segment the log ends, in bytes.
+    /// The offset in its segment at which the log ends, in bytes.
     pub offset: u64,
-    /// What is wrong.
+    /// A description of the damage.
     pub what: String,
-    /// What proves that something is lost.
+    /// What proves that acknowledged data is lost.
     pub evidence: String,
 }
 
-/// What [`accept_loss`] did.
+/// The result of [`accept_loss`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct AcceptedLoss {
-    /// What was lost, and why.
+    /// The loss that was accepted.
     pub loss: Loss,
     /// Bytes of the log that were cut off.
     pub bytes: u64,
-    /// What is kept in `quarantine/`: the bytes that were cut off, the checkpoints, index files and
-    /// snapshots that go with them, and a text that says what was done.
+    /// The files in `quarantine/`: the bytes that were cut off, the checkpoints, index files and
+    /// snapshots that belong to them, and a text that describes the cut.
     pub quarantined: Vec<PathBuf>,
 }
 
-/// Looks for the damage that makes an opening for writing refuse the store. Changes nothing.
+/// Searches for the damage because of which an opening for writing refuses the store. Changes nothing.
 ///
 /// # Errors
 ///
-/// [`Error::NothingLost`] if the store would open, [`Error::Locked`] if a writer is at work,
+/// [`Error::NothingLost`] if the store would open, [`Error::Locked`] if a writer has it open,
 /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Io`]; [`Error::Corrupt`] for damage that
 /// leaves nothing to keep: [`repair`](crate::repair::repair()) such a store.
 pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
@@ -62,16 +62,16 @@ pub fn find_loss(path: impl AsRef<Path>) -> Result<Loss> {
     find_loss_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?)
 }
 
-/// Cuts a damaged store off behind the position `after`, so that it opens for writing again.
+/// Cuts a damaged store off after the position `after`, so that it opens for writing again.
 ///
-/// What [`Options::open`](crate::Options::open) refuses to do without being told: acknowledged
-/// events are given up. `after` must be the position that [`find_loss`] names. Everything behind
-/// it is copied to `quarantine/` first, also what is intact; [`repair`](crate::repair::repair()) keeps
-/// that. If the power goes meanwhile, the store is refused as before, or the cut is done.
+/// This gives up acknowledged events, which [`Options::open`](crate::Options::open) never does. `after`
+/// must be the position that [`find_loss`] returns. Everything after it is copied to `quarantine/`
+/// first, intact commits included; [`repair`](crate::repair::repair()) keeps those. After a power loss
+/// during the cut, the store is refused as before, or the cut is complete.
 ///
 /// # Errors
 ///
-/// [`Error::WrongCut`] if the damage is elsewhere, and those of [`find_loss`].
+/// [`Error::WrongCut`] if the damage is at another position, and those of [`find_loss`].
 pub fn accept_loss(path: impl AsRef<Path>, after: Position) -> Result<AcceptedLoss> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
     accept_loss_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?, after)

@@ -1,4 +1,4 @@
-//! What a repair tells: the plain types of its report. Must never decide anything.
+//! The plain types of a repair's report. Must never decide anything.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use crate::event::Position;
 
-/// What [`repair`](crate::repair::repair()) did, and exactly what is missing from the new store.
+/// The result of [`repair`](crate::repair::repair()), with an exact list of what is missing from the new
+/// store.
 ///
-/// Files are named relative to the damaged store's directory.
+/// File names are relative to the damaged store's directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -21,23 +22,23 @@ pub struct RepairReport {
     /// Events that were in the damaged store and are not in the new one.
     pub missing_events: u64,
     /// Changes that are not events (cursors, hidden streams) in the new store. Cursors and truncations
-    /// moved with the events they are about.
+    /// move with the events that they refer to.
     pub changes: u64,
-    /// Changes that were in the damaged store and are not in the new one; those of a damaged end are
-    /// not counted.
+    /// Changes that were in the damaged store and are not in the new one; changes in a damaged end of
+    /// the log are not counted.
     pub missing_changes: u64,
-    /// Where the log is damaged, in order.
+    /// The places where the log is damaged, in order.
     pub gaps: Vec<Gap>,
     /// Streams that lost events, by name.
     pub streams: Vec<StreamLoss>,
-    /// Which positions became which: everything that was kept, in runs. One run that begins at 1
-    /// and ends at the last position: nothing has moved.
+    /// The old and new positions of all kept events, in runs. If nothing has moved, this is one run that
+    /// begins at 1 and ends at the last position.
     pub positions: Vec<Moved>,
-    /// What lies behind the end of the log, and was never acknowledged: the next opening would
-    /// have cut it off.
+    /// Bytes after the end of the log that were never acknowledged: the next opening would have cut them
+    /// off.
     pub tail: Vec<SkippedBytes>,
-    /// Positions of intact commits behind the damage that were left out, as
-    /// [`RepairOptions::stop_at_damage`](crate::repair::RepairOptions::stop_at_damage) asked for.
+    /// Positions of intact commits after the damage that were left out because of
+    /// [`RepairOptions::stop_at_damage`](crate::repair::RepairOptions::stop_at_damage).
     pub left_out: Option<Range>,
 }
 
@@ -46,30 +47,30 @@ pub struct RepairReport {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Gap {
-    /// The positions that are missing; `None`: the damage cost no event.
+    /// The missing positions; `None` if no event was lost.
     pub missing: Option<Range>,
-    /// Whether something proves that they had been acknowledged as durable. If not, they may have
-    /// been on their way to disk when the store stopped.
+    /// Whether something proves that the missing events were acknowledged as durable. If not, they may
+    /// have been on their way to disk when the store stopped.
     pub acknowledged: bool,
-    /// The bytes that could not be taken.
+    /// The bytes that could not be copied.
     pub skipped: Vec<SkippedBytes>,
-    /// Of the missing events, those whose own bytes are intact. A commit is all or nothing, so
-    /// they are lost with the rest of theirs; `annals verify` and a hex editor still show them.
+    /// Missing events whose own bytes are intact. A commit is kept as a whole or not at all, so they are
+    /// lost with it; `annals verify` and a hex editor still show them.
     pub intact: Vec<LostEvent>,
 }
 
-/// Bytes of the damaged store that hold nothing whole.
+/// A range of bytes in the damaged store that holds no whole commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SkippedBytes {
     /// The file, relative to the store.
     pub file: PathBuf,
-    /// The first byte.
+    /// Offset of the first byte.
     pub from: u64,
-    /// One behind the last byte.
+    /// Exclusive end of the range.
     pub to: u64,
-    /// What is wrong with them.
+    /// Why the bytes could not be copied.
     pub reason: String,
 }
 
@@ -78,51 +79,51 @@ pub struct SkippedBytes {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LostEvent {
-    /// Its position in the damaged store.
+    /// The event's position in the damaged store.
     pub position: Position,
-    /// Its stream.
+    /// The stream that the event belongs to.
     pub stream: String,
-    /// Its version in the damaged store.
+    /// The event's version in the damaged store.
     pub version: u64,
-    /// Its id.
+    /// The event's id.
     pub id: Uuid,
 }
 
-/// Numbers from the first to the last, both included.
+/// A range of numbers, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Range {
-    /// The first.
+    /// The first number.
     pub first: u64,
-    /// The last.
+    /// The last number.
     pub last: u64,
 }
 
-/// A run of positions or versions and what it became.
+/// A run of positions or versions, and its place in the new store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Moved {
-    /// The first in the damaged store.
+    /// The first number in the damaged store.
     pub first: u64,
-    /// The last in the damaged store.
+    /// The last number in the damaged store.
     pub last: u64,
-    /// What the first is in the new store; the others follow it.
+    /// The first number in the new store; the rest of the run follows it without gaps.
     pub new_first: u64,
 }
 
-/// What a stream lost, as far as something whole tells: a later event of the stream, the newest
-/// checkpoint, or the event's own record. Of positions, nothing goes untold.
+/// The versions that a stream lost, as far as they are proven by a later event of the stream, the newest
+/// checkpoint, or the lost event's own record. Lost positions are always reported in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StreamLoss {
-    /// The stream.
+    /// The name of the stream.
     pub stream: String,
-    /// The versions that are missing.
+    /// The missing versions.
     pub missing: Vec<Range>,
-    /// Which versions became which.
+    /// The old and new versions of the kept events, in runs.
     pub versions: Vec<Moved>,
 }
 
@@ -134,7 +135,7 @@ impl RepairReport {
 }
 
 impl Range {
-    /// How many numbers lie in it.
+    /// The number of values in the range.
     pub fn count(&self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }

@@ -1,8 +1,8 @@
-//! Walks the damaged log and takes every commit that is whole.
+//! Walks the damaged log and takes every whole commit.
 //!
-//! Where the walk does not go on, it looks for the next valid frame header, at every place one
-//! can begin. Headers are bound to the segment's salt and their offset, so data that imitates a
-//! frame does not get in; and positions, versions and times must go up, so that nothing old does.
+//! Where the walk cannot continue, it searches for the next valid frame header, at every offset where
+//! one can begin. Headers are bound to the segment's salt and their offset, so data that imitates a
+//! frame is refused; positions, versions and times must increase, so that old frames are refused.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,18 +21,18 @@ use crate::format::{Defect, align};
 use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, resume, verify_body};
 use crate::verify::Progress;
 
-/// No segment is longer: offsets have 32 bits.
+/// The maximum length of a segment: offsets have 32 bits.
 const MAX_LEN: u64 = 1 << 32;
-/// How much of a run of damaged bytes is searched for records.
+/// The number of bytes of a damaged run that are searched for records.
 const MAX_SURVEY: u64 = 256 << 20;
 
 pub(super) struct Salvage<'a, 'b> {
     pub(super) target: Target<'a>,
     pub(super) report: RepairReport,
     pub(super) streams: StreamLosses,
-    /// Where the log should go on.
+    /// Where the next frame of the log is expected.
     state: ScanState,
-    /// Since the last frame that was taken.
+    /// Bytes that were skipped since the last frame that was taken.
     skipped: Vec<SkippedBytes>,
     intact: Vec<LostEvent>,
     /// The position that damaged bytes may begin with.
@@ -40,28 +40,28 @@ pub(super) struct Salvage<'a, 'b> {
     stop_at_damage: bool,
     stopped: bool,
     checksums: Vec<u8>,
-    /// Where the last segment's frames end.
+    /// The end of the frames in the last segment.
     last_end: Option<SkippedBytes>,
     progress: &'b mut dyn FnMut(Progress),
     done: u64,
     total: u64,
 }
 
-/// What is at a place in a segment.
+/// What is found at an offset in a segment.
 enum NewPlace {
-    /// A frame that goes on from those before.
+    /// A whole frame that continues the walk.
     Whole {
         header: FrameHeader,
         link: u32,
         body_at: u64,
         records: usize,
     },
-    /// A frame's valid header, and what is wrong with the frame.
+    /// A valid frame header, and what is wrong with the rest of the frame.
     Broken(FrameHeader, Defect),
     /// The header of a seal.
     Seal,
     Nothing(Defect),
-    /// No room for a frame.
+    /// The end of the segment: no room for a frame.
     End,
 }
 
@@ -126,7 +126,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         (self.progress)(Progress { done_bytes: self.done, total_bytes: self.total.max(self.done) });
     }
 
-    /// Takes or skips what is at the offset; `None` where the segment holds no more frames.
+    /// Takes or skips what is at the offset; `None` if the segment holds no more frames.
     fn step(
         &mut self,
         source: &SourceSegment,
@@ -217,7 +217,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         })
     }
 
-    /// Why a whole frame is not part of the history.
+    /// The reason why a whole frame is not part of the history; `None` if it is.
     fn refusal(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
         let header = &frame.header;
         if header.first_position < self.state.next_position {
@@ -240,7 +240,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         }
         let (mut last, mut rest) = (HashMap::new(), frame.body);
         for _ in 0..header.event_count {
-            // A proven frame's records can be read.
+            // The records of a verified frame can be read.
             let Ok(record) = RecordRef::parse(rest) else { break };
             let (stream, version) = (record.stream(), record.version());
             let before =
@@ -253,7 +253,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         None
     }
 
-    /// Takes a frame: what lies before it and was skipped is damage.
+    /// Takes a frame; bytes skipped before it are reported as damage.
     fn take(&mut self, frame: &ScannedFrame<'_>, link: u32) -> Result<()> {
         let header = &frame.header;
         self.close_gap(header.first_position - 1);
@@ -275,7 +275,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         let old = Range { first: header.first_position, last: header.next_position() - 1 };
         if self.stopped {
             let streams = &mut self.streams;
-            // A proven frame's records can be read.
+            // The records of a verified frame can be read.
             let _ = for_each_record(frame, |_, _, record| {
                 streams.know(record.stream(), record.version());
             });
@@ -299,8 +299,8 @@ impl<'a, 'b> Salvage<'a, 'b> {
         Ok(())
     }
 
-    /// The changes of a frame, as they are to be in the new store: cursors and truncations move with
-    /// the events they are about, and what is about a stream that is lost is dropped.
+    /// The changes of a frame for the new store: cursors and truncations move with the events that they
+    /// refer to, and changes to a stream that is lost are dropped.
     fn changes(&mut self, frame: &ScannedFrame<'_>) -> Vec<Change> {
         let mut changes = Vec::new();
         let first = first_change(frame);
@@ -329,13 +329,13 @@ impl<'a, 'b> Salvage<'a, 'b> {
         changes
     }
 
-    /// The last position in the new store of what was up to a position in the damaged one.
+    /// The position in the new store of the last kept event up to `old` in the damaged one.
     fn new_position(&self, old: u64) -> u64 {
         let run = self.report.positions.iter().rev().find(|run| run.first <= old);
         run.map_or(0, |run| run.new_first + old.min(run.last) - run.first)
     }
 
-    /// Notes that positions up to `last` should have been found by now, and what was found instead.
+    /// Records a gap if positions up to `last` were expected, and the bytes that were skipped instead.
     fn close_gap(&mut self, last: u64) {
         let first = self.state.next_position;
         let missing = (last >= first).then_some(Range { first, last });
@@ -355,7 +355,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         self.report.gaps.push(Gap { missing, acknowledged: false, skipped, intact });
     }
 
-    /// Notes bytes that hold nothing that can be taken, and the records in them that are intact.
+    /// Records bytes that cannot be taken, and the intact records in them.
     fn skip(
         &mut self,
         source: &SourceSegment,
@@ -385,7 +385,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         Ok(())
     }
 
-    /// Ends the walk. `proven`: positions up to there are known to have been durable.
+    /// Ends the walk. `proven`: positions up to this one are known to have been durable.
     pub(super) fn end(&mut self, proven: u64) {
         let proven = proven.max(self.state.proven);
         if proven >= self.state.next_position {
@@ -398,13 +398,13 @@ impl<'a, 'b> Salvage<'a, 'b> {
     }
 }
 
-/// The number of a frame's first change; 0: it has no metadata.
+/// The number of a frame's first change; 0 if it has no metadata.
 fn first_change(frame: &ScannedFrame<'_>) -> u64 {
     let header = SectionHeader::decode(frame.metadata, |_, _| {});
     header.map_or(0, |header| header.first)
 }
 
-/// One behind the last byte of the range that is not zero; `from` if all are.
+/// Exclusive end of the non-zero bytes in the range; `from` if all are zero.
 fn last_nonzero(window: &mut Window, from: u64, to: u64, path: &Path) -> Result<u64> {
     let (mut at, mut found) = (from, from);
     while at < to {

@@ -1,15 +1,15 @@
-//! Versions: which event of a stream becomes which, and which are missing.
+//! Versions: the new version of each event of a stream, and the missing ones.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::report::{Moved, Range, StreamLoss};
 
-/// Where a stream stands.
+/// The versions that the walk has reached in a stream.
 #[derive(Debug, Default, Clone, Copy)]
 struct Track {
-    /// Its version in the damaged store, as far as the walk has come.
+    /// The stream's version in the damaged store, up to the current place of the walk.
     old: u64,
-    /// Its version in the new one.
+    /// The stream's version in the new store.
     new: u64,
 }
 
@@ -17,17 +17,17 @@ struct Track {
 pub(super) struct StreamLosses {
     tracks: HashMap<Box<str>, Track>,
     losses: BTreeMap<Box<str>, StreamLoss>,
-    /// The highest version that something tells of, of streams where it was not reached.
+    /// The highest version that something records, for streams in which the walk did not reach it.
     known: HashMap<Box<str>, u64>,
 }
 
 impl StreamLosses {
-    /// The stream's version in the damaged store, as far as the walk has come.
+    /// The stream's version in the damaged store, up to the current place of the walk.
     pub(super) fn old_version(&self, stream: &str) -> u64 {
         self.tracks.get(stream).map_or(0, |track| track.old)
     }
 
-    /// The version in the new store of the last event that was taken up to version `old`.
+    /// The version in the new store of the last kept event up to version `old`.
     pub(super) fn new_version(&self, stream: &str, old: u64) -> u64 {
         let Some(loss) = self.losses.get(stream) else {
             return self.tracks.get(stream).map_or(0, |track| old.min(track.new));
@@ -36,7 +36,7 @@ impl StreamLosses {
         run.map_or(0, |run| run.new_first + old.min(run.last) - run.first)
     }
 
-    /// Takes the event with version `old`, which lies behind those before; returns its new one.
+    /// Takes the event with version `old`, which follows those taken before; returns its new version.
     pub(super) fn take(&mut self, stream: &str, old: u64) -> u64 {
         if !self.tracks.contains_key(stream) {
             self.tracks.insert(stream.into(), Track::default());
@@ -56,7 +56,7 @@ impl StreamLosses {
         before.new + 1
     }
 
-    /// Something tells that the stream had a version.
+    /// Notes that something records this version of the stream.
     pub(super) fn know(&mut self, stream: &str, version: u64) {
         if version > self.old_version(stream) {
             let known = self.known.entry(stream.into()).or_default();
@@ -85,7 +85,7 @@ fn loss_of<'a>(
     losses.entry(stream.into()).or_insert_with(|| StreamLoss {
         stream: stream.to_owned(),
         missing: Vec::new(),
-        // Up to its first loss a stream is as it was.
+        // Up to its first loss, a stream keeps its versions.
         versions: (before.old > 0)
             .then_some(Moved { first: 1, last: before.old, new_first: 1 })
             .into_iter()

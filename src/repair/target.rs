@@ -1,7 +1,7 @@
 //! The new store, written frame by frame.
 //!
-//! Owns that an unfinished one is never taken for a store: the first segment gets its name when
-//! everything is durable, and until then a file tells what the directory is.
+//! Owns the rule that an unfinished copy is never taken for a store: the first segment gets its name
+//! when everything is durable, and until then a marker file states what the directory is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::options::Options;
 use crate::storage::{EntryKind, LockGuard, OpenMode, write_all_at};
 use crate::verify::verify_in;
 
-/// Stands in the directory for as long as it is not a store.
+/// A file in the directory that marks it as unfinished.
 const MARKER: &str = "REPAIR-UNFINISHED";
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 8 << 20;
@@ -33,11 +33,11 @@ pub(super) struct Target<'a> {
     lock: Arc<dyn LockGuard>,
     store_id: [u8; 16],
     capacity: u64,
-    /// The first segment, once another one is in use.
+    /// The first segment, once a later one is in use.
     first: Option<SegmentFile>,
     segment: SegmentFile,
     buffer: Vec<u8>,
-    /// Where the next frame begins.
+    /// Offset of the next frame.
     offset: u64,
     link: u32,
     next_position: u64,
@@ -57,7 +57,7 @@ fn taken(root: &Path, why: &str) -> Error {
 }
 
 impl<'a> Target<'a> {
-    /// Binds to the directory, which is made if it is missing. Nothing in it is touched.
+    /// Binds to the directory, which is created if it is missing. Its contents are not changed.
     pub(super) fn bind(dir: &StoreDir) -> Result<StoreDir> {
         if dir
             .storage()
@@ -73,7 +73,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Begins a store in a directory that is empty.
+    /// Creates a store in an empty directory.
     pub(super) fn create(dir: &'a StoreDir, made: bool, capacity: u64) -> Result<Self> {
         let taken = |why: &str| Err(taken(dir.root(), why));
         match look_at(dir) {
@@ -136,8 +136,8 @@ impl<'a> Target<'a> {
         self.next_position - 1
     }
 
-    /// Adds a commit whose frame was proven, with the time it was recorded at: the records in `body`,
-    /// to which `version` gives their versions, and `changes`. Returns the positions.
+    /// Appends a verified frame's commit with its recorded time: the records in `body`, with the
+    /// versions that `version` returns, and `changes`. Returns the positions.
     pub(super) fn append(
         &mut self,
         header: &FrameHeader,
@@ -158,9 +158,9 @@ impl<'a> Target<'a> {
         let mut body = body.to_vec();
         let mut section = Vec::new();
         if !changes.is_empty() {
-            // A frame's length has 32 bits.
+            // Never more: a frame's length has 32 bits.
             let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-            // Nothing here is acknowledged before all of it is durable.
+            // Nothing in the new store is acknowledged before all of it is durable.
             SectionHeader { first: self.next_change, durable: 0, count }.encode(&mut section);
             for change in changes {
                 change.encode(&mut section);
@@ -200,7 +200,7 @@ impl<'a> Target<'a> {
         let seed = self.segment.header.seed();
         let header = FrameHeader {
             kind,
-            // A body comes from a frame, whose length has 32 bits.
+            // Always fits: a body comes from a frame, whose length has 32 bits.
             body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
             event_count,
             link: self.link,
@@ -227,7 +227,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Everything so far is durable, but for the first segment's name.
+    /// Makes everything written durable, except the first segment's name.
     fn sync(&mut self) -> Result<()> {
         self.flush()?;
         self.segment.file.sync_data().map_err(|e| Error::io("sync", &self.segment.path, e))?;
@@ -247,7 +247,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Makes it a store, has the engine seal and index it, and proves every byte of it.
+    /// Makes the copy a store, opens it so that it is sealed and indexed, and verifies every byte of it.
     pub(super) fn finish(mut self) -> Result<()> {
         self.sync()?;
         let fits = self.offset + frame::HEADER_LEN as u64 <= self.segment.header.capacity;
@@ -262,7 +262,7 @@ impl<'a> Target<'a> {
         drop(self.lock);
         let mut options = Options::new().segment_size(capacity);
         options.storage = Arc::clone(dir.shared_storage());
-        // Nothing is appended, so nothing is gained by threads.
+        // Nothing is appended, so background threads would not help.
         options.background = false;
         options.open(dir.root())?.close()?;
         dir.sync_names()?;
@@ -280,8 +280,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Takes back what was begun, and the directory itself if it was `made` for it. The first segment goes
-/// first: without it, the rest is no store.
+/// Removes what was written, and the directory itself if it was `made` for the copy. The first segment
+/// is removed first: without it, the rest is not a store.
 pub(super) fn remove_all(dir: &StoreDir, made: bool) {
     let _ = dir.storage().remove_file(&dir.segment_path(1));
     for directory in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {

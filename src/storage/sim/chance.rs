@@ -1,4 +1,4 @@
-//! Reproducible chance: the same seed, the same disk, on every machine.
+//! Reproducible random numbers: the same seed gives the same disk on every machine.
 
 /// `SplitMix64`.
 #[derive(Debug, Clone)]

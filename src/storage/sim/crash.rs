@@ -3,11 +3,11 @@
 use super::chance::Chance;
 use super::image::SECTOR;
 
-/// How names become durable.
+/// How directory entries become durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DirectoryModel {
-    /// A name is durable only after a sync of its directory. Directories do not wait for each
-    /// other; within one, changes survive in order.
+    /// A name is durable only after a sync of its directory. Directories are independent of each other;
+    /// within one, changes survive in order.
     #[default]
     Strict,
     /// One journal for the whole file system: changes of names survive in order everywhere, and
@@ -18,8 +18,8 @@ pub enum DirectoryModel {
 /// Which unsynced changes a power loss keeps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Any of the ways below or between them, drawn from the seed: each sector and each length
-    /// on its own, with a bias drawn for the whole crash.
+    /// A random choice between the other variants and mixtures of them: each sector and each length
+    /// survives independently, with a probability that is drawn for the whole crash.
     #[default]
     Random,
     /// Everything that was written before a moment drawn from the seed, and nothing after it.
@@ -33,12 +33,12 @@ pub enum Keep {
 /// A power loss. The same crash of the same disk always leaves the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crash {
-    /// Decides everything that is left open.
+    /// Seeds every choice that the other settings leave open.
     pub seed: u64,
     /// The unit that the drive writes atomically: 512, 4096 or another power of two of at least
     /// 512.
     pub sector_size: usize,
-    /// Sectors that survive may be torn at any byte, as on media without such a promise.
+    /// Whether sectors that survive may be torn at any byte, as on media without atomic sectors.
     pub tear_bytes: bool,
     /// Which unsynced changes survive.
     pub keep: Keep,
@@ -50,28 +50,28 @@ impl Crash {
         Self { seed, sector_size: SECTOR, tear_bytes: false, keep: Keep::Random }
     }
 
-    /// With sectors of another size.
+    /// Sets the size of a sector.
     pub fn sector_size(self, sector_size: usize) -> Self {
         Self { sector_size, ..self }
     }
 
-    /// With sectors torn at any byte.
+    /// Allows sectors to be torn at any byte.
     pub fn tear_bytes(self) -> Self {
         Self { tear_bytes: true, ..self }
     }
 
-    /// With another choice of what survives.
+    /// Sets which unsynced changes survive.
     pub fn keep(self, keep: Keep) -> Self {
         Self { keep, ..self }
     }
 }
 
-/// How the choices of one crash lean.
+/// The bias of the choices of one crash.
 #[derive(Debug, Clone, Copy)]
 enum Lean {
-    /// Nothing after this operation.
+    /// Nothing after this operation survives.
     Until(u64),
-    /// The newest version in this percentage of the cases.
+    /// The newest version survives in this percentage of cases.
     Newest(u64),
     Nothing,
 }
@@ -114,8 +114,8 @@ impl Plan {
         self.crash.sector_size
     }
 
-    /// Chooses one of the `moments` (ascending), or `None` for the durable state, which is no
-    /// choice if a cut at `oldest` was kept.
+    /// Chooses one of the `moments` (ascending), or `None` for the durable state, which cannot be chosen
+    /// if a truncation at `oldest` survived.
     pub(super) fn choose(&mut self, moments: &[u64], oldest: u64, end: u64) -> Option<usize> {
         debug_assert!(moments.iter().all(|at| (oldest..end).contains(at)));
         let newest = moments.len().checked_sub(1)?;
@@ -134,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// How many of the changes of names made at these `moments` survive.
+    /// Number of changes of names, made at these `moments`, that survive.
     pub(super) fn names(&mut self, moments: &[u64]) -> usize {
         let count = moments.len();
         match (self.crash.keep, self.lean) {
@@ -159,7 +159,7 @@ impl Plan {
     }
 }
 
-/// A sector of which one side is old.
+/// A sector that is torn: one side has the new contents, the other the old.
 #[derive(Debug)]
 pub(super) struct Tear {
     position: usize,

@@ -1,6 +1,6 @@
 //! The state of the simulated machine's disk: files, directories, names, and the effect of a crash.
 //!
-//! It must never make a name durable except through a sync or a crash.
+//! Owns the two views of names. Must never make a name durable except through a sync or a crash.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use super::inode::Inode;
 pub(super) type NodeId = u64;
 pub(super) const ROOT: NodeId = 0;
 
-/// Which of the two worlds a path is looked up in.
+/// Which of the two views of names a path is looked up in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
     Live,
@@ -27,7 +27,7 @@ pub(super) enum Node {
     Directory(Arc<Directory>),
 }
 
-/// A directory: the names programs see, the durable ones, and the way from these to those.
+/// A directory: the names that programs see, the durable ones, and the changes between the two.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Directory {
     live: BTreeMap<String, NodeId>,
@@ -98,7 +98,7 @@ pub(super) struct Disk {
     /// The number of the last operation that changed something.
     now: u64,
     pub(super) model: DirectoryModel,
-    /// Bytes that can still be taken; `None` for no limit.
+    /// Bytes that can still be allocated; `None` for no limit.
     pub(super) free: Option<u64>,
 }
 
@@ -109,7 +109,7 @@ impl Disk {
         Self { nodes, next_node: ROOT + 1, now: 0, model, free: None }
     }
 
-    /// Numbers a changing operation.
+    /// Counts a changing operation and returns its number.
     pub(super) fn tick(&mut self) -> u64 {
         self.now += 1;
         self.now
@@ -160,7 +160,7 @@ impl Disk {
         matches!(self.nodes.get(&node), Some(Node::Directory(_)))
     }
 
-    /// What a path names.
+    /// The node at a path; an error if there is none.
     pub(super) fn find(&self, path: &Path, view: View) -> io::Result<NodeId> {
         let mut node = ROOT;
         for name in components(path) {
@@ -170,7 +170,7 @@ impl Disk {
         Ok(node)
     }
 
-    /// What a path names, if anything.
+    /// The node at a path; `None` if there is none.
     pub(super) fn find_live(&self, path: &Path) -> io::Result<Option<NodeId>> {
         match self.find(path, View::Live) {
             Ok(node) => Ok(Some(node)),
@@ -204,12 +204,12 @@ impl Disk {
         Ok(node)
     }
 
-    /// Creates a file at a path that names nothing.
+    /// Creates a file at an unused path.
     pub(super) fn add_file(&mut self, path: &Path) -> io::Result<NodeId> {
         self.add(path, Node::File(Arc::default()))
     }
 
-    /// Creates a directory at a path that names nothing.
+    /// Creates a directory at an unused path.
     pub(super) fn add_directory(&mut self, path: &Path) -> io::Result<NodeId> {
         self.add(path, Node::Directory(Arc::default()))
     }
@@ -256,7 +256,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Syncs a file's data; what that does for its name is the model's business.
+    /// Syncs a file's data. Whether that makes its name durable depends on the [`DirectoryModel`].
     pub(super) fn sync_file(&mut self, node: NodeId) -> io::Result<()> {
         self.tick();
         self.file_mut(node)?.sync();
@@ -293,7 +293,8 @@ impl Disk {
         self.directories_mut().for_each(|directory| directory.settle_through(last));
     }
 
-    /// Puts a file there, with its name and the directories above it, all of it durable.
+    /// Creates a file and the directories above it, or replaces its contents; all of it is durable at
+    /// once.
     pub(super) fn put_settled(&mut self, path: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
         let names = components(path).collect::<io::Result<Vec<_>>>()?;
         let mut node = ROOT;
@@ -389,7 +390,7 @@ impl Disk {
         self.nodes.retain(|node, _| reached.contains(node));
     }
 
-    /// Files with sectors that a power loss may take, and the sectors.
+    /// The number of sectors that a power loss may revert.
     pub(super) fn unsynced_sectors(&self) -> usize {
         let files = self.nodes.values().filter_map(|node| match node {
             Node::File(file) => Some(file.unsynced_sectors()),

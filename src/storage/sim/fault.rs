@@ -1,4 +1,4 @@
-//! Faults that are armed beforehand and strike at a counted operation.
+//! Faults that are armed in advance and take effect at a counted operation.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -36,11 +36,11 @@ pub enum Operation {
     Stat,
 }
 
-/// Something that goes wrong. `nth` counts matching operations from now; 1 is the next.
+/// A fault. `nth` counts matching operations from now on; 1 is the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// One operation fails with an I/O error; later ones work. A failed write may have written
-    /// its beginning; a failed sync leaves everything to be written by the next.
+    /// One operation fails with an I/O error; later ones succeed. A failed write may have written its
+    /// beginning; after a failed sync, everything is still written by the next one.
     Fail {
         /// Which kind fails.
         operation: Operation,
@@ -76,11 +76,11 @@ pub enum Fault {
         operation: Operation,
         /// Which one of them.
         nth: u64,
-        /// The most it transfers; a write of zero bytes is a full stop.
+        /// The maximum number of bytes transferred; 0 for a write means that nothing can be written.
         len: usize,
     },
-    /// A sync fails, and the pages count as clean from then on: reads show them, later syncs
-    /// succeed without writing them, and a power loss takes them.
+    /// A sync fails and marks the pages clean: reads still show them, later syncs succeed without
+    /// writing them, and a power loss removes them.
     SyncDropsPages {
         /// Which sync.
         nth: u64,
@@ -102,7 +102,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The kind it is aimed at, which one, and whether it stays.
+    /// The kind of operation that the fault applies to, which one, and whether it applies to all later
+    /// ones.
     fn aim(self) -> (Operation, u64, bool) {
         match self {
             Self::Fail { operation, nth }
@@ -129,7 +130,7 @@ impl Fault {
     }
 }
 
-/// How an operation is to go.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Go,
@@ -142,7 +143,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// For operations that either happen or do not.
+    /// The outcome of an operation that is done either completely or not at all.
     pub(super) fn or_fail(self) -> io::Result<()> {
         match self {
             Self::Go | Self::Short(_) | Self::Lie => Ok(()),
@@ -152,7 +153,7 @@ impl Outcome {
         }
     }
 
-    /// The most bytes to transfer.
+    /// The maximum number of bytes to transfer.
     pub(super) fn limit(self, len: usize) -> usize {
         match self {
             Self::Short(limit) => len.min(limit),
@@ -176,7 +177,7 @@ struct Armed {
     seen: u64,
 }
 
-/// The armed faults, and the time of the power loss.
+/// The armed faults, and the number of operations before the machine stops.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     armed: Vec<Armed>,
@@ -213,7 +214,7 @@ impl Faults {
         *self = Self::default();
     }
 
-    /// Counts an operation; an error if the power is off.
+    /// Counts an operation; an error if the machine has stopped.
     pub(super) fn next(
         &mut self,
         operation: Operation,

@@ -1,5 +1,5 @@
-//! Open files and held locks of the simulated machine. A handle dies with the process that
-//! opened it: after a crash or a kill every operation on it fails.
+//! Open files and held locks of the simulated machine. A handle belongs to the process that opened it:
+//! after a crash or a kill every operation on it fails.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ pub(super) struct SimFile {
     pub(super) node: NodeId,
     pub(super) generation: u64,
     pub(super) writable: bool,
-    /// The path it was opened by.
+    /// The path that the file was opened by.
     pub(super) path: PathBuf,
 }
 

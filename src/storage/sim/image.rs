@@ -1,11 +1,11 @@
-//! The bytes of one file at one moment, kept sparsely and shared between copies.
+//! The bytes of one file at one moment, stored sparsely and shared between copies.
 //!
-//! It owns the arithmetic of pages, sectors and lengths, and has no notion of durability.
+//! Owns the arithmetic of pages, sectors and lengths. Must never depend on what is durable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The smallest unit that reaches the medium whole.
+/// The smallest unit that is written to the medium atomically.
 pub(super) const SECTOR: usize = 512;
 const PAGE: usize = 4096;
 
@@ -36,7 +36,8 @@ impl Image {
         self.len
     }
 
-    /// Cuts or extends. Whatever lay beyond the new end is gone, also if the file grows again.
+    /// Truncates or extends the file. Bytes past the new end are removed for good, even if the file
+    /// grows again.
     pub(super) fn set_len(&mut self, len: u64) {
         self.len = len;
         let (page, within) = split(len);
@@ -49,7 +50,7 @@ impl Image {
         }
     }
 
-    /// Reads up to the end of the file; the number of bytes read.
+    /// Reads up to the end of the file; returns the number of bytes read.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let count = buf.len().min(left);
@@ -57,7 +58,7 @@ impl Image {
         count
     }
 
-    /// Writes, and extends the file if need be.
+    /// Writes the bytes, and extends the file if they end past its length.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
         self.put(offset, bytes);
         if !bytes.is_empty() {
@@ -65,14 +66,14 @@ impl Image {
         }
     }
 
-    /// A sector, also one past the end of the file.
+    /// The contents of a sector, which may lie past the end of the file.
     pub(super) fn sector(&self, index: u64) -> Sector {
         let mut sector = [0; SECTOR];
         self.fill(index * SECTOR as u64, &mut sector);
         sector
     }
 
-    /// Replaces a sector. The length stays.
+    /// Replaces a sector without changing the length of the file.
     pub(super) fn put_sector(&mut self, index: u64, sector: &Sector) {
         self.put(index * SECTOR as u64, sector);
     }
@@ -112,7 +113,7 @@ fn split(offset: u64) -> (u64, usize) {
     (offset / PAGE as u64, usize::try_from(offset % PAGE as u64).expect("less than a page"))
 }
 
-/// Calls back for every page touched: its number, where in it the part begins, and the part.
+/// Calls back for every page touched: with its number, the offset of the part in it, and the part.
 fn for_each_part(
     offset: u64,
     len: usize,

@@ -1,7 +1,7 @@
-//! One file of the simulated disk: the contents that programs see, the contents of the medium, and
-//! everything in between that a power loss may or may not keep.
+//! One file of the simulated disk: the contents that programs see, the contents of the medium, and every
+//! change in between that a power loss may or may not keep.
 //!
-//! It must never let anything become durable except through [`Inode::sync`] or a crash.
+//! Must never make anything durable except through [`Inode::sync`] or a crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ struct Version {
     /// The number of the operation.
     at: u64,
     data: Arc<Sector>,
-    /// Made by cutting the file, not by a write: it cannot survive without the cut.
+    /// The version was made by truncating the file, not by a write: it cannot survive without the
+    /// truncation.
     by_cut: bool,
 }
 
@@ -32,9 +33,9 @@ pub(super) struct Inode {
     unsynced: BTreeMap<u64, Vec<Version>>,
     /// Every length since the last sync, with the number of the operation, oldest first.
     lengths: Vec<(u64, u64)>,
-    /// A failed sync has let go of pages: the live image shows what nothing will write.
+    /// A failed sync has dropped pages: the live image shows data that no later sync writes.
     dropped: bool,
-    /// What durable sectors held before their last sync.
+    /// The contents of durable sectors before their last sync.
     before: Arc<BTreeMap<u64, Arc<Sector>>>,
     /// Exclusive end of the bytes with allocated space.
     backed: u64,
@@ -181,8 +182,8 @@ impl Inode {
         plan: &mut Plan,
     ) {
         let versions = || self.unsynced.range(unit.clone()).flat_map(|(_, versions)| versions);
-        // A kept cut removed the older versions; a lost cut never happened, and later writes went
-        // to blocks that the file does not have.
+        // A truncation that survived removed the older versions. One that was lost never took effect,
+        // and later writes went to blocks that the file does not have.
         let cuts = || versions().filter(|version| version.by_cut).map(|version| version.at);
         let oldest = cuts().filter(|at| *at <= length_at).max().unwrap_or(0);
         let end = cuts().filter(|at| *at > length_at).min().unwrap_or(u64::MAX);
@@ -199,7 +200,7 @@ impl Inode {
             let version = versions.iter().rev().find(|version| Some(version.at) <= moment);
             version.map_or_else(|| self.durable.sector(index), |version| *version.data)
         };
-        // Nothing is older than a cut that was kept.
+        // If a truncation survived, no older version remains.
         let may_tear = torn_over.is_some() || oldest == 0;
         let tear = if may_tear { plan.tear() } else { None };
         for index in unit.clone() {
@@ -217,7 +218,7 @@ impl Inode {
         }
     }
 
-    /// The file after a power loss that left `image` of it.
+    /// The file after a power loss that left the contents `image`.
     pub(super) fn survivor(&self, image: Image) -> Self {
         Self {
             backed: self.backed.max(image.len()),
@@ -243,7 +244,7 @@ impl Inode {
     }
 
     /// Restores a durable sector to its contents before its last sync: a write that the drive
-    /// acknowledged and lost. `false`: no sync has overwritten it.
+    /// acknowledged and lost. Returns `false` if no sync has overwritten it.
     pub(super) fn revert_sector(&mut self, index: u64) -> bool {
         let Some(old) = Arc::make_mut(&mut self.before).remove(&index) else {
             return false;

@@ -1,4 +1,4 @@
-//! The simulated machine: a disk, a clock, chance, the locks of its processes, and its faults.
+//! The simulated machine: its disk, clock, randomness, process locks and faults.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use super::fault::{Faults, Operation, Outcome};
 const CLOCK_START: u64 = 1_704_067_200_000_000;
 const CLOCK_STEP: u64 = 1;
 
-/// Which files are mapped, for a disk on which that keeps them from being taken away.
+/// The mapped files, for a disk that does not remove mapped files.
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     pub(super) on: bool,
@@ -23,7 +23,7 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// Notes a mapping of a file. It counts until its last handle is dropped.
+    /// Adds a mapping of a file. It counts until its last handle is dropped.
     pub(super) fn add(&mut self, node: NodeId, bytes: &Arc<[u8]>) {
         if self.on {
             let mapped = self.mapped.entry(node).or_default();
@@ -45,11 +45,11 @@ pub(super) struct Machine {
     pub(super) faults: Faults,
     pub(super) stats: SimStats,
     pub(super) pins: Pins,
-    /// Decides what faults leave open.
+    /// The source of the random choices of faults.
     pub(super) chance: Chance,
     random: Chance,
     clock: u64,
-    /// The time of the monotonic clock.
+    /// The reading of the monotonic clock.
     monotonic: u64,
     generation: u64,
     locks: BTreeMap<NodeId, u64>,
@@ -73,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// The same disk in another machine, without processes, faults or counts.
+    /// A copy of the disk in another machine, without processes, faults or counts.
     pub(super) fn fork(&self) -> Self {
         Self {
             disk: self.disk.clone(),
@@ -90,8 +90,7 @@ impl Machine {
         }
     }
 
-    /// Every process ends: its handles become invalid, its locks are released, and faults are
-    /// removed.
+    /// Ends every process: handles become invalid, locks are released, and faults are removed.
     pub(super) fn end_processes(&mut self) {
         self.generation += 1;
         self.locks.clear();
@@ -124,7 +123,7 @@ impl Machine {
         Ok(outcome)
     }
 
-    /// Refuses to remove mapped bytes from `len` on of the file at `path`, if there is one.
+    /// Refuses to remove mapped bytes at or after `len` from the file at `path`, if it exists.
     pub(super) fn check_pins(&self, path: &Path, len: u64) -> io::Result<()> {
         match self.disk.find_live(path)? {
             Some(node) if self.pins.holds(node, len) => Err(ErrorKind::PermissionDenied.into()),
@@ -132,7 +131,7 @@ impl Machine {
         }
     }
 
-    /// How much of a write the disk has space for.
+    /// Number of bytes of a write for which the disk has space.
     pub(super) fn room_for(&self, node: NodeId, offset: u64, len: usize) -> io::Result<usize> {
         let Some(free) = self.disk.free else {
             return Ok(len);
@@ -159,7 +158,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes a lock; the token to let it go with, or `None` if it is held.
+    /// Takes a lock; returns the token that releases it, or `None` if it is held.
     pub(super) fn lock(&mut self, node: NodeId) -> Option<u64> {
         if self.is_locked(node) {
             return None;

@@ -72,19 +72,19 @@ pub struct SimStats {
     pub opens: u64,
     /// Reads that succeeded.
     pub reads: u64,
-    /// Bytes they read.
+    /// Bytes read.
     pub bytes_read: u64,
-    /// Writes that wrote something.
+    /// Writes of at least one byte.
     pub writes: u64,
-    /// Bytes they wrote.
+    /// Bytes written.
     pub bytes_written: u64,
     /// Syncs of data that returned `Ok`.
     pub syncs: u64,
     /// Syncs of directories that returned `Ok`.
     pub dir_syncs: u64,
-    /// Operations that change or could change the disk, whether or not a fault met them.
+    /// Operations that change or could change the disk, with or without a fault.
     pub operations: u64,
-    /// Operations that a fault has met, of whichever kind.
+    /// Operations that a fault affected, of any kind.
     pub faults: u64,
     /// Operations that failed with an I/O error.
     pub io_errors: u64,
@@ -94,7 +94,7 @@ pub struct SimStats {
     pub interrupts: u64,
     /// Reads and writes that were cut short.
     pub shorts: u64,
-    /// Syncs that failed and took the pages with them.
+    /// Syncs that failed and dropped the pages.
     pub dropped_pages: u64,
     /// Syncs that succeeded and did nothing.
     pub lies: u64,
@@ -103,7 +103,7 @@ pub struct SimStats {
 }
 
 impl SimStats {
-    /// Adds what another machine has done.
+    /// Adds the counters of another machine.
     pub fn add(&mut self, other: &Self) {
         self.opens += other.opens;
         self.reads += other.reads;
@@ -138,15 +138,15 @@ impl SimStats {
     }
 }
 
-/// A simulated disk with its machine. Clones are the same machine; [`SimStorage::fork`] makes
-/// another. Paths start at its root, which exists; relative ones are taken from there.
+/// A simulated disk with its machine. Clones share the machine; [`SimStorage::fork`] copies it. The root
+/// of paths exists, and relative paths start there.
 ///
-/// Give each opened store its own [`SimStorage::process`], so that a store that outlives a crash,
-/// or its background thread, cannot change the disk of the next one.
+/// Give each opened store its own [`SimStorage::process`], so that a store or its background thread that
+/// is used after a crash cannot change the disk of the next store.
 #[derive(Clone)]
 pub struct SimStorage {
     machine: Arc<Mutex<Machine>>,
-    /// The only generation of processes that this handle can work in, if it is tied to one.
+    /// The only generation of processes that this handle works in; `None`: any.
     process: Option<u64>,
 }
 
@@ -161,8 +161,8 @@ impl SimStorage {
         Self::of(Machine::new(seed, model))
     }
 
-    /// Another machine with a copy of this disk, its unsynced changes included, and of the clock
-    /// and the source of chance. It has no faults, handles or locks, and its counts start at zero.
+    /// Another machine with a copy of this disk, including unsynced changes, and of the clock and the
+    /// random numbers. It has no faults, handles or locks, and its counters start at zero.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self::of(self.machine.lock().fork())
@@ -172,8 +172,8 @@ impl SimStorage {
         Self { machine: Arc::new(Mutex::new(Rank::Machine, machine)), process: None }
     }
 
-    /// The same machine as a process sees it that starts now: after the next crash or kill, its
-    /// operations on paths fail as those on its open files do.
+    /// The same machine as a process that starts now sees it: after the next crash or kill, operations
+    /// on paths fail, as operations on open files do.
     #[must_use]
     pub fn process(&self) -> Self {
         let process = Some(self.machine.lock().generation());
@@ -194,14 +194,14 @@ impl SimStorage {
         self.machine.lock().end_processes();
     }
 
-    /// Arms a fault. Several can be armed; each counts for itself, and where two meet, the
-    /// earlier one strikes and the later one waits for the next operation.
+    /// Arms a fault. Several can be armed, and each counts operations separately; if two apply to one
+    /// operation, the earlier armed one takes effect and the later one applies to the next operation.
     pub fn inject(&self, fault: Fault) {
         self.inject_at("", fault);
     }
 
-    /// Arms a fault for operations on paths that contain `path_part`, and counts only these.
-    /// A file goes by the path it was opened by, a rename by its source.
+    /// Arms a fault for operations on paths that contain `path_part`, and counts only those operations.
+    /// A file has the path that it was opened by, a rename that of its source.
     pub fn inject_at(&self, path_part: &str, fault: Fault) {
         self.machine.lock().faults.arm(fault, path_part);
     }
@@ -217,7 +217,7 @@ impl SimStorage {
         self.machine.lock().faults.is_stopped()
     }
 
-    /// Disarms all faults. The limit of space stays.
+    /// Disarms all faults. The limit of free space is kept.
     pub fn clear_faults(&self) {
         self.machine.lock().faults.clear();
     }
@@ -229,8 +229,8 @@ impl SimStorage {
         self.machine.lock().disk.free = bytes;
     }
 
-    /// From now on a file cannot be removed, replaced or cut below a mapping of it while the mapping
-    /// lives and its process does. Windows refuses the same.
+    /// From now on a file cannot be removed, replaced, or truncated below a mapping of it, while the
+    /// mapping and its process exist, as on Windows.
     pub fn pin_mapped_files(&self) {
         self.machine.lock().pins.on = true;
     }
@@ -245,32 +245,34 @@ impl SimStorage {
         self.machine.lock().stats
     }
 
-    /// Sets the clock, also back; no time passes meanwhile. Every look at it advances it by a microsecond.
+    /// Sets the clock, also backwards, without changing the monotonic clock. Each reading of the clock
+    /// advances it by a microsecond.
     pub fn set_clock(&self, micros: u64) {
         self.machine.lock().set_clock(micros);
     }
 
-    /// The time of the clock; this call takes no simulated time.
+    /// The time of the clock; this call does not advance it.
     pub fn clock(&self) -> u64 {
         self.machine.lock().clock()
     }
 
-    /// Moves the clock, also back. Forwards, so much time passes.
+    /// Moves the clock, also backwards. A move forwards advances the monotonic clock too.
     pub fn advance_clock(&self, micros: i64) {
         self.machine.lock().advance_clock(micros);
     }
 
-    /// How many sectors of 512 bytes a power loss may take back.
+    /// Number of sectors of 512 bytes that a power loss may revert.
     pub fn unsynced_sectors(&self) -> usize {
         self.machine.lock().disk.unsynced_sectors()
     }
 
-    /// How many changes of names a power loss may take back.
+    /// Number of changes of names that a power loss may revert.
     pub fn unsynced_names(&self) -> usize {
         self.machine.lock().disk.unsynced_names()
     }
 
-    /// What programs see in a file. Not an operation: no fault meets it, as for those below.
+    /// The contents of a file that programs see. This call is not an operation, and faults do not apply
+    /// to it.
     pub fn read_file(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let machine = self.machine.lock();
         let node = machine.disk.find(path.as_ref(), View::Live)?;
@@ -284,8 +286,8 @@ impl SimStorage {
         Ok(machine.disk.file(node)?.durable().to_vec())
     }
 
-    /// Puts a file there, or replaces its contents, with the directories above it. All of it is
-    /// durable at once, and so are earlier changes of names in these directories.
+    /// Creates a file and the directories above it, or replaces its contents. All of it is durable at
+    /// once, and so are earlier changes of names in these directories.
     pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
         self.machine.lock().disk.put_settled(path.as_ref(), Some(bytes))
     }
@@ -302,7 +304,7 @@ impl SimStorage {
         self.write_file(path, &bytes)
     }
 
-    /// Inverts one bit of a file at rest, wherever the byte is kept.
+    /// Inverts one bit of a file at rest, in the visible and the durable contents.
     pub fn flip_bit(&self, path: impl AsRef<Path>, offset: u64, bit: u32) -> io::Result<()> {
         let mut machine = self.machine.lock();
         let node = machine.disk.find(path.as_ref(), View::Live)?;
@@ -314,8 +316,8 @@ impl SimStorage {
         Ok(())
     }
 
-    /// Restores the 512-byte sector at `offset` to its durable contents before its last sync: a
-    /// write that the drive acknowledged and lost. `false` if it was synced only by a helper.
+    /// Restores the 512-byte sector at `offset` to its durable contents before its last sync: a write
+    /// that the drive acknowledged and lost. Returns `false` if no sync has overwritten the sector.
     pub fn revert_sector(&self, path: impl AsRef<Path>, offset: u64) -> io::Result<bool> {
         let mut machine = self.machine.lock();
         let node = machine.disk.find(path.as_ref(), View::Live)?;
@@ -340,7 +342,7 @@ impl SimStorage {
         }
     }
 
-    /// The machine, for an operation by path.
+    /// Locks the machine for an operation on a path.
     fn enter(&self) -> io::Result<MutexGuard<'_, Machine>> {
         let machine = self.machine.lock();
         if let Some(process) = self.process {

@@ -9,7 +9,7 @@ use super::disk::{NodeId, View};
 use super::{Disk, SimStorage};
 
 impl SimStorage {
-    /// Copies a real directory with its contents to `to` on this disk, where it is durable.
+    /// Copies a real directory with its contents to `to` on this disk; the copy is durable at once.
     pub fn import_dir(&self, real: &Path, to: impl AsRef<Path>) -> io::Result<()> {
         let to = to.as_ref();
         self.machine.lock().disk.put_settled(to, None)?;
@@ -26,7 +26,7 @@ impl SimStorage {
         Ok(())
     }
 
-    /// Copies what programs see below `from` to a real directory, which is created if missing.
+    /// Copies the visible files below `from` to a real directory, which is created if missing.
     pub fn export_dir(&self, from: impl AsRef<Path>, real: &Path) -> io::Result<()> {
         let machine = self.machine.lock();
         let node = machine.disk.find(from.as_ref(), View::Live)?;

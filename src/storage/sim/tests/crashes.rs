@@ -172,7 +172,7 @@ fn sync_applies_to_one_file() {
     assert_eq!(sim.read_file("/other").unwrap(), [2]);
 }
 
-/// Any sequence of operations against a plain vector, with syncs that must hold at crashes.
+/// Compares any sequence of operations with a plain vector; synced data must survive crashes.
 #[test]
 fn simulated_file_agrees_with_a_plain_file() {
     for seed in 0..60 {

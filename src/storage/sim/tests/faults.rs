@@ -1,4 +1,4 @@
-//! Failing operations, and disks that lie.
+//! Tests of operations that fail, and of syncs that succeed without effect.
 
 use super::*;
 
@@ -31,7 +31,7 @@ const ALL: [Operation; 13] = [
     Operation::Stat,
 ];
 
-/// An operation of this kind on a fresh disk where `/a` and `PATH` are, once more each time.
+/// Performs an operation of this kind on a disk that has `/a` and `PATH`.
 fn run(sim: &SimStorage, file: &dyn File, operation: Operation) -> io::Result<()> {
     let (a, b) = (Path::new("/a"), Path::new("/b"));
     match operation {

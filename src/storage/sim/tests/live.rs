@@ -1,4 +1,4 @@
-//! Processes, locks, clock and chance; files at rest.
+//! Tests of processes, locks, the clock and random numbers, and of changes to files at rest.
 
 use super::*;
 

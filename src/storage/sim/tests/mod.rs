@@ -1,4 +1,4 @@
-//! Tests of the simulated disk: what can survive, and what cannot.
+//! Tests of the simulated disk: the states that can survive a crash, and those that cannot.
 
 mod crashes;
 mod faults;
@@ -21,7 +21,7 @@ fn open(sim: &SimStorage, path: &str) -> Arc<dyn File> {
     sim.open(Path::new(path), OpenMode::ReadWrite).unwrap()
 }
 
-/// A disk with one durable file, open.
+/// A disk with one open file whose contents are durable.
 fn disk_with(bytes: &[u8]) -> (SimStorage, Arc<dyn File>) {
     let sim = SimStorage::new(1);
     sim.write_file(PATH, bytes).unwrap();

@@ -157,6 +157,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "event::snapshot",
             "format",
             "index",
+            "log",
             "options",
             "query",
         ],

@@ -42,7 +42,29 @@ pub(crate) struct Tip {
     pub(crate) told_change: u64,
 }
 
+/// A place in the order of commits: after all events up to a position and all changes of the metadata up
+/// to a number.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CommitPoint {
+    /// The position of the last event; 0: none.
+    pub(crate) position: u64,
+    /// The number of the last change; 0: none.
+    pub(crate) change: u64,
+}
+
+impl CommitPoint {
+    /// Whether `other` is not after this point.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        other.position <= self.position && other.change <= self.change
+    }
+}
+
 impl Tip {
+    /// The last event and the last change before the tip.
+    pub(crate) fn point(&self) -> CommitPoint {
+        CommitPoint { position: self.next_position - 1, change: self.next_change - 1 }
+    }
+
     /// Moves to the beginning of another segment.
     pub(crate) fn turn_to(&mut self, segment: u64) {
         self.segment = segment;

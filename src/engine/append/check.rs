@@ -13,6 +13,7 @@ use crate::format::Defect;
 use crate::format::metadata::Change;
 use crate::index::heads::{Heads, Slot};
 use crate::index::metadata::Metadata;
+use crate::log::writer::CommitPoint;
 
 /// What the checks have found on the way, for the encoding.
 #[derive(Debug)]
@@ -27,16 +28,9 @@ pub(super) struct Checked {
 #[derive(Debug, Default)]
 pub(crate) struct Refusal {
     pub(crate) failed: Vec<FailedCheck>,
-    pub(crate) lost: Lost,
-}
-
-/// What a commit has lost to; it may be on its way to disk.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Lost {
-    /// The newest event; 0: none.
-    pub(crate) position: u64,
-    /// The number of the newest change of a cursor; 0: none.
-    pub(crate) change: u64,
+    /// The newest event and the newest change of a cursor that the commit lost to; they may be on their
+    /// way to disk.
+    pub(crate) lost: CommitPoint,
 }
 
 impl Refusal {

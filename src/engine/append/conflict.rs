@@ -6,11 +6,12 @@
 //! to is taken back, because the disk was full, the decision is made again.
 
 use super::Appends;
-use super::check::{Lost, Refusal};
+use super::check::Refusal;
 use super::{Decision, Guard, Patience, Prepared, Sequenced};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;
+use crate::log::writer::CommitPoint;
 
 impl Appends {
     /// Accepts a commit, or returns the conflict once reads show what it lost to.
@@ -70,18 +71,18 @@ impl Appends {
     }
 
     /// Whether reads show what a commit lost to.
-    pub(super) fn shows(&self, lost: Lost) -> bool {
+    pub(super) fn shows(&self, lost: CommitPoint) -> bool {
         self.positions.visible(false) >= lost.position
             && (lost.change == 0 || self.contents.last_change() >= lost.change)
     }
 
     /// Waits until reads show what a commit lost to, and leads the groups that takes, if nobody else
     /// does. `false`: it was taken back, so that nothing is known to be in the commit's way.
-    fn wait_for_winner(&self, mut writer: Guard<'_>, lost: Lost) -> Result<bool> {
+    fn wait_for_winner(&self, mut writer: Guard<'_>, lost: CommitPoint) -> Result<bool> {
         if self.shows(lost) {
             return Ok(true);
         }
-        let number = writer.group_of(lost.position, lost.change);
+        let number = writer.group_of(lost);
         if number == writer.collecting_number {
             writer.collecting.sync |= self.shared.options().durability.is_sync();
         }
@@ -116,7 +117,7 @@ impl Appends {
         let writer = self.commits.lock();
         let change =
             if failed.iter().any(of_a_cursor) { writer.log.tip.next_change - 1 } else { 0 };
-        let lost = Lost { position: visible_at.get(), change };
+        let lost = CommitPoint { position: visible_at.get(), change };
         if lost.position < writer.log.tip.next_position {
             // A failure shows in the next attempt.
             let _ = self.wait_for_winner(writer, lost);

@@ -9,7 +9,7 @@ use super::Batch;
 use super::{Commits, Group, Writer};
 use crate::error::{Result, is_displaced};
 use crate::log::segment::Segment;
-use crate::log::writer::SegmentWrite;
+use crate::log::writer::{CommitPoint, SegmentWrite};
 use crate::log::zeros;
 use crate::sync::MutexGuard;
 
@@ -67,9 +67,8 @@ impl Commits {
         let number = writer.collecting_number;
         writer.collecting_number += 1;
         writer.writing = Some(Arc::clone(&group));
-        let last_position = writer.log.tip.next_position - 1;
-        let last_change = writer.log.tip.next_change - 1;
-        writer.writing_to = Some((last_position, last_change));
+        let last = writer.log.tip.point();
+        writer.writing_to = Some(last);
         let begun = writer.log.tip.clone();
         writer.flush_requested = false;
         let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
@@ -102,13 +101,13 @@ impl Commits {
                     self.flush_wanted.notify_one();
                 }
                 writer.note_dirty(&group, number);
-                self.positions.raise_written(last_position);
-                writer.changes.written = last_change;
+                self.positions.raise_written(last.position);
+                writer.changes.written = last.change;
                 if !self.shared.options().durability.is_sync() {
-                    self.publish_changes(&mut writer, last_change);
+                    self.publish_changes(&mut writer, last.change);
                 }
                 if synced.is_some() {
-                    self.publish_durable(&mut writer, number, last_position, last_change);
+                    self.publish_durable(&mut writer, number, last);
                 }
                 self.shared.counters().groups.add(1);
             }
@@ -192,18 +191,12 @@ impl Commits {
         }
     }
 
-    fn publish_durable(
-        &self,
-        writer: &mut Guard<'_>,
-        number: u64,
-        last_position: u64,
-        last_change: u64,
-    ) {
+    fn publish_durable(&self, writer: &mut Guard<'_>, number: u64, last: CommitPoint) {
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
-        self.positions.raise_durable(last_position);
-        writer.changes.durable = writer.changes.durable.max(last_change);
-        self.publish_changes(writer, last_change);
+        self.positions.raise_durable(last.position);
+        writer.changes.durable = writer.changes.durable.max(last.change);
+        self.publish_changes(writer, last.change);
         self.ask_to_save_snapshots(writer);
         self.positions.write_status();
     }
@@ -223,11 +216,12 @@ impl Commits {
 
     /// Syncs what is written, beside whatever is being written now.
     pub(in crate::engine) fn sync_written(&self) -> Result<()> {
-        let (dirty, number, position, change) = {
+        let (dirty, number, last) = {
             let writer = self.writer.lock();
             writer.check_usable()?;
             let position = self.positions.written();
-            (writer.dirty.clone(), writer.written_number, position, writer.changes.written)
+            let last = CommitPoint { position, change: writer.changes.written };
+            (writer.dirty.clone(), writer.written_number, last)
         };
         let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
         let mut writer = self.writer.lock();
@@ -239,7 +233,7 @@ impl Commits {
             wakers.into_iter().for_each(Waker::wake);
             return outcome;
         }
-        self.publish_durable(&mut writer, number, position, change);
+        self.publish_durable(&mut writer, number, last);
         drop(writer);
         self.positions.announce();
         Ok(())

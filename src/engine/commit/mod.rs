@@ -40,7 +40,7 @@ use crate::event::snapshot::Snapshot;
 use crate::format::frame::FrameKind;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
-use crate::log::writer::{LogWriter, SegmentWrite, Tip};
+use crate::log::writer::{CommitPoint, LogWriter, SegmentWrite, Tip};
 use crate::recovery::Recovered;
 use crate::storage::Storage;
 use crate::sync::{Condvar, Instant, Mutex, Rank};
@@ -95,7 +95,7 @@ pub(in crate::engine) struct Writer {
     group_tip: Tip,
     pub(in crate::engine) writing: Option<Arc<Group>>,
     /// The last position and the last change of the group being written.
-    pub(in crate::engine) writing_to: Option<(u64, u64)>,
+    pub(in crate::engine) writing_to: Option<CommitPoint>,
     written_number: u64,
     synced_number: u64,
     /// Groups that did not fit the disk, and of which nothing is stored.
@@ -299,8 +299,8 @@ impl Writer {
     }
 
     /// The last position and the last change that are written.
-    pub(in crate::engine) fn written_to(&self) -> (u64, u64) {
-        (self.group_tip.next_position - 1, self.group_tip.next_change - 1)
+    pub(in crate::engine) fn written_to(&self) -> CommitPoint {
+        self.group_tip.point()
     }
 
     /// Whether it is time to look whether the directory is in its place.
@@ -346,11 +346,10 @@ impl Writer {
     }
 
     /// The group with which an event and a change are written; 0: they are written.
-    pub(in crate::engine) fn group_of(&self, position: u64, change: u64) -> u64 {
-        let reaches = |to: (u64, u64)| position <= to.0 && change <= to.1;
-        if reaches(self.written_to()) {
+    pub(in crate::engine) fn group_of(&self, point: CommitPoint) -> u64 {
+        if self.written_to().covers(point) {
             0
-        } else if self.writing_to.is_some_and(reaches) {
+        } else if self.writing_to.is_some_and(|to| to.covers(point)) {
             self.collecting_number - 1
         } else {
             self.collecting_number

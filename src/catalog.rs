@@ -1,5 +1,4 @@
-//! Which segments there are and how each is indexed: the map from a stream, an id or a position to
-//! the place of a record.
+//! The segments and their indexes: maps a stream, an id or a position to the place of a record.
 //!
 //! Owns no bytes of events and does no I/O but through [`Segment`]. Appends change it under its
 //! write lock, for moments; reads look things up under the read lock and then go on without it.
@@ -201,7 +200,7 @@ impl Catalog {
     }
 }
 
-/// Segments and indexes that others have taken the place of. Their mappings go with the last reader.
+/// Segments and indexes that were replaced. Their mappings end with the last reader.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped(Vec<Arc<Segment>>, Vec<Arc<SealedIndex>>);
 

@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::storage::{Binding, EntryKind, LockGuard, Storage, is_directory};
 use crate::sync::{Instant, thread};
 
-/// How long a look at the lock by another opening is waited for before the next try.
+/// Time to wait for another opening that checks the lock, before the next try.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Binds a storage to the directory that a path leads to now, and makes the path absolute; neither
@@ -33,7 +33,7 @@ pub(crate) fn bind(dir: &StoreDir, max_open_files: Option<usize>) -> Result<Stor
     Ok(bound.map_or_else(|| dir.clone(), StoreDir::from))
 }
 
-/// Binds to the directory of a store that is there.
+/// Binds to the directory of an existing store.
 pub(crate) fn bind_existing(dir: &StoreDir) -> Result<StoreDir> {
     bind(dir, None).map_err(|error| match error {
         Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
@@ -78,7 +78,7 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<PathContents> {
         dir.storage().entry_kind(dir.root()).map_err(|e| Error::io("look at", dir.root(), e))?;
     match kind {
         None => return Ok(PathContents::Nothing),
-        // A link to a directory is the user's business; listing it tells.
+        // A link to a directory is permitted; listing it shows what it holds.
         Some(EntryKind::Directory | EntryKind::Other) => {}
         Some(EntryKind::File) => return Err(not_a_store(dir.root(), "it is a file")),
     }
@@ -115,13 +115,13 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<PathContents> {
     }
 }
 
-/// Whether the log has a segment. One that has the first is listed later, when it is recovered.
+/// Whether the log has a segment. The complete list is made later, by recovery.
 fn has_segments(dir: &StoreDir) -> Result<bool> {
     let first = dir.storage().entry_kind(&dir.segment_path(1));
     Ok(matches!(first, Ok(Some(EntryKind::File))) || !dir.list_segments()?.is_empty())
 }
 
-/// Files that are derived from a log, without a log: it was there, and is lost.
+/// Derived files without a log: the log existed and is lost.
 fn refuse_orphans(dir: &StoreDir, name: &str, exists: bool) -> Result<()> {
     if !exists {
         return Ok(());
@@ -145,10 +145,9 @@ pub(crate) fn not_a_store(root: &Path, why: impl Into<String>) -> Error {
 
 /// Takes the writer's lock, waiting for another writer up to `timeout`.
 ///
-/// Another opening may also hold the lock for the blink of looking at it: a writer that goes again at
-/// once, or a reader, which shares it with others for as long as it takes to be scheduled again. That
-/// is waited for without a timeout too; as there may be many readers that look often, one that shares
-/// the lock is waited for longer.
+/// Another opening may hold the lock briefly to check it: a writer that ends at once, or a reader,
+/// which shares it until it is scheduled again. This is waited for even without a timeout; a shared
+/// lock is waited for longer, because there may be many readers that check often.
 pub(crate) fn take_lock(dir: &StoreDir, timeout: Duration) -> Result<Arc<dyn LockGuard>> {
     const OF_A_WRITER: u32 = 4;
     const OF_READERS: u32 = 500;
@@ -179,18 +178,17 @@ pub(crate) fn take_lock(dir: &StoreDir, timeout: Duration) -> Result<Arc<dyn Loc
     }
 }
 
-/// How long to wait before the `looks`th look at a lock that was held: longer with each look, up to
-/// 25 ms. The length is random, so that waiting processes do not look in step. The bound is small, so
-/// that none looks much more rarely than another.
+/// The wait before attempt number `looks` at a held lock: longer with each attempt, up to 25 ms. The
+/// length is random, so that waiting processes do not run in step, and bounded, so that none tries much
+/// more rarely than another.
 fn pause(storage: &dyn Storage, looks: u32) -> Duration {
     let most = LOOK.saturating_mul(looks.clamp(1, 10)) + Duration::from_millis(5);
     let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(most / 2 + storage.random_u64() % (most / 2))
 }
 
-/// Takes back what the creation of a store has made before it failed, so that nothing is left which is
-/// no store. This opening created `root`, and holds its lock. What cannot be removed stays, and the next
-/// opening for writing goes on from there.
+/// Removes what a failed creation of a store has made. This opening created `root`, and holds its lock.
+/// What cannot be removed stays, and the next opening for writing continues from there.
 pub(crate) fn take_back(dir: &StoreDir) {
     if !matches!(has_segments(dir), Ok(false)) {
         return;
@@ -198,7 +196,8 @@ pub(crate) fn take_back(dir: &StoreDir) {
     for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
         let _ = dir.storage().remove_dir(&dir.join(name));
     }
-    // The lock goes only with the directory: who took it on its file alone would lock out nobody.
+    // The lock file is removed only with the directory: a lock on a removed file would exclude no other
+    // process.
     let entries = dir.storage().read_dir(dir.root());
     if entries.is_ok_and(|entries| entries.iter().all(|entry| entry.name == names::LOCK)) {
         let _ = dir.storage().remove_file(&dir.join(names::LOCK));

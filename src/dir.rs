@@ -65,8 +65,8 @@ impl StoreDir {
         names::checkpoint_path(&self.root, number)
     }
 
-    /// The numbers of the segments in the store's directory, ascending, and what has the name of a
-    /// segment without being a regular file.
+    /// The numbers of the segments in the store's directory, ascending, and the entries that have the
+    /// name of a segment but are no regular files.
     pub(crate) fn segment_numbers(&self) -> Result<(Vec<u64>, Vec<PathBuf>)> {
         let directory = self.join(names::LOG_DIR);
         let entries =
@@ -83,8 +83,8 @@ impl StoreDir {
         Ok((numbers, others))
     }
 
-    /// The numbers of the segments: from 1, without a gap. One that is a link, or anything else than a
-    /// file, is refused and not passed over: without it the log could seem to end before.
+    /// The numbers of the segments: from 1, without a gap. A link, or anything else that is no regular
+    /// file, is refused instead of skipped: without it the log could seem to end earlier.
     pub(crate) fn list_segments(&self) -> Result<Vec<u64>> {
         let (numbers, others) = self.segment_numbers()?;
         if let Some(other) = others.into_iter().next() {
@@ -136,7 +136,7 @@ impl StoreDir {
     /// The status file's contents, if they are whole.
     pub(crate) fn read_status(&self) -> Option<Status> {
         let file = self.storage.open(&self.join(names::STATUS), OpenMode::Read).ok()?;
-        // A torn read says nothing new: the next one is whole.
+        // A torn read brings nothing new: the next one is whole.
         (0..8).find_map(|_| {
             let mut bytes = [0; STATUS_LEN];
             read_exact_at(&*file, &mut bytes, 0).ok()?;
@@ -144,8 +144,8 @@ impl StoreDir {
         })
     }
 
-    /// Makes durable which names there are: the segments', the directories' and the store's own. An
-    /// earlier process may have created some and not lived to sync them, and a copy of a store may never
+    /// Syncs the directory entries of the segments, the directories and the store itself. An earlier
+    /// process may have created some and ended before it synced them, and a copy of a store may never
     /// have been synced.
     pub(crate) fn sync_names(&self) -> Result<()> {
         for name in [names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR] {
@@ -156,8 +156,8 @@ impl StoreDir {
         self.sync_parent()
     }
 
-    /// A root directory that cannot be named from above, like the working directory, is not ours to
-    /// sync.
+    /// A root directory without a nameable parent, such as the working directory, is not synced by the
+    /// store.
     fn sync_parent(&self) -> Result<()> {
         let Some(parent) = self.root.parent() else { return Ok(()) };
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };

@@ -1,5 +1,4 @@
-//! Where the events of a stream are: a way from its head back to any version, past the segments
-//! between.
+//! Finds the events of a stream: from its head back to any version, skipping the segments between.
 //!
 //! Within one index a version is found in logarithmic steps; between two, each index that holds events
 //! of the stream costs a look at its entry. Nothing collects more places than were asked for.
@@ -24,7 +23,7 @@ const BROKEN_CHAIN: Defect =
 pub(crate) struct Run {
     pub(crate) segment: Arc<Segment>,
     pub(crate) first_version: u64,
-    /// The offset of each record, where the index knows it, else its ordinal to look up.
+    /// The offset of each record if the index holds it, otherwise its ordinal to look up.
     places: Places,
 }
 
@@ -36,12 +35,12 @@ enum Places {
     Sealed(Vec<u32>),
 }
 
-/// What a way back from one of a stream's events has come to.
+/// The result of one step back from one of a stream's events.
 #[derive(Debug)]
 pub(crate) enum Reached {
     /// The events that were asked for, as far as the same index has them, oldest first.
     Runs(Vec<Run>),
-    /// The index holds nothing as old: from here it goes on.
+    /// The index holds no event that old: the search continues from this one.
     Before(Head),
 }
 
@@ -53,7 +52,7 @@ impl Run {
         }
     }
 
-    /// Says that [`Run::place`] will be asked for `index`, which is in this run.
+    /// Announces that [`Run::place`] will be called for `index`, which is in this run.
     pub(crate) fn prefetch_place(&self, index: usize) {
         if let Places::Sealed(ordinals) = &self.places {
             self.segment.prefetch_offset(ordinals[index]);
@@ -90,7 +89,7 @@ impl Catalog {
         self.limit_head(self.head(stream)?, stream, visible)
     }
 
-    /// Takes a head back to what was there at `visible`.
+    /// Replaces a head by the one at `visible`.
     pub(crate) fn limit_head(&self, mut head: Head, stream: &str, visible: u64) -> Lookup<Head> {
         while head.last_position > visible {
             let before = match self.holder(head)? {
@@ -170,7 +169,7 @@ impl Catalog {
         let found = index.stream_ordinals(entry, places).map_err(|_| part.damaged())?;
         let base = index.base_position();
         let last = found.last().map(|&ordinal| base + u64::from(ordinal)).ok_or_else(damaged)?;
-        // What the index says and the way here has to agree.
+        // The index and the path to it must agree.
         if found.len() != wanted
             || (to == end.version && last != end.last_position)
             || last > end.last_position

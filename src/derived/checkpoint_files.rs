@@ -1,4 +1,4 @@
-//! Checkpoint files: which there are, writing one, dropping superseded ones.
+//! Checkpoint files: finding the newest, writing one, removing superseded ones.
 
 use std::sync::Arc;
 
@@ -17,12 +17,11 @@ use crate::storage::OpenMode;
 
 /// The newest checkpoint of this store whose beginning and METADATA are whole.
 ///
-/// Its other sections are checked block by block when they are first needed, so that opening reads
-/// nothing that it does not use; one that turns out damaged then is rebuilt from the log. As
-/// evidence it counts all the same: the first block holds the header, the section table and META,
-/// and has a checksum of its own. A checkpoint gets its name once all of it is durable, so whoever
-/// finds META whole knows that the writer had made durable what META tells of, whatever has become
-/// of the rest of the file since.
+/// Its other sections are checked block by block when they are first needed, so that opening reads only
+/// what it uses; a section that then turns out damaged is rebuilt from the log. It is still valid
+/// evidence: the first block holds the header, the section table and META, and has a checksum of its
+/// own. A checkpoint gets its name once all of it is durable, so an intact META proves that everything
+/// it records was durable, whatever state the rest of the file is in.
 pub(crate) fn newest(dir: &StoreDir, store_id: [u8; 16]) -> Result<Option<(u64, Arc<HeadTable>)>> {
     for number in dir.checkpoints()? {
         let path = dir.checkpoint_path(number);

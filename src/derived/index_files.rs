@@ -1,4 +1,4 @@
-//! What is derived from a sealed segment: its index, read from its file or built from the log.
+//! The index of a sealed segment, read from its file or built from the log.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub(crate) fn open_index(dir: &StoreDir, segment: &Segment) -> Option<Arc<Sealed
     (index.for_each_change(|_, _| {}) == Ok(u64::from(changes))).then(|| Arc::new(index))
 }
 
-/// The index file of a sealed segment, to be opened when it is first needed. It is there; what is in
-/// it shows then.
+/// The index file of a sealed segment, opened when it is first needed. It exists; damage in it is found
+/// at that time.
 pub(crate) fn index_for_later(dir: &StoreDir, segment: &Segment) -> Option<Arc<SealedIndex>> {
     let path = dir.index_path(segment.number());
     let changes = segment.trailer.as_ref().map_or(0, |trailer| trailer.change_count);
@@ -68,7 +68,7 @@ pub(crate) fn build_index(
     output: Output,
 ) -> Result<Arc<SealedIndex>> {
     let corrupt = |d| segment.corrupt(0, segment.base_position, &d);
-    // What the appends knew of each event's stream saves looking its name up.
+    // The stream of each event is kept from its append, which saves looking up its name.
     let before = |ordinal| {
         let previous = active.previous(ordinal as usize).map_err(corrupt)?;
         let inside = previous.checked_sub(segment.base_position);
@@ -241,13 +241,13 @@ fn walk_sealed(
         };
         return Err(segment.corrupt(state.offset, state.next_position, &defect));
     }
-    // Reads need not do so again.
+    // Reads need not prove the segment again.
     segment.note_walked(state.offset);
     Ok(())
 }
 
-/// Walks through the frames of a segment that lie before `end`. Returns where that led, and why it
-/// went no further.
+/// Walks through the frames of a segment that lie before `end`. Returns the point reached and the
+/// reason the walk ended.
 pub(crate) fn walk(
     segment: &Segment,
     end: u64,

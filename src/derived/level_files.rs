@@ -1,7 +1,7 @@
 //! Index files and level files by their names, and which level files stand for index files.
 //!
-//! A level file is taken if each segment that it names is sealed just as it says. It is written once
-//! the seals are durable, as index files are, and proves as much.
+//! A level file is used if each segment that it names is sealed exactly as the file records. It is
+//! written once the seals are durable, as index files are, and is evidence of that.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::index::block_file::BlockFile;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::storage::{EntryKind, OpenMode};
 
-/// The files there are in the directory of indexes, by their names.
+/// The files in the directory of indexes, by their names.
 #[derive(Debug, Default)]
 pub(crate) struct ListedIndexes {
     /// The segments that have an index file.
@@ -24,7 +24,7 @@ pub(crate) struct ListedIndexes {
 }
 
 impl ListedIndexes {
-    /// A directory that cannot be read is as good as an empty one: all of it is derived.
+    /// A directory that cannot be read is treated as empty: all of it is derived.
     pub(crate) fn list(dir: &StoreDir) -> Self {
         let entries = dir.storage().read_dir(&dir.join(names::INDEX_DIR)).unwrap_or_default();
         let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
@@ -79,15 +79,16 @@ impl Levels {
         index.segments().contains(&segment).then(|| Arc::clone(index))
     }
 
-    /// Gives segments from this one on no share any more in the one that covers it: it is damaged.
+    /// Stops using the level file that covers this segment, for segments from this one on: it is
+    /// damaged.
     pub(crate) fn give_up(&mut self, segment: u64) {
         if let Some(index) = self.of(segment) {
             self.by_end.remove(index.segments().end());
         }
     }
 
-    /// Whether everything that the level files cover was taken as a sealed segment: they know of
-    /// events that are not there otherwise.
+    /// Whether every segment that the level files cover was found sealed. If not, they record events
+    /// that the log lacks.
     pub(crate) fn are_whole(&self, parts: &[Part]) -> bool {
         self.by_end.values().all(|level| {
             level.segments().all(|number| {

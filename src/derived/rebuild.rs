@@ -1,9 +1,9 @@
 //! A checkpoint that turned out damaged while it was in use, written again from the log.
 //!
-//! What a checkpoint covers was durable when it was written and is in segments that nobody changes,
-//! so the same checkpoint can be had again at any time, whatever was appended since. Must never
-//! decide from the damaged file: of that, only META and METADATA are taken, which were read and
-//! checked when the store was opened.
+//! What a checkpoint covers was durable when it was written and is in segments that no longer change,
+//! so the same checkpoint can be rebuilt at any time, whatever was appended since. Must never decide
+//! from the damaged file: only META and METADATA are taken from it, which were read and checked when
+//! the store was opened.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::log::rotation::write_derived;
 use crate::log::scan::for_each_record;
 use crate::log::segment::Segment;
 
-/// The checkpoint that `damaged` was. `before` are the parts before the segment that it names.
+/// The checkpoint that replaces `damaged`. `before` are the parts before the segment that it names.
 ///
 /// When writing is allowed the file is replaced too; where that fails, what was rebuilt is kept in
 /// memory, and the next opening meets the same damage again and does the same.
@@ -45,8 +45,8 @@ pub(crate) fn rebuild_checkpoint(
             continue;
         }
         match &part.index {
-            // A level file may go on behind the checkpoint. What was entered before damage was met is
-            // right, and is entered again.
+            // A level file may reach past the end of the checkpoint. What was entered before the damage
+            // was met is correct, and is entered again.
             PartIndex::Sealed(index)
                 if *index.segments().end() < segment.number()
                     && merge_heads(&mut heads, index).is_ok() =>

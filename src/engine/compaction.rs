@@ -26,7 +26,7 @@ use crate::sync::{Instant, Mutex, Rank};
 
 /// Number of files of one tier that are merged into one file of the next tier.
 const FAN_IN: usize = 8;
-/// In the background a piece of work is followed by a rest so many times as long.
+/// Factor by which the rest after a piece of background work is longer than the work.
 const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
@@ -43,7 +43,7 @@ pub struct Compacted {
     pub bytes_written: u64,
 }
 
-/// What became of a merge.
+/// The outcome of a merge.
 enum MergeOutcome {
     Done(u64),
     Stopped,
@@ -123,7 +123,7 @@ impl Compaction {
             Ok(None) => return Ok(false),
             Err((segment, _)) => return self.contents.rebuild(segment).map(|_| false),
         };
-        // Somebody does it by hand.
+        // Another thread is compacting.
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(false) };
         self.drop_superseded()?;
         let mut since = Instant::now();
@@ -136,8 +136,8 @@ impl Compaction {
         match self.merge(inputs, &mut pace)? {
             MergeOutcome::Done(_) => Ok(true),
             MergeOutcome::Stopped => Ok(false),
-            // It is merged when there is something to do again: if it were damaged once more, this
-            // would have no end.
+            // The merge is not tried again now: an index that is damaged repeatedly would make this
+            // loop endless.
             MergeOutcome::Damaged(segment, _) => self.contents.rebuild(segment).map(|_| false),
         }
     }
@@ -178,7 +178,7 @@ impl Compaction {
         let level =
             covers.and_then(|covers| open_level(self.shared.dir(), self.shared.store_id(), covers));
         let Some(level) = level else {
-            // What was written cannot be read: the inputs stay.
+            // The file just written cannot be read: the inputs stay.
             remove_leftover(self.shared.storage(), &path)?;
             let what = "a level file that was just written cannot be read".into();
             let expected_position = inputs[0].base_position().into();
@@ -212,7 +212,7 @@ impl Compaction {
             Ok(()) => Ok(None),
             Err(MergeError::Stopped) => Ok(Some(MergeOutcome::Stopped)),
             Err(MergeError::Io(error)) => {
-                // Its space is wanted elsewhere.
+                // The space of the unfinished file is freed.
                 let _ = remove_leftover(self.shared.storage(), temporary);
                 Err(Error::io("write", temporary, error))
             }
@@ -248,10 +248,10 @@ impl Compaction {
         }
     }
 
-    /// Removes level files that the opening found to be damaged or not to belong here, and what goes
-    /// with them. Where there are none, nothing is touched.
+    /// Removes level files that recovery found damaged or foreign, and the other leftovers. Does
+    /// nothing if recovery found none.
     pub(super) fn drop_unused_levels(&self) -> Result<()> {
-        // Who compacts does this first.
+        // A running compaction removes them itself before it merges.
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(()) };
         let levels = self.shared.dir().levels()?;
         let used: Vec<_> = self.contents.with_catalog(|catalog| {
@@ -263,8 +263,8 @@ impl Compaction {
         self.drop_superseded()
     }
 
-    /// Removes what a crash left behind: level files that are not used or were never finished, and
-    /// index files of segments that share one.
+    /// Removes what a crash left: level files that are unused or unfinished, and index files of
+    /// segments that a level file covers.
     fn drop_superseded(&self) -> Result<()> {
         self.contents.with_index_files(|| self.remove_superseded())
     }
@@ -273,7 +273,7 @@ impl Compaction {
         let used: Vec<_> = self
             .contents
             .with_catalog(|catalog| units(&catalog.parts).filter_map(level_of).cloned().collect());
-        // One that turns out to be damaged is no reason to remove anything.
+        // A level file that turns out damaged does not justify removing its inputs.
         let over = |first: u64, last: u64| {
             let apart = |level: &SealedIndex| {
                 *level.segments().end() < first || last < *level.segments().start()
@@ -339,15 +339,15 @@ fn runs(parts: &[Part]) -> Vec<Vec<Arc<SealedIndex>>> {
     runs
 }
 
-/// Of neighbours, those that are to be merged. What the files hold is looked at as far as that takes
-/// it; one that is damaged is named by its first segment.
+/// Selects the neighbours to merge. Opens only the files that the decision needs; a damaged one is
+/// named by its first segment.
 type Chosen = std::result::Result<Option<Vec<Arc<SealedIndex>>>, (u64, Error)>;
 
-// Who holds indexes keeps them mapped, so what follows takes those that it looks at from the catalog, some
-// at a time, and never all.
+// An open index stays mapped, so the functions below take indexes from the catalog a few at a time,
+// never all.
 
-/// The first neighbours that fit one level file and are the most that do, as far as they may be mapped
-/// together: the files of a merge are.
+/// The first and longest run of neighbours that fits one level file, limited by the number of files
+/// that may be mapped together.
 fn widest(compaction: &Compaction) -> Chosen {
     let most = compaction.shared.options().max_mappings / 2;
     let mut from = 0;
@@ -377,13 +377,13 @@ fn neighbours(parts: &[Part], from: u64, most: usize) -> Option<Vec<Arc<SealedIn
     })
 }
 
-/// How often eight of a kind were put together to get so many segments.
+/// The tier of an index over this many segments: the number of merges of [`FAN_IN`] that lead to it.
 fn tier(index: &SealedIndex) -> u32 {
     let segments = index.segments();
     (segments.end() - segments.start() + 1).ilog(FAN_IN as u64)
 }
 
-/// The first [`FAN_IN`] neighbours of one tier that fit one file. None is opened but those.
+/// The first [`FAN_IN`] neighbours of one tier that fit one file. No other index is opened.
 fn due(compaction: &Compaction) -> Chosen {
     let mut from = 0;
     loop {

@@ -1,8 +1,7 @@
 //! Work that may keep its thread waiting, done for tasks by a thread of the store.
 //!
 //! Owns the thread and the queue; feature `async`. The thread is started with the first errand and
-//! does one after the other, in the order in which they came. Must never run a task's waker
-//! under a lock: wakers run code of others.
+//! Must never run a task's waker under a lock: wakers run foreign code.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -42,7 +41,7 @@ struct Answer<T> {
 }
 
 impl<T> Errand<T> {
-    /// An errand, and what its answer is given to.
+    /// Queued work, and the slot that receives its answer.
     pub(crate) fn new() -> (Self, impl FnOnce(T) + Send + use<T>)
     where
         T: Send,
@@ -72,7 +71,7 @@ impl<T> Future for Errand<T> {
         }
         let former = answer.task.replace(context.waker().clone());
         drop(answer);
-        // It may be the last of its kind, and what then ends is code of others.
+        // Dropping the last reference may run foreign code.
         drop(former);
         Poll::Pending
     }
@@ -86,8 +85,8 @@ impl Default for Errands {
 }
 
 impl Errands {
-    /// Does what is still to be done, which is little once the store is closed, and ends the thread.
-    /// Not to be called under a lock.
+    /// Finishes the queued work, which is little once the store is closed, and ends the thread. Must
+    /// not be called under a lock.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
         state.ended = true;
@@ -97,7 +96,7 @@ impl Errands {
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
         {
-            // A thread that panicked has nothing more to say.
+            // The panic of a thread is not passed on.
             let _ = thread.join();
         }
     }

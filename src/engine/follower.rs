@@ -1,9 +1,9 @@
 //! Reading beside a writer in another process.
 //!
-//! The writer says in its status file how far readers may read; what it has written up to there is
-//! walked, proven and added to the catalog when a read begins. Nothing is written and no lock is
-//! taken. Without a writer, every valid frame counts: the system has it. A writer may come while such
-//! frames are looked for; so what was found counts only if nobody has come meanwhile ([`Tenure`]).
+//! The status file records the position up to which readers may read; frames up to it are walked,
+//! proven and added to the catalog when a read begins. Must never write or lock. Without a writer,
+//! every valid frame counts, because it has reached the operating system. A writer may open the store
+//! during that search, so its result is used only if no writer did ([`Tenure`]).
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use crate::recovery::{Mode, Opened, Recovered, recover};
 use crate::storage::{EntryKind, OpenMode, read_exact_at};
 use crate::sync::{Instant, Mutex, Rank};
 
-/// How often the end of a log is looked for while writers come and go.
+/// Number of attempts to find the end of a log while writers come and go.
 const READ_TRIES: u32 = 4;
 
-/// How much of the active segment is compared with what its name leads to now, in bytes.
+/// Number of bytes of the active segment that are compared with the file now under its name.
 const LOOKED_AT: u64 = 64 << 10;
 
 /// A store that is open for reading only, and follows the writer in another process.
@@ -43,11 +43,11 @@ pub(crate) struct Follower {
     progress: Mutex<FollowProgress>,
 }
 
-/// How far a reader has followed its writer.
+/// The point up to which a reader has followed its writer.
 #[derive(Debug)]
 pub(super) struct FollowProgress {
     state: ScanState,
-    /// Where the last frame in the active segment is; 0: it has none.
+    /// Offset of the last frame in the active segment; 0 if it has none.
     last_frame: u64,
     commits: u64,
     /// The log is damaged after this point; there is nothing to follow.
@@ -65,22 +65,21 @@ impl FollowProgress {
     }
 }
 
-/// Where a log that is followed ends.
+/// The end of a followed log.
 pub(super) struct FollowedTip {
     pub(super) next_position: u64,
     /// When the last commit was recorded.
     pub(super) recorded_at: u64,
     pub(super) commits: u64,
-    /// Where the log ends in its last segment.
+    /// Offset of the end of the log in its last segment.
     pub(super) offset: u64,
 }
 
 /// Opens a log for reading, beside a writer or without one.
 ///
-/// Whoever comes while the end of the log is looked for makes of a frame that was not there yet a
-/// gap, and of what it writes behind the evidence of damage: then the same is asked again, up to what
-/// that writer has made visible. That is durable, whatever happens to the writer, or the writer is a
-/// buffered one.
+/// A writer that opens the store during the search for the end of the log can turn an unfinished frame
+/// into a gap, or valid frames after it into apparent damage. The search is then repeated up to the
+/// position that this writer has made visible, which is durable or, with a buffered writer, written.
 pub(crate) fn open_for_reading(dir: &StoreDir, threads: bool) -> Result<Recovered> {
     let mut tenure = Tenure::now(dir)?;
     let mut mode = tenure.limit().map_or(Mode::Read, |visible| Mode::Follow { visible });
@@ -96,7 +95,7 @@ pub(crate) fn open_for_reading(dir: &StoreDir, threads: bool) -> Result<Recovere
         tenure = later;
         mode = Mode::Follow { visible: tenure.visible() };
     }
-    // Buffered writers come and go, each of which says that whatever is written may be read.
+    // Several buffered writers in turn may each have published everything written.
     recover(dir, mode, threads, false)
 }
 
@@ -106,7 +105,7 @@ fn can_enter(heads: &Heads, frame: &ScannedFrame<'_>) -> bool {
     let walked = for_each_record(frame, |_, _, record| {
         readable &= heads.find(record.stream()).is_ok();
     });
-    // Of a frame that cannot be walked, the walk tells.
+    // A frame that cannot be walked is reported by the walk itself.
     readable || walked.is_err()
 }
 
@@ -143,7 +142,7 @@ impl Follower {
             return Ok(());
         }
         let change = self.contents.last_change();
-        // What was entered is shown whole, its events and its changes, also where the walk ends early.
+        // A frame that was entered is shown whole, events and changes, even if the walk ends early.
         let walked = self.walk_on(&mut follower, tenure);
         let last = follower.state.next_position - 1;
         let before = self.positions.written();
@@ -156,8 +155,8 @@ impl Follower {
         walked
     }
 
-    /// Whether the log still holds the last frame that was followed: it may have been put back to an
-    /// earlier state, and what was read since is of another history.
+    /// Whether the log still holds the last followed frame. If the store was restored to an earlier
+    /// state, events read since then belong to another history.
     fn check_same_history(&self, follower: &FollowProgress) -> Result<()> {
         if follower.last_frame == 0 {
             return Ok(());
@@ -177,10 +176,9 @@ impl Follower {
         Err(Error::OtherHistory { position })
     }
 
-    /// Whether what this reader follows is what its path leads to: neither the directory nor the file
-    /// at the end of the log was removed, or replaced by those of another store. A file that is another
-    /// one with the same contents, as after the copy-up of an overlay, is taken in the place of the old
-    /// one.
+    /// Whether the path still leads to the followed directory and active segment, neither removed nor
+    /// replaced by those of another store. A different file with the same contents, as after the
+    /// copy-up of an overlay, replaces the old one.
     fn check_followed(&self) -> Result<()> {
         self.shared
             .storage()
@@ -196,7 +194,7 @@ impl Follower {
         self.renew_active(&segment)
     }
 
-    /// Goes on with what the name of the active segment leads to now.
+    /// Continues with the file that is now under the name of the active segment.
     fn renew_active(&self, segment: &Segment) -> Result<()> {
         let number = segment.number();
         let file = SegmentFile::open(self.shared.dir(), number, OpenMode::Read, 0);
@@ -236,8 +234,8 @@ impl Follower {
         }
     }
 
-    /// The thread of a store that is open for reading only: looks for news of the writer for
-    /// everybody who waits, and sleeps while nobody does.
+    /// The loop of the thread of a read-only store: looks for new events on behalf of all waiters, and
+    /// sleeps while there are none.
     pub(super) fn run(&self) {
         let ended = || self.shared.is_closed();
         while !ended() {
@@ -245,13 +243,13 @@ impl Follower {
             watch.sleep_until_wanted(ended);
             watch.sleep_until(Instant::now() + FOLLOW_EVERY, ended);
             if self.refresh().is_err() {
-                // Whoever waits looks for itself, and finds what is wrong.
+                // Each waiter looks for itself after this and meets the error.
                 self.positions.announce();
             }
         }
     }
 
-    /// How far to read in the active segment: a position, and an offset.
+    /// The position and the offset up to which the active segment may be read.
     fn reach(
         &self,
         state: &ScanState,
@@ -275,7 +273,7 @@ impl Follower {
             proven = end.proven;
             *tenure = later;
         }
-        // Writers come and go: what frames say was durable is so, whoever wrote them.
+        // What a frame records as durable is durable, whichever writer wrote it.
         Ok((proven, length()?))
     }
 
@@ -290,7 +288,7 @@ impl Follower {
         let FollowProgress { state, commits, last_frame, .. } = follower;
         let seed = segment.seed;
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
-            // A frame is entered whole or not at all: what it needs of a checkpoint is looked at
+            // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
             if !self.contents.with_catalog(|catalog| can_enter(&catalog.heads, frame)) {
                 self.contents.mend_checkpoints()?;
@@ -307,7 +305,7 @@ impl Follower {
         });
         segment.set_end(state.offset);
         walked?;
-        // The writer says that there is more: what is followed may not be what it writes to.
+        // The status records a later position: the writer may be using another file.
         let end = len.min(from.saturating_add(LOOKED_AT));
         if state.offset == from && limit != u64::MAX && segment.look_again_at(from, end) {
             self.renew_active(&segment)?;

@@ -4,7 +4,7 @@
 //! it in this list:
 //!
 //! - [`shared`]: the directory, the options, whether the store is open, [`counters`];
-//! - [`positions`]: how far events are written, durable and visible, and who waits for that;
+//! - [`positions`]: the written, durable and visible positions, and the waiters for them;
 //! - [`contents`]: the catalog and the metadata, and their rebuilding from the log;
 //! - [`matching`]: the events that a query matches;
 //! - [`commit`]: the writer and group commit;
@@ -13,7 +13,7 @@
 //! - [`maintenance`]: sealing, checkpoints, the threads' work;
 //! - [`append`]: decides what is accepted;
 //! - [`follower`]: a reader beside a writer in another process;
-//! - [`errands`]: work that tasks must not wait in.
+//! - [`errands`]: work that would block a task.
 //!
 //! [`Engine`] holds the parts and is held by every handle, read and subscription. [`tokens`] and
 //! [`stats`] are calls that need several parts.
@@ -76,8 +76,7 @@ pub(crate) struct Engine {
     process_lock: Mutex<Option<Arc<dyn LockGuard>>>,
 }
 
-/// Handles and reads show this as part of themselves: where the store is and how far it goes, and
-/// not the state of every stream in it.
+/// The debug output shows the path and the last position, not the state of every stream.
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
@@ -188,7 +187,7 @@ impl Engine {
         self.follower.as_ref().map_or(Ok(()), Follower::refresh)
     }
 
-    /// Makes everything accepted so far durable.
+    /// Makes everything accepted before the call durable.
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.commits.sync_all()
     }
@@ -251,7 +250,7 @@ impl Engine {
         if self.shared.close() {
             return true;
         }
-        // Work of tasks may wait for the other threads.
+        // Errands may wait for the other threads.
         #[cfg(feature = "async")]
         self.errands.end();
         self.commits.shut_down();

@@ -16,10 +16,10 @@ use crate::storage::{File, OpenMode, write_all_at};
 use crate::sync::wait_list::{Waiter, Watch};
 use crate::sync::{AtomicMark, Instant};
 
-/// How often a reader looks for events that the writer in another process has made visible.
+/// Interval at which a reader looks for events that the writer in another process has made visible.
 pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(5);
 
-/// How far events are written, durable and visible.
+/// The written, durable and visible positions.
 #[derive(Debug)]
 pub(crate) struct Positions {
     shared: Arc<Shared>,
@@ -105,7 +105,8 @@ impl Positions {
         }
     }
 
-    /// How far readers in other processes may read: in a buffered store, everything that is written.
+    /// The last position that readers in other processes may read: in a buffered store, the last
+    /// written one.
     pub(crate) fn visible_elsewhere(&self) -> u64 {
         if self.shared.options().durability.is_sync() { self.durable() } else { u64::MAX }
     }

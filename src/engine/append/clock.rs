@@ -1,4 +1,4 @@
-//! The time that a commit is recorded at, and the clock readings that are not believed.
+//! The recorded time of a commit, and the refusal of implausible clock readings.
 //!
 //! Recorded times never decrease, so one commit under a clock in the far future would date every
 //! later one there. A commit is refused if the clock reads more than can be explained: by the last
@@ -24,7 +24,7 @@ use crate::event::Timestamp;
 
 /// 2026-11-01: earlier recorded times were not given by a right clock to this library.
 const WRITTEN: u64 = 1_793_491_200_000_000;
-/// 2076-01-01: the latest time that is believed without a recorded time to compare it with.
+/// 2076-01-01: the latest accepted time if there is no recorded time to compare with.
 const FAR: u64 = 3_345_062_400_000_000;
 /// Ten years in µs: how long a store may have been closed.
 const UNTOUCHED: u64 = 10 * 366 * 24 * 3600 * 1_000_000;
@@ -34,7 +34,7 @@ impl Appends {
     ///
     /// # Errors
     ///
-    /// [`Error::ClockJumped`] if the clock reads a time that nothing explains.
+    /// [`Error::ClockJumped`] if the clock reads an implausible time.
     pub(super) fn time_to_record(
         &self,
         writer: &mut Writer,
@@ -59,7 +59,7 @@ impl Appends {
         Ok(last.max(now))
     }
 
-    /// The latest reading of the clock that is believed.
+    /// The latest accepted clock reading.
     fn latest_plausible(&self, writer: &Writer) -> u64 {
         let (last, jump) = (writer.log.tip.recorded_at, self.shared.options().max_clock_jump);
         let by_session = match writer.clock {

@@ -1,9 +1,9 @@
-//! What a commit that was refused waits for before its caller is told.
+//! Delays the error of a refused commit until reads show the cause.
 //!
-//! Checks see commits that are on their way to disk, reads do not. A caller that is told of a
-//! conflict before reads show what it lost to would read the same state, make the same decision and
-//! lose again, as fast as it can. So the conflict is returned once reads show it. Where what it lost
-//! to is taken back, because the disk was full, the decision is made again.
+//! Checks see commits that are on their way to disk, reads do not. A caller that got the conflict
+//! before reads show the winning commit would read the same state, make the same decision and fail
+//! again in a busy loop. So the conflict is returned once reads show it. If the winning commit is taken
+//! back because the disk was full, the check is made again.
 
 use super::Appends;
 use super::check::Refusal;
@@ -44,7 +44,7 @@ impl Appends {
         loop {
             match self.decide(commit, sync, versions, Patience::Waits)? {
                 Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
-                // Said to tasks alone.
+                // Only tasks get this error.
                 Decision::TakesLong => {}
                 Decision::Refused(writer, refusal) if conflict_at_once => {
                     return Err(self.conflict_at_once(&writer, refusal));
@@ -70,14 +70,14 @@ impl Appends {
         Error::Conflict { failed, visible_at: Position::new(position) }
     }
 
-    /// Whether reads show what a commit lost to.
+    /// Whether reads show the cause of a refusal.
     pub(super) fn shows(&self, lost: CommitPoint) -> bool {
         self.positions.visible(false) >= lost.position
             && (lost.change == 0 || self.contents.last_change() >= lost.change)
     }
 
-    /// Waits until reads show what a commit lost to, and leads the groups that takes, if nobody else
-    /// does. `false`: it was taken back, so that nothing is known to be in the commit's way.
+    /// Waits until reads show the cause of a refusal, and leads groups where no other thread does.
+    /// `false`: the cause was taken back, so the commit may succeed now.
     fn wait_for_winner(&self, mut writer: Guard<'_>, lost: CommitPoint) -> Result<bool> {
         if self.shows(lost) {
             return Ok(true);
@@ -91,7 +91,7 @@ impl Appends {
         match written {
             Ok(()) => {}
             Err(Error::DiskFull { .. }) => return Ok(false),
-            // It is uncertain what became of the others; of this commit nothing was written.
+            // The outcome of other commits is uncertain; of this one nothing was written.
             Err(Error::OutcomeUnknown { reason }) => return Err(Error::WriterPoisoned { reason }),
             Err(error) => return Err(error),
         }
@@ -119,7 +119,7 @@ impl Appends {
             if failed.iter().any(of_a_cursor) { writer.log.tip.next_change - 1 } else { 0 };
         let lost = CommitPoint { position: visible_at.get(), change };
         if lost.position < writer.log.tip.next_position {
-            // A failure shows in the next attempt.
+            // The next attempt meets the failure.
             let _ = self.wait_for_winner(writer, lost);
         }
     }

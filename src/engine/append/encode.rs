@@ -97,7 +97,7 @@ impl Appends {
         writer.slots = slots;
         Sequenced {
             group: writer.collecting_number,
-            // Without events: where it stands among them.
+            // A commit without events records the position it follows.
             first_position: Position::new(first_position.min(position - 1)),
             last_position: Position::new(position - 1),
             recorded_at: Timestamp::from_micros(recorded_at),
@@ -107,8 +107,8 @@ impl Appends {
     }
 }
 
-/// Adds the metadata of a commit behind its records: its changes, and, where no frame has said so
-/// yet, how many of those before are durable.
+/// Appends the metadata of a commit after its records: its changes, and the number of durable changes
+/// unless a frame has recorded that number already.
 fn put_metadata(buffer: &mut Vec<u8>, writer: &mut Writer, changes: Vec<Change>) {
     let durable = writer.changes.durable;
     if changes.is_empty() && durable <= writer.log.tip.told_change {

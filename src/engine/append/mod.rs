@@ -1,14 +1,13 @@
 //! The path of an append: prepare → (lock) check, assign, encode → (unlock) group commit.
 //!
-//! Owns what makes a commit acceptable. All checks come before the first change, so a refused
-//! commit leaves nothing behind.
+//! Owns what makes a commit acceptable. Must never change anything before all checks have passed.
 //!
 //! - [`prepare`]: what needs no lock.
 //! - [`repeat`]: events that are in the store already.
 //! - [`remaining`]: what a commit of such events still changes.
 //! - [`boundary`]: queries that must match nothing.
 //! - [`check`]: versions, cursors.
-//! - [`clock`]: the time, and clocks that are not believed.
+//! - [`clock`]: the recorded time, and implausible clock readings.
 //! - [`encode`]: positions, versions, bytes.
 //! - [`hurry`]: what a task, which must not wait, leaves to a thread.
 //! - [`conflict`]: what a refused commit waits for before its error is returned.
@@ -121,7 +120,7 @@ impl Appends {
         }
         let scanned = self.scan_boundaries(commit.boundaries)?;
         let mut writer = self.commits.lock();
-        // Under the lock, so that nothing joins behind the last group of a close.
+        // Checked under the lock, so that nothing joins after the last group of a close.
         self.shared.check_writable()?;
         writer.check_usable()?;
         let max = self.shared.options().max_pending_bytes;
@@ -164,7 +163,7 @@ impl Appends {
             });
             match tried {
                 Ok(encoded) => break encoded?,
-                // A block of the checkpoint is damaged: the same checks, with what takes its place.
+                // A block of the checkpoint is damaged: the checks are repeated after it is rebuilt.
                 Err(_) if !mended => {
                     self.contents.mend_checkpoints()?;
                     mended = true;
@@ -248,7 +247,7 @@ impl Appends {
 
 /// The bytes of a commit's frame.
 fn frame_len(commit: &Prepared<'_>) -> usize {
-    // Any frame may have to tell how many changes are durable.
+    // Any frame may have to record the number of durable changes.
     let metadata_len = commit.metadata_len.max(SECTION_HEADER_LEN);
     frame::HEADER_LEN + align(commit.body_len + metadata_len)
 }

@@ -57,7 +57,7 @@ pub(crate) struct Prepared<'a> {
     pub(super) boundaries: &'a [Boundary],
     pub(super) requests: &'a [Request],
     pub(super) snapshots: &'a [Snapshot],
-    /// The bytes of the metadata behind the records; 0: no requests.
+    /// The bytes of the metadata after the records; 0: no requests.
     pub(super) metadata_len: usize,
     pub(super) body_len: usize,
     pub(super) event_count: u32,

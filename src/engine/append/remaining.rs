@@ -17,7 +17,7 @@ use crate::event::{Applied, Position};
 use crate::format::metadata::Change;
 use crate::index::metadata::{Metadata, StreamRules};
 
-/// The present of what the requests name: as it was before them, and as those so far leave it.
+/// The current state of what the requests name: before them, and after those already applied.
 struct Present<'a> {
     writer: &'a Writer,
     visible: &'a Metadata,
@@ -138,7 +138,7 @@ impl<'a> Present<'a> {
                 self.set_cursor(name, *to)
             }
             Request::Reset { name, to } => {
-                // A late repetition must not throw a consumer back that has gone on since.
+                // A late repetition must not move back a cursor that has advanced since.
                 if self.cursor(name).is_some_and(|at| at >= *to) {
                     return Ok(None);
                 }

@@ -1,4 +1,4 @@
-//! Appends that were done before: an event id is unique in the store for ever.
+//! Detection of repeated appends: an event id is unique in the store for ever.
 //!
 //! Looks ids up among everything accepted, commits on their way to disk included, and compares
 //! contents with the records themselves; an index only says where to look.

@@ -21,7 +21,7 @@ impl Commits {
             writer.poisoned_number = number;
         }
         self.room.notify_all();
-        // Nobody leads the next group any more: one of its waiters would wake no other.
+        // No thread leads the next group any more, so all waiters are woken here.
         self.group_done.iter().for_each(|done| {
             done.notify_all();
         });
@@ -50,8 +50,8 @@ impl Commits {
         Err(Error::io("find", self.shared.root(), error))
     }
 
-    /// Damage was found where nobody was writing: nothing more is written, durably said, so that the next
-    /// opening looks at the log and not at what a checkpoint tells of it.
+    /// Damage was found outside a commit: nothing more is written. This is recorded durably, so that
+    /// the next opening checks the log itself instead of trusting a checkpoint.
     pub(in crate::engine) fn stop_writing(&self, damage: &Error) -> Result<()> {
         let error = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
         let mut writer = self.writer.lock();
@@ -151,7 +151,7 @@ fn take_back_from(
     Ok(())
 }
 
-/// Makes what a failed write may have left behind `from` zero.
+/// Zeroes the bytes from `from` on that a failed write may have changed.
 fn zero_again(write: &SegmentWrite, from: u64) -> io::Result<()> {
     let end = write.offset + write.bytes.len() as u64;
     let mut bytes = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];

@@ -17,7 +17,7 @@ use crate::sync::MutexGuard;
 pub(in crate::engine) type Guard<'a> = MutexGuard<'a, Writer>;
 
 impl Commits {
-    /// Waits until group `number` is written, or durable if `sync`; leads it if nobody else does.
+    /// Waits until group `number` is written, or durable if `sync`; leads it if there is no leader.
     pub(in crate::engine) fn wait_for_group<'a>(
         &'a self,
         mut writer: Guard<'a>,
@@ -148,8 +148,8 @@ impl Commits {
         }
     }
 
-    /// Fills the space that the next groups are written to, now that a sync is due anyway. Before the
-    /// group counts as written: who seals a segment, or writes to it, waits for that.
+    /// Fills the space for the next groups, since a sync is due anyway. Done before the group counts as
+    /// written, because sealing and writing to the segment wait for that.
     fn fill_ahead(&self, group: &Group) {
         if let Some(write) = group.writes.last()
             && self.shared.options().fills()
@@ -159,7 +159,7 @@ impl Commits {
         }
     }
 
-    /// Syncs older segments first: what is durable in a later one must not be so before them.
+    /// Syncs older segments first, so that nothing in a later segment is durable before them.
     fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, u64)]) -> io::Result<()> {
         let older = others.iter().map(|(segment, _)| segment).filter(|segment| {
             !group.writes.iter().any(|write| Arc::ptr_eq(&write.segment, segment))
@@ -214,7 +214,7 @@ impl Commits {
         }
     }
 
-    /// Syncs what is written, beside whatever is being written now.
+    /// Syncs what is written, while the next group may be written.
     pub(in crate::engine) fn sync_written(&self) -> Result<()> {
         let (dirty, number, last) = {
             let writer = self.writer.lock();
@@ -239,7 +239,7 @@ impl Commits {
         Ok(())
     }
 
-    /// Makes everything accepted so far durable.
+    /// Makes everything accepted before the call durable.
     pub(in crate::engine) fn sync_all(&self) -> Result<()> {
         self.check_place()?;
         let mut writer = self.writer.lock();
@@ -255,8 +255,7 @@ impl Commits {
         self.wait_for_group(writer, number, true).1
     }
 
-    /// Makes everything accepted so far durable; the sync itself keeps no commit from being
-    /// written.
+    /// Makes everything accepted before the call durable; commits can be written during the sync.
     pub(in crate::engine) fn flush_and_sync(&self) -> Result<()> {
         let writer = self.writer.lock();
         writer.check_usable()?;

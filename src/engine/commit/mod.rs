@@ -1,10 +1,10 @@
 //! Group commit: many commits, one write, one sync.
 //!
-//! A state machine that owns no thread: its state is here, its moves are in [`lead`], what it does
-//! when a write fails in [`failure`]. Commits join the *collecting* group. Whoever waits for it
-//! while no group is being written becomes its leader: takes the group, writes it with one
+//! A state machine that owns no thread: its state is here, its transitions are in [`lead`], its
+//! handling of failed writes in [`failure`]. Commits join the *collecting* group. A thread that waits
+//! for it while no group is being written becomes its leader: it takes the group, writes it with one
 //! positional write, syncs if a member asked for it, publishes the positions and wakes the members
-//! (followers); commits that came meanwhile are the next group, and one of its waiters leads it.
+//! (followers). Commits that arrived meanwhile form the next group, and one of its waiters leads it.
 //!
 //! Why this is free of races:
 //! - `collecting` and `writing` change only under the writer lock; the leader's I/O is outside it,
@@ -54,8 +54,8 @@ pub(in crate::engine) use rollover::checkpoint_meta;
 pub(in crate::engine) use work::PendingCheckpoint;
 use work::Work;
 
-/// What is acknowledged after the directory was removed or replaced is lost to who looks for it under
-/// its path; a look costs a few system calls.
+/// Interval of the checks that the directory is in its place, each a few system calls. Commits
+/// acknowledged after it was removed or replaced cannot be found under its path.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Commits that are written together.
@@ -100,7 +100,7 @@ pub(in crate::engine) struct Writer {
     synced_number: u64,
     /// Groups that did not fit the disk, and of which nothing is stored.
     refused: Vec<u64>,
-    /// What the newest of them did not fit: the file, and the bytes that were wanted.
+    /// The file that the newest of them did not fit, and the bytes that were needed.
     full: Option<(PathBuf, u64)>,
     poisoned: Option<Arc<str>>,
     /// The store's directory, if what poisoned the writer is that it is not in its place any more.
@@ -334,7 +334,7 @@ impl Writer {
         groups.flat_map(|group| &group.writes).find_map(|write| write.bytes_at(segment, offset))
     }
 
-    /// The group with which everything accepted so far is written, and durable if `sync`.
+    /// The group with which everything accepted is written, and durable if `sync`.
     pub(in crate::engine) fn group_of_all(&mut self, sync: bool) -> u64 {
         self.collecting.sync |= sync;
         self.collecting_number - u64::from(!self.wants_leader())
@@ -377,7 +377,7 @@ impl Writer {
         self.spare_group = Some(group);
     }
 
-    /// What became of a group, if it is known.
+    /// The outcome of a group, if it is known.
     fn outcome(&self, number: u64, sync: bool) -> Option<Result<()>> {
         if self.refused.binary_search(&number).is_ok() {
             let (path, needed) = self.full.clone().unzip();
@@ -394,20 +394,20 @@ impl Writer {
         }))
     }
 
-    /// Takes out the wakers of the tasks whose outcome is known now. They run code of others, which
-    /// may commit, so they are woken after the writer is unlocked.
+    /// Takes out the wakers of the tasks whose outcome is known. Wakers run foreign code, which may
+    /// commit, so they are called after the writer is unlocked.
     fn take_wakers(&mut self) -> Vec<Waker> {
         let known = if self.poisoned.is_some() { u64::MAX } else { self.written_number };
         self.wakers.extract_if(.., |(group, _)| *group <= known).map(|(_, waker)| waker).collect()
     }
 
-    /// Whether a snapshot can be saved, and nobody who waits for its commit does that.
+    /// Whether a snapshot can be saved and no waiter of its commit saves it.
     pub(in crate::engine) fn has_due_snapshots(&self) -> bool {
         self.snapshots.any_due(self.synced_number)
     }
 
-    /// Keeps a commit's snapshots until its group is durable. One of group 0 wrote nothing, but what
-    /// its snapshots are made of may be on its way: they wait for everything accepted so far.
+    /// Keeps a commit's snapshots until its group is durable. Group 0 stands for a commit that wrote
+    /// nothing; its snapshots wait for everything accepted before it.
     pub(in crate::engine) fn keep_snapshots(
         &mut self,
         group: u64,

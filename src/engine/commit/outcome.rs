@@ -1,4 +1,4 @@
-//! What became of the work beside appends: kept until it is made good, and reported by a close.
+//! Failures of work beside appends: kept until the work succeeds, and reported by a close.
 //!
 //! Must never keep a commit from being written: nothing acknowledged depends on this work.
 
@@ -54,7 +54,7 @@ impl Commits {
         self.note_outcome(Maintenance::Snapshot { key: key.to_owned() }, Err(error));
     }
 
-    /// A snapshot was saved, so that an earlier one of the same key is not missed any more.
+    /// A snapshot was saved: earlier failures of the same key are dropped.
     pub(in crate::engine) fn note_saved(&self, key: &str) {
         if self.shared.counters().snapshot_failures.get() > 0 {
             self.note_outcome(Maintenance::Snapshot { key: key.to_owned() }, Ok(()));

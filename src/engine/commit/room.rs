@@ -18,7 +18,7 @@ impl Commits {
         self.positions.mark_clean(false, 0, self.positions.visible_elsewhere())
     }
 
-    /// Waits until the collecting group has been taken; takes it if nobody is at work.
+    /// Waits until the collecting group has been taken; leads it if there is no leader.
     pub(in crate::engine) fn wait_for_room<'a>(
         &'a self,
         mut writer: Guard<'a>,
@@ -34,9 +34,9 @@ impl Commits {
         Ok(writer)
     }
 
-    /// Makes sure that a frame of this many bytes fits the active segment, behind the session frame
-    /// if that is still to come, and that the segment may hold changes if there are some. May let go
-    /// of the lock to wait.
+    /// Makes sure that a frame of this many bytes fits the active segment after the session frame, if
+    /// that is still to be written, and that the segment may hold changes if the commit has some. May
+    /// release the lock to wait.
     pub(in crate::engine) fn make_room<'a>(
         &'a self,
         mut writer: Guard<'a>,
@@ -63,8 +63,8 @@ impl Commits {
                 writer.check_usable()?;
                 continue;
             }
-            // A spare may have been prepared with a smaller size than is set now, or by a version
-            // that knew no changes; a new one of the same number takes its place.
+            // The spare may be of a smaller size than is set now, or of a version without changes; a
+            // new segment of the same number replaces it.
             let needed = writer.log.needed(len);
             writer.spare.take_if(|spare| {
                 spare.header.capacity < DATA_START + needed

@@ -1,4 +1,4 @@
-//! What the flushing and the maintaining thread do when, and how they sleep.
+//! The loops of the flushing and the maintaining thread, and how they sleep.
 //!
 //! Owns their loops; the work itself is handed in. Must never hold the writer's lock while work is done.
 
@@ -27,7 +27,7 @@ impl Commits {
                 match due_at {
                     Some(at) if Instant::now() >= at => {
                         drop(writer);
-                        // A failure has poisoned the writer, which says so to its callers.
+                        // The failure has poisoned the writer, which reports it to its callers.
                         let _ = self.sync_written();
                         due = None;
                         writer = self.writer.lock();

@@ -24,18 +24,19 @@ pub(super) const MAX_UNSEALED: usize = 8;
 pub(in crate::engine) struct Work {
     /// Full segments to seal, oldest first.
     pub(super) seals: VecDeque<u64>,
-    /// The oldest could not be sealed when that was tried last: nobody waits for it.
+    /// The last attempt to seal the oldest one failed: no thread waits for it.
     sealing_fails: bool,
     pub(super) checkpoint: Option<PendingCheckpoint>,
     /// The number of the newest checkpoint file.
     pub(super) checkpoint_number: u64,
     pub(super) prepare: bool,
     preparing: bool,
-    /// How far the spare was filled with zeros, if this process did so.
+    /// End of the part of the spare that this process filled with zeros.
     pub(super) spare_filled_to: u64,
     /// Level files that the opening could not use may be there.
     leftovers: bool,
-    /// Sealed segments as a checkpoint tells of them, and how many were compared with that.
+    /// Sealed segments as a checkpoint records them, and the number of them that were compared with
+    /// their files.
     unchecked: Arc<[SegmentEntry]>,
     checked: usize,
 }
@@ -72,7 +73,7 @@ impl Work {
     }
 }
 
-/// Heads that stand still until they are written.
+/// Heads that do not change until they are written.
 #[derive(Debug)]
 pub(in crate::engine) struct PendingCheckpoint {
     pub(in crate::engine) heads: FrozenHeads,

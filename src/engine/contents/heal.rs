@@ -1,4 +1,4 @@
-//! Puts right, in a store that is open, a checkpoint or an index whose file turns out damaged.
+//! Rebuilds a damaged checkpoint or index while the store is open.
 //!
 //! Opening checks no more of a derived file than it reads, so damage may show at any look-up later,
 //! as an error and never as an answer. Then the same is built again from the log and takes the place
@@ -60,8 +60,8 @@ impl Contents {
         Ok(table)
     }
 
-    /// Builds the index of a segment, and of all that share it, again from the log. Tells whether it
-    /// had to: a reader may find that the writer beside it has merged the file.
+    /// Rebuilds the index of a segment, and of all that share it, from the log. Returns whether that
+    /// was needed: a reader may find that the writer in another process has merged the file.
     pub(in crate::engine) fn rebuild(&self, segment: u64) -> Result<bool> {
         let _files = self.index_files.lock();
         if self.shared.options().read_only && self.share_writers_level(segment)? {

@@ -183,7 +183,7 @@ impl Contents {
                         "the rebuilt index contradicts the stream heads".into(),
                     ));
                 }
-                // Several look-ups may meet the damage; once the checkpoints are mended there is none.
+                // Several look-ups may meet the same damage; the first rebuilds the checkpoint.
                 LookupError::Heads(_) if !mended => {
                     mended = true;
                     self.mend_checkpoints()?;

@@ -1,6 +1,6 @@
 //! Checkpoints: begun at a rollover, written when all that they cover is durable, and at a clean close.
 //!
-//! Must never write one before that: whoever finds it takes it as proof.
+//! Must never write a checkpoint before that: recovery takes it as proof of durability.
 
 use std::sync::Arc;
 

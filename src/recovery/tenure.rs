@@ -19,7 +19,7 @@ impl Tenure {
     pub(crate) fn now(dir: &StoreDir) -> Result<Self> {
         let path = dir.join(names::LOCK);
         // The status is read first: a writer that opens the store after this changes the status, or
-        // holds the lock when it is looked at next.
+        // holds the lock at the next check.
         let status = dir.read_status();
         let at_work =
             dir.storage().is_locked(&path).map_err(|e| Error::io("look at the lock", &path, e))?;

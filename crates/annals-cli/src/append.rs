@@ -1,6 +1,6 @@
 //! `append`: one event from the command line.
 //!
-//! Owns where its data comes from. Must never store JSON that is not JSON.
+//! Owns the source of the event's data. Must never flag data as JSON that is not valid JSON.
 
 use std::io::Read as _;
 
@@ -51,7 +51,7 @@ fn event(args: &AppendArgs) -> Result<NewEvent, Failure> {
     Ok(event)
 }
 
-/// The bytes that an argument names: itself, a file's, or standard input's.
+/// The bytes that an argument stands for: the argument itself, a file, or standard input.
 fn load(given: &str) -> Result<Vec<u8>, Failure> {
     if given == "-" {
         let mut bytes = Vec::new();
@@ -68,7 +68,7 @@ fn load(given: &str) -> Result<Vec<u8>, Failure> {
     bytes.map_err(|e| Failure::Fault(format!("cannot read {file}: {e}")))
 }
 
-/// The bytes if they are JSON, without the white space and the byte order mark around it.
+/// The bytes without surrounding white space and byte order mark, if they are JSON.
 fn json(option: &str, given: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
     if let Some(what) = encoding::foreign(bytes) {
         return Err(Failure::Fault(format!("{option} {given} is {what}")));

@@ -1,4 +1,4 @@
-//! `compact`: merging index files by hand.
+//! `compact`: merges index files in the foreground.
 //!
 //! Owns the messages about it. Must never create a store.
 
@@ -12,7 +12,7 @@ use crate::output::Output;
 /// `annals compact`
 pub(crate) fn run(args: &CompactArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
-    // The work of the background is done here.
+    // This command does the work of the background threads.
     let options = Options::new().create(false).compaction(false);
     let store = open::for_writing(&args.store, options, args.wait, quiet)?;
     let done = store.compact()?;

@@ -1,4 +1,4 @@
-//! `cursor`: where consumers are.
+//! `cursor`: the positions of consumers.
 //!
 //! Owns the printed form of a cursor. Must never move one back without the option to do so.
 
@@ -31,7 +31,7 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
         CursorCommand::Get(args) => {
             let store = open::for_reading(&args.store)?;
             let Some(position) = store.cursors().get(&args.name)? else {
-                // It may be among what cannot be read.
+                // In a damaged store, the cursor may be in the part that cannot be read.
                 open::must_be_whole(&store)?;
                 return Err(Failure::Fault(format!("there is no cursor {:?}", args.name)));
             };

@@ -1,4 +1,4 @@
-//! Text encodings of input that people prepare with editors and shells.
+//! Text encodings of input that was written with editors and shells.
 //!
 //! Owns the treatment of a byte order mark. Must never change a byte other than a mark.
 
@@ -15,7 +15,8 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
-/// Names the encoding, and what to do, if the bytes begin with the mark of another one than UTF-8.
+/// If the bytes begin with the mark of an encoding other than UTF-8, names the encoding and the
+/// solution.
 pub fn foreign(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16: convert it to UTF-8"),

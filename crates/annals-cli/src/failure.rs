@@ -1,4 +1,4 @@
-//! Why a command ends early, with which exit code, and what to do about it.
+//! The reasons for which a command ends early, their exit codes, and advice to the user.
 //!
 //! Owns the exit codes and the advice. Must never print.
 
@@ -14,13 +14,13 @@ const CLOSED_PIPE: u8 = 141;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// An argument that parsed, and still has no meaning.
+    /// An argument that can be parsed, but has no meaning here.
     Usage(String),
-    /// The data is at fault.
+    /// The data has a fault.
     Fault(String),
-    /// The store is damaged, and what could be done in spite of that is done.
+    /// The store is damaged; everything that is possible in spite of that was done.
     Damaged(String),
-    /// The library refused.
+    /// The library returned an error.
     Store(annals::Error),
     /// Standard output cannot be written.
     Output(io::Error),
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     Unacknowledged,
     /// A signal requested the end.
     Interrupted,
-    /// The fault is on the screen already.
+    /// The fault was printed already.
     Reported,
 }
 

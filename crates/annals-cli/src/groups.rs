@@ -1,14 +1,14 @@
-//! Which lines make one commit.
+//! Groups lines into commits.
 //!
-//! Owns the grouping, as a state machine without input or output. Must never pass a part of a
-//! commit on as a whole one.
+//! Owns the grouping, as a state machine without input or output. Must never pass on a part of a commit
+//! as a whole one.
 
 use annals::{Options, Timestamp};
 use annals_cli::{BadLine, CommitKey, CommitOf, Record};
 
-/// Lines without a commit of their own are committed once they take this much.
+/// Lines without a commit of their own are committed once they have this size, in bytes.
 const MAX_BATCH_BYTES: usize = 8 << 20;
-/// No segment takes a commit of this size: stop collecting it.
+/// A commit of this size does not fit into a segment, so it is not collected any further.
 const MAX_COMMIT_BYTES: u64 = Options::MAX_SEGMENT_SIZE / 4;
 
 /// An event and the line it came from.
@@ -16,7 +16,7 @@ const MAX_COMMIT_BYTES: u64 = Options::MAX_SEGMENT_SIZE / 4;
 pub(crate) struct Entry {
     pub(crate) line: u64,
     pub(crate) record: Record,
-    /// When it is to be recorded; `None`: as it is stored.
+    /// The time at which the event is recorded; `None`: when it is stored.
     pub(crate) time: Option<Timestamp>,
     /// Its version in its stream: as stated in the line, or the number of lines of the stream up to it.
     /// 0 if it is not needed.
@@ -34,9 +34,9 @@ pub(crate) struct Bad {
 /// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Store these; they may be split.
+    /// Store these lines; they may be split into several commits.
     Batch(Vec<Entry>),
-    /// Store all of these or none.
+    /// Store all of these lines in one commit.
     Commit(Vec<Entry>),
     /// A line was bad.
     Bad(Bad),
@@ -55,7 +55,7 @@ enum Open {
 pub(crate) struct Groups {
     batch: usize,
     open: Open,
-    /// The commit of the previous line could not be read: it may be the next line's.
+    /// The commit of the previous line could not be read; the next line may belong to it.
     doubt: Option<u64>,
 }
 
@@ -64,7 +64,7 @@ impl Groups {
         Self { batch, open: Open::Nothing, doubt: None }
     }
 
-    /// Takes the next line in.
+    /// Adds the next line.
     pub(crate) fn push(
         &mut self,
         line: u64,
@@ -77,14 +77,14 @@ impl Groups {
         }
     }
 
-    /// The input paused: what may be split need not wait.
+    /// The input paused: lines that may be split do not wait any longer.
     pub(crate) fn pause(&mut self, steps: &mut Vec<Step>) {
         if matches!(self.open, Open::Batch { .. }) {
             self.close(steps);
         }
     }
 
-    /// The input ended, and with it whatever commit is open.
+    /// The input ended, and the open commit ends with it.
     pub(crate) fn close(&mut self, steps: &mut Vec<Step>) {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
@@ -140,7 +140,7 @@ impl Groups {
     }
 
     fn good_alone(&mut self, entry: Entry, steps: &mut Vec<Step>) {
-        // A commit has one time of recording.
+        // A commit has one recorded time.
         let goes_on = match &self.open {
             Open::Batch { entries, .. } => entries.first().is_none_or(|it| it.time == entry.time),
             _ => false,
@@ -192,7 +192,7 @@ impl Groups {
         self.open = Open::Commit { key, entries: Vec::new(), bytes: 0, spoiled: false, skipped: 0 };
     }
 
-    /// Gives up the open commit, if one is open; a batch continues without the bad line.
+    /// Drops the open commit, if there is one; a batch continues without the bad line.
     fn spoil(&mut self) {
         if let Open::Commit { entries, spoiled, skipped, .. } = &mut self.open {
             *spoiled = true;

@@ -25,16 +25,16 @@ use crate::{interrupt, open, output};
 /// A pause of the input after which lines do not wait for their batch to fill.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Why an import ended.
+/// The reasons for which an import ends.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Every line was read.
     Complete,
     /// A line was bad.
     Bad(Bad),
-    /// A signal came.
+    /// A signal was received.
     Interrupted,
-    /// The settler stopped, and has the reason.
+    /// The thread that settles commits stopped, and holds the reason.
     Stopped,
     /// The input or the store failed.
     Failed(Failure),
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
         import.open()?;
     }
     let input = input::read(source, args.max_line);
-    // The store of an empty input is an empty store.
+    // The import of an empty input creates an empty store.
     let end = match import.lines(&input).and_then(|()| import.target().map(drop)) {
         Ok(()) => End::Complete,
         Err(end) => end,
@@ -91,8 +91,8 @@ fn source(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
 struct Import<'a> {
     args: &'a ImportArgs,
     quiet: bool,
-    /// A store that is missing is created when there is something to store: an import that fails before
-    /// leaves nothing.
+    /// A missing store is created when there is something to store: an import that fails earlier leaves
+    /// no directory.
     target: Option<Target>,
     groups: Groups,
     steps: Vec<Step>,
@@ -104,7 +104,7 @@ struct Import<'a> {
     report: Report,
 }
 
-/// Where the events go.
+/// The store that the events go to.
 struct Target {
     store: Store,
     settler: Settler,
@@ -113,7 +113,7 @@ struct Target {
 }
 
 impl Import<'_> {
-    /// Takes every line, until something ends the import.
+    /// Imports every line, until the input ends or the import has to stop.
     fn lines(&mut self, input: &Receiver<Message>) -> Result<(), End> {
         loop {
             if interrupt::requested() {
@@ -139,7 +139,7 @@ impl Import<'_> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.groups.pause(&mut self.steps);
                     self.work()?;
-                    // All read events are submitted; the outcome of further ones could not be
+                    // All events that were read are submitted. The outcome of further ones could not be
                     // reported.
                     if self.args.ack && self.bytes > 0 && output::must_be_read().is_err() {
                         return Err(End::Failed(Failure::Unacknowledged));
@@ -158,7 +158,7 @@ impl Import<'_> {
         self.bytes += line.size;
         let decoded = match &line.bytes {
             Some(bytes) => {
-                // Files that were concatenated have marks within.
+                // Concatenated files have marks inside the input.
                 let text = encoding::without_mark(bytes);
                 if text.trim_ascii().is_empty() {
                     return Ok(());
@@ -181,7 +181,7 @@ impl Import<'_> {
         self.work()
     }
 
-    /// Adds the parts of a record that the options request.
+    /// Adds to a record the properties that the options request.
     fn entry(&mut self, line: u64, mut record: Record) -> Result<Entry, BadLine> {
         let args = self.args;
         let commit = record.commit.clone();
@@ -202,7 +202,7 @@ impl Import<'_> {
         Ok(Entry { line, record, time, number })
     }
 
-    /// How many lines of a stream there were, this one included.
+    /// The number of lines of a stream, including this one.
     fn count(&mut self, stream: &str) -> u64 {
         if let Some(counted) = self.counted.get_mut(stream) {
             *counted += 1;
@@ -253,7 +253,7 @@ impl Import<'_> {
         known.collect::<annals::Result<_>>().map(Some).map_err(|e| End::Failed(e.into()))
     }
 
-    /// Stores those of the lines that are not stored yet.
+    /// Stores the lines whose events are not stored yet.
     fn batch_or_known(&mut self, entries: &[Entry]) -> Result<(), End> {
         let Some(known) = self.known(entries)? else { return self.batch(entries) };
         let mut from = 0;
@@ -269,7 +269,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Stores lines that are one commit, unless they are stored.
+    /// Stores lines as one commit, unless they are stored already.
     fn commit_or_known(&mut self, entries: &[Entry]) -> Result<(), End> {
         let Some(known) = self.known(entries)? else { return self.commit(entries) };
         if known.iter().all(|it| matches!(it, Known::Not)) {
@@ -307,16 +307,16 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Stores lines that need not be one commit: where the store refuses them together, apart.
+    /// Stores lines that need not be one commit: if the store refuses them together, they are split.
     fn batch(&mut self, entries: &[Entry]) -> Result<(), End> {
         let Some(refusal) = self.submit(entries)? else { return Ok(()) };
         let [_, _, ..] = entries else {
             return self.refused(entries, &refusal);
         };
         let parts = match refusal {
-            // They all have the same one.
+            // All lines have the same recorded time.
             Error::RecordedTime { .. } => return self.refused(entries, &refusal),
-            // Some are stored already and some are not: the store is asked for each one.
+            // Some events are stored already and some are not: each one is submitted alone.
             Error::IdReused { .. } | Error::DuplicateId { .. } => entries.chunks(1),
             _ => entries.chunks(entries.len().div_ceil(2)),
         };
@@ -348,8 +348,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Submits one commit: an append for each run of lines of one stream. Returns the reason of a
-    /// refusal if the lines are at fault.
+    /// Submits one commit, with an append for each run of lines of one stream. Returns the store's error
+    /// if it is caused by the lines.
     fn submit(&mut self, entries: &[Entry]) -> Result<Option<Error>, End> {
         let target = self.target()?;
         let mut transaction = target.store.transaction();
@@ -384,7 +384,7 @@ fn span(entries: &[Entry]) -> (u64, u64) {
     (line(entries.first()), line(entries.last()))
 }
 
-/// Separates errors of the lines from errors that end the import.
+/// Separates errors that the lines cause from errors that end the import.
 fn refusal(error: Error) -> Result<Error, End> {
     match error {
         Error::IdReused { .. }

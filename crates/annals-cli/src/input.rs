@@ -6,19 +6,19 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// How much is read at once.
+/// Number of bytes read at once.
 const BUFFER: usize = 256 << 10;
-/// How many reads may wait for the import.
+/// Number of reads that may wait for the import.
 const AHEAD: usize = 4;
 
 /// A line without its line break.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RawLine {
-    /// Counted from 1.
+    /// The number of the line, from 1.
     pub(crate) number: u64,
-    /// Its size in the input, the line break included.
+    /// The size of the line in the input, including the line break.
     pub(crate) size: u64,
-    /// Its bytes, unless there were too many of them.
+    /// The bytes of the line; `None` if it is too long.
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct RawLine {
 pub(crate) enum Message {
     /// The lines of one read.
     Lines(Vec<RawLine>),
-    /// The input cannot be read on.
+    /// The input cannot be read any further.
     Failed(io::Error),
     /// The input ended.
     End,
@@ -49,7 +49,7 @@ pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Mess
     receiver
 }
 
-/// Sends every line; false: the receiver is gone.
+/// Sends every line; returns false if there is no receiver.
 fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::Result<bool> {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let mut cutter = Cutter { max, number: 1, size: 0, line: Some(Vec::new()) };
@@ -76,13 +76,13 @@ fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::
     }
 }
 
-/// Cuts bytes into lines, however they are cut into reads.
+/// Splits the input into lines, independently of the boundaries between reads.
 struct Cutter {
     max: usize,
     number: u64,
     /// Bytes of the unfinished line.
     size: u64,
-    /// The open line; `None` once it is too long.
+    /// The bytes of the current line; `None` once it is too long.
     line: Option<Vec<u8>>,
 }
 
@@ -97,7 +97,7 @@ impl Cutter {
         self.extend(bytes);
     }
 
-    /// The line that the input ends in without a line break.
+    /// The last line of the input, if it has no line break.
     fn last(&mut self) -> Option<RawLine> {
         (self.size > 0).then(|| self.close())
     }

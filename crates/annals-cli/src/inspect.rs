@@ -1,6 +1,6 @@
-//! `streams`, `stats` and `verify`: looking at a store from outside its events.
+//! `streams`, `stats` and `verify`: information about a store as a whole.
 //!
-//! Owns the output about a store as a whole. Must never change it.
+//! Owns the output about a store as a whole. Must never change the store.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ struct StreamLine<'a> {
     stream: &'a str,
     version: u64,
     last_position: u64,
-    /// The first version that truncation and the stream's metadata leave.
+    /// The first version that truncation and the stream's metadata leave visible.
     #[serde(skip_serializing_if = "is_one")]
     first_version: u64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -89,7 +89,7 @@ struct StatsObject {
     sealed_segments: u64,
     created_at: String,
     last_recorded_at: Option<String>,
-    /// Left out where the clock is right.
+    /// Left out if the clock is right.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_behind_by_seconds: Option<u64>,
 }
@@ -168,7 +168,7 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
     let report = annals::verify(&args.store, |done: Done| {
         progress.set(done.done_bytes, Some(done.total_bytes));
         if interrupt::requested() {
-            // Nothing was changed, and nothing was found that is worth half a report.
+            // An incomplete report is not printed; nothing was changed that has to be undone.
             progress.finish();
             std::process::exit(failure::INTERRUPTED.into());
         }
@@ -186,7 +186,7 @@ pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
     }
 }
 
-/// Says what to do about faults, on standard error.
+/// Prints advice about faults to standard error.
 fn advise(store: &Path, report: &VerifyReport) {
     let derived = |file: &Path| {
         let inside = file.strip_prefix(store).unwrap_or(file);

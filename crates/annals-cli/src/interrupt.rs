@@ -1,6 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first one ends the command cleanly, the second one at once.
 //!
-//! Owns the one flag of the process. Must never do more in the handler than set it, or leave.
+//! Owns the one flag of the process. The signal handler must never do more than set it, or end the
+//! process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use crate::failure::{self, Failure};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Listens for signals from now on.
+/// Handles signals from now on.
 pub(crate) fn listen() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {

@@ -15,7 +15,7 @@
 //! | `tags` | array of strings | where set |
 //! | `schema_version` | 0 to 65535 | where set |
 //! | `commit` | a JSON scalar: consecutive lines with the same one are one commit | the position of the commit's first event |
-//! | `version` `recorded_at` | kept as text, for who wants them; else the store assigns them | always |
+//! | `version` `recorded_at` | kept as text for options that use them; otherwise the store assigns them | always |
 //! | `position` | ignored: the store assigns it | always |
 //!
 //! Any other key is an error, so that a misspelt one never loses data in silence. `null` means
@@ -74,7 +74,7 @@ fn fields(mut object: Object<'_>, commit: Option<CommitKey>) -> Result<Record, S
     }
 }
 
-/// A JSON string's text; of anything else its source.
+/// The text of a JSON string; the source text of any other value.
 fn text_of(raw: &str) -> String {
     serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned())
 }
@@ -126,32 +126,32 @@ fn verbatim_bytes(raw: &RawValue) -> Bytes {
     raw.get().to_owned().into()
 }
 
-/// An event as a line shows it.
+/// An event as a line states it.
 #[derive(Debug, Clone)]
 pub struct Row<'a> {
-    /// Its place in the store.
+    /// The event's place in the store.
     pub position: u64,
-    /// Its stream.
+    /// The event's stream.
     pub stream: &'a str,
-    /// Its place in the stream.
+    /// The event's place in the stream.
     pub version: u64,
-    /// Its type.
+    /// The event's type.
     pub event_type: &'a str,
-    /// Its id.
+    /// The event's id.
     pub id: Uuid,
-    /// When it was recorded.
+    /// When the event was recorded.
     pub recorded_at: Timestamp,
-    /// The position of its commit's first event.
+    /// The position of the first event in the event's commit.
     pub commit: u64,
-    /// Its data.
+    /// The event's data.
     pub data: &'a [u8],
-    /// What its data is.
+    /// Whether the data is JSON or binary.
     pub content_type: ContentType,
-    /// Its metadata; empty = none.
+    /// The event's metadata; empty = none.
     pub metadata: &'a [u8],
-    /// Its tags.
+    /// The event's tags.
     pub tags: Vec<&'a str>,
-    /// The version of its data's schema; 0 = not set.
+    /// The version of the data's schema; 0 = not set.
     pub schema_version: u16,
 }
 
@@ -236,7 +236,7 @@ pub fn encode(row: &Row<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     serde_json::to_writer(out, &wire).map_err(io::Error::from)
 }
 
-/// The bytes as JSON source text, if a line can hold them and a reader gets exactly them back.
+/// The bytes as JSON source text, if a line can hold them and decoding returns exactly the same bytes.
 pub fn verbatim(bytes: &[u8]) -> Option<&RawValue> {
     let raw: &RawValue = serde_json::from_slice(bytes).ok()?;
     let whole = raw.get().len() == bytes.len();

@@ -76,8 +76,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
 /// Whether a command may run for long, and polls for signals.
 fn listens(command: &Command) -> bool {
     match command {
-        // Most of these wait for nothing but one read or one write, which a signal may end as it does.
-        // A repair that is cut short leaves no store, and a cut is whole or not made.
+        // Most of these wait only for one read or one write, and a signal may end them. An interrupted
+        // repair leaves no store, and a cut is either complete or not made.
         Command::Append(_)
         | Command::Stats(_)
         | Command::Compact(_)

@@ -34,17 +34,17 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).map_err(|e| describe(&e))
     }
 
-    /// Takes a key's raw value out.
+    /// Removes a key and returns its raw value.
     pub(crate) fn take(&mut self, key: &str) -> Option<&'a RawValue> {
         self.0.remove(key)
     }
 
-    /// Takes a key's raw value out, where `null` is as good as absent.
+    /// Removes a key and returns its raw value; `null` counts as absent.
     pub(crate) fn take_set(&mut self, key: &str) -> Option<&'a RawValue> {
         self.take(key).filter(|raw| raw.get() != "null")
     }
 
-    /// Takes a key out as a value of type `T`; absent and `null` are `None`.
+    /// Removes a key and returns it as a value of type `T`; absent and `null` are `None`.
     pub(crate) fn value<T: DeserializeOwned>(
         &mut self,
         key: &str,
@@ -59,12 +59,12 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Takes a string out that must be there.
+    /// Removes a key that must be a string, and returns the string.
     pub(crate) fn required(&mut self, key: &str) -> Result<String, String> {
         self.value(key, "a string")?.ok_or_else(|| format!("\"{key}\" is missing"))
     }
 
-    /// Takes out the bytes that a key holds as base64.
+    /// Removes a key and returns the bytes that its value holds as base64.
     pub(crate) fn base64(&mut self, key: &str) -> Result<Option<Vec<u8>>, String> {
         let Some(text) = self.value::<String>(key, "a base64 string")? else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Opening stores, and saying what opening found.
+//! Opens stores, and reports the result of opening.
 //!
 //! Owns the difference between commands that read and commands that write. Must never let a
 //! reading command create or change anything.
@@ -14,12 +14,12 @@ use crate::failure::{self, Failure};
 use crate::interrupt;
 use crate::progress::{note, warn};
 
-/// How long the lock is waited for before a signal is looked for.
+/// How long one attempt waits for the lock, before signals are checked.
 const SLICE: Duration = Duration::from_millis(200);
-/// How long a wait is not reported.
+/// How long the command waits before it reports that it waits.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Opens a store that exists, for reading, also beside its writer.
+/// Opens an existing store for reading, also beside its writer.
 pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
     must_exist(path)?;
     Ok(Options::new().read_only(true).open(path)?)
@@ -63,14 +63,14 @@ pub(crate) fn for_writing(
     Ok(store)
 }
 
-/// Opens a store that exists, for changing something beside its events.
+/// Opens an existing store to change something other than its events.
 pub(crate) fn for_changing(path: &Path, wait: Wait, quiet: bool) -> Result<Store, Failure> {
     must_exist(path)?;
     for_writing(path, Options::new().create(false), wait, quiet)
 }
 
-/// Repeats an attempt that needs the writer's lock until it succeeds, for the requested time. `attempt`
-/// gets the time that it may wait itself.
+/// Repeats an attempt that needs the writer's lock until it succeeds, for the requested time. The
+/// argument of `attempt` is the time that one attempt may wait.
 pub(crate) fn waiting<T>(
     wait: Wait,
     quiet: bool,
@@ -118,7 +118,7 @@ pub(crate) fn exists(path: &Path) -> bool {
     !matches!(std::fs::symlink_metadata(path), Err(e) if e.kind() == ErrorKind::NotFound)
 }
 
-/// Checks that there is a directory, for a clearer answer than an error of the system's.
+/// Checks that the directory exists, because this message is clearer than the operating system's error.
 pub(crate) fn must_exist(path: &Path) -> Result<(), Failure> {
     let what = match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok(()),

@@ -1,7 +1,7 @@
 //! Standard output: buffered lines, as NDJSON or as text for people.
 //!
-//! Owns the text form and the decision for colour. Must never let a control character out of a
-//! store reach a terminal.
+//! Owns the text form and the decision to use colour. Must never print a control character from a store
+//! to a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
@@ -15,7 +15,7 @@ use crate::args::Format;
 use crate::failure::Failure;
 
 const BUFFER: usize = 64 << 10;
-/// How much of binary data a line of text shows, in bytes.
+/// The number of bytes of binary data that a line of text shows.
 const PREVIEW: usize = 32;
 
 const FAINT: Style = Style::new().dimmed();
@@ -23,8 +23,8 @@ const NAME: Style = AnsiColor::Cyan.on_default();
 const KIND: Style = AnsiColor::Yellow.on_default();
 const TAG: Style = AnsiColor::Green.on_default();
 
-/// Fails if standard output is a pipe or socket without a reader. Writes nothing, so that a command
-/// without output notices too.
+/// Fails if standard output is a pipe or socket without a reader. Writes nothing, so that commands
+/// without output detect this too.
 #[cfg(unix)]
 pub(crate) fn must_be_read() -> Result<(), Failure> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,8 +42,8 @@ pub(crate) fn must_be_read() -> Result<(), Failure> {
     }
 }
 
-/// Elsewhere the next write is what notices. An empty one would not do: readers of a Windows pipe take
-/// it for the end.
+/// On other systems the next write detects it. An empty write cannot be used: readers of a Windows pipe
+/// take it for the end.
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps, reason = "same shape as where it can fail")]
 pub(crate) fn must_be_read() -> Result<(), Failure> {
@@ -98,14 +98,15 @@ impl Output {
         writeln!(self.out, "{text}").map_err(Failure::Output)
     }
 
-    /// A name from a store, fit for a terminal.
+    /// A name from a store, with control characters escaped for a terminal.
     pub(crate) fn name(&self, name: &str) -> String {
         let mut text = String::new();
         styled(NAME, self.colour, &mut text, |text| printable(name, text));
         text
     }
 
-    /// Bytes from a store, fit for a terminal: JSON whole, of anything else size and start.
+    /// Bytes from a store, printable on a terminal: JSON in full, the size and the start of anything
+    /// else.
     pub(crate) fn data(data: &[u8]) -> String {
         let mut text = String::new();
         let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(data).is_ok();
@@ -161,7 +162,7 @@ fn styled(style: Style, colour: bool, out: &mut String, inner: impl FnOnce(&mut 
     }
 }
 
-/// JSON whole; of anything else its size and its start.
+/// JSON in full; the size and the start of anything else.
 fn preview(data: &[u8], content_type: ContentType, out: &mut String) {
     if let (ContentType::Json, Ok(json)) = (content_type, std::str::from_utf8(data)) {
         // The line breaks of valid JSON are white space between tokens.
@@ -179,7 +180,7 @@ fn preview(data: &[u8], content_type: ContentType, out: &mut String) {
     }
 }
 
-/// The text with everything escaped that moves a cursor, or the reading direction.
+/// The text, with every character escaped that moves a cursor or changes the reading direction.
 fn printable(text: &str, out: &mut String) {
     let hidden = |c: char| {
         c.is_control()

@@ -1,7 +1,7 @@
 //! The progress bar: on standard error, on a terminal, once work lasts over a second.
 //!
-//! Owns the look of the bar and the decision to show it. Must never slow work down: it is called
-//! often, and draws seldom.
+//! Owns the look of the bar and the decision to show it. Must never slow work down: it is called often,
+//! and draws rarely.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
@@ -34,7 +34,7 @@ impl Progress {
         Self { started: Instant::now(), enabled, unit, total, bar: None }
     }
 
-    /// Whether it may ever be shown.
+    /// Whether the bar may be shown at all.
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled
     }
@@ -43,7 +43,7 @@ impl Progress {
         self.started.elapsed()
     }
 
-    /// Sets the finished amount, and the total if it is known only now.
+    /// Sets the finished amount, and the total, which may become known late.
     pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
         if !self.enabled {
             return;
@@ -60,7 +60,7 @@ impl Progress {
         }
     }
 
-    /// Prints something else than the bar, which comes back below it.
+    /// Prints text other than the bar, which is drawn again below it.
     pub(crate) fn suspend(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub(crate) fn finish(&mut self) {
         self.enabled = false;
         if let Some(bar) = self.bar.take() {
@@ -113,7 +113,7 @@ pub(crate) fn note(text: impl std::fmt::Display) {
     report(format_args!("annals: note: {text}"));
 }
 
-/// Prints to standard error what may be a fault, and does not end the command.
+/// Prints a possible fault to standard error; the command continues.
 pub(crate) fn warn(text: impl std::fmt::Display) {
     report(format_args!("annals: warning: {text}"));
 }

@@ -16,7 +16,7 @@ use crate::{interrupt, open};
 
 /// Positions that a filtered scan covers between two looks at the bar.
 const WINDOW: u64 = 1 << 16;
-/// How often `tail --follow` looks whether it was interrupted, or its reader is gone.
+/// How often `tail --follow` checks for a signal and for a closed pipe.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The number of events between two updates of a bar.
 const STRIDE: u64 = 1024;
@@ -72,7 +72,7 @@ pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
     }
 }
 
-/// Says why a read of one stream has printed nothing, if the stream is why.
+/// Explains why a read of one stream has printed nothing, if the state of the stream is the reason.
 fn explain_nothing(
     store: &Store,
     stream: &str,
@@ -145,8 +145,8 @@ fn read_all(
     read.try_for_each(print)
 }
 
-/// Reads one window of positions after another, so that the bar shows the scanned positions, also
-/// without matches.
+/// Reads one window of positions after another, so that the bar shows the scanned positions even if
+/// nothing matches.
 fn read_in_windows(
     store: &Store,
     args: &ReadArgs,
@@ -191,7 +191,7 @@ fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
     }
 }
 
-/// Ends a scan: the read events are printed, also if the scan then failed.
+/// Ends a scan: the events that were read are printed, even if the scan failed after them.
 fn finish(done: annals::Result<ControlFlow<Failure>>, out: &mut Output) -> Result<(), Failure> {
     match done {
         Ok(ControlFlow::Continue(())) => out.flush(),
@@ -205,7 +205,7 @@ fn finish(done: annals::Result<ControlFlow<Failure>>, out: &mut Output) -> Resul
     }
 }
 
-/// How far a scan over positions has come.
+/// The progress of a scan over positions.
 struct Bar {
     progress: Progress,
     from: u64,
@@ -218,7 +218,7 @@ impl Bar {
     fn new(args: &ReadArgs, store: &Store, quiet: bool) -> Self {
         let to = store.head().get();
         let from = args.after.min(to);
-        // Lines that scroll by on the same terminal show well enough that there is progress.
+        // Printed lines on the same terminal already show the progress.
         let quiet = quiet || std::io::IsTerminal::is_terminal(&std::io::stdout());
         // With a filter, the position that the limit reaches is unknown.
         let limit = args.limit.filter(|_| args.filter.is_empty());
@@ -266,7 +266,7 @@ pub(crate) fn tail(args: &TailArgs, quiet: bool) -> Result<(), Failure> {
     if args.follow { follow(&store, &args.filter, head, &mut out) } else { Ok(()) }
 }
 
-/// Prints what comes after `seen`, until a signal or a failure.
+/// Prints events after `seen`, until a signal or a failure.
 fn follow(
     store: &Store,
     filter: &Filter,

@@ -9,31 +9,31 @@ use annals::{Bytes, ContentType, NewEvent, Timestamp, Uuid};
 
 use crate::time;
 
-/// The most bytes a stream's name takes.
+/// Maximum length of a stream's name, in bytes.
 const MAX_STREAM: usize = 1024;
-/// The most bytes a type takes, and a tag.
+/// Maximum length of a type and of a tag, in bytes.
 const MAX_NAME: usize = 255;
-/// The most tags of an event.
+/// Maximum number of tags of an event.
 const MAX_TAGS: usize = 64;
 
-/// An event that is to be appended, as its line gave it.
+/// An event to be appended, as its line states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The stream it goes to.
+    /// The stream that the event is appended to.
     pub stream: String,
-    /// Its type.
+    /// The event's type.
     pub event_type: String,
-    /// Its id, if the line gives one.
+    /// The event's id, if the line gives one.
     pub id: Option<Uuid>,
-    /// Its data, byte for byte.
+    /// The event's data, byte for byte.
     pub data: Bytes,
-    /// What its data is.
+    /// Whether the data is JSON or binary.
     pub content_type: ContentType,
-    /// Its metadata, byte for byte; empty = none.
+    /// The event's metadata, byte for byte; empty = none.
     pub metadata: Bytes,
-    /// Its tags, in their order.
+    /// The event's tags, in their order.
     pub tags: Vec<String>,
-    /// The version of its data's schema.
+    /// The version of the data's schema.
     pub schema_version: u16,
     /// The commit that the line names.
     pub commit: Option<CommitKey>,
@@ -43,7 +43,7 @@ pub struct Record {
     pub version: Option<String>,
 }
 
-/// The namespace of the ids that are made by [`Record::derive_id`].
+/// The namespace of the ids that [`Record::derive_id`] computes.
 pub const DERIVED: Uuid = Uuid::from_u128(0x0c1e_6a57_3b0f_4f5d_9a2e_7d84_51c6_e3b9);
 
 /// The value of a line's `commit` key. Strings are equal by their characters, numbers by the
@@ -73,16 +73,16 @@ impl fmt::Display for CommitKey {
     }
 }
 
-/// Why a line is no event.
+/// The reason why a line is not an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
-    /// The fault.
+    /// A description of the fault.
     pub what: String,
-    /// Its commit, if that can be read.
+    /// The commit of the line, if that can be read.
     pub commit: CommitOf,
 }
 
-/// The commit of a line that is no event.
+/// The commit of a line that is not an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitOf {
     /// The line cannot be read.
@@ -99,7 +99,7 @@ impl BadLine {
 }
 
 impl Record {
-    /// The event in the library's shape.
+    /// The event as a `NewEvent` of the library.
     pub fn to_event(&self) -> NewEvent {
         let event = NewEvent::new(self.event_type.as_str(), self.data.clone())
             .content_type(self.content_type)
@@ -126,7 +126,7 @@ impl Record {
         }
     }
 
-    /// Its version, if the line has one.
+    /// The event's version, if the line has one.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Record {
         self.id.get_or_insert_with(|| Uuid::new_v5(&DERIVED, &name));
     }
 
-    /// About how many bytes the event takes, in memory and in the log.
+    /// An estimate of the event's size in memory and in the log, in bytes.
     pub fn size(&self) -> usize {
         const OVERHEAD: usize = 128;
         let tags: usize = self.tags.iter().map(String::len).sum();
@@ -160,7 +160,7 @@ impl Record {
         OVERHEAD + names + tags + self.data.len() + self.metadata.len()
     }
 
-    /// Checks the limits that no store setting changes.
+    /// Checks the limits that are the same for every store.
     pub(crate) fn checked(self) -> Result<Self, String> {
         check_name("stream", &self.stream, MAX_STREAM)?;
         check_name("type", &self.event_type, MAX_NAME)?;
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(first.get_version_num(), 5);
         let other = [derived("", "", 2), derived("", "x", 1), derived("", "", 11)];
         assert!(!other.contains(&first));
-        // The bytes of the name are part of the promise.
+        // The exact bytes that are hashed must never change.
         assert_eq!(first, Uuid::new_v5(&DERIVED, b"\0\0\0\0\0\0\0\x01a1"));
         assert_eq!(other[1], Uuid::new_v5(&DERIVED, b"\0\0\0\x01x\0\0\0\x01a1"));
         let own = "7b1f6f5e-8a24-4c0e-9a53-0d4c6f0f2a11";

@@ -1,7 +1,8 @@
-//! What an import did, for people: on standard output, or on standard error where that is taken or
-//! the import failed.
+//! The result of an import as text: on standard output, or on standard error if standard output is in
+//! use or the import failed.
 //!
-//! Owns the wording and the verdict. Must never call an import complete that was not.
+//! Owns the wording, and whether an import counts as complete. Must never call an incomplete one
+//! complete.
 
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use crate::output::Output;
 use crate::progress::{report, warn};
 use crate::settle::Tally;
 
-/// How many bad lines are listed.
+/// Number of bad lines that are listed.
 const LISTED: u64 = 10;
 
 /// The skipped lines.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Lines that were good but of a commit with a bad one.
+    /// Good lines that belong to the commit of a bad line.
     pub(crate) skipped_lines: u64,
     bad_lines: u64,
 }
@@ -66,7 +67,7 @@ impl Report {
             return verdict;
         }
         let summary = self.summary(&tally, elapsed);
-        // The result goes where results go, unless acknowledgements go there, or it is a failure.
+        // The result is printed to standard output, unless acknowledgements are, or the import failed.
         if verdict.is_ok() && !acknowledges {
             let mut out = Output::new(Format::Text);
             out.line(summary)?;

@@ -1,6 +1,7 @@
 //! `repair` and `recover`: the intact rest of a damaged store.
 //!
-//! Owns the description of a loss. Must never choose for the user what is lost.
+//! Owns the description of a loss. Must never choose which data is given up: the user names the
+//! position.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use crate::open;
 use crate::output::Output;
 use crate::progress::{Progress, Unit};
 
-/// How many gaps, streams and intact events are listed; the written report has all.
+/// Number of gaps, streams and intact events that are listed; the written report has all.
 const LISTED: usize = 20;
-/// How long a store that is locked is left alone before the next try.
+/// The pause between two attempts to open a locked store.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// `annals repair`
@@ -39,7 +40,7 @@ pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
     json.push(b'\n');
     let written = std::fs::write(&path, json);
     let printed = print_report(&report, quiet);
-    // A report that could not be written is a failure, also if the pipe is closed.
+    // A report that could not be written is a failure, even if the pipe is closed.
     written.map_err(|e| Failure::Fault(format!("cannot write {}: {e}", path.display())))?;
     printed
 }
@@ -149,7 +150,7 @@ pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
     let accepted = open::waiting(args.wait, quiet, |timeout| {
         let accepted = annals::repair::accept_loss(&args.store, Position::new(cut_after));
         if matches!(accepted, Err(Error::Locked { .. })) {
-            // It looks once, and does not wait.
+            // `accept_loss` tries the lock once, and does not wait for it.
             std::thread::sleep(timeout.min(PAUSE));
         }
         accepted
@@ -160,7 +161,7 @@ pub(crate) fn recover(args: &RecoverArgs, quiet: bool) -> Result<(), Failure> {
         )),
         other => other,
     })?;
-    // The cut is made: the store must open now.
+    // After the cut, the store must open.
     let store = Store::open(&args.store)?;
     let head = store.head();
     open::close(store)?;

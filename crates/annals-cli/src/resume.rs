@@ -1,6 +1,6 @@
-//! What an import that was interrupted has stored.
+//! The events that an interrupted import has stored.
 //!
-//! Owns the comparison of a line with a stored event. Must never take another event for it.
+//! Owns the comparison of a line with a stored event. Must never accept a different event as equal.
 
 use annals::{AsOf, Event, Position, Result, Store};
 
@@ -9,11 +9,11 @@ use crate::groups::Entry;
 /// The stored state of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Nothing.
+    /// The line's event is not stored.
     Not,
-    /// Its event, at this position.
+    /// The line's event is stored at this position.
     Recorded(u64),
-    /// Another event is in its place; the message about it.
+    /// Another event is stored in its place; the message describes it.
     Differs(String),
 }
 
@@ -27,26 +27,27 @@ impl Known {
     }
 }
 
-/// The store as the earlier import left it.
+/// The state of the store that the earlier import left.
 #[derive(Debug)]
 pub(crate) struct Earlier {
     head: Position,
 }
 
 impl Earlier {
-    /// As it is now.
+    /// The current state of the store.
     pub(crate) fn new(store: &Store) -> Self {
         Self { head: store.head() }
     }
 
-    /// Looks a line up: by its id, or else by its place in its stream, where the event must be the same.
+    /// Looks a line up by its id, or else by its place in its stream, where an equal event must be
+    /// stored.
     pub(crate) fn look(&self, store: &Store, entry: &Entry) -> Result<Known> {
         if self.head == Position::START {
             return Ok(Known::Not);
         }
         if let Some(id) = entry.record.id {
             let found = store.event(id)?.filter(|event| event.position() <= self.head);
-            // One that differs is the store's to refuse.
+            // A different event with this id is refused by the store later.
             let same = found.filter(|event| is_same(event, entry));
             return Ok(same.map_or(Known::Not, |event| Known::Recorded(event.position().get())));
         }

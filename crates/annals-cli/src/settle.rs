@@ -13,20 +13,20 @@ use std::time::Duration;
 use annals::{Store, Ticket};
 use serde::Serialize;
 
-/// How many commits may be in flight; the store itself bounds their bytes.
+/// Number of commits that may be in flight; the store itself bounds their bytes.
 const IN_FLIGHT: usize = 256;
 /// Acknowledgements of a buffered import wait for a sync at most this long, and in this number.
 const ACK_DELAY: Duration = Duration::from_millis(50);
 const ACK_BATCH: usize = 1000;
 
-/// A commit on its way, or events that were found recorded.
+/// A commit in flight, or events that are recorded already.
 pub(crate) struct InFlight {
     pub(crate) outcome: Outcome,
     pub(crate) events: u64,
     pub(crate) lines: (u64, u64),
 }
 
-/// What becomes of them.
+/// How the first and last position of the lines become known.
 pub(crate) enum Outcome {
     Later(Ticket),
     Recorded { first_position: u64, last_position: u64 },
@@ -47,19 +47,19 @@ impl Outcome {
     }
 }
 
-/// What became of the commits.
+/// The outcome of all commits.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Stored now.
+    /// Events stored by this import.
     pub(crate) events: u64,
     pub(crate) commits: u64,
-    /// Events that were there before.
+    /// Events that were recorded before.
     pub(crate) already_recorded: u64,
-    /// The last line that is stored.
+    /// The last line whose event is stored.
     pub(crate) last_line: Option<u64>,
     /// The first commit with an unknown outcome, and its error.
     pub(crate) failure: Option<(u64, annals::Error)>,
-    /// Acknowledgements could not be printed.
+    /// Printing acknowledgements failed.
     pub(crate) unprinted: Option<io::Error>,
 }
 
@@ -70,7 +70,7 @@ struct Ack {
     lines: (u64, u64),
 }
 
-/// The thread that waits.
+/// The thread that waits for commits.
 pub(crate) struct Settler {
     tickets: Option<SyncSender<InFlight>>,
     stopped: Arc<AtomicBool>,
@@ -93,7 +93,7 @@ impl Settler {
         Self { tickets: Some(tickets), stopped, thread }
     }
 
-    /// Hands a commit over; waits while too many are in flight.
+    /// Passes a commit to the thread; waits while too many are in flight.
     pub(crate) fn hand_over(&self, commit: InFlight) {
         if let Some(tickets) = &self.tickets
             && tickets.send(commit).is_err()
@@ -108,7 +108,7 @@ impl Settler {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Waits for everything in flight.
+    /// Waits for all commits in flight.
     pub(crate) fn finish(mut self) -> Tally {
         self.tickets = None;
         match self.thread.join() {

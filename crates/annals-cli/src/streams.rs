@@ -1,6 +1,6 @@
 //! `stream`: the state of a stream, and the visible part of it.
 //!
-//! Owns how that is printed. Must never hide a stream that was not named.
+//! Owns the printed form of a stream. Must never hide a stream that the command does not name.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn change(
     open::close(store)
 }
 
-/// Changes the given limits, and keeps the others.
+/// Changes the given limits, and keeps the other limits.
 fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
     change(&args.stream, args.wait, quiet, |store, stream| {
         let now = store.stream_info(stream)?.map(|info| info.metadata).unwrap_or_default();
@@ -67,7 +67,7 @@ fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
 fn info(args: &StreamInfoArgs) -> Result<(), Failure> {
     let store = open::for_reading(&args.stream.store)?;
     let Some(info) = store.stream_info(&args.stream.stream)? else {
-        // It may be among what cannot be read.
+        // In a damaged store, the stream may be in the part that cannot be read.
         open::must_be_whole(&store)?;
         return Err(Failure::Fault(format!("there is no stream {:?}", args.stream.stream)));
     };

@@ -1,4 +1,4 @@
-//! Times as text, and back.
+//! Conversion of times to text and back.
 //!
 //! Owns the printed notation (RFC 3339, UTC, microseconds) and the accepted notations. Must never
 //! read a clock.
@@ -16,14 +16,14 @@ pub fn to_rfc3339(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
-/// The time that an RFC 3339 text names; a date alone is the start of that day in UTC.
+/// The time that an RFC 3339 text states; a date alone is the start of that day in UTC.
 ///
 /// Times before 1970 become 1970-01-01, because no earlier time can be stored. Fractions of a
 /// microsecond are cut.
 ///
 /// # Errors
 ///
-/// The fault of the text.
+/// An error if the text is not a time.
 pub fn parse(text: &str) -> Result<Timestamp, String> {
     let time = if is_date(text) {
         let date: jiff::civil::Date = text.parse().map_err(|e| format!("{e}"))?;

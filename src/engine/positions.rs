@@ -111,8 +111,9 @@ impl Positions {
         if self.shared.options().durability.is_sync() { self.durable() } else { u64::MAX }
     }
 
-    /// Publishes to readers in other processes how far they may read. The status is written to the
-    /// page cache and not synced; after a failure readers see the position with the next status.
+    /// Publishes to readers in other processes the position up to which they may read. The status is
+    /// written to the page cache and not synced; after a failure readers see the position with the next
+    /// status.
     pub(super) fn write_status(&self) {
         self.put_status(false, 0);
     }
@@ -129,8 +130,8 @@ impl Positions {
         let _ = write_all_at(&**file, &status.encode(), 0);
     }
 
-    /// Records durably whether the log ends at `link` or may go on after it, and how far readers may
-    /// read.
+    /// Records durably whether the log ends at `link` or may continue after it, and the position up to
+    /// which readers may read.
     pub(super) fn mark_clean(&self, clean: bool, link: u32, visible: u64) -> Result<()> {
         let Some(file) = &self.status else { return Ok(()) };
         let status = Status { visible, clean, link, epoch: self.epoch };

@@ -13,7 +13,7 @@ use crate::recovery::Opened;
 use crate::storage::Storage;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// What does not change while a store is open, and whether it is open.
+/// The constants of an open store, and whether it is open.
 #[derive(Debug)]
 pub(crate) struct Shared {
     dir: StoreDir,

@@ -23,9 +23,9 @@ pub struct Stats {
     pub head: Position,
     /// The number of events, those on their way to disk included.
     pub events: u64,
-    /// The number of streams, likewise.
+    /// The number of streams, those on their way to disk included.
     pub streams: u64,
-    /// The number of commits, likewise.
+    /// The number of commits, those on their way to disk included.
     pub commits: u64,
     /// Bytes of segments that are in use: headers, frames, seals.
     pub log_bytes: u64,
@@ -35,16 +35,16 @@ pub struct Stats {
     pub index_bytes: u64,
     /// The number of index files, level files included: what a look-up of an id may touch.
     pub index_files: u64,
-    /// Of those, the number of level files, each the index of several segments.
+    /// The number of level files among the index files, each the index of several segments.
     pub level_files: u64,
     /// Bytes of level files.
     pub level_bytes: u64,
     /// The number of segments that hold or take events.
     pub segments: u64,
-    /// Of those, the number that are sealed.
+    /// The number of sealed segments.
     pub sealed_segments: u64,
-    /// Of those, the number that are full and wait to be sealed. At most 8: an append that would take
-    /// another segment into use then waits for one to be sealed, unless sealing fails.
+    /// The number of full segments that wait to be sealed, at most 8: an append that needs another
+    /// segment then waits until one is sealed, unless sealing fails.
     pub unsealed_segments: u64,
     /// The size of new segments, in bytes: given by
     /// [`Options::segment_size`](crate::Options::segment_size), or that of the newest segment when
@@ -54,8 +54,8 @@ pub struct Stats {
     pub created_at: Timestamp,
     /// When the newest commit was recorded.
     pub last_recorded_at: Option<Timestamp>,
-    /// How far the clock is behind the newest recorded time, if by more than a minute. A clock was
-    /// ahead once, and commits are recorded at that time until the clock has reached it.
+    /// The time by which the clock is earlier than the newest recorded time, if more than a minute. It
+    /// was ahead at an earlier commit; commits are recorded at that time until the clock reaches it.
     pub clock_behind_by: Option<Duration>,
     /// Since the store was opened: commits accepted.
     pub appends: u64,
@@ -84,7 +84,8 @@ pub struct Stats {
 impl Engine {
     pub(crate) fn stats(&self) -> Stats {
         let (tip, spare) = self.commits.tip_and_spare();
-        // One lock after the other: none is held while another is taken, or a file is looked at.
+        // Locks are taken one after the other: none is held while another is taken or a file is
+        // examined.
         let following = self.follower.as_ref().map(Follower::tip);
         let (parts, capacity, streams) = self.contents.with_catalog(|catalog| {
             let capacity = catalog.active.segment.header.capacity;

@@ -39,7 +39,7 @@ impl Engine {
         Ok(position)
     }
 
-    /// Refuses a position to go on from that no event is at, nor is on its way to.
+    /// Refuses a start position after the last accepted event.
     pub(crate) fn check_not_ahead(&self, position: u64, include_unsynced: bool) -> Result<()> {
         if position <= self.positions.visible(include_unsynced) {
             return Ok(());

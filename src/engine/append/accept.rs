@@ -1,6 +1,6 @@
 //! The calls of appends and transactions: accept a commit, wait for its group, save its snapshots.
 //!
-//! Owns what follows once a commit is decided on. Must never look at files with the writer locked.
+//! Owns what follows the decision on a commit. Must never read files with the writer locked.
 
 #[cfg(feature = "async")]
 use std::task::Waker;
@@ -12,7 +12,7 @@ use crate::event::Committed;
 use crate::event::snapshot::Snapshot;
 use crate::options::Durability;
 
-/// A commit that has its place in the order of commits, and what to wait for.
+/// An accepted commit, and what to wait for.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     group: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// What the commit will have done once it is durable.
+    /// The result of the commit once it is durable.
     pub(crate) fn committed(&self) -> &Committed {
         &self.committed
     }
@@ -42,8 +42,8 @@ impl Appends {
         Ok(done)
     }
 
-    /// Commits, and returns once the commit is as durable as asked for. A conflict is returned once
-    /// reads show what the commit lost to.
+    /// Commits, and returns once the commit has the requested durability. A conflict is returned once
+    /// reads show its cause.
     pub(crate) fn commit(
         &self,
         commit: &Prepared<'_>,
@@ -51,13 +51,13 @@ impl Appends {
     ) -> Result<Committed> {
         let mut versions = vec![0; commit.operations.len()];
         let (writer, sequenced) = self.sequence(commit, durability.is_sync(), &mut versions)?;
-        // The thread that waits writes the group: the flusher is not asked, and the lock is taken once.
+        // The waiting thread writes the group: the flusher is not woken, and the lock is taken once.
         let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions);
         self.wait_with(writer, accepted)
     }
 
     /// Accepts a commit, and returns it on its way to disk. A conflict is returned at once, or, if not
-    /// `conflict_at_once`, once reads show what the commit lost to.
+    /// `conflict_at_once`, once reads show its cause.
     pub(crate) fn submit(
         &self,
         commit: &Prepared<'_>,
@@ -74,7 +74,7 @@ impl Appends {
         Ok(self.leave(self.accept(writer, commit, durability, sequenced, versions)))
     }
 
-    /// Like [`Appends::submit`], without a wait; `None` if that takes long.
+    /// [`Appends::submit`] without a wait; `None` if it would take long.
     #[cfg(feature = "async")]
     pub(crate) fn try_submit(
         &self,
@@ -89,12 +89,12 @@ impl Appends {
         Ok(Some(self.leave(self.accept(writer, commit, durability, sequenced, versions))))
     }
 
-    /// Waits until a commit is as durable as asked for.
+    /// Waits until a commit has the requested durability.
     pub(crate) fn wait(&self, accepted: Accepted) -> Result<Committed> {
         self.wait_with(self.commits.lock(), accepted)
     }
 
-    /// What became of a commit, for a task: `None` if it has to wait, and `waker` is kept.
+    /// The outcome of a commit, for a task: `None` if it has to wait; `waker` is then kept.
     #[cfg(feature = "async")]
     pub(crate) fn poll(&self, accepted: &Accepted, waker: &Waker) -> Option<Result<Committed>> {
         let Accepted { group, sync, snapshots, committed } = accepted;
@@ -105,7 +105,7 @@ impl Appends {
         Some(outcome.map(|()| committed.clone()))
     }
 
-    /// Keeps what a commit that was decided on still needs: its interval and its snapshots.
+    /// Stores the interval and the snapshots of a commit that was decided on.
     fn accept<'a>(
         &'a self,
         mut writer: Guard<'a>,
@@ -127,7 +127,7 @@ impl Appends {
         } = sequenced;
         let mut snapshots = commit.snapshots.to_vec();
         if already_recorded && !snapshots.is_empty() {
-            // Files are not looked at under the lock.
+            // Files are not read under the lock.
             drop(writer);
             snapshots.retain(|snapshot| !self.snapshots.has(snapshot));
             applied.extend(snapshots.iter().map(Snapshot::to_applied));

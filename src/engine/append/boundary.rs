@@ -1,8 +1,8 @@
 //! Boundaries: queries that must match nothing, or nothing new.
 //!
-//! What is written already is searched before the writer's lock is taken; under it, only what has
-//! been accepted since. A match that was found stays one, and what is accepted later is seen under
-//! the lock: so exactly one of two commits wins that exclude each other.
+//! Written events are searched before the writer's lock is taken; under it, only those accepted since.
+//! A match stays a match, and later events are seen under the lock, so exactly one of two commits that
+//! exclude each other succeeds.
 
 use super::Appends;
 use super::check::Refusal;
@@ -13,10 +13,10 @@ use crate::error::{FailedCheck, Result};
 use crate::event::Position;
 use crate::query::Query;
 
-/// What was found before the lock was taken.
+/// The result of the search before the lock was taken.
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
-    /// Everything up to this position was looked at.
+    /// The last position searched.
     upto: u64,
     /// The boundaries that are crossed already, in order, and the newest match of each.
     found: Vec<(usize, u64)>,
@@ -31,7 +31,7 @@ impl Boundary {
 }
 
 impl Appends {
-    /// Looks for matches among what is written.
+    /// Searches the written events for matches.
     pub(super) fn scan_boundaries(&self, boundaries: &[Boundary]) -> Result<Scanned> {
         if boundaries.is_empty() {
             return Ok(Scanned::default());
@@ -47,7 +47,7 @@ impl Appends {
         Ok(Scanned { upto, found })
     }
 
-    /// Looks at what was accepted since, and tells which boundaries are crossed.
+    /// Searches the events accepted since, and returns the crossed boundaries.
     pub(super) fn check_boundaries(
         &self,
         writer: &Writer,

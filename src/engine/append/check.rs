@@ -1,5 +1,5 @@
-//! What a commit requires of the store, checked under the writer's lock against everything
-//! accepted before it. Every check is made, so that a refusal names all that failed.
+//! Checks what a commit requires of the store, under the writer's lock and against everything accepted
+//! before it. Every check is made, so that a refusal names all that failed.
 
 use super::Appends;
 use std::collections::HashMap;
@@ -15,31 +15,31 @@ use crate::index::heads::{Heads, Slot};
 use crate::index::metadata::Metadata;
 use crate::log::writer::CommitPoint;
 
-/// What the checks have found on the way, for the encoding.
+/// Results of the checks that the encoding needs.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// Of each operation, where its stream's head is.
+    /// The head of each operation's stream.
     pub(super) slots: Vec<Slot>,
-    /// What the requests come to.
+    /// The results of the requests.
     pub(super) changes: Vec<Change>,
 }
 
-/// What a commit was refused for.
+/// The reason for refusing a commit.
 #[derive(Debug, Default)]
 pub(crate) struct Refusal {
     pub(crate) failed: Vec<FailedCheck>,
-    /// The newest event and the newest change of a cursor that the commit lost to; they may be on their
-    /// way to disk.
+    /// The newest event and the newest cursor change that caused the refusal; they may be on their way
+    /// to disk.
     pub(crate) lost: CommitPoint,
 }
 
 impl Refusal {
-    /// A check failed that nothing on its way to disk has to do with.
+    /// A check failed independently of commits on their way to disk.
     pub(super) fn add(&mut self, check: FailedCheck) {
         self.failed.push(check);
     }
 
-    /// A request is refused; one about a cursor maybe for where a pending change has put it.
+    /// A request is refused; for a cursor, a pending change may be the cause.
     pub(super) fn add_request(&mut self, writer: &Writer, request: &Request, check: FailedCheck) {
         self.failed.push(check);
         if let Request::Advance { name, .. }
@@ -57,12 +57,12 @@ impl Refusal {
     }
 }
 
-/// Streams as a commit's operations leave them; empty for a commit of one operation.
+/// The streams after a commit's operations; empty for a commit of one operation.
 type Earlier<'a> = HashMap<&'a str, u64>;
 
 impl Appends {
-    /// Checks the time that a commit is to be recorded at, if one was given: not before what is
-    /// recorded, and not ahead of the clock.
+    /// Checks the requested time of a commit, if any: not before the last recorded time, and not ahead
+    /// of the clock.
     pub(super) fn check_time(&self, writer: &Writer, commit: &Prepared<'_>) -> Result<()> {
         let Some(given) = commit.recorded_at.filter(|_| commit.writes()) else { return Ok(()) };
         let (earliest, latest) = self.acceptable_times(writer);
@@ -73,9 +73,9 @@ impl Appends {
         }
     }
 
-    /// The time nearest to the given one that a commit may be recorded at. For what a commit still
-    /// changes whose events were recorded before: at the clock's time it would keep the rest of a
-    /// history that is migrated from being recorded at its own.
+    /// The permitted time nearest to the given one, for the remaining changes of a commit whose events
+    /// were recorded before. The clock's time would prevent the rest of an imported history from being
+    /// recorded at its own times.
     pub(super) fn nearest_time(&self, writer: &Writer, commit: &Prepared<'_>) -> Option<Timestamp> {
         let (earliest, latest) = self.acceptable_times(writer);
         commit.recorded_at.map(|given| given.clamp(earliest, latest))
@@ -86,8 +86,8 @@ impl Appends {
         (earliest, earliest.max(Timestamp::from_micros(self.shared.storage().now_micros())))
     }
 
-    /// Checks every operation and request of a commit, in order, each against what those before
-    /// leave. `slots` is an empty list to use again.
+    /// Checks every operation and request of a commit in order, each against the state after those
+    /// before it. `slots` is an empty list to reuse.
     pub(super) fn check(
         &self,
         writer: &Writer,
@@ -169,7 +169,7 @@ fn check_streams<'a>(
     Ok(earlier)
 }
 
-/// Where cursors are, changes that are not visible yet included.
+/// The positions of cursors, including changes that are not visible yet.
 struct CursorsNow<'a> {
     writer: &'a Writer,
     visible: &'a Metadata,
@@ -185,7 +185,7 @@ fn check_requests(
 ) -> Result<(), Defect> {
     let head = cursors.writer.log.tip.next_position - 1;
     let pending = &cursors.writer.changes;
-    // Where this commit's own requests leave cursors.
+    // The positions of cursors after this commit's own requests.
     let mut moved: HashMap<&str, Option<u64>> = HashMap::new();
     for request in requests {
         let at = |name: &str| {
@@ -251,7 +251,7 @@ pub(super) fn wrong_cursor(name: &str, expected: Option<u64>, at: Option<u64>) -
     FailedCheck::WrongCursor { name: name.into(), expected, actual }
 }
 
-/// A cursor cannot be where no event is: it would never be ahead of what is durable.
+/// A cursor must not be set after the last event: it must never be ahead of what is durable.
 pub(super) fn ahead(name: &str, to: u64, head: u64) -> Option<FailedCheck> {
     (to > head).then(|| FailedCheck::CursorAhead {
         name: name.into(),

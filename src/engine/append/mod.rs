@@ -78,11 +78,11 @@ enum Decision<'a> {
     TakesLong,
 }
 
-/// Whether the caller of [`Appends::decide`] may be kept.
+/// Whether the caller of [`Appends::decide`] may block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Patience {
     Waits,
-    /// It is a task, which holds up others.
+    /// The caller is a task, which would block its executor.
     #[cfg(feature = "async")]
     InAHurry,
 }

@@ -1,7 +1,7 @@
 //! Detection of repeated appends: an event id is unique in the store for ever.
 //!
-//! Looks ids up among everything accepted, commits on their way to disk included, and compares
-//! contents with the records themselves; an index only says where to look.
+//! Looks ids up among everything accepted, commits on their way to disk included, and compares contents
+//! with the records themselves; an index only gives the place to look at.
 
 use super::Appends;
 use uuid::Uuid;

@@ -62,7 +62,7 @@ impl PendingChanges {
         rules
     }
 
-    /// The number of the pending change that says where a cursor is; 0: none does.
+    /// The number of the pending change that sets or deletes a cursor; 0: there is none.
     pub(crate) fn pending_cursor(&self, name: &str) -> u64 {
         self.cursors.get(name).map_or(0, |(number, _)| *number)
     }

@@ -8,7 +8,7 @@
 //!
 //! Why this is free of races:
 //! - `collecting` and `writing` change only under the writer lock; the leader's I/O is outside it,
-//!   on an `Arc` of the group that nobody can change any more.
+//!   on an `Arc` of a group that no longer changes.
 //! - Groups are written one at a time, in the order of their numbers, so a position is never
 //!   visible before a smaller one.
 //! - `written` and `durable` are stored after the write or sync returned, and readers load them

@@ -18,8 +18,8 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::log::writer::Tip;
 
 impl Commits {
-    /// Takes the next segment into use. It is prepared already, unless appends were faster than
-    /// that; then it is created here. Nobody is preparing one.
+    /// Takes the next segment into use. If appends were faster than its preparation, it is created
+    /// here. Must not be called while another thread prepares one.
     pub(super) fn roll_over(&self, writer: &mut Guard<'_>) -> Result<()> {
         let (number, base) = (writer.log.active().number() + 1, writer.log.tip.next_position);
         if writer.log.has_prelude() {

@@ -103,7 +103,7 @@ impl Commits {
         (Arc::clone(&writer.work.unchecked), writer.work.checked)
     }
 
-    /// `checked` of the segments were compared; `ends`: the others need not be.
+    /// Records that `checked` of the segments were compared; `ends`: the rest are not compared.
     pub(in crate::engine) fn note_checked(&self, checked: usize, ends: bool) {
         let work = &mut self.writer.lock().work;
         work.checked = checked;

@@ -20,8 +20,8 @@ const SMALL_TAIL: u64 = 512 << 10;
 const TAIL_SHARE: u64 = 8;
 
 impl Maintainer {
-    /// Writes the checkpoint that a rollover began, if it did, once all that it covers is durable.
-    /// Whether one was written.
+    /// Writes the checkpoint that a rollover began, if any, once all that it covers is durable. Returns
+    /// whether one was written.
     pub(super) fn checkpoint(&self) -> Result<bool> {
         let Some((mut pending, number)) = self.commits.take_checkpoint() else { return Ok(false) };
         let written = self.commits.flush_and_sync().and_then(|()| {
@@ -47,14 +47,14 @@ impl Maintainer {
         }
     }
 
-    /// The end of a clean close: everything durable, a close frame, and a checkpoint of all of it, unless
-    /// the one that is there covers all but a short tail.
+    /// Completes a clean close: syncs everything, writes a close frame, and a checkpoint of all of it
+    /// unless the newest one covers all but a short tail.
     pub(in crate::engine) fn finish(&self) -> Result<()> {
         self.commits.sync_all()?;
         let tip = self.commits.tip();
         if !tip.session_begun {
-            // Nothing was written since it was opened, and the status file says so already, except
-            // where it tells readers that they may read whatever is written.
+            // Nothing was written since the store was opened, and the status file records that already,
+            // unless it lets readers read everything written.
             if !self.shared.options().durability.is_sync() {
                 self.positions.mark_clean(true, tip.link, tip.next_position - 1)?;
             }
@@ -76,15 +76,16 @@ impl Maintainer {
         Ok(())
     }
 
-    /// Writes a checkpoint of everything. Nothing is appended meanwhile. Whether one was written.
+    /// Writes a checkpoint of everything. Nothing is appended meanwhile. Returns whether one was
+    /// written.
     fn checkpoint_all(&self, tip: &Tip) -> Result<bool> {
         let Some(heads) = self.contents.change_catalog(|catalog| catalog.heads.freeze()) else {
             return Ok(false);
         };
         let changes = self.contents.with_catalog(|catalog| catalog.active.index.changes);
         let (metadata, newest) = self.commits.metadata_section(changes);
-        // Look-ups go on meanwhile; what changes the catalog waits, which is nothing in a store that
-        // closes but the bounding of mappings.
+        // Look-ups continue meanwhile; changes of the catalog wait, but during a close only the
+        // bounding of mappings makes any.
         self.contents.with_catalog(|catalog| {
             let active = &catalog.active;
             let base = active.segment.base_position;
@@ -105,7 +106,7 @@ fn is_outgrown(tip: &Tip, catalog: &Catalog, small: u64) -> bool {
     let active = &catalog.active;
     let Some(base) = catalog.heads.base() else { return true };
     let meta = &base.meta;
-    // Without what it kept of the active segment, all of that is the tail.
+    // Without the saved part of the active segment, the whole segment is the tail.
     let from = if active.index.kept_in().is_some_and(|kept| Arc::ptr_eq(kept, base)) {
         meta.offset
     } else {
@@ -115,7 +116,7 @@ fn is_outgrown(tip: &Tip, catalog: &Catalog, small: u64) -> bool {
     let len = base.file().file_len();
     base.number == 0
         || meta.segment != active.segment.number()
-        // What an event adds to a checkpoint is less than its frame.
+        // An event adds less to a checkpoint than the size of its frame.
         || len.saturating_add(tail) <= small
         || tail > SMALL_TAIL.max(len / TAIL_SHARE)
 }

@@ -1,10 +1,10 @@
-//! What happens beside appends: preparing segments, sealing full ones, indexes, checkpoints, and
-//! the syncs of buffered stores.
+//! Background work: preparing segments, sealing full ones, indexes, checkpoints, and the syncs of
+//! buffered stores.
 //!
-//! Two threads, so that a commit that was submitted never waits behind a checkpoint: one flushes
-//! and syncs, the other maintains. Nothing here is needed for correctness: what is not done when
-//! the process ends is done at the next opening. In a simulation there are no threads; commits do
-//! the work themselves, in a fixed order.
+//! Uses two threads, so that a submitted commit never waits for a checkpoint: one flushes and syncs,
+//! the other maintains. Must never be needed for correctness: work that is unfinished when the process
+//! ends is done at the next opening. In a simulation there are no threads; commits do the work
+//! themselves, in a fixed order.
 
 mod checkpoints;
 
@@ -27,13 +27,13 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::log::zeros;
 use crate::recovery::check_segment;
 
-/// After each mebibyte of zeros: at most 400 MiB a second, so that filling takes neither the disk
-/// nor a core for itself.
+/// Pause after each mebibyte of zeros: at most 400 MiB a second, so that filling monopolizes neither
+/// the disk nor a core.
 const FILL_PAUSE: Duration = Duration::from_micros(2_500);
 /// Number of segments that are compared with a checkpoint before other work gets its turn.
 const CHECKED_AT_ONCE: usize = 64;
 
-/// The work beside appends.
+/// The background work.
 #[derive(Debug)]
 pub(crate) struct Maintainer {
     shared: Arc<Shared>,
@@ -66,7 +66,7 @@ impl Maintainer {
         self.commits.run_maintenance(|| self.try_maintain(), || self.try_compact());
     }
 
-    /// Takes on what an earlier writer left to seal.
+    /// Accepts the segments that an earlier writer left to seal.
     pub(super) fn start(&self) {
         self.commits.adopt_frozen(&self.contents.parts());
     }
@@ -76,15 +76,15 @@ impl Maintainer {
         self.compaction.compact()
     }
 
-    /// Creates the next segment and fills it with zeros, for as long as nobody needs it soon.
-    /// Also tells how far.
+    /// Creates the next segment and fills it with zeros until the segment is about to be needed. Also
+    /// returns the end of the filled part.
     fn create_filled(&self, number: u64) -> Result<(SegmentFile, u64)> {
         let capacity = self.shared.options().capacity();
         let dir = self.shared.dir();
         let unnamed = create_unnamed(dir, number, self.shared.store_id(), capacity)?;
         let filled =
             zeros::fill(&unnamed, || self.commits.pause_filling(FILL_PAUSE)).inspect_err(|_| {
-                // What the disk has of it is not known any more.
+                // After the failure its contents on disk are unknown.
                 let _ = dir.storage().remove_file(&unnamed.path);
             })?;
         if filled.failed.is_some() {
@@ -95,7 +95,7 @@ impl Maintainer {
         Ok((file, filled.to))
     }
 
-    /// Does what has to be done now, in the caller's thread. Whether all of it was done.
+    /// Does the urgent work in the caller's thread. Returns whether all of it was done.
     fn maintain(&self) -> bool {
         if self.commits.lock().has_due_snapshots() {
             self.snapshots.save_due();
@@ -109,8 +109,8 @@ impl Maintainer {
         prepared && sealed && written && dropped && checked
     }
 
-    /// Compares some of the segments that the opening took a checkpoint's word for with that. If one is
-    /// another, or none, nothing is written any more, and the next opening looks at all of them.
+    /// Compares some of the segments that the opening took from a checkpoint with their files. If one
+    /// is missing or different, nothing more is written, and the next opening checks all of them.
     fn check_segments(&self) -> Result<()> {
         let (entries, from) = self.commits.unchecked_segments();
         let to = entries.len().min(from + CHECKED_AT_ONCE);
@@ -118,15 +118,15 @@ impl Maintainer {
         let failed = checks.find_map(Result::err);
         self.commits.note_checked(to, to == entries.len() || failed.is_some());
         match failed {
-            // Most likely there are too many open files. A reader looks before it reads.
+            // The usual cause is too many open files. A read checks the segment before it uses it.
             Some(Error::Io { source, .. }) if source.kind() != ErrorKind::NotFound => Ok(()),
             Some(error) => self.commits.stop_writing(&error),
             None => Ok(()),
         }
     }
 
-    /// Does what has to be done now. A failure is counted and costs nothing that was acknowledged: what
-    /// is left is done later, at the latest by the next opening.
+    /// Does the urgent work. A failure is counted and affects nothing that was acknowledged: the
+    /// remaining work is done later, at the latest by the next opening.
     pub(super) fn try_maintain(&self) -> bool {
         let done = self.maintain();
         if !done {
@@ -145,7 +145,7 @@ impl Maintainer {
         self.commits.end_preparing(created)
     }
 
-    /// Whether there was something to look for. After a failure it is looked for again.
+    /// Returns whether there were leftovers. After a failure they are looked for again.
     fn drop_leftovers(&self) -> Result<bool> {
         let looks = self.commits.take_leftovers();
         if looks && let Err(error) = self.compaction.drop_unused_levels() {
@@ -155,7 +155,8 @@ impl Maintainer {
         Ok(looks)
     }
 
-    /// Seals and indexes full segments, oldest first, up to the first that fails. Whether none did.
+    /// Seals and indexes full segments, oldest first, up to the first failure. Returns whether there
+    /// was none.
     fn seal_full(&self) -> bool {
         loop {
             let Some(number) = self.commits.next_to_seal() else { return true };
@@ -167,7 +168,7 @@ impl Maintainer {
         }
     }
 
-    /// Seals and indexes one full segment. Whether that worked.
+    /// Seals and indexes one full segment. Returns whether that succeeded.
     fn seal_and_index(&self, number: u64) -> bool {
         let seal = Task::Seal { segment: number };
         let sealed = match self.seal(number) {
@@ -181,8 +182,8 @@ impl Maintainer {
         })
     }
 
-    /// Seals one full segment, once all of it is durable. Returns it with what is to be indexed; `None`
-    /// if that was done before.
+    /// Seals one full segment, once all of it is durable. Returns it with the data to index; `None` if
+    /// it was sealed before.
     fn seal(&self, number: u64) -> Result<Option<(Arc<Segment>, Arc<ActiveIndex>)>> {
         let parts = self.contents.parts();
         let part = parts.iter().find(|part| part.segment.number() == number).cloned();
@@ -193,7 +194,7 @@ impl Maintainer {
         if let Some(kept) = index.kept_in()
             && !Arc::ptr_eq(&self.contents.sound(kept)?, kept)
         {
-            // Another part has taken the place of this one, with what was rebuilt.
+            // This part was replaced by a rebuilt one.
             return self.seal(number);
         }
         self.commits.flush_and_sync()?;
@@ -211,7 +212,7 @@ impl Maintainer {
         Ok(())
     }
 
-    /// Compacts while there is nothing else to do. Tells whether there may be more to compact.
+    /// Compacts while there is no other work. Returns whether there may be more to compact.
     fn try_compact(&self) -> bool {
         let done = self
             .compaction

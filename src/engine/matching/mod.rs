@@ -1,10 +1,10 @@
-//! Which events a query matches, found through postings.
+//! Finds the events that a query matches, through postings.
 //!
-//! Postings give candidates, the record decides: what is answered here is what the plain matcher
-//! would answer by looking at every event. The cost follows the shortest list and not the log.
+//! Postings give candidates, the record decides: the result equals that of the plain matcher over every
+//! event. The cost follows the shortest list, not the log.
 //!
-//! Works on whatever can show a record: reads show what is written, boundaries also what is still
-//! on its way to disk.
+//! Works on any source of records: reads use the written ones, boundaries also those on their way to
+//! disk.
 
 mod select;
 mod skip;
@@ -29,14 +29,14 @@ use crate::query::{Query, Queryable};
 use select::candidates;
 use skip::Keys;
 
-/// Terms are taken over in steps, so that no lock is held for long. It is the size of a step in
-/// events, and the number that a read looks at one by one before it has more terms taken over.
+/// Terms are entered in steps, so that no lock is held for long. This is the size of a step in events,
+/// and the number of events that a read examines directly before it has more terms entered.
 const STEP: u64 = 1024;
-/// The number of candidates that are asked for at first, and the most that are asked for later.
+/// The number of candidates requested first, and the most that are requested later.
 pub(crate) const FIRST: usize = 32;
 pub(crate) const MOST: usize = 4096;
 
-/// Bytes of events that take about as long to look at as an event.
+/// Number of bytes of events that take about as long to examine as one event.
 #[cfg(feature = "async")]
 const BYTES_AN_EVENT: u64 = 1 << 10;
 
@@ -45,10 +45,10 @@ pub(crate) type Look<'a> = dyn FnMut(&RecordRef<'_>) + 'a;
 /// Shows the record at a position.
 pub(crate) type Show<'a> = dyn FnMut(u64, &mut Look<'_>) -> Result<()> + 'a;
 
-/// What a read may look for.
+/// The range and the number of candidates of a search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    /// Of the events after `after` and up to `upto`.
+    /// Only events after `after` and up to `upto`.
     pub(crate) after: u64,
     pub(crate) upto: u64,
     pub(crate) backwards: bool,
@@ -56,16 +56,16 @@ pub(crate) struct Wanted {
     pub(crate) most: usize,
 }
 
-/// What may match in one segment, or several that are indexed together.
+/// The candidates of one segment, or of several that are indexed together.
 #[derive(Debug)]
 pub(crate) struct Selected {
     /// Positions, in the order of the read; `None`: every event may match.
     pub(crate) positions: Option<Vec<u64>>,
-    /// This holds from where the read is up to and including here.
+    /// The last position in the order of the read that these candidates cover, inclusive.
     pub(crate) through: u64,
 }
 
-/// A record and where it is, as a query looks at it.
+/// A record and its position, as a query examines it.
 struct Positioned<'a>(u64, &'a RecordRef<'a>);
 
 impl Queryable for Positioned<'_> {
@@ -100,7 +100,7 @@ pub(crate) fn newest_match(
     let (keys, mut upto) = (Keys::of(query), upto);
     let mut most = FIRST;
     while let Some(at) = skip::newest_candidate(contents, &keys, after, upto) {
-        // Terms are taken over, for those who ask next.
+        // Terms are entered for later queries.
         index_terms(contents, at, at, show)?;
         let wanted = Wanted { after, upto: at, backwards: true, most };
         let selected = select(contents, query, at, wanted, show)?;
@@ -124,12 +124,12 @@ pub(crate) fn newest_match(
     Ok(None)
 }
 
-/// What may match of the events from `at` on in the order of the read, as far as the index goes that
-/// holds `at`, or as many as are wanted.
+/// The candidates from `at` on in the order of the read, up to the end of the index that holds `at` or
+/// to the wanted number.
 ///
-/// In a segment that is not sealed, a read that would have to take over the terms of many events looks
-/// at some directly first: altogether no more than there are to take over, so that a query costs at
-/// most twice the segment, once, and what it asks for from then on.
+/// In a segment that is not sealed, a read that would have to enter the terms of many events first
+/// examines some directly, in total no more than there are to enter. So a query costs at most twice the
+/// segment, once, plus its later look-ups.
 pub(crate) fn select(
     contents: &Contents,
     query: &Query,
@@ -159,7 +159,7 @@ pub(crate) fn select(
         };
         if let Some((base, index)) = unsealed(catalog, at) {
             let terms = index.terms();
-            // Forwards, as far as terms were taken over.
+            // A forward read goes up to the last event whose terms are entered.
             let end = base + index.len() as u64;
             let end = if backwards { end } else { base + u64::from(terms.events()) };
             let last = base + index.len() as u64 - 1;
@@ -181,8 +181,8 @@ pub(crate) fn select(
     found.ok_or_else(|| contents.lost(at))
 }
 
-/// In a segment that is not sealed: takes over the terms that the look-up needs; or says that the
-/// next events are to be looked at directly, which costs less, as long as that was not done often.
+/// In a segment that is not sealed: enters the terms that the look-up needs, or returns that the next
+/// events are to be examined directly, which costs less unless it was done often.
 fn look_directly(
     contents: &Contents,
     at: u64,

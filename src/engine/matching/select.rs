@@ -1,8 +1,8 @@
-//! Which events a query can match, from the postings of one index.
+//! Selects the events that a query can match, from the postings of one index.
 //!
-//! Gives a superset, which the matcher then decides on, some at a time and in the order of the read: lists
-//! are looked into where the read is, never decoded whole. The cost follows what is given and what is
-//! passed on the way to it, and not the lists.
+//! Gives a superset for the matcher, in steps and in the order of the read: lists are decoded only near
+//! the position of the read, never whole. The cost follows the candidates given and skipped, not the
+//! length of the lists.
 
 use std::ops::Range;
 
@@ -10,15 +10,15 @@ use crate::format::Defect;
 use crate::index::{PostingList, Postings, Terms};
 use crate::query::{Query, QueryItem};
 
-/// A list is worth looking into if it is at most so many times as long as what it narrows: beyond,
-/// looking at the records themselves costs less.
+/// A list is used if it is at most this factor longer than the list that it narrows; beyond that,
+/// examining the records costs less.
 const WORTH: usize = 16;
-/// So many ordinals of a list are taken at first, and four times as many each time.
+/// Number of ordinals taken from a list at first; each later step takes four times as many.
 const FIRST: usize = 16;
 const MOST: usize = 1024;
 
-/// At most `most` of the ordinals in `range` that may match, in the order of the read, and whether that is
-/// all of them; `None` if every event may match. `base` is the position of ordinal 0.
+/// At most `most` of the ordinals in `range` that may match, in the order of the read, and whether
+/// these are all; `None` if every event may match. `base` is the position of ordinal 0.
 pub(super) fn candidates(
     postings: &impl Postings,
     base: u64,
@@ -52,7 +52,7 @@ pub(super) fn candidates(
         }
         let Some(place) = next else { return Ok(Some((found, true))) };
         found.push(ordinal_of(place, backwards));
-        // The last number there is: ordinal 0 of a backward read. Nothing comes after it.
+        // The largest number: ordinal 0 of a backward read. Nothing comes after it.
         let Some(next) = place.checked_add(1) else { return Ok(Some((found, true))) };
         at = next;
     }
@@ -64,30 +64,30 @@ fn ordinal_of(place: u32, backwards: bool) -> u32 {
     if backwards { u32::MAX - place } else { place }
 }
 
-/// What of the lists is read, and from which end.
+/// The range of the lists to read, and the end to start from.
 #[derive(Debug, Clone)]
 struct Reach {
     range: Range<u32>,
     backwards: bool,
 }
 
-/// An item of the query: all of its conditions have to hold.
+/// An item of the query: an event has to meet all of its conditions.
 struct Item {
     conditions: Vec<Condition>,
-    /// Nothing lies before this that was not given.
+    /// All candidates before this one have been given.
     next: Option<u32>,
     ended: bool,
 }
 
-/// One of these lists has to hold an event.
+/// A condition: at least one of these lists has to hold the event.
 struct Condition(Vec<Cursor>);
 
 /// A place in a list.
 struct Cursor {
     found: PostingList,
     reach: Reach,
-    /// What was taken from the list and lies ahead, the next one last, as numbers that grow in the order
-    /// of the read.
+    /// Entries taken from the list and not yet passed, the next one last, as numbers that grow in the
+    /// order of the read.
     ahead: Vec<u32>,
     most: usize,
     ended: bool,
@@ -111,7 +111,7 @@ impl Item {
         Self { conditions: conditions.collect(), next: None, ended: false }
     }
 
-    /// The first place from `at` on that all conditions hold.
+    /// The first place from `at` on that meets all conditions.
     fn seek(&mut self, postings: &impl Postings, at: u32) -> Result<Option<u32>, Defect> {
         if self.ended {
             return Ok(None);
@@ -155,7 +155,7 @@ impl Cursor {
     /// The first place of the list from `at` on.
     fn seek(&mut self, postings: &impl Postings, at: u32) -> Result<Option<u32>, Defect> {
         loop {
-            // The next one is last: what was passed is at the end.
+            // Entries are in reverse, so those already passed are at the end.
             self.ahead.truncate(self.ahead.partition_point(|&place| place >= at));
             if let Some(&place) = self.ahead.last() {
                 return Ok(Some(place));
@@ -184,7 +184,8 @@ fn count(condition: &[PostingList]) -> usize {
     condition.iter().map(|found| found.count as usize).sum()
 }
 
-/// What an item requires: of each entry, one of the terms. `None`: no event has what is required.
+/// The requirements of an item: for each entry, one of the terms. `None`: no event has what is
+/// required.
 fn conditions(
     postings: &impl Postings,
     item: &QueryItem,
@@ -232,7 +233,7 @@ mod tests {
         ]
     }
 
-    /// Whether an item lets an event pass, by all it requires.
+    /// Whether an event meets all conditions of an item.
     fn holds(
         query: &Query,
         position: u64,
@@ -288,7 +289,7 @@ mod tests {
                 };
                 prop_assert!(found.windows(2).all(|w| (w[0] < w[1]) != backwards));
                 prop_assert!(all || found.len() == most);
-                // Lists that are not worth it leave more than what matches.
+                // Without the lists that are too long to use, more candidates are left than match.
                 let missing = expected.iter().filter(|at| inside(at) && !found.contains(at));
                 prop_assert_eq!(missing.count(), 0);
             }

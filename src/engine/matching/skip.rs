@@ -1,7 +1,7 @@
-//! Goes past the segments in which nothing can match, by one look at each.
+//! Skips the segments in which nothing can match, with one check each.
 //!
-//! Nearly every boundary finds nothing, so "nothing here" is the answer to give fast: without a
-//! list, a sort or an allocation for each segment. Must never skip a segment that may hold a match.
+//! Most boundaries match nothing, so that answer is made fast: without a list, a sort or an allocation
+//! for each segment. Must never skip a segment that may hold a match.
 
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
@@ -14,11 +14,11 @@ use crate::index::active::ActiveIndex;
 use crate::index::sealed::SealedIndex;
 use crate::query::{Query, QueryItem};
 
-/// What a query requires of a segment.
+/// The requirements of a query on a segment.
 pub(super) struct Keys<'q> {
     query: &'q Query,
-    /// Of each item, the terms without which it matches nothing, as filters know them; worked out
-    /// once, at the first filter.
+    /// For each item, the terms without which it matches nothing, in the form that filters use;
+    /// computed once, at the first filter.
     probes: OnceCell<Vec<Vec<Probe>>>,
 }
 
@@ -27,7 +27,7 @@ impl<'q> Keys<'q> {
         Self { query, probes: OnceCell::new() }
     }
 
-    /// Whether each item lacks a term that it requires, as `lacks` tells.
+    /// Whether each item lacks a required term according to `lacks`.
     fn all_lack(&self, lacks: impl Fn(Terms, &str) -> bool) -> bool {
         let mut items = self.query.items().iter();
         items.all(|item| required(item).any(|(kind, name)| lacks(kind, name)))
@@ -51,8 +51,8 @@ fn required(item: &QueryItem) -> impl Iterator<Item = (Terms, &str)> {
     tags.chain(stream).chain(category)
 }
 
-/// Goes down from `upto` to the newest segment that may hold a match after `after`; `None`: there
-/// is none. A segment that cannot be judged may hold one.
+/// The newest segment at or below `upto` that may hold a match after `after`; `None` if there is none.
+/// A segment that cannot be judged may hold one.
 pub(super) fn newest_candidate(
     contents: &Contents,
     keys: &Keys<'_>,
@@ -69,7 +69,8 @@ pub(super) fn newest_candidate(
     }
 }
 
-/// The same, asking `most` index files; where there are more, the position to go on below.
+/// The newest segment that may hold a match, from at most `most` index files; if there are more, the
+/// position below which to continue.
 fn skip_some(
     catalog: &Catalog,
     keys: &Keys<'_>,
@@ -90,7 +91,7 @@ fn skip_some(
         if upto <= after {
             return ControlFlow::Break(None);
         }
-        // An index that several share has answered for all of them.
+        // A shared index has answered for all of its segments.
         let own_base = part.segment.base_position;
         if own_base > upto {
             continue;
@@ -115,7 +116,7 @@ fn skip_some(
     ControlFlow::Break((upto > after).then_some(upto))
 }
 
-/// Whether the postings in memory reach up to `upto` and none that is required lies after `after`.
+/// Whether the postings in memory reach up to `upto` and no required term occurs after `after`.
 fn lacks_all(
     catalog: &Catalog,
     index: &ActiveIndex,
@@ -127,7 +128,8 @@ fn lacks_all(
     base + u64::from(terms.events()) > upto
         && keys.all_lack(|kind, name| {
             let newest = match kind {
-                // Of a stream, the newest event anywhere: that is not before the newest here.
+                // The newest event of the stream in the whole store, which is not before the newest in
+                // this segment.
                 Terms::Streams => catalog.heads.get(name).map_or(u64::MAX, |h| h.last_position),
                 _ => terms.newest(kind, name).map_or(0, |newest| base + u64::from(newest)),
             };

@@ -1,8 +1,7 @@
 //! The history that a snapshot is bound to.
 //!
-//! Owns the rule by which a snapshot that is found is one of this history. Must never decide by the
-//! mark alone: an older log that was put under newer snapshots reaches their marks again, by other
-//! events.
+//! Owns the rule that decides whether a snapshot belongs to this history. Must never decide by the mark
+//! alone: an older log restored under newer snapshots reaches their marks again, with other events.
 
 use super::SnapshotFiles;
 use crate::catalog::Reached;
@@ -11,7 +10,7 @@ use crate::event::snapshot::{Mark, Snapshot};
 use crate::format::snapshot::{HistoryBinding, SnapshotFile};
 
 impl SnapshotFiles {
-    /// What binds a snapshot to its history: the last event that it covers, which is durable.
+    /// Binds a snapshot to its history by the last event that it covers, which is durable.
     pub(super) fn binding_of(&self, snapshot: &Snapshot) -> Result<HistoryBinding> {
         let position = match snapshot.mark() {
             Mark::Position(position) => position.get(),
@@ -46,7 +45,7 @@ impl SnapshotFiles {
     }
 
     /// The position of a version of a stream, as a reader at `visible` sees it; `None` if the stream
-    /// has not come to it.
+    /// has no such version.
     fn position_of(&self, stream: &str, version: u64, visible: u64) -> Result<Option<u64>> {
         if version == 0 {
             return Ok(Some(0));

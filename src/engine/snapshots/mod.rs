@@ -1,9 +1,9 @@
 //! Snapshot files: one file for each snapshot, in directories named by the hash of the key.
 //!
-//! A file's name is made of its key's hash and its mark, so that loading lists one small directory and
-//! opening a store reads none. A file is written under a temporary name and renamed, and not synced: a
-//! file that a power loss tore is found by its checksum and skipped, and replay computes the state
-//! again. Owns the files and the right to write them. Must never be needed to answer anything.
+//! Owns the files and the right to write them. Must never be needed to answer anything. A file's name
+//! is made of its key's hash and its mark, so that loading lists one small directory and opening a
+//! store reads none. A file is written under a temporary name and renamed, and not synced: a torn file
+//! is found by its checksum and skipped, and replay computes the state again.
 
 mod binding;
 
@@ -116,12 +116,12 @@ impl SnapshotFiles {
         let kind = snapshot.mark().is_position();
         let mut kept = 0;
         for (mark, old) in self.list(snapshot.key(), kind)? {
-            // One of another history may be higher, and must not supersede this one.
+            // A snapshot of another history may have a higher mark, and must not supersede this one.
             let counts = mark <= snapshot.mark().number()
                 || self.read(snapshot.key(), &old).is_ok_and(|found| found.is_some());
             kept += usize::from(counts);
             if !counts || kept > self.shared.options().snapshots_kept {
-                // Whether it goes now or with the next one makes no difference.
+                // A superseded file that cannot be removed is removed with the next snapshot.
                 let _ = self.shared.storage().remove_file(&directory.join(old));
             }
         }
@@ -228,7 +228,7 @@ fn write_beside(storage: &dyn Storage, directory: &Path, name: &str, bytes: &[u8
         .and_then(|file| write_all_at(&*file, bytes, 0))
         .and_then(|()| storage.rename(&temporary, &directory.join(name)));
     written.map_err(|e| {
-        // The space it may have taken is worth more than the reason why this fails too.
+        // Frees the space. If this fails too, the first error is returned.
         let _ = storage.remove_file(&temporary);
         Error::io("write", &temporary, e).wanting(bytes.len() as u64)
     })
@@ -250,7 +250,7 @@ pub(crate) fn read_file(storage: &dyn Storage, path: &Path) -> Result<Option<Vec
     Ok(Some(bytes))
 }
 
-/// Checks of a snapshot what needs no store.
+/// The checks of a snapshot that need no store.
 pub(crate) fn check(snapshot: &Snapshot) -> Result<()> {
     check_key(snapshot.key())?;
     let size = snapshot.state().len() as u64;
@@ -261,7 +261,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// Checks a key that a caller gives.
+/// Checks a key given by the caller.
 pub(crate) fn check_key(key: &str) -> Result<()> {
     if key.is_empty() {
         let why = "must not be empty".into();

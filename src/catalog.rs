@@ -98,7 +98,7 @@ impl Catalog {
         part_of(&self.parts, position)
     }
 
-    /// Where the event at `position` is.
+    /// The place of the event at `position`.
     pub(crate) fn locate(&self, position: u64) -> Lookup<Option<(Arc<Segment>, u64)>> {
         if let Some(ordinal) = self.active.index.ordinal(position) {
             let offset = offset_in(&self.active.index, ordinal)?;

@@ -63,7 +63,7 @@ pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(StoreDir
     }
 }
 
-/// What a path holds.
+/// The contents of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathContents {
     Store,

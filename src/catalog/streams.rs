@@ -244,7 +244,7 @@ fn newest_in_file(
     })
 }
 
-/// What [`Catalog::reach`] does in a segment that is indexed in memory.
+/// [`Catalog::reach`] in a segment that is indexed in memory.
 fn reach_in_memory(
     segment: &Arc<Segment>,
     index: &ActiveIndex,

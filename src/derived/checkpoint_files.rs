@@ -40,7 +40,7 @@ pub(crate) fn newest(dir: &StoreDir, store_id: [u8; 16]) -> Result<Option<(u64, 
     Ok(None)
 }
 
-/// What a checkpoint is written from.
+/// The inputs of a checkpoint.
 #[derive(Debug)]
 pub(crate) struct CheckpointImage<'a> {
     pub(crate) meta: CheckpointMeta,
@@ -69,7 +69,7 @@ impl CheckpointImage<'_> {
         }
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
-        // What opening reads comes first and lies together: it is the first block, or nearly.
+        // The parts that opening reads come first, so that they fit the first block, or nearly.
         let sections: [(u32, &[u8]); 10] = [
             (layout::META, &meta_section),
             (layout::METADATA, metadata),

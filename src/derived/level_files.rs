@@ -19,7 +19,7 @@ use crate::storage::{EntryKind, OpenMode};
 pub(crate) struct ListedIndexes {
     /// The segments that have an index file.
     pub(crate) indexes: HashSet<u64>,
-    /// What level files cover, the widest first.
+    /// The ranges of segments that level files cover, the widest first.
     pub(crate) levels: Vec<(u64, u64)>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn open_level(
     SealedIndex::new_level(file, store_id, covers).ok().flatten().map(Arc::new)
 }
 
-/// Level files that are used, none of which covers what another does.
+/// The level files in use; none covers a segment of another.
 #[derive(Debug, Default)]
 pub(crate) struct Levels {
     /// By the last segment they cover.

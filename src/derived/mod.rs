@@ -1,6 +1,6 @@
 //! Files that can be rebuilt from the log: index files, level files, checkpoints.
 //!
-//! - [`enter`]: takes over what frames and index files hold, in memory.
+//! - [`enter`]: enters the contents of frames and index files into memory.
 //! - [`index_files`]: opens and builds the index of one segment.
 //! - [`level_files`]: which level files stand for the indexes of several segments.
 //! - [`checkpoint_files`]: finds, writes and removes checkpoints.
@@ -23,7 +23,7 @@ pub(crate) use index_files::{
 pub(crate) use level_files::{Levels, ListedIndexes, open_level};
 pub(crate) use rebuild::rebuild_checkpoint;
 
-/// Where a derived file that was built again goes.
+/// The destination of a rebuilt derived file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     /// To its place on disk.

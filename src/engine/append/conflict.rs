@@ -14,7 +14,7 @@ use crate::event::Position;
 use crate::log::writer::CommitPoint;
 
 impl Appends {
-    /// Accepts a commit, or returns the conflict once reads show what it lost to.
+    /// Accepts a commit, or returns the conflict once reads show its cause.
     pub(super) fn sequence(
         &self,
         commit: &Prepared<'_>,
@@ -60,7 +60,7 @@ impl Appends {
 
     pub(super) fn conflict_at_once(&self, writer: &Writer, refusal: Refusal) -> Error {
         let Refusal { failed, lost } = refusal;
-        // Where a cursor was moved without events, what was accepted before comes closest.
+        // If a cursor was moved without events, the last accepted position is the nearest one.
         let tip = if lost.change > 0 { writer.log.tip.next_position - 1 } else { 0 };
         self.conflict(failed, lost.position.max(tip))
     }
@@ -102,8 +102,8 @@ impl Appends {
         Ok(true)
     }
 
-    /// Waits until reads show what a conflict was about, or until that was taken back; for a
-    /// conflict that was returned at once.
+    /// Waits until reads show the cause of a conflict that was returned at once, or until the cause was
+    /// taken back.
     pub(crate) fn settle(&self, conflict: &Error) {
         let Error::Conflict { failed, visible_at } = conflict else { return };
         let of_a_cursor = |check: &FailedCheck| {

@@ -1,7 +1,7 @@
-//! Commits of tasks: what can be decided without keeping the executor.
+//! Commits of tasks: decides what does not block the executor.
 //!
-//! Must never wait or read what takes long: then the answer is that it takes long, nothing is changed,
-//! and a thread of the store does it.
+//! Must never wait or do long reads: it then returns `None`, nothing is changed, and a thread of the
+//! store makes the commit.
 
 use super::Appends;
 use super::{Boundary, Prepared, frame_len};
@@ -12,7 +12,7 @@ use crate::engine::commit::Writer;
 #[cfg(feature = "async")]
 use crate::error::Result;
 
-/// Events that are looked at, or entered into an index, without taking long.
+/// Number of events that can be examined, or entered into an index, without taking long.
 const FEW_EVENTS: u64 = 2048;
 
 impl Appends {

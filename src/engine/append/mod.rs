@@ -47,7 +47,7 @@ use check::{Checked, Refusal};
 pub(crate) use accept::Accepted;
 pub(crate) use prepare::{Boundary, CursorFrom, Operation, Prepared, Request, prepare};
 
-/// Appends and transactions: decides on them, and hands what is accepted to group commit.
+/// Appends and transactions: decides on them, and passes accepted ones to group commit.
 #[derive(Debug)]
 pub(crate) struct Appends {
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub(crate) struct Appends {
     maintenance: Arc<Maintainer>,
 }
 
-/// What was decided about a commit, and the group to wait for.
+/// The decision about a commit, and the group to wait for.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequenced {
     pub(crate) group: u64,
@@ -66,11 +66,11 @@ pub(crate) struct Sequenced {
     pub(crate) last_position: Position,
     pub(crate) recorded_at: Timestamp,
     pub(crate) already_recorded: bool,
-    /// Of a commit whose events were recorded before: what it changed all the same.
+    /// For a commit whose events were recorded before: the changes that it still made.
     pub(crate) applied: Vec<Applied>,
 }
 
-/// What was decided about a commit, with the writer still locked.
+/// The decision about a commit, with the writer still locked.
 enum Decision<'a> {
     Accepted(Guard<'a>, Sequenced),
     Refused(Guard<'a>, Refusal),
@@ -223,7 +223,7 @@ impl Appends {
         };
         self.shared.counters().already_recorded.add(1);
         if changes.is_empty() {
-            // What is durable already needs no wait.
+            // Data that is durable needs no wait.
             let durable = known.last_position.get() <= self.positions.durable();
             let group = if durable { 0 } else { writer.group_of_all(sync) };
             return Ok(Ok(Sequenced { group, ..known }));
@@ -252,7 +252,7 @@ fn frame_len(commit: &Prepared<'_>) -> usize {
     frame::HEADER_LEN + align(commit.body_len + metadata_len)
 }
 
-/// The answer to a commit that writes nothing; given once what it was checked against is durable.
+/// The answer to a commit that writes nothing; given once the state it was checked against is durable.
 fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
     let in_flight = !writer.collecting.writes.is_empty() || writer.writing.is_some();
     let head = Position::new(writer.log.tip.next_position - 1);

@@ -1,4 +1,4 @@
-//! What can be checked of a commit without a lock: limits, names, ids given twice.
+//! The checks of a commit that need no lock: limits, names, ids given twice.
 
 use std::collections::HashSet;
 
@@ -30,11 +30,11 @@ pub(crate) enum Request {
     Reset { name: SmolStr, to: u64 },
     /// Forgets a cursor.
     Delete { name: SmolStr },
-    /// Changes what of a stream is hidden.
+    /// Changes the hidden part of a stream.
     Hide(Change),
 }
 
-/// Where a cursor has to be for a move forward.
+/// The required position of a cursor before a move forward.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CursorFrom {
     Anywhere,
@@ -122,7 +122,7 @@ pub(crate) fn prepare<'a>(
     })
 }
 
-/// Checks the names in requests, and adds up what they take.
+/// Checks the names in requests, and adds up their sizes.
 fn metadata_len(requests: &[Request]) -> Result<usize> {
     let mut len = if requests.is_empty() { 0 } else { metadata::SECTION_HEADER_LEN };
     for request in requests {

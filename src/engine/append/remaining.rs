@@ -1,4 +1,4 @@
-//! What a repeated commit still changes: the operations beside its events.
+//! The remaining changes of a repeated commit: the operations beside its events.
 //!
 //! All events of the commit are in the store already. Its cursors, hidden streams and stream
 //! metadata are compared with the present, commits on their way to disk included, and only what
@@ -100,7 +100,7 @@ pub(super) fn to_applied(change: &Change) -> Applied {
 }
 
 impl<'a> Prepared<'a> {
-    /// What is left of a commit once its events are recorded. `no_operations` is an empty list.
+    /// The remaining changes of a commit whose events are recorded. `no_operations` is an empty list.
     pub(super) fn without_events(&self, no_operations: &'a [Operation<'a>]) -> Prepared<'a> {
         Prepared {
             operations: no_operations,
@@ -172,7 +172,7 @@ impl<'a> Present<'a> {
         &mut both.1
     }
 
-    /// Applies a change of what is hidden; `false`: it is so already.
+    /// Applies a change of the hidden part of a stream; `false` if it has no effect.
     fn hide(&mut self, change: &'a Change) -> bool {
         let (writer, visible) = (self.writer, self.visible);
         let both = self.rules.entry(change.name()).or_insert_with(|| {
@@ -182,14 +182,14 @@ impl<'a> Present<'a> {
         let rules = &mut both.1;
         let before = *rules;
         match change {
-            // What is below it is hidden already.
+            // Everything below it is hidden already.
             Change::Truncated { before, .. } if *before <= rules.truncated_before.max(1) => {}
             change => rules.apply(change),
         }
         *rules != before
     }
 
-    /// Whether the thing that a change is about ends up as something else than it was.
+    /// Whether the object of a change ends in a different state than before.
     fn has_changed(&self, change: &Change) -> bool {
         let name = change.name();
         match change {

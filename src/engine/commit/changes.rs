@@ -1,6 +1,6 @@
 //! Changes that are accepted and not visible yet.
 //!
-//! What positions are for events, change numbers are here: a change joins when it is accepted, and
+//! Change numbers order changes as positions order events: a change is added when it is accepted, and
 //! moves into the store's metadata when its group is visible. Checks see both.
 
 use std::collections::VecDeque;
@@ -15,7 +15,8 @@ use crate::index::metadata::{Metadata, StreamRules};
 pub(crate) struct PendingChanges {
     /// With their numbers, which ascend.
     pending: VecDeque<(u64, Change)>,
-    /// The cursors that pending changes set or delete: the last change's number, and where it is then.
+    /// The cursors that pending changes set or delete: the number of the last change, and the cursor
+    /// after it.
     cursors: HashMap<SmolStr, (u64, Option<u64>), foldhash::fast::RandomState>,
     /// The last change written, and the last that is durable.
     pub(crate) written: u64,
@@ -45,7 +46,7 @@ impl PendingChanges {
         }
     }
 
-    /// Where a cursor is, pending changes included.
+    /// The position of a cursor, pending changes included.
     pub(crate) fn cursor(&self, visible: &Metadata, name: &str) -> Option<u64> {
         match self.cursors.get(name) {
             Some((_, position)) => *position,
@@ -53,7 +54,7 @@ impl PendingChanges {
         }
     }
 
-    /// What of a stream is hidden, pending changes included.
+    /// The hidden part of a stream, pending changes included.
     pub(crate) fn rules(&self, visible: &Metadata, stream: &str) -> StreamRules {
         let mut rules = visible.rules(stream);
         for change in self.pending().filter(|change| change.hides() == Some(stream)) {
@@ -91,7 +92,7 @@ impl PendingChanges {
         }
     }
 
-    /// Forgets what is not written.
+    /// Removes the changes that are not written.
     pub(crate) fn take_back(&mut self) {
         self.pending.retain(|(number, _)| *number <= self.written);
         self.cursors.clear();

@@ -1,7 +1,7 @@
-//! What happens when a group cannot be written or synced.
+//! Handles groups that cannot be written or synced.
 //!
-//! A full disk is undone where it can be. Anything else ends the writer: what is on disk is
-//! uncertain then, and a sync that is repeated can succeed over pages that were lost.
+//! A full disk is undone if possible. Any other failure ends the writer: the contents on disk are then
+//! uncertain, and a repeated sync can succeed although pages were lost.
 
 use std::io;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ impl Commits {
         self.positions.mark_clean(false, link, self.positions.visible_elsewhere())
     }
 
-    /// A full disk is undone where it can be: the bytes become zero again, and every commit that is
-    /// not written is taken back. Anything else poisons.
+    /// Undoes a full disk if possible: the bytes become zero again, and every commit that is not
+    /// written is taken back. Any other failure poisons the writer.
     pub(super) fn write_failed(
         &self,
         writer: &mut Guard<'_>,
@@ -123,7 +123,7 @@ fn take_back_from(
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let collecting = &writer.collecting;
     for ordinal in (keep..catalog.active.index.len()).rev() {
-        // What is not written was appended by this process: no checkpoint is asked for it.
+        // Events that are not written were appended by this process: no checkpoint is read for them.
         let offset = catalog.active.index.offset(ordinal).ok().flatten().unwrap_or(0);
         let offset = u64::from(offset);
         let pending = collecting.writes.iter().chain(&group.writes);

@@ -91,7 +91,7 @@ pub(in crate::engine) struct Writer {
     pub(in crate::engine) log: LogWriter,
     pub(in crate::engine) collecting: Group,
     pub(in crate::engine) collecting_number: u64,
-    /// The tip when the oldest group that is not written began: what a failed write falls back to.
+    /// The tip before the oldest group that is not written: the state restored after a failed write.
     group_tip: Tip,
     pub(in crate::engine) writing: Option<Arc<Group>>,
     /// The last position and the last change of the group being written.
@@ -103,7 +103,7 @@ pub(in crate::engine) struct Writer {
     /// The file that the newest of them did not fit, and the bytes that were needed.
     full: Option<(PathBuf, u64)>,
     poisoned: Option<Arc<str>>,
-    /// The store's directory, if what poisoned the writer is that it is not in its place any more.
+    /// The store's directory, if the writer was poisoned because it is not in its place any more.
     gone: Option<PathBuf>,
     /// When the writer looks again whether the directory is in its place; `None`: at the next group.
     look_at: Option<Instant>,
@@ -198,12 +198,12 @@ impl Commits {
         self.writer.lock().buffered_interval = interval;
     }
 
-    /// Where the log ends, commits on their way to disk included.
+    /// The end of the log, commits on their way to disk included.
     pub(in crate::engine) fn tip(&self) -> Tip {
         self.writer.lock().log.tip.clone()
     }
 
-    /// Where the log ends, and the size of the prepared segment; 0: there is none.
+    /// The end of the log, and the size of the prepared segment; 0: there is none.
     pub(in crate::engine) fn tip_and_spare(&self) -> (Tip, u64) {
         let writer = self.writer.lock();
         let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);

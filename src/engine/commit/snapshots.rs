@@ -30,7 +30,7 @@ struct PendingSnapshot {
     snapshot: Snapshot,
 }
 
-/// Snapshots to save, and what they are named by afterwards.
+/// Snapshots to save, and the numbers by which they are reported as saved.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     pub(crate) snapshots: Vec<Snapshot>,
@@ -79,8 +79,8 @@ impl PendingSnapshots {
         due
     }
 
-    /// What was handed out is saved, or could not be. Returns the tasks to wake, once no lock is
-    /// held.
+    /// Reports that snapshots that were handed out are saved, or failed. Returns the tasks to wake,
+    /// once no lock is held.
     #[must_use]
     pub(crate) fn saved(&mut self, batches: &[Batch]) -> Vec<Waker> {
         self.saving.retain(|batch| !batches.contains(batch));

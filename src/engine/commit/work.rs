@@ -1,4 +1,4 @@
-//! What commits leave for the maintaining thread to do.
+//! The list of work for the maintaining thread.
 //!
 //! Lives under the writer's lock. Must never do I/O.
 
@@ -18,7 +18,7 @@ use crate::sync::Instant;
 /// sealed: each takes memory for its index, and a walk by the next opening after a kill.
 pub(super) const MAX_UNSEALED: usize = 8;
 
-/// What the maintaining thread has to do.
+/// The work of the maintaining thread.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "duties that have nothing to do with each other")]
 pub(in crate::engine) struct Work {

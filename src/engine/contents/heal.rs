@@ -30,7 +30,7 @@ impl Contents {
         Ok(())
     }
 
-    /// The checkpoint, or, if its file is damaged, what is in its place now.
+    /// The checkpoint, or, if its file is damaged, its replacement.
     pub(in crate::engine) fn sound(&self, table: &Arc<HeadTable>) -> Result<Arc<HeadTable>> {
         let _one_at_a_time = self.mending.lock();
         if table.file().verify().is_ok() { Ok(Arc::clone(table)) } else { self.mend(table) }
@@ -153,7 +153,7 @@ fn checkpoints_of(catalog: &Catalog) -> Vec<Arc<HeadTable>> {
     found
 }
 
-/// What a level file over these segments has to be; `None` if they are not all sealed.
+/// The coverage expected of a level file over these segments; `None` if they are not all sealed.
 pub(in crate::engine) fn covers_of(
     parts: &[Part],
     segments: RangeInclusive<u64>,

@@ -1,4 +1,4 @@
-//! Where events lie in the log, and which history they belong to.
+//! Locates events in the log, and binds positions to its history.
 //!
 //! The log is a chain: the header checksum of a frame covers that of the frame before. So the
 //! checksums of the frame that holds a position stand for everything at or before it. What was
@@ -37,7 +37,8 @@ impl Contents {
         Ok(())
     }
 
-    /// Where the frame begins that holds `position`, or one before it, and that frame's first position.
+    /// The offset of the frame that holds `position`, or of one before it, and that frame's first
+    /// position.
     pub(crate) fn frame_at(&self, position: u64) -> Result<(Arc<Segment>, u64, u64)> {
         let (segment, offset) = self.locate(position)?;
         if position == segment.base_position {

@@ -94,7 +94,7 @@ impl Contents {
         changed
     }
 
-    /// Runs what changes index files on disk and the indexes in use together; one thread at a time.
+    /// Runs a change of index files on disk and of the indexes in use; one thread at a time.
     pub(super) fn with_index_files<T>(&self, change: impl FnOnce() -> T) -> T {
         let _files = self.index_files.lock();
         change()

@@ -61,8 +61,12 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    pub(super) fn new(shared: Arc<Shared>, contents: Arc<Contents>) -> Self {
-        Self { shared, contents, compacting: Mutex::new(Rank::Compacting, ()) }
+    pub(super) fn new(shared: &Arc<Shared>, contents: &Arc<Contents>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            contents: Arc::clone(contents),
+            compacting: Mutex::new(Rank::Compacting, ()),
+        }
     }
 
     /// Merges all that can be merged, now.

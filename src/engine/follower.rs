@@ -111,12 +111,17 @@ fn can_enter(heads: &Heads, frame: &ScannedFrame<'_>) -> bool {
 
 impl Follower {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        positions: Arc<Positions>,
-        contents: Arc<Contents>,
+        shared: &Arc<Shared>,
+        positions: &Arc<Positions>,
+        contents: &Arc<Contents>,
         progress: FollowProgress,
     ) -> Self {
-        Self { shared, positions, contents, progress: Mutex::new(Rank::Follower, progress) }
+        Self {
+            shared: Arc::clone(shared),
+            positions: Arc::clone(positions),
+            contents: Arc::clone(contents),
+            progress: Mutex::new(Rank::Follower, progress),
+        }
     }
 
     pub(super) fn tip(&self) -> FollowedTip {

@@ -102,29 +102,16 @@ impl Engine {
         let writer = Writer::new(&mut recovered, dir.storage());
         let Recovered { catalog, metadata, opened, store_id, created_at, .. } = recovered;
         let shared = Arc::new(Shared::new(dir, options, opened, store_id, created_at));
-        let positions = Arc::new(Positions::new(Arc::clone(&shared), last, lock.is_some())?);
-        let contents =
-            Contents::new(Arc::clone(&shared), Arc::clone(&positions), catalog, metadata);
-        let contents = Arc::new(contents);
-        let base = || (Arc::clone(&shared), Arc::clone(&positions), Arc::clone(&contents));
-        let (s, p, c) = base();
-        let commits = Arc::new(Commits::new(s, p, c, writer));
-        let (s, p, c) = base();
-        let snapshots = Arc::new(SnapshotFiles::new(s, p, c, Arc::clone(&commits)));
-        let (s, p, c) = base();
+        let positions = Arc::new(Positions::new(&shared, last, lock.is_some())?);
+        let contents = Arc::new(Contents::new(&shared, &positions, catalog, metadata));
+        let commits = Arc::new(Commits::new(&shared, &positions, &contents, writer));
+        let snapshots = Arc::new(SnapshotFiles::new(&shared, &positions, &contents, &commits));
         let maintenance =
-            Arc::new(Maintainer::new(s, p, c, Arc::clone(&commits), Arc::clone(&snapshots)));
-        let (s, p, c) = base();
-        let appends = Appends::new(
-            s,
-            p,
-            c,
-            Arc::clone(&commits),
-            Arc::clone(&snapshots),
-            Arc::clone(&maintenance),
-        );
-        let (s, p, c) = base();
-        let follower = progress.map(|progress| Follower::new(s, p, c, progress));
+            Arc::new(Maintainer::new(&shared, &positions, &contents, &commits, &snapshots));
+        let appends =
+            Appends::new(&shared, &positions, &contents, &commits, &snapshots, &maintenance);
+        let follower =
+            progress.map(|progress| Follower::new(&shared, &positions, &contents, progress));
         Ok(Self {
             shared,
             positions,

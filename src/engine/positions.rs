@@ -35,11 +35,11 @@ pub(crate) struct Positions {
 
 impl Positions {
     /// `last`: the last position that recovery found. `writes`: the store is open for writing.
-    pub(super) fn new(shared: Arc<Shared>, last: u64, writes: bool) -> Result<Self> {
+    pub(super) fn new(shared: &Arc<Shared>, last: u64, writes: bool) -> Result<Self> {
         let status = if writes { Some(open_status(shared.dir())?) } else { None };
         Ok(Self {
             epoch: shared.storage().random_u64(),
-            shared,
+            shared: Arc::clone(shared),
             watch: Watch::default(),
             written: AtomicMark::new(last),
             durable: AtomicMark::new(last),

@@ -3,6 +3,7 @@
 //! Owns the choices, the model's state for each, and the comparison. None of them may change the
 //! contents of the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compare::{self, Checked, Mismatch, ensure, must};
@@ -12,8 +13,6 @@ use super::model::Point;
 use super::operations::{ReadChoice, STREAMS, Source, read};
 use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
 use super::tokens::Tokens;
-use std::sync::Arc;
-
 use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::snapshot::{Mark, Snapshot};

@@ -1,9 +1,9 @@
 //! Checks what a commit requires of the store, under the writer's lock and against everything accepted
 //! before it. Every check is made, so that a refusal names all that failed.
 
-use super::Appends;
 use std::collections::HashMap;
 
+use super::Appends;
 use super::prepare::{CursorFrom, Operation, Prepared, Request};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};

@@ -5,9 +5,8 @@
 //! again in a busy loop. So the conflict is returned once reads show it. If the winning commit is taken
 //! back because the disk was full, the check is made again.
 
-use super::Appends;
 use super::check::Refusal;
-use super::{Decision, Guard, Patience, Prepared, Sequenced};
+use super::{Appends, Decision, Guard, Patience, Prepared, Sequenced};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;

@@ -1,12 +1,10 @@
 //! Gives a commit its positions and versions, and turns it into a frame.
 
-use super::Appends;
-
 use uuid::Uuid;
 
-use super::Sequenced;
 use super::check::Checked;
 use super::prepare::Prepared;
+use super::{Appends, Sequenced};
 use crate::catalog::Catalog;
 use crate::engine::commit::Writer;
 use crate::event::{Position, Timestamp};

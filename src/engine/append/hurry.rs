@@ -3,8 +3,7 @@
 //! Must never wait or do long reads: it then returns `None`, nothing is changed, and a thread of the
 //! store makes the commit.
 
-use super::Appends;
-use super::{Boundary, Prepared, frame_len};
+use super::{Appends, Boundary, Prepared, frame_len};
 #[cfg(feature = "async")]
 use super::{Decision, Guard, Patience, Sequenced};
 use crate::catalog::{Catalog, PartIndex, units};

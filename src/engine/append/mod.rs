@@ -95,14 +95,21 @@ impl Patience {
 
 impl Appends {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        positions: Arc<Positions>,
-        contents: Arc<Contents>,
-        commits: Arc<Commits>,
-        snapshots: Arc<SnapshotFiles>,
-        maintenance: Arc<Maintainer>,
+        shared: &Arc<Shared>,
+        positions: &Arc<Positions>,
+        contents: &Arc<Contents>,
+        commits: &Arc<Commits>,
+        snapshots: &Arc<SnapshotFiles>,
+        maintenance: &Arc<Maintainer>,
     ) -> Self {
-        Self { shared, positions, contents, commits, snapshots, maintenance }
+        Self {
+            shared: Arc::clone(shared),
+            positions: Arc::clone(positions),
+            contents: Arc::clone(contents),
+            commits: Arc::clone(commits),
+            snapshots: Arc::clone(snapshots),
+            maintenance: Arc::clone(maintenance),
+        }
     }
 
     /// Checks a commit against everything accepted before, and adds it to the collecting group.

@@ -5,9 +5,9 @@
 //! differs is applied, in a commit of its own. Must never write an event, and must never move a
 //! cursor or the beginning of a stream back.
 
-use super::Appends;
 use std::collections::HashMap;
 
+use super::Appends;
 use super::check::{Refusal, ahead, check_hide, wrong_cursor};
 use super::prepare::{CursorFrom, Operation, Prepared, Request};
 use crate::engine::commit::Writer;

@@ -3,11 +3,10 @@
 //! Looks ids up among everything accepted, commits on their way to disk included, and compares contents
 //! with the records themselves; an index only gives the place to look at.
 
-use super::Appends;
 use uuid::Uuid;
 
-use super::Sequenced;
 use super::prepare::Prepared;
+use super::{Appends, Sequenced};
 use crate::engine::commit::Writer;
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};

@@ -145,15 +145,15 @@ pub(in crate::engine) struct ClockAnchor {
 
 impl Commits {
     pub(in crate::engine) fn new(
-        shared: Arc<Shared>,
-        positions: Arc<Positions>,
-        contents: Arc<Contents>,
+        shared: &Arc<Shared>,
+        positions: &Arc<Positions>,
+        contents: &Arc<Contents>,
         writer: Writer,
     ) -> Self {
         Self {
-            shared,
-            positions,
-            contents,
+            shared: Arc::clone(shared),
+            positions: Arc::clone(positions),
+            contents: Arc::clone(contents),
             writer: Mutex::new(Rank::Writer, writer),
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),

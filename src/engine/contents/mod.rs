@@ -44,14 +44,14 @@ pub(crate) struct Contents {
 
 impl Contents {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        positions: Arc<Positions>,
+        shared: &Arc<Shared>,
+        positions: &Arc<Positions>,
         catalog: Catalog,
         metadata: Metadata,
     ) -> Self {
         Self {
-            shared,
-            positions,
+            shared: Arc::clone(shared),
+            positions: Arc::clone(positions),
             catalog: RwLock::new(Rank::Catalog, catalog),
             hides: AtomicBool::new(!metadata.hides_nothing()),
             metadata: RwLock::new(Rank::Metadata, metadata),

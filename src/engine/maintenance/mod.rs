@@ -46,14 +46,21 @@ pub(crate) struct Maintainer {
 
 impl Maintainer {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        positions: Arc<Positions>,
-        contents: Arc<Contents>,
-        commits: Arc<Commits>,
-        snapshots: Arc<SnapshotFiles>,
+        shared: &Arc<Shared>,
+        positions: &Arc<Positions>,
+        contents: &Arc<Contents>,
+        commits: &Arc<Commits>,
+        snapshots: &Arc<SnapshotFiles>,
     ) -> Self {
-        let compaction = Compaction::new(Arc::clone(&shared), Arc::clone(&contents));
-        Self { shared, positions, contents, commits, snapshots, compaction }
+        let compaction = Compaction::new(shared, contents);
+        Self {
+            shared: Arc::clone(shared),
+            positions: Arc::clone(positions),
+            contents: Arc::clone(contents),
+            commits: Arc::clone(commits),
+            snapshots: Arc::clone(snapshots),
+            compaction,
+        }
     }
 
     /// The flushing thread.

@@ -38,13 +38,19 @@ pub(crate) struct SnapshotFiles {
 
 impl SnapshotFiles {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        positions: Arc<Positions>,
-        contents: Arc<Contents>,
-        commits: Arc<Commits>,
+        shared: &Arc<Shared>,
+        positions: &Arc<Positions>,
+        contents: &Arc<Contents>,
+        commits: &Arc<Commits>,
     ) -> Self {
         let saving = Mutex::new(Rank::SavingSnapshots, ());
-        Self { shared, positions, contents, commits, saving }
+        Self {
+            shared: Arc::clone(shared),
+            positions: Arc::clone(positions),
+            contents: Arc::clone(contents),
+            commits: Arc::clone(commits),
+            saving,
+        }
     }
 
     /// Saves the snapshots of commits that are durable by now.

@@ -16,10 +16,11 @@ use annals::{
 
 use super::shared::simulated;
 
-/// A hook of a disk: once it is closed, syncs of files wait until `let_fail`, and then fail.
+/// A hook of a disk: once it is closed, syncs of files wait until `let_fail` or `let_pass`.
 #[derive(Default)]
 struct Gate {
     closed: AtomicBool,
+    passes: AtomicBool,
     entered: Mutex<(bool, bool)>,
     changed: Condvar,
 }
@@ -35,7 +36,15 @@ impl Gate {
         while !state.1 {
             state = self.changed.wait(state).unwrap();
         }
+        if self.passes.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         Err(io::Error::other("the gate is closed"))
+    }
+
+    fn let_pass(&self) {
+        self.passes.store(true, Ordering::SeqCst);
+        self.let_fail();
     }
 
     fn wait_until_entered(&self) {
@@ -59,8 +68,12 @@ impl Hook for Gate {
 
 /// A store on a disk with a gate, and the disk. It holds one event.
 fn gated() -> (Store, HookedStorage<Gate>) {
+    gated_with(Options::new())
+}
+
+fn gated_with(options: Options) -> (Store, HookedStorage<Gate>) {
     let disk = HookedStorage::new(SimStorage::new(1), Gate::default());
-    let options = Options::new().storage(Arc::new(disk.clone()));
+    let options = options.storage(Arc::new(disk.clone()));
     let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open("/store").unwrap();
     store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     (store, disk)
@@ -100,6 +113,42 @@ fn commits_waiting_for_the_next_group_all_return_after_a_failed_sync() {
         }
     }
     assert_eq!(unknown, 1);
+}
+
+/// It would be written behind the close frame, and after the lock on the directory is released.
+#[test]
+fn commit_that_waits_for_room_during_a_close_is_refused() {
+    const SIZE: usize = 8 << 10;
+    let (store, disk) = gated_with(Options::new().max_pending_bytes(SIZE as u64));
+    let gate = disk.hook();
+    let append = {
+        let store = store.clone();
+        move || store.append("s", ExpectedVersion::Any, [NewEvent::new("T", vec![0; SIZE])])
+    };
+    gate.closed.store(true, Ordering::SeqCst);
+    let leads = thread::spawn(append.clone());
+    gate.wait_until_entered();
+    // Of two, one fills the collecting group and the other waits for room.
+    let others = [thread::spawn(append.clone()), thread::spawn(append)];
+    while store.stats().appends < 3 {
+        thread::yield_now();
+    }
+    // Nothing shows that the last one waits. One that comes later is refused as well.
+    thread::sleep(Duration::from_millis(100));
+    let closes = {
+        let store = store.clone();
+        thread::spawn(move || store.close())
+    };
+    while !matches!(store.stream_head("s"), Err(Error::Closed)) {
+        thread::yield_now();
+    }
+    gate.let_pass();
+    leads.join().unwrap().unwrap();
+    let outcomes = others.map(|other| other.join().unwrap());
+    closes.join().unwrap().unwrap();
+    let refused = outcomes.iter().filter(|it| matches!(it, Err(Error::Closed))).count();
+    let accepted = outcomes.iter().filter(|it| it.is_ok()).count();
+    assert_eq!((accepted, refused), (1, 1), "{outcomes:?}");
 }
 
 /// A task that its executor polls within the wake-up, and which commits there.

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
 
 impl Commits {
-    /// Before the first frame of this writer.
+    /// Makes the names of the store's files durable, and records that the log may go on. Called before the
+    /// first frame of this writer.
     pub(in crate::engine) fn begin_session(&self, writer: &mut Writer) -> Result<()> {
         if !writer.names_synced {
             self.shared.dir().sync_names()?;
@@ -30,6 +31,8 @@ impl Commits {
             self.room.wait(&mut writer);
             writer.room_waiters -= 1;
         }
+        // The store may have been closed meanwhile: a commit must not join after the close frame.
+        self.shared.check_writable()?;
         writer.check_usable()?;
         Ok(writer)
     }

@@ -296,7 +296,7 @@ impl Follower {
             // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
             if !self.contents.with_catalog(|catalog| can_enter(&catalog.heads, frame)) {
-                self.contents.mend_checkpoints()?;
+                self.contents.rebuild_checkpoints()?;
             }
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
             self.contents

@@ -29,7 +29,7 @@ pub(crate) enum Rank {
     /// snapshots from the writer, then writes files.
     SavingSnapshots,
     /// How far a reader has followed its writer. Owner: `engine::follower`. Held during the walk over the
-    /// writer's new frames, which reads files, enters events into the catalog and may mend a
+    /// writer's new frames, which reads files, enters events into the catalog and may rebuild a
     /// checkpoint.
     Follower,
     /// The order of commits. Owner: `engine::commit`. Checks under it do look-ups, which may
@@ -40,7 +40,7 @@ pub(crate) enum Rank {
     IndexFiles,
     /// The right to rebuild a checkpoint. Owner: `engine::contents`. Its holder reads segments and indexes, and
     /// puts the result into the catalog.
-    Mending,
+    Rebuilding,
     /// Segments, indexes and heads. Owner: `engine::contents`. Held for a look-up or a change in memory.
     Catalog,
     /// Cursors and hidden streams. Owner: `engine::contents`. A change of a frame becomes visible with its

@@ -163,7 +163,7 @@ impl Appends {
             self.commits.begin_session(&mut writer)?;
         }
         let refused = refusal.failed.len();
-        let mut mended = false;
+        let mut healed = false;
         let encoded = loop {
             let tried = self.contents.change_catalog(|catalog| {
                 self.check_and_encode(&mut writer, catalog, commit, versions, &mut refusal)
@@ -171,9 +171,9 @@ impl Appends {
             match tried {
                 Ok(encoded) => break encoded?,
                 // A block of the checkpoint is damaged: the checks are repeated after it is rebuilt.
-                Err(_) if !mended => {
-                    self.contents.mend_checkpoints()?;
-                    mended = true;
+                Err(_) if !healed => {
+                    self.contents.rebuild_checkpoints()?;
+                    healed = true;
                     refusal.failed.truncate(refused);
                 }
                 Err(defect) => return Err(self.contents.heads_error(&defect)),

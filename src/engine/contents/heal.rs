@@ -19,12 +19,12 @@ use crate::log::segment::Segment;
 
 impl Contents {
     /// Checks the checkpoints in use, whole, and rebuilds those that are damaged.
-    pub(in crate::engine) fn mend_checkpoints(&self) -> Result<()> {
-        let _one_at_a_time = self.mending.lock();
+    pub(in crate::engine) fn rebuild_checkpoints(&self) -> Result<()> {
+        let _one_at_a_time = self.rebuilding.lock();
         let in_use = self.with_catalog(checkpoints_of);
         for table in in_use {
             if table.file().verify().is_err() {
-                self.mend(&table)?;
+                self.rebuild_checkpoint(&table)?;
             }
         }
         Ok(())
@@ -32,11 +32,15 @@ impl Contents {
 
     /// The checkpoint, or, if its file is damaged, its replacement.
     pub(in crate::engine) fn sound(&self, table: &Arc<HeadTable>) -> Result<Arc<HeadTable>> {
-        let _one_at_a_time = self.mending.lock();
-        if table.file().verify().is_ok() { Ok(Arc::clone(table)) } else { self.mend(table) }
+        let _one_at_a_time = self.rebuilding.lock();
+        if table.file().verify().is_ok() {
+            Ok(Arc::clone(table))
+        } else {
+            self.rebuild_checkpoint(table)
+        }
     }
 
-    fn mend(&self, damaged: &Arc<HeadTable>) -> Result<Arc<HeadTable>> {
+    fn rebuild_checkpoint(&self, damaged: &Arc<HeadTable>) -> Result<Arc<HeadTable>> {
         let number = damaged.meta.segment;
         let (parts, active) = {
             let catalog = self.catalog.read();

@@ -37,7 +37,7 @@ pub(crate) struct Contents {
     /// Held while index files on disk and the indexes in use change together.
     index_files: Mutex<()>,
     /// Held while a checkpoint is rebuilt.
-    mending: Mutex<()>,
+    rebuilding: Mutex<()>,
     /// The number of mappings ever made at which they are counted again.
     counts_mappings_at: AtomicUsize,
 }
@@ -56,7 +56,7 @@ impl Contents {
             hides: AtomicBool::new(!metadata.hides_nothing()),
             metadata: RwLock::new(Rank::Metadata, metadata),
             index_files: Mutex::new(Rank::IndexFiles, ()),
-            mending: Mutex::new(Rank::Mending, ()),
+            rebuilding: Mutex::new(Rank::Rebuilding, ()),
             counts_mappings_at: AtomicUsize::new(0),
         }
     }
@@ -159,7 +159,7 @@ impl Contents {
         &self,
         mut question: impl FnMut(&Catalog) -> std::result::Result<T, LookupError>,
     ) -> Result<T> {
-        let (mut rebuilt, mut mended) = (0, false);
+        let (mut rebuilt, mut healed) = (0, false);
         loop {
             let asked = question(&self.catalog.read());
             let failure = match asked {
@@ -184,9 +184,9 @@ impl Contents {
                     ));
                 }
                 // Several look-ups may meet the same damage; the first rebuilds the checkpoint.
-                LookupError::Heads(_) if !mended => {
-                    mended = true;
-                    self.mend_checkpoints()?;
+                LookupError::Heads(_) if !healed => {
+                    healed = true;
+                    self.rebuild_checkpoints()?;
                 }
                 LookupError::Heads(defect) => {
                     return Err(self.heads_error(&defect));

@@ -67,7 +67,7 @@ impl Maintainer {
         if !self.contents.with_catalog(|catalog| is_outgrown(&tip, catalog, small)) {
             return Ok(());
         }
-        let written = self.contents.mend_checkpoints().and_then(|()| self.checkpoint_all(&tip));
+        let written = self.contents.rebuild_checkpoints().and_then(|()| self.checkpoint_all(&tip));
         if written.is_err() {
             // Everything is durable; the next opening reads a segment instead of a checkpoint.
             self.shared.counters().maintenance_failures.add(1);

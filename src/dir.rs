@@ -152,8 +152,13 @@ impl StoreDir {
             let directory = self.join(name);
             self.storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
         }
-        self.storage.sync_dir(&self.root).map_err(|e| Error::io("sync", self.root(), e))?;
+        self.sync_root()?;
         self.sync_parent()
+    }
+
+    /// Makes durable which names the store's own directory holds.
+    pub(crate) fn sync_root(&self) -> Result<()> {
+        self.storage.sync_dir(&self.root).map_err(|e| Error::io("sync", self.root(), e))
     }
 
     /// A root directory without a nameable parent, such as the working directory, is not synced by the

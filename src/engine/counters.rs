@@ -1,4 +1,6 @@
 //! Counts of what happened since a store was opened; [`Stats`](crate::Stats) reports them.
+//!
+//! Owns the numbers. Must never order memory: a count says nothing about other data.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,7 +1,7 @@
 //! The open store: its parts, and how they are wired.
 //!
-//! Each part owns its state and its locks behind private fields, and uses only parts that stand before
-//! it in this list:
+//! Each part owns its state and its locks behind private fields, and uses only the parts listed
+//! before it:
 //!
 //! - [`shared`]: the directory, the options, whether the store is open, [`counters`];
 //! - [`positions`]: the written, durable and visible positions, and the waiters for them;

@@ -196,7 +196,7 @@ fn behind(files: &[SegmentFile], cut: &Cut) -> Result<u64> {
 pub(crate) fn perform(dir: &StoreDir, cut: &Cut) -> Result<Cutting> {
     let directory = dir.join(names::QUARANTINE_DIR);
     dir.storage().create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
-    dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
+    dir.sync_root()?;
     let mut keeper =
         Keeper { dir, directory, nonce: dir.storage().random_u64(), cutting: Cutting::default() };
     let mut rest = None;

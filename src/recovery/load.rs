@@ -141,8 +141,6 @@ fn load_once(
 
 /// The log's files, and what is known of them before the walk.
 struct LogFiles<'a> {
-    /// Whether index files may be opened later, when they are first needed.
-    opens_later: bool,
     files: &'a [SegmentFile],
     trailers: &'a [Option<Trailer>],
     /// Other threads may do part of the walk.
@@ -280,14 +278,14 @@ impl<'a> Loader<'a> {
         with_levels: bool,
     ) {
         let upto = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.segment);
-        self.indexes = (log.opens_later && upto > 0).then_some(found);
+        self.indexes = (upto > 0).then_some(found);
         if !with_levels {
             return;
         }
         let store_id = log.files[0].header.store_id;
         self.levels = Levels::choose(&found.levels, |range| {
             let covers = log.covers(range)?;
-            if !log.opens_later || range.1 >= upto {
+            if range.1 >= upto {
                 return open_level(self.dir, store_id, covers);
             }
             let path = self.dir.level_path(range.0, range.1);

@@ -107,7 +107,7 @@ pub(super) fn cut(
     };
     let directory = dir.join(names::QUARANTINE_DIR);
     dir.storage().create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
-    dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
+    dir.sync_root()?;
     let mut recovery = Recovery::default();
     let nonce = dir.storage().random_u64();
     for part in &remains {

@@ -91,9 +91,9 @@ impl<'a> Target<'a> {
             .map_err(|e| Error::io("create", &marker, e))?;
         let begun = (|| {
             file.sync_data().map_err(|e| Error::io("sync", &marker, e))?;
-            dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
+            dir.sync_root()?;
             dir.storage().create_dir(&log).map_err(|e| Error::io("create", &log, e))?;
-            dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
+            dir.sync_root()?;
             let mut store_id = [0; 16];
             store_id[..8].copy_from_slice(&dir.storage().random_u64().to_le_bytes());
             store_id[8..].copy_from_slice(&dir.storage().random_u64().to_le_bytes());
@@ -258,7 +258,7 @@ impl<'a> Target<'a> {
         let (dir, capacity) = (self.dir, self.capacity);
         name_segment(dir, self.first.unwrap_or(self.segment))?;
         remove_leftover(dir.storage(), &dir.join(MARKER))?;
-        dir.storage().sync_dir(dir.root()).map_err(|e| Error::io("sync", dir.root(), e))?;
+        dir.sync_root()?;
         drop(self.lock);
         let mut options = Options::new().segment_size(capacity);
         options.storage = Arc::clone(dir.shared_storage());
@@ -298,7 +298,7 @@ pub(super) fn remove_all(dir: &StoreDir, made: bool) {
     for name in [names::STATUS, names::LOCK, MARKER] {
         let _ = dir.storage().remove_file(&dir.join(name));
     }
-    let _ = dir.storage().sync_dir(dir.root());
+    let _ = dir.sync_root();
     if made {
         let _ = dir.storage().remove_dir(dir.root());
     }

@@ -34,7 +34,7 @@ impl Appends {
     /// its version.
     pub(crate) fn append(&self, commit: &Prepared<'_>, versions: &mut [u64]) -> Result<Sequenced> {
         let sync = self.shared.options().durability.is_sync();
-        let (writer, done) = self.sequence(commit, sync, versions)?;
+        let (writer, done) = self.sequence(commit, sync, versions, false)?;
         let (writer, outcome) = self.commits.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
@@ -50,7 +50,8 @@ impl Appends {
         durability: Durability,
     ) -> Result<Committed> {
         let mut versions = vec![0; commit.operations.len()];
-        let (writer, sequenced) = self.sequence(commit, durability.is_sync(), &mut versions)?;
+        let (writer, sequenced) =
+            self.sequence(commit, durability.is_sync(), &mut versions, false)?;
         // The waiting thread writes the group: the flusher is not woken, and the lock is taken once.
         let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions);
         self.wait_with(writer, accepted)
@@ -66,11 +67,7 @@ impl Appends {
     ) -> Result<Accepted> {
         let mut versions = vec![0; commit.operations.len()];
         let sync = durability.is_sync();
-        let (writer, sequenced) = if conflict_at_once {
-            self.sequence_at_once(commit, sync, &mut versions)?
-        } else {
-            self.sequence(commit, sync, &mut versions)?
-        };
+        let (writer, sequenced) = self.sequence(commit, sync, &mut versions, conflict_at_once)?;
         Ok(self.leave(self.accept(writer, commit, durability, sequenced, versions)))
     }
 

@@ -13,27 +13,9 @@ use crate::event::Position;
 use crate::log::writer::CommitPoint;
 
 impl Appends {
-    /// Accepts a commit, or returns the conflict once reads show its cause.
+    /// Accepts a commit, or returns the conflict: at once, or, if not `conflict_at_once`, when reads show
+    /// its cause.
     pub(super) fn sequence(
-        &self,
-        commit: &Prepared<'_>,
-        sync: bool,
-        versions: &mut [u64],
-    ) -> Result<(Guard<'_>, Sequenced)> {
-        self.decide_or_wait(commit, sync, versions, false)
-    }
-
-    /// Accepts a commit, or returns the conflict at once.
-    pub(super) fn sequence_at_once(
-        &self,
-        commit: &Prepared<'_>,
-        sync: bool,
-        versions: &mut [u64],
-    ) -> Result<(Guard<'_>, Sequenced)> {
-        self.decide_or_wait(commit, sync, versions, true)
-    }
-
-    fn decide_or_wait(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
@@ -43,7 +25,7 @@ impl Appends {
         loop {
             match self.decide(commit, sync, versions, Patience::Waits)? {
                 Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
-                // Only tasks get this error.
+                // The answer to tasks alone.
                 Decision::TakesLong => {}
                 Decision::Refused(writer, refusal) if conflict_at_once => {
                     return Err(self.conflict_at_once(&writer, refusal));

@@ -15,21 +15,20 @@ use crate::error::Result;
 const FEW_EVENTS: u64 = 2048;
 
 impl Appends {
-    /// Like [`Appends::sequence`], or, if a conflict is told at once, like
-    /// [`Appends::sequence_at_once`]; `None` if that takes long.
+    /// Like [`Appends::sequence`], without a wait; `None` if that takes long.
     #[cfg(feature = "async")]
     pub(super) fn sequence_in_a_hurry(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
-        told_at_once: bool,
+        conflict_at_once: bool,
     ) -> Result<Option<(Guard<'_>, Sequenced)>> {
         match self.decide(commit, sync, versions, Patience::InAHurry)? {
             Decision::Accepted(writer, sequenced) => Ok(Some((writer, sequenced))),
             Decision::TakesLong => Ok(None),
             Decision::Refused(writer, refusal) => {
-                if told_at_once {
+                if conflict_at_once {
                     Err(self.conflict_at_once(&writer, refusal))
                 } else if self.shows(refusal.lost) {
                     Err(self.conflict(refusal.failed, refusal.lost.position))

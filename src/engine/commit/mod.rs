@@ -95,7 +95,7 @@ pub(in crate::engine) struct Writer {
     group_tip: Tip,
     pub(in crate::engine) writing: Option<Arc<Group>>,
     /// The last position and the last change of the group being written.
-    pub(in crate::engine) writing_to: Option<CommitPoint>,
+    writing_to: Option<CommitPoint>,
     written_number: u64,
     synced_number: u64,
     /// Groups that did not fit the disk, and of which nothing is stored.
@@ -113,7 +113,7 @@ pub(in crate::engine) struct Writer {
     dirty: Vec<(Arc<Segment>, u64)>,
     wakers: Vec<(u64, Waker)>,
     /// The names that lead to the files are durable for sure.
-    pub(in crate::engine) names_synced: bool,
+    names_synced: bool,
     spare_group: Option<Arc<Group>>,
     /// Of the records of the frame being encoded.
     pub(in crate::engine) checksums: Vec<u8>,
@@ -121,17 +121,17 @@ pub(in crate::engine) struct Writer {
     pub(in crate::engine) slots: Vec<Slot>,
     /// The longest time a written commit stays unsynced.
     pub(in crate::engine) buffered_interval: Duration,
-    pub(in crate::engine) room_waiters: u64,
-    pub(in crate::engine) flush_requested: bool,
-    pub(in crate::engine) work: Work,
-    pub(in crate::engine) spare: Option<SegmentFile>,
+    room_waiters: u64,
+    flush_requested: bool,
+    work: Work,
+    spare: Option<SegmentFile>,
     pub(in crate::engine) ids: IdSource,
     pub(in crate::engine) changes: PendingChanges,
     /// To be saved once the group of each is durable.
-    pub(in crate::engine) snapshots: PendingSnapshots,
+    snapshots: PendingSnapshots,
     /// Work beside appends that failed and was not made good since.
-    pub(in crate::engine) undone: Vec<FailedMaintenance>,
-    pub(in crate::engine) shutdown: bool,
+    undone: Vec<FailedMaintenance>,
+    shutdown: bool,
     /// The clock as it was compared with the monotonic one; `None`: not since the store was opened.
     pub(in crate::engine) clock: Option<ClockAnchor>,
 }
@@ -185,6 +185,23 @@ impl Commits {
     /// Generates an event id from a time in µs.
     pub(in crate::engine) fn next_id(&self, now: u64) -> [u8; 16] {
         self.writer.lock().ids.next(now)
+    }
+
+    /// Whether a snapshot can be saved and no waiter of its commit saves it.
+    pub(in crate::engine) fn has_due_snapshots(&self) -> bool {
+        self.writer.lock().has_due_snapshots()
+    }
+
+    /// Takes out the snapshots whose commits are durable; those of refused commits are dropped.
+    pub(in crate::engine) fn take_due_snapshots(&self) -> Due {
+        let writer = &mut *self.writer.lock();
+        writer.snapshots.take_due(writer.synced_number, &writer.refused)
+    }
+
+    /// Snapshots that were taken out are saved, or failed; wakes the tasks that wait for them.
+    pub(in crate::engine) fn end_saving(&self, batches: &[Batch]) {
+        let wakers = self.writer.lock().snapshots.saved(batches);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// No snapshots are saved from now on; wakes the tasks that wait for one.
@@ -402,7 +419,7 @@ impl Writer {
     }
 
     /// Whether a snapshot can be saved and no waiter of its commit saves it.
-    pub(in crate::engine) fn has_due_snapshots(&self) -> bool {
+    fn has_due_snapshots(&self) -> bool {
         self.snapshots.any_due(self.synced_number)
     }
 
@@ -419,11 +436,6 @@ impl Writer {
         }
         let group = if group == 0 { newest } else { group };
         self.snapshots.keep(group, snapshots)
-    }
-
-    /// Takes out the snapshots whose commits are durable; those of refused commits are gone.
-    pub(in crate::engine) fn take_due_snapshots(&mut self) -> Due {
-        self.snapshots.take_due(self.synced_number, &self.refused)
     }
 
     fn note_dirty(&mut self, group: &Group, number: u64) {

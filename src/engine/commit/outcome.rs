@@ -2,37 +2,27 @@
 //!
 //! Must never keep a commit from being written: nothing acknowledged depends on this work.
 
-use super::{Commits, Writer};
+use super::Commits;
 use crate::error::{Error, FailedMaintenance, Maintenance, Result};
 
 /// The most failures that are kept: a disk that refuses every snapshot is described by the first ones.
 const KEPT: usize = 64;
 
-impl Writer {
-    /// Keeps the failure of a task, or forgets it once the task is done. Whether it is done.
-    pub(in crate::engine) fn note_outcome(
-        &mut self,
-        task: Maintenance,
-        outcome: Result<()>,
-    ) -> bool {
-        self.undone.retain(|undone| undone.task != task);
-        match outcome {
-            Ok(()) => true,
-            Err(error) => {
-                if self.undone.len() < KEPT {
-                    self.undone.push(FailedMaintenance { task, error });
-                }
-                false
-            }
-        }
-    }
-}
-
 impl Commits {
     /// Keeps the failure of a task, or forgets it once the task is done. Whether it is done. Not to be
     /// called with the writer locked.
     pub(in crate::engine) fn note_outcome(&self, task: Maintenance, outcome: Result<()>) -> bool {
-        self.writer.lock().note_outcome(task, outcome)
+        let undone = &mut self.writer.lock().undone;
+        undone.retain(|undone| undone.task != task);
+        match outcome {
+            Ok(()) => true,
+            Err(error) => {
+                if undone.len() < KEPT {
+                    undone.push(FailedMaintenance { task, error });
+                }
+                false
+            }
+        }
     }
 
     /// Like [`Commits::note_outcome`], of a task that there may have been nothing to do for (`Ok(false)`):

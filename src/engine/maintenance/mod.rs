@@ -104,7 +104,7 @@ impl Maintainer {
 
     /// Does the urgent work in the caller's thread. Returns whether all of it was done.
     fn maintain(&self) -> bool {
-        if self.commits.lock().has_due_snapshots() {
+        if self.commits.has_due_snapshots() {
             self.snapshots.save_due();
         }
         // A segment that could not be prepared is created when it is needed.

@@ -58,7 +58,7 @@ impl SnapshotFiles {
         // A thread that waits for a commit must find its snapshot, also while another thread is
         // saving it.
         let _saving = self.saving.lock();
-        let due = self.commits.lock().take_due_snapshots();
+        let due = self.commits.take_due_snapshots();
         if due.batches.is_empty() {
             return;
         }
@@ -67,8 +67,7 @@ impl SnapshotFiles {
                 self.commits.note_unsaved(snapshot.key(), error);
             }
         }
-        let wakers = self.commits.lock().snapshots.saved(&due.batches);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        self.commits.end_saving(&due.batches);
     }
 
     /// Whether an intact snapshot of this key and mark exists. An unreadable one counts as missing.

@@ -71,7 +71,7 @@ fn load_listed(
         }
         let mut files = Vec::new();
         opener.open_all(numbers, &mut files)?;
-        load_opened(dir, Some(threads), mode, &files)
+        load_opened(dir, threads, mode, &files)
     })
 }
 
@@ -81,7 +81,7 @@ pub(in crate::recovery) fn load_files(
     mode: Mode,
     files: &[SegmentFile],
 ) -> Result<LoadedLog> {
-    settled(dir, mode, || load_opened(dir, None, mode, files))
+    settled(dir, mode, || load_opened(dir, false, mode, files))
 }
 
 /// Loads again if files changed meanwhile: beside a writer, a missing index file may have been merged
@@ -128,8 +128,7 @@ fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Optio
     for file in &files[known..] {
         trailers.push(file.trailer()?);
     }
-    let log =
-        LogFiles { opens_later: true, files: &files, trailers: &trailers, threads: false, known };
+    let log = LogFiles { files: &files, trailers: &trailers, threads: false, known };
     let mut log = load_once(dir, mode, &log, Some(newest))?;
     if let Some(log) = &mut log
         && when == Known::CheckedLater
@@ -139,11 +138,10 @@ fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Optio
     Ok(log)
 }
 
-/// Loads the log from these segments. `opens_later`: index files may be opened at their first use, and
-/// other threads may do part of the work.
+/// Loads the log from these segments. `threads`: other threads may do part of the work.
 fn load_opened(
     dir: &StoreDir,
-    opens_later: Option<bool>,
+    threads: bool,
     mode: Mode,
     files: &[SegmentFile],
 ) -> Result<LoadedLog> {
@@ -151,14 +149,7 @@ fn load_opened(
     let first = files.first().ok_or_else(none)?;
     let newest = newest(dir, first.header.store_id)?;
     let trailers = files.iter().map(SegmentFile::trailer).collect::<Result<Vec<_>>>()?;
-    let threads = opens_later.unwrap_or_default();
-    let log = LogFiles {
-        opens_later: opens_later.is_some(),
-        files,
-        trailers: &trailers,
-        threads,
-        known: 0,
-    };
+    let log = LogFiles { files, trailers: &trailers, threads, known: 0 };
     load_once(dir, mode, &log, newest)?.ok_or_else(none)
 }
 

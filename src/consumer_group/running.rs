@@ -227,20 +227,21 @@ fn wait<T>(
 /// The thread that follows the store.
 fn follow(shared: &GroupShared, subscription: Subscription) {
     let interval = shared.group.progress_interval.max(SHORTEST_INTERVAL);
-    let mut follower = Follower { shared, interval, due: Instant::now().checked_add(interval) };
-    if let Err(error) = follower.run(subscription) {
+    let mut dispatcher = Dispatcher { shared, interval, due: Instant::now().checked_add(interval) };
+    if let Err(error) = dispatcher.run(subscription) {
         shared.end(false, Some(error));
     }
 }
 
-struct Follower<'a> {
+/// Hands the events of the subscription out to the workers, and stores progress.
+struct Dispatcher<'a> {
     shared: &'a GroupShared,
     interval: Duration,
     /// The time to store progress next.
     due: Option<Instant>,
 }
 
-impl Follower<'_> {
+impl Dispatcher<'_> {
     fn run(&mut self, mut subscription: Subscription) -> Result<()> {
         loop {
             let next = subscription.next_timeout(self.interval)?;

@@ -17,8 +17,9 @@ use crate::sync::atomic::Ordering;
 /// The longest delay before an attempt; an instant that far ahead can always be represented.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Streams whose events wait until a failed event is retried.
 #[derive(Default)]
-struct Held {
+struct RetryingStreams {
     /// In order; the first one is the event that failed.
     streams: HashMap<String, VecDeque<Task>>,
     /// When to continue with which stream; each stream occurs at most once.
@@ -35,7 +36,7 @@ enum HandlerOutcome {
 }
 
 pub(super) fn run(shared: &GroupShared, worker: usize) {
-    let mut held = Held::default();
+    let mut held = RetryingStreams::default();
     while let Some((mut task, was_held)) = next(shared, worker, &mut held) {
         let outcome = match attempt(shared, &mut task) {
             Ok(outcome) => outcome,
@@ -54,7 +55,7 @@ pub(super) fn run(shared: &GroupShared, worker: usize) {
 }
 
 /// The next event to handle, and whether its stream is held; `None` if the group ends.
-fn next(shared: &GroupShared, worker: usize, held: &mut Held) -> Option<(Task, bool)> {
+fn next(shared: &GroupShared, worker: usize, held: &mut RetryingStreams) -> Option<(Task, bool)> {
     let mut state = shared.state();
     loop {
         if state.stopping {
@@ -79,7 +80,7 @@ fn next(shared: &GroupShared, worker: usize, held: &mut Held) -> Option<(Task, b
     }
 }
 
-impl Held {
+impl RetryingStreams {
     fn take_due(&mut self) -> Option<Task> {
         let Reverse((due, _)) = self.due.peek()?;
         if Instant::now() < *due {

@@ -18,7 +18,7 @@ use crate::format::segment_header::{DATA_START, SegmentHeader};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
-use crate::index::build::{Before, IndexBuilder};
+use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
@@ -73,9 +73,9 @@ pub(crate) fn build_index(
         let previous = active.previous(ordinal as usize).map_err(corrupt)?;
         let inside = previous.checked_sub(segment.base_position);
         Ok(match inside.and_then(|before| u32::try_from(before).ok()) {
-            Some(before) if before < ordinal => Before::At(before),
-            Some(_) => Before::Unknown,
-            None => Before::Outside,
+            Some(before) if before < ordinal => PreviousEvent::At(before),
+            Some(_) => PreviousEvent::Unknown,
+            None => PreviousEvent::Outside,
         })
     };
     index_from_log(dir, segment, output, before, |_, _, ordinal| {
@@ -91,7 +91,7 @@ pub(crate) fn rebuild_index(
     before: &[Part],
     output: Output,
 ) -> Result<Arc<SealedIndex>> {
-    let unknown = |_| Ok(Before::Unknown);
+    let unknown = |_| Ok(PreviousEvent::Unknown);
     index_from_log(dir, segment, output, unknown, |name, version, _| {
         previous_position(before, name, version)
     })
@@ -102,7 +102,7 @@ fn index_from_log(
     dir: &StoreDir,
     segment: &Segment,
     output: Output,
-    before: impl Fn(u32) -> Result<Before>,
+    before: impl Fn(u32) -> Result<PreviousEvent>,
     previous: impl FnMut(&str, u64, u32) -> Result<u64>,
 ) -> Result<Arc<SealedIndex>> {
     let unsealed = || segment.corrupt(0, segment.base_position, &Defect::Invalid("not sealed"));

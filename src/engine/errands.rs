@@ -31,11 +31,11 @@ struct Queue {
 #[derive(Debug)]
 #[must_use = "the work is done even if the future is dropped, but its result is lost"]
 pub(crate) struct Errand<T> {
-    answer: Arc<Mutex<Answer<T>>>,
+    answer: Arc<Mutex<ErrandState<T>>>,
 }
 
 #[derive(Debug)]
-struct Answer<T> {
+struct ErrandState<T> {
     value: Option<T>,
     task: Option<Waker>,
 }
@@ -46,7 +46,7 @@ impl<T> Errand<T> {
     where
         T: Send,
     {
-        let answer = Arc::new(Mutex::new(Rank::Errand, Answer { value: None, task: None }));
+        let answer = Arc::new(Mutex::new(Rank::Errand, ErrandState { value: None, task: None }));
         let given = Arc::clone(&answer);
         let give = move |value: T| {
             let mut answer = given.lock();

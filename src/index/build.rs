@@ -51,7 +51,7 @@ struct Stream {
 
 /// The known facts about the previous event of the same stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Before {
+pub(crate) enum PreviousEvent {
     Unknown,
     /// The stream's event is in an earlier segment.
     Outside,
@@ -79,13 +79,13 @@ impl IndexBuilder {
     }
 
     /// Adds the next record of the segment.
-    pub(crate) fn add(&mut self, record: &RecordRef<'_>, before: Before) {
+    pub(crate) fn add(&mut self, record: &RecordRef<'_>, before: PreviousEvent) {
         // A segment holds at most 2^30 / 48 events.
         let ordinal = u32::try_from(self.hashes.len()).unwrap_or(u32::MAX);
         let known = match before {
-            Before::At(ordinal) => self.stream_of.get(ordinal as usize).copied(),
-            Before::Outside => None,
-            Before::Unknown => self.by_name.get(record.stream()).copied(),
+            PreviousEvent::At(ordinal) => self.stream_of.get(ordinal as usize).copied(),
+            PreviousEvent::Outside => None,
+            PreviousEvent::Unknown => self.by_name.get(record.stream()).copied(),
         };
         let stream = known.unwrap_or_else(|| self.add_stream(record, ordinal));
         self.stream_of.push(stream);

@@ -150,12 +150,12 @@ mod tests {
     use crate::index::touched::touched;
 
     /// A list whose members are every third node, of which the first `gone` are unreachable.
-    struct List {
+    struct SampleList {
         shortcuts: Vec<u32>,
         gone: u64,
     }
 
-    impl List {
+    impl SampleList {
         fn new(gone: u64, len: u64) -> Self {
             let mut list = Self { shortcuts: Vec::new(), gone };
             let mut newest = None;
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    impl Links for List {
+    impl Links for SampleList {
         fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
             Ok(node.checked_sub(3))
         }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn list_member_is_reached_in_logarithmic_steps() {
         for (gone, len) in [(0, 1), (0, 2), (0, 5_000), (1, 5_000), (777, 5_000), (4_095, 5_000)] {
-            let list = List::new(gone, len);
+            let list = SampleList::new(gone, len);
             let newest = list.member(gone + len);
             for depth in gone + 1..=gone + len {
                 let before = touched();
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn list_members_nearest_to_an_end_of_a_range_are_returned() {
-        let list = List::new(7, 300);
+        let list = SampleList::new(7, 300);
         let newest = list.member(307);
         let ordinal = |member: Member| member.node;
         for (start, end) in [(0, 900), (1, 5), (4, 6), (300, 301), (450, 620), (897, 2_000), (9, 9)]
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn adding_a_list_member_costs_a_constant() {
         let before = touched();
-        drop(List::new(0, 10_000));
+        drop(SampleList::new(0, 10_000));
         assert!(touched() - before <= 2 * 10_000);
     }
 

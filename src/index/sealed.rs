@@ -362,7 +362,7 @@ mod tests {
     use crate::format::checksum::Seed;
     use crate::format::index_file::hash_term;
     use crate::format::record::{self, Assigned, RecordRef};
-    use crate::index::build::{Before, IndexBuilder};
+    use crate::index::build::{IndexBuilder, PreviousEvent};
 
     fn term(index: &SealedIndex, kind: Terms, name: &str) -> Vec<u32> {
         let found = index.find(kind, name).unwrap();
@@ -387,7 +387,7 @@ mod tests {
             };
             let mut out = Vec::new();
             record::encode(&mut out, Seed::of_salt(0), &place, &event);
-            builder.add(&RecordRef::parse(&out).unwrap(), Before::Unknown);
+            builder.add(&RecordRef::parse(&out).unwrap(), PreviousEvent::Unknown);
         }
         let meta = meta(u32::try_from(events.len()).unwrap());
         let bytes = builder

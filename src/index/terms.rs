@@ -24,7 +24,7 @@ pub(crate) struct ActiveTerms {
     /// Open addressing with linear probing; a power of two, or empty.
     terms: Vec<Term>,
     used: usize,
-    entries: Vec<Entry>,
+    entries: Vec<TermNode>,
     events: u32,
     hasher: foldhash::fast::RandomState,
 }
@@ -39,8 +39,9 @@ struct Term {
     count: u32,
 }
 
+/// One event in the list of a term.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct TermNode {
     ordinal: u32,
     /// The previous entry of the same term; [`NONE`] if this is its first.
     previous: u32,
@@ -49,9 +50,9 @@ struct Entry {
 }
 
 /// The entries of all terms.
-struct Entries<'a>(&'a [Entry]);
+struct TermNodes<'a>(&'a [TermNode]);
 
-impl Links for Entries<'_> {
+impl Links for TermNodes<'_> {
     fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
         let entry = self.0.get(node as usize).ok_or(Defect::TooShort)?;
         Ok((entry.previous != NONE).then_some(entry.previous))
@@ -117,8 +118,8 @@ impl ActiveTerms {
         };
         let before =
             (previous != NONE).then_some(Member { node: previous, depth: u64::from(term.count) });
-        let shortcut = jumps::shortcut_after(&Entries(entries), before).unwrap_or(NONE);
-        entries.push(Entry { ordinal: *events, previous, shortcut });
+        let shortcut = jumps::shortcut_after(&TermNodes(entries), before).unwrap_or(NONE);
+        entries.push(TermNode { ordinal: *events, previous, shortcut });
         *term = Term { hash, last: place, newest: *events, count: term.count + 1 };
     }
 
@@ -195,7 +196,7 @@ impl Postings for ActiveTerms {
     ) -> Result<Vec<u32>, Defect> {
         let newest = Member { node: found.place, depth: found.depth };
         let ordinal = |member: Member| self.entries[member.node as usize].ordinal;
-        jumps::some(&Entries(&self.entries), newest, ordinal, range, backwards, most)
+        jumps::some(&TermNodes(&self.entries), newest, ordinal, range, backwards, most)
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::hidden::Hidden;
 use super::point::event_at;
-use super::{EventSource, Events, ReadAll, ReadStream, Settings, pin};
+use super::{EventSource, Events, ReadAll, ReadSettings, ReadStream, pin};
 use crate::engine::Engine;
 use crate::engine::matching::{FIRST, Look, MOST, Wanted, select};
 use crate::error::{Error, Result};
@@ -173,7 +173,7 @@ const NOWHERE: RangeInclusive<u64> = 0..=0;
 #[derive(Debug)]
 pub(super) struct AllEvents {
     engine: Arc<Engine>,
-    settings: Settings,
+    settings: ReadSettings,
     hidden: Hidden,
     /// The position of the next event, in the direction of the read.
     next: u64,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use smol_str::SmolStr;
 
-use super::Settings;
+use super::ReadSettings;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::index::metadata::StreamRules;
@@ -24,20 +24,20 @@ pub(super) struct Hidden {
     /// When the read began; ages are measured from this time.
     now: u64,
     /// The rules of streams that were looked up; valid until the metadata changes.
-    known: HashMap<SmolStr, Known>,
+    known: HashMap<SmolStr, CachedRules>,
     change: u64,
 }
 
 /// The rules that hide events of a stream.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct CachedRules {
     rules: StreamRules,
     /// The stream's version when it was looked up, if events are counted; the version only grows.
     newest: u64,
 }
 
 impl Hidden {
-    pub(super) fn new(engine: &Engine, settings: &Settings) -> Self {
+    pub(super) fn new(engine: &Engine, settings: &ReadSettings) -> Self {
         let now = engine.shared().storage().now_micros();
         Self {
             include: settings.include_hidden,
@@ -104,7 +104,7 @@ impl Hidden {
         }
         let newest = self.newest(engine, stream, &rules)?;
         let hidden = hides(newest);
-        self.known.insert(stream.into(), Known { rules, newest });
+        self.known.insert(stream.into(), CachedRules { rules, newest });
         Ok(hidden)
     }
 }

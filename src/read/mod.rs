@@ -31,7 +31,7 @@ pub use streams::{StreamInfo, StreamNames, Streams};
 
 /// The settings that both kinds of read have.
 #[derive(Debug, Clone)]
-struct Settings {
+struct ReadSettings {
     limit: u64,
     backwards: bool,
     query: Option<Query>,
@@ -40,7 +40,7 @@ struct Settings {
     include_hidden: bool,
 }
 
-impl Settings {
+impl ReadSettings {
     fn new() -> Self {
         Self {
             limit: u64::MAX,
@@ -66,7 +66,7 @@ pub struct ReadAll {
     after: u64,
     /// A token that is verified before the read starts.
     token: Option<CheckpointToken>,
-    settings: Settings,
+    settings: ReadSettings,
 }
 
 /// A read of one stream, in the order of versions.
@@ -75,7 +75,7 @@ pub struct ReadStream {
     engine: Arc<Engine>,
     stream: String,
     from_version: u64,
-    settings: Settings,
+    settings: ReadSettings,
 }
 
 macro_rules! shared_settings {
@@ -192,7 +192,7 @@ impl Iterator for Events {
 impl FusedIterator for Events {}
 
 /// The head a read is pinned to, limited by [`AsOf`] if the read has one.
-fn pin(engine: &Engine, settings: &Settings) -> Result<u64> {
+fn pin(engine: &Engine, settings: &ReadSettings) -> Result<u64> {
     engine.check_open()?;
     engine.refresh()?;
     let visible = engine.visible(settings.include_unsynced);
@@ -205,7 +205,7 @@ fn pin(engine: &Engine, settings: &Settings) -> Result<u64> {
 
 impl ReadAll {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, after: 0, token: None, settings: Settings::new() }
+        Self { engine, after: 0, token: None, settings: ReadSettings::new() }
     }
 
     /// Returns only events after this position. Default: [`Position::START`]. A position after the head
@@ -228,7 +228,7 @@ impl ReadAll {
 
 impl ReadStream {
     pub(crate) fn new(engine: Arc<Engine>, stream: String) -> Self {
-        Self { engine, stream, from_version: 1, settings: Settings::new() }
+        Self { engine, stream, from_version: 1, settings: ReadSettings::new() }
     }
 
     /// Returns only events from this version on. Default: 1.

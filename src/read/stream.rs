@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::hidden::Hidden;
 use super::point::event_in;
-use super::{EventSource, Events, ReadStream, Settings, pin};
+use super::{EventSource, Events, ReadSettings, ReadStream, pin};
 use crate::catalog::{Reached, Run};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -74,7 +74,7 @@ impl ReadStream {
 pub(super) struct StreamEvents {
     engine: Arc<Engine>,
     stream: String,
-    settings: Settings,
+    settings: ReadSettings,
     hidden: Hidden,
     /// Events of the stream from which older ones are found, the oldest last. Forwards, there is one for
     /// each index between the current one and the head.

@@ -31,7 +31,7 @@ mod segments;
 mod walk;
 
 pub(crate) use segments::check_segment;
-pub(super) use segments::{Known, load, load_files};
+pub(super) use segments::{SegmentComparison, load, load_files};
 
 struct Loader<'a> {
     dir: &'a StoreDir,

@@ -20,7 +20,7 @@ pub(crate) mod tenure;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::load::Known;
+use self::load::SegmentComparison;
 use self::spare_search::SpareSearch;
 use crate::catalog::{ActivePart, Catalog, Part};
 use crate::dir::StoreDir;
@@ -140,7 +140,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered> {
     // Only a writer has a thread that compares segments later.
     let later = threads && mode == Mode::Write;
-    let known = if later { Known::CheckedLater } else { Known::CheckedNow };
+    let known = if later { SegmentComparison::Later } else { SegmentComparison::Now };
     // After a clean close there is hardly anything to walk over or to search.
     let threads = threads && !created && !dir.read_status().is_some_and(|s| s.clean);
     let searches = threads && !matches!(mode, Mode::Follow { .. });

@@ -17,7 +17,7 @@ use crate::creation::{
     PathContents, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
 };
 use crate::engine::Engine;
-use crate::engine::append::{Operation, prepare};
+use crate::engine::append::{StreamOperation, prepare};
 use crate::engine::compaction::Compacted;
 use crate::engine::follower::open_for_reading;
 use crate::engine::stats::Stats;
@@ -206,7 +206,7 @@ impl Store {
                 many.as_slice()
             }
         };
-        let operation = [Operation { stream: stream.as_ref(), expected, events }];
+        let operation = [StreamOperation { stream: stream.as_ref(), expected, events }];
         let prepared = prepare(&operation, &[], &[], &[], engine.options())?;
         let mut version = [0];
         let done = engine.appends().append(&prepared, &mut version)?;

@@ -5,7 +5,7 @@ mod tasks;
 
 use crate::engine::Engine;
 use crate::engine::append::{
-    Accepted, Boundary, CursorFrom, Operation, Prepared, Request, prepare,
+    Accepted, Boundary, CursorFrom, Prepared, Request, StreamOperation, prepare,
 };
 use crate::error::Result;
 use crate::event::snapshot::Snapshot;
@@ -281,10 +281,10 @@ impl<'a> Transaction<'a> {
 
     /// Makes the checks that need no lock, and calls `call` with the prepared transaction.
     fn with_prepared<T>(&self, call: impl FnOnce(&Prepared<'_>) -> Result<T>) -> Result<T> {
-        let operations: Vec<Operation<'_>> = self
+        let operations: Vec<StreamOperation<'_>> = self
             .operations
             .iter()
-            .map(|o| Operation { stream: &o.stream, expected: o.expected, events: &o.events })
+            .map(|o| StreamOperation { stream: &o.stream, expected: o.expected, events: &o.events })
             .collect();
         let (boundaries, requests) = (&self.boundaries, &self.requests);
         let options = self.engine.options();

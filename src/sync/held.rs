@@ -7,13 +7,13 @@ use super::rank::Rank;
 
 /// The record that this thread holds a lock of a rank; dropped with the lock's guard.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldRank {
     #[cfg(debug_assertions)]
     rank: Rank,
 }
 
 #[cfg(not(debug_assertions))]
-impl Held {
+impl HeldRank {
     /// Records that a lock of this rank is taken.
     #[inline]
     pub(super) fn take(_: Rank) -> Self {
@@ -36,7 +36,7 @@ impl Held {
 mod checked {
     use std::cell::RefCell;
 
-    use super::{Held, Rank};
+    use super::{HeldRank, Rank};
 
     #[cfg(annals_shuttle)]
     use shuttle::thread_local;
@@ -58,7 +58,7 @@ mod checked {
         held.iter().copied().find(|&other| other >= rank && !std::thread::panicking())
     }
 
-    impl Held {
+    impl HeldRank {
         /// Checks and records that a lock of this rank is about to be taken.
         ///
         /// # Panics
@@ -106,7 +106,7 @@ mod checked {
         }
     }
 
-    impl Drop for Held {
+    impl Drop for HeldRank {
         fn drop(&mut self) {
             with_ranks(|held| {
                 if let Some(at) = held.iter().rposition(|&rank| rank == self.rank) {

@@ -6,18 +6,18 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::held::Held;
+use super::held::HeldRank;
 use super::rank::Rank;
 use super::{Instant, raw};
 
 /// A rank, in builds that check it.
 #[derive(Debug, Clone, Copy)]
-struct Kept {
+struct DebugRank {
     #[cfg(debug_assertions)]
     rank: Rank,
 }
 
-impl Kept {
+impl DebugRank {
     fn new(rank: Rank) -> Self {
         #[cfg(not(debug_assertions))]
         let _ = rank;
@@ -39,32 +39,32 @@ impl Kept {
 /// A mutex that is taken in the order of [`Rank`].
 pub(crate) struct Mutex<T> {
     inner: raw::Mutex<T>,
-    kept: Kept,
+    kept: DebugRank,
 }
 
 /// Releases the mutex when it is dropped.
 pub(crate) struct MutexGuard<'a, T> {
     inner: raw::MutexGuard<'a, T>,
-    held: Held,
+    held: HeldRank,
 }
 
 /// A lock for one writer or many readers. A thread must take it once: a second read would deadlock
 /// if a writer waits between the two.
 pub(crate) struct RwLock<T> {
     inner: raw::RwLock<T>,
-    kept: Kept,
+    kept: DebugRank,
 }
 
 /// Releases a read lock when it is dropped.
 pub(crate) struct RwLockReadGuard<'a, T> {
     inner: raw::RwLockReadGuard<'a, T>,
-    _held: Held,
+    _held: HeldRank,
 }
 
 /// Releases a write lock when it is dropped.
 pub(crate) struct RwLockWriteGuard<'a, T> {
     inner: raw::RwLockWriteGuard<'a, T>,
-    _held: Held,
+    _held: HeldRank,
 }
 
 /// A condition variable for a [`Mutex`].
@@ -74,13 +74,13 @@ pub(crate) struct Condvar(raw::Condvar);
 #[allow(dead_code, reason = "not every test that includes this file uses all of it")]
 impl<T> Mutex<T> {
     pub(crate) fn new(rank: Rank, value: T) -> Self {
-        Self { inner: raw::Mutex::new(value), kept: Kept::new(rank) }
+        Self { inner: raw::Mutex::new(value), kept: DebugRank::new(rank) }
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        let held = Held::take(self.kept.rank());
+        let held = HeldRank::take(self.kept.rank());
         MutexGuard { inner: self.inner.lock(), held }
     }
 
@@ -89,7 +89,7 @@ impl<T> Mutex<T> {
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let inner = self.inner.try_lock()?;
-        Some(MutexGuard { inner, held: Held::took(self.kept.rank()) })
+        Some(MutexGuard { inner, held: HeldRank::took(self.kept.rank()) })
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -100,20 +100,20 @@ impl<T> Mutex<T> {
 #[allow(dead_code, reason = "not every test that includes this file uses all of it")]
 impl<T> RwLock<T> {
     pub(crate) fn new(rank: Rank, value: T) -> Self {
-        Self { inner: raw::RwLock::new(value), kept: Kept::new(rank) }
+        Self { inner: raw::RwLock::new(value), kept: DebugRank::new(rank) }
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-        let held = Held::take(self.kept.rank());
+        let held = HeldRank::take(self.kept.rank());
         RwLockReadGuard { inner: self.inner.read(), _held: held }
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-        let held = Held::take(self.kept.rank());
+        let held = HeldRank::take(self.kept.rank());
         RwLockWriteGuard { inner: self.inner.write(), _held: held }
     }
 }

@@ -18,7 +18,7 @@ use crate::options::Durability;
 use crate::store::Store;
 
 /// The answer of the store to a commit.
-enum Answer {
+enum CommitAnswer {
     Done(Committed),
     /// The result of a call that returns nothing else.
     Changed,
@@ -43,7 +43,7 @@ impl Harness {
         self.answered(count_as(&answer));
         let predicted = self.decided_again(store, commit, alone, predicted, &answer, &times)?;
         match (predicted, answer) {
-            (Ok(predicted), Ok(Answer::Done(done))) => {
+            (Ok(predicted), Ok(CommitAnswer::Done(done))) => {
                 self.compare_done(&predicted, &done)?;
                 compare_time(commit, &predicted, done.recorded_at)?;
                 let end = self.accept(commit, &predicted, Some(done.recorded_at));
@@ -55,12 +55,12 @@ impl Harness {
                 self.saves(commit, end, durable && !failed && new);
                 self.note_seen(store.head().get(), false)
             }
-            (Ok(predicted), Ok(Answer::Changed)) => {
+            (Ok(predicted), Ok(CommitAnswer::Changed)) => {
                 let end = self.accept(commit, &predicted, None);
                 self.acknowledge(end, self.settings.durability.is_sync());
                 self.note_shown(metadata::visible(store))
             }
-            (Ok(predicted), Ok(Answer::Later(ticket))) => {
+            (Ok(predicted), Ok(CommitAnswer::Later(ticket))) => {
                 self.compare_done(&predicted, ticket.committed())?;
                 compare_time(commit, &predicted, ticket.committed().recorded_at)?;
                 let recorded_at = Some(ticket.committed().recorded_at);
@@ -135,7 +135,7 @@ impl Harness {
         commit: &ModelCommit,
         alone: bool,
         predicted: Result<Predicted, Error>,
-        answer: &StoreResult<Answer>,
+        answer: &StoreResult<CommitAnswer>,
         times: &RangeInclusive<Timestamp>,
     ) -> Checked<Result<Predicted, Error>> {
         let accepted = matches!(answer, Ok(_) | Err(Error::OutcomeUnknown { .. }));
@@ -148,8 +148,8 @@ impl Harness {
         let mut kept = metadata::accepted(store);
         if accepted {
             let done = match answer {
-                Ok(Answer::Done(done)) => Some(done),
-                Ok(Answer::Later(ticket)) => Some(ticket.committed()),
+                Ok(CommitAnswer::Done(done)) => Some(done),
+                Ok(CommitAnswer::Later(ticket)) => Some(ticket.committed()),
                 _ => None,
             };
             // No repeated event was added.
@@ -326,23 +326,23 @@ fn compare_time(commit: &ModelCommit, predicted: &Predicted, found: Timestamp) -
     Ok(())
 }
 
-fn count_as(answer: &StoreResult<Answer>) -> &'static str {
+fn count_as(answer: &StoreResult<CommitAnswer>) -> &'static str {
     match answer {
-        Ok(Answer::Done(done)) if !done.applied.is_empty() => "applied again",
-        Ok(Answer::Done(done)) if done.already_recorded => "already recorded",
-        Ok(Answer::Done(_) | Answer::Changed) => "done",
-        Ok(Answer::Later(_)) => "accepted",
+        Ok(CommitAnswer::Done(done)) if !done.applied.is_empty() => "applied again",
+        Ok(CommitAnswer::Done(done)) if done.already_recorded => "already recorded",
+        Ok(CommitAnswer::Done(_) | CommitAnswer::Changed) => "done",
+        Ok(CommitAnswer::Later(_)) => "accepted",
         Err(error) => name_of(error),
     }
 }
 
-fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<Answer> {
+fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<CommitAnswer> {
     if let ([request], Via::Call) = (&commit.requests[..], via) {
-        return metadata::call(store, request).map(|()| Answer::Changed);
+        return metadata::call(store, request).map(|()| CommitAnswer::Changed);
     }
     if let ([operation], Via::Append) = (&commit.operations[..], via) {
         let done = store.append(&operation.stream, operation.expected, operation.events.clone())?;
-        return Ok(Answer::Done(Committed {
+        return Ok(CommitAnswer::Done(Committed {
             first_position: done.first_position,
             last_position: done.last_position,
             versions: vec![done.version],
@@ -353,9 +353,11 @@ fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<Answer> {
     }
     let transaction = metadata::transaction(store, commit);
     match via {
-        Via::Submit => transaction.submit().map(Answer::Later),
-        Via::Buffered => transaction.durability(Durability::BUFFERED).commit().map(Answer::Done),
-        Via::Append | Via::Commit | Via::Call => transaction.commit().map(Answer::Done),
+        Via::Submit => transaction.submit().map(CommitAnswer::Later),
+        Via::Buffered => {
+            transaction.durability(Durability::BUFFERED).commit().map(CommitAnswer::Done)
+        }
+        Via::Append | Via::Commit | Via::Call => transaction.commit().map(CommitAnswer::Done),
     }
 }
 

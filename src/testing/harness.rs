@@ -17,7 +17,7 @@ use super::compare::{self, Checked, ensure, must};
 use super::metadata;
 use super::model::{Model, ModelCommit, ModelOperation, Point};
 use super::operations::{
-    Action, Change, Expectation, IdChoice, OperationChoice, STREAMS, TimeChoice, Via,
+    Action, Expectation, IdChoice, OperationChoice, RepeatDifference, STREAMS, TimeChoice, Via,
 };
 use super::side_operations::Beside;
 use super::tally::{Tally, name_of};
@@ -459,7 +459,7 @@ impl Harness {
     }
 
     /// Repeats an earlier commit with its ids.
-    fn repeated(&mut self, back: u16, change: Change) -> Option<Vec<ModelOperation>> {
+    fn repeated(&mut self, back: u16, change: RepeatDifference) -> Option<Vec<ModelOperation>> {
         let known = self.model.at(self.model.back(back))?.commit;
         let mut operations: Vec<ModelOperation> = Vec::new();
         for event in self.model.events().iter().filter(|event| event.commit == known) {
@@ -476,13 +476,13 @@ impl Harness {
         let id = self.fresh_id();
         let last = operations.last_mut()?;
         match change {
-            Change::Nothing => {}
-            Change::Data => last.events.last_mut()?.data = "other".into(),
-            Change::Order => last.events.reverse(),
-            Change::More => last.events.push(NewEvent::new("More", "").id(id)),
-            Change::Less => drop(last.events.pop()),
-            Change::Stream => last.stream.push('x'),
-            Change::Nil => last.events.last_mut()?.id = Some(Uuid::nil()),
+            RepeatDifference::Nothing => {}
+            RepeatDifference::Data => last.events.last_mut()?.data = "other".into(),
+            RepeatDifference::Order => last.events.reverse(),
+            RepeatDifference::More => last.events.push(NewEvent::new("More", "").id(id)),
+            RepeatDifference::Less => drop(last.events.pop()),
+            RepeatDifference::Stream => last.stream.push('x'),
+            RepeatDifference::Nil => last.events.last_mut()?.id = Some(Uuid::nil()),
         }
         Some(operations)
     }

@@ -128,7 +128,7 @@ pub struct OperationChoice {
 
 /// The difference between a commit and the earlier commit that it repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum RepeatDifference {
     /// Nothing.
     Nothing,
     /// The data of its last event.
@@ -218,7 +218,7 @@ pub enum Action {
     /// A commit.
     Commit(Vec<OperationChoice>, Via),
     /// Repeats the commit of the event with this distance before the last, with the same ids.
-    Repeat(u16, Change, Via),
+    Repeat(u16, RepeatDifference, Via),
     /// Waits for the oldest ticket, or drops it.
     Ticket {
         /// Whether to wait.
@@ -251,7 +251,7 @@ pub enum Action {
     Transaction(CommitChoice, Via),
     /// Repeats the commit of the event with this distance before the last, with another commit's
     /// changes other than events.
-    RepeatWith(u16, Change, CommitChoice, Via),
+    RepeatWith(u16, RepeatDifference, CommitChoice, Via),
     /// One change, by its own call.
     Change(RequestChoice),
     /// Compares all cursors and streams.
@@ -283,13 +283,13 @@ impl Action {
             14 | 15 => Self::Commit(vec![operation(source, true)], Via::Submit),
             16..=18 => {
                 let changes = [
-                    Change::Nothing,
-                    Change::Nothing,
-                    Change::Data,
-                    Change::Order,
-                    Change::More,
-                    Change::Less,
-                    Change::Stream,
+                    RepeatDifference::Nothing,
+                    RepeatDifference::Nothing,
+                    RepeatDifference::Data,
+                    RepeatDifference::Order,
+                    RepeatDifference::More,
+                    RepeatDifference::Less,
+                    RepeatDifference::Stream,
                 ];
                 let change = source.pick(&changes);
                 let via = source.pick(&[Via::Append, Via::Commit, Via::Submit]);
@@ -334,7 +334,11 @@ impl Action {
             142..=153 => {
                 let via = [Via::Commit, Via::Commit, Via::Buffered, Via::Submit];
                 let (back, via) = (source.word() % 16, source.pick(&via));
-                let change = if source.below(16) == 0 { Change::Nil } else { Change::Nothing };
+                let change = if source.below(16) == 0 {
+                    RepeatDifference::Nil
+                } else {
+                    RepeatDifference::Nothing
+                };
                 Self::RepeatWith(back, change, CommitChoice::decode(source), via)
             }
             154..=161 => {

@@ -28,7 +28,7 @@ impl Saved {
 
 /// One of all snapshots that were ever saved.
 #[derive(Debug)]
-struct Entry {
+struct SnapshotRecord {
     saved: Saved,
     /// The call that saves it has returned; a snapshot of a commit may be saved later.
     settled: bool,
@@ -39,7 +39,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct SnapshotModel {
-    ever: Vec<Entry>,
+    ever: Vec<SnapshotRecord>,
     certain: Vec<Saved>,
     states: u64,
 }
@@ -78,7 +78,7 @@ impl SnapshotModel {
         if certain {
             self.certain.retain(|it| (&it.key, it.mark) != (&saved.key, saved.mark));
         }
-        let entry = Entry { saved: saved.clone(), settled, deleted: false, lost: false };
+        let entry = SnapshotRecord { saved: saved.clone(), settled, deleted: false, lost: false };
         self.ever.push(entry);
         if certain {
             self.certain.push(saved);
@@ -121,7 +121,7 @@ impl SnapshotModel {
         ensure!(found.key() == name && same_kind(mark, most), "asked for {name:?}: {found:?}");
         ensure!(!is_newer(mark, most), "asked for {name:?} at most at {most:?}: {mark:?}");
         let same = |it: &Saved| (&*it.key, it.mark, &it.state[..]) == (name, mark, found.state());
-        let possible = |entry: &&Entry| !entry.deleted && !entry.lost;
+        let possible = |entry: &&SnapshotRecord| !entry.deleted && !entry.lost;
         let known = self.ever.iter().filter(possible).any(|entry| same(&entry.saved));
         ensure!(known, "nobody saved this for {name:?} at {mark:?}: {found:?}");
         let Some(least) = least else { return Ok(()) };
@@ -140,7 +140,7 @@ impl SnapshotModel {
 
     /// A call has refused it, so another state may exist.
     pub(super) fn may_be_refused(&self, saved: &Saved) -> Checked {
-        let possible = |entry: &Entry| {
+        let possible = |entry: &SnapshotRecord| {
             let it = &entry.saved;
             let same_place = (&it.key, it.mark) == (&saved.key, saved.mark);
             same_place && it.state != saved.state && !entry.deleted && !entry.lost

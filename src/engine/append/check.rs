@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Appends;
-use super::prepare::{CursorFrom, Operation, Prepared, Request};
+use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::snapshot::{Mark, Snapshot};
@@ -17,7 +17,7 @@ use crate::log::writer::CommitPoint;
 
 /// Results of the checks that the encoding needs.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckResults {
     /// The head of each operation's stream.
     pub(super) slots: Vec<Slot>,
     /// The results of the requests.
@@ -96,7 +96,7 @@ impl Appends {
         versions: &mut [u64],
         mut slots: Vec<Slot>,
         refusal: &mut Refusal,
-    ) -> Result<Checked, Defect> {
+    ) -> Result<CheckResults, Defect> {
         slots.clear();
         let several = commit.operations.len() > 1
             || !commit.requests.is_empty()
@@ -112,7 +112,7 @@ impl Appends {
         }
         let last_position = writer.log.tip.next_position - 1 + u64::from(commit.event_count);
         check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)?;
-        Ok(Checked { slots, changes })
+        Ok(CheckResults { slots, changes })
     }
 }
 
@@ -142,7 +142,7 @@ fn check_snapshots(
 
 fn check_streams<'a>(
     heads: &Heads,
-    operations: &'a [Operation<'_>],
+    operations: &'a [StreamOperation<'_>],
     several: bool,
     versions: &mut [u64],
     slots: &mut Vec<Slot>,

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::check::Checked;
+use super::check::CheckResults;
 use super::prepare::Prepared;
 use super::{Appends, Sequenced};
 use crate::catalog::Catalog;
@@ -24,10 +24,10 @@ impl Appends {
         catalog: &mut Catalog,
         commit: &Prepared<'_>,
         versions: &[u64],
-        checked: Checked,
+        checked: CheckResults,
         recorded_at: u64,
     ) -> Sequenced {
-        let Checked { slots, changes } = checked;
+        let CheckResults { slots, changes } = checked;
         writer.log.tip.recorded_at = recorded_at;
         if !writer.log.tip.session_begun {
             let nonce = self.shared.storage().random_u64().to_le_bytes();

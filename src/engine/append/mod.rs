@@ -42,10 +42,10 @@ use crate::event::{Applied, Position, Timestamp};
 use crate::format::metadata::SECTION_HEADER_LEN;
 use crate::format::{Defect, align, frame};
 
-use check::{Checked, Refusal};
+use check::{CheckResults, Refusal};
 
 pub(crate) use accept::Accepted;
-pub(crate) use prepare::{Boundary, CursorFrom, Operation, Prepared, Request, prepare};
+pub(crate) use prepare::{Boundary, CursorFrom, Prepared, Request, StreamOperation, prepare};
 
 /// Appends and transactions: decides on them, and passes accepted ones to group commit.
 #[derive(Debug)]
@@ -239,7 +239,7 @@ impl Appends {
             self.commits.begin_session(writer)?;
         }
         let applied = changes.iter().map(remaining::to_applied).collect();
-        let checked = Checked { slots: Vec::new(), changes };
+        let checked = CheckResults { slots: Vec::new(), changes };
         let mut rest = commit.without_events(&[]);
         rest.recorded_at = self.nearest_time(writer, commit);
         let time = self.time_to_record(writer, rest.recorded_at)?;

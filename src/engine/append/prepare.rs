@@ -15,7 +15,7 @@ use crate::query::Query;
 
 /// One operation of a commit: a check, and the events to append if it holds.
 #[derive(Debug)]
-pub(crate) struct Operation<'a> {
+pub(crate) struct StreamOperation<'a> {
     pub(crate) stream: &'a str,
     pub(crate) expected: ExpectedVersion,
     pub(crate) events: &'a [NewEvent],
@@ -53,7 +53,7 @@ pub(crate) struct Boundary {
 /// A commit within its limits.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
-    pub(super) operations: &'a [Operation<'a>],
+    pub(super) operations: &'a [StreamOperation<'a>],
     pub(super) boundaries: &'a [Boundary],
     pub(super) requests: &'a [Request],
     pub(super) snapshots: &'a [Snapshot],
@@ -68,7 +68,7 @@ pub(crate) struct Prepared<'a> {
 
 /// Checks everything about a commit that needs no lock.
 pub(crate) fn prepare<'a>(
-    operations: &'a [Operation<'a>],
+    operations: &'a [StreamOperation<'a>],
     boundaries: &'a [Boundary],
     requests: &'a [Request],
     snapshots: &'a [Snapshot],
@@ -90,7 +90,7 @@ pub(crate) fn prepare<'a>(
         event_count += operation.events.len();
     }
     snapshots.iter().try_for_each(check_snapshot)?;
-    let asks = |o: &Operation<'_>| o.expected != ExpectedVersion::Any;
+    let asks = |o: &StreamOperation<'_>| o.expected != ExpectedVersion::Any;
     if event_count == 0
         && requests.is_empty()
         && boundaries.is_empty()

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::Appends;
 use super::check::{Refusal, ahead, check_hide, wrong_cursor};
-use super::prepare::{CursorFrom, Operation, Prepared, Request};
+use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
 use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
 use crate::event::snapshot::Mark;
@@ -101,7 +101,7 @@ pub(super) fn to_applied(change: &Change) -> Applied {
 
 impl<'a> Prepared<'a> {
     /// The remaining changes of a commit whose events are recorded. `no_operations` is an empty list.
-    pub(super) fn without_events(&self, no_operations: &'a [Operation<'a>]) -> Prepared<'a> {
+    pub(super) fn without_events(&self, no_operations: &'a [StreamOperation<'a>]) -> Prepared<'a> {
         Prepared {
             operations: no_operations,
             boundaries: &[],

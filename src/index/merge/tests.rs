@@ -10,7 +10,7 @@ use crate::format::index_file::{IndexMeta, Probe, hash_term};
 use crate::format::metadata::Change;
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::index::block_file::BlockFile;
-use crate::index::build::{Before, IndexBuilder};
+use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::sealed::Covers;
 use crate::index::{Postings, Terms};
 use crate::storage::{DiskStorage, OpenMode, Storage, read_exact_at};
@@ -68,7 +68,7 @@ impl Built {
             };
             let mut out = Vec::new();
             record::encode(&mut out, Seed::of_salt(0), &place, &event);
-            builder.add(&RecordRef::parse(&out).unwrap(), Before::Unknown);
+            builder.add(&RecordRef::parse(&out).unwrap(), PreviousEvent::Unknown);
         }
         let before: u64 = self.changes.iter().sum();
         for number in 0..u64::from(changes) {

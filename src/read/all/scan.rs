@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::super::hidden::Hidden;
-use super::{AllEvents, NOWHERE, Settings};
+use super::{AllEvents, NOWHERE, ReadSettings};
 use crate::engine::Engine;
 use crate::engine::matching::FIRST;
 use crate::error::Result;
@@ -27,7 +27,7 @@ impl Scan {
         query: Option<Query>,
         include_hidden: bool,
     ) -> Self {
-        let settings = Settings { query, include_hidden, ..Settings::new() };
+        let settings = ReadSettings { query, include_hidden, ..ReadSettings::new() };
         let events = AllEvents {
             hidden: Hidden::new(&engine, &settings),
             engine,

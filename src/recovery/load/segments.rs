@@ -19,11 +19,11 @@ use crate::storage::{OpenMode, read_exact_at};
 
 /// When sealed segments that a checkpoint lists are compared with their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::recovery) enum Known {
+pub(in crate::recovery) enum SegmentComparison {
     /// While the store is opened; if one differs, the checkpoint is not used.
-    CheckedNow,
+    Now,
     /// The caller compares them later.
-    CheckedLater,
+    Later,
 }
 
 /// How often a reader lists the segments again while a writer creates new ones.
@@ -37,7 +37,7 @@ const LIST_TRIES: u32 = 8;
 pub(in crate::recovery) fn load(
     dir: &StoreDir,
     mode: Mode,
-    when: Known,
+    when: SegmentComparison,
     threads: bool,
 ) -> Result<LoadedLog> {
     let mut numbers = dir.list_segments()?;
@@ -60,7 +60,7 @@ pub(in crate::recovery) fn load(
 fn load_listed(
     dir: &StoreDir,
     mode: Mode,
-    when: Known,
+    when: SegmentComparison,
     threads: bool,
     numbers: &[u64],
 ) -> Result<LoadedLog> {
@@ -103,7 +103,11 @@ fn settled(dir: &StoreDir, mode: Mode, load: impl Fn() -> Result<LoadedLog>) -> 
 ///
 /// The checkpoint is used without opening the segments only if the last writer closed the store. After a
 /// kill, the files themselves are read.
-fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Option<LoadedLog>> {
+fn load_known(
+    opener: &Opener<'_>,
+    numbers: &[u64],
+    when: SegmentComparison,
+) -> Result<Option<LoadedLog>> {
     let Opener { dir, mode } = *opener;
     let (Some(&last), true) = (numbers.last(), numbers.len() > 1) else { return Ok(None) };
     if !dir.read_status().is_some_and(|status| status.clean) {
@@ -116,7 +120,9 @@ fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Optio
     if known == 0 || known >= numbers.len() {
         return Ok(None);
     }
-    if when == Known::CheckedNow && (0..known).any(|at| check_segment(dir, &entries, at).is_err()) {
+    if when == SegmentComparison::Now
+        && (0..known).any(|at| check_segment(dir, &entries, at).is_err())
+    {
         return Ok(None);
     }
     let (mut files, mut trailers) = (Vec::new(), Vec::new());
@@ -131,7 +137,7 @@ fn load_known(opener: &Opener<'_>, numbers: &[u64], when: Known) -> Result<Optio
     let log = LogFiles { files: &files, trailers: &trailers, threads: false, known };
     let mut log = load_once(dir, mode, &log, Some(newest))?;
     if let Some(log) = &mut log
-        && when == Known::CheckedLater
+        && when == SegmentComparison::Later
     {
         log.unchecked = entries;
     }

@@ -16,7 +16,7 @@ pub(super) fn open(path: PathBuf, _binding: Binding) -> io::Result<Option<Bound>
     if !fs::metadata(&path)?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }
-    let storage = Arc::new(Held { _dir: hold(&path)? });
+    let storage = Arc::new(HeldDirStorage { _dir: hold(&path)? });
     Ok(Some(Bound { storage, root: path }))
 }
 
@@ -40,11 +40,11 @@ fn hold(_path: &Path) -> io::Result<Option<fs::File>> {
 
 /// The storage of a store in a bound directory.
 #[derive(Debug)]
-struct Held {
+struct HeldDirStorage {
     _dir: Option<fs::File>,
 }
 
-impl Storage for Held {
+impl Storage for HeldDirStorage {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         DiskStorage.open(path, mode)
     }

@@ -30,19 +30,19 @@ pub(super) struct Pool {
     mapped: Arc<AtomicUsize>,
     maps: AtomicUsize,
     /// The open files, in the order in which they are considered.
-    clock: Mutex<VecDeque<Weak<Entry>>>,
+    clock: Mutex<VecDeque<Weak<PoolEntry>>>,
     /// All files, open or not, by their names.
-    names: Mutex<HashMap<PathBuf, Vec<Weak<Entry>>>>,
+    names: Mutex<HashMap<PathBuf, Vec<Weak<PoolEntry>>>>,
 }
 
 /// A file, open or not.
-struct Entry {
+struct PoolEntry {
     place: Arc<Place>,
     pool: Arc<Pool>,
     path: Mutex<PathBuf>,
     identity: Identity,
     writable: bool,
-    slot: Mutex<Slot>,
+    slot: Mutex<OpenState>,
     used: AtomicBool,
     keep: AtomicBool,
     nameless: AtomicBool,
@@ -58,14 +58,14 @@ struct Entry {
 /// and segments with a random number.
 const HEAD_LEN: usize = 128;
 
-struct Slot {
+struct OpenState {
     file: Option<Arc<DiskFile>>,
     /// The first bytes of a closed file. An overlay gives a file that it copies up another identity.
     head: Option<[u8; HEAD_LEN]>,
 }
 
 /// A handle of a file in a pool.
-struct PooledFile(Arc<Entry>);
+struct PooledFile(Arc<PoolEntry>);
 
 impl Pool {
     pub(super) fn new(limit: usize) -> Self {
@@ -100,8 +100,8 @@ impl Pool {
         self.make_room();
         let file = self.opening(|| place.open_file(path, flags))?;
         let identity = Identity::of(&file.metadata()?);
-        let slot = Slot { file: Some(Arc::new(DiskFile { file })), head: None };
-        let entry = Arc::new(Entry {
+        let slot = OpenState { file: Some(Arc::new(DiskFile { file })), head: None };
+        let entry = Arc::new(PoolEntry {
             place: Arc::clone(place),
             pool: Arc::clone(self),
             path: Mutex::new(Rank::FileName, path.to_owned()),
@@ -138,11 +138,11 @@ impl Pool {
 
     /// Closes a file; `false` if none can be closed. One that must be synced first is the last choice.
     fn close_one(&self) -> bool {
-        self.close_one_of(Entry::may_be_closed)
-            || self.close_one_of(Entry::syncs_before_it_is_closed)
+        self.close_one_of(PoolEntry::may_be_closed)
+            || self.close_one_of(PoolEntry::syncs_before_it_is_closed)
     }
 
-    fn close_one_of(&self, may_be_closed: impl Fn(&Entry, &DiskFile) -> bool) -> bool {
+    fn close_one_of(&self, may_be_closed: impl Fn(&PoolEntry, &DiskFile) -> bool) -> bool {
         let mut clock = self.clock.lock();
         // Goes around twice: in the second round no file counts as used.
         for _ in 0..clock.len() * 2 {
@@ -215,7 +215,7 @@ fn head_of(file: &DiskFile) -> io::Result<[u8; HEAD_LEN]> {
     Ok(head)
 }
 
-impl Entry {
+impl PoolEntry {
     /// The open file.
     fn file(self: &Arc<Self>) -> io::Result<Arc<DiskFile>> {
         let mut slot = self.slot.lock();
@@ -279,7 +279,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for PoolEntry {
     fn drop(&mut self) {
         if self.slot.get_mut().file.is_some() {
             self.pool.open.fetch_sub(1, Ordering::Relaxed);

@@ -35,7 +35,7 @@ pub(super) fn open(path: PathBuf, binding: Binding) -> io::Result<Option<Bound>>
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = fs::File::from(retry_on_intr(|| openat(CWD, &path, flags, Mode::empty()))?);
     let metadata = root.metadata()?;
-    let root = Kept { name: OsString::new(), identity: Identity::of(&metadata), dir: root };
+    let root = OpenDir { name: OsString::new(), identity: Identity::of(&metadata), dir: root };
     let limit = binding.max_open_files.unwrap_or_else(files_by_default).max(FEWEST_FILES);
     let place = Place {
         path: path.clone(),
@@ -67,9 +67,9 @@ impl Identity {
     }
 }
 
-/// A directory, and its name in its parent.
+/// An open directory, and its name in its parent.
 #[derive(Debug)]
-struct Kept {
+struct OpenDir {
     name: OsString,
     identity: Identity,
     dir: fs::File,
@@ -79,13 +79,13 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    root: Arc<Kept>,
+    root: Arc<OpenDir>,
     held: &'static [&'static str],
-    kept: Mutex<Vec<Arc<Kept>>>,
+    kept: Mutex<Vec<Arc<OpenDir>>>,
 }
 
 /// The kind of entry that a name in a directory leads to, without following links.
-struct Entry {
+struct EntryStat {
     kind: EntryKind,
     identity: Identity,
     len: u64,
@@ -96,12 +96,12 @@ struct Entry {
     clippy::cast_sign_loss,
     reason = "the fields of `stat` have other types on other systems; the standard library casts too"
 )]
-fn look(dir: &fs::File, name: &OsStr) -> io::Result<Option<Entry>> {
+fn look(dir: &fs::File, name: &OsStr) -> io::Result<Option<EntryStat>> {
     match retry_on_intr(|| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
         Ok(stat) => {
             let kind = kind_of(FileType::from_raw_mode(stat.st_mode));
             let identity = Identity { device: stat.st_dev as u64, inode: stat.st_ino as u64 };
-            Ok(Some(Entry { kind, identity, len: stat.st_size as u64 }))
+            Ok(Some(EntryStat { kind, identity, len: stat.st_size as u64 }))
         }
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
@@ -133,7 +133,7 @@ impl Place {
     }
 
     /// A directory under the root, by its relative path.
-    fn directory(&self, relative: &Path) -> io::Result<Arc<Kept>> {
+    fn directory(&self, relative: &Path) -> io::Result<Arc<OpenDir>> {
         let mut found = Arc::clone(&self.root);
         for (depth, name) in relative.iter().enumerate() {
             let holds = depth == 0 && self.held.iter().any(|held| name == *held);
@@ -143,7 +143,7 @@ impl Place {
     }
 
     /// A directory that must stay the same as at its first use.
-    fn kept(&self, name: &OsStr) -> io::Result<Arc<Kept>> {
+    fn kept(&self, name: &OsStr) -> io::Result<Arc<OpenDir>> {
         let mut kept = self.kept.lock();
         if let Some(known) = kept.iter().find(|known| known.name == *name) {
             self.check_kept(known)?;
@@ -156,7 +156,7 @@ impl Place {
 
     /// Whether a directory still has its name. An overlay may have given it another identity, by name
     /// and by handle.
-    fn check_kept(&self, kept: &Kept) -> io::Result<()> {
+    fn check_kept(&self, kept: &OpenDir) -> io::Result<()> {
         let checked = self.check(&kept.name, kept.identity);
         if checked.is_err() {
             return self.check(&kept.name, Identity::of(&kept.dir.metadata()?));
@@ -194,7 +194,7 @@ impl Place {
         }
     }
 
-    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Kept>, &'p OsStr)> {
+    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<OpenDir>, &'p OsStr)> {
         let relative = self.relative(path)?;
         let name = relative.file_name().ok_or(ErrorKind::InvalidInput)?;
         Ok((self.directory(relative.parent().unwrap_or(Path::new("")))?, name))
@@ -225,7 +225,7 @@ impl Place {
     }
 }
 
-fn open_dir(above: &fs::File, name: &OsStr) -> io::Result<Kept> {
+fn open_dir(above: &fs::File, name: &OsStr) -> io::Result<OpenDir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = retry_on_intr(|| openat(above, name, flags, Mode::empty()));
     let dir = match dir {
@@ -233,7 +233,7 @@ fn open_dir(above: &fs::File, name: &OsStr) -> io::Result<Kept> {
         Err(Errno::LOOP) => return Err(ErrorKind::NotADirectory.into()),
         Err(error) => return Err(error.into()),
     };
-    Ok(Kept { name: name.to_owned(), identity: Identity::of(&dir.metadata()?), dir })
+    Ok(OpenDir { name: name.to_owned(), identity: Identity::of(&dir.metadata()?), dir })
 }
 
 /// The storage of a store in a bound directory.
@@ -246,13 +246,13 @@ struct Rooted {
 }
 
 impl Rooted {
-    fn directory(&self, path: &Path) -> io::Result<Arc<Kept>> {
+    fn directory(&self, path: &Path) -> io::Result<Arc<OpenDir>> {
         let relative = self.place.relative(path)?;
         self.pool.opening(|| self.place.directory(relative))
     }
 
     /// The directory of a path, and its name there.
-    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Kept>, &'p OsStr)> {
+    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<OpenDir>, &'p OsStr)> {
         self.pool.opening(|| self.place.parent(path))
     }
 }

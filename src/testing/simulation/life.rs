@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::opening::Before;
+use super::opening::FilesBefore;
 use super::{Kind, Life, Report, faults};
 use crate::error::{Error, Result as StoreResult};
 use crate::options::{Checksums, Durability, Options};
@@ -18,7 +18,7 @@ use crate::testing::random::Random;
 pub(super) type Tell<'a> = Option<&'a mut (dyn FnMut(&str) + 'a)>;
 
 /// The state of a running life.
-pub(super) struct Run<'a> {
+pub(super) struct RunningLife<'a> {
     life: &'a Life,
     tell: Tell<'a>,
     random: Random,
@@ -40,7 +40,7 @@ macro_rules! tell {
     };
 }
 
-impl<'a> Run<'a> {
+impl<'a> RunningLife<'a> {
     pub(super) fn new(life: &'a Life, tell: Tell<'a>) -> Self {
         let seed = life.seed;
         let mut random = Random::new(match life.kind {
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
                 tell!(self, "opening, armed: {armed}");
                 self.report.tally.add("faults armed in a recovery", armed, 1);
             }
-            let before = Before::of(&self.sim);
+            let before = FilesBefore::of(&self.sim);
             let opened = self.harness.open();
             tell!(self, "{}", shown(&opened));
             match (opened, self.harness.store()) {

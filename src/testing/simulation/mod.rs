@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::harness::Mismatch;
 use super::tally::Tally;
 use crate::storage::SimStats;
-use life::{Run, Tell};
+use life::{RunningLife, Tell};
 pub use selection::Selection;
 pub use shrink::shrink;
 
@@ -91,7 +91,7 @@ impl Life {
     }
 
     fn run_with<'a>(&'a self, tell: Tell<'a>) -> Result<Report, Failure> {
-        let mut run = Run::new(self, tell);
+        let mut run = RunningLife::new(self, tell);
         let lived = catch_unwind(AssertUnwindSafe(|| run.live()));
         let mismatch = match lived {
             Ok(Ok(())) => return Ok(run.into_report()),

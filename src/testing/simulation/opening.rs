@@ -16,12 +16,12 @@ const QUARANTINE: &str = "/store/quarantine";
 
 /// The files before an opening, for comparison.
 #[derive(Debug, Default)]
-pub(super) struct Before {
+pub(super) struct FilesBefore {
     log: BTreeMap<PathBuf, Vec<u8>>,
     quarantine: Vec<PathBuf>,
 }
 
-impl Before {
+impl FilesBefore {
     pub(super) fn of(sim: &SimStorage) -> Self {
         let mut before = Self::default();
         for path in sim.files() {
@@ -134,12 +134,12 @@ mod tests {
     const KEPT: &str = "/store/quarantine/00000000000000000001-0000008200-00.tail";
 
     /// A log of which an opening has cut 10 bytes at 8200.
-    fn cut() -> (SimStorage, Before) {
+    fn cut() -> (SimStorage, FilesBefore) {
         let sim = SimStorage::new(1);
         let mut bytes = vec![0; 9000];
         bytes[8192..8210].fill(7);
         sim.write_file(SEGMENT, &bytes).unwrap();
-        let before = Before::of(&sim);
+        let before = FilesBefore::of(&sim);
         sim.corrupt(SEGMENT, |bytes| bytes[8200..8210].fill(0)).unwrap();
         (sim, before)
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn opening_that_cuts_nothing_must_not_report_a_cut() {
         let (sim, _) = cut();
-        let before = Before::of(&sim);
+        let before = FilesBefore::of(&sim);
         before.check(&sim, &Opened::Clean, 5).unwrap();
         before.check(&sim, &recovered(0), 5).unwrap();
         assert!(before.check(&sim, &recovered(10), 5).is_err());

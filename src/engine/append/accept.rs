@@ -6,7 +6,7 @@
 use std::task::Waker;
 
 use super::{Appends, Prepared, Sequenced};
-use crate::engine::commit::{Batch, Guard};
+use crate::engine::commit::{Batch, GroupNumber, Guard};
 use crate::error::Result;
 use crate::event::Committed;
 use crate::event::snapshot::Snapshot;
@@ -15,7 +15,7 @@ use crate::options::Durability;
 /// An accepted commit, and what to wait for.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    group: u64,
+    group: GroupNumber,
     sync: bool,
     /// The snapshots that are saved with it.
     snapshots: Batch,
@@ -96,7 +96,7 @@ impl Appends {
     pub(crate) fn poll(&self, accepted: &Accepted, waker: &Waker) -> Option<Result<Committed>> {
         let Accepted { group, sync, snapshots, committed } = accepted;
         let outcome = self.commits.poll_group(*group, *sync, *snapshots, waker)?;
-        if outcome.is_ok() && !self.shared.options().background && *snapshots != 0 {
+        if outcome.is_ok() && !self.shared.options().background && *snapshots != Batch::NONE {
             self.snapshots.save_due();
         }
         Some(outcome.map(|()| committed.clone()))
@@ -153,7 +153,7 @@ impl Appends {
         let (writer, outcome) = self.commits.wait_for_group(writer, group, sync);
         drop(writer);
         outcome?;
-        if snapshots != 0 {
+        if snapshots != Batch::NONE {
             self.snapshots.save_due();
         }
         self.after_commit();

@@ -31,7 +31,7 @@ mod repeat;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::engine::commit::{Commits, Guard, Writer};
+use crate::engine::commit::{Commits, GroupNumber, Guard, Writer};
 use crate::engine::contents::Contents;
 use crate::engine::maintenance::Maintainer;
 use crate::engine::positions::Positions;
@@ -61,7 +61,7 @@ pub(crate) struct Appends {
 /// The decision about a commit, and the group to wait for.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequenced {
-    pub(crate) group: u64,
+    pub(crate) group: GroupNumber,
     pub(crate) first_position: Position,
     pub(crate) last_position: Position,
     pub(crate) recorded_at: Timestamp,
@@ -232,7 +232,7 @@ impl Appends {
         if changes.is_empty() {
             // Data that is durable needs no wait.
             let durable = known.last_position.get() <= self.positions.durable();
-            let group = if durable { 0 } else { writer.group_of_all(sync) };
+            let group = if durable { GroupNumber::NONE } else { writer.group_of_all(sync) };
             return Ok(Ok(Sequenced { group, ..known }));
         }
         if !writer.log.tip.session_begun {
@@ -264,7 +264,7 @@ fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
     let in_flight = !writer.collecting.writes.is_empty() || writer.writing.is_some();
     let head = Position::new(writer.log.tip.next_position - 1);
     Sequenced {
-        group: if in_flight { writer.group_of_all(sync) } else { 0 },
+        group: if in_flight { writer.group_of_all(sync) } else { GroupNumber::NONE },
         first_position: head,
         last_position: head,
         recorded_at: Timestamp::from_micros(writer.log.tip.recorded_at),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::prepare::Prepared;
 use super::{Appends, Sequenced};
-use crate::engine::commit::Writer;
+use crate::engine::commit::{GroupNumber, Writer};
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
@@ -56,7 +56,7 @@ impl Appends {
             return Err(Error::IdReused { id, position: Position::new(position) });
         }
         Ok(Some(Sequenced {
-            group: 0,
+            group: GroupNumber::NONE,
             first_position: Position::new(first),
             last_position: Position::new(last),
             recorded_at: Timestamp::from_micros(recorded_at),

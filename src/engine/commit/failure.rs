@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::lead::Guard;
-use super::{Commits, Group, Writer};
+use super::{Commits, Group, GroupNumber, Writer};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, is_displaced, is_full};
 use crate::log::writer::SegmentWrite;
@@ -15,7 +15,7 @@ use crate::storage::{read_exact_at, write_all_at};
 
 impl Commits {
     /// Nothing is written any more. The caller wakes the tasks that wait, once it holds no lock.
-    pub(super) fn poison(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
+    pub(super) fn poison(&self, writer: &mut Guard<'_>, number: GroupNumber, error: &io::Error) {
         if writer.poisoned.is_none() {
             writer.poisoned = Some(error.to_string().into());
             writer.poisoned_number = number;
@@ -29,7 +29,12 @@ impl Commits {
 
     /// The directory is not in its place any more: nothing more is written. `number` is the newest group
     /// that may have been written.
-    pub(super) fn stop_displaced(&self, writer: &mut Guard<'_>, number: u64, error: &io::Error) {
+    pub(super) fn stop_displaced(
+        &self,
+        writer: &mut Guard<'_>,
+        number: GroupNumber,
+        error: &io::Error,
+    ) {
         if writer.poisoned.is_none() {
             writer.gone = Some(self.shared.root().into());
         }
@@ -42,7 +47,7 @@ impl Commits {
             return Ok(());
         };
         let mut writer = self.writer.lock();
-        let in_flight = writer.collecting_number - 1;
+        let in_flight = writer.collecting_number.previous();
         self.stop_displaced(&mut writer, in_flight, &error);
         let wakers = writer.take_wakers();
         drop(writer);
@@ -55,7 +60,7 @@ impl Commits {
     pub(in crate::engine) fn stop_writing(&self, damage: &Error) -> Result<()> {
         let error = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
         let mut writer = self.writer.lock();
-        let in_flight = writer.collecting_number - 1;
+        let in_flight = writer.collecting_number.previous();
         self.poison(&mut writer, in_flight, &error);
         let (link, wakers) = (writer.log.tip.link, writer.take_wakers());
         drop(writer);
@@ -69,7 +74,7 @@ impl Commits {
         &self,
         writer: &mut Guard<'_>,
         group: &Arc<Group>,
-        number: u64,
+        number: GroupNumber,
         error: &io::Error,
     ) {
         if let Some(write) = group.writes.first()
@@ -96,7 +101,7 @@ impl Commits {
         writer.full = Some((group.writes[0].segment.path.clone(), wanted as u64));
         writer.refused.extend([number, collecting]);
         writer.collecting = Group::default();
-        writer.collecting_number += 1;
+        writer.collecting_number = collecting.next();
         writer.written_number = collecting;
         self.group_done.iter().for_each(|done| {
             done.notify_all();

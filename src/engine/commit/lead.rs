@@ -6,7 +6,7 @@ use std::task::Waker;
 
 #[cfg(feature = "async")]
 use super::Batch;
-use super::{Commits, Group, Writer};
+use super::{Commits, Group, GroupNumber, Writer};
 use crate::error::{Result, is_displaced};
 use crate::log::segment::Segment;
 use crate::log::writer::{CommitPoint, SegmentWrite};
@@ -21,7 +21,7 @@ impl Commits {
     pub(in crate::engine) fn wait_for_group<'a>(
         &'a self,
         mut writer: Guard<'a>,
-        number: u64,
+        number: GroupNumber,
         sync: bool,
     ) -> (Guard<'a>, Result<()>) {
         loop {
@@ -31,7 +31,7 @@ impl Commits {
             if writer.writing.is_none() && writer.collecting_number == number {
                 writer = self.lead(writer);
             } else {
-                self.group_done[usize::from(!number.is_multiple_of(2))].wait(&mut writer);
+                self.group_done[number.parity()].wait(&mut writer);
             }
         }
     }
@@ -41,7 +41,7 @@ impl Commits {
     #[cfg(feature = "async")]
     pub(in crate::engine) fn poll_group(
         &self,
-        number: u64,
+        number: GroupNumber,
         sync: bool,
         snapshots: Batch,
         waker: &Waker,
@@ -65,7 +65,7 @@ impl Commits {
     pub(in crate::engine) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
         let group = writer.take_collecting();
         let number = writer.collecting_number;
-        writer.collecting_number += 1;
+        writer.collecting_number = number.next();
         writer.writing = Some(Arc::clone(&group));
         let last = writer.log.tip.point();
         writer.writing_to = Some(last);
@@ -116,13 +116,18 @@ impl Commits {
     }
 
     /// The directory is not in its place any more: the group is not written.
-    fn refuse_group(&self, group: Arc<Group>, number: u64, error: &io::Error) -> Guard<'_> {
+    fn refuse_group(&self, group: Arc<Group>, number: GroupNumber, error: &io::Error) -> Guard<'_> {
         let mut writer = self.writer.lock();
-        self.stop_displaced(&mut writer, number - 1, error);
+        self.stop_displaced(&mut writer, number.previous(), error);
         self.end_group(writer, group, number)
     }
 
-    fn end_group<'a>(&'a self, mut writer: Guard<'a>, group: Arc<Group>, number: u64) -> Guard<'a> {
+    fn end_group<'a>(
+        &'a self,
+        mut writer: Guard<'a>,
+        group: Arc<Group>,
+        number: GroupNumber,
+    ) -> Guard<'a> {
         writer.writing = None;
         writer.writing_to = None;
         self.finish_group(&mut writer, group, number);
@@ -136,10 +141,10 @@ impl Commits {
         writer
     }
 
-    fn finish_group(&self, writer: &mut Guard<'_>, group: Arc<Group>, number: u64) {
+    fn finish_group(&self, writer: &mut Guard<'_>, group: Arc<Group>, number: GroupNumber) {
         writer.recycle(group);
-        self.group_done[usize::from(!number.is_multiple_of(2))].notify_all();
-        self.group_done[usize::from(number.is_multiple_of(2))].notify_one();
+        self.group_done[number.parity()].notify_all();
+        self.group_done[number.next().parity()].notify_one();
         if writer.room_waiters > 0 {
             self.room.notify_all();
         }
@@ -160,7 +165,7 @@ impl Commits {
     }
 
     /// Syncs older segments first, so that nothing in a later segment is durable before them.
-    fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, u64)]) -> io::Result<()> {
+    fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, GroupNumber)]) -> io::Result<()> {
         let older = others.iter().map(|(segment, _)| segment).filter(|segment| {
             !group.writes.iter().any(|write| Arc::ptr_eq(&write.segment, segment))
         });
@@ -191,7 +196,7 @@ impl Commits {
         }
     }
 
-    fn publish_durable(&self, writer: &mut Guard<'_>, number: u64, last: CommitPoint) {
+    fn publish_durable(&self, writer: &mut Guard<'_>, number: GroupNumber, last: CommitPoint) {
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
         self.positions.raise_durable(last.position);
@@ -226,7 +231,7 @@ impl Commits {
         let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
         let mut writer = self.writer.lock();
         if let Err(error) = synced {
-            let in_flight = writer.collecting_number - 1;
+            let in_flight = writer.collecting_number.previous();
             self.poison(&mut writer, in_flight, &error);
             let (wakers, outcome) = (writer.take_wakers(), writer.check_usable());
             drop(writer);
@@ -262,7 +267,7 @@ impl Commits {
         if writer.collecting.writes.is_empty() && writer.writing.is_none() {
             drop(writer);
         } else {
-            let number = writer.collecting_number - u64::from(writer.collecting.writes.is_empty());
+            let number = writer.newest_with_bytes();
             let (writer, written) = self.wait_for_group(writer, number, false);
             drop(writer);
             written?;

@@ -18,6 +18,7 @@
 
 mod changes;
 mod failure;
+mod group;
 mod lead;
 mod outcome;
 mod rollover;
@@ -40,12 +41,14 @@ use crate::event::snapshot::Snapshot;
 use crate::format::frame::FrameKind;
 use crate::index::heads::Slot;
 use crate::log::segment::{Segment, SegmentFile};
-use crate::log::writer::{CommitPoint, LogWriter, SegmentWrite, Tip};
+use crate::log::writer::{CommitPoint, LogWriter, Tip};
 use crate::recovery::Recovered;
 use crate::storage::Storage;
 use crate::sync::{Condvar, Instant, Mutex, Rank};
 
 use changes::PendingChanges;
+use group::Group;
+pub(crate) use group::GroupNumber;
 pub(crate) use snapshots::Batch;
 use snapshots::{Due, PendingSnapshots};
 
@@ -57,14 +60,6 @@ use work::Work;
 /// Interval of the checks that the directory is in its place, each a few system calls. Commits
 /// acknowledged after it was removed or replaced cannot be found under its path.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Commits that are written together.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Group {
-    pub(in crate::engine) writes: Vec<SegmentWrite>,
-    /// A member wants it durable and not only written.
-    pub(in crate::engine) sync: bool,
-}
 
 /// Group commit and what it needs: one writer, and the threads that wait for it.
 #[derive(Debug)]
@@ -90,16 +85,16 @@ pub(crate) struct Commits {
 pub(in crate::engine) struct Writer {
     pub(in crate::engine) log: LogWriter,
     pub(in crate::engine) collecting: Group,
-    pub(in crate::engine) collecting_number: u64,
+    pub(in crate::engine) collecting_number: GroupNumber,
     /// The tip before the oldest group that is not written: the state restored after a failed write.
     group_tip: Tip,
     pub(in crate::engine) writing: Option<Arc<Group>>,
     /// The last position and the last change of the group being written.
     writing_to: Option<CommitPoint>,
-    written_number: u64,
-    synced_number: u64,
+    written_number: GroupNumber,
+    synced_number: GroupNumber,
     /// Groups that did not fit the disk, and of which nothing is stored.
-    refused: Vec<u64>,
+    refused: Vec<GroupNumber>,
     /// The file that the newest of them did not fit, and the bytes that were needed.
     full: Option<(PathBuf, u64)>,
     poisoned: Option<Arc<str>>,
@@ -108,10 +103,10 @@ pub(in crate::engine) struct Writer {
     /// When the writer looks again whether the directory is in its place; `None`: at the next group.
     look_at: Option<Instant>,
     /// The newest group that may have been written when the writer was poisoned.
-    poisoned_number: u64,
+    poisoned_number: GroupNumber,
     /// Written and not synced since, with the last group written to each.
-    dirty: Vec<(Arc<Segment>, u64)>,
-    wakers: Vec<(u64, Waker)>,
+    dirty: Vec<(Arc<Segment>, GroupNumber)>,
+    wakers: Vec<(GroupNumber, Waker)>,
     /// The names that lead to the files are durable for sure.
     names_synced: bool,
     spare_group: Option<Arc<Group>>,
@@ -272,17 +267,17 @@ impl Writer {
                 std::mem::take(&mut recovered.prelude),
             ),
             collecting: Group::default(),
-            collecting_number: 1,
+            collecting_number: GroupNumber::FIRST,
             writing: None,
             writing_to: None,
-            written_number: 0,
-            synced_number: 0,
+            written_number: GroupNumber::NONE,
+            synced_number: GroupNumber::NONE,
             refused: Vec::new(),
             full: None,
             poisoned: None,
             gone: None,
             look_at: None,
-            poisoned_number: 0,
+            poisoned_number: GroupNumber::NONE,
             dirty: Vec::new(),
             wakers: Vec::new(),
             names_synced: recovered.names_synced,
@@ -352,9 +347,9 @@ impl Writer {
     }
 
     /// The group with which everything accepted is written, and durable if `sync`.
-    pub(in crate::engine) fn group_of_all(&mut self, sync: bool) -> u64 {
+    pub(in crate::engine) fn group_of_all(&mut self, sync: bool) -> GroupNumber {
         self.collecting.sync |= sync;
-        self.collecting_number - u64::from(!self.wants_leader())
+        if self.wants_leader() { self.collecting_number } else { self.collecting_number.previous() }
     }
 
     /// Whether the collecting group has something to do: bytes to write, or a sync of what is written.
@@ -362,12 +357,21 @@ impl Writer {
         self.collecting.sync || !self.collecting.writes.is_empty()
     }
 
-    /// The group with which an event and a change are written; 0: they are written.
-    pub(in crate::engine) fn group_of(&self, point: CommitPoint) -> u64 {
+    /// The group with which an event and a change are written; [`GroupNumber::NONE`]: they are written.
+    pub(in crate::engine) fn group_of(&self, point: CommitPoint) -> GroupNumber {
         if self.written_to().covers(point) {
-            0
+            GroupNumber::NONE
         } else if self.writing_to.is_some_and(|to| to.covers(point)) {
-            self.collecting_number - 1
+            self.collecting_number.previous()
+        } else {
+            self.collecting_number
+        }
+    }
+
+    /// The collecting group if it has bytes to write, otherwise the one before it.
+    fn newest_with_bytes(&self) -> GroupNumber {
+        if self.collecting.writes.is_empty() {
+            self.collecting_number.previous()
         } else {
             self.collecting_number
         }
@@ -395,7 +399,7 @@ impl Writer {
     }
 
     /// The outcome of a group, if it is known.
-    fn outcome(&self, number: u64, sync: bool) -> Option<Result<()>> {
+    fn outcome(&self, number: GroupNumber, sync: bool) -> Option<Result<()>> {
         if self.refused.binary_search(&number).is_ok() {
             let (path, needed) = self.full.clone().unzip();
             return Some(Err(Error::DiskFull { path: path.unwrap_or_default(), needed }));
@@ -414,7 +418,7 @@ impl Writer {
     /// Takes out the wakers of the tasks whose outcome is known. Wakers run foreign code, which may
     /// commit, so they are called after the writer is unlocked.
     fn take_wakers(&mut self) -> Vec<Waker> {
-        let known = if self.poisoned.is_some() { u64::MAX } else { self.written_number };
+        let known = if self.poisoned.is_some() { GroupNumber::ALL } else { self.written_number };
         self.wakers.extract_if(.., |(group, _)| *group <= known).map(|(_, waker)| waker).collect()
     }
 
@@ -423,22 +427,22 @@ impl Writer {
         self.snapshots.any_due(self.synced_number)
     }
 
-    /// Keeps a commit's snapshots until its group is durable. Group 0 stands for a commit that wrote
-    /// nothing; its snapshots wait for everything accepted before it.
+    /// Keeps a commit's snapshots until its group is durable. [`GroupNumber::NONE`] stands for a
+    /// commit that wrote nothing; its snapshots wait for everything accepted before it.
     pub(in crate::engine) fn keep_snapshots(
         &mut self,
-        group: u64,
+        group: GroupNumber,
         snapshots: Vec<Snapshot>,
     ) -> Batch {
-        let mut newest = self.collecting_number - u64::from(self.collecting.writes.is_empty());
+        let mut newest = self.newest_with_bytes();
         while self.refused.binary_search(&newest).is_ok() {
-            newest -= 1;
+            newest = newest.previous();
         }
-        let group = if group == 0 { newest } else { group };
+        let group = if group == GroupNumber::NONE { newest } else { group };
         self.snapshots.keep(group, snapshots)
     }
 
-    fn note_dirty(&mut self, group: &Group, number: u64) {
+    fn note_dirty(&mut self, group: &Group, number: GroupNumber) {
         for write in &group.writes {
             match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &write.segment)) {
                 Some((_, last)) => *last = number,

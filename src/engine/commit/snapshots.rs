@@ -5,10 +5,17 @@
 
 use std::task::Waker;
 
+use super::GroupNumber;
 use crate::event::snapshot::Snapshot;
 
-/// Names the snapshots of one commit; 0: the commit has none.
-pub(crate) type Batch = u64;
+/// Names the snapshots of one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Batch(u64);
+
+impl Batch {
+    /// Of a commit without snapshots.
+    pub(crate) const NONE: Self = Self(0);
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingSnapshots {
@@ -25,7 +32,7 @@ pub(crate) struct PendingSnapshots {
 
 #[derive(Debug)]
 struct PendingSnapshot {
-    group: u64,
+    group: GroupNumber,
     batch: Batch,
     snapshot: Snapshot,
 }
@@ -39,12 +46,12 @@ pub(crate) struct Due {
 
 impl PendingSnapshots {
     /// Keeps the snapshots of one commit until group `group` is durable.
-    pub(super) fn keep(&mut self, group: u64, snapshots: Vec<Snapshot>) -> Batch {
+    pub(super) fn keep(&mut self, group: GroupNumber, snapshots: Vec<Snapshot>) -> Batch {
         if snapshots.is_empty() {
-            return 0;
+            return Batch::NONE;
         }
-        self.last += 1;
-        let batch = self.last;
+        let batch = Batch(self.last.0 + 1);
+        self.last = batch;
         self.kept.extend(snapshots.into_iter().map(|snapshot| PendingSnapshot {
             group,
             batch,
@@ -54,13 +61,13 @@ impl PendingSnapshots {
     }
 
     /// Whether a snapshot of a durable group waits to be handed out.
-    pub(super) fn any_due(&self, synced: u64) -> bool {
+    pub(super) fn any_due(&self, synced: GroupNumber) -> bool {
         self.kept.iter().any(|kept| kept.group <= synced)
     }
 
     /// Hands out the snapshots of durable groups. Those of refused groups are forgotten, and count as
     /// handed out too.
-    pub(super) fn take_due(&mut self, synced: u64, refused: &[u64]) -> Due {
+    pub(super) fn take_due(&mut self, synced: GroupNumber, refused: &[GroupNumber]) -> Due {
         let mut due = Due::default();
         for kept in std::mem::take(&mut self.kept) {
             let is_refused = refused.binary_search(&kept.group).is_ok();
@@ -98,10 +105,10 @@ impl PendingSnapshots {
     /// Whether a commit's snapshots can be saved and are not saved yet; `waker` is kept if so. Those
     /// that cannot be saved yet are not waited for: in a buffered store that is up to the next sync.
     #[cfg(any(feature = "async", test))]
-    pub(super) fn poll(&mut self, batch: Batch, synced: u64, waker: &Waker) -> bool {
+    pub(super) fn poll(&mut self, batch: Batch, synced: GroupNumber, waker: &Waker) -> bool {
         let is_due = |kept: &PendingSnapshot| kept.batch == batch && kept.group <= synced;
         let unsaved = self.saving.contains(&batch) || self.kept.iter().any(is_due);
-        if batch == 0 || self.ended || !unsaved {
+        if batch == Batch::NONE || self.ended || !unsaved {
             return false;
         }
         self.wakers.retain(|(n, known)| *n != batch || !known.will_wake(waker));
@@ -114,6 +121,11 @@ impl PendingSnapshots {
 mod tests {
     use super::*;
 
+    fn group_numbers() -> [GroupNumber; 3] {
+        let first = GroupNumber::FIRST;
+        [first, first.next(), first.next().next()]
+    }
+
     fn snapshot(version: u64) -> Snapshot {
         Snapshot::new("s", version, "state")
     }
@@ -122,24 +134,25 @@ mod tests {
     fn task_waits_until_its_snapshot_is_saved() {
         let mut pending = PendingSnapshots::default();
         let waker = Waker::noop();
-        let first = pending.keep(1, vec![snapshot(1), snapshot(2)]);
-        let second = pending.keep(2, vec![snapshot(3)]);
-        assert_eq!(pending.keep(2, Vec::new()), 0);
-        assert!(!pending.poll(first, 0, waker), "its group is not durable");
-        assert!(pending.any_due(1) && pending.poll(first, 1, waker));
-        let due = pending.take_due(1, &[]);
+        let [one, two, three] = group_numbers();
+        let first = pending.keep(one, vec![snapshot(1), snapshot(2)]);
+        let second = pending.keep(two, vec![snapshot(3)]);
+        assert_eq!(pending.keep(two, Vec::new()), Batch::NONE);
+        assert!(!pending.poll(first, GroupNumber::NONE, waker), "its group is not durable");
+        assert!(pending.any_due(one) && pending.poll(first, one, waker));
+        let due = pending.take_due(one, &[]);
         assert_eq!((due.snapshots.len(), &due.batches[..]), (2, &[first][..]));
-        assert!(pending.poll(first, 1, waker), "handed out is not saved");
-        assert!(!pending.any_due(1));
+        assert!(pending.poll(first, one, waker), "handed out is not saved");
+        assert!(!pending.any_due(one));
         assert_eq!(pending.saved(&due.batches).len(), 1);
-        assert!(!pending.poll(first, 1, waker));
+        assert!(!pending.poll(first, one, waker));
         // A refused group takes its snapshots with it.
-        let due = pending.take_due(2, &[2]);
+        let due = pending.take_due(two, &[two]);
         assert_eq!((due.snapshots.len(), &due.batches[..]), (0, &[second][..]));
         assert_eq!(pending.saved(&due.batches).len(), 0);
-        let third = pending.keep(3, vec![snapshot(4)]);
-        assert!(pending.poll(third, 3, waker));
+        let third = pending.keep(three, vec![snapshot(4)]);
+        assert!(pending.poll(third, three, waker));
         assert_eq!(pending.end().len(), 1);
-        assert!(!pending.poll(third, 3, waker), "nothing is saved in a closed store");
+        assert!(!pending.poll(third, three, waker), "nothing is saved in a closed store");
     }
 }

@@ -11,7 +11,7 @@ use crate::format::Defect;
 use crate::format::container::INDEX_MAGIC;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::index_file::IndexMeta;
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 use crate::format::record::RecordRef;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::{DATA_START, SegmentHeader};
@@ -194,7 +194,7 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
 pub(crate) fn index_in_memory(
     segment: &Segment,
     before: &[Part],
-    mut change: impl FnMut(u64, Change),
+    mut change: impl FnMut(ChangeNumber, Change),
 ) -> Result<ActiveIndex> {
     let mut index = ActiveIndex::new(segment.base_position);
     let mut last: HashMap<Box<str>, u64> = HashMap::new();
@@ -262,7 +262,7 @@ pub(crate) fn walk(
         next_position: segment.base_position,
         recorded_at: 0,
         proven: 0,
-        next_change: 0,
+        next_change: ChangeNumber::NONE,
     };
     let mut window = Window::new(Arc::clone(&segment.file), end);
     let end = scan(&mut window, segment.seed, &mut state, u64::MAX, &segment.path, visit)?;

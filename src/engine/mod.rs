@@ -53,6 +53,8 @@ use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::engine::snapshots::SnapshotFiles;
 use crate::error::{Error, Result};
+#[cfg(feature = "testing")]
+use crate::format::metadata::ChangeNumber;
 use crate::options::{Durability, Options};
 use crate::recovery::Recovered;
 use crate::storage::LockGuard;
@@ -191,9 +193,9 @@ impl Engine {
 
     /// The number of the last change that is accepted, and when the last commit was recorded.
     #[cfg(feature = "testing")]
-    pub(crate) fn last_accepted(&self) -> (u64, u64) {
+    pub(crate) fn last_accepted(&self) -> (ChangeNumber, u64) {
         let tip = self.commits.tip();
-        (tip.next_change - 1, tip.recorded_at)
+        (tip.next_change.previous(), tip.recorded_at)
     }
 
     /// Begins the work of a store that was just opened: the first status, and the threads.

@@ -13,6 +13,8 @@
 //! Changes are numbered through the whole store, from 1, as positions number events. So a frame
 //! without events can be proven durable by numbers in later frames.
 
+use std::fmt;
+
 use byteorder::{ByteOrder, LittleEndian as LE};
 use smol_str::SmolStr;
 
@@ -22,6 +24,44 @@ use super::{Defect, MAX_NUMBER};
 pub(crate) const SECTION_HEADER_LEN: usize = 24;
 pub(crate) const CHANGE_HEADER_LEN: usize = 24;
 pub(crate) const MAX_CURSOR_NAME_LEN: usize = 255;
+
+/// The number of a change. Changes are numbered from 1, in the order of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct ChangeNumber(u64);
+
+impl ChangeNumber {
+    /// Before the first change.
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const FIRST: Self = Self(1);
+
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn next(self) -> Self {
+        self.plus(1)
+    }
+
+    /// Not to be called on [`ChangeNumber::NONE`].
+    pub(crate) fn previous(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// The number of the change that follows this one by `count`.
+    pub(crate) fn plus(self, count: u64) -> Self {
+        Self(self.0 + count)
+    }
+}
+
+impl fmt::Display for ChangeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A change that a commit makes in addition to its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,45 +97,48 @@ pub(crate) enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SectionHeader {
     /// The number of the first change; without changes, of the next one.
-    pub(crate) first: u64,
+    pub(crate) first: ChangeNumber,
     /// Every change up to this number was durable when the frame was encoded.
-    pub(crate) durable: u64,
+    pub(crate) durable: ChangeNumber,
     pub(crate) count: u32,
 }
 
 impl SectionHeader {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.first.to_le_bytes());
-        out.extend_from_slice(&self.durable.to_le_bytes());
+        out.extend_from_slice(&self.first.0.to_le_bytes());
+        out.extend_from_slice(&self.durable.0.to_le_bytes());
         out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
     }
 
     /// Decodes a whole section, and passes each change and its number to `each`.
-    pub(crate) fn decode(bytes: &[u8], mut each: impl FnMut(u64, Change)) -> Result<Self, Defect> {
+    pub(crate) fn decode(
+        bytes: &[u8],
+        mut each: impl FnMut(ChangeNumber, Change),
+    ) -> Result<Self, Defect> {
         let head = bytes.get(..SECTION_HEADER_LEN).ok_or(Defect::TooShort)?;
         let header = Self {
-            first: LE::read_u64(head),
-            durable: LE::read_u64(&head[8..]),
+            first: ChangeNumber(LE::read_u64(head)),
+            durable: ChangeNumber(LE::read_u64(&head[8..])),
             count: LE::read_u32(&head[16..]),
         };
-        let next = header.first.checked_add(u64::from(header.count));
-        if header.first == 0
-            || next.is_none_or(|next| next > MAX_NUMBER || header.durable >= next)
+        let next = header.first.0.checked_add(u64::from(header.count));
+        if header.first == ChangeNumber::NONE
+            || next.is_none_or(|next| next > MAX_NUMBER || header.durable.0 >= next)
             || head[20..] != [0; 4]
         {
             return Err(Defect::Invalid("change numbers out of range"));
         }
         let mut rest = &bytes[SECTION_HEADER_LEN..];
-        for number in (header.first..).take(header.count as usize) {
-            each(number, Change::decode(&mut rest)?);
+        for number in (header.first.0..).take(header.count as usize) {
+            each(ChangeNumber(number), Change::decode(&mut rest)?);
         }
         if rest.is_empty() { Ok(header) } else { Err(Defect::Invalid("bytes after the changes")) }
     }
 
     /// The number of the first change after this section.
-    pub(crate) fn next(&self) -> u64 {
-        self.first + u64::from(self.count)
+    pub(crate) fn next(&self) -> ChangeNumber {
+        self.first.plus(u64::from(self.count))
     }
 }
 
@@ -204,7 +247,8 @@ mod tests {
     fn section(changes: &[Change]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let count = u32::try_from(changes.len()).unwrap();
-        SectionHeader { first: 9, durable: 8, count }.encode(&mut bytes);
+        SectionHeader { first: ChangeNumber(9), durable: ChangeNumber(8), count }
+            .encode(&mut bytes);
         for change in changes {
             change.encode(&mut bytes);
         }
@@ -217,7 +261,7 @@ mod tests {
         let bytes = section(&changes);
         let mut seen = Vec::new();
         let header = SectionHeader::decode(&bytes, |_, change| seen.push(change)).unwrap();
-        assert_eq!((header.next(), seen), (15, changes.clone()));
+        assert_eq!((header.next(), seen), (ChangeNumber(15), changes.clone()));
         let names: usize = changes.iter().map(|change| change.name().len()).sum();
         assert_eq!(bytes.len(), SECTION_HEADER_LEN + 6 * CHANGE_HEADER_LEN + names);
         for len in 0..bytes.len() {

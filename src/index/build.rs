@@ -12,7 +12,7 @@ use crate::format::index_file::{
     self as layout, IndexMeta, StreamEntry, TermEntry, filter_add, filter_len, hash_id, hash_term,
 };
 use crate::format::level_file::{CHUNK, Skip};
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 use crate::format::record::RecordRef;
 use crate::format::varint;
 
@@ -105,9 +105,9 @@ impl IndexBuilder {
     }
 
     /// Adds the next change of the segment.
-    pub(crate) fn add_change(&mut self, number: u64, change: &Change) {
+    pub(crate) fn add_change(&mut self, number: ChangeNumber, change: &Change) {
         if self.changes.is_empty() {
-            self.changes.extend_from_slice(&number.to_le_bytes());
+            self.changes.extend_from_slice(&number.get().to_le_bytes());
         }
         change.encode(&mut self.changes);
     }

@@ -14,7 +14,7 @@ use crate::format::index_file::{
     self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id,
 };
 use crate::format::level_file::{self, LevelMeta};
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 
 #[derive(Debug)]
 pub(super) struct IndexContents {
@@ -176,11 +176,14 @@ impl IndexContents {
         Ok(())
     }
 
-    pub(super) fn for_each_change(&self, mut each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+    pub(super) fn for_each_change(
+        &self,
+        mut each: impl FnMut(ChangeNumber, Change),
+    ) -> Result<u64, Defect> {
         let Some((first, changes)) = self.changes()? else { return Ok(0) };
         let mut number = first;
         Change::decode_all(changes, |change| {
-            each(number, change);
+            each(ChangeNumber::new(number), change);
             number = number.saturating_add(1);
         })?;
         Ok(number - first)

@@ -7,13 +7,13 @@ use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use crate::format::Defect;
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 
 type Map<V> = HashMap<SmolStr, V, foldhash::fast::RandomState>;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metadata {
-    last_change: u64,
+    last_change: ChangeNumber,
     cursors: Map<u64>,
     streams: Map<StreamRules>,
 }
@@ -64,7 +64,7 @@ impl StreamRules {
 
 impl Metadata {
     /// The number of the last applied change.
-    pub(crate) fn last_change(&self) -> u64 {
+    pub(crate) fn last_change(&self) -> ChangeNumber {
         self.last_change
     }
 
@@ -86,7 +86,7 @@ impl Metadata {
     }
 
     /// Applies a change, unless it was applied before.
-    pub(crate) fn apply(&mut self, number: u64, change: &Change) {
+    pub(crate) fn apply(&mut self, number: ChangeNumber, change: &Change) {
         if number <= self.last_change {
             return;
         }
@@ -146,7 +146,7 @@ impl Metadata {
     pub(crate) fn decode(last_change: u64, bytes: &[u8]) -> Result<Self, Defect> {
         let mut metadata = Self::default();
         Change::decode_all(bytes, |change| metadata.replay(&change))?;
-        metadata.last_change = last_change;
+        metadata.last_change = ChangeNumber::new(last_change);
         Ok(metadata)
     }
 }
@@ -175,24 +175,27 @@ mod tests {
         ];
         let mut metadata = Metadata::default();
         for (number, change) in (1..).zip(&changes) {
-            metadata.apply(number, change);
+            metadata.apply(ChangeNumber::new(number), change);
         }
         // A change that was applied already is not applied again.
-        metadata.apply(3, &Change::Truncated { stream: "s".into(), before: 9 });
+        metadata.apply(ChangeNumber::new(3), &Change::Truncated { stream: "s".into(), before: 9 });
         let last = [Change::CursorSet { name: "c".into(), position: 6 }];
         let bytes = metadata.encode(last.iter());
         let read = Metadata::decode(8, &bytes).unwrap();
         // The same state gives the same bytes, whatever its history is.
         assert_eq!(read.encode([].iter()), Metadata::decode(8, &bytes).unwrap().encode([].iter()));
-        assert_eq!(read.last_change(), 8);
+        assert_eq!(read.last_change().get(), 8);
         let mut cursors: Vec<_> = read.cursors().map(|(n, p)| (n.as_str(), p)).collect();
         cursors.sort_unstable();
         assert_eq!(cursors, [("a", 4), ("c", 6)]);
         assert_eq!(read.rules("s").truncated_before, 3);
         assert!(!read.rules("s").archived);
         assert_eq!(read.rules("t").first_version(5), 4);
-        metadata.apply(9, &Change::Truncated { stream: "s".into(), before: 1 });
-        metadata.apply(10, &Change::Retention { stream: "t".into(), max_age: 0, max_count: 0 });
+        metadata.apply(ChangeNumber::new(9), &Change::Truncated { stream: "s".into(), before: 1 });
+        metadata.apply(
+            ChangeNumber::new(10),
+            &Change::Retention { stream: "t".into(), max_age: 0, max_count: 0 },
+        );
         assert!(metadata.hides_nothing());
     }
 

@@ -14,7 +14,7 @@ use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 use crate::storage::{File, OpenMode, Storage};
 
 const FOREIGN: Defect = Defect::Invalid("it is the index of other segments");
@@ -313,7 +313,10 @@ impl SealedIndex {
     }
 
     /// Calls `each` with the segments' changes and their numbers; returns the number of changes.
-    pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u64, Defect> {
+    pub(crate) fn for_each_change(
+        &self,
+        each: impl FnMut(ChangeNumber, Change),
+    ) -> Result<u64, Defect> {
         let count = self.contents()?.for_each_change(each)?;
         if self.is_level() && count != self.covers.changes {
             return Err(Defect::Invalid("changes are missing"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::checksum::{Seed, crc32};
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, SectionHeader};
+use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
@@ -32,9 +32,9 @@ pub(crate) struct ScanState {
     pub(crate) recorded_at: u64,
     /// The highest durable position that a frame recorded.
     pub(crate) proven: u64,
-    /// The expected number of the next change; 0 accepts any, because the previous changes are
+    /// The expected number of the next change; [`ChangeNumber::NONE`] accepts any, because the previous changes are
     /// unknown.
-    pub(crate) next_change: u64,
+    pub(crate) next_change: ChangeNumber,
 }
 
 impl ScanState {
@@ -45,7 +45,7 @@ impl ScanState {
         next_position: 1,
         recorded_at: 0,
         proven: 0,
-        next_change: 1,
+        next_change: ChangeNumber::FIRST,
     };
 }
 
@@ -75,7 +75,10 @@ pub(crate) struct ScannedFrame<'a> {
 
 impl ScannedFrame<'_> {
     /// Passes each change of the frame and its number to `each`; returns the number of changes.
-    pub(crate) fn for_each_change(&self, each: impl FnMut(u64, Change)) -> Result<u32, Defect> {
+    pub(crate) fn for_each_change(
+        &self,
+        each: impl FnMut(ChangeNumber, Change),
+    ) -> Result<u32, Defect> {
         if self.metadata.is_empty() {
             return Ok(0);
         }
@@ -269,12 +272,12 @@ fn changes_follow<'a>(
     kind: FrameKind,
     section: &'a [u8],
     state: &ScanState,
-) -> Result<(&'a [u8], u64), Defect> {
+) -> Result<(&'a [u8], ChangeNumber), Defect> {
     if section.is_empty() || !kind.may_hold_metadata() {
         return Ok((&[], state.next_change));
     }
     let decoded = SectionHeader::decode(section, |_, _| {})?;
-    if state.next_change != 0 && decoded.first != state.next_change {
+    if state.next_change != ChangeNumber::NONE && decoded.first != state.next_change {
         return Err(Defect::Invalid("the frame's change numbers are not the expected ones"));
     }
     Ok((section, decoded.next()))

@@ -10,6 +10,7 @@ use super::segment::Segment;
 use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::ChangeNumber;
 use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
 use crate::storage::write_all_at;
 
@@ -37,9 +38,9 @@ pub(crate) struct Tip {
     /// Whether this writer has added its session frame.
     pub(crate) session_begun: bool,
     /// The number of the next change of the metadata.
-    pub(crate) next_change: u64,
+    pub(crate) next_change: ChangeNumber,
     /// The last change that a frame has recorded as durable.
-    pub(crate) told_change: u64,
+    pub(crate) told_change: ChangeNumber,
 }
 
 /// A place in the order of commits: after all events up to a position and all changes of the metadata up
@@ -48,8 +49,8 @@ pub(crate) struct Tip {
 pub(crate) struct CommitPoint {
     /// The position of the last event; 0: none.
     pub(crate) position: u64,
-    /// The number of the last change; 0: none.
-    pub(crate) change: u64,
+    /// The number of the last change.
+    pub(crate) change: ChangeNumber,
 }
 
 impl CommitPoint {
@@ -62,7 +63,7 @@ impl CommitPoint {
 impl Tip {
     /// The last event and the last change before the tip.
     pub(crate) fn point(&self) -> CommitPoint {
-        CommitPoint { position: self.next_position - 1, change: self.next_change - 1 }
+        CommitPoint { position: self.next_position - 1, change: self.next_change.previous() }
     }
 
     /// Moves to the beginning of another segment.

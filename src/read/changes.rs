@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Position, StreamMetadata, Timestamp};
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, SectionHeader};
+use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
@@ -52,7 +52,7 @@ pub enum StreamChangeKind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visible {
     pub(crate) position: u64,
-    pub(crate) change: u64,
+    pub(crate) change: ChangeNumber,
 }
 
 /// The result of one step of a walk.
@@ -74,10 +74,10 @@ pub(crate) struct ChangeScan {
     /// Changes are skipped if the event before them is before `after`, or their number is at most
     /// `passed`.
     after: u64,
-    passed: u64,
+    passed: ChangeNumber,
     place: Option<Spot>,
-    /// The number of the last change that the walk has passed; 0: none yet.
-    met: u64,
+    /// The last change that the walk has passed.
+    met: ChangeNumber,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -93,9 +93,14 @@ struct Spot {
 impl ChangeScan {
     /// A walk over the changes that follow the event at `after` or a later one and have a number greater
     /// than `passed`.
-    pub(crate) fn new(engine: Arc<Engine>, after: u64, passed: u64, query: Option<Query>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        after: u64,
+        passed: ChangeNumber,
+        query: Option<Query>,
+    ) -> Self {
         let (buffer, scratch) = (Vec::new(), Vec::new());
-        Self { engine, query, after, passed, place: None, met: 0, buffer, scratch }
+        Self { engine, query, after, passed, place: None, met: ChangeNumber::NONE, buffer, scratch }
     }
 
     /// Walks to the next commit with changes, and no further than `limit` or the `visible` part.
@@ -153,14 +158,14 @@ impl ChangeScan {
         }
     }
 
-    /// Collects the changes of a frame that are shown; returns the number of its last change, 0 if it
-    /// has none.
+    /// Collects the changes of a frame that are shown; returns the number of its last change,
+    /// [`ChangeNumber::NONE`] if it has none.
     fn read(
         &mut self,
         at: &Spot,
         header: &FrameHeader,
         found: &mut Vec<StreamChange>,
-    ) -> Result<u64> {
+    ) -> Result<ChangeNumber> {
         let Self { engine, query, after, passed, buffer, scratch, .. } = self;
         let corrupt = |d: Defect| at.segment.corrupt(at.offset, header.first_position, &d);
         let body_at = at.offset + frame::HEADER_LEN as u64;
@@ -186,7 +191,7 @@ impl ChangeScan {
         };
         let section = &bytes[section..header.body_len as usize];
         if section.is_empty() {
-            return Ok(0);
+            return Ok(ChangeNumber::NONE);
         }
         let behind = header.next_position() - 1;
         let decoded = SectionHeader::decode(section, |number, change| {
@@ -198,7 +203,7 @@ impl ChangeScan {
                 found.push(change);
             }
         });
-        Ok(decoded.map_err(corrupt)?.next() - 1)
+        Ok(decoded.map_err(corrupt)?.next().previous())
     }
 }
 

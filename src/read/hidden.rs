@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use super::ReadSettings;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::format::metadata::ChangeNumber;
 use crate::index::metadata::StreamRules;
 use crate::read::event::EventRef;
 
@@ -25,7 +26,7 @@ pub(super) struct Hidden {
     now: u64,
     /// The rules of streams that were looked up; valid until the metadata changes.
     known: HashMap<SmolStr, CachedRules>,
-    change: u64,
+    change: ChangeNumber,
 }
 
 /// The rules that hide events of a stream.
@@ -44,7 +45,7 @@ impl Hidden {
             unsynced: settings.include_unsynced,
             now,
             known: HashMap::new(),
-            change: 0,
+            change: ChangeNumber::NONE,
         }
     }
 

@@ -24,6 +24,7 @@ use crate::event::{AsOf, Position};
 use crate::query::Query;
 use crate::read::event::{Event, EventRef};
 
+pub(crate) use crate::format::metadata::ChangeNumber;
 pub(crate) use all::Scan;
 pub(crate) use changes::{ChangeScan, Visible, Walked};
 pub use changes::{StreamChange, StreamChangeKind};

@@ -13,6 +13,7 @@ use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::ChangeNumber;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::status::Status;
@@ -37,9 +38,7 @@ struct Loader<'a> {
     dir: &'a StoreDir,
     mode: Mode,
     checkpoint: Option<Arc<HeadTable>>,
-    /// From the checkpoint: the number of the last metadata change, and the number of changes in the
-    /// segment that the checkpoint ends in.
-    changes_at_checkpoint: (u64, u64),
+    changes_at_checkpoint: ChangesAtCheckpoint,
     /// The index files in the directory, if they may be opened later.
     indexes: Option<&'a ListedIndexes>,
     levels: Levels,
@@ -50,12 +49,28 @@ struct Loader<'a> {
     metadata: Metadata,
     state: ScanState,
     last_frame: u64,
-    /// Frames not proven durable yet: segment, offset, the durable position that would prove it.
-    pending: VecDeque<(u64, u64, u64)>,
+    /// Frames not proven durable yet.
+    pending: VecDeque<PendingFrame>,
     unproven: Vec<Unproven>,
     last_kind: Option<FrameKind>,
     commits: u64,
     rebuilt: u64,
+}
+
+/// The changes of the metadata that the checkpoint covers.
+#[derive(Clone, Copy)]
+struct ChangesAtCheckpoint {
+    last: ChangeNumber,
+    /// The number of changes in the segment that the checkpoint ends in.
+    in_segment: u64,
+}
+
+/// A frame that is not proven durable yet.
+struct PendingFrame {
+    segment: u64,
+    offset: u64,
+    /// A frame that records this position as durable proves it.
+    proven_by: u64,
 }
 
 /// Index files that stay mapped after opening; the open store unmaps more if its limit is lower.
@@ -84,7 +99,7 @@ fn load_once(
     let checkpoint_position = newest.as_ref().map_or(0, |(_, table)| table.meta.position);
     let at_checkpoint = newest.as_ref().and_then(|(_, table)| table.metadata().ok());
     let checkpoint_change =
-        at_checkpoint.as_ref().map_or(0, |(metadata, _)| metadata.last_change());
+        at_checkpoint.as_ref().map_or(ChangeNumber::NONE, |(metadata, _)| metadata.last_change());
     let usable = newest
         .map(|(_, table)| table)
         .zip(at_checkpoint)
@@ -254,7 +269,7 @@ impl<'a> Loader<'a> {
             heads: Heads::with_base(checkpoint.clone()),
             commits: checkpoint.as_ref().map_or(0, |table| table.meta.commits),
             checkpoint,
-            changes_at_checkpoint: (metadata.last_change(), in_segment),
+            changes_at_checkpoint: ChangesAtCheckpoint { last: metadata.last_change(), in_segment },
             metadata,
             indexes: None,
             levels: Levels::default(),

@@ -27,6 +27,7 @@ use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::checkpoint::SegmentEntry;
+use crate::format::metadata::ChangeNumber;
 use crate::index::metadata::Metadata;
 use crate::log::scan::ScanState;
 use crate::log::segment::{Segment, SegmentFile};
@@ -258,7 +259,7 @@ pub(crate) struct LoadedLog {
     created_at: u64,
     checkpoint_number: u64,
     checkpoint_position: u64,
-    checkpoint_change: u64,
+    checkpoint_change: ChangeNumber,
     /// The last position, if the status file records that the store was closed with it.
     closed_at: Option<u64>,
     /// Segments listed in a checkpoint that were not compared with it yet, from the first on.

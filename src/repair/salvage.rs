@@ -14,7 +14,7 @@ use super::survey::survey;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, SectionHeader};
+use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
@@ -310,8 +310,8 @@ impl<'a, 'b> Salvage<'a, 'b> {
         if count == 0 {
             return Vec::new();
         }
-        self.report.missing_changes += first.saturating_sub(self.state.next_change);
-        self.state.next_change = first + u64::from(count);
+        self.report.missing_changes += first.get().saturating_sub(self.state.next_change.get());
+        self.state.next_change = first.plus(u64::from(count));
         for change in &mut changes {
             match change {
                 Change::CursorSet { position, .. } => *position = self.new_position(*position),
@@ -398,10 +398,10 @@ impl<'a, 'b> Salvage<'a, 'b> {
     }
 }
 
-/// The number of a frame's first change; 0 if it has no metadata.
-fn first_change(frame: &ScannedFrame<'_>) -> u64 {
+/// The number of a frame's first change; [`ChangeNumber::NONE`] if it has no metadata.
+fn first_change(frame: &ScannedFrame<'_>) -> ChangeNumber {
     let header = SectionHeader::decode(frame.metadata, |_, _| {});
-    header.map_or(0, |header| header.first)
+    header.map_or(ChangeNumber::NONE, |header| header.first)
 }
 
 /// Exclusive end of the non-zero bytes in the range; `from` if all are zero.

@@ -13,7 +13,7 @@ use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, SectionHeader};
+use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
 use crate::format::record::{self, RecordRef};
 use crate::format::segment_header::DATA_START;
 use crate::format::{align, names};
@@ -41,7 +41,7 @@ pub(super) struct Target<'a> {
     offset: u64,
     link: u32,
     next_position: u64,
-    next_change: u64,
+    next_change: ChangeNumber,
     recorded_at: u64,
     durable: u64,
     checksums: Vec<u8>,
@@ -118,7 +118,7 @@ impl<'a> Target<'a> {
             offset: DATA_START,
             link: 0,
             next_position: 1,
-            next_change: 1,
+            next_change: ChangeNumber::FIRST,
             recorded_at: 0,
             durable: 0,
             checksums: Vec::new(),
@@ -161,11 +161,12 @@ impl<'a> Target<'a> {
             // Never more: a frame's length has 32 bits.
             let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
             // Nothing in the new store is acknowledged before all of it is durable.
-            SectionHeader { first: self.next_change, durable: 0, count }.encode(&mut section);
+            SectionHeader { first: self.next_change, durable: ChangeNumber::NONE, count }
+                .encode(&mut section);
             for change in changes {
                 change.encode(&mut section);
             }
-            self.next_change += changes.len() as u64;
+            self.next_change = self.next_change.plus(changes.len() as u64);
         }
         self.checksums.clear();
         let mut at = 0;

@@ -6,7 +6,7 @@
 use super::Subscription;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::read::{ChangeScan, StreamChange, Visible, Walked};
+use crate::read::{ChangeNumber, ChangeScan, StreamChange, Visible, Walked};
 
 /// The number of positions that the search for changes is ahead of the events.
 const WINDOW: u64 = 4 * Subscription::PROGRESS_EVERY;
@@ -17,7 +17,7 @@ pub(super) struct ChangeFeed {
     /// Changes that were found, to be delivered after the event at this position.
     found: Option<(u64, Vec<StreamChange>)>,
     /// The last visible change at the time of the last search.
-    looked_at: u64,
+    looked_at: ChangeNumber,
 }
 
 /// What to deliver next.
@@ -29,8 +29,8 @@ pub(super) enum More {
 
 impl ChangeFeed {
     pub(super) fn new(scan: ChangeScan) -> Self {
-        // Change numbers begin with 1; the existing changes are searched at the first read.
-        Self { scan, found: None, looked_at: 0 }
+        // The existing changes are searched at the first read.
+        Self { scan, found: None, looked_at: ChangeNumber::NONE }
     }
 
     /// Whether changes became visible since the last search.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::event::token::CheckpointToken;
 use crate::query::Query;
-use crate::read::{ChangeScan, Scan};
+use crate::read::{ChangeNumber, ChangeScan, Scan};
 
 /// The settings of a subscription; see [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone)]
@@ -215,7 +215,7 @@ impl Subscribe {
             return Err(Error::InvalidArgument { what: "progress_every", why });
         }
         self.engine.check_open()?;
-        let mut passed = 0;
+        let mut passed = ChangeNumber::NONE;
         let after = match self.from {
             Start::After(position) => {
                 self.engine.check_not_ahead(position, self.include_unsynced)?;

@@ -288,7 +288,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let (metadata, _) = table.metadata()?;
     table.sealed_segments()?;
     // Encoding the accepted state and decoding it gives the same state.
-    let again = Metadata::decode(metadata.last_change(), &metadata.encode([].iter()))?;
+    let again = Metadata::decode(metadata.last_change().get(), &metadata.encode([].iter()))?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let heads = Heads::with_base(Some(table.into()));
     for (name, _) in heads.list("")? {
@@ -353,7 +353,8 @@ pub fn metadata(bytes: &[u8]) -> bool {
     }
     assert_eq!(again, bytes);
     let encoded = state.encode([].iter());
-    let decoded = Metadata::decode(state.last_change(), &encoded).expect("it was just encoded");
+    let decoded =
+        Metadata::decode(state.last_change().get(), &encoded).expect("it was just encoded");
     assert_eq!(decoded.encode([].iter()), encoded);
     let same_cursor = |(name, at): (&smol_str::SmolStr, u64)| decoded.cursor(name) == Some(at);
     assert!(state.cursors().all(same_cursor));

@@ -106,7 +106,7 @@ pub(super) fn call(store: &Store, request: &ModelRequest) -> StoreResult<()> {
 
 /// The place of the store's readers in the order of commits.
 pub(super) fn visible(store: &Store) -> Point {
-    let changes = store.engine().contents().last_change();
+    let changes = store.engine().contents().last_change().get();
     Point { events: store.head().get(), changes }
 }
 
@@ -114,7 +114,8 @@ pub(super) fn visible(store: &Store) -> Point {
 pub(super) fn accepted(store: &Store) -> Point {
     let events = store.stats().events;
     let following = store.engine().is_follower();
-    let changes = if following { visible(store).changes } else { store.engine().last_accepted().0 };
+    let changes =
+        if following { visible(store).changes } else { store.engine().last_accepted().0.get() };
     Point { events, changes }
 }
 

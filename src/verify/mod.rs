@@ -19,6 +19,7 @@ use crate::event::{Timestamp, clock_behind_by};
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::metadata::ChangeNumber;
 use crate::format::seal;
 use crate::format::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
 use crate::format::status::Status;
@@ -404,7 +405,7 @@ impl Verifier<'_> {
                         next_position: header.first_position,
                         recorded_at: header.recorded_at,
                         proven: state.proven.max(header.durable_position),
-                        next_change: 0,
+                        next_change: ChangeNumber::NONE,
                     };
                 }
                 _ => {

@@ -10,6 +10,7 @@ use super::{Appends, Decision, Guard, Patience, Prepared, Sequenced};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;
+use crate::format::metadata::ChangeNumber;
 use crate::log::writer::CommitPoint;
 
 impl Appends {
@@ -42,7 +43,8 @@ impl Appends {
     pub(super) fn conflict_at_once(&self, writer: &Writer, refusal: Refusal) -> Error {
         let Refusal { failed, lost } = refusal;
         // If a cursor was moved without events, the last accepted position is the nearest one.
-        let tip = if lost.change > 0 { writer.log.tip.next_position - 1 } else { 0 };
+        let tip =
+            if lost.change > ChangeNumber::NONE { writer.log.tip.next_position - 1 } else { 0 };
         self.conflict(failed, lost.position.max(tip))
     }
 
@@ -54,7 +56,7 @@ impl Appends {
     /// Whether reads show the cause of a refusal.
     pub(super) fn shows(&self, lost: CommitPoint) -> bool {
         self.positions.visible(false) >= lost.position
-            && (lost.change == 0 || self.contents.last_change() >= lost.change)
+            && (lost.change == ChangeNumber::NONE || self.contents.last_change() >= lost.change)
     }
 
     /// Waits until reads show the cause of a refusal, and leads groups where no other thread does.
@@ -96,8 +98,11 @@ impl Appends {
             )
         };
         let writer = self.commits.lock();
-        let change =
-            if failed.iter().any(of_a_cursor) { writer.log.tip.next_change - 1 } else { 0 };
+        let change = if failed.iter().any(of_a_cursor) {
+            writer.log.tip.point().change
+        } else {
+            ChangeNumber::NONE
+        };
         let lost = CommitPoint { position: visible_at.get(), change };
         if lost.position < writer.log.tip.next_position {
             // The next attempt meets the failure.

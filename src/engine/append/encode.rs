@@ -119,6 +119,6 @@ fn put_metadata(buffer: &mut Vec<u8>, writer: &mut Writer, changes: Vec<Change>)
     for change in changes {
         change.encode(buffer);
         writer.changes.accept(writer.log.tip.next_change, change);
-        writer.log.tip.next_change += 1;
+        writer.log.tip.next_change = writer.log.tip.next_change.next();
     }
 }

@@ -8,33 +8,33 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 use crate::index::metadata::{Metadata, StreamRules};
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingChanges {
     /// With their numbers, which ascend.
-    pending: VecDeque<(u64, Change)>,
+    pending: VecDeque<(ChangeNumber, Change)>,
     /// The cursors that pending changes set or delete: the number of the last change, and the cursor
     /// after it.
-    cursors: HashMap<SmolStr, (u64, Option<u64>), foldhash::fast::RandomState>,
+    cursors: HashMap<SmolStr, (ChangeNumber, Option<u64>), foldhash::fast::RandomState>,
     /// The last change written, and the last that is durable.
-    pub(crate) written: u64,
-    pub(crate) durable: u64,
+    pub(crate) written: ChangeNumber,
+    pub(crate) durable: ChangeNumber,
 }
 
 impl PendingChanges {
-    pub(crate) fn new(last: u64) -> Self {
+    pub(crate) fn new(last: ChangeNumber) -> Self {
         Self { written: last, durable: last, ..Self::default() }
     }
 
     /// Adds the next change.
-    pub(crate) fn accept(&mut self, number: u64, change: Change) {
+    pub(crate) fn accept(&mut self, number: ChangeNumber, change: Change) {
         self.overlay(number, &change);
         self.pending.push_back((number, change));
     }
 
-    fn overlay(&mut self, number: u64, change: &Change) {
+    fn overlay(&mut self, number: ChangeNumber, change: &Change) {
         match change {
             Change::CursorSet { name, position } => {
                 self.cursors.insert(name.clone(), (number, Some(*position)));
@@ -63,9 +63,10 @@ impl PendingChanges {
         rules
     }
 
-    /// The number of the pending change that sets or deletes a cursor; 0: there is none.
-    pub(crate) fn pending_cursor(&self, name: &str) -> u64 {
-        self.cursors.get(name).map_or(0, |(number, _)| *number)
+    /// The number of the pending change that sets or deletes a cursor;
+    /// [`ChangeNumber::NONE`]: there is none.
+    pub(crate) fn pending_cursor(&self, name: &str) -> ChangeNumber {
+        self.cursors.get(name).map_or(ChangeNumber::NONE, |(number, _)| *number)
     }
 
     /// The pending changes, oldest first.
@@ -74,12 +75,12 @@ impl PendingChanges {
     }
 
     /// Whether changes up to a number would become visible.
-    pub(crate) fn any_up_to(&self, number: u64) -> bool {
+    pub(crate) fn any_up_to(&self, number: ChangeNumber) -> bool {
         self.pending.front().is_some_and(|(first, _)| *first <= number)
     }
 
     /// Moves all changes up to a number into the metadata that readers see.
-    pub(crate) fn publish(&mut self, upto: u64, visible: &mut Metadata) {
+    pub(crate) fn publish(&mut self, upto: ChangeNumber, visible: &mut Metadata) {
         while self.any_up_to(upto) {
             let Some((number, change)) = self.pending.pop_front() else { return };
             visible.apply(number, &change);
@@ -115,18 +116,19 @@ mod tests {
     #[test]
     fn pending_changes_are_seen_by_checks_and_not_by_readers() {
         let mut visible = Metadata::default();
-        let mut changes = PendingChanges::new(0);
-        changes.accept(1, set(5));
-        changes.accept(2, set(7));
+        let (one, two) = (ChangeNumber::FIRST, ChangeNumber::FIRST.next());
+        let mut changes = PendingChanges::new(ChangeNumber::NONE);
+        changes.accept(one, set(5));
+        changes.accept(two, set(7));
         assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), None));
-        changes.publish(1, &mut visible);
+        changes.publish(one, &mut visible);
         assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), Some(5)));
-        changes.written = 1;
+        changes.written = one;
         changes.take_back();
         assert_eq!(changes.cursor(&visible, "a"), Some(5));
-        changes.accept(2, Change::CursorDeleted { name: "a".into() });
+        changes.accept(two, Change::CursorDeleted { name: "a".into() });
         assert_eq!(changes.cursor(&visible, "a"), None);
-        changes.publish(2, &mut visible);
+        changes.publish(two, &mut visible);
         assert_eq!((changes.cursor(&visible, "a"), changes.pending().count()), (None, 0));
         assert!(changes.cursors.is_empty());
     }

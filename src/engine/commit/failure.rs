@@ -146,7 +146,7 @@ fn take_back_from(
         catalog.heads.put(&stream, before).map_err(|_| untaken())?;
     }
     catalog.active.index.truncate(keep);
-    let changes = writer.log.tip.next_change - writer.group_tip.next_change;
+    let changes = writer.log.tip.next_change.get() - writer.group_tip.next_change.get();
     let lost = writer.log.tip.commits - writer.group_tip.commits;
     catalog.active.index.commits -= lost;
     catalog.active.index.last_recorded_at = writer.group_tip.recorded_at;

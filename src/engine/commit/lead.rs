@@ -8,6 +8,7 @@ use std::task::Waker;
 use super::Batch;
 use super::{Commits, Group, GroupNumber, Writer};
 use crate::error::{Result, is_displaced};
+use crate::format::metadata::ChangeNumber;
 use crate::log::segment::Segment;
 use crate::log::writer::{CommitPoint, SegmentWrite};
 use crate::log::zeros;
@@ -190,7 +191,7 @@ impl Commits {
         synced
     }
 
-    fn publish_changes(&self, writer: &mut Guard<'_>, upto: u64) {
+    fn publish_changes(&self, writer: &mut Guard<'_>, upto: ChangeNumber) {
         if writer.changes.any_up_to(upto) {
             self.contents.change_metadata(|metadata| writer.changes.publish(upto, metadata));
         }

@@ -246,7 +246,7 @@ impl Writer {
     /// Takes its part of a recovered store.
     pub(in crate::engine) fn new(recovered: &mut Recovered, storage: &dyn Storage) -> Self {
         let state = &recovered.state;
-        let last_change = state.next_change - 1;
+        let last_change = state.next_change.previous();
         let tip = Tip {
             segment: recovered.catalog.active.segment.number(),
             offset: state.offset,
@@ -256,7 +256,7 @@ impl Writer {
             last_frame: recovered.last_frame,
             commits: recovered.commits,
             session_begun: false,
-            next_change: last_change + 1,
+            next_change: state.next_change,
             told_change: last_change,
         };
         Self {

@@ -115,7 +115,7 @@ impl Commits {
     /// the active segment.
     fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> Vec<u8> {
         let mut section = Vec::new();
-        section.extend_from_slice(&(writer.log.tip.next_change - 1).to_le_bytes());
+        section.extend_from_slice(&writer.log.tip.point().change.get().to_le_bytes());
         section.extend_from_slice(&in_segment.to_le_bytes());
         let pending = writer.changes.pending();
         section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending)));

@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, LookupError, Part};
 use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
+use crate::format::metadata::ChangeNumber;
 use crate::format::{Defect, names};
 use crate::index::metadata::Metadata;
 use crate::log::segment::Segment;
@@ -107,7 +108,7 @@ impl Contents {
     }
 
     /// The number of the last change of the metadata that readers see.
-    pub(crate) fn last_change(&self) -> u64 {
+    pub(crate) fn last_change(&self) -> ChangeNumber {
         self.metadata.read().last_change()
     }
 

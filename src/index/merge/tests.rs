@@ -7,7 +7,7 @@ use crate::event::NewEvent;
 use crate::format::checksum::Seed;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, hash_term};
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, ChangeNumber};
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::index::block_file::BlockFile;
 use crate::index::build::{IndexBuilder, PreviousEvent};
@@ -73,7 +73,7 @@ impl Built {
         let before: u64 = self.changes.iter().sum();
         for number in 0..u64::from(changes) {
             let change = Change::CursorSet { name: "c".into(), position: before + number };
-            builder.add_change(before + number + 1, &change);
+            builder.add_change(ChangeNumber::new(before + number + 1), &change);
         }
         self.changes.push(u64::from(changes));
         let bytes = builder.finish(STORE, &meta, |name, _, _| {
@@ -215,7 +215,7 @@ fn check_term(level: &SealedIndex, kind: Terms, name: &str, expected: Vec<usize>
 fn check_changes(level: &SealedIndex, expected: u64) {
     let mut next = 1;
     let count = level.for_each_change(|number, _| {
-        assert_eq!(number, next);
+        assert_eq!(number.get(), next);
         next += 1;
     });
     assert_eq!(count, Ok(expected));

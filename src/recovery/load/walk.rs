@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::prover::Prover;
-use super::{Loader, LogFiles, Walk, last_frame, restore};
+use super::{ChangesAtCheckpoint, Loader, LogFiles, PendingFrame, Walk, last_frame, restore};
 use crate::catalog::{Part, PartIndex};
 use crate::derived::{index_in_memory, load_frame};
 use crate::error::{Error, Result};
@@ -82,7 +82,7 @@ impl Loader<'_> {
             next_position: last_position + 1,
             recorded_at: trailer.last_recorded_at.max(self.state.recorded_at),
             proven: last_position,
-            next_change: self.state.next_change + u64::from(trailer.change_count),
+            next_change: self.state.next_change.plus(u64::from(trailer.change_count)),
         };
         self.pending.clear();
         let (base, commits) = (trailer.base_position, u64::from(trailer.commit_count));
@@ -145,7 +145,7 @@ impl Loader<'_> {
         if let Some(table) = checkpoint.filter(|c| c.meta.segment == file.header.number)
             && let Some(kept) = CheckpointedActive::new(&table)
         {
-            let (last_change, in_segment) = self.changes_at_checkpoint;
+            let ChangesAtCheckpoint { last: last_change, in_segment } = self.changes_at_checkpoint;
             index = restore(&table, kept);
             index.changes = in_segment;
             let meta = &table.meta;
@@ -155,7 +155,7 @@ impl Loader<'_> {
                 next_position: meta.position + 1,
                 recorded_at: meta.recorded_at,
                 proven: meta.position,
-                next_change: last_change + 1,
+                next_change: last_change.next(),
             };
             self.last_frame = meta.last_frame;
             self.last_kind = last_frame(&table, file).map(|header| header.kind);
@@ -188,8 +188,8 @@ impl Loader<'_> {
             // carries itself was reached without it.
             let proven_by =
                 frame.header.first_position + u64::from(frame.header.event_count.max(1)) - 1;
-            pending.push_back((number, frame.offset, proven_by));
-            while pending.front().is_some_and(|p| p.2 <= frame.header.durable_position) {
+            pending.push_back(PendingFrame { segment: number, offset: frame.offset, proven_by });
+            while pending.front().is_some_and(|p| p.proven_by <= frame.header.durable_position) {
                 pending.pop_front();
             }
             Ok(())
@@ -208,7 +208,9 @@ impl Loader<'_> {
         let end = self.state.offset;
         let segment = Segment::new(file.clone(), index.base_position(), None, end)?;
         let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
-        if let Some(from) = self.pending.iter().find(|p| p.0 == file.header.number).map(|p| p.1) {
+        if let Some(from) =
+            self.pending.iter().find(|p| p.segment == file.header.number).map(|p| p.offset)
+        {
             let (path, file) = (file.path.clone(), Arc::clone(&file.file));
             self.unproven.push(Unproven { path, file, from, to: end });
         }
@@ -230,7 +232,9 @@ impl Loader<'_> {
 
     pub(super) fn collect_unproven(&mut self, active: &SegmentFile) {
         let number = active.header.number;
-        if let Some(&(_, from, _)) = self.pending.iter().find(|p| p.0 == number) {
+        if let Some(&PendingFrame { offset: from, .. }) =
+            self.pending.iter().find(|p| p.segment == number)
+        {
             self.unproven.push(Unproven {
                 path: active.path.clone(),
                 file: Arc::clone(&active.file),

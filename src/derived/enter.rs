@@ -10,6 +10,7 @@ use crate::index::heads::Heads;
 use crate::index::metadata::Metadata;
 use crate::index::sealed::SealedIndex;
 use crate::log::scan::{ScannedFrame, for_each_record};
+use crate::log::segment::LogPlace;
 
 /// Enters the heads of an index file's streams where they are newer.
 pub(crate) fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
@@ -38,7 +39,7 @@ pub(crate) fn load_frame(
     let changes = frame.for_each_change(|number, change| metadata.apply(number, &change))?;
     index.changes += u64::from(changes);
     let mut failure = None;
-    for_each_record(frame, |offset, position, record| {
+    for_each_record(frame, |LogPlace { offset, position }, record| {
         let stream = record.stream();
         match heads.find(stream) {
             Ok(slot) if slot.head().version + 1 == record.version() => {

@@ -22,7 +22,7 @@ use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
-use crate::log::segment::Segment;
+use crate::log::segment::{LogPlace, Segment};
 use crate::storage::{OpenMode, is_in_use};
 
 /// Opens the index file of a sealed segment; `None` if it is missing, damaged or of another one.
@@ -110,7 +110,7 @@ fn index_from_log(
     let mut builder = IndexBuilder::new();
     walk_sealed(segment, |frame| {
         let mut failed = None;
-        let add = |_, position: u64, record: &RecordRef<'_>| {
+        let add = |LogPlace { position, .. }, record: &RecordRef<'_>| {
             let ordinal = position - segment.base_position;
             match before(u32::try_from(ordinal).unwrap_or(u32::MAX)) {
                 Ok(before) => builder.add(record, before),
@@ -170,7 +170,8 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
                     let offset = index.offset(ordinal);
                     let offset = offset.map_err(|d| part.segment.corrupt(0, base, &d))?;
                     let offset = u64::from(offset.unwrap_or(0));
-                    let (bytes, layout) = part.segment.proven_record(offset, position)?;
+                    let (bytes, layout) =
+                        part.segment.proven_record(LogPlace { offset, position })?;
                     if bytes.record(layout).stream() == stream {
                         return Ok(position);
                     }
@@ -206,7 +207,7 @@ pub(crate) fn index_in_memory(
         let corrupt = |d| segment.corrupt(frame.offset, frame.header.first_position, &d);
         index.changes += u64::from(frame.for_each_change(&mut change).map_err(corrupt)?);
         let mut failure = None;
-        for_each_record(frame, |offset, position, record| {
+        for_each_record(frame, |LogPlace { offset, position }, record| {
             let previous = match last.insert(record.stream().into(), position) {
                 Some(previous) => previous,
                 None => previous_position(before, record.stream(), record.version())

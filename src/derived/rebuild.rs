@@ -24,7 +24,7 @@ use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
 use crate::log::rotation::write_derived;
 use crate::log::scan::for_each_record;
-use crate::log::segment::Segment;
+use crate::log::segment::{LogPlace, Segment};
 
 /// The checkpoint that replaces `damaged`. `before` are the parts before the segment that it names.
 ///
@@ -95,7 +95,7 @@ fn heads_from_log(heads: &mut Heads, segment: &Segment) -> Result<()> {
     let end = segment.trailer.as_ref().map_or_else(|| segment.end(), |t| t.seal_offset);
     let (state, _) = walk(segment, end, |frame| {
         let mut failure = None;
-        for_each_record(frame, |_, position, record| {
+        for_each_record(frame, |LogPlace { position, .. }, record| {
             let head = Head { version: record.version(), last_position: position };
             failure = failure.take().or(heads.put(record.stream(), head).err());
         })

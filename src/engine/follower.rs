@@ -54,6 +54,15 @@ pub(super) struct FollowProgress {
     damaged: bool,
 }
 
+/// How far a reader may read the active segment.
+#[derive(Debug, Clone, Copy)]
+struct ReadableEnd {
+    /// The last position.
+    limit: u64,
+    /// Exclusive end of the bytes, as an offset.
+    len: u64,
+}
+
 impl FollowProgress {
     pub(super) fn new(recovered: &Recovered) -> Self {
         Self {
@@ -102,7 +111,7 @@ pub(crate) fn open_for_reading(dir: &StoreDir, threads: bool) -> Result<Recovere
 /// Whether the heads of all streams in a frame can be read.
 fn can_enter(heads: &Heads, frame: &ScannedFrame<'_>) -> bool {
     let mut readable = true;
-    let walked = for_each_record(frame, |_, _, record| {
+    let walked = for_each_record(frame, |_, record| {
         readable &= heads.find(record.stream()).is_ok();
     });
     // A frame that cannot be walked is reported by the walk itself.
@@ -254,37 +263,37 @@ impl Follower {
         }
     }
 
-    /// The position and the offset up to which the active segment may be read.
+    /// How far the active segment may be read.
     fn reach(
         &self,
         state: &ScanState,
         segment: &Segment,
         tenure: &mut Tenure,
-    ) -> Result<(u64, u64)> {
+    ) -> Result<ReadableEnd> {
         let length = || segment.file.len().map_err(|e| Error::io("read", &segment.path, e));
         let mut proven = 0;
         for _ in 0..READ_TRIES {
             let len = length()?;
             if let Some(limit) = tenure.limit().filter(|&limit| limit != u64::MAX) {
-                return Ok((limit, len));
+                return Ok(ReadableEnd { limit, len });
             }
             let mut window = Window::with_small_piece(Arc::clone(&segment.file), len);
             let mut end = state.clone();
             scan(&mut window, segment.seed, &mut end, u64::MAX, &segment.path, |_| Ok(()))?;
             let later = Tenure::now(self.shared.dir())?;
             if tenure.is_same(&later) {
-                return Ok((u64::MAX, end.offset));
+                return Ok(ReadableEnd { limit: u64::MAX, len: end.offset });
             }
             proven = end.proven;
             *tenure = later;
         }
         // What a frame records as durable is durable, whichever writer wrote it.
-        Ok((proven, length()?))
+        Ok(ReadableEnd { limit: proven, len: length()? })
     }
 
     fn walk_active(&self, follower: &mut FollowProgress, tenure: &mut Tenure) -> Result<()> {
         let segment = self.contents.active_segment();
-        let (limit, len) = self.reach(&follower.state, &segment, tenure)?;
+        let ReadableEnd { limit, len } = self.reach(&follower.state, &segment, tenure)?;
         if len == follower.state.offset {
             return Ok(());
         }

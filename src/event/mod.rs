@@ -120,18 +120,30 @@ impl StreamMetadata {
 
     /// Age in microseconds and count, 0 for no limit. The smallest age and count are 1; the largest
     /// are what the format can represent, which hides no event.
-    pub(crate) fn to_limits(self) -> (u64, u64) {
+    pub(crate) fn to_limits(self) -> RetentionLimits {
         let most = 1 << 62;
-        let age = self
+        let max_age = self
             .max_age
             .map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(most).clamp(1, most));
-        (age, self.max_count.map_or(0, |count| count.clamp(1, most)))
+        let max_count = self.max_count.map_or(0, |count| count.clamp(1, most));
+        RetentionLimits { max_age, max_count }
     }
+}
 
-    pub(crate) fn from_limits(max_age: u64, max_count: u64) -> Self {
-        Self {
-            max_age: (max_age != 0).then(|| Duration::from_micros(max_age)),
-            max_count: (max_count != 0).then_some(max_count),
+/// [`StreamMetadata`] as the log records it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetentionLimits {
+    /// In microseconds; 0: no limit.
+    pub(crate) max_age: u64,
+    /// 0: no limit.
+    pub(crate) max_count: u64,
+}
+
+impl RetentionLimits {
+    pub(crate) fn to_metadata(self) -> StreamMetadata {
+        StreamMetadata {
+            max_age: (self.max_age != 0).then(|| Duration::from_micros(self.max_age)),
+            max_count: (self.max_count != 0).then_some(self.max_count),
         }
     }
 }

@@ -6,6 +6,7 @@
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 
+use crate::event::RetentionLimits;
 use crate::format::Defect;
 use crate::format::metadata::{Change, ChangeNumber};
 
@@ -31,12 +32,27 @@ pub(crate) struct StreamRules {
     pub(crate) max_count: u64,
 }
 
+/// An event, and the present of its stream that it is compared with. Times are in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventAge {
+    pub(crate) version: u64,
+    pub(crate) recorded_at: u64,
+    /// The version of the stream's newest event.
+    pub(crate) newest: u64,
+    pub(crate) now: u64,
+}
+
 impl StreamRules {
-    /// Whether an event is hidden; `newest` is the stream's version, `now` in microseconds.
-    pub(crate) fn hides(&self, version: u64, recorded_at: u64, newest: u64, now: u64) -> bool {
+    /// Whether an event is hidden.
+    pub(crate) fn hides(&self, event: &EventAge) -> bool {
         self.archived
-            || version < self.first_version(newest)
-            || (self.max_age != 0 && recorded_at < now.saturating_sub(self.max_age))
+            || event.version < self.first_version(event.newest)
+            || (self.max_age != 0 && event.recorded_at < event.now.saturating_sub(self.max_age))
+    }
+
+    /// The limits on the age and the count of events.
+    pub(crate) fn limits(&self) -> RetentionLimits {
+        RetentionLimits { max_age: self.max_age, max_count: self.max_count }
     }
 
     /// The first version that truncation and the limit on the count show.
@@ -201,12 +217,15 @@ mod tests {
 
     #[test]
     fn hiding_rules_apply_by_version_count_and_age() {
+        let hides = |rules: &StreamRules, version, recorded_at| {
+            rules.hides(&EventAge { version, recorded_at, newest: 10, now: 1000 })
+        };
         let rules =
             StreamRules { truncated_before: 3, max_count: 4, max_age: 100, archived: false };
         assert_eq!((rules.first_version(4), rules.first_version(10)), (3, 7));
-        assert!(rules.hides(6, 1000, 10, 1000));
-        assert!(!rules.hides(7, 900, 10, 1000));
-        assert!(rules.hides(7, 899, 10, 1000));
-        assert!(StreamRules { archived: true, ..StreamRules::default() }.hides(1, 1, 1, 1));
+        assert!(hides(&rules, 6, 1000));
+        assert!(!hides(&rules, 7, 900));
+        assert!(hides(&rules, 7, 899));
+        assert!(hides(&StreamRules { archived: true, ..StreamRules::default() }, 10, 1000));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::segment::Segment;
+use super::segment::{LogPlace, Segment};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::{Defect, align};
@@ -38,13 +38,9 @@ pub(crate) struct FrameView<'a> {
 }
 
 impl FrameCursor {
-    /// Starts at the frame at `offset`, whose first event (or the next one) is at `next_position`.
-    pub(crate) fn new(
-        segment: Arc<Segment>,
-        offset: u64,
-        next_position: u64,
-        checksums: Checksums,
-    ) -> Self {
+    /// Starts at the frame at `start`, whose first event (or the next one) has its position.
+    pub(crate) fn new(segment: Arc<Segment>, start: LogPlace, checksums: Checksums) -> Self {
+        let LogPlace { offset, position: next_position } = start;
         let (buffer, scratch) = (Vec::new(), Vec::new());
         Self {
             segment,
@@ -157,7 +153,7 @@ impl FrameCursor {
             FrameHeader::decode_trusted(bytes)
                 .map_err(|d| segment.corrupt(offset, self.next_position, &d))?
         } else {
-            segment.frame_header(offset, self.next_position)?
+            segment.frame_header(LogPlace { offset, position: self.next_position })?
         };
         let in_place = header.first_position == self.next_position
             && header.kind != FrameKind::Seal

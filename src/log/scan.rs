@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use super::segment::LogPlace;
 use crate::error::{Error, Result};
 use crate::format::checksum::{Seed, crc32};
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -32,8 +33,8 @@ pub(crate) struct ScanState {
     pub(crate) recorded_at: u64,
     /// The highest durable position that a frame recorded.
     pub(crate) proven: u64,
-    /// The expected number of the next change; [`ChangeNumber::NONE`] accepts any, because the previous changes are
-    /// unknown.
+    /// The expected number of the next change; [`ChangeNumber::NONE`] accepts any, because the
+    /// previous changes are unknown.
     pub(crate) next_change: ChangeNumber,
 }
 
@@ -355,16 +356,17 @@ pub(crate) fn records_end(header: &FrameHeader, padded: &[u8]) -> Result<usize, 
     Ok(body.len() - rest.len())
 }
 
-/// Calls `each` with the records of a proven frame: offset in the file, position, record.
+/// Calls `each` with the records of a proven frame and their places.
 pub(crate) fn for_each_record(
     frame: &ScannedFrame<'_>,
-    mut each: impl FnMut(u64, u64, &RecordRef<'_>),
+    mut each: impl FnMut(LogPlace, &RecordRef<'_>),
 ) -> Result<(), Defect> {
     let mut offset = frame.offset + frame::HEADER_LEN as u64;
     let mut rest = frame.body;
     for index in 0..frame.header.event_count {
         let record = RecordRef::parse(rest)?;
-        each(offset, frame.header.first_position + u64::from(index), &record);
+        let position = frame.header.first_position + u64::from(index);
+        each(LogPlace { offset, position }, &record);
         offset += record.padded_len() as u64;
         rest = &rest[record.padded_len()..];
     }

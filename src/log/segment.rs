@@ -26,6 +26,8 @@ use crate::sync::AtomicMark;
 mod again;
 mod events;
 
+pub(crate) use events::LogPlace;
+
 /// The number of bytes that one positional read proves readable.
 const CHUNK: u64 = 64 << 10;
 const MISSING: Defect = Defect::Invalid("the segment is missing");

@@ -329,6 +329,6 @@ fn fill(
 
 /// A cursor at the frame that holds the visible position `position`.
 fn cursor_at(engine: &Engine, position: u64) -> Result<FrameCursor> {
-    let (segment, frame, first) = engine.contents().frame_at(position)?;
-    Ok(FrameCursor::new(segment, frame, first, engine.options().checksums))
+    let (segment, place) = engine.contents().frame_at(position)?;
+    Ok(FrameCursor::new(segment, place, engine.options().checksums))
 }

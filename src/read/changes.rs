@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::event::{Position, StreamMetadata, Timestamp};
+use crate::event::{Position, RetentionLimits, StreamMetadata, Timestamp};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
 use crate::log::scan::verify_body;
-use crate::log::segment::Segment;
+use crate::log::segment::{LogPlace, Segment};
 use crate::options::Checksums;
 use crate::query::Query;
 
@@ -197,7 +197,7 @@ impl ChangeScan {
         let decoded = SectionHeader::decode(section, |number, change| {
             if number > *passed
                 && behind >= *after
-                && let Some(change) = shown(change, behind, header.recorded_at)
+                && let Some(change) = shown(change, header)
                 && query.as_ref().is_none_or(|query| query.may_match_in(&change.stream))
             {
                 found.push(change);
@@ -208,15 +208,19 @@ impl ChangeScan {
 }
 
 impl Spot {
+    fn place(&self) -> LogPlace {
+        LogPlace { offset: self.offset, position: self.next_position }
+    }
+
     /// The header of the frame at this offset, which is within the written part.
     fn header(&self) -> Result<FrameHeader> {
-        let header = self.segment.frame_header(self.offset, self.next_position)?;
+        let header = self.segment.frame_header(self.place())?;
         let in_place = header.first_position == self.next_position
             && header.kind != FrameKind::Seal
             && self.offset + header.frame_len() <= self.segment.end();
         if !in_place {
             let defect = Defect::Invalid("the frame is not the next one");
-            return Err(self.segment.corrupt(self.offset, self.next_position, &defect));
+            return Err(self.segment.corrupt_at(self.place(), &defect));
         }
         Ok(header)
     }
@@ -232,27 +236,28 @@ fn records_len(header: &FrameHeader, bytes: &[u8]) -> Result<usize, Defect> {
     Ok(header.body_len as usize - rest.len())
 }
 
-fn shown(change: Change, behind: u64, recorded_at: u64) -> Option<StreamChange> {
+/// A change of the frame with this header; `None` for a change of a cursor.
+fn shown(change: Change, header: &FrameHeader) -> Option<StreamChange> {
     let (stream, change) = match change {
         Change::CursorSet { .. } | Change::CursorDeleted { .. } => return None,
         Change::Truncated { stream, before } => (stream, StreamChangeKind::TruncatedBefore(before)),
         Change::Archived { stream } => (stream, StreamChangeKind::Archived),
         Change::Unarchived { stream } => (stream, StreamChangeKind::Unarchived),
         Change::Retention { stream, max_age, max_count } => {
-            let metadata = StreamMetadata::from_limits(max_age, max_count);
+            let metadata = RetentionLimits { max_age, max_count }.to_metadata();
             (stream, StreamChangeKind::Metadata(metadata))
         }
     };
-    let (stream, after) = (stream.into(), Position::new(behind));
-    let recorded_at = Timestamp::from_micros(recorded_at);
+    let (stream, after) = (stream.into(), Position::new(header.next_position() - 1));
+    let recorded_at = Timestamp::from_micros(header.recorded_at);
     Some(StreamChange { stream, change, after, recorded_at })
 }
 
 /// The frame that holds a visible position; for 0, the first frame of the log.
 fn frame_of(engine: &Engine, position: u64) -> Result<Spot> {
     if position > 0 {
-        let (segment, offset, next_position) = engine.contents().frame_at(position)?;
-        return Ok(Spot { segment, offset, next_position });
+        let (segment, LogPlace { offset, position }) = engine.contents().frame_at(position)?;
+        return Ok(Spot { segment, offset, next_position: position });
     }
     let segment = engine.contents().first_segment();
     let next_position = segment.base_position;

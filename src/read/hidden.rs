@@ -12,7 +12,7 @@ use super::ReadSettings;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::metadata::ChangeNumber;
-use crate::index::metadata::StreamRules;
+use crate::index::metadata::{EventAge, StreamRules};
 use crate::read::event::EventRef;
 
 /// Decides for one read which events it shows.
@@ -97,8 +97,9 @@ impl Hidden {
         if rules == StreamRules::default() {
             return Ok(false);
         }
-        let recorded_at = event.recorded_at().as_micros();
-        let hides = |newest| rules.hides(event.version(), recorded_at, newest, self.now);
+        let (version, recorded_at) = (event.version(), event.recorded_at().as_micros());
+        let now = self.now;
+        let hides = |newest| rules.hides(&EventAge { version, recorded_at, newest, now });
         // An event that was hidden by a count stays hidden: a stream only grows.
         if self.known.get(stream).is_some_and(|known| hides(known.newest)) {
             return Ok(true);

@@ -200,7 +200,7 @@ fn pin(engine: &Engine, settings: &ReadSettings) -> Result<u64> {
     match settings.as_of {
         None | Some(AsOf::Version(_)) => Ok(visible),
         Some(AsOf::Position(position)) => Ok(visible.min(position.get())),
-        Some(AsOf::Time(time)) => position_at(engine, time.as_micros(), visible),
+        Some(AsOf::Time(time)) => position_at(engine, time, visible),
     }
 }
 

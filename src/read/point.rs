@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::log::segment::Segment;
+use crate::event::Timestamp;
+use crate::log::segment::{LogPlace, Segment};
 use crate::read::event::{Event, EventPlace};
 use std::sync::Arc;
 
@@ -17,18 +18,13 @@ pub(crate) fn event_at(engine: &Engine, position: u64) -> Result<Option<Event>> 
     let Some((segment, offset)) = located else {
         return Ok(None);
     };
-    event_in(engine, &segment, offset, position).map(Some)
+    event_in(engine, &segment, LogPlace { offset, position }).map(Some)
 }
 
-/// The event whose record begins at `offset`; verifies the record and the header of its frame.
-pub(super) fn event_in(
-    engine: &Engine,
-    segment: &Arc<Segment>,
-    offset: u64,
-    position: u64,
-) -> Result<Event> {
-    let (bytes, layout, header) = segment.event(offset, position, engine.options().checksums)?;
-    Ok(Event::new(bytes, layout, EventPlace::new(&header, position)))
+/// The event at a place; verifies the record and the header of its frame.
+pub(super) fn event_in(engine: &Engine, segment: &Arc<Segment>, place: LogPlace) -> Result<Event> {
+    let (bytes, layout, header) = segment.event(place, engine.options().checksums)?;
+    Ok(Event::new(bytes, layout, EventPlace::new(&header, place.position)))
 }
 
 /// The event with an id, if it is visible.
@@ -47,8 +43,8 @@ pub(crate) fn event_by_id(engine: &Engine, id: Uuid) -> Result<Option<Event>> {
 }
 
 /// The last position at or before `visible` that was recorded at or before `time`; 0: none.
-pub(crate) fn position_at(engine: &Engine, time: u64, visible: u64) -> Result<u64> {
-    let (mut low, mut high) = engine.contents().bounds_of_time(time);
+pub(crate) fn position_at(engine: &Engine, time: Timestamp, visible: u64) -> Result<u64> {
+    let (mut low, mut high) = engine.contents().bounds_of_time(time).into_inner();
     high = high.min(visible);
     // Events up to `low` were recorded at or before `time`, events after `high` were not. Times never
     // decrease with positions, so the boundary is found by binary search.
@@ -56,7 +52,7 @@ pub(crate) fn position_at(engine: &Engine, time: u64, visible: u64) -> Result<u6
     while low < high {
         let middle = low + (high - low).div_ceil(2);
         let event = event_at(engine, middle)?.ok_or_else(|| engine.contents().lost(middle))?;
-        if event.recorded_at().as_micros() <= time {
+        if event.recorded_at() <= time {
             low = middle;
         } else {
             high = middle - 1;

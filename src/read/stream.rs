@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{AsOf, Position};
 use crate::index::Head;
+use crate::log::segment::LogPlace;
 use crate::read::event::{Event, EventRef};
 
 impl ReadStream {
@@ -89,8 +90,8 @@ pub(super) struct StreamEvents {
     /// The next version to yield.
     next: u64,
     left: u64,
-    /// The run, position and offset of the next events; the next one last.
-    ahead: Vec<(usize, u64, u64)>,
+    /// The runs and places of the next events; the next one last.
+    ahead: Vec<(usize, LogPlace)>,
 }
 
 /// Number of events whose offsets are found first; it doubles each time up to [`MAX_CHUNK`].
@@ -178,7 +179,7 @@ impl StreamEvents {
                 Reached::Runs(runs) => {
                     let run = runs.first().ok_or_else(|| self.engine.contents().lost(0))?;
                     let (position, offset) = run.place(0)?;
-                    return event_in(&self.engine, &run.segment, offset, position);
+                    return event_in(&self.engine, &run.segment, LogPlace { offset, position });
                 }
             }
         }
@@ -236,9 +237,8 @@ impl StreamEvents {
         if self.ahead.is_empty() {
             self.look_ahead(version)?;
         }
-        let (run, position, offset) =
-            self.ahead.pop().ok_or_else(|| self.engine.contents().lost(0))?;
-        event_in(&self.engine, &self.runs[run].segment, offset, position)
+        let (run, place) = self.ahead.pop().ok_or_else(|| self.engine.contents().lost(0))?;
+        event_in(&self.engine, &self.runs[run].segment, place)
     }
 
     /// Looks up the offsets of the next events, and prefetches their records together: the events of a
@@ -271,22 +271,22 @@ impl StreamEvents {
                 Err(_) => break,
             }
         }
-        for &(run, _, offset) in &self.ahead {
-            self.runs[run].segment.prefetch_record(offset);
+        for &(run, place) in &self.ahead {
+            self.runs[run].segment.prefetch_record(place.offset);
         }
         // The records are read after the last prefetch, when the first ones have arrived.
-        for &(run, _, offset) in &self.ahead {
-            self.runs[run].segment.prefetch_frame(offset);
+        for &(run, place) in &self.ahead {
+            self.runs[run].segment.prefetch_frame(place.offset);
         }
         self.ahead.reverse();
         Ok(())
     }
 
-    /// The run, position and offset of an event.
-    fn place(&self, version: u64) -> Result<(usize, u64, u64)> {
+    /// The run and the place of an event.
+    fn place(&self, version: u64) -> Result<(usize, LogPlace)> {
         let (run, index) = self.run_of(version).ok_or_else(|| self.engine.contents().lost(0))?;
         let (position, offset) = self.runs[run].place(index)?;
-        Ok((run, position, offset))
+        Ok((run, LogPlace { offset, position }))
     }
 
     /// The run that holds a version, and the index of the version in it.

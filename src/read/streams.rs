@@ -157,6 +157,6 @@ pub(crate) fn stream_info(engine: &Engine, name: String, head: Head) -> StreamIn
         last_position: Position::new(head.last_position),
         first_version: rules.first_version(head.version),
         archived: rules.archived,
-        metadata: StreamMetadata::from_limits(rules.max_age, rules.max_count),
+        metadata: rules.limits().to_metadata(),
     }
 }

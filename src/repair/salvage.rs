@@ -276,7 +276,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         if self.stopped {
             let streams = &mut self.streams;
             // The records of a verified frame can be read.
-            let _ = for_each_record(frame, |_, _, record| {
+            let _ = for_each_record(frame, |_, record| {
                 streams.know(record.stream(), record.version());
             });
             let first = self.report.left_out.map_or(old.first, |range| range.first);

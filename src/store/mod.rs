@@ -414,7 +414,7 @@ impl Store {
         engine.check_open()?;
         engine.refresh()?;
         let visible = engine.visible(false);
-        position_at(engine, time.into().as_micros(), visible).map(Position::new)
+        position_at(engine, time.into(), visible).map(Position::new)
     }
 
     /// A token for a visible position, to be stored outside the store together with state that was built

@@ -9,7 +9,9 @@ use crate::engine::append::{
 };
 use crate::error::Result;
 use crate::event::snapshot::Snapshot;
-use crate::event::{Committed, ExpectedVersion, NewEvent, Position, StreamMetadata, Timestamp};
+use crate::event::{
+    Committed, ExpectedVersion, NewEvent, Position, RetentionLimits, StreamMetadata, Timestamp,
+};
 use crate::format::metadata::Change;
 use crate::options::Durability;
 use crate::query::Query;
@@ -176,7 +178,7 @@ impl<'a> Transaction<'a> {
     /// [`Store::set_stream_metadata`](crate::Store::set_stream_metadata).
     pub fn stream_metadata(self, stream: impl AsRef<str>, metadata: StreamMetadata) -> Self {
         let stream = SmolStr::new(stream);
-        let (max_age, max_count) = metadata.to_limits();
+        let RetentionLimits { max_age, max_count } = metadata.to_limits();
         self.hide(Change::Retention { stream, max_age, max_count })
     }
 

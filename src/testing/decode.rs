@@ -28,6 +28,7 @@ use crate::index::metadata::Metadata;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::index::{Postings, Terms};
 use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
+use crate::log::segment::LogPlace;
 
 /// The salt of the segment that frames, records and seals are decoded as parts of.
 const SALT: u64 = 7;
@@ -111,7 +112,7 @@ pub fn frame(bytes: &[u8]) -> bool {
     let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
     let frame = ScannedFrame { offset: OFFSET, header, checksum, body, metadata };
     let (mut next, mut end) = (frame.header.first_position, frame::HEADER_LEN);
-    let walked = for_each_record(&frame, |offset, position, record| {
+    let walked = for_each_record(&frame, |LogPlace { offset, position }, record| {
         assert_eq!((offset, position), (OFFSET + end as u64, next));
         assert_eq!(record.frame_distance() as usize, end);
         end += record.padded_len();

@@ -105,7 +105,7 @@ impl UncheckedSnapshots {
             return;
         }
         // The frame is verified, so its records can be walked.
-        let _ = for_each_record(frame, |_, _, record| {
+        let _ = for_each_record(frame, |_, record| {
             let versions = self.by_version.get_mut(record.stream());
             if let Some(claim) = versions.and_then(|of| of.remove(&record.version())) {
                 self.notes.extend(claim.contradiction(frame).map(|why| claim.note(why)));

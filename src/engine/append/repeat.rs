@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
 use crate::format::record::RecordRef;
+use crate::log::segment::LogPlace;
 use crate::options::Checksums;
 
 impl Appends {
@@ -95,7 +96,8 @@ impl Appends {
             let header = FrameHeader::decode_trusted(header).map_err(corrupt)?;
             return Ok((look(&record), header.recorded_at));
         }
-        let (bytes, layout, header) = segment.event(offset, position, Checksums::Once)?;
+        let (bytes, layout, header) =
+            segment.event(LogPlace { offset, position }, Checksums::Once)?;
         Ok((look(&bytes.record(layout)), header.recorded_at))
     }
 }

@@ -79,8 +79,8 @@ impl Commits {
         if writer.work.checkpoint.is_none()
             && let Some(heads) = catalog.heads.freeze()
         {
-            let number = catalog.active.segment.number();
-            let meta = checkpoint_meta(&writer.log.tip, number, base, &ActiveIndex::new(base));
+            let meta =
+                checkpoint_meta(&writer.log.tip, &catalog.active.segment, &ActiveIndex::new(base));
             let metadata = self.encode_metadata(writer, 0);
             writer.work.checkpoint = Some(PendingCheckpoint { heads, metadata, meta });
         }
@@ -123,20 +123,19 @@ impl Commits {
     }
 }
 
-/// What a checkpoint records of the log up to `tip`, which lies in the segment with this number.
+/// What a checkpoint records of the log up to `tip`, which lies in `segment`.
 pub(in crate::engine) fn checkpoint_meta(
     tip: &Tip,
-    segment: u64,
-    base_position: u64,
+    segment: &Segment,
     index: &ActiveIndex,
 ) -> CheckpointMeta {
     CheckpointMeta {
         position: tip.next_position - 1,
         recorded_at: tip.recorded_at,
         link: tip.link,
-        segment,
+        segment: segment.number(),
         offset: tip.offset,
-        base_position,
+        base_position: segment.base_position,
         streams: 0,
         commits: tip.commits,
         segment_commits: index.commits,

@@ -5,16 +5,17 @@
 //! derived from the log and is kept elsewhere (snapshots, positions of consumers) carries them and is
 //! compared with the log before it is used. Must never change anything.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Contents;
 use crate::catalog::{Catalog, PartIndex};
 use crate::error::{Error, Result};
-use crate::event::Position;
+use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
-use crate::log::segment::Segment;
+use crate::log::segment::{LogPlace, Segment};
 use crate::options::Checksums;
 
 impl Contents {
@@ -32,29 +33,32 @@ impl Contents {
     ) -> Result<()> {
         let (segment, offset) = self.locate(position)?;
         let checksums = self.shared.options().checksums;
-        let (bytes, layout) = segment.record(offset, position, checksums)?;
+        let (bytes, layout) = segment.record(LogPlace { offset, position }, checksums)?;
         look(&bytes.record(layout));
         Ok(())
     }
 
-    /// The offset of the frame that holds `position`, or of one before it, and that frame's first
+    /// The place of the frame that holds `position`, or of one before it, with the frame's first
     /// position.
-    pub(crate) fn frame_at(&self, position: u64) -> Result<(Arc<Segment>, u64, u64)> {
+    pub(crate) fn frame_at(&self, position: u64) -> Result<(Arc<Segment>, LogPlace)> {
         let (segment, offset) = self.locate(position)?;
         if position == segment.base_position {
-            return Ok((segment, DATA_START, position));
+            return Ok((segment, LogPlace { offset: DATA_START, position }));
         }
-        let (bytes, layout, header) = segment.event(offset, position, Checksums::Once)?;
+        let (bytes, layout, header) =
+            segment.event(LogPlace { offset, position }, Checksums::Once)?;
         let distance = u64::from(bytes.record(layout).frame_distance());
-        Ok((segment, offset.saturating_sub(distance), header.first_position))
+        let offset = offset.saturating_sub(distance);
+        Ok((segment, LogPlace { offset, position: header.first_position }))
     }
 
     /// The header of the frame that holds a position that is written, and its checksum.
     pub(crate) fn commit_header(&self, position: u64) -> Result<(FrameHeader, u32)> {
         let (segment, offset) = self.locate(position)?;
-        let (bytes, layout) = segment.record(offset, position, Checksums::Once)?;
+        let (bytes, layout) = segment.record(LogPlace { offset, position }, Checksums::Once)?;
         let distance = u64::from(bytes.record(layout).frame_distance());
-        segment.checked_frame_header(offset.saturating_sub(distance), position)
+        let frame = LogPlace { offset: offset.saturating_sub(distance), position };
+        segment.checked_frame_header(frame)
     }
 
     /// A number that stands for everything at or before a position that is written; 0 for the beginning.
@@ -86,7 +90,8 @@ impl Contents {
 
     /// Bounds of the last position that was recorded at or before `time`, from the times that the
     /// indexes of full segments keep.
-    pub(crate) fn bounds_of_time(&self, time: u64) -> (u64, u64) {
+    pub(crate) fn bounds_of_time(&self, time: Timestamp) -> RangeInclusive<u64> {
+        let time = time.as_micros();
         let parts = self.parts();
         let mut low = 0;
         for part in parts.iter() {
@@ -104,15 +109,15 @@ impl Contents {
                 continue;
             }
             if first > time {
-                return (low, base - 1);
+                return low..=base - 1;
             }
             if last <= time {
                 low = base + count - 1;
             } else {
-                return (low, base + count - 1);
+                return low..=base + count - 1;
             }
         }
-        (low, u64::MAX)
+        low..=u64::MAX
     }
 
     /// The error for a visible position that the catalog does not hold: damage to the store in memory

@@ -88,8 +88,7 @@ impl Maintainer {
         // bounding of mappings makes any.
         self.contents.with_catalog(|catalog| {
             let active = &catalog.active;
-            let base = active.segment.base_position;
-            let meta = checkpoint_meta(tip, active.segment.number(), base, &active.index);
+            let meta = checkpoint_meta(tip, &active.segment, &active.index);
             let segments = sealed_segments(&catalog.parts, meta.segment);
             let (heads, metadata, active) = (&heads, &metadata[..], Some(&active.index));
             let image = CheckpointImage { meta, heads, metadata, segments, active };

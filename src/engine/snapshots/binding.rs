@@ -6,6 +6,7 @@
 use super::SnapshotFiles;
 use crate::catalog::Reached;
 use crate::error::Result;
+use crate::event::Position;
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::format::snapshot::{HistoryBinding, SnapshotFile};
 
@@ -15,7 +16,11 @@ impl SnapshotFiles {
         let position = match snapshot.mark() {
             Mark::Position(position) => position.get(),
             Mark::Version(version) => {
-                let found = self.position_of(snapshot.key(), version, self.positions.durable())?;
+                let found = self.position_of(
+                    snapshot.key(),
+                    version,
+                    Position::new(self.positions.durable()),
+                )?;
                 found.ok_or_else(|| self.contents.lost(self.positions.durable()))?
             }
         };
@@ -33,7 +38,7 @@ impl SnapshotFiles {
         let position = if file.is_position {
             Some(file.mark).filter(|&position| position <= visible)
         } else {
-            self.position_of(file.key, file.mark, visible)?
+            self.position_of(file.key, file.mark, Position::new(visible))?
         };
         match position {
             None => Ok(false),
@@ -46,11 +51,11 @@ impl SnapshotFiles {
 
     /// The position of a version of a stream, as a reader at `visible` sees it; `None` if the stream
     /// has no such version.
-    fn position_of(&self, stream: &str, version: u64, visible: u64) -> Result<Option<u64>> {
+    fn position_of(&self, stream: &str, version: u64, visible: Position) -> Result<Option<u64>> {
         if version == 0 {
             return Ok(Some(0));
         }
-        let head = self.contents.lookup(|catalog| catalog.head_at(stream, visible))?;
+        let head = self.contents.lookup(|catalog| catalog.head_at(stream, visible.get()))?;
         if head.version <= version {
             return Ok((head.version == version).then_some(head.last_position));
         }

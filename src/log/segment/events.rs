@@ -6,12 +6,21 @@
 use std::sync::Arc;
 
 use super::{CHUNK, RecordBytes, Segment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::record::{self, Layout, RecordRef};
 use crate::index::touched::touch;
 use crate::options::Checksums;
+
+/// The place of a record, or of a frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogPlace {
+    /// Where the bytes begin in the segment's file.
+    pub(crate) offset: u64,
+    /// The position of the event there; of a frame, of one of its events or of the next event.
+    pub(crate) position: u64,
+}
 
 impl Segment {
     /// Prefetches the record at `offset` if that needs no I/O: a caller that does so for several
@@ -66,23 +75,22 @@ impl Segment {
         Ok(Some(u64::from(u32::from_le_bytes(bytes))))
     }
 
-    /// Whether the event at `position`, with its record at `offset`, was proven before.
+    /// Whether the event at `place` was proven before.
     #[inline]
-    fn is_proven(&self, offset: u64, position: u64) -> bool {
-        offset < self.verified_end()
-            || self.proven.contains(position.saturating_sub(self.base_position))
+    fn is_proven(&self, place: LogPlace) -> bool {
+        place.offset < self.verified_end()
+            || self.proven.contains(place.position.saturating_sub(self.base_position))
     }
 
-    /// Reads the record at `offset`, which must hold the event at `position`, and the header of its
-    /// frame; proves both as `checksums` requires.
+    /// Reads the record of the event at `place`, and the header of its frame; proves both as
+    /// `checksums` requires.
     pub(crate) fn event(
         self: &Arc<Self>,
-        offset: u64,
-        position: u64,
+        place: LogPlace,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout, FrameHeader)> {
-        match self.event_once(offset, position, checksums) {
-            Err(error) if self.look_again(&error) => self.event_once(offset, position, checksums),
+        match self.event_once(place, checksums) {
+            Err(error) if self.look_again(&error) => self.event_once(place, checksums),
             event => event,
         }
     }
@@ -90,101 +98,101 @@ impl Segment {
     #[inline]
     fn event_once(
         self: &Arc<Self>,
-        offset: u64,
-        position: u64,
+        place: LogPlace,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout, FrameHeader)> {
         touch(1);
-        let proven = self.is_proven(offset, position);
+        let proven = self.is_proven(place);
         let check = asks_for_proof(checksums, proven);
-        let (bytes, layout) = self.read_record(offset, position, check)?;
-        let frame = offset.saturating_sub(bytes.record(layout).frame_distance().into());
+        let (bytes, layout) = self.read_record(place, check)?;
+        let distance = u64::from(bytes.record(layout).frame_distance());
+        let frame = LogPlace { offset: place.offset.saturating_sub(distance), ..place };
         if proven
             && checksums != Checksums::Always
-            && let Some(header) = self.mapped(frame, frame::HEADER_LEN)?
+            && let Some(header) = self.mapped(frame.offset, frame::HEADER_LEN)?
         {
             let trusted = FrameHeader::decode_trusted(header);
-            return Ok((bytes, layout, trusted.map_err(|d| self.corrupt(frame, position, &d))?));
+            return Ok((bytes, layout, trusted.map_err(|d| self.corrupt_at(frame, &d))?));
         }
-        let header = self.frame_header(frame, position)?;
+        let header = self.frame_header(frame)?;
         if let (Some(trailer), RecordBytes::Mapped { .. }) = (&self.trailer, &bytes)
             && !proven
             && checksums != Checksums::Never
         {
-            self.proven.note(position.saturating_sub(self.base_position), trailer.event_count);
+            self.proven
+                .note(place.position.saturating_sub(self.base_position), trailer.event_count);
         }
         Ok((bytes, layout, header))
     }
 
-    /// Reads the record at `offset`, which must hold the event at `position`, and proves it if it was
-    /// not proven before.
+    /// Reads the record of the event at `place`, and proves it if it was not proven before.
     pub(crate) fn proven_record(
         self: &Arc<Self>,
-        offset: u64,
-        position: u64,
+        place: LogPlace,
     ) -> Result<(RecordBytes, Layout)> {
-        self.record(offset, position, Checksums::Once)
+        self.record(place, Checksums::Once)
     }
 
-    /// Reads the record at `offset` and proves it as `checksums` requires.
+    /// Reads the record of the event at `place` and proves it as `checksums` requires.
     pub(crate) fn record(
         self: &Arc<Self>,
-        offset: u64,
-        position: u64,
+        place: LogPlace,
         checksums: Checksums,
     ) -> Result<(RecordBytes, Layout)> {
         touch(1);
-        let check = asks_for_proof(checksums, self.is_proven(offset, position));
-        match self.read_record(offset, position, check) {
-            Err(error) if self.look_again(&error) => self.read_record(offset, position, true),
+        let check = asks_for_proof(checksums, self.is_proven(place));
+        match self.read_record(place, check) {
+            Err(error) if self.look_again(&error) => self.read_record(place, true),
             record => record,
         }
     }
 
-    /// Reads the record at `offset`; proves it if `check`, or if it cannot be mapped.
+    /// Reads the record of the event at `place`; proves it if `check`, or if it cannot be mapped.
     fn read_record(
         self: &Arc<Self>,
-        offset: u64,
-        position: u64,
+        place: LogPlace,
         check: bool,
     ) -> Result<(RecordBytes, Layout)> {
+        let LogPlace { offset, .. } = place;
         if let Some(header) = self.mapped(offset, record::HEADER_LEN)? {
-            let layout = Layout::read(header).map_err(|d| self.corrupt(offset, position, &d))?;
+            let layout = Layout::read(header).map_err(|d| self.corrupt_at(place, &d))?;
             let bytes = self.mapped(offset, layout.padded_len())?;
-            let bytes = bytes.ok_or_else(|| self.corrupt(offset, position, &Defect::TooShort))?;
+            let bytes = bytes.ok_or_else(|| self.corrupt_at(place, &Defect::TooShort))?;
             if check {
-                self.prove(&RecordRef::from_parts(bytes, layout), offset, position)?;
+                self.prove(&RecordRef::from_parts(bytes, layout), place)?;
             }
             return Ok((RecordBytes::Mapped { segment: Arc::clone(self), offset }, layout));
         }
         let mut header = [0; record::HEADER_LEN];
         self.read(&mut header, offset)?;
-        let layout = Layout::read(&header).map_err(|d| self.corrupt(offset, position, &d))?;
+        let layout = Layout::read(&header).map_err(|d| self.corrupt_at(place, &d))?;
         if offset.saturating_add(layout.padded_len() as u64) > self.end() {
-            return Err(self.corrupt(offset, position, &Defect::TooShort));
+            return Err(self.corrupt_at(place, &Defect::TooShort));
         }
         // The length is bounded by the size of the segment.
         let mut bytes = vec![0; layout.padded_len()];
         self.read(&mut bytes, offset)?;
-        self.prove(&RecordRef::from_parts(&bytes, layout), offset, position)?;
+        self.prove(&RecordRef::from_parts(&bytes, layout), place)?;
         Ok((RecordBytes::Owned(bytes.into()), layout))
     }
 
-    fn prove(&self, record: &RecordRef<'_>, offset: u64, position: u64) -> Result<()> {
-        record.verify(self.seed, position).map_err(|d| self.corrupt(offset, position, &d))
+    fn prove(&self, record: &RecordRef<'_>, place: LogPlace) -> Result<()> {
+        record.verify(self.seed, place.position).map_err(|d| self.corrupt_at(place, &d))
     }
 
-    /// Reads and proves the frame header at `offset`.
-    pub(crate) fn frame_header(&self, offset: u64, position: u64) -> Result<FrameHeader> {
-        Ok(self.checked_frame_header(offset, position)?.0)
+    /// The error for damage at `place`.
+    pub(crate) fn corrupt_at(&self, place: LogPlace, defect: &Defect) -> Error {
+        self.corrupt(place.offset, place.position, defect)
     }
 
-    /// Reads and proves the frame header at `offset`; also returns its checksum.
-    pub(crate) fn checked_frame_header(
-        &self,
-        offset: u64,
-        position: u64,
-    ) -> Result<(FrameHeader, u32)> {
+    /// Reads and proves the frame header at `place`.
+    pub(crate) fn frame_header(&self, place: LogPlace) -> Result<FrameHeader> {
+        Ok(self.checked_frame_header(place)?.0)
+    }
+
+    /// Reads and proves the frame header at `place`; also returns its checksum.
+    pub(crate) fn checked_frame_header(&self, place: LogPlace) -> Result<(FrameHeader, u32)> {
+        let LogPlace { offset, .. } = place;
         let mut buffer = [0; frame::HEADER_LEN];
         let bytes = match self.mapped(offset, frame::HEADER_LEN)? {
             Some(mapped) => mapped,
@@ -194,7 +202,7 @@ impl Segment {
             }
         };
         let decoded = FrameHeader::decode(bytes, self.seed, offset);
-        decoded.map_err(|d| self.corrupt(offset, position, &d))
+        decoded.map_err(|d| self.corrupt_at(place, &d))
     }
 }
 

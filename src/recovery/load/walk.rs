@@ -20,7 +20,7 @@ use crate::index::active::ActiveIndex;
 use crate::index::checkpointed::CheckpointedActive;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, scan};
-use crate::log::segment::{Segment, SegmentFile};
+use crate::log::segment::{LogPlace, Segment, SegmentFile};
 use crate::recovery::Unproven;
 use crate::storage::read_exact_at;
 
@@ -124,7 +124,7 @@ impl Loader<'_> {
             let position = segment.base_position + ordinal as u64;
             let offset = index.offset(ordinal).map_err(|d| segment.corrupt(0, position, &d))?;
             let offset = u64::from(offset.unwrap_or(0));
-            let (bytes, layout) = segment.proven_record(offset, position)?;
+            let (bytes, layout) = segment.proven_record(LogPlace { offset, position })?;
             let record = bytes.record(layout);
             let head = Head { version: record.version(), last_position: position };
             let corrupt = |d: Defect| segment.corrupt(offset, position, &d);

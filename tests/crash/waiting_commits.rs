@@ -2,6 +2,7 @@
 //! wakes it.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use annals::testing::{Call, Fault, Hook, HookedStorage, Operation, SimStorage};
+use annals::testing::{Call, Fault, Hook, HookedStorage, Operation, SimStorage, Storage};
 use annals::{
     Committed, Durability, Error, ExpectedVersion, NewEvent, Options, Result, Store, Ticket,
 };
@@ -221,4 +222,53 @@ fn task_polled_within_its_wake_up_after_another_sync_failed_gets_its_outcome() {
     gate.let_fail();
     let outcome = outcome.recv_timeout(Duration::from_secs(60)).expect("a thread waits for itself");
     assert!(matches!(outcome, Err(Error::WriterPoisoned { .. })), "{outcome:?}");
+}
+
+/// A gate for the syncs of the first segment, and whether a checkpoint was touched while it was closed.
+#[derive(Default)]
+struct FirstSegmentGate {
+    gate: Gate,
+    touched: AtomicBool,
+}
+
+impl Hook for FirstSegmentGate {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        if call.changes_the_disk() && call.path.starts_with("/store/checkpoints") {
+            self.touched.fetch_or(self.gate.closed.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+        let is_first = call.is_segment() && call.path.to_string_lossy().ends_with("01.seg");
+        if is_first { self.gate.before(call) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn checkpoint_waits_for_the_sync_of_all_that_it_covers() {
+    let disk = HookedStorage::new(SimStorage::new(1), FirstSegmentGate::default());
+    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
+    let store = options.storage(Arc::new(disk.clone())).open("/store").unwrap();
+    let append = |durability| {
+        let transaction = store.transaction().durability(durability);
+        let event = NewEvent::new("T", vec![0; 9_000]);
+        transaction.append("s", ExpectedVersion::Any, [event]).commit()
+    };
+    // Seven of these fill a segment.
+    for durability in [Durability::Sync; 6].into_iter().chain([Durability::BUFFERED]) {
+        append(durability).unwrap();
+    }
+    let hook = disk.hook();
+    hook.gate.closed.store(true, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let appended = scope.spawn(|| append(Durability::Sync));
+        hook.gate.wait_until_entered();
+        // The rollover is done; a checkpoint that does not wait would be written about now.
+        thread::sleep(Duration::from_millis(200));
+        let touched = hook.touched.load(Ordering::SeqCst);
+        hook.gate.closed.store(false, Ordering::SeqCst);
+        hook.gate.let_pass();
+        appended.join().unwrap().unwrap();
+        assert!(!touched, "a checkpoint was written while the sync was in progress");
+    });
+    // The rollover did begin one: it is written by now, at the latest by the close.
+    store.close().unwrap();
+    assert!(!disk.read_dir(Path::new("/store/checkpoints")).unwrap().is_empty());
 }

@@ -3,12 +3,18 @@
 //! Errors are data: each variant carries what a caller needs in order to act on it. A program must
 //! never have to parse an error's text.
 
+mod failed_check;
+mod maintenance;
+
 use std::io;
 use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::event::{ExpectedVersion, Position, Timestamp};
+use crate::event::{Position, Timestamp};
+
+pub use failed_check::FailedCheck;
+pub use maintenance::{FailedMaintenance, Maintenance};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -311,148 +317,6 @@ pub enum Error {
         event_type: String,
         /// Why it cannot be written.
         source: serde_json::Error,
-    },
-}
-
-/// Background work that failed and was not completed: part of [`Error::MaintenanceFailed`].
-#[derive(Debug, thiserror::Error)]
-#[error("{task}")]
-#[non_exhaustive]
-pub struct FailedMaintenance {
-    /// The work.
-    pub task: Maintenance,
-    /// Why the last attempt failed.
-    #[source]
-    pub error: Error,
-}
-
-/// Background work of a store. No acknowledged commit depends on it; each variant documents what happens
-/// if it is not done.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Maintenance {
-    /// Sealing a full segment. The next opening for writing seals it.
-    #[error("seal segment {segment}")]
-    Seal {
-        /// The segment's number.
-        segment: u64,
-    },
-    /// Writing the index file of a sealed segment. The next opening reads the segment and writes it.
-    #[error("write the index of segment {segment}")]
-    Index {
-        /// The segment's number.
-        segment: u64,
-    },
-    /// Writing a checkpoint. The next opening reads more of the log.
-    #[error("write a checkpoint")]
-    Checkpoint,
-    /// Merging index files, or removing the merged ones. Until a later merge, look-ups read more files,
-    /// which occupy more space.
-    #[error("compact the index files")]
-    Compaction,
-    /// Saving a snapshot of a transaction. The state has to be computed again from the events.
-    #[error("save the snapshot {key:?}")]
-    Snapshot {
-        /// The snapshot's key.
-        key: String,
-    },
-}
-
-/// A check of a commit that failed; part of [`Error::Conflict`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FailedCheck {
-    /// A stream was not at the version the transaction expected.
-    #[error("stream {stream:?} is at version {actual}, expected {expected}")]
-    WrongExpectedVersion {
-        /// The index of the operation, counted from 0 in the order in which operations were added;
-        /// 0 for [`Store::append`](crate::Store::append).
-        index: usize,
-        /// The stream that was checked.
-        stream: String,
-        /// What the caller passed.
-        expected: ExpectedVersion,
-        /// The stream's version, including commits that are not durable yet; 0 if there is no such
-        /// stream.
-        actual: u64,
-    },
-    /// An event after the position of a boundary's query matches the query.
-    #[error("query {query}: the event at position {position} matches it")]
-    AppendConditionFailed {
-        /// The query's index, counted from 0 in the order boundaries were added.
-        query: usize,
-        /// The newest event that matches.
-        position: Position,
-    },
-    /// An event exists that must not exist.
-    #[error("query {query}: the event at position {position} exists already")]
-    AlreadyExists {
-        /// The query's index, counted from 0 in the order boundaries were added.
-        query: usize,
-        /// The newest event that matches.
-        position: Position,
-    },
-    /// A cursor would not move forward.
-    #[error("cursor {name:?} is at position {at}, {to} is not after it")]
-    CursorNotForward {
-        /// The cursor.
-        name: String,
-        /// Where it is; [`Position::START`] if it was never set.
-        at: Position,
-        /// Where it was to go.
-        to: Position,
-    },
-    /// A cursor is not at the expected position.
-    #[error("cursor {name:?} is at {actual:?}, expected {expected:?}")]
-    WrongCursor {
-        /// The cursor.
-        name: String,
-        /// What the caller passed; `None`: that there is no such cursor.
-        expected: Option<Position>,
-        /// Where it is, commits on their way to disk included.
-        actual: Option<Position>,
-    },
-    /// A cursor would be past the last event.
-    #[error("cursor {name:?} cannot be set to {to}, the head is {head}")]
-    CursorAhead {
-        /// The cursor.
-        name: String,
-        /// Where it was to go.
-        to: Position,
-        /// The last position.
-        head: Position,
-    },
-    /// A snapshot's mark is past the end of its stream, or of the store, after the commit.
-    #[error("snapshot {key:?} is at {mark}, but only {reached} is reached")]
-    SnapshotAhead {
-        /// The snapshot's key.
-        key: String,
-        /// Its mark: a version or a position.
-        mark: u64,
-        /// The stream's version, or the last position, after the commit.
-        reached: u64,
-    },
-    /// There is no cursor of this name.
-    #[error("there is no cursor {name:?}")]
-    UnknownCursor {
-        /// The name.
-        name: String,
-    },
-    /// There is no stream of this name.
-    #[error("there is no stream {stream:?}")]
-    UnknownStream {
-        /// The name.
-        stream: String,
-    },
-    /// A stream would be truncated beyond its end.
-    #[error("stream {stream:?} cannot be truncated before {before}, it is at version {version}")]
-    TruncateAhead {
-        /// The stream.
-        stream: String,
-        /// The first version that was to stay visible.
-        before: u64,
-        /// The stream's version.
-        version: u64,
     },
 }
 

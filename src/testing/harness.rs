@@ -5,54 +5,30 @@
 //! was shown, the accepted commits. After a recovery the store must hold a whole number of commits
 //! between the first two and the last, unchanged.
 
+mod resolve;
+mod settings;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-use super::commits::{acceptable_times, is_failure, is_poison};
+use self::resolve::resolve_time;
+pub use self::settings::Settings;
+use super::commits::{is_failure, is_poison};
 pub use super::compare::Mismatch;
 use super::compare::{self, Checked, ensure, must};
 use super::metadata;
-use super::model::{Model, ModelCommit, ModelOperation, Point};
-use super::operations::{
-    Action, Expectation, IdChoice, OperationChoice, RepeatDifference, STREAMS, TimeChoice, Via,
-};
+use super::model::{Model, ModelCommit, Point};
+use super::operations::{Action, STREAMS, Via};
 use super::side_operations::Beside;
 use super::tally::{Tally, name_of};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
-use crate::event::{ExpectedVersion, NewEvent, Timestamp};
-use crate::options::{Checksums, Durability, Options};
+use crate::event::{ExpectedVersion, NewEvent};
+use crate::options::{Checksums, Options};
 use crate::storage::{SimStorage, Storage};
 use crate::store::Store;
 use crate::store::transaction::Ticket;
-
-/// The options of a harness for its store.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// With the store's own threads.
-    pub background: bool,
-    /// The store's durability.
-    pub durability: Durability,
-    /// The size of new segments.
-    pub segment_size: u64,
-    /// Whether operations may fail for reasons that the model does not have.
-    pub faults: bool,
-}
-
-impl Default for Settings {
-    /// Deterministic, synced, small segments, no faults.
-    fn default() -> Self {
-        Self {
-            background: false,
-            durability: Durability::Sync,
-            segment_size: Options::MIN_SEGMENT_SIZE,
-            faults: false,
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -425,68 +401,6 @@ impl Harness {
         }
     }
 
-    pub(super) fn resolve(&mut self, choice: &OperationChoice) -> ModelOperation {
-        let stream = STREAMS[choice.stream % STREAMS.len()].to_owned();
-        let version = self.model.stream_head(&stream, u64::MAX).0;
-        let expected = match choice.expected {
-            Expectation::Any => ExpectedVersion::Any,
-            Expectation::NoStream => ExpectedVersion::NoStream,
-            Expectation::Exists => ExpectedVersion::StreamExists,
-            Expectation::Current => ExpectedVersion::Exact(version),
-            Expectation::Off(by) => ExpectedVersion::Exact(version + u64::from(by)),
-            Expectation::Exact(version) => ExpectedVersion::Exact(version.into()),
-        };
-        let events = choice.events.iter().map(|choice| {
-            let event = choice.event.clone();
-            match choice.id {
-                IdChoice::Generated => event,
-                IdChoice::Fresh => event.id(self.fresh_id()),
-                IdChoice::Known(back) => {
-                    match self.model.at(self.model.back(back)).and_then(|known| known.id) {
-                        Some(id) => event.id(id),
-                        None => event,
-                    }
-                }
-            }
-        });
-        let events = events.collect();
-        ModelOperation { stream, expected, events }
-    }
-
-    fn fresh_id(&mut self) -> Uuid {
-        self.fresh_ids += 1;
-        Uuid::from_u128(0x1234_5678_0000_4000_8000 << 48 | self.fresh_ids)
-    }
-
-    /// Repeats an earlier commit with its ids.
-    fn repeated(&mut self, back: u16, change: RepeatDifference) -> Option<Vec<ModelOperation>> {
-        let known = self.model.at(self.model.back(back))?.commit;
-        let mut operations: Vec<ModelOperation> = Vec::new();
-        for event in self.model.events().iter().filter(|event| event.commit == known) {
-            let again = NewEvent { id: event.id, ..event.contents.clone() };
-            match operations.last_mut().filter(|last| last.stream == event.stream) {
-                Some(last) => last.events.push(again),
-                None => operations.push(ModelOperation {
-                    stream: event.stream.clone(),
-                    expected: ExpectedVersion::Exact(event.version - 1),
-                    events: vec![again],
-                }),
-            }
-        }
-        let id = self.fresh_id();
-        let last = operations.last_mut()?;
-        match change {
-            RepeatDifference::Nothing => {}
-            RepeatDifference::Data => last.events.last_mut()?.data = "other".into(),
-            RepeatDifference::Order => last.events.reverse(),
-            RepeatDifference::More => last.events.push(NewEvent::new("More", "").id(id)),
-            RepeatDifference::Less => drop(last.events.pop()),
-            RepeatDifference::Stream => last.stream.push('x'),
-            RepeatDifference::Nil => last.events.last_mut()?.id = Some(Uuid::nil()),
-        }
-        Some(operations)
-    }
-
     /// Closes the store, which stays closed. `false`: a fault interrupted the close, and its extent
     /// is unknown.
     ///
@@ -538,16 +452,4 @@ impl Harness {
             None => Ok(()),
         }
     }
-}
-
-fn resolve_time(store: &Store, choice: TimeChoice) -> Timestamp {
-    let times = acceptable_times(store);
-    let (last, clock) = (times.start().as_micros(), times.end().as_micros());
-    Timestamp::from_micros(match choice {
-        TimeChoice::Last => last,
-        TimeChoice::Between(hundredths) => last + (clock - last) / 100 * u64::from(hundredths),
-        TimeChoice::Clock => clock,
-        TimeChoice::Before(micros) => last.saturating_sub(1 + u64::from(micros)),
-        TimeChoice::Ahead(seconds) => clock + (1 + u64::from(seconds)) * 1_000_000,
-    })
 }

@@ -1,6 +1,7 @@
 //! The store: connects the modules. Opens and closes, and passes each call to the module that owns it.
 
 pub(crate) mod cursors;
+mod handle;
 pub(crate) mod snapshots;
 pub(crate) mod transaction;
 
@@ -13,13 +14,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::creation::{
-    PathContents, bind_or_create, create_if_empty, look_at, not_a_store, take_back, take_lock,
-};
 use crate::engine::Engine;
 use crate::engine::append::{StreamOperation, prepare};
 use crate::engine::compaction::Compacted;
-use crate::engine::follower::open_for_reading;
 use crate::engine::stats::Stats;
 use crate::error::{Error, Result};
 use crate::event::token::CheckpointToken;
@@ -32,14 +29,14 @@ use crate::read::event::Event;
 use crate::read::point::{event_at, event_by_id, position_at};
 use crate::read::streams::stream_info;
 use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
-use crate::recovery::{Mode, Opened, recover};
+use crate::recovery::Opened;
 use crate::store::cursors::Cursors;
+use crate::store::handle::Handle;
 use crate::store::snapshots::Snapshots;
 use crate::store::transaction::Transaction;
 use crate::subscription::Subscribe;
-use crate::sync::thread::JoinHandle;
+use crate::sync::Instant;
 use crate::sync::wait_list::OnWatch;
-use crate::sync::{Instant, Mutex, Rank};
 
 /// A handle to an open store: cheap to clone, and usable from any number of threads.
 ///
@@ -47,33 +44,6 @@ use crate::sync::{Instant, Mutex, Rank};
 #[derive(Debug, Clone)]
 pub struct Store {
     handle: Arc<Handle>,
-}
-
-/// Closes the store when the last clone of the handle is dropped.
-#[derive(Debug)]
-struct Handle {
-    engine: Arc<Engine>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // A caller that needs the errors calls `close`.
-        let _ = self.close();
-    }
-}
-
-impl Handle {
-    fn close(&self) -> Result<()> {
-        if self.engine.begin_close() {
-            return Ok(());
-        }
-        for thread in self.threads.lock().drain(..) {
-            // The panic of that thread is not reported again; closing does the rest of its work.
-            let _ = thread.join();
-        }
-        self.engine.finish_close()
-    }
 }
 
 impl Options {
@@ -102,65 +72,12 @@ impl Store {
         Options::new().open(path)
     }
 
-    pub(crate) fn open_with(path: &Path, mut options: Options) -> Result<Self> {
-        let (dir, made) = bind_or_create(path, &options)?;
-        options.storage = Arc::clone(dir.shared_storage());
-        let found = look_at(&dir)?;
-        let lock = match found {
-            PathContents::Store | PathContents::Unfinished | PathContents::Nothing
-                if options.read_only =>
-            {
-                if !matches!(found, PathContents::Store) {
-                    let why = "there is no store to read; an opening for writing creates one";
-                    return Err(not_a_store(dir.root(), why));
-                }
-                None
-            }
-            PathContents::Store => Some(take_lock(&dir, options.lock_timeout)?),
-            PathContents::Unfinished | PathContents::Nothing => {
-                if !options.create {
-                    return Err(not_a_store(
-                        dir.root(),
-                        "there is no store, and Options::create is false",
-                    ));
-                }
-                // An existing path may be a link to a directory, and is not created.
-                if found == PathContents::Nothing {
-                    dir.storage()
-                        .create_dir(dir.root())
-                        .map_err(|e| Error::io("create", dir.root(), e))?;
-                }
-                let lock = take_lock(&dir, options.lock_timeout);
-                if lock.is_err() && found == PathContents::Nothing {
-                    // This fails if another creation has begun in the directory meanwhile, and the
-                    // directory is kept.
-                    let _ = dir.storage().remove_dir(dir.root());
-                }
-                Some(lock?)
-            }
-        };
-        let created = !options.read_only
-            && create_if_empty(&dir, &options).inspect_err(|_| {
-                if made || found == PathContents::Nothing {
-                    take_back(&dir);
-                }
-            })?;
-        let mut recovered = if options.read_only {
-            open_for_reading(&dir, options.background)?
-        } else {
-            recover(&dir, Mode::Write, options.background, created)?
-        };
-        if created {
-            recovered.opened = Opened::Created;
-        }
-        options.remember_capacity(recovered.newest_capacity());
-        let engine = Arc::new(Engine::new(dir, options, recovered, lock)?);
-        let threads = Mutex::new(Rank::Threads, engine.start()?);
-        Ok(Self { handle: Arc::new(Handle { engine, threads }) })
+    pub(crate) fn open_with(path: &Path, options: Options) -> Result<Self> {
+        Ok(Self { handle: Arc::new(Handle::open(path, options)?) })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.handle.engine
+        self.handle.engine()
     }
 
     /// Appends events to a stream as one commit, if the stream has the expected version. Returns when

@@ -1,7 +1,8 @@
 //! The segments and their indexes: maps a stream, an id or a position to the place of a record.
 //!
-//! Owns no bytes of events and does no I/O but through [`Segment`]. Appends change it under its
-//! write lock, for moments; reads look things up under the read lock and then go on without it.
+//! Owns no bytes of events. It is locked for moments, and nothing in it reads a file: a look-up is
+//! answered from memory, or goes on without the lock in the segments that take no more frames
+//! ([`Begun`]), or names the block of a checkpoint that it needs ([`Defect::Unread`]).
 
 mod streams;
 
@@ -11,12 +12,13 @@ use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
+use crate::index::block_file::Reads;
 use crate::index::heads::Heads;
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::SealPoint;
 use crate::log::segment::Segment;
 
-pub(crate) use streams::{Reached, Run};
+pub(crate) use streams::{Reached, Run, limit_head_in, reach_in};
 
 /// The segments and their indexes.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ pub(crate) enum LookupError {
     Index {
         segment: u64,
     },
-    /// What a checkpoint holds is damaged: the heads, or the index of the segment it names. The log
-    /// can rebuild it.
+    /// What a checkpoint holds, the heads or the index of the segment it names, is damaged, and the
+    /// log can rebuild it; or it is not read yet.
     Heads(Defect),
     Store(Error),
 }
@@ -70,7 +72,25 @@ impl From<Error> for LookupError {
 
 pub(crate) type Lookup<T> = Result<T, LookupError>;
 
+/// The segment of a record and its offset.
+pub(crate) type RecordPlace = (Arc<Segment>, u64);
+
+/// What a look-up found under the catalog's lock.
+#[derive(Debug)]
+pub(crate) enum Begun<T, C = ()> {
+    Done(T),
+    /// It goes on in the segments before the active one, from `C`. They do not change: no lock is
+    /// needed, and files may be read.
+    InParts(Arc<Vec<Part>>, C),
+}
+
 impl Part {
+    /// A segment that was filled just now.
+    pub(crate) fn frozen(full: ActivePart, point: SealPoint) -> Self {
+        let index = PartIndex::Frozen { index: Arc::new(full.index), point };
+        Self { segment: full.segment, index }
+    }
+
     pub(crate) fn offset(&self, ordinal: u32) -> Lookup<Option<u64>> {
         match &self.index {
             PartIndex::Sealed(_) => Ok(self.segment.sealed_offset(ordinal)?),
@@ -93,22 +113,33 @@ impl Part {
 }
 
 impl Catalog {
-    /// The part that holds a position below the active segment.
-    pub(crate) fn part_of(&self, position: u64) -> Option<&Part> {
-        part_of(&self.parts, position)
+    /// From now on no look-up under the lock reads a file.
+    pub(crate) fn stop_reading(&mut self) {
+        self.heads.stop_reading();
+        self.active.index.set_reads(Reads::None);
     }
 
-    /// The place of the event at `position`.
-    pub(crate) fn locate(&self, position: u64) -> Lookup<Option<(Arc<Segment>, u64)>> {
-        if let Some(ordinal) = self.active.index.ordinal(position) {
-            let offset = offset_in(&self.active.index, ordinal)?;
-            return Ok(offset.map(|offset| (Arc::clone(&self.active.segment), offset)));
-        }
-        let Some(part) = self.part_of(position) else {
-            return Ok(None);
+    /// The look-up goes on in the parts, from `at`.
+    pub(crate) fn in_parts<T, C>(&self, at: C) -> Begun<T, C> {
+        Begun::InParts(Arc::clone(&self.parts), at)
+    }
+
+    /// The place of the event at `position`; goes on with [`locate_in`].
+    pub(crate) fn locate(&self, position: u64) -> Lookup<Begun<Option<RecordPlace>>> {
+        let Some(ordinal) = self.active.index.ordinal(position) else {
+            return Ok(self.in_parts(()));
         };
-        let ordinal = u32::try_from(position - part.segment.base_position).unwrap_or(u32::MAX);
-        Ok(part.offset(ordinal)?.map(|offset| (Arc::clone(&part.segment), offset)))
+        let offset = offset_in(&self.active.index, ordinal)?;
+        Ok(Begun::Done(offset.map(|offset| (Arc::clone(&self.active.segment), offset))))
+    }
+
+    /// Makes `active` the active part and `full`, made of what was active until now, the last of the
+    /// others.
+    pub(crate) fn turn_to(&mut self, active: ActivePart, full: impl FnOnce(ActivePart) -> Part) {
+        let mut before = std::mem::replace(&mut self.active, active);
+        // It is looked up without the lock from now on.
+        before.index.set_reads(Reads::Any);
+        Arc::make_mut(&mut self.parts).push(full(before));
     }
 
     /// The stream's head, commits on their way to disk included.
@@ -116,40 +147,14 @@ impl Catalog {
         self.heads.get(stream).map_err(LookupError::Heads)
     }
 
-    /// The positions of the events that may have this id, in segments below `below`; to be compared with
-    /// the records. After `most` index files it stops, and returns the segment below which to continue.
-    pub(crate) fn id_candidates(
-        &self,
-        id: &[u8; 16],
-        below: u64,
-        most: usize,
-    ) -> Lookup<(Vec<u64>, Option<u64>)> {
-        if self.active.segment.number() < below
-            && let Some(ordinal) = self.active.index.find_id(id).map_err(LookupError::Heads)?
-        {
-            return Ok((vec![self.active.segment.base_position + ordinal as u64], None));
-        }
-        let (mut found, mut asked, mut first) = (Vec::new(), 0, below);
-        for part in units(&self.parts) {
-            match &part.index {
-                // Asked before, as all that are newer than the first index file.
-                PartIndex::Frozen { .. } if part.segment.number() >= below => {}
-                PartIndex::Frozen { index, .. } => {
-                    let base = part.segment.base_position;
-                    let ordinal = index.find_id(id).map_err(LookupError::Heads)?;
-                    found.extend(ordinal.map(|ordinal| base + ordinal as u64));
-                }
-                PartIndex::Sealed(index) if *index.segments().start() >= below => {}
-                PartIndex::Sealed(_) if asked == most => return Ok((found, Some(first))),
-                PartIndex::Sealed(index) => {
-                    let base = index.base_position();
-                    let candidates = index.candidates(id).map_err(|_| part.damaged())?;
-                    found.extend(candidates.iter().map(|&ordinal| base + u64::from(ordinal)));
-                    (asked, first) = (asked + 1, *index.segments().start());
-                }
-            }
-        }
-        Ok((found, None))
+    /// The position of the active segment's event with this id; goes on with [`id_candidates_in`].
+    pub(crate) fn find_id(&self, id: &[u8; 16]) -> Lookup<Begun<u64>> {
+        let ActivePart { segment, index } = &self.active;
+        let found = index.find_id(id).map_err(LookupError::Heads)?;
+        Ok(match found {
+            Some(ordinal) => Begun::Done(segment.base_position + ordinal as u64),
+            None => self.in_parts(()),
+        })
     }
 
     /// Gives an index to the sealed segments that it covers.
@@ -203,6 +208,46 @@ impl Catalog {
 /// Segments and indexes that were replaced. Their mappings end with the last reader.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped(Vec<Arc<Segment>>, Vec<Arc<SealedIndex>>);
+
+/// The place of the event at `position`, if one of these parts holds it.
+pub(crate) fn locate_in(parts: &[Part], position: u64) -> Lookup<Option<RecordPlace>> {
+    let Some(part) = part_of(parts, position) else {
+        return Ok(None);
+    };
+    let ordinal = u32::try_from(position - part.segment.base_position).unwrap_or(u32::MAX);
+    Ok(part.offset(ordinal)?.map(|offset| (Arc::clone(&part.segment), offset)))
+}
+
+/// The positions of the events that may have this id, in segments below `below`; to be compared with
+/// the records. After `most` index files it stops, and returns the segment below which to continue.
+pub(crate) fn id_candidates_in(
+    parts: &[Part],
+    id: &[u8; 16],
+    below: u64,
+    most: usize,
+) -> Lookup<(Vec<u64>, Option<u64>)> {
+    let (mut found, mut asked, mut first) = (Vec::new(), 0, below);
+    for part in units(parts) {
+        match &part.index {
+            // Asked before, as all that are newer than the first index file.
+            PartIndex::Frozen { .. } if part.segment.number() >= below => {}
+            PartIndex::Frozen { index, .. } => {
+                let base = part.segment.base_position;
+                let ordinal = index.find_id(id).map_err(LookupError::Heads)?;
+                found.extend(ordinal.map(|ordinal| base + ordinal as u64));
+            }
+            PartIndex::Sealed(index) if *index.segments().start() >= below => {}
+            PartIndex::Sealed(_) if asked == most => return Ok((found, Some(first))),
+            PartIndex::Sealed(index) => {
+                let base = index.base_position();
+                let candidates = index.candidates(id).map_err(|_| part.damaged())?;
+                found.extend(candidates.iter().map(|&ordinal| base + u64::from(ordinal)));
+                (asked, first) = (asked + 1, *index.segments().start());
+            }
+        }
+    }
+    Ok((found, None))
+}
 
 /// The part that holds a position, if one of these does.
 pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {

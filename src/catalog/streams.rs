@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, Lookup, LookupError, Part, PartIndex};
+use super::{ActivePart, Begun, Catalog, Lookup, LookupError, Part, PartIndex, part_of};
 use crate::error::Result;
 use crate::format::Defect;
 use crate::format::index_file::StreamEntry;
@@ -84,116 +84,149 @@ enum Holder<'a> {
 }
 
 impl Catalog {
-    /// The stream's head as a reader at `visible` sees it.
-    pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Lookup<Head> {
-        self.limit_head(self.head(stream)?, stream, visible)
+    /// The stream's head as a reader at `visible` sees it; goes on with [`limit_head_in`].
+    pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Lookup<Begun<Head, Head>> {
+        self.limit_head(self.head(stream)?, visible)
     }
 
-    /// Replaces a head by the one at `visible`.
-    pub(crate) fn limit_head(&self, mut head: Head, stream: &str, visible: u64) -> Lookup<Head> {
+    /// Replaces a head by the one at `visible`; goes on with [`limit_head_in`].
+    pub(crate) fn limit_head(&self, mut head: Head, visible: u64) -> Lookup<Begun<Head, Head>> {
         while head.last_position > visible {
-            let before = match self.holder(head)? {
-                Holder::Memory(_, index) => newest_in_memory(index, head, visible)?,
-                Holder::File(part, index) => {
-                    newest_in_file(index, stream, head, visible).map_err(|_| part.damaged())?
-                }
-            };
+            if self.active.index.ordinal(head.last_position).is_none() {
+                return Ok(self.in_parts(head));
+            }
+            let before = newest_in_memory(&self.active.index, head, visible)?;
             check_step(head, before)?;
             head = before;
         }
-        Ok(head)
+        Ok(Begun::Done(head))
     }
 
     /// Goes back from `end`, one of the stream's events, to the version `wanted` as far as the index
     /// goes that holds `end`. If that has it: the events of the versions `from` to `to`, between which
-    /// it lies, that this index has.
+    /// it lies, that this index has. Goes on with [`reach_in`].
     pub(crate) fn reach(
         &self,
-        stream: &str,
         end: Head,
         wanted: u64,
         (from, to): (u64, u64),
-    ) -> Lookup<Reached> {
+    ) -> Lookup<Begun<Reached>> {
+        let ActivePart { segment, index } = &self.active;
+        if index.ordinal(end.last_position).is_none() {
+            return Ok(self.in_parts(()));
+        }
         let to = to.min(end.version);
-        let reached = match self.holder(end)? {
-            Holder::Memory(segment, index) => {
-                reach_in_memory(segment, index, end, wanted, (from, to))?
-            }
+        let reached = reach_in_memory(segment, index, end, wanted, (from, to))?;
+        check_reached(end, reached).map(Begun::Done)
+    }
+}
+
+/// [`Catalog::limit_head`] in parts.
+pub(crate) fn limit_head_in(
+    parts: &[Part],
+    stream: &str,
+    mut head: Head,
+    visible: u64,
+) -> Lookup<Head> {
+    while head.last_position > visible {
+        let before = match holder(parts, head)? {
+            Holder::Memory(_, index) => newest_in_memory(index, head, visible)?,
             Holder::File(part, index) => {
-                let entry = index.stream_entry(stream).map_err(|_| part.damaged())?;
-                let entry = entry.ok_or_else(|| part.damaged())?;
-                if wanted < entry.first_version {
-                    Reached::Before(head_before(&entry))
-                } else {
-                    let from = from.max(entry.first_version);
-                    Reached::Runs(self.runs_in_file(part, index, &entry, end, (from, to))?)
-                }
+                newest_in_file(index, stream, head, visible).map_err(|_| part.damaged())?
             }
         };
-        if let Reached::Before(before) = reached {
-            check_step(end, before)?;
-        }
-        Ok(reached)
+        check_step(head, before)?;
+        head = before;
     }
+    Ok(head)
+}
 
-    fn holder(&self, end: Head) -> Lookup<Holder<'_>> {
-        if self.active.index.ordinal(end.last_position).is_some() {
-            return Ok(Holder::Memory(&self.active.segment, &self.active.index));
+/// [`Catalog::reach`] in parts.
+pub(crate) fn reach_in(
+    parts: &[Part],
+    stream: &str,
+    end: Head,
+    wanted: u64,
+    (from, to): (u64, u64),
+) -> Lookup<Reached> {
+    let to = to.min(end.version);
+    let reached = match holder(parts, end)? {
+        Holder::Memory(segment, index) => reach_in_memory(segment, index, end, wanted, (from, to))?,
+        Holder::File(part, index) => {
+            let entry = index.stream_entry(stream).map_err(|_| part.damaged())?;
+            let entry = entry.ok_or_else(|| part.damaged())?;
+            if wanted < entry.first_version {
+                Reached::Before(head_before(&entry))
+            } else {
+                let from = from.max(entry.first_version);
+                Reached::Runs(runs_in_file(parts, part, index, &entry, end, (from, to))?)
+            }
         }
-        let part = self.part_of(end.last_position);
-        let part = part.ok_or(LookupError::Heads(Defect::Invalid(
-            "no segment holds the last event of a stream",
-        )))?;
-        Ok(match &part.index {
-            PartIndex::Frozen { index, .. } => Holder::Memory(&part.segment, index),
-            PartIndex::Sealed(index) => Holder::File(part, index),
-        })
-    }
+    };
+    check_reached(end, reached)
+}
 
-    /// The runs of the versions `from` to `to`, which one index holds, oldest first.
-    fn runs_in_file(
-        &self,
-        part: &Part,
-        index: &SealedIndex,
-        entry: &StreamEntry,
-        end: Head,
-        (from, to): (u64, u64),
-    ) -> Lookup<Vec<Run>> {
-        let damaged = || part.damaged();
-        let place = |version: u64| {
-            let place = version.checked_sub(entry.first_version);
-            place.and_then(|place| u32::try_from(place).ok()).ok_or_else(damaged)
-        };
-        let places = place(from)?..place(to)?.saturating_add(1);
-        let wanted = places.len();
-        let found = index.stream_ordinals(entry, places).map_err(|_| part.damaged())?;
-        let base = index.base_position();
-        let last = found.last().map(|&ordinal| base + u64::from(ordinal)).ok_or_else(damaged)?;
-        // The index and the path to it must agree.
-        if found.len() != wanted
-            || (to == end.version && last != end.last_position)
-            || last > end.last_position
-        {
+fn check_reached(end: Head, reached: Reached) -> Lookup<Reached> {
+    if let Reached::Before(before) = reached {
+        check_step(end, before)?;
+    }
+    Ok(reached)
+}
+
+fn holder(parts: &[Part], end: Head) -> Lookup<Holder<'_>> {
+    let part = part_of(parts, end.last_position);
+    let part = part.ok_or(LookupError::Heads(Defect::Invalid(
+        "no segment holds the last event of a stream",
+    )))?;
+    Ok(match &part.index {
+        PartIndex::Frozen { index, .. } => Holder::Memory(&part.segment, index),
+        PartIndex::Sealed(index) => Holder::File(part, index),
+    })
+}
+
+/// The runs of the versions `from` to `to`, which one index holds, oldest first.
+fn runs_in_file(
+    parts: &[Part],
+    part: &Part,
+    index: &SealedIndex,
+    entry: &StreamEntry,
+    end: Head,
+    (from, to): (u64, u64),
+) -> Lookup<Vec<Run>> {
+    let damaged = || part.damaged();
+    let place = |version: u64| {
+        let place = version.checked_sub(entry.first_version);
+        place.and_then(|place| u32::try_from(place).ok()).ok_or_else(damaged)
+    };
+    let places = place(from)?..place(to)?.saturating_add(1);
+    let wanted = places.len();
+    let found = index.stream_ordinals(entry, places).map_err(|_| part.damaged())?;
+    let base = index.base_position();
+    let last = found.last().map(|&ordinal| base + u64::from(ordinal)).ok_or_else(damaged)?;
+    // The index and the path to it must agree.
+    if found.len() != wanted
+        || (to == end.version && last != end.last_position)
+        || last > end.last_position
+    {
+        return Err(part.damaged());
+    }
+    let (mut runs, mut rest) = (Vec::new(), found.as_slice());
+    while let Some(&ordinal) = rest.last() {
+        let holder = part_of(parts, base + u64::from(ordinal)).ok_or_else(damaged)?;
+        let segment = &holder.segment;
+        let shift = segment.base_position.checked_sub(base).and_then(|s| u32::try_from(s).ok());
+        let shift = shift.ok_or_else(damaged)?;
+        let (before, own) = rest.split_at(rest.partition_point(|&ordinal| ordinal < shift));
+        if own.is_empty() {
             return Err(part.damaged());
         }
-        let (mut runs, mut rest) = (Vec::new(), found.as_slice());
-        while let Some(&ordinal) = rest.last() {
-            let holder = self.part_of(base + u64::from(ordinal)).ok_or_else(damaged)?;
-            let segment = &holder.segment;
-            let shift = segment.base_position.checked_sub(base).and_then(|s| u32::try_from(s).ok());
-            let shift = shift.ok_or_else(damaged)?;
-            let (before, own) = rest.split_at(rest.partition_point(|&ordinal| ordinal < shift));
-            if own.is_empty() {
-                return Err(part.damaged());
-            }
-            let places = Places::Sealed(own.iter().map(|ordinal| ordinal - shift).collect());
-            let first_version = from + before.len() as u64;
-            runs.push(Run { segment: Arc::clone(segment), first_version, places });
-            rest = before;
-        }
-        runs.reverse();
-        Ok(runs)
+        let places = Places::Sealed(own.iter().map(|ordinal| ordinal - shift).collect());
+        let first_version = from + before.len() as u64;
+        runs.push(Run { segment: Arc::clone(segment), first_version, places });
+        rest = before;
     }
+    runs.reverse();
+    Ok(runs)
 }
 
 /// An older event of the same stream lies before, and has a smaller version.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::format::checkpoint::{self as layout, CheckpointMeta, SegmentEntry};
 use crate::format::container::{self, CHECKPOINT_MAGIC};
-use crate::index::active::ActiveIndex;
+use crate::index::active::ActiveSections;
 use crate::index::block_file::BlockFile;
 use crate::index::checkpointed::order_of;
 use crate::index::heads::{FrozenHeads, HeadTable};
@@ -50,7 +50,7 @@ pub(crate) struct CheckpointImage<'a> {
     /// The section SEGMENTS, of the segments before the one that `meta` names.
     pub(crate) segments: Vec<u8>,
     /// Given at a clean close: the index of the segment that `meta` names.
-    pub(crate) active: Option<&'a ActiveIndex>,
+    pub(crate) active: Option<ActiveSections>,
 }
 
 impl CheckpointImage<'_> {
@@ -59,14 +59,7 @@ impl CheckpointImage<'_> {
         let CheckpointImage { mut meta, heads, metadata, segments, active } = self;
         let (table, names_section, streams) = heads.encode()?;
         meta.streams = streams;
-        let (mut offsets, mut previous, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-        let mut shortcuts = Vec::new();
-        if let Some(index) = active {
-            offsets = index.encode_offsets()?;
-            previous = index.encode_previous()?;
-            ids = index.encode_ids()?;
-            shortcuts = index.encode_shortcuts()?;
-        }
+        let ActiveSections { offsets, previous, ids, shortcuts } = active.unwrap_or_default();
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
         // The parts that opening reads come first, so that they fit the first block, or nearly.

@@ -72,7 +72,7 @@ pub(crate) fn rebuild_checkpoint(
     }
     let frozen = heads.freeze().ok_or_else(|| corrupt(Defect::Invalid("no heads")))?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
-    let (meta, active) = (meta.clone(), Some(&index));
+    let (meta, active) = (meta.clone(), Some(index.encode().map_err(corrupt)?));
     let segments = sealed_segments(before, meta.segment);
     let image = CheckpointImage { meta, heads: &frozen, metadata, segments, active };
     let bytes = image.encode(segment.header.store_id).map_err(corrupt)?;

@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
+use crate::catalog::{ActivePart, Catalog, Lookup, LookupError, Part, PartIndex};
 use crate::derived::{load_frame, open_index};
 use crate::dir::StoreDir;
 use crate::engine::contents::Contents;
@@ -19,7 +19,6 @@ use crate::event::Position;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
-use crate::index::heads::Heads;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
@@ -108,14 +107,17 @@ pub(crate) fn open_for_reading(dir: &StoreDir, threads: bool) -> Result<Recovere
     recover(dir, mode, threads, false)
 }
 
-/// Whether the heads of all streams in a frame can be read.
-fn can_enter(heads: &Heads, frame: &ScannedFrame<'_>) -> bool {
-    let mut readable = true;
-    let walked = for_each_record(frame, |_, record| {
-        readable &= heads.find(record.stream()).is_ok();
+/// Looks up all that entering a frame needs of the checkpoints.
+fn can_enter(catalog: &Catalog, frame: &ScannedFrame<'_>) -> Lookup<()> {
+    let mut found = Ok(());
+    let _ = for_each_record(frame, |_, record| {
+        if found.is_ok() {
+            let head = catalog.heads.get(record.stream());
+            found = head.and_then(|head| catalog.active.index.touch_shortcuts(head));
+        }
     });
-    // A frame that cannot be walked is reported by the walk itself.
-    readable || walked.is_err()
+    // A frame that cannot be walked is reported when it is entered.
+    found.map_err(LookupError::Heads)
 }
 
 impl Follower {
@@ -304,9 +306,7 @@ impl Follower {
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
-            if !self.contents.with_catalog(|catalog| can_enter(&catalog.heads, frame)) {
-                self.contents.rebuild_checkpoints()?;
-            }
+            self.contents.lookup(|catalog| can_enter(catalog, frame), Ok)?;
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
             self.contents
                 .change_all(|catalog, metadata| {
@@ -361,12 +361,7 @@ impl Follower {
         let full = self.contents.active_segment();
         let sealed = self.sealed_by_writer(&full)?;
         self.contents.change_catalog(|catalog| {
-            let full = std::mem::replace(&mut catalog.active, active);
-            let part = sealed.unwrap_or_else(|| Part {
-                segment: full.segment,
-                index: PartIndex::Frozen { index: Arc::new(full.index), point },
-            });
-            Arc::make_mut(&mut catalog.parts).push(part);
+            catalog.turn_to(active, |full| sealed.unwrap_or_else(|| Part::frozen(full, point)));
         });
         Ok(true)
     }

@@ -46,6 +46,10 @@ pub(crate) enum Defect {
     Unsupported(String),
     #[error("cannot be read: {0}")]
     Unreadable(String),
+    /// No damage: a block of a checkpoint that was not read so far, where nothing may be read. The
+    /// range is that of the file.
+    #[error("bytes {offset} to {} of checkpoint {checkpoint} are not read yet", offset + *len as u64)]
+    Unread { checkpoint: u64, offset: u64, len: usize },
 }
 
 /// `len` rounded up to the alignment. A length from disk that would exceed the address space, which

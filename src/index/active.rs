@@ -14,6 +14,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::Head;
+use super::block_file::Reads;
 use super::checkpointed::CheckpointedActive;
 use super::heads::HeadTable;
 use super::jumps::{self, Links, Member, NONE};
@@ -45,6 +46,15 @@ pub(crate) struct ActiveIndex {
     pub(crate) changes: u64,
     pub(crate) first_recorded_at: u64,
     pub(crate) last_recorded_at: u64,
+}
+
+/// An index as sections of a checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct ActiveSections {
+    pub(crate) offsets: Vec<u8>,
+    pub(crate) previous: Vec<u8>,
+    pub(crate) ids: Vec<u8>,
+    pub(crate) shortcuts: Vec<u8>,
 }
 
 /// Ordinals by id, for the first `hashed` events.
@@ -85,6 +95,14 @@ impl ActiveIndex {
     /// Creates the index from the part that a checkpoint stored.
     pub(crate) fn restore(base_position: u64, kept: CheckpointedActive) -> Self {
         Self { kept: Some(kept), ..Self::new(base_position) }
+    }
+
+    /// Whether look-ups of events in the checkpoint read it, or fail with [`Defect::Unread`] where it
+    /// was not read so far.
+    pub(crate) fn set_reads(&mut self, reads: Reads) {
+        if let Some(kept) = &mut self.kept {
+            kept.set_reads(reads);
+        }
     }
 
     /// The checkpoint with the first events.
@@ -142,12 +160,22 @@ impl ActiveIndex {
     pub(crate) fn push(&mut self, offset: u32, before: Head, id: [u8; 16]) {
         let previous = self.node(before.last_position);
         let previous = previous.map(|node| Member { node, depth: before.version });
-        // Returned if a block of a damaged checkpoint would be needed.
+        // Nothing is read here: see [`ActiveIndex::touch_shortcuts`].
         let shortcut = jumps::shortcut_after(self, previous).unwrap_or(NONE);
         self.shortcuts.push(shortcut);
         self.offsets.push(offset);
         self.previous.push(before.last_position);
         self.ids.push(id);
+    }
+
+    /// Looks up what later events of a stream take their shortcuts from, if its head is in the
+    /// checkpoint: the members that are reached from the head by following shortcuts, and no others.
+    pub(crate) fn touch_shortcuts(&self, head: Head) -> Result<(), Defect> {
+        let Some(node) = self.node(head.last_position).filter(|&n| (n as usize) < self.below())
+        else {
+            return Ok(());
+        };
+        jumps::touch_path(self, Member { node, depth: head.version })
     }
 
     /// Adds the terms of the event that was pushed last, if terms are kept.
@@ -256,6 +284,16 @@ impl ActiveIndex {
             ));
         }
         Ok(Head { version, last_position })
+    }
+
+    /// The sections of a checkpoint that hold this index.
+    pub(crate) fn encode(&self) -> Result<ActiveSections, Defect> {
+        Ok(ActiveSections {
+            offsets: self.encode_offsets()?,
+            previous: self.encode_previous()?,
+            ids: self.encode_ids()?,
+            shortcuts: self.encode_shortcuts()?,
+        })
     }
 
     /// The offsets of all records, as in the table of a seal: four bytes each.

@@ -17,6 +17,15 @@ use crate::storage::{File, Mapping, read_exact_at};
 /// The size of a read of the table of block checksums.
 const TABLE_PIECE: usize = 256 << 10;
 
+/// Whether a look-up may read from the file. The bytes of a file that is in memory are never read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Blocks are read and checked as needed.
+    Any,
+    /// Only blocks that were read before are used; any other gives [`Defect::Unread`].
+    None,
+}
+
 #[derive(Debug)]
 enum BlockSource {
     Mapped { file: Arc<dyn File>, mapping: Mapping },
@@ -90,9 +99,9 @@ impl BlockFile {
             sections: Vec::new(),
             store_id: [0; 16],
         };
-        let header = this.bytes(0, HEADER_LEN)?;
+        let header = this.bytes(Reads::Any, 0, HEADER_LEN)?;
         let (count, store_id) = container::decode_header(header, magic, payload_len)?;
-        let table = this.bytes(HEADER_LEN as u64, container::table_len(count))?;
+        let table = this.bytes(Reads::Any, HEADER_LEN as u64, container::table_len(count))?;
         this.sections = container::decode_sections(table, payload_len)?;
         this.store_id = store_id;
         Ok(this)
@@ -123,8 +132,19 @@ impl BlockFile {
 
     /// `len` bytes of a section, counted from its start, checked.
     pub(crate) fn get(&self, section: Section, offset: u64, len: usize) -> Result<&[u8], Defect> {
+        self.get_with(Reads::Any, section, offset, len)
+    }
+
+    /// Like [`BlockFile::get`].
+    pub(crate) fn get_with(
+        &self,
+        reads: Reads,
+        section: Section,
+        offset: u64,
+        len: usize,
+    ) -> Result<&[u8], Defect> {
         match offset.checked_add(len as u64) {
-            Some(end) if end <= section.len => self.bytes(section.offset + offset, len),
+            Some(end) if end <= section.len => self.bytes(reads, section.offset + offset, len),
             _ => Err(Defect::Invalid("points outside its section")),
         }
     }
@@ -136,22 +156,40 @@ impl BlockFile {
         index: usize,
         size: usize,
     ) -> Result<&[u8], Defect> {
-        self.get(section, (index as u64).saturating_mul(size as u64), size)
+        self.entry_with(Reads::Any, section, index, size)
+    }
+
+    /// Like [`BlockFile::entry`].
+    pub(crate) fn entry_with(
+        &self,
+        reads: Reads,
+        section: Section,
+        index: usize,
+        size: usize,
+    ) -> Result<&[u8], Defect> {
+        self.get_with(reads, section, (index as u64).saturating_mul(size as u64), size)
+    }
+
+    /// Reads and checks the blocks that a look-up with [`Reads::None`] lacked.
+    pub(crate) fn read_range(&self, offset: u64, len: usize) -> Result<(), Defect> {
+        self.bytes(Reads::Any, offset, len).map(|_| ())
     }
 
     /// Checks every block.
     pub(crate) fn verify(&self) -> Result<(), Defect> {
         let len = usize::try_from(self.payload_len).map_err(|_| Defect::TooShort)?;
-        self.bytes(0, len).map(|_| ())
+        self.bytes(Reads::Any, 0, len).map(|_| ())
     }
 
-    fn bytes(&self, offset: u64, len: usize) -> Result<&[u8], Defect> {
+    fn bytes(&self, reads: Reads, offset: u64, len: usize) -> Result<&[u8], Defect> {
         let end = offset.checked_add(len as u64).filter(|&end| end <= self.payload_len);
         let end = end.ok_or(Defect::TooShort)?;
         if len > 0 {
             let last = (end - 1) / BLOCK as u64;
             for block in offset / BLOCK as u64..=last {
-                self.check_block(block)?;
+                if !self.check_block(block, reads)? {
+                    return Err(Defect::Unread { checkpoint: 0, offset, len });
+                }
             }
         }
         let start = usize::try_from(offset).map_err(|_| Defect::TooShort)?;
@@ -177,11 +215,16 @@ impl BlockFile {
         bytes.map(LE::read_u32).ok_or(Defect::TooShort)
     }
 
-    fn check_block(&self, block: u64) -> Result<(), Defect> {
+    /// Checks a block the first time. Returns whether it is checked: not if that takes a read and
+    /// none is permitted.
+    fn check_block(&self, block: u64, reads: Reads) -> Result<bool, Defect> {
         let number = u32::try_from(block).map_err(|_| Defect::TooShort)?;
         let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
         if self.checked[word].load(Ordering::Acquire) & bit != 0 {
-            return Ok(());
+            return Ok(true);
+        }
+        if reads == Reads::None && matches!(self.source, BlockSource::Mapped { .. }) {
+            return Ok(false);
         }
         let start = block * BLOCK as u64;
         let len = BLOCK.min(usize::try_from(self.payload_len - start).unwrap_or(BLOCK));
@@ -198,7 +241,7 @@ impl BlockFile {
             }
         }
         self.checked[word].fetch_or(bit, Ordering::AcqRel);
-        Ok(())
+        Ok(true)
     }
 }
 

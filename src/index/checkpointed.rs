@@ -8,12 +8,17 @@ use std::sync::{Arc, OnceLock};
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use super::block_file::Reads;
 use super::heads::HeadTable;
 use super::jumps::NONE;
 use crate::format::Defect;
 use crate::format::checkpoint as layout;
 use crate::format::container::Section;
 use crate::format::index_file::hash_id;
+
+/// A walk back along a chain that needs a block asks for that many bytes before it too: it begins again
+/// after each read.
+const READ_BEFORE: u64 = 64 << 10;
 
 const HASH: u64 = 0xFFFF_FFFF_0000_0000;
 
@@ -29,6 +34,7 @@ pub(crate) struct CheckpointedActive {
     order: Section,
     /// Replaces the section ORDER in checkpoints without one.
     sorted: OnceLock<Vec<u64>>,
+    reads: Reads,
 }
 
 /// The section ORDER for the section IDS.
@@ -59,6 +65,7 @@ impl CheckpointedActive {
             ids: section(layout::IDS, 16)?,
             order: file.section(layout::ORDER),
             sorted: OnceLock::new(),
+            reads: Reads::Any,
             table: Arc::clone(table),
         })
     }
@@ -71,8 +78,38 @@ impl CheckpointedActive {
     pub(crate) fn replace(&mut self, table: &Arc<HeadTable>) {
         if let Some(mut kept) = Self::new(table) {
             kept.truncate(self.len);
+            kept.reads = self.reads;
             *self = kept;
         }
+    }
+
+    /// Whether look-ups read from the file, or fail with [`Defect::Unread`].
+    pub(crate) fn set_reads(&mut self, reads: Reads) {
+        self.reads = reads;
+    }
+
+    /// An entry of a section.
+    fn look_up(&self, section: Section, index: usize, size: usize) -> Result<&[u8], Defect> {
+        let found = self.table.file().entry_with(self.reads, section, index, size);
+        found.map_err(|defect| self.table.named(defect))
+    }
+
+    /// The beginning of a section.
+    fn all(&self, section: Section, len: usize) -> Result<&[u8], Defect> {
+        let found = self.table.file().get_with(self.reads, section, 0, len);
+        found.map_err(|defect| self.table.named(defect))
+    }
+
+    /// An entry of a section in which chains are followed.
+    fn follow(&self, section: Section, index: usize, size: usize) -> Result<&[u8], Defect> {
+        self.look_up(section, index, size).map_err(|defect| match defect {
+            Defect::Unread { checkpoint, offset, len } => {
+                let from = offset.saturating_sub(READ_BEFORE).max(section.offset);
+                let before = usize::try_from(offset - from).unwrap_or(0);
+                Defect::Unread { checkpoint, offset: from, len: before + len }
+            }
+            defect => defect,
+        })
     }
 
     /// The number of events.
@@ -86,11 +123,11 @@ impl CheckpointedActive {
     }
 
     pub(crate) fn offset(&self, ordinal: usize) -> Result<u32, Defect> {
-        self.table.file().entry(self.offsets, ordinal, 4).map(LE::read_u32)
+        self.follow(self.offsets, ordinal, 4).map(LE::read_u32)
     }
 
     pub(crate) fn previous(&self, ordinal: usize) -> Result<u64, Defect> {
-        self.table.file().entry(self.previous, ordinal, 8).map(LE::read_u64)
+        self.follow(self.previous, ordinal, 8).map(LE::read_u64)
     }
 
     /// The ordinal of the target of an event's shortcut; [`NONE`] if it has none.
@@ -98,26 +135,26 @@ impl CheckpointedActive {
         if self.shortcuts.len == 0 {
             return Ok(NONE);
         }
-        self.table.file().entry(self.shortcuts, ordinal, 4).map(LE::read_u32)
+        self.follow(self.shortcuts, ordinal, 4).map(LE::read_u32)
     }
 
     pub(crate) fn shortcuts(&self) -> Result<Cow<'_, [u8]>, Defect> {
         if self.shortcuts.len == 0 {
             return Ok(Cow::Owned(vec![0xFF; self.len * 4]));
         }
-        self.table.file().get(self.shortcuts, 0, self.len * 4).map(Cow::Borrowed)
+        self.all(self.shortcuts, self.len * 4).map(Cow::Borrowed)
     }
 
     pub(crate) fn offsets(&self) -> Result<&[u8], Defect> {
-        self.table.file().get(self.offsets, 0, self.len * 4)
+        self.all(self.offsets, self.len * 4)
     }
 
     pub(crate) fn previous_positions(&self) -> Result<&[u8], Defect> {
-        self.table.file().get(self.previous, 0, self.len * 8)
+        self.all(self.previous, self.len * 8)
     }
 
     pub(crate) fn ids(&self) -> Result<&[u8], Defect> {
-        self.table.file().get(self.ids, 0, self.len * 16)
+        self.all(self.ids, self.len * 16)
     }
 
     /// The event with this id, by binary search; whole ids are compared.
@@ -139,7 +176,7 @@ impl CheckpointedActive {
                 break;
             }
             let ordinal = usize::try_from(entry & !HASH).unwrap_or(usize::MAX);
-            if ordinal < self.len && self.table.file().entry(self.ids, ordinal, 16)? == id {
+            if ordinal < self.len && self.look_up(self.ids, ordinal, 16)? == id {
                 return Ok(Some(ordinal));
             }
             low += 1;
@@ -151,7 +188,7 @@ impl CheckpointedActive {
     fn entries(&self) -> Result<usize, Defect> {
         let count = self.ids.count(16);
         if self.order.count(8) != count && self.sorted.get().is_none() {
-            let ids = self.table.file().get(self.ids, 0, count * 16)?;
+            let ids = self.all(self.ids, count * 16)?;
             self.sorted.get_or_init(|| order_of(ids));
         }
         Ok(count)
@@ -160,7 +197,7 @@ impl CheckpointedActive {
     fn entry(&self, index: usize) -> Result<u64, Defect> {
         match self.sorted.get() {
             Some(sorted) => sorted.get(index).copied().ok_or(Defect::TooShort),
-            None => self.table.file().entry(self.order, index, 8).map(LE::read_u64),
+            None => self.look_up(self.order, index, 8).map(LE::read_u64),
         }
     }
 }

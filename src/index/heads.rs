@@ -12,7 +12,7 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 use hashbrown::HashTable;
 use smol_str::SmolStr;
 
-use super::block_file::BlockFile;
+use super::block_file::{BlockFile, Reads};
 use super::metadata::Metadata;
 use super::{Head, search_names};
 use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry, SegmentEntry};
@@ -133,17 +133,28 @@ impl HeadTable {
         self.heads.count(layout::HEAD_LEN)
     }
 
-    fn entry(&self, index: usize) -> Result<(&[u8], Head), Defect> {
-        let bytes = self.file.entry(self.heads, index, layout::HEAD_LEN)?;
+    fn entry(&self, index: usize, reads: Reads) -> Result<(&[u8], Head), Defect> {
+        let bytes = self.file.entry_with(reads, self.heads, index, layout::HEAD_LEN)?;
         let entry = HeadEntry::decode(bytes)?;
-        let name = self.file.get(self.names, entry.name_offset, usize::from(entry.name_len))?;
+        let name_len = usize::from(entry.name_len);
+        let name = self.file.get_with(reads, self.names, entry.name_offset, name_len)?;
         Ok((name, Head { version: entry.version, last_position: entry.last_position }))
     }
 
-    fn get(&self, name: &str) -> Result<Option<Head>, Defect> {
-        match search_names(self.len(), name.as_bytes(), |i| Ok(self.entry(i)?.0))? {
-            Ok(index) => Ok(Some(self.entry(index)?.1)),
+    fn get(&self, name: &str, reads: Reads) -> Result<Option<Head>, Defect> {
+        match search_names(self.len(), name.as_bytes(), |i| Ok(self.entry(i, reads)?.0))? {
+            Ok(index) => Ok(Some(self.entry(index, reads)?.1)),
             Err(_) => Ok(None),
+        }
+    }
+
+    /// Names this checkpoint in [`Defect::Unread`].
+    pub(super) fn named(&self, defect: Defect) -> Defect {
+        match defect {
+            Defect::Unread { offset, len, .. } => {
+                Defect::Unread { checkpoint: self.number, offset, len }
+            }
+            defect => defect,
         }
     }
 
@@ -154,11 +165,12 @@ impl HeadTable {
         prefix: &str,
         mut each: impl FnMut(&str, Head),
     ) -> Result<(), Defect> {
-        let found = search_names(self.len(), prefix.as_bytes(), |i| Ok(self.entry(i)?.0))?;
+        let found =
+            search_names(self.len(), prefix.as_bytes(), |i| Ok(self.entry(i, Reads::Any)?.0))?;
         let (Ok(start) | Err(start)) = found;
         let mut end_of_last = None;
         for index in start..self.len() {
-            let (name, head) = self.entry(index)?;
+            let (name, head) = self.entry(index, Reads::Any)?;
             // Names are adjacent, so that a listing is no larger than the file.
             let at = name.as_ptr().addr();
             if end_of_last.is_some_and(|end| end != at) {
@@ -176,18 +188,30 @@ impl HeadTable {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Heads {
     overlay: Overlay,
     frozen: Option<Arc<Overlay>>,
     base: Option<Arc<HeadTable>>,
     streams: u64,
+    reads: Reads,
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        Self::with_base(None)
+    }
 }
 
 impl Heads {
     pub(crate) fn with_base(base: Option<Arc<HeadTable>>) -> Self {
         let streams = base.as_ref().map_or(0, |base| base.meta.streams);
-        Self { base, streams, ..Self::default() }
+        Self { overlay: Overlay::default(), frozen: None, base, streams, reads: Reads::Any }
+    }
+
+    /// From now on no look-up reads from the base: one that would have to is [`Defect::Unread`].
+    pub(crate) fn stop_reading(&mut self) {
+        self.reads = Reads::None;
     }
 
     /// The checkpoint in the base.
@@ -227,7 +251,10 @@ impl Heads {
 
     fn in_base(&self, name: &str) -> Result<Head, Defect> {
         match &self.base {
-            Some(base) => Ok(base.get(name)?.unwrap_or_default()),
+            Some(base) => {
+                let found = base.get(name, self.reads).map_err(|defect| base.named(defect))?;
+                Ok(found.unwrap_or_default())
+            }
             None => Ok(Head::default()),
         }
     }
@@ -288,20 +315,33 @@ impl Heads {
         }
     }
 
-    /// All streams whose name begins with `prefix`, by name.
-    pub(crate) fn list(&self, prefix: &str) -> Result<BTreeMap<Box<str>, Head>, Defect> {
+    /// The streams whose name begins with `prefix`.
+    pub(crate) fn list(&self, prefix: &str) -> ListedHeads {
+        let layers = self.frozen.as_deref().into_iter().chain([&self.overlay]);
+        let named = |(name, _): &&(SmolStr, Head)| name.starts_with(prefix);
+        let newer = layers.flat_map(|layer| layer.entries.iter().filter(named).cloned()).collect();
+        ListedHeads { newer, base: self.base.clone() }
+    }
+}
+
+/// A list of streams, of which those of the checkpoint are still to be read.
+#[derive(Debug)]
+pub(crate) struct ListedHeads {
+    /// Later ones replace earlier ones and those of the base.
+    newer: Vec<(SmolStr, Head)>,
+    base: Option<Arc<HeadTable>>,
+}
+
+impl ListedHeads {
+    /// Reads the streams whose name begins with `prefix`, which the list was made for, by name.
+    pub(crate) fn read(self, prefix: &str) -> Result<BTreeMap<Box<str>, Head>, Defect> {
         let mut all = BTreeMap::new();
         if let Some(base) = &self.base {
             base.for_each(prefix, |name, head| {
                 all.insert(name.into(), head);
             })?;
         }
-        let layers = self.frozen.as_deref().into_iter().chain([&self.overlay]);
-        for (name, head) in layers.flat_map(|layer| &layer.entries) {
-            if name.starts_with(prefix) {
-                all.insert(name.as_str().into(), *head);
-            }
-        }
+        all.extend(self.newer.into_iter().map(|(name, head)| (name.as_str().into(), head)));
         all.retain(|_, head| head.version > 0);
         Ok(all)
     }
@@ -417,9 +457,9 @@ mod tests {
         let second = table(&heads.freeze().unwrap());
         assert_eq!(second.meta.streams, 3);
         heads.replace_base(second);
-        let all: Vec<_> = heads.list("").unwrap().into_iter().collect();
+        let all: Vec<_> = heads.list("").read("").unwrap().into_iter().collect();
         assert_eq!(all, [("a".into(), head(1)), ("b".into(), head(2)), ("d".into(), head(1))]);
-        assert_eq!(heads.list("b").unwrap().len(), 1);
+        assert_eq!(heads.list("b").read("b").unwrap().len(), 1);
     }
 
     #[test]
@@ -440,7 +480,7 @@ mod tests {
         heads.put("a", head(1)).unwrap();
         heads.put("a", Head::default()).unwrap();
         assert_eq!((heads.get("a"), heads.streams()), (Ok(Head::default()), 0));
-        assert!(heads.list("").unwrap().is_empty());
+        assert!(heads.list("").read("").unwrap().is_empty());
         assert_eq!(heads.freeze().unwrap().encode().unwrap().2, 0);
     }
 }

@@ -60,6 +60,16 @@ pub(crate) fn shortcut_after(links: &impl Links, previous: Option<Member>) -> Re
     Ok(second.map_or(NONE, |second| second.node))
 }
 
+/// Follows shortcuts from a member to the oldest one that they reach. The shortcuts of all members that
+/// are added after it start from a new member or lead to one of these.
+pub(crate) fn touch_path(links: &impl Links, from: Member) -> Result<(), Defect> {
+    let mut at = Some(from);
+    while let Some(member) = at.filter(|member| member.depth > 1) {
+        at = follow(links, member)?;
+    }
+    Ok(())
+}
+
 /// The target of a member's shortcut, or of its link if it has no shortcut.
 fn follow(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
     let depth = target(at.depth);

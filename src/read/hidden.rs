@@ -72,7 +72,7 @@ impl Hidden {
             return Ok(0);
         }
         let visible = engine.visible(self.unsynced);
-        Ok(engine.contents().lookup(|catalog| catalog.head_at(stream, visible))?.version)
+        Ok(engine.contents().head_at(stream, visible)?.version)
     }
 
     /// The time before which events of a stream with these rules are hidden by age; `None` if age hides

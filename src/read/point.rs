@@ -14,7 +14,7 @@ pub(crate) fn event_at(engine: &Engine, position: u64) -> Result<Option<Event>> 
     if position == 0 {
         return Ok(None);
     }
-    let located = engine.contents().lookup(|catalog| catalog.locate(position))?;
+    let located = engine.contents().find(position)?;
     let Some((segment, offset)) = located else {
         return Ok(None);
     };

@@ -43,8 +43,7 @@ impl ReadStream {
 
     pub(super) fn pinned(self, visible: u64) -> Result<StreamEvents> {
         let hidden = Hidden::new(&self.engine, &self.settings);
-        let head =
-            self.engine.contents().lookup(|catalog| catalog.head_at(&self.stream, visible))?;
+        let head = self.engine.contents().head_at(&self.stream, visible)?;
         let last = match self.settings.as_of {
             Some(AsOf::Version(version)) => head.version.min(version),
             _ => head.version,
@@ -170,11 +169,7 @@ impl StreamEvents {
     fn look_at(&self, version: u64, mut end: Head) -> Result<Event> {
         loop {
             let range = (version, version);
-            match self
-                .engine
-                .contents()
-                .lookup(|catalog| catalog.reach(&self.stream, end, version, range))?
-            {
+            match self.engine.contents().reach(&self.stream, end, version, range)? {
                 Reached::Before(before) => end = before,
                 Reached::Runs(runs) => {
                     let run = runs.first().ok_or_else(|| self.engine.contents().lost(0))?;
@@ -202,11 +197,7 @@ impl StreamEvents {
             }
             let end = *self.ends.last().ok_or_else(|| self.engine.contents().lost(0))?;
             let stream = &self.stream;
-            match self
-                .engine
-                .contents()
-                .lookup(|catalog| catalog.reach(stream, end, version, range))?
-            {
+            match self.engine.contents().reach(stream, end, version, range)? {
                 Reached::Before(before) if self.settings.backwards => self.ends = vec![before],
                 Reached::Before(before) => self.ends.push(before),
                 Reached::Runs(mut runs) => {

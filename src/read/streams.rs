@@ -85,12 +85,8 @@ impl IntoIterator for Streams {
             Some(category) if category.len() > self.prefix.len() => category,
             _ => &self.prefix,
         };
-        let listed = engine.check_open().and_then(|()| engine.refresh()).and_then(|()| {
-            let list = |catalog: &crate::catalog::Catalog| {
-                catalog.heads.list(prefix).map_err(crate::catalog::LookupError::Heads)
-            };
-            engine.contents().lookup(list)
-        });
+        let listed = engine.check_open().and_then(|()| engine.refresh());
+        let listed = listed.and_then(|()| engine.contents().list_streams(prefix));
         let visible = engine.visible(false);
         let (heads, failed) = match listed {
             Ok(heads) => (heads, None),
@@ -123,10 +119,7 @@ impl Iterator for StreamNames {
             if !wanted || !name.starts_with(&self.prefix) {
                 continue;
             }
-            let limited = self
-                .engine
-                .contents()
-                .lookup(|catalog| catalog.limit_head(head, &name, self.visible));
+            let limited = self.engine.contents().limit_head(head, &name, self.visible);
             match limited {
                 // Events of this stream exist, but none is visible yet.
                 Ok(head) if head.version == 0 => {}

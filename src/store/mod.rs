@@ -229,7 +229,7 @@ impl Store {
         engine.check_open()?;
         engine.refresh()?;
         let visible = engine.visible(false);
-        let head = engine.contents().lookup(|catalog| catalog.head_at(stream, visible))?;
+        let head = engine.contents().head_at(stream, visible)?;
         Ok((head.version > 0).then(|| StreamHead {
             version: head.version,
             last_position: Position::new(head.last_position),

@@ -142,10 +142,7 @@ impl Snapshots {
         let durable = self.engine.positions().durable();
         match snapshot.mark() {
             Mark::Version(_) => {
-                let head = self
-                    .engine
-                    .contents()
-                    .lookup(|catalog| catalog.head_at(snapshot.key(), durable))?;
+                let head = self.engine.contents().head_at(snapshot.key(), durable)?;
                 Ok(head.version)
             }
             Mark::Position(_) => Ok(durable),

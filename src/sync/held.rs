@@ -26,6 +26,11 @@ impl HeldRank {
         Self {}
     }
 
+    /// Checks that this thread may use storage.
+    #[inline]
+    #[allow(dead_code, reason = "only the simulated disk asks")]
+    pub(super) fn check_storage() {}
+
     /// Checks a lock that is about to be released and taken again.
     #[inline]
     #[expect(clippy::unused_self, reason = "the other form uses it")]
@@ -83,6 +88,24 @@ mod checked {
         pub(in crate::sync) fn took(rank: Rank) -> Self {
             with_ranks(|held| held.push(rank));
             Self { rank }
+        }
+
+        /// Checks that this thread may use storage.
+        ///
+        /// # Panics
+        ///
+        /// If the thread holds a lock that is for memory only.
+        #[track_caller]
+        #[allow(dead_code, reason = "only the simulated disk asks")]
+        pub(in crate::sync) fn check_storage() {
+            let mut against = None;
+            with_ranks(|held| {
+                let memory = |rank: &&Rank| rank.is_for_memory() && !std::thread::panicking();
+                against = held.iter().find(memory).copied();
+            });
+            if let Some(rank) = against {
+                panic!("storage is used while {rank:?} is held: see src/sync/rank.rs");
+            }
         }
 
         /// Checks that the lock may be released and taken again, as a condition variable does.

@@ -24,6 +24,19 @@ mod ranked;
 mod wrapped;
 
 pub(crate) use progress::AtomicMark;
+
+/// Checks, in builds with debug assertions, that this thread holds no lock that is for memory alone.
+///
+/// # Panics
+///
+/// If it does.
+#[cfg(feature = "testing")]
+#[inline]
+#[track_caller]
+pub(crate) fn check_storage() {
+    held::HeldRank::check_storage();
+}
+
 pub(crate) use rank::Rank;
 pub(crate) use ranked::{Condvar, Mutex, MutexGuard, RwLock};
 

@@ -4,6 +4,9 @@
 //! wait for each other. Builds with debug assertions check it at each acquisition, see
 //! [`held`](super::held).
 //!
+//! The locks that are for memory alone ([`Rank::is_for_memory`]) are not held while storage is used; the
+//! simulated disk checks that at each operation.
+//!
 //! A rank covers every lock of its kind, also in two stores that one thread has open: a thread
 //! holds at most one lock of each rank.
 
@@ -84,4 +87,13 @@ pub(crate) enum Rank {
     /// The simulated machine: any operation on storage may take it. Owner: `storage::sim`.
     #[allow(dead_code, reason = "the simulated disk is there for tests alone")]
     Machine,
+}
+
+impl Rank {
+    /// Whether the lock protects memory alone: no file is read or written while it is held, so that no
+    /// look-up and no append waits for a disk on account of another.
+    #[allow(dead_code, reason = "only the simulated disk asks")]
+    pub(super) fn is_for_memory(self) -> bool {
+        matches!(self, Self::Catalog | Self::Metadata | Self::ActiveIds | Self::ActiveTerms)
+    }
 }

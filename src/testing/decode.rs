@@ -292,9 +292,9 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let again = Metadata::decode(metadata.last_change().get(), &metadata.encode([].iter()))?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let heads = Heads::with_base(Some(table.into()));
-    for (name, _) in heads.list("")? {
+    for (name, _) in heads.list("").read("")? {
         heads.get(&name)?;
-        heads.list(&name)?;
+        heads.list(&name).read(&name)?;
     }
     Ok(())
 }

@@ -114,6 +114,25 @@ fn stream_reads_in_the_active_segment_cost_what_they_return() {
 }
 
 #[test]
+fn appends_after_an_opening_keep_the_shortcuts_of_a_stream() {
+    let Filled { options, store, .. } = filled(64 << 20);
+    store.close().unwrap();
+    let store = options.open("/store").unwrap();
+    for _ in 0..100 {
+        let events = [(); 40].map(|()| NewEvent::new("A", ""));
+        store.append("long", ExpectedVersion::Any, events).unwrap();
+    }
+    // The second read finds all blocks read.
+    for from in [1, 777, LONG / 2, LONG + 1, LONG + 2_000, LONG + 3_999] {
+        let read = || read(store.read_stream("long").from_version(from).limit(1));
+        read();
+        let (events, cost) = read();
+        assert_eq!(versions(&events), [from]);
+        assert!(cost <= 45, "version {from} touched {cost}");
+    }
+}
+
+#[test]
 fn stream_reads_in_sealed_segments_cost_what_they_return() {
     let Filled { options, store, .. } = filled(1 << 19);
     let look = CHUNK + LOOK;

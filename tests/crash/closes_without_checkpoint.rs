@@ -2,7 +2,7 @@
 //! checkpoint is as safe as the events that it covers.
 
 use annals::testing::SimStorage;
-use annals::{Durability, ExpectedVersion, NewEvent, Opened, Store};
+use annals::{Durability, ExpectedVersion, NewEvent, Opened, Position, Query, QueryItem, Store};
 
 use super::bit_flips::{flip_each, hold_flip};
 use super::support::*;
@@ -158,4 +158,44 @@ fn flipped_bits_in_a_tail_that_no_checkpoint_covers_show_nothing_wrong() {
 
 fn sim_len(sim: &SimStorage, path: &str) -> u64 {
     sim.read_file(path).unwrap().len() as u64
+}
+
+/// A name, and look-ups in a store.
+type LookUp = (&'static str, fn(&Store));
+
+#[test]
+fn first_look_ups_after_an_opening_read_no_file_under_the_catalogs_lock() {
+    let sim = SimStorage::new(4);
+    let store = large(&sim);
+    fill(&store, 2_000, 20_000);
+    store.close().unwrap();
+    // The simulated disk panics if it is used with such a lock held. Each look-up needs blocks of the
+    // checkpoint that were not read before.
+    let look_ups: [LookUp; 8] = [
+        ("head", |store| assert_eq!(store.stream_head("s-77").unwrap().unwrap().version, 10)),
+        ("append", |store| {
+            store.append("s-77", ExpectedVersion::Exact(10), [NewEvent::new("T", "")]).unwrap();
+        }),
+        ("append to a new stream", |store| {
+            store.append("new", ExpectedVersion::NoStream, [NewEvent::new("T", "")]).unwrap();
+        }),
+        ("append with an id", |store| {
+            let event = NewEvent::new("T", "").id(id_of(1));
+            store.append("s-77", ExpectedVersion::Any, [event]).unwrap();
+        }),
+        ("event", |store| assert!(store.event_at(Position::new(5_000)).unwrap().is_some())),
+        ("stream", |store| assert_eq!(store.read_stream("s-77").into_iter().count(), 10)),
+        ("query", |store| {
+            let query = Query::from(QueryItem::new().stream("s-77"));
+            assert_eq!(store.read_all().matching(query).into_iter().count(), 10);
+        }),
+        ("streams", |store| assert_eq!(store.streams().into_iter().count(), 2_000)),
+    ];
+    for (name, look_up) in look_ups {
+        let sim = sim.fork();
+        let store = large(&sim);
+        let before = sim.stats().reads;
+        look_up(&store);
+        assert!(sim.stats().reads > before, "{name} read nothing");
+    }
 }

@@ -122,8 +122,31 @@ impl Appends {
         versions: &mut [u64],
         patience: Patience,
     ) -> Result<Decision<'_>> {
+        let mut healed = false;
+        loop {
+            let defect = match self.try_to_decide(commit, sync, versions, patience)? {
+                Ok(decision) => return Ok(decision),
+                Err(_) if patience.hurries() => return Ok(Decision::TakesLong),
+                Err(defect) => defect,
+            };
+            // Read or rebuilt with no lock held; then all checks are made again.
+            self.contents.provide(defect, &mut healed)?;
+            for operation in commit.operations {
+                self.contents.read_for_append(operation.stream)?;
+            }
+        }
+    }
+
+    /// [`Appends::decide`], once. `Err`: what a check needs of a checkpoint is damaged or not read.
+    fn try_to_decide(
+        &self,
+        commit: &Prepared<'_>,
+        sync: bool,
+        versions: &mut [u64],
+        patience: Patience,
+    ) -> Result<std::result::Result<Decision<'_>, Defect>> {
         if patience.hurries() && self.boundaries_take_long(commit.boundaries) {
-            return Ok(Decision::TakesLong);
+            return Ok(Ok(Decision::TakesLong));
         }
         let scanned = self.scan_boundaries(commit.boundaries)?;
         let mut writer = self.commits.lock();
@@ -136,12 +159,12 @@ impl Appends {
             && !writer.collecting.writes.is_empty()
         {
             if patience.hurries() {
-                return Ok(Decision::TakesLong);
+                return Ok(Ok(Decision::TakesLong));
             }
             writer = self.commits.wait_for_room(writer)?;
         }
         if patience.hurries() && self.takes_long(&writer, commit) {
-            return Ok(Decision::TakesLong);
+            return Ok(Ok(Decision::TakesLong));
         }
         // From here on the lock is held: what is looked up stays true. A rollover also swaps the
         // layers of the heads, so it comes before the slots are looked up.
@@ -152,48 +175,39 @@ impl Appends {
         if commit.has_ids
             && let Some(known) = self.find_recorded(&writer, commit, versions)?
         {
-            return Ok(match self.sequence_remaining(&mut writer, commit, sync, known)? {
+            return Ok(Ok(match self.sequence_remaining(&mut writer, commit, sync, known)? {
                 Ok(answer) => Decision::Accepted(writer, answer),
                 Err(refusal) => Decision::Refused(writer, refusal),
-            });
+            }));
         }
         self.check_time(&writer, commit)?;
         let mut refusal = self.check_boundaries(&writer, commit.boundaries, scanned)?;
         if commit.writes() && !writer.log.tip.session_begun && refusal.failed.is_empty() {
             self.commits.begin_session(&mut writer)?;
         }
-        let refused = refusal.failed.len();
-        let mut healed = false;
-        let encoded = loop {
-            let tried = self.contents.change_catalog(|catalog| {
-                self.check_and_encode(&mut writer, catalog, commit, versions, &mut refusal)
-            });
-            match tried {
-                Ok(encoded) => break encoded?,
-                // A block of the checkpoint is damaged: the checks are repeated after it is rebuilt.
-                Err(_) if !healed => {
-                    self.contents.rebuild_checkpoints()?;
-                    healed = true;
-                    refusal.failed.truncate(refused);
-                }
-                Err(defect) => return Err(self.contents.heads_error(&defect)),
-            }
+        let tried = self.contents.change_catalog(|catalog| {
+            self.check_and_encode(&mut writer, catalog, commit, versions, &mut refusal)
+        });
+        let encoded = match tried {
+            Ok(encoded) => encoded?,
+            Err(defect) => return Ok(Err(defect)),
         };
         if !refusal.failed.is_empty() {
-            return Ok(Decision::Refused(writer, refusal));
+            return Ok(Ok(Decision::Refused(writer, refusal)));
         }
         let Some(sequenced) = encoded else {
             let answer = answer(&mut writer, sync);
-            return Ok(Decision::Accepted(writer, answer));
+            return Ok(Ok(Decision::Accepted(writer, answer)));
         };
         writer.collecting.sync |= sync;
         self.shared.counters().appends.add(1);
         self.commits.want_spare(&mut writer);
-        Ok(Decision::Accepted(writer, sequenced))
+        Ok(Ok(Decision::Accepted(writer, sequenced)))
     }
 
     /// Makes the checks that need the catalog. If all hold and there is something to write, adds the
-    /// commit to the collecting group. `Err`: a checkpoint is damaged, and nothing is changed.
+    /// commit to the collecting group. `Err`: a checkpoint is damaged or not read, and nothing is
+    /// changed.
     fn check_and_encode(
         &self,
         writer: &mut Writer,
@@ -207,6 +221,9 @@ impl Appends {
         if !refusal.failed.is_empty() || !commit.writes() {
             writer.slots = checked.slots;
             return Ok(Ok(None));
+        }
+        for slot in &checked.slots {
+            catalog.active.index.touch_shortcuts(slot.head())?;
         }
         let time = match self.time_to_record(writer, commit.recorded_at) {
             Ok(time) => time,

@@ -62,7 +62,7 @@ impl Appends {
 
     /// The commits on their way to disk included.
     fn stream_version(&self, stream: &str) -> Result<u64> {
-        Ok(self.contents.lookup(|catalog| catalog.head(stream))?.version)
+        Ok(self.contents.head(stream)?.version)
     }
 
     /// A snapshot of a repeated commit must not be ahead either.

@@ -29,7 +29,7 @@ impl Appends {
         let mut range: Option<(u64, u64)> = None;
         let mut recorded_at = 0;
         for (operation, version) in commit.operations.iter().zip(versions) {
-            *version = self.contents.lookup(|catalog| catalog.head(operation.stream))?.version;
+            *version = self.contents.head(operation.stream)?.version;
             for event in operation.events {
                 let found = match event.id {
                     Some(id) => self.find_id(writer, id)?,
@@ -84,7 +84,7 @@ impl Appends {
         position: u64,
         mut look: impl FnMut(&RecordRef<'_>) -> T,
     ) -> Result<(T, u64)> {
-        let located = self.contents.lookup(|catalog| catalog.locate(position))?;
+        let located = self.contents.find(position)?;
         let Some((segment, offset)) = located else {
             return Err(Error::LimitExceeded { what: "position", size: position, max: 0 });
         };

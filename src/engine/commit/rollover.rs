@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lead::Guard;
 use super::work::PendingCheckpoint;
 use super::{Commits, Writer};
-use crate::catalog::{ActivePart, Catalog, Part, PartIndex};
+use crate::catalog::{ActivePart, Catalog, Part};
 use crate::error::Result;
 use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
@@ -40,13 +40,13 @@ impl Commits {
                 index.keep_terms();
             }
             let active = ActivePart { segment, index };
-            let full = std::mem::replace(&mut catalog.active, active);
             let point =
                 SealPoint { link: writer.log.tip.link, recorded_at: writer.log.tip.recorded_at };
-            full.segment.file.keep_open(false);
-            writer.work.seals.push_back(full.segment.number());
-            let index = PartIndex::Frozen { index: Arc::new(full.index), point };
-            Arc::make_mut(&mut catalog.parts).push(Part { segment: full.segment, index });
+            catalog.turn_to(active, |full| {
+                full.segment.file.keep_open(false);
+                writer.work.seals.push_back(full.segment.number());
+                Part::frozen(full, point)
+            });
             writer.log.tip.turn_to(number);
             self.begin_checkpoint(writer, catalog, base);
         });

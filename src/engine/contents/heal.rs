@@ -141,7 +141,7 @@ impl Contents {
 }
 
 /// The checkpoints that the catalog reads from, each once.
-fn checkpoints_of(catalog: &Catalog) -> Vec<Arc<HeadTable>> {
+pub(super) fn checkpoints_of(catalog: &Catalog) -> Vec<Arc<HeadTable>> {
     let frozen = catalog.parts.iter().filter_map(|part| match &part.index {
         PartIndex::Frozen { index, .. } => index.kept_in(),
         PartIndex::Sealed(_) => None,

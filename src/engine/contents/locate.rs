@@ -21,8 +21,7 @@ use crate::options::Checksums;
 impl Contents {
     /// The segment that holds an event that is accepted, and the offset of its record.
     pub(crate) fn locate(&self, position: u64) -> Result<(Arc<Segment>, u64)> {
-        let located = self.lookup(|catalog| catalog.locate(position))?;
-        located.ok_or_else(|| self.lost(position))
+        self.find(position)?.ok_or_else(|| self.lost(position))
     }
 
     /// Shows a record that is written.

@@ -1,22 +1,20 @@
 //! What a store contains: the catalog of segments and streams, and the metadata (cursors and hidden
 //! streams) as readers see it.
 //!
-//! Owns both and their locks, and answers look-ups. A look-up that meets a damaged derived file
-//! rebuilds it from the log and tries again ([`heal`]). Callers see the catalog inside a closure, for
-//! moments and in memory: no I/O while it is locked, except the read of index blocks by a look-up.
+//! Owns both and their locks, and answers look-ups ([`lookup`]). A look-up that meets a damaged
+//! derived file rebuilds it from the log and tries again ([`heal`]). Callers see the catalog inside a
+//! closure, for moments: no file is read or written while it is locked.
 
 mod heal;
 mod locate;
+mod lookup;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, LookupError, Part};
+use crate::catalog::{Catalog, Part};
 use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
-use crate::error::{Error, Result};
 use crate::format::metadata::ChangeNumber;
-use crate::format::{Defect, names};
 use crate::index::metadata::Metadata;
 use crate::log::segment::Segment;
 use crate::storage::Mappings;
@@ -47,9 +45,10 @@ impl Contents {
     pub(super) fn new(
         shared: &Arc<Shared>,
         positions: &Arc<Positions>,
-        catalog: Catalog,
+        mut catalog: Catalog,
         metadata: Metadata,
     ) -> Self {
+        catalog.stop_reading();
         Self {
             shared: Arc::clone(shared),
             positions: Arc::clone(positions),
@@ -136,77 +135,8 @@ impl Contents {
         }
     }
 
-    /// The most index files that one look-up in the catalog asks, since it keeps them mapped.
+    /// The most index files that one look-up asks, since it keeps them mapped.
     pub(crate) fn most_asked_at_once(&self) -> usize {
         self.shared.options().max_mappings / 4
-    }
-
-    /// The positions of the events that may have this id; to be compared with the records.
-    pub(crate) fn id_candidates(&self, id: &[u8; 16]) -> Result<Vec<u64>> {
-        let most = self.most_asked_at_once();
-        let (mut found, mut rest) =
-            self.lookup(|catalog| catalog.id_candidates(id, u64::MAX, most))?;
-        while let Some(below) = rest {
-            let more = self.lookup(|catalog| catalog.id_candidates(id, below, most))?;
-            found.extend(more.0);
-            rest = more.1;
-        }
-        Ok(found)
-    }
-
-    /// Runs a look-up in the catalog. Where it meets a damaged index file or checkpoint, rebuilds that
-    /// from the log and tries again.
-    pub(crate) fn lookup<T>(
-        &self,
-        mut question: impl FnMut(&Catalog) -> std::result::Result<T, LookupError>,
-    ) -> Result<T> {
-        let (mut rebuilt, mut healed) = (0, false);
-        loop {
-            let asked = question(&self.catalog.read());
-            let failure = match asked {
-                Ok(answer) => {
-                    // One question may have opened the indexes of many segments.
-                    self.bound_mappings();
-                    return Ok(answer);
-                }
-                Err(failure) => failure,
-            };
-            match failure {
-                LookupError::Store(error) => return Err(error),
-                LookupError::Index { segment } if rebuilt != segment => {
-                    if self.rebuild(segment)? {
-                        rebuilt = segment;
-                    }
-                }
-                LookupError::Index { segment } => {
-                    return Err(self.index_error(
-                        self.shared.dir().index_path(segment),
-                        "the rebuilt index contradicts the stream heads".into(),
-                    ));
-                }
-                // Several look-ups may meet the same damage; the first rebuilds the checkpoint.
-                LookupError::Heads(_) if !healed => {
-                    healed = true;
-                    self.rebuild_checkpoints()?;
-                }
-                LookupError::Heads(defect) => {
-                    return Err(self.heads_error(&defect));
-                }
-            }
-        }
-    }
-
-    /// The error of a checkpoint that cannot be read although its file is not damaged.
-    pub(super) fn heads_error(&self, defect: &Defect) -> Error {
-        let path = self.shared.dir().join(names::CHECKPOINT_DIR);
-        match defect {
-            Defect::Unreadable(why) => Error::io("read", path, std::io::Error::other(why.clone())),
-            _ => self.index_error(path, defect.to_string()),
-        }
-    }
-
-    fn index_error(&self, file: PathBuf, what: String) -> Error {
-        let expected_position = self.positions.durable().into();
-        Error::Corrupt { file, offset: 0, expected_position, what, evidence: None }
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::Maintainer;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LookupError};
 use crate::derived::{CheckpointImage, sealed_segments, write_checkpoint};
 use crate::engine::commit::{PendingCheckpoint, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
@@ -84,17 +84,17 @@ impl Maintainer {
         };
         let changes = self.contents.with_catalog(|catalog| catalog.active.index.changes);
         let (metadata, newest) = self.commits.metadata_section(changes);
-        // Look-ups continue meanwhile; changes of the catalog wait, but during a close only the
-        // bounding of mappings makes any.
-        self.contents.with_catalog(|catalog| {
+        let encode = |catalog: &Catalog| {
             let active = &catalog.active;
             let meta = checkpoint_meta(tip, &active.segment, &active.index);
-            let segments = sealed_segments(&catalog.parts, meta.segment);
-            let (heads, metadata, active) = (&heads, &metadata[..], Some(&active.index));
-            let image = CheckpointImage { meta, heads, metadata, segments, active };
-            let dir = self.shared.dir();
-            write_checkpoint(dir, newest + 1, self.shared.store_id(), image)
-        })?;
+            let encoded = active.index.encode().map_err(LookupError::Heads)?;
+            Ok((meta, encoded, Arc::clone(&catalog.parts)))
+        };
+        let (meta, active, parts) = self.contents.lookup(encode, Ok)?;
+        let segments = sealed_segments(&parts, meta.segment);
+        let (heads, metadata, active) = (&heads, &metadata[..], Some(active));
+        let image = CheckpointImage { meta, heads, metadata, segments, active };
+        write_checkpoint(self.shared.dir(), newest + 1, self.shared.store_id(), image)?;
         Ok(true)
     }
 }

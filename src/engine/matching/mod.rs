@@ -9,9 +9,13 @@
 mod select;
 mod skip;
 
+use std::ops::Range;
+#[cfg(feature = "async")]
+use std::sync::Arc;
+
 use smol_str::SmolStr;
 
-use crate::catalog::{Catalog, LookupError, PartIndex};
+use crate::catalog::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, part_of};
 use crate::engine::contents::Contents;
 use crate::error::Result;
 use crate::event::Position;
@@ -19,12 +23,12 @@ use crate::format::Defect;
 use crate::format::record::RecordRef;
 #[cfg(feature = "async")]
 use crate::format::segment_header::DATA_START;
-use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::unsealed::Unsealed;
+use crate::index::{Head, Postings};
 #[cfg(feature = "async")]
 use crate::log::segment::Segment;
-use crate::query::{Query, Queryable};
+use crate::query::{Query, QueryItem, Queryable};
 
 use select::candidates;
 use skip::Keys;
@@ -99,7 +103,7 @@ pub(crate) fn newest_match(
     }
     let (keys, mut upto) = (Keys::of(query), upto);
     let mut most = FIRST;
-    while let Some(at) = skip::newest_candidate(contents, &keys, after, upto) {
+    while let Some(at) = skip::newest_candidate(contents, &keys, after, upto)? {
         // Terms are entered for later queries.
         index_terms(contents, at, at, show)?;
         let wanted = Wanted { after, upto: at, backwards: true, most };
@@ -137,48 +141,104 @@ pub(crate) fn select(
     wanted: Wanted,
     show: &mut Show<'_>,
 ) -> Result<Selected> {
-    let Wanted { after, upto, backwards, most } = wanted;
     if let Some(selected) = look_directly(contents, at, wanted, show)? {
         return Ok(selected);
     }
-    let found = contents.lookup(|catalog| {
-        let range = |base: u64, end: u64| {
-            let (first, last) = if backwards { (after + 1, at) } else { (at, upto) };
-            let ordinal = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
-            ordinal(first)..ordinal(last.saturating_add(1).min(end))
-        };
-        let select = |base: u64, end: u64, found: Option<(Vec<u32>, bool)>| {
-            let limit = if backwards { base.max(after + 1) } else { upto.min(end - 1) };
-            let Some((ordinals, all)) = found else {
-                return Selected { positions: None, through: limit };
+    let found = contents.lookup(
+        |catalog| {
+            let index = &catalog.active.index;
+            if index.ordinal(at).is_none() {
+                return Ok(catalog.in_parts(()));
+            }
+            let newest_of = |stream: &str| {
+                let head = catalog.heads.get(stream)?;
+                Ok(index.ordinal(head.last_position).map(|_| head))
             };
-            let positions = ordinals.iter().map(|&ordinal| base + u64::from(ordinal));
-            let positions: Vec<u64> = positions.collect();
-            let last = positions.last().copied().filter(|_| !all);
-            Selected { positions: Some(positions), through: last.unwrap_or(limit) }
-        };
-        if let Some((base, index)) = unsealed(catalog, at) {
-            let terms = index.terms();
-            // A forward read goes up to the last event whose terms are entered.
-            let end = base + index.len() as u64;
-            let end = if backwards { end } else { base + u64::from(terms.events()) };
-            let last = base + index.len() as u64 - 1;
-            let newest_of = |stream: &str| newest_in(catalog, index, last, stream);
-            let postings = Unsealed { index, terms: &terms, newest_of };
-            let range = range(base, end);
-            let found = candidates(&postings, base, query, range, backwards, most);
-            let found = found.map_err(LookupError::Heads)?;
-            return Ok(Some(select(base, end, found)));
-        }
-        let Some(part) = catalog.part_of(at) else { return Ok(None) };
-        let PartIndex::Sealed(index) = &part.index else { return Ok(None) };
-        let damaged = |_| LookupError::Index { segment: part.segment.number() };
-        let (base, end) =
-            (index.base_position(), index.base_position() + u64::from(index.event_count()));
-        let found = candidates(&**index, base, query, range(base, end), backwards, most);
-        Ok(Some(select(base, end, found.map_err(damaged)?)))
-    })?;
+            in_memory(index, newest_of, query, at, wanted).map(|found| Begun::Done(Some(found)))
+        },
+        |begun| match begun {
+            Begun::Done(found) => Ok(found),
+            Begun::InParts(parts, ()) => match part_of(&parts, at) {
+                None => Ok(None),
+                Some(part) => in_part(contents, part, query, at, wanted).map(Some),
+            },
+        },
+    )?;
     found.ok_or_else(|| contents.lost(at))
+}
+
+/// The candidates of a segment that is full.
+fn in_part(
+    contents: &Contents,
+    part: &Part,
+    query: &Query,
+    at: u64,
+    wanted: Wanted,
+) -> Lookup<Selected> {
+    match &part.index {
+        PartIndex::Sealed(index) => {
+            let base = index.base_position();
+            let end = base + u64::from(index.event_count());
+            let damaged = |_| LookupError::Index { segment: part.segment.number() };
+            wanted.select(&**index, query, at, base..end).map_err(damaged)
+        }
+        PartIndex::Frozen { index, .. } => {
+            let last = index.base_position() + index.len() as u64 - 1;
+            let streams = query.items().iter().filter_map(QueryItem::required_stream);
+            let heads = streams.map(|stream| Ok((stream, contents.head_at(stream, last)?)));
+            let heads = heads.collect::<Result<Vec<_>>>()?;
+            let newest_of = |stream: &str| {
+                let found = heads.iter().find(|(name, _)| *name == stream);
+                let inside = |head: &Head| index.ordinal(head.last_position).is_some();
+                Ok(found.map(|(_, head)| *head).filter(inside))
+            };
+            in_memory(index, newest_of, query, at, wanted)
+        }
+    }
+}
+
+/// The candidates of a segment whose index is in memory. `newest_of` returns a stream's newest event in
+/// the segment.
+fn in_memory(
+    index: &ActiveIndex,
+    newest_of: impl Fn(&str) -> std::result::Result<Option<Head>, Defect>,
+    query: &Query,
+    at: u64,
+    wanted: Wanted,
+) -> Lookup<Selected> {
+    let terms = index.terms();
+    let base = index.base_position();
+    // A forward read goes up to the last event whose terms are entered.
+    let entered = if wanted.backwards { index.len() as u64 } else { u64::from(terms.events()) };
+    let postings = Unsealed { index, terms: &terms, newest_of };
+    let selected = wanted.select(&postings, query, at, base..base + entered);
+    selected.map_err(LookupError::Heads)
+}
+
+impl Wanted {
+    /// Selects from the postings of the positions `held`.
+    fn select(
+        self,
+        postings: &impl Postings,
+        query: &Query,
+        at: u64,
+        held: Range<u64>,
+    ) -> std::result::Result<Selected, Defect> {
+        let Self { after, upto, backwards, most } = self;
+        let Range { start: base, end } = held;
+        let (first, last) = if backwards { (after + 1, at) } else { (at, upto) };
+        let ordinal = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
+        let range = ordinal(first)..ordinal(last.saturating_add(1).min(end));
+        let limit = if backwards { base.max(after + 1) } else { upto.min(end - 1) };
+        let found = candidates(postings, base, query, range, backwards, most)?;
+        let Some((ordinals, all)) = found else {
+            return Ok(Selected { positions: None, through: limit });
+        };
+        let positions: Vec<u64> =
+            ordinals.iter().map(|&ordinal| base + u64::from(ordinal)).collect();
+        let last = positions.last().copied().filter(|_| !all);
+        Ok(Selected { positions: Some(positions), through: last.unwrap_or(limit) })
+    }
 }
 
 /// In a segment that is not sealed: enters the terms that the look-up needs, or returns that the next
@@ -270,13 +330,15 @@ pub(crate) fn terms_behind(contents: &Contents, written: u64) -> u64 {
         let from = index.offset(entered as usize).ok().flatten().map_or(DATA_START, u64::from);
         events.max(segment.end().saturating_sub(from) / BYTES_AN_EVENT)
     };
-    contents.with_catalog(|catalog| {
-        let frozen = catalog.parts.iter().rev().map_while(|part| match &part.index {
-            PartIndex::Frozen { index, .. } => Some(behind(index, &part.segment)),
-            PartIndex::Sealed(_) => None,
-        });
-        behind(&catalog.active.index, &catalog.active.segment) + frozen.sum::<u64>()
-    })
+    let (active, parts) = contents.with_catalog(|catalog| {
+        let active = behind(&catalog.active.index, &catalog.active.segment);
+        (active, Arc::clone(&catalog.parts))
+    });
+    let frozen = parts.iter().rev().map_while(|part| match &part.index {
+        PartIndex::Frozen { index, .. } => Some(behind(index, &part.segment)),
+        PartIndex::Sealed(_) => None,
+    });
+    active + frozen.sum::<u64>()
 }
 
 /// Enters the terms of all events that are written.
@@ -301,29 +363,13 @@ fn unsealed(catalog: &Catalog, position: u64) -> Option<(u64, &ActiveIndex)> {
     if active.ordinal(position).is_some() {
         return Some((active.base_position(), active));
     }
-    match catalog.part_of(position) {
+    match part_of(&catalog.parts, position) {
         Some(part) => match &part.index {
-            PartIndex::Frozen { index, .. } => Some((part.segment.base_position, &**index)),
+            PartIndex::Frozen { index, .. } => Some((part.segment.base_position, index)),
             PartIndex::Sealed(_) => None,
         },
         None => None,
     }
-}
-
-/// A stream's newest event in a segment that ends with the position `last`.
-fn newest_in(
-    catalog: &Catalog,
-    index: &ActiveIndex,
-    last: u64,
-    stream: &str,
-) -> std::result::Result<Option<Head>, Defect> {
-    let head = catalog.head_at(stream, last).map_err(|error| match error {
-        LookupError::Heads(defect) => defect,
-        LookupError::Index { .. } | LookupError::Store(_) => {
-            Defect::Invalid("the chain of a stream's events does not reach the segment")
-        }
-    })?;
-    Ok(index.ordinal(head.last_position).map(|_| head))
 }
 
 fn find_first<E>(

@@ -6,8 +6,9 @@
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
-use crate::catalog::{Catalog, PartIndex, units};
+use crate::catalog::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, units};
 use crate::engine::contents::Contents;
+use crate::error::Result;
 use crate::format::index_file::{Probe, hash_term};
 use crate::index::Terms;
 use crate::index::active::ActiveIndex;
@@ -28,9 +29,17 @@ impl<'q> Keys<'q> {
     }
 
     /// Whether each item lacks a required term according to `lacks`.
-    fn all_lack(&self, lacks: impl Fn(Terms, &str) -> bool) -> bool {
-        let mut items = self.query.items().iter();
-        items.all(|item| required(item).any(|(kind, name)| lacks(kind, name)))
+    fn all_lack(&self, lacks: impl Fn(Terms, &str) -> Lookup<bool>) -> Lookup<bool> {
+        for item in self.query.items() {
+            let mut lacking = false;
+            for (kind, name) in required(item) {
+                lacking = lacking || lacks(kind, name)?;
+            }
+            if !lacking {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn all_lack_in(&self, index: &SealedIndex) -> bool {
@@ -58,60 +67,80 @@ pub(super) fn newest_candidate(
     keys: &Keys<'_>,
     after: u64,
     mut upto: u64,
-) -> Option<u64> {
+) -> Result<Option<u64>> {
     let most = contents.most_asked_at_once();
     loop {
-        match contents.with_catalog(|catalog| skip_some(catalog, keys, after, upto, most)) {
-            ControlFlow::Break(found) => return found,
+        let skipped = contents.lookup(
+            |catalog| skip_in_memory(catalog, keys, after, upto),
+            |begun| match begun {
+                Begun::Done(found) => Ok(ControlFlow::Break(found)),
+                Begun::InParts(parts, upto) => Ok(skip_in_files(&parts, keys, after, upto, most)),
+            },
+        )?;
+        match skipped {
+            ControlFlow::Break(found) => return Ok(found),
             ControlFlow::Continue(rest) => upto = rest,
         }
-        contents.bound_mappings();
     }
 }
 
-/// The newest segment that may hold a match, from at most `most` index files; if there are more, the
-/// position below which to continue.
-fn skip_some(
+/// The newest segment that may hold a match, from those indexed in memory; goes on with
+/// [`skip_in_files`] below the position given.
+fn skip_in_memory(
     catalog: &Catalog,
+    keys: &Keys<'_>,
+    after: u64,
+    mut upto: u64,
+) -> Lookup<Begun<Option<u64>, u64>> {
+    let active = &catalog.active.index;
+    if upto > after && active.ordinal(upto).is_some() {
+        if !lacks_all(catalog, active, keys, after, upto)? {
+            return Ok(Begun::Done(Some(upto)));
+        }
+        upto = active.base_position() - 1;
+    }
+    let below = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
+    for part in catalog.parts[..below].iter().rev() {
+        let PartIndex::Frozen { index, .. } = &part.index else { break };
+        if upto <= after {
+            return Ok(Begun::Done(None));
+        }
+        if !lacks_all(catalog, index, keys, after, upto)? {
+            return Ok(Begun::Done(Some(upto)));
+        }
+        upto = part.segment.base_position - 1;
+    }
+    Ok(catalog.in_parts(upto))
+}
+
+/// The newest segment that may hold a match, from at most `most` index files; if there are more, or one
+/// that is indexed in memory, the position below which to continue.
+fn skip_in_files(
+    parts: &[Part],
     keys: &Keys<'_>,
     after: u64,
     mut upto: u64,
     most: usize,
 ) -> ControlFlow<Option<u64>, u64> {
-    let active = &catalog.active.index;
-    if upto > after && active.ordinal(upto).is_some() {
-        if !lacks_all(catalog, active, keys, after, upto) {
-            return ControlFlow::Break(Some(upto));
-        }
-        upto = active.base_position() - 1;
-    }
     let mut left = most;
-    let below = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
-    for part in units(&catalog.parts[..below]) {
+    let below = parts.partition_point(|part| part.segment.base_position <= upto);
+    for part in units(&parts[..below]) {
         if upto <= after {
             return ControlFlow::Break(None);
         }
         // A shared index has answered for all of its segments.
-        let own_base = part.segment.base_position;
-        if own_base > upto {
+        if part.segment.base_position > upto {
             continue;
         }
+        let PartIndex::Sealed(index) = &part.index else { return ControlFlow::Continue(upto) };
         if left == 0 {
             return ControlFlow::Continue(upto);
         }
-        let (base, lacks) = match &part.index {
-            PartIndex::Frozen { index, .. } => {
-                (own_base, lacks_all(catalog, index, keys, after, upto))
-            }
-            PartIndex::Sealed(index) => {
-                left -= 1;
-                (index.base_position(), keys.all_lack_in(index))
-            }
-        };
-        if !lacks {
+        left -= 1;
+        if !keys.all_lack_in(index) {
             return ControlFlow::Break(Some(upto));
         }
-        upto = base - 1;
+        upto = index.base_position() - 1;
     }
     ControlFlow::Break((upto > after).then_some(upto))
 }
@@ -123,16 +152,18 @@ fn lacks_all(
     keys: &Keys<'_>,
     after: u64,
     upto: u64,
-) -> bool {
+) -> Lookup<bool> {
     let (terms, base) = (index.terms(), index.base_position());
-    base + u64::from(terms.events()) > upto
-        && keys.all_lack(|kind, name| {
-            let newest = match kind {
-                // The newest event of the stream in the whole store, which is not before the newest in
-                // this segment.
-                Terms::Streams => catalog.heads.get(name).map_or(u64::MAX, |h| h.last_position),
-                _ => terms.newest(kind, name).map_or(0, |newest| base + u64::from(newest)),
-            };
-            newest <= after || newest < base
-        })
+    if base + u64::from(terms.events()) <= upto {
+        return Ok(false);
+    }
+    keys.all_lack(|kind, name| {
+        let newest = match kind {
+            // The newest event of the stream in the whole store, which is not before the newest in
+            // this segment.
+            Terms::Streams => catalog.heads.get(name).map_err(LookupError::Heads)?.last_position,
+            _ => terms.newest(kind, name).map_or(0, |newest| base + u64::from(newest)),
+        };
+        Ok(newest <= after || newest < base)
+    })
 }

@@ -55,14 +55,14 @@ impl SnapshotFiles {
         if version == 0 {
             return Ok(Some(0));
         }
-        let head = self.contents.lookup(|catalog| catalog.head_at(stream, visible.get()))?;
+        let head = self.contents.head_at(stream, visible.get())?;
         if head.version <= version {
             return Ok((head.version == version).then_some(head.last_position));
         }
         let mut end = head;
         loop {
             let range = (version, version);
-            match self.contents.lookup(|catalog| catalog.reach(stream, end, version, range))? {
+            match self.contents.reach(stream, end, version, range)? {
                 Reached::Before(before) => end = before,
                 Reached::Runs(runs) => {
                     let Some(run) = runs.first().filter(|run| run.len() > 0) else {

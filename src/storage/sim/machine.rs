@@ -117,6 +117,7 @@ impl Machine {
         path: &Path,
         changes: bool,
     ) -> io::Result<Outcome> {
+        crate::sync::check_storage();
         let outcome = self.faults.next(operation, path, changes)?;
         self.stats.operations += u64::from(changes);
         self.stats.count_fault(outcome);

@@ -75,6 +75,31 @@ pub(crate) type Lookup<T> = Result<T, LookupError>;
 /// The segment of a record and its offset.
 pub(crate) type RecordPlace = (Arc<Segment>, u64);
 
+/// An event whose segment was found under the catalog's lock.
+#[derive(Debug)]
+pub(crate) enum Located {
+    At(RecordPlace),
+    /// The event with this ordinal; the segment has its offset.
+    Sealed(Arc<Segment>, u32),
+    /// The same in a segment that is not sealed yet.
+    Frozen(Part, u32),
+}
+
+impl Located {
+    /// The place of the record; `None` if the segment does not have the event.
+    pub(crate) fn place(self) -> Lookup<Option<RecordPlace>> {
+        Ok(match self {
+            Self::At(place) => Some(place),
+            Self::Sealed(segment, ordinal) => {
+                segment.sealed_offset(ordinal)?.map(|offset| (segment, offset))
+            }
+            Self::Frozen(part, ordinal) => {
+                part.offset(ordinal)?.map(|offset| (part.segment, offset))
+            }
+        })
+    }
+}
+
 /// What a look-up found under the catalog's lock.
 #[derive(Debug)]
 pub(crate) enum Begun<T, C = ()> {
@@ -124,13 +149,20 @@ impl Catalog {
         Begun::InParts(Arc::clone(&self.parts), at)
     }
 
-    /// The place of the event at `position`; goes on with [`locate_in`].
-    pub(crate) fn locate(&self, position: u64) -> Lookup<Begun<Option<RecordPlace>>> {
-        let Some(ordinal) = self.active.index.ordinal(position) else {
-            return Ok(self.in_parts(()));
-        };
-        let offset = offset_in(&self.active.index, ordinal)?;
-        Ok(Begun::Done(offset.map(|offset| (Arc::clone(&self.active.segment), offset))))
+    /// The place of the event at `position`; `None` if no segment holds it. Goes on with
+    /// [`Located::place`].
+    pub(crate) fn locate(&self, position: u64) -> Lookup<Option<Located>> {
+        if let Some(ordinal) = self.active.index.ordinal(position) {
+            let offset = offset_in(&self.active.index, ordinal)?;
+            let place = |offset| Located::At((Arc::clone(&self.active.segment), offset));
+            return Ok(offset.map(place));
+        }
+        let Some(part) = part_of(&self.parts, position) else { return Ok(None) };
+        let ordinal = u32::try_from(position - part.segment.base_position).unwrap_or(u32::MAX);
+        Ok(Some(match &part.index {
+            PartIndex::Sealed(_) => Located::Sealed(Arc::clone(&part.segment), ordinal),
+            PartIndex::Frozen { .. } => Located::Frozen(part.clone(), ordinal),
+        }))
     }
 
     /// Makes `active` the active part and `full`, made of what was active until now, the last of the
@@ -208,15 +240,6 @@ impl Catalog {
 /// Segments and indexes that were replaced. Their mappings end with the last reader.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped(Vec<Arc<Segment>>, Vec<Arc<SealedIndex>>);
-
-/// The place of the event at `position`, if one of these parts holds it.
-pub(crate) fn locate_in(parts: &[Part], position: u64) -> Lookup<Option<RecordPlace>> {
-    let Some(part) = part_of(parts, position) else {
-        return Ok(None);
-    };
-    let ordinal = u32::try_from(position - part.segment.base_position).unwrap_or(u32::MAX);
-    Ok(part.offset(ordinal)?.map(|offset| (Arc::clone(&part.segment), offset)))
-}
 
 /// The positions of the events that may have this id, in segments below `below`; to be compared with
 /// the records. After `most` index files it stops, and returns the segment below which to continue.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::Contents;
 use super::heal::checkpoints_of;
 use crate::catalog::{
-    Begun, Catalog, Lookup, LookupError, Part, Reached, RecordPlace, id_candidates_in,
-    limit_head_in, locate_in, reach_in,
+    Begun, Catalog, Located, Lookup, LookupError, Part, Reached, RecordPlace, id_candidates_in,
+    limit_head_in, reach_in,
 };
 use crate::error::{Error, Result};
 use crate::format::{Defect, names};
@@ -68,10 +68,7 @@ impl Contents {
     pub(crate) fn find(&self, position: u64) -> Result<Option<RecordPlace>> {
         self.lookup(
             |catalog| catalog.locate(position),
-            |begun| match begun {
-                Begun::Done(found) => Ok(found),
-                Begun::InParts(parts, ()) => locate_in(&parts, position),
-            },
+            |located| located.map_or(Ok(None), Located::place),
         )
     }
 

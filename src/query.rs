@@ -95,6 +95,23 @@ impl Query {
         self
     }
 
+    /// Events that this query or the other matches.
+    ///
+    /// ```
+    /// use annals::Query;
+    ///
+    /// let ann = Query::tagged(["owner:ann"]).union(Query::stream("account-7"));
+    /// assert_eq!(ann.to_string(), "tag:owner:ann or stream:account-7");
+    /// ```
+    pub fn union(mut self, other: Self) -> Self {
+        for item in other.items {
+            if !self.items.contains(&item) {
+                self.items.push(item);
+            }
+        }
+        self
+    }
+
     /// Restricts every item to events after `position`, in addition to the item's own conditions.
     pub fn after(mut self, position: impl Into<Position>) -> Self {
         let position = position.into();

@@ -38,6 +38,16 @@ pub enum FailedCheck {
         /// The newest event that matches.
         position: Position,
     },
+    /// The newest event that a query matches is not the expected one.
+    #[error("query {query}: the newest match is {}, expected {}", named(*actual), named(*expected))]
+    NewestMatchMoved {
+        /// The query's index, counted from 0 in the order boundaries were added.
+        query: usize,
+        /// What the caller passed; `None`: that nothing matches.
+        expected: Option<Position>,
+        /// The newest match, commits on their way to disk included; `None` if nothing matches.
+        actual: Option<Position>,
+    },
     /// A cursor would not move forward.
     #[error("cursor {name:?} is at position {at}, {to} is not after it")]
     CursorNotForward {
@@ -100,4 +110,9 @@ pub enum FailedCheck {
         /// The stream's version.
         version: u64,
     },
+}
+
+/// A match in the text of an error.
+fn named(position: Option<Position>) -> String {
+    position.map_or_else(|| "none".into(), |position| format!("at position {position}"))
 }

@@ -5,7 +5,7 @@ mod tasks;
 
 use crate::engine::Engine;
 use crate::engine::append::{
-    Accepted, Boundary, CursorFrom, Prepared, Request, StreamOperation, prepare,
+    Accepted, Boundary, CursorFrom, ExpectedMatch, Prepared, Request, StreamOperation, prepare,
 };
 use crate::error::Result;
 use crate::event::snapshot::Snapshot;
@@ -110,14 +110,46 @@ impl<'a> Transaction<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fail_if(mut self, query: Query) -> Self {
-        self.boundaries.push(Boundary::new(query, false));
+        self.boundaries.push(Boundary::new(query, ExpectedMatch::NothingNew));
         self
     }
 
     /// Fails the commit if any event matches the query, at any position; positions in the query are
     /// ignored.
     pub fn fail_if_exists(mut self, query: Query) -> Self {
-        self.boundaries.push(Boundary::new(query, true));
+        self.boundaries.push(Boundary::new(query, ExpectedMatch::Nothing));
+        self
+    }
+
+    /// Fails the commit unless the newest event that the query matches is the one at `position`;
+    /// [`Position::START`]: unless none matches. So a decision that remembers the newest event it was
+    /// made from needs no read before the append. As for [`Transaction::fail_if`], hidden events count,
+    /// and an item of the query with a position matches only events after it.
+    ///
+    /// A failure is [`FailedCheck::NewestMatchMoved`](crate::FailedCheck::NewestMatchMoved), with the
+    /// newest match there is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Position, Query};
+    ///
+    /// let seat = Query::tagged(["seat:12"]);
+    /// let reserved = store
+    ///     .transaction()
+    ///     .append("booking-1", ExpectedVersion::Any, [NewEvent::new("Reserved", "").tag("seat:12")])
+    ///     .expect_newest(seat.clone(), Position::START)
+    ///     .commit()?;
+    /// store
+    ///     .transaction()
+    ///     .append("booking-1", ExpectedVersion::Any, [NewEvent::new("Released", "").tag("seat:12")])
+    ///     .expect_newest(seat, reserved.last_position)
+    ///     .commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn expect_newest(mut self, query: Query, position: impl Into<Position>) -> Self {
+        let expected = ExpectedMatch::At(position.into().get());
+        self.boundaries.push(Boundary::new(query, expected));
         self
     }
 

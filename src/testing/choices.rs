@@ -3,7 +3,9 @@
 //! Owns the choices, which are drawn from bytes, and their meaning in the current state. Must never
 //! look at a store: that state is the model's.
 
-use super::model::{Model, ModelBoundary, ModelChange, ModelQuery, ModelRequest, ModelState};
+use super::model::{
+    Model, ModelBoundary, ModelChange, ModelMatch, ModelQuery, ModelRequest, ModelState,
+};
 use super::operations::{OperationChoice, STREAMS, Source, operation, query_item};
 
 /// Names of cursors that actions use; one is also a stream's, the last is too long.
@@ -90,15 +92,28 @@ pub enum RequestChoice {
     },
 }
 
-/// A query that must match nothing.
+/// A condition on the newest event that a query matches.
 #[derive(Debug, Clone)]
 pub struct BoundaryChoice {
     /// Its alternatives.
     pub items: Vec<ModelQuery>,
     /// Only events after the position with this distance before the head.
     pub after: Option<u8>,
-    /// A match at any position counts.
-    pub anywhere: bool,
+    /// What the newest match must be.
+    pub expected: ExpectedChoice,
+}
+
+/// What the newest match of a boundary must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedChoice {
+    /// None after the query's positions.
+    NothingNew,
+    /// None at any position.
+    Nothing,
+    /// The one there is.
+    Newest,
+    /// The event with this distance before the head.
+    Back(u8),
 }
 
 /// All contents of one commit.
@@ -176,7 +191,13 @@ impl BoundaryChoice {
         };
         let items = (0..items).map(|_| query_item(source)).collect();
         let after = (source.below(4) > 0).then(|| source.below(6));
-        Self { items, after, anywhere: source.below(5) == 0 }
+        let expected = match source.below(15) {
+            0 | 5 | 10 => ExpectedChoice::Nothing,
+            1 | 2 => ExpectedChoice::Newest,
+            3 => ExpectedChoice::Back(after.unwrap_or(0)),
+            _ => ExpectedChoice::NothingNew,
+        };
+        Self { items, after, expected }
     }
 
     pub(super) fn resolve(&self, model: &Model) -> ModelBoundary {
@@ -185,7 +206,14 @@ impl BoundaryChoice {
         for item in &mut items {
             item.after = item.after.max(after);
         }
-        ModelBoundary { items, anywhere: self.anywhere }
+        let mut boundary = ModelBoundary { items, expected: ModelMatch::NothingNew };
+        boundary.expected = match self.expected {
+            ExpectedChoice::NothingNew => ModelMatch::NothingNew,
+            ExpectedChoice::Nothing => ModelMatch::Nothing,
+            ExpectedChoice::Newest => ModelMatch::At(model.newest_match(&boundary).unwrap_or(0)),
+            ExpectedChoice::Back(back) => ModelMatch::At(model.head().saturating_sub(back.into())),
+        };
+        boundary
     }
 }
 

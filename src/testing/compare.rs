@@ -75,6 +75,7 @@ pub(super) fn same_error(predicted: &Error, actual: &Error) -> bool {
                     FailedCheck::WrongExpectedVersion { .. }
                         | FailedCheck::AppendConditionFailed { .. }
                         | FailedCheck::AlreadyExists { .. }
+                        | FailedCheck::NewestMatchMoved { .. }
                 )
             };
             let later = failed.iter().any(of_a_cursor) && given >= visible_at;

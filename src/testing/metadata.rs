@@ -10,7 +10,9 @@ use super::choices::{BoundaryChoice, CURSORS, CommitChoice, RequestChoice, Snaps
 use super::commits::is_failure;
 use super::compare::{self, Checked, Mismatch, ensure, must};
 use super::harness::Harness;
-use super::model::{Model, ModelBoundary, ModelChange, ModelCommit, ModelRequest, Point};
+use super::model::{
+    Model, ModelBoundary, ModelChange, ModelCommit, ModelMatch, ModelRequest, Point,
+};
 use super::operations::{STREAMS, Source, to_query};
 use super::snapshots::mark;
 use crate::error::Result as StoreResult;
@@ -45,10 +47,10 @@ pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transac
     }
     for boundary in &commit.boundaries {
         let query = boundary_query(boundary);
-        transaction = if boundary.anywhere {
-            transaction.fail_if_exists(query)
-        } else {
-            transaction.fail_if(query)
+        transaction = match boundary.expected {
+            ModelMatch::NothingNew => transaction.fail_if(query),
+            ModelMatch::Nothing => transaction.fail_if_exists(query),
+            ModelMatch::At(position) => transaction.expect_newest(query, position),
         };
     }
     for request in &commit.requests {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::event::{ContentType, ExpectedVersion, NewEvent, Timestamp, category_of};
 
 pub use changes::{ModelChange, ModelRules, ModelState};
-pub use predict::{ModelBoundary, ModelCommit, ModelRequest};
+pub use predict::{ModelBoundary, ModelCommit, ModelMatch, ModelRequest};
 
 /// One operation of a commit.
 #[derive(Debug, Clone)]

@@ -1,7 +1,10 @@
 //! Boundaries: commits that fail if a query matches.
 
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
+
+use annals::testing::SimStorage;
 
 use annals::{
     Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Query, QueryItem,
@@ -43,6 +46,91 @@ fn boundary_checks_only_events_after_its_position() {
     with(QueryItem::new().after(u64::MAX).tag("username:ann").into()).unwrap();
     // A query without items matches no event.
     with(Query::none()).unwrap();
+}
+
+#[test]
+fn newest_match_is_expected_at_one_position_exactly() {
+    let sim = SimStorage::new(1);
+    let options = Options::new().storage(Arc::new(sim.process())).background(false);
+    let store = options.open("/store").unwrap();
+    let ann = || Query::tagged(["username:ann"]);
+    let with = |query: Query, position: u64| {
+        let transaction = store.transaction().expect_newest(query, position);
+        transaction.append("user-1", ExpectedVersion::Any, [registered("ann")]).commit()
+    };
+    let moved = |expected: u64, actual: u64| {
+        let position = |at: u64| (at > 0).then(|| Position::new(at));
+        let (expected, actual) = (position(expected), position(actual));
+        [FailedCheck::NewestMatchMoved { query: 0, expected, actual }]
+    };
+    assert_eq!(failures(with(ann(), 1)), moved(1, 0));
+    assert_eq!(failures(with(ann(), u64::MAX)), moved(u64::MAX, 0));
+    with(ann(), 0).unwrap();
+    store.append("user-2", ExpectedVersion::Any, [registered("bob")]).unwrap();
+    // Neither older nor newer than the match, nor an event that does not match.
+    for wrong in [0, 2, 3, u64::MAX] {
+        assert_eq!(failures(with(ann(), wrong)), moved(wrong, 1));
+    }
+    with(ann(), 1).unwrap();
+    assert_eq!(failures(with(ann(), 1)), moved(1, 3));
+    // An item matches only after its own position.
+    assert_eq!(failures(with(ann().after(3), 3)), moved(3, 0));
+    with(ann().after(2), 3).unwrap();
+    with(Query::none(), 0).unwrap();
+    assert_eq!(failures(with(Query::none(), 5)), moved(5, 0));
+    let either = ann().union(Query::tagged(["username:bob"])).union(ann());
+    assert_eq!(either.items().len(), 2);
+    with(either.clone(), 5).unwrap();
+    assert_eq!(failures(with(either, 2)), moved(2, 6));
+    // A match that is accepted and not written yet counts.
+    let bob = registered("bob");
+    let _ticket =
+        store.transaction().append("user-2", ExpectedVersion::Any, [bob]).submit().unwrap();
+    let bob = || Query::tagged(["username:bob"]);
+    let check = |position: u64| store.transaction().expect_newest(bob(), position).commit();
+    assert_eq!(failures(check(2)), moved(2, 7));
+    check(7).unwrap();
+    // A hidden match counts.
+    store.transaction().archive("user-2").commit().unwrap();
+    check(7).unwrap();
+    assert_eq!(
+        failures(check(2))[0].to_string(),
+        "query 0: the newest match is at position 7, expected at position 2"
+    );
+    assert_eq!(
+        moved(0, 7)[0].to_string(),
+        "query 0: the newest match is at position 7, expected none"
+    );
+}
+
+#[test]
+fn two_commits_that_expect_the_same_newest_match_have_one_winner() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let won: Vec<AtomicU64> = (0..40).map(|_| AtomicU64::new(0)).collect();
+    let barrier = Barrier::new(3);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for won in &won {
+                    barrier.wait();
+                    let newest = store.read_all().backwards().limit(1).into_iter().next();
+                    let newest = newest.map_or(0, |event| event.unwrap().position().get());
+                    barrier.wait();
+                    let done = store
+                        .transaction()
+                        .append("counter", ExpectedVersion::Any, [NewEvent::new("T", "").tag("c")])
+                        .expect_newest(Query::tagged(["c"]), newest)
+                        .commit();
+                    match done {
+                        Ok(_) => drop(won.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => assert!(error.is_conflict(), "{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert!(won.iter().all(|won| won.load(Ordering::Relaxed) == 1), "{won:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Boundaries: queries that must match nothing, or nothing new.
+//! Boundaries: queries that must match nothing, nothing new, or a certain event last.
 //!
 //! Written events are searched before the writer's lock is taken; under it, only those accepted since.
 //! A match stays a match, and later events are seen under the lock, so exactly one of two commits that
@@ -6,7 +6,7 @@
 
 use super::Appends;
 use super::check::Refusal;
-use super::prepare::Boundary;
+use super::prepare::{Boundary, ExpectedMatch};
 use crate::engine::commit::Writer;
 use crate::engine::matching::{Look, index_terms, newest_match};
 use crate::error::{FailedCheck, Result};
@@ -18,15 +18,49 @@ use crate::query::Query;
 pub(super) struct Scanned {
     /// The last position searched.
     upto: u64,
-    /// The boundaries that are crossed already, in order, and the newest match of each.
+    /// The boundaries with a match, in order, and the newest match of each.
     found: Vec<(usize, u64)>,
 }
 
 impl Boundary {
-    /// The query fails the commit if it matches after its own position, or anywhere.
-    pub(crate) fn new(query: Query, anywhere: bool) -> Self {
-        let query = if anywhere { query.anywhere() } else { query };
-        Self { query, anywhere }
+    pub(crate) fn new(query: Query, expected: ExpectedMatch) -> Self {
+        let query = match expected {
+            ExpectedMatch::Nothing => query.anywhere(),
+            ExpectedMatch::NothingNew | ExpectedMatch::At(_) => query,
+        };
+        Self { query, expected }
+    }
+
+    /// The position down to which a search for the newest match goes, if the commit is accepted.
+    pub(super) fn searched_from(&self) -> u64 {
+        let floor = self.query.floor();
+        match self.expected {
+            ExpectedMatch::At(position) => floor.max(position.saturating_sub(1)),
+            ExpectedMatch::NothingNew | ExpectedMatch::Nothing => floor,
+        }
+    }
+
+    /// What a newest match at `newest` fails, as the boundary with the index `query`; `None` if it is
+    /// what is expected.
+    fn failed_by(&self, query: usize, newest: Option<u64>) -> Option<FailedCheck> {
+        let newest = newest.map(Position::new);
+        match (self.expected, newest) {
+            (ExpectedMatch::At(expected), _) => {
+                let expected = Some(Position::new(expected)).filter(|p| *p != Position::START);
+                (newest != expected).then_some(FailedCheck::NewestMatchMoved {
+                    query,
+                    expected,
+                    actual: newest,
+                })
+            }
+            (_, None) => None,
+            (ExpectedMatch::Nothing, Some(position)) => {
+                Some(FailedCheck::AlreadyExists { query, position })
+            }
+            (ExpectedMatch::NothingNew, Some(position)) => {
+                Some(FailedCheck::AppendConditionFailed { query, position })
+            }
+        }
     }
 }
 
@@ -47,7 +81,7 @@ impl Appends {
         Ok(Scanned { upto, found })
     }
 
-    /// Searches the events accepted since, and returns the crossed boundaries.
+    /// Searches the events accepted since, and returns the boundaries that fail.
     pub(super) fn check_boundaries(
         &self,
         writer: &Writer,
@@ -71,14 +105,10 @@ impl Appends {
             let before = found.next_if(|(number, _)| *number == query).map(|(_, newest)| newest);
             let after = boundary.query.floor().max(scanned.upto);
             let newer = newest_match(&self.contents, &boundary.query, after, tip, &mut show)?;
-            let Some(newest) = newer.or(before) else { continue };
-            let position = Position::new(newest);
-            let check = if boundary.anywhere {
-                FailedCheck::AlreadyExists { query, position }
-            } else {
-                FailedCheck::AppendConditionFailed { query, position }
-            };
-            refusal.lost_to_event(newest, check);
+            let newest = newer.or(before);
+            if let Some(check) = boundary.failed_by(query, newest) {
+                refusal.lost_to_event(newest.unwrap_or(0), check);
+            }
         }
         Ok(refusal)
     }

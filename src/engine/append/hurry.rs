@@ -42,7 +42,8 @@ impl Appends {
     /// Whether boundaries have to look at many events, or need an index that is not made yet.
     pub(super) fn boundaries_take_long(&self, boundaries: &[Boundary]) -> bool {
         let written = self.positions.written();
-        let far = |boundary: &Boundary| written - boundary.query.floor().min(written) > FEW_EVENTS;
+        let far =
+            |boundary: &Boundary| written - boundary.searched_from().min(written) > FEW_EVENTS;
         boundaries.iter().any(far)
             || !boundaries.is_empty()
                 && !self.contents.with_catalog(|catalog| catalog.active.index.keeps_terms())

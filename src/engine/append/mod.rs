@@ -45,7 +45,9 @@ use crate::format::{Defect, align, frame};
 use check::{CheckResults, Refusal};
 
 pub(crate) use accept::Accepted;
-pub(crate) use prepare::{Boundary, CursorFrom, Prepared, Request, StreamOperation, prepare};
+pub(crate) use prepare::{
+    Boundary, CursorFrom, ExpectedMatch, Prepared, Request, StreamOperation, prepare,
+};
 
 /// Appends and transactions: decides on them, and passes accepted ones to group commit.
 #[derive(Debug)]

@@ -42,12 +42,22 @@ pub(crate) enum CursorFrom {
     At(Option<u64>),
 }
 
-/// A query that must match nothing.
+/// A condition on the newest event that a query matches.
 #[derive(Debug, Clone)]
 pub(crate) struct Boundary {
     pub(crate) query: Query,
-    /// Whether a match anywhere fails the commit, as opposed to one after the query's position.
-    pub(crate) anywhere: bool,
+    pub(crate) expected: ExpectedMatch,
+}
+
+/// What the newest match of a boundary's query must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExpectedMatch {
+    /// None after the positions that the query names.
+    NothingNew,
+    /// None at all.
+    Nothing,
+    /// The event at this position; 0: none.
+    At(u64),
 }
 
 /// A commit within its limits.

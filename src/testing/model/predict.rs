@@ -26,13 +26,24 @@ pub struct ModelCommit {
     pub recorded_at: Option<Timestamp>,
 }
 
-/// A query that must match nothing.
+/// A condition on the newest event that a query matches.
 #[derive(Debug, Clone)]
 pub struct ModelBoundary {
     /// Its alternatives.
     pub items: Vec<ModelQuery>,
-    /// A match at any position counts, whatever positions the query names.
-    pub anywhere: bool,
+    /// What the newest match must be.
+    pub expected: ModelMatch,
+}
+
+/// What the newest match of a boundary must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelMatch {
+    /// None after the positions that the query names.
+    NothingNew,
+    /// None, whatever positions the query names.
+    Nothing,
+    /// The event at this position; 0: none.
+    At(u64),
 }
 
 /// A change that a commit requests, and its condition.
@@ -228,10 +239,11 @@ impl Model {
         changes
     }
 
-    /// The newest event that fails a boundary.
+    /// The newest event that a boundary's query matches.
     pub fn newest_match(&self, boundary: &ModelBoundary) -> Option<u64> {
         let matches = |item: &ModelQuery, event| {
-            let after = if boundary.anywhere { None } else { item.after };
+            let anywhere = boundary.expected == ModelMatch::Nothing;
+            let after = if anywhere { None } else { item.after };
             ModelQuery { after, ..item.clone() }.matches(event)
         };
         let newest = self.events.iter().rfind(|e| boundary.items.iter().any(|it| matches(it, e)));
@@ -241,14 +253,20 @@ impl Model {
     fn check(&self, commit: &ModelCommit) -> Result<Predicted, Error> {
         let (mut failed, mut lost_to) = (Vec::new(), 0);
         for (query, boundary) in commit.boundaries.iter().enumerate() {
-            let Some(newest) = self.newest_match(boundary) else { continue };
-            let position = Position::new(newest);
-            lost_to = lost_to.max(newest);
-            failed.push(if boundary.anywhere {
-                FailedCheck::AlreadyExists { query, position }
-            } else {
-                FailedCheck::AppendConditionFailed { query, position }
+            let newest = self.newest_match(boundary);
+            let position = Position::new(newest.unwrap_or(0));
+            failed.push(match boundary.expected {
+                ModelMatch::At(expected) if newest.unwrap_or(0) == expected => continue,
+                ModelMatch::At(expected) => FailedCheck::NewestMatchMoved {
+                    query,
+                    expected: (expected > 0).then(|| Position::new(expected)),
+                    actual: newest.map(Position::new),
+                },
+                _ if newest.is_none() => continue,
+                ModelMatch::Nothing => FailedCheck::AlreadyExists { query, position },
+                ModelMatch::NothingNew => FailedCheck::AppendConditionFailed { query, position },
             });
+            lost_to = lost_to.max(position.get());
         }
         let mut current: HashMap<&str, u64> = HashMap::new();
         let (mut versions, mut count) = (Vec::new(), 0);

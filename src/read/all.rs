@@ -32,15 +32,16 @@ impl ReadAll {
     /// token, those of [`Store::verify_token`](crate::Store::verify_token).
     pub fn start(self) -> Result<Events> {
         let head = self.pin()?;
+        let last = head.min(self.up_to);
         // No item of the query matches at or before its floor.
         let floor = self.settings.query.as_ref().map_or(0, Query::floor);
         let after = self.after.max(floor).max(self.first_shown(head)?);
         let events = AllEvents {
             hidden: Hidden::new(&self.engine, &self.settings),
-            next: if self.settings.backwards { head } else { after.saturating_add(1) },
+            next: if self.settings.backwards { last } else { after.saturating_add(1) },
             engine: self.engine,
             after,
-            head,
+            last,
             left: self.settings.limit,
             settings: self.settings,
             stop: u64::MAX,
@@ -66,16 +67,16 @@ impl ReadAll {
             }
             return Ok(ControlFlow::Continue(()));
         }
-        let head = self.pin()?;
+        let last = self.pin()?.min(self.up_to);
         let mut hidden = Hidden::new(&self.engine, &self.settings);
         let mut failed = None;
         let mut left = self.settings.limit;
         let mut next = self.after.saturating_add(1);
-        while next <= head && left > 0 {
+        while next <= last && left > 0 {
             let mut cursor = cursor_at(&self.engine, next)?;
             let started_at = next;
-            while let Some(frame) = cursor.next(head)? {
-                let flow = walk_frame(&frame, next..=head, |record, position| {
+            while let Some(frame) = cursor.next(last)? {
+                let flow = walk_frame(&frame, next..=last, |record, position| {
                     let event = EventRef::new(record, EventPlace::new(&frame.header, position));
                     if left == 0 {
                         return ControlFlow::Break(None);
@@ -178,7 +179,7 @@ pub(super) struct AllEvents {
     /// The position of the next event, in the direction of the read.
     next: u64,
     after: u64,
-    head: u64,
+    last: u64,
     /// The position at which the current call stops.
     stop: u64,
     left: u64,
@@ -240,7 +241,7 @@ impl AllEvents {
         let mut show =
             |position, look: &mut Look<'_>| engine.contents().show_written(position, look);
         let (after, backwards, most) = (self.after, self.settings.backwards, self.most);
-        let wanted = Wanted { after, upto: self.head, backwards, most };
+        let wanted = Wanted { after, upto: self.last, backwards, most };
         let selected = select(engine.contents(), query, self.next, wanted, &mut show)?;
         self.most = (most * 4).min(MOST);
         let Some(mut positions) = selected.positions else {
@@ -270,7 +271,7 @@ impl AllEvents {
             if let Some(event) = self.take_selected()? {
                 return Ok(Some(event));
             }
-            if self.next > self.head.min(self.stop) {
+            if self.next > self.last.min(self.stop) {
                 return Ok(None);
             }
             if self.must_select() {
@@ -284,8 +285,8 @@ impl AllEvents {
                 None => self.cursor.insert(cursor_at(&self.engine, self.next)?),
             };
             let segment = Arc::clone(cursor.segment());
-            if let Some(frame) = cursor.next(self.head)? {
-                fill(&mut self.ready, &segment, &frame, self.next..=self.head)
+            if let Some(frame) = cursor.next(self.last)? {
+                fill(&mut self.ready, &segment, &frame, self.next..=self.last)
                     .map_err(|d| segment.corrupt(frame.offset, self.next, &d))?;
             } else if fresh {
                 return Err(segment.corrupt(0, self.next, &Defect::TooShort));

@@ -65,6 +65,7 @@ impl ReadSettings {
 pub struct ReadAll {
     engine: Arc<Engine>,
     after: u64,
+    up_to: u64,
     /// A token that is verified before the read starts.
     token: Option<CheckpointToken>,
     settings: ReadSettings,
@@ -76,6 +77,7 @@ pub struct ReadStream {
     engine: Arc<Engine>,
     stream: String,
     from_version: u64,
+    up_to_version: u64,
     settings: ReadSettings,
 }
 
@@ -206,7 +208,8 @@ fn pin(engine: &Engine, settings: &ReadSettings) -> Result<u64> {
 
 impl ReadAll {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, after: 0, token: None, settings: ReadSettings::new() }
+        let settings = ReadSettings::new();
+        Self { engine, after: 0, up_to: u64::MAX, token: None, settings }
     }
 
     /// Returns only events after this position. Default: [`Position::START`]. A position after the head
@@ -215,6 +218,24 @@ impl ReadAll {
     pub fn after(mut self, position: impl Into<Position>) -> Self {
         self.after = position.into().get();
         self.token = None;
+        self
+    }
+
+    /// Returns only events at or before this position, as one page of the present: unlike with
+    /// [`ReadAll::as_of`], the head of the read stays that of the store. Default: no bound.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// # use annals::{ExpectedVersion, NewEvent};
+    /// store.append("s", ExpectedVersion::Any, (0..5).map(|_| NewEvent::new("T", "")))?;
+    /// let page = store.read_all().after(1).up_to(3).start()?;
+    /// assert_eq!(page.head().get(), 5);
+    /// assert_eq!(page.count(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn up_to(mut self, position: impl Into<Position>) -> Self {
+        self.up_to = position.into().get();
         self
     }
 
@@ -229,12 +250,20 @@ impl ReadAll {
 
 impl ReadStream {
     pub(crate) fn new(engine: Arc<Engine>, stream: String) -> Self {
-        Self { engine, stream, from_version: 1, settings: ReadSettings::new() }
+        let settings = ReadSettings::new();
+        Self { engine, stream, from_version: 1, up_to_version: u64::MAX, settings }
     }
 
     /// Returns only events from this version on. Default: 1.
     pub fn from_version(mut self, version: u64) -> Self {
         self.from_version = version;
+        self
+    }
+
+    /// Returns only events up to this version. Unlike with [`ReadStream::as_of`], the head of the read
+    /// stays that of the store. Default: no bound.
+    pub fn up_to_version(mut self, version: u64) -> Self {
+        self.up_to_version = version;
         self
     }
 }

@@ -48,6 +48,7 @@ impl ReadStream {
             Some(AsOf::Version(version)) => head.version.min(version),
             _ => head.version,
         };
+        let last = last.min(self.up_to_version);
         let mut events = StreamEvents {
             hidden,
             left: self.settings.limit,

@@ -15,6 +15,7 @@ mod limits;
 mod lock;
 mod opening;
 mod read_costs;
+mod reads;
 mod recorded_time;
 mod repeated_commits;
 mod settings;

@@ -35,7 +35,7 @@ impl Scan {
             settings,
             next: after.saturating_add(1),
             after,
-            head: after,
+            last: after,
             stop: u64::MAX,
             ready: Vec::new(),
             cursor: None,
@@ -48,7 +48,7 @@ impl Scan {
 
     /// The head it reads up to.
     pub(crate) fn head(&self) -> u64 {
-        self.events.head
+        self.events.last
     }
 
     /// Every event at or before this position was examined, and returned if it was requested.
@@ -56,7 +56,7 @@ impl Scan {
         let events = &self.events;
         // Events that the index left out count as examined.
         let next = events.selected.last().copied().unwrap_or(events.next);
-        (next - 1).min(events.head)
+        (next - 1).min(events.last)
     }
 
     /// Continues after `after` up to `head`; events that were prepared for return are dropped.
@@ -66,7 +66,7 @@ impl Scan {
         let floor = events.settings.query.as_ref().map_or(0, Query::floor);
         events.after = after.max(floor);
         events.next = events.after.saturating_add(1);
-        events.head = head;
+        events.last = head;
         events.hidden = Hidden::new(&events.engine, &events.settings);
         events.ready.clear();
         events.cursor = None;

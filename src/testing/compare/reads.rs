@@ -35,7 +35,7 @@ pub(in crate::testing) fn read(
     };
     let past = past_of(choice, model, before);
     let hiding = Hiding::new(store, model, choice, before);
-    let told = match ask(store, model, choice, past)? {
+    let told = match ask(store, model, choice, past, None)? {
         Ok(told) => told,
         Err(Error::InvalidArgument { .. })
             if choice.stream.is_none() && matches!(past, Some(AsOf::Version(_))) =>
@@ -62,7 +62,33 @@ pub(in crate::testing) fn read(
         told.head,
         told.positions
     );
+    // The second time, more may be hidden by age.
+    if choice.limit.is_none() && stood_still && !hiding.state.hides_by_age() {
+        check_bound(store, model, choice, past, &told)?;
+    }
     Ok(Ok(before))
+}
+
+/// Makes the read again with an upper bound: the head and the events up to the bound are the same.
+fn check_bound(
+    store: &Store,
+    model: &mut Model,
+    choice: &ReadChoice,
+    past: Option<AsOf>,
+    told: &Told,
+) -> Checked<()> {
+    let Some(&middle) = told.positions.get(told.positions.len() / 2) else { return Ok(()) };
+    let Ok(bounded) = ask(store, model, choice, past, Some(middle))? else { return Ok(()) };
+    let mut whole = told.positions.clone();
+    whole.retain(|&position| position <= middle);
+    ensure!(
+        bounded.head == told.head && bounded.positions == whole,
+        "{choice:?} up to {middle} yields {:?} at head {}, not {whole:?} at {}",
+        bounded.positions,
+        bounded.head,
+        told.head
+    );
+    Ok(())
 }
 
 fn past_of(choice: &ReadChoice, model: &Model, head: u64) -> Option<AsOf> {
@@ -93,6 +119,7 @@ fn ask(
     model: &mut Model,
     choice: &ReadChoice,
     past: Option<AsOf>,
+    bound: Option<u64>,
 ) -> Checked<StoreResult<Told>> {
     macro_rules! with_settings {
         ($read:expr) => {{
@@ -139,10 +166,11 @@ fn ask(
     match choice.stream {
         Some(index) => {
             let read = store.read_stream(STREAMS[index % STREAMS.len()]);
-            with_settings!(read.from_version(from))
+            let version = bound.and_then(|position| model.at(position)).map(|event| event.version);
+            with_settings!(read.from_version(from).up_to_version(version.unwrap_or(u64::MAX)))
         }
         None => {
-            with_settings!(store.read_all().after(from))
+            with_settings!(store.read_all().after(from).up_to(bound.unwrap_or(u64::MAX)))
         }
     }
 }

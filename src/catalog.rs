@@ -54,10 +54,9 @@ pub(crate) struct ActivePart {
 /// A failure to answer from an index.
 #[derive(Debug)]
 pub(crate) enum LookupError {
-    /// The index file of this segment is damaged; the log can rebuild it.
-    Index {
-        segment: u64,
-    },
+    /// This index file is damaged, or it was removed since the look-up began, because a merged one
+    /// took its place. The log can rebuild it.
+    Index(Arc<SealedIndex>),
     /// What a checkpoint holds, the heads or the index of the segment it names, is damaged, and the
     /// log can rebuild it; or it is not read yet.
     Heads(Defect),
@@ -130,10 +129,6 @@ impl Part {
             }
             PartIndex::Frozen { index, .. } => index.len() as u64,
         }
-    }
-
-    fn damaged(&self) -> LookupError {
-        LookupError::Index { segment: self.segment.number() }
     }
 }
 
@@ -263,7 +258,7 @@ pub(crate) fn id_candidates_in(
             PartIndex::Sealed(_) if asked == most => return Ok((found, Some(first))),
             PartIndex::Sealed(index) => {
                 let base = index.base_position();
-                let candidates = index.candidates(id).map_err(|_| part.damaged())?;
+                let candidates = index.candidates(id).map_err(|_| damaged(index))?;
                 found.extend(candidates.iter().map(|&ordinal| base + u64::from(ordinal)));
                 (asked, first) = (asked + 1, *index.segments().start());
             }
@@ -278,6 +273,10 @@ pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
     // Segments without events share their base position with the next.
     let part = parts[..behind].iter().rev().find(|part| part.event_count() > 0)?;
     (position < part.segment.base_position + part.event_count()).then_some(part)
+}
+
+fn damaged(index: &Arc<SealedIndex>) -> LookupError {
+    LookupError::Index(Arc::clone(index))
 }
 
 fn offset_in(index: &ActiveIndex, ordinal: usize) -> Lookup<Option<u64>> {

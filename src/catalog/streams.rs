@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{ActivePart, Begun, Catalog, Lookup, LookupError, Part, PartIndex, part_of};
+use super::{ActivePart, Begun, Catalog, Lookup, LookupError, Part, PartIndex, damaged, part_of};
 use crate::error::Result;
 use crate::format::Defect;
 use crate::format::index_file::StreamEntry;
@@ -80,7 +80,7 @@ impl Run {
 /// The index that holds an event.
 enum Holder<'a> {
     Memory(&'a Arc<Segment>, &'a ActiveIndex),
-    File(&'a Part, &'a SealedIndex),
+    File(&'a Arc<SealedIndex>),
 }
 
 impl Catalog {
@@ -131,8 +131,8 @@ pub(crate) fn limit_head_in(
     while head.last_position > visible {
         let before = match holder(parts, head)? {
             Holder::Memory(_, index) => newest_in_memory(index, head, visible)?,
-            Holder::File(part, index) => {
-                newest_in_file(index, stream, head, visible).map_err(|_| part.damaged())?
+            Holder::File(index) => {
+                newest_in_file(index, stream, head, visible).map_err(|_| damaged(index))?
             }
         };
         check_step(head, before)?;
@@ -152,14 +152,14 @@ pub(crate) fn reach_in(
     let to = to.min(end.version);
     let reached = match holder(parts, end)? {
         Holder::Memory(segment, index) => reach_in_memory(segment, index, end, wanted, (from, to))?,
-        Holder::File(part, index) => {
-            let entry = index.stream_entry(stream).map_err(|_| part.damaged())?;
-            let entry = entry.ok_or_else(|| part.damaged())?;
+        Holder::File(index) => {
+            let entry = index.stream_entry(stream).map_err(|_| damaged(index))?;
+            let entry = entry.ok_or_else(|| damaged(index))?;
             if wanted < entry.first_version {
                 Reached::Before(head_before(&entry))
             } else {
                 let from = from.max(entry.first_version);
-                Reached::Runs(runs_in_file(parts, part, index, &entry, end, (from, to))?)
+                Reached::Runs(runs_in_file(parts, index, &entry, end, (from, to))?)
             }
         }
     };
@@ -180,45 +180,44 @@ fn holder(parts: &[Part], end: Head) -> Lookup<Holder<'_>> {
     )))?;
     Ok(match &part.index {
         PartIndex::Frozen { index, .. } => Holder::Memory(&part.segment, index),
-        PartIndex::Sealed(index) => Holder::File(part, index),
+        PartIndex::Sealed(index) => Holder::File(index),
     })
 }
 
 /// The runs of the versions `from` to `to`, which one index holds, oldest first.
 fn runs_in_file(
     parts: &[Part],
-    part: &Part,
-    index: &SealedIndex,
+    index: &Arc<SealedIndex>,
     entry: &StreamEntry,
     end: Head,
     (from, to): (u64, u64),
 ) -> Lookup<Vec<Run>> {
-    let damaged = || part.damaged();
+    let failed = || damaged(index);
     let place = |version: u64| {
         let place = version.checked_sub(entry.first_version);
-        place.and_then(|place| u32::try_from(place).ok()).ok_or_else(damaged)
+        place.and_then(|place| u32::try_from(place).ok()).ok_or_else(failed)
     };
     let places = place(from)?..place(to)?.saturating_add(1);
     let wanted = places.len();
-    let found = index.stream_ordinals(entry, places).map_err(|_| part.damaged())?;
+    let found = index.stream_ordinals(entry, places).map_err(|_| damaged(index))?;
     let base = index.base_position();
-    let last = found.last().map(|&ordinal| base + u64::from(ordinal)).ok_or_else(damaged)?;
+    let last = found.last().map(|&ordinal| base + u64::from(ordinal)).ok_or_else(failed)?;
     // The index and the path to it must agree.
     if found.len() != wanted
         || (to == end.version && last != end.last_position)
         || last > end.last_position
     {
-        return Err(part.damaged());
+        return Err(damaged(index));
     }
     let (mut runs, mut rest) = (Vec::new(), found.as_slice());
     while let Some(&ordinal) = rest.last() {
-        let holder = part_of(parts, base + u64::from(ordinal)).ok_or_else(damaged)?;
+        let holder = part_of(parts, base + u64::from(ordinal)).ok_or_else(failed)?;
         let segment = &holder.segment;
         let shift = segment.base_position.checked_sub(base).and_then(|s| u32::try_from(s).ok());
-        let shift = shift.ok_or_else(damaged)?;
+        let shift = shift.ok_or_else(failed)?;
         let (before, own) = rest.split_at(rest.partition_point(|&ordinal| ordinal < shift));
         if own.is_empty() {
-            return Err(part.damaged());
+            return Err(damaged(index));
         }
         let places = Places::Sealed(own.iter().map(|ordinal| ordinal - shift).collect());
         let first_version = from + before.len() as u64;

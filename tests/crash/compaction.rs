@@ -1,8 +1,14 @@
 //! Merging index files into level files: power loss at each step, and level files that are damaged,
 //! missing, left over or of another store.
 
-use annals::testing::{Crash, Fault, Keep, Operation, SimStorage, verify_on};
-use annals::{Error, ExpectedVersion, Opened, Store};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use annals::testing::{
+    Call, Crash, Fault, Hook, HookedStorage, Keep, Operation, SimStorage, verify_on,
+};
+use annals::{Error, ExpectedVersion, Opened, Query, Store};
 
 use super::support::*;
 
@@ -347,5 +353,52 @@ fn metadata_changes_are_read_from_level_files() {
         store.cursors().advance("cursor-0", EVENTS).unwrap();
         store.close().unwrap();
         assert_eq!(verify_on(&sim, ROOT, |_| {}).unwrap().faults, []);
+    }
+}
+
+/// Merges the indexes of the store when the index file of the first segment is about to be opened.
+#[derive(Default)]
+struct MergeAtOpen {
+    armed: AtomicBool,
+    store: OnceLock<Arc<Store>>,
+}
+
+impl Hook for MergeAtOpen {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        let opens = call.operation == Operation::Open && call.path.ends_with(index_name(1));
+        if opens && self.armed.swap(false, Ordering::SeqCst) {
+            assert_eq!(self.store.get().unwrap().compact().unwrap().merges, 1);
+        }
+        Ok(())
+    }
+}
+
+fn index_name(number: u64) -> String {
+    format!("{number:020}.idx")
+}
+
+/// Look-ups hold no lock while they open index files.
+#[test]
+fn look_up_whose_index_file_is_merged_meanwhile_uses_the_merged_one() {
+    let look_ups: [fn(&Store); 3] = [
+        |store| assert_eq!(store.read_stream(stream_of(1)).into_iter().count(), 8),
+        |store| assert!(store.event(id_of(1)).unwrap().is_some()),
+        |store| {
+            let query = Query::stream(stream_of(1));
+            assert_eq!(store.read_all().matching(query).into_iter().count(), 8);
+        },
+    ];
+    for look_up in look_ups {
+        let sim = closed(EVENTS, LARGE);
+        let disk = HookedStorage::new(sim.process(), MergeAtOpen::default());
+        let store = options(&sim).storage(Arc::new(disk.clone())).open(ROOT).unwrap();
+        let store = Arc::new(store);
+        disk.hook().store.set(Arc::clone(&store)).unwrap();
+        disk.hook().armed.store(true, Ordering::SeqCst);
+        look_up(&store);
+        assert!(!disk.hook().armed.load(Ordering::SeqCst), "the file was not opened");
+        // Nothing was rebuilt in its place.
+        assert_eq!(files_in(&sim, "index"), [level(1, 5)]);
+        assert_eq!(store.stats().maintenance_failures, 0);
     }
 }

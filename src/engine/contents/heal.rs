@@ -64,10 +64,28 @@ impl Contents {
         Ok(table)
     }
 
+    /// [`Contents::rebuild`] for an index that a look-up found damaged, if it is in use still: look-ups
+    /// hold no lock, and meanwhile it may have been rebuilt, or merged and its file removed. Returns
+    /// whether it was rebuilt.
+    pub(super) fn rebuild_failed(&self, failed: &Arc<SealedIndex>) -> Result<bool> {
+        let segment = *failed.segments().start();
+        let _files = self.index_files.lock();
+        let in_use = |index: &Arc<SealedIndex>| Arc::ptr_eq(index, failed);
+        if !sealed_index(&self.parts(), segment).is_some_and(in_use) {
+            return Ok(false);
+        }
+        self.rebuild_locked(segment)
+    }
+
     /// Rebuilds the index of a segment, and of all that share it, from the log. Returns whether that
     /// was needed: a reader may find that the writer in another process has merged the file.
     pub(in crate::engine) fn rebuild(&self, segment: u64) -> Result<bool> {
         let _files = self.index_files.lock();
+        self.rebuild_locked(segment)
+    }
+
+    /// [`Contents::rebuild`]; the caller holds `index_files`.
+    fn rebuild_locked(&self, segment: u64) -> Result<bool> {
         if self.shared.options().read_only && self.share_writers_level(segment)? {
             return Ok(false);
         }

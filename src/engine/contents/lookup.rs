@@ -128,14 +128,14 @@ impl Contents {
             };
             match failure {
                 LookupError::Store(error) => return Err(error),
-                LookupError::Index { segment } if rebuilt != segment => {
-                    if self.rebuild(segment)? {
-                        rebuilt = segment;
+                LookupError::Index(index) if rebuilt != *index.segments().start() => {
+                    if self.rebuild_failed(&index)? {
+                        rebuilt = *index.segments().start();
                     }
                 }
-                LookupError::Index { segment } => {
+                LookupError::Index(index) => {
                     return Err(self.index_error(
-                        self.shared.dir().index_path(segment),
+                        self.shared.dir().index_path(*index.segments().start()),
                         "the rebuilt index contradicts the stream heads".into(),
                     ));
                 }

@@ -10,7 +10,6 @@ mod select;
 mod skip;
 
 use std::ops::Range;
-#[cfg(feature = "async")]
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -179,7 +178,7 @@ fn in_part(
         PartIndex::Sealed(index) => {
             let base = index.base_position();
             let end = base + u64::from(index.event_count());
-            let damaged = |_| LookupError::Index { segment: part.segment.number() };
+            let damaged = |_| LookupError::Index(Arc::clone(index));
             wanted.select(&**index, query, at, base..end).map_err(damaged)
         }
         PartIndex::Frozen { index, .. } => {

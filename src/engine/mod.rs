@@ -1,6 +1,6 @@
 //! The open store: its parts, and how they are wired.
 //!
-//! Each part owns its state and its locks behind private fields, and uses only the parts listed
+//! Each part owns its state and its locks in private fields, and uses only the parts listed
 //! before it:
 //!
 //! - [`shared`]: the directory, the options, whether the store is open, [`counters`];

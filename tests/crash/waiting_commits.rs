@@ -116,7 +116,7 @@ fn commits_waiting_for_the_next_group_all_return_after_a_failed_sync() {
     assert_eq!(unknown, 1);
 }
 
-/// It would be written behind the close frame, and after the lock on the directory is released.
+/// It would be written after the close frame, and after the lock on the directory is released.
 #[test]
 fn commit_that_waits_for_room_during_a_close_is_refused() {
     const SIZE: usize = 8 << 10;

@@ -97,7 +97,7 @@ pub(crate) fn code_of(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The names behind `crate::` in the code of a file.
+/// The names after `crate::` in the code of a file.
 pub(crate) fn modules_named_in(text: &str) -> BTreeSet<String> {
     let code = code_of(text);
     let mut found = BTreeSet::new();

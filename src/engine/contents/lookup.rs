@@ -18,6 +18,14 @@ use crate::error::{Error, Result};
 use crate::format::{Defect, names};
 use crate::index::Head;
 
+/// Ends [`Catalog::limit_head`].
+fn end_limit(begun: Begun<Head, Head>, stream: &str, visible: u64) -> Lookup<Head> {
+    match begun {
+        Begun::Done(head) => Ok(head),
+        Begun::InParts(parts, head) => limit_head_in(&parts, stream, head, visible),
+    }
+}
+
 impl Contents {
     /// The stream's head, commits on their way to disk included.
     pub(crate) fn head(&self, stream: &str) -> Result<Head> {
@@ -28,10 +36,7 @@ impl Contents {
     pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Result<Head> {
         self.lookup(
             |catalog| catalog.head_at(stream, visible),
-            |begun| match begun {
-                Begun::Done(head) => Ok(head),
-                Begun::InParts(parts, head) => limit_head_in(&parts, stream, head, visible),
-            },
+            |begun| end_limit(begun, stream, visible),
         )
     }
 
@@ -39,10 +44,7 @@ impl Contents {
     pub(crate) fn limit_head(&self, head: Head, stream: &str, visible: u64) -> Result<Head> {
         self.lookup(
             |catalog| catalog.limit_head(head, visible),
-            |begun| match begun {
-                Begun::Done(head) => Ok(head),
-                Begun::InParts(parts, head) => limit_head_in(&parts, stream, head, visible),
-            },
+            |begun| end_limit(begun, stream, visible),
         )
     }
 

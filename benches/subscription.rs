@@ -75,6 +75,9 @@ fn catching_up(criterion: &mut Criterion) {
             bencher.iter(|| catch_up(store.subscribe().batch_size(batch)));
         });
     }
+    group.bench_function("subscription, whole commits", |bencher| {
+        bencher.iter(|| catch_up(store.subscribe().whole_commits()));
+    });
     group.bench_function("subscription, one by one", |bencher| {
         bencher.iter(|| {
             let events = store.subscribe().start().expect("start").events();

@@ -20,8 +20,9 @@ use crate::query::{Query, Queryable};
 pub(crate) struct EventPlace {
     pub(crate) position: u64,
     pub(crate) recorded_at: u64,
+    /// The positions of the first and the last event of the commit.
     pub(crate) commit: u64,
-    pub(crate) is_last: bool,
+    pub(crate) commit_end: u64,
 }
 
 impl EventPlace {
@@ -31,7 +32,7 @@ impl EventPlace {
             position,
             recorded_at: header.recorded_at,
             commit: header.first_position,
-            is_last: position + 1 == header.next_position(),
+            commit_end: header.next_position() - 1,
         }
     }
 }
@@ -150,7 +151,12 @@ impl Event {
 
     /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
-        self.place.is_last
+        self.place.position == self.place.commit_end
+    }
+
+    /// The position of the last event of its commit.
+    pub fn commit_end(&self) -> Position {
+        Position::new(self.place.commit_end)
     }
 
     /// Whether a query matches the event.
@@ -247,7 +253,12 @@ impl<'a> EventRef<'a> {
 
     /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
-        self.place.is_last
+        self.place.position == self.place.commit_end
+    }
+
+    /// The position of the last event of its commit.
+    pub fn commit_end(&self) -> Position {
+        Position::new(self.place.commit_end)
     }
 
     /// Whether a query matches the event.

@@ -4,6 +4,7 @@ use std::iter::FusedIterator;
 use std::vec;
 
 use super::Subscription;
+use super::commits::{CommitEvents, commits_of};
 use crate::error::Result;
 use crate::event::Position;
 use crate::read::StreamChange;
@@ -25,7 +26,8 @@ pub struct Message {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum MessageKind {
-    /// At least one event. A batch may end within a commit: see [`Event::is_last_in_commit`].
+    /// At least one event. A batch may end within a commit (see [`Event::is_last_in_commit`]), unless
+    /// [whole commits](super::Subscribe::whole_commits) were requested.
     Events(Vec<Event>),
     /// Everything visible has been delivered. Sent the first time that this is so, again after a
     /// message that had left visible events undelivered when its read began (a read begins when the
@@ -47,6 +49,13 @@ impl Message {
             MessageKind::Events(events) => events,
             _ => &[],
         }
+    }
+
+    /// Its events grouped by commit, in order; may be empty. Groups are complete only if
+    /// [whole commits](super::Subscribe::whole_commits) were requested; otherwise the first and the
+    /// last group may be parts of commits.
+    pub fn commits(&self) -> impl Iterator<Item = CommitEvents<'_>> {
+        commits_of(self.events())
     }
 
     /// The events of the message, owned.

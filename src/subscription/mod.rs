@@ -5,6 +5,7 @@
 // never count a position as scanned that it has not read, nor report an error as an end.
 
 mod changes;
+mod commits;
 mod message;
 #[cfg(feature = "async")]
 mod stream;
@@ -25,6 +26,8 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::wait_list::Waiter;
 
 use changes::{ChangeFeed, More};
+pub use commits::CommitEvents;
+use commits::Gathering;
 pub use message::{Message, MessageKind, SubscribedEvents};
 #[cfg(feature = "async")]
 pub use stream::SubscriptionStream;
@@ -78,6 +81,8 @@ pub struct Subscription {
     scan: Scan,
     /// Present if changes were requested.
     changes: Option<ChangeFeed>,
+    /// Present if whole commits were requested, and no batch is being read.
+    commits: Option<Gathering>,
     batch_size: usize,
     include_unsynced: bool,
     progress_every: u64,
@@ -352,6 +357,9 @@ impl Subscription {
     }
 
     fn read_batch(&mut self) -> Result<Vec<Event>> {
+        if let Some(gathering) = self.commits.take() {
+            return self.read_commits(gathering);
+        }
         let Portion { positions, bytes: most, .. } = self.portion;
         let batch = (self.batch_size as u64).min(self.portion.events);
         let window = positions.max(batch);

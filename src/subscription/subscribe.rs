@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::changes::ChangeFeed;
+use super::commits::Gathering;
 use super::{Portion, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ use crate::read::{ChangeNumber, ChangeScan, Scan};
 /// The settings of a subscription; see [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone)]
 #[must_use = "a subscription does nothing before it is started"]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Subscribe {
     engine: Arc<Engine>,
     from: Start,
@@ -25,6 +27,7 @@ pub struct Subscribe {
     include_unsynced: bool,
     include_hidden: bool,
     include_metadata: bool,
+    whole_commits: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +49,7 @@ impl Subscribe {
             include_unsynced: false,
             include_hidden: false,
             include_metadata: false,
+            whole_commits: false,
         }
     }
 
@@ -126,9 +130,53 @@ impl Subscribe {
         self
     }
 
-    /// At most this many events in a message, 1 to 65,536. Default: 256.
+    /// At most this many events in a message, 1 to 65,536, and with
+    /// [`whole_commits`](Self::whole_commits) the rest of the last commit. Default: 256.
     pub fn batch_size(mut self, events: usize) -> Self {
         self.batch_size = events;
+        self
+    }
+
+    /// Whole commits: the selected events of a commit are delivered in one message, never in two, and
+    /// [`Message::commits`](crate::subscription::Message::commits) groups them and returns the first
+    /// and the last position and the time of each commit.
+    ///
+    /// A message ends with the first commit that reaches [`batch_size`](Self::batch_size): with 1 it
+    /// has one commit, with the default up to 255 events and one commit. Memory is bounded by the size
+    /// of a commit, a quarter of a segment. With a query, only matching events are delivered, and those
+    /// of one commit together. As a stream, a large commit is read in several polls.
+    ///
+    /// A subscription that begins at a position within a commit delivers the rest of this commit:
+    /// [`CommitEvents::is_complete`](crate::subscription::CommitEvents::is_complete) is false, and
+    /// the first delivered position is after `first_position()`. Every `scanned_through` of such a
+    /// subscription is a place at which it can begin without splitting a commit again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Query};
+    ///
+    /// for amount in ["5", "7"] {
+    ///     store
+    ///         .transaction()
+    ///         .append("account-1", ExpectedVersion::Any, [NewEvent::new("Withdrawn", amount)])
+    ///         .append("audit", ExpectedVersion::Any, [NewEvent::new("Checked", "")])
+    ///         .append("account-2", ExpectedVersion::Any, [NewEvent::new("Deposited", amount)])
+    ///         .commit()?;
+    /// }
+    /// let transfers = Query::types(["Withdrawn", "Deposited"]);
+    /// let mut subscription = store.subscribe().matching(transfers).whole_commits().start()?;
+    /// let message = subscription.next().expect("it has not ended")?;
+    /// for commit in message.commits() {
+    ///     let [withdrawn, deposited] = commit.events() else { panic!("both, and no other") };
+    ///     assert_eq!(withdrawn.data(), deposited.data());
+    ///     assert_eq!(commit.last_position().get() - commit.first_position().get(), 2);
+    ///     assert!(!commit.is_complete(), "the query leaves one event out");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn whole_commits(mut self) -> Self {
+        self.whole_commits = true;
         self
     }
 
@@ -242,6 +290,7 @@ impl Subscribe {
         let filtered = self.query.is_some();
         Ok(Subscription {
             changes,
+            commits: self.whole_commits.then(Gathering::default),
             scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),
             engine: self.engine,
             batch_size: self.batch_size,

@@ -2,6 +2,7 @@
 
 pub mod choices;
 pub mod decode;
+mod following;
 pub mod harness;
 pub mod model;
 pub mod operations;

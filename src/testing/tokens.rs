@@ -42,6 +42,7 @@ impl Harness {
             ensure!(text.parse() == Ok(token), "{text} is another token than it was made of");
             self.beside.tokens.kept.push_back((token, false));
         }
+        self.follow_commits(store, position, 1 + usize::from(back % 7))?;
         let next = Position::new(self.model.head() + 1);
         let ahead = store.subscribe().after(next).start().map(drop);
         let refused = matches!(ahead, Err(Error::PositionAhead { .. }));

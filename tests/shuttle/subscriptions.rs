@@ -72,11 +72,12 @@ fn subscriptions_of_threads_and_tasks_see_every_event() {
         let task = {
             let store = store.clone();
             thread::spawn(move || {
-                let subscription = store.subscribe().matching(Query::stream("a")).start().unwrap();
-                let mut stream = subscription.into_stream();
+                let subscribe = store.subscribe().matching(Query::stream("a")).whole_commits();
+                let mut stream = subscribe.batch_size(1).start().unwrap().into_stream();
                 let mut version = 0;
                 while version < 4 {
                     let message = next_of(&mut stream).unwrap().unwrap();
+                    assert!(message.commits().all(|commit| commit.is_complete()));
                     for event in message.events() {
                         version += 1;
                         assert_eq!((event.stream(), event.version()), ("a", version));

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure how long they wait")]
 
 mod against_plain_reads;
+mod commits;
 mod ends;
 mod failures;
 mod follower;

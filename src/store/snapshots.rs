@@ -9,7 +9,9 @@ use crate::engine::Engine;
 use crate::engine::snapshots::{check, check_key};
 use crate::error::{Error, Result};
 use crate::event::snapshot::{Mark, Snapshot};
-use crate::event::{Position, Timestamp};
+use crate::event::{AsOf, Position, Timestamp};
+use crate::read::point::position_at;
+
 /// A snapshot in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -84,6 +86,52 @@ impl Snapshots {
             }
         }
         Ok(None)
+    }
+
+    /// The newest undamaged snapshot of a key that covers only events at or before a time, a position or
+    /// a version: the state from which a state of the past is computed with the fewest events.
+    ///
+    /// With a time or a position, a snapshot by version counts if its stream had reached that version by
+    /// then; if there is none, the newest snapshot by position is returned. With a version, only
+    /// snapshots by version count. Events after the snapshot are read with the same bound
+    /// ([`ReadStream::as_of`](crate::ReadStream::as_of),
+    /// [`ReadAll::as_of`](crate::ReadAll::as_of)).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, snapshot::{Mark, Snapshot}};
+    ///
+    /// let mut times = Vec::new();
+    /// for version in 1..=3 {
+    ///     let done = store
+    ///         .transaction()
+    ///         .append("account-1", ExpectedVersion::Any, [NewEvent::new("Deposited", "5")])
+    ///         .snapshot(Snapshot::new("account-1", version, format!("{}", 5 * version)))
+    ///         .commit()?;
+    ///     times.push(done.recorded_at);
+    ///     # std::thread::sleep(std::time::Duration::from_millis(1));
+    /// }
+    /// let then = store.snapshots().load_as_of("account-1", times[1])?.expect("saved by then");
+    /// assert_eq!((then.mark(), then.state()), (Mark::Version(2), &b"10"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load_as_of(&self, key: &str, as_of: impl Into<AsOf>) -> Result<Option<Snapshot>> {
+        self.engine.check_open()?;
+        check_key(key)?;
+        self.engine.refresh()?;
+        let visible = self.engine.visible(false);
+        let position = match as_of.into() {
+            AsOf::Version(version) => return self.load_at_most(key, Mark::Version(version)),
+            AsOf::Position(position) => position.get().min(visible),
+            AsOf::Time(time) => position_at(&self.engine, time, visible)?,
+        };
+        let version = self.engine.contents().head_at(key, position)?.version;
+        let by_version = self.load_at_most(key, Mark::Version(version))?;
+        if by_version.is_some() {
+            return Ok(by_version);
+        }
+        self.load_at_most(key, Position::new(position))
     }
 
     /// All undamaged snapshots whose keys begin with `prefix`, in no particular order. Reads every

@@ -15,6 +15,7 @@ use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
 use super::tokens::Tokens;
 use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
+use crate::event::Position;
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::recovery::Opened;
 use crate::store::Store;
@@ -199,6 +200,9 @@ impl Harness {
             }
             None => (mark(false, u64::MAX), snapshots.load(name)),
         };
+        if let Some(position) = at_most {
+            self.load_as_of(store, key, position.into())?;
+        }
         let Some(found) = self.allow(answer)? else { return Ok(()) };
         let model = &self.beside.snapshots;
         if let Some(found) = &found
@@ -218,6 +222,24 @@ impl Harness {
                 model.loaded(key, mark(true, u64::MAX), None)
             }
             found => model.loaded(key, most, found.as_ref()),
+        }
+    }
+
+    /// Loads the newest snapshot as of a position: by version if there is one, or else by position.
+    fn load_as_of(&mut self, store: &Store, key: usize, position: u64) -> Checked {
+        let name = STREAMS[key];
+        let answer = store.snapshots().load_as_of(name, Position::new(position));
+        let Some(found) = self.allow(answer)? else { return Ok(()) };
+        let version = mark(false, self.model.reached(name, false, position));
+        let model = &self.beside.snapshots;
+        match &found {
+            Some(found) if same_kind(found.mark(), version) => {
+                model.loaded(key, version, Some(found))
+            }
+            found => {
+                model.loaded(key, version, None)?;
+                model.loaded(key, mark(true, position), found.as_ref())
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use std::fs;
 
 use annals::snapshot::Snapshot;
 use annals::{
-    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, snapshot::Mark,
+    AsOf, Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Timestamp,
+    snapshot::Mark,
 };
 
 #[test]
@@ -42,6 +43,65 @@ fn newest_intact_snapshot_is_loaded() {
     assert!(snapshots.delete("free name").unwrap());
     assert!(!snapshots.delete("free name").unwrap());
     assert!(snapshots.load("account-1").unwrap().is_some());
+}
+
+/// A state of the past is the newest snapshot as of then and the events between.
+#[test]
+fn snapshot_as_of_a_time_a_position_or_a_version_is_the_newest_covered() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().snapshots_kept(10);
+    let store = options.open(dir.path()).unwrap();
+    let mut commits = Vec::new();
+    for number in 1..=20_u64 {
+        let time = Timestamp::from_micros(1_600_000_000_000_000 + number * 1_000_000);
+        let mut commit = store
+            .transaction()
+            .append("account-1", ExpectedVersion::Any, [NewEvent::new("Deposited", "1")])
+            .append("other", ExpectedVersion::Any, [NewEvent::new("Noise", "")])
+            .recorded_at(time);
+        if number % 5 == 0 {
+            let state = number.to_string();
+            commit = commit
+                .snapshot(Snapshot::new("account-1", number, state.clone()))
+                .snapshot(Snapshot::new("balances", Position::new(2 * number), state));
+        }
+        commits.push(commit.commit().unwrap());
+    }
+    let snapshots = store.snapshots();
+    for (number, commit) in (1_u64..).zip(&commits) {
+        let covered = (number / 5 * 5 > 0).then_some(number / 5 * 5);
+        let first = commit.first_position;
+        for as_of in [first.into(), commit.recorded_at.into(), AsOf::Version(number)] {
+            let found = snapshots.load_as_of("account-1", as_of).unwrap();
+            assert_eq!(found.as_ref().map(Snapshot::mark), covered.map(Mark::Version), "{as_of:?}");
+            let (mut balance, mut version) = (0, 0);
+            if let (Some(found), Some(covered)) = (&found, covered) {
+                balance = std::str::from_utf8(found.state()).unwrap().parse().unwrap();
+                version = covered;
+            }
+            let after = store.read_stream("account-1").from_version(version + 1).as_of(as_of);
+            let read = after.into_iter().map(Result::unwrap).count() as u64;
+            assert!(read < 5, "{read} events are read after a snapshot");
+            balance += read;
+            assert_eq!(balance, number);
+        }
+        // Before the commit's last event, a snapshot of that event is not covered.
+        let by_position = snapshots.load_as_of("balances", commit.last_position).unwrap();
+        let mark = |number: u64| Mark::Position(Position::new(2 * number));
+        assert_eq!(by_position.map(|it| it.mark()), covered.map(mark));
+        let by_position = snapshots.load_as_of("balances", first).unwrap();
+        let covered = ((number - 1) / 5 * 5 > 0).then_some((number - 1) / 5 * 5);
+        assert_eq!(by_position.map(|it| it.mark()), covered.map(mark));
+        let before = Position::new(first.get() - 1);
+        let earlier = snapshots.load_as_of("account-1", before).unwrap();
+        assert_eq!(earlier.map(|it| it.mark()), covered.map(Mark::Version));
+    }
+    let early = Timestamp::from_micros(1);
+    assert_eq!(snapshots.load_as_of("account-1", early).unwrap(), None);
+    assert_eq!(snapshots.load_as_of("balances", AsOf::Version(20)).unwrap(), None);
+    let newest = snapshots.load_as_of("account-1", Position::new(u64::MAX)).unwrap();
+    assert_eq!(newest, snapshots.load("account-1").unwrap());
+    assert!(snapshots.load_as_of("", early).is_err());
 }
 
 #[test]

@@ -229,7 +229,10 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("store::cursors", &["engine", "error", "event", "store::transaction"]),
-    ("store::snapshots", &["engine", "engine::snapshots", "error", "event", "event::snapshot"]),
+    (
+        "store::snapshots",
+        &["engine", "engine::snapshots", "error", "event", "event::snapshot", "read"],
+    ),
     (
         "subscription",
         &[

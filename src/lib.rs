@@ -117,6 +117,8 @@ pub use event::{
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
+#[cfg(feature = "async")]
+pub use read::EventStream;
 pub use read::event::{Event, EventRef};
 pub use read::{
     Events, ReadAll, ReadStream, StreamChange, StreamChangeKind, StreamInfo, StreamNames, Streams,

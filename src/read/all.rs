@@ -196,16 +196,34 @@ pub(super) struct AllEvents {
 
 impl AllEvents {
     pub(super) fn next(&mut self) -> Result<Option<Event>> {
+        self.next_while(|_| true)
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The next requested event. `examined` is called with each event that is examined; once it returns
+    /// `false`, the search ends with `None` and can go on later.
+    pub(super) fn next_while(
+        &mut self,
+        mut examined: impl FnMut(&Event) -> bool,
+    ) -> Result<Option<Event>> {
         loop {
             if self.left == 0 {
                 return Ok(None);
             }
             let event = if self.settings.backwards { self.step_back() } else { self.step() };
             let Some(event) = event? else { return Ok(None) };
+            let goes_on = examined(&event);
             let event_ref = event.as_ref();
             if self.settings.wants(&event_ref) && !self.hidden.hides(&self.engine, &event_ref)? {
                 self.left -= 1;
                 return Ok(Some(event));
+            }
+            if !goes_on {
+                return Ok(None);
             }
         }
     }

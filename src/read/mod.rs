@@ -11,6 +11,8 @@ mod hidden;
 pub(crate) mod point;
 mod stream;
 pub(crate) mod streams;
+#[cfg(feature = "async")]
+mod tasks;
 
 use std::iter::FusedIterator;
 use std::ops::ControlFlow;
@@ -29,6 +31,8 @@ pub(crate) use all::Scan;
 pub(crate) use changes::{ChangeScan, Visible, Walked};
 pub use changes::{StreamChange, StreamChangeKind};
 pub use streams::{StreamInfo, StreamNames, Streams};
+#[cfg(feature = "async")]
+pub use tasks::EventStream;
 
 /// The settings that both kinds of read have.
 #[derive(Debug, Clone)]

@@ -102,6 +102,20 @@ const AHEAD: u64 = 32;
 
 impl StreamEvents {
     pub(super) fn next(&mut self) -> Result<Option<Event>> {
+        self.next_while(|_| true)
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The next requested event. `examined` is called with each event that is examined; once it returns
+    /// `false`, the search ends with `None` and can go on later.
+    pub(super) fn next_while(
+        &mut self,
+        mut examined: impl FnMut(&Event) -> bool,
+    ) -> Result<Option<Event>> {
         while self.left > 0 && self.next >= self.from && self.next <= self.last {
             let event = self.event(self.next)?;
             self.next = if self.settings.backwards {
@@ -110,6 +124,7 @@ impl StreamEvents {
             } else {
                 self.next + 1
             };
+            let goes_on = examined(&event);
             let event_ref = event.as_ref();
             if self.hidden.hides(&self.engine, &event_ref)? {
                 if self.settings.backwards {
@@ -120,6 +135,9 @@ impl StreamEvents {
             } else if self.settings.wants(&event_ref) {
                 self.left -= 1;
                 return Ok(Some(event));
+            }
+            if !goes_on {
+                return Ok(None);
             }
         }
         Ok(None)

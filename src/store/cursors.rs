@@ -122,3 +122,79 @@ impl Cursors {
         Transaction::new(&self.engine)
     }
 }
+
+/// The calls for tasks (feature `async`). As with every commit of a task, a future does nothing before it
+/// is polled, and dropping it later does not cancel the change.
+#[cfg(feature = "async")]
+impl Cursors {
+    /// Like [`Cursors::advance`], for a task: it never blocks the executor (feature `async`).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let placed = NewEvent::new("Placed", "");
+    /// let done = store.append_async("order-1", ExpectedVersion::Any, [placed]).await?;
+    /// store.cursors().advance_async("emailer", done.last_position).await?;
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// assert_eq!(store.cursors().get("emailer")?, Some(store.head()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cursors::advance`].
+    pub fn advance_async(
+        &self,
+        name: &str,
+        to: impl Into<Position>,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        done(self.transaction().cursor(name, to))
+    }
+
+    /// Like [`Cursors::compare_and_set`], for a task (feature `async`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cursors::compare_and_set`].
+    pub fn compare_and_set_async(
+        &self,
+        name: &str,
+        from: Option<Position>,
+        to: impl Into<Position>,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        done(self.transaction().cursor_from(name, from, to))
+    }
+
+    /// Like [`Cursors::reset`], for a task (feature `async`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cursors::reset`].
+    pub fn reset_async(
+        &self,
+        name: &str,
+        to: impl Into<Position>,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        done(self.transaction().reset_cursor(name, to))
+    }
+
+    /// Like [`Cursors::delete`], for a task (feature `async`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cursors::delete`].
+    pub fn delete_async(&self, name: &str) -> impl Future<Output = Result<()>> + Send + 'static {
+        done(self.transaction().delete_cursor(name))
+    }
+}
+
+/// Commits in a task.
+#[cfg(feature = "async")]
+fn done(transaction: Transaction<'_>) -> impl Future<Output = Result<()>> + Send + 'static {
+    let commit = transaction.commit_async();
+    async move { commit.await.map(drop) }
+}

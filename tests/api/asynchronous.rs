@@ -9,9 +9,11 @@ use std::task::Context;
 
 use annals::testing::{Call, Hook, HookedStorage, Operation, SimStorage};
 use annals::{
-    Durability, Error, ExpectedVersion, NewEvent, Options, Position, Query, Store, Transaction,
+    Durability, Error, EventStream, Events, ExpectedVersion, NewEvent, Options, Position, Query,
+    Store, Transaction,
     subscription::{MessageKind, Subscription},
 };
+use futures::stream::FusedStream;
 use futures::{Stream, StreamExt};
 
 use super::shared::ROOT;
@@ -297,6 +299,139 @@ fn stream_that_catches_up_lets_other_tasks_run() {
     assert_eq!(events, 0);
     assert!(taken.reads < 200, "{taken:?}");
     drop(store);
+}
+
+/// Reads a stream of events to its end.
+fn drain(mut stream: EventStream) -> (Vec<(Position, usize)>, Taken) {
+    let read = async move {
+        let mut all = Vec::new();
+        while let Some(event) = stream.next().await {
+            let event = event.unwrap();
+            all.push((event.position(), event.data().len()));
+        }
+        assert!(stream.is_terminated());
+        all
+    };
+    run(read, || {})
+}
+
+#[test]
+fn read_of_a_task_returns_what_the_iterator_returns_and_reads_no_file() {
+    const EVENTS: u64 = 20_000;
+    let disk = disk(&SimStorage::new(1));
+    let options = || Options::new().segment_size(1 << 18).storage(Arc::new(disk.clone()));
+    let store = options().open(ROOT).unwrap();
+    fill(&store, EVENTS);
+    store.close().unwrap();
+    let store = options().open(ROOT).unwrap();
+    let plain = |events: Events| -> Vec<(Position, usize)> {
+        events.map(Result::unwrap).map(|e| (e.position(), e.data().len())).collect()
+    };
+    // Each pair is read by the task first, while files are not open.
+    let none = || Query::from(Query::types(["Happened"]).items()[0].clone().tag("unknown"));
+    let all: [annals::ReadAll; 6] = [
+        store.read_all(),
+        store.read_all().backwards().limit(5_000),
+        store.read_all().after(7).limit(3),
+        store.read_all().matching(Query::types(["Happened"])).up_to(9_000),
+        store.read_all().matching(none()),
+        store.read_all().after(EVENTS),
+    ];
+    for read in all {
+        let (events, taken) = drain(read.clone().into_stream());
+        assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+        assert!(taken.polls >= events.len() as u64 / 1_025, "{taken:?} for {}", events.len());
+        assert_eq!(events, plain(read.start().unwrap()));
+    }
+    for read in [
+        store.read_stream("filled"),
+        store.read_stream("filled").backwards().limit(100),
+        store.read_stream("filled").matching(none()),
+        store.read_stream("unknown"),
+    ] {
+        let (events, taken) = drain(read.clone().into_stream());
+        assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+        assert_eq!(events, plain(read.start().unwrap()));
+    }
+    // A read that has started goes on.
+    let mut started = store.read_all().start().unwrap();
+    assert_eq!(started.next().unwrap().unwrap().position(), Position::new(1));
+    let stream = started.into_stream();
+    assert_eq!(stream.head(), Some(Position::new(EVENTS)));
+    assert_eq!(drain(stream).0.len() as u64, EVENTS - 1);
+}
+
+#[test]
+fn read_of_a_task_ends_after_its_error_or_a_close() {
+    let disk = disk(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    fill(&store, 1_000);
+    let mut wrong = store.read_all().as_of(annals::AsOf::Version(1)).into_stream();
+    assert!(matches!(block_on(wrong.next()), Some(Err(Error::InvalidArgument { .. }))));
+    assert!(block_on(wrong.next()).is_none());
+    let mut failed = store.read_all().as_of(annals::AsOf::Version(1)).into_iter().into_stream();
+    assert!(matches!(block_on(failed.next()), Some(Err(Error::InvalidArgument { .. }))));
+    assert!(block_on(failed.next()).is_none());
+    let mut stream = store.read_all().into_stream();
+    assert!(block_on(stream.next()).unwrap().is_ok());
+    store.close().unwrap();
+    let (rest, _) = run(stream.collect::<Vec<_>>(), || {});
+    let (last, before) = rest.split_last().unwrap();
+    assert!(matches!(last, Err(Error::Closed)), "{last:?}");
+    assert!(before.iter().all(Result::is_ok));
+}
+
+#[test]
+fn read_of_a_task_without_threads_yields_too() {
+    let disk = disk(&SimStorage::new(1));
+    let store = options(&disk).background(false).open(ROOT).unwrap();
+    fill(&store, 10_000);
+    let (events, taken) = drain(store.read_all().into_stream());
+    assert_eq!(events.len(), 10_000);
+    assert!(taken.polls >= 10, "{taken:?}");
+}
+
+#[test]
+fn cursors_of_a_task_are_moved_and_refused_as_in_their_blocking_forms() {
+    let disk = disk(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    fill(&store, 100);
+    let cursors = store.cursors();
+    let at = |position| Some(Position::new(position));
+    block_on(async {
+        cursors.advance_async("c", 5).await.unwrap();
+        let back = cursors.advance_async("c", 5).await;
+        assert!(back.unwrap_err().is_conflict());
+        cursors.compare_and_set_async("c", at(5), 7).await.unwrap();
+        let wrong = cursors.compare_and_set_async("c", at(5), 8).await;
+        assert!(wrong.unwrap_err().is_conflict());
+        assert_eq!(cursors.get("c").unwrap(), at(7));
+        cursors.reset_async("c", 2).await.unwrap();
+        assert_eq!(cursors.get("c").unwrap(), at(2));
+        cursors.delete_async("c").await.unwrap();
+        assert_eq!(cursors.get("c").unwrap(), None);
+        assert!(cursors.delete_async("c").await.unwrap_err().is_conflict());
+    });
+}
+
+/// The check of a boundary that begins in a sealed segment reads files, however few events it examines.
+#[test]
+fn boundary_in_a_sealed_segment_is_checked_by_a_thread_of_the_store() {
+    let disk = disk(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    let event = || happened(7_000).tag("t");
+    for _ in 0..12 {
+        store.append("s", ExpectedVersion::Any, [event()]).unwrap();
+    }
+    store.close().unwrap();
+    let store = options(&disk).open(ROOT).unwrap();
+    // The first boundary of a session is prepared by a thread in any case.
+    let first = append(&store, "s", 1).fail_if(Query::tagged(["new"]).after(store.head()));
+    block_on(first.commit_async()).unwrap();
+    let boundary = append(&store, "s", 1).fail_if(Query::tagged(["unknown"]).after(1));
+    let (done, taken) = run(boundary.commit_async(), || {});
+    done.unwrap();
+    assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
 }
 
 #[test]

@@ -203,6 +203,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         &[
             "catalog",
             "engine",
+            "engine::errands",
             "engine::matching",
             "error",
             "event",

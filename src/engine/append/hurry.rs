@@ -41,12 +41,20 @@ impl Appends {
 
     /// Whether boundaries have to look at many events, or need an index that is not made yet.
     pub(super) fn boundaries_take_long(&self, boundaries: &[Boundary]) -> bool {
+        if boundaries.is_empty() {
+            return false;
+        }
         let written = self.positions.written();
-        let far =
-            |boundary: &Boundary| written - boundary.searched_from().min(written) > FEW_EVENTS;
-        boundaries.iter().any(far)
-            || !boundaries.is_empty()
-                && !self.contents.with_catalog(|catalog| catalog.active.index.keeps_terms())
+        let (base, keeps_terms) = self.contents.with_catalog(|catalog| {
+            let index = &catalog.active.index;
+            (index.base_position(), index.keeps_terms())
+        });
+        let far = |boundary: &Boundary| {
+            let from = boundary.searched_from().min(written);
+            // The indexes of sealed segments are files.
+            written - from > FEW_EVENTS || from + 1 < base
+        };
+        !keeps_terms || boundaries.iter().any(far)
     }
 
     /// Whether a commit has to wait for files: its session begins, it needs the next segment, or

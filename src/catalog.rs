@@ -275,7 +275,7 @@ pub(crate) fn part_of(parts: &[Part], position: u64) -> Option<&Part> {
     (position < part.segment.base_position + part.event_count()).then_some(part)
 }
 
-fn damaged(index: &Arc<SealedIndex>) -> LookupError {
+pub(crate) fn damaged(index: &Arc<SealedIndex>) -> LookupError {
     LookupError::Index(Arc::clone(index))
 }
 

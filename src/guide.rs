@@ -11,6 +11,7 @@
 //! | [`boundaries`] | commits that depend on a query |
 //! | [`subscriptions`] | stored events, then new ones |
 //! | [`cursors`] | progress of consumers, exactly-once effects |
+//! | [`records`] | small values by key, written with events |
 //! | [`consumer_groups`] | worker threads, retries, parked events |
 //! | [`snapshots`] | saved states |
 //! | [`streams`] | truncation, archiving, retention |
@@ -41,6 +42,7 @@ chapters! {
     boundaries "boundaries.md"
     subscriptions "subscriptions.md"
     cursors "cursors.md"
+    records "records.md"
     consumer_groups "consumer-groups.md"
     snapshots "snapshots.md"
     streams "streams.md"

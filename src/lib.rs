@@ -41,6 +41,7 @@
 //! | commit only if a query still matches nothing new | [`Transaction::fail_if`] | [`guide::boundaries`] |
 //! | follow events | [`Store::subscribe`], [`subscription`] | [`guide::subscriptions`] |
 //! | record a consumer's progress | [`Cursors`], [`Transaction::cursor`] | [`guide::cursors`] |
+//! | keep small values beside the events | [`Records`], [`Transaction::put`] | [`guide::records`] |
 //! | handle events on worker threads with retries | [`consumer_group`] | [`guide::consumer_groups`] |
 //! | save computed states | [`snapshot`], [`Transaction::snapshot`] | [`guide::snapshots`] |
 //! | hide events | [`Store::truncate_before`], [`Store::archive`], [`StreamMetadata`] | [`guide::streams`] |
@@ -111,8 +112,8 @@ pub use engine::stats::Stats;
 pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::token::{CheckpointToken, ParseTokenError};
 pub use event::{
-    Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedVersion, NewEvent,
-    ParseTimestampError, Position, StreamHead, StreamMetadata, Timestamp, category_of,
+    Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedRecord, ExpectedVersion,
+    NewEvent, ParseTimestampError, Position, StreamHead, StreamMetadata, Timestamp, category_of,
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};
@@ -126,6 +127,7 @@ pub use read::{
 pub use recovery::{Opened, Recovery};
 pub use store::Store;
 pub use store::cursors::{CursorInfo, Cursors};
+pub use store::records::{Record, RecordList, Records};
 pub use store::transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
 pub use verify::verify;

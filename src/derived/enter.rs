@@ -25,18 +25,20 @@ pub(crate) fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), 
     failure.map_or(Ok(()), Err)
 }
 
-/// Adds a proven frame's events to heads and index, and its changes to the metadata.
+/// Adds the events of a proven frame in `segment` to heads and index, and its changes to the metadata.
 pub(crate) fn load_frame(
     heads: &mut Heads,
     metadata: &mut Metadata,
     index: &mut ActiveIndex,
     frame: &ScannedFrame<'_>,
+    segment: u64,
 ) -> Result<(), Defect> {
     let FrameHeader { kind, recorded_at, .. } = frame.header;
     if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
         index.note_commit(recorded_at, kind == FrameKind::Commit);
     }
-    let changes = frame.for_each_change(|number, change| metadata.apply(number, &change))?;
+    let changes =
+        frame.for_each_change(|number, change| metadata.apply(number, &change, segment))?;
     index.changes += u64::from(changes);
     let mut failure = None;
     for_each_record(frame, |LogPlace { offset, position }, record| {

@@ -120,7 +120,7 @@ fn index_from_log(
         for_each_record(frame, add)
             .and_then(|()| {
                 frame.for_each_change(|number, change| {
-                    builder.add_change(number, &change);
+                    builder.add_change(number, &change, segment.number());
                 })
             })
             .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;

@@ -60,7 +60,7 @@ pub(crate) fn rebuild_checkpoint(
     if meta.offset > DATA_START {
         let mut ignored = Metadata::default();
         let (state, _) = walk(segment, meta.offset, |frame| {
-            load_frame(&mut heads, &mut ignored, &mut index, frame)
+            load_frame(&mut heads, &mut ignored, &mut index, frame, meta.segment)
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
         })?;
         if state.offset != meta.offset || state.link != meta.link {

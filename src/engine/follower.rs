@@ -302,7 +302,7 @@ impl Follower {
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let FollowProgress { state, commits, last_frame, .. } = follower;
-        let seed = segment.seed;
+        let (seed, number) = (segment.seed, segment.number());
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
@@ -311,7 +311,7 @@ impl Follower {
             self.contents
                 .change_all(|catalog, metadata| {
                     let Catalog { heads, active, .. } = catalog;
-                    load_frame(heads, metadata, &mut active.index, frame)
+                    load_frame(heads, metadata, &mut active.index, frame, number)
                 })
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
             *last_frame = frame.offset;
@@ -360,7 +360,10 @@ impl Follower {
         // before the catalog is locked.
         let full = self.contents.active_segment();
         let sealed = self.sealed_by_writer(&full)?;
-        self.contents.change_catalog(|catalog| {
+        self.contents.change_all(|catalog, metadata| {
+            if sealed.is_some() {
+                metadata.drop_records(full.number());
+            }
             catalog.turn_to(active, |full| sealed.unwrap_or_else(|| Part::frozen(full, point)));
         });
         Ok(true)

@@ -2,7 +2,7 @@
 //!
 //! Owns the content of a conflict. Must never name a condition that the caller did not set.
 
-use crate::event::{ExpectedVersion, Position};
+use crate::event::{ExpectedRecord, ExpectedVersion, Position};
 
 /// A check of a commit that failed; part of [`Error::Conflict`](crate::Error::Conflict).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +87,22 @@ pub enum FailedCheck {
         mark: u64,
         /// The stream's version, or the last position, after the commit.
         reached: u64,
+    },
+    /// A record was not at the version the transaction expected.
+    #[error("record {key:?} is at version {actual}, expected {expected}")]
+    WrongRecordVersion {
+        /// The record's key.
+        key: String,
+        /// What the caller passed.
+        expected: ExpectedRecord,
+        /// The record's version, including commits that are not durable yet; 0 if it does not exist.
+        actual: u64,
+    },
+    /// There is no record with this key to delete.
+    #[error("there is no record {key:?}")]
+    UnknownRecord {
+        /// The key.
+        key: String,
     },
     /// There is no cursor of this name.
     #[error("there is no cursor {name:?}")]

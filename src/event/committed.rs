@@ -43,6 +43,11 @@ pub struct Committed {
     /// a transaction that is recorded for the first time, which applies all of its operations.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub applied: Vec<Applied>,
+    /// For each record that the transaction puts, deletes or checks, in the order in which these
+    /// operations were added, its version after the operation; 0 for a check of a record that does not
+    /// exist.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub record_versions: Vec<u64>,
 }
 
 /// An operation of a repeated transaction that was applied again; see [`Committed::applied`].
@@ -67,6 +72,20 @@ pub enum Applied {
     StreamChanged {
         /// The stream's name.
         stream: String,
+    },
+    /// A record was put.
+    RecordPut {
+        /// The record's key.
+        key: String,
+        /// Its new version.
+        version: u64,
+    },
+    /// A record was deleted.
+    RecordDeleted {
+        /// The record's key.
+        key: String,
+        /// The version of the deletion.
+        version: u64,
     },
     /// A snapshot was missing; it is saved when its mark is durable.
     Snapshot {

@@ -4,6 +4,7 @@
 
 mod committed;
 mod new_event;
+mod record;
 pub(crate) mod snapshot;
 pub(crate) mod token;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use committed::{Appended, Applied, Committed};
 pub use new_event::{ContentType, EventData, NewEvent};
+pub use record::ExpectedRecord;
 pub use rfc3339::ParseTimestampError;
 
 /// An event's place in the whole store: 1-based, dense, gapless.

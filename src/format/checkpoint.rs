@@ -31,7 +31,7 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::record::MAX_STREAM_LEN;
 use super::seal::{TRAILER_LEN, Trailer};
-use super::segment_header::{FEATURE_METADATA, SegmentHeader};
+use super::segment_header::{FEATURES, SegmentHeader};
 use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
@@ -182,7 +182,7 @@ impl SegmentEntry {
             ro_features: LE::read_u64(&b[32..]),
         };
         let trailer = Trailer::decode_copy(&b[40..], header.seed())?;
-        if header.features & !FEATURE_METADATA != 0 || header.ro_features != 0 {
+        if header.features & !FEATURES != 0 || header.ro_features != 0 {
             return Err(Defect::Invalid("a segment with unknown features"));
         }
         if header.capacity > u64::from(u32::MAX) || trailer.file_len() > header.longest_file() {

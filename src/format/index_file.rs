@@ -15,11 +15,15 @@
 //! 7 LISTS       a list is ascending ordinals: the first, then differences, as LEB128
 //! 8 IDS         sorted, 8 bytes an event: the upper 32 bits of the id's hash << 32 | ordinal
 //! 9 FILTER      a blocked Bloom filter over the ids: 64-byte blocks, six bits an id
-//! 10 CHANGES    the number of the segment's first change u64, then its changes, as in metadata
+//! 10 CHANGES    the number of the segment's first change u64, then its changes, as in metadata; the
+//!               number of changes in the place of those of records
 //! 11 TERM FILTER  the same kind of filter over the entries of 2 to 5; may be absent
 //! 13 TABLES     of each list of more than 1024 ordinals, by list offset: list offset u32, number of
 //!               its first entry u32; after those the entries, like the tables of level files. In front:
 //!               the number of lists u32, zero u32. May be absent
+//! 14 RECORDS    the newest change of each record, sorted by key, 32 bytes each: key offset u32 and key
+//!               length u16 (in NAMES), 1 if it is deleted u16, value length u32, offset of the change
+//!               in its segment u32, version u64, segment number u64. Absent if there is none
 //! ```
 //!
 //! An ordinal is an event's place in its segment, from 0: position minus base position. The hash
@@ -30,6 +34,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::fnv_1a;
+use super::metadata::{MAX_RECORD_VALUE_LEN, RecordEntry};
 use super::{Defect, MAX_NUMBER};
 
 pub(crate) const META: u32 = 1;
@@ -44,10 +49,12 @@ pub(crate) const FILTER: u32 = 9;
 pub(crate) const CHANGES: u32 = 10;
 pub(crate) const TERM_FILTER: u32 = 11;
 pub(crate) const TABLES: u32 = 13;
+pub(crate) const RECORDS: u32 = 14;
 
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;
 pub(crate) const TERM_LEN: usize = 16;
+pub(crate) const RECORD_LEN: usize = 32;
 /// The header of TABLES, and its entry for one list.
 pub(crate) const TABLES_HEADER_LEN: usize = 8;
 pub(crate) const TABLE_LEN: usize = 8;
@@ -161,12 +168,50 @@ impl TermEntry {
     }
 }
 
+/// An entry of RECORDS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NamedRecord {
+    pub(crate) name_offset: u32,
+    pub(crate) name_len: u16,
+    pub(crate) entry: RecordEntry,
+}
+
+impl NamedRecord {
+    pub(crate) fn encode(&self) -> [u8; RECORD_LEN] {
+        let RecordEntry { version, deleted, segment, offset, value_len } = self.entry;
+        let mut b = [0; RECORD_LEN];
+        LE::write_u32(&mut b, self.name_offset);
+        LE::write_u16(&mut b[4..], self.name_len);
+        LE::write_u16(&mut b[6..], deleted.into());
+        LE::write_u32(&mut b[8..], value_len);
+        LE::write_u32(&mut b[12..], offset);
+        LE::write_u64(&mut b[16..], version);
+        LE::write_u64(&mut b[24..], segment);
+        b
+    }
+
+    pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
+        let b = b.get(..RECORD_LEN).ok_or(Defect::TooShort)?;
+        let entry = RecordEntry {
+            version: LE::read_u64(&b[16..]),
+            deleted: b[6] & 1 != 0,
+            segment: LE::read_u64(&b[24..]),
+            offset: LE::read_u32(&b[12..]),
+            value_len: LE::read_u32(&b[8..]),
+        };
+        if entry.version == 0 || entry.value_len as usize > MAX_RECORD_VALUE_LEN {
+            return Err(Defect::Invalid("a record is out of range"));
+        }
+        Ok(Self { name_offset: LE::read_u32(b), name_len: LE::read_u16(&b[4..]), entry })
+    }
+}
+
 /// The hash of an event id.
 pub(crate) fn hash_id(id: &[u8; 16]) -> u64 {
     mix(LE::read_u64(&id[..8]) ^ mix(LE::read_u64(&id[8..])))
 }
 
-/// The hash of the name of an entry in one of the sections STREAMS, TYPES, TAGS and CATEGORIES.
+/// The hash of the name of an entry in one of the sections STREAMS, TYPES, TAGS, CATEGORIES and RECORDS.
 pub(crate) fn hash_term(section: u32, name: &str) -> u64 {
     mix(fnv_1a(name.as_bytes()) ^ mix(u64::from(section)))
 }

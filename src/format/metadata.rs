@@ -6,24 +6,40 @@
 //!   0  number of the first change     u64     changes, one after the other:
 //!   8  durable change number          u64       0  kind             u8    8  first value   u64
 //!  16  change count                   u32       1  zero             u8   16  second value  u64
-//!  20  zero                           u32       2  length of name   u16  24  name
-//!                                               4  zero             u32
+//!  20  zero                           u32       2  length of name   u16  24  name, value
+//!                                               4  length of value  u32
 //! ```
 //!
 //! Changes are numbered through the whole store, from 1, as positions number events. So a frame
 //! without events can be proven durable by numbers in later frames.
+//!
+//! Only a change of kind *record put* has a value. Derived files never repeat values: they hold other
+//! kinds in their place ([`DerivedChange`]).
 
 use std::fmt;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
+use bytes::Bytes;
 use smol_str::SmolStr;
 
+use super::checksum::{Seed, crc32};
 use super::record::MAX_STREAM_LEN;
 use super::{Defect, MAX_NUMBER};
 
 pub(crate) const SECTION_HEADER_LEN: usize = 24;
 pub(crate) const CHANGE_HEADER_LEN: usize = 24;
 pub(crate) const MAX_CURSOR_NAME_LEN: usize = 255;
+pub(crate) const MAX_RECORD_KEY_LEN: usize = 1024;
+pub(crate) const MAX_RECORD_VALUE_LEN: usize = 64 << 10;
+/// The bytes of a change's header that the checksum of a record covers.
+const CHECKED_HEADER_LEN: usize = 16;
+
+const RECORD_PUT: u8 = 7;
+const RECORD_DELETED: u8 = 8;
+/// Kinds in derived files only: a number of record changes, the newest change of a record.
+const RECORD_RUN: u8 = 128;
+const NEWEST_PUT: u8 = 129;
+const NEWEST_DELETED: u8 = 130;
 
 /// The number of a change. Changes are numbered from 1, in the order of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -91,6 +107,178 @@ pub(crate) enum Change {
         max_age: u64,
         max_count: u64,
     },
+    /// A record gets a value, or is deleted.
+    Record(RecordChange),
+}
+
+/// The change of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordChange {
+    pub(crate) key: SmolStr,
+    /// The number of the record's changes, this one included.
+    pub(crate) version: u64,
+    /// `None`: it is deleted.
+    pub(crate) value: Option<RecordValue>,
+    /// Where the change begins: in the section that it was decoded from, or, once it is placed, in the
+    /// segment's file.
+    pub(crate) offset: u32,
+}
+
+/// The value of a record, which is never kept in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RecordValue {
+    /// To be written.
+    Given(Bytes),
+    /// In the log, with this length.
+    Logged(u32),
+}
+
+impl RecordValue {
+    pub(crate) fn len(&self) -> u32 {
+        match self {
+            // Checked against the limit before.
+            Self::Given(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            Self::Logged(len) => *len,
+        }
+    }
+}
+
+/// The place of the newest change of a record, and what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecordEntry {
+    pub(crate) version: u64,
+    pub(crate) deleted: bool,
+    pub(crate) segment: u64,
+    pub(crate) offset: u32,
+    pub(crate) value_len: u32,
+}
+
+impl RecordEntry {
+    /// The entry of a placed change in a segment.
+    pub(crate) fn of(change: &RecordChange, segment: u64) -> Self {
+        Self {
+            version: change.version,
+            deleted: change.value.is_none(),
+            segment,
+            offset: change.offset,
+            value_len: change.value.as_ref().map_or(0, RecordValue::len),
+        }
+    }
+}
+
+/// What stands for changes in a derived file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DerivedChange {
+    Change(Change),
+    /// This number of changes of records, one after the other.
+    Records(u64),
+    /// The newest change of a record in the segment that the file names.
+    Newest(RecordChange),
+}
+
+impl DerivedChange {
+    pub(crate) fn encode_run(count: u64, out: &mut Vec<u8>) {
+        put_header(out, RECORD_RUN, "", 0, count, 0);
+    }
+
+    pub(crate) fn encode_newest(key: &str, entry: &RecordEntry, out: &mut Vec<u8>) {
+        let kind = if entry.deleted { NEWEST_DELETED } else { NEWEST_PUT };
+        put_header(out, kind, key, entry.value_len, entry.version, entry.offset.into());
+        out.extend_from_slice(key.as_bytes());
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, Defect> {
+        let head = bytes.get(..CHANGE_HEADER_LEN).ok_or(Defect::TooShort)?;
+        let (first, second) = (LE::read_u64(&head[8..]), LE::read_u64(&head[16..]));
+        let (kind, value_len) = (head[0], LE::read_u32(&head[4..]));
+        let invalid = Defect::Invalid("a change of a derived file is out of range");
+        match kind {
+            RECORD_RUN => {
+                if head[1..8] != [0; 7] || first == 0 || first > MAX_NUMBER || second != 0 {
+                    return Err(invalid);
+                }
+                *bytes = &bytes[CHANGE_HEADER_LEN..];
+                Ok(Self::Records(first))
+            }
+            NEWEST_PUT | NEWEST_DELETED => {
+                let len = usize::from(LE::read_u16(&head[2..]));
+                let key = bytes.get(CHANGE_HEADER_LEN..CHANGE_HEADER_LEN + len);
+                let key = std::str::from_utf8(key.ok_or(Defect::TooShort)?);
+                let offset = u32::try_from(second).map_err(|_| invalid.clone())?;
+                let most = if kind == NEWEST_PUT { MAX_RECORD_VALUE_LEN } else { 0 };
+                let is_key = (1..=MAX_RECORD_KEY_LEN).contains(&len);
+                let is_version = (1..=MAX_NUMBER).contains(&first);
+                if head[1] != 0 || !is_key || !is_version || value_len as usize > most {
+                    return Err(invalid);
+                }
+                let change = RecordChange {
+                    key: SmolStr::new(key.map_err(|_| invalid)?),
+                    version: first,
+                    value: (kind == NEWEST_PUT).then_some(RecordValue::Logged(value_len)),
+                    offset,
+                };
+                *bytes = &bytes[CHANGE_HEADER_LEN + len..];
+                Ok(Self::Newest(change))
+            }
+            _ => Change::decode(bytes).map(Self::Change),
+        }
+    }
+
+    /// Decodes entries that fill `bytes`.
+    pub(crate) fn decode_all(mut bytes: &[u8], mut each: impl FnMut(Self)) -> Result<(), Defect> {
+        while !bytes.is_empty() {
+            each(Self::decode(&mut bytes)?);
+        }
+        Ok(())
+    }
+}
+
+/// A record's change in the log, for a reader that has found its place in an index.
+#[derive(Debug)]
+pub(crate) struct LoggedRecord<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) version: u64,
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> LoggedRecord<'a> {
+    /// The length of a change with this key and value.
+    pub(crate) fn len_of(key: &str, value_len: u32) -> usize {
+        CHANGE_HEADER_LEN + key.len() + value_len as usize
+    }
+
+    /// Takes a change that fills `bytes`, and checks its checksum if `seed` is given.
+    pub(crate) fn parse(bytes: &'a [u8], seed: Option<Seed>) -> Result<Self, Defect> {
+        let head = bytes.get(..CHANGE_HEADER_LEN).ok_or(Defect::TooShort)?;
+        let (key_len, value_len) =
+            (usize::from(LE::read_u16(&head[2..])), LE::read_u32(&head[4..]));
+        let rest = &bytes[CHANGE_HEADER_LEN..];
+        if head[0] != RECORD_PUT || rest.len() != key_len + value_len as usize {
+            return Err(Defect::Invalid("no record begins here"));
+        }
+        if let Some(seed) = seed
+            && u64::from(record_checksum(seed, head, rest)) != LE::read_u64(&head[16..])
+        {
+            return Err(Defect::Checksum);
+        }
+        let (key, value) = rest.split_at(key_len);
+        Ok(Self { key, version: LE::read_u64(&head[8..]), value })
+    }
+}
+
+/// The checksum of a record's change: of the first bytes of its header, its key and its value.
+fn record_checksum(seed: Seed, head: &[u8], key_and_value: &[u8]) -> u32 {
+    crc32(crc32(seed.plain(), &head[..CHECKED_HEADER_LEN]), key_and_value)
+}
+
+fn put_header(out: &mut Vec<u8>, kind: u8, name: &str, value_len: u32, first: u64, second: u64) {
+    // Names were checked against their limits before.
+    let len = u16::try_from(name.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&[kind, 0]);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&value_len.to_le_bytes());
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&second.to_le_bytes());
 }
 
 /// The header before the changes of a section.
@@ -131,7 +319,13 @@ impl SectionHeader {
         }
         let mut rest = &bytes[SECTION_HEADER_LEN..];
         for number in (header.first.0..).take(header.count as usize) {
-            each(ChangeNumber(number), Change::decode(&mut rest)?);
+            let at = bytes.len() - rest.len();
+            let mut change = Change::decode(&mut rest)?;
+            if let Change::Record(record) = &mut change {
+                // A frame is smaller than 4 GiB.
+                record.offset = u32::try_from(at).unwrap_or(u32::MAX);
+            }
+            each(ChangeNumber(number), change);
         }
         if rest.is_empty() { Ok(header) } else { Err(Defect::Invalid("bytes after the changes")) }
     }
@@ -143,9 +337,10 @@ impl SectionHeader {
 }
 
 impl Change {
-    /// The cursor or stream of the change.
+    /// The cursor, stream or record of the change.
     pub(crate) fn name(&self) -> &str {
         match self {
+            Self::Record(record) => &record.key,
             Self::CursorSet { name, .. } | Self::CursorDeleted { name } => name,
             Self::Truncated { stream, .. }
             | Self::Archived { stream }
@@ -154,10 +349,10 @@ impl Change {
         }
     }
 
-    /// The stream whose events the change hides or shows; `None` for a change of a cursor.
+    /// The stream whose events the change hides or shows; `None` for a change of a cursor or record.
     pub(crate) fn hides(&self) -> Option<&str> {
         match self {
-            Self::CursorSet { .. } | Self::CursorDeleted { .. } => None,
+            Self::CursorSet { .. } | Self::CursorDeleted { .. } | Self::Record(_) => None,
             change => Some(change.name()),
         }
     }
@@ -170,19 +365,29 @@ impl Change {
             Self::Archived { .. } => (4, 0, 0),
             Self::Unarchived { .. } => (5, 0, 0),
             Self::Retention { max_age, max_count, .. } => (6, max_age, max_count),
+            Self::Record(RecordChange { version, value: Some(_), .. }) => (RECORD_PUT, version, 0),
+            Self::Record(RecordChange { version, value: None, .. }) => (RECORD_DELETED, version, 0),
         }
     }
 
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the change. `seed` is that of the segment, for the checksum of a record.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, seed: Seed) {
         let (kind, first, second) = self.parts();
-        // Names were checked against their limits before.
-        let len = u16::try_from(self.name().len()).unwrap_or(u16::MAX);
-        out.extend_from_slice(&[kind, 0]);
-        out.extend_from_slice(&len.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&first.to_le_bytes());
-        out.extend_from_slice(&second.to_le_bytes());
-        out.extend_from_slice(self.name().as_bytes());
+        let (name, start) = (self.name(), out.len());
+        let value = match self {
+            Self::Record(RecordChange { value: Some(RecordValue::Given(value)), .. }) => &value[..],
+            _ => &[],
+        };
+        // Checked against the limit before.
+        let value_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        put_header(out, kind, name, value_len, first, second);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(value);
+        if kind == RECORD_PUT {
+            let (head, rest) = out[start..].split_at_mut(CHANGE_HEADER_LEN);
+            let checksum = record_checksum(seed, head, rest);
+            LE::write_u64(&mut head[16..], checksum.into());
+        }
     }
 
     /// Decodes the change at the front of `bytes`, and advances `bytes` past it.
@@ -192,9 +397,15 @@ impl Change {
         let (first, second) = (LE::read_u64(&head[8..]), LE::read_u64(&head[16..]));
         let name = bytes.get(CHANGE_HEADER_LEN..CHANGE_HEADER_LEN + len).ok_or(Defect::TooShort)?;
         let name = std::str::from_utf8(name).map_err(|_| Defect::Invalid("a name is not UTF-8"))?;
-        let limit = if kind <= 2 { MAX_CURSOR_NAME_LEN } else { MAX_STREAM_LEN };
+        let limit = match kind {
+            0..=2 => MAX_CURSOR_NAME_LEN,
+            RECORD_PUT | RECORD_DELETED => MAX_RECORD_KEY_LEN,
+            _ => MAX_STREAM_LEN,
+        };
+        let value_len = LE::read_u32(&head[4..]);
+        let most = if kind == RECORD_PUT { MAX_RECORD_VALUE_LEN } else { 0 };
         if head[1] != 0
-            || head[4..8] != [0; 4]
+            || value_len as usize > most
             || name.is_empty()
             || len > limit
             || first > MAX_NUMBER
@@ -210,22 +421,23 @@ impl Change {
             4 => Self::Archived { stream: name },
             5 => Self::Unarchived { stream: name },
             6 => Self::Retention { stream: name, max_age: first, max_count: second },
+            RECORD_PUT | RECORD_DELETED => {
+                let value = (kind == RECORD_PUT).then_some(RecordValue::Logged(value_len));
+                Self::Record(RecordChange { key: name, version: first, value, offset: 0 })
+            }
             _ => return Err(Defect::Invalid("unknown kind of change")),
         };
-        let (_, unused_first, unused_second) = change.parts();
-        if (unused_first, unused_second) != (first, second) {
+        let (_, used_first, used_second) = change.parts();
+        let is_checksum = kind == RECORD_PUT && u32::try_from(second).is_ok();
+        if used_first != first || (used_second != second && !is_checksum) {
             return Err(Defect::Invalid("a change has values that its kind does not use"));
         }
-        *bytes = &bytes[CHANGE_HEADER_LEN + len..];
-        Ok(change)
-    }
-
-    /// Decodes changes that fill `bytes`.
-    pub(crate) fn decode_all(mut bytes: &[u8], mut each: impl FnMut(Self)) -> Result<(), Defect> {
-        while !bytes.is_empty() {
-            each(Self::decode(&mut bytes)?);
+        if matches!(&change, Self::Record(record) if record.version == 0) {
+            return Err(Defect::Invalid("a record has version 0"));
         }
-        Ok(())
+        let end = CHANGE_HEADER_LEN + len + value_len as usize;
+        *bytes = bytes.get(end..).ok_or(Defect::TooShort)?;
+        Ok(change)
     }
 }
 
@@ -241,7 +453,25 @@ mod tests {
             Change::Archived { stream: "a".into() },
             Change::Unarchived { stream: "a".repeat(MAX_STREAM_LEN).into() },
             Change::Retention { stream: "b".into(), max_age: 5, max_count: 0 },
+            record("r/1", 3, Some(b"value")),
+            record("r/2", 1, Some(b"")),
+            record("r/1", 4, None),
         ]
+    }
+
+    fn record(key: &str, version: u64, value: Option<&'static [u8]>) -> Change {
+        let value = value.map(|value| RecordValue::Given(Bytes::from_static(value)));
+        Change::Record(RecordChange { key: key.into(), version, value, offset: 0 })
+    }
+
+    /// The change as it is decoded, at this offset.
+    fn logged(change: &Change, at: usize) -> Change {
+        let mut change = change.clone();
+        if let Change::Record(record) = &mut change {
+            record.value = record.value.as_ref().map(|value| RecordValue::Logged(value.len()));
+            record.offset = u32::try_from(at).unwrap();
+        }
+        change
     }
 
     fn section(changes: &[Change]) -> Vec<u8> {
@@ -250,7 +480,7 @@ mod tests {
         SectionHeader { first: ChangeNumber(9), durable: ChangeNumber(8), count }
             .encode(&mut bytes);
         for change in changes {
-            change.encode(&mut bytes);
+            change.encode(&mut bytes, Seed::of_salt(1));
         }
         bytes
     }
@@ -261,9 +491,19 @@ mod tests {
         let bytes = section(&changes);
         let mut seen = Vec::new();
         let header = SectionHeader::decode(&bytes, |_, change| seen.push(change)).unwrap();
-        assert_eq!((header.next(), seen), (ChangeNumber(15), changes.clone()));
-        let names: usize = changes.iter().map(|change| change.name().len()).sum();
-        assert_eq!(bytes.len(), SECTION_HEADER_LEN + 6 * CHANGE_HEADER_LEN + names);
+        let mut at = SECTION_HEADER_LEN;
+        let expected: Vec<Change> = changes
+            .iter()
+            .map(|change| {
+                let logged = logged(change, at);
+                let mut own = Vec::new();
+                change.encode(&mut own, Seed::of_salt(1));
+                at += own.len();
+                logged
+            })
+            .collect();
+        assert_eq!((header.next(), seen), (ChangeNumber(18), expected));
+        assert_eq!(bytes.len(), at);
         for len in 0..bytes.len() {
             assert!(SectionHeader::decode(&bytes[..len], |_, _| {}).is_err(), "{len}");
         }
@@ -278,15 +518,76 @@ mod tests {
             SectionHeader::decode(&bytes, |_, _| {}).is_err()
         };
         // A durable number after the section's own changes, a count without changes, zeros that are
-        // not zero, an unknown kind, a name past the end, an empty one, a value that its kind does
-        // not use.
-        for (at, value) in
-            [(8, 10), (16, 2), (20, 1), (24, 0), (24, 7), (25, 1), (26, 8), (26, 0), (40, 1)]
-        {
+        // not zero, unknown kinds, a name past the end, an empty one, lengths of a value and values
+        // that its kind does not use.
+        for (at, value) in [
+            (8, 10),
+            (16, 2),
+            (20, 1),
+            (24, 0),
+            (24, 9),
+            (24, 128),
+            (25, 1),
+            (26, 8),
+            (26, 0),
+            (28, 1),
+            (40, 1),
+        ] {
             assert!(bad(at, value), "{at}");
         }
         let mut long = Vec::new();
-        Change::CursorSet { name: "n".repeat(256).into(), position: 1 }.encode(&mut long);
+        Change::CursorSet { name: "n".repeat(256).into(), position: 1 }
+            .encode(&mut long, Seed::of_salt(1));
         assert!(Change::decode(&mut &*long).is_err());
+    }
+
+    #[test]
+    fn hostile_record_changes_are_refused() {
+        let good = section(&[record("key", 2, Some(b"value"))]);
+        assert!(SectionHeader::decode(&good, |_, _| {}).is_ok());
+        // A value past the end and one over the limit, version 0, a checksum of more than 32 bits, a
+        // value of a deletion.
+        for (at, value) in [(28, 6), (30, 2), (32, 0), (44, 1), (24, 8)] {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            assert!(SectionHeader::decode(&bytes, |_, _| {}).is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_record_fails_its_checksum() {
+        let seed = Seed::of_salt(5);
+        let mut bytes = Vec::new();
+        record("key", 2, Some(b"value")).encode(&mut bytes, seed);
+        let parsed = LoggedRecord::parse(&bytes, Some(seed)).unwrap();
+        assert_eq!((parsed.key, parsed.version, parsed.value), (&b"key"[..], 2, &b"value"[..]));
+        assert!(LoggedRecord::parse(&bytes, Some(Seed::of_salt(6))).is_err());
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(LoggedRecord::parse(&bad, Some(seed)).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn derived_changes_round_trip_and_their_prefixes_are_refused() {
+        let mut bytes = Vec::new();
+        let entry =
+            RecordEntry { version: 7, deleted: false, segment: 3, offset: 8192, value_len: 65_536 };
+        DerivedChange::encode_run(12, &mut bytes);
+        DerivedChange::encode_newest("a", &entry, &mut bytes);
+        let deleted = RecordEntry { deleted: true, value_len: 0, ..entry };
+        DerivedChange::encode_newest("b", &deleted, &mut bytes);
+        let mut seen = Vec::new();
+        DerivedChange::decode_all(&bytes, |change| seen.push(change)).unwrap();
+        let found = |at: usize| match &seen[at] {
+            DerivedChange::Newest(change) => (change.key.clone(), RecordEntry::of(change, 3)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(seen[0], DerivedChange::Records(12));
+        assert_eq!([found(1), found(2)], [("a".into(), entry), ("b".into(), deleted)]);
+        for len in (1..bytes.len()).filter(|len| ![24, 49].contains(len)) {
+            assert!(DerivedChange::decode_all(&bytes[..len], |_| {}).is_err(), "{len}");
+        }
     }
 }

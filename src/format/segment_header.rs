@@ -27,6 +27,10 @@ pub(crate) const COPIES: [u64; 2] = [0, 4096];
 pub(crate) const DATA_START: u64 = 8192;
 /// Incompatible feature bit 0: frames may carry metadata.
 pub(crate) const FEATURE_METADATA: u64 = 1;
+/// Incompatible feature bit 1: metadata may have changes of records.
+pub(crate) const FEATURE_RECORDS: u64 = 1 << 1;
+/// The incompatible features of segments that are created, which are all that are supported.
+pub(crate) const FEATURES: u64 = FEATURE_METADATA | FEATURE_RECORDS;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -35,7 +39,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     pub(crate) capacity: u64,
     pub(crate) created_at: u64,
-    /// Features that a reader must support: [`FEATURE_METADATA`] or none.
+    /// Features that a reader must support: none but [`FEATURES`].
     pub(crate) features: u64,
     /// Features that a reader may ignore and a writer may not. Version 1 sets none.
     pub(crate) ro_features: u64,
@@ -112,7 +116,7 @@ fn check_version(b: &[u8]) -> Result<(), Defect> {
             "format version {version} needs a reader of version {minimum}, and this is version {FORMAT_VERSION}"
         )));
     }
-    let incompatible = LE::read_u64(&b[16..]) & !FEATURE_METADATA;
+    let incompatible = LE::read_u64(&b[16..]) & !FEATURES;
     if incompatible != 0 {
         return Err(Defect::Unsupported(format!(
             "unknown incompatible features {incompatible:#x}"
@@ -132,7 +136,7 @@ pub(crate) mod tests {
             salt: 0x0102_0304_0506_0708,
             capacity: 1 << 20,
             created_at: 1_700_000_000_000_000,
-            features: FEATURE_METADATA,
+            features: FEATURES,
             ro_features: 0,
         }
     }
@@ -150,7 +154,7 @@ pub(crate) mod tests {
 
     #[test]
     fn segment_header_of_a_newer_version_or_feature_is_unsupported_and_not_damage() {
-        for (at, value) in [(10, 2), (16, 2), (23, 0x80)] {
+        for (at, value) in [(10, 2), (16, 4), (23, 0x80)] {
             let mut bytes = sample().encode();
             bytes[at] = value;
             let crc = crc32(0, &bytes[..124]);

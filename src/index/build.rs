@@ -4,15 +4,17 @@
 //! on the path of an append, but at the same time as appends on few cores: therefore an event adds
 //! one number to a list that is written in order, and events are grouped at the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::event::category_of;
+use crate::format::checksum::Seed;
 use crate::format::container;
 use crate::format::index_file::{
-    self as layout, IndexMeta, StreamEntry, TermEntry, filter_add, filter_len, hash_id, hash_term,
+    self as layout, IndexMeta, NamedRecord, StreamEntry, TermEntry, filter_add, filter_len,
+    hash_id, hash_term,
 };
 use crate::format::level_file::{CHUNK, Skip};
-use crate::format::metadata::{Change, ChangeNumber};
+use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordEntry};
 use crate::format::record::RecordRef;
 use crate::format::varint;
 
@@ -71,6 +73,9 @@ pub(crate) struct IndexBuilder {
     hashes: Vec<u64>,
     /// The section CHANGES; empty if there are none.
     changes: Vec<u8>,
+    /// The number of record changes that follow the changes entered there.
+    record_changes: u64,
+    records: BTreeMap<Box<str>, RecordEntry>,
 }
 
 impl IndexBuilder {
@@ -104,22 +109,39 @@ impl IndexBuilder {
         place
     }
 
-    /// Adds the next change of the segment.
-    pub(crate) fn add_change(&mut self, number: ChangeNumber, change: &Change) {
+    /// Adds the next change of the segment with the number `segment`.
+    pub(crate) fn add_change(&mut self, number: ChangeNumber, change: &Change, segment: u64) {
         if self.changes.is_empty() {
             self.changes.extend_from_slice(&number.get().to_le_bytes());
         }
-        change.encode(&mut self.changes);
+        if let Change::Record(record) = change {
+            self.record_changes += 1;
+            // They come in the order of their versions.
+            self.records.insert(record.key.as_str().into(), RecordEntry::of(record, segment));
+            return;
+        }
+        self.end_run();
+        // Without records, a seed has no effect.
+        change.encode(&mut self.changes, Seed::of_salt(0));
+    }
+
+    /// Enters the number of record changes that were added since the last other change.
+    fn end_run(&mut self) {
+        let count = std::mem::take(&mut self.record_changes);
+        if count > 0 {
+            DerivedChange::encode_run(count, &mut self.changes);
+        }
     }
 
     /// The bytes of the index file. `previous` gives, for the ordinal of a stream's first event
     /// in the segment, the position of the stream's event before it (0: none).
     pub(crate) fn finish<E>(
-        self,
+        mut self,
         store_id: [u8; 16],
         meta: &IndexMeta,
         mut previous: impl FnMut(&str, u64, u32) -> Result<u64, E>,
     ) -> Result<Vec<u8>, E> {
+        self.end_run();
         let mut out = Placed::default();
         let categories = self.categories();
         let term_filter = self.term_filter(&categories);
@@ -148,9 +170,17 @@ impl IndexBuilder {
             entries
         });
         let [types, tags, categories] = &mut terms;
+        let mut records = Vec::with_capacity(self.records.len() * layout::RECORD_LEN);
+        for (key, entry) in &self.records {
+            let (name_offset, name_len) = out.place_name(key);
+            let named = NamedRecord { name_offset, name_len, entry: *entry };
+            records.extend_from_slice(&named.encode());
+        }
         let (ids, filter) = encode_ids(&self.hashes);
-        let sections: [(u32, &[u8]); 12] = [
-            (layout::META, &meta.encode()),
+        let meta_bytes = meta.encode();
+        let tables = out.tables();
+        let mut sections: Vec<(u32, &[u8])> = vec![
+            (layout::META, &meta_bytes),
             (layout::STREAMS, &streams),
             (layout::TYPES, types),
             (layout::TAGS, tags),
@@ -161,8 +191,11 @@ impl IndexBuilder {
             (layout::FILTER, &filter),
             (layout::CHANGES, &self.changes),
             (layout::TERM_FILTER, &term_filter),
-            (layout::TABLES, &out.tables()),
+            (layout::TABLES, &tables),
         ];
+        if !records.is_empty() {
+            sections.push((layout::RECORDS, &records));
+        }
         Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
     }
 
@@ -217,12 +250,14 @@ impl IndexBuilder {
             (layout::TAGS, &self.tags),
             (layout::CATEGORIES, categories),
         ];
-        let entries = terms.iter().map(|(_, map)| map.len()).sum::<usize>() + self.streams.len();
+        let terms_len = terms.iter().map(|(_, map)| map.len()).sum::<usize>();
+        let entries = terms_len + self.streams.len() + self.records.len();
         let mut filter = vec![0; filter_len(entries)];
         let names = terms
             .iter()
             .flat_map(|(section, map)| map.keys().map(|name| hash_term(*section, name)));
-        streams.chain(names).for_each(|hash| filter_add(&mut filter, hash));
+        let records = self.records.keys().map(|key| hash_term(layout::RECORDS, key));
+        streams.chain(names).chain(records).for_each(|hash| filter_add(&mut filter, hash));
         filter
     }
 }
@@ -258,14 +293,21 @@ struct Placed {
 }
 
 impl Placed {
+    /// The offset and length of a name, which is added.
+    fn place_name(&mut self, name: &str) -> (u32, u16) {
+        let offset = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.extend_from_slice(name.as_bytes());
+        (offset, u16::try_from(name.len()).unwrap_or(u16::MAX))
+    }
+
     fn place(&mut self, name: &str, list: &ListBuilder) -> TermEntry {
+        let (name_offset, name_len) = self.place_name(name);
         let entry = TermEntry {
-            name_offset: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
-            name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            name_offset,
+            name_len,
             count: list.count,
             list_offset: u32::try_from(self.lists.len()).unwrap_or(u32::MAX),
         };
-        self.names.extend_from_slice(name.as_bytes());
         self.lists.extend_from_slice(&list.bytes);
         if !list.table.is_empty() {
             let first = u32::try_from(self.skips.len()).unwrap_or(u32::MAX);

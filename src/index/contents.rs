@@ -1,20 +1,21 @@
 //! The contents of an open index file or level file that covers its segments.
 
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::block_file::BlockFile;
 use super::list::List;
+use super::records::PageStart;
 use super::sealed::Covers;
 use super::{Head, PostingList, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id,
+    self as layout, FILTER_BLOCK, IndexMeta, NamedRecord, Probe, StreamEntry, TermEntry, hash_id,
 };
 use crate::format::level_file::{self, LevelMeta};
-use crate::format::metadata::{Change, ChangeNumber};
+use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordEntry};
 
 #[derive(Debug)]
 pub(super) struct IndexContents {
@@ -176,17 +177,81 @@ impl IndexContents {
         Ok(())
     }
 
+    /// Calls `each` with every change and its number; for changes of records, with the number of the
+    /// last one and no change. Returns the number of changes.
     pub(super) fn for_each_change(
         &self,
-        mut each: impl FnMut(ChangeNumber, Change),
+        mut each: impl FnMut(ChangeNumber, Option<Change>),
     ) -> Result<u64, Defect> {
         let Some((first, changes)) = self.changes()? else { return Ok(0) };
-        let mut number = first;
-        Change::decode_all(changes, |change| {
-            each(ChangeNumber::new(number), change);
-            number = number.saturating_add(1);
+        let (mut next, mut invalid) = (first, false);
+        DerivedChange::decode_all(changes, |derived| {
+            let (count, change) = match derived {
+                DerivedChange::Change(Change::Record(_)) | DerivedChange::Newest(_) => {
+                    invalid = true;
+                    return;
+                }
+                DerivedChange::Change(change) => (1, Some(change)),
+                DerivedChange::Records(count) => (count, None),
+            };
+            next = next.saturating_add(count);
+            each(ChangeNumber::new(next.saturating_sub(1)), change);
         })?;
-        Ok(number - first)
+        if invalid { Err(Defect::Invalid("a change of a record")) } else { Ok(next - first) }
+    }
+
+    /// The newest change of a record here.
+    pub(super) fn record(&self, key: &str) -> Result<Option<RecordEntry>, Defect> {
+        let count = self.records().count(layout::RECORD_LEN);
+        if count == 0 || !self.may_hold(&Probe::new(layout::hash_term(layout::RECORDS, key)))? {
+            return Ok(None);
+        }
+        match self.find_record(key)? {
+            Ok(at) => self.named_record(at).map(|(_, entry)| Some(entry)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Up to `most` records from `start` on.
+    pub(super) fn record_page(
+        &self,
+        start: PageStart<'_>,
+        most: usize,
+        mut each: impl FnMut(&str, RecordEntry),
+    ) -> Result<(), Defect> {
+        let count = self.records().count(layout::RECORD_LEN);
+        let at = match start.bound() {
+            Bound::Included(key) => self.find_record(key)?.unwrap_or_else(|at| at),
+            Bound::Excluded(key) => self.find_record(key)?.map_or_else(|at| at, |at| at + 1),
+            Bound::Unbounded => 0,
+        };
+        for at in (at..count).take(most) {
+            let (name, entry) = self.named_record(at)?;
+            let key = std::str::from_utf8(name)
+                .map_err(|_| Defect::Invalid("a record's key is not UTF-8"))?;
+            if !start.takes(key) {
+                break;
+            }
+            each(key, entry);
+        }
+        Ok(())
+    }
+
+    /// The section RECORDS.
+    pub(super) fn records(&self) -> Section {
+        self.file.section(layout::RECORDS)
+    }
+
+    fn find_record(&self, key: &str) -> Result<Result<usize, usize>, Defect> {
+        let count = self.records().count(layout::RECORD_LEN);
+        search_names(count, key.as_bytes(), |at| Ok(self.named_record(at)?.0))
+    }
+
+    /// The key and entry at a place of RECORDS.
+    pub(super) fn named_record(&self, at: usize) -> Result<(&[u8], RecordEntry), Defect> {
+        let entry = self.file.entry(self.records(), at, layout::RECORD_LEN)?;
+        let NamedRecord { name_offset, name_len, entry } = NamedRecord::decode(entry)?;
+        Ok((self.name(name_offset, name_len)?, entry))
     }
 
     /// The number of the first change, and the changes as they are kept.

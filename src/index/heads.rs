@@ -109,7 +109,7 @@ impl HeadTable {
         if last > MAX_NUMBER || in_segment > last {
             return Err(Defect::Invalid("change numbers out of range"));
         }
-        Ok((Metadata::decode(last, changes)?, in_segment))
+        Ok((Metadata::decode(last, changes, self.meta.segment)?, in_segment))
     }
 
     /// The first sealed segments that the checkpoint lists, in order.

@@ -8,6 +8,7 @@
 //! This module defines the bounds of a level file, its sections and their lengths; [`walk`]
 //! iterates over the inputs, and [`write`] writes the sections.
 
+mod records;
 mod walk;
 mod write;
 
@@ -94,7 +95,7 @@ pub(crate) fn merge(
     let ids = merge.events as usize;
     let filter_len = filter_len(ids);
     let [streams, types, tags, categories] = sizes.keys;
-    let sections = [
+    let mut sections = vec![
         (layout::META, meta.len() as u64),
         (level_file::SEGMENTS, metas.len() as u64),
         (layout::STREAMS, streams),
@@ -108,6 +109,9 @@ pub(crate) fn merge(
         (layout::CHANGES, changes_len),
         (layout::TERM_FILTER, sizes.term_filter() as u64),
     ];
+    if sizes.records > 0 {
+        sections.push((layout::RECORDS, sizes.records));
+    }
     let mut writer = LevelWriter::new(file, store_id, &sections, pace);
     for whole in [&meta[..], &metas] {
         writer.push(whole)?;
@@ -117,6 +121,7 @@ pub(crate) fn merge(
     for kind in KINDS {
         merge.for_each_key(kind, |key| writer.push(key.name))?;
     }
+    merge.for_each_record(|key, _| writer.push(key))?;
     writer.end_section()?;
     for kind in KINDS {
         merge.for_each_key(kind, |key| merge.write_list(key, &mut writer))?;
@@ -130,20 +135,29 @@ pub(crate) fn merge(
     writer.end_section()?;
     merge.write_term_filter(sizes.term_filter(), &mut writer)?;
     writer.end_section()?;
+    if sizes.records > 0 {
+        merge.write_records(sizes.names - sizes.record_names, &mut writer)?;
+        writer.end_section()?;
+    }
     writer.finish()
 }
 
 #[derive(Default)]
 struct Sizes {
     keys: [u64; 4],
+    /// Those of records included.
     names: u64,
     lists: u64,
+    /// The section RECORDS, and the bytes of its names.
+    records: u64,
+    record_names: u64,
 }
 
 impl Sizes {
     /// The bytes of the filter over terms, if it is not too large.
     fn term_filter(&self) -> usize {
         let terms: u64 = self.keys.iter().zip(KINDS).map(|(len, kind)| len / kind.1 as u64).sum();
+        let terms = terms + self.records / layout::RECORD_LEN as u64;
         let len = usize::try_from(terms).map_or(usize::MAX, filter_len);
         if len <= level_file::MAX_TERM_FILTER { len } else { 0 }
     }
@@ -240,6 +254,12 @@ impl<'a> Merge<'a> {
                 }
             })?;
         }
+        self.for_each_record(|key, _| {
+            sizes.records += layout::RECORD_LEN as u64;
+            sizes.record_names += key.len() as u64;
+            Ok(())
+        })?;
+        sizes.names += sizes.record_names;
         Ok(sizes)
     }
 

@@ -1,4 +1,5 @@
-//! The state after all metadata commits of a store: cursors, and the hidden part of each stream.
+//! The state after all metadata commits of a store: cursors, the hidden part of each stream, and the records
+//! whose newest change is in no index file yet.
 //!
 //! A plain value that changes are applied to in the order of their numbers. Must never decide
 //! whether a change is allowed: that is decided before it is written.
@@ -8,7 +9,9 @@ use smol_str::SmolStr;
 
 use crate::event::RetentionLimits;
 use crate::format::Defect;
-use crate::format::metadata::{Change, ChangeNumber};
+use crate::format::checksum::Seed;
+use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordChange, RecordEntry};
+use crate::index::records::RecentRecords;
 
 type Map<V> = HashMap<SmolStr, V, foldhash::fast::RandomState>;
 
@@ -17,6 +20,7 @@ pub(crate) struct Metadata {
     last_change: ChangeNumber,
     cursors: Map<u64>,
     streams: Map<StreamRules>,
+    records: RecentRecords,
 }
 
 /// The part of a stream that is hidden from reads.
@@ -73,7 +77,7 @@ impl StreamRules {
             Change::Retention { max_age, max_count, .. } => {
                 (self.max_age, self.max_count) = (*max_age, *max_count);
             }
-            Change::CursorSet { .. } | Change::CursorDeleted { .. } => {}
+            Change::CursorSet { .. } | Change::CursorDeleted { .. } | Change::Record(_) => {}
         }
     }
 }
@@ -101,13 +105,36 @@ impl Metadata {
         self.streams.get(stream).copied().unwrap_or_default()
     }
 
-    /// Applies a change, unless it was applied before.
-    pub(crate) fn apply(&mut self, number: ChangeNumber, change: &Change) {
+    /// The records whose newest change is in a segment that is not sealed.
+    pub(crate) fn records(&self) -> &RecentRecords {
+        &self.records
+    }
+
+    /// Forgets the records of a segment whose index file is in use.
+    pub(crate) fn drop_records(&mut self, segment: u64) {
+        self.records.drop_segment(segment);
+    }
+
+    /// Applies a change in `segment`, unless it was applied before.
+    pub(crate) fn apply(&mut self, number: ChangeNumber, change: &Change, segment: u64) {
+        if let Change::Record(record) = change {
+            self.apply_record(record, segment);
+        }
         if number <= self.last_change {
             return;
         }
         self.last_change = number;
         self.replay(change);
+    }
+
+    /// Applies a change of a record; an older one than is known has no effect.
+    pub(crate) fn apply_record(&mut self, record: &RecordChange, segment: u64) {
+        self.records.apply(&record.key, RecordEntry::of(record, segment));
+    }
+
+    /// Passes changes that an index file holds without their contents.
+    pub(crate) fn pass(&mut self, last: ChangeNumber) {
+        self.last_change = self.last_change.max(last);
     }
 
     fn replay(&mut self, change: &Change) {
@@ -130,38 +157,60 @@ impl Metadata {
                     self.streams.insert(stream.clone(), rules);
                 }
             }
+            Change::Record(_) => {}
         }
     }
 
-    /// The changes that produce this state from an empty one, followed by `pending` ones, in bytes.
-    pub(crate) fn encode<'a>(&self, pending: impl Iterator<Item = &'a Change>) -> Vec<u8> {
+    /// The changes that produce this state from an empty one, followed by `pending` ones, each with its
+    /// segment, in bytes. Of the records, only those with a change in `segment` are included.
+    pub(crate) fn encode<'a>(
+        &self,
+        pending: impl Iterator<Item = (&'a Change, u64)>,
+        segment: u64,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
+        // Without records, a seed has no effect.
+        let seed = Seed::of_salt(0);
         for (name, &position) in sorted(&self.cursors) {
-            Change::CursorSet { name: name.clone(), position }.encode(&mut out);
+            Change::CursorSet { name: name.clone(), position }.encode(&mut out, seed);
         }
         for (stream, rules) in sorted(&self.streams) {
             let StreamRules { truncated_before: before, archived, max_age, max_count } = *rules;
             let stream = || stream.clone();
             if before != 0 {
-                Change::Truncated { stream: stream(), before }.encode(&mut out);
+                Change::Truncated { stream: stream(), before }.encode(&mut out, seed);
             }
             if archived {
-                Change::Archived { stream: stream() }.encode(&mut out);
+                Change::Archived { stream: stream() }.encode(&mut out, seed);
             }
             if max_age != 0 || max_count != 0 {
-                Change::Retention { stream: stream(), max_age, max_count }.encode(&mut out);
+                Change::Retention { stream: stream(), max_age, max_count }.encode(&mut out, seed);
             }
         }
-        for change in pending {
-            change.encode(&mut out);
+        for (key, entry) in self.records.of_segment(segment) {
+            DerivedChange::encode_newest(key, entry, &mut out);
+        }
+        for (change, place) in pending {
+            match change {
+                Change::Record(record) if place == segment => {
+                    let entry = RecordEntry::of(record, segment);
+                    DerivedChange::encode_newest(&record.key, &entry, &mut out);
+                }
+                Change::Record(_) => {}
+                change => change.encode(&mut out, seed),
+            }
         }
         out
     }
 
     /// Decodes the result of [`Metadata::encode`], up to a change's number.
-    pub(crate) fn decode(last_change: u64, bytes: &[u8]) -> Result<Self, Defect> {
+    pub(crate) fn decode(last_change: u64, bytes: &[u8], segment: u64) -> Result<Self, Defect> {
         let mut metadata = Self::default();
-        Change::decode_all(bytes, |change| metadata.replay(&change))?;
+        DerivedChange::decode_all(bytes, |change| match change {
+            DerivedChange::Change(change) => metadata.replay(&change),
+            DerivedChange::Newest(record) => metadata.apply_record(&record, segment),
+            DerivedChange::Records(_) => {}
+        })?;
         metadata.last_change = ChangeNumber::new(last_change);
         Ok(metadata)
     }
@@ -191,15 +240,22 @@ mod tests {
         ];
         let mut metadata = Metadata::default();
         for (number, change) in (1..).zip(&changes) {
-            metadata.apply(ChangeNumber::new(number), change);
+            metadata.apply(ChangeNumber::new(number), change, 3);
         }
         // A change that was applied already is not applied again.
-        metadata.apply(ChangeNumber::new(3), &Change::Truncated { stream: "s".into(), before: 9 });
+        metadata.apply(
+            ChangeNumber::new(3),
+            &Change::Truncated { stream: "s".into(), before: 9 },
+            3,
+        );
         let last = [Change::CursorSet { name: "c".into(), position: 6 }];
-        let bytes = metadata.encode(last.iter());
-        let read = Metadata::decode(8, &bytes).unwrap();
+        let last = || last.iter().map(|change| (change, 3));
+        let bytes = metadata.encode(last(), 3);
+        let read = Metadata::decode(8, &bytes, 3).unwrap();
         // The same state gives the same bytes, whatever its history is.
-        assert_eq!(read.encode([].iter()), Metadata::decode(8, &bytes).unwrap().encode([].iter()));
+        let none = || [].iter().map(|change| (change, 3));
+        let again = Metadata::decode(8, &bytes, 3).unwrap();
+        assert_eq!(read.encode(none(), 3), again.encode(none(), 3));
         assert_eq!(read.last_change().get(), 8);
         let mut cursors: Vec<_> = read.cursors().map(|(n, p)| (n.as_str(), p)).collect();
         cursors.sort_unstable();
@@ -207,10 +263,15 @@ mod tests {
         assert_eq!(read.rules("s").truncated_before, 3);
         assert!(!read.rules("s").archived);
         assert_eq!(read.rules("t").first_version(5), 4);
-        metadata.apply(ChangeNumber::new(9), &Change::Truncated { stream: "s".into(), before: 1 });
+        metadata.apply(
+            ChangeNumber::new(9),
+            &Change::Truncated { stream: "s".into(), before: 1 },
+            3,
+        );
         metadata.apply(
             ChangeNumber::new(10),
             &Change::Retention { stream: "t".into(), max_age: 0, max_count: 0 },
+            3,
         );
         assert!(metadata.hides_nothing());
     }

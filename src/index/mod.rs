@@ -27,6 +27,7 @@ pub(crate) mod level_file;
 pub(crate) mod list;
 pub(crate) mod merge;
 pub(crate) mod metadata;
+pub(crate) mod records;
 pub(crate) mod sealed;
 pub(crate) mod terms;
 pub(crate) mod touched;

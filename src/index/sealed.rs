@@ -10,11 +10,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::block_file::BlockFile;
 use super::contents::IndexContents;
+use super::records::PageStart;
 use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
-use crate::format::metadata::{Change, ChangeNumber};
+use crate::format::metadata::{Change, ChangeNumber, RecordEntry};
 use crate::storage::{File, OpenMode, Storage};
 
 const FOREIGN: Defect = Defect::Invalid("it is the index of other segments");
@@ -312,16 +313,32 @@ impl SealedIndex {
         self.contents()?.for_each_head(each)
     }
 
-    /// Calls `each` with the segments' changes and their numbers; returns the number of changes.
+    /// Calls `each` with the segments' changes and their numbers; for changes of records, with the
+    /// number of the last one and no change. Returns the number of changes.
     pub(crate) fn for_each_change(
         &self,
-        each: impl FnMut(ChangeNumber, Change),
+        each: impl FnMut(ChangeNumber, Option<Change>),
     ) -> Result<u64, Defect> {
         let count = self.contents()?.for_each_change(each)?;
         if self.is_level() && count != self.covers.changes {
             return Err(Defect::Invalid("changes are missing"));
         }
         Ok(count)
+    }
+
+    /// The newest change of a record in the segments.
+    pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>, Defect> {
+        self.contents()?.record(key)
+    }
+
+    /// Calls `each` with up to `most` records of the segments, from `start` on.
+    pub(crate) fn record_page(
+        &self,
+        start: PageStart<'_>,
+        most: usize,
+        each: impl FnMut(&str, RecordEntry),
+    ) -> Result<(), Defect> {
+        self.contents()?.record_page(start, most, each)
     }
 
     /// Whether any event may have a term, whose hash is that of its section and name.

@@ -13,7 +13,7 @@ use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::names;
 use crate::format::seal::{self, Trailer};
-use crate::format::segment_header::{COPIES, FEATURE_METADATA, SegmentHeader};
+use crate::format::segment_header::{COPIES, FEATURES, SegmentHeader};
 use crate::index::active::ActiveIndex;
 use crate::storage::{File, OpenMode, Storage, write_all_at};
 
@@ -48,7 +48,7 @@ pub(crate) fn create_unnamed(
             salt: dir.storage().random_u64(),
             capacity,
             created_at: dir.storage().now_micros(),
-            features: FEATURE_METADATA,
+            features: FEATURES,
             ro_features: 0,
         };
         let io = |operation| {

@@ -10,7 +10,7 @@ use super::segment::LogPlace;
 use crate::error::{Error, Result};
 use crate::format::checksum::{Seed, crc32};
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
+use crate::format::metadata::{Change, ChangeNumber, LoggedRecord, RecordChange, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
@@ -75,15 +75,34 @@ pub(crate) struct ScannedFrame<'a> {
 }
 
 impl ScannedFrame<'_> {
-    /// Passes each change of the frame and its number to `each`; returns the number of changes.
+    /// Passes each change of the frame and its number to `each`; returns the number of changes. Changes
+    /// of records have their offsets in the segment's file.
     pub(crate) fn for_each_change(
         &self,
-        each: impl FnMut(ChangeNumber, Change),
+        mut each: impl FnMut(ChangeNumber, Change),
     ) -> Result<u32, Defect> {
         if self.metadata.is_empty() {
             return Ok(0);
         }
-        Ok(SectionHeader::decode(self.metadata, each)?.count)
+        let before = (frame::HEADER_LEN + self.body.len() - self.metadata.len()) as u64;
+        // Segments are smaller than 4 GiB.
+        let start = u32::try_from(self.offset + before).unwrap_or(u32::MAX);
+        let placed = |number, mut change: Change| {
+            if let Change::Record(record) = &mut change {
+                record.offset = record.offset.saturating_add(start);
+            }
+            each(number, change);
+        };
+        Ok(SectionHeader::decode(self.metadata, placed)?.count)
+    }
+
+    /// The bytes of a record's value, which one of this frame's changes puts.
+    pub(crate) fn record_value(&self, change: &RecordChange) -> Option<&[u8]> {
+        let at = u64::from(change.offset).checked_sub(self.offset + frame::HEADER_LEN as u64)?;
+        let at = usize::try_from(at).ok()?;
+        let len = LoggedRecord::len_of(&change.key, change.value.as_ref()?.len());
+        let record = LoggedRecord::parse(self.body.get(at..at + len)?, None);
+        record.ok().map(|record| record.value)
     }
 }
 
@@ -331,7 +350,13 @@ pub(crate) fn verify_body(
     }
     let records = body.len() - rest.len();
     if header.kind.may_hold_metadata() && !(rest.is_empty() && header.event_count > 0) {
-        SectionHeader::decode(rest, |_, _| {})?;
+        let mut proven = Ok(());
+        SectionHeader::decode(rest, |_, change| {
+            if let Change::Record(record) = &change {
+                proven = proven.clone().and(prove_record(rest, record, seed));
+            }
+        })?;
+        proven?;
     }
     let state = crc32(seed.plain(), checksums);
     if crc32(state, rest) != header.body_checksum {
@@ -341,6 +366,14 @@ pub(crate) fn verify_body(
         return Err(Defect::Invalid("padding is not zero"));
     }
     Ok(records)
+}
+
+/// Checks the checksum of a record's change in a section.
+fn prove_record(section: &[u8], change: &RecordChange, seed: Seed) -> Result<(), Defect> {
+    let Some(value) = &change.value else { return Ok(()) };
+    let at = change.offset as usize;
+    let len = LoggedRecord::len_of(&change.key, value.len());
+    LoggedRecord::parse(section.get(at..at + len).ok_or(Defect::TooShort)?, Some(seed)).map(drop)
 }
 
 /// The offset in a proven frame's body of the bytes after the last record.

@@ -25,6 +25,7 @@ use crate::sync::AtomicMark;
 
 mod again;
 mod events;
+mod records;
 
 pub(crate) use events::LogPlace;
 

@@ -11,7 +11,7 @@ use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::ChangeNumber;
-use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
+use crate::format::segment_header::DATA_START;
 use crate::storage::write_all_at;
 
 /// The largest buffer that is kept for the next frames, in bytes: one that a large commit has grown is
@@ -196,10 +196,10 @@ impl LogWriter {
     }
 
     /// Whether a frame of this length fits the active segment, after the session frame if that is still
-    /// to come. `changes`: the segment has to be one that may hold changes.
-    pub(crate) fn fits(&self, len: usize, changes: bool) -> bool {
+    /// to come. `features` are those that the segment must have.
+    pub(crate) fn fits(&self, len: usize, features: u64) -> bool {
         let header = &self.active.header;
-        let may = !changes || header.features & FEATURE_METADATA != 0;
+        let may = header.features & features == features;
         may && self.tip.offset + self.needed(len) <= header.capacity
     }
 

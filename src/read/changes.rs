@@ -239,7 +239,7 @@ fn records_len(header: &FrameHeader, bytes: &[u8]) -> Result<usize, Defect> {
 /// A change of the frame with this header; `None` for a change of a cursor.
 fn shown(change: Change, header: &FrameHeader) -> Option<StreamChange> {
     let (stream, change) = match change {
-        Change::CursorSet { .. } | Change::CursorDeleted { .. } => return None,
+        Change::CursorSet { .. } | Change::CursorDeleted { .. } | Change::Record(_) => return None,
         Change::Truncated { stream, before } => (stream, StreamChangeKind::TruncatedBefore(before)),
         Change::Archived { stream } => (stream, StreamChangeKind::Archived),
         Change::Unarchived { stream } => (stream, StreamChangeKind::Unarchived),

@@ -13,7 +13,7 @@ use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::ChangeNumber;
+use crate::format::metadata::{Change, ChangeNumber};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::format::status::Status;
@@ -348,7 +348,13 @@ impl<'a> Loader<'a> {
     /// and may be entered again.
     fn take_heads(&mut self, index: &SealedIndex) -> Result<(), Defect> {
         merge_heads(&mut self.heads, index)?;
-        index.for_each_change(|number, change| self.metadata.apply(number, &change)).map(drop)
+        // Records are found in the index file.
+        let metadata = &mut self.metadata;
+        let apply = |number, change: Option<Change>| match change {
+            Some(change) => metadata.apply(number, &change, 0),
+            None => metadata.pass(number),
+        };
+        index.for_each_change(apply).map(drop)
     }
 
     /// Indexes in memory the segments whose index files were to be opened later, are needed now, and are
@@ -363,7 +369,13 @@ impl<'a> Loader<'a> {
             let segment = &rest[0].segment;
             let Some(trailer) = &segment.trailer else { continue };
             self.levels.give_up(segment.number());
-            let index = index_in_memory(segment, before, |_, _| {})?;
+            let number = segment.number();
+            let metadata = &mut self.metadata;
+            let index = index_in_memory(segment, before, |_, change| {
+                if let Change::Record(record) = &change {
+                    metadata.apply_record(record, number);
+                }
+            })?;
             let point = SealPoint { link: trailer.link, recorded_at: trailer.last_recorded_at };
             let file = SegmentFile {
                 path: segment.path.clone(),

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes};
 use super::source::{Item, SourceSegment};
 use super::streams::StreamLosses;
@@ -14,7 +16,7 @@ use super::survey::survey;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, ChangeNumber, SectionHeader};
+use crate::format::metadata::{Change, ChangeNumber, RecordValue, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
 use crate::format::{Defect, align};
@@ -318,12 +320,17 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 Change::Truncated { stream, before } => {
                     *before = self.streams.new_version(stream, before.saturating_sub(1)) + 1;
                 }
+                Change::Record(record) => {
+                    if let Some(value) = frame.record_value(record) {
+                        let value = RecordValue::Given(Bytes::copy_from_slice(value));
+                        record.value = Some(value);
+                    }
+                }
                 _ => {}
             }
         }
         changes.retain(|change| {
-            matches!(change, Change::CursorSet { .. } | Change::CursorDeleted { .. })
-                || self.streams.old_version(change.name()) > 0
+            change.hides().is_none() || self.streams.old_version(change.name()) > 0
         });
         self.report.changes += changes.len() as u64;
         changes

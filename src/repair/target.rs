@@ -164,7 +164,7 @@ impl<'a> Target<'a> {
             SectionHeader { first: self.next_change, durable: ChangeNumber::NONE, count }
                 .encode(&mut section);
             for change in changes {
-                change.encode(&mut section);
+                change.encode(&mut section, seed);
             }
             self.next_change = self.next_change.plus(changes.len() as u64);
         }

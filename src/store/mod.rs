@@ -2,6 +2,7 @@
 
 pub(crate) mod cursors;
 mod handle;
+pub(crate) mod records;
 pub(crate) mod snapshots;
 pub(crate) mod transaction;
 
@@ -32,6 +33,7 @@ use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
 use crate::recovery::Opened;
 use crate::store::cursors::Cursors;
 use crate::store::handle::Handle;
+use crate::store::records::Records;
 use crate::store::snapshots::Snapshots;
 use crate::store::transaction::Transaction;
 use crate::subscription::Subscribe;
@@ -286,6 +288,11 @@ impl Store {
     /// Those of [`Store::archive`].
     pub fn set_stream_metadata(&self, stream: &str, metadata: StreamMetadata) -> Result<()> {
         self.transaction().stream_metadata(stream, metadata).commit().map(drop)
+    }
+
+    /// The records: small durable values under a key.
+    pub fn records(&self) -> Records {
+        Records::new(Arc::clone(self.engine()))
     }
 
     /// The cursors: named positions of consumers.

@@ -10,12 +10,14 @@ use crate::engine::append::{
 use crate::error::Result;
 use crate::event::snapshot::Snapshot;
 use crate::event::{
-    Committed, ExpectedVersion, NewEvent, Position, RetentionLimits, StreamMetadata, Timestamp,
+    Committed, ExpectedRecord, ExpectedVersion, NewEvent, Position, RetentionLimits,
+    StreamMetadata, Timestamp,
 };
 use crate::format::metadata::Change;
 use crate::options::Durability;
 use crate::query::Query;
 
+use bytes::Bytes;
 use smol_str::SmolStr;
 use std::sync::Arc;
 
@@ -184,6 +186,52 @@ impl<'a> Transaction<'a> {
     /// Deletes a cursor; fails the commit if there is none of that name.
     pub fn delete_cursor(mut self, name: impl AsRef<str>) -> Self {
         self.requests.push(Request::Delete { name: SmolStr::new(name) });
+        self
+    }
+
+    /// Gives a [record](crate::Records) a value with the commit, if the record is as expected: for state
+    /// that must agree with the events. Several changes of one record are made in the order they were
+    /// added, each checked against the one before.
+    ///
+    /// If the events of the transaction are recorded already, a record that was changed in that commit or
+    /// later stays as it is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedRecord, ExpectedVersion, NewEvent};
+    ///
+    /// let done = store
+    ///     .transaction()
+    ///     .append("account-1", ExpectedVersion::Any, [NewEvent::new("Deposited", "5")])
+    ///     .put("balance/account-1", "5", ExpectedRecord::NoRecord)
+    ///     .commit()?;
+    /// assert_eq!(done.record_versions, [1]);
+    /// let lost = store.transaction().put("balance/account-1", "6", ExpectedRecord::Exact(7)).commit();
+    /// assert!(lost.is_err_and(|error| error.is_conflict()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn put(
+        mut self,
+        key: impl AsRef<str>,
+        value: impl Into<Bytes>,
+        expected: ExpectedRecord,
+    ) -> Self {
+        let (key, value) = (SmolStr::new(key), value.into());
+        self.requests.push(Request::PutRecord { key, value, expected });
+        self
+    }
+
+    /// Deletes a [record](crate::Records) with the commit, if the record is as expected. Fails the commit
+    /// if there is none.
+    pub fn delete_record(mut self, key: impl AsRef<str>, expected: ExpectedRecord) -> Self {
+        self.requests.push(Request::DeleteRecord { key: SmolStr::new(key), expected });
+        self
+    }
+
+    /// Requires a [record](crate::Records) to be as expected, and changes nothing.
+    pub fn check_record(mut self, key: impl AsRef<str>, expected: ExpectedRecord) -> Self {
+        self.requests.push(Request::CheckRecord { key: SmolStr::new(key), expected });
         self
     }
 

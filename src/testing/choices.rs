@@ -4,9 +4,11 @@
 //! look at a store: that state is the model's.
 
 use super::model::{
-    Model, ModelBoundary, ModelChange, ModelMatch, ModelQuery, ModelRequest, ModelState,
+    Model, ModelBoundary, ModelChange, ModelMatch, ModelQuery, ModelRecordOperation, ModelRequest,
+    ModelState,
 };
 use super::operations::{OperationChoice, STREAMS, Source, operation, query_item};
+use crate::event::ExpectedRecord;
 
 /// Names of cursors that actions use; one is also a stream's, the last is too long.
 pub const CURSORS: [&str; 5] = ["emailer", "account-1", "é", "b", LONG];
@@ -16,6 +18,22 @@ const LONG: &str = match std::str::from_utf8(&[b'n'; 256]) {
 };
 /// In µs. The clock of a life advances about a second at a time.
 const AGES: [u64; 6] = [0, 0, 1, 300_000, 2_000_000, 1 << 62];
+
+/// Keys of records that actions use: prefixes of each other, one also a stream's.
+pub const RECORDS: [&str; 7] = ["view/1", "view/10", "view/2", "account-1", "é", "v", "sum"];
+
+/// What an action does with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordChoice {
+    /// An index into [`RECORDS`].
+    pub key: usize,
+    /// 0 to 5: put, 6 and 7: delete, 8: check.
+    pub kind: u8,
+    /// The expectation, relative to the present version.
+    pub expected: u8,
+    /// The size of the value.
+    pub size: u16,
+}
 
 /// The target of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +64,8 @@ pub enum FromChoice {
 /// A change that a commit requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestChoice {
+    /// Puts, deletes or checks a record.
+    Record(RecordChoice),
     /// Moves a cursor forward.
     Advance {
         /// An index into [`CURSORS`].
@@ -171,6 +191,20 @@ impl CommitChoice {
     }
 }
 
+impl CommitChoice {
+    /// A commit with up to three requests for records, alone or beside an event.
+    pub(super) fn decode_records(source: &mut Source<'_>) -> Self {
+        let (operations, records, requests) =
+            source.pick(&[(1, 1, 0), (1, 2, 0), (0, 1, 0), (0, 3, 0), (1, 2, 1), (2, 1, 0)]);
+        let record = |source: &mut Source<'_>| RequestChoice::decode_record(source);
+        let mut all: Vec<_> = (0..records).map(|_| record(source)).collect();
+        all.extend((0..requests).map(|_| RequestChoice::decode(source)));
+        let operations = (0..operations).map(|_| operation(source, true)).collect();
+        let (boundaries, snapshots) = (Vec::new(), Vec::new());
+        Self { operations, boundaries, requests: all, snapshots }
+    }
+}
+
 impl SnapshotChoice {
     fn decode(source: &mut Source<'_>) -> Self {
         Self {
@@ -218,6 +252,15 @@ impl BoundaryChoice {
 }
 
 impl RequestChoice {
+    pub(super) fn decode_record(source: &mut Source<'_>) -> Self {
+        Self::Record(RecordChoice {
+            key: usize::from(source.byte()) % RECORDS.len(),
+            kind: source.below(9),
+            expected: source.below(12),
+            size: source.word(),
+        })
+    }
+
     pub(super) fn decode(source: &mut Source<'_>) -> Self {
         let names = u8::try_from(CURSORS.len()).unwrap_or(1);
         let (kind, which) = (source.below(16), source.byte());
@@ -276,6 +319,7 @@ impl RequestChoice {
                 let before = (version + 2).saturating_sub(back.into());
                 ModelRequest::Hide(ModelChange::Truncated(stream, before))
             }
+            Self::Record(choice) => choice.resolve(state),
             Self::Archive { stream, archived } => {
                 ModelRequest::Hide(ModelChange::Archived(stream_of(stream), archived))
             }
@@ -301,5 +345,32 @@ fn place(source: &mut Source<'_>) -> PlaceChoice {
         3..=5 => PlaceChoice::Back(source.below(4)),
         6 => PlaceChoice::At(source.word()),
         _ => PlaceChoice::Ahead(source.below(3)),
+    }
+}
+
+impl RecordChoice {
+    fn resolve(self, state: &ModelState) -> ModelRequest {
+        let key = RECORDS[self.key % RECORDS.len()].to_owned();
+        let record = state.record(&key);
+        let operation = match self.kind {
+            0..=5 => {
+                // Mostly small; one in 16 as large as a store of small segments takes.
+                let size =
+                    if self.size.is_multiple_of(16) { 9000 } else { usize::from(self.size) % 300 };
+                let mark = self.size.to_le_bytes()[0];
+                ModelRecordOperation::Put(vec![mark; size])
+            }
+            6 | 7 => ModelRecordOperation::Delete,
+            _ => ModelRecordOperation::Check,
+        };
+        let expected = match self.expected {
+            0..=4 => ExpectedRecord::Any,
+            5..=7 => ExpectedRecord::Exact(record.current()),
+            8 => ExpectedRecord::NoRecord,
+            9 => ExpectedRecord::Exists,
+            10 => ExpectedRecord::Exact(record.version),
+            _ => ExpectedRecord::Exact(record.version + 1),
+        };
+        ModelRequest::Record { key, operation, expected }
     }
 }

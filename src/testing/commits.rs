@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::compare::{Checked, Mismatch, ensure, must, same_error};
 use super::harness::{Harness, Pending};
 use super::metadata;
-use super::model::{ModelChange, ModelCommit, ModelRequest, Point, Predicted};
+use super::model::{ModelChange, ModelCommit, ModelRequest, ModelState, Point, Predicted};
 use super::operations::Via;
 use super::snapshots::Saved;
 use super::tally::name_of;
@@ -155,7 +155,10 @@ impl Harness {
             // No repeated event was added.
             let (events, changes) = match done {
                 Some(done) if done.already_recorded => (0, done.applied.len()),
-                _ => (commit.events().count(), commit.requests.len()),
+                _ => {
+                    let changes = commit.requests.iter().filter(|request| request.writes());
+                    (commit.events().count(), changes.count())
+                }
             };
             kept.events = kept.events.saturating_sub(events as u64);
             kept.changes = kept.changes.saturating_sub(changes as u64);
@@ -173,11 +176,18 @@ impl Harness {
             }
         }
         for request in &commit.requests {
-            size += CHANGE_HEADER_LEN + request.name().len();
+            if request.writes() {
+                size += CHANGE_HEADER_LEN + request.name().len();
+            }
+            if let Some(ModelChange::Record(_, Some(value))) = request.to_change() {
+                size += value.len();
+            }
         }
-        size += if commit.requests.is_empty() { 0 } else { SECTION_HEADER_LEN };
+        let writes = commit.requests.iter().any(ModelRequest::writes);
+        size += if writes { SECTION_HEADER_LEN } else { 0 };
         let too_long = |request: &ModelRequest| {
-            !matches!(request, ModelRequest::Hide(_)) && request.name().len() > MAX_CURSOR_NAME_LEN
+            !matches!(request, ModelRequest::Hide(_) | ModelRequest::Record { .. })
+                && request.name().len() > MAX_CURSOR_NAME_LEN
         };
         size as u64 <= self.settings.segment_size / 4 && !commit.requests.iter().any(too_long)
     }
@@ -222,7 +232,10 @@ impl Harness {
             versions: done.versions.clone(),
             already_recorded: done.already_recorded,
             changes: predicted.changes.clone(),
+            record_versions: done.record_versions.clone(),
         };
+        let mut state = self.model.state(u64::MAX);
+        let to_applied = |change| to_applied(change, &mut state);
         let applied: Vec<_> = predicted.changes.iter().map(to_applied).collect();
         let found_applied = done.applied.iter().filter(|it| !is_snapshot(it));
         ensure!(found_applied.eq(&applied), "applied {:?}, not {applied:?}", done.applied);
@@ -298,8 +311,17 @@ fn is_snapshot(applied: &Applied) -> bool {
 }
 
 /// A change as the store names it in an answer.
-fn to_applied(change: &ModelChange) -> Applied {
+fn to_applied(change: &ModelChange, state: &mut ModelState) -> Applied {
+    state.apply(change);
     match change.clone() {
+        ModelChange::Record(key, Some(_)) => {
+            let version = state.record(&key).version;
+            Applied::RecordPut { key, version }
+        }
+        ModelChange::Record(key, None) => {
+            let version = state.record(&key).version;
+            Applied::RecordDeleted { key, version }
+        }
         ModelChange::Cursor(name, Some(position)) => {
             Applied::CursorSet { name, position: Position::new(position) }
         }
@@ -349,6 +371,7 @@ fn ask(store: &Store, commit: &ModelCommit, via: Via) -> StoreResult<CommitAnswe
             recorded_at: done.recorded_at,
             already_recorded: done.already_recorded,
             applied: Vec::new(),
+            record_versions: Vec::new(),
         }));
     }
     let transaction = metadata::transaction(store, commit);

@@ -8,6 +8,7 @@
 pub mod patch;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
+use bytes::Bytes;
 
 use crate::event::{ContentType, NewEvent};
 use crate::format::checksum::Seed;
@@ -15,7 +16,7 @@ use crate::format::container::{CHECKPOINT_MAGIC, INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::frame::{self, FrameHeader};
 use crate::format::index_file::{IndexMeta, META as INDEX_META, META_LEN as INDEX_META_LEN};
 use crate::format::level_file::{self, LevelMeta};
-use crate::format::metadata::SectionHeader;
+use crate::format::metadata::{CHANGE_HEADER_LEN, Change, RecordValue, SectionHeader};
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::format::seal::{TRAILER_LEN, Trailer};
 use crate::format::segment_header::SegmentHeader;
@@ -124,13 +125,35 @@ pub fn frame(bytes: &[u8]) -> bool {
     true
 }
 
+/// Encodes a change that was decoded from `section`. The value of a record and its checksum, whose seed is not
+/// known, are taken from there.
+fn encode_again(section: &[u8], change: &Change, out: &mut Vec<u8>) {
+    let (mut change, start, seed) = (change.clone(), out.len(), Seed::of_salt(0));
+    let Change::Record(record) = &mut change else { return change.encode(out, seed) };
+    let at = record.offset as usize;
+    if let Some(value) = &record.value {
+        let from = at + CHANGE_HEADER_LEN + record.key.len();
+        let value = Bytes::copy_from_slice(&section[from..from + value.len() as usize]);
+        record.value = Some(RecordValue::Given(value));
+    }
+    change.encode(out, seed);
+    out[start + 16..start + 24].copy_from_slice(&section[at + 16..at + 24]);
+}
+
+/// The state as a checkpoint that ends in segment 1 holds it.
+fn encode_state(state: &Metadata) -> Vec<u8> {
+    state.encode([].iter().map(|change| (change, 1)), 1)
+}
+
 /// The changes of an accepted frame, encoded again.
 fn changes_keep_their_promises(frame: &ScannedFrame<'_>) {
     if frame.metadata.is_empty() {
         return;
     }
     let mut changes = Vec::new();
-    let header = SectionHeader::decode(frame.metadata, |_, change| change.encode(&mut changes));
+    let header = SectionHeader::decode(frame.metadata, |_, change| {
+        encode_again(frame.metadata, &change, &mut changes);
+    });
     let mut again = Vec::new();
     header.expect("it was accepted").encode(&mut again);
     again.extend_from_slice(&changes);
@@ -289,7 +312,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let (metadata, _) = table.metadata()?;
     table.sealed_segments()?;
     // Encoding the accepted state and decoding it gives the same state.
-    let again = Metadata::decode(metadata.last_change().get(), &metadata.encode([].iter()))?;
+    let again = Metadata::decode(metadata.last_change().get(), &encode_state(&metadata), 1)?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let heads = Heads::with_base(Some(table.into()));
     for (name, _) in heads.list("").read("")? {
@@ -343,20 +366,20 @@ pub fn metadata(bytes: &[u8]) -> bool {
     let mut state = Metadata::default();
     let decoded = SectionHeader::decode(bytes, |number, change| {
         assert!(state.last_change() < number);
-        state.apply(number, &change);
+        state.apply(number, &change, 1);
         changes.push(change);
     });
     let Ok(header) = decoded else { return false };
     let mut again = Vec::new();
     header.encode(&mut again);
     for change in &changes {
-        change.encode(&mut again);
+        encode_again(bytes, change, &mut again);
     }
     assert_eq!(again, bytes);
-    let encoded = state.encode([].iter());
+    let encoded = encode_state(&state);
     let decoded =
-        Metadata::decode(state.last_change().get(), &encoded).expect("it was just encoded");
-    assert_eq!(decoded.encode([].iter()), encoded);
+        Metadata::decode(state.last_change().get(), &encoded, 1).expect("it was just encoded");
+    assert_eq!(encode_state(&decoded), encoded);
     let same_cursor = |(name, at): (&smol_str::SmolStr, u64)| decoded.cursor(name) == Some(at);
     assert!(state.cursors().all(same_cursor));
     assert!(changes.iter().all(|it| decoded.rules(it.name()) == state.rules(it.name())));

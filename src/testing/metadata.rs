@@ -6,18 +6,21 @@
 
 use std::time::Duration;
 
-use super::choices::{BoundaryChoice, CURSORS, CommitChoice, RequestChoice, SnapshotChoice};
+use super::choices::{
+    BoundaryChoice, CURSORS, CommitChoice, RECORDS, RequestChoice, SnapshotChoice,
+};
 use super::commits::is_failure;
 use super::compare::{self, Checked, Mismatch, ensure, must};
 use super::harness::Harness;
 use super::model::{
-    Model, ModelBoundary, ModelChange, ModelCommit, ModelMatch, ModelRequest, Point,
+    Model, ModelBoundary, ModelChange, ModelCommit, ModelMatch, ModelRecordOperation, ModelRequest,
+    Point,
 };
 use super::operations::{STREAMS, Source, to_query};
 use super::snapshots::mark;
 use crate::error::Result as StoreResult;
 use crate::event::snapshot::Snapshot;
-use crate::event::{Position, StreamMetadata, category_of};
+use crate::event::{ExpectedRecord, Position, StreamMetadata, category_of};
 use crate::query::Query;
 use crate::store::Store;
 use crate::store::transaction::Transaction;
@@ -61,9 +64,15 @@ pub(super) fn transaction<'a>(store: &'a Store, commit: &ModelCommit) -> Transac
             }
             ModelRequest::Reset { name, to } => transaction.reset_cursor(name, *to),
             ModelRequest::Delete { name } => transaction.delete_cursor(name),
+            ModelRequest::Record { key, operation, expected } => match operation {
+                ModelRecordOperation::Put(value) => transaction.put(key, value.clone(), *expected),
+                ModelRecordOperation::Delete => transaction.delete_record(key, *expected),
+                ModelRecordOperation::Check => transaction.check_record(key, *expected),
+            },
             ModelRequest::Hide(change) => match change {
-                // No request leads to this change.
+                // No request leads to these changes.
                 ModelChange::Cursor(name, _) => transaction.delete_cursor(name),
+                ModelChange::Record(key, _) => transaction.delete_record(key, ExpectedRecord::Any),
                 ModelChange::Truncated(stream, before) => {
                     transaction.truncate_before(stream, *before)
                 }
@@ -94,8 +103,18 @@ pub(super) fn call(store: &Store, request: &ModelRequest) -> StoreResult<()> {
         }
         ModelRequest::Reset { name, to } => cursors.reset(name, *to),
         ModelRequest::Delete { name } => cursors.delete(name),
+        ModelRequest::Record { key, operation, expected } => match operation {
+            ModelRecordOperation::Put(value) => {
+                store.records().put(key, value.clone(), *expected).map(drop)
+            }
+            ModelRecordOperation::Delete => store.records().delete(key, *expected),
+            ModelRecordOperation::Check => {
+                store.transaction().check_record(key, *expected).commit().map(drop)
+            }
+        },
         ModelRequest::Hide(change) => match change {
             ModelChange::Cursor(name, _) => cursors.delete(name),
+            ModelChange::Record(key, _) => store.records().delete(key, ExpectedRecord::Any),
             ModelChange::Truncated(stream, before) => store.truncate_before(stream, *before),
             ModelChange::Archived(stream, true) => store.archive(stream),
             ModelChange::Archived(stream, false) => store.unarchive(stream),
@@ -151,6 +170,26 @@ pub(super) fn compare(store: &Store, model: &Model) -> Checked<StoreResult<Point
         let behind = found.is_none_or(|at| at <= store.head().get());
         note(behind, format!("cursor {name:?} at {found:?} is ahead of {}", store.head()));
     }
+    let mut listed = Vec::new();
+    for record in store.records().list() {
+        match record {
+            Ok(record) => listed.push((record.key, record.version, Some(record.value.to_vec()))),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let there = state.records.iter().filter(|(_, record)| record.value.is_some());
+    let expected: Vec<_> =
+        there.map(|(key, it)| (key.clone(), it.version, it.value.clone())).collect();
+    note(listed == expected, format!("records at {point:?}: {listed:?}, not {expected:?}"));
+    for key in RECORDS {
+        let found = match store.records().get(key) {
+            Ok(found) => found.map(|record| (record.version, Some(record.value.to_vec()))),
+            Err(error) => return Ok(Err(error)),
+        };
+        let record = state.record(key);
+        let expected = record.value.is_some().then_some((record.version, record.value));
+        note(found == expected, format!("record {key:?}: {found:?}, not {expected:?}"));
+    }
     for name in STREAMS {
         let found = match store.stream_info(name) {
             Ok(found) => found,
@@ -186,7 +225,7 @@ impl Harness {
         let mut state = self.model.state(u64::MAX);
         let resolve = |choice: &RequestChoice| {
             let request = choice.resolve(&self.model, &state);
-            state.apply(&request.to_change());
+            request.to_change().iter().for_each(|change| state.apply(change));
             request
         };
         choices.iter().map(resolve).collect()

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::event::{ContentType, ExpectedVersion, NewEvent, Timestamp, category_of};
 
-pub use changes::{ModelChange, ModelRules, ModelState};
-pub use predict::{ModelBoundary, ModelCommit, ModelMatch, ModelRequest};
+pub use changes::{ModelChange, ModelRecord, ModelRules, ModelState};
+pub use predict::{ModelBoundary, ModelCommit, ModelMatch, ModelRecordOperation, ModelRequest};
 
 /// One operation of a commit.
 #[derive(Debug, Clone)]
@@ -63,6 +63,8 @@ pub struct Predicted {
     pub already_recorded: bool,
     /// If they are: the changes that are still made.
     pub changes: Vec<ModelChange>,
+    /// The version of each record after its request.
+    pub record_versions: Vec<u64>,
 }
 
 /// Alternatives of types, all tags, a stream or a category, after a position.
@@ -249,7 +251,7 @@ impl Model {
         {
             last.is_last = true;
         }
-        self.change(commit.requests.iter().map(ModelRequest::to_change));
+        self.change(commit.requests.iter().filter_map(ModelRequest::to_change));
     }
 
     /// Adds a commit that has only changes; with the events accepted just before, it is one commit.

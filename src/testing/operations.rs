@@ -356,6 +356,17 @@ impl Action {
             }
             162..=166 => Self::Token(source.word()),
             167..=170 => Self::ClockFault(source.below(4)),
+            171..=182 => {
+                let via = [Via::Commit, Via::Commit, Via::Buffered, Via::Submit];
+                let via = source.pick(&via);
+                Self::Transaction(CommitChoice::decode_records(source), via)
+            }
+            183..=186 => Self::Change(RequestChoice::decode_record(source)),
+            187..=190 => {
+                let (back, via) = (source.word() % 16, source.pick(&[Via::Commit, Via::Submit]));
+                let choice = CommitChoice::decode_records(source);
+                Self::RepeatWith(back, RepeatDifference::Nothing, choice, via)
+            }
             // Later kinds use the next bytes from here.
             _ => Self::decode(source),
         }

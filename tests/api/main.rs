@@ -17,6 +17,7 @@ mod opening;
 mod read_costs;
 mod reads;
 mod recorded_time;
+mod records;
 mod repeated_commits;
 mod settings;
 #[path = "../support/mod.rs"]

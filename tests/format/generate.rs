@@ -4,14 +4,17 @@
 use std::fs;
 use std::path::Path;
 
-use annals::{ContentType, ExpectedVersion, NewEvent, Options, Store, StreamMetadata, Uuid};
+use annals::{
+    ContentType, ExpectedRecord, ExpectedVersion, NewEvent, Options, Store, StreamMetadata, Uuid,
+};
 
 use crate::support::{GOLDEN, golden, ndjson, open};
 
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 4] = [write_basic, write_sealed, write_metadata, write_long];
+    let writers: [fn(&Path); 5] =
+        [write_basic, write_sealed, write_metadata, write_long, write_records];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
         if path.exists() {
@@ -163,5 +166,33 @@ fn write_metadata(path: &Path) {
     store.unarchive("sensor-1").unwrap();
     store.archive("sensor-3").unwrap();
     store.cursors().delete("reader-1").unwrap();
+    store.close().unwrap();
+}
+
+/// Records in a sealed segment and an active one, put and deleted, alone and beside events and cursors.
+fn write_records(path: &Path) {
+    let store = open(path);
+    let mut number = 1_u128;
+    while store.stats().sealed_segments < 1 {
+        let event = NewEvent::new("Measured", vec![7; 900]).id(id(number));
+        store
+            .transaction()
+            .append("sensor-1", ExpectedVersion::Any, [event])
+            .put("sum/größe", number.to_string(), ExpectedRecord::Any)
+            .put(format!("view/{}", number % 5), vec![3; 40], ExpectedRecord::Any)
+            .commit()
+            .unwrap();
+        if number == 20 {
+            store.records().delete("view/1", ExpectedRecord::Exists).unwrap();
+            store.records().put("once", "", ExpectedRecord::NoRecord).unwrap();
+            store.cursors().advance("reader", 7).unwrap();
+        }
+        number += 1;
+    }
+    store.close().unwrap();
+    let store = open(path);
+    store.records().put("once", vec![255; 3000], ExpectedRecord::Exact(1)).unwrap();
+    store.records().put("new", "1", ExpectedRecord::NoRecord).unwrap();
+    store.records().delete("view/2", ExpectedRecord::Exists).unwrap();
     store.close().unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use annals::{ExpectedVersion, NewEvent, Opened, Position, verify};
+use annals::{ExpectedRecord, ExpectedVersion, NewEvent, Opened, Position, verify};
 
 use crate::support::{GOLDEN, copy_of, expected_ndjson, golden, ndjson, open};
 
@@ -113,5 +113,47 @@ fn golden_metadata_reads_as_it_was_written() {
         let info = |n: u64| store.stream_info(&format!("sensor-{n}")).unwrap().unwrap();
         assert_eq!((info(0).first_version, info(1).archived, info(3).archived), (3, false, true));
         assert_eq!(info(2).metadata.max_count, Some(4));
+    }
+}
+
+#[test]
+fn golden_records_read_as_they_were_written() {
+    for derived in [true, false] {
+        let copy = copy_of(&golden("records"));
+        if !derived {
+            for directory in ["index", "checkpoints"] {
+                fs::remove_dir_all(copy.path().join(directory)).unwrap();
+            }
+        }
+        let store = open(copy.path());
+        let head = store.head().get();
+        let get = |key: &str| store.records().get(key).unwrap();
+        let sum = get("sum/größe").unwrap();
+        assert_eq!((sum.value, sum.version), (head.to_string().into(), head));
+        let once = get("once").unwrap();
+        assert_eq!((once.value, once.version), (vec![255; 3000].into(), 2));
+        assert_eq!(get("view/2"), None);
+        assert_eq!(get("view/0").unwrap().value, vec![3; 40]);
+        let keys: Vec<_> = store.records().list().map(|record| record.unwrap().key).collect();
+        let expected = ["new", "once", "sum/größe", "view/0", "view/1", "view/3", "view/4"];
+        assert_eq!(keys, expected);
+        assert_eq!(store.cursors().get("reader").unwrap(), Some(Position::new(7)));
+    }
+}
+
+#[test]
+fn golden_store_without_records_takes_records_into_its_next_segment() {
+    for name in ["basic", "metadata"] {
+        let copy = copy_of(&golden(name));
+        let store = open(copy.path());
+        let before = store.stats().segments;
+        store.records().put("view", "1", ExpectedRecord::NoRecord).unwrap();
+        assert_eq!(store.stats().segments, before + 1, "{name}");
+        store.close().unwrap();
+        let store = open(copy.path());
+        assert_eq!(*store.opened(), Opened::Clean);
+        assert_eq!(store.records().get("view").unwrap().unwrap().value, "1");
+        store.close().unwrap();
+        assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, []);
     }
 }

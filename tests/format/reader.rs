@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use annals::{ContentType, ExpectedVersion, NewEvent, Store, StreamMetadata};
+use annals::{ContentType, ExpectedRecord, ExpectedVersion, NewEvent, Store, StreamMetadata};
 
 use crate::support::{GOLDEN, expected_ndjson, golden, ndjson, open, python, python_prints};
 
@@ -71,7 +71,15 @@ fn commit(store: &Store, chance: &mut Chance) {
         let cursor = format!("c{}", chance.below(4));
         transaction = transaction.reset_cursor(cursor, head - 1);
     }
+    for _ in 0..chance.below(3) {
+        let key = format!("{}{}", chance.name(), chance.below(3));
+        transaction = transaction.put(key, chance.bytes(200), ExpectedRecord::Any);
+    }
     transaction.commit().unwrap();
+    let record = store.records().list().next();
+    if let Some(Ok(record)) = record.filter(|_| chance.below(5) == 0) {
+        store.records().delete(&record.key, ExpectedRecord::Exact(record.version)).unwrap();
+    }
     let stream = store.streams().include_hidden().into_iter().next();
     let Some(Ok(stream)) = stream.filter(|_| chance.below(4) == 0) else { return };
     match chance.below(4) {

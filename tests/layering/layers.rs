@@ -230,6 +230,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("store::cursors", &["engine", "error", "event", "store::transaction"]),
+    ("store::records", &["engine", "error", "event", "format", "index", "store::transaction"]),
     (
         "store::snapshots",
         &["engine", "engine::snapshots", "error", "event", "event::snapshot", "read"],
@@ -269,6 +270,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "read::event",
             "recovery",
             "store::cursors",
+            "store::records",
             "store::snapshots",
             "store::transaction",
             "subscription",

@@ -7,7 +7,7 @@ import os
 import struct
 from zlib import crc32
 
-from annals_metadata import changes, state
+from annals_metadata import changes, records, state, without_records
 from annals_log import DATA_START, MASK, Damage, Invalid, align, numbered, require
 
 
@@ -85,6 +85,12 @@ class Index(Container):
         require(len(section) == 0 or len(section) > 8, "CHANGES is cut short")
         self.first_change = struct.unpack_from("<Q", section)[0] if section else None
         self.changes = changes(section[8:])
+        self.records = {
+            self.name(self.section(6), name, length): (version, flags == 1, size, segment, offset)
+            for name, length, flags, size, offset, version, segment in self.entries(14, "<IHHIIQQ")
+        }
+        keys = [key.encode() for key in self.records]
+        require(keys == sorted(keys), "RECORDS is not sorted")
 
     def list(self, count, at):
         lists, found, last, start, ends = self.section(7), [], 0, at, []
@@ -168,11 +174,13 @@ def check_index(index, segment, store_id):
     require(index.ids == sorted(ids), "the ids are not those of the segment")
     own = [change for frame in segment.frames for change in frame["changes"]]
     firsts = [frame["first_change"] for frame in segment.frames if frame["changes"]]
-    require(index.changes == own, "the changes are not those of the segment")
+    require(index.changes == without_records(own), "the changes are not those of the segment")
+    newest = records(own, segment.number)
+    require(index.records == newest, "the records are not those of the segment")
     require(index.first_change == (firsts or [None])[0], "wrong number of the first change")
     blocks = -(-len(ids) * 10 // 512)
     require(len(index.section(9)) == 64 * blocks, "the filter has a wrong length")
-    terms = [(2, streams), (3, types), (4, tags), (5, categories)]
+    terms = [(2, streams), (3, types), (4, tags), (5, categories), (14, newest)]
     names = [(kind, name) for kind, entries in terms for name in entries]
     # Files from before there was one lack it.
     if index.section(11):
@@ -205,7 +213,9 @@ class Checkpoint(Container):
         require(len(section) == 0 or len(section) >= 16, "METADATA is cut short")
         numbers = struct.unpack_from("<QQ", section) if section else (0, 0)
         self.last_change, self.segment_changes = numbers
-        self.state = state(changes(section[16:]))
+        found = changes(section[16:])
+        self.state = state(found)
+        self.records = records(found, self.meta["segment"])
         self.segments = self.entries(9, "<QQQQQ64s")
 
 
@@ -265,6 +275,8 @@ def check_checkpoint(checkpoint, log):
     require(meta == expected, f"META is {meta}, the log says {expected}")
     require(checkpoint.state == state(log.changes(checkpoint.last_change)), "wrong METADATA")
     check_segments(checkpoint, log)
+    newest = records([c for f in here for c in f["changes"]], segment.number)
+    require(checkpoint.records == newest, "wrong records in METADATA")
     changes_here = sum(len(f["changes"]) for f in here)
     changes_before = sum(len(f["changes"]) for f in before)
     require(checkpoint.segment_changes == changes_here, "wrong count of changes in its segment")

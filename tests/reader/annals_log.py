@@ -70,7 +70,7 @@ class Segment:
         require(len(b) == 128 and b[:8] == b"ANNALSEG", "wrong magic")
         require(crc32(b[:124]) == struct.unpack_from("<I", b, 124)[0], "wrong checksum")
         version, minimum, length, incompatible, _ro = struct.unpack_from("<HHIQQ", b, 8)
-        if version == 0 or minimum > 1 or incompatible & ~1 != 0:  # 18
+        if version == 0 or minimum > 1 or incompatible & ~3 != 0:  # 18
             raise Damage(f"{self.name}: needs a newer reader ({minimum}, bits {incompatible:#x})")
         require(length == 128, "wrong header length")
         number, salt, capacity, _created = struct.unpack_from("<QQQQ", b, 48)
@@ -132,7 +132,8 @@ class Segment:
         rest = body[at:]
         h["first_change"], h["durable_change"], h["changes"] = None, 0, []
         if h["kind"] == METADATA or (h["kind"] == COMMIT and rest):
-            h["first_change"], h["durable_change"], h["changes"] = section(rest)
+            found = section(rest, self.plain, start + at)
+            h["first_change"], h["durable_change"], h["changes"] = found
         checksum = crc32(rest, crc32(checksums, self.plain))
         require(checksum == h["body_checksum"], "wrong body checksum")
         return h, records

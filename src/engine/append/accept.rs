@@ -121,6 +121,7 @@ impl Appends {
             recorded_at,
             already_recorded,
             mut applied,
+            record_versions,
         } = sequenced;
         let mut snapshots = commit.snapshots.to_vec();
         if already_recorded && !snapshots.is_empty() {
@@ -138,6 +139,7 @@ impl Appends {
             recorded_at,
             already_recorded,
             applied,
+            record_versions,
         };
         (writer, Accepted { group, sync: durability.is_sync(), snapshots, committed })
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::Appends;
 use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
+use super::records::{KnownRecords, RecordsNow};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::snapshot::{Mark, Snapshot};
@@ -22,6 +23,15 @@ pub(super) struct CheckResults {
     pub(super) slots: Vec<Slot>,
     /// The results of the requests.
     pub(super) changes: Vec<Change>,
+    /// The version of each record after its request.
+    pub(super) record_versions: Vec<u64>,
+}
+
+/// A commit to check, and what was found of its records before the writer's lock was taken.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) commit: &'a Prepared<'a>,
+    pub(super) records: &'a KnownRecords,
 }
 
 /// The reason for refusing a commit.
@@ -39,7 +49,7 @@ impl Refusal {
         self.failed.push(check);
     }
 
-    /// A request is refused; for a cursor, a pending change may be the cause.
+    /// A request is refused; for a cursor or record, a pending change may be the cause.
     pub(super) fn add_request(&mut self, writer: &Writer, request: &Request, check: FailedCheck) {
         self.failed.push(check);
         if let Request::Advance { name, .. }
@@ -47,6 +57,9 @@ impl Refusal {
         | Request::Delete { name } = request
         {
             self.lost.change = self.lost.change.max(writer.changes.pending_cursor(name));
+        }
+        if let Some((key, _)) = request.record() {
+            self.lost.change = self.lost.change.max(writer.changes.pending_record(key));
         }
     }
 
@@ -92,7 +105,7 @@ impl Appends {
         &self,
         writer: &Writer,
         heads: &Heads,
-        commit: &Prepared<'_>,
+        Asked { commit, records }: Asked<'_>,
         versions: &mut [u64],
         mut slots: Vec<Slot>,
         refusal: &mut Refusal,
@@ -103,16 +116,20 @@ impl Appends {
             || !commit.snapshots.is_empty();
         let earlier =
             check_streams(heads, commit.operations, several, versions, &mut slots, refusal)?;
-        let mut changes = Vec::new();
+        let (mut changes, mut record_versions) = (Vec::new(), Vec::new());
         if !commit.requests.is_empty() {
             self.contents.with_metadata(|visible| {
-                let cursors = CursorsNow { writer, visible };
-                check_requests(heads, commit.requests, &cursors, &earlier, &mut changes, refusal)
+                let mut present =
+                    Present { writer, visible, records: RecordsNow::new(writer, visible, records) };
+                let requests = commit.requests;
+                check_requests(heads, requests, &mut present, &earlier, &mut changes, refusal)?;
+                record_versions = present.records.versions;
+                Ok(())
             })?;
         }
         let last_position = writer.log.tip.next_position - 1 + u64::from(commit.event_count);
         check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)?;
-        Ok(CheckResults { slots, changes })
+        Ok(CheckResults { slots, changes, record_versions })
     }
 }
 
@@ -169,28 +186,37 @@ fn check_streams<'a>(
     Ok(earlier)
 }
 
-/// The positions of cursors, including changes that are not visible yet.
-struct CursorsNow<'a> {
+/// Cursors and records, including changes that are not visible yet.
+struct Present<'a> {
     writer: &'a Writer,
     visible: &'a Metadata,
+    records: RecordsNow<'a>,
 }
 
-fn check_requests(
+fn check_requests<'a>(
     heads: &Heads,
-    requests: &[Request],
-    cursors: &CursorsNow<'_>,
+    requests: &'a [Request],
+    present: &mut Present<'a>,
     earlier: &Earlier<'_>,
     changes: &mut Vec<Change>,
     refusal: &mut Refusal,
 ) -> Result<(), Defect> {
-    let head = cursors.writer.log.tip.next_position - 1;
-    let pending = &cursors.writer.changes;
+    let (writer, visible) = (present.writer, present.visible);
+    let head = writer.log.tip.next_position - 1;
+    let pending = &writer.changes;
     // The positions of cursors after this commit's own requests.
     let mut moved: HashMap<&str, Option<u64>> = HashMap::new();
-    for request in requests {
+    for (index, request) in requests.iter().enumerate() {
+        if request.record().is_some() {
+            match present.records.pass(index, request) {
+                Ok(change) => changes.extend(change),
+                Err(check) => refusal.add_request(writer, request, check),
+            }
+            continue;
+        }
         let at = |name: &str| {
             let moved = moved.get(name).copied();
-            moved.unwrap_or_else(|| pending.cursor(cursors.visible, name))
+            moved.unwrap_or_else(|| pending.cursor(visible, name))
         };
         let failed = match request {
             Request::Advance { name, from, to } => check_advance(name, at(name), *from, *to, head),
@@ -206,9 +232,13 @@ fn check_requests(
                 };
                 check_hide(change, version)
             }
+            // Passed above.
+            Request::PutRecord { .. }
+            | Request::DeleteRecord { .. }
+            | Request::CheckRecord { .. } => continue,
         };
         if let Some(check) = failed {
-            refusal.add_request(cursors.writer, request, check);
+            refusal.add_request(writer, request, check);
             continue;
         }
         changes.push(match request {
@@ -221,6 +251,9 @@ fn check_requests(
                 Change::CursorDeleted { name: name.clone() }
             }
             Request::Hide(change) => change.clone(),
+            Request::PutRecord { .. }
+            | Request::DeleteRecord { .. }
+            | Request::CheckRecord { .. } => continue,
         });
     }
     Ok(())

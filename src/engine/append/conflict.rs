@@ -89,16 +89,18 @@ impl Appends {
     /// taken back.
     pub(crate) fn settle(&self, conflict: &Error) {
         let Error::Conflict { failed, visible_at } = conflict else { return };
-        let of_a_cursor = |check: &FailedCheck| {
+        let of_a_change = |check: &FailedCheck| {
             matches!(
                 check,
                 FailedCheck::CursorNotForward { .. }
                     | FailedCheck::WrongCursor { .. }
                     | FailedCheck::UnknownCursor { .. }
+                    | FailedCheck::WrongRecordVersion { .. }
+                    | FailedCheck::UnknownRecord { .. }
             )
         };
         let writer = self.commits.lock();
-        let change = if failed.iter().any(of_a_cursor) {
+        let change = if failed.iter().any(of_a_change) {
             writer.log.tip.point().change
         } else {
             ChangeNumber::NONE

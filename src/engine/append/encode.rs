@@ -11,7 +11,7 @@ use crate::event::{Position, Timestamp};
 use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
-use crate::format::metadata::{Change, SECTION_HEADER_LEN, SectionHeader};
+use crate::format::metadata::{Change, RecordValue, SECTION_HEADER_LEN, SectionHeader};
 use crate::format::record::{self, Assigned};
 use crate::index::Head;
 
@@ -27,7 +27,7 @@ impl Appends {
         checked: CheckResults,
         recorded_at: u64,
     ) -> Sequenced {
-        let CheckResults { slots, changes } = checked;
+        let CheckResults { slots, changes, record_versions } = checked;
         writer.log.tip.recorded_at = recorded_at;
         if !writer.log.tip.session_begun {
             let nonce = self.shared.storage().random_u64().to_le_bytes();
@@ -38,7 +38,8 @@ impl Appends {
         let seed = writer.log.active().seed;
         let mut buffer = std::mem::take(writer.buffer());
         let start = buffer.len();
-        buffer.reserve(frame::HEADER_LEN + commit.body_len + SECTION_HEADER_LEN);
+        let metadata_len = commit.metadata_len.max(SECTION_HEADER_LEN);
+        buffer.reserve(frame::HEADER_LEN + commit.body_len + metadata_len);
         buffer.extend_from_slice(&[0; frame::HEADER_LEN]);
         writer.checksums.clear();
         let mut position = first_position;
@@ -73,7 +74,7 @@ impl Appends {
         writer.log.tip.commits += u64::from(commit.event_count > 0);
         active.index.changes += changes.len() as u64;
         let records_end = buffer.len();
-        put_metadata(&mut buffer, writer, changes);
+        put_metadata(&mut buffer, start, writer, changes);
         let body_checksum = crc32(seed.plain(), &writer.checksums);
         let body_checksum = crc32(body_checksum, &buffer[records_end..]);
         let body_len = buffer.len() - start - frame::HEADER_LEN;
@@ -101,13 +102,14 @@ impl Appends {
             recorded_at: Timestamp::from_micros(recorded_at),
             already_recorded: false,
             applied: Vec::new(),
+            record_versions,
         }
     }
 }
 
 /// Appends the metadata of a commit after its records: its changes, and the number of durable changes
-/// unless a frame has recorded that number already.
-fn put_metadata(buffer: &mut Vec<u8>, writer: &mut Writer, changes: Vec<Change>) {
+/// unless a frame has recorded that number already. The frame begins at `start` of the buffer.
+fn put_metadata(buffer: &mut Vec<u8>, start: usize, writer: &mut Writer, changes: Vec<Change>) {
     let durable = writer.changes.durable;
     if changes.is_empty() && durable <= writer.log.tip.told_change {
         return;
@@ -116,9 +118,16 @@ fn put_metadata(buffer: &mut Vec<u8>, writer: &mut Writer, changes: Vec<Change>)
     let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
     SectionHeader { first: writer.log.tip.next_change, durable, count }.encode(buffer);
     writer.log.tip.told_change = durable;
-    for change in changes {
-        change.encode(buffer);
-        writer.changes.accept(writer.log.tip.next_change, change);
+    let (seed, segment) = (writer.log.active().seed, writer.log.tip.segment);
+    for mut change in changes {
+        let offset = writer.log.tip.offset + (buffer.len() - start) as u64;
+        change.encode(buffer, seed);
+        if let Change::Record(record) = &mut change {
+            // Segments are smaller than 4 GiB.
+            record.offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            record.value = record.value.as_ref().map(|value| RecordValue::Logged(value.len()));
+        }
+        writer.changes.accept(writer.log.tip.next_change, change, segment);
         writer.log.tip.next_change = writer.log.tip.next_change.next();
     }
 }

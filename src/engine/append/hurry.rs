@@ -61,7 +61,7 @@ impl Appends {
     /// its ids are looked up where that is still to be prepared, or it may be a repetition, whose
     /// snapshots are looked for.
     pub(super) fn takes_long(&self, writer: &Writer, commit: &Prepared<'_>) -> bool {
-        let has_room = || writer.log.fits(frame_len(commit), !commit.requests.is_empty());
+        let has_room = || writer.log.fits(frame_len(commit), commit.features());
         commit.writes() && !(writer.log.tip.session_begun && has_room())
             || commit.has_ids
                 && (!commit.snapshots.is_empty() || self.contents.with_catalog(ids_take_long))

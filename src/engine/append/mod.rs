@@ -7,6 +7,7 @@
 //! - [`remaining`]: what a commit of such events still changes.
 //! - [`boundary`]: queries that must match nothing.
 //! - [`check`]: versions, cursors.
+//! - [`records`]: versions of records.
 //! - [`clock`]: the recorded time, and implausible clock readings.
 //! - [`encode`]: positions, versions, bytes.
 //! - [`hurry`]: what a task, which must not wait, leaves to a thread.
@@ -25,6 +26,7 @@ mod conflict;
 mod encode;
 mod hurry;
 mod prepare;
+mod records;
 mod remaining;
 mod repeat;
 
@@ -42,7 +44,8 @@ use crate::event::{Applied, Position, Timestamp};
 use crate::format::metadata::SECTION_HEADER_LEN;
 use crate::format::{Defect, align, frame};
 
-use check::{CheckResults, Refusal};
+use check::{Asked, Refusal};
+use records::KnownRecords;
 
 pub(crate) use accept::Accepted;
 pub(crate) use prepare::{
@@ -70,6 +73,8 @@ pub(crate) struct Sequenced {
     pub(crate) already_recorded: bool,
     /// For a commit whose events were recorded before: the changes that it still made.
     pub(crate) applied: Vec<Applied>,
+    /// The version of each record after its request.
+    pub(crate) record_versions: Vec<u64>,
 }
 
 /// The decision about a commit, with the writer still locked.
@@ -78,6 +83,13 @@ enum Decision<'a> {
     Refused(Guard<'a>, Refusal),
     /// Nothing yet: it takes a wait, or work that takes long, and the caller has no time for that.
     TakesLong,
+}
+
+/// What became of a commit under the catalog's lock.
+enum Checked {
+    Encoded(Sequenced),
+    /// It was refused, or writes nothing; with the versions of its records.
+    Only(Vec<u64>),
 }
 
 /// Whether the caller of [`Appends::decide`] may block.
@@ -147,37 +159,28 @@ impl Appends {
         versions: &mut [u64],
         patience: Patience,
     ) -> Result<std::result::Result<Decision<'_>, Defect>> {
-        if patience.hurries() && self.boundaries_take_long(commit.boundaries) {
+        if patience.hurries()
+            && (self.boundaries_take_long(commit.boundaries)
+                || self.records_take_long(commit.requests))
+        {
             return Ok(Ok(Decision::TakesLong));
         }
         let scanned = self.scan_boundaries(commit.boundaries)?;
-        let mut writer = self.commits.lock();
-        // Checked under the lock, so that nothing joins after the last group of a close.
-        self.shared.check_writable()?;
-        writer.check_usable()?;
-        let max = self.shared.options().max_pending_bytes;
-        let body_len = commit.body_len + commit.metadata_len;
-        while writer.pending_bytes() as u64 + body_len as u64 > max
-            && !writer.collecting.writes.is_empty()
-        {
-            if patience.hurries() {
+        let (mut writer, records) = loop {
+            let records = self.known_records(commit.requests)?;
+            let Some(writer) = self.lock_with_room(commit, patience)? else {
                 return Ok(Ok(Decision::TakesLong));
+            };
+            if self.are_current(&records) {
+                break (writer, records);
             }
-            writer = self.commits.wait_for_room(writer)?;
-        }
-        if patience.hurries() && self.takes_long(&writer, commit) {
-            return Ok(Ok(Decision::TakesLong));
-        }
-        // From here on the lock is held: what is looked up stays true. A rollover also swaps the
-        // layers of the heads, so it comes before the slots are looked up.
-        if commit.writes() {
-            writer =
-                self.commits.make_room(writer, frame_len(commit), !commit.requests.is_empty())?;
-        }
+        };
+        // From here on the lock is held: what is looked up stays true.
         if commit.has_ids
             && let Some(known) = self.find_recorded(&writer, commit, versions)?
         {
-            return Ok(Ok(match self.sequence_remaining(&mut writer, commit, sync, known)? {
+            let answer = self.sequence_remaining(&mut writer, commit, &records, sync, known)?;
+            return Ok(Ok(match answer {
                 Ok(answer) => Decision::Accepted(writer, answer),
                 Err(refusal) => Decision::Refused(writer, refusal),
             }));
@@ -188,18 +191,21 @@ impl Appends {
             self.commits.begin_session(&mut writer)?;
         }
         let tried = self.contents.change_catalog(|catalog| {
-            self.check_and_encode(&mut writer, catalog, commit, versions, &mut refusal)
+            self.check_and_encode(&mut writer, catalog, commit, &records, versions, &mut refusal)
         });
-        let encoded = match tried {
-            Ok(encoded) => encoded?,
+        let checked = match tried {
+            Ok(checked) => checked?,
             Err(defect) => return Ok(Err(defect)),
         };
         if !refusal.failed.is_empty() {
             return Ok(Ok(Decision::Refused(writer, refusal)));
         }
-        let Some(sequenced) = encoded else {
-            let answer = answer(&mut writer, sync);
-            return Ok(Ok(Decision::Accepted(writer, answer)));
+        let sequenced = match checked {
+            Checked::Encoded(sequenced) => sequenced,
+            Checked::Only(record_versions) => {
+                let answer = answer(&mut writer, sync, record_versions);
+                return Ok(Ok(Decision::Accepted(writer, answer)));
+            }
         };
         writer.collecting.sync |= sync;
         self.shared.counters().appends.add(1);
@@ -207,22 +213,55 @@ impl Appends {
         Ok(Ok(Decision::Accepted(writer, sequenced)))
     }
 
+    /// Locks the writer, with room for the commit among the pending bytes and in the active segment;
+    /// `None` if that takes long and the caller has no time for it. A rollover also swaps the layers of
+    /// the heads, so it comes before anything is looked up in them.
+    fn lock_with_room(
+        &self,
+        commit: &Prepared<'_>,
+        patience: Patience,
+    ) -> Result<Option<Guard<'_>>> {
+        let mut writer = self.commits.lock();
+        // Checked under the lock, so that nothing joins after the last group of a close.
+        self.shared.check_writable()?;
+        writer.check_usable()?;
+        let max = self.shared.options().max_pending_bytes;
+        let body_len = commit.body_len + commit.metadata_len;
+        while writer.pending_bytes() as u64 + body_len as u64 > max
+            && !writer.collecting.writes.is_empty()
+        {
+            if patience.hurries() {
+                return Ok(None);
+            }
+            writer = self.commits.wait_for_room(writer)?;
+        }
+        if patience.hurries() && self.takes_long(&writer, commit) {
+            return Ok(None);
+        }
+        if commit.writes() {
+            writer = self.commits.make_room(writer, frame_len(commit), commit.features())?;
+        }
+        Ok(Some(writer))
+    }
+
     /// Makes the checks that need the catalog. If all hold and there is something to write, adds the
     /// commit to the collecting group. `Err`: a checkpoint is damaged or not read, and nothing is
-    /// changed.
+    /// changed. For a commit that writes nothing, also returns the versions of its records.
     fn check_and_encode(
         &self,
         writer: &mut Writer,
         catalog: &mut Catalog,
         commit: &Prepared<'_>,
+        records: &KnownRecords,
         versions: &mut [u64],
         refusal: &mut Refusal,
-    ) -> std::result::Result<Result<Option<Sequenced>>, Defect> {
+    ) -> std::result::Result<Result<Checked>, Defect> {
         let slots = std::mem::take(&mut writer.slots);
-        let checked = self.check(writer, &catalog.heads, commit, versions, slots, refusal)?;
+        let asked = Asked { commit, records };
+        let checked = self.check(writer, &catalog.heads, asked, versions, slots, refusal)?;
         if !refusal.failed.is_empty() || !commit.writes() {
             writer.slots = checked.slots;
-            return Ok(Ok(None));
+            return Ok(Ok(Checked::Only(checked.record_versions)));
         }
         for slot in &checked.slots {
             catalog.active.index.touch_shortcuts(slot.head())?;
@@ -231,7 +270,8 @@ impl Appends {
             Ok(time) => time,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(Ok(Some(self.encode(writer, catalog, commit, versions, checked, time))))
+        let encoded = self.encode(writer, catalog, commit, versions, checked, time);
+        Ok(Ok(Checked::Encoded(encoded)))
     }
 
     /// Answers a commit whose events are recorded, after applying what it still changes beside
@@ -240,15 +280,19 @@ impl Appends {
         &self,
         writer: &mut Guard<'_>,
         commit: &Prepared<'_>,
+        records: &KnownRecords,
         sync: bool,
-        known: Sequenced,
+        mut known: Sequenced,
     ) -> Result<std::result::Result<Sequenced, Refusal>> {
-        let changes = match self.remaining_changes(writer, commit)? {
-            Ok(changes) => changes,
+        let last_event = known.last_position.get();
+        let remaining = self.remaining_changes(writer, commit, records, last_event)?;
+        let mut checked = match remaining {
+            Ok(checked) => checked,
             Err(refusal) => return Ok(Err(refusal)),
         };
         self.shared.counters().already_recorded.add(1);
-        if changes.is_empty() {
+        known.record_versions = std::mem::take(&mut checked.record_versions);
+        if checked.changes.is_empty() {
             // Data that is durable needs no wait.
             let durable = known.last_position.get() <= self.positions.durable();
             let group = if durable { GroupNumber::NONE } else { writer.group_of_all(sync) };
@@ -257,8 +301,7 @@ impl Appends {
         if !writer.log.tip.session_begun {
             self.commits.begin_session(writer)?;
         }
-        let applied = changes.iter().map(remaining::to_applied).collect();
-        let checked = CheckResults { slots: Vec::new(), changes };
+        let applied = checked.changes.iter().map(remaining::to_applied).collect();
         let mut rest = commit.without_events(&[]);
         rest.recorded_at = self.nearest_time(writer, commit);
         let time = self.time_to_record(writer, rest.recorded_at)?;
@@ -279,7 +322,7 @@ fn frame_len(commit: &Prepared<'_>) -> usize {
 }
 
 /// The answer to a commit that writes nothing; given once the state it was checked against is durable.
-fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
+fn answer(writer: &mut Writer, sync: bool, record_versions: Vec<u64>) -> Sequenced {
     let in_flight = !writer.collecting.writes.is_empty() || writer.writing.is_some();
     let head = Position::new(writer.log.tip.next_position - 1);
     Sequenced {
@@ -289,5 +332,6 @@ fn answer(writer: &mut Writer, sync: bool) -> Sequenced {
         recorded_at: Timestamp::from_micros(writer.log.tip.recorded_at),
         already_recorded: false,
         applied: Vec::new(),
+        record_versions,
     }
 }

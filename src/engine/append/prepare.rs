@@ -2,14 +2,18 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::engine::snapshots::check as check_snapshot;
 use crate::error::{Error, Result};
 use crate::event::snapshot::Snapshot;
-use crate::event::{ExpectedVersion, NewEvent, Timestamp};
-use crate::format::metadata::{self, Change, MAX_CURSOR_NAME_LEN};
+use crate::event::{ExpectedRecord, ExpectedVersion, NewEvent, Timestamp};
+use crate::format::metadata::{
+    self, Change, MAX_CURSOR_NAME_LEN, MAX_RECORD_KEY_LEN, MAX_RECORD_VALUE_LEN,
+};
 use crate::format::record::{self, MAX_STREAM_LEN, MAX_TAG_LEN, MAX_TAGS, MAX_TYPE_LEN};
+use crate::format::segment_header::{FEATURE_METADATA, FEATURE_RECORDS};
 use crate::options::Options;
 use crate::query::Query;
 
@@ -25,13 +29,49 @@ pub(crate) struct StreamOperation<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// Moves a cursor forward.
-    Advance { name: SmolStr, from: CursorFrom, to: u64 },
+    Advance {
+        name: SmolStr,
+        from: CursorFrom,
+        to: u64,
+    },
     /// Puts a cursor anywhere.
-    Reset { name: SmolStr, to: u64 },
+    Reset {
+        name: SmolStr,
+        to: u64,
+    },
     /// Forgets a cursor.
-    Delete { name: SmolStr },
+    Delete {
+        name: SmolStr,
+    },
     /// Changes the hidden part of a stream.
     Hide(Change),
+    /// Gives a record a value.
+    PutRecord {
+        key: SmolStr,
+        value: Bytes,
+        expected: ExpectedRecord,
+    },
+    DeleteRecord {
+        key: SmolStr,
+        expected: ExpectedRecord,
+    },
+    /// Checks a record, and changes nothing.
+    CheckRecord {
+        key: SmolStr,
+        expected: ExpectedRecord,
+    },
+}
+
+impl Request {
+    /// Whether it makes a change if its check holds.
+    pub(super) fn writes(&self) -> bool {
+        !matches!(self, Self::CheckRecord { .. })
+    }
+
+    /// Whether it changes or checks anything.
+    fn asks(&self) -> bool {
+        !matches!(self, Self::CheckRecord { expected: ExpectedRecord::Any, .. })
+    }
 }
 
 /// The required position of a cursor before a move forward.
@@ -102,7 +142,7 @@ pub(crate) fn prepare<'a>(
     snapshots.iter().try_for_each(check_snapshot)?;
     let asks = |o: &StreamOperation<'_>| o.expected != ExpectedVersion::Any;
     if event_count == 0
-        && requests.is_empty()
+        && !requests.iter().any(Request::asks)
         && boundaries.is_empty()
         && !operations.iter().any(asks)
     {
@@ -134,7 +174,8 @@ pub(crate) fn prepare<'a>(
 
 /// Checks the names in requests, and adds up their sizes.
 fn metadata_len(requests: &[Request]) -> Result<usize> {
-    let mut len = if requests.is_empty() { 0 } else { metadata::SECTION_HEADER_LEN };
+    let writes = requests.iter().any(Request::writes);
+    let mut len = if writes { metadata::SECTION_HEADER_LEN } else { 0 };
     for request in requests {
         let (what, name, max) = match request {
             Request::Advance { name, .. }
@@ -143,12 +184,23 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
                 ("a cursor's name in bytes", name.as_str(), MAX_CURSOR_NAME_LEN)
             }
             Request::Hide(change) => ("a stream name in bytes", change.name(), MAX_STREAM_LEN),
+            Request::PutRecord { key, .. }
+            | Request::DeleteRecord { key, .. }
+            | Request::CheckRecord { key, .. } => {
+                ("a record's key in bytes", key.as_str(), MAX_RECORD_KEY_LEN)
+            }
         };
         check_limit(what, name.len(), max)?;
         if name.is_empty() {
-            return Err(empty("name"));
+            return Err(empty(if request.record().is_some() { "key" } else { "name" }));
         }
-        len = len.saturating_add(metadata::CHANGE_HEADER_LEN + name.len());
+        if request.writes() {
+            len = len.saturating_add(metadata::CHANGE_HEADER_LEN + name.len());
+        }
+        if let Request::PutRecord { value, .. } = request {
+            check_limit("a record's value in bytes", value.len(), MAX_RECORD_VALUE_LEN)?;
+            len = len.saturating_add(value.len());
+        }
     }
     Ok(len)
 }
@@ -156,7 +208,17 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
 impl Prepared<'_> {
     /// Whether there is something to write if every check holds.
     pub(super) fn writes(&self) -> bool {
-        self.event_count > 0 || !self.requests.is_empty()
+        self.event_count > 0 || self.requests.iter().any(Request::writes)
+    }
+
+    /// The features that a segment must have to hold the commit's changes.
+    pub(super) fn features(&self) -> u64 {
+        let of_record = |request: &Request| request.record().is_some();
+        match self.requests {
+            [] => 0,
+            requests if requests.iter().any(of_record) => FEATURE_METADATA | FEATURE_RECORDS,
+            _ => FEATURE_METADATA,
+        }
     }
 }
 

@@ -8,13 +8,14 @@
 use std::collections::HashMap;
 
 use super::Appends;
-use super::check::{Refusal, ahead, check_hide, wrong_cursor};
+use super::check::{CheckResults, Refusal, ahead, check_hide, wrong_cursor};
 use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
+use super::records::{EventsPlace, KnownRecords, RecordsNow};
 use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
 use crate::event::snapshot::Mark;
 use crate::event::{Applied, Position};
-use crate::format::metadata::Change;
+use crate::format::metadata::{Change, RecordChange};
 use crate::index::metadata::{Metadata, StreamRules};
 
 /// The current state of what the requests name: before them, and after those already applied.
@@ -24,18 +25,23 @@ struct Present<'a> {
     head: u64,
     cursors: HashMap<&'a str, (Option<u64>, Option<u64>)>,
     rules: HashMap<&'a str, (StreamRules, StreamRules)>,
+    records: RecordsNow<'a>,
+    events: EventsPlace,
 }
 
 impl Appends {
-    /// The changes that a repeated commit still makes, in the order they were asked for, or every
-    /// operation that cannot be applied.
+    /// The changes that a repeated commit still makes, in the order they were asked for, and the versions
+    /// of its records after them; or every operation that cannot be applied. `last_event` is the position
+    /// of the commit's last event.
     pub(super) fn remaining_changes(
         &self,
         writer: &Writer,
         commit: &Prepared<'_>,
-    ) -> Result<std::result::Result<Vec<Change>, Refusal>> {
+        records: &KnownRecords,
+        last_event: u64,
+    ) -> Result<std::result::Result<CheckResults, Refusal>> {
         let mut refused = Refusal::default();
-        let mut changes = Vec::new();
+        let (mut changes, mut record_versions) = (Vec::new(), Vec::new());
         if !commit.requests.is_empty() {
             // The catalog is asked first: its lock comes before that of the metadata.
             let mut versions = Vec::with_capacity(commit.requests.len());
@@ -45,19 +51,24 @@ impl Appends {
                     _ => 0,
                 });
             }
+            let (segment, offset) = self.contents.locate(last_event)?;
+            let events = EventsPlace { segment: segment.number(), offset };
             self.contents.with_metadata(|visible| {
-                let mut present = Present::new(writer, visible);
-                for (request, version) in commit.requests.iter().zip(versions) {
-                    match present.pass(request, version) {
+                let mut present = Present::new(writer, visible, records, events);
+                let requests = commit.requests.iter().zip(versions).enumerate();
+                for (index, (request, version)) in requests {
+                    match present.pass(index, request, version) {
                         Ok(change) => changes.extend(change),
                         Err(check) => refused.add_request(writer, request, check),
                     }
                 }
                 changes.retain(|change| present.has_changed(change));
+                record_versions = present.records.versions;
             });
         }
         self.check_reached(writer, commit, &mut refused)?;
-        Ok(if refused.failed.is_empty() { Ok(changes) } else { Err(refused) })
+        let results = CheckResults { slots: Vec::new(), changes, record_versions };
+        Ok(if refused.failed.is_empty() { Ok(results) } else { Err(refused) })
     }
 
     /// The commits on their way to disk included.
@@ -95,6 +106,13 @@ pub(super) fn to_applied(change: &Change) -> Applied {
             Applied::CursorSet { name: name.to_string(), position }
         }
         Change::CursorDeleted { name } => Applied::CursorDeleted { name: name.to_string() },
+        Change::Record(RecordChange { key, version, value, .. }) => {
+            let (key, version) = (key.to_string(), *version);
+            match value {
+                Some(_) => Applied::RecordPut { key, version },
+                None => Applied::RecordDeleted { key, version },
+            }
+        }
         change => Applied::StreamChanged { stream: change.name().to_owned() },
     }
 }
@@ -117,14 +135,29 @@ impl<'a> Prepared<'a> {
 }
 
 impl<'a> Present<'a> {
-    fn new(writer: &'a Writer, visible: &'a Metadata) -> Self {
+    fn new(
+        writer: &'a Writer,
+        visible: &'a Metadata,
+        known: &'a KnownRecords,
+        events: EventsPlace,
+    ) -> Self {
         let head = writer.log.tip.next_position - 1;
-        Self { writer, visible, head, cursors: HashMap::new(), rules: HashMap::new() }
+        let records = RecordsNow::new(writer, visible, known);
+        let (cursors, rules) = (HashMap::new(), HashMap::new());
+        Self { writer, visible, head, cursors, rules, records, events }
     }
 
-    /// Takes one request; the change it makes, if it makes one.
-    fn pass(&mut self, request: &'a Request, version: u64) -> Result<Option<Change>, FailedCheck> {
+    /// Takes the request at `index`; the change it makes, if it makes one.
+    fn pass(
+        &mut self,
+        index: usize,
+        request: &'a Request,
+        version: u64,
+    ) -> Result<Option<Change>, FailedCheck> {
         match request {
+            Request::PutRecord { .. }
+            | Request::DeleteRecord { .. }
+            | Request::CheckRecord { .. } => self.records.pass_again(index, request, self.events),
             Request::Advance { name, from, to } => {
                 let at = *self.cursor(name);
                 if at.unwrap_or(0) >= *to {
@@ -193,6 +226,7 @@ impl<'a> Present<'a> {
     fn has_changed(&self, change: &Change) -> bool {
         let name = change.name();
         match change {
+            Change::Record(_) => true,
             Change::CursorSet { .. } | Change::CursorDeleted { .. } => {
                 self.cursors.get(name).is_some_and(|(before, after)| before != after)
             }

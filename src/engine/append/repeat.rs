@@ -63,6 +63,7 @@ impl Appends {
             recorded_at: Timestamp::from_micros(recorded_at),
             already_recorded: true,
             applied: Vec::new(),
+            record_versions: Vec::new(),
         }))
     }
 

@@ -118,7 +118,8 @@ impl Commits {
         section.extend_from_slice(&writer.log.tip.point().change.get().to_le_bytes());
         section.extend_from_slice(&in_segment.to_le_bytes());
         let pending = writer.changes.pending();
-        section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending)));
+        let active = writer.log.tip.segment;
+        section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending, active)));
         section
     }
 }

@@ -5,7 +5,7 @@
 use super::lead::Guard;
 use super::{Commits, Writer};
 use crate::error::Result;
-use crate::format::segment_header::{DATA_START, FEATURE_METADATA};
+use crate::format::segment_header::{DATA_START, FEATURES};
 
 impl Commits {
     /// Makes the names of the store's files durable, and records that the log may go on. Called before the
@@ -38,16 +38,16 @@ impl Commits {
     }
 
     /// Makes sure that a frame of this many bytes fits the active segment after the session frame, if
-    /// that is still to be written, and that the segment may hold changes if the commit has some. May
-    /// release the lock to wait.
+    /// that is still to be written, and that the segment has the `features` that the commit's changes need.
+    /// May release the lock to wait.
     pub(in crate::engine) fn make_room<'a>(
         &'a self,
         mut writer: Guard<'a>,
         len: usize,
-        changes: bool,
+        features: u64,
     ) -> Result<Guard<'a>> {
         loop {
-            if writer.log.fits(len, changes) {
+            if writer.log.fits(len, features) {
                 return Ok(writer);
             }
             // Without threads the commits themselves seal, each before the next.
@@ -66,12 +66,12 @@ impl Commits {
                 writer.check_usable()?;
                 continue;
             }
-            // The spare may be of a smaller size than is set now, or of a version without changes; a
+            // The spare may be of a smaller size than is set now, or of a version with fewer features; a
             // new segment of the same number replaces it.
             let needed = writer.log.needed(len);
             writer.spare.take_if(|spare| {
                 spare.header.capacity < DATA_START + needed
-                    || spare.header.features & FEATURE_METADATA == 0
+                    || spare.header.features & FEATURES != FEATURES
             });
             self.roll_over(&mut writer)?;
         }

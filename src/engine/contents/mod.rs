@@ -1,5 +1,5 @@
-//! What a store contains: the catalog of segments and streams, and the metadata (cursors and hidden
-//! streams) as readers see it.
+//! What a store contains: the catalog of segments and streams, and the metadata (cursors, hidden
+//! streams, recent records) as readers see it.
 //!
 //! Owns both and their locks, and answers look-ups ([`lookup`]). A look-up that meets a damaged
 //! derived file rebuilds it from the log and tries again ([`heal`]). Callers see the catalog inside a
@@ -8,6 +8,7 @@
 mod heal;
 mod locate;
 mod lookup;
+mod records;
 
 use std::sync::Arc;
 

@@ -213,7 +213,11 @@ impl Maintainer {
     fn index_sealed(&self, sealed: Arc<Segment>, index: &ActiveIndex) -> Result<()> {
         let index = build_index(self.shared.dir(), &sealed, index, Output::Disk)?;
         let part = Part { segment: sealed, index: PartIndex::Sealed(index) };
-        self.contents.change_catalog(|catalog| catalog.replace_part(part));
+        let number = part.segment.number();
+        self.contents.change_all(|catalog, metadata| {
+            catalog.replace_part(part);
+            metadata.drop_records(number);
+        });
         self.shared.counters().sealed.add(1);
         self.contents.bound_mappings();
         Ok(())

@@ -73,7 +73,7 @@ impl Built {
         let before: u64 = self.changes.iter().sum();
         for number in 0..u64::from(changes) {
             let change = Change::CursorSet { name: "c".into(), position: before + number };
-            builder.add_change(ChangeNumber::new(before + number + 1), &change);
+            builder.add_change(ChangeNumber::new(before + number + 1), &change, meta.segment);
         }
         self.changes.push(u64::from(changes));
         let bytes = builder.finish(STORE, &meta, |name, _, _| {

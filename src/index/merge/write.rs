@@ -4,7 +4,9 @@
 
 use super::walk::Key;
 use super::{KINDS, Merge, PACE_EVERY, input};
-use crate::format::index_file::{FILTER_BLOCK, StreamEntry, filter_add, filter_bits, hash_term};
+use crate::format::index_file::{
+    self as layout, FILTER_BLOCK, StreamEntry, filter_add, filter_bits, hash_term,
+};
 use crate::format::level_file::{self, CHUNK, Skip};
 use crate::format::{Defect, varint};
 use crate::index::level_file::{LevelWriter, Merged};
@@ -119,6 +121,12 @@ impl Merge<'_> {
                 writer.pause()
             })?;
         }
+        self.for_each_record(|key, _| {
+            // Keys were checked when the section was read.
+            let key = String::from_utf8_lossy(key);
+            filter_add(&mut filter, hash_term(layout::RECORDS, &key));
+            Ok(())
+        })?;
         filter.chunks(PIECE).try_for_each(|piece| writer.push(piece))
     }
 }

@@ -207,7 +207,7 @@ impl Segment {
 }
 
 /// Whether a record must be proven, depending on whether it was before.
-fn asks_for_proof(checksums: Checksums, proven: bool) -> bool {
+pub(super) fn asks_for_proof(checksums: Checksums, proven: bool) -> bool {
     match checksums {
         Checksums::Always => true,
         Checksums::Once => !proven,

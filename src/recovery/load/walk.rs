@@ -95,15 +95,17 @@ impl Loader<'_> {
             self.commits += commits - before.map_or(0, |c| c.meta.segment_commits.min(commits));
         }
         if let Some(index) = self.take_index(&segment, covered) {
+            // The checkpoint may have records of its beginning.
+            self.metadata.drop_records(number);
             self.parts.push(Part { segment, index: PartIndex::Sealed(index) });
             return Ok(());
         }
         self.rebuilt += 1;
-        let mut apply = |number, change: Change| self.metadata.apply(number, &change);
+        let mut apply = |at, change: Change| self.metadata.apply(at, &change, number);
         let index = match index_in_memory(&segment, &self.parts, &mut apply) {
             Err(Error::Corrupt { .. }) => {
                 self.settle()?;
-                let apply = |number, change: Change| self.metadata.apply(number, &change);
+                let apply = |at, change: Change| self.metadata.apply(at, &change, number);
                 index_in_memory(&segment, &self.parts, apply)?
             }
             index => index?,
@@ -175,12 +177,14 @@ impl Loader<'_> {
         let number = file.header.number;
         let visit = |frame: &ScannedFrame<'_>| {
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            load_frame(heads, metadata, &mut index, frame).map_err(|defect| Error::Corrupt {
-                file: file.path.clone(),
-                offset: frame.offset,
-                expected_position: frame.header.first_position.into(),
-                what: defect.to_string(),
-                evidence: None,
+            load_frame(heads, metadata, &mut index, frame, number).map_err(|defect| {
+                Error::Corrupt {
+                    file: file.path.clone(),
+                    offset: frame.offset,
+                    expected_position: frame.header.first_position.into(),
+                    what: defect.to_string(),
+                    evidence: None,
+                }
             })?;
             *last_frame = frame.offset;
             *last_kind = Some(frame.header.kind);

@@ -13,6 +13,8 @@ pub enum ModelChange {
     Archived(String, bool),
     /// A stream's events beyond an age in µs or a count are hidden; 0: no such limit.
     Limited(String, u64, u64),
+    /// A record gets a value, or is deleted.
+    Record(String, Option<Vec<u8>>),
 }
 
 impl ModelChange {
@@ -35,6 +37,7 @@ impl ModelChange {
             Self::Truncated(stream, _) | Self::Archived(stream, _) | Self::Limited(stream, ..) => {
                 one.rules(stream).shown() != other.rules(stream).shown()
             }
+            Self::Record(key, _) => one.records.get(key) != other.records.get(key),
         }
     }
 }
@@ -78,6 +81,28 @@ pub struct ModelState {
     /// The position of each cursor.
     pub cursors: BTreeMap<String, u64>,
     rules: BTreeMap<String, ModelRules>,
+    /// Each record that was ever put.
+    pub records: BTreeMap<String, ModelRecord>,
+    /// The number of changes that led here.
+    applied: u64,
+}
+
+/// A record, or what is left of a deleted one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelRecord {
+    /// The number of its changes.
+    pub version: u64,
+    /// `None`: it is deleted.
+    pub value: Option<Vec<u8>>,
+    /// The number of its last change among all changes.
+    pub change: u64,
+}
+
+impl ModelRecord {
+    /// The version that checks compare with.
+    pub fn current(&self) -> u64 {
+        if self.value.is_some() { self.version } else { 0 }
+    }
 }
 
 impl ModelState {
@@ -92,7 +117,14 @@ impl ModelState {
 
     /// The next change.
     pub fn apply(&mut self, change: &ModelChange) {
+        self.applied += 1;
         match change {
+            ModelChange::Record(key, value) => {
+                let record = self.records.entry(key.clone()).or_default();
+                record.version += 1;
+                record.value.clone_from(value);
+                record.change = self.applied;
+            }
             ModelChange::Cursor(name, Some(position)) => {
                 self.cursors.insert(name.clone(), *position);
             }
@@ -108,6 +140,11 @@ impl ModelState {
                 (rules.max_age, rules.max_count) = (*age, *count);
             }
         }
+    }
+
+    /// A record as it is now; version 0 if it was never put.
+    pub fn record(&self, key: &str) -> ModelRecord {
+        self.records.get(key).cloned().unwrap_or_default()
     }
 
     fn rules_mut(&mut self, stream: &str) -> &mut ModelRules {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Model, ModelChange, ModelOperation, ModelQuery, ModelState, Predicted};
 use crate::error::{Error, FailedCheck};
 use crate::event::snapshot::{Mark, Snapshot};
-use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
+use crate::event::{ExpectedRecord, ExpectedVersion, NewEvent, Position, Timestamp};
 
 /// All contents of one commit.
 #[derive(Debug, Clone, Default)]
@@ -72,10 +72,30 @@ pub enum ModelRequest {
     },
     /// Changes the hidden part of a stream.
     Hide(ModelChange),
+    /// Puts or deletes a record, or only checks it.
+    Record {
+        /// Its key.
+        key: String,
+        /// What is done with it.
+        operation: ModelRecordOperation,
+        /// Its expected state.
+        expected: ExpectedRecord,
+    },
+}
+
+/// What a request does with a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelRecordOperation {
+    /// Gives it this value.
+    Put(Vec<u8>),
+    /// Deletes it.
+    Delete,
+    /// Nothing.
+    Check,
 }
 
 impl ModelRequest {
-    /// The cursor or stream of the change.
+    /// The cursor, stream or record of the change.
     pub fn name(&self) -> &str {
         match self {
             Self::Advance { name, .. } | Self::Reset { name, .. } | Self::Delete { name } => name,
@@ -83,20 +103,34 @@ impl ModelRequest {
                 ModelChange::Cursor(name, _)
                 | ModelChange::Truncated(name, _)
                 | ModelChange::Archived(name, _)
+                | ModelChange::Record(name, _)
                 | ModelChange::Limited(name, ..) => name,
             },
+            Self::Record { key, .. } => key,
         }
     }
 
     /// The change that is made if the condition holds.
-    pub fn to_change(&self) -> ModelChange {
-        match self {
+    pub fn to_change(&self) -> Option<ModelChange> {
+        Some(match self {
+            Self::Record { key, operation, .. } => match operation {
+                ModelRecordOperation::Put(value) => {
+                    ModelChange::Record(key.clone(), Some(value.clone()))
+                }
+                ModelRecordOperation::Delete => ModelChange::Record(key.clone(), None),
+                ModelRecordOperation::Check => return None,
+            },
             Self::Advance { name, to, .. } | Self::Reset { name, to } => {
                 ModelChange::Cursor(name.clone(), Some(*to))
             }
             Self::Delete { name } => ModelChange::Cursor(name.clone(), None),
             Self::Hide(change) => change.clone(),
-        }
+        })
+    }
+
+    /// Whether it makes a change.
+    pub fn writes(&self) -> bool {
+        self.to_change().is_some()
     }
 
     /// Whether a repetition changes nothing: the cursor is at its target or after it, the events are
@@ -109,6 +143,11 @@ impl ModelRequest {
             Self::Delete { .. } => at.is_none(),
             // Refused nevertheless for a stream that does not exist.
             Self::Hide(_) => false,
+            Self::Record { key, operation, .. } => match operation {
+                ModelRecordOperation::Put(_) => false,
+                ModelRecordOperation::Delete => state.record(key).value.is_none(),
+                ModelRecordOperation::Check => true,
+            },
         }
     }
 
@@ -137,6 +176,15 @@ impl ModelRequest {
             Self::Hide(ModelChange::Truncated(_, before)) if *before > version + 1 => {
                 Some(FailedCheck::TruncateAhead { stream: name, before: *before, version })
             }
+            Self::Record { key, operation, expected } => {
+                let actual = state.record(key).current();
+                if !expected.holds_for(actual) {
+                    let (key, expected) = (key.clone(), *expected);
+                    return Some(FailedCheck::WrongRecordVersion { key, expected, actual });
+                }
+                let deletes = *operation == ModelRecordOperation::Delete;
+                (deletes && actual == 0).then(|| FailedCheck::UnknownRecord { key: key.clone() })
+            }
             Self::Advance { .. } | Self::Reset { .. } | Self::Hide(_) => None,
         }
     }
@@ -155,7 +203,7 @@ impl ModelCommit {
 
     /// Whether it adds a frame to the log.
     pub fn writes(&self) -> bool {
-        self.events().next().is_some() || !self.requests.is_empty()
+        self.events().next().is_some() || self.requests.iter().any(ModelRequest::writes)
     }
 }
 
@@ -180,8 +228,14 @@ impl Model {
         times: &RangeInclusive<Timestamp>,
     ) -> Result<Predicted, Error> {
         let asks = |o: &ModelOperation| o.expected != ExpectedVersion::Any;
-        let questions = !commit.boundaries.is_empty() || commit.operations.iter().any(asks);
-        if !commit.writes() && (alone || !questions) {
+        let of_record = |request: &ModelRequest| match request {
+            ModelRequest::Record { expected, .. } => *expected != ExpectedRecord::Any,
+            _ => true,
+        };
+        let questions = !commit.boundaries.is_empty()
+            || commit.operations.iter().any(asks)
+            || commit.requests.iter().any(of_record);
+        if !commit.writes() && (alone && commit.requests.is_empty() || !questions) {
             return Err(Error::EmptyCommit);
         }
         if commit.events().any(|event| event.id == Some(Uuid::nil())) {
@@ -199,7 +253,7 @@ impl Model {
         if let Some(mut known) = self.recorded_before(&commit.operations)? {
             // Checks and events are not repeated; other operations only if they are not in effect.
             let mut failed = Vec::new();
-            known.changes = self.remaining(commit, &mut failed);
+            self.remaining(commit, &mut known, &mut failed);
             self.check_snapshots(commit, &HashMap::new(), 0, &mut failed);
             return if failed.is_empty() { Ok(known) } else { Err(conflict(failed, 0)) };
         }
@@ -214,12 +268,25 @@ impl Model {
     }
 
     /// The changes that a commit with recorded events still makes.
-    fn remaining(&self, commit: &ModelCommit, failed: &mut Vec<FailedCheck>) -> Vec<ModelChange> {
+    fn remaining(
+        &self,
+        commit: &ModelCommit,
+        known: &mut Predicted,
+        failed: &mut Vec<FailedCheck>,
+    ) {
+        // A record that was changed in that commit or later stays.
+        let changes_before = self.end_before(self.end_of(known.last)).changes;
         let before = self.state(u64::MAX);
         let mut after = before.clone();
         let mut changes = Vec::new();
         for request in &commit.requests {
-            if request.is_in_effect(&after) {
+            let is_record = matches!(request, ModelRequest::Record { .. });
+            let name = request.name();
+            let changed_since = is_record && before.record(name).change > changes_before;
+            if changed_since || request.is_in_effect(&after) {
+                if is_record {
+                    known.record_versions.push(after.record(name).version);
+                }
                 continue;
             }
             let (version, _) = self.stream_head(request.name(), self.head());
@@ -227,16 +294,20 @@ impl Model {
                 failed.push(refusal);
                 continue;
             }
-            let change = request.to_change().not_back(&after);
+            let Some(change) = request.to_change() else { continue };
+            let change = change.not_back(&after);
             let mut then = after.clone();
             then.apply(&change);
             if change.differs(&after, &then) {
                 changes.push(change);
             }
             after = then;
+            if is_record {
+                known.record_versions.push(after.record(name).version);
+            }
         }
         changes.retain(|change| change.differs(&before, &after));
-        changes
+        known.changes = changes;
     }
 
     /// The newest event that a boundary's query matches.
@@ -284,13 +355,21 @@ impl Model {
             count += operation.events.len() as u64;
             versions.push(*version);
         }
-        let mut state = self.state(u64::MAX);
+        let (mut state, mut record_versions) = (self.state(u64::MAX), Vec::new());
         for request in &commit.requests {
             let before = || self.stream_head(request.name(), self.head()).0;
             let version = current.get(request.name()).copied().unwrap_or_else(before);
             match request.refusal(&state, self.head(), version) {
                 Some(refusal) => failed.push(refusal),
-                None => state.apply(&request.to_change()),
+                None => request.to_change().iter().for_each(|change| state.apply(change)),
+            }
+            if let ModelRequest::Record { key, .. } = request {
+                let record = state.record(key);
+                record_versions.push(if request.writes() {
+                    record.version
+                } else {
+                    record.current()
+                });
             }
         }
         self.check_snapshots(commit, &current, count, &mut failed);
@@ -299,7 +378,8 @@ impl Model {
         }
         let (head, last) = (self.head(), self.head() + count);
         let first = if count == 0 { head } else { head + 1 };
-        Ok(Predicted { first, last, versions, already_recorded: false, changes: Vec::new() })
+        let (already_recorded, changes) = (false, Vec::new());
+        Ok(Predicted { first, last, versions, already_recorded, changes, record_versions })
     }
 
     /// A snapshot's mark must be reached when its commit is done.
@@ -350,10 +430,14 @@ impl Model {
             }
         }
         match (first_known, positions.first(), positions.last()) {
-            (Some(_), Some(&first), Some(&last)) if same => {
-                let (already_recorded, changes) = (true, Vec::new());
-                Ok(Some(Predicted { first, last, versions, already_recorded, changes }))
-            }
+            (Some(_), Some(&first), Some(&last)) if same => Ok(Some(Predicted {
+                first,
+                last,
+                versions,
+                already_recorded: true,
+                changes: Vec::new(),
+                record_versions: Vec::new(),
+            })),
             (Some((id, position)), ..) => {
                 Err(Error::IdReused { id, position: Position::new(position) })
             }

@@ -1,0 +1,177 @@
+//! The records that a commit checks, puts and deletes.
+//!
+//! Index files are asked before the writer's lock is taken. Under it, changes on their way to disk and those
+//! in no index file come first; if a segment was sealed meanwhile, the files are asked again. Must never read
+//! a file with the writer locked.
+
+use std::collections::HashMap;
+
+use super::Appends;
+use super::prepare::Request;
+use crate::engine::commit::Writer;
+use crate::error::{FailedCheck, Result};
+use crate::event::ExpectedRecord;
+use crate::format::metadata::{Change, RecordChange, RecordEntry, RecordValue};
+use crate::index::metadata::Metadata;
+
+/// What was found of a commit's records before the writer's lock was taken.
+#[derive(Debug, Default)]
+pub(super) struct KnownRecords {
+    /// For each request of the commit.
+    entries: Vec<Option<RecordEntry>>,
+    /// The state that they are valid for.
+    drops: u64,
+}
+
+/// The records as a commit's requests find and leave them, changes that are not visible included.
+pub(super) struct RecordsNow<'a> {
+    writer: &'a Writer,
+    visible: &'a Metadata,
+    known: &'a KnownRecords,
+    changed: HashMap<&'a str, RecordState>,
+    /// The version of each record after its request.
+    pub(super) versions: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct RecordState {
+    /// The number of the record's changes.
+    version: u64,
+    exists: bool,
+}
+
+impl RecordState {
+    /// The version that checks compare with.
+    fn current(self) -> u64 {
+        if self.exists { self.version } else { 0 }
+    }
+}
+
+/// Where the events of a repeated commit are: the segment and the offset of the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EventsPlace {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+}
+
+impl Appends {
+    /// Looks up the records of a commit, in files where needed.
+    pub(super) fn known_records(&self, requests: &[Request]) -> Result<KnownRecords> {
+        if !requests.iter().any(|request| request.record().is_some()) {
+            return Ok(KnownRecords::default());
+        }
+        let drops = self.contents.with_metadata(|metadata| metadata.records().drops());
+        let look = |request: &Request| match request.record() {
+            Some((key, _)) => self.contents.record(key),
+            None => Ok(None),
+        };
+        Ok(KnownRecords { entries: requests.iter().map(look).collect::<Result<_>>()?, drops })
+    }
+
+    /// Whether no segment was sealed since the records were looked up. The writer is locked.
+    pub(super) fn are_current(&self, known: &KnownRecords) -> bool {
+        known.entries.is_empty()
+            || self.contents.with_metadata(|metadata| metadata.records().drops() == known.drops)
+    }
+
+    /// Whether index files have to be asked for a commit's records.
+    pub(super) fn records_take_long(&self, requests: &[Request]) -> bool {
+        let mut records = requests.iter().filter_map(Request::record).peekable();
+        records.peek().is_some()
+            && self.contents.with_catalog(|catalog| !catalog.parts.is_empty())
+            && self.contents.with_metadata(|metadata| {
+                records.any(|(key, _)| metadata.records().get(key).is_none())
+            })
+    }
+}
+
+impl<'a> RecordsNow<'a> {
+    pub(super) fn new(writer: &'a Writer, visible: &'a Metadata, known: &'a KnownRecords) -> Self {
+        Self { writer, visible, known, changed: HashMap::new(), versions: Vec::new() }
+    }
+
+    /// The newest change of the record of the request at `index`, before this commit.
+    fn entry(&self, index: usize, key: &str) -> Option<RecordEntry> {
+        let pending = self.writer.changes.record(key).map(|(_, entry)| entry);
+        let recent = self.visible.records().get(key);
+        let known = self.known.entries.get(index).copied().flatten();
+        pending.or_else(|| recent.into_iter().chain(known).max_by_key(|entry| entry.version))
+    }
+
+    fn state(&self, index: usize, key: &str) -> RecordState {
+        self.changed.get(key).copied().unwrap_or_else(|| {
+            let entry = self.entry(index, key);
+            entry.map_or_else(RecordState::default, |entry| RecordState {
+                version: entry.version,
+                exists: !entry.deleted,
+            })
+        })
+    }
+
+    /// Checks the request at `index`; returns the change that it makes, if it makes one.
+    pub(super) fn pass(
+        &mut self,
+        index: usize,
+        request: &'a Request,
+    ) -> Result<Option<Change>, FailedCheck> {
+        let Some((key, expected)) = request.record() else { return Ok(None) };
+        let mut state = self.state(index, key);
+        if !expected.holds_for(state.current()) {
+            let (key, actual) = (key.to_owned(), state.current());
+            return Err(FailedCheck::WrongRecordVersion { key, expected, actual });
+        }
+        let value = match request {
+            Request::PutRecord { value, .. } => Some(RecordValue::Given(value.clone())),
+            Request::DeleteRecord { .. } if state.exists => None,
+            Request::DeleteRecord { .. } => {
+                return Err(FailedCheck::UnknownRecord { key: key.to_owned() });
+            }
+            _ => {
+                self.versions.push(state.current());
+                return Ok(None);
+            }
+        };
+        state = RecordState { version: state.version + 1, exists: value.is_some() };
+        self.changed.insert(key, state);
+        self.versions.push(state.version);
+        let version = state.version;
+        Ok(Some(Change::Record(RecordChange { key: key.into(), version, value, offset: 0 })))
+    }
+
+    /// [`RecordsNow::pass`] for a repeated commit whose events are at `events`. A record that was changed
+    /// in that commit or after it stays as it is: either that is what the request did, or it is newer.
+    /// Checks alone are not made again.
+    pub(super) fn pass_again(
+        &mut self,
+        index: usize,
+        request: &'a Request,
+        events: EventsPlace,
+    ) -> Result<Option<Change>, FailedCheck> {
+        let Some((key, _)) = request.record() else { return Ok(None) };
+        let place = |entry: RecordEntry| EventsPlace {
+            segment: entry.segment,
+            offset: entry.offset.into(),
+        };
+        let entry = self.entry(index, key);
+        let in_effect = entry.is_some_and(|entry| place(entry) > events)
+            || !request.writes()
+            || matches!(request, Request::DeleteRecord { .. }) && !self.state(index, key).exists;
+        if in_effect {
+            self.versions.push(self.state(index, key).version);
+            return Ok(None);
+        }
+        self.pass(index, request)
+    }
+}
+
+impl Request {
+    /// The record that is checked, put or deleted, and its expected state.
+    pub(super) fn record(&self) -> Option<(&str, ExpectedRecord)> {
+        match self {
+            Self::PutRecord { key, expected, .. }
+            | Self::DeleteRecord { key, expected }
+            | Self::CheckRecord { key, expected } => Some((key, *expected)),
+            Self::Advance { .. } | Self::Reset { .. } | Self::Delete { .. } | Self::Hide(_) => None,
+        }
+    }
+}

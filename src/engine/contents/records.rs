@@ -1,0 +1,105 @@
+//! Looks up records: first among the changes that are in no index file, then in index files, newest first.
+//!
+//! Must never read a file with a lock held.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+use super::Contents;
+use crate::catalog::{Catalog, Lookup, Part, PartIndex, damaged, units};
+use crate::error::Result;
+use crate::format::metadata::RecordEntry;
+use crate::index::records::{PageStart, RecordPage, add_newest, keep_first};
+use crate::log::segment::Segment;
+
+/// The newest change of a record in segments after `after` and below `below`, if index files have it. After `most` index files
+/// it stops, and returns the segment below which to continue.
+fn record_in(
+    parts: &[Part],
+    key: &str,
+    (after, below): (u64, u64),
+    most: usize,
+) -> Lookup<(Option<RecordEntry>, Option<u64>)> {
+    let (mut asked, mut first) = (0, below);
+    for part in units(parts) {
+        // Changes in segments that are not sealed were asked before.
+        let PartIndex::Sealed(index) = &part.index else { continue };
+        if *index.segments().start() >= below {
+            continue;
+        }
+        if *index.segments().end() <= after {
+            break;
+        }
+        if asked == most {
+            return Ok((None, Some(first)));
+        }
+        if let Some(entry) = index.record(key).map_err(|_| damaged(index))? {
+            return Ok((Some(entry), None));
+        }
+        (asked, first) = (asked + 1, *index.segments().start());
+    }
+    Ok((None, None))
+}
+
+/// Adds up to `most` records of each index file.
+fn page_in(
+    parts: &[Part],
+    start: PageStart<'_>,
+    most: usize,
+    mut page: RecordPage,
+) -> Lookup<RecordPage> {
+    for part in units(parts) {
+        let PartIndex::Sealed(index) = &part.index else { continue };
+        let add = |key: &str, entry| add_newest(&mut page, &SmolStr::new(key), entry);
+        index.record_page(start, most, add).map_err(|_| damaged(index))?;
+        keep_first(&mut page, most);
+    }
+    Ok(page)
+}
+
+impl Contents {
+    /// The newest visible change of a record, also of one that is deleted.
+    pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>> {
+        // Asked first: a segment's index file is in use before its records are dropped here.
+        let recent = self.with_metadata(|metadata| metadata.records().get(key));
+        // A segment whose index file is missing is in memory although newer ones have theirs.
+        let after = recent.map_or(0, |entry| entry.segment);
+        let (most, mut below) = (self.most_asked_at_once(), u64::MAX);
+        loop {
+            let (found, rest) = self.lookup(
+                |catalog| Ok(Arc::clone(&catalog.parts)),
+                |parts| record_in(&parts, key, (after, below), most),
+            )?;
+            match rest {
+                Some(next) => below = next,
+                None => return Ok(found.or(recent)),
+            }
+        }
+    }
+
+    /// Up to `most` records by key, deleted ones included, from `start` on.
+    pub(crate) fn record_page(&self, start: PageStart<'_>, most: usize) -> Result<RecordPage> {
+        let recent = self.with_metadata(|metadata| metadata.records().page(start, most));
+        self.lookup(
+            |catalog| Ok(Arc::clone(&catalog.parts)),
+            |parts| page_in(&parts, start, most, recent.clone()),
+        )
+    }
+
+    /// The value of a record, from the log.
+    pub(crate) fn record_value(&self, key: &str, entry: &RecordEntry) -> Result<Bytes> {
+        let segment = self.with_catalog(|catalog| segment_of(catalog, entry.segment));
+        let segment = segment.ok_or_else(|| self.lost(0))?;
+        segment.record_value(key, entry, self.shared.options().checksums)
+    }
+}
+
+fn segment_of(catalog: &Catalog, number: u64) -> Option<Arc<Segment>> {
+    if catalog.active.segment.number() == number {
+        return Some(Arc::clone(&catalog.active.segment));
+    }
+    let at = catalog.parts.binary_search_by_key(&number, |part| part.segment.number()).ok()?;
+    Some(Arc::clone(&catalog.parts[at].segment))
+}

@@ -113,7 +113,8 @@ pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::token::{CheckpointToken, ParseTokenError};
 pub use event::{
     Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedRecord, ExpectedVersion,
-    NewEvent, ParseTimestampError, Position, StreamHead, StreamMetadata, Timestamp, category_of,
+    NewEvent, ParseTimestampError, Position, StreamHead, StreamMetadata, StreamName, Timestamp,
+    category_of,
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};

@@ -9,6 +9,7 @@ pub(crate) mod snapshot;
 pub(crate) mod token;
 
 mod rfc3339;
+mod stream_name;
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +18,7 @@ pub use committed::{Appended, Applied, Committed};
 pub use new_event::{ContentType, EventData, NewEvent};
 pub use record::ExpectedRecord;
 pub use rfc3339::ParseTimestampError;
+pub use stream_name::StreamName;
 
 /// An event's place in the whole store: 1-based, dense, gapless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -230,6 +232,8 @@ impl From<Position> for AsOf {
 }
 
 /// The category of a stream: the part of its name before the first `-`, or all of it.
+///
+/// [`StreamName`] builds names from categories that may contain `-` themselves.
 ///
 /// ```
 /// assert_eq!(annals::category_of("account-42-eur"), "account");

@@ -25,5 +25,6 @@ mod shared;
 mod smoke;
 mod snapshots;
 mod stats;
+mod stream_names;
 mod support;
 mod tickets;

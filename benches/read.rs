@@ -74,6 +74,12 @@ fn reads(criterion: &mut Criterion) {
         });
     });
     group.bench_function("owned", |bencher| bencher.iter(|| sum(store.read_all())));
+    group.bench_function("parts", |bencher| {
+        bencher.iter(|| {
+            let parts = |event: annals::Result<Event>| event.expect("an event").into_parts();
+            store.read_all().into_iter().map(parts).map(|parts| parts.data.len()).sum::<usize>()
+        });
+    });
     group.finish();
 
     let mut group = criterion.benchmark_group("page of 50");

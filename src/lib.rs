@@ -112,9 +112,9 @@ pub use engine::stats::Stats;
 pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::token::{CheckpointToken, ParseTokenError};
 pub use event::{
-    Appended, Applied, AsOf, Committed, ContentType, EventData, ExpectedRecord, ExpectedVersion,
-    NewEvent, ParseTimestampError, Position, StreamHead, StreamMetadata, StreamName, Timestamp,
-    category_of,
+    Appended, Applied, AsOf, Committed, ContentType, EventData, EventParts, ExpectedRecord,
+    ExpectedVersion, NewEvent, ParseTimestampError, Position, SharedStr, StreamHead,
+    StreamMetadata, StreamName, Timestamp, category_of,
 };
 pub use format::record::Tags;
 pub use options::{Checksums, Durability, Options};

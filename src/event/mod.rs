@@ -8,7 +8,9 @@ mod record;
 pub(crate) mod snapshot;
 pub(crate) mod token;
 
+mod parts;
 mod rfc3339;
+mod shared_str;
 mod stream_name;
 
 use std::fmt;
@@ -16,8 +18,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use committed::{Appended, Applied, Committed};
 pub use new_event::{ContentType, EventData, NewEvent};
+pub use parts::EventParts;
 pub use record::ExpectedRecord;
 pub use rfc3339::ParseTimestampError;
+pub use shared_str::SharedStr;
 pub use stream_name::StreamName;
 
 /// An event's place in the whole store: 1-based, dense, gapless.

@@ -14,6 +14,8 @@
 //! and the event's position: a record that is read through an index is thereby proven to be the
 //! requested event, without its frame.
 
+use std::ops::Range;
+
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
@@ -245,8 +247,13 @@ impl<'a> RecordRef<'a> {
         self.part(self.layout.data_at, self.layout.data_end)
     }
 
+    /// The range of the metadata within the record.
+    pub(crate) fn metadata_range(&self) -> Range<usize> {
+        self.layout.metadata_at as usize..self.layout.data_at as usize
+    }
+
     /// The range of the data within the record.
-    pub(crate) fn data_range(&self) -> std::ops::Range<usize> {
+    pub(crate) fn data_range(&self) -> Range<usize> {
         self.layout.data_at as usize..self.layout.data_end as usize
     }
 

@@ -35,6 +35,9 @@ pub(crate) struct FrameView<'a> {
     pub(crate) offset: u64,
     pub(crate) header: FrameHeader,
     pub(crate) body: &'a [u8],
+    /// If the body is mapped: the end of the mapped bytes that are proven readable and written, at or
+    /// after its own end. `None`: the body is a copy.
+    pub(crate) mapped_to: Option<u64>,
 }
 
 impl FrameCursor {
@@ -101,7 +104,8 @@ impl FrameCursor {
                 segment.prefetch(self.offset + AHEAD, padded.min(MAX_PREFETCH));
             }
             let body = &padded_body[..header.body_len as usize];
-            return Ok(Some(FrameView { offset, header, body }));
+            let mapped_to = is_mapped.then_some(self.proven);
+            return Ok(Some(FrameView { offset, header, body, mapped_to }));
         }
     }
 

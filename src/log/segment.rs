@@ -5,6 +5,7 @@
 //! not a signal. Must never return a byte past the written mark.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,8 +27,10 @@ use crate::sync::AtomicMark;
 mod again;
 mod events;
 mod records;
+mod shared;
 
 pub(crate) use events::LogPlace;
+pub(crate) use shared::Window;
 
 /// The number of bytes that one positional read proves readable.
 const CHUNK: u64 = 64 << 10;
@@ -170,7 +173,13 @@ pub(crate) struct Segment {
 /// A record and the source of its bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum RecordBytes {
-    Mapped { segment: Arc<Segment>, offset: u64 },
+    Mapped {
+        segment: Arc<Segment>,
+        offset: u64,
+    },
+    /// Part of a [`Window`] of a mapped segment.
+    Shared(Bytes),
+    /// A copy.
     Owned(Bytes),
 }
 
@@ -179,9 +188,27 @@ impl RecordBytes {
     pub(crate) fn record(&self, layout: Layout) -> RecordRef<'_> {
         let bytes = match self {
             Self::Mapped { segment, offset } => segment.remembered(*offset, layout.padded_len()),
-            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) | Self::Owned(bytes) => bytes,
         };
         RecordRef::from_parts(bytes, layout)
+    }
+
+    /// The record's bytes as a buffer, without a copy.
+    pub(crate) fn into_buffer(self, layout: Layout) -> Bytes {
+        match self {
+            Self::Mapped { segment, offset } => segment.share(offset, layout.padded_len()),
+            Self::Shared(bytes) | Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// The range of the record's bytes as a buffer, without a copy.
+    pub(crate) fn buffer(&self, range: Range<usize>) -> Bytes {
+        match self {
+            Self::Mapped { segment, offset } => {
+                segment.share(offset + range.start as u64, range.len())
+            }
+            Self::Shared(bytes) | Self::Owned(bytes) => bytes.slice(range),
+        }
     }
 }
 

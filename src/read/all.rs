@@ -17,7 +17,7 @@ use crate::event::{AsOf, Position};
 use crate::format::Defect;
 use crate::format::record::RecordRef;
 use crate::log::cursor::{FrameCursor, FrameView};
-use crate::log::segment::{RecordBytes, Segment};
+use crate::log::segment::{RecordBytes, Segment, Window};
 use crate::query::Query;
 use crate::read::event::{Event, EventPlace, EventRef, FIRST_RECORD};
 
@@ -47,6 +47,7 @@ impl ReadAll {
             stop: u64::MAX,
             ready: Vec::new(),
             cursor: None,
+            window: Window::default(),
             selected: Vec::new(),
             direct: NOWHERE,
             most: FIRST,
@@ -186,6 +187,8 @@ pub(super) struct AllEvents {
     /// The rest of the current frame, last first.
     ready: Vec<Event>,
     cursor: Option<FrameCursor>,
+    /// The bytes of the events in `ready`, in the segment of the cursor.
+    window: Window,
     /// Positions of events that may match, the next one last.
     selected: Vec<u64>,
     /// In this range every event may match, and no posting list is needed.
@@ -300,11 +303,15 @@ impl AllEvents {
             let fresh = self.cursor.is_none();
             let cursor = match &mut self.cursor {
                 Some(cursor) => cursor,
-                None => self.cursor.insert(cursor_at(&self.engine, self.next)?),
+                None => {
+                    self.window = Window::default();
+                    self.cursor.insert(cursor_at(&self.engine, self.next)?)
+                }
             };
             let segment = Arc::clone(cursor.segment());
             if let Some(frame) = cursor.next(self.last)? {
-                fill(&mut self.ready, &segment, &frame, self.next..=self.last)
+                let ready = (&mut self.ready, &mut self.window);
+                fill(ready, &segment, &frame, self.next..=self.last)
                     .map_err(|d| segment.corrupt(frame.offset, self.next, &d))?;
             } else if fresh {
                 return Err(segment.corrupt(0, self.next, &Defect::TooShort));
@@ -317,7 +324,7 @@ impl AllEvents {
 
 /// Puts a frame's events that lie in a range of positions into `ready`, last first.
 fn fill(
-    ready: &mut Vec<Event>,
+    (ready, window): (&mut Vec<Event>, &mut Window),
     segment: &Arc<Segment>,
     frame: &FrameView<'_>,
     range: RangeInclusive<u64>,
@@ -328,10 +335,9 @@ fn fill(
         let record = RecordRef::parse(rest)?;
         let (bytes, after) = rest.split_at(record.padded_len());
         if range.contains(&position) {
-            let bytes = if segment.is_mapped() {
-                RecordBytes::Mapped { segment: Arc::clone(segment), offset }
-            } else {
-                RecordBytes::Owned(Bytes::copy_from_slice(bytes))
+            let bytes = match frame.mapped_to {
+                Some(end) => RecordBytes::Shared(window.cut(segment, offset, bytes.len(), end)),
+                None => RecordBytes::Owned(Bytes::copy_from_slice(bytes)),
             };
             ready.push(Event::new(
                 bytes,

@@ -10,9 +10,9 @@ use super::metadata;
 use super::model::{Model, ModelEvent, ModelState};
 use super::operations::{PastChoice, ReadChoice, STREAMS};
 use crate::error::{Error, FailedCheck, Result as StoreResult};
-use crate::event::{Position, StreamHead, category_of};
+use crate::event::{Position, SharedStr, StreamHead, category_of};
 use crate::read::StreamInfo;
-use crate::read::event::EventRef;
+use crate::read::event::{Event, EventRef};
 use crate::store::Store;
 
 /// A difference between a store and the model, in words.
@@ -113,6 +113,24 @@ pub(super) fn event(model: &mut Model, found: &EventRef<'_>) -> Checked<u64> {
     Ok(position)
 }
 
+/// Compares an owned event with the model, and its parts with what its accessors return.
+pub(super) fn owned_event(model: &mut Model, found: &Event) -> Checked<u64> {
+    let position = event(model, &found.as_ref())?;
+    let parts = found.clone().into_parts();
+    let same = parts.id == found.id()
+        && parts.stream == found.stream()
+        && (parts.version, parts.position) == (found.version(), found.position())
+        && parts.event_type == found.event_type()
+        && (&parts.data[..], &parts.metadata[..]) == (found.data(), found.metadata())
+        && found.tags().eq(parts.tags.iter().map(SharedStr::as_str))
+        && parts.schema_version == found.schema_version()
+        && parts.content_type == found.content_type()
+        && parts.recorded_at == found.recorded_at()
+        && (parts.commit, parts.is_last_in_commit) == (found.commit(), found.is_last_in_commit());
+    ensure!(same, "event {position} is {found:?}, and its parts are {parts:?}");
+    Ok(position)
+}
+
 fn brief(event: &ModelEvent) -> String {
     let ModelEvent { stream, version, id, contents, commit, is_last, recorded_at, .. } = event;
     format!(
@@ -131,7 +149,7 @@ pub(super) fn look(store: &Store, model: &mut Model, back: u16) -> StoreResult<C
         match (&found, position) {
             (None, 0) => {}
             (Some(found), 1..) => {
-                event(model, &found.as_ref())?;
+                owned_event(model, found)?;
             }
             _ => return Err(Mismatch::new(format!("event_at({position}) is {found:?}"))),
         }

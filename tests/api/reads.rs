@@ -1,6 +1,8 @@
-//! Bounds of reads.
+//! Bounds of reads, and the parts of the events they return.
 
-use annals::{ExpectedVersion, NewEvent, Query};
+use annals::{ContentType, Event, ExpectedVersion, NewEvent, Options, Position, Query};
+
+use crate::shared::LONG;
 
 #[test]
 fn upper_bound_of_a_read_limits_its_events_and_not_its_head() {
@@ -46,4 +48,95 @@ fn upper_bound_of_a_read_limits_its_events_and_not_its_head() {
     assert_eq!(versions(stream().up_to_version(4)), [3, 4]);
     assert_eq!(versions(stream().up_to_version(2)), [0_u64; 0]);
     assert_eq!(positions(all().up_to(6)), [2, 4, 5, 6]);
+}
+
+/// Compares the parts of an event with what its accessors return, and checks that no data was copied.
+fn assert_parts(event: &Event) {
+    let parts = event.clone().into_parts();
+    assert_eq!(parts.id, event.id());
+    assert_eq!((parts.stream.as_str(), parts.version), (event.stream(), event.version()));
+    assert_eq!((parts.position, parts.commit), (event.position(), event.commit()));
+    assert_eq!(parts.is_last_in_commit, event.is_last_in_commit());
+    assert_eq!(parts.recorded_at, event.recorded_at());
+    assert_eq!(parts.event_type, event.event_type());
+    assert_eq!(parts.tags, event.tags().collect::<Vec<_>>());
+    assert_eq!(parts.schema_version, event.schema_version());
+    assert_eq!(parts.content_type, event.content_type());
+    for (shared, borrowed) in [
+        (&parts.data, event.data()),
+        (&event.data_bytes(), event.data()),
+        (&parts.metadata, event.metadata()),
+        (&event.metadata_bytes(), event.metadata()),
+    ] {
+        assert_eq!(shared, borrowed);
+        let is_shared = shared.is_empty() || shared.as_ptr() == borrowed.as_ptr();
+        assert!(is_shared, "{event:?} was copied");
+    }
+}
+
+#[test]
+fn event_parts_equal_the_accessors_and_share_the_data_on_every_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
+    let store = options.open(dir.path()).unwrap();
+    // Commits of one to three events, some longer than what is mapped at once, in several segments.
+    let (mut number, mut kept) = (0_usize, Vec::new());
+    while number < 400 {
+        let events = (0..=number % 3).map(|i| {
+            let number = number + i;
+            let short = u8::try_from(number % 256).unwrap();
+            let len = if number.is_multiple_of(50) { 9_000 } else { number % 300 };
+            let event = NewEvent::new(format!("Type{}", number % 7), vec![short; len])
+                .tags((0..number % 4).map(|tag| format!("tag:{tag}:{}", "x".repeat(number % 40))))
+                .schema_version(short.into());
+            match number % 3 {
+                0 => event.metadata(format!("{{\"n\":{number}}}")),
+                1 => event.content_type(ContentType::Json),
+                _ => event,
+            }
+        });
+        let events = events.collect::<Vec<_>>();
+        let stream = format!("stream-{}-{}", number % 5, "y".repeat(number % 30));
+        number += events.len();
+        store.append(stream, ExpectedVersion::Any, events).unwrap();
+        // The newest event lies at the end of what is written.
+        let newest = store.read_all().after((number - 1) as u64).into_iter().next();
+        assert_parts(&newest.unwrap().unwrap());
+    }
+    let count = number as u64;
+    assert!(store.stats().segments > 2);
+    let mut positions = Vec::new();
+    for read in [
+        store.read_all(),
+        store.read_all().backwards(),
+        store.read_all().matching(Query::types(["Type3"])),
+        store.read_all().as_of(Position::new(count / 2)),
+    ] {
+        for event in read {
+            let event = event.unwrap();
+            assert_parts(&event);
+            positions.push(event.position().get());
+            kept.push((event.clone(), event.into_parts()));
+        }
+    }
+    assert!(positions.starts_with(&(1..=count).collect::<Vec<_>>()));
+    for event in store.read_stream("stream-0-") {
+        assert_parts(&event.unwrap());
+    }
+    for position in 1..=count {
+        assert_parts(&store.event_at(position.into()).unwrap().unwrap());
+    }
+    let mut subscription = store.subscribe().start().unwrap();
+    let mut delivered = 0;
+    while delivered < count {
+        let message = subscription.next_timeout(LONG).unwrap().expect("events");
+        message.events().iter().for_each(assert_parts);
+        delivered += message.events().len() as u64;
+    }
+    assert_eq!(delivered, count);
+    store.close().unwrap();
+    // Parts stay readable without the store.
+    for (event, parts) in kept {
+        assert_eq!((&parts.data[..], &parts.metadata[..]), (event.data(), event.metadata()));
+    }
 }

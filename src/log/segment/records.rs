@@ -14,19 +14,6 @@ use crate::format::Defect;
 use crate::format::metadata::{LoggedRecord, RecordEntry};
 use crate::options::Checksums;
 
-/// Keeps a segment mapped for as long as a `Bytes` into it lives.
-struct MappedBytes {
-    segment: Arc<Segment>,
-    offset: u64,
-    len: usize,
-}
-
-impl AsRef<[u8]> for MappedBytes {
-    fn as_ref(&self) -> &[u8] {
-        self.segment.remembered(self.offset, self.len)
-    }
-}
-
 impl Segment {
     /// The value that the change at `entry` gives the record `key`; shares the mapping, if there is one.
     pub(crate) fn record_value(
@@ -63,11 +50,7 @@ impl Segment {
         };
         if let Some(bytes) = self.mapped(offset, len)? {
             check(bytes, asks_for_proof(checksums, end <= self.verified_end()))?;
-            return Ok(Bytes::from_owner(MappedBytes {
-                segment: Arc::clone(self),
-                offset: offset + value_at as u64,
-                len: entry.value_len as usize,
-            }));
+            return Ok(self.share(offset + value_at as u64, entry.value_len as usize));
         }
         if end > self.end() {
             return Err(corrupt(&Defect::TooShort));

@@ -10,6 +10,7 @@ use super::{AllEvents, NOWHERE, ReadSettings};
 use crate::engine::Engine;
 use crate::engine::matching::FIRST;
 use crate::error::Result;
+use crate::log::segment::Window;
 use crate::query::Query;
 use crate::read::event::Event;
 
@@ -39,6 +40,7 @@ impl Scan {
             stop: u64::MAX,
             ready: Vec::new(),
             cursor: None,
+            window: Window::default(),
             selected: Vec::new(),
             direct: NOWHERE,
             most: FIRST,

@@ -3,7 +3,7 @@
 //! Owns what a read is expected to show. Must never decide where other threads may have changed the
 //! store meanwhile.
 
-use super::{Checked, ensure, event};
+use super::{Checked, ensure, event, owned_event};
 use crate::error::{Error, Result as StoreResult};
 use crate::event::{AsOf, Timestamp};
 use crate::read::Events;
@@ -180,7 +180,7 @@ fn collect(model: &mut Model, events: Events) -> Checked<StoreResult<Told>> {
     let mut positions = Vec::new();
     for found in events {
         match found {
-            Ok(found) => positions.push(event(model, &found.as_ref())?),
+            Ok(found) => positions.push(owned_event(model, &found)?),
             Err(error) => return Ok(Err(error)),
         }
     }

@@ -1,0 +1,42 @@
+//! The parts of an event of the store as owned values.
+//!
+//! Owns a plain value. Must never touch storage.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{ContentType, Position, SharedStr, Timestamp};
+
+/// Everything about an event as owned values, from [`Event::into_parts`](crate::Event::into_parts).
+///
+/// Data and metadata share the mapped segment and keep it mapped; nothing is copied but names and tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventParts {
+    /// The event's id.
+    pub id: Uuid,
+    /// The stream that the event belongs to.
+    pub stream: SharedStr,
+    /// The event's place in its stream, from 1.
+    pub version: u64,
+    /// The event's place in the store, from 1.
+    pub position: Position,
+    /// The event's type.
+    pub event_type: SharedStr,
+    /// The event's data.
+    pub data: Bytes,
+    /// The event's metadata; empty if it has none.
+    pub metadata: Bytes,
+    /// The event's tags, in the order they were given.
+    pub tags: Vec<SharedStr>,
+    /// The version of the schema its data follows.
+    pub schema_version: u16,
+    /// Whether the event's data was flagged as JSON.
+    pub content_type: ContentType,
+    /// When the event's commit was recorded.
+    pub recorded_at: Timestamp,
+    /// The position of the first event of its commit; it identifies the commit.
+    pub commit: Position,
+    /// Whether the event is the last event of its commit.
+    pub is_last_in_commit: bool,
+}

@@ -1,0 +1,73 @@
+//! Mapped bytes of a segment as buffers that are shared and counted.
+//!
+//! Owns the link from a buffer to the segment that keeps its bytes mapped. Must never cover bytes that
+//! were not proven readable and written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Segment;
+
+/// Keeps a segment mapped for as long as a `Bytes` into it lives.
+struct MappedBytes {
+    segment: Arc<Segment>,
+    offset: u64,
+    len: usize,
+}
+
+impl AsRef<[u8]> for MappedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.segment.remembered(self.offset, self.len)
+    }
+}
+
+impl fmt::Debug for MappedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.len.fmt(f)
+    }
+}
+
+impl Segment {
+    /// The mapped bytes `offset..offset + len`, which were proven before, without a copy. Allocates the
+    /// owner of the buffer; slices and clones of the buffer share it.
+    pub(crate) fn share(self: &Arc<Self>, offset: u64, len: usize) -> Bytes {
+        Bytes::from_owner(MappedBytes { segment: Arc::clone(self), offset, len })
+    }
+}
+
+/// A buffer over the part of a segment that a walk is in, from which its events are cut: one allocation
+/// for many events.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    bytes: Bytes,
+    /// The offset of its first byte in the segment.
+    from: u64,
+}
+
+impl Window {
+    /// The bytes `offset..offset + len` of the mapped `segment`. If they are not in the window, it moves
+    /// to `offset..proven_end`, which includes them and was proven. A window serves one segment.
+    #[inline]
+    pub(crate) fn cut(
+        &mut self,
+        segment: &Arc<Segment>,
+        offset: u64,
+        len: usize,
+        proven_end: u64,
+    ) -> Bytes {
+        if !self.covers(offset, len) {
+            let reach = usize::try_from(proven_end.saturating_sub(offset)).unwrap_or(len);
+            self.bytes = segment.share(offset, reach.max(len));
+            self.from = offset;
+        }
+        let start = usize::try_from(offset - self.from).unwrap_or(usize::MAX);
+        self.bytes.slice(start..start + len)
+    }
+
+    fn covers(&self, offset: u64, len: usize) -> bool {
+        let end = self.from + self.bytes.len() as u64;
+        self.from <= offset && offset.saturating_add(len as u64) <= end
+    }
+}

@@ -16,30 +16,30 @@
 //! Only a change of kind *record put* has a value. Derived files never repeat values: they hold other
 //! kinds in their place ([`DerivedChange`]).
 
+mod derived;
+mod records;
+
 use std::fmt;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
-use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::checksum::{Seed, crc32};
+use super::checksum::Seed;
 use super::record::MAX_STREAM_LEN;
 use super::{Defect, MAX_NUMBER};
+
+pub(crate) use derived::DerivedChange;
+use records::record_checksum;
+pub(crate) use records::{LoggedRecord, RecordChange, RecordEntry, RecordValue};
 
 pub(crate) const SECTION_HEADER_LEN: usize = 24;
 pub(crate) const CHANGE_HEADER_LEN: usize = 24;
 pub(crate) const MAX_CURSOR_NAME_LEN: usize = 255;
 pub(crate) const MAX_RECORD_KEY_LEN: usize = 1024;
 pub(crate) const MAX_RECORD_VALUE_LEN: usize = 64 << 10;
-/// The bytes of a change's header that the checksum of a record covers.
-const CHECKED_HEADER_LEN: usize = 16;
 
 const RECORD_PUT: u8 = 7;
 const RECORD_DELETED: u8 = 8;
-/// Kinds in derived files only: a number of record changes, the newest change of a record.
-const RECORD_RUN: u8 = 128;
-const NEWEST_PUT: u8 = 129;
-const NEWEST_DELETED: u8 = 130;
 
 /// The number of a change. Changes are numbered from 1, in the order of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -109,166 +109,6 @@ pub(crate) enum Change {
     },
     /// A record gets a value, or is deleted.
     Record(RecordChange),
-}
-
-/// The change of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RecordChange {
-    pub(crate) key: SmolStr,
-    /// The number of the record's changes, this one included.
-    pub(crate) version: u64,
-    /// `None`: it is deleted.
-    pub(crate) value: Option<RecordValue>,
-    /// Where the change begins: in the section that it was decoded from, or, once it is placed, in the
-    /// segment's file.
-    pub(crate) offset: u32,
-}
-
-/// The value of a record, which is never kept in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RecordValue {
-    /// To be written.
-    Given(Bytes),
-    /// In the log, with this length.
-    Logged(u32),
-}
-
-impl RecordValue {
-    pub(crate) fn len(&self) -> u32 {
-        match self {
-            // Checked against the limit before.
-            Self::Given(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-            Self::Logged(len) => *len,
-        }
-    }
-}
-
-/// The place of the newest change of a record, and what it did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordEntry {
-    pub(crate) version: u64,
-    pub(crate) deleted: bool,
-    pub(crate) segment: u64,
-    pub(crate) offset: u32,
-    pub(crate) value_len: u32,
-}
-
-impl RecordEntry {
-    /// The entry of a placed change in a segment.
-    pub(crate) fn of(change: &RecordChange, segment: u64) -> Self {
-        Self {
-            version: change.version,
-            deleted: change.value.is_none(),
-            segment,
-            offset: change.offset,
-            value_len: change.value.as_ref().map_or(0, RecordValue::len),
-        }
-    }
-}
-
-/// What stands for changes in a derived file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum DerivedChange {
-    Change(Change),
-    /// This number of changes of records, one after the other.
-    Records(u64),
-    /// The newest change of a record in the segment that the file names.
-    Newest(RecordChange),
-}
-
-impl DerivedChange {
-    pub(crate) fn encode_run(count: u64, out: &mut Vec<u8>) {
-        put_header(out, RECORD_RUN, "", 0, count, 0);
-    }
-
-    pub(crate) fn encode_newest(key: &str, entry: &RecordEntry, out: &mut Vec<u8>) {
-        let kind = if entry.deleted { NEWEST_DELETED } else { NEWEST_PUT };
-        put_header(out, kind, key, entry.value_len, entry.version, entry.offset.into());
-        out.extend_from_slice(key.as_bytes());
-    }
-
-    fn decode(bytes: &mut &[u8]) -> Result<Self, Defect> {
-        let head = bytes.get(..CHANGE_HEADER_LEN).ok_or(Defect::TooShort)?;
-        let (first, second) = (LE::read_u64(&head[8..]), LE::read_u64(&head[16..]));
-        let (kind, value_len) = (head[0], LE::read_u32(&head[4..]));
-        let invalid = Defect::Invalid("a change of a derived file is out of range");
-        match kind {
-            RECORD_RUN => {
-                if head[1..8] != [0; 7] || first == 0 || first > MAX_NUMBER || second != 0 {
-                    return Err(invalid);
-                }
-                *bytes = &bytes[CHANGE_HEADER_LEN..];
-                Ok(Self::Records(first))
-            }
-            NEWEST_PUT | NEWEST_DELETED => {
-                let len = usize::from(LE::read_u16(&head[2..]));
-                let key = bytes.get(CHANGE_HEADER_LEN..CHANGE_HEADER_LEN + len);
-                let key = std::str::from_utf8(key.ok_or(Defect::TooShort)?);
-                let offset = u32::try_from(second).map_err(|_| invalid.clone())?;
-                let most = if kind == NEWEST_PUT { MAX_RECORD_VALUE_LEN } else { 0 };
-                let is_key = (1..=MAX_RECORD_KEY_LEN).contains(&len);
-                let is_version = (1..=MAX_NUMBER).contains(&first);
-                if head[1] != 0 || !is_key || !is_version || value_len as usize > most {
-                    return Err(invalid);
-                }
-                let change = RecordChange {
-                    key: SmolStr::new(key.map_err(|_| invalid)?),
-                    version: first,
-                    value: (kind == NEWEST_PUT).then_some(RecordValue::Logged(value_len)),
-                    offset,
-                };
-                *bytes = &bytes[CHANGE_HEADER_LEN + len..];
-                Ok(Self::Newest(change))
-            }
-            _ => Change::decode(bytes).map(Self::Change),
-        }
-    }
-
-    /// Decodes entries that fill `bytes`.
-    pub(crate) fn decode_all(mut bytes: &[u8], mut each: impl FnMut(Self)) -> Result<(), Defect> {
-        while !bytes.is_empty() {
-            each(Self::decode(&mut bytes)?);
-        }
-        Ok(())
-    }
-}
-
-/// A record's change in the log, for a reader that has found its place in an index.
-#[derive(Debug)]
-pub(crate) struct LoggedRecord<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) version: u64,
-    pub(crate) value: &'a [u8],
-}
-
-impl<'a> LoggedRecord<'a> {
-    /// The length of a change with this key and value.
-    pub(crate) fn len_of(key: &str, value_len: u32) -> usize {
-        CHANGE_HEADER_LEN + key.len() + value_len as usize
-    }
-
-    /// Takes a change that fills `bytes`, and checks its checksum if `seed` is given.
-    pub(crate) fn parse(bytes: &'a [u8], seed: Option<Seed>) -> Result<Self, Defect> {
-        let head = bytes.get(..CHANGE_HEADER_LEN).ok_or(Defect::TooShort)?;
-        let (key_len, value_len) =
-            (usize::from(LE::read_u16(&head[2..])), LE::read_u32(&head[4..]));
-        let rest = &bytes[CHANGE_HEADER_LEN..];
-        if head[0] != RECORD_PUT || rest.len() != key_len + value_len as usize {
-            return Err(Defect::Invalid("no record begins here"));
-        }
-        if let Some(seed) = seed
-            && u64::from(record_checksum(seed, head, rest)) != LE::read_u64(&head[16..])
-        {
-            return Err(Defect::Checksum);
-        }
-        let (key, value) = rest.split_at(key_len);
-        Ok(Self { key, version: LE::read_u64(&head[8..]), value })
-    }
-}
-
-/// The checksum of a record's change: of the first bytes of its header, its key and its value.
-fn record_checksum(seed: Seed, head: &[u8], key_and_value: &[u8]) -> u32 {
-    crc32(crc32(seed.plain(), &head[..CHECKED_HEADER_LEN]), key_and_value)
 }
 
 fn put_header(out: &mut Vec<u8>, kind: u8, name: &str, value_len: u32, first: u64, second: u64) {
@@ -443,6 +283,8 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn samples() -> Vec<Change> {

@@ -5,6 +5,8 @@
 //! earlier commits, versions) are relative to the current state, so that most actions have an
 //! effect in every history: distances before the last event are taken modulo the length.
 
+mod source;
+
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
@@ -13,6 +15,8 @@ use super::model::{ModelQuery, content_type};
 use super::side_operations::Aside;
 use crate::event::NewEvent;
 use crate::query::{Query, QueryItem};
+
+pub use source::Source;
 
 /// Stream names of actions: with and without a category, prefixes of each other, one long.
 pub const STREAMS: [&str; 8] =
@@ -26,47 +30,12 @@ const TOO_LARGE: usize = 70_000;
 /// Segment sizes of reopenings.
 const SEGMENT_SIZES: [u64; 4] = [64 << 10, 64 << 10, 128 << 10, 256 << 10];
 
-/// Bytes that choices are made from; followed by zeros.
-#[derive(Debug)]
-pub struct Source<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Source<'a> {
-    /// Creates choices from these bytes.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
-    }
-
-    pub(super) fn byte(&mut self) -> u8 {
-        let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
-        self.bytes = rest;
-        first
-    }
-
-    pub(super) fn word(&mut self) -> u16 {
-        u16::from_le_bytes([self.byte(), self.byte()])
-    }
-
-    pub(super) fn below(&mut self, bound: u8) -> u8 {
-        self.byte() % bound
-    }
-
-    fn flag(&mut self) -> bool {
-        self.byte() % 2 == 1
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::from(self.byte()) % from.len()]
-    }
-}
-
 /// All actions in a string of bytes, decoded by [`Action::decode`] or another way; what fuzz
 /// targets start from.
 pub fn decode_all(bytes: &[u8], decode: fn(&mut Source<'_>) -> Action) -> Vec<Action> {
     let mut source = Source::new(bytes);
     let mut actions = Vec::new();
-    while !source.bytes.is_empty() {
+    while !source.is_empty() {
         actions.push(decode(&mut source));
     }
     actions

@@ -122,9 +122,9 @@ impl Merge<'_> {
             })?;
         }
         self.for_each_record(|key, _| {
-            // Keys were checked when the section was read.
-            let key = String::from_utf8_lossy(key);
-            filter_add(&mut filter, hash_term(layout::RECORDS, &key));
+            let key = std::str::from_utf8(key)
+                .map_err(|_| input(0)(Defect::Invalid("a record's key is not UTF-8")))?;
+            filter_add(&mut filter, hash_term(layout::RECORDS, key));
             Ok(())
         })?;
         filter.chunks(PIECE).try_for_each(|piece| writer.push(piece))

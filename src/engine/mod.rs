@@ -42,6 +42,7 @@ use std::sync::Arc;
 
 use crate::dir::StoreDir;
 use crate::engine::append::Appends;
+pub(crate) use crate::engine::append::check_record_key;
 use crate::engine::commit::{Commits, Writer};
 use crate::engine::compaction::Compacted;
 use crate::engine::contents::Contents;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, check_record_key};
+use crate::error::Result;
 use crate::event::ExpectedRecord;
-use crate::format::metadata::{MAX_RECORD_KEY_LEN, RecordEntry};
+use crate::format::metadata::RecordEntry;
 use crate::index::records::PageStart;
 use crate::store::transaction::Transaction;
 
@@ -52,10 +52,11 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for an empty key, [`Error::LimitExceeded`] for a key over 1024 bytes, and
-    /// those of a failed read.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an empty key,
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for a key over 1024 bytes, and those of a failed
+    /// read.
     pub fn get(&self, key: &str) -> Result<Option<Record>> {
-        check_key(key)?;
+        check_record_key(key)?;
         self.engine.check_open()?;
         self.engine.refresh()?;
         match self.engine.contents().record(key)? {
@@ -108,10 +109,11 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] with
+    /// [`Error::Conflict`](crate::Error::Conflict) with
     /// [`FailedCheck::WrongRecordVersion`](crate::FailedCheck::WrongRecordVersion);
-    /// [`Error::InvalidArgument`] for an empty key; [`Error::LimitExceeded`] for a key over 1024 bytes or a
-    /// value over 64 KiB; those of a failed write. Nothing is changed.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an empty key;
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for a key over 1024 bytes or a value over 64 KiB;
+    /// those of a failed write. Nothing is changed.
     pub fn put(&self, key: &str, value: impl Into<Bytes>, expected: ExpectedRecord) -> Result<u64> {
         let done = Transaction::new(&self.engine).put(key, value, expected).commit()?;
         Ok(done.record_versions.first().copied().unwrap_or(0))
@@ -131,17 +133,6 @@ impl Records {
         let value = self.engine.contents().record_value(&key, entry)?;
         Ok(Record { key, value, version: entry.version })
     }
-}
-
-fn check_key(key: &str) -> Result<()> {
-    if key.is_empty() {
-        return Err(Error::InvalidArgument { what: "key", why: "must not be empty".into() });
-    }
-    if key.len() > MAX_RECORD_KEY_LEN {
-        let (size, max) = (key.len() as u64, MAX_RECORD_KEY_LEN as u64);
-        return Err(Error::LimitExceeded { what: "a record's key in bytes", size, max });
-    }
-    Ok(())
 }
 
 /// A listing of records by key, an iterator; see [`Records::list`].

@@ -49,7 +49,8 @@ use records::KnownRecords;
 
 pub(crate) use accept::Accepted;
 pub(crate) use prepare::{
-    Boundary, CursorFrom, ExpectedMatch, Prepared, Request, StreamOperation, prepare,
+    Boundary, CursorFrom, ExpectedMatch, Prepared, Request, StreamOperation, check_record_key,
+    prepare,
 };
 
 /// Appends and transactions: decides on them, and passes accepted ones to group commit.

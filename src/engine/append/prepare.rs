@@ -187,12 +187,13 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
             Request::PutRecord { key, .. }
             | Request::DeleteRecord { key, .. }
             | Request::CheckRecord { key, .. } => {
-                ("a record's key in bytes", key.as_str(), MAX_RECORD_KEY_LEN)
+                check_record_key(key)?;
+                (RECORD_KEY, key.as_str(), MAX_RECORD_KEY_LEN)
             }
         };
         check_limit(what, name.len(), max)?;
         if name.is_empty() {
-            return Err(empty(if request.record().is_some() { "key" } else { "name" }));
+            return Err(empty("name"));
         }
         if request.writes() {
             len = len.saturating_add(metadata::CHANGE_HEADER_LEN + name.len());
@@ -241,6 +242,15 @@ fn check_event(event: &NewEvent, options: &Options) -> Result<()> {
     let size = event.data.len().saturating_add(event.metadata.len());
     let max = usize::try_from(options.max_event_size).unwrap_or(usize::MAX);
     check_limit("data and metadata in bytes", size, max)
+}
+
+/// What a limit on the key of a record is about.
+const RECORD_KEY: &str = "a record's key in bytes";
+
+/// Checks the key of a record.
+pub(crate) fn check_record_key(key: &str) -> Result<()> {
+    check_limit(RECORD_KEY, key.len(), MAX_RECORD_KEY_LEN)?;
+    if key.is_empty() { Err(empty("key")) } else { Ok(()) }
 }
 
 fn check_limit(what: &'static str, size: usize, max: usize) -> Result<()> {

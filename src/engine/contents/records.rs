@@ -14,8 +14,8 @@ use crate::format::metadata::RecordEntry;
 use crate::index::records::{PageStart, RecordPage, add_newest, keep_first};
 use crate::log::segment::Segment;
 
-/// The newest change of a record in segments after `after` and below `below`, if index files have it. After `most` index files
-/// it stops, and returns the segment below which to continue.
+/// The newest change of a record in segments after `after` and below `below`, if index files have it. After
+/// `most` index files it stops, and returns the segment below which to continue.
 fn record_in(
     parts: &[Part],
     key: &str,

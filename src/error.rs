@@ -128,6 +128,21 @@ pub enum Error {
         /// The position of the last event.
         head: Position,
     },
+    /// A version of a stream to continue from is ahead of the stream: an older backup was restored
+    /// since the version was saved, or it belongs to another stream or store. A reader beside a writer
+    /// may also lag: [`Store::wait_for`](crate::Store::wait_for) waits for the version's position.
+    #[error(
+        "version {version} of stream {stream:?} is ahead of its last version, {last}: it belongs to \
+        another history, or is not visible yet; start over, or wait for it"
+    )]
+    VersionAhead {
+        /// The stream.
+        stream: String,
+        /// The version after which the subscription was to begin.
+        version: u64,
+        /// The stream's last visible version, 0 if there is none.
+        last: u64,
+    },
     /// A checkpoint token was made by another store.
     #[error("the checkpoint token belongs to store {found}, and this is store {expected}")]
     OtherStore {

@@ -138,12 +138,19 @@ impl Query {
         self
     }
 
+    /// The same query for the events of one stream.
+    pub(crate) fn within(mut self, stream: &str) -> Self {
+        self.items.retain(|item| item.may_match_in(stream));
+        for item in &mut self.items {
+            item.stream = Some(stream.into());
+            item.category = None;
+        }
+        self
+    }
+
     /// Whether events of a stream of this name can match.
     pub(crate) fn may_match_in(&self, stream: &str) -> bool {
-        self.items.iter().any(|item| {
-            item.required_stream().is_none_or(|name| name == stream)
-                && item.required_category().is_none_or(|name| name == category_of(stream))
-        })
+        self.items.iter().any(|item| item.may_match_in(stream))
     }
 
     pub(crate) fn matches(&self, event: &impl Queryable) -> bool {
@@ -210,6 +217,11 @@ impl QueryItem {
 
     pub(crate) fn required_after(&self) -> Option<Position> {
         self.after
+    }
+
+    fn may_match_in(&self, stream: &str) -> bool {
+        self.required_stream().is_none_or(|name| name == stream)
+            && self.required_category().is_none_or(|name| name == category_of(stream))
     }
 
     fn matches(&self, event: &impl Queryable) -> bool {

@@ -380,7 +380,27 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn subscribe(&self) -> Subscribe {
-        Subscribe::new(Arc::clone(self.engine()))
+        Subscribe::new(Arc::clone(self.engine()), None)
+    }
+
+    /// Follows one stream, by default from its first event on; a subscription to it can begin at a
+    /// [version](Subscribe::from_version). All other settings are those of [`Store::subscribe`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// for stream in ["account-1", "account-2", "account-1"] {
+    ///     store.append(stream, ExpectedVersion::Any, [NewEvent::new("Deposited", "5")])?;
+    /// }
+    /// let mut events = store.subscribe_stream("account-1").after_version(1).start()?.events();
+    /// let event = events.next().expect("it has not ended")?;
+    /// assert_eq!((event.version(), event.position().get()), (2, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe_stream(&self, stream: impl Into<String>) -> Subscribe {
+        Subscribe::new(Arc::clone(self.engine()), Some(stream.into()))
     }
 
     /// Lists the streams that have visible events, by name.

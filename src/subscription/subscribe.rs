@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::event::token::CheckpointToken;
 use crate::query::Query;
-use crate::read::{ChangeNumber, ChangeScan, Scan};
+use crate::read::{ChangeNumber, ChangeScan, ReadStream, Scan};
 
 /// The settings of a subscription; see [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ use crate::read::{ChangeNumber, ChangeScan, Scan};
 pub struct Subscribe {
     engine: Arc<Engine>,
     from: Start,
+    /// The only stream whose events are delivered.
+    stream: Option<String>,
     query: Option<Query>,
     batch_size: usize,
     progress_every: u64,
@@ -36,13 +38,16 @@ enum Start {
     Now,
     Cursor(String),
     Token(CheckpointToken),
+    /// After this version of the stream.
+    Version(u64),
 }
 
 impl Subscribe {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, stream: Option<String>) -> Self {
         Self {
             engine,
             from: Start::After(0),
+            stream,
             query: None,
             batch_size: 256,
             progress_every: Subscription::PROGRESS_EVERY,
@@ -80,6 +85,35 @@ impl Subscribe {
     /// or is another one.
     pub fn after_token(mut self, token: CheckpointToken) -> Self {
         self.from = Start::Token(token);
+        self
+    }
+
+    /// The stream's event at this version and all later ones; for a subscription to one stream, see
+    /// [`Store::subscribe_stream`](crate::Store::subscribe_stream). 0 and 1 are the first event, and
+    /// the version after the last one begins with the next event. A greater version is an error at the
+    /// start, because events would be skipped.
+    ///
+    /// The event is found in the indexes: what precedes it is not scanned.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// let events = ["Opened", "Deposited", "Closed"].map(|it| NewEvent::new(it, ""));
+    /// store.append("account-1", ExpectedVersion::Any, events)?;
+    /// let mut events = store.subscribe_stream("account-1").from_version(3).start()?.events();
+    /// assert_eq!(events.next().expect("it has not ended")?.event_type(), "Closed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_version(self, version: u64) -> Self {
+        self.after_version(version.saturating_sub(1))
+    }
+
+    /// The stream's events after this version, as [`from_version`](Self::from_version) with the next one:
+    /// for a consumer that has stored the version of the last event it handled. 0 is before the first.
+    pub fn after_version(mut self, version: u64) -> Self {
+        self.from = Start::Version(version);
         self
     }
 
@@ -123,7 +157,8 @@ impl Subscribe {
         self
     }
 
-    /// Only events that the query matches. Other events are scanned too, and
+    /// Only events that the query matches, and in a subscription to one stream, only those of the
+    /// stream. Other events are scanned too, and
     /// [`Message::scanned_through`](crate::subscription::Message::scanned_through) includes them.
     pub fn matching(mut self, query: Query) -> Self {
         self.query = Some(query);
@@ -244,14 +279,39 @@ impl Subscribe {
         self
     }
 
+    /// The position before the stream's event that follows `version`.
+    fn position_after(&self, version: u64) -> Result<u64> {
+        let Some(stream) = &self.stream else {
+            let why = "a version has a meaning in one stream only; begin with subscribe_stream";
+            return Err(Error::InvalidArgument { what: "from_version", why: why.into() });
+        };
+        self.engine.refresh()?;
+        let visible = self.engine.visible(self.include_unsynced);
+        let last = self.engine.contents().head_at(stream, visible)?.version;
+        if version > last {
+            return Err(Error::VersionAhead { stream: stream.clone(), version, last });
+        }
+        let next = ReadStream::new(Arc::clone(&self.engine), stream.clone())
+            .from_version(version + 1)
+            .include_hidden()
+            .include_unsynced()
+            .limit(1);
+        // Without a visible one, every later event of the stream is after the visible ones.
+        Ok(match next.start()?.next().transpose()? {
+            Some(event) => visible.min(event.position().get() - 1),
+            None => visible,
+        })
+    }
+
     /// Starts the subscription. The first call for a message reads.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`]; [`Error::InvalidArgument`] for a setting out of its range;
-    /// [`Error::PositionAhead`] for a position after the head; those of
+    /// [`Error::PositionAhead`] for a position after the head; [`Error::VersionAhead`] for a version
+    /// after the stream's last; those of reads for a version; those of
     /// [`Store::verify_token`](crate::Store::verify_token) for a token.
-    pub fn start(self) -> Result<Subscription> {
+    pub fn start(mut self) -> Result<Subscription> {
         const SIZES: std::ops::RangeInclusive<usize> = 1..=65_536;
         if !SIZES.contains(&self.batch_size) {
             let why = format!("{} is not within {SIZES:?} events", self.batch_size);
@@ -263,8 +323,13 @@ impl Subscribe {
             return Err(Error::InvalidArgument { what: "progress_every", why });
         }
         self.engine.check_open()?;
+        if let Some(stream) = &self.stream {
+            let query = self.query.take().unwrap_or_else(Query::all);
+            self.query = Some(query.within(stream));
+        }
         let mut passed = ChangeNumber::NONE;
         let after = match self.from {
+            Start::Version(version) => self.position_after(version)?,
             Start::After(position) => {
                 self.engine.check_not_ahead(position, self.include_unsynced)?;
                 position

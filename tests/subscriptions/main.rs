@@ -15,3 +15,4 @@ mod metadata;
 mod shared;
 mod support;
 mod tasks;
+mod versions;

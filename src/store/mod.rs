@@ -5,13 +5,13 @@ mod handle;
 pub(crate) mod records;
 pub(crate) mod snapshots;
 pub(crate) mod transaction;
+mod waits;
 
 #[cfg(feature = "async")]
 mod tasks;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -37,8 +37,6 @@ use crate::store::records::Records;
 use crate::store::snapshots::Snapshots;
 use crate::store::transaction::Transaction;
 use crate::subscription::Subscribe;
-use crate::sync::Instant;
-use crate::sync::wait_list::OnWatch;
 
 /// A handle to an open store: cheap to clone, and usable from any number of threads.
 ///
@@ -428,31 +426,6 @@ impl Store {
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.engine().check_writable()
-    }
-
-    /// Waits until a position is visible, at most `timeout`; returns whether it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`] if the store is closed while it waits.
-    pub fn wait_for(&self, position: Position, timeout: Duration) -> Result<bool> {
-        let engine = self.engine();
-        let deadline = Instant::now().checked_add(timeout);
-        let mut waiting = None;
-        loop {
-            engine.check_open()?;
-            engine.refresh()?;
-            if engine.visible(false) >= position.get() {
-                return Ok(true);
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(false);
-            }
-            let waiting = waiting.get_or_insert_with(|| OnWatch::new(engine.positions().watch()));
-            engine
-                .positions()
-                .wait(waiting.waiter(), deadline, || engine.visible(false) >= position.get());
-        }
     }
 
     /// Makes every commit accepted before this call durable.

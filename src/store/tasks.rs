@@ -3,17 +3,13 @@
 //! They need no runtime: a thread of the store does the work that waits for the disk, and wakes the
 //! task.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use super::Store;
-use crate::engine::Engine;
 use crate::engine::errands::Errand;
 use crate::error::Result;
-use crate::event::{Appended, ExpectedVersion, NewEvent, Position};
+use crate::event::{Appended, ExpectedVersion, NewEvent};
 use crate::sync::thread;
-use crate::sync::wait_list::OnWatch;
 
 impl Store {
     /// Like [`Store::append`], for a task: it never blocks the executor (feature `async`).
@@ -60,33 +56,6 @@ impl Store {
                 recorded_at: done.recorded_at,
                 already_recorded: done.already_recorded,
             })
-        }
-    }
-
-    /// Waits until a position is visible, for a task (feature `async`). There is no timeout: use that of
-    /// the runtime, and drop the future when it expires.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`](crate::Error::Closed) if the store is closed while it waits; for a store that
-    /// is open for reading only, the errors of following its writer.
-    pub fn wait_for_async(
-        &self,
-        position: Position,
-    ) -> impl Future<Output = Result<()>> + Send + 'static {
-        let engine = Arc::clone(self.engine());
-        async move {
-            let on_watch = OnWatch::new(engine.positions().watch());
-            loop {
-                engine.check_open()?;
-                if engine.is_follower() {
-                    engine.send(|engine| engine.refresh()).await?;
-                }
-                if engine.visible(false) >= position.get() {
-                    return Ok(());
-                }
-                announced(&engine, &on_watch, position.get()).await;
-            }
         }
     }
 
@@ -171,24 +140,4 @@ impl Store {
             }
         }
     }
-}
-
-/// Waits until a position is announced as visible, unless `position` is visible already.
-async fn announced(engine: &Engine, on_watch: &OnWatch<'_>, position: u64) {
-    let mut waited = false;
-    poll_fn(move |context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        on_watch.waiter().keep(context.waker());
-        engine.positions().watch().enlist(on_watch.waiter());
-        if engine.visible(false) >= position || engine.check_open().is_err() {
-            return Poll::Ready(());
-        }
-        if engine.shared().follows_without_thread() {
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    })
-    .await;
 }

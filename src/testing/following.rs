@@ -1,10 +1,13 @@
-//! Subscriptions in a random life, compared with the model.
+//! Subscriptions and waits in a random life, compared with the model.
 //!
-//! Owns what a subscription is expected to deliver. Must never wait: a life has no other thread that
-//! would wake it.
+//! Owns what a subscription is expected to deliver, and what a wait returns. Must never wait: a life
+//! has no other thread that would wake it.
+
+use std::time::Duration;
 
 use super::compare::{self, Checked, ensure};
 use super::harness::Harness;
+use super::operations::STREAMS;
 use crate::event::Position;
 use crate::store::Store;
 
@@ -41,5 +44,34 @@ impl Harness {
             ensure!(told == next - 1, "scanned through {told}, delivered up to {}", next - 1);
         }
         Ok(())
+    }
+    /// Asks whether a position around the head, and a version around a stream's last, is visible; the
+    /// version also of a reader beside the writer.
+    pub(super) fn wait_for(&mut self, store: &Store, off: u8) -> Checked {
+        let off = u64::from(off);
+        let head = store.head().get();
+        let position = (head + 4).saturating_sub(off % 12);
+        let waited = store.wait_for(position.into(), Duration::ZERO);
+        let Some(reached) = self.allow(waited)? else { return Ok(()) };
+        let after = store.head().get();
+        let right = (position <= head) <= reached && reached <= (position <= after);
+        ensure!(right, "position {position} is reached: {reached}, the head is {after}");
+
+        let stream = STREAMS[(off / 12 % 8) as usize];
+        let version = (self.model.reached(stream, false, head) + 2).saturating_sub(off % 4);
+        let waited = store.wait_for_version(stream, version, Duration::ZERO);
+        let Some(reached) = self.allow(waited)? else { return Ok(()) };
+        let shown = [head, store.head().get()].map(|it| self.model.reached(stream, false, it));
+        let right = (version <= shown[0]) <= reached && reached <= (version <= shown[1]);
+        ensure!(right, "version {version} of {stream} is reached: {reached}, there are {shown:?}");
+
+        self.follow(store, |follower, harness| {
+            let waited = follower.wait_for_version(stream, version, Duration::ZERO);
+            let head = follower.head().get();
+            let shown = harness.model.reached(stream, false, head);
+            let right = !matches!(waited, Ok(true)) || version <= shown;
+            ensure!(right, "a follower at {head} waits for version {version}, not {shown}");
+            Ok(waited.map(|_| head))
+        })
     }
 }

@@ -4,7 +4,6 @@
 //! contents of the log.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::compare::{self, Checked, Mismatch, ensure, must};
 use super::harness::Harness;
@@ -51,7 +50,7 @@ pub enum Aside {
     Follow(ReadChoice),
     /// Looks up single events and heads through the follower.
     FollowLook(u16),
-    /// Looks up whether a position around the head is visible.
+    /// Asks whether a position around the head, and a version around a stream's last, is visible.
     WaitFor(u8),
     /// Reads every byte of the store, beside the writer.
     Verify,
@@ -137,16 +136,7 @@ impl Harness {
                     Err(error) => Err(error),
                 })
             }),
-            Aside::WaitFor(off) => {
-                let head = store.head().get();
-                let position = (head + 4).saturating_sub(u64::from(*off) % 12);
-                let waited = store.wait_for(position.into(), Duration::ZERO);
-                let Some(reached) = self.allow(waited)? else { return Ok(()) };
-                let after = store.head().get();
-                let right = (position <= head) <= reached && reached <= (position <= after);
-                ensure!(right, "position {position} is reached: {reached}, the head is {after}");
-                Ok(())
-            }
+            Aside::WaitFor(off) => self.wait_for(&store, *off),
             Aside::Verify => self.verify(),
         }
     }

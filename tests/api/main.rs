@@ -28,3 +28,4 @@ mod stats;
 mod stream_names;
 mod support;
 mod tickets;
+mod waits;

@@ -36,6 +36,37 @@ fn wait_for_a_position_is_woken() {
 }
 
 #[test]
+fn wait_for_a_version_is_woken_in_threads_and_tasks() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        let thread = {
+            let store = store.clone();
+            thread::spawn(move || {
+                assert!(store.wait_for_version("s", 3, FOR_EVER).unwrap());
+                assert!(store.stream_head("s").unwrap().unwrap().version >= 3);
+            })
+        };
+        let task = {
+            let task = store.wait_for_version_async("s", 4);
+            let store = store.clone();
+            thread::spawn(move || {
+                future::block_on(task).unwrap();
+                assert_eq!(store.stream_head("s").unwrap().unwrap().version, 4);
+            })
+        };
+        append(&store, "s", 10).unwrap();
+        append(&store, "other", 10).unwrap();
+        let events = [event(10), event(10)];
+        let ticket = store.transaction().append("s", ExpectedVersion::Any, events).submit();
+        drop(ticket.unwrap());
+        for waiter in [thread, task] {
+            waiter.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn buffered_store_is_synced_at_its_interval() {
     explore(|| {
         let sim = SimStorage::new(1);

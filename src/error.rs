@@ -143,6 +143,19 @@ pub enum Error {
         /// The stream's last visible version, 0 if there is none.
         last: u64,
     },
+    /// A subscription ended before its consumer had handled a position that a
+    /// [`Progress`](crate::subscription::Progress) waits for: it was stopped or dropped, its thread
+    /// panicked, or its store was closed.
+    #[error(
+        "the subscription ended when events up to position {handled} were handled, before position \
+        {awaited}; wait for the progress of the one that continues"
+    )]
+    SubscriptionEnded {
+        /// The position up to which every selected event is handled.
+        handled: Position,
+        /// The position that the call waits for.
+        awaited: Position,
+    },
     /// A checkpoint token was made by another store.
     #[error("the checkpoint token belongs to store {found}, and this is store {expected}")]
     OtherStore {

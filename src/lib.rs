@@ -138,7 +138,7 @@ const _: () = {
     use crate::consumer_group::{ConsumerGroup, RunningGroup};
     use crate::event::snapshot::Snapshot;
     use crate::store::snapshots::Snapshots;
-    use crate::subscription::{StopHandle, Subscribe, Subscription};
+    use crate::subscription::{JoinedProgress, Progress, StopHandle, Subscribe, Subscription};
 
     const fn send_and_sync<T: Send + Sync + 'static>() {}
     const fn send<T: Send + 'static>() {}
@@ -155,6 +155,8 @@ const _: () = {
     send_and_sync::<ReadStream>();
     send_and_sync::<Query>();
     send_and_sync::<StopHandle>();
+    send_and_sync::<Progress>();
+    send_and_sync::<JoinedProgress>();
     send_and_sync::<RunningGroup>();
     send::<Events>();
     send::<StreamNames>();

@@ -5,7 +5,8 @@
 
 use std::slice;
 
-use super::{BATCH_BYTES, Portion, Subscription};
+use super::Subscription;
+use super::portion::{BATCH_BYTES, Portion};
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::read::event::Event;

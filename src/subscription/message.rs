@@ -3,8 +3,8 @@
 use std::iter::FusedIterator;
 use std::vec;
 
-use super::Subscription;
 use super::commits::{CommitEvents, commits_of};
+use super::{Progress, Subscription};
 use crate::error::Result;
 use crate::event::Position;
 use crate::read::StreamChange;
@@ -92,6 +92,12 @@ impl SubscribedEvents {
             None => self.subscription.scanned_through(),
         }
     }
+
+    /// A handle to the progress, see [`Subscription::progress`]: an event is handled when the next one is
+    /// asked for.
+    pub fn progress(&self) -> Progress {
+        self.subscription.progress()
+    }
 }
 
 impl Iterator for SubscribedEvents {
@@ -100,6 +106,7 @@ impl Iterator for SubscribedEvents {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(event) = self.batch.next() {
+                self.subscription.reporter.asked_within(event.position().get() - 1);
                 return Some(Ok(event));
             }
             match self.subscription.next()? {

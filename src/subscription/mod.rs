@@ -7,6 +7,11 @@
 mod changes;
 mod commits;
 mod message;
+mod portion;
+mod progress;
+mod rate;
+mod reached;
+mod stop;
 #[cfg(feature = "async")]
 mod stream;
 mod subscribe;
@@ -22,22 +27,23 @@ use crate::event::Position;
 use crate::read::Scan;
 use crate::read::event::Event;
 use crate::sync::Instant;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::wait_list::Waiter;
 
 use changes::{ChangeFeed, More};
 pub use commits::CommitEvents;
 use commits::Gathering;
 pub use message::{Message, MessageKind, SubscribedEvents};
+use portion::Portion;
+pub use progress::{JoinedProgress, Progress};
+pub use rate::Rate;
+use reached::Reporter;
+use stop::Signal;
+pub use stop::StopHandle;
 #[cfg(feature = "async")]
 pub use stream::SubscriptionStream;
 pub use subscribe::Subscribe;
 
 /// The longest time before a waiting consumer gets a message with the current progress.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
-
-/// The size in bytes at which a batch ends if it owns its bytes, because a segment is not mapped.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// A running subscription: an endless iterator over [`Message`]s, at least once and in the order of
 /// positions.
@@ -105,63 +111,8 @@ pub struct Subscription {
     failed: Option<Error>,
     ended: bool,
     signal: Arc<Signal>,
-}
-
-/// The maximum amount that is read for one message.
-#[derive(Debug, Clone, Copy)]
-struct Portion {
-    /// Events to deliver.
-    events: u64,
-    /// The number of scanned positions, if that is larger.
-    positions: u64,
-    /// Bytes of events that own their bytes.
-    bytes: usize,
-    /// Whether a reader beside a writer in another process polls for new events itself.
-    refreshes: bool,
-    /// Whether the subscription yields to other tasks before the next portion.
-    yields: bool,
-}
-
-impl Portion {
-    /// For a thread, which may block.
-    const LARGE: Self = Self {
-        events: u64::MAX,
-        positions: Subscription::PROGRESS_EVERY,
-        bytes: BATCH_BYTES,
-        refreshes: true,
-        yields: false,
-    };
-}
-
-#[derive(Debug, Default)]
-struct Signal {
-    waiter: Arc<Waiter>,
-    stopped: AtomicBool,
-}
-
-/// Stops a subscription from another thread, also while it waits.
-///
-/// ```
-/// # let dir = tempfile::tempdir()?;
-/// # let store = annals::Store::open(dir.path().join("ledger"))?;
-/// let subscription = store.subscribe().start()?;
-/// let stop = subscription.stop_handle();
-/// let consumer = std::thread::spawn(move || subscription.count());
-/// stop.stop();
-/// consumer.join().expect("it has ended");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct StopHandle {
-    signal: Arc<Signal>,
-}
-
-impl StopHandle {
-    /// Ends the subscription: a call that waits for its next message returns `None`.
-    pub fn stop(&self) {
-        self.signal.stopped.store(true, Ordering::SeqCst);
-        self.signal.waiter.rouse();
-    }
+    /// What the handles of its progress read.
+    reporter: Reporter,
 }
 
 impl Subscription {
@@ -179,7 +130,13 @@ impl Subscription {
 
     /// A handle that stops the subscription from another thread.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle { signal: Arc::clone(&self.signal) }
+        StopHandle::new(&self.signal)
+    }
+
+    /// A handle to the progress of this subscription and its consumer, for other threads and tasks:
+    /// waits for a position to be handled, lag and rate.
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.reporter.shared())
     }
 
     /// The next message, if there is one within `timeout`; `None` if there is none, or if the
@@ -255,7 +212,7 @@ impl Subscription {
     }
 
     fn is_stopped(&self) -> bool {
-        self.signal.stopped.load(Ordering::SeqCst)
+        self.signal.is_stopped()
     }
 
     fn has_news(&self) -> bool {
@@ -273,27 +230,37 @@ impl Subscription {
     /// The next message without waiting for it.
     fn advance(&mut self, portion: Portion) -> Poll<Option<Result<Message>>> {
         self.portion = portion;
+        self.reporter.asked();
         if self.ended || self.is_stopped() {
-            self.ended = true;
+            self.end();
             return Poll::Ready(None);
         }
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
         if let Err(closed) = self.engine.check_open() {
-            self.ended = true;
+            self.end();
             return Poll::Ready(Some(Err(closed)));
         }
         match self.read() {
             Ok(Some(kind)) => {
                 self.told = self.scanned_through;
                 self.untold_since = None;
+                self.reporter.deliver(&kind, self.scanned_through);
                 let scanned_through = self.scanned_through();
                 Poll::Ready(Some(Ok(Message { kind, scanned_through })))
             }
-            Ok(None) => Poll::Pending,
+            Ok(None) => {
+                self.reporter.pass(self.scanned_through);
+                Poll::Pending
+            }
             Err(error) => Poll::Ready(Some(Err(error))),
         }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.reporter.end();
     }
 
     /// The next message; `None` if there is none yet.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
 
-use super::{Message, Portion, StopHandle, Subscription};
+use super::{Message, Portion, Progress, StopHandle, Subscription};
 use crate::engine::Engine;
 use crate::engine::errands::Errand;
 use crate::engine::matching::{index_all_terms, terms_behind};
@@ -62,6 +62,7 @@ impl Subscription {
     }
 
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        self.reporter.asked();
         if self.polled.since_pending >= TURN {
             // A stream that is always ready would occupy its executor while it catches up.
             self.polled.since_pending = 0;
@@ -171,6 +172,13 @@ impl SubscriptionStream {
     /// A handle that stops the stream from another thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.subscription.stop_handle()
+    }
+
+    /// A handle to the progress of the stream and its consumer: see [`Subscription::progress`]. If the
+    /// stream is polled ahead of the consumer, as buffering adapters do, use
+    /// [`Subscribe::manual_progress`](super::Subscribe::manual_progress).
+    pub fn progress(&self) -> Progress {
+        self.subscription.progress()
     }
 
     /// The progress: see [`Subscription::scanned_through`].

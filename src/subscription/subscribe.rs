@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::changes::ChangeFeed;
 use super::commits::Gathering;
+use super::reached::{Reached, Reporter};
 use super::{Portion, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -29,6 +30,7 @@ pub struct Subscribe {
     include_unsynced: bool,
     include_hidden: bool,
     include_metadata: bool,
+    manual_progress: bool,
     whole_commits: bool,
 }
 
@@ -54,6 +56,7 @@ impl Subscribe {
             include_unsynced: false,
             include_hidden: false,
             include_metadata: false,
+            manual_progress: false,
             whole_commits: false,
         }
     }
@@ -279,6 +282,14 @@ impl Subscribe {
         self
     }
 
+    /// The consumer confirms what it has handled with [`Progress::advance`](super::Progress::advance), and asking for the next
+    /// message confirms nothing: for a consumer that hands events to other threads, collects several
+    /// messages for one transaction, or polls a stream ahead.
+    pub fn manual_progress(mut self) -> Self {
+        self.manual_progress = true;
+        self
+    }
+
     /// The position before the stream's event that follows `version`.
     fn position_after(&self, version: u64) -> Result<u64> {
         let Some(stream) = &self.stream else {
@@ -353,7 +364,9 @@ impl Subscribe {
         });
         #[cfg(feature = "async")]
         let filtered = self.query.is_some();
+        let reached = Reached::new(&self.engine, self.include_unsynced, after);
         Ok(Subscription {
+            reporter: Reporter::new(reached, self.manual_progress),
             changes,
             commits: self.whole_commits.then(Gathering::default),
             scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),

@@ -63,6 +63,8 @@ pub(crate) enum Rank {
     /// The result of one piece of that work. Owner: `engine::errands`.
     #[cfg(feature = "async")]
     Errand,
+    /// How far a subscription and its consumer are. Owner: `subscription`.
+    SubscriptionProgress,
     /// The list of the threads and tasks that wait for a position. Owner: `sync::wait_list`.
     WatchList,
     /// One entry of that list. Owner: `sync::wait_list`. Wakers run without it, because they run foreign

@@ -10,6 +10,7 @@ use super::harness::Harness;
 use super::operations::STREAMS;
 use crate::event::Position;
 use crate::store::Store;
+use crate::subscription::MessageKind;
 
 /// The number of messages that are taken of one subscription.
 const MESSAGES: usize = 4;
@@ -25,9 +26,19 @@ impl Harness {
         let subscribe = store.subscribe().after(after).include_hidden();
         let started = subscribe.whole_commits().batch_size(batch_size).start();
         let Some(mut subscription) = self.allow(started)? else { return Ok(()) };
-        let mut next = after + 1;
+        let progress = subscription.progress();
+        let (mut next, mut handled) = (after + 1, after);
         for _ in 0..MESSAGES {
-            let Some(message) = self.allow(subscription.try_next())?.flatten() else { break };
+            let asked = subscription.try_next();
+            // The messages before are handled, whatever the call returns.
+            let waited = progress.wait_for(handled, Duration::ZERO);
+            ensure!(matches!(waited, Ok(true)), "{handled} is handled: {waited:?}, {progress:?}");
+            let Some(message) = self.allow(asked)?.flatten() else { break };
+            if matches!(message.kind, MessageKind::Events(_)) {
+                let shown = progress.handled().get();
+                ensure!(shown == handled, "{shown} is handled, not {handled}, at {message:?}");
+            }
+            handled = message.scanned_through.get();
             for commit in message.commits() {
                 let [first, last] =
                     [commit.first_position(), commit.last_position()].map(Position::get);
@@ -42,6 +53,8 @@ impl Harness {
             }
             let told = message.scanned_through.get();
             ensure!(told == next - 1, "scanned through {told}, delivered up to {}", next - 1);
+            let lag = (progress.lag(), store.head().get() - told);
+            ensure!(lag.0 == lag.1, "the lag is {}, and {} positions are left", lag.0, lag.1);
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Subscriptions: no event is missed, repeated or delivered too early, and every wait is woken.
 
-use annals::subscription::SubscriptionStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use annals::subscription::{JoinedProgress, SubscriptionStream};
 use annals::testing::SimStorage;
 use annals::{
     Error, ExpectedVersion, Query, Result, Store,
@@ -52,6 +55,60 @@ fn writer(store: &Store, name: &'static str, commits: u64, size: usize) -> threa
         let ticket = store.transaction().append(name, ExpectedVersion::Any, events).submit();
         drop(ticket.unwrap());
     })
+}
+
+/// What two consumers have handled is awaited by a thread and a task, while they handle messages and
+/// after one of them has ended.
+#[test]
+fn joined_progress_is_awaited_by_threads_and_tasks() {
+    explore(|| {
+        let sim = SimStorage::new(1);
+        let store = open(&sim);
+        // The last events of a stream that is not followed are reported without a timeout.
+        let start = |stream| {
+            store.subscribe().matching(Query::stream(stream)).progress_every(1).start().unwrap()
+        };
+        let subscriptions = [start("a"), start("b")];
+        let progress = subscriptions.each_ref().map(Subscription::progress);
+        let joined = JoinedProgress::new(progress.clone());
+        let seen = Arc::new(AtomicU64::new(0));
+        let consumers = subscriptions.map(|mut subscription| {
+            let seen = Arc::clone(&seen);
+            thread::spawn(move || {
+                while subscription.scanned_through().get() < 4 {
+                    let Some(message) = subscription.next_timeout(FOR_EVER).unwrap() else {
+                        return;
+                    };
+                    seen.fetch_add(message.events().len() as u64, Ordering::SeqCst);
+                }
+                // Asks once more, which handles the last message.
+                subscription.try_next().unwrap();
+            })
+        });
+        let waits = {
+            let (joined, seen) = (joined.clone(), Arc::clone(&seen));
+            thread::spawn(move || {
+                assert!(joined.wait_for(4, FOR_EVER).unwrap());
+                assert_eq!(seen.load(Ordering::SeqCst), 4);
+            })
+        };
+        let task = {
+            let task = joined.wait_for_async(2);
+            thread::spawn(move || future::block_on(task).unwrap())
+        };
+        let ended = {
+            let progress = progress[0].clone();
+            thread::spawn(move || progress.wait_for(9, FOR_EVER).unwrap_err())
+        };
+        for stream in ["a", "b"] {
+            append(&store, stream, 10).unwrap();
+        }
+        for thread in consumers.into_iter().chain([waits, task]) {
+            thread.join().unwrap();
+        }
+        assert!(matches!(ended.join().unwrap(), Error::SubscriptionEnded { .. }));
+        assert!(joined.handled().get() >= 4);
+    });
 }
 
 #[test]

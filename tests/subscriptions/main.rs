@@ -9,8 +9,10 @@ mod commits;
 mod ends;
 mod failures;
 mod follower;
+mod lag;
 mod many;
 mod metadata;
+mod progress;
 #[path = "../support/mod.rs"]
 mod shared;
 mod support;

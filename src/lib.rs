@@ -116,7 +116,7 @@ pub use event::{
     ExpectedVersion, NewEvent, ParseTimestampError, Position, SharedStr, StreamHead,
     StreamMetadata, StreamName, Timestamp, category_of,
 };
-pub use format::record::Tags;
+pub use format::tags::Tags;
 pub use options::{Checksums, Durability, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
 #[cfg(feature = "async")]

@@ -105,7 +105,7 @@ impl Options {
     /// The smallest value of [`Options::max_open_files`].
     pub const MIN_OPEN_FILES: usize = 8;
     /// The largest value of [`Options::max_event_size`], in bytes.
-    pub const MAX_EVENT_SIZE: u64 = 64 << 20;
+    pub const MAX_EVENT_SIZE: u64 = 256 << 20;
 
     /// The default size of segments of a new store, in bytes.
     pub const DEFAULT_SEGMENT_SIZE: u64 = 128 << 20;
@@ -177,8 +177,10 @@ impl Options {
         self.segment_size.get_or_insert(newest);
     }
 
-    /// The maximum size of data and metadata of one event together, in bytes, up to 64 MiB (and
-    /// never more than fits a commit). Default: 16 MiB.
+    /// The maximum size of data and metadata of one event together, in bytes, up to 256 MiB. A commit
+    /// takes a quarter of a segment, so events of more than 32 MiB also need a larger
+    /// [`Options::segment_size`] than the default. Applies to appends alone: events of any size are read.
+    /// Default: 16 MiB.
     pub fn max_event_size(mut self, bytes: u64) -> Self {
         self.max_event_size = bytes;
         self

@@ -31,8 +31,8 @@ pub use text::ParseQueryError;
 /// # Ok::<(), annals::ParseQueryError>(())
 /// ```
 ///
-/// A type, tag and stream may contain any characters; with white space, commas or quotes, the text
-/// form needs `"…"` around them.
+/// A type, tag and stream may contain any characters; with white space, commas or quotes, and where they are
+/// empty, the text form needs `"…"` around them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Query {

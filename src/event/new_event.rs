@@ -43,7 +43,7 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// An event of a type (1 to 255 bytes) with its data, which may be empty.
+    /// An event of a type (up to 255 bytes) with its data. Both may be empty.
     pub fn new(event_type: impl AsRef<str>, data: impl EventData) -> Self {
         Self {
             id: None,
@@ -99,7 +99,8 @@ impl NewEvent {
         self
     }
 
-    /// Adds a tag of 1 to 255 bytes; an event has at most 64.
+    /// Adds a tag, which may be empty. The tags of an event take at most 65,535 bytes: each its own bytes
+    /// and one more, or two more if any of them has more than 255 bytes.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self

@@ -15,6 +15,8 @@ use super::{ContentType, Position, SharedStr, Timestamp};
 pub struct EventParts {
     /// The event's id.
     pub id: Uuid,
+    /// Whether the caller gave the id, as [`Event::id_given`](crate::Event::id_given) states it.
+    pub id_given: Option<bool>,
     /// The stream that the event belongs to.
     pub stream: SharedStr,
     /// The event's place in its stream, from 1.

@@ -5,10 +5,15 @@
 //!   4  length without padding    u32   38  tags length (bytes)       u16
 //!   8  version in its stream     u64   40  metadata length           u32
 //!  16  event id                  16    44  distance to frame start   u32
-//!  32  stream length             u16   48  stream, type, tags (each a length
-//!  34  type length               u8        byte and its bytes), metadata, data,
-//!  35  flags (bit 0: JSON)       u8        zeros to a multiple of 8
+//!  32  stream length             u16   48  stream, type, tags, metadata, data,
+//!  34  type length               u8        zeros to a multiple of 8
+//!  35  flags                     u8
+//!
+//! flags    bit 0: the data is JSON           bit 2: the store generated the id
+//!          bit 1: the caller gave the id     bit 3: the tags are in the wide form
 //! ```
+//!
+//! Bits 1 to 3 are set only in segments with the incompatible feature bit 2.
 //!
 //! The checksum covers everything after itself, including padding, seeded with the segment's salt
 //! and the event's position: a record that is read through an index is thereby proven to be the
@@ -19,17 +24,42 @@ use std::ops::Range;
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::{Seed, crc32};
+use super::tags::{self, Tags};
 use super::{ALIGNMENT, Defect, MAX_NUMBER, align};
 use crate::event::NewEvent;
 
 pub(crate) const HEADER_LEN: usize = 48;
 pub(crate) const MAX_STREAM_LEN: usize = 1024;
 pub(crate) const MAX_TYPE_LEN: usize = 255;
-pub(crate) const MAX_TAG_LEN: usize = 255;
-pub(crate) const MAX_TAGS: usize = 64;
 const FLAG_JSON: u8 = 1;
+const FLAG_GIVEN: u8 = 1 << 1;
+const FLAG_GENERATED: u8 = 1 << 2;
+const FLAG_WIDE_TAGS: u8 = 1 << 3;
+const FLAGS_OF_ID: u8 = FLAG_GIVEN | FLAG_GENERATED;
+const FLAGS: u8 = FLAG_JSON | FLAGS_OF_ID | FLAG_WIDE_TAGS;
 /// Bounds the allocation that a hostile length can cause.
 const MAX_RECORD_LEN: u32 = 1 << 30;
+
+/// What a record states about the origin of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdOrigin {
+    /// Nothing: the segment was created by a version that did not record it.
+    Unrecorded,
+    /// The caller gave it.
+    Given,
+    /// The store generated it.
+    Generated,
+}
+
+impl IdOrigin {
+    fn to_flags(self) -> u8 {
+        match self {
+            Self::Unrecorded => 0,
+            Self::Given => FLAG_GIVEN,
+            Self::Generated => FLAG_GENERATED,
+        }
+    }
+}
 
 /// The fields of a record that the store assigns.
 #[derive(Debug, Clone, Copy)]
@@ -38,46 +68,50 @@ pub(crate) struct Assigned<'a> {
     pub(crate) version: u64,
     pub(crate) position: u64,
     pub(crate) id: [u8; 16],
+    pub(crate) id_origin: IdOrigin,
     /// The distance from the frame's first byte to the record's.
     pub(crate) frame_distance: u32,
 }
 
 /// The padded length of the record for `event`. Limits are checked before, so it cannot overflow.
 pub(crate) fn encoded_len(stream: &str, event: &NewEvent) -> usize {
-    let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
     align(
         HEADER_LEN
             + stream.len()
             + event.event_type.len()
-            + tags
+            + tags::encoded_len(&event.tags)
             + event.metadata.len()
             + event.data.len(),
     )
+}
+
+/// Whether only segments with the incompatible feature bit 2 may hold the event.
+pub(crate) fn is_extended(event: &NewEvent) -> bool {
+    event.event_type.is_empty() || tags::are_extended(&event.tags)
 }
 
 /// Appends the record and returns its checksum. The caller has checked all limits.
 #[expect(clippy::cast_possible_truncation, reason = "lengths are within the checked limits")]
 pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event: &NewEvent) -> u32 {
     let start = out.len();
-    let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
+    let wide = tags::are_wide(&event.tags);
     let json = event.content_type == crate::event::ContentType::Json;
     let mut h = [0; HEADER_LEN];
     LE::write_u64(&mut h[8..], place.version);
     h[16..32].copy_from_slice(&place.id);
     LE::write_u16(&mut h[32..], place.stream.len() as u16);
     h[34] = event.event_type.len() as u8;
-    h[35] = if json { FLAG_JSON } else { 0 };
+    h[35] = place.id_origin.to_flags()
+        | if json { FLAG_JSON } else { 0 }
+        | if wide { FLAG_WIDE_TAGS } else { 0 };
     LE::write_u16(&mut h[36..], event.schema_version);
-    LE::write_u16(&mut h[38..], tags as u16);
+    LE::write_u16(&mut h[38..], tags::encoded_len(&event.tags) as u16);
     LE::write_u32(&mut h[40..], event.metadata.len() as u32);
     LE::write_u32(&mut h[44..], place.frame_distance);
     out.extend_from_slice(&h);
     out.extend_from_slice(place.stream.as_bytes());
     out.extend_from_slice(event.event_type.as_bytes());
-    for tag in &event.tags {
-        out.push(tag.len() as u8);
-        out.extend_from_slice(tag.as_bytes());
-    }
+    tags::encode(out, &event.tags, wide);
     out.extend_from_slice(&event.metadata);
     out.extend_from_slice(&event.data);
     let len = out.len() - start;
@@ -170,30 +204,23 @@ impl<'a> RecordRef<'a> {
         }
         let stream = self.part(48, self.layout.type_at);
         let event_type = self.part(self.layout.type_at, self.layout.tags_at);
-        if stream.is_empty() || stream.len() > MAX_STREAM_LEN || event_type.is_empty() {
-            return Err(Defect::Invalid("stream or type length out of range"));
+        if stream.is_empty() || stream.len() > MAX_STREAM_LEN {
+            return Err(Defect::Invalid("stream length out of range"));
         }
         if std::str::from_utf8(stream).is_err() || std::str::from_utf8(event_type).is_err() {
             return Err(Defect::Invalid("stream or type is not UTF-8"));
         }
-        if self.version() == 0 || self.version() > MAX_NUMBER || self.bytes[35] & !FLAG_JSON != 0 {
+        let flags = self.bytes[35];
+        let contradictory = flags & FLAGS_OF_ID == FLAGS_OF_ID;
+        if self.version() == 0
+            || self.version() > MAX_NUMBER
+            || flags & !FLAGS != 0
+            || contradictory
+        {
             return Err(Defect::Invalid("version or flags out of range"));
         }
-        self.verify_tags()
-    }
-
-    fn verify_tags(&self) -> Result<(), Defect> {
-        let mut rest = self.part(self.layout.tags_at, self.layout.metadata_at);
-        let mut count = 0;
-        while let Some((&len, tail)) = rest.split_first() {
-            let tag = tail.get(..usize::from(len)).ok_or(Defect::Invalid("a tag is cut short"))?;
-            count += 1;
-            if tag.is_empty() || count > MAX_TAGS || std::str::from_utf8(tag).is_err() {
-                return Err(Defect::Invalid("a tag is empty, one too many or not UTF-8"));
-            }
-            rest = &tail[usize::from(len)..];
-        }
-        Ok(())
+        let tags = self.part(self.layout.tags_at, self.layout.metadata_at);
+        tags::verify(tags, self.has_wide_tags())
     }
 
     pub(crate) fn checksum(&self) -> u32 {
@@ -219,6 +246,18 @@ impl<'a> RecordRef<'a> {
         self.bytes[35] & FLAG_JSON != 0
     }
 
+    pub(crate) fn id_origin(&self) -> IdOrigin {
+        match self.bytes[35] & FLAGS_OF_ID {
+            FLAG_GIVEN => IdOrigin::Given,
+            FLAG_GENERATED => IdOrigin::Generated,
+            _ => IdOrigin::Unrecorded,
+        }
+    }
+
+    fn has_wide_tags(&self) -> bool {
+        self.bytes[35] & FLAG_WIDE_TAGS != 0
+    }
+
     pub(crate) fn schema_version(&self) -> u16 {
         LE::read_u16(&self.bytes[36..])
     }
@@ -236,7 +275,8 @@ impl<'a> RecordRef<'a> {
     }
 
     pub(crate) fn tags(&self) -> Tags<'a> {
-        Tags { rest: self.part(self.layout.tags_at, self.layout.metadata_at) }
+        let section = self.part(self.layout.tags_at, self.layout.metadata_at);
+        Tags::new(section, self.has_wide_tags())
     }
 
     pub(crate) fn metadata(&self) -> &'a [u8] {
@@ -274,23 +314,6 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The tags of an event, in the order they were given.
-#[derive(Debug, Clone)]
-pub struct Tags<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Tags<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let (&len, tail) = self.rest.split_first()?;
-        let (tag, rest) = tail.split_at_checked(usize::from(len))?;
-        self.rest = rest;
-        Some(text(tag))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,6 +325,7 @@ mod tests {
             version: 3,
             position: 12,
             id: [7; 16],
+            id_origin: IdOrigin::Given,
             frame_distance: 48,
         };
         encode(&mut out, Seed::of_salt(5), &place, event);
@@ -339,6 +363,7 @@ mod tests {
             version: 2,
             position: 9,
             id: [7; 16],
+            id_origin: IdOrigin::Given,
             frame_distance: 48,
         };
         assert_eq!(encode(&mut there, Seed::of_salt(6), &place, &event), checksum);

@@ -29,8 +29,11 @@ pub(crate) const DATA_START: u64 = 8192;
 pub(crate) const FEATURE_METADATA: u64 = 1;
 /// Incompatible feature bit 1: metadata may have changes of records.
 pub(crate) const FEATURE_RECORDS: u64 = 1 << 1;
+/// Incompatible feature bit 2: events may have an empty type, empty tags, and more and longer tags than
+/// earlier versions allowed, and state the origin of their ids.
+pub(crate) const FEATURE_EXTENDED_EVENTS: u64 = 1 << 2;
 /// The incompatible features of segments that are created, which are all that are supported.
-pub(crate) const FEATURES: u64 = FEATURE_METADATA | FEATURE_RECORDS;
+pub(crate) const FEATURES: u64 = FEATURE_METADATA | FEATURE_RECORDS | FEATURE_EXTENDED_EVENTS;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -154,7 +157,7 @@ pub(crate) mod tests {
 
     #[test]
     fn segment_header_of_a_newer_version_or_feature_is_unsupported_and_not_damage() {
-        for (at, value) in [(10, 2), (16, 4), (23, 0x80)] {
+        for (at, value) in [(10, 2), (16, 8), (23, 0x80)] {
             let mut bytes = sample().encode();
             bytes[at] = value;
             let crc = crc32(0, &bytes[..124]);

@@ -403,6 +403,7 @@ mod tests {
                 version: *version,
                 position: 1,
                 id: [*id; 16],
+                id_origin: record::IdOrigin::Unrecorded,
                 frame_distance: 48,
             };
             let mut out = Vec::new();

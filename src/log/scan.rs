@@ -425,6 +425,7 @@ mod tests {
                 version: u64::from(index) + 1,
                 position: u64::from(index) + 1,
                 id: [7; 16],
+                id_origin: record::IdOrigin::Given,
                 frame_distance: distance,
             };
             let at = body.len();

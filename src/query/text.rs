@@ -7,7 +7,7 @@
 //!            | "tag:" value                                 this tag; repeated: all of them
 //!            | "stream:" value | "category:" value          at most one of each
 //!            | "after:" number                              only events after this position
-//! value      = '"' characters '"'                           \" and \\ stand for " and \
+//! value      = '"' [ characters ] '"'                       \" and \\ stand for " and \
 //!            | characters without white space, comma and "
 //! ```
 
@@ -139,7 +139,10 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self) -> Result<String, ParseQueryError> {
-        let value = if self.rest().starts_with('"') { self.quoted()? } else { self.bare() };
+        if self.rest().starts_with('"') {
+            return self.quoted();
+        }
+        let value = self.bare();
         if value.is_empty() { self.error("a value is expected") } else { Ok(value) }
     }
 
@@ -258,7 +261,8 @@ mod tests {
             ("type:A or or tag:b", 10, "at least one condition"),
             ("type:", 5, "a value"),
             ("type:A,", 7, "a value"),
-            ("tag:\"\"", 6, "a value"),
+            ("after:\"\"", 6, "\"\" is not a position"),
+            ("tag:\"\",a", 6, "white space"),
             ("colour:red", 0, "\"colour\" is not"),
             ("tag:a red", 6, "a colon"),
             ("after:x", 6, "\"x\" is not a position"),
@@ -275,7 +279,7 @@ mod tests {
     }
 
     fn items() -> impl Strategy<Value = Query> {
-        let name = || proptest::string::string_regex("[a:\\- ,\"\\\\é\n🦀]{1,6}").unwrap();
+        let name = || proptest::string::string_regex("[a:\\- ,\"\\\\é\n🦀]{0,6}").unwrap();
         let item = (
             proptest::collection::vec(name(), 0..3),
             proptest::collection::vec(name(), 0..3),

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::event::{ContentType, EventParts, Position, SharedStr, Timestamp};
 use crate::format::frame::{FrameHeader, HEADER_LEN};
-use crate::format::record::{Layout, RecordRef, Tags};
+use crate::format::record::{IdOrigin, Layout, RecordRef};
+use crate::format::tags::Tags;
 use crate::log::segment::RecordBytes;
 use crate::query::{Query, Queryable};
 
@@ -66,6 +67,30 @@ impl Event {
     /// The event's id.
     pub fn id(&self) -> Uuid {
         self.view().id()
+    }
+
+    /// Whether the caller gave the event's id ([`NewEvent::id`](crate::NewEvent::id)): `Some(false)` for
+    /// an id that the store generated.
+    ///
+    /// Earlier versions did not record it. For an event in a segment that one of them created the result is
+    /// `None` if the id has the form of a generated one, a UUID v7 of the time of recording, and
+    /// `Some(true)` otherwise.
+    ///
+    /// ```
+    /// use annals::{ExpectedVersion, NewEvent, Store, Uuid};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::open(dir.path().join("ledger"))?;
+    /// let events = [NewEvent::new("Opened", "").id(Uuid::from_u128(7)), NewEvent::new("Closed", "")];
+    /// store.append("account-1", ExpectedVersion::Any, events)?;
+    ///
+    /// let events: Vec<_> = store.read_stream("account-1").into_iter().collect::<Result<_, _>>()?;
+    /// assert_eq!(events[0].id_given(), Some(true));
+    /// assert_eq!(events[1].id_given(), Some(false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn id_given(&self) -> Option<bool> {
+        self.view().id_given()
     }
 
     /// The stream that the event belongs to.
@@ -139,6 +164,7 @@ impl Event {
         let event = EventRef { record: RecordRef::from_parts(&data, layout), place };
         let mut parts = EventParts {
             id: event.id(),
+            id_given: event.id_given(),
             stream: event.stream().into(),
             version: event.version(),
             position: event.position(),
@@ -235,6 +261,24 @@ impl<'a> EventRef<'a> {
     /// The event's id.
     pub fn id(&self) -> Uuid {
         Uuid::from_bytes(self.record.id())
+    }
+
+    /// Whether the caller gave the event's id, as [`Event::id_given`] states it.
+    pub fn id_given(&self) -> Option<bool> {
+        match self.record.id_origin() {
+            IdOrigin::Given => Some(true),
+            IdOrigin::Generated => Some(false),
+            IdOrigin::Unrecorded => (!self.may_have_generated_id()).then_some(true),
+        }
+    }
+
+    /// Whether the id has the form of generated ones: UUID version 7, which begins with the time in
+    /// milliseconds, of the time of recording.
+    fn may_have_generated_id(&self) -> bool {
+        let mut time = [0; 8];
+        time[2..].copy_from_slice(&self.record.id()[..6]);
+        let at_that_time = u64::from_be_bytes(time) == self.place.recorded_at / 1000;
+        at_that_time && self.id().get_version_num() == 7
     }
 
     /// The stream that the event belongs to.

@@ -107,6 +107,7 @@ pub(super) fn event(model: &mut Model, found: &EventRef<'_>) -> Checked<u64> {
         && found.tags().eq(contents.tags.iter().map(String::as_str))
         && found.schema_version() == contents.schema_version
         && found.content_type() == contents.content_type
+        && found.id_given() == Some(contents.id.is_some())
         && found.commit().get() == expected.commit
         && found.is_last_in_commit() == expected.is_last;
     ensure!(same, "event {position} is {found:?}, the model has {}", brief(expected));
@@ -117,7 +118,7 @@ pub(super) fn event(model: &mut Model, found: &EventRef<'_>) -> Checked<u64> {
 pub(super) fn owned_event(model: &mut Model, found: &Event) -> Checked<u64> {
     let position = event(model, &found.as_ref())?;
     let parts = found.clone().into_parts();
-    let same = parts.id == found.id()
+    let same = (parts.id, parts.id_given) == (found.id(), found.id_given())
         && parts.stream == found.stream()
         && (parts.version, parts.position) == (found.version(), found.position())
         && parts.event_type == found.event_type()

@@ -21,8 +21,12 @@ pub use source::Source;
 /// Stream names of actions: with and without a category, prefixes of each other, one long.
 pub const STREAMS: [&str; 8] =
     ["account-1", "account-10", "account-2", "account", "order-7-b", "audit", "ü-é", "-"];
-const TYPES: [&str; 4] = ["Opened", "Deposited", "Withdrawn", "Ω"];
-const TAGS: [&str; 4] = ["red", "owner:1", "blue", "é"];
+const TYPES: [&str; 4] = ["Opened", "Deposited", "", "Ω"];
+const TAGS: [&str; 4] = ["red", "", "blue", "é"];
+/// The number of tags of an event with many, more than earlier versions allowed.
+const MANY_TAGS: u8 = 70;
+/// The length of a tag that needs the wide form.
+const LONG_TAG: usize = 300;
 /// Data sizes: with segments of 64 KiB a dozen of the largest legal ones fill several segments.
 const SIZES: [usize; 8] = [0, 1, 9, 100, 600, 2500, 6000, 12_000];
 /// Above the limit of every used segment size.
@@ -410,9 +414,15 @@ fn event(source: &mut Source<'_>, of: u8) -> EventChoice {
     let data: Vec<u8> = pattern.iter().copied().cycle().take(size).collect();
     let more = source.byte();
     let tags = TAGS.iter().enumerate().filter(|(i, _)| more >> i & 1 == 1).map(|(_, tag)| *tag);
+    let more_tags: Vec<String> = match fill % 16 {
+        3 => (0..MANY_TAGS).map(|number| format!("n{number}")).collect(),
+        5 => vec!["t".repeat(LONG_TAG)],
+        _ => Vec::new(),
+    };
     let event_type = TYPES[usize::from(fill) % TYPES.len()];
     let event = NewEvent::new(event_type, data)
         .tags(tags)
+        .tags(more_tags)
         .metadata(vec![more; usize::from(more >> 6)])
         .schema_version(u16::from(more >> 4 & 3))
         .content_type(content_type(more >> 5 & 1 == 1));

@@ -94,7 +94,7 @@ fn settings_out_of_range_are_refused() {
         Options::new().segment_size(0),
         Options::new().segment_size((1 << 30) + 1),
         Options::new().max_event_size(0),
-        Options::new().max_event_size((64 << 20) + 1),
+        Options::new().max_event_size((256 << 20) + 1),
     ] {
         let result = options.open(dir.path().join("store"));
         assert!(matches!(result, Err(Error::InvalidArgument { .. })), "{result:?}");

@@ -67,7 +67,7 @@ fn record_over_a_limit_is_refused_and_nothing_is_written() {
     let store = Store::open(dir.path()).unwrap();
     let records = store.records();
     let limit = |error: Error| match error {
-        Error::LimitExceeded { what, size, max } => (what, size, max),
+        Error::LimitExceeded { what, size, max, .. } => (what, size, max),
         other => panic!("{other:?}"),
     };
     let long = "k".repeat(1025);

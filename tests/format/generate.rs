@@ -13,8 +13,8 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 5] =
-        [write_basic, write_sealed, write_metadata, write_long, write_records];
+    let writers: [fn(&Path); 6] =
+        [write_basic, write_sealed, write_metadata, write_long, write_records, write_extended];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
         if path.exists() {
@@ -194,5 +194,29 @@ fn write_records(path: &Path) {
     store.records().put("once", vec![255; 3000], ExpectedRecord::Exact(1)).unwrap();
     store.records().put("new", "1", ExpectedRecord::NoRecord).unwrap();
     store.records().delete("view/2", ExpectedRecord::Exists).unwrap();
+    store.close().unwrap();
+}
+
+/// Events without a type, with empty, long and many tags, and with given and generated ids, in a sealed
+/// segment and an active one.
+fn write_extended(path: &Path) {
+    let store = open(path);
+    let events = |number: u128| {
+        let plain = json("Measured", &format!(r#"{{"n":{number}}}"#));
+        let long = "l".repeat(300);
+        [
+            NewEvent::new("", "no type").id(id(number)),
+            plain.clone().tags(["", "", "x"]).id(id(number + 1)),
+            plain.clone().tags([&*long, "", "größe"]),
+            plain.tags((0..70).map(|tag| format!("n{tag}"))).id(id(number + 2)),
+        ]
+    };
+    let mut number = 1;
+    while store.stats().sealed_segments < 1 {
+        store.append("sensor-1", ExpectedVersion::Any, events(number)).unwrap();
+        store.append("filler", ExpectedVersion::Any, [NewEvent::new("F", vec![7; 2900])]).unwrap();
+        number += 3;
+    }
+    store.append("sensor-2", ExpectedVersion::NoStream, events(number)).unwrap();
     store.close().unwrap();
 }

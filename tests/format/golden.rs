@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use annals::{ExpectedRecord, ExpectedVersion, NewEvent, Opened, Position, verify};
+use annals::{
+    Event, ExpectedRecord, ExpectedVersion, NewEvent, Opened, Position, Query, Store, verify,
+};
 
-use crate::support::{GOLDEN, copy_of, expected_ndjson, golden, ndjson, open};
+use crate::support::{GOLDEN, copy_of, expected_ndjson, golden, ndjson, open, segment};
 
 #[test]
 fn golden_stores_read_as_they_were_written() {
@@ -156,4 +158,84 @@ fn golden_store_without_records_takes_records_into_its_next_segment() {
         store.close().unwrap();
         assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, []);
     }
+}
+
+#[test]
+fn golden_extended_events_read_as_they_were_written() {
+    for derived in [true, false] {
+        let copy = copy_of(&golden("extended"));
+        if !derived {
+            for directory in ["index", "checkpoints"] {
+                fs::remove_dir_all(copy.path().join(directory)).unwrap();
+            }
+        }
+        let store = open(copy.path());
+        let events: Vec<Event> =
+            store.read_stream("sensor-2").into_iter().map(Result::unwrap).collect();
+        let origins: Vec<_> = events.iter().map(Event::id_given).collect();
+        assert_eq!(origins, [Some(true), Some(true), Some(false), Some(true)]);
+        let tags = |at: usize| events[at].tags().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!((events[0].event_type(), events[0].data()), ("", &b"no type"[..]));
+        assert_eq!(tags(1), ["", "", "x"]);
+        assert_eq!(tags(2), [&*"l".repeat(300), "", "größe"]);
+        assert_eq!(tags(3).len(), 70);
+        let of_stream = |name| store.stream_info(name).unwrap().unwrap().version;
+        let rounds = (of_stream("sensor-1") + of_stream("sensor-2")) / 4;
+        for (query, per_round) in
+            [("type:\"\"", 1), ("tag:\"\"", 2), ("tag:n69", 1), ("tag:größe", 1)]
+        {
+            let query: Query = query.parse().unwrap();
+            let found = store.read_all().matching(query.clone()).into_iter().count() as u64;
+            assert_eq!(found, per_round * rounds, "{query}");
+        }
+    }
+}
+
+#[test]
+fn golden_store_without_extended_events_takes_them_into_its_next_segment() {
+    for name in ["basic", "metadata", "records"] {
+        for event in [
+            NewEvent::new("", ""),
+            NewEvent::new("T", "").tag(""),
+            NewEvent::new("T", "").tags(vec!["t"; 65]),
+            NewEvent::new("T", "").tag("t".repeat(256)),
+        ] {
+            let copy = copy_of(&golden(name));
+            let store = open(copy.path());
+            let before = store.stats().segments;
+            let plain = NewEvent::new("T", "").tags(vec!["t"; 63]).tag("t".repeat(255));
+            store.append("s-1", ExpectedVersion::NoStream, [plain]).unwrap();
+            assert_eq!(store.stats().segments, before, "{name}");
+            store.append("s-1", ExpectedVersion::Exact(1), [event.clone()]).unwrap();
+            assert_eq!(store.stats().segments, before + 1, "{name}");
+            store.close().unwrap();
+            let may = |n| fs::read(segment(copy.path(), n)).unwrap()[16] & 4 != 0;
+            assert!((1..=before).all(|number| !may(number)) && may(before + 1), "{name}");
+
+            let store = open(copy.path());
+            assert_eq!(*store.opened(), Opened::Clean);
+            let last = store.read_stream("s-1").into_iter().last().unwrap().unwrap();
+            assert_eq!(last.event_type(), if event == NewEvent::new("", "") { "" } else { "T" });
+            assert_eq!(last.id_given(), Some(false));
+            store.close().unwrap();
+            assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, []);
+        }
+    }
+}
+
+#[test]
+fn golden_store_of_before_states_the_origin_of_an_id_where_its_form_proves_it() {
+    let copy = copy_of(&golden("basic"));
+    let store = open(copy.path());
+    let origin = |store: &Store| -> Vec<_> {
+        store.read_all().into_iter().map(|event| event.unwrap().id_given()).collect()
+    };
+    let before = origin(&store);
+    let (last, rest) = before.split_last().unwrap();
+    assert!(rest.iter().all(|given| *given == Some(true)), "their ids are not of version 7");
+    assert_eq!(*last, None, "the store generated it");
+    // The segment in use cannot hold the origin.
+    store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    store.append("s", ExpectedVersion::Any, [NewEvent::new("", "")]).unwrap();
+    assert_eq!(origin(&store)[before.len()..], [None, Some(false)]);
 }

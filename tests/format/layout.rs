@@ -47,7 +47,7 @@ fn active_segment_is_laid_out_as_specified() {
     assert_eq!(b.len() as u64, SEGMENT_SIZE);
     assert_eq!(b[..8], *b"ANNALSEG");
     assert_eq!((u16_at(&b, 8), u16_at(&b, 10), u32_at(&b, 12)), (1, 1, 128));
-    assert_eq!((u64_at(&b, 16), u64_at(&b, 24)), (3, 0));
+    assert_eq!((u64_at(&b, 16), u64_at(&b, 24)), (7, 0));
     assert_eq!((u64_at(&b, 48), u64_at(&b, 64)), (1, SEGMENT_SIZE));
 
     let magic = &[0xAF, 0x4E][..];
@@ -61,7 +61,7 @@ fn active_segment_is_laid_out_as_specified() {
 
     let record = &b[8296..8376];
     assert_eq!((u32_at(record, 4), u64_at(record, 8)), (77, 1));
-    assert_eq!((u16_at(record, 32), record[34], record[35]), (6, 4, 1));
+    assert_eq!((u16_at(record, 32), record[34], record[35]), (6, 4, 5));
     assert_eq!((u16_at(record, 36), u16_at(record, 38)), (7, 5));
     assert_eq!((u32_at(record, 40), u32_at(record, 44)), (4, 48));
     assert_eq!(record[48..], *b"streamType\x01a\x02bcmeta0123456789\0\0\0");

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use annals::{ContentType, ExpectedRecord, ExpectedVersion, NewEvent, Store, StreamMetadata};
+use annals::{ContentType, ExpectedRecord, ExpectedVersion, NewEvent, Store, StreamMetadata, Uuid};
 
 use crate::support::{GOLDEN, expected_ndjson, golden, ndjson, open, python, python_prints};
 
@@ -38,6 +38,14 @@ impl Chance {
         for _ in 0..self.below(4) {
             event = event.tag(self.name());
         }
+        event = match self.below(8) {
+            0 => event.tag("").tag("t".repeat(256 + self.below(300))),
+            1 => event.tags((0..70).map(|number| number.to_string())),
+            2 => NewEvent::new("", "no type")
+                .tag("")
+                .id(Uuid::from_u128(self.below(1 << 40) as u128)),
+            _ => event,
+        };
         if self.below(2) == 0 {
             event = event.content_type(ContentType::Json);
         }

@@ -70,7 +70,7 @@ class Segment:
         require(len(b) == 128 and b[:8] == b"ANNALSEG", "wrong magic")
         require(crc32(b[:124]) == struct.unpack_from("<I", b, 124)[0], "wrong checksum")
         version, minimum, length, incompatible, _ro = struct.unpack_from("<HHIQQ", b, 8)
-        if version == 0 or minimum > 1 or incompatible & ~3 != 0:  # 18
+        if version == 0 or minimum > 1 or incompatible & ~7 != 0:  # 18
             raise Damage(f"{self.name}: needs a newer reader ({minimum}, bits {incompatible:#x})")
         require(length == 128, "wrong header length")
         number, salt, capacity, _created = struct.unpack_from("<QQQQ", b, 48)
@@ -149,8 +149,9 @@ class Segment:
         b = body[at : at + align(length)]
         require(len(b) == align(length), "a record is cut short")
         require(crc32(b[4:], self.at(position)) == checksum, "wrong record checksum")
-        require(1 <= stream <= 1024 and kind >= 1, "stream or type length out of range")
-        require(version != 0 and flags & ~1 == 0, "version or flags out of range")
+        require(1 <= stream <= 1024, "stream length out of range")
+        require(version != 0 and flags & ~15 == 0, "version or flags out of range")
+        require(flags & 6 != 6, "an id is given and generated")
         ends, end = [], 48
         for size in (stream, kind, tags, metadata):
             ends.append((end, end + size))
@@ -163,10 +164,11 @@ class Segment:
                 "id": ident,
                 "stream": stream.decode(),
                 "type": kind.decode(),
-                "tags": self.tags(tags),
+                "tags": self.tags(tags, flags & 8 != 0),
                 "metadata": metadata,
                 "data": b[end:length],
-                "json": flags == 1,
+                "json": flags & 1 == 1,
+                "id_given": {2: True, 4: False}.get(flags & 6),
                 "schema_version": schema,
                 "length": length,
                 "distance": distance,
@@ -175,13 +177,16 @@ class Segment:
             raise Invalid("a name is not UTF-8") from None
 
     @staticmethod
-    def tags(b):
-        found = []
+    def tags(b, wide):
+        found, width, longest = [], 2 if wide else 1, 0
         while b:
-            tag = b[1 : 1 + b[0]]
-            require(b[0] > 0 and len(tag) == b[0] and len(found) < 64, "a tag is damaged")
+            length = int.from_bytes(b[:width], "little")
+            tag = b[width : width + length]
+            require(len(b) >= width and len(tag) == length, "a tag is cut short")
             found.append(tag.decode())
-            b = b[1 + b[0] :]
+            longest = max(longest, length)
+            b = b[width + length :]
+        require(not wide or longest > 255, "the tags do not need the wide form")
         return found
 
 

@@ -7,12 +7,13 @@ use super::prepare::Prepared;
 use super::{Appends, Sequenced};
 use crate::catalog::Catalog;
 use crate::engine::commit::Writer;
-use crate::event::{Position, Timestamp};
+use crate::event::{NewEvent, Position, Timestamp};
 use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::{Change, RecordValue, SECTION_HEADER_LEN, SectionHeader};
-use crate::format::record::{self, Assigned};
+use crate::format::record::{self, Assigned, IdOrigin};
+use crate::format::segment_header::FEATURE_EXTENDED_EVENTS;
 use crate::index::Head;
 
 impl Appends {
@@ -36,6 +37,7 @@ impl Appends {
         }
         let (first_position, frame_at) = (writer.log.tip.next_position, writer.log.tip.offset);
         let seed = writer.log.active().seed;
+        let states_origin = writer.log.active().header.features & FEATURE_EXTENDED_EVENTS != 0;
         let mut buffer = std::mem::take(writer.buffer());
         let start = buffer.len();
         let metadata_len = commit.metadata_len.max(SECTION_HEADER_LEN);
@@ -57,6 +59,7 @@ impl Appends {
                     version,
                     position,
                     id,
+                    id_origin: origin_of(event, states_origin),
                     frame_distance: u32::try_from(distance).unwrap_or(u32::MAX),
                 };
                 let checksum = record::encode(&mut buffer, seed, &place, event);
@@ -104,6 +107,15 @@ impl Appends {
             applied: Vec::new(),
             record_versions,
         }
+    }
+}
+
+/// The origin of an event's id, if the segment may state it.
+fn origin_of(event: &NewEvent, stated: bool) -> IdOrigin {
+    match (stated, event.id) {
+        (false, _) => IdOrigin::Unrecorded,
+        (true, Some(_)) => IdOrigin::Given,
+        (true, None) => IdOrigin::Generated,
     }
 }
 

@@ -25,6 +25,7 @@ mod clock;
 mod conflict;
 mod encode;
 mod hurry;
+mod limits;
 mod prepare;
 mod records;
 mod remaining;

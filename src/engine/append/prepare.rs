@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
+use super::limits;
 use crate::engine::snapshots::check as check_snapshot;
 use crate::error::{Error, Result};
 use crate::event::snapshot::Snapshot;
@@ -12,8 +13,9 @@ use crate::event::{ExpectedRecord, ExpectedVersion, NewEvent, Timestamp};
 use crate::format::metadata::{
     self, Change, MAX_CURSOR_NAME_LEN, MAX_RECORD_KEY_LEN, MAX_RECORD_VALUE_LEN,
 };
-use crate::format::record::{self, MAX_STREAM_LEN, MAX_TAG_LEN, MAX_TAGS, MAX_TYPE_LEN};
-use crate::format::segment_header::{FEATURE_METADATA, FEATURE_RECORDS};
+use crate::format::record::{self, MAX_STREAM_LEN, MAX_TYPE_LEN};
+use crate::format::segment_header::{FEATURE_EXTENDED_EVENTS, FEATURE_METADATA, FEATURE_RECORDS};
+use crate::format::tags::{self, MAX_TAGS_LEN};
 use crate::options::Options;
 use crate::query::Query;
 
@@ -112,6 +114,8 @@ pub(crate) struct Prepared<'a> {
     pub(super) body_len: usize,
     pub(super) event_count: u32,
     pub(super) has_ids: bool,
+    /// Whether an event needs the incompatible feature bit 2.
+    pub(super) has_extended_events: bool,
     /// The time to record it at; `None`: now.
     pub(crate) recorded_at: Option<Timestamp>,
 }
@@ -127,8 +131,9 @@ pub(crate) fn prepare<'a>(
     let mut body_len = 0_usize;
     let mut event_count = 0_usize;
     let mut given_ids = 0_usize;
+    let mut has_extended_events = false;
     for operation in operations {
-        check_limit("a stream name in bytes", operation.stream.len(), MAX_STREAM_LEN)?;
+        limits::STREAM_NAME.check(operation.stream.len(), MAX_STREAM_LEN)?;
         if operation.stream.is_empty() {
             return Err(empty("stream"));
         }
@@ -136,6 +141,7 @@ pub(crate) fn prepare<'a>(
             check_event(event, options)?;
             body_len = body_len.saturating_add(record::encoded_len(operation.stream, event));
             given_ids += usize::from(event.id.is_some());
+            has_extended_events |= record::is_extended(event);
         }
         event_count += operation.events.len();
     }
@@ -150,7 +156,7 @@ pub(crate) fn prepare<'a>(
     }
     let metadata_len = metadata_len(requests)?;
     let max = usize::try_from(options.capacity() / 4).unwrap_or(usize::MAX);
-    check_limit("a commit in bytes", body_len.saturating_add(metadata_len), max)?;
+    limits::COMMIT.check(body_len.saturating_add(metadata_len), max)?;
     if given_ids > 1 {
         let mut seen = HashSet::with_capacity(given_ids);
         let ids = operations.iter().flat_map(|o| o.events).filter_map(|event| event.id);
@@ -168,6 +174,7 @@ pub(crate) fn prepare<'a>(
         // Bounded by the commit's size.
         event_count: u32::try_from(event_count).unwrap_or(u32::MAX),
         has_ids: given_ids > 0,
+        has_extended_events,
         recorded_at: None,
     })
 }
@@ -177,21 +184,19 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
     let writes = requests.iter().any(Request::writes);
     let mut len = if writes { metadata::SECTION_HEADER_LEN } else { 0 };
     for request in requests {
-        let (what, name, max) = match request {
+        let (limit, name, max) = match request {
             Request::Advance { name, .. }
             | Request::Reset { name, .. }
-            | Request::Delete { name } => {
-                ("a cursor's name in bytes", name.as_str(), MAX_CURSOR_NAME_LEN)
-            }
-            Request::Hide(change) => ("a stream name in bytes", change.name(), MAX_STREAM_LEN),
+            | Request::Delete { name } => (limits::CURSOR_NAME, name.as_str(), MAX_CURSOR_NAME_LEN),
+            Request::Hide(change) => (limits::STREAM_NAME, change.name(), MAX_STREAM_LEN),
             Request::PutRecord { key, .. }
             | Request::DeleteRecord { key, .. }
             | Request::CheckRecord { key, .. } => {
                 check_record_key(key)?;
-                (RECORD_KEY, key.as_str(), MAX_RECORD_KEY_LEN)
+                (limits::RECORD_KEY, key.as_str(), MAX_RECORD_KEY_LEN)
             }
         };
-        check_limit(what, name.len(), max)?;
+        limit.check(name.len(), max)?;
         if name.is_empty() {
             return Err(empty("name"));
         }
@@ -199,7 +204,7 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
             len = len.saturating_add(metadata::CHANGE_HEADER_LEN + name.len());
         }
         if let Request::PutRecord { value, .. } = request {
-            check_limit("a record's value in bytes", value.len(), MAX_RECORD_VALUE_LEN)?;
+            limits::RECORD_VALUE.check(value.len(), MAX_RECORD_VALUE_LEN)?;
             len = len.saturating_add(value.len());
         }
     }
@@ -212,14 +217,15 @@ impl Prepared<'_> {
         self.event_count > 0 || self.requests.iter().any(Request::writes)
     }
 
-    /// The features that a segment must have to hold the commit's changes.
+    /// The features that a segment must have to hold the commit's events and changes.
     pub(super) fn features(&self) -> u64 {
         let of_record = |request: &Request| request.record().is_some();
-        match self.requests {
+        let of_changes = match self.requests {
             [] => 0,
             requests if requests.iter().any(of_record) => FEATURE_METADATA | FEATURE_RECORDS,
             _ => FEATURE_METADATA,
-        }
+        };
+        of_changes | if self.has_extended_events { FEATURE_EXTENDED_EVENTS } else { 0 }
     }
 }
 
@@ -228,36 +234,22 @@ fn check_event(event: &NewEvent, options: &Options) -> Result<()> {
         let why = "the nil UUID is not a valid id; without an id, the store generates one".into();
         return Err(Error::InvalidArgument { what: "event id", why });
     }
-    check_limit("an event type in bytes", event.event_type.len(), MAX_TYPE_LEN)?;
-    if event.event_type.is_empty() {
-        return Err(empty("event type"));
-    }
-    check_limit("the number of tags", event.tags.len(), MAX_TAGS)?;
-    for tag in &event.tags {
-        check_limit("a tag in bytes", tag.len(), MAX_TAG_LEN)?;
-        if tag.is_empty() {
-            return Err(empty("tag"));
-        }
-    }
+    limits::EVENT_TYPE.check(event.event_type.len(), MAX_TYPE_LEN)?;
+    limits::TAGS.check(tags::encoded_len(&event.tags), MAX_TAGS_LEN)?;
     let size = event.data.len().saturating_add(event.metadata.len());
     let max = usize::try_from(options.max_event_size).unwrap_or(usize::MAX);
-    check_limit("data and metadata in bytes", size, max)
+    let limit = if options.max_event_size < Options::MAX_EVENT_SIZE {
+        limits::EVENT
+    } else {
+        limits::LARGEST_EVENT
+    };
+    limit.check(size, max)
 }
-
-/// What a limit on the key of a record is about.
-const RECORD_KEY: &str = "a record's key in bytes";
 
 /// Checks the key of a record.
 pub(crate) fn check_record_key(key: &str) -> Result<()> {
-    check_limit(RECORD_KEY, key.len(), MAX_RECORD_KEY_LEN)?;
+    limits::RECORD_KEY.check(key.len(), MAX_RECORD_KEY_LEN)?;
     if key.is_empty() { Err(empty("key")) } else { Ok(()) }
-}
-
-fn check_limit(what: &'static str, size: usize, max: usize) -> Result<()> {
-    if size > max {
-        return Err(Error::LimitExceeded { what, size: size as u64, max: max as u64 });
-    }
-    Ok(())
 }
 
 fn empty(what: &'static str) -> Error {

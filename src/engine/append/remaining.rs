@@ -129,6 +129,7 @@ impl<'a> Prepared<'a> {
             body_len: 0,
             event_count: 0,
             has_ids: false,
+            has_extended_events: false,
             recorded_at: self.recorded_at,
         }
     }

@@ -87,7 +87,8 @@ impl Appends {
     ) -> Result<(T, u64)> {
         let located = self.contents.find(position)?;
         let Some((segment, offset)) = located else {
-            return Err(Error::LimitExceeded { what: "position", size: position, max: 0 });
+            let (what, hint) = ("position", "");
+            return Err(Error::LimitExceeded { what, size: position, max: 0, hint });
         };
         let corrupt = |defect| segment.corrupt(offset, position, &defect);
         if let Some(bytes) = writer.pending(&segment, offset) {

@@ -261,7 +261,8 @@ pub(crate) fn check(snapshot: &Snapshot) -> Result<()> {
     let size = snapshot.state().len() as u64;
     if size > MAX_STATE {
         let what = "a snapshot's state in bytes";
-        return Err(Error::LimitExceeded { what, size, max: MAX_STATE });
+        let hint = "keep a large state elsewhere and refer to it";
+        return Err(Error::LimitExceeded { what, size, max: MAX_STATE, hint });
     }
     Ok(())
 }
@@ -274,7 +275,8 @@ pub(crate) fn check_key(key: &str) -> Result<()> {
     }
     let (size, max) = (key.len() as u64, MAX_STREAM_LEN as u64);
     if size > max {
-        return Err(Error::LimitExceeded { what: "a snapshot key in bytes", size, max });
+        let (what, hint) = ("a snapshot key in bytes", "use a shorter one, or a hash of it");
+        return Err(Error::LimitExceeded { what, size, max, hint });
     }
     Ok(())
 }

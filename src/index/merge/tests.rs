@@ -64,6 +64,7 @@ impl Built {
                 version: self.last_position(*stream, at).0 + 1,
                 position: at as u64 + 1,
                 id: id(at),
+                id_origin: record::IdOrigin::Unrecorded,
                 frame_distance: 48,
             };
             let mut out = Vec::new();

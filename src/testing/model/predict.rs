@@ -243,7 +243,7 @@ impl Model {
         }
         if !fits {
             let what = "a commit in bytes";
-            return Err(Error::LimitExceeded { what, size: 0, max: 0 });
+            return Err(Error::LimitExceeded { what, size: 0, max: 0, hint: "" });
         }
         let given: Vec<Uuid> = commit.events().filter_map(|event| event.id).collect();
         let twice = |i: &usize| given[..*i].contains(&given[*i]);

@@ -11,10 +11,10 @@ use crate::time;
 
 /// Maximum length of a stream's name, in bytes.
 const MAX_STREAM: usize = 1024;
-/// Maximum length of a type and of a tag, in bytes.
-const MAX_NAME: usize = 255;
-/// Maximum number of tags of an event.
-const MAX_TAGS: usize = 64;
+/// Maximum length of a type, in bytes.
+const MAX_TYPE: usize = 255;
+/// Maximum length of an event's tags with the bytes for their lengths.
+const MAX_TAGS: usize = 65_535;
 
 /// An event to be appended, as its line states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,24 +162,23 @@ impl Record {
 
     /// Checks the limits that are the same for every store.
     pub(crate) fn checked(self) -> Result<Self, String> {
-        check_name("stream", &self.stream, MAX_STREAM)?;
-        check_name("type", &self.event_type, MAX_NAME)?;
-        if self.tags.len() > MAX_TAGS {
-            return Err(format!("\"tags\" has {} tags, at most {MAX_TAGS} fit", self.tags.len()));
+        if self.stream.is_empty() {
+            return Err("\"stream\" is empty".into());
         }
-        for tag in &self.tags {
-            check_name("tags", tag, MAX_NAME)?;
-        }
+        check_size("stream", self.stream.len(), MAX_STREAM)?;
+        check_size("type", self.event_type.len(), MAX_TYPE)?;
+        let lengths = if self.tags.iter().any(|tag| tag.len() > 255) { 2 } else { 1 };
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + lengths).sum();
+        check_size("tags", tags, MAX_TAGS)?;
         Ok(self)
     }
 }
 
-fn check_name(key: &str, name: &str, max: usize) -> Result<(), String> {
-    match name.len() {
-        0 => Err(format!("\"{key}\" is empty")),
-        size if size > max => Err(format!("\"{key}\" takes {size} bytes, the limit is {max}")),
-        _ => Ok(()),
+fn check_size(key: &str, size: usize, max: usize) -> Result<(), String> {
+    if size > max {
+        return Err(format!("\"{key}\" takes {size} bytes, the limit is {max}"));
     }
+    Ok(())
 }
 
 #[cfg(test)]

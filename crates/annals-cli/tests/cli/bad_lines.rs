@@ -7,7 +7,7 @@ const GOOD: &str = "\"stream\":\"s\",\"type\":\"T\",\"data\":1";
 /// Lines with their faults, and whether their commit can be read.
 fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
     let with = |rest: &str| format!("{{{GOOD},{rest}}}").into_bytes();
-    let long = format!("\"tags\":[\"{}\"]", "t".repeat(256));
+    let long = format!("\"tags\":[\"{}\"]", "t".repeat(65_534));
     vec![
         (b"{".to_vec(), "EOF while parsing an object at column 1", false),
         (b"[1]".to_vec(), "invalid type: sequence, expected a JSON object", false),
@@ -30,7 +30,7 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str, bool)> {
         ),
         (with("\"schema_version\":-1"), "\"schema_version\" must be", true),
         (with("\"tags\":[1]"), "\"tags\" must be an array of strings", true),
-        (with(&long), "\"tags\" takes 256 bytes, the limit is 255", true),
+        (with(&long), "\"tags\" takes 65536 bytes, the limit is 65535", true),
     ]
 }
 

@@ -8,7 +8,7 @@ use super::{ConsumerGroup, parking, worker};
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::read::event::Event;
-use crate::subscription::Subscription;
+use crate::subscription::{Progress, Subscription};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Instant, MutexGuard};
@@ -68,10 +68,9 @@ impl RunningGroup {
         if let Some(query) = &group.query {
             subscribe = subscribe.matching(query.clone());
         }
-        let subscription = subscribe.start()?;
-        let stop = subscription.stop_handle();
+        let subscription = subscribe.manual_progress().start()?;
         let workers = group.workers;
-        let shared = Arc::new(GroupShared::new(group, handler, stop, cursor, after));
+        let shared = Arc::new(GroupShared::new(group, handler, &subscription, cursor, after));
         let mut running = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         // If a thread cannot be started, the started ones are aborted.
         for index in 0..workers {
@@ -92,6 +91,14 @@ impl RunningGroup {
     /// progress may be lower.
     pub fn progress(&self) -> Position {
         Position::new(self.shared.state().flight.progress())
+    }
+
+    /// A handle to the progress, to be awaited in other threads and tasks, alone or
+    /// [joined](crate::subscription::JoinedProgress) with that of other consumers. It does not keep the group
+    /// running. Its `handled` position is [`RunningGroup::progress`]; its lag and rate are those of handing
+    /// events out to workers, at most [`ConsumerGroup::window`] events ahead of handling them.
+    pub fn progress_handle(&self) -> Progress {
+        self.shared.progress().clone()
     }
 
     /// Waits at most `timeout` until the progress of the group reaches `position`; returns whether
@@ -257,8 +264,7 @@ impl Dispatcher<'_> {
                 }
                 let mut state = self.shared.state();
                 state.flight.scanned(scanned_through.get());
-                drop(state);
-                self.shared.moved.notify_all();
+                self.shared.announce(state);
             }
             self.store_progress()?;
         }

@@ -9,7 +9,7 @@ use super::{ConsumerGroup, Delivery, parking};
 use crate::error::{Error, Result};
 use crate::event::{ExpectedVersion, Position};
 use crate::read::event::Event;
-use crate::subscription::StopHandle;
+use crate::subscription::{Progress, StopHandle, Subscription};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 
@@ -19,6 +19,8 @@ pub(super) struct GroupShared {
     pub(super) group: ConsumerGroup,
     pub(super) handler: Box<Handler>,
     stop: StopHandle,
+    /// What other threads read of the progress.
+    progress: Progress,
     state: Mutex<SharedState>,
     /// One for each worker: signalled when it has work, or must end.
     wanted: Vec<Condvar>,
@@ -64,7 +66,7 @@ impl GroupShared {
     pub(super) fn new(
         group: ConsumerGroup,
         handler: Box<Handler>,
-        stop: StopHandle,
+        subscription: &Subscription,
         cursor: Option<Position>,
         after: Position,
     ) -> Self {
@@ -79,7 +81,8 @@ impl GroupShared {
             wanted: (0..group.workers).map(|_| Condvar::new()).collect(),
             group,
             handler,
-            stop,
+            stop: subscription.stop_handle(),
+            progress: subscription.progress(),
             state: Mutex::new(Rank::GroupState, state),
             room: Condvar::new(),
             moved: Condvar::new(),
@@ -154,7 +157,20 @@ impl GroupShared {
                 replay.on_their_way.fetch_sub(1, Ordering::Relaxed);
             }
         }
+        self.announce(state);
+    }
+
+    /// Announces a change of the progress, or of a replay.
+    pub(super) fn announce(&self, state: MutexGuard<'_, SharedState>) {
+        let progress = state.flight.progress();
+        drop(state);
         self.moved.notify_all();
+        // It is never after what the subscription has delivered, so this is no error.
+        let _ = self.progress.advance(progress);
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Parks an event, and moves the cursor in the same commit if progress allows it.

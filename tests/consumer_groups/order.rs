@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use annals::{ExpectedVersion, NewEvent, Position, Query};
+use annals::subscription::JoinedProgress;
+use annals::{Error, ExpectedVersion, NewEvent, Position, Query};
 use proptest::prelude::*;
 
 use super::stopping::wait_until;
@@ -93,6 +94,40 @@ fn progress_of_a_caught_up_group_follows_the_scanned_position() {
     assert!(group.wait_for(last, LONG));
     assert_eq!(group.stop().unwrap(), last);
     assert_eq!(store.cursors().get("g").unwrap(), Some(last));
+}
+
+#[test]
+fn progress_handle_of_a_group_is_awaited_with_that_of_a_subscription() {
+    let place = Place::new();
+    let store = filled(&place, 4, 4);
+    let (release, permits) = mpsc::channel::<()>();
+    let permits = Mutex::new(permits);
+    // Of the four events, each of another stream, the second is parked.
+    let group = group(&store).workers(1).retry(quick(1)).matching(Query::types(["Happened"]));
+    let group = group.start(move |delivery| {
+        permits.lock().unwrap().recv().map_err(|_| "stopped")?;
+        if delivery.event().position().get() == 2 { Err("refused") } else { Ok(()) }
+    });
+    let group = group.unwrap();
+    let progress = group.progress_handle();
+    let mut subscription = store.subscribe().start().unwrap();
+    let joined = JoinedProgress::new([progress.clone(), subscription.progress()]);
+    while subscription.try_next().unwrap().is_some() {}
+    for position in 1..=4 {
+        assert!(!progress.wait_for(position, Duration::from_millis(10)).unwrap());
+        assert!(!joined.wait_for(4, Duration::ZERO).unwrap());
+        release.send(()).unwrap();
+        assert!(progress.wait_for(position, LONG).unwrap());
+        assert!(progress.handled() <= group.progress());
+    }
+    assert!(joined.wait_for(4, LONG).unwrap());
+    // The note of the parked event, which is not delivered to groups.
+    let head = store.head();
+    assert_eq!(head.get(), 5);
+    assert!(progress.wait_for(head, LONG).unwrap());
+    group.stop().unwrap();
+    let ended = progress.wait_for(6, LONG);
+    assert!(matches!(ended, Err(Error::SubscriptionEnded { handled, .. }) if handled == head));
 }
 
 /// Aborts at random moments, again and again: the stored progress never passes an unhandled event,

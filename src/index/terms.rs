@@ -105,7 +105,8 @@ impl ActiveTerms {
         let Self { terms, used, entries, events, .. } = self;
         let Some(slot) = slot_of(terms, hash) else { return };
         let term = &mut terms[slot];
-        // A segment holds fewer events than 2^32 divided by what each takes, and 67 terms in each.
+        // Each entry is a stream, a type or another tag of an event, which takes a byte of the segment at
+        // least: there are fewer than 2^32.
         let place = u32::try_from(entries.len()).unwrap_or(NONE);
         let previous = if term.count == 0 {
             *used += 1;

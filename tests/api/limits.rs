@@ -88,7 +88,7 @@ fn extended() -> [NewEvent; 4] {
     [
         NewEvent::new("", "no type"),
         event().tags(["", "", "x"]),
-        event().tag("l".repeat(256)).tag(""),
+        event().tags(["l".repeat(256), String::new(), "m".repeat(60_000)]),
         event().tags((0..1000).map(|number| format!("n{number}"))),
     ]
 }
@@ -116,6 +116,7 @@ fn events_with_empty_types_and_empty_long_and_many_tags_are_read_and_found() {
         assert_eq!(count("tag:\"\""), 2 * rounds);
         assert_eq!(count("tag:\"\" tag:x type:T,\"\""), rounds);
         assert_eq!(count(&format!("tag:{} tag:\"\"", "l".repeat(256))), rounds);
+        assert_eq!(count(&format!("tag:{}", "m".repeat(60_000))), rounds);
         assert_eq!(count("tag:n999 or tag:n0"), rounds);
         assert_eq!(count("type:\"\" tag:\"\""), 0);
     };

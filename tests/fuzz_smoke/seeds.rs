@@ -44,6 +44,8 @@ fn write_structures() {
     write_structures_of("now", |path| disk.read_file(format!("/store/{path}")).ok());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/metadata");
     write_structures_of("metadata", |path| fs::read(golden.join(path)).ok());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/extended");
+    write_structures_of("extended", |path| fs::read(golden.join(path)).ok());
     structure(7, "segment", b"00000000000000000042.seg");
     let is_snapshot = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "snap");
     let snapshot = disk.files().into_iter().find(is_snapshot).expect("one was saved");
@@ -212,7 +214,7 @@ fn write_operations() {
 
 /// Options and items: see `query.rs`.
 fn write_queries() {
-    let reads: [(&str, &[u8]); 15] = [
+    let reads: [(&str, &[u8]); 16] = [
         ("nothing", &[0, 0]),
         ("everything", &[0, 1, 0]),
         ("a-type", &[0, 1, 1, 1, 0]),
@@ -226,6 +228,7 @@ fn write_queries() {
         ("a-boundary-behind-a-position", &[72, 200, 0, 2, 17, 1, 0, 40, 0, 2, 1, 3]),
         ("text-of-two-items", b"type:Opened,\"a b\" tag:owner:42 or category:account after:17"),
         ("text-with-escapes", b" stream:\"a \\\"b\\\\\" or tag:\xc3\xa9"),
+        ("text-of-empty-values", b"type:\"\" tag:\"\" or type:A,\"\""),
         ("text-all", b"all"),
         ("all-of-it", &[63, 9, 0, 5, 44, 1, 3, 0, 1, 31, 2, 0, 1, 1, 3, 2, 1, 20, 0]),
     ];

@@ -140,7 +140,9 @@ fn text(row: &Row<'_>, colour: bool, out: &mut String) {
     out.push('@');
     number(out, row.version);
     out.push_str("  ");
-    styled(KIND, colour, out, |out| printable(row.event_type, out));
+    styled(KIND, colour, out, |out| {
+        printable(if row.event_type.is_empty() { "\"\"" } else { row.event_type }, out);
+    });
     out.push_str("  ");
     preview(row.data, row.content_type, out);
     for tag in &row.tags {

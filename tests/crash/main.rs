@@ -19,6 +19,7 @@ mod cut_frames;
 mod damage;
 mod damaged_derived_files;
 mod damaged_segments;
+mod extended_events;
 mod failed_maintenance;
 mod failed_reads;
 mod full_disk;

@@ -44,7 +44,7 @@ fn power_loss_at_each_step_of_leaving_a_segment_without_the_feature_loses_nothin
         for position in before + 1..=head {
             let found = read(position);
             let again = NewEvent::new(found.event_type(), found.data()).tags(found.tags());
-            let extended_one = (position - before) % 2 == 0;
+            let extended_one = (position - before).is_multiple_of(2);
             assert_eq!(again == extended(), extended_one, "step {step}, {position}");
         }
         store.append("s", ExpectedVersion::Any, [extended()]).unwrap();

@@ -4,29 +4,49 @@
 //! answered from memory, or goes on without the lock in the segments that take no more frames
 //! ([`Begun`]), or names the block of a checkpoint that it needs ([`Defect::Unread`]).
 
+mod heads;
 mod streams;
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::Defect;
-use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::Reads;
-use crate::index::heads::Heads;
+use crate::index::heads::{HeadTable, Heads};
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::SealPoint;
 use crate::log::segment::Segment;
 
+pub(crate) use heads::{OlderHeads, head_in, list_heads_in};
 pub(crate) use streams::{Reached, Run, limit_head_in, reach_in};
 
 /// The segments and their indexes.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    pub(crate) heads: Heads,
     /// All but the active segment, in order.
     pub(crate) parts: Arc<Vec<Part>>,
     pub(crate) active: ActivePart,
+    /// The number of streams that have events.
+    pub(crate) streams: u64,
+    /// The newest checkpoint file, if one is in use.
+    pub(crate) saved: Option<SavedCheckpoint>,
+}
+
+/// Where a checkpoint file ends, and its size in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SavedCheckpoint {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl SavedCheckpoint {
+    /// `None` if it is in no file.
+    pub(crate) fn of(table: &HeadTable) -> Option<Self> {
+        let (segment, offset) = (table.meta.segment, table.meta.offset);
+        (table.number > 0).then(|| Self { segment, offset, len: table.file().file_len() })
+    }
 }
 
 /// A segment that takes no more frames.
@@ -42,13 +62,15 @@ pub(crate) enum PartIndex {
     /// are answered for all of them at once, with ordinals counted from the first.
     Sealed(Arc<SealedIndex>),
     /// Full, not sealed yet: still indexed in memory.
-    Frozen { index: Arc<ActiveIndex>, point: SealPoint },
+    Frozen { index: Arc<ActiveIndex>, heads: Arc<Heads>, point: SealPoint },
 }
 
 #[derive(Debug)]
 pub(crate) struct ActivePart {
     pub(crate) segment: Arc<Segment>,
     pub(crate) index: ActiveIndex,
+    /// The heads of its streams.
+    pub(crate) heads: Heads,
 }
 
 /// A failure to answer from an index.
@@ -111,8 +133,9 @@ pub(crate) enum Begun<T, C = ()> {
 impl Part {
     /// A segment that was filled just now.
     pub(crate) fn frozen(full: ActivePart, point: SealPoint) -> Self {
-        let index = PartIndex::Frozen { index: Arc::new(full.index), point };
-        Self { segment: full.segment, index }
+        let ActivePart { segment, index, heads } = full;
+        let (index, heads) = (Arc::new(index), Arc::new(heads));
+        Self { segment, index: PartIndex::Frozen { index, heads, point } }
     }
 
     pub(crate) fn offset(&self, ordinal: u32) -> Lookup<Option<u64>> {
@@ -132,11 +155,22 @@ impl Part {
     }
 }
 
+impl ActivePart {
+    pub(crate) fn new(segment: Arc<Segment>, index: ActiveIndex) -> Self {
+        Self { segment, index, heads: Heads::default() }
+    }
+
+    /// Whether look-ups read checkpoints.
+    fn set_reads(&mut self, reads: Reads) {
+        self.index.set_reads(reads);
+        self.heads.set_reads(reads);
+    }
+}
+
 impl Catalog {
     /// From now on no look-up under the lock reads a file.
     pub(crate) fn stop_reading(&mut self) {
-        self.heads.stop_reading();
-        self.active.index.set_reads(Reads::None);
+        self.active.set_reads(Reads::None);
     }
 
     /// The look-up goes on in the parts, from `at`.
@@ -165,18 +199,13 @@ impl Catalog {
     pub(crate) fn turn_to(&mut self, active: ActivePart, full: impl FnOnce(ActivePart) -> Part) {
         let mut before = std::mem::replace(&mut self.active, active);
         // It is looked up without the lock from now on.
-        before.index.set_reads(Reads::Any);
+        before.set_reads(Reads::Any);
         Arc::make_mut(&mut self.parts).push(full(before));
-    }
-
-    /// The stream's head, commits on their way to disk included.
-    pub(crate) fn head(&self, stream: &str) -> Lookup<Head> {
-        self.heads.get(stream).map_err(LookupError::Heads)
     }
 
     /// The position of the active segment's event with this id; goes on with [`id_candidates_in`].
     pub(crate) fn find_id(&self, id: &[u8; 16]) -> Lookup<Begun<u64>> {
-        let ActivePart { segment, index } = &self.active;
+        let ActivePart { segment, index, .. } = &self.active;
         let found = index.find_id(id).map_err(LookupError::Heads)?;
         Ok(match found {
             Some(ordinal) => Begun::Done(segment.base_position + ordinal as u64),

@@ -84,9 +84,16 @@ enum Holder<'a> {
 }
 
 impl Catalog {
-    /// The stream's head as a reader at `visible` sees it; goes on with [`limit_head_in`].
-    pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Lookup<Begun<Head, Head>> {
-        self.limit_head(self.head(stream)?, visible)
+    /// The stream's head as a reader at `visible` sees it; goes on with [`limit_head_in`], from the head
+    /// after the parts if none is given.
+    pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Lookup<Begun<Head, Option<Head>>> {
+        Ok(match self.head(stream)? {
+            Begun::Done(head) => match self.limit_head(head, visible)? {
+                Begun::Done(head) => Begun::Done(head),
+                Begun::InParts(parts, head) => Begun::InParts(parts, Some(head)),
+            },
+            Begun::InParts(parts, ()) => Begun::InParts(parts, None),
+        })
     }
 
     /// Replaces a head by the one at `visible`; goes on with [`limit_head_in`].
@@ -111,7 +118,7 @@ impl Catalog {
         wanted: u64,
         (from, to): (u64, u64),
     ) -> Lookup<Begun<Reached>> {
-        let ActivePart { segment, index } = &self.active;
+        let ActivePart { segment, index, .. } = &self.active;
         if index.ordinal(end.last_position).is_none() {
             return Ok(self.in_parts(()));
         }

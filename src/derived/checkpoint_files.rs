@@ -11,7 +11,7 @@ use crate::format::container::{self, CHECKPOINT_MAGIC};
 use crate::index::active::ActiveSections;
 use crate::index::block_file::BlockFile;
 use crate::index::checkpointed::order_of;
-use crate::index::heads::{FrozenHeads, HeadTable};
+use crate::index::heads::{HeadSections, HeadTable};
 use crate::log::rotation::{remove_leftover, write_derived};
 use crate::storage::OpenMode;
 
@@ -44,7 +44,8 @@ pub(crate) fn newest(dir: &StoreDir, store_id: [u8; 16]) -> Result<Option<(u64, 
 #[derive(Debug)]
 pub(crate) struct CheckpointImage<'a> {
     pub(crate) meta: CheckpointMeta,
-    pub(crate) heads: &'a FrozenHeads,
+    /// The heads of the segment that `meta` names.
+    pub(crate) heads: HeadSections,
     /// The section METADATA.
     pub(crate) metadata: &'a [u8],
     /// The section SEGMENTS, of the segments before the one that `meta` names.
@@ -55,27 +56,27 @@ pub(crate) struct CheckpointImage<'a> {
 
 impl CheckpointImage<'_> {
     /// The file's bytes.
-    pub(crate) fn encode(self, store_id: [u8; 16]) -> std::result::Result<Vec<u8>, Defect> {
-        let CheckpointImage { mut meta, heads, metadata, segments, active } = self;
-        let (table, names_section, streams) = heads.encode()?;
-        meta.streams = streams;
+    pub(crate) fn encode(self, store_id: [u8; 16]) -> Vec<u8> {
+        let CheckpointImage { meta, heads, metadata, segments, active } = self;
         let ActiveSections { offsets, previous, ids, shortcuts } = active.unwrap_or_default();
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
         // The parts that opening reads come first, so that they fit the first block, or nearly.
-        let sections: [(u32, &[u8]); 10] = [
+        let sections: [(u32, &[u8]); 12] = [
             (layout::META, &meta_section),
             (layout::METADATA, metadata),
             (layout::SEGMENTS, &segments),
-            (layout::HEADS, &table),
-            (layout::NAMES, &names_section),
+            (layout::HEADS, &heads.heads),
+            (layout::NAMES, &heads.names),
+            (layout::HASHES, &heads.hashes),
+            (layout::BUCKETS, &heads.buckets),
             (layout::OFFSETS, &offsets),
             (layout::PREVIOUS, &previous),
             (layout::IDS, &ids),
             (layout::ORDER, &order),
             (layout::SHORTCUTS, &shortcuts),
         ];
-        Ok(container::encode(CHECKPOINT_MAGIC, store_id, &sections))
+        container::encode(CHECKPOINT_MAGIC, store_id, &sections)
     }
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn write_checkpoint(
         what: defect.to_string(),
         evidence: None,
     };
-    let bytes = image.encode(store_id).map_err(damaged)?;
+    let bytes = image.encode(store_id);
     let file = write_derived(dir.storage(), &path, &bytes)?;
     drop(bytes);
     let mut table =

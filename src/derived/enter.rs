@@ -1,4 +1,4 @@
-//! Enters what frames and index files hold into heads, metadata and the index of the active segment.
+//! Enters what frames hold into heads, metadata and the index of their segment.
 //!
 //! Owns nothing. The frames are proven before. Must never read a file.
 
@@ -8,31 +8,28 @@ use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::heads::Heads;
 use crate::index::metadata::Metadata;
-use crate::index::sealed::SealedIndex;
 use crate::log::scan::{ScannedFrame, for_each_record};
 use crate::log::segment::LogPlace;
 
-/// Enters the heads of an index file's streams where they are newer.
-pub(crate) fn merge_heads(heads: &mut Heads, index: &SealedIndex) -> Result<(), Defect> {
-    let mut failure = None;
-    index.for_each_head(|name, head| match heads.get(name) {
-        Ok(before) if before.version < head.version => {
-            failure = failure.take().or(heads.put(name, head).err());
-        }
-        Ok(_) => {}
-        Err(defect) => failure = Some(defect),
-    })?;
-    failure.map_or(Ok(()), Err)
+/// What frames are entered into: the metadata, and the heads and the index of one segment.
+pub(crate) struct Contents<'a> {
+    pub(crate) heads: &'a mut Heads,
+    pub(crate) index: &'a mut ActiveIndex,
+    pub(crate) metadata: &'a mut Metadata,
+    /// The number of streams that have events.
+    pub(crate) streams: &'a mut u64,
 }
 
 /// Adds the events of a proven frame in `segment` to heads and index, and its changes to the metadata.
+/// `older` returns the head before the segment of a stream that has no event in it yet, and may change the
+/// metadata.
 pub(crate) fn load_frame(
-    heads: &mut Heads,
-    metadata: &mut Metadata,
-    index: &mut ActiveIndex,
+    contents: Contents<'_>,
     frame: &ScannedFrame<'_>,
     segment: u64,
+    mut older: impl FnMut(&mut Metadata, &str) -> Result<Head, Defect>,
 ) -> Result<(), Defect> {
+    let Contents { heads, index, metadata, streams } = contents;
     let FrameHeader { kind, recorded_at, .. } = frame.header;
     if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
         index.note_commit(recorded_at, kind == FrameKind::Commit);
@@ -43,14 +40,18 @@ pub(crate) fn load_frame(
     let mut failure = None;
     for_each_record(frame, |LogPlace { offset, position }, record| {
         let stream = record.stream();
-        match heads.find(stream) {
+        let slot = heads.find(stream).and_then(|slot| match slot {
+            Some(slot) => Ok(slot),
+            None => Ok(heads.older(stream, older(metadata, stream)?)),
+        });
+        match slot {
             Ok(slot) if slot.head().version + 1 == record.version() => {
-                let before = slot.head();
                 let head = Head { version: record.version(), last_position: position };
-                heads.set(slot, stream, before.version, head);
+                *streams += u64::from(head.version == 1);
+                heads.set(slot, stream, head);
                 // A segment is smaller than 4 GiB.
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                index.push(offset, before, record.id());
+                index.push(offset, slot.head(), record.id());
             }
             Ok(_) => failure = Some(Defect::Invalid("a version is not the next of its stream")),
             Err(defect) => failure = Some(defect),

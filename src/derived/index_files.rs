@@ -1,6 +1,5 @@
 //! The index of a sealed segment, read from its file or built from the log.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Output;
@@ -19,6 +18,7 @@ use crate::index::Head;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::BlockFile;
 use crate::index::build::{IndexBuilder, PreviousEvent};
+use crate::index::heads::Heads;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
@@ -190,15 +190,24 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
     })
 }
 
+/// The index of a segment that is indexed in memory, and the heads of its streams.
+#[derive(Debug)]
+pub(crate) struct InMemory {
+    pub(crate) index: ActiveIndex,
+    pub(crate) heads: Heads,
+    /// The positions at which streams begin in the segment, ascending.
+    pub(crate) begun: Vec<u64>,
+}
+
 /// The index in memory of a sealed segment whose index file is missing, from the log. The segment
 /// is proven on the way. `change` is called with its changes and their numbers.
 pub(crate) fn index_in_memory(
     segment: &Segment,
     before: &[Part],
     mut change: impl FnMut(ChangeNumber, Change),
-) -> Result<ActiveIndex> {
+) -> Result<InMemory> {
     let mut index = ActiveIndex::new(segment.base_position);
-    let mut last: HashMap<Box<str>, u64> = HashMap::new();
+    let (mut heads, mut begun) = (Heads::default(), Vec::new());
     walk_sealed(segment, |frame| {
         let FrameHeader { kind, recorded_at, .. } = frame.header;
         if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
@@ -208,14 +217,20 @@ pub(crate) fn index_in_memory(
         index.changes += u64::from(frame.for_each_change(&mut change).map_err(corrupt)?);
         let mut failure = None;
         for_each_record(frame, |LogPlace { offset, position }, record| {
-            let previous = match last.insert(record.stream().into(), position) {
-                Some(previous) => previous,
-                None => previous_position(before, record.stream(), record.version())
+            let stream = record.stream();
+            let previous = match heads.get(stream) {
+                Ok(Some(head)) => head.last_position,
+                // Without a checkpoint, heads are in memory.
+                Ok(None) | Err(_) => previous_position(before, stream, record.version())
                     .unwrap_or_else(|error| {
                         failure.get_or_insert(error);
                         0
                     }),
             };
+            if record.version() == 1 {
+                begun.push(position);
+            }
+            heads.put(stream, Head { version: record.version(), last_position: position });
             let version = record.version().saturating_sub(1);
             let before = Head { version, last_position: previous };
             // A segment is smaller than 4 GiB.
@@ -224,7 +239,7 @@ pub(crate) fn index_in_memory(
         .map_err(corrupt)?;
         failure.map_or(Ok(()), Err)
     })?;
-    Ok(index)
+    Ok(InMemory { index, heads, begun })
 }
 
 /// Walks through a sealed segment up to its seal, and proves that it is what was sealed.

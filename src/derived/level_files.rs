@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::catalog::{Part, PartIndex};
 use crate::dir::{StoreDir, levels_among};
-use crate::format::container::LEVEL_MAGIC;
+use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::names;
+use crate::index::Head;
 use crate::index::block_file::BlockFile;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::storage::{EntryKind, OpenMode};
@@ -43,6 +44,23 @@ pub(crate) fn open_level(
     let file = dir.storage().open(&dir.level_path(first, last), OpenMode::Read).ok()?;
     let file = BlockFile::open(file, LEVEL_MAGIC).ok()?;
     SealedIndex::new_level(file, store_id, covers).ok().flatten().map(Arc::new)
+}
+
+/// Calls `each` with the heads that the index files and level files of a store record, as far as they can be
+/// read, whether or not the log still has the segments.
+pub(crate) fn recorded_heads(dir: &StoreDir, store_id: [u8; 16], mut each: impl FnMut(&str, Head)) {
+    let ListedIndexes { indexes, levels } = ListedIndexes::list(dir);
+    let indexes = indexes.into_iter().map(|number| (dir.index_path(number), INDEX_MAGIC));
+    let levels = levels.into_iter().map(|(from, to)| (dir.level_path(from, to), LEVEL_MAGIC));
+    for (path, magic) in indexes.chain(levels) {
+        let Ok(file) = dir.storage().open(&path, OpenMode::Read) else { continue };
+        let index = BlockFile::open(file, magic)
+            .and_then(|file| SealedIndex::of_named_segments(file, store_id));
+        if let Ok(Some(index)) = index {
+            // Heads before a damaged one are right.
+            let _ = index.for_each_head("", &mut each);
+        }
+    }
 }
 
 /// The level files in use; none covers a segment of another.

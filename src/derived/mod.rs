@@ -1,6 +1,6 @@
 //! Files that can be rebuilt from the log: index files, level files, checkpoints.
 //!
-//! - [`enter`]: enters the contents of frames and index files into memory.
+//! - [`enter`]: enters the contents of frames into memory.
 //! - [`index_files`]: opens and builds the index of one segment.
 //! - [`level_files`]: which level files stand for the indexes of several segments.
 //! - [`checkpoint_files`]: finds, writes and removes checkpoints.
@@ -16,11 +16,12 @@ mod level_files;
 mod rebuild;
 
 pub(crate) use checkpoint_files::{CheckpointImage, newest, sealed_segments, write_checkpoint};
-pub(crate) use enter::{load_frame, merge_heads};
+pub(crate) use enter::{Contents, load_frame};
 pub(crate) use index_files::{
-    build_index, index_for_later, index_in_memory, index_meta, meta_of, open_index, rebuild_index,
+    InMemory, build_index, index_for_later, index_in_memory, index_meta, meta_of, open_index,
+    rebuild_index,
 };
-pub(crate) use level_files::{Levels, ListedIndexes, open_level};
+pub(crate) use level_files::{Levels, ListedIndexes, open_level, recorded_heads};
 pub(crate) use rebuild::rebuild_checkpoint;
 
 /// The destination of a rebuilt derived file.

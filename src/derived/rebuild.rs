@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::Output;
 use super::checkpoint_files::{CheckpointImage, sealed_segments};
-use super::enter::{load_frame, merge_heads};
+use super::enter::{Contents, load_frame};
 use super::index_files::walk;
-use crate::catalog::{Part, PartIndex};
+use crate::catalog::{LookupError, Part, head_in};
 use crate::dir::StoreDir;
 use crate::error::Result;
 use crate::format::Defect;
@@ -19,7 +19,7 @@ use crate::format::container::CHECKPOINT_MAGIC;
 use crate::format::segment_header::DATA_START;
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
-use crate::index::block_file::BlockFile;
+use crate::index::block_file::{BlockFile, Reads};
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
 use crate::log::rotation::write_derived;
@@ -39,29 +39,25 @@ pub(crate) fn rebuild_checkpoint(
 ) -> Result<Arc<HeadTable>> {
     let meta = damaged.meta.clone();
     let corrupt = |d: Defect| segment.corrupt(meta.offset, meta.position, &d);
-    let (mut heads, mut entered) = (Heads::default(), 0);
-    for part in before {
-        if part.segment.number() <= entered {
-            continue;
-        }
-        match &part.index {
-            // A level file may reach past the end of the checkpoint. What was entered before the damage
-            // was met is correct, and is entered again.
-            PartIndex::Sealed(index)
-                if *index.segments().end() < segment.number()
-                    && merge_heads(&mut heads, index).is_ok() =>
-            {
-                entered = *index.segments().end();
-            }
-            _ => heads_from_log(&mut heads, &part.segment)?,
-        }
-    }
-    let mut index = ActiveIndex::new(segment.base_position);
+    let (mut heads, mut index) = (Heads::default(), ActiveIndex::new(segment.base_position));
     if meta.offset > DATA_START {
-        let mut ignored = Metadata::default();
+        let (mut metadata, mut streams) = (Metadata::default(), 0);
         let (state, _) = walk(segment, meta.offset, |frame| {
-            load_frame(&mut heads, &mut ignored, &mut index, frame, meta.segment)
-                .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
+            let (heads, index) = (&mut heads, &mut index);
+            let (metadata, streams) = (&mut metadata, &mut streams);
+            let contents = Contents { heads, index, metadata, streams };
+            let mut failed = None;
+            let loaded = load_frame(contents, frame, meta.segment, |_, stream| {
+                older_head(before, stream).map_err(|error| {
+                    failed = Some(error);
+                    Defect::Invalid("no head")
+                })
+            });
+            match (loaded, failed) {
+                (_, Some(error)) => Err(error),
+                (loaded, None) => loaded
+                    .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d)),
+            }
         })?;
         if state.offset != meta.offset || state.link != meta.link {
             return Err(corrupt(Defect::Invalid("the frames contradict a checkpoint")));
@@ -70,12 +66,12 @@ pub(crate) fn rebuild_checkpoint(
     if segment.base_position + index.len() as u64 != meta.position + 1 {
         return Err(corrupt(Defect::Invalid("the frames contradict a checkpoint")));
     }
-    let frozen = heads.freeze().ok_or_else(|| corrupt(Defect::Invalid("no heads")))?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
+    let heads = heads.copy("").encode(segment.base_position).map_err(corrupt)?;
     let (meta, active) = (meta.clone(), Some(index.encode().map_err(corrupt)?));
     let segments = sealed_segments(before, meta.segment);
-    let image = CheckpointImage { meta, heads: &frozen, metadata, segments, active };
-    let bytes = image.encode(segment.header.store_id).map_err(corrupt)?;
+    let image = CheckpointImage { meta, heads, metadata, segments, active };
+    let bytes = image.encode(segment.header.store_id);
     let number = damaged.number;
     if output == Output::Disk && number > 0 {
         let path = dir.checkpoint_path(number);
@@ -90,21 +86,37 @@ pub(crate) fn rebuild_checkpoint(
     Ok(Arc::new(file.and_then(HeadTable::new).map_err(corrupt)?))
 }
 
-/// Enters the streams of a full segment into the heads, from its frames.
-fn heads_from_log(heads: &mut Heads, segment: &Segment) -> Result<()> {
+/// The head of a stream after these parts. Where an index file is damaged, the segments that it covers are
+/// searched.
+fn older_head(parts: &[Part], stream: &str) -> Result<Head> {
+    for part in parts.iter().rev() {
+        let found = match head_in(std::slice::from_ref(part), stream, Reads::Any) {
+            Ok(head) => head,
+            Err(LookupError::Store(error)) => return Err(error),
+            Err(_) => head_in_log(&part.segment, stream)?,
+        };
+        if found.version > 0 {
+            return Ok(found);
+        }
+    }
+    Ok(Head::default())
+}
+
+/// The head of a stream at the end of a full segment, from its frames; version 0 if it has no event there.
+fn head_in_log(segment: &Segment, stream: &str) -> Result<Head> {
     let end = segment.trailer.as_ref().map_or_else(|| segment.end(), |t| t.seal_offset);
+    let mut found = Head::default();
     let (state, _) = walk(segment, end, |frame| {
-        let mut failure = None;
         for_each_record(frame, |LogPlace { position, .. }, record| {
-            let head = Head { version: record.version(), last_position: position };
-            failure = failure.take().or(heads.put(record.stream(), head).err());
+            if record.stream() == stream {
+                found = Head { version: record.version(), last_position: position };
+            }
         })
-        .and_then(|()| failure.map_or(Ok(()), Err))
         .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
     })?;
     if state.offset != end {
         let defect = Defect::Invalid("the frames end too early");
         return Err(segment.corrupt(state.offset, state.next_position, &defect));
     }
-    Ok(())
+    Ok(found)
 }

@@ -8,8 +8,8 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use crate::catalog::{ActivePart, Catalog, Lookup, LookupError, Part, PartIndex};
-use crate::derived::{load_frame, open_index};
+use crate::catalog::{ActivePart, Catalog, Lookup, LookupError, OlderHeads, Part, PartIndex};
+use crate::derived::{self, load_frame, open_index};
 use crate::dir::StoreDir;
 use crate::engine::contents::Contents;
 use crate::engine::positions::{FOLLOW_EVERY, Positions};
@@ -19,6 +19,7 @@ use crate::event::Position;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
+use crate::index::block_file::Reads;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
@@ -112,8 +113,9 @@ fn can_enter(catalog: &Catalog, frame: &ScannedFrame<'_>) -> Lookup<()> {
     let mut found = Ok(());
     let _ = for_each_record(frame, |_, record| {
         if found.is_ok() {
-            let head = catalog.heads.get(record.stream());
-            found = head.and_then(|head| catalog.active.index.touch_shortcuts(head));
+            let head = catalog.active.heads.get(record.stream());
+            let touch = |head| catalog.active.index.touch_shortcuts(head);
+            found = head.and_then(|head| head.map_or(Ok(()), touch));
         }
     });
     // A frame that cannot be walked is reported when it is entered.
@@ -307,11 +309,17 @@ impl Follower {
             // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
             self.contents.lookup(|catalog| can_enter(catalog, frame), Ok)?;
+            let older = self.older_heads(frame)?;
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
             self.contents
                 .change_all(|catalog, metadata| {
-                    let Catalog { heads, active, .. } = catalog;
-                    load_frame(heads, metadata, &mut active.index, frame, number)
+                    let Catalog { active, streams, .. } = catalog;
+                    let ActivePart { heads, index, .. } = active;
+                    let contents = derived::Contents { heads, index, metadata, streams };
+                    // Looked up before. A frame that was not walked then fails again here.
+                    load_frame(contents, frame, number, |_, stream| {
+                        Ok(older.get(stream).unwrap_or_default())
+                    })
                 })
                 .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
             *last_frame = frame.offset;
@@ -325,6 +333,19 @@ impl Follower {
             self.renew_active(&segment)?;
         }
         Ok(())
+    }
+
+    /// The heads of a frame's streams that have no event in the active segment. Only this thread, which
+    /// follows, makes another segment active.
+    fn older_heads(&self, frame: &ScannedFrame<'_>) -> Result<OlderHeads> {
+        let mut streams: Vec<Box<str>> = Vec::new();
+        let _ = for_each_record(frame, |_, record| {
+            if streams.last().is_none_or(|last| **last != *record.stream()) {
+                streams.push(record.stream().into());
+            }
+        });
+        let streams = streams.iter().map(|stream| &**stream);
+        Ok(self.contents.older_heads(streams, Reads::Any)?.unwrap_or_default())
     }
 
     /// Goes on to the next segment, if the writer has.
@@ -353,7 +374,7 @@ impl Follower {
             return Ok(false);
         }
         let segment = Arc::new(Segment::new(file, position, None, DATA_START)?);
-        let active = ActivePart { segment, index: ActiveIndex::new(position) };
+        let active = ActivePart::new(segment, ActiveIndex::new(position));
         let point =
             SealPoint { link: follower.state.link, recorded_at: follower.state.recorded_at };
         // Only this thread, which follows, exchanges the active segment: it is looked at in files

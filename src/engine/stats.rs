@@ -89,7 +89,7 @@ impl Engine {
         let following = self.follower.as_ref().map(Follower::tip);
         let (parts, capacity, streams) = self.contents.with_catalog(|catalog| {
             let capacity = catalog.active.segment.header.capacity;
-            (Arc::clone(&catalog.parts), capacity, catalog.heads.streams())
+            (Arc::clone(&catalog.parts), capacity, catalog.streams)
         });
         let (mut log_bytes, mut allocated_bytes) = (0, spare + capacity);
         let (mut sealed_segments, mut unsealed_segments) = (0, 0);

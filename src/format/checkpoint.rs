@@ -7,7 +7,8 @@
 //!               offset of the next frame u64, base position of that segment u64, stream count u64,
 //!               commit count u64, commits of that segment u64, offset of its last
 //!               frame u64 (0: it has none), first recorded at in it u64, zero 8
-//! 2 HEADS       sorted by name, 24 bytes each: name offset << 16 | name length u64 (in NAMES),
+//! 2 HEADS       of the streams with events in the segment that META names (in files of version 1, of
+//!               all streams), sorted by name, 24 bytes each: name offset << 16 | name length u64 (in NAMES),
 //!               version u64, last position u64
 //! 3 NAMES       the names' bytes
 //! 4 OFFSETS     of the segment that META names, for each event before the offset: the offset of
@@ -23,6 +24,8 @@
 //!               u64 and ro-compatible features u64, then a copy of its trailer, 64 bytes
 //! 10 SHORTCUTS  like 4: the ordinal of an older event of the same stream that a look-up may go to at
 //!               once, u32; 2^32 - 1: none
+//! 11 HASHES     as in index files, with places in HEADS
+//! 12 BUCKETS    as in index files
 //! ```
 //!
 //! Everything that a checkpoint covers was durable before it was written.
@@ -44,6 +47,8 @@ pub(crate) const METADATA: u32 = 7;
 pub(crate) const ORDER: u32 = 8;
 pub(crate) const SEGMENTS: u32 = 9;
 pub(crate) const SHORTCUTS: u32 = 10;
+pub(crate) const HASHES: u32 = 11;
+pub(crate) const BUCKETS: u32 = 12;
 
 /// The length of the header before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;

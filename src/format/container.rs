@@ -30,6 +30,12 @@ pub(crate) const INDEX_MAGIC: [u8; 8] = *b"ANNALIDX";
 pub(crate) const LEVEL_MAGIC: [u8; 8] = *b"ANNALLVL";
 pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"ANNALCKP";
 
+/// The version in which a kind of file is written, and the newest one that is read. A checkpoint of version
+/// 2 has the heads of one segment's streams; one of version 1 has those of all streams.
+fn version_of(magic: [u8; 8]) -> u16 {
+    if magic == CHECKPOINT_MAGIC { 2 } else { FORMAT_VERSION }
+}
+
 /// A section: its place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section {
@@ -72,8 +78,8 @@ pub(crate) fn encode_front(
     let payload_len = table_end as u64 + payload;
     let mut out = vec![0; HEADER_LEN];
     out[..8].copy_from_slice(&magic);
-    LE::write_u16(&mut out[8..], FORMAT_VERSION);
-    LE::write_u16(&mut out[10..], FORMAT_VERSION);
+    LE::write_u16(&mut out[8..], version_of(magic));
+    LE::write_u16(&mut out[10..], version_of(magic));
     #[expect(clippy::cast_possible_truncation, reason = "a dozen sections at most")]
     LE::write_u32(&mut out[12..], sections.len() as u32);
     out[16..32].copy_from_slice(&store_id);
@@ -154,7 +160,7 @@ pub(crate) fn decode_header(
     if header[..8] != magic {
         return Err(Defect::Magic);
     }
-    if LE::read_u16(&header[10..]) > FORMAT_VERSION {
+    if LE::read_u16(&header[10..]) > version_of(magic) {
         return Err(Defect::Unsupported("a newer version of the file format".into()));
     }
     let count = LE::read_u32(&header[12..]);

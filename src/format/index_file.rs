@@ -24,6 +24,9 @@
 //! 14 RECORDS    the newest change of each record, sorted by key, 32 bytes each: key offset u32 and key
 //!               length u16 (in NAMES), 1 if it is deleted u16, value length u32, offset of the change
 //!               in its segment u32, version u64, segment number u64. Absent if there is none
+//! 15 HASHES     sorted, 8 bytes a stream: the upper 32 bits of its name's hash << 32 | its place in
+//!               STREAMS. May be absent
+//! 16 BUCKETS    4 bytes each: the place in HASHES of the first entry of the bucket or of a later one
 //! ```
 //!
 //! An ordinal is an event's place in its segment, from 0: position minus base position. The hash
@@ -50,6 +53,8 @@ pub(crate) const CHANGES: u32 = 10;
 pub(crate) const TERM_FILTER: u32 = 11;
 pub(crate) const TABLES: u32 = 13;
 pub(crate) const RECORDS: u32 = 14;
+pub(crate) const HASHES: u32 = 15;
+pub(crate) const BUCKETS: u32 = 16;
 
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;

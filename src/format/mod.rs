@@ -8,6 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod checksum;
 pub(crate) mod container;
 pub(crate) mod frame;
+pub(crate) mod hashes;
 pub(crate) mod index_file;
 pub(crate) mod level_file;
 pub(crate) mod metadata;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::event::category_of;
 use crate::format::checksum::Seed;
 use crate::format::container;
+use crate::format::hashes::{HASH_HALF, encode_hashes};
 use crate::format::index_file::{
     self as layout, IndexMeta, NamedRecord, StreamEntry, TermEntry, filter_add, filter_len,
     hash_id, hash_term,
@@ -146,7 +147,10 @@ impl IndexBuilder {
         let categories = self.categories();
         let term_filter = self.term_filter(&categories);
         let mut streams = Vec::with_capacity(self.streams.len() * layout::STREAM_LEN);
+        let mut hashed = Vec::with_capacity(self.streams.len());
         for (stream, list) in self.stream_lists() {
+            let hash = hash_term(layout::STREAMS, &stream.name);
+            hashed.push(hash & HASH_HALF | hashed.len() as u64);
             let term = out.place(&stream.name, &list);
             let entry = StreamEntry {
                 name_offset: term.name_offset,
@@ -177,6 +181,7 @@ impl IndexBuilder {
             records.extend_from_slice(&named.encode());
         }
         let (ids, filter) = encode_ids(&self.hashes);
+        let (hashed, buckets) = encode_hashes(hashed);
         let meta_bytes = meta.encode();
         let tables = out.tables();
         let mut sections: Vec<(u32, &[u8])> = vec![
@@ -192,6 +197,8 @@ impl IndexBuilder {
             (layout::CHANGES, &self.changes),
             (layout::TERM_FILTER, &term_filter),
             (layout::TABLES, &tables),
+            (layout::HASHES, &hashed),
+            (layout::BUCKETS, &buckets),
         ];
         if !records.is_empty() {
             sections.push((layout::RECORDS, &records));
@@ -332,11 +339,12 @@ impl Placed {
     }
 }
 
+/// The sections HASHES and BUCKETS, from the entries of the former in any order.
 fn encode_ids(hashes: &[u64]) -> (Vec<u8>, Vec<u8>) {
     let mut filter = vec![0_u8; filter_len(hashes.len())];
     let mut sorted: Vec<u64> = Vec::with_capacity(hashes.len());
     for (ordinal, &hash) in hashes.iter().enumerate() {
-        sorted.push(hash & 0xFFFF_FFFF_0000_0000 | ordinal as u64);
+        sorted.push(hash & HASH_HALF | ordinal as u64);
         filter_add(&mut filter, hash);
     }
     sorted.sort_unstable();

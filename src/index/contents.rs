@@ -4,15 +4,18 @@ use std::ops::{Bound, Range};
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-use super::block_file::BlockFile;
+use super::block_file::{BlockFile, Reads};
+use super::hashes::HashSections;
 use super::list::List;
 use super::records::PageStart;
 use super::sealed::Covers;
 use super::{Head, PostingList, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
+use crate::format::hashes::HASH_HALF;
 use crate::format::index_file::{
     self as layout, FILTER_BLOCK, IndexMeta, NamedRecord, Probe, StreamEntry, TermEntry, hash_id,
+    hash_term,
 };
 use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordEntry};
@@ -28,6 +31,7 @@ pub(super) struct IndexContents {
     lists: Section,
     term_filter: Section,
     tables: Section,
+    hashes: HashSections,
 }
 
 impl IndexContents {
@@ -43,6 +47,7 @@ impl IndexContents {
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
         let term_filter = file.section(layout::TERM_FILTER);
         let tables = file.section(layout::TABLES);
+        let hashes = HashSections::of(&file, layout::HASHES, layout::BUCKETS);
         let IndexMeta { base_position, event_count, .. } = meta;
         Ok(Some(Self {
             file,
@@ -53,6 +58,7 @@ impl IndexContents {
             lists,
             term_filter,
             tables,
+            hashes,
         }))
     }
 
@@ -84,6 +90,7 @@ impl IndexContents {
         let (names, lists) = (file.section(layout::NAMES), file.section(layout::LISTS));
         let term_filter = file.section(layout::TERM_FILTER);
         let tables = file.section(layout::TABLES);
+        let hashes = HashSections::of(&file, layout::HASHES, layout::BUCKETS);
         let LevelMeta { level, base_position, event_count, .. } = meta;
         Ok(Some(Self {
             file,
@@ -94,6 +101,7 @@ impl IndexContents {
             lists,
             term_filter,
             tables,
+            hashes,
         }))
     }
 
@@ -132,14 +140,54 @@ impl IndexContents {
 
     /// The stream's entry, if it has events here.
     pub(super) fn stream_entry(&self, name: &str) -> Result<Option<StreamEntry>, Defect> {
+        self.stream_entry_with(Reads::Any, name, hash_term(layout::STREAMS, name))
+    }
+
+    /// Like [`IndexContents::stream_entry`], for a name with this hash.
+    fn stream_entry_with(
+        &self,
+        reads: Reads,
+        name: &str,
+        hash: u64,
+    ) -> Result<Option<StreamEntry>, Defect> {
         let streams = self.file.section(layout::STREAMS);
-        let count = streams.count(layout::STREAM_LEN);
-        let found = search_names(count, name.as_bytes(), |i| {
-            let entry = TermEntry::decode(self.file.entry(streams, i, layout::STREAM_LEN)?)?;
-            self.name(entry.name_offset, entry.name_len)
+        let entry = |place| self.file.entry_with(reads, streams, place, layout::STREAM_LEN);
+        let name_of = |bytes: &[u8]| {
+            let entry = TermEntry::decode(bytes)?;
+            let (at, len) = (u64::from(entry.name_offset), usize::from(entry.name_len));
+            self.file.get_with(reads, self.names, at, len)
+        };
+        if self.hashes.are_missing() {
+            // A file of an earlier version.
+            if !self.may_hold_with(reads, &Probe::new(hash))? {
+                return Ok(None);
+            }
+            let count = streams.count(layout::STREAM_LEN);
+            let found = search_names(count, name.as_bytes(), |place| name_of(entry(place)?))?;
+            let Ok(place) = found else { return Ok(None) };
+            return StreamEntry::decode(entry(place)?).map(Some);
+        }
+        let found = self.hashes.find(&self.file, reads, hash, |place| {
+            Ok(name_of(entry(place)?)? == name.as_bytes())
         })?;
-        let Ok(index) = found else { return Ok(None) };
-        StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?).map(Some)
+        let Some(place) = found else { return Ok(None) };
+        StreamEntry::decode(entry(place)?).map(Some)
+    }
+
+    /// The head at the end of the last segment of a stream whose name has this hash, if it has events
+    /// here.
+    pub(super) fn head(&self, reads: Reads, name: &str, hash: u64) -> Result<Option<Head>, Defect> {
+        let Some(entry) = self.stream_entry_with(reads, name, hash)? else { return Ok(None) };
+        self.head_of(reads, &entry).map(Some)
+    }
+
+    fn head_of(&self, reads: Reads, entry: &StreamEntry) -> Result<Head, Defect> {
+        let list = self.list_with(reads, entry.list_offset, entry.count)?;
+        let ordinal = list.last()?.ok_or(Defect::Invalid("a stream without events"))?;
+        Ok(Head {
+            version: entry.first_version.saturating_add(u64::from(entry.count) - 1),
+            last_position: self.base_position + u64::from(ordinal),
+        })
     }
 
     /// The ordinals of a stream's events at these places of its list.
@@ -153,28 +201,52 @@ impl IndexContents {
 
     /// The position of a stream's last event here.
     pub(super) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
-        let last = entry.count.checked_sub(1);
-        let last = last.ok_or(Defect::Invalid("a stream without events"))?;
-        let ordinals = self.stream_ordinals(entry, last..entry.count)?;
-        let last = ordinals.first().ok_or(Defect::Invalid("a list is damaged"))?;
-        Ok(self.base_position + u64::from(*last))
+        self.head_of(Reads::Any, entry).map(|head| head.last_position)
     }
 
-    /// Calls `each` with every stream's name and its head at the end of the last segment.
-    pub(super) fn for_each_head(&self, mut each: impl FnMut(&str, Head)) -> Result<(), Defect> {
+    /// Calls `each` with the name of every stream that begins with `prefix`, by name, and its head at the
+    /// end of the last segment.
+    pub(super) fn for_each_head(
+        &self,
+        prefix: &str,
+        mut each: impl FnMut(&str, Head),
+    ) -> Result<(), Defect> {
         let streams = self.file.section(layout::STREAMS);
-        for index in 0..streams.count(layout::STREAM_LEN) {
-            let entry =
-                StreamEntry::decode(self.file.entry(streams, index, layout::STREAM_LEN)?)?;
+        let count = streams.count(layout::STREAM_LEN);
+        let entry =
+            |place| StreamEntry::decode(self.file.entry(streams, place, layout::STREAM_LEN)?);
+        let found = search_names(count, prefix.as_bytes(), |place| {
+            let entry = entry(place)?;
+            self.name(entry.name_offset, entry.name_len)
+        })?;
+        let (Ok(first) | Err(first)) = found;
+        for place in first..count {
+            let entry = entry(place)?;
             let name = std::str::from_utf8(self.name(entry.name_offset, entry.name_len)?)
                 .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
-            let head = Head {
-                last_position: self.last_position(&entry)?,
-                version: entry.first_version.saturating_add(u64::from(entry.count) - 1),
-            };
-            each(name, head);
+            if !name.starts_with(prefix) {
+                break;
+            }
+            each(name, self.head_of(Reads::Any, &entry)?);
         }
         Ok(())
+    }
+
+    /// The number of streams that begin here, after a position.
+    pub(super) fn streams_begun(&self, after: u64) -> Result<u64, Defect> {
+        let streams = self.file.section(layout::STREAMS);
+        let count = streams.count(layout::STREAM_LEN);
+        let begins = |place| {
+            let entry = self.file.entry(streams, place, layout::STREAM_LEN)?;
+            let entry = StreamEntry::decode(entry)?;
+            if entry.first_version != 1 || after < self.base_position {
+                return Ok(u64::from(entry.first_version == 1));
+            }
+            let first = self.stream_ordinals(&entry, 0..1)?;
+            let first = first.first().ok_or(Defect::Invalid("a stream without events"))?;
+            Ok(u64::from(self.base_position + u64::from(*first) > after))
+        };
+        (0..count).map(begins).sum()
     }
 
     /// Calls `each` with every change and its number; for changes of records, with the number of the
@@ -276,7 +348,7 @@ impl IndexContents {
         let ids = self.file.section(layout::IDS);
         let count = ids.count(8);
         let entry = |i| Ok::<_, Defect>(LE::read_u64(self.file.entry(ids, i, 8)?));
-        let wanted = hash & 0xFFFF_FFFF_0000_0000;
+        let wanted = hash & HASH_HALF;
         let (mut low, mut high) = (0, count);
         while low < high {
             let middle = usize::midpoint(low, high);
@@ -289,7 +361,7 @@ impl IndexContents {
         let mut found = Vec::new();
         while low < count {
             let next = entry(low)?;
-            if next & 0xFFFF_FFFF_0000_0000 != wanted {
+            if next & HASH_HALF != wanted {
                 break;
             }
             found.push(u32::try_from(next & 0xFFFF_FFFF).unwrap_or(u32::MAX));
@@ -304,23 +376,36 @@ impl IndexContents {
         let len = filter_size(section);
         if self.level == 0 {
             let probe = Probe::new(hash);
-            return self.passes(section, &probe, probe.block(len));
+            return self.passes(Reads::Any, section, &probe, probe.block(len));
         }
         let probe = Probe::new(level_file::filter_hash(hash));
-        self.passes(section, &probe, level_file::filter_block(hash, len))
+        self.passes(Reads::Any, section, &probe, level_file::filter_block(hash, len))
     }
 
     /// Whether any event may have a term.
     pub(super) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
-        let section = self.term_filter;
-        Ok(section.len == 0 || self.passes(section, term, term.block(filter_size(section)))?)
+        self.may_hold_with(Reads::Any, term)
     }
 
-    fn passes(&self, filter: Section, probe: &Probe, block: usize) -> Result<bool, Defect> {
+    fn may_hold_with(&self, reads: Reads, term: &Probe) -> Result<bool, Defect> {
+        let section = self.term_filter;
+        Ok(section.len == 0 || {
+            let block = term.block(filter_size(section));
+            self.passes(reads, section, term, block)?
+        })
+    }
+
+    fn passes(
+        &self,
+        reads: Reads,
+        filter: Section,
+        probe: &Probe,
+        block: usize,
+    ) -> Result<bool, Defect> {
         if filter_size(filter) == 0 {
             return Ok(false);
         }
-        Ok(probe.passes(self.file.get(filter, block as u64, FILTER_BLOCK)?))
+        Ok(probe.passes(self.file.get_with(reads, filter, block as u64, FILTER_BLOCK)?))
     }
 
     pub(super) fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
@@ -329,21 +414,26 @@ impl IndexContents {
 
     /// A list. Its bytes are bounded by the section, its ordinals by the number of covered events.
     pub(super) fn list(&self, offset: u32, count: u32) -> Result<List<'_>, Defect> {
+        self.list_with(Reads::Any, offset, count)
+    }
+
+    fn list_with(&self, reads: Reads, offset: u32, count: u32) -> Result<List<'_>, Defect> {
         if count > self.event_count {
             return Err(Defect::Invalid("a list is damaged"));
         }
         // A level file stores the table before the list.
         let inline = if self.level == 0 { 0 } else { level_file::table_len(count) };
         let table = if self.level == 0 {
-            self.table_of(offset, count)?
+            self.table_of(reads, offset, count)?
         } else {
-            self.file.get(self.lists, u64::from(offset), inline)?
+            self.file.get_with(reads, self.lists, u64::from(offset), inline)?
         };
         let available = self.lists.len.saturating_sub(u64::from(offset));
         let at = u64::from(offset) + inline as u64;
         let available = available.saturating_sub(inline as u64);
         Ok(List {
             file: &self.file,
+            reads,
             section: self.lists,
             table,
             at,
@@ -355,17 +445,17 @@ impl IndexContents {
 
     /// The table of a list in the index file of one segment; empty for a short list, and in files of
     /// earlier versions.
-    fn table_of(&self, list_offset: u32, count: u32) -> Result<&[u8], Defect> {
+    fn table_of(&self, reads: Reads, list_offset: u32, count: u32) -> Result<&[u8], Defect> {
         let len = level_file::table_len(count);
         if len == 0 || self.tables.len == 0 {
             return Ok(&[]);
         }
         let (header, entry_len) = (layout::TABLES_HEADER_LEN, layout::TABLE_LEN);
-        let lists = LE::read_u32(self.file.get(self.tables, 0, header)?);
+        let lists = LE::read_u32(self.file.get_with(reads, self.tables, 0, header)?);
         let entries_end = header as u64 + u64::from(lists) * entry_len as u64;
         let entry = |i: u32| {
             let at = header as u64 + u64::from(i) * entry_len as u64;
-            let entry = self.file.get(self.tables, at, entry_len)?;
+            let entry = self.file.get_with(reads, self.tables, at, entry_len)?;
             Ok::<_, Defect>((LE::read_u32(entry), LE::read_u32(&entry[4..])))
         };
         let (mut low, mut high) = (0, lists);
@@ -382,28 +472,24 @@ impl IndexContents {
             return Err(Defect::Invalid("the table of a list is missing"));
         }
         let before = entries_end + u64::from(first.1) * level_file::SKIP_LEN as u64;
-        self.file.get(self.tables, before, len)
+        self.file.get_with(reads, self.tables, before, len)
     }
 
     pub(super) fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect> {
-        let section = kind.section();
-        // An entry of STREAMS begins like the entries of the other sections.
-        let streams = section == layout::STREAMS;
-        let len = if streams { layout::STREAM_LEN } else { layout::TERM_LEN };
-        let section = self.file.section(section);
-        let entry = |i| TermEntry::decode(self.file.entry(section, i, len)?);
-        let found = search_names(section.count(len), name.as_bytes(), |i| {
+        let list = |count, place| PostingList { count, place, depth: 0, is_chain: false };
+        if kind == Terms::Streams {
+            let entry = self.stream_entry(name)?;
+            return Ok(entry.map(|entry| list(entry.count, entry.list_offset)));
+        }
+        let section = self.file.section(kind.section());
+        let entry = |i| TermEntry::decode(self.file.entry(section, i, layout::TERM_LEN)?);
+        let found = search_names(section.count(layout::TERM_LEN), name.as_bytes(), |i| {
             let entry = entry(i)?;
             self.name(entry.name_offset, entry.name_len)
         })?;
         let Ok(index) = found else { return Ok(None) };
         let entry = entry(index)?;
-        Ok(Some(PostingList {
-            count: entry.count,
-            place: entry.list_offset,
-            depth: 0,
-            is_chain: false,
-        }))
+        Ok(Some(list(entry.count, entry.list_offset)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::block_file::BlockFile;
+use super::block_file::{BlockFile, Reads};
 use super::touched::touch;
 use crate::format::container::Section;
 use crate::format::level_file::{CHUNK, SKIP_LEN, Skip};
@@ -18,6 +18,7 @@ const LONGEST: u64 = 5;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct List<'a> {
     pub(super) file: &'a BlockFile,
+    pub(super) reads: Reads,
     pub(super) section: Section,
     /// The table of chunks; empty if there is one chunk, and in index files of earlier versions.
     pub(super) table: &'a [u8],
@@ -82,6 +83,18 @@ impl List<'_> {
             }
             chunk -= 1;
         }
+    }
+
+    /// The last ordinal; `None` if the list is empty.
+    pub(super) fn last(&self) -> Result<Option<u32>, Defect> {
+        let mut found = None;
+        if let Some(place) = self.count.checked_sub(1) {
+            self.decode_from(self.chunk_at(place), |_, ordinal| {
+                found = Some(ordinal);
+                true
+            })?;
+        }
+        Ok(found)
     }
 
     /// The place and the value of the last ordinal that is at most `limit`.
@@ -161,7 +174,7 @@ impl List<'_> {
             let available = self.available.checked_sub(start).ok_or(DAMAGED)?;
             let len = (u64::from(left) * LONGEST).min(available);
             let len = usize::try_from(len).map_err(|_| DAMAGED)?;
-            let mut bytes = self.file.get(self.section, self.at + start, len)?;
+            let mut bytes = self.file.get_with(self.reads, self.section, self.at + start, len)?;
             while left > 0 {
                 let step = varint::take(&mut bytes).ok_or(DAMAGED)?;
                 touch(1);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::contents::IndexContents;
 use super::level_file::{LevelWriter, MergeError, Merged, Pace};
 use super::sealed::SealedIndex;
+use crate::format::hashes::bucket_count;
 use crate::format::index_file::{self as layout, filter_len};
 use crate::format::level_file::{self, LevelMeta};
 use crate::format::{Defect, varint};
@@ -108,6 +109,8 @@ pub(crate) fn merge(
         (layout::FILTER, filter_len as u64),
         (layout::CHANGES, changes_len),
         (layout::TERM_FILTER, sizes.term_filter() as u64),
+        (layout::HASHES, sizes.streams() as u64 * 8),
+        (layout::BUCKETS, bucket_count(sizes.streams()) as u64 * 4),
     ];
     if sizes.records > 0 {
         sections.push((layout::RECORDS, sizes.records));
@@ -135,6 +138,7 @@ pub(crate) fn merge(
     writer.end_section()?;
     merge.write_term_filter(sizes.term_filter(), &mut writer)?;
     writer.end_section()?;
+    merge.write_hashes(sizes.streams(), &mut writer)?;
     if sizes.records > 0 {
         merge.write_records(sizes.names - sizes.record_names, &mut writer)?;
         writer.end_section()?;
@@ -154,6 +158,10 @@ struct Sizes {
 }
 
 impl Sizes {
+    fn streams(&self) -> usize {
+        usize::try_from(self.keys[0]).unwrap_or(usize::MAX) / layout::STREAM_LEN
+    }
+
     /// The bytes of the filter over terms, if it is not too large.
     fn term_filter(&self) -> usize {
         let terms: u64 = self.keys.iter().zip(KINDS).map(|(len, kind)| len / kind.1 as u64).sum();

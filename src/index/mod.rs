@@ -21,6 +21,7 @@ pub(crate) mod block_file;
 pub(crate) mod build;
 pub(crate) mod checkpointed;
 mod contents;
+mod hashes;
 pub(crate) mod heads;
 pub(crate) mod jumps;
 pub(crate) mod level_file;

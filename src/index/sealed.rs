@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::block_file::BlockFile;
+use super::block_file::{BlockFile, Reads};
 use super::contents::IndexContents;
 use super::records::PageStart;
 use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
 use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
-use crate::format::index_file::{IndexMeta, Probe, StreamEntry};
+use crate::format::index_file::{IndexMeta, META, META_LEN, Probe, StreamEntry};
+use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::{Change, ChangeNumber, RecordEntry};
 use crate::storage::{File, OpenMode, Storage};
 
@@ -137,6 +138,25 @@ impl SealedIndex {
             return Ok(None);
         };
         Ok(Some(Self::opened(covers, contents)))
+    }
+
+    /// Takes the opened container of an index file or level file as that of the segments that it names,
+    /// whatever became of them; `None` if it is of another store.
+    pub(crate) fn of_named_segments(
+        file: BlockFile,
+        store_id: [u8; 16],
+    ) -> Result<Option<Self>, Defect> {
+        let segments = file.section(level_file::SEGMENTS);
+        let count = segments.count(META_LEN);
+        if count == 0 {
+            let meta = IndexMeta::decode(file.get(file.section(META), 0, META_LEN)?)?;
+            return Self::new(file, store_id, &meta);
+        }
+        let front = file.get(file.section(META), 0, level_file::META_LEN)?;
+        let changes = LevelMeta::decode(front)?.change_count;
+        let metas = (0..count).map(|at| IndexMeta::decode(file.entry(segments, at, META_LEN)?));
+        let metas = metas.collect::<Result<_, _>>()?;
+        Self::new_level(file, store_id, Covers { metas, changes })
     }
 
     fn opened(covers: Covers, contents: IndexContents) -> Self {
@@ -308,9 +328,29 @@ impl SealedIndex {
         }))
     }
 
-    /// Calls `each` with every stream's name and its head at the end of the last segment.
-    pub(crate) fn for_each_head(&self, each: impl FnMut(&str, Head)) -> Result<(), Defect> {
-        self.contents()?.for_each_head(each)
+    /// The head at the end of the last segment of a stream whose name has this hash (of the section
+    /// STREAMS), if it has events here. With [`Reads::None`], a file that is not open is
+    /// [`Defect::Unread`] too.
+    pub(crate) fn head(&self, reads: Reads, name: &str, hash: u64) -> Result<Option<Head>, Defect> {
+        if reads == Reads::None && !self.is_open() {
+            return Err(Defect::Unread { checkpoint: 0, offset: 0, len: 0 });
+        }
+        self.contents()?.head(reads, name, hash)
+    }
+
+    /// Calls `each` with the name of every stream that begins with `prefix`, by name, and its head at the
+    /// end of the last segment.
+    pub(crate) fn for_each_head(
+        &self,
+        prefix: &str,
+        each: impl FnMut(&str, Head),
+    ) -> Result<(), Defect> {
+        self.contents()?.for_each_head(prefix, each)
+    }
+
+    /// The number of streams whose first event is here, after a position.
+    pub(crate) fn streams_begun(&self, after: u64) -> Result<u64, Defect> {
+        self.contents()?.streams_begun(after)
     }
 
     /// Calls `each` with the segments' changes and their numbers; for changes of records, with the
@@ -442,7 +482,7 @@ mod tests {
         let absent = (0..1000).filter(|i| may(Terms::Tags, &i.to_string())).count();
         assert!(absent < 100, "{absent} of 1,000 absent tags pass");
         let mut heads = Vec::new();
-        index.for_each_head(|name, head| heads.push((name.to_owned(), head))).unwrap();
+        index.for_each_head("", |name, head| heads.push((name.to_owned(), head))).unwrap();
         assert_eq!(heads[0], ("a-1".into(), Head { version: 6, last_position: 103 }));
         assert_eq!(heads.len(), 2);
     }

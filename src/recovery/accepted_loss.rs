@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::load::load_files;
 use super::tail::{Remains, copy_out, last_nonzero, zero};
 use super::{Mode, judge};
+use crate::catalog::{Part, head_in};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::container::CHECKPOINT_MAGIC;
@@ -18,7 +19,7 @@ use crate::format::frame::FrameKind;
 use crate::format::names;
 use crate::format::segment_header::DATA_START;
 use crate::format::snapshot::SnapshotFile;
-use crate::index::block_file::BlockFile;
+use crate::index::block_file::{BlockFile, Reads};
 use crate::index::heads::{HeadTable, Heads};
 use crate::log::rotation::create_segment;
 use crate::log::scan::{Window, resume};
@@ -45,7 +46,7 @@ pub(crate) struct Cut {
     /// Segments after the one that is cut.
     later: Vec<u64>,
     /// The streams' heads before the cut, if they could be read.
-    heads: Option<Heads>,
+    heads: Option<(Vec<Part>, Heads)>,
 }
 
 /// The result of a cut.
@@ -104,7 +105,7 @@ pub(crate) fn plan(dir: &StoreDir) -> Result<Option<Cut>> {
             cut.file.clone_from(&active.path);
             (cut.what, cut.evidence) = (log.end.clone(), evidence);
             cut.last_known = log.checkpoint_position;
-            cut.heads = Some(log.heads);
+            cut.heads = Some((log.parts, log.heads));
         }
         Err(Error::Corrupt { file, offset, expected_position, what, evidence })
             if expected_position.get() > 0 =>
@@ -309,8 +310,12 @@ fn is_before(storage: &dyn Storage, path: &Path, cut: &Cut) -> Result<bool> {
     let Ok(snapshot) = SnapshotFile::decode(&bytes) else { return Ok(false) };
     Ok(match (&cut.heads, snapshot.is_position) {
         (_, true) => snapshot.mark < cut.position,
-        (Some(heads), false) => {
-            heads.get(snapshot.key).is_ok_and(|head| snapshot.mark <= head.version)
+        (Some((parts, heads)), false) => {
+            let head = match heads.get(snapshot.key) {
+                Ok(None) => head_in(parts, snapshot.key, Reads::Any).ok(),
+                head => head.ok().flatten(),
+            };
+            head.is_some_and(|head| snapshot.mark <= head.version)
         }
         (None, false) => false,
     })

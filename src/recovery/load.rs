@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{LoadedLog, Mode, Unproven};
 use crate::catalog::{Part, PartIndex};
 use crate::derived::{
-    Levels, ListedIndexes, index_for_later, index_in_memory, merge_heads, meta_of, open_index,
+    InMemory, Levels, ListedIndexes, index_for_later, index_in_memory, meta_of, open_index,
     open_level,
 };
 use crate::dir::StoreDir;
@@ -42,10 +42,10 @@ struct Loader<'a> {
     /// The index files in the directory, if they may be opened later.
     indexes: Option<&'a ListedIndexes>,
     levels: Levels,
-    /// The last segment whose heads and changes were entered from an index.
+    /// The last segment whose streams were counted and whose changes were entered from an index.
     entered: u64,
     parts: Vec<Part>,
-    heads: Heads,
+    streams: u64,
     metadata: Metadata,
     state: ScanState,
     last_frame: u64,
@@ -79,6 +79,7 @@ const MOST_MAPPINGS: usize = 1_024;
 /// A walk through one segment that is not sealed.
 struct Walk {
     index: ActiveIndex,
+    heads: Heads,
     end: ScanEnd,
 }
 
@@ -133,7 +134,8 @@ fn load_once(
     Ok(Some(LoadedLog {
         files,
         parts: loader.parts,
-        heads: loader.heads,
+        streams: loader.streams,
+        heads: walk.heads,
         metadata: loader.metadata,
         index: walk.index,
         state: loader.state,
@@ -266,7 +268,7 @@ impl<'a> Loader<'a> {
         Self {
             dir,
             mode,
-            heads: Heads::with_base(checkpoint.clone()),
+            streams: checkpoint.as_ref().map_or(0, |table| table.meta.streams),
             commits: checkpoint.as_ref().map_or(0, |table| table.meta.commits),
             checkpoint,
             changes_at_checkpoint: ChangesAtCheckpoint { last: metadata.last_change(), in_segment },
@@ -328,7 +330,7 @@ impl<'a> Loader<'a> {
         let index = self.index_of(segment, covered)?;
         let number = segment.number();
         if !covered && number > self.entered {
-            if self.take_heads(&index).is_err() {
+            if self.enter_index(&index).is_err() {
                 self.levels.give_up(number);
                 return None;
             }
@@ -344,52 +346,69 @@ impl<'a> Loader<'a> {
         Some(index)
     }
 
-    /// Enters the streams and changes that an index file lists. Entries before a damaged one are right,
-    /// and may be entered again.
-    fn take_heads(&mut self, index: &SealedIndex) -> Result<(), Defect> {
-        merge_heads(&mut self.heads, index)?;
+    /// Counts the streams that begin in an index, and enters the changes that it lists. Changes before a
+    /// damaged one are right, and may be entered again.
+    fn enter_index(&mut self, index: &SealedIndex) -> Result<(), Defect> {
+        let begun = index.streams_begun(self.counted_to())?;
         // Records are found in the index file.
         let metadata = &mut self.metadata;
         let apply = |number, change: Option<Change>| match change {
             Some(change) => metadata.apply(number, &change, 0),
             None => metadata.pass(number),
         };
-        index.for_each_change(apply).map(drop)
+        index.for_each_change(apply)?;
+        self.streams += begun;
+        Ok(())
+    }
+
+    /// The position up to which the checkpoint counts streams.
+    fn counted_to(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, |table| table.meta.position)
     }
 
     /// Indexes in memory the segments whose index files were to be opened later, are needed now, and are
     /// damaged.
     fn settle(&mut self) -> Result<()> {
-        for at in 0..self.parts.len() {
-            let (before, rest) = self.parts.split_at(at);
-            let PartIndex::Sealed(index) = &rest[0].index else { continue };
-            if index.verify().is_ok() {
-                continue;
-            }
-            let segment = &rest[0].segment;
-            let Some(trailer) = &segment.trailer else { continue };
-            self.levels.give_up(segment.number());
-            let number = segment.number();
-            let metadata = &mut self.metadata;
-            let index = index_in_memory(segment, before, |_, change| {
-                if let Change::Record(record) = &change {
-                    metadata.apply_record(record, number);
-                }
-            })?;
-            let point = SealPoint { link: trailer.link, recorded_at: trailer.last_recorded_at };
-            let file = SegmentFile {
-                path: segment.path.clone(),
-                file: Arc::clone(&segment.file),
-                header: segment.header.clone(),
-            };
-            let (base, end) = (segment.base_position, trailer.seal_offset);
-            let unsealed = Arc::new(Segment::new(file, base, None, end)?);
-            self.rebuilt += 1;
-            let index = PartIndex::Frozen { index: Arc::new(index), point };
-            self.parts[at] = Part { segment: unsealed, index };
-        }
-        Ok(())
+        settle(&mut self.parts, &mut self.levels, &mut self.rebuilt, &mut self.metadata)
     }
+}
+
+/// [`Loader::settle`] for these parts.
+fn settle(
+    parts: &mut [Part],
+    levels: &mut Levels,
+    rebuilt: &mut u64,
+    metadata: &mut Metadata,
+) -> Result<()> {
+    for at in 0..parts.len() {
+        let (before, rest) = parts.split_at(at);
+        let PartIndex::Sealed(index) = &rest[0].index else { continue };
+        if index.verify().is_ok() {
+            continue;
+        }
+        let segment = &rest[0].segment;
+        let Some(trailer) = &segment.trailer else { continue };
+        levels.give_up(segment.number());
+        let number = segment.number();
+        let InMemory { index, heads, .. } = index_in_memory(segment, before, |_, change| {
+            if let Change::Record(record) = &change {
+                metadata.apply_record(record, number);
+            }
+        })?;
+        let point = SealPoint { link: trailer.link, recorded_at: trailer.last_recorded_at };
+        let file = SegmentFile {
+            path: segment.path.clone(),
+            file: Arc::clone(&segment.file),
+            header: segment.header.clone(),
+        };
+        let (base, end) = (segment.base_position, trailer.seal_offset);
+        let unsealed = Arc::new(Segment::new(file, base, None, end)?);
+        *rebuilt += 1;
+        let (index, heads) = (Arc::new(index), Arc::new(heads));
+        let index = PartIndex::Frozen { index, heads, point };
+        parts[at] = Part { segment: unsealed, index };
+    }
+    Ok(())
 }
 
 /// The index of the active segment, as a clean close saved it.

@@ -199,9 +199,10 @@ pub(crate) fn recover(
     segment.note_verified(crate::format::segment_header::DATA_START, log.verified_to);
     Ok(Recovered {
         catalog: Catalog {
-            heads: log.heads,
+            saved: log.heads.base().and_then(|base| crate::catalog::SavedCheckpoint::of(base)),
             parts: Arc::new(log.parts),
-            active: ActivePart { segment, index: log.index },
+            active: ActivePart { segment, index: log.index, heads: log.heads },
+            streams: log.streams,
         },
         metadata: log.metadata,
         state: log.state,
@@ -240,6 +241,7 @@ pub(crate) struct LoadedLog {
     /// The segments that are not among `parts`: the active one, then those after it.
     files: Vec<SegmentFile>,
     parts: Vec<Part>,
+    streams: u64,
     heads: crate::index::heads::Heads,
     metadata: Metadata,
     index: crate::index::active::ActiveIndex,

@@ -17,11 +17,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::creation::bind_existing;
-use crate::derived::newest;
+use crate::derived::{newest, recorded_heads};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::status::Status;
+use crate::index::Head;
 use crate::options::Options;
 use crate::storage::{DiskStorage, EntryKind, Storage};
 use crate::verify::Progress;
@@ -120,9 +121,13 @@ pub(crate) fn repair_in(
         let covered = checkpoint.as_ref().map_or(0, |table| table.meta.position);
         let status = from.read_status();
         salvage.end(status.and_then(Status::closed_at).unwrap_or(0).max(covered));
+        let mut know = |name: &str, head: Head| salvage.streams.know(name, head.version);
         if let Some(table) = checkpoint {
-            // A damaged table only makes the report less complete.
-            let _ = table.for_each("", |name, head| salvage.streams.know(name, head.version));
+            // A damaged file only makes the report less complete.
+            let _ = table.for_each("", &mut know);
+        }
+        if let Some(store_id) = store_id {
+            recorded_heads(from, store_id, know);
         }
         // If a writer opened the store meanwhile, the copy may mix two states.
         refuse_writer(from)?;

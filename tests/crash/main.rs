@@ -27,6 +27,7 @@ mod hostile_headers;
 mod leftovers;
 mod mapped_files;
 mod metadata;
+mod older_heads;
 mod power_loss;
 mod reader_beside_writer;
 mod reads_during_sealing;

@@ -13,8 +13,15 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 6] =
-        [write_basic, write_sealed, write_metadata, write_long, write_records, write_extended];
+    let writers: [fn(&Path); 7] = [
+        write_basic,
+        write_sealed,
+        write_metadata,
+        write_long,
+        write_records,
+        write_extended,
+        write_heads,
+    ];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
         if path.exists() {
@@ -218,5 +225,27 @@ fn write_extended(path: &Path) {
         number += 3;
     }
     store.append("sensor-2", ExpectedVersion::NoStream, events(number)).unwrap();
+    store.close().unwrap();
+}
+
+/// Streams that end in a level file, in an index file, and in the segment that a checkpoint ends in.
+fn write_heads(path: &Path) {
+    let store = open(path);
+    let mut number = 1_u128;
+    let mut fill = |streams: u128, sealed: u64| {
+        while store.stats().sealed_segments < sealed {
+            let stream = format!("order-{}", number % streams);
+            let event = NewEvent::new("Placed", vec![7; 1900]).id(id(number));
+            store.append(stream, ExpectedVersion::Any, [event]).unwrap();
+            number += 1;
+        }
+    };
+    fill(40, 2);
+    store.compact().unwrap();
+    fill(20, 3);
+    for (stream, number) in [("order-7", 1000), ("order-new", 1001)] {
+        let event = NewEvent::new("Placed", "1").id(id(number));
+        store.append(stream, ExpectedVersion::Any, [event]).unwrap();
+    }
     store.close().unwrap();
 }

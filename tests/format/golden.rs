@@ -1,5 +1,6 @@
 //! The golden files, which earlier versions wrote, read through the public API.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use annals::{
@@ -238,4 +239,24 @@ fn golden_store_of_before_states_the_origin_of_an_id_where_its_form_proves_it() 
     store.append("s", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     store.append("s", ExpectedVersion::Any, [NewEvent::new("", "")]).unwrap();
     assert_eq!(origin(&store)[before.len()..], [None, Some(false)]);
+}
+
+#[test]
+fn golden_heads_are_found_where_each_version_wrote_them() {
+    for name in GOLDEN {
+        let copy = copy_of(&golden(name));
+        let store = open(copy.path());
+        let mut heads = BTreeMap::new();
+        for event in store.read_all() {
+            let event = event.unwrap();
+            heads.insert(event.stream().to_owned(), (event.version(), event.position()));
+        }
+        for (stream, &(version, position)) in &heads {
+            let head = store.stream_head(stream).unwrap().unwrap();
+            assert_eq!((head.version, head.last_position), (version, position), "{name}: {stream}");
+        }
+        let listed: Vec<_> = store.streams().into_iter().map(|s| s.unwrap().name).collect();
+        assert_eq!(listed, heads.into_keys().collect::<Vec<_>>(), "{name}");
+        assert_eq!(store.stream_head("never").unwrap(), None);
+    }
 }

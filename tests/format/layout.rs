@@ -101,12 +101,13 @@ fn sealed_segment_and_its_derived_files_are_laid_out_as_specified() {
     assert_eq!(u32_at(&next, 8192 + 12), u32_at(&b, last + 44), "the chain");
     assert_eq!(u32_at(trailer, 48), u32_at(&b, last + 44), "the chain");
 
-    for (name, magic, sections, meta) in [
-        ("index/00000000000000000001.idx", b"ANNALIDX", 12, 64),
-        ("checkpoints/00000000000000000001.ckp", b"ANNALCKP", 10, 96),
+    for (name, magic, version, sections, meta) in [
+        ("index/00000000000000000001.idx", b"ANNALIDX", 1, 14, 64),
+        ("checkpoints/00000000000000000001.ckp", b"ANNALCKP", 2, 12, 96),
     ] {
         let b = read(dir.path(), name);
-        assert_eq!((&b[..8], u16_at(&b, 8), u16_at(&b, 10)), (&magic[..], 1, 1), "{name}");
+        let versions = (u16_at(&b, 8), u16_at(&b, 10));
+        assert_eq!((&b[..8], versions), (&magic[..], (version, version)), "{name}");
         assert_eq!(u32_at(&b, 12), sections, "{name}");
         let payload = usize::try_from(u64_at(&b, 32)).unwrap();
         let blocks = payload.div_ceil(4096);

@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 6] = ["basic", "sealed", "metadata", "long", "records", "extended"];
+pub(crate) const GOLDEN: [&str; 7] =
+    ["basic", "sealed", "metadata", "long", "records", "extended", "heads"];
 /// The segment size of the golden stores and of every other store here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;
 

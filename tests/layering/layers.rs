@@ -303,8 +303,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     (
         "repair",
         &[
-            "derived", "dir", "creation", "error", "event", "format", "log", "options", "recovery",
-            "storage", "verify",
+            "derived", "dir", "creation", "error", "event", "format", "index", "log", "options",
+            "recovery", "storage", "verify",
         ],
     ),
 ];

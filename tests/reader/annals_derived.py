@@ -5,6 +5,7 @@ Written from format-spec.md alone; the numbers in comments are its sections.
 
 import os
 import struct
+from bisect import bisect_left
 from zlib import crc32
 
 from annals_metadata import changes, records, state, without_records
@@ -15,7 +16,7 @@ from annals_log import DATA_START, MASK, Damage, Invalid, align, numbered, requi
 
 
 class Container:
-    def __init__(self, data, magic):
+    def __init__(self, data, magic, newest=1):
         require(len(data) >= 16 and data[-8:] == b"ANNALBLK", "no footer")
         count, checksum = struct.unpack_from("<II", data, len(data) - 16)
         length = len(data) - 16 - 4 * count
@@ -25,9 +26,9 @@ class Container:
         for number, expected in enumerate(struct.unpack(f"<{count}I", table)):
             block = data[number * 4096 : min(length, (number + 1) * 4096)]
             require(crc32(block, number) == expected, f"wrong checksum of block {number}")
-        found, _version, minimum, sections = struct.unpack_from("<8sHHI", data)
+        found, self.version, minimum, sections = struct.unpack_from("<8sHHI", data)
         require(found == magic, "wrong magic")
-        require(minimum <= 1, "needs a newer reader")
+        require(minimum <= newest, "needs a newer reader")
         self.store_id, payload = struct.unpack_from("<16sQ", data, 16)
         require(payload == length and sections <= 64, "the header contradicts the file")
         require(64 + 24 * sections <= length, "the section table lies outside the payload")
@@ -48,6 +49,17 @@ class Container:
     def meta(self, layout, names):
         require(len(self.section(1)) == struct.calcsize(layout), "META has a wrong length")
         return dict(zip(names.split(), struct.unpack(layout, self.section(1))))
+
+    def check_hashes(self, kind, streams):
+        """HASHES and BUCKETS, this kind and the next, find each stream. Older files lack them."""
+        hashes = [entry for (entry,) in self.entries(kind, "<Q")]
+        starts = [start for (start,) in self.entries(kind + 1, "<I")]
+        places = enumerate(streams)
+        expected = sorted(hash_term(2, name) >> 32 << 32 | place for place, name in places)
+        require(hashes in ([], expected), "HASHES is not that of the streams")
+        count = -(-len(hashes) // 8)
+        buckets = [(entry >> 32) * count >> 32 for entry in hashes]
+        require(starts == [bisect_left(buckets, number) for number in range(count)], "BUCKETS is wrong")
 
     @staticmethod
     def name(names, offset, length):
@@ -80,6 +92,7 @@ class Index(Container):
         for terms in (self.streams, self.types, self.tags, self.categories):
             names = [name.encode() for name in terms]
             require(names == sorted(names), "names are not sorted")
+        self.check_hashes(15, self.streams)
         self.ids = [entry for (entry,) in self.entries(8, "<Q")]
         section = self.section(10)
         require(len(section) == 0 or len(section) > 8, "CHANGES is cut short")
@@ -196,7 +209,7 @@ def check_index(index, segment, store_id):
 
 class Checkpoint(Container):
     def __init__(self, data):
-        super().__init__(data, b"ANNALCKP")
+        super().__init__(data, b"ANNALCKP", 2)
         self.meta = self.meta(
             "<QQI4xQQQQQQQQ8x",
             "position time link segment offset base streams commits segment_commits "
@@ -209,6 +222,7 @@ class Checkpoint(Container):
             self.heads[name] = (version, last)
         names = [name.encode() for name in self.heads]
         require(names == sorted(names), "names are not sorted")
+        self.check_hashes(11, self.heads)
         section = self.section(7)
         require(len(section) == 0 or len(section) >= 16, "METADATA is cut short")
         numbers = struct.unpack_from("<QQ", section) if section else (0, 0)
@@ -253,6 +267,9 @@ def check_checkpoint(checkpoint, log):
     covered = [r for r in log.records() if r["position"] <= meta["position"]]
     require(len(covered) == meta["position"], "it covers more than the log holds")
     heads = {record["stream"]: (record["version"], record["position"]) for record in covered}
+    streams = len(heads)
+    if checkpoint.version >= 2:
+        heads = {name: head for name, head in heads.items() if head[1] >= meta["base"]}
     require(checkpoint.heads == heads, "the heads are not those of the log")
     before = [f for s in log.segments[: meta["segment"] - 1] for f in s.frames]
     here = [f for f in segment.frames if f["end"] <= meta["offset"]]
@@ -266,7 +283,7 @@ def check_checkpoint(checkpoint, log):
         "segment": segment.number,
         "offset": here[-1]["end"] if here else DATA_START,
         "base": segment.base,
-        "streams": len(heads),
+        "streams": streams,
         "commits": len(commits),
         "segment_commits": len(commits_here),
         "last_frame": here[-1]["offset"] if here else 0,

@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use super::Appends;
 use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
 use super::records::{KnownRecords, RecordsNow};
+use crate::catalog::{Catalog, OlderHeads};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{Position, Timestamp};
 use crate::format::Defect;
 use crate::format::metadata::Change;
-use crate::index::heads::{Heads, Slot};
+use crate::index::Head;
+use crate::index::heads::Slot;
 use crate::index::metadata::Metadata;
 use crate::log::writer::CommitPoint;
 
@@ -32,6 +34,38 @@ pub(super) struct CheckResults {
 pub(super) struct Asked<'a> {
     pub(super) commit: &'a Prepared<'a>,
     pub(super) records: &'a KnownRecords,
+}
+
+/// What a check needs and does not have.
+#[derive(Debug)]
+pub(super) enum Missing {
+    /// What a checkpoint holds: it is damaged, or not read so far.
+    Checkpoint(Defect),
+    /// The head of a stream that has no event in the active segment.
+    OlderHeads,
+}
+
+impl From<Defect> for Missing {
+    fn from(defect: Defect) -> Self {
+        Self::Checkpoint(defect)
+    }
+}
+
+/// The heads that the checks of a commit can use.
+#[derive(Clone, Copy)]
+pub(super) struct KnownHeads<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) older: &'a OlderHeads,
+}
+
+impl KnownHeads<'_> {
+    fn slot(self, stream: &str) -> Result<Slot, Missing> {
+        self.catalog.slot(stream, self.older)?.ok_or(Missing::OlderHeads)
+    }
+
+    fn get(self, stream: &str) -> Result<Head, Missing> {
+        self.slot(stream).map(Slot::head)
+    }
 }
 
 /// The reason for refusing a commit.
@@ -104,12 +138,12 @@ impl Appends {
     pub(super) fn check(
         &self,
         writer: &Writer,
-        heads: &Heads,
+        heads: KnownHeads<'_>,
         Asked { commit, records }: Asked<'_>,
         versions: &mut [u64],
         mut slots: Vec<Slot>,
         refusal: &mut Refusal,
-    ) -> Result<CheckResults, Defect> {
+    ) -> Result<CheckResults, Missing> {
         slots.clear();
         let several = commit.operations.len() > 1
             || !commit.requests.is_empty()
@@ -124,7 +158,7 @@ impl Appends {
                 let requests = commit.requests;
                 check_requests(heads, requests, &mut present, &earlier, &mut changes, refusal)?;
                 record_versions = present.records.versions;
-                Ok(())
+                Ok::<_, Missing>(())
             })?;
         }
         let last_position = writer.log.tip.next_position - 1 + u64::from(commit.event_count);
@@ -134,12 +168,12 @@ impl Appends {
 }
 
 fn check_snapshots(
-    heads: &Heads,
+    heads: KnownHeads<'_>,
     snapshots: &[Snapshot],
     last_position: u64,
     earlier: &Earlier<'_>,
     refusal: &mut Refusal,
-) -> Result<(), Defect> {
+) -> Result<(), Missing> {
     for snapshot in snapshots {
         let reached = match snapshot.mark() {
             Mark::Position(_) => last_position,
@@ -158,16 +192,16 @@ fn check_snapshots(
 }
 
 fn check_streams<'a>(
-    heads: &Heads,
+    heads: KnownHeads<'_>,
     operations: &'a [StreamOperation<'_>],
     several: bool,
     versions: &mut [u64],
     slots: &mut Vec<Slot>,
     refusal: &mut Refusal,
-) -> Result<Earlier<'a>, Defect> {
+) -> Result<Earlier<'a>, Missing> {
     let mut earlier = Earlier::new();
     for (index, operation) in operations.iter().enumerate() {
-        let slot = heads.find(operation.stream)?;
+        let slot = heads.slot(operation.stream)?;
         slots.push(slot);
         let mut actual = slot.head().version;
         if several {
@@ -194,13 +228,13 @@ struct Present<'a> {
 }
 
 fn check_requests<'a>(
-    heads: &Heads,
+    heads: KnownHeads<'_>,
     requests: &'a [Request],
     present: &mut Present<'a>,
     earlier: &Earlier<'_>,
     changes: &mut Vec<Change>,
     refusal: &mut Refusal,
-) -> Result<(), Defect> {
+) -> Result<(), Missing> {
     let (writer, visible) = (present.writer, present.visible);
     let head = writer.log.tip.next_position - 1;
     let pending = &writer.changes;

@@ -45,10 +45,10 @@ impl Appends {
         buffer.extend_from_slice(&[0; frame::HEADER_LEN]);
         writer.checksums.clear();
         let mut position = first_position;
-        let Catalog { heads, active, .. } = catalog;
+        let Catalog { active, streams, .. } = catalog;
         let operations = commit.operations.iter().zip(versions).zip(&slots);
         for ((operation, &after), &slot) in operations.filter(|((o, _), _)| !o.events.is_empty()) {
-            let mut head = heads.current(slot, operation.stream);
+            let mut head = active.heads.current(slot, operation.stream);
             let before = after - operation.events.len() as u64;
             for (event, version) in operation.events.iter().zip(before + 1..) {
                 let generate = || writer.ids.next(recorded_at);
@@ -71,7 +71,8 @@ impl Appends {
                 head = Head { version, last_position: position };
                 position += 1;
             }
-            heads.set(slot, operation.stream, before, head);
+            *streams += u64::from(before == 0);
+            active.heads.set(slot, operation.stream, head);
         }
         active.index.note_commit(recorded_at, commit.event_count > 0);
         writer.log.tip.commits += u64::from(commit.event_count > 0);

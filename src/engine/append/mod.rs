@@ -33,7 +33,7 @@ mod repeat;
 
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, OlderHeads};
 use crate::engine::commit::{Commits, GroupNumber, Guard, Writer};
 use crate::engine::contents::Contents;
 use crate::engine::maintenance::Maintainer;
@@ -43,9 +43,10 @@ use crate::engine::snapshots::SnapshotFiles;
 use crate::error::Result;
 use crate::event::{Applied, Position, Timestamp};
 use crate::format::metadata::SECTION_HEADER_LEN;
-use crate::format::{Defect, align, frame};
+use crate::format::{align, frame};
+use crate::index::block_file::Reads;
 
-use check::{Asked, Refusal};
+use check::{Asked, KnownHeads, Missing, Refusal};
 use records::KnownRecords;
 
 pub(crate) use accept::Accepted;
@@ -138,29 +139,41 @@ impl Appends {
         versions: &mut [u64],
         patience: Patience,
     ) -> Result<Decision<'_>> {
-        let mut healed = false;
+        let (mut healed, mut older) = (false, OlderHeads::default());
         loop {
-            let defect = match self.try_to_decide(commit, sync, versions, patience)? {
+            match self.try_to_decide(commit, sync, versions, patience, &older)? {
                 Ok(decision) => return Ok(decision),
-                Err(_) if patience.hurries() => return Ok(Decision::TakesLong),
-                Err(defect) => defect,
-            };
-            // Read or rebuilt with no lock held; then all checks are made again.
-            self.contents.provide(defect, &mut healed)?;
-            for operation in commit.operations {
-                self.contents.read_for_append(operation.stream)?;
+                // Read or rebuilt with no lock held; then all checks are made again.
+                Err(Missing::Checkpoint(_)) if patience.hurries() => {
+                    return Ok(Decision::TakesLong);
+                }
+                Err(Missing::Checkpoint(defect)) => {
+                    self.contents.provide(defect, &mut healed)?;
+                    for operation in commit.operations {
+                        self.contents.read_for_append(operation.stream)?;
+                    }
+                }
+                Err(Missing::OlderHeads) => {
+                    let reads = if patience.hurries() { Reads::None } else { Reads::Any };
+                    match self.contents.older_heads(commit.streams(), reads)? {
+                        Some(found) => older = found,
+                        None => return Ok(Decision::TakesLong),
+                    }
+                }
             }
         }
     }
 
-    /// [`Appends::decide`], once. `Err`: what a check needs of a checkpoint is damaged or not read.
+    /// [`Appends::decide`], once. `Err`: a check lacks something. `older` has heads of streams without
+    /// events in the active segment.
     fn try_to_decide(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
         patience: Patience,
-    ) -> Result<std::result::Result<Decision<'_>, Defect>> {
+        older: &OlderHeads,
+    ) -> Result<std::result::Result<Decision<'_>, Missing>> {
         if patience.hurries()
             && (self.boundaries_take_long(commit.boundaries)
                 || self.records_take_long(commit.requests))
@@ -193,11 +206,12 @@ impl Appends {
             self.commits.begin_session(&mut writer)?;
         }
         let tried = self.contents.change_catalog(|catalog| {
-            self.check_and_encode(&mut writer, catalog, commit, &records, versions, &mut refusal)
+            let asked = Asked { commit, records: &records };
+            self.check_and_encode(&mut writer, catalog, older, asked, versions, &mut refusal)
         });
         let checked = match tried {
             Ok(checked) => checked?,
-            Err(defect) => return Ok(Err(defect)),
+            Err(missing) => return Ok(Err(missing)),
         };
         if !refusal.failed.is_empty() {
             return Ok(Ok(Decision::Refused(writer, refusal)));
@@ -247,20 +261,21 @@ impl Appends {
     }
 
     /// Makes the checks that need the catalog. If all hold and there is something to write, adds the
-    /// commit to the collecting group. `Err`: a checkpoint is damaged or not read, and nothing is
-    /// changed. For a commit that writes nothing, also returns the versions of its records.
+    /// commit to the collecting group. `Err`: a check lacks something, and nothing is changed. For a
+    /// commit that writes nothing, also returns the versions of its records.
     fn check_and_encode(
         &self,
         writer: &mut Writer,
         catalog: &mut Catalog,
-        commit: &Prepared<'_>,
-        records: &KnownRecords,
+        older: &OlderHeads,
+        asked: Asked<'_>,
         versions: &mut [u64],
         refusal: &mut Refusal,
-    ) -> std::result::Result<Result<Checked>, Defect> {
+    ) -> std::result::Result<Result<Checked>, Missing> {
+        let commit = asked.commit;
         let slots = std::mem::take(&mut writer.slots);
-        let asked = Asked { commit, records };
-        let checked = self.check(writer, &catalog.heads, asked, versions, slots, refusal)?;
+        let heads = KnownHeads { catalog, older };
+        let checked = self.check(writer, heads, asked, versions, slots, refusal)?;
         if !refusal.failed.is_empty() || !commit.writes() {
             writer.slots = checked.slots;
             return Ok(Ok(Checked::Only(checked.record_versions)));

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::limits;
 use crate::engine::snapshots::check as check_snapshot;
 use crate::error::{Error, Result};
-use crate::event::snapshot::Snapshot;
+use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{ExpectedRecord, ExpectedVersion, NewEvent, Timestamp};
 use crate::format::metadata::{
     self, Change, MAX_CURSOR_NAME_LEN, MAX_RECORD_KEY_LEN, MAX_RECORD_VALUE_LEN,
@@ -212,6 +212,17 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
 }
 
 impl Prepared<'_> {
+    /// The streams whose heads the checks use.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &str> {
+        let appended = self.operations.iter().map(|operation| operation.stream);
+        let hidden = self.requests.iter().filter_map(|request| match request {
+            Request::Hide(change) => Some(change.name()),
+            _ => None,
+        });
+        let saved = self.snapshots.iter().filter(|s| matches!(s.mark(), Mark::Version(_)));
+        appended.chain(hidden).chain(saved.map(Snapshot::key))
+    }
+
     /// Whether there is something to write if every check holds.
     pub(super) fn writes(&self) -> bool {
         self.event_count > 0 || self.requests.iter().any(Request::writes)

@@ -29,7 +29,9 @@ impl Appends {
         let mut range: Option<(u64, u64)> = None;
         let mut recorded_at = 0;
         for (operation, version) in commit.operations.iter().zip(versions) {
-            *version = self.contents.head(operation.stream)?.version;
+            if operation.events.is_empty() {
+                *version = self.contents.head(operation.stream)?.version;
+            }
             for event in operation.events {
                 let found = match event.id {
                     Some(id) => self.find_id(writer, id)?,

@@ -141,9 +141,10 @@ fn take_back_from(
             .next()
             .ok_or_else(untaken)?;
         let previous = catalog.active.index.previous(ordinal).map_err(|_| untaken())?;
-        let head = catalog.heads.get(&stream).map_err(|_| untaken())?;
+        let head = catalog.active.heads.get(&stream).ok().flatten().ok_or_else(untaken)?;
         let before = crate::index::Head { version: head.version - 1, last_position: previous };
-        catalog.heads.put(&stream, before).map_err(|_| untaken())?;
+        catalog.streams -= u64::from(before.version == 0);
+        catalog.active.heads.put(&stream, before);
     }
     catalog.active.index.truncate(keep);
     let changes = writer.log.tip.next_change.get() - writer.group_tip.next_change.get();

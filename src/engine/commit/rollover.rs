@@ -39,7 +39,7 @@ impl Commits {
             if catalog.active.index.keeps_terms() {
                 index.keep_terms();
             }
-            let active = ActivePart { segment, index };
+            let active = ActivePart::new(segment, index);
             let point =
                 SealPoint { link: writer.log.tip.link, recorded_at: writer.log.tip.recorded_at };
             catalog.turn_to(active, |full| {
@@ -75,14 +75,13 @@ impl Commits {
 
     /// Begins a checkpoint of everything before the active segment, whose first position is `base`,
     /// unless one is under way.
-    fn begin_checkpoint(&self, writer: &mut Writer, catalog: &mut Catalog, base: u64) {
-        if writer.work.checkpoint.is_none()
-            && let Some(heads) = catalog.heads.freeze()
-        {
-            let meta =
-                checkpoint_meta(&writer.log.tip, &catalog.active.segment, &ActiveIndex::new(base));
+    fn begin_checkpoint(&self, writer: &mut Writer, catalog: &Catalog, base: u64) {
+        if writer.work.checkpoint.is_none() {
+            let index = ActiveIndex::new(base);
+            let tip = &writer.log.tip;
+            let meta = checkpoint_meta(tip, &catalog.active.segment, &index, catalog.streams);
             let metadata = self.encode_metadata(writer, 0);
-            writer.work.checkpoint = Some(PendingCheckpoint { heads, metadata, meta });
+            writer.work.checkpoint = Some(PendingCheckpoint { metadata, meta });
         }
     }
 
@@ -129,6 +128,7 @@ pub(in crate::engine) fn checkpoint_meta(
     tip: &Tip,
     segment: &Segment,
     index: &ActiveIndex,
+    streams: u64,
 ) -> CheckpointMeta {
     CheckpointMeta {
         position: tip.next_position - 1,
@@ -137,7 +137,7 @@ pub(in crate::engine) fn checkpoint_meta(
         segment: segment.number(),
         offset: tip.offset,
         base_position: segment.base_position,
-        streams: 0,
+        streams,
         commits: tip.commits,
         segment_commits: index.commits,
         last_frame: tip.last_frame,

@@ -10,7 +10,6 @@ use super::{Commits, Writer};
 use crate::catalog::{Part, PartIndex};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
-use crate::index::heads::FrozenHeads;
 use crate::log::segment::SegmentFile;
 use crate::sync::Instant;
 
@@ -73,10 +72,9 @@ impl Work {
     }
 }
 
-/// Heads that do not change until they are written.
+/// A checkpoint of everything before a segment.
 #[derive(Debug)]
 pub(in crate::engine) struct PendingCheckpoint {
-    pub(in crate::engine) heads: FrozenHeads,
     pub(in crate::engine) metadata: Vec<u8>,
     pub(in crate::engine) meta: CheckpointMeta,
 }

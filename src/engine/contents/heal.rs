@@ -51,14 +51,16 @@ impl Contents {
         let output = Output::of(self.shared.options().read_only);
         let table = rebuild_checkpoint(self.shared.dir(), damaged, &parts[..at], segment, output)?;
         let mut catalog = self.catalog.write();
-        catalog.heads.swap_base(damaged, &table);
+        catalog.active.heads.swap_base(damaged, &table);
         catalog.active.index.replace_kept(damaged, &table);
         // Full segments that are not sealed yet are few.
         for part in Arc::make_mut(&mut catalog.parts) {
-            if let PartIndex::Frozen { index, .. } = &mut part.index
-                && index.kept_in().is_some_and(|kept| Arc::ptr_eq(kept, damaged))
-            {
+            let PartIndex::Frozen { index, heads, .. } = &mut part.index else { continue };
+            if index.kept_in().is_some_and(|kept| Arc::ptr_eq(kept, damaged)) {
                 *index = Arc::new(index.with_kept(damaged, &table));
+            }
+            if heads.base().is_some_and(|base| Arc::ptr_eq(base, damaged)) {
+                *heads = Arc::new(heads.with_base_swapped(damaged, &table));
             }
         }
         Ok(table)
@@ -161,13 +163,12 @@ impl Contents {
 /// The checkpoints that the catalog reads from, each once.
 pub(super) fn checkpoints_of(catalog: &Catalog) -> Vec<Arc<HeadTable>> {
     let frozen = catalog.parts.iter().filter_map(|part| match &part.index {
-        PartIndex::Frozen { index, .. } => index.kept_in(),
+        PartIndex::Frozen { index, heads, .. } => Some([heads.base(), index.kept_in()]),
         PartIndex::Sealed(_) => None,
     });
+    let active = [catalog.active.heads.base(), catalog.active.index.kept_in()];
     let mut found: Vec<Arc<HeadTable>> = Vec::new();
-    for table in
-        catalog.heads.base().into_iter().chain(catalog.active.index.kept_in()).chain(frozen)
-    {
+    for table in frozen.chain([active]).flatten().flatten() {
         if !found.iter().any(|known| Arc::ptr_eq(known, table)) {
             found.push(Arc::clone(table));
         }

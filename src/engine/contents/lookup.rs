@@ -11,32 +11,74 @@ use std::sync::Arc;
 use super::Contents;
 use super::heal::checkpoints_of;
 use crate::catalog::{
-    Begun, Catalog, Located, Lookup, LookupError, Part, Reached, RecordPlace, id_candidates_in,
-    limit_head_in, reach_in,
+    Begun, Catalog, Located, Lookup, LookupError, OlderHeads, Part, Reached, RecordPlace, head_in,
+    id_candidates_in, limit_head_in, list_heads_in, reach_in,
 };
 use crate::error::{Error, Result};
 use crate::format::{Defect, names};
 use crate::index::Head;
+use crate::index::block_file::Reads;
 
-/// Ends [`Catalog::limit_head`].
-fn end_limit(begun: Begun<Head, Head>, stream: &str, visible: u64) -> Lookup<Head> {
+/// Ends [`Catalog::head`].
+fn end_head(begun: Begun<Head>, stream: &str) -> Lookup<Head> {
     match begun {
         Begun::Done(head) => Ok(head),
-        Begun::InParts(parts, head) => limit_head_in(&parts, stream, head, visible),
+        Begun::InParts(parts, ()) => head_in(&parts, stream, Reads::Any),
     }
 }
 
 impl Contents {
     /// The stream's head, commits on their way to disk included.
     pub(crate) fn head(&self, stream: &str) -> Result<Head> {
-        self.lookup(|catalog| catalog.head(stream), Ok)
+        self.lookup(|catalog| catalog.head(stream), |begun| end_head(begun, stream))
+    }
+
+    /// The heads of those of a commit's streams that have no event in the active segment. `None`: a file
+    /// would have to be read, and `reads` forbids that.
+    pub(in crate::engine) fn older_heads<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a str>,
+        reads: Reads,
+    ) -> Result<Option<OlderHeads>> {
+        let (mut older, mut active) = (OlderHeads::default(), 0);
+        for stream in streams {
+            let begin = |catalog: &Catalog| {
+                let number = catalog.active.segment.number();
+                Ok((number, catalog.head(stream)?))
+            };
+            let end = |(number, begun): (u64, Begun<Head>)| match begun {
+                Begun::Done(_) => Ok((number, None)),
+                Begun::InParts(parts, ()) => match head_in(&parts, stream, reads) {
+                    Err(LookupError::Heads(Defect::Unread { .. })) => Ok((0, None)),
+                    head => Ok((number, Some(head?))),
+                },
+            };
+            let (number, head) = self.lookup(begin, end)?;
+            if number == 0 {
+                return Ok(None);
+            }
+            // What was found before another segment became active does not count.
+            if number != active {
+                (older, active) = (OlderHeads::new(number), number);
+            }
+            if let Some(head) = head {
+                older.add(stream, head);
+            }
+        }
+        Ok(Some(older))
     }
 
     /// The stream's head as a reader at `visible` sees it.
     pub(crate) fn head_at(&self, stream: &str, visible: u64) -> Result<Head> {
         self.lookup(
             |catalog| catalog.head_at(stream, visible),
-            |begun| end_limit(begun, stream, visible),
+            |begun| match begun {
+                Begun::Done(head) => Ok(head),
+                Begun::InParts(parts, head) => {
+                    let newest = || head_in(&parts, stream, Reads::Any);
+                    limit_head_in(&parts, stream, head.map_or_else(newest, Ok)?, visible)
+                }
+            },
         )
     }
 
@@ -44,7 +86,10 @@ impl Contents {
     pub(crate) fn limit_head(&self, head: Head, stream: &str, visible: u64) -> Result<Head> {
         self.lookup(
             |catalog| catalog.limit_head(head, visible),
-            |begun| end_limit(begun, stream, visible),
+            |begun| match begun {
+                Begun::Done(head) => Ok(head),
+                Begun::InParts(parts, head) => limit_head_in(&parts, stream, head, visible),
+            },
         )
     }
 
@@ -77,8 +122,10 @@ impl Contents {
     /// Reads all that an append to a stream needs of the checkpoints.
     pub(in crate::engine) fn read_for_append(&self, stream: &str) -> Result<()> {
         let touch = |catalog: &Catalog| {
-            let head = catalog.head(stream)?;
-            catalog.active.index.touch_shortcuts(head).map_err(LookupError::Heads)
+            let active = &catalog.active;
+            let head = active.heads.get(stream);
+            head.and_then(|head| active.index.touch_shortcuts(head.unwrap_or_default()))
+                .map_err(LookupError::Heads)
         };
         self.lookup(touch, Ok)
     }
@@ -86,8 +133,8 @@ impl Contents {
     /// All streams whose name begins with `prefix`, by name.
     pub(crate) fn list_streams(&self, prefix: &str) -> Result<BTreeMap<Box<str>, Head>> {
         self.lookup(
-            |catalog| Ok(catalog.heads.list(prefix)),
-            |listed| listed.read(prefix).map_err(LookupError::Heads),
+            |catalog| Ok(catalog.list_heads(prefix)),
+            |listed| list_heads_in(listed, prefix),
         )
     }
 

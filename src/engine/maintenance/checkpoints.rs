@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use super::Maintainer;
-use crate::catalog::{Catalog, LookupError};
+use crate::catalog::{Catalog, LookupError, SavedCheckpoint};
 use crate::derived::{CheckpointImage, sealed_segments, write_checkpoint};
 use crate::engine::commit::{PendingCheckpoint, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
-use crate::format::segment_header::DATA_START;
+use crate::format::checkpoint::CheckpointMeta;
+use crate::index::heads::{HeadSections, HeadsCopy};
 use crate::log::writer::Tip;
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
@@ -23,28 +24,16 @@ impl Maintainer {
     /// Writes the checkpoint that a rollover began, if any, once all that it covers is durable. Returns
     /// whether one was written.
     pub(super) fn checkpoint(&self) -> Result<bool> {
-        let Some((mut pending, number)) = self.commits.take_checkpoint() else { return Ok(false) };
-        let written = self.commits.flush_and_sync().and_then(|()| {
-            if let Some(base) = pending.heads.base().cloned() {
-                pending.heads.swap_base(&base, &self.contents.sound(&base)?);
-            }
-            let PendingCheckpoint { heads, metadata, meta } = &pending;
-            let segments = sealed_segments(&self.contents.parts(), meta.segment);
-            let image =
-                CheckpointImage { meta: meta.clone(), heads, metadata, segments, active: None };
-            write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)
-        });
-        match written {
-            Ok(table) => {
-                self.commits.note_checkpoint(number);
-                self.contents.change_catalog(|catalog| catalog.heads.replace_base(table));
-                Ok(true)
-            }
-            Err(error) => {
-                self.contents.change_catalog(|catalog| catalog.heads.thaw());
-                Err(error)
-            }
-        }
+        let Some((pending, number)) = self.commits.take_checkpoint() else { return Ok(false) };
+        self.commits.flush_and_sync()?;
+        let PendingCheckpoint { metadata, meta } = pending;
+        let segments = sealed_segments(&self.contents.parts(), meta.segment);
+        let (heads, metadata) = (HeadSections::default(), &metadata[..]);
+        let image = CheckpointImage { meta, heads, metadata, segments, active: None };
+        let table = write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)?;
+        self.commits.note_checkpoint(number);
+        self.contents.change_catalog(|catalog| catalog.saved = SavedCheckpoint::of(&table));
+        Ok(true)
     }
 
     /// Completes a clean close: syncs everything, writes a close frame, and a checkpoint of all of it
@@ -79,20 +68,21 @@ impl Maintainer {
     /// Writes a checkpoint of everything. Nothing is appended meanwhile. Returns whether one was
     /// written.
     fn checkpoint_all(&self, tip: &Tip) -> Result<bool> {
-        let Some(heads) = self.contents.change_catalog(|catalog| catalog.heads.freeze()) else {
-            return Ok(false);
-        };
         let changes = self.contents.with_catalog(|catalog| catalog.active.index.changes);
         let (metadata, newest) = self.commits.metadata_section(changes);
         let encode = |catalog: &Catalog| {
             let active = &catalog.active;
-            let meta = checkpoint_meta(tip, &active.segment, &active.index);
+            let meta = checkpoint_meta(tip, &active.segment, &active.index, catalog.streams);
             let encoded = active.index.encode().map_err(LookupError::Heads)?;
-            Ok((meta, encoded, Arc::clone(&catalog.parts)))
+            Ok((meta, active.heads.copy(""), encoded, Arc::clone(&catalog.parts)))
         };
-        let (meta, active, parts) = self.contents.lookup(encode, Ok)?;
+        let read = |(meta, heads, active, parts): (CheckpointMeta, HeadsCopy, _, _)| {
+            let heads = heads.encode(meta.base_position).map_err(LookupError::Heads)?;
+            Ok((meta, heads, active, parts))
+        };
+        let (meta, heads, active, parts) = self.contents.lookup(encode, read)?;
         let segments = sealed_segments(&parts, meta.segment);
-        let (heads, metadata, active) = (&heads, &metadata[..], Some(active));
+        let (metadata, active) = (&metadata[..], Some(active));
         let image = CheckpointImage { meta, heads, metadata, segments, active };
         write_checkpoint(self.shared.dir(), newest + 1, self.shared.store_id(), image)?;
         Ok(true)
@@ -102,19 +92,10 @@ impl Maintainer {
 /// Whether enough was written since the newest checkpoint to make a new one worth its cost, or one takes
 /// no more bytes than `small`. If not, the next opening walks over the tail.
 fn is_outgrown(tip: &Tip, catalog: &Catalog, small: u64) -> bool {
-    let active = &catalog.active;
-    let Some(base) = catalog.heads.base() else { return true };
-    let meta = &base.meta;
-    // Without the saved part of the active segment, the whole segment is the tail.
-    let from = if active.index.kept_in().is_some_and(|kept| Arc::ptr_eq(kept, base)) {
-        meta.offset
-    } else {
-        DATA_START
-    };
-    let tail = tip.offset.saturating_sub(from);
-    let len = base.file().file_len();
-    base.number == 0
-        || meta.segment != active.segment.number()
+    let active = catalog.active.segment.number();
+    let Some(SavedCheckpoint { segment, offset, len }) = catalog.saved else { return true };
+    let tail = tip.offset.saturating_sub(offset);
+    segment != active
         // An event adds less to a checkpoint than the size of its frame.
         || len.saturating_add(tail) <= small
         || tail > SMALL_TAIL.max(len / TAIL_SHARE)

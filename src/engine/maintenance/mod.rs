@@ -195,7 +195,7 @@ impl Maintainer {
         let parts = self.contents.parts();
         let part = parts.iter().find(|part| part.segment.number() == number).cloned();
         drop(parts);
-        let Some(Part { segment, index: PartIndex::Frozen { index, point } }) = part else {
+        let Some(Part { segment, index: PartIndex::Frozen { index, point, .. } }) = part else {
             return Ok(None);
         };
         if let Some(kept) = index.kept_in()

@@ -150,8 +150,8 @@ pub(crate) fn select(
                 return Ok(catalog.in_parts(()));
             }
             let newest_of = |stream: &str| {
-                let head = catalog.heads.get(stream)?;
-                Ok(index.ordinal(head.last_position).map(|_| head))
+                let head = catalog.active.heads.get(stream)?;
+                Ok(head.filter(|head| index.ordinal(head.last_position).is_some()))
             };
             in_memory(index, newest_of, query, at, wanted).map(|found| Begun::Done(Some(found)))
         },

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::index_file::{Probe, hash_term};
 use crate::index::Terms;
 use crate::index::active::ActiveIndex;
+use crate::index::heads::Heads;
 use crate::index::sealed::SealedIndex;
 use crate::query::{Query, QueryItem};
 
@@ -94,18 +95,18 @@ fn skip_in_memory(
 ) -> Lookup<Begun<Option<u64>, u64>> {
     let active = &catalog.active.index;
     if upto > after && active.ordinal(upto).is_some() {
-        if !lacks_all(catalog, active, keys, after, upto)? {
+        if !lacks_all(active, &catalog.active.heads, keys, after, upto)? {
             return Ok(Begun::Done(Some(upto)));
         }
         upto = active.base_position() - 1;
     }
     let below = catalog.parts.partition_point(|part| part.segment.base_position <= upto);
     for part in catalog.parts[..below].iter().rev() {
-        let PartIndex::Frozen { index, .. } = &part.index else { break };
+        let PartIndex::Frozen { index, heads, .. } = &part.index else { break };
         if upto <= after {
             return Ok(Begun::Done(None));
         }
-        if !lacks_all(catalog, index, keys, after, upto)? {
+        if !lacks_all(index, heads, keys, after, upto)? {
             return Ok(Begun::Done(Some(upto)));
         }
         upto = part.segment.base_position - 1;
@@ -147,8 +148,8 @@ fn skip_in_files(
 
 /// Whether the postings in memory reach up to `upto` and no required term occurs after `after`.
 fn lacks_all(
-    catalog: &Catalog,
     index: &ActiveIndex,
+    heads: &Heads,
     keys: &Keys<'_>,
     after: u64,
     upto: u64,
@@ -159,9 +160,10 @@ fn lacks_all(
     }
     keys.all_lack(|kind, name| {
         let newest = match kind {
-            // The newest event of the stream in the whole store, which is not before the newest in
-            // this segment.
-            Terms::Streams => catalog.heads.get(name).map_err(LookupError::Heads)?.last_position,
+            Terms::Streams => {
+                let head = heads.get_without_reading(name).map_err(LookupError::Heads)?;
+                head.map_or(0, |head| head.last_position)
+            }
             _ => terms.newest(kind, name).map_or(0, |newest| base + u64::from(newest)),
         };
         Ok(newest <= after || newest < base)

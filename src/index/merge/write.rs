@@ -4,8 +4,9 @@
 
 use super::walk::Key;
 use super::{KINDS, Merge, PACE_EVERY, input};
+use crate::format::hashes::{BucketBuilder, HASH_HALF, bucket_of};
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, StreamEntry, filter_add, filter_bits, hash_term,
+    self as layout, FILTER_BLOCK, STREAMS, StreamEntry, filter_add, filter_bits, hash_term,
 };
 use crate::format::level_file::{self, CHUNK, Skip};
 use crate::format::{Defect, varint};
@@ -13,6 +14,8 @@ use crate::index::level_file::{LevelWriter, Merged};
 
 /// The size of a piece in which bytes that exist as a whole are written.
 const PIECE: usize = 16 << 10;
+/// The number of hashes that are sorted in memory at once, on average.
+const HASHES_AT_ONCE: usize = if cfg!(test) { 4 } else { 4 << 20 };
 
 impl Merge<'_> {
     pub(super) fn write_entries(&self, writer: &mut LevelWriter<'_>) -> Merged<()> {
@@ -128,5 +131,38 @@ impl Merge<'_> {
             Ok(())
         })?;
         filter.chunks(PIECE).try_for_each(|piece| writer.push(piece))
+    }
+
+    /// The sections HASHES and BUCKETS. The streams are in the order of their names: they are walked
+    /// once for each part of the range of hashes, so that one part is in memory at a time.
+    pub(super) fn write_hashes(&self, streams: usize, writer: &mut LevelWriter<'_>) -> Merged<()> {
+        let parts = streams.div_ceil(HASHES_AT_ONCE);
+        let mut buckets = BucketBuilder::new(streams);
+        for part in 0..parts {
+            let (mut entries, mut place, mut unpaced) = (Vec::new(), 0_u64, 0);
+            self.for_each_key(KINDS[0], |key| {
+                let name = std::str::from_utf8(key.name)
+                    .map_err(|_| input(key.members[0].0)(Defect::Invalid("a name is not UTF-8")))?;
+                let hash = hash_term(STREAMS, name);
+                if bucket_of(hash, parts) == part {
+                    entries.push(hash & HASH_HALF | place);
+                }
+                place += 1;
+                unpaced += KINDS[0].1 as u64;
+                if unpaced < PACE_EVERY {
+                    return Ok(());
+                }
+                unpaced = 0;
+                writer.pause()
+            })?;
+            entries.sort_unstable();
+            for entry in entries {
+                buckets.add(entry);
+                writer.push(&entry.to_le_bytes())?;
+            }
+        }
+        writer.end_section()?;
+        buckets.finish().chunks(PIECE).try_for_each(|piece| writer.push(piece))?;
+        writer.end_section()
     }
 }

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use super::prover::Prover;
-use super::{ChangesAtCheckpoint, Loader, LogFiles, PendingFrame, Walk, last_frame, restore};
-use crate::catalog::{Part, PartIndex};
-use crate::derived::{index_in_memory, load_frame};
+use super::{
+    ChangesAtCheckpoint, Loader, LogFiles, PendingFrame, Walk, last_frame, restore, settle,
+};
+use crate::catalog::{ActivePart, LookupError, Part, PartIndex, head_in};
+use crate::derived::{Contents, InMemory, Levels, index_in_memory, load_frame};
 use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::format::frame::{self, FrameHeader, FrameKind};
@@ -17,10 +19,13 @@ use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
+use crate::index::block_file::Reads;
 use crate::index::checkpointed::CheckpointedActive;
+use crate::index::heads::Heads;
+use crate::index::metadata::Metadata;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, scan};
-use crate::log::segment::{LogPlace, Segment, SegmentFile};
+use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::Unproven;
 use crate::storage::read_exact_at;
 
@@ -36,7 +41,7 @@ impl Loader<'_> {
                 break;
             }
             if let Some((walk, before)) = open.take() {
-                self.freeze(&files[before], walk.index)?;
+                self.freeze(&files[before], walk)?;
             }
             match log.trailers[i].clone() {
                 Some(trailer) if follows && trailer.base_position == self.state.next_position => {
@@ -102,39 +107,22 @@ impl Loader<'_> {
         }
         self.rebuilt += 1;
         let mut apply = |at, change: Change| self.metadata.apply(at, &change, number);
-        let index = match index_in_memory(&segment, &self.parts, &mut apply) {
+        let in_memory = match index_in_memory(&segment, &self.parts, &mut apply) {
             Err(Error::Corrupt { .. }) => {
                 self.settle()?;
                 let apply = |at, change: Change| self.metadata.apply(at, &change, number);
                 index_in_memory(&segment, &self.parts, apply)?
             }
-            index => index?,
+            in_memory => in_memory?,
         };
+        let InMemory { index, heads, begun } = in_memory;
         let unsealed = Arc::new(Segment::new(file.clone(), base, None, end)?);
-        if !covered {
-            self.merge_from_log(&unsealed, &index)?;
+        if !covered && number > self.entered {
+            let counted = begun.partition_point(|&position| position <= self.counted_to());
+            self.streams += (begun.len() - counted) as u64;
         }
         let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
-        let index = PartIndex::Frozen { index: Arc::new(index), point };
-        self.parts.push(Part { segment: unsealed, index });
-        Ok(())
-    }
-
-    /// Enters the streams of a segment that is indexed in memory into the heads.
-    fn merge_from_log(&mut self, segment: &Arc<Segment>, index: &ActiveIndex) -> Result<()> {
-        for ordinal in 0..index.len() {
-            let position = segment.base_position + ordinal as u64;
-            let offset = index.offset(ordinal).map_err(|d| segment.corrupt(0, position, &d))?;
-            let offset = u64::from(offset.unwrap_or(0));
-            let (bytes, layout) = segment.proven_record(LogPlace { offset, position })?;
-            let record = bytes.record(layout);
-            let head = Head { version: record.version(), last_position: position };
-            let corrupt = |d: Defect| segment.corrupt(offset, position, &d);
-            let slot = self.heads.find(record.stream()).map_err(corrupt)?;
-            if slot.head().version < head.version {
-                self.heads.set(slot, record.stream(), slot.head().version, head);
-            }
-        }
+        self.parts.push(Part::frozen(ActivePart { segment: unsealed, index, heads }, point));
         Ok(())
     }
 
@@ -144,12 +132,14 @@ impl Loader<'_> {
         self.last_frame = 0;
         let mut index = ActiveIndex::new(self.state.next_position);
         let checkpoint = self.checkpoint.clone();
+        let mut heads = Heads::default();
         if let Some(table) = checkpoint.filter(|c| c.meta.segment == file.header.number)
             && let Some(kept) = CheckpointedActive::new(&table)
         {
             let ChangesAtCheckpoint { last: last_change, in_segment } = self.changes_at_checkpoint;
             index = restore(&table, kept);
             index.changes = in_segment;
+            heads = Heads::with_base(Some(Arc::clone(&table)));
             let meta = &table.meta;
             self.state = ScanState {
                 offset: meta.offset,
@@ -171,20 +161,31 @@ impl Loader<'_> {
         };
         let all = self.mode.limit() == u64::MAX;
         let prover = if threads && all { Prover::begin(file, len, &self.state) } else { None };
-        let (heads, pending, commits) = (&mut self.heads, &mut self.pending, &mut self.commits);
+        let (parts, levels, rebuilt) = (&mut self.parts, &mut self.levels, &mut self.rebuilt);
+        let (streams, pending, commits) = (&mut self.streams, &mut self.pending, &mut self.commits);
         let metadata = &mut self.metadata;
         let (last_frame, last_kind) = (&mut self.last_frame, &mut self.last_kind);
         let number = file.header.number;
         let visit = |frame: &ScannedFrame<'_>| {
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
-            load_frame(heads, metadata, &mut index, frame, number).map_err(|defect| {
-                Error::Corrupt {
-                    file: file.path.clone(),
-                    offset: frame.offset,
-                    expected_position: frame.header.first_position.into(),
-                    what: defect.to_string(),
-                    evidence: None,
-                }
+            let (heads, index) = (&mut heads, &mut index);
+            let contents = Contents { heads, index, metadata, streams };
+            let mut failed = None;
+            let loaded = load_frame(contents, frame, number, |metadata, stream| {
+                older_head(parts, levels, rebuilt, metadata, stream).map_err(|error| {
+                    failed = Some(error);
+                    Defect::Invalid("no head")
+                })
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            loaded.map_err(|defect| Error::Corrupt {
+                file: file.path.clone(),
+                offset: frame.offset,
+                expected_position: frame.header.first_position.into(),
+                what: defect.to_string(),
+                evidence: None,
             })?;
             *last_frame = frame.offset;
             *last_kind = Some(frame.header.kind);
@@ -203,12 +204,13 @@ impl Loader<'_> {
             Some(prover) => prover.scan(&mut window, file, &mut self.state, visit)?,
             None => scan(&mut window, seed, &mut self.state, limit, &file.path, visit)?,
         };
-        Ok(Walk { index, end })
+        Ok(Walk { index, heads, end })
     }
 
     /// Takes a segment that is full but was not sealed, or whose seal is damaged. It is sealed later:
     /// recovery changes nothing before it has read everything.
-    fn freeze(&mut self, file: &SegmentFile, index: ActiveIndex) -> Result<()> {
+    fn freeze(&mut self, file: &SegmentFile, walk: Walk) -> Result<()> {
+        let Walk { index, heads, .. } = walk;
         let end = self.state.offset;
         let segment = Segment::new(file.clone(), index.base_position(), None, end)?;
         let point = SealPoint { link: self.state.link, recorded_at: self.state.recorded_at };
@@ -219,8 +221,8 @@ impl Loader<'_> {
             self.unproven.push(Unproven { path, file, from, to: end });
         }
         self.rebuilt += 1;
-        let index = PartIndex::Frozen { index: Arc::new(index), point };
-        self.parts.push(Part { segment: Arc::new(segment), index });
+        let full = ActivePart { segment: Arc::new(segment), index, heads };
+        self.parts.push(Part::frozen(full, point));
         Ok(())
     }
 
@@ -247,4 +249,32 @@ impl Loader<'_> {
             });
         }
     }
+}
+
+/// The head of a stream after these parts. Where an index file is damaged, its segments are indexed in
+/// memory.
+fn older_head(
+    parts: &mut [Part],
+    levels: &mut Levels,
+    rebuilt: &mut u64,
+    metadata: &mut Metadata,
+    stream: &str,
+) -> Result<Head> {
+    match head_in(parts, stream, Reads::Any) {
+        Ok(head) => return Ok(head),
+        Err(LookupError::Store(error)) => return Err(error),
+        Err(LookupError::Index(_) | LookupError::Heads(_)) => {
+            settle(parts, levels, rebuilt, metadata)?;
+        }
+    }
+    head_in(parts, stream, Reads::Any).map_err(|failure| match failure {
+        LookupError::Store(error) => error,
+        LookupError::Index(_) | LookupError::Heads(_) => Error::Corrupt {
+            file: parts.last().map(|part| part.segment.path.clone()).unwrap_or_default(),
+            offset: 0,
+            expected_position: 0.into(),
+            what: "an index file or the checkpoint is damaged".into(),
+            evidence: None,
+        },
+    })
 }

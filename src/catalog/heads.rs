@@ -1,0 +1,126 @@
+//! Finds a stream's head: in the active segment, else in the newest index before it that has the stream.
+//!
+//! The segments before the active one do not change, so what was found in them without a lock holds until
+//! another segment becomes active ([`OlderHeads`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, damaged, units};
+use crate::format::Defect;
+use crate::format::index_file::{STREAMS, hash_term};
+use crate::index::Head;
+use crate::index::block_file::Reads;
+use crate::index::heads::{HeadsCopy, Slot};
+
+/// Heads that were found in the segments before the active one.
+#[derive(Debug, Default)]
+pub(crate) struct OlderHeads {
+    /// The number of the segment that was active.
+    active: u64,
+    heads: HashMap<Box<str>, Head, foldhash::fast::RandomState>,
+}
+
+impl OlderHeads {
+    pub(crate) fn new(active: u64) -> Self {
+        Self { active, heads: HashMap::default() }
+    }
+
+    pub(crate) fn add(&mut self, stream: &str, head: Head) {
+        self.heads.insert(stream.into(), head);
+    }
+
+    pub(crate) fn get(&self, stream: &str) -> Option<Head> {
+        self.heads.get(stream).copied()
+    }
+}
+
+impl Catalog {
+    /// The stream's head, commits on their way to disk included; goes on with [`head_in`].
+    pub(crate) fn head(&self, stream: &str) -> Lookup<Begun<Head>> {
+        let found = self.active.heads.get(stream).map_err(LookupError::Heads)?;
+        Ok(match found {
+            Some(head) => Begun::Done(head),
+            None if self.parts.is_empty() => Begun::Done(Head::default()),
+            None => self.in_parts(()),
+        })
+    }
+
+    /// Finds the stream's head, for an append. `None`: it has to be looked up in the segments before the
+    /// active one, as `older` does not have it.
+    pub(crate) fn slot(&self, stream: &str, older: &OlderHeads) -> Result<Option<Slot>, Defect> {
+        let heads = &self.active.heads;
+        if let Some(slot) = heads.find(stream)? {
+            return Ok(Some(slot));
+        }
+        let head = if self.parts.is_empty() {
+            Some(Head::default())
+        } else if older.active == self.active.segment.number() {
+            older.get(stream)
+        } else {
+            None
+        };
+        Ok(head.map(|head| heads.older(stream, head)))
+    }
+
+    /// The streams whose name begins with `prefix`; goes on with [`list_heads_in`].
+    pub(crate) fn list_heads(&self, prefix: &str) -> ListedHeads {
+        ListedHeads { parts: Arc::clone(&self.parts), active: self.active.heads.copy(prefix) }
+    }
+}
+
+/// The stream's head after these parts; version 0 if they have no event of it. With [`Reads::None`], a file
+/// that would have to be read is [`Defect::Unread`].
+pub(crate) fn head_in(parts: &[Part], stream: &str, reads: Reads) -> Lookup<Head> {
+    let hash = hash_term(STREAMS, stream);
+    for part in units(parts) {
+        let found = match &part.index {
+            PartIndex::Sealed(index) => match index.head(reads, stream, hash) {
+                Err(unread @ Defect::Unread { .. }) => return Err(LookupError::Heads(unread)),
+                found => found.map_err(|_| damaged(index))?,
+            },
+            PartIndex::Frozen { heads, .. } => heads.get(stream).map_err(LookupError::Heads)?,
+        };
+        if let Some(head) = found {
+            return Ok(head);
+        }
+    }
+    Ok(Head::default())
+}
+
+/// A list of streams, of which those in files are still to be read.
+#[derive(Debug)]
+pub(crate) struct ListedHeads {
+    parts: Arc<Vec<Part>>,
+    active: HeadsCopy,
+}
+
+/// Reads the streams whose name begins with `prefix`, which the list was made for, by name.
+pub(crate) fn list_heads_in(listed: ListedHeads, prefix: &str) -> Lookup<BTreeMap<Box<str>, Head>> {
+    let ListedHeads { parts, active } = listed;
+    let mut all: BTreeMap<Box<str>, Head> = BTreeMap::new();
+    let mut enter = |name: &str, head: Head| {
+        // Most are entered once: a name is copied for the first entry alone.
+        match all.get_mut(name) {
+            Some(known) => *known = head,
+            None => {
+                all.insert(name.into(), head);
+            }
+        }
+    };
+    let oldest_first: Vec<&Part> = units(&parts).collect();
+    for part in oldest_first.into_iter().rev() {
+        match &part.index {
+            PartIndex::Sealed(index) => {
+                index.for_each_head(prefix, &mut enter).map_err(|_| damaged(index))?;
+            }
+            PartIndex::Frozen { heads, .. } => {
+                let copy = heads.copy(prefix);
+                copy.for_each(prefix, &mut enter).map_err(LookupError::Heads)?;
+            }
+        }
+    }
+    active.for_each(prefix, &mut enter).map_err(LookupError::Heads)?;
+    all.retain(|_, head| head.version > 0);
+    Ok(all)
+}

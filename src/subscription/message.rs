@@ -105,9 +105,9 @@ impl Iterator for SubscribedEvents {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(event) = self.batch.next() {
-                self.subscription.reporter.asked_within(event.position().get() - 1);
-                return Some(Ok(event));
+            if let Some(next) = self.batch.as_slice().first() {
+                self.subscription.reporter.asked_within(next.position().get() - 1);
+                return self.batch.next().map(Ok);
             }
             match self.subscription.next()? {
                 Ok(message) => self.batch = message.into_events().into_iter(),

@@ -136,7 +136,7 @@ impl Subscription {
     /// A handle to the progress of this subscription and its consumer, for other threads and tasks:
     /// waits for a position to be handled, lag and rate.
     pub fn progress(&self) -> Progress {
-        Progress::new(self.reporter.shared())
+        Progress::new(self.reporter.observe())
     }
 
     /// The next message, if there is one within `timeout`; `None` if there is none, or if the

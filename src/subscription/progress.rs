@@ -48,8 +48,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(reached: &Arc<Reached>) -> Self {
-        Self { reached: Arc::clone(reached) }
+    pub(super) fn new(reached: Arc<Reached>) -> Self {
+        Self { reached }
     }
 
     /// The position up to which the consumer has handled every selected event. It begins at the position
@@ -74,7 +74,8 @@ impl Progress {
         self.reached.lag()
     }
 
-    /// Events and positions per second, over the last ten seconds.
+    /// Events and positions per second, over the last ten seconds. What is delivered while the
+    /// subscription has no handle is not counted.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

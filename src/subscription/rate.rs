@@ -9,8 +9,8 @@ const SECONDS: usize = 10;
 /// In microseconds.
 const SECOND: u64 = 1_000_000;
 
-/// How fast a subscription delivers: the average over the last nine to ten seconds, or since the start of
-/// the subscription if that is less, and over one second at least. See
+/// How fast a subscription delivers: the average over the last nine to ten seconds, or since the
+/// subscription has a handle if that is less, and over one second at least. See
 /// [`Progress::rate`](super::Progress::rate).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -22,7 +22,7 @@ pub struct Rate {
     pub positions_per_second: f64,
 }
 
-/// The counts of the last seconds since a subscription was started.
+/// The counts of the last seconds.
 #[derive(Debug)]
 pub(super) struct RateWindow {
     /// When the first second began, in microseconds.

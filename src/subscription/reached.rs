@@ -55,14 +55,14 @@ impl State {
 }
 
 impl Reached {
-    pub(super) fn new(engine: &Arc<Engine>, include_unsynced: bool, after: u64) -> Self {
+    fn new(engine: &Arc<Engine>, include_unsynced: bool, after: u64) -> Self {
         let state = State {
             handled: after,
             delivered: after,
             scanned: after,
             ended: false,
             awaited: u64::MAX,
-            rate: RateWindow::new(now(engine)),
+            rate: RateWindow::new(0),
         };
         Self {
             engine: Arc::clone(engine),
@@ -174,40 +174,70 @@ impl Reached {
     }
 }
 
-/// A subscription's side: reports what it delivers, and what its consumer has handled. Dropping it ends
-/// the subscription for its handles.
+/// A subscription's side: reports what it delivers, and what its consumer has handled. Without a handle
+/// it takes no lock and reads no clock. Dropping it ends the subscription for its handles.
 pub(super) struct Reporter {
     reached: Arc<Reached>,
     /// The consumer confirms what it has handled by calls.
     manual: bool,
-    /// The last message has something to handle, and the consumer has not asked for the next one.
-    unhandled: bool,
-    /// The last reported position.
+    /// As in [`State`]; with `manual`, without the confirmations.
+    handled: u64,
+    delivered: u64,
     scanned: u64,
     ended: bool,
 }
 
 impl Reporter {
-    pub(super) fn new(reached: Reached, manual: bool) -> Self {
-        let scanned = reached.scanned_through();
-        Self { reached: Arc::new(reached), manual, unhandled: false, scanned, ended: false }
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        include_unsynced: bool,
+        manual: bool,
+        after: u64,
+    ) -> Self {
+        let reached = Arc::new(Reached::new(engine, include_unsynced, after));
+        let (handled, delivered, scanned) = (after, after, after);
+        Self { reached, manual, handled, delivered, scanned, ended: false }
     }
 
-    pub(super) fn shared(&self) -> &Arc<Reached> {
-        &self.reached
+    /// The state for a new handle.
+    pub(super) fn observe(&self) -> Arc<Reached> {
+        let is_first = !self.is_observed();
+        let reached = Arc::clone(&self.reached);
+        let now = now(&reached.engine);
+        reached.change(|state| {
+            if is_first {
+                state.rate = RateWindow::new(now);
+            }
+            self.write(state);
+            state.ended = self.ended;
+        });
+        reached
+    }
+
+    /// Whether there is a handle. If not, no other thread can make one.
+    fn is_observed(&self) -> bool {
+        Arc::strong_count(&self.reached) > 1
+    }
+
+    fn write(&self, state: &mut State) {
+        state.handled = state.handled.max(self.handled);
+        state.delivered = self.delivered;
+        state.scanned = self.scanned;
     }
 
     /// The consumer asks for the next message: it has handled those before.
     pub(super) fn asked(&mut self) {
-        if std::mem::take(&mut self.unhandled) && !self.manual {
-            self.reached.raise_handled(self.scanned);
-        }
+        self.asked_within(self.scanned);
     }
 
     /// The consumer asks for the next event of a message: it has handled the events up to `position`.
-    pub(super) fn asked_within(&self, position: u64) {
-        // Without a handle no call reads this position before the next message.
-        if !self.manual && Arc::strong_count(&self.reached) > 1 {
+    #[inline]
+    pub(super) fn asked_within(&mut self, position: u64) {
+        if self.manual || position <= self.handled {
+            return;
+        }
+        self.handled = position;
+        if self.is_observed() {
             self.reached.raise_handled(position);
         }
     }
@@ -219,32 +249,36 @@ impl Reporter {
             MessageKind::StreamChanged(_) => 0,
             MessageKind::CaughtUp | MessageKind::Progress => return self.pass(scanned),
         };
-        self.unhandled = true;
-        let now = now(&self.reached.engine);
-        self.reached.change(|state| {
-            state.rate.add(now, events, scanned - self.scanned);
-            state.delivered = scanned;
-            state.scanned = scanned;
-        });
-        self.scanned = scanned;
+        self.delivered = scanned;
+        self.advance(scanned, events);
     }
 
-    /// Positions up to `scanned` are passed, without an event that the consumer does not have.
+    /// Positions up to `scanned` are passed, without an event that the consumer does not have. It has
+    /// asked for the next message.
     pub(super) fn pass(&mut self, scanned: u64) {
-        if scanned <= self.scanned {
-            return;
+        if scanned > self.scanned {
+            if !self.manual {
+                self.handled = scanned;
+            }
+            self.advance(scanned, 0);
         }
-        let now = now(&self.reached.engine);
-        self.reached.change(|state| {
-            state.rate.add(now, 0, scanned - self.scanned);
-            state.scanned = scanned;
-        });
+    }
+
+    fn advance(&mut self, scanned: u64, events: u64) {
+        let positions = scanned - self.scanned;
         self.scanned = scanned;
+        if self.is_observed() {
+            let now = now(&self.reached.engine);
+            self.reached.change(|state| {
+                state.rate.add(now, events, positions);
+                self.write(state);
+            });
+        }
     }
 
     /// There are no more messages.
     pub(super) fn end(&mut self) {
-        if !std::mem::replace(&mut self.ended, true) {
+        if !std::mem::replace(&mut self.ended, true) && self.is_observed() {
             self.reached.change(|state| state.ended = true);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::changes::ChangeFeed;
 use super::commits::Gathering;
-use super::reached::{Reached, Reporter};
+use super::reached::Reporter;
 use super::{Portion, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -364,9 +364,9 @@ impl Subscribe {
         });
         #[cfg(feature = "async")]
         let filtered = self.query.is_some();
-        let reached = Reached::new(&self.engine, self.include_unsynced, after);
+        let (unsynced, manual) = (self.include_unsynced, self.manual_progress);
         Ok(Subscription {
-            reporter: Reporter::new(reached, self.manual_progress),
+            reporter: Reporter::new(&self.engine, unsynced, manual, after),
             changes,
             commits: self.whole_commits.then(Gathering::default),
             scan: Scan::new(Arc::clone(&self.engine), after, self.query, self.include_hidden),

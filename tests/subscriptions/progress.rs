@@ -72,6 +72,36 @@ fn message_is_handled_when_the_next_one_is_asked_for() {
     assert_eq!(format!("{progress:?}").matches("21").count(), 2, "{progress:?}");
 }
 
+/// A subscription without handles reports nothing, and its next handle has all of it.
+#[test]
+fn late_handle_has_the_progress_of_messages_before_it() {
+    let place = Place::new();
+    let store = place.open();
+    append(&store, 20);
+    let mut subscription = store.subscribe().batch_size(5).start().unwrap();
+    for (handled_through, scanned_through) in [(0, 5), (5, 10), (10, 15), (15, 20), (20, 20)] {
+        subscription.next().unwrap().unwrap();
+        let progress = subscription.progress();
+        assert_eq!(handled(&progress), handled_through);
+        assert_eq!(progress.scanned_through().get(), scanned_through);
+        assert_eq!(progress.wait_for(1, Duration::ZERO).unwrap(), handled_through > 0);
+    }
+    subscription.stop_handle().stop();
+    assert!(subscription.next().is_none());
+    assert!(subscription.progress().is_ended());
+    // Confirmations outlast the handle that made them.
+    let subscribe = store.subscribe().batch_size(5).manual_progress();
+    let mut subscription = subscribe.start().unwrap();
+    subscription.next().unwrap().unwrap();
+    subscription.progress().advance(5).unwrap();
+    subscription.next().unwrap().unwrap();
+    assert_eq!(handled(&subscription.progress()), 5);
+    // An event that is being handled when the handle is made.
+    let mut events = store.subscribe().start().unwrap().events();
+    assert_eq!(events.nth(6).unwrap().unwrap().position().get(), 7);
+    assert_eq!(handled(&events.progress()), 6);
+}
+
 #[test]
 fn event_is_handled_when_the_next_one_is_asked_for() {
     let place = Place::new();

@@ -44,6 +44,11 @@ impl Flight {
         self.on_their_way.first().map_or(self.handed_out, |first| first - 1)
     }
 
+    /// Whether this event is in flight, and every event before it has ended.
+    pub(super) fn is_first(&self, position: u64) -> bool {
+        self.on_their_way.first() == Some(&position)
+    }
+
     /// The progress after this event has ended too.
     pub(super) fn progress_without(&self, position: u64) -> u64 {
         let first = self.on_their_way.iter().find(|&&other| other != position);

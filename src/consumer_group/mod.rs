@@ -2,9 +2,10 @@
 
 // Owns the settings of a group before it runs. One thread follows the store and passes each event to the
 // worker of its stream; `worker` handles them in order, `flight` records the handled ones, `parking` stores
-// those that failed. Uses the public API of the store only. Must never let the stored progress pass an event
-// that is neither handled nor parked.
+// those that failed, `committing` commits what handlers write together with the progress. Uses the public
+// API of the store only. Must never let the stored progress pass an event that is neither handled nor parked.
 
+mod committing;
 mod flight;
 mod parking;
 mod retry;
@@ -20,6 +21,10 @@ use crate::event::Position;
 use crate::query::Query;
 use crate::read::event::Event;
 use crate::store::Store;
+use crate::store::transaction::Transaction;
+
+use committing::CommittingHandler;
+use shared::Handler;
 
 pub use parking::Parked;
 pub use retry::Retry;
@@ -33,8 +38,9 @@ pub use running::{GroupStats, Replayed, RunningGroup};
 /// retried, and parked after too many failures: see [`ConsumerGroup::parked`].
 ///
 /// **At least once.** After a crash, events after the stored progress are handled again, so a
-/// handler must tolerate repetition. `EventParked` events are not delivered to consumer groups; a
-/// plain subscription delivers them.
+/// handler must tolerate repetition, unless it only writes to the store and has its writes committed
+/// with the progress: see [`ConsumerGroup::start_transactional`]. `EventParked` events are not delivered to
+/// consumer groups; a plain subscription delivers them.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -191,7 +197,68 @@ impl ConsumerGroup {
         self.check()?;
         self.store.check_writable()?;
         let handler = move |delivery: Delivery<'_>| handler(delivery).map_err(|e| e.to_string());
-        RunningGroup::start(self, Box::new(handler))
+        RunningGroup::start(self, Handler::Plain(Box::new(handler)))
+    }
+
+    /// Starts the workers of a group that writes to the store **exactly once**: `handler` adds its writes to
+    /// the transaction, and returns it. The group commits them together with its cursor, so after a crash
+    /// an event is handled again only if none of its writes were kept. This holds for the writes of the
+    /// transaction alone: what the handler does elsewhere may be repeated. It holds for two groups
+    /// running under one name, too.
+    ///
+    /// Handlers of events of different streams run concurrently, and an event's handler runs after the
+    /// commits of earlier events of its stream. The commits follow in the order of positions, one for
+    /// each selected event, even if its transaction is empty: leave out events without effect by
+    /// [`ConsumerGroup::matching`]. A failing event delays the commits of all later events, of every
+    /// stream, until it succeeds or is parked.
+    ///
+    /// A commit that is refused, by a check or a limit, counts as a failed attempt, as an error and a
+    /// panic of the handler do. But if the handler ran before the commits of earlier events of the group, a
+    /// conflict may come from those: the handler is called again at once, and the attempt is not counted.
+    /// A replayed event is committed with the record that it is no longer parked. When the group stops,
+    /// only the event whose turn it is is committed; later ones are delivered again.
+    ///
+    /// The transaction must not move the group's own cursor; and it must not be exchanged for one of another
+    /// store, which has no part in these guarantees.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConsumerGroup::start`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use std::time::Duration;
+    /// use annals::{ExpectedVersion, NewEvent, Query, consumer_group::ConsumerGroup};
+    ///
+    /// let placed = NewEvent::new("OrderPlaced", "");
+    /// store.append("order-1", ExpectedVersion::Any, [placed])?;
+    /// let group = ConsumerGroup::new(&store, "billing")
+    ///     .matching(Query::types(["OrderPlaced"]))
+    ///     .start_transactional(|delivery, transaction| {
+    ///         let invoice = format!("invoice-{}", delivery.event().position());
+    ///         let sent = NewEvent::new("InvoiceSent", "");
+    ///         Ok::<_, String>(transaction.append(invoice, ExpectedVersion::NoStream, [sent]))
+    ///     })?;
+    /// assert!(group.wait_for(1, Duration::from_secs(10)));
+    /// group.stop()?;
+    /// assert_eq!(store.read_stream("invoice-1").into_iter().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn start_transactional<F, E>(self, handler: F) -> Result<RunningGroup>
+    where
+        F: for<'a> Fn(Delivery<'a>, Transaction<'a>) -> std::result::Result<Transaction<'a>, E>
+            + Send
+            + Sync
+            + 'static,
+        E: fmt::Display,
+    {
+        self.check()?;
+        self.store.check_writable()?;
+        let handler: Box<CommittingHandler> = Box::new(move |delivery, transaction| {
+            handler(delivery, transaction).map_err(|e| e.to_string())
+        });
+        RunningGroup::start(self, Handler::Committing(handler))
     }
 
     /// The events that the group has parked and not settled since, in the order of positions. The

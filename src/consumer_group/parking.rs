@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::event::{ExpectedVersion, NewEvent, Position, Timestamp};
 use crate::read::event::Event;
 use crate::store::Store;
+use crate::store::transaction::Transaction;
 
 /// The category of the streams with parked events.
 const CATEGORY: &str = "$parked";
@@ -101,8 +102,18 @@ pub(super) fn list(store: &Store, group: &str) -> Result<Vec<Parked>> {
 
 /// Records that a parked event is settled.
 pub(super) fn settle(store: &Store, group: &str, position: Position, how: &str) -> Result<()> {
+    settled_in(store.transaction(), group, position, how).commit().map(drop)
+}
+
+/// Adds to a transaction the record that a parked event is settled.
+pub(super) fn settled_in<'a>(
+    transaction: Transaction<'a>,
+    group: &str,
+    position: Position,
+    how: &str,
+) -> Transaction<'a> {
     let note = NewEvent::new(how, "").tag(position_tag(position));
-    store.append(stream(group), ExpectedVersion::Any, [note]).map(drop)
+    transaction.append(stream(group), ExpectedVersion::Any, [note])
 }
 
 /// Hides the records before the first one that is still needed.

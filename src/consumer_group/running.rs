@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared::{GroupShared, Handler, Replay, Task};
-use super::{ConsumerGroup, parking, worker};
+use super::{ConsumerGroup, committing, parking, worker};
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::read::event::Event;
@@ -58,7 +58,7 @@ pub struct Replayed {
 }
 
 impl RunningGroup {
-    pub(super) fn start(group: ConsumerGroup, handler: Box<Handler>) -> Result<Self> {
+    pub(super) fn start(group: ConsumerGroup, handler: Handler) -> Result<Self> {
         let cursor = group.store.cursors().get(&group.name)?;
         let after = cursor.unwrap_or(group.begin_after);
         // Events that do not match count as progress immediately: other threads wait until the group
@@ -75,7 +75,10 @@ impl RunningGroup {
         // If a thread cannot be started, the started ones are aborted.
         for index in 0..workers {
             let shared = Arc::clone(&shared);
-            running.spawn("annals-worker", move || worker::run(&shared, index))?;
+            running.spawn("annals-worker", move || match &shared.handler {
+                Handler::Plain(handler) => worker::run(&shared, index, handler),
+                Handler::Committing(handler) => committing::run(&shared, index, handler),
+            })?;
         }
         running.spawn("annals-group", move || follow(&shared, subscription))?;
         Ok(running)

@@ -4,20 +4,30 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::committing::CommittingHandler;
 use super::flight::Flight;
 use super::{ConsumerGroup, Delivery, parking};
 use crate::error::{Error, Result};
 use crate::event::{ExpectedVersion, Position};
 use crate::read::event::Event;
+use crate::store::transaction::Transaction;
 use crate::subscription::{Progress, StopHandle, Subscription};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 
-pub(super) type Handler = dyn Fn(Delivery<'_>) -> std::result::Result<(), String> + Send + Sync;
+pub(super) type PlainHandler =
+    dyn Fn(Delivery<'_>) -> std::result::Result<(), String> + Send + Sync;
+
+/// What is called for each event.
+pub(super) enum Handler {
+    Plain(Box<PlainHandler>),
+    /// Its writes are committed with the cursor.
+    Committing(Box<CommittingHandler>),
+}
 
 pub(super) struct GroupShared {
     pub(super) group: ConsumerGroup,
-    pub(super) handler: Box<Handler>,
+    pub(super) handler: Handler,
     stop: StopHandle,
     /// What other threads read of the progress.
     progress: Progress,
@@ -65,7 +75,7 @@ pub(super) struct Replay {
 impl GroupShared {
     pub(super) fn new(
         group: ConsumerGroup,
-        handler: Box<Handler>,
+        handler: Handler,
         subscription: &Subscription,
         cursor: Option<Position>,
         after: Position,
@@ -175,6 +185,17 @@ impl GroupShared {
 
     /// Parks an event, and moves the cursor in the same commit if progress allows it.
     pub(super) fn park(&self, task: &Task, error: &str) -> Result<()> {
+        let note = parking::note(&task.event, task.attempts, error);
+        let stream = parking::stream(&self.group.name);
+        self.commit_with_cursor(task, |empty| empty.append(stream, ExpectedVersion::Any, [note]))
+    }
+
+    /// Commits what ends an event, and moves the cursor in the same commit if progress allows it.
+    pub(super) fn commit_with_cursor<'a>(
+        &'a self,
+        task: &Task,
+        fill: impl FnOnce(Transaction<'a>) -> Transaction<'a>,
+    ) -> Result<()> {
         let group = &self.group;
         let mut cursor = self.cursor.lock();
         let target = {
@@ -187,10 +208,7 @@ impl GroupShared {
                 Some(_) => state.flight.progress(),
             }
         };
-        let note = parking::note(&task.event, task.attempts, error);
-        let stream = parking::stream(&group.name);
-        let mut transaction =
-            group.store.transaction().append(stream, ExpectedVersion::Any, [note]);
+        let mut transaction = fill(group.store.transaction());
         let moves = target > self.base(*cursor);
         if moves {
             transaction = transaction.cursor_from(&group.name, *cursor, target);

@@ -3,19 +3,20 @@
 //! A stream whose event has failed is *held*: its later events wait, and the worker handles other
 //! streams until the next attempt is due.
 
+use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::shared::{GroupShared, Task, is_passing};
+use super::shared::{GroupShared, PlainHandler, Task, is_passing};
 use super::{Delivery, parking};
 use crate::error::Result;
 use crate::sync::Instant;
 use crate::sync::atomic::Ordering;
 
 /// The longest delay before an attempt; an instant that far ahead can always be represented.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Streams whose events wait until a failed event is retried.
 #[derive(Default)]
@@ -35,10 +36,10 @@ enum HandlerOutcome {
     Failed,
 }
 
-pub(super) fn run(shared: &GroupShared, worker: usize) {
+pub(super) fn run(shared: &GroupShared, worker: usize, handler: &PlainHandler) {
     let mut held = RetryingStreams::default();
     while let Some((mut task, was_held)) = next(shared, worker, &mut held) {
-        let outcome = match attempt(shared, &mut task) {
+        let outcome = match attempt(shared, handler, &mut task) {
             Ok(outcome) => outcome,
             Err(error) => {
                 shared.end(false, Some(error));
@@ -107,19 +108,19 @@ impl RetryingStreams {
     }
 }
 
-fn attempt(shared: &GroupShared, task: &mut Task) -> Result<HandlerOutcome> {
+fn attempt(
+    shared: &GroupShared,
+    handler: &PlainHandler,
+    task: &mut Task,
+) -> Result<HandlerOutcome> {
     task.attempts = task.attempts.saturating_add(1);
     let delivery =
         Delivery { event: &task.event, attempt: task.attempts, is_replay: task.replay.is_some() };
-    let handled = catch_unwind(AssertUnwindSafe(|| (shared.handler)(delivery)));
-    let error = match handled {
+    let outcome = catch_unwind(AssertUnwindSafe(|| handler(delivery)));
+    let error = match outcome {
         Ok(Ok(())) => return succeeded(shared, task),
         Ok(Err(error)) => error,
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            format!("the handler panicked: {}", text.unwrap_or_default())
-        }
+        Err(panic) => panic_text(panic.as_ref()),
     };
     shared.failures.fetch_add(1, Ordering::Relaxed);
     let group = &shared.group;
@@ -128,6 +129,13 @@ fn attempt(shared: &GroupShared, task: &mut Task) -> Result<HandlerOutcome> {
     }
     let parked = shared.park(task, &error);
     after_commit(shared, task, parked, true)
+}
+
+/// The error text for a handler that panicked.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the handler panicked: {}", text.unwrap_or_default())
 }
 
 fn succeeded(shared: &GroupShared, task: &Task) -> Result<HandlerOutcome> {

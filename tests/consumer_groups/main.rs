@@ -10,3 +10,4 @@ mod parking;
 mod shared;
 mod stopping;
 mod support;
+mod transactional;

@@ -281,7 +281,16 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     // On top of the store, by its public API.
     (
         "consumer_group",
-        &["error", "event", "query", "read::event", "store", "subscription", "sync"],
+        &[
+            "error",
+            "event",
+            "query",
+            "read::event",
+            "store",
+            "store::transaction",
+            "subscription",
+            "sync",
+        ],
     ),
     // Beside it: what is done with a store that does not open.
     (

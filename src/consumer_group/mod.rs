@@ -11,6 +11,8 @@ mod parking;
 mod retry;
 mod running;
 mod shared;
+#[cfg(feature = "async")]
+mod tasks;
 mod worker;
 
 use std::fmt;

@@ -10,4 +10,5 @@ mod parking;
 mod shared;
 mod stopping;
 mod support;
+mod tasks;
 mod transactional;

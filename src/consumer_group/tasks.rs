@@ -1,0 +1,83 @@
+//! Handlers that return a future (feature `async`).
+//!
+//! The worker waits for the future of one event at a time, and blocks no other thread. It needs no runtime.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::{ConsumerGroup, Delivery, RunningGroup};
+use crate::error::Result;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, Thread};
+
+impl ConsumerGroup {
+    /// Starts the workers, as [`ConsumerGroup::start`] does, with an async handler (feature `async`). A
+    /// worker polls the future of one event until it is ready, on its own thread, before it handles the
+    /// next: there are at most as many futures as [`ConsumerGroup::workers`], and they need not be `Send`.
+    ///
+    /// The group has no timers or input and output of its own. A future that needs a runtime must be
+    /// polled by that runtime: let the handler spawn it there, and await its result. [`RunningGroup::stop`]
+    /// waits for the futures that have begun; [`RunningGroup::abort`] does not, and a future that
+    /// never becomes ready keeps its worker's thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConsumerGroup::start`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use std::time::Duration;
+    /// use annals::{ExpectedVersion, NewEvent, Query, consumer_group::ConsumerGroup};
+    ///
+    /// store.append("order-1", ExpectedVersion::Any, [NewEvent::new("OrderPlaced", "")])?;
+    /// let target = store.clone();
+    /// let group = ConsumerGroup::new(&store, "billing")
+    ///     .matching(Query::types(["OrderPlaced"]))
+    ///     .start_async(async move |delivery| {
+    ///         let due = NewEvent::new("InvoiceDue", delivery.event().data().to_vec());
+    ///         target.append_async("invoices", ExpectedVersion::Any, [due]).await.map(drop)
+    ///     })?;
+    /// assert!(group.wait_for(1, Duration::from_secs(10)));
+    /// group.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn start_async<F, E>(self, handler: F) -> Result<RunningGroup>
+    where
+        F: AsyncFn(Delivery<'_>) -> std::result::Result<(), E> + Send + Sync + 'static,
+        E: fmt::Display,
+    {
+        self.start(move |delivery| block_on(handler(delivery)))
+    }
+}
+
+/// Wakes the thread that waits for a future.
+struct Waiting {
+    thread: Thread,
+    /// Set until the thread has noticed the wake-up: code in the future may park the thread, too.
+    is_woken: AtomicBool,
+}
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waiting = Arc::new(Waiting { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&waiting));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        while !waiting.is_woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}

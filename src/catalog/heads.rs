@@ -11,7 +11,7 @@ use crate::format::Defect;
 use crate::format::index_file::{STREAMS, hash_term};
 use crate::index::Head;
 use crate::index::block_file::Reads;
-use crate::index::heads::{HeadsCopy, Slot};
+use crate::index::heads::{HeadTable, HeadsCopy, Slot};
 
 /// Heads that were found in the segments before the active one.
 #[derive(Debug, Default)]
@@ -61,6 +61,15 @@ impl Catalog {
             None
         };
         Ok(head.map(|head| heads.older(stream, head)))
+    }
+
+    /// The checkpoint that an opening found and whose segment is not sealed: its records are in no index file.
+    pub(crate) fn base(&self) -> Option<Arc<HeadTable>> {
+        let frozen = self.parts.iter().rev().find_map(|part| match &part.index {
+            PartIndex::Frozen { heads, .. } => heads.base(),
+            PartIndex::Sealed(_) => None,
+        });
+        self.active.heads.base().or(frozen).cloned()
     }
 
     /// The streams whose name begins with `prefix`; goes on with [`list_heads_in`].

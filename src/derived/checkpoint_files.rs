@@ -12,6 +12,7 @@ use crate::index::active::ActiveSections;
 use crate::index::block_file::BlockFile;
 use crate::index::checkpointed::order_of;
 use crate::index::heads::{HeadSections, HeadTable};
+use crate::index::record_table::RecordSections;
 use crate::log::rotation::{remove_leftover, write_derived};
 use crate::storage::OpenMode;
 
@@ -46,6 +47,8 @@ pub(crate) struct CheckpointImage<'a> {
     pub(crate) meta: CheckpointMeta,
     /// The heads of the segment that `meta` names.
     pub(crate) heads: HeadSections,
+    /// The records of that segment.
+    pub(crate) records: RecordSections,
     /// The section METADATA.
     pub(crate) metadata: &'a [u8],
     /// The section SEGMENTS, of the segments before the one that `meta` names.
@@ -57,12 +60,12 @@ pub(crate) struct CheckpointImage<'a> {
 impl CheckpointImage<'_> {
     /// The file's bytes.
     pub(crate) fn encode(self, store_id: [u8; 16]) -> Vec<u8> {
-        let CheckpointImage { meta, heads, metadata, segments, active } = self;
+        let CheckpointImage { meta, heads, records, metadata, segments, active } = self;
         let ActiveSections { offsets, previous, ids, shortcuts } = active.unwrap_or_default();
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
         // The parts that opening reads come first, so that they fit the first block, or nearly.
-        let sections: [(u32, &[u8]); 12] = [
+        let mut sections: Vec<(u32, &[u8])> = vec![
             (layout::META, &meta_section),
             (layout::METADATA, metadata),
             (layout::SEGMENTS, &segments),
@@ -76,6 +79,14 @@ impl CheckpointImage<'_> {
             (layout::ORDER, &order),
             (layout::SHORTCUTS, &shortcuts),
         ];
+        if !records.records.is_empty() {
+            sections.extend([
+                (layout::RECORDS, &records.records[..]),
+                (layout::RECORD_NAMES, &records.names),
+                (layout::RECORD_HASHES, &records.hashes),
+                (layout::RECORD_BUCKETS, &records.buckets),
+            ]);
+        }
         container::encode(CHECKPOINT_MAGIC, store_id, &sections)
     }
 }

@@ -22,6 +22,7 @@ use crate::index::active::ActiveIndex;
 use crate::index::block_file::{BlockFile, Reads};
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
+use crate::index::record_table::RecordsCopy;
 use crate::log::rotation::write_derived;
 use crate::log::scan::for_each_record;
 use crate::log::segment::{LogPlace, Segment};
@@ -40,8 +41,9 @@ pub(crate) fn rebuild_checkpoint(
     let meta = damaged.meta.clone();
     let corrupt = |d: Defect| segment.corrupt(meta.offset, meta.position, &d);
     let (mut heads, mut index) = (Heads::default(), ActiveIndex::new(segment.base_position));
+    let mut metadata = Metadata::default();
     if meta.offset > DATA_START {
-        let (mut metadata, mut streams) = (Metadata::default(), 0);
+        let mut streams = 0;
         let (state, _) = walk(segment, meta.offset, |frame| {
             let (heads, index) = (&mut heads, &mut index);
             let (metadata, streams) = (&mut metadata, &mut streams);
@@ -66,11 +68,13 @@ pub(crate) fn rebuild_checkpoint(
     if segment.base_position + index.len() as u64 != meta.position + 1 {
         return Err(corrupt(Defect::Invalid("the frames contradict a checkpoint")));
     }
+    let newer = metadata.records().of_segment(meta.segment);
+    let records = RecordsCopy { newer, base: None }.encode().map_err(corrupt)?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
     let heads = heads.copy("").encode(segment.base_position).map_err(corrupt)?;
     let (meta, active) = (meta.clone(), Some(index.encode().map_err(corrupt)?));
     let segments = sealed_segments(before, meta.segment);
-    let image = CheckpointImage { meta, heads, metadata, segments, active };
+    let image = CheckpointImage { meta, heads, records, metadata, segments, active };
     let bytes = image.encode(segment.header.store_id);
     let number = damaged.number;
     if output == Output::Disk && number > 0 {

@@ -26,6 +26,10 @@
 //!               once, u32; 2^32 - 1: none
 //! 11 HASHES     as in index files, with places in HEADS
 //! 12 BUCKETS    as in index files
+//! 13 RECORDS    as in index files, of the segment that META names; 13 to 16 are absent if it has none
+//! 14 RECORD NAMES    the bytes of their keys
+//! 15 RECORD HASHES   like 11, with places in 13
+//! 16 RECORD BUCKETS  like 12
 //! ```
 //!
 //! Everything that a checkpoint covers was durable before it was written.
@@ -49,6 +53,10 @@ pub(crate) const SEGMENTS: u32 = 9;
 pub(crate) const SHORTCUTS: u32 = 10;
 pub(crate) const HASHES: u32 = 11;
 pub(crate) const BUCKETS: u32 = 12;
+pub(crate) const RECORDS: u32 = 13;
+pub(crate) const RECORD_NAMES: u32 = 14;
+pub(crate) const RECORD_HASHES: u32 = 15;
+pub(crate) const RECORD_BUCKETS: u32 = 16;
 
 /// The length of the header before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;

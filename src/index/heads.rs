@@ -15,11 +15,14 @@ use smol_str::SmolStr;
 use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
 use super::metadata::Metadata;
+use super::record_table::RecordTable;
+use super::records::PageStart;
 use super::{Head, search_names};
 use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry, SegmentEntry};
 use crate::format::container::Section;
 use crate::format::hashes::{HASH_HALF, encode_hashes};
 use crate::format::index_file::{STREAMS, hash_term};
+use crate::format::metadata::RecordEntry;
 use crate::format::{Defect, MAX_NUMBER};
 
 /// Heads in memory. A version of 0 hides what is older: the stream does not exist.
@@ -68,6 +71,7 @@ pub(crate) struct HeadTable {
     heads: Section,
     names: Section,
     hashes: HashSections,
+    records: RecordTable,
     pub(crate) meta: CheckpointMeta,
     /// The number of its file; 0 if it is in no file.
     pub(crate) number: u64,
@@ -79,11 +83,12 @@ impl HeadTable {
         let meta = CheckpointMeta::decode(file.get(section, 0, layout::META_LEN)?)?;
         let (heads, names) = (file.section(layout::HEADS), file.section(layout::NAMES));
         let hashes = HashSections::of(&file, layout::HASHES, layout::BUCKETS);
+        let records = RecordTable::of(&file);
         // A writer beside this reader removes a checkpoint when it has written two newer ones.
         if let Some(handle) = file.mapped_from() {
             handle.keep_open(true);
         }
-        Ok(Self { file, heads, names, hashes, meta, number: 0 })
+        Ok(Self { file, heads, names, hashes, records, meta, number: 0 })
     }
 
     pub(crate) fn file(&self) -> &BlockFile {
@@ -127,6 +132,21 @@ impl HeadTable {
             Ok(entry)
         });
         segments.collect()
+    }
+
+    /// The newest change of a record in the segment that the checkpoint ends in, up to the checkpoint.
+    pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>, Defect> {
+        self.records.get(&self.file, key)
+    }
+
+    /// Calls `each` with up to `most` of these records, from `start` on.
+    pub(crate) fn record_page(
+        &self,
+        start: PageStart<'_>,
+        most: usize,
+        each: impl FnMut(&str, RecordEntry),
+    ) -> Result<(), Defect> {
+        self.records.page(&self.file, start, most, each)
     }
 
     fn len(&self) -> usize {

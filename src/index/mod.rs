@@ -28,6 +28,7 @@ pub(crate) mod level_file;
 pub(crate) mod list;
 pub(crate) mod merge;
 pub(crate) mod metadata;
+pub(crate) mod record_table;
 pub(crate) mod records;
 pub(crate) mod sealed;
 pub(crate) mod terms;

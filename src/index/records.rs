@@ -16,7 +16,7 @@ pub(crate) type RecordPage = BTreeMap<SmolStr, RecordEntry>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RecentRecords {
     segments: BTreeMap<u64, RecordPage>,
-    /// The number of maps that were dropped.
+    /// How often one was dropped, or had none.
     drops: u64,
 }
 
@@ -62,12 +62,9 @@ impl RecentRecords {
         self.segments.values().rev().find_map(|page| page.get(key)).copied()
     }
 
-    /// The records whose newest change is in a segment.
-    pub(crate) fn of_segment(
-        &self,
-        segment: u64,
-    ) -> impl Iterator<Item = (&SmolStr, &RecordEntry)> {
-        self.segments.get(&segment).into_iter().flatten()
+    /// The records with a change in a segment, except those that a checkpoint alone has.
+    pub(crate) fn of_segment(&self, segment: u64) -> RecordPage {
+        self.segments.get(&segment).cloned().unwrap_or_default()
     }
 
     /// Up to `most` records, from `start` on.
@@ -84,13 +81,14 @@ impl RecentRecords {
         found
     }
 
-    /// Drops the map of a segment whose index file is in use.
+    /// Drops the map of a segment whose index file is in use. A checkpoint may have had its records.
     pub(crate) fn drop_segment(&mut self, segment: u64) {
-        self.drops += u64::from(self.segments.remove(&segment).is_some());
+        self.drops += 1;
+        self.segments.remove(&segment);
     }
 
-    /// The number of maps that were dropped: while it is the same, what index files were asked for is
-    /// current.
+    /// How often an index file took the place of what was in memory or in a checkpoint: while it is the
+    /// same, what files were asked for is current.
     pub(crate) fn drops(&self) -> u64 {
         self.drops
     }
@@ -126,7 +124,6 @@ mod tests {
         records.apply(&"a".into(), entry(3, 2));
         records.apply(&"a".into(), entry(3, 1));
         assert_eq!(records.get("a"), Some(entry(3, 2)));
-        records.drop_segment(2);
         records.drop_segment(2);
         assert_eq!((records.get("a"), records.drops()), (Some(entry(3, 2)), 1));
         records.drop_segment(3);

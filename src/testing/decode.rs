@@ -7,6 +7,8 @@
 
 pub mod patch;
 
+use std::sync::Arc;
+
 use byteorder::{ByteOrder, LittleEndian as LE};
 use bytes::Bytes;
 
@@ -26,6 +28,8 @@ use crate::format::{Defect, names};
 use crate::index::block_file::BlockFile;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
+use crate::index::record_table::RecordsCopy;
+use crate::index::records::PageStart;
 use crate::index::sealed::{Covers, SealedIndex};
 use crate::index::{Postings, Terms};
 use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
@@ -142,7 +146,7 @@ fn encode_again(section: &[u8], change: &Change, out: &mut Vec<u8>) {
 
 /// The state as a checkpoint that ends in segment 1 holds it.
 fn encode_state(state: &Metadata) -> Vec<u8> {
-    state.encode([].iter().map(|change| (change, 1)), 1)
+    state.encode([].iter())
 }
 
 /// The changes of an accepted frame, encoded again.
@@ -321,7 +325,15 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let mut names = Vec::new();
     table.for_each("", |name, _| names.push(name.to_owned()))?;
-    let heads = Heads::with_base(Some(table.into()));
+    let mut keys = Vec::new();
+    let all = PageStart { prefix: "", after: "" };
+    table.record_page(all, usize::MAX, |key, _| keys.push(key.to_owned()))?;
+    for key in keys {
+        table.record(&key)?;
+    }
+    let table = Arc::new(table);
+    RecordsCopy { base: Some(Arc::clone(&table)), ..RecordsCopy::default() }.encode()?;
+    let heads = Heads::with_base(Some(table));
     for name in names {
         heads.get(&name)?;
     }

@@ -4,12 +4,15 @@
 use std::path::Path;
 
 use annals::testing::{SimStorage, verify_on};
-use annals::{Error, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid};
+use annals::{
+    Error, ExpectedRecord, ExpectedVersion, NewEvent, Opened, Options, Result, Store, Uuid,
+};
 
 use super::support::{ROOT, files_in, index, options, segment};
 
 const EVENTS: u64 = 500;
 const STREAMS: u64 = 180;
+const RECORDS: u64 = 40;
 const BLOCK: u64 = 4096;
 
 /// Opens so that each close writes a checkpoint.
@@ -20,6 +23,10 @@ fn open(sim: &SimStorage) -> Result<Store> {
 /// Long names make the checkpoint several blocks long.
 fn stream_of(number: u64) -> String {
     format!("stream-{:0>90}", number % STREAMS)
+}
+
+fn key_of(number: u64) -> String {
+    format!("view/{number:0>60}")
 }
 
 fn id_of(number: u64) -> Uuid {
@@ -43,6 +50,12 @@ fn closed() -> SimStorage {
         append(&store, number);
     }
     store.cursors().reset("cursor", 7_u64).unwrap();
+    let mut transaction = store.transaction();
+    for number in 1..=RECORDS {
+        let value = number.to_le_bytes().to_vec();
+        transaction = transaction.put(key_of(number), value, ExpectedRecord::NoRecord);
+    }
+    transaction.commit().unwrap();
     store.close().unwrap();
     sim
 }
@@ -53,7 +66,7 @@ type Damage = fn(&SimStorage, u64);
 type Question = fn(&Store, u64);
 
 /// Every kind of look-up in a store with `events` events.
-const QUESTIONS: [(&str, Question); 9] = [
+const QUESTIONS: [(&str, Question); 11] = [
     ("heads", |store, events| {
         for number in 1..=STREAMS {
             let head = store.stream_head(&stream_of(number)).unwrap().unwrap();
@@ -114,6 +127,17 @@ const QUESTIONS: [(&str, Question); 9] = [
             let version = (events - number) / STREAMS + 1;
             assert_eq!(error.actual_version(), Some(version), "{error:?}");
         }
+    }),
+    ("records", |store, _| {
+        for number in 1..=RECORDS {
+            let found = store.records().get(&key_of(number)).unwrap().unwrap();
+            assert_eq!((&found.value[..], found.version), (&number.to_le_bytes()[..], 1));
+        }
+        assert_eq!(store.records().get("view").unwrap(), None);
+    }),
+    ("a listing of records", |store, _| {
+        let keys: Vec<String> = store.records().list().map(|r| r.unwrap().key).collect();
+        assert_eq!(keys, (1..=RECORDS).map(key_of).collect::<Vec<_>>());
     }),
     ("a cursor", |store, _| {
         assert_eq!(store.cursors().get("cursor").unwrap(), Some(7.into()));

@@ -13,7 +13,7 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 7] = [
+    let writers: [fn(&Path); 8] = [
         write_basic,
         write_sealed,
         write_metadata,
@@ -21,6 +21,7 @@ fn missing_golden_files_are_written() {
         write_records,
         write_extended,
         write_heads,
+        write_record_table,
     ];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
@@ -247,5 +248,23 @@ fn write_heads(path: &Path) {
         let event = NewEvent::new("Placed", "1").id(id(number));
         store.append(stream, ExpectedVersion::Any, [event]).unwrap();
     }
+    store.close().unwrap();
+}
+
+/// Records in an index file, in a checkpoint, and in both.
+fn write_record_table(path: &Path) {
+    let store = open(path);
+    let mut number = 1_u128;
+    while store.stats().sealed_segments < 1 {
+        let event = NewEvent::new("Measured", vec![7; 4000]).id(id(number));
+        store.append("sensor-1", ExpectedVersion::Any, [event]).unwrap();
+        let key = format!("view/{}", number % 3);
+        store.records().put(&key, number.to_string(), ExpectedRecord::Any).unwrap();
+        number += 1;
+    }
+    for key in ["view/1", "view/3", "sum/größe", "view/4"] {
+        store.records().put(key, vec![3; 40], ExpectedRecord::Any).unwrap();
+    }
+    store.records().delete("view/4", ExpectedRecord::Exists).unwrap();
     store.close().unwrap();
 }

@@ -260,3 +260,24 @@ fn golden_heads_are_found_where_each_version_wrote_them() {
         assert_eq!(store.stream_head("never").unwrap(), None);
     }
 }
+
+#[test]
+fn golden_record_table_reads_as_it_was_written() {
+    let copy = copy_of(&golden("record-table"));
+    let store = open(copy.path());
+    let found: Vec<_> = store.records().list().map(Result::unwrap).collect();
+    let versions: Vec<_> = found.iter().map(|r| (r.key.as_str(), r.version)).collect();
+    let get = |key: &str| store.records().get(key).unwrap();
+    assert_eq!(found.len(), 5, "{versions:?}");
+    for record in &found {
+        assert_eq!(get(&record.key).as_ref(), Some(record));
+    }
+    assert_eq!(get("view/1").unwrap().value, vec![3; 40]);
+    assert_eq!((get("view/4"), get("view/5")), (None, None));
+    let refused = store.records().put("view/1", "", ExpectedRecord::Exact(1)).unwrap_err();
+    assert!(refused.to_string().contains("view/1"), "{refused}");
+    store.records().put("view/4", "", ExpectedRecord::NoRecord).unwrap();
+    store.close().unwrap();
+    let store = open(copy.path());
+    assert_eq!(store.records().list().count(), 6);
+}

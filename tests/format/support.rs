@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 7] =
-    ["basic", "sealed", "metadata", "long", "records", "extended", "heads"];
+pub(crate) const GOLDEN: [&str; 8] =
+    ["basic", "sealed", "metadata", "long", "records", "extended", "heads", "record-table"];
 /// The segment size of the golden stores and of every other store here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;
 

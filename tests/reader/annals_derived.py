@@ -50,16 +50,26 @@ class Container:
         require(len(self.section(1)) == struct.calcsize(layout), "META has a wrong length")
         return dict(zip(names.split(), struct.unpack(layout, self.section(1))))
 
-    def check_hashes(self, kind, streams):
-        """HASHES and BUCKETS, this kind and the next, find each stream. Older files lack them."""
+    def check_hashes(self, kind, names, hashed_as=2):
+        """HASHES and BUCKETS, this kind and the next, find each name. Older files lack them."""
         hashes = [entry for (entry,) in self.entries(kind, "<Q")]
         starts = [start for (start,) in self.entries(kind + 1, "<I")]
-        places = enumerate(streams)
-        expected = sorted(hash_term(2, name) >> 32 << 32 | place for place, name in places)
-        require(hashes in ([], expected), "HASHES is not that of the streams")
+        places = enumerate(names)
+        expected = sorted(hash_term(hashed_as, name) >> 32 << 32 | place for place, name in places)
+        require(hashes in ([], expected), "HASHES is not that of the names")
         count = -(-len(hashes) // 8)
         buckets = [(entry >> 32) * count >> 32 for entry in hashes]
         require(starts == [bisect_left(buckets, number) for number in range(count)], "BUCKETS is wrong")
+
+    def named_records(self, kind, names):
+        """The records in a section, with their keys in another one."""
+        found = {
+            self.name(self.section(names), name, length): (version, flags == 1, size, segment, offset)
+            for name, length, flags, size, offset, version, segment in self.entries(kind, "<IHHIIQQ")
+        }
+        keys = [key.encode() for key in found]
+        require(keys == sorted(keys), "RECORDS is not sorted")
+        return found
 
     @staticmethod
     def name(names, offset, length):
@@ -98,12 +108,7 @@ class Index(Container):
         require(len(section) == 0 or len(section) > 8, "CHANGES is cut short")
         self.first_change = struct.unpack_from("<Q", section)[0] if section else None
         self.changes = changes(section[8:])
-        self.records = {
-            self.name(self.section(6), name, length): (version, flags == 1, size, segment, offset)
-            for name, length, flags, size, offset, version, segment in self.entries(14, "<IHHIIQQ")
-        }
-        keys = [key.encode() for key in self.records]
-        require(keys == sorted(keys), "RECORDS is not sorted")
+        self.records = self.named_records(14, 6)
 
     def list(self, count, at):
         lists, found, last, start, ends = self.section(7), [], 0, at, []
@@ -229,7 +234,9 @@ class Checkpoint(Container):
         self.last_change, self.segment_changes = numbers
         found = changes(section[16:])
         self.state = state(found)
-        self.records = records(found, self.meta["segment"])
+        self.records = records(found, self.meta["segment"]) or self.named_records(13, 14)
+        require(self.entries(15, "<Q") or not self.entries(13, "<32s"), "no RECORD HASHES")
+        self.check_hashes(15, self.records, 14)
         self.segments = self.entries(9, "<QQQQQ64s")
 
 

@@ -78,7 +78,9 @@ impl Appends {
     pub(super) fn records_take_long(&self, requests: &[Request]) -> bool {
         let mut records = requests.iter().filter_map(Request::record).peekable();
         records.peek().is_some()
-            && self.contents.with_catalog(|catalog| !catalog.parts.is_empty())
+            && self
+                .contents
+                .with_catalog(|c| !c.parts.is_empty() || c.active.heads.base().is_some())
             && self.contents.with_metadata(|metadata| {
                 records.any(|(key, _)| metadata.records().get(key).is_none())
             })

@@ -53,7 +53,7 @@ pub(crate) use snapshots::Batch;
 use snapshots::{Due, PendingSnapshots};
 
 pub(in crate::engine) use lead::Guard;
-pub(in crate::engine) use rollover::checkpoint_meta;
+pub(in crate::engine) use rollover::{MetadataToSave, checkpoint_meta};
 pub(in crate::engine) use work::PendingCheckpoint;
 use work::Work;
 

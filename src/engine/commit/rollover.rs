@@ -11,8 +11,10 @@ use crate::catalog::{ActivePart, Catalog, Part};
 use crate::error::Result;
 use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
+use crate::format::metadata::{Change, RecordEntry};
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
+use crate::index::records::RecordPage;
 use crate::log::rotation::{SealPoint, create_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::writer::Tip;
@@ -103,11 +105,22 @@ impl Commits {
         Ok(tip)
     }
 
-    /// The section METADATA of a checkpoint of everything accepted, of which `in_segment` changes are
-    /// in the active segment, and the number of the newest checkpoint file.
-    pub(in crate::engine) fn metadata_section(&self, in_segment: u64) -> (Vec<u8>, u64) {
+    /// What a checkpoint of everything accepted takes from the metadata, of which `in_segment` changes are in
+    /// the active segment.
+    pub(in crate::engine) fn metadata_to_save(&self, in_segment: u64) -> MetadataToSave {
         let writer = self.writer.lock();
-        (self.encode_metadata(&writer, in_segment), writer.work.checkpoint_number)
+        let active = writer.log.tip.segment;
+        let mut records =
+            self.contents.with_metadata(|metadata| metadata.records().of_segment(active));
+        for (change, segment) in writer.changes.pending() {
+            if let Change::Record(record) = change
+                && segment == active
+            {
+                records.insert(record.key.clone(), RecordEntry::of(record, segment));
+            }
+        }
+        let section = self.encode_metadata(&writer, in_segment);
+        MetadataToSave { section, records, newest: writer.work.checkpoint_number }
     }
 
     /// The section METADATA of a checkpoint: all changes that are accepted, of which `in_segment` are in
@@ -116,11 +129,20 @@ impl Commits {
         let mut section = Vec::new();
         section.extend_from_slice(&writer.log.tip.point().change.get().to_le_bytes());
         section.extend_from_slice(&in_segment.to_le_bytes());
-        let pending = writer.changes.pending();
-        let active = writer.log.tip.segment;
-        section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending, active)));
+        let pending = || writer.changes.pending().map(|(change, _)| change);
+        section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending())));
         section
     }
+}
+
+/// What a checkpoint takes from the metadata.
+#[derive(Debug)]
+pub(in crate::engine) struct MetadataToSave {
+    pub(in crate::engine) section: Vec<u8>,
+    /// The records with a change in the active segment, except those that the newest checkpoint alone has.
+    pub(in crate::engine) records: RecordPage,
+    /// The number of the newest checkpoint file.
+    pub(in crate::engine) newest: u64,
 }
 
 /// What a checkpoint records of the log up to `tip`, which lies in `segment`.

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::Contents;
-use crate::catalog::{Catalog, Lookup, Part, PartIndex, damaged, units};
+use crate::catalog::{Catalog, Lookup, LookupError, Part, PartIndex, damaged, units};
 use crate::error::Result;
 use crate::format::metadata::RecordEntry;
+use crate::index::heads::HeadTable;
 use crate::index::records::{PageStart, RecordPage, add_newest, keep_first};
 use crate::log::segment::Segment;
 
@@ -64,6 +65,16 @@ impl Contents {
     pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>> {
         // Asked first: a segment's index file is in use before its records are dropped here.
         let recent = self.with_metadata(|metadata| metadata.records().get(key));
+        let recent = self.lookup(
+            |catalog| Ok(catalog.base()),
+            |base: Option<Arc<HeadTable>>| match base {
+                Some(base) if recent.is_none_or(|recent| recent.segment < base.meta.segment) => {
+                    let found = base.record(key).map_err(LookupError::Heads)?;
+                    Ok(found.into_iter().chain(recent).max_by_key(|entry| entry.version))
+                }
+                _ => Ok(recent),
+            },
+        )?;
         // A segment whose index file is missing is in memory although newer ones have theirs.
         let after = recent.map_or(0, |entry| entry.segment);
         let (most, mut below) = (self.most_asked_at_once(), u64::MAX);
@@ -83,8 +94,16 @@ impl Contents {
     pub(crate) fn record_page(&self, start: PageStart<'_>, most: usize) -> Result<RecordPage> {
         let recent = self.with_metadata(|metadata| metadata.records().page(start, most));
         self.lookup(
-            |catalog| Ok(Arc::clone(&catalog.parts)),
-            |parts| page_in(&parts, start, most, recent.clone()),
+            |catalog| Ok((catalog.base(), Arc::clone(&catalog.parts))),
+            |(base, parts): (Option<Arc<HeadTable>>, _)| {
+                let mut page = recent.clone();
+                if let Some(base) = base {
+                    let add = |key: &str, entry| add_newest(&mut page, &SmolStr::new(key), entry);
+                    base.record_page(start, most, add).map_err(LookupError::Heads)?;
+                    keep_first(&mut page, most);
+                }
+                page_in(&parts, start, most, page)
+            },
         )
     }
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::Maintainer;
 use crate::catalog::{Catalog, LookupError, SavedCheckpoint};
 use crate::derived::{CheckpointImage, sealed_segments, write_checkpoint};
-use crate::engine::commit::{PendingCheckpoint, checkpoint_meta};
+use crate::engine::commit::{MetadataToSave, PendingCheckpoint, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
 use crate::format::checkpoint::CheckpointMeta;
 use crate::index::heads::{HeadSections, HeadsCopy};
+use crate::index::record_table::{RecordSections, RecordsCopy};
 use crate::log::writer::Tip;
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
@@ -29,7 +30,8 @@ impl Maintainer {
         let PendingCheckpoint { metadata, meta } = pending;
         let segments = sealed_segments(&self.contents.parts(), meta.segment);
         let (heads, metadata) = (HeadSections::default(), &metadata[..]);
-        let image = CheckpointImage { meta, heads, metadata, segments, active: None };
+        let records = RecordSections::default();
+        let image = CheckpointImage { meta, heads, records, metadata, segments, active: None };
         let table = write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)?;
         self.commits.note_checkpoint(number);
         self.contents.change_catalog(|catalog| catalog.saved = SavedCheckpoint::of(&table));
@@ -69,21 +71,25 @@ impl Maintainer {
     /// written.
     fn checkpoint_all(&self, tip: &Tip) -> Result<bool> {
         let changes = self.contents.with_catalog(|catalog| catalog.active.index.changes);
-        let (metadata, newest) = self.commits.metadata_section(changes);
+        let MetadataToSave { section: metadata, records: newer, newest } =
+            self.commits.metadata_to_save(changes);
         let encode = |catalog: &Catalog| {
             let active = &catalog.active;
             let meta = checkpoint_meta(tip, &active.segment, &active.index, catalog.streams);
             let encoded = active.index.encode().map_err(LookupError::Heads)?;
-            Ok((meta, active.heads.copy(""), encoded, Arc::clone(&catalog.parts)))
+            let base = active.heads.base().cloned();
+            Ok((meta, active.heads.copy(""), base, encoded, Arc::clone(&catalog.parts)))
         };
-        let read = |(meta, heads, active, parts): (CheckpointMeta, HeadsCopy, _, _)| {
+        let read = |(meta, heads, base, active, parts): (CheckpointMeta, HeadsCopy, _, _, _)| {
             let heads = heads.encode(meta.base_position).map_err(LookupError::Heads)?;
-            Ok((meta, heads, active, parts))
+            let records = RecordsCopy { newer: newer.clone(), base };
+            let records = records.encode().map_err(LookupError::Heads)?;
+            Ok((meta, heads, records, active, parts))
         };
-        let (meta, heads, active, parts) = self.contents.lookup(encode, read)?;
+        let (meta, heads, records, active, parts) = self.contents.lookup(encode, read)?;
         let segments = sealed_segments(&parts, meta.segment);
         let (metadata, active) = (&metadata[..], Some(active));
-        let image = CheckpointImage { meta, heads, metadata, segments, active };
+        let image = CheckpointImage { meta, heads, records, metadata, segments, active };
         write_checkpoint(self.shared.dir(), newest + 1, self.shared.store_id(), image)?;
         Ok(true)
     }

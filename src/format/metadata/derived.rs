@@ -6,8 +6,8 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 use smol_str::SmolStr;
 
 use super::{
-    CHANGE_HEADER_LEN, Change, MAX_RECORD_KEY_LEN, MAX_RECORD_VALUE_LEN, RecordChange, RecordEntry,
-    RecordValue, put_header,
+    CHANGE_HEADER_LEN, Change, MAX_RECORD_KEY_LEN, MAX_RECORD_VALUE_LEN, RecordChange, RecordValue,
+    put_header,
 };
 use crate::format::{Defect, MAX_NUMBER};
 
@@ -31,7 +31,9 @@ impl DerivedChange {
         put_header(out, RECORD_RUN, "", 0, count, 0);
     }
 
-    pub(crate) fn encode_newest(key: &str, entry: &RecordEntry, out: &mut Vec<u8>) {
+    /// As earlier versions wrote it into checkpoints.
+    #[cfg(test)]
+    pub(crate) fn encode_newest(key: &str, entry: &super::RecordEntry, out: &mut Vec<u8>) {
         let kind = if entry.deleted { NEWEST_DELETED } else { NEWEST_PUT };
         put_header(out, kind, key, entry.value_len, entry.version, entry.offset.into());
         out.extend_from_slice(key.as_bytes());

@@ -9,8 +9,8 @@ use std::task::Context;
 
 use annals::testing::{Call, Hook, HookedStorage, Operation, SimStorage};
 use annals::{
-    Durability, Error, EventStream, Events, ExpectedVersion, NewEvent, Options, Position, Query,
-    Store, Transaction,
+    Durability, Error, EventStream, Events, ExpectedRecord, ExpectedVersion, NewEvent, Options,
+    Position, Query, Store, Transaction,
     subscription::{MessageKind, Subscription},
 };
 use futures::stream::FusedStream;
@@ -432,6 +432,39 @@ fn boundary_in_a_sealed_segment_is_checked_by_a_thread_of_the_store() {
     let (done, taken) = run(boundary.commit_async(), || {});
     done.unwrap();
     assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+}
+
+/// The head of one stream is in an index file that was read before, that of the other in a block of the
+/// checkpoint that was not.
+#[test]
+fn heads_that_an_append_needs_are_read_by_a_thread_of_the_store() {
+    let disk = disk(&SimStorage::new(1));
+    let store = options(&disk).open(ROOT).unwrap();
+    store.append("old", ExpectedVersion::Any, [happened(7_000)]).unwrap();
+    let segments = store.stats().segments;
+    while store.stats().segments == segments {
+        store.append("filler", ExpectedVersion::Any, [happened(7_000)]).unwrap();
+    }
+    for number in 0..200 {
+        let stream = format!("late-{number:0>80}");
+        store.append(&stream, ExpectedVersion::Any, [happened(10)]).unwrap();
+    }
+    store.close().unwrap();
+    for transactional in [false, true] {
+        let store = options(&disk).open(ROOT).unwrap();
+        block_on(append(&store, "filler", 1).commit_async()).unwrap();
+        assert_eq!(store.stream_head("old").unwrap().unwrap().version, 1);
+        let (old, late) = (ExpectedVersion::Exact(2), format!("late-{:0>80}", 77));
+        let mut both = store.transaction().append("old", old, [happened(10)]);
+        both = both.append(&late, ExpectedVersion::Exact(2), [happened(10)]);
+        if transactional {
+            both = both.check_record("unknown", ExpectedRecord::NoRecord);
+        }
+        let (done, taken) = run(both.commit_async(), || {});
+        assert_eq!(done.unwrap_err().failed_checks().len(), 2);
+        assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+        store.close().unwrap();
+    }
 }
 
 #[test]

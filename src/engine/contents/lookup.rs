@@ -42,9 +42,11 @@ impl Contents {
     ) -> Result<Option<OlderHeads>> {
         let (mut older, mut active) = (OlderHeads::default(), 0);
         for stream in streams {
-            let begin = |catalog: &Catalog| {
-                let number = catalog.active.segment.number();
-                Ok((number, catalog.head(stream)?))
+            let begin = |catalog: &Catalog| match catalog.head(stream) {
+                Err(LookupError::Heads(Defect::Unread { .. })) if reads == Reads::None => {
+                    Ok((0, Begun::Done(Head::default())))
+                }
+                head => Ok((catalog.active.segment.number(), head?)),
             };
             let end = |(number, begun): (u64, Begun<Head>)| match begun {
                 Begun::Done(_) => Ok((number, None)),

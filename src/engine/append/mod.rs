@@ -139,7 +139,16 @@ impl Appends {
         versions: &mut [u64],
         patience: Patience,
     ) -> Result<Decision<'_>> {
+        let reads = if patience.hurries() { Reads::None } else { Reads::Any };
+        let older_heads = || self.contents.older_heads(commit.streams(), reads);
         let (mut healed, mut older) = (false, OlderHeads::default());
+        // What these need is looked up again in each round; a plain append finds out under the lock.
+        if !commit.boundaries.is_empty() || commit.has_records() {
+            match older_heads()? {
+                Some(found) => older = found,
+                None => return Ok(Decision::TakesLong),
+            }
+        }
         loop {
             match self.try_to_decide(commit, sync, versions, patience, &older)? {
                 Ok(decision) => return Ok(decision),
@@ -153,13 +162,10 @@ impl Appends {
                         self.contents.read_for_append(operation.stream)?;
                     }
                 }
-                Err(Missing::OlderHeads) => {
-                    let reads = if patience.hurries() { Reads::None } else { Reads::Any };
-                    match self.contents.older_heads(commit.streams(), reads)? {
-                        Some(found) => older = found,
-                        None => return Ok(Decision::TakesLong),
-                    }
-                }
+                Err(Missing::OlderHeads) => match older_heads()? {
+                    Some(found) => older = found,
+                    None => return Ok(Decision::TakesLong),
+                },
             }
         }
     }
@@ -182,7 +188,7 @@ impl Appends {
         }
         let scanned = self.scan_boundaries(commit.boundaries)?;
         let (mut writer, records) = loop {
-            let records = self.known_records(commit.requests)?;
+            let records = self.known_records(commit)?;
             let Some(writer) = self.lock_with_room(commit, patience)? else {
                 return Ok(Ok(Decision::TakesLong));
             };

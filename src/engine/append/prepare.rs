@@ -223,6 +223,11 @@ impl Prepared<'_> {
         appended.chain(hidden).chain(saved.map(Snapshot::key))
     }
 
+    /// Whether it checks, puts or deletes records.
+    pub(super) fn has_records(&self) -> bool {
+        self.requests.iter().any(|request| request.record().is_some())
+    }
+
     /// Whether there is something to write if every check holds.
     pub(super) fn writes(&self) -> bool {
         self.event_count > 0 || self.requests.iter().any(Request::writes)
@@ -230,10 +235,9 @@ impl Prepared<'_> {
 
     /// The features that a segment must have to hold the commit's events and changes.
     pub(super) fn features(&self) -> u64 {
-        let of_record = |request: &Request| request.record().is_some();
         let of_changes = match self.requests {
             [] => 0,
-            requests if requests.iter().any(of_record) => FEATURE_METADATA | FEATURE_RECORDS,
+            _ if self.has_records() => FEATURE_METADATA | FEATURE_RECORDS,
             _ => FEATURE_METADATA,
         };
         of_changes | if self.has_extended_events { FEATURE_EXTENDED_EVENTS } else { 0 }

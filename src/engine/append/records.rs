@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::Appends;
-use super::prepare::Request;
+use super::prepare::{Prepared, Request};
 use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
 use crate::event::ExpectedRecord;
@@ -56,8 +56,8 @@ pub(super) struct EventsPlace {
 
 impl Appends {
     /// Looks up the records of a commit, in files where needed.
-    pub(super) fn known_records(&self, requests: &[Request]) -> Result<KnownRecords> {
-        if !requests.iter().any(|request| request.record().is_some()) {
+    pub(super) fn known_records(&self, commit: &Prepared<'_>) -> Result<KnownRecords> {
+        if !commit.has_records() {
             return Ok(KnownRecords::default());
         }
         let drops = self.contents.with_metadata(|metadata| metadata.records().drops());
@@ -65,7 +65,10 @@ impl Appends {
             Some((key, _)) => self.contents.record(key),
             None => Ok(None),
         };
-        Ok(KnownRecords { entries: requests.iter().map(look).collect::<Result<_>>()?, drops })
+        Ok(KnownRecords {
+            entries: commit.requests.iter().map(look).collect::<Result<_>>()?,
+            drops,
+        })
     }
 
     /// Whether no segment was sealed since the records were looked up. The writer is locked.

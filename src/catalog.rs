@@ -85,6 +85,17 @@ pub(crate) enum LookupError {
     Store(Error),
 }
 
+impl LookupError {
+    /// The error where nothing is rebuilt; `corrupt` makes one of a defect.
+    pub(crate) fn into_error(self, corrupt: impl FnOnce(&Defect) -> Error) -> Error {
+        match self {
+            Self::Store(error) => error,
+            Self::Heads(defect) => corrupt(&defect),
+            Self::Index(_) => corrupt(&Defect::Invalid("an index file is damaged")),
+        }
+    }
+}
+
 impl From<Error> for LookupError {
     fn from(error: Error) -> Self {
         Self::Store(error)

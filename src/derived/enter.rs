@@ -2,6 +2,7 @@
 //!
 //! Owns nothing. The frames are proven before. Must never read a file.
 
+use crate::catalog::{Lookup, LookupError};
 use crate::format::Defect;
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::index::Head;
@@ -10,6 +11,8 @@ use crate::index::heads::Heads;
 use crate::index::metadata::Metadata;
 use crate::log::scan::{ScannedFrame, for_each_record};
 use crate::log::segment::LogPlace;
+
+const NOT_NEXT: Defect = Defect::Invalid("a version is not the next of its stream");
 
 /// What frames are entered into: the metadata, and the heads and the index of one segment.
 pub(crate) struct Contents<'a> {
@@ -27,20 +30,21 @@ pub(crate) fn load_frame(
     contents: Contents<'_>,
     frame: &ScannedFrame<'_>,
     segment: u64,
-    mut older: impl FnMut(&mut Metadata, &str) -> Result<Head, Defect>,
-) -> Result<(), Defect> {
+    mut older: impl FnMut(&mut Metadata, &str) -> Lookup<Head>,
+) -> Lookup<()> {
     let Contents { heads, index, metadata, streams } = contents;
     let FrameHeader { kind, recorded_at, .. } = frame.header;
     if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
         index.note_commit(recorded_at, kind == FrameKind::Commit);
     }
-    let changes =
-        frame.for_each_change(|number, change| metadata.apply(number, &change, segment))?;
+    let changes = frame
+        .for_each_change(|number, change| metadata.apply(number, &change, segment))
+        .map_err(LookupError::Heads)?;
     index.changes += u64::from(changes);
     let mut failure = None;
     for_each_record(frame, |LogPlace { offset, position }, record| {
         let stream = record.stream();
-        let slot = heads.find(stream).and_then(|slot| match slot {
+        let slot = heads.find(stream).map_err(LookupError::Heads).and_then(|slot| match slot {
             Some(slot) => Ok(slot),
             None => Ok(heads.older(stream, older(metadata, stream)?)),
         });
@@ -53,9 +57,10 @@ pub(crate) fn load_frame(
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
                 index.push(offset, slot.head(), record.id());
             }
-            Ok(_) => failure = Some(Defect::Invalid("a version is not the next of its stream")),
-            Err(defect) => failure = Some(defect),
+            Ok(_) => failure = Some(LookupError::Heads(NOT_NEXT)),
+            Err(error) => failure = Some(error),
         }
-    })?;
+    })
+    .map_err(LookupError::Heads)?;
     failure.map_or(Ok(()), Err)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Output;
-use crate::catalog::{Part, PartIndex, part_of, units};
+use crate::catalog::{Part, head_in, part_of};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::format::Defect;
@@ -16,7 +16,7 @@ use crate::format::seal::Trailer;
 use crate::format::segment_header::{DATA_START, SegmentHeader};
 use crate::index::Head;
 use crate::index::active::ActiveIndex;
-use crate::index::block_file::BlockFile;
+use crate::index::block_file::{BlockFile, Reads};
 use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::heads::Heads;
 use crate::index::sealed::{Covers, SealedIndex};
@@ -155,39 +155,19 @@ pub(crate) fn previous_position(before: &[Part], stream: &str, version: u64) -> 
     if version <= 1 {
         return Ok(0);
     }
-    for part in units(before) {
-        let base = part.segment.base_position;
-        match &part.index {
-            PartIndex::Sealed(index) => {
-                let corrupt = |d| part.segment.corrupt(0, base, &d);
-                if let Some(entry) = index.stream_entry(stream).map_err(corrupt)? {
-                    return index.last_position(&entry).map_err(corrupt);
-                }
-            }
-            PartIndex::Frozen { index, .. } => {
-                for ordinal in (0..index.len()).rev() {
-                    let position = base + ordinal as u64;
-                    let offset = index.offset(ordinal);
-                    let offset = offset.map_err(|d| part.segment.corrupt(0, base, &d))?;
-                    let offset = u64::from(offset.unwrap_or(0));
-                    let (bytes, layout) =
-                        part.segment.proven_record(LogPlace { offset, position })?;
-                    if bytes.record(layout).stream() == stream {
-                        return Ok(position);
-                    }
-                }
-            }
-        }
-    }
     // The caller's segment begins with a version above 1, so one of the parts must have had it.
-    let file = part_of(before, u64::MAX).map(|part| part.segment.path.clone()).unwrap_or_default();
-    Err(Error::Corrupt {
-        file,
+    let corrupt = |what: String| Error::Corrupt {
+        file: part_of(before, u64::MAX).map(|part| part.segment.path.clone()).unwrap_or_default(),
         offset: 0,
         expected_position: 0.into(),
-        what: format!("stream {stream:?} has no version {}", version - 1),
+        what,
         evidence: None,
-    })
+    };
+    match head_in(before, stream, Reads::Any) {
+        Ok(head) if head.version > 0 => Ok(head.last_position),
+        Ok(_) => Err(corrupt(format!("stream {stream:?} has no version {}", version - 1))),
+        Err(failure) => Err(failure.into_error(|defect| corrupt(defect.to_string()))),
+    }
 }
 
 /// The index of a segment that is indexed in memory, and the heads of its streams.

@@ -5,13 +5,15 @@
 //! from the damaged file: only META and METADATA are taken from it, which were read and checked when
 //! the store was opened.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::Output;
 use super::checkpoint_files::{CheckpointImage, sealed_segments};
 use super::enter::{Contents, load_frame};
 use super::index_files::walk;
-use crate::catalog::{LookupError, Part, head_in};
+use crate::catalog::{Lookup, LookupError, Part, head_in};
 use crate::dir::StoreDir;
 use crate::error::Result;
 use crate::format::Defect;
@@ -43,23 +45,18 @@ pub(crate) fn rebuild_checkpoint(
     let (mut heads, mut index) = (Heads::default(), ActiveIndex::new(segment.base_position));
     let mut metadata = Metadata::default();
     if meta.offset > DATA_START {
-        let mut streams = 0;
+        let (mut streams, mut walked) = (0, BTreeMap::new());
         let (state, _) = walk(segment, meta.offset, |frame| {
             let (heads, index) = (&mut heads, &mut index);
             let (metadata, streams) = (&mut metadata, &mut streams);
             let contents = Contents { heads, index, metadata, streams };
-            let mut failed = None;
-            let loaded = load_frame(contents, frame, meta.segment, |_, stream| {
-                older_head(before, stream).map_err(|error| {
-                    failed = Some(error);
-                    Defect::Invalid("no head")
-                })
-            });
-            match (loaded, failed) {
-                (_, Some(error)) => Err(error),
-                (loaded, None) => loaded
-                    .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d)),
-            }
+            load_frame(contents, frame, meta.segment, |_, stream| {
+                older_head(before, &mut walked, stream)
+            })
+            .map_err(|failure| {
+                failure
+                    .into_error(|d| segment.corrupt(frame.offset, frame.header.first_position, d))
+            })
         })?;
         if state.offset != meta.offset || state.link != meta.link {
             return Err(corrupt(Defect::Invalid("the frames contradict a checkpoint")));
@@ -90,31 +87,34 @@ pub(crate) fn rebuild_checkpoint(
     Ok(Arc::new(file.and_then(HeadTable::new).map_err(corrupt)?))
 }
 
-/// The head of a stream after these parts. Where an index file is damaged, the segments that it covers are
-/// searched.
-fn older_head(parts: &[Part], stream: &str) -> Result<Head> {
+/// The head of a stream after these parts. Segments whose index file is damaged are walked once each, into
+/// `walked`.
+fn older_head(parts: &[Part], walked: &mut BTreeMap<u64, Heads>, stream: &str) -> Lookup<Head> {
     for part in parts.iter().rev() {
-        let found = match head_in(std::slice::from_ref(part), stream, Reads::Any) {
-            Ok(head) => head,
-            Err(LookupError::Store(error)) => return Err(error),
-            Err(_) => head_in_log(&part.segment, stream)?,
+        let heads = match walked.entry(part.segment.number()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match head_in(std::slice::from_ref(part), stream, Reads::Any) {
+                Ok(head) if head.version > 0 => return Ok(head),
+                Ok(_) => continue,
+                Err(LookupError::Store(error)) => return Err(error.into()),
+                Err(_) => entry.insert(heads_from_log(&part.segment)?),
+            },
         };
-        if found.version > 0 {
-            return Ok(found);
+        if let Some(head) = heads.get(stream).map_err(LookupError::Heads)? {
+            return Ok(head);
         }
     }
     Ok(Head::default())
 }
 
-/// The head of a stream at the end of a full segment, from its frames; version 0 if it has no event there.
-fn head_in_log(segment: &Segment, stream: &str) -> Result<Head> {
+/// The heads of the streams of a full segment, from its frames.
+fn heads_from_log(segment: &Segment) -> Result<Heads> {
     let end = segment.trailer.as_ref().map_or_else(|| segment.end(), |t| t.seal_offset);
-    let mut found = Head::default();
+    let mut heads = Heads::default();
     let (state, _) = walk(segment, end, |frame| {
         for_each_record(frame, |LogPlace { position, .. }, record| {
-            if record.stream() == stream {
-                found = Head { version: record.version(), last_position: position };
-            }
+            let head = Head { version: record.version(), last_position: position };
+            heads.put(record.stream(), head);
         })
         .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))
     })?;
@@ -122,5 +122,5 @@ fn head_in_log(segment: &Segment, stream: &str) -> Result<Head> {
         let defect = Defect::Invalid("the frames end too early");
         return Err(segment.corrupt(state.offset, state.next_position, &defect));
     }
-    Ok(found)
+    Ok(heads)
 }

@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use crate::catalog::{ActivePart, Catalog, Lookup, LookupError, OlderHeads, Part, PartIndex};
+use crate::catalog::{ActivePart, Catalog, Lookup, LookupError, Part, PartIndex};
 use crate::derived::{self, load_frame, open_index};
 use crate::dir::StoreDir;
 use crate::engine::contents::Contents;
@@ -108,18 +108,23 @@ pub(crate) fn open_for_reading(dir: &StoreDir, threads: bool) -> Result<Recovere
     recover(dir, mode, threads, false)
 }
 
-/// Looks up all that entering a frame needs of the checkpoints.
-fn can_enter(catalog: &Catalog, frame: &ScannedFrame<'_>) -> Lookup<()> {
-    let mut found = Ok(());
+/// Looks up all that entering a frame needs of the checkpoint. Returns the frame's streams that have no
+/// event in the active segment.
+fn can_enter(catalog: &Catalog, frame: &ScannedFrame<'_>) -> Lookup<Vec<Box<str>>> {
+    let (mut found, mut older) = (Ok(()), Vec::<Box<str>>::new());
     let _ = for_each_record(frame, |_, record| {
         if found.is_ok() {
-            let head = catalog.active.heads.get(record.stream());
-            let touch = |head| catalog.active.index.touch_shortcuts(head);
-            found = head.and_then(|head| head.map_or(Ok(()), touch));
+            let stream = record.stream();
+            match catalog.active.heads.get(stream) {
+                Ok(Some(head)) => found = catalog.active.index.touch_shortcuts(head),
+                Ok(None) if older.last().is_some_and(|last| **last == *stream) => {}
+                Ok(None) => older.push(stream.into()),
+                Err(defect) => found = Err(defect),
+            }
         }
     });
     // A frame that cannot be walked is reported when it is entered.
-    found.map_err(LookupError::Heads)
+    found.map_err(LookupError::Heads).map(|()| older)
 }
 
 impl Follower {
@@ -308,8 +313,10 @@ impl Follower {
         let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
-            self.contents.lookup(|catalog| can_enter(catalog, frame), Ok)?;
-            let older = self.older_heads(frame)?;
+            let older = self.contents.lookup(|catalog| can_enter(catalog, frame), Ok)?;
+            // Only this thread, which follows, makes another segment active.
+            let streams = older.iter().map(|stream| &**stream);
+            let older = self.contents.older_heads(streams, Reads::Any)?.unwrap_or_default();
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
             self.contents
                 .change_all(|catalog, metadata| {
@@ -321,7 +328,10 @@ impl Follower {
                         Ok(older.get(stream).unwrap_or_default())
                     })
                 })
-                .map_err(|d| segment.corrupt(frame.offset, frame.header.first_position, &d))?;
+                .map_err(|failure| {
+                    let position = frame.header.first_position;
+                    failure.into_error(|d| segment.corrupt(frame.offset, position, d))
+                })?;
             *last_frame = frame.offset;
             Ok(())
         });
@@ -333,19 +343,6 @@ impl Follower {
             self.renew_active(&segment)?;
         }
         Ok(())
-    }
-
-    /// The heads of a frame's streams that have no event in the active segment. Only this thread, which
-    /// follows, makes another segment active.
-    fn older_heads(&self, frame: &ScannedFrame<'_>) -> Result<OlderHeads> {
-        let mut streams: Vec<Box<str>> = Vec::new();
-        let _ = for_each_record(frame, |_, record| {
-            if streams.last().is_none_or(|last| **last != *record.stream()) {
-                streams.push(record.stream().into());
-            }
-        });
-        let streams = streams.iter().map(|stream| &**stream);
-        Ok(self.contents.older_heads(streams, Reads::Any)?.unwrap_or_default())
     }
 
     /// Goes on to the next segment, if the writer has.

@@ -16,7 +16,7 @@ pub(crate) type RecordPage = BTreeMap<SmolStr, RecordEntry>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RecentRecords {
     segments: BTreeMap<u64, RecordPage>,
-    /// How often one was dropped, or had none.
+    /// The number of maps that were dropped.
     drops: u64,
 }
 
@@ -81,14 +81,13 @@ impl RecentRecords {
         found
     }
 
-    /// Drops the map of a segment whose index file is in use. A checkpoint may have had its records.
+    /// Drops the map of a segment whose index file is in use.
     pub(crate) fn drop_segment(&mut self, segment: u64) {
-        self.drops += 1;
-        self.segments.remove(&segment);
+        self.drops += u64::from(self.segments.remove(&segment).is_some());
     }
 
-    /// How often an index file took the place of what was in memory or in a checkpoint: while it is the
-    /// same, what files were asked for is current.
+    /// The number of maps that were dropped: while it is the same, what index files and a checkpoint were
+    /// asked for is current.
     pub(crate) fn drops(&self) -> u64 {
         self.drops
     }
@@ -124,6 +123,7 @@ mod tests {
         records.apply(&"a".into(), entry(3, 2));
         records.apply(&"a".into(), entry(3, 1));
         assert_eq!(records.get("a"), Some(entry(3, 2)));
+        records.drop_segment(2);
         records.drop_segment(2);
         assert_eq!((records.get("a"), records.drops()), (Some(entry(3, 2)), 1));
         records.drop_segment(3);

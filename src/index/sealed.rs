@@ -312,11 +312,6 @@ impl SealedIndex {
         self.contents()?.list(entry.list_offset, entry.count)?.last_at_most(limit)
     }
 
-    /// The position of a stream's last event here.
-    pub(crate) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
-        self.contents()?.last_position(entry)
-    }
-
     /// The stream's events here, if it has any.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {

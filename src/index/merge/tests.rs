@@ -9,7 +9,8 @@ use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, hash_term};
 use crate::format::metadata::{Change, ChangeNumber};
 use crate::format::record::{self, Assigned, RecordRef};
-use crate::index::block_file::BlockFile;
+use crate::index::Head;
+use crate::index::block_file::{BlockFile, Reads};
 use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::sealed::Covers;
 use crate::index::{Postings, Terms};
@@ -149,8 +150,11 @@ fn check(built: &Built, level: &SealedIndex, events: &[Made], base: usize) {
         assert_eq!((run.first_version, run.previous_position), (before + 1, previous));
         assert_eq!(run.ordinals, ordinals, "stream {stream}");
         let entry = level.stream_entry(&stream_name(stream)).unwrap().unwrap();
-        let last = level.last_position(&entry).unwrap();
-        assert_eq!(last, level.base_position() + u64::from(*ordinals.last().unwrap()));
+        let name = stream_name(stream);
+        let head = level.head(Reads::Any, &name, layout::hash_term(layout::STREAMS, &name));
+        let last_position = level.base_position() + u64::from(*ordinals.last().unwrap());
+        let version = before + ordinals.len() as u64;
+        assert_eq!(head.unwrap(), Some(Head { version, last_position }));
         let count = entry.count;
         for places in [0..1, count / 2..count, count - 1..count + 5, 1023..1025, count..1] {
             let from = (places.start as usize).min(ordinals.len());

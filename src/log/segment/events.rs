@@ -125,14 +125,6 @@ impl Segment {
         Ok((bytes, layout, header))
     }
 
-    /// Reads the record of the event at `place`, and proves it if it was not proven before.
-    pub(crate) fn proven_record(
-        self: &Arc<Self>,
-        place: LogPlace,
-    ) -> Result<(RecordBytes, Layout)> {
-        self.record(place, Checksums::Once)
-    }
-
     /// Reads the record of the event at `place` and proves it as `checksums` requires.
     pub(crate) fn record(
         self: &Arc<Self>,

@@ -9,7 +9,7 @@ use super::prover::Prover;
 use super::{
     ChangesAtCheckpoint, Loader, LogFiles, PendingFrame, Walk, last_frame, restore, settle,
 };
-use crate::catalog::{ActivePart, LookupError, Part, PartIndex, head_in};
+use crate::catalog::{ActivePart, Lookup, LookupError, Part, PartIndex, head_in};
 use crate::derived::{Contents, InMemory, Levels, index_in_memory, load_frame};
 use crate::error::{Error, Result};
 use crate::format::Defect;
@@ -170,23 +170,17 @@ impl Loader<'_> {
             *commits += u64::from(frame.header.kind == FrameKind::Commit);
             let (heads, index) = (&mut heads, &mut index);
             let contents = Contents { heads, index, metadata, streams };
-            let mut failed = None;
             let loaded = load_frame(contents, frame, number, |metadata, stream| {
-                older_head(parts, levels, rebuilt, metadata, stream).map_err(|error| {
-                    failed = Some(error);
-                    Defect::Invalid("no head")
-                })
+                older_head(parts, levels, rebuilt, metadata, stream)
             });
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            loaded.map_err(|defect| Error::Corrupt {
+            let corrupt = |defect: &Defect| Error::Corrupt {
                 file: file.path.clone(),
                 offset: frame.offset,
                 expected_position: frame.header.first_position.into(),
                 what: defect.to_string(),
                 evidence: None,
-            })?;
+            };
+            loaded.map_err(|failure| failure.into_error(corrupt))?;
             *last_frame = frame.offset;
             *last_kind = Some(frame.header.kind);
             // A frame without events is proven durable by a later durable position: the one that it
@@ -259,22 +253,12 @@ fn older_head(
     rebuilt: &mut u64,
     metadata: &mut Metadata,
     stream: &str,
-) -> Result<Head> {
+) -> Lookup<Head> {
     match head_in(parts, stream, Reads::Any) {
-        Ok(head) => return Ok(head),
-        Err(LookupError::Store(error)) => return Err(error),
         Err(LookupError::Index(_) | LookupError::Heads(_)) => {
             settle(parts, levels, rebuilt, metadata)?;
+            head_in(parts, stream, Reads::Any)
         }
+        found => found,
     }
-    head_in(parts, stream, Reads::Any).map_err(|failure| match failure {
-        LookupError::Store(error) => error,
-        LookupError::Index(_) | LookupError::Heads(_) => Error::Corrupt {
-            file: parts.last().map(|part| part.segment.path.clone()).unwrap_or_default(),
-            offset: 0,
-            expected_position: 0.into(),
-            what: "an index file or the checkpoint is damaged".into(),
-            evidence: None,
-        },
-    })
 }

@@ -11,8 +11,8 @@ use crate::format::container::{self, CHECKPOINT_MAGIC};
 use crate::index::active::ActiveSections;
 use crate::index::block_file::BlockFile;
 use crate::index::checkpointed::order_of;
-use crate::index::heads::{HeadSections, HeadTable};
-use crate::index::record_table::RecordSections;
+use crate::index::heads::HeadTable;
+use crate::index::layers::NamedSections;
 use crate::log::rotation::{remove_leftover, write_derived};
 use crate::storage::OpenMode;
 
@@ -46,9 +46,9 @@ pub(crate) fn newest(dir: &StoreDir, store_id: [u8; 16]) -> Result<Option<(u64, 
 pub(crate) struct CheckpointImage<'a> {
     pub(crate) meta: CheckpointMeta,
     /// The heads of the segment that `meta` names.
-    pub(crate) heads: HeadSections,
+    pub(crate) heads: NamedSections,
     /// The records of that segment.
-    pub(crate) records: RecordSections,
+    pub(crate) records: NamedSections,
     /// The section METADATA.
     pub(crate) metadata: &'a [u8],
     /// The section SEGMENTS, of the segments before the one that `meta` names.
@@ -69,7 +69,7 @@ impl CheckpointImage<'_> {
             (layout::META, &meta_section),
             (layout::METADATA, metadata),
             (layout::SEGMENTS, &segments),
-            (layout::HEADS, &heads.heads),
+            (layout::HEADS, &heads.entries),
             (layout::NAMES, &heads.names),
             (layout::HASHES, &heads.hashes),
             (layout::BUCKETS, &heads.buckets),
@@ -79,9 +79,9 @@ impl CheckpointImage<'_> {
             (layout::ORDER, &order),
             (layout::SHORTCUTS, &shortcuts),
         ];
-        if !records.records.is_empty() {
+        if !records.entries.is_empty() {
             sections.extend([
-                (layout::RECORDS, &records.records[..]),
+                (layout::RECORDS, &records.entries[..]),
                 (layout::RECORD_NAMES, &records.names),
                 (layout::RECORD_HASHES, &records.hashes),
                 (layout::RECORD_BUCKETS, &records.buckets),

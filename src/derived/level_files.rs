@@ -12,7 +12,8 @@ use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::names;
 use crate::index::Head;
 use crate::index::block_file::BlockFile;
-use crate::index::sealed::{Covers, SealedIndex};
+use crate::index::covers::Covers;
+use crate::index::sealed::SealedIndex;
 use crate::storage::{EntryKind, OpenMode};
 
 /// The files in the directory of indexes, by their names.

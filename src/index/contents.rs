@@ -1,21 +1,21 @@
 //! The contents of an open index file or level file that covers its segments.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::block_file::{BlockFile, Reads};
+use super::covers::Covers;
 use super::hashes::HashSections;
 use super::list::List;
+use super::record_table::RecordTable;
 use super::records::PageStart;
-use super::sealed::Covers;
 use super::{Head, PostingList, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
 use crate::format::hashes::HASH_HALF;
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, NamedRecord, Probe, StreamEntry, TermEntry, hash_id,
-    hash_term,
+    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id, hash_term,
 };
 use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordEntry};
@@ -32,6 +32,7 @@ pub(super) struct IndexContents {
     term_filter: Section,
     tables: Section,
     hashes: HashSections,
+    records: RecordTable,
 }
 
 impl IndexContents {
@@ -48,6 +49,7 @@ impl IndexContents {
         let term_filter = file.section(layout::TERM_FILTER);
         let tables = file.section(layout::TABLES);
         let hashes = HashSections::of(&file, layout::HASHES, layout::BUCKETS);
+        let records = RecordTable::of_index(&file);
         let IndexMeta { base_position, event_count, .. } = meta;
         Ok(Some(Self {
             file,
@@ -59,6 +61,7 @@ impl IndexContents {
             term_filter,
             tables,
             hashes,
+            records,
         }))
     }
 
@@ -91,6 +94,7 @@ impl IndexContents {
         let term_filter = file.section(layout::TERM_FILTER);
         let tables = file.section(layout::TABLES);
         let hashes = HashSections::of(&file, layout::HASHES, layout::BUCKETS);
+        let records = RecordTable::of_index(&file);
         let LevelMeta { level, base_position, event_count, .. } = meta;
         Ok(Some(Self {
             file,
@@ -102,6 +106,7 @@ impl IndexContents {
             term_filter,
             tables,
             hashes,
+            records,
         }))
     }
 
@@ -274,14 +279,11 @@ impl IndexContents {
 
     /// The newest change of a record here.
     pub(super) fn record(&self, key: &str) -> Result<Option<RecordEntry>, Defect> {
-        let count = self.records().count(layout::RECORD_LEN);
-        if count == 0 || !self.may_hold(&Probe::new(layout::hash_term(layout::RECORDS, key)))? {
+        let hash = layout::hash_term(layout::RECORDS, key);
+        if self.records.len() == 0 || !self.may_hold(&Probe::new(hash))? {
             return Ok(None);
         }
-        match self.find_record(key)? {
-            Ok(at) => self.named_record(at).map(|(_, entry)| Some(entry)),
-            Err(_) => Ok(None),
-        }
+        self.records.get(&self.file, key)
     }
 
     /// Up to `most` records from `start` on.
@@ -289,41 +291,19 @@ impl IndexContents {
         &self,
         start: PageStart<'_>,
         most: usize,
-        mut each: impl FnMut(&str, RecordEntry),
+        each: impl FnMut(&str, RecordEntry),
     ) -> Result<(), Defect> {
-        let count = self.records().count(layout::RECORD_LEN);
-        let at = match start.bound() {
-            Bound::Included(key) => self.find_record(key)?.unwrap_or_else(|at| at),
-            Bound::Excluded(key) => self.find_record(key)?.map_or_else(|at| at, |at| at + 1),
-            Bound::Unbounded => 0,
-        };
-        for at in (at..count).take(most) {
-            let (name, entry) = self.named_record(at)?;
-            let key = std::str::from_utf8(name)
-                .map_err(|_| Defect::Invalid("a record's key is not UTF-8"))?;
-            if !start.takes(key) {
-                break;
-            }
-            each(key, entry);
-        }
-        Ok(())
+        self.records.page(&self.file, start, most, each)
     }
 
-    /// The section RECORDS.
-    pub(super) fn records(&self) -> Section {
-        self.file.section(layout::RECORDS)
-    }
-
-    fn find_record(&self, key: &str) -> Result<Result<usize, usize>, Defect> {
-        let count = self.records().count(layout::RECORD_LEN);
-        search_names(count, key.as_bytes(), |at| Ok(self.named_record(at)?.0))
+    /// The number of records.
+    pub(super) fn record_count(&self) -> usize {
+        self.records.len()
     }
 
     /// The key and entry at a place of RECORDS.
     pub(super) fn named_record(&self, at: usize) -> Result<(&[u8], RecordEntry), Defect> {
-        let entry = self.file.entry(self.records(), at, layout::RECORD_LEN)?;
-        let NamedRecord { name_offset, name_len, entry } = NamedRecord::decode(entry)?;
-        Ok((self.name(name_offset, name_len)?, entry))
+        self.records.named(&self.file, at)
     }
 
     /// The number of the first change, and the changes as they are kept.

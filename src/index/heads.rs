@@ -14,13 +14,13 @@ use smol_str::SmolStr;
 
 use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
+use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
 use super::metadata::Metadata;
 use super::record_table::RecordTable;
 use super::records::PageStart;
 use super::{Head, search_names};
 use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry, SegmentEntry};
 use crate::format::container::Section;
-use crate::format::hashes::{HASH_HALF, encode_hashes};
 use crate::format::index_file::{STREAMS, hash_term};
 use crate::format::metadata::RecordEntry;
 use crate::format::{Defect, MAX_NUMBER};
@@ -83,7 +83,7 @@ impl HeadTable {
         let meta = CheckpointMeta::decode(file.get(section, 0, layout::META_LEN)?)?;
         let (heads, names) = (file.section(layout::HEADS), file.section(layout::NAMES));
         let hashes = HashSections::of(&file, layout::HASHES, layout::BUCKETS);
-        let records = RecordTable::of(&file);
+        let records = RecordTable::of_checkpoint(&file);
         // A writer beside this reader removes a checkpoint when it has written two newer ones.
         if let Some(handle) = file.mapped_from() {
             handle.keep_open(true);
@@ -323,15 +323,6 @@ impl Heads {
     }
 }
 
-/// The sections of a checkpoint that have the heads.
-#[derive(Debug, Default)]
-pub(crate) struct HeadSections {
-    pub(crate) heads: Vec<u8>,
-    pub(crate) names: Vec<u8>,
-    pub(crate) hashes: Vec<u8>,
-    pub(crate) buckets: Vec<u8>,
-}
-
 /// Heads of one segment that can be read with no lock held.
 #[derive(Debug)]
 pub(crate) struct HeadsCopy {
@@ -345,44 +336,27 @@ impl HeadsCopy {
     pub(crate) fn for_each(
         mut self,
         prefix: &str,
-        mut each: impl FnMut(&str, Head),
+        each: impl FnMut(&str, Head),
     ) -> Result<(), Defect> {
         self.newer.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut newer = self.newer.into_iter().peekable();
-        if let Some(base) = &self.base {
-            base.for_each(prefix, |name, head| {
-                while let Some((new, head)) = newer.next_if(|(new, _)| **new < *name) {
-                    each(&new, head);
-                }
-                match newer.next_if(|(new, _)| **new == *name) {
-                    Some((_, newer)) => each(name, newer),
-                    None => each(name, head),
-                }
-            })?;
-        }
-        newer.for_each(|(name, head)| each(&name, head));
-        Ok(())
+        let base = self.base;
+        let older = |each: &mut dyn FnMut(&str, Head)| {
+            base.map_or(Ok(()), |base| base.for_each(prefix, each))
+        };
+        newest_by_name(self.newer, older, each)
     }
 
     /// The heads of the streams that have events at or after `from`, the base position of the segment.
-    pub(crate) fn encode(self, from: u64) -> Result<HeadSections, Defect> {
-        let (mut heads, mut names, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-        self.for_each("", |name, head| {
-            if head.last_position < from {
-                return;
+    pub(crate) fn encode(self, from: u64) -> Result<NamedSections, Defect> {
+        let mut sections = SectionsBuilder::new(STREAMS);
+        self.for_each("", |name, Head { version, last_position }| {
+            if last_position >= from {
+                sections.add(name, |name_offset, name_len, out| {
+                    HeadEntry { name_offset, name_len, version, last_position }.encode(out);
+                });
             }
-            let entry = HeadEntry {
-                name_offset: names.len() as u64,
-                name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
-                version: head.version,
-                last_position: head.last_position,
-            };
-            entries.push(hash_term(STREAMS, name) & HASH_HALF | entries.len() as u64);
-            entry.encode(&mut heads);
-            names.extend_from_slice(name.as_bytes());
         })?;
-        let (hashes, buckets) = encode_hashes(entries);
-        Ok(HeadSections { heads, names, hashes, buckets })
+        Ok(sections.finish())
     }
 }
 
@@ -397,7 +371,7 @@ mod tests {
 
     fn table(heads: &Heads, from: u64) -> Arc<HeadTable> {
         let sections = heads.copy("").encode(from).unwrap();
-        let HeadSections { heads, names, hashes, buckets } = sections;
+        let NamedSections { entries: heads, names, hashes, buckets } = sections;
         let meta = CheckpointMeta {
             position: 1,
             recorded_at: 0,
@@ -454,6 +428,6 @@ mod tests {
         heads.put("a", head(1));
         heads.put("a", Head::default());
         assert_eq!(heads.get("a"), Ok(Some(Head::default())));
-        assert!(heads.copy("").encode(1).unwrap().heads.is_empty());
+        assert!(heads.copy("").encode(1).unwrap().entries.is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! The records of a checkpoint: the newest change of each one in the segment that the checkpoint ends in, which
-//! is read in place.
+//! The records in a file: the newest change of each one in the segments of an index file or level file, or in
+//! the segment that a checkpoint ends in. They are read in place.
 //!
 //! Must never be asked with a lock held: it reads a file.
 
@@ -9,45 +9,65 @@ use std::sync::Arc;
 use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
 use super::heads::HeadTable;
+use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
 use super::records::{PageStart, RecordPage};
 use super::search_names;
-use crate::format::Defect;
-use crate::format::checkpoint as layout;
 use crate::format::container::Section;
-use crate::format::hashes::{HASH_HALF, encode_hashes};
-use crate::format::index_file::{NamedRecord, RECORD_LEN, RECORDS, hash_term};
+use crate::format::index_file::{self, NamedRecord, RECORD_LEN, RECORDS, hash_term};
 use crate::format::metadata::RecordEntry;
+use crate::format::{Defect, checkpoint};
 
-/// The places of the sections of a checkpoint that have the records.
+/// The places of the sections.
 #[derive(Debug)]
 pub(super) struct RecordTable {
     records: Section,
     names: Section,
-    hashes: HashSections,
+    /// Those of a checkpoint.
+    hashes: Option<HashSections>,
 }
 
 impl RecordTable {
-    pub(super) fn of(file: &BlockFile) -> Self {
+    pub(super) fn of_checkpoint(file: &BlockFile) -> Self {
+        let hashes = HashSections::of(file, checkpoint::RECORD_HASHES, checkpoint::RECORD_BUCKETS);
         Self {
-            records: file.section(layout::RECORDS),
-            names: file.section(layout::RECORD_NAMES),
-            hashes: HashSections::of(file, layout::RECORD_HASHES, layout::RECORD_BUCKETS),
+            records: file.section(checkpoint::RECORDS),
+            names: file.section(checkpoint::RECORD_NAMES),
+            hashes: Some(hashes),
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn of_index(file: &BlockFile) -> Self {
+        let (records, names) = (file.section(RECORDS), file.section(index_file::NAMES));
+        Self { records, names, hashes: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
         self.records.count(RECORD_LEN)
     }
 
-    fn named<'a>(&self, file: &'a BlockFile, at: usize) -> Result<(&'a [u8], RecordEntry), Defect> {
+    /// The key and entry at a place.
+    pub(super) fn named<'a>(
+        &self,
+        file: &'a BlockFile,
+        at: usize,
+    ) -> Result<(&'a [u8], RecordEntry), Defect> {
         let entry = file.entry(self.records, at, RECORD_LEN)?;
         let NamedRecord { name_offset, name_len, entry } = NamedRecord::decode(entry)?;
         Ok((file.get(self.names, name_offset.into(), name_len.into())?, entry))
     }
 
+    fn search(&self, file: &BlockFile, key: &str) -> Result<Result<usize, usize>, Defect> {
+        search_names(self.len(), key.as_bytes(), |at| Ok(self.named(file, at)?.0))
+    }
+
     pub(super) fn get(&self, file: &BlockFile, key: &str) -> Result<Option<RecordEntry>, Defect> {
-        let is_it = |at| Ok(self.named(file, at)?.0 == key.as_bytes());
-        let found = self.hashes.find(file, Reads::Any, hash_term(RECORDS, key), is_it)?;
+        let found = match &self.hashes {
+            Some(hashes) => {
+                let is_it = |at| Ok(self.named(file, at)?.0 == key.as_bytes());
+                hashes.find(file, Reads::Any, hash_term(RECORDS, key), is_it)?
+            }
+            None => self.search(file, key)?.ok(),
+        };
         found.map(|at| Ok(self.named(file, at)?.1)).transpose()
     }
 
@@ -59,11 +79,9 @@ impl RecordTable {
         most: usize,
         mut each: impl FnMut(&str, RecordEntry),
     ) -> Result<(), Defect> {
-        let find =
-            |key: &str| search_names(self.len(), key.as_bytes(), |at| Ok(self.named(file, at)?.0));
         let at = match start.bound() {
-            Bound::Included(key) => find(key)?.unwrap_or_else(|at| at),
-            Bound::Excluded(key) => find(key)?.map_or_else(|at| at, |at| at + 1),
+            Bound::Included(key) => self.search(file, key)?.unwrap_or_else(|at| at),
+            Bound::Excluded(key) => self.search(file, key)?.map_or_else(|at| at, |at| at + 1),
             Bound::Unbounded => 0,
         };
         for at in (at..self.len()).take(most) {
@@ -79,15 +97,6 @@ impl RecordTable {
     }
 }
 
-/// The sections of a checkpoint that have the records. Empty if there are none.
-#[derive(Debug, Default)]
-pub(crate) struct RecordSections {
-    pub(crate) records: Vec<u8>,
-    pub(crate) names: Vec<u8>,
-    pub(crate) hashes: Vec<u8>,
-    pub(crate) buckets: Vec<u8>,
-}
-
 /// The records of one segment, those of a checkpoint not read yet.
 #[derive(Debug, Default)]
 pub(crate) struct RecordsCopy {
@@ -97,34 +106,21 @@ pub(crate) struct RecordsCopy {
 }
 
 impl RecordsCopy {
-    /// The newest change of each record. Reads the checkpoint.
-    pub(crate) fn encode(self) -> Result<RecordSections, Defect> {
-        let (mut sections, mut hashes) = (RecordSections::default(), Vec::new());
-        let mut put = |key: &str, entry: RecordEntry| {
-            let named = NamedRecord {
-                // The keys are in frames of one segment, which is smaller than 4 GiB.
-                name_offset: u32::try_from(sections.names.len()).unwrap_or(u32::MAX),
-                name_len: u16::try_from(key.len()).unwrap_or(u16::MAX),
-                entry,
-            };
-            hashes.push(hash_term(RECORDS, key) & HASH_HALF | hashes.len() as u64);
-            sections.records.extend_from_slice(&named.encode());
-            sections.names.extend_from_slice(key.as_bytes());
+    /// The sections of a checkpoint that have them. Reads the checkpoint before.
+    pub(crate) fn encode(self) -> Result<NamedSections, Defect> {
+        let mut sections = SectionsBuilder::new(RECORDS);
+        let Self { newer, base } = self;
+        let older = |each: &mut dyn FnMut(&str, RecordEntry)| {
+            let all = PageStart { prefix: "", after: "" };
+            base.map_or(Ok(()), |base| base.record_page(all, usize::MAX, each))
         };
-        let mut newer = self.newer.into_iter().peekable();
-        if let Some(base) = &self.base {
-            base.record_page(PageStart { prefix: "", after: "" }, usize::MAX, |key, entry| {
-                while let Some((new, entry)) = newer.next_if(|(new, _)| **new < *key) {
-                    put(&new, entry);
-                }
-                match newer.next_if(|(new, _)| **new == *key) {
-                    Some((_, newer)) => put(key, newer),
-                    None => put(key, entry),
-                }
-            })?;
-        }
-        newer.for_each(|(key, entry)| put(&key, entry));
-        (sections.hashes, sections.buckets) = encode_hashes(hashes);
-        Ok(sections)
+        newest_by_name(newer, older, |key, entry| {
+            sections.add(key, |offset, name_len, out| {
+                // The keys are in frames of one segment, which is smaller than 4 GiB.
+                let name_offset = u32::try_from(offset).unwrap_or(u32::MAX);
+                out.extend_from_slice(&NamedRecord { name_offset, name_len, entry }.encode());
+            });
+        })?;
+        Ok(sections.finish())
     }
 }

@@ -12,8 +12,9 @@ use crate::catalog::{Catalog, Part, PartIndex, units};
 use crate::derived::{Output, index_meta, open_level, rebuild_checkpoint, rebuild_index};
 use crate::engine::contents::Contents;
 use crate::error::{Error, Result};
+use crate::index::covers::Covers;
 use crate::index::heads::HeadTable;
-use crate::index::sealed::{Covers, SealedIndex};
+use crate::index::sealed::SealedIndex;
 use crate::log::rotation::remove_leftover;
 use crate::log::segment::Segment;
 

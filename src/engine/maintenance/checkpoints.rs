@@ -10,8 +10,9 @@ use crate::derived::{CheckpointImage, sealed_segments, write_checkpoint};
 use crate::engine::commit::{MetadataToSave, PendingCheckpoint, checkpoint_meta};
 use crate::error::{Maintenance as Task, Result};
 use crate::format::checkpoint::CheckpointMeta;
-use crate::index::heads::{HeadSections, HeadsCopy};
-use crate::index::record_table::{RecordSections, RecordsCopy};
+use crate::index::heads::HeadsCopy;
+use crate::index::layers::NamedSections;
+use crate::index::record_table::RecordsCopy;
 use crate::log::writer::Tip;
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
@@ -29,8 +30,8 @@ impl Maintainer {
         self.commits.flush_and_sync()?;
         let PendingCheckpoint { metadata, meta } = pending;
         let segments = sealed_segments(&self.contents.parts(), meta.segment);
-        let (heads, metadata) = (HeadSections::default(), &metadata[..]);
-        let records = RecordSections::default();
+        let (heads, metadata) = (NamedSections::default(), &metadata[..]);
+        let records = NamedSections::default();
         let image = CheckpointImage { meta, heads, records, metadata, segments, active: None };
         let table = write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)?;
         self.commits.note_checkpoint(number);

@@ -48,7 +48,7 @@ impl<'a> Merge<'a> {
     /// The next key of an input.
     fn take_record(&self, at: usize, next: &mut [usize]) -> Merged<Option<&'a [u8]>> {
         let (index, place) = (self.inputs[at], next[at]);
-        if place >= index.records().count(layout::RECORD_LEN) {
+        if place >= index.record_count() {
             return Ok(None);
         }
         next[at] += 1;

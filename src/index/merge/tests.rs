@@ -12,7 +12,7 @@ use crate::format::record::{self, Assigned, RecordRef};
 use crate::index::Head;
 use crate::index::block_file::{BlockFile, Reads};
 use crate::index::build::{IndexBuilder, PreviousEvent};
-use crate::index::sealed::Covers;
+use crate::index::covers::Covers;
 use crate::index::{Postings, Terms};
 use crate::storage::{DiskStorage, OpenMode, Storage, read_exact_at};
 

@@ -72,9 +72,9 @@ impl Event {
     /// Whether the caller gave the event's id ([`NewEvent::id`](crate::NewEvent::id)): `Some(false)` for
     /// an id that the store generated.
     ///
-    /// Earlier versions did not record it. For an event in a segment that one of them created the result is
-    /// `None` if the id has the form of a generated one, a UUID v7 of the time of recording, and
-    /// `Some(true)` otherwise.
+    /// Earlier versions did not record it. For an event that one of them recorded, or that was added to a
+    /// segment that one of them created, the result is `None` if the id has the form of a generated one, a
+    /// UUID v7 of the time of recording, and `Some(true)` otherwise.
     ///
     /// ```
     /// use annals::{ExpectedVersion, NewEvent, Store, Uuid};

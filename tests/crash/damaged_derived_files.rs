@@ -197,6 +197,25 @@ fn damaged_checkpoint_block_changes_no_answer() {
 }
 
 #[test]
+fn damaged_checkpoint_block_beside_damaged_index_files_changes_no_answer() {
+    let base = closed();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    let count = files_in(&base, "index").len() as u64;
+    assert!(count >= 1);
+    for at in places(&base, &path) {
+        for first in 0..QUESTIONS.len() {
+            let sim = base.fork();
+            sim.flip_bit(&path, at, 3).unwrap();
+            (1..=count).for_each(|number| sim.corrupt(index(number), |b| b.fill(0)).unwrap());
+            let store = open(&sim).unwrap();
+            ask(&store, EVENTS, first);
+            append(&store, EVENTS + 1);
+            hold_closed(&format!("byte {at}, {first}"), &sim, store, EVENTS + 1);
+        }
+    }
+}
+
+#[test]
 fn damaged_checkpoint_block_met_by_appends_or_the_close_is_replaced() {
     let base = closed();
     let path = files_in(&base, "checkpoints").pop().unwrap();

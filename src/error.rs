@@ -74,7 +74,7 @@ pub enum Error {
     #[error("the commit has neither events nor changes nor checks")]
     EmptyCommit,
     /// A size is above its limit. Nothing was written.
-    #[error("{what} is {size}, the limit is {max}{}{hint}", if hint.is_empty() { "" } else { "; " })]
+    #[error("{what} is {size}, the limit is {max}; {hint}")]
     LimitExceeded {
         /// What was measured, with its unit.
         what: &'static str,
@@ -82,7 +82,7 @@ pub enum Error {
         size: u64,
         /// The largest allowed size.
         max: u64,
-        /// What the caller can do instead; may be empty.
+        /// What the caller can do instead.
         hint: &'static str,
     },
     /// An argument has an invalid value.

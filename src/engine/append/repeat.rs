@@ -87,11 +87,7 @@ impl Appends {
         position: u64,
         mut look: impl FnMut(&RecordRef<'_>) -> T,
     ) -> Result<(T, u64)> {
-        let located = self.contents.find(position)?;
-        let Some((segment, offset)) = located else {
-            let (what, hint) = ("position", "");
-            return Err(Error::LimitExceeded { what, size: position, max: 0, hint });
-        };
+        let (segment, offset) = self.contents.locate(position)?;
         let corrupt = |defect| segment.corrupt(offset, position, &defect);
         if let Some(bytes) = writer.pending(&segment, offset) {
             let record = RecordRef::parse(bytes).map_err(corrupt)?;

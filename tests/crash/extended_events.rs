@@ -26,11 +26,17 @@ fn power_loss_at_each_step_of_leaving_a_segment_without_the_feature_loses_nothin
         sim.import_dir(std::path::Path::new(golden), ROOT).unwrap();
         sim
     };
+    // Segment 1 lacks the feature.
+    let misplaced = |sim: &SimStorage| {
+        let bytes = sim.read_file(segment(1)).unwrap();
+        bytes.windows(300).any(|part| part.iter().all(|&byte| byte == b't'))
+    };
     let features = |sim: &SimStorage, number: u64| sim.read_file(segment(number)).unwrap()[16];
     let whole = fresh();
     let before = open(&whole).unwrap().head().get();
     live(&whole, &mut 0).unwrap();
     assert_eq!((features(&whole, 1) & 4, features(&whole, 2) & 4), (0, 4));
+    assert!(!misplaced(&whole));
     for step in 0..=whole.op_count() {
         let sim = fresh();
         sim.fail_after_ops(step);
@@ -55,5 +61,6 @@ fn power_loss_at_each_step_of_leaving_a_segment_without_the_feature_loses_nothin
         store.close().unwrap();
         let report = annals::testing::verify_on(&sim, ROOT, |_| {}).unwrap();
         assert_eq!(report.faults, [], "step {step}");
+        assert!(!misplaced(&sim), "step {step}");
     }
 }

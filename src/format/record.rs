@@ -73,28 +73,24 @@ pub(crate) struct Assigned<'a> {
     pub(crate) frame_distance: u32,
 }
 
-/// The padded length of the record for `event`. Limits are checked before, so it cannot overflow.
-pub(crate) fn encoded_len(stream: &str, event: &NewEvent) -> usize {
+/// The padded length of the record for `event`, with the length of its measured tags. Limits are checked
+/// before, so it cannot overflow.
+pub(crate) fn encoded_len(stream: &str, event: &NewEvent, tags_len: usize) -> usize {
     align(
         HEADER_LEN
             + stream.len()
             + event.event_type.len()
-            + tags::encoded_len(&event.tags)
+            + tags_len
             + event.metadata.len()
             + event.data.len(),
     )
-}
-
-/// Whether only segments with the incompatible feature bit 2 may hold the event.
-pub(crate) fn is_extended(event: &NewEvent) -> bool {
-    event.event_type.is_empty() || tags::are_extended(&event.tags)
 }
 
 /// Appends the record and returns its checksum. The caller has checked all limits.
 #[expect(clippy::cast_possible_truncation, reason = "lengths are within the checked limits")]
 pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event: &NewEvent) -> u32 {
     let start = out.len();
-    let wide = tags::are_wide(&event.tags);
+    let tags = tags::measure(&event.tags);
     let json = event.content_type == crate::event::ContentType::Json;
     let mut h = [0; HEADER_LEN];
     LE::write_u64(&mut h[8..], place.version);
@@ -103,15 +99,15 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event:
     h[34] = event.event_type.len() as u8;
     h[35] = place.id_origin.to_flags()
         | if json { FLAG_JSON } else { 0 }
-        | if wide { FLAG_WIDE_TAGS } else { 0 };
+        | if tags.wide { FLAG_WIDE_TAGS } else { 0 };
     LE::write_u16(&mut h[36..], event.schema_version);
-    LE::write_u16(&mut h[38..], tags::encoded_len(&event.tags) as u16);
+    LE::write_u16(&mut h[38..], tags.len as u16);
     LE::write_u32(&mut h[40..], event.metadata.len() as u32);
     LE::write_u32(&mut h[44..], place.frame_distance);
     out.extend_from_slice(&h);
     out.extend_from_slice(place.stream.as_bytes());
     out.extend_from_slice(event.event_type.as_bytes());
-    tags::encode(out, &event.tags, wide);
+    tags::encode(out, &event.tags, tags.wide);
     out.extend_from_slice(&event.metadata);
     out.extend_from_slice(&event.data);
     let len = out.len() - start;
@@ -329,7 +325,8 @@ mod tests {
             frame_distance: 48,
         };
         encode(&mut out, Seed::of_salt(5), &place, event);
-        assert_eq!(out.len() - 8, encoded_len("account-1", event));
+        let tags_len = tags::measure(&event.tags).len;
+        assert_eq!(out.len() - 8, encoded_len("account-1", event, tags_len));
         out.split_off(8)
     }
 

@@ -18,24 +18,30 @@ const MAX_NARROW: usize = u8::MAX as usize;
 /// The largest number of tags in records of earlier versions, none of them empty or wide.
 const MAX_PLAIN_TAGS: usize = 64;
 
-/// Whether the tags need the wide form.
-pub(crate) fn are_wide(tags: &[String]) -> bool {
-    tags.iter().any(|tag| tag.len() > MAX_NARROW)
+/// What a record needs to hold an event's tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// Their length with the lengths of each.
+    pub(crate) len: usize,
+    /// Whether they need the wide form.
+    pub(crate) wide: bool,
+    /// Whether earlier versions refuse a record with them.
+    pub(crate) extended: bool,
 }
 
-/// Whether earlier versions refuse a record with these tags.
-pub(crate) fn are_extended(tags: &[String]) -> bool {
-    tags.len() > MAX_PLAIN_TAGS || tags.iter().any(|tag| tag.is_empty() || tag.len() > MAX_NARROW)
-}
-
-/// The length of the tags in a record.
-pub(crate) fn encoded_len(tags: &[String]) -> usize {
-    let (mut len, mut longest) = (0_usize, 0);
+/// Measures tags in one pass.
+pub(crate) fn measure(tags: &[String]) -> Measured {
+    let (mut len, mut wide, mut empty) = (0_usize, false, false);
     for tag in tags {
         len = len.saturating_add(tag.len());
-        longest = longest.max(tag.len());
+        wide |= tag.len() > MAX_NARROW;
+        empty |= tag.is_empty();
     }
-    len.saturating_add(tags.len() * if longest > MAX_NARROW { 2 } else { 1 })
+    Measured {
+        len: len.saturating_add(tags.len() * if wide { 2 } else { 1 }),
+        wide,
+        extended: wide || empty || tags.len() > MAX_PLAIN_TAGS,
+    }
 }
 
 /// Appends the tags. The caller has checked that they are within [`MAX_TAGS_LEN`].
@@ -109,9 +115,9 @@ mod tests {
     use super::*;
 
     fn round_trip(tags: &[String]) -> bool {
-        let (wide, mut out) = (are_wide(tags), Vec::new());
+        let (Measured { len, wide, .. }, mut out) = (measure(tags), Vec::new());
         encode(&mut out, tags, wide);
-        assert_eq!(out.len(), encoded_len(tags));
+        assert_eq!(out.len(), len);
         verify(&out, wide).unwrap();
         assert!(Tags::new(&out, wide).eq(tags.iter().map(String::as_str)));
         wide
@@ -126,14 +132,15 @@ mod tests {
         for lens in [&[256][..], &[0, 700, 1], &[65_533]] {
             assert!(round_trip(&of(lens)), "{lens:?}");
         }
-        assert_eq!(encoded_len(&of(&[65_533])), MAX_TAGS_LEN);
+        assert_eq!(measure(&of(&[65_533])).len, MAX_TAGS_LEN);
     }
 
     #[test]
     fn tags_of_earlier_versions_are_not_extended() {
         let of = |count, len| vec!["t".repeat(len); count];
-        assert!(!are_extended(&of(64, 255)) && !are_extended(&[]));
-        assert!(are_extended(&of(65, 1)) && are_extended(&of(1, 0)) && are_extended(&of(1, 256)));
+        let extended = |tags: Vec<String>| measure(&tags).extended;
+        assert!(!extended(of(64, 255)) && !extended(Vec::new()));
+        assert!(extended(of(65, 1)) && extended(of(1, 0)) && extended(of(1, 256)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::event::snapshot::Mark;
 use crate::event::{Applied, Committed, Position, Timestamp};
 use crate::format::metadata::{CHANGE_HEADER_LEN, MAX_CURSOR_NAME_LEN, SECTION_HEADER_LEN};
 use crate::format::record::encoded_len;
+use crate::format::tags::measure;
 use crate::options::Durability;
 use crate::store::Store;
 
@@ -172,7 +173,7 @@ impl Harness {
         let mut size = 0;
         for operation in &commit.operations {
             for event in &operation.events {
-                size += encoded_len(&operation.stream, event);
+                size += encoded_len(&operation.stream, event, measure(&event.tags).len);
             }
         }
         for request in &commit.requests {

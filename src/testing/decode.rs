@@ -24,7 +24,7 @@ use crate::format::seal::{TRAILER_LEN, Trailer};
 use crate::format::segment_header::SegmentHeader;
 use crate::format::snapshot::SnapshotFile;
 use crate::format::status::Status;
-use crate::format::{Defect, names};
+use crate::format::{Defect, names, tags};
 use crate::index::block_file::BlockFile;
 use crate::index::covers::Covers;
 use crate::index::heads::{HeadTable, Heads};
@@ -196,7 +196,10 @@ fn keeps_its_promises(found: &RecordRef<'_>) {
         frame_distance: found.frame_distance(),
     };
     assert!(!place.stream.is_empty() && place.version > 0);
-    assert_eq!(record::encoded_len(place.stream, &event), found.padded_len());
+    assert_eq!(
+        record::encoded_len(place.stream, &event, tags::measure(&event.tags).len),
+        found.padded_len()
+    );
     let mut bytes = Vec::new();
     record::encode(&mut bytes, seed(), &place, &event);
     assert_eq!(&bytes[found.data_range()], found.data());

@@ -138,10 +138,12 @@ pub(crate) fn prepare<'a>(
             return Err(empty("stream"));
         }
         for event in operation.events {
-            check_event(event, options)?;
-            body_len = body_len.saturating_add(record::encoded_len(operation.stream, event));
+            let tags = tags::measure(&event.tags);
+            check_event(event, tags.len, options)?;
+            let len = record::encoded_len(operation.stream, event, tags.len);
+            body_len = body_len.saturating_add(len);
             given_ids += usize::from(event.id.is_some());
-            has_extended_events |= record::is_extended(event);
+            has_extended_events |= tags.extended || event.event_type.is_empty();
         }
         event_count += operation.events.len();
     }
@@ -244,13 +246,13 @@ impl Prepared<'_> {
     }
 }
 
-fn check_event(event: &NewEvent, options: &Options) -> Result<()> {
+fn check_event(event: &NewEvent, tags_len: usize, options: &Options) -> Result<()> {
     if event.id.is_some_and(|id| id.is_nil()) {
         let why = "the nil UUID is not a valid id; without an id, the store generates one".into();
         return Err(Error::InvalidArgument { what: "event id", why });
     }
     limits::EVENT_TYPE.check(event.event_type.len(), MAX_TYPE_LEN)?;
-    limits::TAGS.check(tags::encoded_len(&event.tags), MAX_TAGS_LEN)?;
+    limits::TAGS.check(tags_len, MAX_TAGS_LEN)?;
     let size = event.data.len().saturating_add(event.metadata.len());
     let max = usize::try_from(options.max_event_size).unwrap_or(usize::MAX);
     let limit = if options.max_event_size < Options::MAX_EVENT_SIZE {

@@ -1,14 +1,13 @@
 //! Waits for a stream's version.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use annals::{Durability, Error, ExpectedVersion, NewEvent, Store};
 
-use super::shared::{LONG, Place, small_segments};
+use super::shared::{LONG, Place, WakeCount, small_segments};
 
 fn append(store: &Store, stream: &str, events: u64) {
     let events = (0..events).map(|_| NewEvent::new("Happened", ""));
@@ -102,20 +101,11 @@ fn wait_for_a_version_ends_when_the_store_is_closed() {
     assert!(matches!(wait(&closed, 0, Duration::ZERO), Err(Error::Closed)));
 }
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn task_that_waits_for_a_version_is_polled_only_after_an_announcement() {
     let place = Place::new();
     let store = small_segments().open(place.path()).unwrap();
-    let count = Arc::new(Count::default());
+    let count = Arc::new(WakeCount::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut task = Box::pin(store.wait_for_version_async("account-1", 3));
     // Polls as often as the task is woken, until it has waited for a while without being woken.
@@ -123,7 +113,7 @@ fn task_that_waits_for_a_version_is_polled_only_after_an_announcement() {
     let mut settle = || {
         let (mut seen, mut quiet) = (usize::MAX, Instant::now());
         while quiet.elapsed() < Duration::from_millis(50) {
-            let woken = count.0.load(Ordering::SeqCst);
+            let woken = count.get();
             if woken != seen {
                 (seen, quiet) = (woken, Instant::now());
                 polls += 1;

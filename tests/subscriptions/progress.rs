@@ -1,9 +1,8 @@
 //! Handles of progress: what counts as handled, and waits for it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use annals::{
 use futures::StreamExt;
 use futures::executor::block_on;
 
+use super::shared::WakeCount;
 use super::support::{LONG, Place, append, options};
 
 /// Long enough for a wait that ends too early to be noticed.
@@ -34,6 +34,14 @@ fn consumer(mut subscription: Subscription) -> (mpsc::Sender<()>, thread::JoinHa
         }
     });
     (permit, thread)
+}
+
+/// Starts a wait without a limit, whose result is received if it is woken: one with a deadline has the
+/// same result when nothing wakes it.
+fn in_thread<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (result, results) = mpsc::channel();
+    thread::spawn(move || result.send(wait()));
+    results
 }
 
 fn assert_ended(result: &annals::Result<bool>, expected: u64) {
@@ -240,16 +248,16 @@ fn wait_for_a_subscription_that_has_ended_is_an_error() {
         let progress = subscription.progress();
         let other = start();
         let joined = JoinedProgress::new([other.progress(), progress.clone()]);
-        thread::scope(|scope| {
-            let waits = scope.spawn(|| progress.wait_for(2, LONG));
-            let task = progress.wait_for_async(2);
-            let tasks = thread::spawn(move || block_on(task));
-            assert!(!progress.wait_for(2, SHORT).unwrap() && !progress.is_ended());
-            assert!(!joined.wait_for(2, SHORT).unwrap());
-            end(subscription);
-            assert_ended(&waits.join().unwrap(), reached);
-            assert_ended(&tasks.join().unwrap().map(|()| true), reached);
-        });
+        let waiting = progress.clone();
+        let waits = in_thread(move || waiting.wait_for(2, Duration::MAX));
+        let task = progress.wait_for_async(2);
+        let tasks = in_thread(move || block_on(task).map(|()| true));
+        assert!(!progress.wait_for(2, SHORT).unwrap() && !progress.is_ended());
+        assert!(!joined.wait_for(2, SHORT).unwrap());
+        end(subscription);
+        for waits in [waits, tasks] {
+            assert_ended(&waits.recv_timeout(LONG).expect("it is woken"), reached);
+        }
         assert!(progress.is_ended());
         assert_ended(&progress.wait_for(2, Duration::ZERO), reached);
         assert!(progress.wait_for(reached, Duration::ZERO).unwrap(), "that is handled");
@@ -268,10 +276,10 @@ fn close_of_the_store_ends_progress_after_the_last_handled_message() {
     let consumer = thread::spawn(move || subscription.map(Result::err).collect::<Vec<_>>());
     assert!(progress.wait_for(2, LONG).unwrap());
     let waiting = progress.clone();
-    let waits = thread::spawn(move || waiting.wait_for(3, LONG));
+    let waits = in_thread(move || waiting.wait_for(3, Duration::MAX));
     store.close().unwrap();
     assert!(matches!(consumer.join().unwrap().last(), Some(Some(Error::Closed))));
-    assert_ended(&waits.join().unwrap(), 2);
+    assert_ended(&waits.recv_timeout(LONG).expect("it is woken"), 2);
     // The handle outlives the store.
     assert_eq!((progress.lag(), handled(&progress)), (0, 2));
 }
@@ -311,15 +319,6 @@ fn manual_progress_is_raised_by_confirmations_alone() {
     assert!(progress.wait_for(20, Duration::ZERO).unwrap());
 }
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn waiter_for_a_distant_position_is_woken_once() {
     let place = Place::new();
@@ -327,7 +326,7 @@ fn waiter_for_a_distant_position_is_woken_once() {
     append(&store, 200);
     let mut subscription = store.subscribe().batch_size(1).start().unwrap();
     let progress = subscription.progress();
-    let (near, far) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    let (near, far) = (Arc::new(WakeCount::default()), Arc::new(WakeCount::default()));
     let mut waits = [(&near, 20), (&far, 150)].map(|(count, position)| {
         (Waker::from(Arc::clone(count)), Box::pin(progress.wait_for_async(position)))
     });
@@ -338,7 +337,7 @@ fn waiter_for_a_distant_position_is_woken_once() {
     for _ in 0..=200 {
         subscription.try_next().unwrap().unwrap();
         for (index, (waker, wait)) in waits.iter_mut().enumerate() {
-            let count = [&near, &far][index].0.load(Ordering::SeqCst);
+            let count = [&near, &far][index].get();
             if std::mem::replace(&mut woken[index], count) < count
                 && let Poll::Ready(done) = wait.as_mut().poll(&mut Context::from_waker(waker))
             {
@@ -350,7 +349,7 @@ fn waiter_for_a_distant_position_is_woken_once() {
         }
     }
     // The announcement for the near position wakes both.
-    assert_eq!([&near, &far].map(|count| count.0.load(Ordering::SeqCst)), [1, 2]);
+    assert_eq!([&near, &far].map(|count| count.get()), [1, 2]);
 }
 
 #[test]
@@ -359,14 +358,14 @@ fn dropped_wait_leaves_no_waiter() {
     let store = place.open();
     append(&store, 2);
     let mut subscription = store.subscribe().batch_size(1).start().unwrap();
-    let count = Arc::new(Count::default());
+    let count = Arc::new(WakeCount::default());
     {
         let mut wait = pin!(subscription.progress().wait_for_async(1));
         let waker = Waker::from(Arc::clone(&count));
         assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     }
     while subscription.try_next().unwrap().is_some() {}
-    assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    assert_eq!(count.get(), 0);
 }
 
 #[test]

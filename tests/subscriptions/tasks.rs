@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,22 +16,10 @@ use futures::stream::FusedStream;
 use futures::task::LocalSpawnExt;
 use futures::{Stream, StreamExt};
 
+use super::shared::WakeCount;
 use super::support::{LONG, Place, append, options};
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Count {
-    fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-
+impl WakeCount {
     fn wait(&self, least: usize) {
         let began = Instant::now();
         while self.get() < least {
@@ -47,7 +35,7 @@ fn poll(it: &mut SubscriptionStream, waker: &Waker) -> Poll<Option<annals::Resul
 
 fn caught_up(store: &Store) -> SubscriptionStream {
     let mut subscription = store.subscribe().from_now().start().unwrap().into_stream();
-    let waker = Waker::from(Arc::new(Count::default()));
+    let waker = Waker::from(Arc::new(WakeCount::default()));
     let Poll::Ready(Some(Ok(message))) = poll(&mut subscription, &waker) else { panic!() };
     assert!(message.is_caught_up());
     subscription
@@ -58,7 +46,7 @@ fn waker_of_a_pending_stream_is_woken_once() {
     let place = Place::new();
     let store = place.open();
     let mut subscription = caught_up(&store);
-    let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    let (first, second) = (Arc::new(WakeCount::default()), Arc::new(WakeCount::default()));
     let (waker, other) = (Waker::from(Arc::clone(&first)), Waker::from(Arc::clone(&second)));
     for _ in 0..3 {
         assert!(poll(&mut subscription, &waker).is_pending());
@@ -83,7 +71,7 @@ fn dropped_stream_is_not_woken_and_a_pending_one_ends_with_the_store() {
     let place = Place::new();
     let store = place.open();
     let (mut dropped, mut kept) = (caught_up(&store), caught_up(&store));
-    let counts: [Arc<Count>; 2] = Default::default();
+    let counts: [Arc<WakeCount>; 2] = Default::default();
     let wakers = counts.each_ref().map(|count| Waker::from(Arc::clone(count)));
     assert!(poll(&mut dropped, &wakers[0]).is_pending());
     assert!(poll(&mut kept, &wakers[1]).is_pending());
@@ -104,7 +92,7 @@ fn stream_loses_no_wake_up() {
     let interval = Duration::from_secs(3600);
     let store = options().durability(Durability::Buffered { interval }).open(place.path()).unwrap();
     let mut stream = caught_up(&store);
-    let turn = Arc::new(Count::default());
+    let turn = Arc::new(WakeCount::default());
     let told = Arc::clone(&turn);
     let consumer = thread::spawn(move || {
         block_on(async {
@@ -191,7 +179,7 @@ fn poll_of_large_events_reads_about_a_mebibyte() {
     }
     store.close().unwrap();
     let store = Store::open(place.path()).unwrap();
-    let waker = Waker::from(Arc::new(Count::default()));
+    let waker = Waker::from(Arc::new(WakeCount::default()));
     for query in [None, Some(Query::types(["Large", "Small"])), Some(Query::types(["Small"]))] {
         let mut subscribe = store.subscribe();
         if let Some(query) = query {

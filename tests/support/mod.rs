@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 use std::time::Duration;
 
 use annals::testing::SimStorage;
@@ -36,6 +38,22 @@ impl Place {
     /// The directory of the store, which does not exist at first.
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("store")
+    }
+}
+
+/// A waker that counts its calls.
+#[derive(Default)]
+pub(crate) struct WakeCount(pub(crate) AtomicUsize);
+
+impl Wake for WakeCount {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl WakeCount {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
     }
 }
 

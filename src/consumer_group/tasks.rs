@@ -6,12 +6,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::{ConsumerGroup, Delivery, RunningGroup};
 use crate::error::Result;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::thread::{self, Thread};
+use crate::sync::wait_list::Waiter;
 
 impl ConsumerGroup {
     /// Starts the workers, as [`ConsumerGroup::start`] does, with an async handler (feature `async`). A
@@ -54,30 +53,16 @@ impl ConsumerGroup {
     }
 }
 
-/// Wakes the thread that waits for a future.
-struct Waiting {
-    thread: Thread,
-    /// Set until the thread has noticed the wake-up: code in the future may park the thread, too.
-    is_woken: AtomicBool,
-}
-
-impl Wake for Waiting {
-    fn wake(self: Arc<Self>) {
-        self.is_woken.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
-}
-
+/// A future that parks the thread takes no wake-up from the waiter.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waiting = Arc::new(Waiting { thread: thread::current(), is_woken: AtomicBool::new(false) });
-    let waker = Waker::from(Arc::clone(&waiting));
+    let waiter = Arc::<Waiter>::default();
+    let waker = Waker::from(Arc::clone(&waiter));
     loop {
+        waiter.prepare();
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        while !waiting.is_woken.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
+        waiter.sleep(None);
     }
 }

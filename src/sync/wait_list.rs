@@ -255,6 +255,14 @@ impl Waiter {
     }
 }
 
+/// As a waker it wakes the thread that sleeps.
+#[cfg(feature = "async")]
+impl std::task::Wake for Waiter {
+    fn wake(self: Arc<Self>) {
+        self.rouse();
+    }
+}
+
 impl Round {
     /// Wakes waiters until enough of them are threads, which wake further ones.
     fn go_on(self: &Arc<Self>) {

@@ -290,6 +290,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "store::transaction",
             "subscription",
             "sync",
+            "sync::wait_list",
         ],
     ),
     // Beside it: what is done with a store that does not open.

@@ -114,13 +114,18 @@ impl Reached {
 
     /// The consumer confirms that it has handled every event up to `position`.
     pub(super) fn confirm(&self, position: Position) -> Result<()> {
-        let scanned = self.scanned_through();
+        let mut scanned = 0;
+        self.change(|state| {
+            scanned = state.scanned;
+            if position.get() <= scanned {
+                state.handled = state.handled.max(position.get());
+            }
+        });
         if position.get() > scanned {
             let why =
                 format!("{position} is after {scanned}, the last position that was delivered");
             return Err(Error::InvalidArgument { what: "position", why });
         }
-        self.raise_handled(position.get());
         Ok(())
     }
 

@@ -99,6 +99,8 @@ fn attempt(shared: &GroupShared, handler: &CommittingHandler, task: &mut Task) -
                 return Ok(Attempt::Done);
             }
             Err(error) if !is_refused(&error, &shared.group.name) => {
+                // The handler did not fail.
+                task.attempts -= 1;
                 return passing_or(shared, error);
             }
             Err(error) if is_early && error.is_conflict() => {

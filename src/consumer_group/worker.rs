@@ -118,7 +118,14 @@ fn attempt(
         Delivery { event: &task.event, attempt: task.attempts, is_replay: task.replay.is_some() };
     let outcome = catch_unwind(AssertUnwindSafe(|| handler(delivery)));
     let error = match outcome {
-        Ok(Ok(())) => return succeeded(shared, task),
+        Ok(Ok(())) => {
+            let outcome = succeeded(shared, task)?;
+            if matches!(outcome, HandlerOutcome::Again(_)) {
+                // The handler did not fail.
+                task.attempts -= 1;
+            }
+            return Ok(outcome);
+        }
         Ok(Err(error)) => error,
         Err(panic) => panic_text(panic.as_ref()),
     };

@@ -1,10 +1,12 @@
 //! Consumer groups on a failing disk.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use annals::testing::{Fault, Operation, SimStorage};
-use annals::{Durability, Error, ExpectedVersion, NewEvent, Store};
+use annals::{Durability, Error, ExpectedVersion, NewEvent, Query, Store};
 
 use super::shared::{ROOT, simulated};
 use super::support::{LONG, append, group, quick};
@@ -45,6 +47,44 @@ fn full_disk_delays_parking_and_loses_nothing() {
     let parked = group(&store).parked().unwrap();
     let positions: Vec<u64> = parked.iter().map(|it| it.event.position().get()).collect();
     assert_eq!(positions, [10, 20, 30, 40]);
+}
+
+#[test]
+fn full_disk_counts_no_attempt_of_a_handler_that_succeeded() {
+    let storage = SimStorage::new(7);
+    let store = open(&storage);
+    append(&store, 1, 1);
+    storage.set_free_space(Some(0));
+    for size in [9000, 1000, 50, 0] {
+        let filler = || NewEvent::new("F", vec![1; size]);
+        while store.append("f", ExpectedVersion::Any, [filler()]).is_ok() {}
+    }
+    let calls = Arc::new(AtomicU32::new(0));
+    let has_room = Arc::new(AtomicBool::new(false));
+    let (counter, room) = (Arc::clone(&calls), Arc::clone(&has_room));
+    let running = group(&store)
+        .matching(Query::types(["Happened"]))
+        .retry(quick(2))
+        .start_transactional(move |delivery, transaction| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            assert!(delivery.attempt() <= 2);
+            // One failure, after the commits that the disk had no room for.
+            if room.swap(false, Ordering::SeqCst) {
+                return Err("no");
+            }
+            let note = NewEvent::new("Noted", vec![1; 9000]);
+            Ok(transaction.append("notes", ExpectedVersion::Any, [note]))
+        })
+        .unwrap();
+    while calls.load(Ordering::SeqCst) < 6 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    has_room.store(true, Ordering::SeqCst);
+    storage.set_free_space(None);
+    assert!(running.wait_for(1, LONG), "{:?}", running.stop());
+    running.stop().unwrap();
+    assert_eq!(group(&store).parked().unwrap().len(), 0);
+    assert_eq!(store.stream_head("notes").unwrap().unwrap().version, 1);
 }
 
 #[test]

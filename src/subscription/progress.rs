@@ -3,6 +3,8 @@
 //! Owns no state: `reached` has it. Must never keep a subscription or its store open.
 
 use std::sync::Arc;
+#[cfg(feature = "async")]
+use std::task::Poll;
 use std::time::Duration;
 
 use super::rate::Rate;
@@ -250,7 +252,8 @@ impl JoinedProgress {
     ///
     /// # Errors
     ///
-    /// Those of [`JoinedProgress::wait_for`].
+    /// [`Error::SubscriptionEnded`](crate::Error::SubscriptionEnded) if one of them has ended, or ends during
+    /// the wait, before it reached the position.
     #[cfg(feature = "async")]
     pub fn wait_for_async(
         &self,
@@ -258,11 +261,26 @@ impl JoinedProgress {
     ) -> impl Future<Output = Result<()>> + Send + 'static {
         let (joined, position) = (self.clone(), position.into().get());
         async move {
-            joined.check(position)?;
-            for part in &*joined.parts {
-                part.reached.wait_async(position).await?;
-            }
-            Ok(())
+            let waits = joined.parts.iter().map(|part| part.reached.wait_async(position));
+            let mut waits: Vec<_> = waits.map(Box::pin).collect();
+            std::future::poll_fn(|context| {
+                let mut result = Ok(());
+                waits.retain_mut(|wait| match wait.as_mut().poll(context) {
+                    Poll::Pending => true,
+                    Poll::Ready(done) => {
+                        if result.is_ok() {
+                            result = done;
+                        }
+                        false
+                    }
+                });
+                if result.is_ok() && !waits.is_empty() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(result)
+                }
+            })
+            .await
         }
     }
 

@@ -252,10 +252,13 @@ fn wait_for_a_subscription_that_has_ended_is_an_error() {
         let waits = in_thread(move || waiting.wait_for(2, Duration::MAX));
         let task = progress.wait_for_async(2);
         let tasks = in_thread(move || block_on(task).map(|()| true));
+        // The one before it does not reach the position.
+        let task = joined.wait_for_async(2);
+        let joined_tasks = in_thread(move || block_on(task).map(|()| true));
         assert!(!progress.wait_for(2, SHORT).unwrap() && !progress.is_ended());
         assert!(!joined.wait_for(2, SHORT).unwrap());
         end(subscription);
-        for waits in [waits, tasks] {
+        for waits in [waits, tasks, joined_tasks] {
             assert_ended(&waits.recv_timeout(LONG).expect("it is woken"), reached);
         }
         assert!(progress.is_ended());

@@ -2,8 +2,6 @@
 //!
 //! Owns the source of the event's data. Must never flag data as JSON that is not valid JSON.
 
-use std::io::Read as _;
-
 use annals::{Appended, ContentType, NewEvent, Options};
 use annals_cli::{encoding, time};
 use serde::Serialize;
@@ -11,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::args::{AppendArgs, Format};
 use crate::failure::Failure;
+use crate::input;
 use crate::open;
 use crate::output::Output;
 
@@ -33,6 +32,7 @@ pub(crate) fn run(args: &AppendArgs, quiet: bool) -> Result<(), Failure> {
 }
 
 fn event(args: &AppendArgs) -> Result<NewEvent, Failure> {
+    let load = |given: &str| input::load(given, Options::MAX_EVENT_SIZE);
     let (data, content_type) = match args.data.as_deref() {
         None => (Vec::new(), ContentType::Binary),
         Some(given) if args.binary => (load(given)?, ContentType::Binary),
@@ -49,23 +49,6 @@ fn event(args: &AppendArgs) -> Result<NewEvent, Failure> {
         event = event.id(id);
     }
     Ok(event)
-}
-
-/// The bytes that an argument stands for: the argument itself, a file, or standard input.
-fn load(given: &str) -> Result<Vec<u8>, Failure> {
-    if given == "-" {
-        let mut bytes = Vec::new();
-        return match std::io::stdin().lock().read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(e) => Err(Failure::Fault(format!("cannot read standard input: {e}"))),
-        };
-    }
-    let Some(file) = given.strip_prefix('@') else {
-        return Ok(given.as_bytes().to_vec());
-    };
-    #[expect(clippy::disallowed_methods, reason = "the tool's own input, not the store's files")]
-    let bytes = std::fs::read(file);
-    bytes.map_err(|e| Failure::Fault(format!("cannot read {file}: {e}")))
 }
 
 /// The bytes without surrounding white space and byte order mark, if they are JSON.

@@ -15,11 +15,13 @@ use std::time::Duration;
 use crate::values;
 
 mod read;
+mod records;
 mod state;
 mod upkeep;
 mod write;
 
 pub(crate) use read::*;
+pub(crate) use records::*;
 pub(crate) use state::*;
 pub(crate) use upkeep::*;
 pub(crate) use write::*;
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Cursor(CursorCommand),
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    #[command(subcommand, visible_alias = "records")]
+    Record(RecordCommand),
     Stats(StatsArgs),
     Verify(VerifyArgs),
     Compact(CompactArgs),
@@ -102,6 +106,7 @@ impl Command {
             Self::Stream(command) => command.store(),
             Self::Cursor(command) => command.store(),
             Self::Snapshot(command) => command.store(),
+            Self::Record(command) => command.store(),
             Self::Stats(args) => &args.store,
             Self::Verify(args) => &args.store,
             Self::Compact(args) => &args.store,

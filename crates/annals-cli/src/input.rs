@@ -1,10 +1,12 @@
-//! The input of an import, cut into lines by a separate thread.
+//! Input: the lines of an import, cut by a separate thread, and the bytes that an argument names.
 //!
 //! Owns the reading, so that a silent producer blocks neither acknowledgements nor Ctrl-C.
-//! Must never hold more than one line beyond its bound, however long the line is.
+//! Must never hold more than one line, or one argument's bytes, beyond its bound, however long the input is.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crate::failure::Failure;
 
 /// Number of bytes read at once.
 const BUFFER: usize = 256 << 10;
@@ -30,6 +32,30 @@ pub(crate) enum Message {
     Failed(io::Error),
     /// The input ended.
     End,
+}
+
+/// The bytes that an argument stands for: the argument itself, those of a file (`@FILE`), or of standard
+/// input (`-`). An input of more than `most` bytes is refused, and is not read to its end.
+pub(crate) fn load(given: &str, most: u64) -> Result<Vec<u8>, Failure> {
+    let (name, mut source): (_, Box<dyn Read>) = match given.strip_prefix('@') {
+        None if given == "-" => ("standard input", Box::new(io::stdin().lock())),
+        None => return Ok(given.as_bytes().to_vec()),
+        Some(file) => (file, Box::new(open(file)?)),
+    };
+    let mut bytes = Vec::new();
+    match source.by_ref().take(most.saturating_add(1)).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 > most => Err(Failure::Fault(format!(
+            "{name} holds more than {most} bytes, the limit: keep large data elsewhere and refer to it"
+        ))),
+        Ok(_) => Ok(bytes),
+        Err(e) => Err(Failure::Fault(format!("cannot read {name}: {e}"))),
+    }
+}
+
+fn open(file: &str) -> Result<std::fs::File, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "the tool's own input, not the store's files")]
+    let opened = std::fs::File::open(file);
+    opened.map_err(|e| Failure::Fault(format!("cannot read {file}: {e}")))
 }
 
 /// Reads `source` in a separate thread. The thread ends with the input, or with the receiver; it is

@@ -17,6 +17,7 @@ mod open;
 mod output;
 mod progress;
 mod read;
+mod records;
 mod report;
 mod rescue;
 mod resume;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::args::{Cli, Command, CompletionsArgs, StreamCommand};
+use crate::args::{Cli, Command, CompletionsArgs, RecordCommand, StreamCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Stream(command) => streams::run(&command, quiet),
         Command::Cursor(command) => cursors::run(&command, quiet),
         Command::Snapshot(command) => snapshots::run(&command, quiet),
+        Command::Record(command) => records::run(&command, quiet),
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
         Command::Compact(args) => compact::run(&args, quiet),
@@ -87,6 +89,7 @@ fn listens(command: &Command) -> bool {
         | Command::Repair(_)
         | Command::Recover(_) => false,
         Command::Stream(command) => matches!(command, StreamCommand::List(_)),
+        Command::Record(command) => matches!(command, RecordCommand::List(_)),
         _ => true,
     }
 }

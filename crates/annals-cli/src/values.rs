@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use annals::{AsOf, ExpectedVersion, Options, Position, Uuid};
+use annals::{AsOf, ExpectedRecord, ExpectedVersion, Options, Position, Uuid};
 use annals_cli::time;
 use jiff::{Span, SpanRelativeTo};
 
@@ -18,6 +18,18 @@ pub(crate) fn expected(text: &str) -> Result<ExpectedVersion, String> {
         number => number
             .parse()
             .map(ExpectedVersion::Exact)
+            .map_err(|_| "expected any, none, exists or a version".to_owned()),
+    }
+}
+
+pub(crate) fn expected_record(text: &str) -> Result<ExpectedRecord, String> {
+    match text {
+        "any" => Ok(ExpectedRecord::Any),
+        "none" => Ok(ExpectedRecord::NoRecord),
+        "exists" => Ok(ExpectedRecord::Exists),
+        number => number
+            .parse()
+            .map(ExpectedRecord::Exact)
             .map_err(|_| "expected any, none, exists or a version".to_owned()),
     }
 }

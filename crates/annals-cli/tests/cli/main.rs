@@ -11,6 +11,7 @@ mod migrate;
 mod pipes;
 mod query;
 mod read;
+mod records;
 mod repeat;
 mod rescue;
 mod state;

@@ -66,6 +66,7 @@ fn every_command_ends_quietly_when_its_reader_is_gone() {
     let (store, copy) = (scratch.store("s"), scratch.store("copy"));
     import(&store, lines(0..20)).ok();
     run(&["cursor", "set", &store, "c", "3"]).ok();
+    run(&["record", "put", &store, "k", "1"]).ok();
     let file = scratch.path("in.ndjson");
     std::fs::write(&file, lines(20..22)).unwrap();
     let file = file.to_str().unwrap();
@@ -81,6 +82,9 @@ fn every_command_ends_quietly_when_its_reader_is_gone() {
         &["cursor", "list", &store],
         &["cursor", "get", &store, "c"],
         &["snapshot", "list", &store],
+        &["record", "list", &store],
+        &["record", "get", &store, "k"],
+        &["record", "put", &store, "k", "2"],
         &["stats", &store],
         &["stats", &store, "--format", "json"],
         &["verify", &store],

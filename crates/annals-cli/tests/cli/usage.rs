@@ -52,6 +52,7 @@ fn every_command_explains_itself() {
         "stream",
         "cursor",
         "snapshot",
+        "record",
         "stats",
         "verify",
         "completions",

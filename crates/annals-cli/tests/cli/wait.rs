@@ -67,6 +67,8 @@ fn every_writing_command_waits_if_asked_to() {
         &["stream", "metadata", &store, "s-1", "--max-count", "2"],
         &["compact", &store],
         &["recover", &store, "--accept-loss", "--cut-after", "3"],
+        &["record", "put", &store, "k", "1"],
+        &["record", "delete", &store, "k"],
         &["snapshot", "delete", &store, "k"],
     ] {
         let holder = Holder::of(&store);

@@ -128,6 +128,8 @@ pub use read::{
 pub use recovery::{Opened, Recovery};
 pub use store::Store;
 pub use store::cursors::{CursorInfo, Cursors};
+#[cfg(feature = "async")]
+pub use store::records::RecordStream;
 pub use store::records::{Record, RecordList, Records};
 pub use store::transaction::{Ticket, Transaction};
 pub use uuid::Uuid;
@@ -148,6 +150,7 @@ const _: () = {
     send_and_sync::<Error>();
     send_and_sync::<Options>();
     send_and_sync::<Cursors>();
+    send_and_sync::<Records>();
     send_and_sync::<Snapshots>();
     send_and_sync::<Snapshot>();
     send_and_sync::<Streams>();
@@ -160,6 +163,7 @@ const _: () = {
     send_and_sync::<RunningGroup>();
     send::<Events>();
     send::<StreamNames>();
+    send::<RecordList>();
     send::<Subscribe>();
     send::<Subscription>();
     send::<ConsumerGroup>();

@@ -3,6 +3,9 @@
 //! Owns the calls and the paged listing. A record is stored in the log as a change of a commit; it is checked
 //! like every other change of a commit.
 
+#[cfg(feature = "async")]
+mod tasks;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +19,9 @@ use crate::event::ExpectedRecord;
 use crate::format::metadata::RecordEntry;
 use crate::index::records::PageStart;
 use crate::store::transaction::Transaction;
+
+#[cfg(feature = "async")]
+pub use tasks::RecordStream;
 
 /// The number of records that a listing looks up at once.
 const PAGE: usize = 256;
@@ -171,29 +177,32 @@ impl RecordList {
         self
     }
 
-    /// Looks up records until the page has some, or none is left.
-    fn turn_page(&mut self) -> Result<()> {
+    /// Looks up the next keys. If their records are all deleted, the page stays empty.
+    fn look_up_page(&mut self) -> Result<()> {
         self.records.engine.check_open()?;
         self.records.engine.refresh()?;
-        while self.page.is_empty() && !self.ended {
-            let start = PageStart { prefix: &self.prefix, after: &self.after };
-            let most = self.left.clamp(16, PAGE);
-            let found = self.records.engine.contents().record_page(start, most)?;
-            self.ended = found.len() < most;
-            if let Some((last, _)) = found.last_key_value() {
-                self.after = last.clone();
-            }
-            self.page.extend(found.into_iter().filter(|(_, entry)| !entry.deleted));
+        let start = PageStart { prefix: &self.prefix, after: &self.after };
+        let most = self.left.clamp(16, PAGE);
+        let found = self.records.engine.contents().record_page(start, most)?;
+        self.ended = found.len() < most;
+        if let Some((last, _)) = found.last_key_value() {
+            self.after = last.clone();
         }
+        self.page.extend(found.into_iter().filter(|(_, entry)| !entry.deleted));
         Ok(())
     }
 
+    /// Whether no record is left to return.
+    fn is_over(&self) -> bool {
+        self.left == 0 || (self.ended && self.page.is_empty())
+    }
+
     fn take(&mut self) -> Result<Option<Record>> {
+        while self.page.is_empty() && !self.is_over() {
+            self.look_up_page()?;
+        }
         if self.left == 0 {
             return Ok(None);
-        }
-        if self.page.is_empty() {
-            self.turn_page()?;
         }
         let Some((key, entry)) = self.page.pop_front() else { return Ok(None) };
         self.left -= 1;

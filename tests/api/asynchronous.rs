@@ -1,5 +1,7 @@
 //! Async calls: what one poll may do, counted on a simulated disk by the polling thread.
 
+mod records;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;

@@ -230,7 +230,10 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("store::cursors", &["engine", "error", "event", "store::transaction"]),
-    ("store::records", &["engine", "error", "event", "format", "index", "store::transaction"]),
+    (
+        "store::records",
+        &["engine", "engine::errands", "error", "event", "format", "index", "store::transaction"],
+    ),
     (
         "store::snapshots",
         &["engine", "engine::snapshots", "error", "event", "event::snapshot", "read"],

@@ -12,6 +12,7 @@ mod conflicts;
 mod handles;
 mod processes;
 mod readers;
+mod records;
 mod sealing;
 #[path = "../support/mod.rs"]
 mod shared;

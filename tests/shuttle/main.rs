@@ -11,9 +11,12 @@ mod close;
 mod commits;
 mod failures;
 mod full_disk;
+mod groups;
 mod readers;
+mod records;
 #[path = "../support/mod.rs"]
 mod shared;
+mod streams;
 mod subscriptions;
 mod support;
 mod transactions;

@@ -67,6 +67,12 @@ impl Input {
         NewEvent::new(event_type, payload)
     }
 
+    /// The value of a record, of the size of an event's data.
+    pub(crate) fn value(&mut self) -> Vec<u8> {
+        let number = usize::try_from(self.number() & 63).unwrap_or(0);
+        self.payloads[number].clone()
+    }
+
     pub(crate) fn events(&mut self, count: usize) -> Vec<NewEvent> {
         (0..count).map(|_| self.event()).collect()
     }

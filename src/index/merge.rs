@@ -124,7 +124,7 @@ pub(crate) fn merge(
     for kind in KINDS {
         merge.for_each_key(kind, |key| writer.push(key.name))?;
     }
-    merge.for_each_record(|key, _| writer.push(key))?;
+    merge.for_each_record(|key, _| writer.push(key.as_bytes()))?;
     writer.end_section()?;
     for kind in KINDS {
         merge.for_each_key(kind, |key| merge.write_list(key, &mut writer))?;

@@ -16,14 +16,14 @@ impl<'a> Merge<'a> {
     /// Calls `each` with the newest entry of every record, sorted by key.
     pub(super) fn for_each_record(
         &self,
-        mut each: impl FnMut(&'a [u8], RecordEntry) -> Merged<()>,
+        mut each: impl FnMut(&'a str, RecordEntry) -> Merged<()>,
     ) -> Merged<()> {
         let mut heap = BinaryHeap::with_capacity(self.inputs.len());
         let mut next = vec![0_usize; self.inputs.len()];
         for at in 0..self.inputs.len() {
             heap.extend(self.take_record(at, &mut next)?.map(|key| Reverse((key, at))));
         }
-        let mut newest: Option<(&[u8], RecordEntry)> = None;
+        let mut newest: Option<(&str, RecordEntry)> = None;
         while let Some(Reverse((key, at))) = heap.pop() {
             let (_, entry) = self.inputs[at].named_record(next[at] - 1).map_err(input(at))?;
             match &mut newest {
@@ -46,7 +46,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The next key of an input.
-    fn take_record(&self, at: usize, next: &mut [usize]) -> Merged<Option<&'a [u8]>> {
+    fn take_record(&self, at: usize, next: &mut [usize]) -> Merged<Option<&'a str>> {
         let (index, place) = (self.inputs[at], next[at]);
         if place >= index.record_count() {
             return Ok(None);
@@ -56,6 +56,9 @@ impl<'a> Merge<'a> {
         if place > 0 && index.named_record(place - 1).map_err(input(at))?.0 >= key {
             return Err(input(at)(Defect::Invalid("its records are not sorted")));
         }
+        // Checked here, where the input is known whose file is damaged.
+        let key = std::str::from_utf8(key)
+            .map_err(|_| input(at)(Defect::Invalid("a record's key is not UTF-8")))?;
         Ok(Some(key))
     }
 

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::NewEvent;
 use crate::format::checksum::Seed;
-use crate::format::container::{INDEX_MAGIC, LEVEL_MAGIC};
+use crate::format::container::{self, INDEX_MAGIC, LEVEL_MAGIC};
 use crate::format::index_file::{IndexMeta, Probe, hash_term};
-use crate::format::metadata::{Change, ChangeNumber};
+use crate::format::metadata::{Change, ChangeNumber, RecordChange, RecordValue};
 use crate::format::record::{self, Assigned, RecordRef};
 use crate::index::Head;
 use crate::index::block_file::{BlockFile, Reads};
@@ -33,6 +33,10 @@ struct Built {
     /// By segment: the number of changes.
     changes: Vec<u64>,
     events: Vec<Made>,
+    /// The records that the next segment puts.
+    records: Vec<&'static str>,
+    /// Changes the bytes of the next index file.
+    spoil: Option<fn(Vec<u8>) -> Vec<u8>>,
 }
 
 impl Built {
@@ -77,12 +81,21 @@ impl Built {
             let change = Change::CursorSet { name: "c".into(), position: before + number };
             builder.add_change(ChangeNumber::new(before + number + 1), &change, meta.segment);
         }
-        self.changes.push(u64::from(changes));
+        let mut number = before + u64::from(changes);
+        for key in &self.records {
+            let (key, value) = ((*key).into(), Some(RecordValue::Given("v".into())));
+            let record = RecordChange { key, version: segment, value, offset: 8192 };
+            number += 1;
+            let change = Change::Record(record);
+            builder.add_change(ChangeNumber::new(number), &change, segment);
+        }
+        self.changes.push(number - before);
         let bytes = builder.finish(STORE, &meta, |name, _, _| {
             let stream = (0..=255).find(|s| stream_name(*s) == name).unwrap();
             Ok::<_, Defect>(self.last_position(stream, base).1)
         });
-        let file = BlockFile::from_bytes(bytes.unwrap(), INDEX_MAGIC).unwrap();
+        let spoil = self.spoil.unwrap_or(|bytes| bytes);
+        let file = BlockFile::from_bytes(spoil(bytes.unwrap()), INDEX_MAGIC).unwrap();
         self.inputs.push(Arc::new(SealedIndex::new(file, STORE, &meta).unwrap().unwrap()));
         self.metas.push(meta);
     }
@@ -326,6 +339,48 @@ fn contradicting_index_files_are_not_merged() {
     other.add(&[(1, 1), (2, 2)], 1);
     let mixed = [Arc::clone(&built.inputs[0]), Arc::clone(&other.inputs[1])];
     assert!(matches!(merged(&mixed), Err(MergeError::Input { at: 1, .. })));
+}
+
+/// The index file with the first byte `é` of its names spoiled, and checksums that fit.
+fn with_key_not_utf_8(bytes: Vec<u8>) -> Vec<u8> {
+    let file = BlockFile::from_bytes(bytes, INDEX_MAGIC).unwrap();
+    let sections: Vec<(u32, Vec<u8>)> = (layout::META..=layout::BUCKETS)
+        .map(|kind| {
+            let section = file.section(kind);
+            let len = usize::try_from(section.len).unwrap();
+            let mut bytes = file.get(section, 0, len).unwrap().to_vec();
+            if kind == layout::NAMES {
+                let at = bytes.iter().position(|&byte| byte == 0xC3).unwrap();
+                bytes[at] = 0xFF;
+            }
+            (kind, bytes)
+        })
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect();
+    let sections: Vec<_> = sections.iter().map(|(kind, bytes)| (*kind, &bytes[..])).collect();
+    container::encode(INDEX_MAGIC, STORE, &sections)
+}
+
+#[test]
+fn record_key_that_is_not_utf_8_is_refused_in_a_merge() {
+    for damaged in [None, Some(0), Some(1), Some(2)] {
+        let mut built = Built { records: vec!["a", "\u{e9}", "z"], ..Built::default() };
+        for segment in 0..3 {
+            built.spoil = (damaged == Some(segment)).then_some(with_key_not_utf_8);
+            built.add(&[(1, 1), (2, 2)], 1);
+        }
+        match (damaged, merged(&built.inputs)) {
+            (None, Ok(bytes)) => {
+                let level = built.open(bytes).unwrap().unwrap();
+                assert_eq!(level.record("\u{e9}").unwrap().unwrap().version, 7);
+            }
+            // The input with the fault is named, so that no other is rebuilt.
+            (Some(segment), Err(MergeError::Input { at, defect })) => {
+                assert_eq!((at, defect.to_string().contains("not UTF-8")), (segment, true));
+            }
+            (_, other) => panic!("{damaged:?}: {:?}", other.map(|bytes| bytes.len())),
+        }
+    }
 }
 
 #[test]

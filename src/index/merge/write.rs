@@ -125,8 +125,6 @@ impl Merge<'_> {
             })?;
         }
         self.for_each_record(|key, _| {
-            let key = std::str::from_utf8(key)
-                .map_err(|_| input(0)(Defect::Invalid("a record's key is not UTF-8")))?;
             filter_add(&mut filter, hash_term(layout::RECORDS, key));
             Ok(())
         })?;

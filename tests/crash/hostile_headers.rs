@@ -1,7 +1,7 @@
 //! Unknown format versions and features, and false lengths and counts with valid checksums.
 
-use annals::Error;
 use annals::testing::SimStorage;
+use annals::{Error, ExpectedRecord, ExpectedVersion, NewEvent};
 
 use super::support::*;
 
@@ -231,6 +231,42 @@ fn hostile_derived_files_cause_neither_panic_nor_large_allocation() {
         }
     }
     took_no_large_allocation();
+}
+
+/// The entry of a record in an index file names a segment that does not exist.
+#[test]
+fn record_in_a_false_segment_is_an_error_that_names_the_file() {
+    const VALUE: u32 = 12_345;
+    let sim = SimStorage::new(1);
+    let store = open(&sim).unwrap();
+    store.records().put("r", vec![7; VALUE as usize], ExpectedRecord::Any).unwrap();
+    while store.stats().segments < 3 {
+        let event = NewEvent::new("T", vec![7; 9_000]);
+        store.append("s", ExpectedVersion::Any, [event]).unwrap();
+    }
+    store.close().unwrap();
+    sim.corrupt(index(1), |bytes| {
+        // The length of the value, a place, the version and the segment.
+        let is_entry = |at: &usize| {
+            bytes[*at..].starts_with(&VALUE.to_le_bytes())
+                && bytes[at + 8..].starts_with(&[1_u64.to_le_bytes(); 2].concat())
+        };
+        let at = (0..bytes.len()).step_by(4).find(is_entry).unwrap();
+        put(bytes, at + 16, &77_u64.to_le_bytes());
+        sign_container(bytes);
+    })
+    .unwrap();
+    let store = open(&sim).unwrap();
+    for read in
+        [store.records().get("r").map(drop), store.records().list().try_for_each(|r| r.map(drop))]
+    {
+        let Err(Error::Corrupt { file, offset, expected_position, what, .. }) = read else {
+            panic!("{read:?}")
+        };
+        assert!(file.ends_with("log/00000000000000000077.seg"), "{}", file.display());
+        assert!(offset >= DATA_START && expected_position.get() > 1, "{offset}");
+        assert!(what.contains("record \"r\""), "{what}");
+    }
 }
 
 #[test]

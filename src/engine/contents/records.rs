@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::Contents;
 use crate::catalog::{Catalog, Lookup, LookupError, Part, PartIndex, damaged, units};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::metadata::RecordEntry;
 use crate::index::heads::HeadTable;
 use crate::index::records::{PageStart, RecordPage, add_newest, keep_first};
@@ -109,10 +109,27 @@ impl Contents {
 
     /// The value of a record, from the log.
     pub(crate) fn record_value(&self, key: &str, entry: &RecordEntry) -> Result<Bytes> {
-        let segment = self.with_catalog(|catalog| segment_of(catalog, entry.segment));
-        let segment = segment.ok_or_else(|| self.lost(0))?;
-        segment.record_value(key, entry, self.shared.options().checksums)
+        let segment = self.with_catalog(|catalog| {
+            segment_of(catalog, entry.segment).ok_or_else(|| first_after(catalog, entry.segment))
+        });
+        match segment {
+            Ok(segment) => segment.record_value(key, entry, self.shared.options().checksums),
+            Err(next_position) => Err(Error::Corrupt {
+                file: self.shared.dir().segment_path(entry.segment),
+                offset: entry.offset.into(),
+                expected_position: next_position.into(),
+                what: format!("there is no such segment, in which an index has record {key:?}"),
+                evidence: None,
+            }),
+        }
     }
+}
+
+/// The position of the first event that follows the segment `number`, if there were one.
+fn first_after(catalog: &Catalog, number: u64) -> u64 {
+    let at = catalog.parts.partition_point(|part| part.segment.number() < number);
+    let next = catalog.parts.get(at).map_or(&catalog.active.segment, |part| &part.segment);
+    next.base_position
 }
 
 fn segment_of(catalog: &Catalog, number: u64) -> Option<Arc<Segment>> {

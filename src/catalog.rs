@@ -18,7 +18,7 @@ use crate::index::sealed::SealedIndex;
 use crate::log::rotation::SealPoint;
 use crate::log::segment::Segment;
 
-pub(crate) use heads::{OlderHeads, head_in, list_heads_in};
+pub(crate) use heads::{OlderHeads, RecordFiles, head_in, list_heads_in};
 pub(crate) use streams::{Reached, Run, limit_head_in, reach_in};
 
 /// The segments and their indexes.

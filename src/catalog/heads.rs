@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, damaged, units};
 use crate::format::Defect;
 use crate::format::index_file::{STREAMS, hash_term};
+use crate::format::metadata::RecordEntry;
 use crate::index::Head;
 use crate::index::block_file::Reads;
 use crate::index::heads::{HeadTable, HeadsCopy, Slot};
@@ -32,6 +33,25 @@ impl OlderHeads {
 
     pub(crate) fn get(&self, stream: &str) -> Option<Head> {
         self.heads.get(stream).copied()
+    }
+}
+
+/// Which segments have their changes of records in files, and not in memory alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordFiles {
+    /// The newest segment with an index file.
+    sealed: Option<u64>,
+    /// The segment that the checkpoint of [`Catalog::base`] ends in.
+    base: Option<u64>,
+}
+
+impl RecordFiles {
+    /// Whether no file has a newer change of a record than the one in memory.
+    pub(crate) fn are_older(self, recent: Option<&RecordEntry>) -> bool {
+        let segment = recent.map_or(0, |recent| recent.segment);
+        self.sealed.is_none_or(|sealed| sealed < segment)
+            // What follows a checkpoint in its segment is in memory.
+            && self.base.is_none_or(|base| base <= segment)
     }
 }
 
@@ -64,12 +84,28 @@ impl Catalog {
     }
 
     /// The checkpoint that an opening found and whose segment is not sealed: its records are in no index file.
-    pub(crate) fn base(&self) -> Option<Arc<HeadTable>> {
+    pub(crate) fn base(&self) -> Option<&Arc<HeadTable>> {
         let frozen = self.parts.iter().rev().find_map(|part| match &part.index {
             PartIndex::Frozen { heads, .. } => heads.base(),
             PartIndex::Sealed(_) => None,
         });
-        self.active.heads.base().or(frozen).cloned()
+        self.active.heads.base().or(frozen)
+    }
+
+    /// The files that may have records. Segments are sealed in order, so a checkpoint that is not in an index
+    /// file is in a segment after all sealed ones.
+    pub(crate) fn record_files(&self) -> RecordFiles {
+        let mut base = self.active.heads.base();
+        for part in self.parts.iter().rev() {
+            match &part.index {
+                PartIndex::Frozen { heads, .. } => base = base.or(heads.base()),
+                PartIndex::Sealed(_) => {
+                    let base = base.map(|base| base.meta.segment);
+                    return RecordFiles { sealed: Some(part.segment.number()), base };
+                }
+            }
+        }
+        RecordFiles { sealed: None, base: base.map(|base| base.meta.segment) }
     }
 
     /// The streams whose name begins with `prefix`; goes on with [`list_heads_in`].

@@ -4,7 +4,7 @@
 //! on the path of an append, but at the same time as appends on few cores: therefore an event adds
 //! one number to a list that is written in order, and events are grouped at the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::event::category_of;
 use crate::format::checksum::Seed;
@@ -76,7 +76,7 @@ pub(crate) struct IndexBuilder {
     changes: Vec<u8>,
     /// The number of record changes that follow the changes entered there.
     record_changes: u64,
-    records: BTreeMap<Box<str>, RecordEntry>,
+    records: HashMap<Box<str>, RecordEntry, Hasher>,
 }
 
 impl IndexBuilder {
@@ -118,7 +118,13 @@ impl IndexBuilder {
         if let Change::Record(record) = change {
             self.record_changes += 1;
             // They come in the order of their versions.
-            self.records.insert(record.key.as_str().into(), RecordEntry::of(record, segment));
+            let entry = RecordEntry::of(record, segment);
+            match self.records.get_mut(record.key.as_str()) {
+                Some(known) => *known = entry,
+                None => {
+                    self.records.insert(record.key.as_str().into(), entry);
+                }
+            }
             return;
         }
         self.end_run();
@@ -175,9 +181,9 @@ impl IndexBuilder {
         });
         let [types, tags, categories] = &mut terms;
         let mut records = Vec::with_capacity(self.records.len() * layout::RECORD_LEN);
-        for (key, entry) in &self.records {
-            let (name_offset, name_len) = out.place_name(key);
-            let named = NamedRecord { name_offset, name_len, entry: *entry };
+        for (key, entry) in sorted(self.records) {
+            let (name_offset, name_len) = out.place_name(&key);
+            let named = NamedRecord { name_offset, name_len, entry };
             records.extend_from_slice(&named.encode());
         }
         let (ids, filter) = encode_ids(&self.hashes);

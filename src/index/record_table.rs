@@ -10,7 +10,7 @@ use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
 use super::heads::HeadTable;
 use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
-use super::records::{PageStart, RecordPage};
+use super::records::{PageStart, RecordMap};
 use super::search_names;
 use crate::format::container::Section;
 use crate::format::index_file::{self, NamedRecord, RECORD_LEN, RECORDS, hash_term};
@@ -101,7 +101,7 @@ impl RecordTable {
 #[derive(Debug, Default)]
 pub(crate) struct RecordsCopy {
     /// Changed since the checkpoint.
-    pub(crate) newer: RecordPage,
+    pub(crate) newer: RecordMap,
     pub(crate) base: Option<Arc<HeadTable>>,
 }
 
@@ -114,6 +114,8 @@ impl RecordsCopy {
             let all = PageStart { prefix: "", after: "" };
             base.map_or(Ok(()), |base| base.record_page(all, usize::MAX, each))
         };
+        let mut newer: Vec<_> = newer.into_iter().collect();
+        newer.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         newest_by_name(newer, older, |key, entry| {
             sections.add(key, |offset, name_len, out| {
                 // The keys are in frames of one segment, which is smaller than 4 GiB.

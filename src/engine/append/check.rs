@@ -1,7 +1,7 @@
 //! Checks what a commit requires of the store, under the writer's lock and against everything accepted
 //! before it. Every check is made, so that a refusal names all that failed.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::Appends;
 use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
@@ -29,7 +29,7 @@ pub(super) struct CheckResults {
     pub(super) record_versions: Vec<u64>,
 }
 
-/// A commit to check, and what was found of its records before the writer's lock was taken.
+/// A commit to check, and what was looked up of its records with no lock held.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) commit: &'a Prepared<'a>,
@@ -43,6 +43,8 @@ pub(super) enum Missing {
     Checkpoint(Defect),
     /// The head of a stream that has no event in the active segment.
     OlderHeads,
+    /// The newest change of a record, which may be in an index file.
+    Records,
 }
 
 impl From<Defect> for Missing {
@@ -104,8 +106,9 @@ impl Refusal {
     }
 }
 
-/// The streams after a commit's operations; empty for a commit of one operation.
-type Earlier<'a> = HashMap<&'a str, u64>;
+/// The streams after a commit's operations; empty for a commit of one operation and nothing else about a
+/// stream.
+type Earlier<'a> = HashMap<&'a str, u64, foldhash::fast::RandomState>;
 
 impl Appends {
     /// Checks the requested time of a commit, if any: not before the last recorded time, and not ahead
@@ -146,19 +149,22 @@ impl Appends {
     ) -> Result<CheckResults, Missing> {
         slots.clear();
         let several = commit.operations.len() > 1
-            || !commit.requests.is_empty()
+            || commit.requests.iter().any(|request| matches!(request, Request::Hide(_)))
             || !commit.snapshots.is_empty();
         let earlier =
             check_streams(heads, commit.operations, several, versions, &mut slots, refusal)?;
         let (mut changes, mut record_versions) = (Vec::new(), Vec::new());
         if !commit.requests.is_empty() {
             self.contents.with_metadata(|visible| {
-                let mut present =
-                    Present { writer, visible, records: RecordsNow::new(writer, visible, records) };
-                let requests = commit.requests;
+                let (requests, files) = (commit.requests, heads.catalog.record_files());
+                let records = RecordsNow::new(writer, visible, files, records, requests);
+                let mut present = Present { writer, visible, records };
                 check_requests(heads, requests, &mut present, &earlier, &mut changes, refusal)?;
+                if present.records.missing {
+                    return Err(Missing::Records);
+                }
                 record_versions = present.records.versions;
-                Ok::<_, Missing>(())
+                Ok(())
             })?;
         }
         let last_position = writer.log.tip.next_position - 1 + u64::from(commit.event_count);
@@ -199,7 +205,7 @@ fn check_streams<'a>(
     slots: &mut Vec<Slot>,
     refusal: &mut Refusal,
 ) -> Result<Earlier<'a>, Missing> {
-    let mut earlier = Earlier::new();
+    let mut earlier = Earlier::default();
     for (index, operation) in operations.iter().enumerate() {
         let slot = heads.slot(operation.stream)?;
         slots.push(slot);
@@ -239,7 +245,7 @@ fn check_requests<'a>(
     let head = writer.log.tip.next_position - 1;
     let pending = &writer.changes;
     // The positions of cursors after this commit's own requests.
-    let mut moved: HashMap<&str, Option<u64>> = HashMap::new();
+    let mut moved: HashMap<&str, Option<u64>, foldhash::fast::RandomState> = HashMap::default();
     for (index, request) in requests.iter().enumerate() {
         if request.record().is_some() {
             match present.records.pass(index, request) {

@@ -48,6 +48,7 @@ use crate::index::block_file::Reads;
 
 use check::{Asked, KnownHeads, Missing, Refusal};
 use records::KnownRecords;
+use remaining::Unapplied;
 
 pub(crate) use accept::Accepted;
 pub(crate) use prepare::{
@@ -93,6 +94,14 @@ enum Checked {
     Encoded(Sequenced),
     /// It was refused, or writes nothing; with the versions of its records.
     Only(Vec<u64>),
+}
+
+/// What was looked up for a commit with no lock held.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    /// Heads of streams without events in the active segment.
+    older: &'a OlderHeads,
+    records: &'a KnownRecords,
 }
 
 /// Whether the caller of [`Appends::decide`] may block.
@@ -142,15 +151,21 @@ impl Appends {
         let reads = if patience.hurries() { Reads::None } else { Reads::Any };
         let older_heads = || self.contents.older_heads(commit.streams(), reads);
         let (mut healed, mut older) = (false, OlderHeads::default());
-        // What these need is looked up again in each round; a plain append finds out under the lock.
-        if !commit.boundaries.is_empty() || commit.has_records() {
+        let mut records = KnownRecords::default();
+        // Boundaries are scanned again in each round; a commit without any finds out under the lock what
+        // it needs.
+        if !commit.boundaries.is_empty() {
             match older_heads()? {
                 Some(found) => older = found,
                 None => return Ok(Decision::TakesLong),
             }
+            if !patience.hurries() {
+                records = self.known_records(commit)?;
+            }
         }
         loop {
-            match self.try_to_decide(commit, sync, versions, patience, &older)? {
+            let known = Known { older: &older, records: &records };
+            match self.try_to_decide(commit, sync, versions, patience, known)? {
                 Ok(decision) => return Ok(decision),
                 // Read or rebuilt with no lock held; then all checks are made again.
                 Err(Missing::Checkpoint(_)) if patience.hurries() => {
@@ -166,45 +181,38 @@ impl Appends {
                     Some(found) => older = found,
                     None => return Ok(Decision::TakesLong),
                 },
+                Err(Missing::Records) if patience.hurries() => return Ok(Decision::TakesLong),
+                Err(Missing::Records) => records = self.known_records(commit)?,
             }
         }
     }
 
-    /// [`Appends::decide`], once. `Err`: a check lacks something. `older` has heads of streams without
-    /// events in the active segment.
+    /// [`Appends::decide`], once. `Err`: a check lacks something.
     fn try_to_decide(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
         versions: &mut [u64],
         patience: Patience,
-        older: &OlderHeads,
+        Known { older, records }: Known<'_>,
     ) -> Result<std::result::Result<Decision<'_>, Missing>> {
-        if patience.hurries()
-            && (self.boundaries_take_long(commit.boundaries)
-                || self.records_take_long(commit.requests))
-        {
+        if patience.hurries() && self.boundaries_take_long(commit.boundaries) {
             return Ok(Ok(Decision::TakesLong));
         }
         let scanned = self.scan_boundaries(commit.boundaries)?;
-        let (mut writer, records) = loop {
-            let records = self.known_records(commit)?;
-            let Some(writer) = self.lock_with_room(commit, patience)? else {
-                return Ok(Ok(Decision::TakesLong));
-            };
-            if self.are_current(&records) {
-                break (writer, records);
-            }
+        let Some(mut writer) = self.lock_with_room(commit, patience)? else {
+            return Ok(Ok(Decision::TakesLong));
         };
         // From here on the lock is held: what is looked up stays true.
         if commit.has_ids
             && let Some(known) = self.find_recorded(&writer, commit, versions)?
         {
-            let answer = self.sequence_remaining(&mut writer, commit, &records, sync, known)?;
-            return Ok(Ok(match answer {
-                Ok(answer) => Decision::Accepted(writer, answer),
-                Err(refusal) => Decision::Refused(writer, refusal),
-            }));
+            let answer = self.sequence_remaining(&mut writer, commit, records, sync, known)?;
+            return Ok(match answer {
+                Ok(answer) => Ok(Decision::Accepted(writer, answer)),
+                Err(Unapplied::Refused(refusal)) => Ok(Decision::Refused(writer, refusal)),
+                Err(Unapplied::Missing(missing)) => Err(missing),
+            });
         }
         self.check_time(&writer, commit)?;
         let mut refusal = self.check_boundaries(&writer, commit.boundaries, scanned)?;
@@ -212,7 +220,7 @@ impl Appends {
             self.commits.begin_session(&mut writer)?;
         }
         let tried = self.contents.change_catalog(|catalog| {
-            let asked = Asked { commit, records: &records };
+            let asked = Asked { commit, records };
             self.check_and_encode(&mut writer, catalog, older, asked, versions, &mut refusal)
         });
         let checked = match tried {
@@ -306,12 +314,12 @@ impl Appends {
         records: &KnownRecords,
         sync: bool,
         mut known: Sequenced,
-    ) -> Result<std::result::Result<Sequenced, Refusal>> {
+    ) -> Result<std::result::Result<Sequenced, Unapplied>> {
         let last_event = known.last_position.get();
         let remaining = self.remaining_changes(writer, commit, records, last_event)?;
         let mut checked = match remaining {
             Ok(checked) => checked,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(unapplied) => return Ok(Err(unapplied)),
         };
         self.shared.counters().already_recorded.add(1);
         known.record_versions = std::mem::take(&mut checked.record_versions);

@@ -1,23 +1,24 @@
 //! The records that a commit checks, puts and deletes.
 //!
-//! Index files are asked before the writer's lock is taken. Under it, changes on their way to disk and those
-//! in no index file come first; if a segment was sealed meanwhile, the files are asked again. Must never read
-//! a file with the writer locked.
+//! Under the writer's lock, changes on their way to disk and those in no index file are asked. A record that
+//! may be in an index file is looked up there with no lock held, and then all checks are made again; what was
+//! found is valid until a segment is sealed. Must never read a file with the writer locked.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::Appends;
 use super::prepare::{Prepared, Request};
+use crate::catalog::RecordFiles;
 use crate::engine::commit::Writer;
 use crate::error::{FailedCheck, Result};
 use crate::event::ExpectedRecord;
 use crate::format::metadata::{Change, RecordChange, RecordEntry, RecordValue};
 use crate::index::metadata::Metadata;
 
-/// What was found of a commit's records before the writer's lock was taken.
+/// What index files have of a commit's records, looked up with no lock held.
 #[derive(Debug, Default)]
 pub(super) struct KnownRecords {
-    /// For each request of the commit.
+    /// For each request of the commit; empty: nothing was looked up.
     entries: Vec<Option<RecordEntry>>,
     /// The state that they are valid for.
     drops: u64,
@@ -27,10 +28,15 @@ pub(super) struct KnownRecords {
 pub(super) struct RecordsNow<'a> {
     writer: &'a Writer,
     visible: &'a Metadata,
+    files: RecordFiles,
     known: &'a KnownRecords,
-    changed: HashMap<&'a str, RecordState>,
+    /// After the requests before; empty for a commit of one request.
+    changed: HashMap<&'a str, RecordState, foldhash::fast::RandomState>,
+    several: bool,
     /// The version of each record after its request.
     pub(super) versions: Vec<u64>,
+    /// Whether a record has to be looked up in files: then all results are without meaning.
+    pub(super) missing: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,46 +76,59 @@ impl Appends {
             drops,
         })
     }
-
-    /// Whether no segment was sealed since the records were looked up. The writer is locked.
-    pub(super) fn are_current(&self, known: &KnownRecords) -> bool {
-        known.entries.is_empty()
-            || self.contents.with_metadata(|metadata| metadata.records().drops() == known.drops)
-    }
-
-    /// Whether index files have to be asked for a commit's records.
-    pub(super) fn records_take_long(&self, requests: &[Request]) -> bool {
-        let mut records = requests.iter().filter_map(Request::record).peekable();
-        records.peek().is_some()
-            && self
-                .contents
-                .with_catalog(|c| !c.parts.is_empty() || c.active.heads.base().is_some())
-            && self.contents.with_metadata(|metadata| {
-                records.any(|(key, _)| metadata.records().get(key).is_none())
-            })
-    }
 }
 
 impl<'a> RecordsNow<'a> {
-    pub(super) fn new(writer: &'a Writer, visible: &'a Metadata, known: &'a KnownRecords) -> Self {
-        Self { writer, visible, known, changed: HashMap::new(), versions: Vec::new() }
+    /// The catalog that `files` was taken from is locked until the last request has passed, so that no
+    /// segment is sealed meanwhile.
+    pub(super) fn new(
+        writer: &'a Writer,
+        visible: &'a Metadata,
+        files: RecordFiles,
+        known: &'a KnownRecords,
+        requests: &[Request],
+    ) -> Self {
+        Self {
+            writer,
+            visible,
+            files,
+            known,
+            changed: HashMap::default(),
+            several: requests.len() > 1,
+            versions: Vec::new(),
+            missing: false,
+        }
     }
 
     /// The newest change of the record of the request at `index`, before this commit.
-    fn entry(&self, index: usize, key: &str) -> Option<RecordEntry> {
-        let pending = self.writer.changes.record(key).map(|(_, entry)| entry);
-        let recent = self.visible.records().get(key);
-        let known = self.known.entries.get(index).copied().flatten();
-        pending.or_else(|| recent.into_iter().chain(known).max_by_key(|entry| entry.version))
+    fn entry(&mut self, index: usize, key: &str) -> Option<RecordEntry> {
+        if let Some((_, pending)) = self.writer.changes.record(key) {
+            return Some(pending);
+        }
+        let records = self.visible.records();
+        let recent = records.get(key);
+        if self.files.are_older(recent.as_ref()) {
+            return recent;
+        }
+        match self.known.entries.get(index) {
+            Some(known) if self.known.drops == records.drops() => {
+                recent.into_iter().chain(*known).max_by_key(|entry| entry.version)
+            }
+            _ => {
+                self.missing = true;
+                None
+            }
+        }
     }
 
-    fn state(&self, index: usize, key: &str) -> RecordState {
-        self.changed.get(key).copied().unwrap_or_else(|| {
-            let entry = self.entry(index, key);
-            entry.map_or_else(RecordState::default, |entry| RecordState {
-                version: entry.version,
-                exists: !entry.deleted,
-            })
+    fn state(&mut self, index: usize, key: &str) -> RecordState {
+        if let Some(changed) = self.changed.get(key) {
+            return *changed;
+        }
+        let entry = self.entry(index, key);
+        entry.map_or_else(RecordState::default, |entry| RecordState {
+            version: entry.version,
+            exists: !entry.deleted,
         })
     }
 
@@ -137,7 +156,9 @@ impl<'a> RecordsNow<'a> {
             }
         };
         state = RecordState { version: state.version + 1, exists: value.is_some() };
-        self.changed.insert(key, state);
+        if self.several {
+            self.changed.insert(key, state);
+        }
         self.versions.push(state.version);
         let version = state.version;
         Ok(Some(Change::Record(RecordChange { key: key.into(), version, value, offset: 0 })))
@@ -162,7 +183,8 @@ impl<'a> RecordsNow<'a> {
             || !request.writes()
             || matches!(request, Request::DeleteRecord { .. }) && !self.state(index, key).exists;
         if in_effect {
-            self.versions.push(self.state(index, key).version);
+            let version = self.state(index, key).version;
+            self.versions.push(version);
             return Ok(None);
         }
         self.pass(index, request)

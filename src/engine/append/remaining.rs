@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::Appends;
-use super::check::{CheckResults, Refusal, ahead, check_hide, wrong_cursor};
+use super::check::{CheckResults, Missing, Refusal, ahead, check_hide, wrong_cursor};
 use super::prepare::{CursorFrom, Prepared, Request, StreamOperation};
 use super::records::{EventsPlace, KnownRecords, RecordsNow};
 use crate::engine::commit::Writer;
@@ -17,6 +17,14 @@ use crate::event::snapshot::Mark;
 use crate::event::{Applied, Position};
 use crate::format::metadata::{Change, RecordChange};
 use crate::index::metadata::{Metadata, StreamRules};
+
+/// Why the remaining changes of a commit are not made.
+#[derive(Debug)]
+pub(super) enum Unapplied {
+    Refused(Refusal),
+    /// A check lacks something.
+    Missing(Missing),
+}
 
 /// The current state of what the requests name: before them, and after those already applied.
 struct Present<'a> {
@@ -39,7 +47,7 @@ impl Appends {
         commit: &Prepared<'_>,
         records: &KnownRecords,
         last_event: u64,
-    ) -> Result<std::result::Result<CheckResults, Refusal>> {
+    ) -> Result<std::result::Result<CheckResults, Unapplied>> {
         let mut refused = Refusal::default();
         let (mut changes, mut record_versions) = (Vec::new(), Vec::new());
         if !commit.requests.is_empty() {
@@ -53,8 +61,9 @@ impl Appends {
             }
             let (segment, offset) = self.contents.locate(last_event)?;
             let events = EventsPlace { segment: segment.number(), offset };
-            self.contents.with_metadata(|visible| {
-                let mut present = Present::new(writer, visible, records, events);
+            let missing = self.contents.with_records(|files, visible| {
+                let known = RecordsNow::new(writer, visible, files, records, commit.requests);
+                let mut present = Present::new(writer, visible, known, events);
                 let requests = commit.requests.iter().zip(versions).enumerate();
                 for (index, (request, version)) in requests {
                     match present.pass(index, request, version) {
@@ -64,11 +73,15 @@ impl Appends {
                 }
                 changes.retain(|change| present.has_changed(change));
                 record_versions = present.records.versions;
+                present.records.missing
             });
+            if missing {
+                return Ok(Err(Unapplied::Missing(Missing::Records)));
+            }
         }
         self.check_reached(writer, commit, &mut refused)?;
         let results = CheckResults { slots: Vec::new(), changes, record_versions };
-        Ok(if refused.failed.is_empty() { Ok(results) } else { Err(refused) })
+        Ok(if refused.failed.is_empty() { Ok(results) } else { Err(Unapplied::Refused(refused)) })
     }
 
     /// The commits on their way to disk included.
@@ -139,11 +152,10 @@ impl<'a> Present<'a> {
     fn new(
         writer: &'a Writer,
         visible: &'a Metadata,
-        known: &'a KnownRecords,
+        records: RecordsNow<'a>,
         events: EventsPlace,
     ) -> Self {
         let head = writer.log.tip.next_position - 1;
-        let records = RecordsNow::new(writer, visible, known);
         let (cursors, rules) = (HashMap::new(), HashMap::new());
         Self { writer, visible, head, cursors, rules, records, events }
     }

@@ -14,7 +14,7 @@ use crate::format::frame::{self, FrameKind};
 use crate::format::metadata::{Change, RecordEntry};
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
-use crate::index::records::RecordPage;
+use crate::index::records::RecordMap;
 use crate::log::rotation::{SealPoint, create_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::writer::Tip;
@@ -140,7 +140,7 @@ impl Commits {
 pub(in crate::engine) struct MetadataToSave {
     pub(in crate::engine) section: Vec<u8>,
     /// The records with a change in the active segment, except those that the newest checkpoint alone has.
-    pub(in crate::engine) records: RecordPage,
+    pub(in crate::engine) records: RecordMap,
     /// The number of the newest checkpoint file.
     pub(in crate::engine) newest: u64,
 }

@@ -12,7 +12,7 @@ mod records;
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Part};
+use crate::catalog::{Catalog, Part, RecordFiles};
 use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::format::metadata::ChangeNumber;
@@ -85,6 +85,12 @@ impl Contents {
     /// Looks at the metadata, which is locked meanwhile.
     pub(crate) fn with_metadata<T>(&self, look: impl FnOnce(&Metadata) -> T) -> T {
         look(&self.metadata.read())
+    }
+
+    /// Looks at the metadata, and at what of the records is in files. Both are locked meanwhile.
+    pub(super) fn with_records<T>(&self, look: impl FnOnce(RecordFiles, &Metadata) -> T) -> T {
+        let catalog = self.catalog.read();
+        look(catalog.record_files(), &self.metadata.read())
     }
 
     /// Changes the metadata that readers see.

@@ -66,7 +66,7 @@ impl Contents {
         // Asked first: a segment's index file is in use before its records are dropped here.
         let recent = self.with_metadata(|metadata| metadata.records().get(key));
         let recent = self.lookup(
-            |catalog| Ok(catalog.base()),
+            |catalog| Ok(catalog.base().cloned()),
             |base: Option<Arc<HeadTable>>| match base {
                 Some(base) if recent.is_none_or(|recent| recent.segment < base.meta.segment) => {
                     let found = base.record(key).map_err(LookupError::Heads)?;
@@ -94,7 +94,7 @@ impl Contents {
     pub(crate) fn record_page(&self, start: PageStart<'_>, most: usize) -> Result<RecordPage> {
         let recent = self.with_metadata(|metadata| metadata.records().page(start, most));
         self.lookup(
-            |catalog| Ok((catalog.base(), Arc::clone(&catalog.parts))),
+            |catalog| Ok((catalog.base().cloned(), Arc::clone(&catalog.parts))),
             |(base, parts): (Option<Arc<HeadTable>>, _)| {
                 let mut page = recent.clone();
                 if let Some(base) = base {

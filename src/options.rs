@@ -192,8 +192,8 @@ impl Options {
         self
     }
 
-    /// The number of snapshots that are kept per key; older ones are removed when a newer one is
-    /// saved. At least 1; 2 protect from a torn newest one. Default: 2.
+    /// The number of snapshots that are kept at least per key and kind of mark; older ones are removed when packs
+    /// of snapshots are merged. At least 1; 2 protect from a torn newest one. Default: 2.
     pub fn snapshots_kept(mut self, snapshots: usize) -> Self {
         self.snapshots_kept = snapshots;
         self

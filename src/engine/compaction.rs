@@ -30,6 +30,11 @@ const FAN_IN: usize = 8;
 const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
+/// The rest after a piece of background work that took this long.
+pub(super) fn rest_after(took: Duration) -> Duration {
+    took.saturating_mul(REST).min(LONGEST_REST)
+}
+
 /// What [`Store::compact`](crate::Store::compact) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -132,8 +137,7 @@ impl Compaction {
         self.drop_superseded()?;
         let mut since = Instant::now();
         let mut pace = |_| {
-            let rest = since.elapsed().saturating_mul(REST).min(LONGEST_REST);
-            let go_on = pause(rest);
+            let go_on = pause(rest_after(since.elapsed()));
             since = Instant::now();
             go_on
         };

@@ -41,6 +41,9 @@ pub enum Maintenance {
     /// which occupy more space.
     #[error("compact the index files")]
     Compaction,
+    /// Merging packs of snapshots. Until a later merge, superseded snapshots occupy space.
+    #[error("merge the packs of snapshots")]
+    SnapshotMerge,
     /// Saving a snapshot of a transaction. The state has to be computed again from the events.
     #[error("save the snapshot {key:?}")]
     Snapshot {

@@ -4,11 +4,8 @@ use bytes::Bytes;
 
 use crate::event::{Applied, EventData, Position, Timestamp};
 
-/// The largest state, in bytes.
-pub(crate) const MAX_STATE: u64 = 256 << 20;
-
 /// The version or position that a snapshot's state covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Mark {

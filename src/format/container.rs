@@ -28,6 +28,8 @@ const FOOTER_MAGIC: [u8; 8] = *b"ANNALBLK";
 
 pub(crate) const INDEX_MAGIC: [u8; 8] = *b"ANNALIDX";
 pub(crate) const LEVEL_MAGIC: [u8; 8] = *b"ANNALLVL";
+/// A level file of snapshots.
+pub(crate) const SNAPSHOTS_MAGIC: [u8; 8] = *b"ANNALSNL";
 pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"ANNALCKP";
 
 /// The version in which a kind of file is written, and the newest one that is read. A checkpoint of version

@@ -17,6 +17,7 @@ pub(crate) mod record;
 pub(crate) mod seal;
 pub(crate) mod segment_header;
 pub(crate) mod snapshot;
+pub(crate) mod snapshot_pack;
 pub(crate) mod status;
 pub(crate) mod tags;
 pub(crate) mod varint;

@@ -22,6 +22,7 @@ pub(crate) const INDEX_SUFFIX: &str = ".idx";
 pub(crate) const LEVEL_SUFFIX: &str = ".lvl";
 pub(crate) const CHECKPOINT_SUFFIX: &str = ".ckp";
 pub(crate) const SNAPSHOT_SUFFIX: &str = ".snap";
+pub(crate) const PACK_SUFFIX: &str = ".pack";
 /// Written, synced and then renamed; a leftover one was never finished.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
@@ -50,7 +51,7 @@ pub(crate) fn index_path(root: &Path, number: u64) -> PathBuf {
     root.join(INDEX_DIR).join(numbered(number, INDEX_SUFFIX))
 }
 
-/// The name of the level file over these segments.
+/// The name of the level file over these segments, or over these packs of snapshots.
 pub(crate) fn level_name(first: u64, last: u64) -> String {
     format!("{first:020}-{last:020}{LEVEL_SUFFIX}")
 }
@@ -58,9 +59,14 @@ pub(crate) fn level_name(first: u64, last: u64) -> String {
 /// The first and the last segment in a name written by [`level_name`]; `None` for any other name,
 /// including a single segment, which has an index file.
 pub(crate) fn parse_level(name: &str) -> Option<(u64, u64)> {
+    parse_snapshot_level(name).filter(|(first, last)| first < last)
+}
+
+/// The first and the last pack in the name of a level file of snapshots; `None` for any other name.
+pub(crate) fn parse_snapshot_level(name: &str) -> Option<(u64, u64)> {
     let (first, last) = name.strip_suffix(LEVEL_SUFFIX)?.split_once('-')?;
     let (first, last) = (parse_numbered(first, "")?, parse_numbered(last, "")?);
-    (first < last).then_some((first, last))
+    (first <= last).then_some((first, last))
 }
 
 pub(crate) fn level_path(root: &Path, first: u64, last: u64) -> PathBuf {

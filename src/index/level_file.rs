@@ -42,7 +42,7 @@ pub(crate) type Merged<T> = Result<T, MergeError>;
 /// block, or cancel the work.
 pub(crate) type Pace<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 
-pub(super) struct LevelWriter<'a> {
+pub(crate) struct LevelWriter<'a> {
     file: &'a dyn File,
     pace: &'a mut Pace<'a>,
     buffer: Vec<u8>,
@@ -55,14 +55,14 @@ pub(super) struct LevelWriter<'a> {
 }
 
 impl<'a> LevelWriter<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         file: &'a dyn File,
+        magic: [u8; 8],
         store_id: [u8; 16],
         sections: &[(u32, u64)],
         pace: &'a mut Pace<'a>,
     ) -> Self {
-        let (buffer, payload_len) =
-            container::encode_front(container::LEVEL_MAGIC, store_id, sections);
+        let (buffer, payload_len) = container::encode_front(magic, store_id, sections);
         Self {
             file,
             pace,
@@ -76,7 +76,7 @@ impl<'a> LevelWriter<'a> {
     }
 
     /// Adds to the current section.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Merged<()> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Merged<()> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= PIECE {
             self.write_blocks(self.buffer.len() / BLOCK * BLOCK)?;
@@ -85,7 +85,7 @@ impl<'a> LevelWriter<'a> {
     }
 
     /// Ends the current section.
-    pub(super) fn end_section(&mut self) -> Merged<()> {
+    pub(crate) fn end_section(&mut self) -> Merged<()> {
         // The written part consists of whole blocks.
         let padded = self.buffer.len().next_multiple_of(8);
         self.buffer.resize(padded, 0);
@@ -109,7 +109,7 @@ impl<'a> LevelWriter<'a> {
     }
 
     /// Called between pieces of work that write nothing.
-    pub(super) fn pause(&mut self) -> Merged<()> {
+    pub(crate) fn pause(&mut self) -> Merged<()> {
         self.pause_after(0)
     }
 
@@ -121,7 +121,7 @@ impl<'a> LevelWriter<'a> {
     }
 
     /// Ends the file and makes it durable.
-    pub(super) fn finish(mut self) -> Merged<()> {
+    pub(crate) fn finish(mut self) -> Merged<()> {
         self.write_blocks(self.buffer.len())?;
         if self.written != self.payload_len {
             // Two reads of an input gave different contents, as on a failing disk.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::contents::IndexContents;
 use super::level_file::{LevelWriter, MergeError, Merged, Pace};
 use super::sealed::SealedIndex;
+use crate::format::container::LEVEL_MAGIC;
 use crate::format::hashes::bucket_count;
 use crate::format::index_file::{self as layout, filter_len};
 use crate::format::level_file::{self, LevelMeta};
@@ -115,7 +116,7 @@ pub(crate) fn merge(
     if sizes.records > 0 {
         sections.push((layout::RECORDS, sizes.records));
     }
-    let mut writer = LevelWriter::new(file, store_id, &sections, pace);
+    let mut writer = LevelWriter::new(file, LEVEL_MAGIC, store_id, &sections, pace);
     for whole in [&meta[..], &metas] {
         writer.push(whole)?;
         writer.end_section()?;

@@ -1,6 +1,6 @@
 //! The calls on snapshots.
 //!
-//! Owns the rules by which a snapshot may be saved, and which one is loaded; the files belong to
+//! Owns the rules by which a snapshot may be saved, and which one is loaded; where they are belongs to
 //! [`SnapshotFiles`](crate::engine::snapshots::SnapshotFiles).
 
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Snapshots {
         Self { engine }
     }
 
-    /// Saves a snapshot atomically. The newest
+    /// Saves a snapshot atomically. At least the newest
     /// [`Options::snapshots_kept`](crate::Options::snapshots_kept) snapshots of a key are kept. To
     /// save one with a commit: [`Transaction::snapshot`](crate::Transaction::snapshot).
     ///
@@ -78,9 +78,9 @@ impl Snapshots {
         check_key(key)?;
         self.engine.refresh()?;
         let most = mark.into();
-        for (mark, name) in self.engine.snapshots().list(key, most.is_position())? {
-            if mark <= most.number()
-                && let Some(snapshot) = self.engine.snapshots().read(key, &name)?
+        for candidate in self.engine.snapshots().candidates(key, most.is_position())? {
+            if candidate.mark <= most.number()
+                && let Some(snapshot) = self.engine.snapshots().read(key, &candidate)?
             {
                 return Ok(Some(snapshot));
             }
@@ -140,16 +140,14 @@ impl Snapshots {
         self.engine.check_open()?;
         self.engine.refresh()?;
         let mut found = Vec::new();
-        self.engine.snapshots().for_each(|snapshot| {
-            if snapshot.key().starts_with(prefix) {
-                found.push(SnapshotInfo {
-                    state_len: snapshot.state().len() as u64,
-                    mark: snapshot.mark(),
-                    schema_version: snapshot.schema_version(),
-                    saved_at: snapshot.saved_at(),
-                    key: snapshot.key().to_owned(),
-                });
-            }
+        self.engine.snapshots().for_each(prefix, |snapshot| {
+            found.push(SnapshotInfo {
+                state_len: snapshot.state().len() as u64,
+                mark: snapshot.mark(),
+                schema_version: snapshot.schema_version(),
+                saved_at: snapshot.saved_at(),
+                key: snapshot.key().to_owned(),
+            });
         })?;
         Ok(found)
     }
@@ -158,17 +156,7 @@ impl Snapshots {
     pub fn delete(&self, key: &str) -> Result<bool> {
         self.engine.check_writable()?;
         check_key(key)?;
-        let mut files = self.engine.snapshots().list(key, false)?;
-        files.extend(self.engine.snapshots().list(key, true)?);
-        for (_, name) in &files {
-            let path = self.engine.snapshots().directory(key).join(name);
-            self.engine
-                .shared()
-                .storage()
-                .remove_file(&path)
-                .map_err(|e| Error::io("remove", &path, e))?;
-        }
-        Ok(!files.is_empty())
+        self.engine.snapshots().delete(key)
     }
 
     /// Refuses a snapshot of events that are not durable: it could outlive them, and be used with

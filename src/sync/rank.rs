@@ -28,6 +28,9 @@ pub(crate) enum Rank {
     /// The right to merge indexes. Owner: `engine::compaction`. Held between pieces of a merge, when other
     /// maintenance is done, so it comes before all locks that maintenance takes.
     Compacting,
+    /// The right to merge packs of snapshots. Owner: `engine::snapshots`. Held between pieces of a merge, when other
+    /// maintenance is done.
+    MergingSnapshots,
     /// The right to save snapshots of commits. Owner: `engine::snapshots`. Its holder takes the due
     /// snapshots from the writer, then writes files.
     SavingSnapshots,
@@ -53,6 +56,9 @@ pub(crate) enum Rank {
     ActiveIds,
     /// Terms of the active segment, entered by the look-up that needs them. Owner: `index::active`.
     ActiveTerms,
+    /// The packs and level files of snapshots. Owner: `engine::snapshots`. Held for a look-up or a change in
+    /// memory.
+    SnapshotPacks,
     /// The right to sync segments. Owner: `engine::commit`. Held during a sync.
     Sync,
     /// The guard of a store's file `LOCK`. Owner: `engine`.
@@ -96,6 +102,7 @@ impl Rank {
     /// look-up and no append waits for a disk on account of another.
     #[allow(dead_code, reason = "only the simulated disk asks")]
     pub(super) fn is_for_memory(self) -> bool {
-        matches!(self, Self::Catalog | Self::Metadata | Self::ActiveIds | Self::ActiveTerms)
+        let catalog = matches!(self, Self::Catalog | Self::Metadata);
+        catalog || matches!(self, Self::ActiveIds | Self::ActiveTerms | Self::SnapshotPacks)
     }
 }

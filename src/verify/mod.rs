@@ -161,7 +161,7 @@ impl Verifier<'_> {
             let newest = newest(self.dir, first.header.store_id)?;
             self.checkpoint = newest.map_or(0, |(_, table)| table.meta.position);
         }
-        self.read_snapshots(files.first().map(|first| first.header.store_id));
+        self.read_snapshots(files.first().map(|first| first.header.store_id), limit.is_some());
         self.derived_size(names::INDEX_DIR);
         self.derived_size(names::CHECKPOINT_DIR);
         let last = files.len().saturating_sub(1);

@@ -67,7 +67,9 @@ fn event_ids_with_equal_hashes_are_told_apart() {
 #[test]
 fn snapshot_keys_with_equal_hashes_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Options::new().open(dir.path()).unwrap();
+    let store = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).open(dir.path()).unwrap();
+    // Large enough for files of their own.
+    let [of_a, of_b] = ["of a", "of b"].map(|state| state.repeat(1000));
     for stream in ["a", "b"] {
         store.append(stream, ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     }
@@ -75,11 +77,11 @@ fn snapshot_keys_with_equal_hashes_are_told_apart() {
         let fan_out = fs::read_dir(path.join("snapshots")).unwrap().next().unwrap().unwrap();
         fs::read_dir(fan_out.path()).unwrap().next().unwrap().unwrap().path()
     };
-    store.snapshots().save(&Snapshot::new("a", 1, "of a")).unwrap();
+    store.snapshots().save(&Snapshot::new("a", 1, of_a)).unwrap();
     let of_a = fs::read(file_of(dir.path())).unwrap();
     store.snapshots().delete("a").unwrap();
     fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
-    store.snapshots().save(&Snapshot::new("b", 1, "of b")).unwrap();
+    store.snapshots().save(&Snapshot::new("b", 1, of_b)).unwrap();
     // The file name that a key with the hash of `b` would get.
     fs::write(file_of(dir.path()), of_a).unwrap();
     assert_eq!(store.snapshots().load("b").unwrap(), None);

@@ -6,7 +6,11 @@
 use std::fs;
 use std::path::Path;
 
-use annals::{Options, Position, snapshot::Mark, verify};
+use annals::{
+    Options, Position,
+    snapshot::{Mark, Snapshot},
+    verify,
+};
 use tempfile::TempDir;
 
 use crate::support::{copy_of, golden, open, python_prints, repository};
@@ -20,8 +24,13 @@ const SKIPPED: [(&str, &str); 4] = [
 ];
 
 fn store() -> TempDir {
+    with_snapshots("basic-snapshots")
+}
+
+/// The golden log with these golden snapshots.
+fn with_snapshots(name: &str) -> TempDir {
     let copy = copy_of(&golden("basic"));
-    let from = repository("tests/golden/v2/basic-snapshots");
+    let from = repository("tests/golden/v2").join(name);
     copy_snapshots(&from, &copy.path().join("snapshots"));
     copy
 }
@@ -82,10 +91,82 @@ fn python_reader_judges_golden_snapshots_and_makes_the_same_tokens() {
         assert_eq!(python_prints(&["--token", &position.to_string()], copy.path()), token + "\n");
     }
     // A newly saved snapshot.
-    let saved =
-        annals::snapshot::Snapshot::new("account-1", 3, "state of today").with_schema_version(2);
+    let saved = Snapshot::new("account-1", 3, "state of today").with_schema_version(2);
     store.snapshots().save(&saved).unwrap();
     store.close().unwrap();
     let printed = python_prints(&["--snapshots"], copy.path());
     assert!(printed.contains("account-1 at version 3, schema 2, state of today"), "{printed}");
+}
+
+/// A level file and a pack, each with a deletion, and what they are by their files.
+const PACKED: [&str; 8] = [
+    "00000000000000000001-00000000000000000001.lvl, 0: balances at position 4, schema 7, both",
+    ": account-1 at version 2, schema 1, balance 750",
+    ": account-1 at version 1, schema 1, balance 1000",
+    "00000000000000000002.pack, 64: account-2 at version 2, schema 0, packed",
+    "00000000000000000002.pack, 163: balances deleted",
+    ": account-1 at version 3, schema 1, newest",
+    ": balances at position 5, schema 7, later",
+    ": account-2 deleted",
+];
+
+#[test]
+#[ignore = "writes golden files"]
+fn missing_golden_packs_are_written() {
+    let path = repository("tests/golden/v2/basic-packs");
+    if path.exists() {
+        return;
+    }
+    let copy = copy_of(&golden("basic"));
+    let store = open(copy.path());
+    let save = |snapshot: Snapshot| store.snapshots().save(&snapshot).unwrap();
+    let account = |version: u64, state: &str| {
+        Snapshot::new("account-1", version, state.to_owned()).with_schema_version(1)
+    };
+    let balances = |position: u64, state: &str| {
+        Snapshot::new("balances", Position::new(position), state.to_owned()).with_schema_version(7)
+    };
+    save(account(1, "balance 1000"));
+    save(account(2, "balance 750"));
+    save(balances(4, "both"));
+    store.compact().unwrap();
+    save(Snapshot::new("account-2", 2, "packed"));
+    store.snapshots().delete("balances").unwrap();
+    save(account(3, "newest"));
+    save(balances(5, "later"));
+    store.snapshots().delete("account-2").unwrap();
+    store.close().unwrap();
+    copy_snapshots(&copy.path().join("snapshots"), &path);
+}
+
+#[test]
+fn golden_packs_are_loaded_and_the_python_reader_agrees() {
+    let copy = with_snapshots("basic-packs");
+    let printed = python_prints(&["--snapshots"], copy.path());
+    assert_eq!(printed.lines().count(), PACKED.len(), "{printed}");
+    for (line, expected) in printed.lines().zip(PACKED) {
+        assert!(line.ends_with(expected), "{line}");
+    }
+    for read_only in [true, false] {
+        let store = Options::new().read_only(read_only).open(copy.path()).unwrap();
+        let load = |key: &str| {
+            let found = store.snapshots().load(key).unwrap();
+            found.map(|it| (it.mark(), it.schema_version(), it.state().to_vec()))
+        };
+        assert_eq!(load("account-1"), Some((Mark::Version(3), 1, b"newest".to_vec())));
+        assert_eq!(load("account-2"), None);
+        let later = Mark::Position(Position::new(5));
+        assert_eq!(load("balances"), Some((later, 7, b"later".to_vec())));
+        let older = store.snapshots().load_at_most("balances", Position::new(4)).unwrap();
+        assert_eq!(older, None);
+    }
+    let report = verify(copy.path(), |_| {}).unwrap();
+    assert_eq!((report.faults.len(), report.notes.len()), (0, 0), "{report:?}");
+    // What a merge writes is as specified too.
+    let store = open(copy.path());
+    store.compact().unwrap();
+    store.close().unwrap();
+    let printed = python_prints(&["--snapshots"], copy.path());
+    assert_eq!(printed.lines().count(), 3, "{printed}");
+    assert!(printed.lines().all(|line| line.starts_with("00000000000000000001-")), "{printed}");
 }

@@ -70,9 +70,10 @@ fn symbolic_link_in_place_of_a_snapshot_is_ignored() {
     let store = place.open().unwrap();
     assert_eq!(store.snapshots().load("stream-1").unwrap(), None);
     assert!(!store.snapshots().delete("stream-1").unwrap());
-    store.snapshots().save(&Snapshot::new("stream-1", 1, "again")).unwrap();
+    let again = "again".repeat(200);
+    store.snapshots().save(&Snapshot::new("stream-1", 1, again.clone())).unwrap();
     let loaded = store.snapshots().load("stream-1").unwrap().unwrap();
-    assert_eq!(loaded.state(), b"again");
+    assert_eq!(loaded.state(), again.as_bytes());
     assert!(path.symlink_metadata().unwrap().is_file(), "the link was replaced, not followed");
     assert!(
         fs::read(place.around().join("outside")).unwrap().ends_with(b"state") || {
@@ -178,4 +179,20 @@ fn store_opens_through_a_symbolic_link_to_its_directory() {
     store.append("a", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     store.close().unwrap();
     assert_eq!(options().open(&empty).unwrap().head().get(), 1);
+}
+
+#[test]
+fn symbolic_link_in_place_of_a_pack_is_ignored() {
+    let place = Place::filled();
+    replace_by_link(&place, &place.pack());
+    let before = fs::read(place.around().join("outside")).unwrap();
+    let store = place.open().unwrap();
+    assert_eq!(store.snapshots().load("stream-2").unwrap(), None);
+    for number in [1, 2] {
+        store.snapshots().save(&Snapshot::new("stream-2", number, "again")).unwrap();
+    }
+    assert!(store.snapshots().load("stream-2").unwrap().is_some());
+    store.compact().unwrap();
+    assert!(store.snapshots().load("stream-2").unwrap().is_some());
+    assert_eq!(fs::read(place.around().join("outside")).unwrap(), before);
 }

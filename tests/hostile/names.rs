@@ -94,9 +94,10 @@ fn directories_in_place_of_files_are_refused_or_ignored() {
     let checkpoint = place.checkpoint();
     fs::remove_file(&checkpoint).unwrap();
     fs::create_dir(&checkpoint).unwrap();
-    let snapshot = place.snapshot();
-    fs::remove_file(&snapshot).unwrap();
-    fs::create_dir(&snapshot).unwrap();
+    for snapshot in [place.snapshot(), place.pack()] {
+        fs::remove_file(&snapshot).unwrap();
+        fs::create_dir(&snapshot).unwrap();
+    }
     let closed = closes_and_goes_on("directories in the place of derived files", &place);
     assert!(matches!(closed, Err(annals::Error::MaintenanceFailed { .. })), "{closed:?}");
     let store = place.open().unwrap();

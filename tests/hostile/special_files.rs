@@ -96,7 +96,7 @@ fn special_file_in_place_of_a_directory_is_refused() {
 fn special_file_in_place_of_a_derived_file_is_ignored() {
     each_kind(|kind| {
         let place = Place::filled();
-        for path in [place.at(INDEX), place.checkpoint(), place.snapshot()] {
+        for path in [place.at(INDEX), place.checkpoint(), place.snapshot(), place.pack()] {
             fs::remove_file(&path).unwrap();
             if !make(kind, &path) {
                 return;

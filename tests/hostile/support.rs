@@ -22,12 +22,14 @@ impl Place {
         for number in 1..=EVENTS {
             append(&store, number).unwrap();
         }
-        store.snapshots().save(&Snapshot::new("stream-1", 1, "state")).unwrap();
+        // One in a file of its own, and one in a pack.
+        store.snapshots().save(&Snapshot::new("stream-1", 1, "state".repeat(200))).unwrap();
+        store.snapshots().save(&Snapshot::new("stream-2", 1, "state")).unwrap();
         store.close().unwrap();
         for path in ["LOCK", "STATUS", SEALED, INDEX, ACTIVE, SPARE] {
             assert!(place.at(path).exists(), "{path}");
         }
-        assert!(place.checkpoint().exists() && place.snapshot().exists());
+        assert!(place.checkpoint().exists() && place.snapshot().exists() && place.pack().exists());
         place
     }
 
@@ -40,9 +42,16 @@ impl Place {
         files_in(&self.at("checkpoints")).pop().unwrap()
     }
 
+    /// A snapshot in a file of its own.
     pub(crate) fn snapshot(&self) -> PathBuf {
-        let fan_out = files_in(&self.at("snapshots")).pop().unwrap();
+        let mut entries = files_in(&self.at("snapshots")).into_iter();
+        let fan_out = entries.find(|path| path.extension().is_none()).unwrap();
         files_in(&fan_out).pop().unwrap()
+    }
+
+    /// The pack of the other snapshot.
+    pub(crate) fn pack(&self) -> PathBuf {
+        self.at("snapshots/00000000000000000001.pack")
     }
 
     pub(crate) fn open(&self) -> Result<Store> {

@@ -94,6 +94,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "event",
             "event::snapshot",
             "format",
+            "index",
             "storage",
             "sync",
         ],
@@ -129,6 +130,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "index",
             "log",
             "recovery",
+            "sync",
         ],
     ),
     (

@@ -4,10 +4,12 @@ Written from format-spec.md alone; the numbers in comments are its sections.
 """
 
 import os
+import re
 import struct
 import uuid
 from zlib import crc32
 
+from annals_derived import Container
 from annals_metadata import Invalid, require
 
 LENGTHS = {1: 64, 2: 80}
@@ -21,8 +23,8 @@ def key_hash(key):
     return value
 
 
-def parse(data):
-    """A snapshot file (22)."""
+def parse(data, kinds=2):
+    """A snapshot file, or with 3 kinds an entry of a pack (22)."""
     require(len(data) >= 68 and data[:8] == b"ANNALSNP", "no snapshot")
     require(crc32(data[:-4]) == struct.unpack("<I", data[-4:])[0], "wrong checksum")
     version, least, length = struct.unpack_from("<HHI", data, 8)
@@ -34,19 +36,65 @@ def parse(data):
     binding = struct.unpack_from("<QQ", data, 64) if length == 80 else None
     key = data[length : length + key_length]
     state = data[length + key_length : -4]
-    require(len(state) == state_length and kind < 2 and zero == 0, "lengths contradict the file")
+    require(len(state) == state_length and kind < kinds and zero == 0, "lengths contradict the file")
     return {
-        "store": data[16:32], "mark": mark, "position": kind == 1, "saved_at": saved_at,
+        "store": data[16:32], "mark": mark, "position": kind == 1, "deletion": kind == 2, "saved_at": saved_at,
         "schema": schema, "binding": binding, "key": key.decode(), "state": state,
     }  # fmt: skip
 
 
-def judge(snapshot, name, log):
-    """Why the snapshot is skipped, or None (22)."""
+def entries(data, at):
+    """The entries of a pack from an offset on: offset and snapshot (22)."""
+    while at + 80 <= len(data):
+        key_length, state_length = struct.unpack_from("<H6xQ", data, at + 48)
+        end = at + 84 + key_length + state_length
+        try:
+            require(state_length < 2**20 and end <= len(data), "cut short")
+            yield at, parse(data[at:end], kinds=3)
+        except (Invalid, struct.error, UnicodeDecodeError):
+            return
+        at = end
+
+
+def pack(data, number):
+    """A pack (22)."""
+    require(len(data) >= 64 and data[:8] == b"ANNALPCK", "no pack")
+    require(crc32(data[:60]) == struct.unpack_from("<I", data, 60)[0], "wrong checksum")
+    least, length = struct.unpack_from("<HI", data, 10)
+    require(least <= 1 and length == 64, "a newer version of the file")
+    require(struct.unpack_from("<Q", data, 32)[0] == number, "it has the name of another")
+    return list(entries(data, 64))
+
+
+def level(data, first, last):
+    """A level file of snapshots (22)."""
+    container = Container(data, b"ANNALSNL")
+    meta, table, packed = (container.section(kind) for kind in (1, 2, 3))
+    require(struct.unpack("<QQ", meta) == (first, last), "it has the name of another")
+    require(len(table) % 32 == 0, "a part of an entry")
+    found, before, end = [], 0, 0
+    for at in range(0, len(table), 32):
+        hashed, mark, offset, length, kind, zeros = struct.unpack_from("<QQQIB3s", table, at)
+        require(hashed >= before and zeros == bytes(3), "entries out of order")
+        require(offset == end, "entries do not follow each other")
+        before, end = hashed, offset + length
+        snapshot = parse(packed[offset:end], kinds=3)
+        own = 2 if snapshot["deletion"] else int(snapshot["position"])
+        require((key_hash(snapshot["key"].encode()), snapshot["mark"], own) == (hashed, mark, kind),
+                "an entry of another snapshot")  # fmt: skip
+        found.append((offset, snapshot))
+    require(end == len(packed), "data without an entry")
+    return found
+
+
+def name_of(snapshot):
+    """The name of a snapshot's own file (22)."""
     kind = "p" if snapshot["position"] else "v"
-    expected = f"{key_hash(snapshot['key'].encode()):016x}-{kind}{snapshot['mark']:020}.snap"
-    if name != expected:
-        return "it has the name of another"
+    return f"{key_hash(snapshot['key'].encode()):016x}-{kind}{snapshot['mark']:020}.snap"
+
+
+def judge(snapshot, log):
+    """Why the snapshot is skipped, or None (22)."""
     if snapshot["store"] != log.store_id:
         return "it is of another store"
     position = snapshot["mark"] if snapshot["position"] else None
@@ -68,27 +116,58 @@ def judge(snapshot, name, log):
     return "it is older than its event" if frame["time"] > snapshot["saved_at"] else None
 
 
+def line(place, snapshot, log):
+    """What a snapshot is, or why it is skipped."""
+    if snapshot["deletion"]:
+        return f"{place}: {snapshot['key']} deleted"
+    why = judge(snapshot, log)
+    if why:
+        return f"{place}: skipped: {why}"
+    kind = "position" if snapshot["position"] else "version"
+    return (
+        f"{place}: {snapshot['key']} at {kind} {snapshot['mark']}, "
+        f"schema {snapshot['schema']}, {snapshot['state'].decode()}"
+    )
+
+
+def packed(path, name):
+    """The entries of a pack or level file, by its name; None for another name."""
+    numbers = re.fullmatch(r"(\d{20})(?:-(\d{20})\.lvl|\.pack)", name)
+    if not numbers:
+        return None
+    with open(path, "rb") as file:
+        data = file.read()
+    first, last = numbers.groups()
+    return pack(data, int(first)) if last is None else level(data, int(first), int(last))
+
+
+def own_file(path, name):
+    """The snapshot in a file of its own."""
+    with open(path, "rb") as file:
+        snapshot = parse(file.read())
+    require(name == name_of(snapshot), "it has the name of another")
+    return snapshot
+
+
 def snapshots(root, log):
-    """One line a file, by path: what it holds, or why it is skipped."""
+    """One line a snapshot, by path: what it is, or why it is skipped."""
     lines = []
     base = os.path.join(root, "snapshots")
-    for directory in sorted(os.listdir(base)):
-        for name in sorted(os.listdir(os.path.join(base, directory))):
-            with open(os.path.join(base, directory, name), "rb") as file:
-                data = file.read()
+    for outer in sorted(os.listdir(base)):
+        path = os.path.join(base, outer)
+        if not os.path.isdir(path):
             try:
-                snapshot = parse(data)
-                why = judge(snapshot, name, log)
+                for offset, snapshot in packed(path, outer) or []:
+                    lines.append(line(f"{outer}, {offset}", snapshot, log))
             except (Invalid, struct.error, UnicodeDecodeError) as error:
-                snapshot, why = None, str(error)
-            if why:
-                lines.append(f"{directory}/{name}: skipped: {why}")
-                continue
-            kind = "position" if snapshot["position"] else "version"
-            lines.append(
-                f"{directory}/{name}: {snapshot['key']} at {kind} {snapshot['mark']}, "
-                f"schema {snapshot['schema']}, {snapshot['state'].decode()}"
-            )
+                lines.append(f"{outer}: skipped: {error}")
+            continue
+        for name in sorted(os.listdir(path)):
+            try:
+                snapshot = own_file(os.path.join(path, name), name)
+                lines.append(line(f"{outer}/{name}", snapshot, log))
+            except (Invalid, struct.error, UnicodeDecodeError) as error:
+                lines.append(f"{outer}/{name}: skipped: {error}")
     return lines
 
 

@@ -53,7 +53,7 @@ impl Appends {
         let (writer, sequenced) =
             self.sequence(commit, durability.is_sync(), &mut versions, false)?;
         // The waiting thread writes the group: the flusher is not woken, and the lock is taken once.
-        let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions);
+        let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions, true);
         self.wait_with(writer, accepted)
     }
 
@@ -68,7 +68,7 @@ impl Appends {
         let mut versions = vec![0; commit.operations.len()];
         let sync = durability.is_sync();
         let (writer, sequenced) = self.sequence(commit, sync, &mut versions, conflict_at_once)?;
-        Ok(self.leave(self.accept(writer, commit, durability, sequenced, versions)))
+        Ok(self.leave(self.accept(writer, commit, durability, sequenced, versions, false)))
     }
 
     /// [`Appends::submit`] without a wait; `None` if it would take long.
@@ -83,7 +83,7 @@ impl Appends {
         let sync = durability.is_sync();
         let sequenced = self.sequence_in_a_hurry(commit, sync, &mut versions, conflict_at_once)?;
         let Some((writer, sequenced)) = sequenced else { return Ok(None) };
-        Ok(Some(self.leave(self.accept(writer, commit, durability, sequenced, versions))))
+        Ok(Some(self.leave(self.accept(writer, commit, durability, sequenced, versions, false))))
     }
 
     /// Waits until a commit has the requested durability.
@@ -102,7 +102,7 @@ impl Appends {
         Some(outcome.map(|()| committed.clone()))
     }
 
-    /// Stores the interval and the snapshots of a commit that was decided on.
+    /// Stores the interval and the snapshots of a commit that was decided on. `waits`: this thread waits for it.
     fn accept<'a>(
         &'a self,
         mut writer: Guard<'a>,
@@ -110,6 +110,7 @@ impl Appends {
         durability: Durability,
         sequenced: Sequenced,
         versions: Vec<u64>,
+        waits: bool,
     ) -> (Guard<'a>, Accepted) {
         if let Durability::Buffered { interval } = durability {
             writer.buffered_interval = writer.buffered_interval.min(interval);
@@ -131,7 +132,7 @@ impl Appends {
             applied.extend(snapshots.iter().map(Snapshot::to_applied));
             writer = self.commits.lock();
         }
-        let snapshots = writer.keep_snapshots(group, snapshots);
+        let snapshots = writer.keep_snapshots(group, snapshots, waits && durability.is_sync());
         let committed = Committed {
             first_position,
             last_position,

@@ -428,18 +428,21 @@ impl Writer {
     }
 
     /// Keeps a commit's snapshots until its group is durable. [`GroupNumber::NONE`] stands for a
-    /// commit that wrote nothing; its snapshots wait for everything accepted before it.
+    /// commit that wrote nothing; its snapshots wait for everything accepted before it. `attended`: a thread waits
+    /// for the group, and saves them.
     pub(in crate::engine) fn keep_snapshots(
         &mut self,
         group: GroupNumber,
         snapshots: Vec<Snapshot>,
+        attended: bool,
     ) -> Batch {
         let mut newest = self.newest_with_bytes();
         while self.refused.binary_search(&newest).is_ok() {
             newest = newest.previous();
         }
+        let attended = attended && group != GroupNumber::NONE;
         let group = if group == GroupNumber::NONE { newest } else { group };
-        self.snapshots.keep(group, snapshots)
+        self.snapshots.keep(group, snapshots, attended)
     }
 
     fn note_dirty(&mut self, group: &Group, number: GroupNumber) {

@@ -3,13 +3,14 @@
 //! Also the tasks that wait for a snapshot to be saved: their commit counts as done only then. Must
 //! never do I/O: it lives under the writer's lock.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use super::GroupNumber;
 use crate::event::snapshot::Snapshot;
 
 /// Names the snapshots of one commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Batch(u64);
 
 impl Batch {
@@ -19,10 +20,13 @@ impl Batch {
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingSnapshots {
-    kept: Vec<PendingSnapshot>,
+    /// By group: a buffered store keeps many between two syncs.
+    kept: BTreeMap<GroupNumber, Vec<PendingSnapshot>>,
+    /// The groups with a snapshot that no thread saves after waiting for its commit.
+    unattended: BTreeSet<GroupNumber>,
     last: Batch,
     /// Handed out and not saved yet.
-    saving: Vec<Batch>,
+    saving: BTreeSet<Batch>,
     /// The store is closed: nothing is saved any more.
     ended: bool,
     /// The maintaining thread, which saves them, is at work, and that may take long.
@@ -32,7 +36,6 @@ pub(crate) struct PendingSnapshots {
 
 #[derive(Debug)]
 struct PendingSnapshot {
-    group: GroupNumber,
     batch: Batch,
     snapshot: Snapshot,
 }
@@ -41,57 +44,72 @@ struct PendingSnapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     pub(crate) snapshots: Vec<Snapshot>,
+    /// Sorted.
     pub(crate) batches: Vec<Batch>,
 }
 
 impl PendingSnapshots {
-    /// Keeps the snapshots of one commit until group `group` is durable.
-    pub(super) fn keep(&mut self, group: GroupNumber, snapshots: Vec<Snapshot>) -> Batch {
+    /// Keeps the snapshots of one commit until group `group` is durable. `attended`: a thread waits for that, and
+    /// then saves them.
+    pub(super) fn keep(
+        &mut self,
+        group: GroupNumber,
+        snapshots: Vec<Snapshot>,
+        attended: bool,
+    ) -> Batch {
         if snapshots.is_empty() {
             return Batch::NONE;
         }
         let batch = Batch(self.last.0 + 1);
         self.last = batch;
-        self.kept.extend(snapshots.into_iter().map(|snapshot| PendingSnapshot {
-            group,
-            batch,
-            snapshot,
-        }));
+        if !attended {
+            self.unattended.insert(group);
+        }
+        let of_group = self.kept.entry(group).or_default();
+        of_group.extend(snapshots.into_iter().map(|snapshot| PendingSnapshot { batch, snapshot }));
         batch
     }
 
-    /// Whether a snapshot of a durable group waits to be handed out.
+    /// Whether a snapshot of a durable group waits to be handed out, and no thread attends to it.
     pub(super) fn any_due(&self, synced: GroupNumber) -> bool {
-        self.kept.iter().any(|kept| kept.group <= synced)
+        self.unattended.first().is_some_and(|group| *group <= synced)
     }
 
     /// Hands out the snapshots of durable groups. Those of refused groups are forgotten, and count as
     /// handed out too.
     pub(super) fn take_due(&mut self, synced: GroupNumber, refused: &[GroupNumber]) -> Due {
         let mut due = Due::default();
-        for kept in std::mem::take(&mut self.kept) {
-            let is_refused = refused.binary_search(&kept.group).is_ok();
-            if !is_refused && kept.group > synced {
-                self.kept.push(kept);
-                continue;
-            }
-            if due.batches.last() != Some(&kept.batch) {
-                due.batches.push(kept.batch);
-            }
-            if !is_refused {
-                due.snapshots.push(kept.snapshot);
+        if self.ended {
+            return due;
+        }
+        for group in refused {
+            self.unattended.remove(group);
+            let lost = self.kept.remove(group).unwrap_or_default();
+            due.batches.extend(lost.iter().map(|lost| lost.batch));
+        }
+        while let Some(first) = self.kept.first_entry()
+            && *first.key() <= synced
+        {
+            self.unattended.remove(first.key());
+            for PendingSnapshot { batch, snapshot } in first.remove() {
+                due.batches.push(batch);
+                due.snapshots.push(snapshot);
             }
         }
+        due.batches.sort_unstable();
+        due.batches.dedup();
         self.saving.extend(&due.batches);
         due
     }
 
-    /// Reports that snapshots that were handed out are saved, or failed. Returns the tasks to wake,
-    /// once no lock is held.
+    /// Reports that snapshots that were handed out are saved, or failed; `batches` is sorted. Returns the tasks to
+    /// wake, once no lock is held.
     #[must_use]
     pub(crate) fn saved(&mut self, batches: &[Batch]) -> Vec<Waker> {
-        self.saving.retain(|batch| !batches.contains(batch));
-        let waits = |(batch, _): &mut (Batch, Waker)| batches.contains(batch);
+        for batch in batches {
+            self.saving.remove(batch);
+        }
+        let waits = |(batch, _): &mut (Batch, Waker)| batches.binary_search(batch).is_ok();
         self.wakers.extract_if(.., waits).map(|(_, waker)| waker).collect()
     }
 
@@ -106,8 +124,8 @@ impl PendingSnapshots {
     /// that cannot be saved yet are not waited for: in a buffered store that is up to the next sync.
     #[cfg(any(feature = "async", test))]
     pub(super) fn poll(&mut self, batch: Batch, synced: GroupNumber, waker: &Waker) -> bool {
-        let is_due = |kept: &PendingSnapshot| kept.batch == batch && kept.group <= synced;
-        let unsaved = self.saving.contains(&batch) || self.kept.iter().any(is_due);
+        let mut due = self.kept.range(..=synced).flat_map(|(_, of_group)| of_group);
+        let unsaved = self.saving.contains(&batch) || due.any(|kept| kept.batch == batch);
         if batch == Batch::NONE || self.ended || !unsaved {
             return false;
         }
@@ -135,9 +153,9 @@ mod tests {
         let mut pending = PendingSnapshots::default();
         let waker = Waker::noop();
         let [one, two, three] = group_numbers();
-        let first = pending.keep(one, vec![snapshot(1), snapshot(2)]);
-        let second = pending.keep(two, vec![snapshot(3)]);
-        assert_eq!(pending.keep(two, Vec::new()), Batch::NONE);
+        let first = pending.keep(one, vec![snapshot(1), snapshot(2)], false);
+        let second = pending.keep(two, vec![snapshot(3)], false);
+        assert_eq!(pending.keep(two, Vec::new(), false), Batch::NONE);
         assert!(!pending.poll(first, GroupNumber::NONE, waker), "its group is not durable");
         assert!(pending.any_due(one) && pending.poll(first, one, waker));
         let due = pending.take_due(one, &[]);
@@ -150,9 +168,11 @@ mod tests {
         let due = pending.take_due(two, &[two]);
         assert_eq!((due.snapshots.len(), &due.batches[..]), (0, &[second][..]));
         assert_eq!(pending.saved(&due.batches).len(), 0);
-        let third = pending.keep(three, vec![snapshot(4)]);
+        let third = pending.keep(three, vec![snapshot(4)], true);
+        assert!(!pending.any_due(three), "the thread that waits for it saves it");
         assert!(pending.poll(third, three, waker));
         assert_eq!(pending.end().len(), 1);
         assert!(!pending.poll(third, three, waker), "nothing is saved in a closed store");
+        assert!(pending.take_due(three, &[]).snapshots.is_empty());
     }
 }

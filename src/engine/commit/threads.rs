@@ -84,9 +84,11 @@ impl Commits {
         let mut writer = self.writer.lock();
         while !writer.shutdown {
             if !writer.has_work() {
+                writer.work.compactable = false;
                 drop(writer);
                 let more = compact();
                 writer = self.writer.lock();
+                let more = more || writer.work.compactable;
                 if !more && !writer.shutdown && !writer.has_work() {
                     self.maintenance_wanted.wait(&mut writer);
                 }

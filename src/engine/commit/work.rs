@@ -34,6 +34,8 @@ pub(in crate::engine) struct Work {
     pub(super) spare_filled_to: u64,
     /// Level files that the opening could not use may be there.
     leftovers: bool,
+    /// There may be more to compact since the last attempt began.
+    pub(super) compactable: bool,
     /// Sealed segments as a checkpoint records them, and the number of them that were compared with
     /// their files.
     unchecked: Arc<[SegmentEntry]>,
@@ -51,6 +53,7 @@ impl Work {
             preparing: false,
             spare_filled_to: 0,
             leftovers: true,
+            compactable: false,
             unchecked: unchecked.into(),
             checked: 0,
         }
@@ -160,6 +163,12 @@ impl Commits {
     /// Has left-over level files looked for.
     pub(in crate::engine) fn look_for_leftovers(&self) {
         self.writer.lock().work.leftovers = true;
+    }
+
+    /// Wakes the maintaining thread if it has nothing to do: there may be something to compact.
+    pub(in crate::engine) fn look_for_compaction(&self) {
+        self.writer.lock().work.compactable = true;
+        self.maintenance_wanted.notify_one();
     }
 
     /// The oldest full segment that is not sealed.

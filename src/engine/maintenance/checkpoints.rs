@@ -43,6 +43,8 @@ impl Maintainer {
     /// unless the newest one covers all but a short tail.
     pub(in crate::engine) fn finish(&self) -> Result<()> {
         self.commits.sync_all()?;
+        // Also those that a thread is about to save.
+        self.snapshots.save_due();
         let tip = self.commits.tip();
         if !tip.session_begun {
             // Nothing was written since the store was opened, and the status file records that already,

@@ -9,13 +9,14 @@
 mod checkpoints;
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{Part, PartIndex};
 use crate::derived::{Output, build_index};
 use crate::engine::commit::Commits;
-use crate::engine::compaction::{Compacted, Compaction};
+use crate::engine::compaction::{Compacted, Compaction, rest_after};
 use crate::engine::contents::Contents;
 use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
@@ -26,10 +27,13 @@ use crate::log::rotation::{create_unnamed, name_segment, seal_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::zeros;
 use crate::recovery::check_segment;
+use crate::sync::Instant;
 
 /// Pause after each mebibyte of zeros: at most 400 MiB a second, so that filling monopolizes neither
 /// the disk nor a core.
 const FILL_PAUSE: Duration = Duration::from_micros(2_500);
+/// The shortest piece of a merge of snapshots that is followed by a rest.
+const PIECE: Duration = Duration::from_millis(1);
 /// Number of segments that are compared with a checkpoint before other work gets its turn.
 const CHECKED_AT_ONCE: usize = 64;
 
@@ -78,9 +82,14 @@ impl Maintainer {
         self.commits.adopt_frozen(&self.contents.parts());
     }
 
-    /// Merges all index files that can be merged, now.
+    /// Merges all index files and all packs of snapshots that can be merged, now.
     pub(super) fn compact(&self) -> Result<Compacted> {
-        self.compaction.compact()
+        let compacted = self.compaction.compact()?;
+        self.snapshots.merge_all(&mut |_| match self.shared.check_open() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        })?;
+        Ok(compacted)
     }
 
     /// Creates the next segment and fills it with zeros until the segment is about to be needed. Also
@@ -113,7 +122,9 @@ impl Maintainer {
         let written = self.commits.note_attempt(Task::Checkpoint, self.checkpoint());
         let dropped = self.commits.note_attempt(Task::Compaction, self.drop_leftovers());
         let checked = self.check_segments().is_ok();
-        prepared && sealed && written && dropped && checked
+        // With threads, packs are merged while there is no other work.
+        let merged = self.shared.options().background || self.try_merge_snapshots().is_some();
+        merged && prepared && sealed && written && dropped && checked
     }
 
     /// Compares some of the segments that the opening took from a checkpoint with their files. If one
@@ -223,8 +234,36 @@ impl Maintainer {
         Ok(())
     }
 
+    /// Merges the packs of snapshots that are full. Returns whether there were any.
+    fn merge_snapshots(&self) -> Result<bool> {
+        let mut since = Instant::now();
+        self.snapshots.merge_due(&mut |_| {
+            let took = since.elapsed();
+            if !self.shared.options().background || took < PIECE {
+                return ControlFlow::Continue(());
+            }
+            // No rest while several full packs take memory.
+            let rest = if self.snapshots.is_behind() { Duration::ZERO } else { rest_after(took) };
+            let go_on = self.commits.rest(rest, || self.try_maintain());
+            since = Instant::now();
+            go_on
+        })
+    }
+
+    /// Merges the packs of snapshots that are full. Returns whether there were any; `None` after a failure.
+    fn try_merge_snapshots(&self) -> Option<bool> {
+        let merged = self.merge_snapshots();
+        let more = merged.as_ref().ok().copied();
+        self.commits.note_attempt(Task::SnapshotMerge, merged);
+        more
+    }
+
     /// Compacts while there is no other work. Returns whether there may be more to compact.
     fn try_compact(&self) -> bool {
+        let merged = self.try_merge_snapshots();
+        if merged.is_none() {
+            self.shared.counters().maintenance_failures.add(1);
+        }
         let done = self
             .compaction
             .compact_in_background(|rest| self.commits.rest(rest, || self.try_maintain()));
@@ -233,6 +272,6 @@ impl Maintainer {
         }
         let more = matches!(done, Ok(true));
         self.commits.note_attempt(Task::Compaction, done);
-        more
+        more || merged == Some(true)
     }
 }

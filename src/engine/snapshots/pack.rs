@@ -32,8 +32,24 @@ pub(super) struct Entry {
 pub(super) struct OfKey {
     /// The last deletion, which is one of the snapshots of earlier packs.
     pub(super) deletion: Option<Entry>,
-    /// The snapshots after it.
+    /// The snapshots after it, by kind and mark.
     pub(super) found: Vec<Entry>,
+}
+
+impl OfKey {
+    /// Adds a snapshot in the place of one of the same mark. Of those with this mark and lower ones, `kept` stay.
+    fn insert(&mut self, entry: Entry, kept: usize) {
+        let order = |known: &Entry| (known.kind, known.mark);
+        match self.found.binary_search_by_key(&order(&entry), order) {
+            Ok(at) => self.found[at] = entry,
+            Err(at) => {
+                self.found.insert(at, entry);
+                let first = self.found.partition_point(|known| known.kind < entry.kind);
+                let superseded = (at + 1 - first).saturating_sub(kept.max(1));
+                self.found.drain(first..first + superseded);
+            }
+        }
+    }
 }
 
 pub(super) type Keys = HashMap<SmolStr, OfKey, foldhash::fast::RandomState>;
@@ -91,18 +107,7 @@ impl Pack {
                 *of_key = OfKey { deletion: Some(entry), found: Vec::new() };
                 continue;
             }
-            let Entry { kind, mark, .. } = entry;
-            of_key.found.retain(|known| (known.kind, known.mark) != (kind, mark));
-            of_key.found.push(entry);
-            let lower = |known: &Entry| known.kind == kind && known.mark <= mark;
-            let Some(kept) = kept else { continue };
-            let mut count = of_key.found.iter().filter(|known| lower(known)).count();
-            while count > kept.max(1) {
-                let all = of_key.found.iter().enumerate().filter(|(_, known)| lower(known));
-                let lowest = all.min_by_key(|(_, known)| known.mark).map(|(at, _)| at);
-                lowest.map(|at| of_key.found.remove(at));
-                count -= 1;
-            }
+            of_key.insert(entry, kept.unwrap_or(usize::MAX));
         }
         self.end = end;
     }
@@ -195,5 +200,31 @@ impl<'a> PackWalk<'a> {
             read_exact_at(self.file, &mut self.buffer, self.at)?;
         }
         Ok(self.buffer.get(self.range(len)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn highest_marks_up_to_the_added_one_are_kept() {
+        let mut of_key = OfKey::default();
+        let mut add = |kind, mark, offset| {
+            of_key.insert(Entry { kind, mark, offset, len: 1 }, 2);
+            let found = of_key.found.iter().filter(|entry| entry.kind == kind);
+            found.map(|entry| (entry.mark, entry.offset)).collect::<Vec<_>>()
+        };
+        assert_eq!(add(Kind::Version, 10, 1), [(10, 1)]);
+        assert_eq!(add(Kind::Version, 20, 2), [(10, 1), (20, 2)]);
+        assert_eq!(add(Kind::Position, 7, 3), [(7, 3)]);
+        assert_eq!(add(Kind::Version, 30, 4), [(20, 2), (30, 4)]);
+        assert_eq!(add(Kind::Version, 30, 5), [(20, 2), (30, 5)]);
+        // The higher ones may be of another history.
+        assert_eq!(add(Kind::Version, 15, 6), [(15, 6), (20, 2), (30, 5)]);
+        assert_eq!(add(Kind::Version, 16, 7), [(15, 6), (16, 7), (20, 2), (30, 5)]);
+        assert_eq!(add(Kind::Version, 17, 8), [(16, 7), (17, 8), (20, 2), (30, 5)]);
+        assert_eq!(add(Kind::Version, 40, 9), [(30, 5), (40, 9)]);
+        assert_eq!(add(Kind::Position, 6, 10), [(6, 10), (7, 3)]);
     }
 }

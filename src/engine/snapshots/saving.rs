@@ -3,7 +3,7 @@
 //! Owns the rule by which a state replaces another one of the same mark. Must never save a snapshot before its events
 //! are durable.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use smol_str::SmolStr;
 
@@ -81,7 +81,12 @@ impl SnapshotFiles {
     /// save snapshots.
     fn store(&self, snapshots: &[Snapshot], done: &mut dyn FnMut(&Snapshot, Result<()>)) {
         let mut batch = Batch::default();
-        for snapshot in snapshots {
+        let superseded = superseded(snapshots, self.shared.options().snapshots_kept);
+        for (snapshot, superseded) in snapshots.iter().zip(superseded) {
+            if superseded {
+                done(snapshot, Ok(()));
+                continue;
+            }
             let mark = (snapshot.key(), snapshot.mark());
             let has_own_file = snapshot.state().len() as u64 >= self.packs.own_file_from();
             if batch.bytes.len() >= PIECE || has_own_file || batch.marks.contains(&mark) {
@@ -203,6 +208,26 @@ impl SnapshotFiles {
     }
 }
 
+/// For each snapshot, whether `kept` later ones of the same key and kind have higher marks: it is never stored.
+fn superseded(snapshots: &[Snapshot], kept: usize) -> Vec<bool> {
+    let mut found = vec![false; snapshots.len()];
+    if snapshots.len() <= kept {
+        return found;
+    }
+    // The highest marks of each key and kind.
+    let mut highest: HashMap<(&str, bool), BTreeSet<u64>> = HashMap::new();
+    for (snapshot, found) in snapshots.iter().zip(&mut found).rev() {
+        let mark = snapshot.mark();
+        let marks = highest.entry((snapshot.key(), mark.is_position())).or_default();
+        *found = marks.len() >= kept && marks.first().is_some_and(|lowest| mark.number() < *lowest);
+        marks.insert(mark.number());
+        if marks.len() > kept {
+            marks.pop_first();
+        }
+    }
+    found
+}
+
 impl<'a> Batch<'a> {
     fn add(
         &mut self,
@@ -236,5 +261,34 @@ fn file_of(
         binding: Some(binding),
         key: snapshot.key(),
         state: snapshot.state(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Position;
+
+    #[test]
+    fn snapshots_superseded_by_later_ones_are_not_stored() {
+        let of = |key: &str, version: u64| Snapshot::new(key, version, "");
+        let by_position = Snapshot::new("a", Position::new(1), "");
+        let snapshots = [
+            of("a", 1),
+            of("a", 2),
+            of("b", 1),
+            by_position,
+            of("a", 3),
+            of("a", 3),
+            of("a", 4),
+            of("a", 2),
+        ];
+        let found = superseded(&snapshots, 2);
+        assert_eq!(found, [true, true, false, false, false, false, false, false]);
+        assert_eq!(
+            superseded(&snapshots, 3),
+            [true, false, false, false, false, false, false, false]
+        );
+        assert_eq!(superseded(&snapshots, 8), [false; 8]);
     }
 }

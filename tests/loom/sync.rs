@@ -3,6 +3,7 @@
 #[path = "../../src/sync/progress.rs"]
 mod progress;
 #[path = "../../src/sync/rank.rs"]
+#[allow(dead_code, reason = "the engine uses all of it")]
 mod rank;
 #[path = "../../src/sync/ranked.rs"]
 mod ranked;
@@ -13,9 +14,9 @@ mod wrapped;
 mod held {
     use super::rank::Rank;
 
-    pub(super) struct Held;
+    pub(super) struct HeldRank;
 
-    impl Held {
+    impl HeldRank {
         pub(super) fn take(_: Rank) -> Self {
             Self
         }

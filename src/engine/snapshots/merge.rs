@@ -341,7 +341,8 @@ impl Inputs {
 }
 
 impl Source {
-    /// The hash of the next entry, at or after `after`. Damaged entries, and those that are not in order, are passed over.
+    /// The hash of the next entry, at or after `after`. Damaged entries, and those that are not in order, are
+    /// passed over.
     fn hash(&self, at: &mut usize, after: u64) -> Option<u64> {
         match self {
             Self::Level(level) => {

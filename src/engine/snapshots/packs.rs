@@ -257,8 +257,8 @@ impl Packs {
         self.directory().join(names::level_name(first, last))
     }
 
-    /// The snapshots of a key by one kind of mark, with their marks, the newest first. Those of another key with the same hash may be among
-    /// them.
+    /// The snapshots of a key by one kind of mark, with their marks, those of the newest file first. Those of another
+    /// key with the same hash may be among them.
     pub(super) fn places(&self, key: &str, kind: Kind) -> Vec<(u64, Place)> {
         let mut found = Vec::new();
         let levels = self.with(|set| {

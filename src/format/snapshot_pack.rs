@@ -3,8 +3,9 @@
 //! ```text
 //!   0  magic "ANNALPCK"          8     16  store id                  16
 //!   8  format version = 1        u16   32  number of the pack        u64
-//!  10  minimum reader version    u16   40  zero                      20
-//!  12  header length = 64        u32   60  CRC-32 of the 60 bytes before it   u32
+//!  10  minimum reader version    u16   40  snapshots kept            u32
+//!  12  header length = 64        u32   44  zero                      16
+//!                                      60  CRC-32 of the 60 bytes before it   u32
 //! ```
 //!
 //! The entries of a pack follow, one directly after the other: snapshots in the form of a snapshot file that is
@@ -36,38 +37,48 @@ pub(crate) const DATA: u32 = 3;
 pub(crate) const META_LEN: usize = 16;
 pub(crate) const ENTRY_LEN: usize = 32;
 
-/// The header of pack `number`.
-pub(crate) fn encode_header(store_id: [u8; 16], number: u64) -> [u8; HEADER_LEN] {
-    let mut b = [0; HEADER_LEN];
-    b[..8].copy_from_slice(&MAGIC);
-    LE::write_u16(&mut b[8..], VERSION);
-    LE::write_u16(&mut b[10..], VERSION);
-    LE::write_u32(&mut b[12..], 64);
-    b[16..32].copy_from_slice(&store_id);
-    LE::write_u64(&mut b[32..], number);
-    let checksum = crc32(0, &b[..60]);
-    LE::write_u32(&mut b[60..], checksum);
-    b
+/// The header of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackHeader {
+    pub(crate) store_id: [u8; 16],
+    pub(crate) number: u64,
+    /// The number of snapshots of a key and kind that its writer kept.
+    pub(crate) kept: u32,
 }
 
-/// Checks a pack's header; returns its store id and its number.
-pub(crate) fn decode_header(b: &[u8]) -> Result<([u8; 16], u64), Defect> {
-    let b = b.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
-    if b[..8] != MAGIC {
-        return Err(Defect::Magic);
+impl PackHeader {
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut b = [0; HEADER_LEN];
+        b[..8].copy_from_slice(&MAGIC);
+        LE::write_u16(&mut b[8..], VERSION);
+        LE::write_u16(&mut b[10..], VERSION);
+        LE::write_u32(&mut b[12..], 64);
+        b[16..32].copy_from_slice(&self.store_id);
+        LE::write_u64(&mut b[32..], self.number);
+        LE::write_u32(&mut b[40..], self.kept);
+        let checksum = crc32(0, &b[..60]);
+        LE::write_u32(&mut b[60..], checksum);
+        b
     }
-    if crc32(0, &b[..60]) != LE::read_u32(&b[60..]) {
-        return Err(Defect::Checksum);
+
+    pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
+        let b = b.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
+        if b[..8] != MAGIC {
+            return Err(Defect::Magic);
+        }
+        if crc32(0, &b[..60]) != LE::read_u32(&b[60..]) {
+            return Err(Defect::Checksum);
+        }
+        if LE::read_u16(&b[10..]) > VERSION {
+            return Err(Defect::Unsupported("a newer version of the file format".into()));
+        }
+        if LE::read_u32(&b[12..]) as usize != HEADER_LEN {
+            return Err(Defect::Invalid("the header of a pack has an unknown length"));
+        }
+        let mut store_id = [0; 16];
+        store_id.copy_from_slice(&b[16..32]);
+        Ok(Self { store_id, number: LE::read_u64(&b[32..]), kept: LE::read_u32(&b[40..]) })
     }
-    if LE::read_u16(&b[10..]) > VERSION {
-        return Err(Defect::Unsupported("a newer version of the file format".into()));
-    }
-    if LE::read_u32(&b[12..]) as usize != HEADER_LEN {
-        return Err(Defect::Invalid("the header of a pack has an unknown length"));
-    }
-    let mut store_id = [0; 16];
-    store_id.copy_from_slice(&b[16..32]);
-    Ok((store_id, LE::read_u64(&b[32..])))
 }
 
 /// META: the packs whose entries a level file has.
@@ -147,14 +158,15 @@ mod tests {
 
     #[test]
     fn header_of_a_pack_round_trips_and_every_flipped_bit_is_refused() {
-        let bytes = encode_header([3; 16], 7);
-        assert_eq!(decode_header(&bytes), Ok(([3; 16], 7)));
+        let header = PackHeader { store_id: [3; 16], number: 7, kept: 2 };
+        let bytes = header.encode();
+        assert_eq!(PackHeader::decode(&bytes), Ok(header));
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes;
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_header(&bad).is_err(), "bit {bit}");
+            assert!(PackHeader::decode(&bad).is_err(), "bit {bit}");
         }
-        assert!(decode_header(&bytes[..63]).is_err());
+        assert!(PackHeader::decode(&bytes[..63]).is_err());
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::Verifier;
 use crate::engine::snapshots::{PackWalk, SnapshotLevel, read_file};
 use crate::format::snapshot::{HistoryBinding, Packed, SnapshotFile};
-use crate::format::{Defect, names, snapshot_pack};
+use crate::format::snapshot_pack::{self, PackHeader};
+use crate::format::{Defect, names};
 use crate::log::scan::{ScannedFrame, for_each_record};
 use crate::storage::{EntryKind, File, OpenMode, read_exact_at};
 
@@ -243,8 +244,8 @@ impl Verifier<'_> {
             return Err(Defect::TooShort);
         }
         read_exact_at(file, &mut header, 0).map_err(unreadable)?;
-        let (of_store, of_number) = snapshot_pack::decode_header(&header)?;
-        if store_id.is_some_and(|id| id != of_store) || of_number != number {
+        let own = PackHeader::decode(&header)?;
+        if store_id.is_some_and(|id| id != own.store_id) || own.number != number {
             return Err(Defect::Invalid("it belongs to another store, or has another number"));
         }
         let shared: Arc<Path> = path.into();

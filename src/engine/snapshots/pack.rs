@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use crate::format::Defect;
 use crate::format::snapshot::{HEADER_LEN, Packed};
-use crate::format::snapshot_pack::{self, Kind};
+use crate::format::snapshot_pack::{self, Kind, PackHeader};
 use crate::storage::{File, read_exact_at};
 
 /// The size of a read.
@@ -60,12 +60,15 @@ pub(super) struct Pack {
     pub(super) file: Arc<dyn File>,
     /// The end of its last entry.
     pub(super) end: u64,
+    /// The number of snapshots of a key and kind that are kept.
+    kept: usize,
     /// Shared only once nothing is appended any more.
     pub(super) keys: Arc<Keys>,
 }
 
 impl Pack {
-    /// Takes a pack file; `None` if it is not one of this store.
+    /// Takes a pack file; `None` if it is not one of this store. A reader of the store keeps what the pack's writer
+    /// kept.
     pub(super) fn open(
         file: Arc<dyn File>,
         number: u64,
@@ -77,29 +80,26 @@ impl Pack {
             return Ok(None);
         }
         read_exact_at(&*file, &mut header, 0)?;
-        if snapshot_pack::decode_header(&header) != Ok((store_id, number)) {
-            return Ok(None);
-        }
-        let mut pack = Self::new(file, number);
+        let header = match PackHeader::decode(&header) {
+            Ok(header) if (header.store_id, header.number) == (store_id, number) => header,
+            _ => return Ok(None),
+        };
+        let kept = kept.unwrap_or(header.kept as usize);
+        let mut pack = Self::new(file, number, kept);
         let (entries, end) = entries_from(&*pack.file, pack.end)?;
-        pack.add(entries, end, kept);
+        pack.add(entries, end);
         Ok(Some(pack))
     }
 
     /// A pack without entries.
-    pub(super) fn new(file: Arc<dyn File>, number: u64) -> Self {
+    pub(super) fn new(file: Arc<dyn File>, number: u64, kept: usize) -> Self {
         let end = snapshot_pack::HEADER_LEN as u64;
-        Self { number, file, end, keys: Arc::default() }
+        Self { number, file, end, kept, keys: Arc::default() }
     }
 
-    /// Adds entries, the last of which ends at `end`. Of each kind of mark, the `kept` highest marks up to the
-    /// one that is added are kept. A higher mark stays too: it may belong to another history.
-    pub(super) fn add(
-        &mut self,
-        entries: impl IntoIterator<Item = (SmolStr, Entry)>,
-        end: u64,
-        kept: Option<usize>,
-    ) {
+    /// Adds entries, the last of which ends at `end`. Of each kind of mark, the highest marks up to the one that is
+    /// added are kept. A higher mark stays too: it may belong to another history.
+    pub(super) fn add(&mut self, entries: impl IntoIterator<Item = (SmolStr, Entry)>, end: u64) {
         let keys = Arc::make_mut(&mut self.keys);
         for (key, entry) in entries {
             let of_key = keys.entry(key).or_default();
@@ -107,7 +107,7 @@ impl Pack {
                 *of_key = OfKey { deletion: Some(entry), found: Vec::new() };
                 continue;
             }
-            of_key.insert(entry, kept.unwrap_or(usize::MAX));
+            of_key.insert(entry, self.kept);
         }
         self.end = end;
     }

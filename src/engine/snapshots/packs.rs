@@ -19,7 +19,7 @@ use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::snapshot::MAX_PACKED_STATE;
-use crate::format::snapshot_pack::{Kind, LevelEntry, encode_header};
+use crate::format::snapshot_pack::{Kind, LevelEntry, PackHeader};
 use crate::storage::{
     DirEntry, EntryKind, File, OpenMode, is_directory, read_exact_at, write_all_at,
 };
@@ -123,7 +123,7 @@ impl Packs {
         !self.shared.options().read_only
     }
 
-    /// The number of snapshots of a key and kind that are kept. A reader of the store keeps all that it finds.
+    /// The number of snapshots of a key and kind that are kept, in a writer.
     fn kept(&self) -> Option<usize> {
         self.is_writer().then_some(self.shared.options().snapshots_kept)
     }
@@ -197,7 +197,7 @@ impl Packs {
             set.packs.retain(|pack| numbers.contains(&pack.number));
             for (number, (entries, end)) in grown {
                 if let Some(pack) = set.packs.iter_mut().find(|pack| pack.number == number) {
-                    pack.add(entries, end, kept);
+                    pack.add(entries, end);
                 }
             }
             set.packs.extend(opened);
@@ -323,8 +323,7 @@ impl Packs {
             self.with(|set| set.appended = None);
             return Err(Error::io("write", path(), error).wanting(bytes.len() as u64));
         }
-        let (kept, full_from) = (self.kept(), self.pack_size());
-        let is_full = end + bytes.len() as u64 >= full_from;
+        let is_full = end + bytes.len() as u64 >= self.pack_size();
         self.with(|set| {
             if is_full {
                 set.appended = None;
@@ -332,7 +331,7 @@ impl Packs {
             if let Some(pack) = set.packs.iter_mut().find(|pack| pack.number == number) {
                 let place = |entry: Entry| Entry { offset: end + entry.offset, ..entry };
                 let entries = entries.into_iter().map(|(key, entry)| (key, place(entry)));
-                pack.add(entries, end + bytes.len() as u64, kept);
+                pack.add(entries, end + bytes.len() as u64);
             }
         });
         Ok(begins || is_full)
@@ -349,13 +348,19 @@ impl Packs {
         let path = self.path(number);
         let file = storage.open(&path, OpenMode::CreateNew);
         let file = file.map_err(|e| Error::io("create", &path, e))?;
-        let header = encode_header(self.shared.store_id(), number);
+        let kept = self.shared.options().snapshots_kept;
+        let header = PackHeader {
+            store_id: self.shared.store_id(),
+            number,
+            kept: u32::try_from(kept).unwrap_or(u32::MAX),
+        }
+        .encode();
         write_all_at(&*file, &header, 0).map_err(|e| {
             // Frees the space. If this fails too, the first error is returned.
             let _ = storage.remove_file(&path);
             Error::io("write", &path, e).wanting(header.len() as u64)
         })?;
-        let pack = Pack::new(Arc::clone(&file), number);
+        let pack = Pack::new(Arc::clone(&file), number, kept);
         let end = pack.end;
         self.with(|set| {
             set.packs.push(pack);

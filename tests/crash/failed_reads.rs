@@ -1,7 +1,8 @@
 //! I/O errors at each stat, listing, open and read of an opening.
 
-use annals::Error;
+use annals::snapshot::Snapshot;
 use annals::testing::{Fault, Operation, SimStorage};
+use annals::{Error, ExpectedVersion, NewEvent, Store};
 
 use super::support::*;
 
@@ -45,4 +46,44 @@ fn failed_reads_of_an_opening_are_io_errors_and_never_damage() {
             }
         }
     }
+}
+
+/// What cannot be read is not taken for missing, and no merge drops it.
+#[test]
+fn failed_read_of_packed_snapshots_is_an_error_and_loses_nothing() {
+    let base = SimStorage::new(12);
+    let save = |store: &Store, key: &str| {
+        let commit =
+            store.transaction().append(key, ExpectedVersion::Any, [NewEvent::new("T", "x")]);
+        commit.snapshot(Snapshot::new(key, 1, "state")).commit().unwrap();
+    };
+    let store = open(&base).unwrap();
+    save(&store, "merged");
+    store.compact().unwrap();
+    save(&store, "packed");
+    store.close().unwrap();
+    let mut failed = 0;
+    for operation in [Operation::ReadDir, Operation::Open, Operation::Read] {
+        for nth in 1..16 {
+            let name = format!("{operation:?} {nth}");
+            let sim = base.fork();
+            let store = open(&sim).unwrap();
+            sim.inject_at("/snapshots", Fault::Fail { operation, nth });
+            for key in ["merged", "packed"] {
+                let loaded = store.snapshots().load(key);
+                assert!(!matches!(loaded, Ok(None)), "{name}");
+                failed += u32::from(loaded.is_err());
+            }
+            failed += u32::from(store.compact().is_err());
+            sim.clear_faults();
+            for _ in 0..2 {
+                for key in ["merged", "packed"] {
+                    assert!(store.snapshots().load(key).unwrap().is_some(), "{name}: {key}");
+                }
+                store.compact().unwrap();
+            }
+            store.close().unwrap();
+        }
+    }
+    assert!(failed > 6, "{failed} calls failed");
 }

@@ -1,7 +1,9 @@
 //! A level file of snapshots: what several packs had, by key.
 //!
-//! Must never be asked with a lock held: it reads a file. What is damaged in it counts as missing.
+//! Must never be asked with a lock held: it reads a file. What is damaged in it counts as missing; what cannot be
+//! read does not, see [`unless_damaged`].
 
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -13,6 +15,15 @@ use crate::format::snapshot_pack::{
 };
 use crate::index::block_file::BlockFile;
 use crate::storage::File;
+
+/// `None` for what is damaged; an error for what cannot be read now, and may be intact.
+pub(super) fn unless_damaged<T>(found: Result<T, Defect>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(Defect::Unreadable(why)) => Err(io::Error::other(why)),
+        Err(_) => Ok(None),
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct SnapshotLevel {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::SnapshotFiles;
-use super::level::SnapshotLevel;
+use super::level::{SnapshotLevel, unless_damaged};
 use super::pack::{Entry, Keys};
 use super::packs::Place;
 use crate::error::{Error, Result};
@@ -205,9 +205,9 @@ impl SnapshotFiles {
         let mut decisions = Vec::new();
         let (mut count, mut size) = (0_u64, 0_u64);
         let judge = |item: &Item, bound: bool| {
-            let usable = self.is_usable(item, bound);
+            let usable = self.is_usable(item, bound)?;
             decisions.push(usable);
-            usable
+            Ok(usable)
         };
         inputs.for_each_kept(kept, judge, |_, item| {
             count += 1;
@@ -228,7 +228,7 @@ impl SnapshotFiles {
         writer.end_section()?;
         let mut offset = 0;
         let mut decided = decisions.iter().copied();
-        let again = |_: &Item, _: bool| decided.next().unwrap_or(false);
+        let again = |_: &Item, _: bool| Ok(decided.next().unwrap_or(false));
         inputs.for_each_kept(kept, again, |hash, item| {
             let Item { kind, mark, .. } = *item;
             let entry = LevelEntry { hash, kind, mark, offset, len: item.len() };
@@ -237,7 +237,7 @@ impl SnapshotFiles {
         })?;
         writer.end_section()?;
         let mut decided = decisions.iter().copied();
-        let again = |_: &Item, _: bool| decided.next().unwrap_or(false);
+        let again = |_: &Item, _: bool| Ok(decided.next().unwrap_or(false));
         inputs.for_each_kept(kept, again, |_, item| {
             let bytes = item.place.bytes()?;
             writer.push(&bytes)
@@ -247,13 +247,18 @@ impl SnapshotFiles {
         Ok(true)
     }
 
-    /// Whether an entry is whole; with `bound`, also whether it belongs to this history.
-    fn is_usable(&self, item: &Item, bound: bool) -> bool {
-        let Ok(bytes) = item.place.bytes() else { return false };
-        match item.kind {
-            Kind::Deletion => true,
-            _ if bound => self.restore(&bytes).is_ok_and(|found| found.is_some()),
-            _ => Packed::decode(&bytes).is_ok(),
+    /// Whether an entry is whole; with `bound`, also whether it belongs to this history. What cannot be read may be
+    /// intact: the merge fails.
+    fn is_usable(&self, item: &Item, bound: bool) -> Merged<bool> {
+        let bytes = item.place.bytes()?;
+        if !bound {
+            return Ok(Packed::decode(&bytes).is_ok());
+        }
+        match self.restore(&bytes) {
+            Ok(found) => Ok(found.is_some()),
+            Err(Error::Io { source, .. }) => Err(source.into()),
+            // Where the log is damaged, the snapshot may be of use.
+            Err(_) => Ok(true),
         }
     }
 }
@@ -285,24 +290,25 @@ impl Inputs {
     fn for_each_kept(
         &self,
         kept: usize,
-        mut usable: impl FnMut(&Item, bool) -> bool,
+        mut usable: impl FnMut(&Item, bool) -> Merged<bool>,
         mut each: impl FnMut(u64, &Item) -> Merged<()>,
     ) -> Merged<()> {
         let mut next = vec![0; self.sources.len()];
         let mut after = 0;
         loop {
-            let heads =
-                self.sources.iter().zip(&mut next).map(|(source, at)| source.hash(at, after));
-            let Some(hash) = heads.collect::<Vec<_>>().into_iter().flatten().min() else {
-                return Ok(());
-            };
+            let mut first: Option<u64> = None;
+            for (source, at) in self.sources.iter().zip(&mut next) {
+                let hash = source.hash(at, after)?;
+                first = hash.into_iter().chain(first).min();
+            }
+            let Some(hash) = first else { return Ok(()) };
             let mut items = Vec::new();
             for (number, (source, at)) in self.sources.iter().zip(&mut next).enumerate() {
-                source.take(number, hash, at, &mut items);
+                source.take(number, hash, at, &mut items)?;
             }
             items.sort_by(|a, b| (&a.key, Reverse(a.source)).cmp(&(&b.key, Reverse(b.source))));
             for of_key in items.chunk_by(|a, b| a.key == b.key) {
-                for item in self.choose(of_key, kept, &mut usable) {
+                for item in self.choose(of_key, kept, &mut usable)? {
                     each(hash, item)?;
                 }
             }
@@ -316,8 +322,8 @@ impl Inputs {
         &self,
         items: &'a [Item],
         kept: usize,
-        usable: &mut impl FnMut(&Item, bool) -> bool,
-    ) -> Vec<&'a Item> {
+        usable: &mut impl FnMut(&Item, bool) -> Merged<bool>,
+    ) -> Merged<Vec<&'a Item>> {
         let deletion = items.iter().find(|item| item.kind == Kind::Deletion);
         let from = deletion.map_or(0, |deletion| deletion.source);
         let mut chosen = Vec::new();
@@ -330,44 +336,49 @@ impl Inputs {
             let start = chosen.len();
             for item in of_kind {
                 let again = chosen[start..].last().is_some_and(|it: &&Item| it.mark == item.mark);
-                if chosen.len() - start < kept && !again && usable(item, is_bound) {
+                if chosen.len() - start < kept && !again && usable(item, is_bound)? {
                     chosen.push(item);
                 }
             }
         }
-        chosen.extend(deletion.filter(|item| self.has_older && usable(item, false)));
-        chosen
+        if let Some(deletion) = deletion.filter(|_| self.has_older)
+            && usable(deletion, false)?
+        {
+            chosen.push(deletion);
+        }
+        Ok(chosen)
     }
 }
 
 impl Source {
     /// The hash of the next entry, at or after `after`. Damaged entries, and those that are not in order, are
     /// passed over.
-    fn hash(&self, at: &mut usize, after: u64) -> Option<u64> {
+    fn hash(&self, at: &mut usize, after: u64) -> Merged<Option<u64>> {
         match self {
             Self::Level(level) => {
                 while *at < level.len() {
-                    match level.entry(*at) {
-                        Ok(entry) if entry.hash >= after => return Some(entry.hash),
+                    match unless_damaged(level.entry(*at))? {
+                        Some(entry) if entry.hash >= after => return Ok(Some(entry.hash)),
                         _ => *at += 1,
                     }
                 }
-                None
+                Ok(None)
             }
-            Self::Pack { order, .. } => order.get(*at).map(|(hash, _)| *hash),
+            Self::Pack { order, .. } => Ok(order.get(*at).map(|(hash, _)| *hash)),
         }
     }
 
     /// Takes the entries with this hash.
-    fn take(&self, source: usize, hash: u64, at: &mut usize, items: &mut Vec<Item>) {
+    fn take(&self, source: usize, hash: u64, at: &mut usize, items: &mut Vec<Item>) -> Merged<()> {
         match self {
             Self::Level(level) => {
                 while *at < level.len()
-                    && let Ok(entry) = level.entry(*at)
+                    && let Some(entry) = unless_damaged(level.entry(*at))?
                     && entry.hash == hash
                 {
                     *at += 1;
-                    let key = level.key(&entry).ok().and_then(|key| std::str::from_utf8(key).ok());
+                    let key = unless_damaged(level.key(&entry))?;
+                    let key = key.and_then(|key| std::str::from_utf8(key).ok());
                     let Some(key) = key else { continue };
                     let LevelEntry { kind, mark, .. } = entry;
                     let place = Place::Level(Arc::clone(level), entry);
@@ -388,5 +399,6 @@ impl Source {
                 }
             }
         }
+        Ok(())
     }
 }

@@ -114,7 +114,7 @@ impl SnapshotFiles {
             let files = self.files.list(key, by_position)?.into_iter();
             found.extend(files.map(|(mark, path)| Candidate { mark, found: Found::File(path) }));
         }
-        let places = self.packs.places(key, Kind::of_mark(by_position)).into_iter();
+        let places = self.packs.places(key, Kind::of_mark(by_position))?.into_iter();
         found.extend(places.map(|(mark, at)| Candidate { mark, found: Found::Packed(at) }));
         found.sort_by_key(|candidate| std::cmp::Reverse(candidate.mark));
         Ok(found)
@@ -179,7 +179,7 @@ impl SnapshotFiles {
             keys.extend(snapshot.map(|it| SmolStr::new(it.key())));
             Ok(())
         })?;
-        keys.extend(self.packs.keys(prefix));
+        keys.extend(self.packs.keys(prefix)?);
         for key in keys {
             for by_position in [false, true] {
                 let mut last = None;

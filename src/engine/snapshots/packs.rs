@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::level::SnapshotLevel;
+use super::level::{SnapshotLevel, unless_damaged};
 use super::pack::{Entry, Pack, entries_from};
 use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// The bytes there, not verified. A damaged part of a level file counts as empty.
+    /// The bytes there, not verified; none if that part of a level file is damaged.
     pub(super) fn bytes(&self) -> std::io::Result<Bytes> {
         match self {
             Self::Pack(file, entry) => {
@@ -51,7 +51,8 @@ impl Place {
                 Ok(bytes.into())
             }
             Self::Level(level, entry) => {
-                Ok(level.data(entry).map(Bytes::copy_from_slice).unwrap_or_default())
+                let bytes = unless_damaged(level.data(entry))?;
+                Ok(bytes.map(Bytes::copy_from_slice).unwrap_or_default())
             }
         }
     }
@@ -172,9 +173,9 @@ impl Packs {
     /// Returns whether all files that were listed were still there.
     fn list_files(&self) -> Result<bool> {
         let names = Names::of(self.list()?);
-        let levels = self.open_levels(&names);
+        let (levels, mut all) = self.open_levels(&names)?;
         let newest = levels.last().map_or(0, |level| *level.packs().end());
-        let (kept, mut all) = (self.kept(), true);
+        let kept = self.kept();
         let (mut opened, mut grown) = (Vec::new(), Vec::new());
         let numbers: Vec<_> = names.packs.iter().copied().filter(|&n| n > newest).collect();
         for &number in &numbers {
@@ -229,11 +230,11 @@ impl Packs {
         }
     }
 
-    /// The level files that can be used, oldest first. Of those that overlap, the widest was written last, and
-    /// has everything that the others have.
-    fn open_levels(&self, names: &Names) -> Vec<Arc<SnapshotLevel>> {
+    /// The level files that can be used, oldest first, and whether all that were listed are still there. Of those
+    /// that overlap, the widest was written last, and has everything that the others have.
+    fn open_levels(&self, names: &Names) -> Result<(Vec<Arc<SnapshotLevel>>, bool)> {
         let known = self.with(|set| set.levels.clone());
-        let mut levels: Vec<Arc<SnapshotLevel>> = Vec::new();
+        let (mut levels, mut all): (Vec<Arc<SnapshotLevel>>, _) = (Vec::new(), true);
         for &(first, last) in &names.levels {
             let apart = |level: &Arc<SnapshotLevel>| {
                 last < *level.packs().start() || *level.packs().end() < first
@@ -241,16 +242,21 @@ impl Packs {
             if !levels.iter().all(apart) {
                 continue;
             }
-            let open = || {
-                let path = self.level_path(first, last);
-                let file = self.open(&path).ok().flatten()?;
-                SnapshotLevel::open(file, self.shared.store_id(), (first, last)).ok().map(Arc::new)
+            if let Some(known) = known.iter().find(|level| level.packs() == (first..=last)) {
+                levels.push(Arc::clone(known));
+                continue;
+            }
+            let path = self.level_path(first, last);
+            let Some(file) = self.open(&path)? else {
+                all = false;
+                continue;
             };
-            let same = |level: &&Arc<SnapshotLevel>| level.packs() == (first..=last);
-            levels.extend(known.iter().find(same).cloned().or_else(open));
+            let level = SnapshotLevel::open(file, self.shared.store_id(), (first, last));
+            let level = unless_damaged(level).map_err(|e| Error::io("read", &path, e))?;
+            levels.extend(level.map(Arc::new));
         }
         levels.sort_unstable_by_key(|level| *level.packs().start());
-        levels
+        Ok((levels, all))
     }
 
     pub(super) fn level_path(&self, first: u64, last: u64) -> PathBuf {
@@ -259,7 +265,7 @@ impl Packs {
 
     /// The snapshots of a key by one kind of mark, with their marks, those of the newest file first. Those of another
     /// key with the same hash may be among them.
-    pub(super) fn places(&self, key: &str, kind: Kind) -> Vec<(u64, Place)> {
+    pub(super) fn places(&self, key: &str, kind: Kind) -> Result<Vec<(u64, Place)>> {
         let mut found = Vec::new();
         let levels = self.with(|set| {
             for pack in set.packs.iter().rev() {
@@ -274,19 +280,24 @@ impl Packs {
             set.levels.clone()
         });
         for level in levels.iter().rev() {
-            // A damaged part counts as missing.
-            let of_key = level.find(key).unwrap_or_default();
+            let of_key = unless_damaged(level.find(key)).map_err(|e| self.unreadable(e))?;
+            let of_key = of_key.unwrap_or_default();
             let entries = of_key.entries.into_iter().filter(|entry| entry.kind == kind);
             found.extend(entries.map(|entry| (entry.mark, Place::Level(Arc::clone(level), entry))));
             if of_key.deleted {
                 break;
             }
         }
-        found
+        Ok(found)
+    }
+
+    /// The error for a part of a level file that cannot be read.
+    fn unreadable(&self, error: std::io::Error) -> Error {
+        Error::io("read", self.directory(), error)
     }
 
     /// The keys that begin with `prefix`.
-    pub(super) fn keys(&self, prefix: &str) -> BTreeSet<SmolStr> {
+    pub(super) fn keys(&self, prefix: &str) -> Result<BTreeSet<SmolStr>> {
         let mut keys = BTreeSet::new();
         let levels = self.with(|set| {
             for pack in &set.packs {
@@ -296,13 +307,13 @@ impl Packs {
         });
         for level in levels {
             for at in 0..level.len() {
-                // A damaged part counts as missing.
-                let Ok(entry) = level.entry(at) else { continue };
-                let key = level.key(&entry).ok().and_then(|key| std::str::from_utf8(key).ok());
+                let key = level.entry(at).and_then(|entry| level.key(&entry));
+                let key = unless_damaged(key).map_err(|e| self.unreadable(e))?;
+                let key = key.and_then(|key| std::str::from_utf8(key).ok());
                 keys.extend(key.filter(|key| key.starts_with(prefix)).map(SmolStr::new));
             }
         }
-        keys
+        Ok(keys)
     }
 
     /// Appends entries: `bytes`, with each one's offset in them. The caller holds the right to save snapshots, and

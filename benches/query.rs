@@ -14,7 +14,7 @@ mod common;
 use std::time::Instant;
 
 use annals::{ExpectedVersion, NewEvent, Position, Query, Store};
-use common::{Input, buffered, directory};
+use common::{Input, buffered, directory, median};
 
 const EVENTS: u64 = 1_000_000;
 const TAGS: u64 = 100_000;
@@ -60,11 +60,6 @@ fn appends(store: &Store, input: &mut Input, boundary: impl Fn(u64) -> Option<Qu
         transaction.commit().expect("append");
     }
     started.elapsed().as_nanos() as f64 / APPENDS as f64
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 fn boundaries(plain: &Store, bounded: &Store, input: &mut Input) {

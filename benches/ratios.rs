@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use annals::subscription::Subscribe;
 use annals::{Event, ExpectedRecord, ExpectedVersion, Options, Position, Store, Transaction};
-use common::{Input, STREAMS, buffered, directory, synced};
+use common::{Input, STREAMS, buffered, directory, median, synced};
 use futures::StreamExt as _;
 
 const REPETITIONS: usize = 5;
@@ -38,11 +38,6 @@ fn per_second(count: u64, spent: Duration) -> f64 {
 
 fn rate(count: u64, started: Instant) -> f64 {
     per_second(count, started.elapsed())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Whether a pair of this name was asked for.

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use annals::snapshot::Snapshot;
 use annals::{ExpectedVersion, NewEvent, Options, Store};
-use common::{PAYLOAD, buffered, directory, synced};
+use common::{PAYLOAD, buffered, directory, median, synced};
 
 const ROUNDS: usize = 11;
 
@@ -56,11 +56,6 @@ impl Side {
         self.store.sync().expect("sync");
         begin.elapsed().as_secs_f64() * 1e6 / f64::from(u32::try_from(commits).expect("few"))
     }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 fn compare(name: &str, options: &Options, streams: u64, commits: u64, size: usize) {

@@ -78,6 +78,11 @@ impl Input {
     }
 }
 
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Buffered, with an interval longer than any run: syncing is left to the system.
 pub(crate) fn buffered() -> Options {
     Options::new().durability(Durability::Buffered { interval: Duration::from_secs(3600) })

@@ -20,7 +20,7 @@ use crate::format::{Defect, names};
 use crate::index::level_file::{MergeError, Pace};
 use crate::index::merge::{MergeSize, merge};
 use crate::index::sealed::SealedIndex;
-use crate::log::rotation::remove_leftover;
+use crate::log::rotation::{remove_leftover, temporary_path};
 use crate::storage::{EntryKind, OpenMode};
 use crate::sync::{Instant, Mutex, Rank};
 
@@ -157,9 +157,7 @@ impl Compaction {
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
         let path = self.shared.dir().level_path(first, last);
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(names::TEMPORARY_SUFFIX);
-        let temporary = PathBuf::from(temporary);
+        let temporary = temporary_path(&path);
         if let Some(outcome) = self.write_level(&inputs, &temporary, pace)? {
             remove_leftover(self.shared.storage(), &temporary)?;
             return Ok(outcome);

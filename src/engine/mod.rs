@@ -8,7 +8,7 @@
 //! - [`contents`]: the catalog and the metadata, and their rebuilding from the log;
 //! - [`matching`]: the events that a query matches;
 //! - [`commit`]: the writer and group commit;
-//! - [`snapshots`]: snapshot files;
+//! - [`snapshots`]: saving, finding and merging snapshots;
 //! - [`compaction`]: merging index files;
 //! - [`maintenance`]: sealing, checkpoints, the threads' work;
 //! - [`append`]: decides what is accepted;

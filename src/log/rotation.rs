@@ -3,7 +3,7 @@
 //! A segment gets its final name before its first frame, and header and name are durable by then:
 //! the first frame is written like any other, and rollover waits for nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::segment::{Segment, SegmentFile};
@@ -93,15 +93,20 @@ pub(crate) fn remove_leftover(storage: &dyn Storage, path: &Path) -> Result<()> 
     }
 }
 
+/// The name of a file that is being created.
+pub(crate) fn temporary_path(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(names::TEMPORARY_SUFFIX);
+    temporary.into()
+}
+
 /// Writes a derived file so that it appears complete or not at all.
 pub(crate) fn write_derived(
     storage: &dyn Storage,
     path: &Path,
     bytes: &[u8],
 ) -> Result<Arc<dyn File>> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(names::TEMPORARY_SUFFIX);
-    let temporary = Path::new(&temporary);
+    let temporary = &*temporary_path(path);
     remove_leftover(storage, temporary)?;
     let io = |operation: &'static str| move |e| Error::io(operation, temporary, e);
     let file = storage.open(temporary, OpenMode::CreateNew).map_err(io("create"))?;

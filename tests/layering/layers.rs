@@ -95,6 +95,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "event::snapshot",
             "format",
             "index",
+            "log",
             "storage",
             "sync",
         ],

@@ -5,7 +5,7 @@
 //! to. The memory of a merge is a byte for each entry: its inputs are walked several times, in the order of hashes.
 
 use std::cmp::Reverse;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -22,6 +22,7 @@ use crate::format::snapshot_pack::{
     DATA, ENTRIES, ENTRY_LEN, Kind, LevelEntry, META, META_LEN, encode_meta,
 };
 use crate::index::level_file::{LevelWriter, MergeError, Merged, Pace};
+use crate::log::rotation::{remove_leftover, temporary_path};
 use crate::storage::{EntryKind, File, OpenMode};
 
 /// This many packs are merged, however small they are: each session of a store may leave one.
@@ -120,15 +121,13 @@ impl SnapshotFiles {
     fn merge(&self, inputs: Inputs, pace: &mut Pace<'_>) -> Result<bool> {
         let (first, last) = inputs.range;
         let path = self.packs.level_path(first, last);
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(names::TEMPORARY_SUFFIX);
-        let temporary = PathBuf::from(temporary);
-        self.remove_if_there(&temporary)?;
+        let temporary = temporary_path(&path);
+        remove_leftover(self.shared.storage(), &temporary)?;
         let written = match self.write(&inputs, &temporary, pace) {
             Ok(written) => written,
             Err(error) => {
                 // The space of the unfinished file is freed.
-                let _ = self.remove_if_there(&temporary);
+                let _ = remove_leftover(self.shared.storage(), &temporary);
                 return match error {
                     MergeError::Stopped => Ok(false),
                     MergeError::Io(error) => Err(Error::io("write", &temporary, error)),
@@ -178,10 +177,17 @@ impl SnapshotFiles {
         for entry in entries.map_err(|e| Error::io("list", &directory, e))? {
             let pack = names::parse_numbered(&entry.name, names::PACK_SUFFIX);
             let range = names::parse_snapshot_level(&entry.name).or(pack.map(|n| (n, n)));
-            let Some(range) = range.filter(|_| entry.kind == EntryKind::File) else { continue };
-            let is_result = written && pack.is_none() && range == (first, last);
-            if first <= range.0 && range.1 <= last && !is_result {
-                superseded.push((range.0, entry.name));
+            let unfinished = entry.name.strip_suffix(names::TEMPORARY_SUFFIX);
+            let is_leftover = match range {
+                Some(range) => {
+                    let is_result = written && pack.is_none() && range == (first, last);
+                    first <= range.0 && range.1 <= last && !is_result
+                }
+                // Merges come one after the other.
+                None => unfinished.and_then(names::parse_snapshot_level).is_some(),
+            };
+            if is_leftover && entry.kind == EntryKind::File {
+                superseded.push((range, entry.name));
             }
         }
         // Oldest first: a deletion goes after what it deletes.
@@ -190,13 +196,6 @@ impl SnapshotFiles {
             let _ = storage.remove_file(&directory.join(name));
         }
         Ok(())
-    }
-
-    fn remove_if_there(&self, path: &Path) -> Result<()> {
-        match self.shared.storage().remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-            _ => Ok(()),
-        }
     }
 
     /// Writes and syncs a level file; false if nothing is left to write.

@@ -84,28 +84,20 @@ impl Catalog {
     }
 
     /// The checkpoint that an opening found and whose segment is not sealed: its records are in no index file.
+    /// Segments are sealed in order, so that segment is after all sealed ones.
     pub(crate) fn base(&self) -> Option<&Arc<HeadTable>> {
-        let frozen = self.parts.iter().rev().find_map(|part| match &part.index {
-            PartIndex::Frozen { heads, .. } => heads.base(),
+        let frozen = self.parts.iter().rev().map_while(|part| match &part.index {
+            PartIndex::Frozen { heads, .. } => Some(heads.base()),
             PartIndex::Sealed(_) => None,
         });
-        self.active.heads.base().or(frozen)
+        self.active.heads.base().or_else(|| frozen.flatten().next())
     }
 
-    /// The files that may have records. Segments are sealed in order, so a checkpoint that is not in an index
-    /// file is in a segment after all sealed ones.
+    /// The files that may have records.
     pub(crate) fn record_files(&self) -> RecordFiles {
-        let mut base = self.active.heads.base();
-        for part in self.parts.iter().rev() {
-            match &part.index {
-                PartIndex::Frozen { heads, .. } => base = base.or(heads.base()),
-                PartIndex::Sealed(_) => {
-                    let base = base.map(|base| base.meta.segment);
-                    return RecordFiles { sealed: Some(part.segment.number()), base };
-                }
-            }
-        }
-        RecordFiles { sealed: None, base: base.map(|base| base.meta.segment) }
+        let newest = |part: &&Part| matches!(part.index, PartIndex::Sealed(_));
+        let sealed = self.parts.iter().rev().find(newest).map(|part| part.segment.number());
+        RecordFiles { sealed, base: self.base().map(|base| base.meta.segment) }
     }
 
     /// The streams whose name begins with `prefix`; goes on with [`list_heads_in`].

@@ -27,6 +27,8 @@
 //! 15 HASHES     sorted, 8 bytes a stream: the upper 32 bits of its name's hash << 32 | its place in
 //!               STREAMS. May be absent
 //! 16 BUCKETS    4 bytes each: the place in HASHES of the first entry of the bucket or of a later one
+//! 17 RECORD HASHES   like 15, with places in 14. May be absent
+//! 18 RECORD BUCKETS  like 16
 //! ```
 //!
 //! An ordinal is an event's place in its segment, from 0: position minus base position. The hash
@@ -55,6 +57,8 @@ pub(crate) const TABLES: u32 = 13;
 pub(crate) const RECORDS: u32 = 14;
 pub(crate) const HASHES: u32 = 15;
 pub(crate) const BUCKETS: u32 = 16;
+pub(crate) const RECORD_HASHES: u32 = 17;
+pub(crate) const RECORD_BUCKETS: u32 = 18;
 
 pub(crate) const META_LEN: usize = 64;
 pub(crate) const STREAM_LEN: usize = 32;
@@ -263,6 +267,10 @@ impl Probe {
             mask[bit / 64] |= 1 << (bit % 64);
         }
         Self { hash, mask }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// The offset of its block in a filter of `filter_len` bytes.

@@ -181,13 +181,17 @@ impl IndexBuilder {
         });
         let [types, tags, categories] = &mut terms;
         let mut records = Vec::with_capacity(self.records.len() * layout::RECORD_LEN);
+        let mut hashed_keys = Vec::with_capacity(self.records.len());
         for (key, entry) in sorted(self.records) {
+            let hash = hash_term(layout::RECORDS, &key);
+            hashed_keys.push(hash & HASH_HALF | hashed_keys.len() as u64);
             let (name_offset, name_len) = out.place_name(&key);
             let named = NamedRecord { name_offset, name_len, entry };
             records.extend_from_slice(&named.encode());
         }
         let (ids, filter) = encode_ids(&self.hashes);
         let (hashed, buckets) = encode_hashes(hashed);
+        let (record_hashes, record_buckets) = encode_hashes(hashed_keys);
         let meta_bytes = meta.encode();
         let tables = out.tables();
         let mut sections: Vec<(u32, &[u8])> = vec![
@@ -208,6 +212,8 @@ impl IndexBuilder {
         ];
         if !records.is_empty() {
             sections.push((layout::RECORDS, &records));
+            sections.push((layout::RECORD_HASHES, &record_hashes));
+            sections.push((layout::RECORD_BUCKETS, &record_buckets));
         }
         Ok(container::encode(container::INDEX_MAGIC, store_id, &sections))
     }

@@ -115,6 +115,8 @@ pub(crate) fn merge(
     ];
     if sizes.records > 0 {
         sections.push((layout::RECORDS, sizes.records));
+        sections.push((layout::RECORD_HASHES, sizes.records() as u64 * 8));
+        sections.push((layout::RECORD_BUCKETS, bucket_count(sizes.records()) as u64 * 4));
     }
     let mut writer = LevelWriter::new(file, LEVEL_MAGIC, store_id, &sections, pace);
     for whole in [&meta[..], &metas] {
@@ -143,6 +145,7 @@ pub(crate) fn merge(
     if sizes.records > 0 {
         merge.write_records(sizes.names - sizes.record_names, &mut writer)?;
         writer.end_section()?;
+        merge.write_record_hashes(sizes.records(), &mut writer)?;
     }
     writer.finish()
 }
@@ -163,10 +166,14 @@ impl Sizes {
         usize::try_from(self.keys[0]).unwrap_or(usize::MAX) / layout::STREAM_LEN
     }
 
+    fn records(&self) -> usize {
+        usize::try_from(self.records).unwrap_or(usize::MAX) / layout::RECORD_LEN
+    }
+
     /// The bytes of the filter over terms, if it is not too large.
     fn term_filter(&self) -> usize {
         let terms: u64 = self.keys.iter().zip(KINDS).map(|(len, kind)| len / kind.1 as u64).sum();
-        let terms = terms + self.records / layout::RECORD_LEN as u64;
+        let terms = terms + self.records() as u64;
         let len = usize::try_from(terms).map_or(usize::MAX, filter_len);
         if len <= level_file::MAX_TERM_FILTER { len } else { 0 }
     }

@@ -13,17 +13,34 @@ use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
 use super::records::{PageStart, RecordMap};
 use super::search_names;
 use crate::format::container::Section;
-use crate::format::index_file::{self, NamedRecord, RECORD_LEN, RECORDS, hash_term};
+use crate::format::index_file::{self, NamedRecord, Probe, RECORD_LEN, RECORDS, hash_term};
 use crate::format::metadata::RecordEntry;
 use crate::format::{Defect, checkpoint};
+
+/// A key to look up in many files, with its hash.
+#[derive(Debug)]
+pub(crate) struct RecordKey<'a> {
+    name: &'a str,
+    probe: Probe,
+}
+
+impl<'a> RecordKey<'a> {
+    pub(crate) fn new(name: &'a str) -> Self {
+        Self { name, probe: Probe::new(hash_term(RECORDS, name)) }
+    }
+
+    /// For the filter of terms.
+    pub(super) fn probe(&self) -> &Probe {
+        &self.probe
+    }
+}
 
 /// The places of the sections.
 #[derive(Debug)]
 pub(super) struct RecordTable {
     records: Section,
     names: Section,
-    /// Those of a checkpoint.
-    hashes: Option<HashSections>,
+    hashes: HashSections,
 }
 
 impl RecordTable {
@@ -32,13 +49,14 @@ impl RecordTable {
         Self {
             records: file.section(checkpoint::RECORDS),
             names: file.section(checkpoint::RECORD_NAMES),
-            hashes: Some(hashes),
+            hashes,
         }
     }
 
     pub(super) fn of_index(file: &BlockFile) -> Self {
         let (records, names) = (file.section(RECORDS), file.section(index_file::NAMES));
-        Self { records, names, hashes: None }
+        let hashes = HashSections::of(file, index_file::RECORD_HASHES, index_file::RECORD_BUCKETS);
+        Self { records, names, hashes }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,13 +78,17 @@ impl RecordTable {
         search_names(self.len(), key.as_bytes(), |at| Ok(self.named(file, at)?.0))
     }
 
-    pub(super) fn get(&self, file: &BlockFile, key: &str) -> Result<Option<RecordEntry>, Defect> {
-        let found = match &self.hashes {
-            Some(hashes) => {
-                let is_it = |at| Ok(self.named(file, at)?.0 == key.as_bytes());
-                hashes.find(file, Reads::Any, hash_term(RECORDS, key), is_it)?
-            }
-            None => self.search(file, key)?.ok(),
+    pub(super) fn get(
+        &self,
+        file: &BlockFile,
+        key: &RecordKey<'_>,
+    ) -> Result<Option<RecordEntry>, Defect> {
+        let found = if self.hashes.are_missing() {
+            // An index file of an earlier version.
+            self.search(file, key.name)?.ok()
+        } else {
+            let is_it = |at| Ok(self.named(file, at)?.0 == key.name.as_bytes());
+            self.hashes.find(file, Reads::Any, key.probe.hash(), is_it)?
         };
         found.map(|at| Ok(self.named(file, at)?.1)).transpose()
     }

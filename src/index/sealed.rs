@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use super::block_file::{BlockFile, Reads};
 use super::contents::IndexContents;
 use super::covers::Covers;
+use super::record_table::RecordKey;
 use super::records::PageStart;
 use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
@@ -318,7 +319,7 @@ impl SealedIndex {
     }
 
     /// The newest change of a record in the segments.
-    pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>, Defect> {
+    pub(crate) fn record(&self, key: &RecordKey<'_>) -> Result<Option<RecordEntry>, Defect> {
         self.contents()?.record(key)
     }
 

@@ -2,10 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests touch files directly")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use annals::{Error, ExpectedVersion, NewEvent, Options, Uuid, snapshot::Snapshot};
+use annals::{Error, ExpectedRecord, ExpectedVersion, NewEvent, Options, Uuid, snapshot::Snapshot};
 
 /// The hash of an id, as described in section 10 of `format-spec.md`: `mix(low ^ mix(high))`.
 fn mix(mut x: u64) -> u64 {
@@ -62,6 +63,56 @@ fn event_ids_with_equal_hashes_are_told_apart() {
     assert!(matches!(reused, Err(Error::IdReused { .. })), "{reused:?}");
     let new = store.append("a", ExpectedVersion::Any, [event(IDS + 1)]).unwrap();
     assert!(!new.already_recorded && new.last_position.get() == IDS + 1);
+}
+
+/// The hash of a name in a section of index files, as described there.
+fn hash_term(section: u64, name: &str) -> u64 {
+    let fnv_1a = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    mix(name.bytes().fold(0xCBF2_9CE4_8422_2325, fnv_1a) ^ mix(section))
+}
+
+/// Pairs of names of which the indexes keep the same half hash.
+fn colliding_names(section: u64) -> Vec<[String; 2]> {
+    let mut seen = HashMap::new();
+    let pairs = (0_u32..1 << 20).filter_map(|number| {
+        let half = hash_term(section, &format!("n-{number}")) >> 32;
+        Some([seen.insert(half, number)?, number].map(|number| format!("n-{number}")))
+    });
+    pairs.collect()
+}
+
+#[test]
+fn streams_and_records_with_equal_hashes_are_told_apart() {
+    // The filter over names lets one in a hundred pass that are not in the file.
+    let (streams, keys) = (colliding_names(2), colliding_names(14));
+    assert!(streams.len() > 100 && keys.len() > 100);
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false);
+    let store = options.open(dir.path()).unwrap();
+    for ([stream, _], [key, _]) in streams.iter().zip(&keys) {
+        let of_both = store
+            .transaction()
+            .append(stream, ExpectedVersion::NoStream, [NewEvent::new("T", "1")])
+            .put(key, "1", ExpectedRecord::NoRecord);
+        of_both.commit().unwrap();
+    }
+    let fill = |sealed| {
+        while store.stats().sealed_segments < sealed {
+            let event = NewEvent::new("T", vec![0; 5_000]);
+            store.append("filler", ExpectedVersion::Any, [event]).unwrap();
+        }
+    };
+    for (round, sealed) in [("in index files", 2), ("in a level file", 3)] {
+        fill(sealed);
+        for ([stream, other_stream], [key, other_key]) in streams.iter().zip(&keys) {
+            assert_eq!(store.stream_head(stream).unwrap().unwrap().version, 1, "{round}");
+            assert_eq!(store.stream_head(other_stream).unwrap(), None, "{round}");
+            assert_eq!(store.records().get(key).unwrap().unwrap().value, "1", "{round}");
+            assert_eq!(store.records().get(other_key).unwrap(), None, "{round}");
+        }
+        store.compact().unwrap();
+    }
+    assert_eq!(store.stats().level_files, 1);
 }
 
 #[test]

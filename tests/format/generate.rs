@@ -13,7 +13,7 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 8] = [
+    let writers: [fn(&Path); 9] = [
         write_basic,
         write_sealed,
         write_metadata,
@@ -22,6 +22,7 @@ fn missing_golden_files_are_written() {
         write_extended,
         write_heads,
         write_record_table,
+        write_record_hashes,
     ];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
@@ -266,5 +267,26 @@ fn write_record_table(path: &Path) {
         store.records().put(key, vec![3; 40], ExpectedRecord::Any).unwrap();
     }
     store.records().delete("view/4", ExpectedRecord::Exists).unwrap();
+    store.close().unwrap();
+}
+
+/// Records in a level file, in an index file, and in both.
+fn write_record_hashes(path: &Path) {
+    let store = open(path);
+    let mut number = 1_u64;
+    let mut fill = |sealed: u64, keys: [u64; 2]| {
+        while store.stats().sealed_segments < sealed {
+            let event = NewEvent::new("Measured", vec![7; 6000]).id(id(number.into()));
+            store.append("sensor-1", ExpectedVersion::Any, [event]).unwrap();
+            let [first, count] = keys;
+            let key = format!("view/größe-{}", first + number % count);
+            store.records().put(&key, number.to_string(), ExpectedRecord::Any).unwrap();
+            number += 1;
+        }
+    };
+    fill(2, [0, 20]);
+    store.compact().unwrap();
+    fill(3, [15, 9]);
+    store.records().delete("view/größe-2", ExpectedRecord::Exists).unwrap();
     store.close().unwrap();
 }

@@ -281,3 +281,21 @@ fn golden_record_table_reads_as_it_was_written() {
     let store = open(copy.path());
     assert_eq!(store.records().list().count(), 6);
 }
+
+#[test]
+fn golden_records_are_found_by_hash_in_index_files_and_level_files() {
+    let copy = copy_of(&golden("record-hashes"));
+    let store = open(copy.path());
+    let found: Vec<_> = store.records().list().map(Result::unwrap).collect();
+    for record in &found {
+        assert_eq!(store.records().get(&record.key).unwrap().as_ref(), Some(record));
+    }
+    let versions: Vec<_> = found.iter().map(|r| (r.key.as_str(), r.version)).collect();
+    assert!(
+        versions.len() > 20 && versions.iter().any(|&(_, version)| version > 2),
+        "{versions:?}"
+    );
+    for absent in ["view/größe-2", "view/größe-99", "view/", "w"] {
+        assert_eq!(store.records().get(absent).unwrap(), None);
+    }
+}

@@ -8,8 +8,17 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 8] =
-    ["basic", "sealed", "metadata", "long", "records", "extended", "heads", "record-table"];
+pub(crate) const GOLDEN: [&str; 9] = [
+    "basic",
+    "sealed",
+    "metadata",
+    "long",
+    "records",
+    "extended",
+    "heads",
+    "record-table",
+    "record-hashes",
+];
 /// The segment size of the golden stores and of every other store here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;
 

@@ -109,6 +109,7 @@ class Index(Container):
         self.first_change = struct.unpack_from("<Q", section)[0] if section else None
         self.changes = changes(section[8:])
         self.records = self.named_records(14, 6)
+        self.check_hashes(17, self.records, 14)
 
     def list(self, count, at):
         lists, found, last, start, ends = self.section(7), [], 0, at, []

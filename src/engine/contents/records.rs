@@ -12,6 +12,7 @@ use crate::catalog::{Catalog, Lookup, LookupError, Part, PartIndex, damaged, uni
 use crate::error::{Error, Result};
 use crate::format::metadata::RecordEntry;
 use crate::index::heads::HeadTable;
+use crate::index::record_table::RecordKey;
 use crate::index::records::{PageStart, RecordPage, add_newest, keep_first};
 use crate::log::segment::Segment;
 
@@ -19,7 +20,7 @@ use crate::log::segment::Segment;
 /// `most` index files it stops, and returns the segment below which to continue.
 fn record_in(
     parts: &[Part],
-    key: &str,
+    key: &RecordKey<'_>,
     (after, below): (u64, u64),
     most: usize,
 ) -> Lookup<(Option<RecordEntry>, Option<u64>)> {
@@ -65,29 +66,29 @@ impl Contents {
     pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>> {
         // Asked first: a segment's index file is in use before its records are dropped here.
         let recent = self.with_metadata(|metadata| metadata.records().get(key));
-        let recent = self.lookup(
-            |catalog| Ok(catalog.base().cloned()),
-            |base: Option<Arc<HeadTable>>| match base {
-                Some(base) if recent.is_none_or(|recent| recent.segment < base.meta.segment) => {
-                    let found = base.record(key).map_err(LookupError::Heads)?;
-                    Ok(found.into_iter().chain(recent).max_by_key(|entry| entry.version))
-                }
-                _ => Ok(recent),
+        let (key, most) = (RecordKey::new(key), self.most_asked_at_once());
+        // A segment whose index file is missing is in memory although newer ones have theirs.
+        let after = |entry: Option<RecordEntry>| entry.map_or(0, |entry| entry.segment);
+        let (newest, (mut found, mut rest)) = self.lookup(
+            |catalog| Ok((catalog.base().cloned(), Arc::clone(&catalog.parts))),
+            |(base, parts): (Option<Arc<HeadTable>>, _)| {
+                let newest = match base {
+                    Some(base) if after(recent) < base.meta.segment => {
+                        let found = base.record(&key).map_err(LookupError::Heads)?;
+                        found.into_iter().chain(recent).max_by_key(|entry| entry.version)
+                    }
+                    _ => recent,
+                };
+                Ok((newest, record_in(&parts, &key, (after(newest), u64::MAX), most)?))
             },
         )?;
-        // A segment whose index file is missing is in memory although newer ones have theirs.
-        let after = recent.map_or(0, |entry| entry.segment);
-        let (most, mut below) = (self.most_asked_at_once(), u64::MAX);
-        loop {
-            let (found, rest) = self.lookup(
+        while let Some(below) = rest {
+            (found, rest) = self.lookup(
                 |catalog| Ok(Arc::clone(&catalog.parts)),
-                |parts| record_in(&parts, key, (after, below), most),
+                |parts| record_in(&parts, &key, (after(newest), below), most),
             )?;
-            match rest {
-                Some(next) => below = next,
-                None => return Ok(found.or(recent)),
-            }
         }
+        Ok(found.or(newest))
     }
 
     /// Up to `most` records by key, deleted ones included, from `start` on.

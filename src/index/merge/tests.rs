@@ -13,6 +13,7 @@ use crate::index::Head;
 use crate::index::block_file::{BlockFile, Reads};
 use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::covers::Covers;
+use crate::index::record_table::RecordKey;
 use crate::index::{Postings, Terms};
 use crate::storage::{DiskStorage, OpenMode, Storage, read_exact_at};
 
@@ -341,24 +342,57 @@ fn contradicting_index_files_are_not_merged() {
     assert!(matches!(merged(&mixed), Err(MergeError::Input { at: 1, .. })));
 }
 
-/// The index file with the first byte `é` of its names spoiled, and checksums that fit.
-fn with_key_not_utf_8(bytes: Vec<u8>) -> Vec<u8> {
+/// The index file with its sections, up to `last`, changed, and checksums that fit.
+fn with_sections(bytes: Vec<u8>, last: u32, change: impl Fn(u32, &mut [u8])) -> Vec<u8> {
     let file = BlockFile::from_bytes(bytes, INDEX_MAGIC).unwrap();
-    let sections: Vec<(u32, Vec<u8>)> = (layout::META..=layout::BUCKETS)
+    let sections: Vec<(u32, Vec<u8>)> = (layout::META..=last)
         .map(|kind| {
             let section = file.section(kind);
             let len = usize::try_from(section.len).unwrap();
             let mut bytes = file.get(section, 0, len).unwrap().to_vec();
-            if kind == layout::NAMES {
-                let at = bytes.iter().position(|&byte| byte == 0xC3).unwrap();
-                bytes[at] = 0xFF;
-            }
+            change(kind, &mut bytes);
             (kind, bytes)
         })
         .filter(|(_, bytes)| !bytes.is_empty())
         .collect();
     let sections: Vec<_> = sections.iter().map(|(kind, bytes)| (*kind, &bytes[..])).collect();
     container::encode(INDEX_MAGIC, STORE, &sections)
+}
+
+/// The first byte `é` of the names is spoiled.
+fn with_key_not_utf_8(bytes: Vec<u8>) -> Vec<u8> {
+    with_sections(bytes, layout::RECORD_BUCKETS, |kind, bytes| {
+        if kind == layout::NAMES {
+            let at = bytes.iter().position(|&byte| byte == 0xC3).unwrap();
+            bytes[at] = 0xFF;
+        }
+    })
+}
+
+/// As earlier versions wrote it.
+fn without_record_hashes(bytes: Vec<u8>) -> Vec<u8> {
+    with_sections(bytes, layout::BUCKETS, |_, _| {})
+}
+
+#[test]
+fn records_are_found_with_hashes_and_in_files_without_them() {
+    let mut built = Built::default();
+    let segments = [vec!["b", "c", "d"], vec!["a", "c", "e"], vec!["d"]];
+    for (records, spoil) in
+        segments.into_iter().zip([Some(without_record_hashes as fn(_) -> _), None, None])
+    {
+        built.records = records;
+        built.spoil = spoil;
+        built.add(&[(1, 1), (2, 2)], 1);
+    }
+    let versions = |index: &SealedIndex| {
+        ["", "a", "b", "c", "d", "e", "f"]
+            .map(|key| index.record(&RecordKey::new(key)).unwrap().map(|entry| entry.version))
+    };
+    let level = built.open(merged(&built.inputs).unwrap()).unwrap().unwrap();
+    assert_eq!(versions(&built.inputs[0]), [None, None, Some(5), Some(5), Some(5), None, None]);
+    assert_eq!(versions(&built.inputs[1]), [None, Some(6), None, Some(6), None, Some(6), None]);
+    assert_eq!(versions(&level), [None, Some(6), Some(5), Some(6), Some(7), Some(6), None]);
 }
 
 #[test]
@@ -372,7 +406,7 @@ fn record_key_that_is_not_utf_8_is_refused_in_a_merge() {
         match (damaged, merged(&built.inputs)) {
             (None, Ok(bytes)) => {
                 let level = built.open(bytes).unwrap().unwrap();
-                assert_eq!(level.record("\u{e9}").unwrap().unwrap().version, 7);
+                assert_eq!(level.record(&RecordKey::new("\u{e9}")).unwrap().unwrap().version, 7);
             }
             // The input with the fault is named, so that no other is rebuilt.
             (Some(segment), Err(MergeError::Input { at, defect })) => {

@@ -131,36 +131,60 @@ impl Merge<'_> {
         filter.chunks(PIECE).try_for_each(|piece| writer.push(piece))
     }
 
-    /// The sections HASHES and BUCKETS. The streams are in the order of their names: they are walked
-    /// once for each part of the range of hashes, so that one part is in memory at a time.
+    /// The sections HASHES and BUCKETS.
     pub(super) fn write_hashes(&self, streams: usize, writer: &mut LevelWriter<'_>) -> Merged<()> {
-        let parts = streams.div_ceil(HASHES_AT_ONCE);
-        let mut buckets = BucketBuilder::new(streams);
-        for part in 0..parts {
-            let (mut entries, mut place, mut unpaced) = (Vec::new(), 0_u64, 0);
+        let each = |hashed: &mut dyn FnMut(u64) -> Merged<()>| {
             self.for_each_key(KINDS[0], |key| {
                 let name = std::str::from_utf8(key.name)
                     .map_err(|_| input(key.members[0].0)(Defect::Invalid("a name is not UTF-8")))?;
-                let hash = hash_term(STREAMS, name);
-                if bucket_of(hash, parts) == part {
-                    entries.push(hash & HASH_HALF | place);
-                }
-                place += 1;
-                unpaced += KINDS[0].1 as u64;
-                if unpaced < PACE_EVERY {
-                    return Ok(());
-                }
-                unpaced = 0;
-                writer.pause()
-            })?;
-            entries.sort_unstable();
-            for entry in entries {
-                buckets.add(entry);
-                writer.push(&entry.to_le_bytes())?;
-            }
-        }
-        writer.end_section()?;
-        buckets.finish().chunks(PIECE).try_for_each(|piece| writer.push(piece))?;
-        writer.end_section()
+                hashed(hash_term(STREAMS, name))
+            })
+        };
+        write_hashes_of(streams, &each, writer)
     }
+
+    /// The sections RECORD HASHES and RECORD BUCKETS.
+    pub(super) fn write_record_hashes(
+        &self,
+        records: usize,
+        writer: &mut LevelWriter<'_>,
+    ) -> Merged<()> {
+        let each = |hashed: &mut dyn FnMut(u64) -> Merged<()>| {
+            self.for_each_record(|key, _| hashed(hash_term(layout::RECORDS, key)))
+        };
+        write_hashes_of(records, &each, writer)
+    }
+}
+
+/// Calls its argument with the hash of each name of a section, in order.
+type EachHash<'a> = dyn Fn(&mut dyn FnMut(u64) -> Merged<()>) -> Merged<()> + 'a;
+
+/// The sections HASHES and BUCKETS of `count` names, which are in the order of the names: they are walked once
+/// for each part of the range of hashes, so that one part is in memory at a time.
+fn write_hashes_of(count: usize, each: &EachHash<'_>, writer: &mut LevelWriter<'_>) -> Merged<()> {
+    let parts = count.div_ceil(HASHES_AT_ONCE);
+    let mut buckets = BucketBuilder::new(count);
+    for part in 0..parts {
+        let (mut entries, mut place, mut unpaced) = (Vec::new(), 0_u64, 0);
+        each(&mut |hash| {
+            if bucket_of(hash, parts) == part {
+                entries.push(hash & HASH_HALF | place);
+            }
+            place += 1;
+            unpaced += layout::STREAM_LEN as u64;
+            if unpaced < PACE_EVERY {
+                return Ok(());
+            }
+            unpaced = 0;
+            writer.pause()
+        })?;
+        entries.sort_unstable();
+        for entry in entries {
+            buckets.add(entry);
+            writer.push(&entry.to_le_bytes())?;
+        }
+    }
+    writer.end_section()?;
+    buckets.finish().chunks(PIECE).try_for_each(|piece| writer.push(piece))?;
+    writer.end_section()
 }

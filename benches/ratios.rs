@@ -164,9 +164,10 @@ fn filled(count: u64) -> (Store, tempfile::TempDir) {
 
 fn read_records(store: &Store, events: u64, count: u64) -> f64 {
     let mut input = Input::new(5);
+    let keys: Vec<String> = (0..count).map(|_| key(input.below(events))).collect();
     let started = Instant::now();
-    for _ in 0..count {
-        let found = store.records().get(&key(input.below(events))).expect("read");
+    for key in &keys {
+        let found = store.records().get(key).expect("read");
         black_box(found.expect("a record").value.len());
     }
     rate(count, started)

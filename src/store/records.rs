@@ -65,10 +65,8 @@ impl Records {
         check_record_key(key)?;
         self.engine.check_open()?;
         self.engine.refresh()?;
-        match self.engine.contents().record(key)? {
-            Some(entry) if !entry.deleted => self.read(key.to_owned(), &entry).map(Some),
-            _ => Ok(None),
-        }
+        let found = self.engine.contents().record_with_value(key)?;
+        Ok(found.map(|(value, version)| Record { key: key.to_owned(), value, version }))
     }
 
     /// All records, by key. The result is narrowed with [`RecordList::prefix`] and [`RecordList::after`], and

@@ -64,31 +64,62 @@ fn page_in(
 impl Contents {
     /// The newest visible change of a record, also of one that is deleted.
     pub(crate) fn record(&self, key: &str) -> Result<Option<RecordEntry>> {
+        Ok(self.find_record(key, false)?.0)
+    }
+
+    /// The value and version of a record, unless there is none or it is deleted.
+    pub(crate) fn record_with_value(&self, key: &str) -> Result<Option<(Bytes, u64)>> {
+        match self.find_record(key, true)? {
+            (Some(entry), value) if !entry.deleted => {
+                let value = value.map_or_else(|| self.record_value(key, &entry), Ok)?;
+                Ok(Some((value, entry.version)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The newest visible change of a record. If it is in a sealed segment and `with_value`, its value too:
+    /// looked up with the place of the change, which is faster by two locks and lets the processor read both
+    /// at once.
+    fn find_record(
+        &self,
+        key: &str,
+        with_value: bool,
+    ) -> Result<(Option<RecordEntry>, Option<Bytes>)> {
         // Asked first: a segment's index file is in use before its records are dropped here.
         let recent = self.with_metadata(|metadata| metadata.records().get(key));
-        let (key, most) = (RecordKey::new(key), self.most_asked_at_once());
+        let (hashed, most) = (RecordKey::new(key), self.most_asked_at_once());
+        let checksums = self.shared.options().checksums;
+        let in_files = |parts: &[Part], range| {
+            let (found, rest) = record_in(parts, &hashed, range, most)?;
+            let valued = found.filter(|entry| with_value && !entry.deleted);
+            let segment = valued.and_then(|entry| Some((entry, part_of(parts, entry.segment)?)));
+            let value =
+                segment.map(|(entry, part)| part.segment.record_value(key, &entry, checksums));
+            Ok((found, value.transpose().map_err(LookupError::Store)?, rest))
+        };
         // A segment whose index file is missing is in memory although newer ones have theirs.
         let after = |entry: Option<RecordEntry>| entry.map_or(0, |entry| entry.segment);
-        let (newest, (mut found, mut rest)) = self.lookup(
+        let (newest, (mut found, mut value, mut rest)) = self.lookup(
             |catalog| Ok((catalog.base().cloned(), Arc::clone(&catalog.parts))),
-            |(base, parts): (Option<Arc<HeadTable>>, _)| {
+            |(base, parts): (Option<Arc<HeadTable>>, Arc<Vec<Part>>)| {
                 let newest = match base {
                     Some(base) if after(recent) < base.meta.segment => {
-                        let found = base.record(&key).map_err(LookupError::Heads)?;
+                        let found = base.record(&hashed).map_err(LookupError::Heads)?;
                         found.into_iter().chain(recent).max_by_key(|entry| entry.version)
                     }
                     _ => recent,
                 };
-                Ok((newest, record_in(&parts, &key, (after(newest), u64::MAX), most)?))
+                Ok((newest, in_files(&parts, (after(newest), u64::MAX))?))
             },
         )?;
         while let Some(below) = rest {
-            (found, rest) = self.lookup(
+            (found, value, rest) = self.lookup(
                 |catalog| Ok(Arc::clone(&catalog.parts)),
-                |parts| record_in(&parts, &key, (after(newest), below), most),
+                |parts| in_files(&parts, (after(newest), below)),
             )?;
         }
-        Ok(found.or(newest))
+        Ok((found.or(newest), value))
     }
 
     /// Up to `most` records by key, deleted ones included, from `start` on.
@@ -137,6 +168,11 @@ fn segment_of(catalog: &Catalog, number: u64) -> Option<Arc<Segment>> {
     if catalog.active.segment.number() == number {
         return Some(Arc::clone(&catalog.active.segment));
     }
-    let at = catalog.parts.binary_search_by_key(&number, |part| part.segment.number()).ok()?;
-    Some(Arc::clone(&catalog.parts[at].segment))
+    part_of(&catalog.parts, number).map(|part| Arc::clone(&part.segment))
+}
+
+/// The part with the segment of this number.
+fn part_of(parts: &[Part], number: u64) -> Option<&Part> {
+    let at = parts.binary_search_by_key(&number, |part| part.segment.number()).ok()?;
+    parts.get(at)
 }

@@ -99,6 +99,11 @@ impl Snapshot {
         &self.state
     }
 
+    /// The state, shared and not copied.
+    pub fn state_bytes(&self) -> Bytes {
+        self.state.clone()
+    }
+
     /// The version of the state's schema.
     pub fn schema_version(&self) -> u32 {
         self.schema_version

@@ -1,0 +1,3 @@
+//! What tests of an application need.
+
+pub mod conformance;

@@ -202,6 +202,13 @@ impl AllEvents {
         self.next_while(|_| true)
     }
 
+    /// Lets the next events have a buffer of their own: another thread drops the ones before, and would
+    /// contend for the counter of a common one.
+    #[cfg(feature = "async")]
+    pub(super) fn part_from_earlier_events(&mut self) {
+        self.window = Window::default();
+    }
+
     #[cfg(feature = "async")]
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine

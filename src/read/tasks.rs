@@ -126,6 +126,9 @@ impl Events {
     fn read_batch(mut self, most: usize) -> Batch {
         let mut batch = Batch { head: Some(self.head), ..Batch::default() };
         let mut left = BATCH_COST;
+        if let EventSource::All(events) = &mut self.source {
+            events.part_from_earlier_events();
+        }
         while batch.events.len() < most && left > 0 {
             let examined = |event: &Event| {
                 left = left.saturating_sub(cost(event));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, damaged, units};
 use crate::format::Defect;
-use crate::format::index_file::{STREAMS, hash_term};
+use crate::format::index_file::{Probe, STREAMS, hash_term};
 use crate::format::metadata::RecordEntry;
 use crate::index::Head;
 use crate::index::block_file::Reads;
@@ -109,10 +109,10 @@ impl Catalog {
 /// The stream's head after these parts; version 0 if they have no event of it. With [`Reads::None`], a file
 /// that would have to be read is [`Defect::Unread`].
 pub(crate) fn head_in(parts: &[Part], stream: &str, reads: Reads) -> Lookup<Head> {
-    let hash = hash_term(STREAMS, stream);
+    let hashed = Probe::new(hash_term(STREAMS, stream));
     for part in units(parts) {
         let found = match &part.index {
-            PartIndex::Sealed(index) => match index.head(reads, stream, hash) {
+            PartIndex::Sealed(index) => match index.head(reads, stream, &hashed) {
                 Err(unread @ Defect::Unread { .. }) => return Err(LookupError::Heads(unread)),
                 found => found.map_err(|_| damaged(index))?,
             },

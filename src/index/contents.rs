@@ -145,16 +145,20 @@ impl IndexContents {
 
     /// The stream's entry, if it has events here.
     pub(super) fn stream_entry(&self, name: &str) -> Result<Option<StreamEntry>, Defect> {
-        self.stream_entry_with(Reads::Any, name, hash_term(layout::STREAMS, name))
+        self.stream_entry_with(Reads::Any, name, &Probe::new(hash_term(layout::STREAMS, name)))
     }
 
-    /// Like [`IndexContents::stream_entry`], for a name with this hash.
+    /// Like [`IndexContents::stream_entry`], for a name with this hash. The filter comes first: it is one
+    /// place in memory, and two are read to find nothing by hash.
     fn stream_entry_with(
         &self,
         reads: Reads,
         name: &str,
-        hash: u64,
+        hashed: &Probe,
     ) -> Result<Option<StreamEntry>, Defect> {
+        if !self.may_hold_with(reads, hashed)? {
+            return Ok(None);
+        }
         let streams = self.file.section(layout::STREAMS);
         let entry = |place| self.file.entry_with(reads, streams, place, layout::STREAM_LEN);
         let name_of = |bytes: &[u8]| {
@@ -164,15 +168,12 @@ impl IndexContents {
         };
         if self.hashes.are_missing() {
             // A file of an earlier version.
-            if !self.may_hold_with(reads, &Probe::new(hash))? {
-                return Ok(None);
-            }
             let count = streams.count(layout::STREAM_LEN);
             let found = search_names(count, name.as_bytes(), |place| name_of(entry(place)?))?;
             let Ok(place) = found else { return Ok(None) };
             return StreamEntry::decode(entry(place)?).map(Some);
         }
-        let found = self.hashes.find(&self.file, reads, hash, |place| {
+        let found = self.hashes.find(&self.file, reads, hashed.hash(), |place| {
             Ok(name_of(entry(place)?)? == name.as_bytes())
         })?;
         let Some(place) = found else { return Ok(None) };
@@ -181,8 +182,13 @@ impl IndexContents {
 
     /// The head at the end of the last segment of a stream whose name has this hash, if it has events
     /// here.
-    pub(super) fn head(&self, reads: Reads, name: &str, hash: u64) -> Result<Option<Head>, Defect> {
-        let Some(entry) = self.stream_entry_with(reads, name, hash)? else { return Ok(None) };
+    pub(super) fn head(
+        &self,
+        reads: Reads,
+        name: &str,
+        hashed: &Probe,
+    ) -> Result<Option<Head>, Defect> {
+        let Some(entry) = self.stream_entry_with(reads, name, hashed)? else { return Ok(None) };
         self.head_of(reads, &entry).map(Some)
     }
 

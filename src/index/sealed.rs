@@ -283,11 +283,16 @@ impl SealedIndex {
     /// The head at the end of the last segment of a stream whose name has this hash (of the section
     /// STREAMS), if it has events here. With [`Reads::None`], a file that is not open is
     /// [`Defect::Unread`] too.
-    pub(crate) fn head(&self, reads: Reads, name: &str, hash: u64) -> Result<Option<Head>, Defect> {
+    pub(crate) fn head(
+        &self,
+        reads: Reads,
+        name: &str,
+        hashed: &Probe,
+    ) -> Result<Option<Head>, Defect> {
         if reads == Reads::None && !self.is_open() {
             return Err(Defect::Unread { checkpoint: 0, offset: 0, len: 0 });
         }
-        self.contents()?.head(reads, name, hash)
+        self.contents()?.head(reads, name, hashed)
     }
 
     /// Calls `each` with the name of every stream that begins with `prefix`, by name, and its head at the

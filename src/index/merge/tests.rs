@@ -165,7 +165,7 @@ fn check(built: &Built, level: &SealedIndex, events: &[Made], base: usize) {
         assert_eq!(run.ordinals, ordinals, "stream {stream}");
         let entry = level.stream_entry(&stream_name(stream)).unwrap().unwrap();
         let name = stream_name(stream);
-        let head = level.head(Reads::Any, &name, layout::hash_term(layout::STREAMS, &name));
+        let head = level.head(Reads::Any, &name, &Probe::new(hash_term(layout::STREAMS, &name)));
         let last_position = level.base_position() + u64::from(*ordinals.last().unwrap());
         let version = before + ordinals.len() as u64;
         assert_eq!(head.unwrap(), Some(Head { version, last_position }));

@@ -2,17 +2,30 @@
 
 pub mod blocking;
 mod clock;
+mod event;
 mod memory;
+mod metadata;
 mod store;
 pub mod testing;
 
 #[cfg(feature = "annals")]
 mod annals_store;
 
+/// Implements [`trait@Event`].
+pub use annals_es_macros::Event;
 #[cfg(feature = "annals")]
 pub use annals_store::{AnnalsEvents, AnnalsStore, AnnalsSubscription};
 pub use clock::Clock;
+#[cfg(feature = "cbor")]
+pub use event::Cbor;
+#[cfg(feature = "postcard")]
+pub use event::Postcard;
+pub use event::{
+    Codec, CodecError, Event, EventCause, EventError, Events, History, HistoryReport, Json,
+    RawEvent, Schema, SchemaError, SchemaProblem, Schemas, Unknown, Upcast, Upcasters, encode,
+};
 pub use memory::{MemoryEvents, MemoryStore, MemorySubscription};
+pub use metadata::{Metadata, derived_id};
 pub use store::{
     AppendError, AtomicCheckpoints, Boundaries, Boundary, Cause, Checkpoint, Commit, CommitParts,
     Committed, Conflict, ContentType, EventParts, EventStore, Expected, FailedCheck, Mark, Message,
@@ -20,3 +33,17 @@ pub use store::{
     SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tags, Timestamp,
     Version, next,
 };
+
+// The macros name the crate as other crates do; only tests of this crate use them.
+#[allow(unused_extern_crates)]
+extern crate self as annals_es;
+
+/// What the code of the macros calls. It has no stable interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub use crate::event::{
+        deserialize_variant, serialize_variant, unknown_is_not_written, unknown_type,
+    };
+}

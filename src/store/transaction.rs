@@ -272,7 +272,8 @@ impl<'a> Transaction<'a> {
     /// once the snapshot is saved; a transaction that writes nothing does not wait for other commits.
     /// The snapshot's mark may be a version or position that this commit reaches. If the snapshot cannot
     /// be saved, the commit does not fail (replay gives the same state); the failure counts in
-    /// [`Stats::snapshot_failures`](crate::Stats::snapshot_failures).
+    /// [`Stats::snapshot_failures`](crate::Stats::snapshot_failures). With more than 32 MiB of states waiting
+    /// for their commits to be durable, the next [`Durability::Buffered`] commit is synced.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use annals::snapshot::Snapshot;
 use annals::{
@@ -452,4 +453,24 @@ fn files_that_a_merge_left_are_not_used() {
     assert_eq!(files(dir.path(), ""), files(dir.path(), ".lvl"));
     assert_eq!(files(dir.path(), ".lvl").len(), 1);
     assert_loaded(&store, "b", 3);
+}
+
+#[test]
+fn snapshots_that_wait_for_a_sync_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let never = Durability::Buffered { interval: Duration::from_secs(3600) };
+    let options = Options::new().background(false).durability(never);
+    let store = options.open(dir.path()).unwrap();
+    for version in 1..=40_u64 {
+        let state = vec![u8::try_from(version).unwrap(); 1 << 20];
+        let commit = store
+            .transaction()
+            .append("a", ExpectedVersion::Any, [NewEvent::new("T", "")])
+            .snapshot(Snapshot::new("a", version, state));
+        commit.commit().unwrap();
+    }
+    // Past 32 MiB of states, a commit is synced early, and they are saved.
+    let saved = store.snapshots().load("a").unwrap().map(|it| it.mark());
+    assert_eq!(saved, Some(Mark::Version(33)));
+    assert_eq!(store.stats().syncs, 1);
 }

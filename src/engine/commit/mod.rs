@@ -442,7 +442,9 @@ impl Writer {
         }
         let attended = attended && group != GroupNumber::NONE;
         let group = if group == GroupNumber::NONE { newest } else { group };
-        self.snapshots.keep(group, snapshots, attended)
+        let batch = self.snapshots.keep(group, snapshots, attended);
+        self.collecting.sync |= self.snapshots.want_sync();
+        batch
     }
 
     fn note_dirty(&mut self, group: &Group, number: GroupNumber) {

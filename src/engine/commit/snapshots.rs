@@ -18,10 +18,15 @@ impl Batch {
     pub(crate) const NONE: Self = Self(0);
 }
 
+/// With more bytes of states kept, the next group is synced, whatever its commits asked for.
+const MOST_BYTES: usize = 32 << 20;
+
 #[derive(Debug, Default)]
 pub(crate) struct PendingSnapshots {
     /// By group: a buffered store keeps many between two syncs.
     kept: BTreeMap<GroupNumber, Vec<PendingSnapshot>>,
+    /// The sizes of their states.
+    kept_bytes: usize,
     /// The groups with a snapshot that no thread saves after waiting for its commit.
     unattended: BTreeSet<GroupNumber>,
     last: Batch,
@@ -38,6 +43,12 @@ pub(crate) struct PendingSnapshots {
 struct PendingSnapshot {
     batch: Batch,
     snapshot: Snapshot,
+}
+
+impl PendingSnapshot {
+    fn len(&self) -> usize {
+        self.snapshot.state().len()
+    }
 }
 
 /// Snapshots to save, and the numbers by which they are reported as saved.
@@ -65,9 +76,15 @@ impl PendingSnapshots {
         if !attended {
             self.unattended.insert(group);
         }
+        self.kept_bytes += snapshots.iter().map(|snapshot| snapshot.state().len()).sum::<usize>();
         let of_group = self.kept.entry(group).or_default();
         of_group.extend(snapshots.into_iter().map(|snapshot| PendingSnapshot { batch, snapshot }));
         batch
+    }
+
+    /// Whether so many wait for a sync that there should be one.
+    pub(super) fn want_sync(&self) -> bool {
+        self.kept_bytes > MOST_BYTES
     }
 
     /// Whether a snapshot of a durable group waits to be handed out, and no thread attends to it.
@@ -86,12 +103,15 @@ impl PendingSnapshots {
             self.unattended.remove(group);
             let lost = self.kept.remove(group).unwrap_or_default();
             due.batches.extend(lost.iter().map(|lost| lost.batch));
+            self.kept_bytes -= lost.iter().map(PendingSnapshot::len).sum::<usize>();
         }
         while let Some(first) = self.kept.first_entry()
             && *first.key() <= synced
         {
             self.unattended.remove(first.key());
-            for PendingSnapshot { batch, snapshot } in first.remove() {
+            for pending in first.remove() {
+                self.kept_bytes -= pending.len();
+                let PendingSnapshot { batch, snapshot } = pending;
                 due.batches.push(batch);
                 due.snapshots.push(snapshot);
             }
@@ -174,5 +194,19 @@ mod tests {
         assert_eq!(pending.end().len(), 1);
         assert!(!pending.poll(third, three, waker), "nothing is saved in a closed store");
         assert!(pending.take_due(three, &[]).snapshots.is_empty());
+    }
+
+    #[test]
+    fn sync_is_wanted_while_more_bytes_than_the_most_are_kept() {
+        let mut pending = PendingSnapshots::default();
+        let [one, two, three] = group_numbers();
+        let large = || vec![Snapshot::new("s", 1, vec![0; MOST_BYTES / 2])];
+        for group in [one, two, three] {
+            assert!(!pending.want_sync());
+            pending.keep(group, large(), false);
+        }
+        assert!(pending.want_sync());
+        assert_eq!(pending.take_due(two, &[two]).snapshots.len(), 1);
+        assert_eq!((pending.want_sync(), pending.kept_bytes), (false, MOST_BYTES / 2));
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod aggregate;
 pub mod blocking;
 mod clock;
 mod event;
@@ -11,6 +12,10 @@ pub mod testing;
 #[cfg(feature = "annals")]
 mod annals_store;
 
+pub use aggregate::{
+    Aggregate, BlockingRepository, Context, ExecuteError, Executed, LoadError, Loaded, Repository,
+    SnapshotPolicy,
+};
 /// Implements [`trait@Event`].
 pub use annals_es_macros::Event;
 #[cfg(feature = "annals")]

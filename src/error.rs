@@ -261,15 +261,15 @@ pub enum Error {
     /// Acknowledged bytes are damaged or missing. Nothing was changed. [`verify`](crate::verify())
     /// lists every fault of the store, [`repair`](crate::repair::repair()) copies what is intact
     /// into a new one.
-    #[error("{} is damaged at offset {offset}: {what} (expected position {expected_position}{}); \
+    #[error("{} is damaged at offset {offset}: {what}{}; \
         annals::verify lists every fault, annals::repair copies what is intact",
-        file.display(), evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default())]
+        file.display(), known(*expected_position, evidence.as_deref()))]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
         /// The offset in the file, in bytes.
         offset: u64,
-        /// The position of the event that is expected there.
+        /// The position of the event that is expected there; 0 if it is not known.
         expected_position: Position,
         /// What is wrong.
         what: String,
@@ -351,6 +351,14 @@ pub enum Error {
 }
 
 /// The text of a conflict: the failed check, or the number of failed checks and the first one.
+/// What is known of damage beside its place, in brackets.
+fn known(expected_position: Position, evidence: Option<&str>) -> String {
+    let position = Some(expected_position).filter(|position| position.get() > 0);
+    let position = position.map(|position| format!("expected position {position}"));
+    let known: Vec<String> = position.into_iter().chain(evidence.map(str::to_owned)).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) }
+}
+
 fn conflict_text(failed: &[FailedCheck]) -> String {
     match failed {
         [only] => only.to_string(),
@@ -444,5 +452,25 @@ impl Error {
     /// Whether the store itself is at fault (damage, an unknown format), as opposed to the call.
     pub fn is_store_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::Unsupported { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_reported_with_what_is_known_of_it() {
+        let text = |position: u64, evidence: Option<&str>| {
+            let (file, what) = (PathBuf::from("log/1.seg"), "cut short".to_owned());
+            let (offset, expected_position) = (8, Position::new(position));
+            let evidence = evidence.map(str::to_owned);
+            let error = Error::Corrupt { file, offset, expected_position, what, evidence };
+            error.to_string().split(';').next().unwrap_or_default().to_owned()
+        };
+        let damaged = "log/1.seg is damaged at offset 8: cut short";
+        assert_eq!(text(0, None), damaged);
+        assert_eq!(text(0, Some("a later seal")), format!("{damaged} (a later seal)"));
+        assert_eq!(text(7, None), format!("{damaged} (expected position 7)"));
     }
 }

@@ -227,11 +227,13 @@ fn stop_waits_for_the_future_whose_turn_it_is_and_commits_no_later_one() {
     let store = filled(&place, 8, 8);
     let (open, gate) = oneshot::channel();
     let ready = Arc::new(AtomicU64::new(0));
-    let readies = Arc::clone(&ready);
+    let first = Arc::new(AtomicBool::new(false));
+    let (readies, begins) = (Arc::clone(&ready), Arc::clone(&first));
     let gate = Mutex::new(Some(gate));
     let running = happened(&store)
         .start_transactional_async(async move |delivery, transaction| {
             if delivery.event().position().get() == 1 {
+                begins.store(true, Ordering::SeqCst);
                 opened(&gate).await;
             }
             readies.fetch_add(1, Ordering::SeqCst);
@@ -239,6 +241,7 @@ fn stop_waits_for_the_future_whose_turn_it_is_and_commits_no_later_one() {
         })
         .unwrap();
     wait_until("a later future is ready", || ready.load(Ordering::SeqCst) > 0);
+    wait_until("the first one waits", || first.load(Ordering::SeqCst));
     assert_eq!((notes(&store), running.progress()), (vec![], Position::START));
     let opener = thread::spawn(move || {
         thread::sleep(Duration::from_millis(20));

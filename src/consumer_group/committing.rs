@@ -22,7 +22,7 @@ pub(super) type CommittingHandler = dyn for<'a> Fn(Delivery<'a>, Transaction<'a>
     + Sync;
 
 /// The result of an attempt.
-enum Attempt {
+pub(super) enum Attempt {
     /// The event is handled or parked.
     Done,
     /// The event is retried after this time.
@@ -81,7 +81,12 @@ fn pause(shared: &GroupShared, worker: usize, delay: Duration) -> bool {
     !state.stopping
 }
 
-fn attempt(shared: &GroupShared, handler: &CommittingHandler, task: &mut Task) -> Result<Attempt> {
+/// Calls the handler, and commits in the event's turn. An error must end the group.
+pub(super) fn attempt(
+    shared: &GroupShared,
+    handler: &CommittingHandler,
+    task: &mut Task,
+) -> Result<Attempt> {
     task.attempts = task.attempts.saturating_add(1);
     let error = loop {
         // Before its turn, a handler cannot see what earlier events of other streams write.
@@ -150,7 +155,7 @@ fn call<'a>(
         .unwrap_or_else(|panic| Err(panic_text(panic.as_ref())))
 }
 
-fn is_turn(shared: &GroupShared, task: &Task) -> bool {
+pub(super) fn is_turn(shared: &GroupShared, task: &Task) -> bool {
     task.replay.is_some() || shared.state().flight.is_first(task.event.position().get())
 }
 

@@ -11,6 +11,8 @@ mod parking;
 mod retry;
 mod running;
 mod shared;
+#[cfg(feature = "testing")]
+mod stepped;
 #[cfg(feature = "async")]
 mod tasks;
 mod worker;
@@ -31,6 +33,8 @@ use shared::Handler;
 pub use parking::Parked;
 pub use retry::Retry;
 pub use running::{GroupStats, Replayed, RunningGroup};
+#[cfg(feature = "testing")]
+pub(crate) use stepped::{Followed, SteppedGroup, Worked};
 
 /// The settings of a consumer group: its name, the number of workers, the selected events and the
 /// handling of failures.

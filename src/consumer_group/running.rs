@@ -59,18 +59,8 @@ pub struct Replayed {
 
 impl RunningGroup {
     pub(super) fn start(group: ConsumerGroup, handler: Handler) -> Result<Self> {
-        let cursor = group.store.cursors().get(&group.name)?;
-        let after = cursor.unwrap_or(group.begin_after);
-        // Events that do not match count as progress immediately: other threads wait until the group
-        // has passed them.
-        let mut subscribe = group.store.subscribe().after(after).progress_every(1);
-        subscribe = subscribe.batch_size(BATCH.min(group.window));
-        if let Some(query) = &group.query {
-            subscribe = subscribe.matching(query.clone());
-        }
-        let subscription = subscribe.manual_progress().start()?;
         let workers = group.workers;
-        let shared = Arc::new(GroupShared::new(group, handler, &subscription, cursor, after));
+        let (shared, subscription) = prepare(group, handler)?;
         let mut running = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         // If a thread cannot be started, the started ones are aborted.
         for index in 0..workers {
@@ -129,16 +119,7 @@ impl RunningGroup {
 
     /// Counters of the group.
     pub fn stats(&self) -> GroupStats {
-        let stored = self.shared.stored().unwrap_or(Position::START);
-        let state = self.shared.state();
-        GroupStats {
-            handled: self.shared.handled.load(Ordering::Relaxed),
-            failed_attempts: self.shared.failures.load(Ordering::Relaxed),
-            parked: self.shared.parked.load(Ordering::Relaxed),
-            in_flight: state.flight.len(),
-            progress: Position::new(state.flight.progress()),
-            stored,
-        }
+        self.shared.stats()
     }
 
     /// Delivers parked events again, each through the worker of its stream, and with all attempts;
@@ -234,6 +215,25 @@ fn wait<T>(
     }
 }
 
+/// The state of a group that begins after its cursor, and what it follows.
+pub(super) fn prepare(
+    group: ConsumerGroup,
+    handler: Handler,
+) -> Result<(Arc<GroupShared>, Subscription)> {
+    let cursor = group.store.cursors().get(&group.name)?;
+    let after = cursor.unwrap_or(group.begin_after);
+    // Events that do not match count as progress immediately: other threads wait until the group
+    // has passed them.
+    let mut subscribe = group.store.subscribe().after(after).progress_every(1);
+    subscribe = subscribe.batch_size(BATCH.min(group.window));
+    if let Some(query) = &group.query {
+        subscribe = subscribe.matching(query.clone());
+    }
+    let subscription = subscribe.manual_progress().start()?;
+    let shared = Arc::new(GroupShared::new(group, handler, &subscription, cursor, after));
+    Ok((shared, subscription))
+}
+
 /// The thread that follows the store.
 fn follow(shared: &GroupShared, subscription: Subscription) {
     let interval = shared.group.progress_interval.max(SHORTEST_INTERVAL);
@@ -265,28 +265,22 @@ impl Dispatcher<'_> {
                         return Ok(());
                     }
                 }
-                let mut state = self.shared.state();
-                state.flight.scanned(scanned_through.get());
-                self.shared.announce(state);
+                self.shared.scanned(scanned_through);
             }
             self.store_progress()?;
         }
     }
 
     /// Passes an event to its worker when there is room; `false` if the group ends.
-    fn hand_out(&mut self, event: Event) -> Result<bool> {
+    fn hand_out(&mut self, mut event: Event) -> Result<bool> {
         loop {
             let mut state = self.shared.state();
             if state.stopping {
                 return Ok(false);
             }
-            if parking::is_note(&event) {
-                state.flight.scanned(event.position().get());
-                return Ok(true);
-            }
-            if state.flight.len() < self.shared.group.window {
-                self.shared.hand_out(&mut state, Task { event, attempts: 0, replay: None });
-                return Ok(true);
+            match self.shared.offer(&mut state, event) {
+                None => return Ok(true),
+                Some(refused) => event = refused,
             }
             wait(&self.shared.room, &mut state, self.due);
             drop(state);

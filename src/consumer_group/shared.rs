@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::committing::CommittingHandler;
 use super::flight::Flight;
-use super::{ConsumerGroup, Delivery, parking};
+use super::{ConsumerGroup, Delivery, GroupStats, parking};
 use crate::error::{Error, Result};
 use crate::event::{ExpectedVersion, Position};
 use crate::read::event::Event;
@@ -112,6 +112,26 @@ impl GroupShared {
         &self.wanted[worker]
     }
 
+    /// Passes an event of the subscription to its worker; returns it if the window is full.
+    pub(super) fn offer(&self, state: &mut SharedState, event: Event) -> Option<Event> {
+        if parking::is_note(&event) {
+            state.flight.scanned(event.position().get());
+            return None;
+        }
+        if state.flight.len() >= self.group.window {
+            return Some(event);
+        }
+        self.hand_out(state, Task { event, attempts: 0, replay: None });
+        None
+    }
+
+    /// Records that every event at or before this position was handed out.
+    pub(super) fn scanned(&self, through: Position) {
+        let mut state = self.state();
+        state.flight.scanned(through.get());
+        self.announce(state);
+    }
+
     /// Passes an event to the worker of its stream.
     pub(super) fn hand_out(&self, state: &mut SharedState, task: Task) {
         let mut hasher = DefaultHasher::new();
@@ -171,7 +191,7 @@ impl GroupShared {
     }
 
     /// Announces a change of the progress, or of a replay.
-    pub(super) fn announce(&self, state: MutexGuard<'_, SharedState>) {
+    fn announce(&self, state: MutexGuard<'_, SharedState>) {
         let progress = state.flight.progress();
         drop(state);
         self.moved.notify_all();
@@ -246,6 +266,20 @@ impl GroupShared {
     /// The base of the progress: where the group began, until it has a cursor.
     fn base(&self, cursor: Option<Position>) -> u64 {
         cursor.unwrap_or(self.group.begin_after).get()
+    }
+
+    /// The counters of the group.
+    pub(super) fn stats(&self) -> GroupStats {
+        let stored = self.stored().unwrap_or(Position::START);
+        let state = self.state();
+        GroupStats {
+            handled: self.handled.load(Ordering::Relaxed),
+            failed_attempts: self.failures.load(Ordering::Relaxed),
+            parked: self.parked.load(Ordering::Relaxed),
+            in_flight: state.flight.len(),
+            progress: Position::new(state.flight.progress()),
+            stored,
+        }
     }
 
     pub(super) fn stored(&self) -> Option<Position> {

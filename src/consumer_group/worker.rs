@@ -20,11 +20,18 @@ pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Streams whose events wait until a failed event is retried.
 #[derive(Default)]
-struct RetryingStreams {
+pub(super) struct RetryingStreams {
     /// In order; the first one is the event that failed.
     streams: HashMap<String, VecDeque<Task>>,
     /// When to continue with which stream; each stream occurs at most once.
     due: BinaryHeap<Reverse<(Instant, String)>>,
+}
+
+/// An event to handle.
+pub(super) struct NextTask {
+    task: Task,
+    /// Its stream is held.
+    was_held: bool,
 }
 
 /// The result of an attempt.
@@ -32,45 +39,26 @@ enum HandlerOutcome {
     Done,
     /// The event is retried at this time.
     Again(Instant),
-    /// The group must end.
-    Failed,
 }
 
 pub(super) fn run(shared: &GroupShared, worker: usize, handler: &PlainHandler) {
     let mut held = RetryingStreams::default();
-    while let Some((mut task, was_held)) = next(shared, worker, &mut held) {
-        let outcome = match attempt(shared, handler, &mut task) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                shared.end(false, Some(error));
-                HandlerOutcome::Failed
-            }
-        };
-        match outcome {
-            HandlerOutcome::Done if was_held => held.release(task.event.stream()),
-            HandlerOutcome::Done => {}
-            HandlerOutcome::Again(due) => held.hold(task, due),
-            HandlerOutcome::Failed => return,
+    while let Some(next) = next(shared, worker, &mut held) {
+        if let Err(error) = handle(shared, handler, &mut held, next) {
+            return shared.end(false, Some(error));
         }
     }
 }
 
-/// The next event to handle, and whether its stream is held; `None` if the group ends.
-fn next(shared: &GroupShared, worker: usize, held: &mut RetryingStreams) -> Option<(Task, bool)> {
+/// The next event to handle; `None` if the group ends.
+fn next(shared: &GroupShared, worker: usize, held: &mut RetryingStreams) -> Option<NextTask> {
     let mut state = shared.state();
     loop {
         if state.stopping {
             return None;
         }
-        if let Some(task) = held.take_due() {
-            return Some((task, true));
-        }
-        if let Some(task) = state.queues[worker].pop_front() {
-            match held.streams.get_mut(task.event.stream()) {
-                Some(waiting) => waiting.push_back(task),
-                None => return Some((task, false)),
-            }
-            continue;
+        if let Some(next) = held.next(&mut state.queues[worker]) {
+            return Some(next);
         }
         match held.due.peek() {
             Some(Reverse((due, _))) => {
@@ -81,7 +69,39 @@ fn next(shared: &GroupShared, worker: usize, held: &mut RetryingStreams) -> Opti
     }
 }
 
+/// Makes one attempt; `false` if the event is retried. An error must end the group.
+pub(super) fn handle(
+    shared: &GroupShared,
+    handler: &PlainHandler,
+    held: &mut RetryingStreams,
+    NextTask { mut task, was_held }: NextTask,
+) -> Result<bool> {
+    match attempt(shared, handler, &mut task)? {
+        HandlerOutcome::Done if was_held => held.release(task.event.stream()),
+        HandlerOutcome::Done => {}
+        HandlerOutcome::Again(due) => {
+            held.hold(task, due);
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl RetryingStreams {
+    /// The event whose attempt is due, or the first one in the worker's queue whose stream is not held.
+    pub(super) fn next(&mut self, queue: &mut VecDeque<Task>) -> Option<NextTask> {
+        if let Some(task) = self.take_due() {
+            return Some(NextTask { task, was_held: true });
+        }
+        while let Some(task) = queue.pop_front() {
+            match self.streams.get_mut(task.event.stream()) {
+                Some(waiting) => waiting.push_back(task),
+                None => return Some(NextTask { task, was_held: false }),
+            }
+        }
+        None
+    }
+
     fn take_due(&mut self) -> Option<Task> {
         let Reverse((due, _)) = self.due.peek()?;
         if Instant::now() < *due {

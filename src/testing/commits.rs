@@ -169,7 +169,7 @@ impl Harness {
     }
 
     /// Whether the commit is within the limits of size.
-    fn fits(&self, commit: &ModelCommit) -> bool {
+    pub(super) fn fits(&self, commit: &ModelCommit) -> bool {
         let mut size = 0;
         for operation in &commit.operations {
             for event in &operation.events {

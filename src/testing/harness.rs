@@ -147,6 +147,7 @@ impl Harness {
         self.tickets.clear();
         self.store = None;
         self.beside.follower = None;
+        self.beside.groups.abort();
         self.storage = storage;
     }
 
@@ -210,6 +211,7 @@ impl Harness {
         self.truncate(found);
         (self.acknowledged, self.written, self.seen) = (found, found, found);
         compare::contents(&store, &mut self.model)?;
+        self.beside.groups.check_all(&self.model)?;
         // Boundaries make the engine index unsealed segments: other stores continue without.
         if found.changes % 2 == 1 { self.questions(&store) } else { Ok(()) }
     }
@@ -219,6 +221,7 @@ impl Harness {
         self.model.truncate(end);
         self.beside.snapshots.truncated(end);
         self.beside.tokens.truncated(end.events);
+        self.beside.groups.truncated(end.events);
     }
 
     /// Waits for commits in flight and compares the whole contents, then again after a reopening
@@ -231,9 +234,11 @@ impl Harness {
         while !self.tickets.is_empty() {
             self.ticket(true)?;
         }
-        let Some(store) = &self.store else { return Err(Mismatch::new("not open")) };
+        let Some(store) = self.store.clone() else { return Err(Mismatch::new("not open")) };
+        self.finish_groups(&store)?;
         must("sync", store.sync())?;
-        compare::contents(store, &mut self.model)?;
+        compare::contents(&store, &mut self.model)?;
+        drop(store);
         self.reopen(self.settings.segment_size, false, true)?;
         let verified =
             crate::verify::verify_in(&StoreDir::new(Arc::clone(&self.storage), &self.root), |_| {});
@@ -332,6 +337,7 @@ impl Harness {
                 let commit = ModelCommit { operations, recorded_at, ..ModelCommit::default() };
                 self.commit(&store, &commit, *via)
             }
+            Action::Group(choice) => self.group(&store, choice),
             Action::Token(back) => self.tokens(&store, *back),
             Action::Metadata { follower } => self.metadata(&store, *follower),
         }
@@ -408,6 +414,7 @@ impl Harness {
     ///
     /// A failure that no fault explains.
     pub fn close(&mut self) -> Checked<bool> {
+        self.beside.groups.abort();
         let Some(store) = self.store.take() else { return Ok(false) };
         let closed = self.allow(store.close())?.is_some();
         if closed {
@@ -421,6 +428,7 @@ impl Harness {
     }
 
     fn reopen(&mut self, segment_size: u64, by_drop: bool, read_only: bool) -> Checked {
+        self.beside.groups.abort();
         let closed = match self.store.take() {
             Some(store) if by_drop => {
                 drop(store);

@@ -3,6 +3,7 @@
 pub mod choices;
 pub mod decode;
 mod following;
+pub mod groups;
 pub mod harness;
 pub mod model;
 pub mod operations;

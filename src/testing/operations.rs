@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
 use super::choices::{CommitChoice, RequestChoice};
+use super::groups::GroupChoice;
 use super::model::{ModelQuery, content_type};
 use super::side_operations::Aside;
 use crate::event::NewEvent;
@@ -236,6 +237,8 @@ pub enum Action {
     Migrate(Vec<OperationChoice>, TimeChoice, Via),
     /// Commits while a simulated clock shows an implausible time; then the clock is correct again.
     ClockFault(u8),
+    /// Steps of a consumer group.
+    Group(GroupChoice),
     /// Makes a token for the position with this distance before the head, and verifies all tokens.
     Token(u16),
     // A new kind of operation is added here, in `name`, in `Action::decode_every` and in the
@@ -340,6 +343,7 @@ impl Action {
                 let choice = CommitChoice::decode_records(source);
                 Self::RepeatWith(back, RepeatDifference::Nothing, choice, via)
             }
+            191..=206 => Self::Group(GroupChoice::decode(source)),
             // Later kinds use the next bytes from here.
             _ => Self::decode(source),
         }
@@ -368,6 +372,8 @@ impl Action {
             Self::Change(_) => "change",
             Self::Migrate(..) => "migrate",
             Self::Token(_) => "tokens",
+            Self::Group(GroupChoice { transactional: false, .. }) => "group",
+            Self::Group(_) => "transactional group",
             Self::ClockFault(_) => "clock fault",
             Self::Metadata { follower: false } => "look at metadata",
             Self::Metadata { follower: true } => "follower looks at metadata",

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::compare::{self, Checked, Mismatch, ensure, must};
+use super::groups::Groups;
 use super::harness::Harness;
 use super::metadata;
 use super::model::Point;
@@ -94,7 +95,7 @@ impl Aside {
     }
 }
 
-/// The snapshots and the follower of a store.
+/// The snapshots, the follower, the tokens and the consumer groups of a store.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) follower: Option<Store>,
@@ -102,6 +103,7 @@ pub(super) struct Beside {
     shown: Point,
     pub(super) snapshots: SnapshotModel,
     pub(super) tokens: Tokens,
+    pub(super) groups: Groups,
 }
 
 impl Harness {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use annals::testing::harness::{Harness, Mismatch, Settings};
 use annals::testing::operations::{Action, actions};
 use annals::testing::random::Random;
+use annals::testing::tally::Tally;
 use annals::testing::{DiskStorage, SimStorage};
 use annals::{Durability, Options};
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ proptest! {
 /// Long histories, which take proptest too long to shrink.
 #[test]
 fn long_histories_over_many_segments_agree_with_the_model() {
-    let (mut events, mut sealed) = (0, 0);
+    let (mut events, mut sealed, mut tally) = (0, 0, Tally::default());
     for seed in 0..8 {
         let mut random = Random::new(seed);
         let mut draw = || if seed < 4 { random.action() } else { random.every_action() };
@@ -91,8 +92,12 @@ fn long_histories_over_many_segments_agree_with_the_model() {
         let stats = harness.store().expect("open").stats();
         events += stats.events;
         sealed += stats.sealed_segments;
+        tally.merge(harness.tally());
     }
     // These actions must have occurred.
     assert!(events > 1200, "{events} events");
     assert!(sealed > 20, "{sealed} sealed segments");
+    for what in ["handled by a group", "retried by a group", "parked by a group"] {
+        assert!(tally.get("answers", what) > 20, "{what}: {tally:?}");
+    }
 }

@@ -3,6 +3,7 @@
 mod aggregate;
 pub mod blocking;
 mod clock;
+mod decision;
 mod event;
 mod memory;
 mod metadata;
@@ -21,6 +22,7 @@ pub use annals_es_macros::Event;
 #[cfg(feature = "annals")]
 pub use annals_store::{AnnalsEvents, AnnalsStore, AnnalsSubscription};
 pub use clock::Clock;
+pub use decision::{BlockingDecisions, Decision, Decisions, Fact, Facts, Fold};
 #[cfg(feature = "cbor")]
 pub use event::Cbor;
 #[cfg(feature = "postcard")]
@@ -35,8 +37,8 @@ pub use store::{
     AppendError, AtomicCheckpoints, Boundaries, Boundary, Cause, Checkpoint, Commit, CommitParts,
     Committed, Conflict, ContentType, EventParts, EventStore, Expected, FailedCheck, Mark, Message,
     NewEvent, OrderedStore, Position, Query, QueryItem, ReadAll, ReadStream, RecordedEvent,
-    SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tags, Timestamp,
-    Version, next,
+    SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tag, Tags,
+    Timestamp, Version, next,
 };
 
 // The macros name the crate as other crates do; only tests of this crate use them.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::event::{CodecError, Json};
-use crate::store::RecordedEvent;
+use crate::store::{RecordedEvent, Tag};
 
 /// Data about an event, stored as JSON in its metadata.
 ///
@@ -124,7 +124,7 @@ impl Metadata {
 
     /// The tag under which events of the correlation are found.
     pub fn correlation_tag(&self) -> Option<String> {
-        self.correlation_id.map(|id| format!("correlation:{id}"))
+        self.correlation_id.map(|id| Tag::new("correlation", id).into())
     }
 
     /// The bytes that are stored: none without data.

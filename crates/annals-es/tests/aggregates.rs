@@ -568,6 +568,17 @@ fn command_is_decided_again_a_bounded_number_of_times() {
 }
 
 #[test]
+fn state_that_was_prepared_for_a_lost_commit_is_not_used() {
+    let store = Contested { store: MemoryStore::new(), left: Arc::new(AtomicU32::new(1)) };
+    let accounts = repository(&store).snapshots(SnapshotPolicy::events(1)).blocking();
+    accounts.execute("ann", &Command::Deposit(10)).expect("the second attempt");
+    assert_eq!(
+        accounts.view("ann", |account, at| (account.balance, at.get())).expect("ok"),
+        (11, 2)
+    );
+}
+
+#[test]
 fn given_when_then_tests_an_aggregate() {
     given::<Account>([AccountEvent::Opened { owner: "ann".into() }])
         .when(&Command::Deposit(5))

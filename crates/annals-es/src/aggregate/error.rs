@@ -25,6 +25,12 @@ pub enum LoadError {
         /// The first version that is missing.
         missing: Version,
     },
+    /// A query names a type that the events do not have: it would select nothing.
+    #[error("the events have no type {event_type:?}, which a query names")]
+    UnknownType {
+        /// The name.
+        event_type: String,
+    },
 }
 
 /// Why a command has recorded nothing, except with [`AppendError::OutcomeUnknown`].

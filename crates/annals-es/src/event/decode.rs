@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::codec::Named;
 use super::upcast::{Action, Data, Step, StepError};
 use super::{Codec, CodecError, Event, Json, RawEvent, Schema, Unknown, Upcasters};
-use crate::store::{Cause, ContentType, Position, RecordedEvent, StreamName, Version};
+use crate::store::{Cause, ContentType, Position, Query, RecordedEvent, StreamName, Version};
 
 /// The schemas of a type of events, checked: reads recorded events of any version.
 pub struct Schemas<E> {
@@ -180,6 +180,33 @@ impl<E: Event> Schemas<E> {
     pub fn knows(&self, event_type: &str) -> bool {
         E::version_of(event_type).is_some()
             || self.upcasters.steps.iter().any(|step| step.from.event_type == event_type)
+    }
+
+    /// The query with all earlier names of the types that it names: events that are recorded under them become
+    /// events of these types. The error is a name that no event has.
+    pub(crate) fn with_earlier_names(&self, query: &Query) -> Result<Query, String> {
+        let mut all = Query::none();
+        for item in query.items() {
+            let mut item = item.clone();
+            let mut index = 0;
+            while let Some(event_type) = item.types.get(index).cloned() {
+                if !self.knows(&event_type) {
+                    return Err(event_type);
+                }
+                for step in &self.upcasters.steps {
+                    // A step to present events does not state their types.
+                    let may_lead = matches!(step.action, Action::Present(_))
+                        || step.to.iter().any(|to| to.event_type == event_type);
+                    let from = step.from.event_type.as_ref();
+                    if may_lead && !item.types.iter().any(|it| it == from) {
+                        item.types.push(from.to_owned());
+                    }
+                }
+                index += 1;
+            }
+            all = all.or(item);
+        }
+        Ok(all)
     }
 
     fn upcast(

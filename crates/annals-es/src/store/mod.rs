@@ -33,7 +33,7 @@ use uuid::Uuid;
 pub use commit::{Boundary, Checkpoint, Commit, CommitParts, Committed, Expected, StreamCommit};
 pub use error::{AppendError, Cause, Conflict, FailedCheck, StoreError};
 pub use events::{EventParts, NewEvent, RecordedEvent, Tags};
-pub use query::{Query, QueryItem};
+pub use query::{Query, QueryItem, Tag};
 pub use reads::{Mark, Message, ReadAll, ReadStream, Snapshot, Subscribe};
 pub use stream_name::StreamName;
 pub use values::{ContentType, Position, Timestamp, Version};

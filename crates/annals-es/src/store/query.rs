@@ -3,6 +3,8 @@
 //! Owns the definition of a match. Must never hold what a table with indexes on type, tag and stream cannot
 //! look up.
 
+use std::fmt;
+
 use super::{RecordedEvent, StreamName};
 
 /// A set of events: those that **any** of its items matches.
@@ -83,6 +85,16 @@ impl Query {
         self
     }
 
+    /// Only those of the events that also have this tag.
+    #[must_use]
+    pub fn and_tag(mut self, tag: impl Into<String>) -> Self {
+        let tag = tag.into();
+        for item in &mut self.items {
+            item.tags.push(tag.clone());
+        }
+        self
+    }
+
     /// The items.
     pub fn items(&self) -> &[QueryItem] {
         &self.items
@@ -154,5 +166,42 @@ impl QueryItem {
             && self.tags.iter().all(|tag| event.tags().any(|it| it == tag))
             && self.stream.as_ref().is_none_or(|it| it.as_str() == stream)
             && self.category.as_ref().is_none_or(|it| it == category)
+    }
+}
+
+/// A tag of a name and a value, as `#[tag]` of a field makes it.
+///
+/// ```
+/// use annals_es::{Query, Tag};
+///
+/// assert_eq!(Tag::new("course", 7).to_string(), "course:7");
+/// let query = Query::tagged([Tag::new("course", 7), Tag::new("student", "ann")]);
+/// assert_eq!(query.items()[0].tags, ["course:7", "student:ann"]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tag(String);
+
+impl Tag {
+    /// The tag of a name and a value.
+    pub fn new(name: &str, value: impl fmt::Display) -> Self {
+        Self(format!("{name}:{value}"))
+    }
+}
+
+impl From<Tag> for String {
+    fn from(tag: Tag) -> Self {
+        tag.0
+    }
+}
+
+impl AsRef<str> for Tag {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

@@ -20,10 +20,11 @@ pub use reads::{AnnalsEvents, AnnalsSubscription};
 
 /// A store in a directory, by the engine [`annals`].
 ///
-/// [`AnnalsStore::new`] is for tasks: a poll never waits for the disk in appends, reads and subscriptions.
-/// Look-ups of an event by its id and of a snapshot are made in the polling thread, because the engine has no
-/// form for tasks of them; they read from memory, or from a few files that the operating system usually has in
-/// its cache.
+/// [`AnnalsStore::new`] is for tasks. A commit never blocks its executor, and a thread of the engine makes the reads
+/// over all streams. Single streams are read in the polling thread, as the engine's subscriptions are: at most 512
+/// events and about a mebibyte in a turn ([`read_on_thread`](Self::read_on_thread) changes that). Look-ups of an
+/// event by its id and of a snapshot are made in the polling thread too, because the engine has no form for tasks
+/// of them. They read from memory, or from files that the operating system usually has in its cache.
 ///
 /// [`AnnalsStore::blocking`] is for programs without an executor. Its futures do everything in the thread that
 /// polls them, and are ready at the first poll, except for waits and subscriptions: with
@@ -44,17 +45,27 @@ pub use reads::{AnnalsEvents, AnnalsSubscription};
 pub struct AnnalsStore {
     store: Store,
     blocking: bool,
+    /// Whether a thread of the engine reads single streams for tasks.
+    reads_elsewhere: bool,
 }
 
 impl AnnalsStore {
     /// The store for tasks of any executor.
     pub fn new(store: Store) -> Self {
-        Self { store, blocking: false }
+        Self { store, blocking: false, reads_elsewhere: false }
     }
 
     /// The store for programs without an executor.
     pub fn blocking(store: Store) -> Self {
-        Self { store, blocking: true }
+        Self { store, blocking: true, reads_elsewhere: false }
+    }
+
+    /// Lets a thread of the engine read single streams for tasks, so that a poll never waits for a file: for stores
+    /// that are much larger than memory. The change of threads costs more than reading a short stream.
+    #[must_use]
+    pub fn read_on_thread(mut self) -> Self {
+        self.reads_elsewhere = true;
+        self
     }
 
     /// The engine's handle: for backups, statistics and all that the toolkit does not cover.
@@ -130,7 +141,11 @@ impl EventStore for AnnalsStore {
         if read.backwards {
             of = of.backwards();
         }
-        if self.blocking { of.into() } else { of.into_stream().into() }
+        match (self.blocking, self.reads_elsewhere) {
+            (true, _) => AnnalsEvents::in_place(of),
+            (false, false) => AnnalsEvents::in_turns(of),
+            (false, true) => AnnalsEvents::elsewhere(of.into_stream()),
+        }
     }
 
     async fn stream_version(&self, stream: &StreamName) -> Result<Version, StoreError> {
@@ -183,7 +198,11 @@ impl OrderedStore for AnnalsStore {
         if read.backwards {
             of = of.backwards();
         }
-        if self.blocking { of.into() } else { of.into_stream().into() }
+        if self.blocking {
+            AnnalsEvents::all_in_place(of)
+        } else {
+            AnnalsEvents::elsewhere(of.into_stream())
+        }
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> AnnalsSubscription {

@@ -13,7 +13,39 @@ use crate::store::{Message, Position, RecordedEvent, StoreError};
 
 /// The events of a read of an [`AnnalsStore`](crate::AnnalsStore).
 #[derive(Debug)]
-pub struct AnnalsEvents(Read);
+pub struct AnnalsEvents {
+    read: Read,
+    /// The turns of a task; `None`: the thread has nothing else to do.
+    turns: Option<Turns>,
+}
+
+/// The number of events, and of their bytes, that a task reads in place before it yields. They are those of the
+/// engine's subscriptions.
+const EVENTS: u32 = 512;
+const BYTES: usize = 1 << 20;
+
+/// What is left of a turn.
+#[derive(Debug)]
+struct Turns {
+    events: u32,
+    bytes: usize,
+}
+
+impl Turns {
+    const fn new() -> Self {
+        Self { events: EVENTS, bytes: BYTES }
+    }
+
+    /// Whether the turn is over.
+    fn is_over(&self) -> bool {
+        self.events == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, event: &annals::Event) {
+        self.events -= 1;
+        self.bytes = self.bytes.saturating_sub(event.data().len());
+    }
+}
 
 #[derive(Debug)]
 enum Read {
@@ -22,27 +54,31 @@ enum Read {
     /// A read over all streams that was not polled yet.
     OfAll(annals::ReadAll),
     /// Read by the polling thread.
-    Events(annals::Events),
+    InPlace(annals::Events),
     /// Read by a thread of the engine.
     Stream(annals::EventStream),
     Ended,
 }
 
-impl From<annals::ReadStream> for AnnalsEvents {
-    fn from(read: annals::ReadStream) -> Self {
-        Self(Read::OfStream(read))
+impl AnnalsEvents {
+    /// A read by the polling thread, without an end.
+    pub(super) fn in_place(read: annals::ReadStream) -> Self {
+        Self { read: Read::OfStream(read), turns: None }
     }
-}
 
-impl From<annals::ReadAll> for AnnalsEvents {
-    fn from(read: annals::ReadAll) -> Self {
-        Self(Read::OfAll(read))
+    /// A read over all streams by the polling thread, without an end.
+    pub(super) fn all_in_place(read: annals::ReadAll) -> Self {
+        Self { read: Read::OfAll(read), turns: None }
     }
-}
 
-impl From<annals::EventStream> for AnnalsEvents {
-    fn from(stream: annals::EventStream) -> Self {
-        Self(Read::Stream(stream))
+    /// A read by the polling thread, which yields.
+    pub(super) fn in_turns(read: annals::ReadStream) -> Self {
+        Self { read: Read::OfStream(read), turns: Some(Turns::new()) }
+    }
+
+    /// A read by a thread of the engine.
+    pub(super) fn elsewhere(stream: annals::EventStream) -> Self {
+        Self { read: Read::Stream(stream), turns: None }
     }
 }
 
@@ -50,20 +86,34 @@ impl Stream for AnnalsEvents {
     type Item = Result<RecordedEvent, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if matches!(self.0, Read::OfStream(_) | Read::OfAll(_)) {
-            self.0 = Read::Events(match std::mem::replace(&mut self.0, Read::Ended) {
-                Read::OfStream(read) => read.into_iter(),
-                Read::OfAll(read) => read.into_iter(),
-                other => {
-                    self.0 = other;
-                    return Poll::Ready(None);
+        let this = &mut *self;
+        let next = match &mut this.read {
+            Read::InPlace(events) => {
+                if this.turns.as_ref().is_some_and(Turns::is_over) {
+                    this.turns = Some(Turns::new());
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-            });
-        }
-        let next = match &mut self.0 {
-            Read::Events(events) => Poll::Ready(events.next()),
+                let next = events.next();
+                if let (Some(turns), Some(Ok(event))) = (&mut this.turns, &next) {
+                    turns.take(event);
+                }
+                Poll::Ready(next)
+            }
             Read::Stream(stream) => Pin::new(stream).poll_next(context),
-            _ => Poll::Ready(None),
+            Read::OfStream(_) | Read::OfAll(_) => {
+                let started = match std::mem::replace(&mut this.read, Read::Ended) {
+                    Read::OfStream(read) => read.into_iter(),
+                    Read::OfAll(read) => read.into_iter(),
+                    other => {
+                        this.read = other;
+                        return Poll::Ready(None);
+                    }
+                };
+                this.read = Read::InPlace(started);
+                return self.poll_next(context);
+            }
+            Read::Ended => Poll::Ready(None),
         };
         next.map(|next| next.map(|event| event.map(RecordedEvent::from).map_err(store_error)))
     }

@@ -47,6 +47,7 @@ with_each_store!(
     decision_is_made_again_only_if_its_facts_change,
     repeated_decision_returns_its_first_outcome,
     events_go_to_the_streams_that_the_decision_names,
+    fact_receives_events_of_the_types_that_it_names,
     event_that_cannot_be_read_is_an_error,
 );
 
@@ -229,7 +230,11 @@ enum Transfer {
 }
 
 fn renamed() -> Upcasters<Transfer> {
-    Upcasters::new().rename("MoneyIn", 1, Schema::new("Credited", 1))
+    Upcasters::new().rename("MoneyIn", 1, Schema::new("Credited", 1)).typed(
+        "FeeTaken",
+        1,
+        |(account, amount)| Ok(Transfer::Debited { account, amount }.into()),
+    )
 }
 
 struct Move {
@@ -289,6 +294,22 @@ fn events_go_to_the_streams_that_the_decision_names<S: Boundaries + SeveralStrea
     let facts = Move { from: 2, to: 1, amount: 0 }.facts();
     let (balance, head) = accounts.facts(facts).expect("they can be read");
     assert_eq!((*balance, head), (7, done.position.expect("two events")));
+}
+
+/// A query for one type also finds what is recorded under an earlier name; the fact receives only that type.
+fn fact_receives_events_of_the_types_that_it_names<S: Boundaries + SeveralStreams>(store: &S) {
+    let fee = NewEvent::new("FeeTaken", "[1,2]").tag("account:1");
+    let income = NewEvent::new("MoneyIn", r#"{"account":1,"amount":10}"#).tag("account:1");
+    block_on(store.append(Commit::to("account-1", Expected::Any, [fee, income]))).expect("ok");
+    let accounts = Decisions::<Transfer, _>::new(store.clone());
+    let accounts = accounts.expect("all versions have a path").blocking();
+    let of = |event_type| {
+        let query = Query::types([event_type]).and_tag(Tag::new("account", 1));
+        Fold::new(query, |found: &mut Vec<Transfer>, event: &Transfer| found.push(event.clone()))
+    };
+    let ((debited, credited), _) = accounts.facts((of("Debited"), of("Credited"))).expect("ok");
+    assert_eq!(*debited, [Transfer::Debited { account: 1, amount: 2 }]);
+    assert_eq!(*credited, [Transfer::Credited { account: 1, amount: 10 }]);
 }
 
 fn event_that_cannot_be_read_is_an_error<S: Boundaries + SeveralStreams>(store: &S) {

@@ -102,8 +102,7 @@ impl<E: Event, S: Boundaries + SeveralStreams> Decisions<E, S> {
                 let version = crate::store::Version::NONE;
                 return Ok(Executed { events, version, position: None, already_recorded: false });
             }
-            let commit = commit(decision, &events, context)?;
-            let commit = bounded(commit, selection.union(), head, context);
+            let commit = commit(decision, &events, context)?.fail_if(selection.union(), head);
             match self.store.append(commit).await {
                 Ok(done) => {
                     let version = done.versions.last().copied().unwrap_or_default();
@@ -169,20 +168,6 @@ impl<E: Event, S: Boundaries + SeveralStreams> Decisions<E, S> {
 /// The query of the events of a command.
 fn of_command(command: Uuid) -> Query {
     Query::tagged([Tag::new("command", command)])
-}
-
-/// Adds the boundaries to a commit.
-fn bounded<S: Boundaries>(
-    commit: Commit<S>,
-    facts: Query,
-    head: Position,
-    context: &Context,
-) -> Commit<S> {
-    let commit = commit.fail_if(facts, head);
-    match context.command_id {
-        Some(command) => commit.fail_if_exists(of_command(command)),
-        None => commit,
-    }
 }
 
 /// The commit of the events of a decision: one part per stream, in the order of the events.

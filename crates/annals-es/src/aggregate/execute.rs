@@ -61,19 +61,30 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         let stream = self.stream(id);
         let slot = self.slot(&stream);
         let mut slot = slot.lock().await;
+        let mut state = self.first_state(&stream, slot.take(), context).await?;
         let mut attempts = 0;
         loop {
-            attempts += 1;
-            let hot = self.refreshed(&stream, slot.take()).await?;
             // Looked up after the state was read: a first execution that the state does not contain makes the
             // append fail.
             if let Some(id) = context.command_id
                 && let Some(first) = self.first_outcome(&stream, id).await?
             {
-                *slot = Some(hot);
+                *slot = Some(state.hot);
                 return Ok(first);
             }
-            let lost = match self.attempt(&stream, hot, command, context, &mut slot).await? {
+            attempts += u32::from(state.is_present);
+            let events = match judge(&stream, &state.hot, command, context) {
+                Verdict::Record(events) => events,
+                Verdict::Answer(answer) if state.is_present => {
+                    *slot = Some(state.hot);
+                    return answer;
+                }
+                Verdict::Answer(_) => {
+                    state = self.present(&stream, Some(state.hot)).await?;
+                    continue;
+                }
+            };
+            let lost = match self.record(&stream, state.hot, events, context, &mut slot).await? {
                 Ok(done) => return Ok(done),
                 Err(lost) => lost,
             };
@@ -87,7 +98,30 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
                 // The store returns a conflict once reads show what it lost to.
                 Lost::Conflict(_) | Lost::Repeated => {}
             }
+            state = self.present(&stream, slot.take()).await?;
         }
+    }
+
+    /// The state for the first decision. One that is kept in memory is not compared with the store: if events are
+    /// decided on it and it is old, their append fails, and any other answer is not given before it is compared.
+    async fn first_state(
+        &self,
+        stream: &StreamName,
+        kept: Option<Hot<A>>,
+        context: &Context,
+    ) -> Result<Known<A>, LoadError> {
+        match kept {
+            Some(hot) if context.command_id.is_none() => Ok(Known { hot, is_present: false }),
+            kept => self.present(stream, kept).await,
+        }
+    }
+
+    async fn present(
+        &self,
+        stream: &StreamName,
+        kept: Option<Hot<A>>,
+    ) -> Result<Known<A>, LoadError> {
+        Ok(Known { hot: self.refreshed(stream, kept).await?, is_present: true })
     }
 
     /// Reads the present state of an aggregate, from memory if it is kept there.
@@ -108,35 +142,16 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         Ok(read(&hot.state, hot.version))
     }
 
-    /// Decides and appends once. A state that is not put into the slot is read again.
-    async fn attempt(
+    /// Appends events at the version that was decided on. A state that is not put into the slot is read again.
+    async fn record(
         &self,
         stream: &StreamName,
         hot: Hot<A>,
-        command: &A::Command,
+        events: Events<A::Event>,
         context: &Context,
         slot: &mut Option<Hot<A>>,
     ) -> Result<Result<Executed<A::Event>, Lost>, ExecuteError<A::Error>> {
         let before = hot.version;
-        if let Some(expected) = context.if_match
-            && expected != before
-        {
-            *slot = Some(hot);
-            let stream = stream.clone();
-            return Err(ExecuteError::VersionMismatch { stream, expected, actual: before });
-        }
-        let events = match hot.state.decide(command) {
-            Ok(events) if !events.is_empty() => events,
-            Ok(events) => {
-                *slot = Some(hot);
-                let (version, already_recorded) = (before, false);
-                return Ok(Ok(Executed { events, version, position: None, already_recorded }));
-            }
-            Err(refused) => {
-                *slot = Some(hot);
-                return Err(ExecuteError::Refused(refused));
-            }
-        };
         let new = new_events(stream, &events, context)?;
         let (count, bytes) = (new.len(), new.iter().map(|it| it.data.len() as u64).sum::<u64>());
         let commit = Commit::to(stream, Expected::Exact(before), new);
@@ -212,6 +227,42 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         }
         let position = Some(position);
         Ok(Some(Executed { events, version, position, already_recorded: true }))
+    }
+}
+
+/// A state that a decision is made on.
+struct Known<A> {
+    hot: Hot<A>,
+    /// Whether the store was asked since the state was last used.
+    is_present: bool,
+}
+
+/// What a decision comes to.
+enum Verdict<A: Aggregate> {
+    Record(Events<A::Event>),
+    /// Nothing is to be recorded.
+    Answer(Outcome<A>),
+}
+
+fn judge<A: Aggregate>(
+    stream: &StreamName,
+    hot: &Hot<A>,
+    command: &A::Command,
+    context: &Context,
+) -> Verdict<A> {
+    if let Some(expected) = context.if_match
+        && expected != hot.version
+    {
+        let (stream, actual) = (stream.clone(), hot.version);
+        return Verdict::Answer(Err(ExecuteError::VersionMismatch { stream, expected, actual }));
+    }
+    match hot.state.decide(command) {
+        Ok(events) if events.is_empty() => {
+            let (version, already_recorded) = (hot.version, false);
+            Verdict::Answer(Ok(Executed { events, version, position: None, already_recorded }))
+        }
+        Ok(events) => Verdict::Record(events),
+        Err(refused) => Verdict::Answer(Err(ExecuteError::Refused(refused))),
     }
 }
 

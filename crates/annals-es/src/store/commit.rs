@@ -64,6 +64,16 @@ impl fmt::Display for Expected {
 /// assert_eq!(done.versions, [Version::new(1), Version::new(1)]);
 /// # Ok::<(), annals_es::AppendError>(())
 /// ```
+///
+/// For a store that implements only [`EventStore`](crate::EventStore), the same commit is refused by the compiler:
+///
+/// ```compile_fail,E0599
+/// # use annals_es::{Commit, EventStore, Expected, NewEvent, Query};
+/// fn register<S: EventStore>(_: &S) -> Commit<S> {
+///     let commit = Commit::<S>::to("user-1", Expected::NoStream, [NewEvent::new("Registered", "")]);
+///     commit.fail_if_exists(Query::tagged(["name:ann"]))
+/// }
+/// ```
 #[must_use = "a commit is recorded by EventStore::append"]
 pub struct Commit<S: ?Sized> {
     parts: CommitParts,

@@ -16,6 +16,7 @@ mod readers;
 mod records;
 #[path = "../support/mod.rs"]
 mod shared;
+mod snapshots;
 mod streams;
 mod subscriptions;
 mod support;

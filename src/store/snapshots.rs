@@ -6,11 +6,14 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::snapshots::{check, check_key};
+use crate::engine::snapshots::{Candidate, check, check_key};
 use crate::error::{Error, Result};
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{AsOf, Position, Timestamp};
 use crate::read::point::position_at;
+
+/// How often the snapshots of a key are listed, at most, because one of them could not be used.
+const LISTINGS: usize = 8;
 
 /// A snapshot in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +79,26 @@ impl Snapshots {
     pub fn load_at_most(&self, key: &str, mark: impl Into<Mark>) -> Result<Option<Snapshot>> {
         self.engine.check_open()?;
         check_key(key)?;
-        self.engine.refresh()?;
         let most = mark.into();
-        for candidate in self.engine.snapshots().candidates(key, most.is_position())? {
-            if candidate.mark <= most.number()
-                && let Some(snapshot) = self.engine.snapshots().read(key, &candidate)?
-            {
-                return Ok(Some(snapshot));
+        let (mut last, mut marks_before) = (None, None);
+        // What is skipped may have been superseded, and its file removed, after it was listed; in a reader, it may
+        // be newer than the positions that the reader knows.
+        for _ in 0..LISTINGS {
+            self.engine.refresh()?;
+            let mut candidates = self.engine.snapshots().candidates(key, most.is_position())?;
+            candidates.retain(|candidate| candidate.mark <= most.number());
+            let (newest, skipped) = self.first_intact(key, &candidates)?;
+            if skipped == 0 {
+                return Ok(newest);
             }
+            last = newest;
+            let marks = candidates.iter().map(|candidate| candidate.mark).collect::<Vec<_>>();
+            if marks_before.as_ref() == Some(&marks) {
+                break;
+            }
+            marks_before = Some(marks);
         }
-        Ok(None)
+        Ok(last)
     }
 
     /// The newest undamaged snapshot of a key that covers only events at or before a time, a position or
@@ -161,6 +174,20 @@ impl Snapshots {
 
     /// Refuses a snapshot of events that are not durable: it could outlive them, and be used with
     /// another history.
+    /// The first candidate that is an intact snapshot of this history, and the number of those before it.
+    fn first_intact(
+        &self,
+        key: &str,
+        candidates: &[Candidate],
+    ) -> Result<(Option<Snapshot>, usize)> {
+        for (skipped, candidate) in candidates.iter().enumerate() {
+            if let Some(snapshot) = self.engine.snapshots().read(key, candidate)? {
+                return Ok((Some(snapshot), skipped));
+            }
+        }
+        Ok((None, candidates.len()))
+    }
+
     fn check_mark(&self, snapshot: &Snapshot) -> Result<()> {
         let mark = snapshot.mark().number();
         if mark > self.reached(snapshot)? {

@@ -186,3 +186,11 @@ fn snapshot_of_a_commit_is_loaded_during_merges_of_packs() {
         assert_eq!(loaded(&open(&sim), "s"), 6);
     });
 }
+
+#[test]
+fn reader_beside_a_merge_finds_snapshots_in_packs_and_in_files() {
+    explore(|| {
+        save_merge_and_load(&[SMALL, LARGE, LARGE, SMALL, LARGE, LARGE], true);
+    });
+    explore(|| save_merge_and_load(&[SMALL, LARGE, SMALL, SMALL], true));
+}

@@ -101,19 +101,38 @@ impl SnapshotFiles {
     /// What may be snapshots of a key by one kind of mark, highest first; of one mark, the one that counts
     /// first.
     pub(crate) fn candidates(&self, key: &str, by_position: bool) -> Result<Vec<Candidate>> {
+        if !self.packs.is_stale() {
+            return self.listed_candidates(key, by_position);
+        }
+        // A writer beside this reader removes a file after it has appended to a pack what supersedes it: the
+        // packs are listed last.
+        let files = self.files.list(key, by_position)?;
         self.refresh()?;
-        self.listed_candidates(key, by_position)
+        self.with_packed(files, key, by_position)
     }
 
     /// [`SnapshotFiles::candidates`] once the files are found.
     fn listed_candidates(&self, key: &str, by_position: bool) -> Result<Vec<Candidate>> {
         let fan_out = OwnFiles::fan_out(key);
-        let mut found = Vec::new();
+        let files = if self.packs.with(|set| set.fan_outs.contains(&fan_out)) {
+            self.files.list(key, by_position)?
+        } else {
+            Vec::new()
+        };
+        self.with_packed(files, key, by_position)
+    }
+
+    /// Adds the packed snapshots of a key to those in files of their own.
+    fn with_packed(
+        &self,
+        files: Vec<(u64, PathBuf)>,
+        key: &str,
+        by_position: bool,
+    ) -> Result<Vec<Candidate>> {
         // With the same mark, a file is newer: one that is replaced by a packed snapshot is removed before.
-        if self.packs.with(|set| set.fan_outs.contains(&fan_out)) {
-            let files = self.files.list(key, by_position)?.into_iter();
-            found.extend(files.map(|(mark, path)| Candidate { mark, found: Found::File(path) }));
-        }
+        let files = files.into_iter();
+        let mut found: Vec<_> =
+            files.map(|(mark, path)| Candidate { mark, found: Found::File(path) }).collect();
         let places = self.packs.places(key, Kind::of_mark(by_position))?.into_iter();
         found.extend(places.map(|(mark, at)| Candidate { mark, found: Found::Packed(at) }));
         found.sort_by_key(|candidate| std::cmp::Reverse(candidate.mark));

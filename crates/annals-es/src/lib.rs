@@ -7,6 +7,8 @@ mod decision;
 mod event;
 mod memory;
 mod metadata;
+mod policy;
+pub mod process;
 mod store;
 pub mod testing;
 

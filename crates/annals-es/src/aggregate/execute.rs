@@ -311,15 +311,15 @@ fn recorded<A: Aggregate>(
 }
 
 /// The events to append: with ids that follow from that of the command, and with its metadata.
-fn new_events<E: crate::event::Event>(
+pub(crate) fn new_events<'e, E: crate::event::Event>(
     stream: &StreamName,
-    events: &Events<E>,
+    events: impl IntoIterator<Item = &'e E>,
     context: &Context,
 ) -> Result<Vec<NewEvent>, CodecError> {
     let metadata = context.event_metadata();
     let (bytes, correlation) = (metadata.encode()?, metadata.correlation_tag());
-    let mut all = Vec::with_capacity(events.len());
-    for (index, event) in events.iter().enumerate() {
+    let mut all = Vec::new();
+    for (index, event) in events.into_iter().enumerate() {
         let mut new = encode(event)?;
         new.id = context.command_id.map(|command| event_id(stream, command, index));
         new.metadata = bytes.clone();

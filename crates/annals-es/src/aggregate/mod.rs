@@ -13,6 +13,8 @@ use crate::event::{Event, Events};
 
 pub use blocking::BlockingRepository;
 pub use context::{Context, Executed};
+pub(crate) use execute::new_events;
+
 pub use error::{ExecuteError, LoadError};
 pub use load::Loaded;
 pub use repository::Repository;

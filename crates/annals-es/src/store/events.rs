@@ -187,6 +187,12 @@ impl RecordedEvent {
         either!(self, parts => parts.stream.as_str(), event => event.stream())
     }
 
+    /// The part of the stream's name after the first `-`, such as the id of an aggregate; `None` for a name
+    /// without one.
+    pub fn stream_id(&self) -> Option<&str> {
+        self.stream().split_once('-').map(|(_, id)| id)
+    }
+
     /// The event's place in its stream.
     pub fn version(&self) -> Version {
         either!(self, parts => parts.version, event => Version::new(event.version()))

@@ -18,6 +18,9 @@ use convert::{append_error, committed, new_event, store_error};
 
 pub use reads::{AnnalsEvents, AnnalsSubscription};
 
+/// The greatest number of events after which the engine ends a message.
+const MAX_BATCH: usize = 65_536;
+
 /// A store in a directory, by the engine [`annals`].
 ///
 /// [`AnnalsStore::new`] is for tasks. A commit never blocks its executor, and a thread of the engine makes the reads
@@ -211,7 +214,7 @@ impl OrderedStore for AnnalsStore {
             .subscribe()
             .after(subscribe.after.get())
             .whole_commits()
-            .batch_size(subscribe.batch_size);
+            .batch_size(subscribe.batch_size.clamp(1, MAX_BATCH));
         if !subscribe.query.is_all() {
             of = of.matching(convert::query(&subscribe.query));
         }

@@ -154,7 +154,7 @@ impl Subscribe {
         self
     }
 
-    /// Sets after how many events a message ends, at least 1. Default: 256.
+    /// Sets after how many events a message ends. Default: 256. 0 counts as 1, and a store may have a greatest number.
     pub fn batch_size(mut self, events: usize) -> Self {
         self.batch_size = events;
         self

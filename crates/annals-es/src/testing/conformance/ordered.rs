@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{append, collect, event, failed_checks, types};
 use crate::blocking::{block_on, block_on_timeout, iter};
 use crate::store::{
-    FailedCheck, OrderedStore, Position, Query, QueryItem, ReadAll, StoreError, Subscribe,
+    FailedCheck, Message, OrderedStore, Position, Query, QueryItem, ReadAll, StoreError, Subscribe,
     Timestamp,
 };
 
@@ -184,9 +184,16 @@ pub fn subscription_delivers_whole_commits<S: OrderedStore, G>((store, _guard): 
     for _ in 0..3 {
         append(&store, "a-1", ["A", "B", "C"].map(event));
     }
-    let subscribe = Subscribe::after(Position::START).batch_size(2);
+    for batch_size in [0, 2] {
+        let subscribe = Subscribe::after(Position::START).batch_size(batch_size);
+        assert_whole_commits(iter(store.subscribe(subscribe)));
+    }
+}
+
+/// Requires nine events in commits of three, one commit per message.
+fn assert_whole_commits(messages: impl Iterator<Item = Result<Message, StoreError>>) {
     let mut found = 0;
-    for message in iter(store.subscribe(subscribe)) {
+    for message in messages {
         let message = message.expect("no error");
         if let Some(last) = message.events.last() {
             assert!(last.is_last_in_commit());

@@ -16,8 +16,8 @@ pub mod testing;
 mod annals_store;
 
 pub use aggregate::{
-    Aggregate, BlockingRepository, Context, ExecuteError, Executed, LoadError, Loaded, Repository,
-    SnapshotPolicy,
+    Aggregate, BlockingRepository, Context, ExecuteError, Executed, LoadError, Loaded, Prepared,
+    Repository, SnapshotPolicy,
 };
 /// Implements [`trait@Event`].
 pub use annals_es_macros::Event;

@@ -12,10 +12,10 @@ use std::time::Duration;
 use annals_es::blocking::{block_on, iter};
 use annals_es::testing::{given, given_recorded};
 use annals_es::{
-    Aggregate, AnnalsStore, AppendError, Clock, Commit, Committed, Context, Event, EventStore,
-    Events, ExecuteError, Expected, LoadError, Mark, MemoryStore, Metadata, NewEvent, OrderedStore,
-    Position, Query, ReadAll, ReadStream, RecordedEvent, Repository, Snapshot, SnapshotPolicy,
-    StoreError, StreamName, Timestamp, Version,
+    Aggregate, AnnalsStore, AppendError, AtomicCheckpoints, Clock, Commit, Committed, Context,
+    Event, EventStore, Events, ExecuteError, Expected, LoadError, Mark, MemoryStore, Metadata,
+    NewEvent, OrderedStore, Position, Query, ReadAll, ReadStream, RecordedEvent, Repository,
+    SeveralStreams, Snapshot, SnapshotPolicy, StoreError, StreamName, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -161,6 +161,7 @@ with_each_store!(
     state_of_the_past_is_loaded,
     metadata_is_carried_and_found,
     panic_in_a_decision_leaves_the_repository_usable,
+    prepared_decisions_are_recorded_together,
 );
 
 fn command_is_decided_and_recorded<S: EventStore>(store: &S) {
@@ -441,6 +442,38 @@ fn panic_in_a_decision_leaves_the_repository_usable<S: EventStore>(store: &S) {
     assert!(catch_unwind(call).is_err());
     let done = accounts.execute("ann", &Command::Withdraw(5)).expect("it is accepted");
     assert_eq!(done.version.get(), 2);
+}
+
+fn prepared_decisions_are_recorded_together<S: SeveralStreams + AtomicCheckpoints>(store: &S) {
+    let accounts = repository(store);
+    let done = block_on(accounts.execute("ann", &Command::Deposit(100))).expect("it is accepted");
+    let handled = done.position.expect("an event");
+    let context = Context::new().command_id(Uuid::from_u128(5));
+    let transfer = || {
+        block_on(async {
+            let debit = accounts.prepare("ann", &Command::Withdraw(30), &context).await;
+            let credit = accounts.prepare("bob", &Command::Deposit(30), &context).await;
+            let commit = debit.expect("it has 100").commit();
+            credit.expect("any deposit").add_to(commit).checkpoint("transfers", handled)
+        })
+    };
+    let (first, late) = (transfer(), transfer());
+    block_on(accounts.execute("bob", &Command::Deposit(1))).expect("it is accepted");
+    let lost = block_on(store.append(first)).expect_err("bob has changed");
+    assert!(matches!(lost, AppendError::Conflict(_)), "{lost}");
+    assert_eq!((balance(store, "ann"), balance(store, "bob")), (100, 1));
+    block_on(store.append(transfer())).expect("nothing has changed");
+    // The events of the same command have the same ids.
+    assert!(block_on(store.append(late)).expect("it is recorded").already_recorded);
+    assert_eq!((balance(store, "ann"), balance(store, "bob")), (70, 31));
+    assert_eq!(block_on(store.checkpoint("transfers")).expect("no error"), Some(handled));
+    let again = block_on(accounts.execute_with("ann", &Command::Withdraw(30), &context));
+    assert!(again.expect("it was accepted").already_recorded);
+    let refused = block_on(accounts.prepare("ann", &Command::Withdraw(71), &context));
+    assert_eq!(refused.expect_err("70 are left").refused(), Some(&Refusal::TooLittle(70)));
+    let old = Context::new().if_match(Version::new(1));
+    let old = block_on(accounts.prepare("ann", &Command::Deposit(1), &old));
+    assert!(matches!(old, Err(ExecuteError::VersionMismatch { .. })), "{old:?}");
 }
 
 #[test]

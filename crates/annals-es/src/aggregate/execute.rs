@@ -214,9 +214,10 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         let first = event_id(stream, command, 0);
         let Some(first) = self.store().find_event(stream, first).await? else { return Ok(None) };
         let mut events = Events::none();
+        self.schemas().decode(&first, |event| events.push(event))?;
         let (mut version, mut position) = (first.version(), first.position());
-        let mut read = self.store().read_stream(ReadStream::of(stream).from(version));
-        let mut index = 0;
+        let mut read = self.store().read_stream(ReadStream::of(stream).from(version.next()));
+        let mut index = 1;
         while let Some(event) = next(&mut read).await.transpose()? {
             if event.id() != event_id(stream, command, index) {
                 break;

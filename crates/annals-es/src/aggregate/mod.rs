@@ -6,6 +6,7 @@ mod context;
 mod error;
 mod execute;
 mod load;
+mod prepare;
 mod repository;
 mod snapshots;
 
@@ -17,6 +18,7 @@ pub(crate) use execute::new_events;
 
 pub use error::{ExecuteError, LoadError};
 pub use load::Loaded;
+pub use prepare::Prepared;
 pub use repository::Repository;
 pub use snapshots::SnapshotPolicy;
 

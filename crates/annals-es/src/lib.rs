@@ -9,6 +9,7 @@ mod memory;
 mod metadata;
 mod policy;
 pub mod process;
+pub mod projection;
 mod store;
 pub mod testing;
 
@@ -32,6 +33,7 @@ pub use event::Postcard;
 pub use event::{
     Codec, CodecError, Event, EventCause, EventError, Events, History, HistoryReport, Json,
     RawEvent, Schema, SchemaError, SchemaProblem, Schemas, Unknown, Upcast, Upcasters, encode,
+    event_types,
 };
 pub use memory::{MemoryEvents, MemoryStore, MemorySubscription};
 pub use metadata::{Metadata, derived_id};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// What happens when an event cannot be handled: retries with growing delays, and then a pause, or the event is
-/// parked and the projection goes on.
+/// parked and the consumer goes on: a projection, or a process manager.
 ///
 /// Failures that concern no event, such as a database that cannot be reached, are retried in the same way and
 /// never park an event.
@@ -28,7 +28,7 @@ pub struct ErrorPolicy {
 }
 
 impl ErrorPolicy {
-    /// Pauses the projection at the event. It is the default: the read model is never without an event.
+    /// Pauses the consumer at the event. It is the default: no event is ever left out.
     pub fn pause() -> Self {
         Self {
             retries: 5,
@@ -40,7 +40,7 @@ impl ErrorPolicy {
     }
 
     /// Parks the event and goes on. Later events of the same stream are handled without it. When
-    /// [`most_parked`](Self::most_parked) events are parked, the projection pauses instead.
+    /// [`most_parked`](Self::most_parked) events are parked, the consumer pauses instead.
     pub fn park() -> Self {
         Self { parks: true, ..Self::pause() }
     }
@@ -85,5 +85,19 @@ impl ErrorPolicy {
 impl Default for ErrorPolicy {
     fn default() -> Self {
         Self::pause()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let (first, longest) = (Duration::from_millis(10), Duration::from_millis(35));
+        let policy = ErrorPolicy::pause().retries(4).backoff(first, longest);
+        let delays: Vec<_> = (1..=5).map(|it| policy.delay(it).map(|it| it.as_millis())).collect();
+        assert_eq!(delays, [Some(10), Some(20), Some(35), Some(35), None]);
+        assert_eq!(policy.retries(u32::MAX).delay(u32::MAX), Some(longest));
     }
 }

@@ -20,6 +20,7 @@ pub use error::{ExecuteError, LoadError};
 pub use load::Loaded;
 pub use prepare::Prepared;
 pub use repository::Repository;
+pub(crate) use snapshots::Since;
 pub use snapshots::SnapshotPolicy;
 
 /// A consistency boundary around one stream: a state, the commands that it accepts or refuses, and the events that

@@ -27,7 +27,7 @@ pub struct SnapshotPolicy {
     events: u64,
     bytes: u64,
     age: Duration,
-    pub(super) schema_version: u32,
+    pub(crate) schema_version: u32,
 }
 
 impl SnapshotPolicy {
@@ -66,7 +66,7 @@ impl SnapshotPolicy {
     }
 
     /// Whether a snapshot is due.
-    pub(super) fn is_due(&self, since: &Since, now: Timestamp) -> bool {
+    pub(crate) fn is_due(&self, since: &Since, now: Timestamp) -> bool {
         since.events >= self.events
             || since.bytes >= self.bytes
             || since.first.is_some_and(|first| now.since(first) >= self.age)
@@ -75,15 +75,15 @@ impl SnapshotPolicy {
 
 /// What has happened since the last snapshot.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Since {
-    pub(super) events: u64,
+pub(crate) struct Since {
+    pub(crate) events: u64,
     pub(super) bytes: u64,
     /// When the first of the events was recorded.
     pub(super) first: Option<Timestamp>,
 }
 
 impl Since {
-    pub(super) fn add(&mut self, events: u64, bytes: u64, at: Timestamp) {
+    pub(crate) fn add(&mut self, events: u64, bytes: u64, at: Timestamp) {
         self.events += events;
         self.bytes += bytes;
         self.first = self.first.or(Some(at));

@@ -218,6 +218,9 @@ impl OrderedStore for AnnalsStore {
         if !subscribe.query.is_all() {
             of = of.matching(convert::query(&subscribe.query));
         }
+        if subscribe.prompt_progress {
+            of = of.progress_every(1);
+        }
         of.start().into()
     }
 

@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod history;
 mod raw;
+mod types;
 mod upcast;
 mod variant;
 
@@ -21,6 +22,7 @@ pub use decode::{EventCause, EventError, SchemaError, SchemaProblem, Schemas};
 pub use encode::encode;
 pub use history::{History, HistoryReport};
 pub use raw::{Events, RawEvent, Schema};
+pub use types::event_types;
 pub use upcast::{Unknown, Upcast, Upcasters};
 pub use variant::{deserialize_variant, serialize_variant, unknown_is_not_written, unknown_type};
 

@@ -156,6 +156,13 @@ impl Committed {
     }
 }
 
+impl From<&Committed> for Position {
+    /// The position of the last event.
+    fn from(committed: &Committed) -> Self {
+        committed.last_position
+    }
+}
+
 impl<S: ?Sized> Commit<S> {
     fn from_parts(parts: CommitParts) -> Self {
         Self { parts, store: PhantomData }

@@ -140,17 +140,26 @@ pub struct Subscribe {
     pub after: Position,
     /// The number of events of a message, at least; a message ends with the commit that reaches it.
     pub batch_size: usize,
+    /// Whether progress without selected events is reported at once.
+    pub prompt_progress: bool,
 }
 
 impl Subscribe {
     /// Every event after a position.
     pub fn after(position: Position) -> Self {
-        Self { query: Query::all(), after: position, batch_size: 256 }
+        Self { query: Query::all(), after: position, batch_size: 256, prompt_progress: false }
     }
 
     /// Only events that a query selects.
     pub fn matching(mut self, query: Query) -> Self {
         self.query = query;
+        self
+    }
+
+    /// Reports progress each time the visible events were examined, also if none of them was selected: for consumers
+    /// whose progress is waited for. Without it, a store may report such progress from time to time.
+    pub fn prompt_progress(mut self) -> Self {
+        self.prompt_progress = true;
         self
     }
 

@@ -57,6 +57,7 @@ macro_rules! store_conformance {
             all_streams_are_read_in_order, query_selects_events, time_gives_a_position,
             checkpoint_moves_forward, checkpoint_token_is_verified, wait_ends_when_visible,
             subscription_catches_up_and_follows, filtered_subscription_reports_progress,
+            prompt_progress_is_reported_without_a_match,
             subscription_ahead_of_head_is_refused, subscription_delivers_whole_commits,
         }
     };

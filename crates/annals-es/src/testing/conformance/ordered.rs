@@ -168,6 +168,18 @@ pub fn filtered_subscription_reports_progress<S: OrderedStore, G>((store, _guard
     assert_eq!(found, ["A"]);
 }
 
+pub fn prompt_progress_is_reported_without_a_match<S: OrderedStore, G>((store, _guard): (S, G)) {
+    let subscribe = Subscribe::after(Position::START).matching(Query::types(["A"]));
+    let mut messages = iter(store.subscribe(subscribe.prompt_progress()));
+    let mut scanned =
+        || messages.next().expect("it does not end").expect("no error").scanned_through;
+    assert_eq!(scanned(), Position::START);
+    for _ in 0..3 {
+        let last = append(&store, "a-1", [event("B")]).last_position;
+        while scanned() < last {}
+    }
+}
+
 pub fn subscription_ahead_of_head_is_refused<S: OrderedStore, G>((store, _guard): (S, G)) {
     let last = append(&store, "a-1", [event("A")]).last_position;
     let ahead = Position::new(last.get() + 1);

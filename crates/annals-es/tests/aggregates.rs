@@ -531,26 +531,41 @@ fn hidden_events_are_an_error_unless_a_snapshot_covers_them() {
     }
 }
 
-/// A store in which another commit comes first, a number of times.
+/// A store in which another commit comes first, or the answer to a commit is lost, a number of times.
 #[derive(Clone)]
 struct Contested {
     store: MemoryStore,
-    left: Arc<AtomicU32>,
+    conflicts: Arc<AtomicU32>,
+    lost_answers: Arc<AtomicU32>,
+}
+
+impl Contested {
+    fn new(conflicts: u32, lost_answers: u32) -> Self {
+        let [conflicts, lost_answers] = [conflicts, lost_answers].map(|it| Arc::new(it.into()));
+        Self { store: MemoryStore::new(), conflicts, lost_answers }
+    }
+}
+
+/// Whether one is left, which is taken.
+fn take(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1)).is_ok()
 }
 
 impl EventStore for Contested {
     type Events = annals_es::MemoryEvents;
 
     async fn append(&self, commit: Commit<Self>) -> Result<Committed, AppendError> {
-        let mut parts = commit.into_parts();
-        let part = parts.streams.pop().expect("one stream");
-        let less =
-            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1));
-        if less.is_ok() {
+        let parts = commit.into_parts();
+        if take(&self.conflicts) {
             let other = annals_es::encode(&AccountEvent::Deposited { amount: 1 }).expect("JSON");
-            self.store.append(Commit::to(&part.stream, Expected::Any, [other])).await?;
+            let other = Commit::to(&parts.streams[0].stream, Expected::Any, [other]);
+            self.store.append(other).await?;
         }
-        self.store.append(Commit::to(part.stream, part.expected, part.events)).await
+        let done = self.store.append(Commit::from_parts(parts)).await?;
+        if take(&self.lost_answers) {
+            return Err(AppendError::OutcomeUnknown("the connection was lost".into()));
+        }
+        Ok(done)
     }
 
     fn read_stream(&self, read: ReadStream) -> Self::Events {
@@ -583,8 +598,7 @@ fn command_is_decided_again_a_bounded_number_of_times() {
     for (conflicts, attempts, succeeds) in
         [(2, 3, true), (3, 3, false), (1, 1, false), (0, 0, true)]
     {
-        let left = Arc::new(AtomicU32::new(conflicts));
-        let store = Contested { store: MemoryStore::new(), left };
+        let store = Contested::new(conflicts, 0);
         let accounts = repository(&store).attempts(attempts).blocking();
         let done = accounts.execute("ann", &Command::Deposit(10));
         if succeeds {
@@ -602,12 +616,27 @@ fn command_is_decided_again_a_bounded_number_of_times() {
 
 #[test]
 fn state_that_was_prepared_for_a_lost_commit_is_not_used() {
-    let store = Contested { store: MemoryStore::new(), left: Arc::new(AtomicU32::new(1)) };
+    let store = Contested::new(1, 0);
     let accounts = repository(&store).snapshots(SnapshotPolicy::events(1)).blocking();
     accounts.execute("ann", &Command::Deposit(10)).expect("the second attempt");
     assert_eq!(
         accounts.view("ann", |account, at| (account.balance, at.get())).expect("ok"),
         (11, 2)
+    );
+}
+
+#[test]
+fn command_of_unknown_outcome_is_repeated_by_its_id() {
+    let store = Contested::new(0, 1);
+    let accounts = repository(&store).blocking();
+    let context = Context::new().command_id(Uuid::from_u128(1));
+    let deposit = || accounts.execute_with("ann", &Command::Deposit(10), &context);
+    let unknown = deposit().expect_err("the answer is lost");
+    assert!(matches!(unknown, ExecuteError::Append(AppendError::OutcomeUnknown(_))), "{unknown}");
+    assert!(deposit().expect("it is recorded").already_recorded);
+    assert_eq!(
+        accounts.view("ann", |account, at| (account.balance, at.get())).expect("ok"),
+        (10, 1)
     );
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Aggregate, Context, ExecuteError, Executed, LoadError, Loaded, Repository};
+use super::{Aggregate, Context, ExecuteError, Executed, LoadError, Loaded, Prepared, Repository};
 use crate::blocking::block_on;
-use crate::store::{EventStore, Version};
+use crate::store::{EventStore, OrderedStore, Position, Timestamp, Version};
 
 /// A [`Repository`] whose calls block: for programs without an executor.
 ///
@@ -58,6 +58,62 @@ impl<A: Aggregate, S: EventStore> BlockingRepository<A, S> {
     /// Those of [`Repository::load`].
     pub fn load(&self, id: impl fmt::Display) -> Result<Loaded<A>, LoadError> {
         block_on(self.repository.load(id))
+    }
+
+    /// Like [`Repository::load_at_version`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::load`].
+    pub fn load_at_version(
+        &self,
+        id: impl fmt::Display,
+        version: Version,
+    ) -> Result<Loaded<A>, LoadError> {
+        block_on(self.repository.load_at_version(id, version))
+    }
+
+    /// Like [`Repository::load_at_position`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::load`].
+    pub fn load_at_position(
+        &self,
+        id: impl fmt::Display,
+        position: Position,
+    ) -> Result<Loaded<A>, LoadError> {
+        block_on(self.repository.load_at_position(id, position))
+    }
+
+    /// Like [`Repository::load_at_time`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::load`].
+    pub fn load_at_time(
+        &self,
+        id: impl fmt::Display,
+        time: Timestamp,
+    ) -> Result<Loaded<A>, LoadError>
+    where
+        S: OrderedStore,
+    {
+        block_on(self.repository.load_at_time(id, time))
+    }
+
+    /// Like [`Repository::prepare`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::prepare`].
+    pub fn prepare(
+        &self,
+        id: impl fmt::Display,
+        command: &A::Command,
+        context: &Context,
+    ) -> Result<Prepared<A::Event>, ExecuteError<A::Error>> {
+        block_on(self.repository.prepare(id, command, context))
     }
 
     /// Like [`Repository::view`].

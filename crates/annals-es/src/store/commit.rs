@@ -164,7 +164,17 @@ impl From<&Committed> for Position {
 }
 
 impl<S: ?Sized> Commit<S> {
-    fn from_parts(parts: CommitParts) -> Self {
+    /// The commit with these contents: for a store that passes commits to another one. That store has to offer what
+    /// the contents use.
+    ///
+    /// ```
+    /// use annals_es::{AppendError, Commit, Committed, EventStore, MemoryStore};
+    ///
+    /// async fn pass_on<S: EventStore>(commit: Commit<S>, to: &MemoryStore) -> Result<Committed, AppendError> {
+    ///     to.append(Commit::from_parts(commit.into_parts())).await
+    /// }
+    /// ```
+    pub fn from_parts(parts: CommitParts) -> Self {
         Self { parts, store: PhantomData }
     }
 

@@ -147,6 +147,53 @@ impl Snapshots {
         self.load_at_most(key, Position::new(position))
     }
 
+    /// Like [`Snapshots::load_at_most`], for a task: it never blocks the executor (feature `async`).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, snapshot::Snapshot};
+    ///
+    /// store.append("account-1", ExpectedVersion::NoStream, [NewEvent::new("Deposited", "5")])?;
+    /// # futures::executor::block_on(async {
+    /// store.snapshots().save_async(Snapshot::new("account-1", 1, "5")).await?;
+    /// let saved = store.snapshots().load_at_most_async("account-1", 9).await?;
+    /// assert_eq!(saved.expect("it is saved").state(), b"5");
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Snapshots::load_at_most`].
+    #[cfg(feature = "async")]
+    pub fn load_at_most_async(
+        &self,
+        key: impl Into<String>,
+        mark: impl Into<Mark>,
+    ) -> impl Future<Output = Result<Option<Snapshot>>> + Send + 'static {
+        let (engine, key, mark) = (Arc::clone(&self.engine), key.into(), mark.into());
+        async move {
+            engine.send(move |engine| Self::new(Arc::clone(engine)).load_at_most(&key, mark)).await
+        }
+    }
+
+    /// Like [`Snapshots::save`], for a task: it never blocks the executor (feature `async`). Dropping the
+    /// future after it was polled does not cancel the save.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Snapshots::save`].
+    #[cfg(feature = "async")]
+    pub fn save_async(
+        &self,
+        snapshot: Snapshot,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let engine = Arc::clone(&self.engine);
+        async move { engine.send(move |engine| Self::new(Arc::clone(engine)).save(&snapshot)).await }
+    }
+
     /// All undamaged snapshots whose keys begin with `prefix`, in no particular order. Reads every
     /// snapshot of the store: for inspection.
     pub fn list(&self, prefix: &str) -> Result<Vec<SnapshotInfo>> {

@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::Store;
 use crate::engine::errands::Errand;
 use crate::error::Result;
 use crate::event::{Appended, ExpectedVersion, NewEvent};
+use crate::read::event::Event;
+use crate::read::point::event_by_id;
 use crate::sync::thread;
 
 impl Store {
@@ -56,6 +60,42 @@ impl Store {
                 recorded_at: done.recorded_at,
                 already_recorded: done.already_recorded,
             })
+        }
+    }
+
+    /// Like [`Store::event`], for a task: it never blocks the executor (feature `async`).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent, Uuid};
+    ///
+    /// let id = Uuid::from_u128(7);
+    /// store.append("account-1", ExpectedVersion::NoStream, [NewEvent::new("Opened", "").id(id)])?;
+    /// # futures::executor::block_on(async {
+    /// let opened = store.event_async(id).await?.expect("it is recorded");
+    /// assert_eq!(opened.event_type(), "Opened");
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::event`].
+    pub fn event_async(
+        &self,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<Event>>> + Send + 'static {
+        let engine = Arc::clone(self.engine());
+        async move {
+            engine
+                .send(move |engine| {
+                    engine.check_open()?;
+                    engine.refresh()?;
+                    event_by_id(engine, id)
+                })
+                .await
         }
     }
 

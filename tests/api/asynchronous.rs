@@ -1,6 +1,7 @@
 //! Async calls: what one poll may do, counted on a simulated disk by the polling thread.
 
 mod records;
+mod snapshots;
 
 use std::cell::Cell;
 use std::future::Future;

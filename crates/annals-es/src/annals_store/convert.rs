@@ -76,12 +76,15 @@ pub(super) fn committed(done: annals::Committed) -> Committed {
     }
 }
 
-pub(super) fn to_snapshot(snapshot: Snapshot) -> annals::snapshot::Snapshot {
-    let mark = match snapshot.mark {
+pub(super) fn mark(mark: Mark) -> annals::snapshot::Mark {
+    match mark {
         Mark::Version(version) => annals::snapshot::Mark::Version(version.get()),
         Mark::Position(at) => annals::snapshot::Mark::Position(annals::Position::new(at.get())),
-    };
-    annals::snapshot::Snapshot::new(snapshot.key, mark, snapshot.state)
+    }
+}
+
+pub(super) fn to_snapshot(snapshot: Snapshot) -> annals::snapshot::Snapshot {
+    annals::snapshot::Snapshot::new(snapshot.key, mark(snapshot.mark), snapshot.state)
         .with_schema_version(snapshot.schema_version)
 }
 

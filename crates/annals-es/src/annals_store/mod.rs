@@ -23,11 +23,11 @@ const MAX_BATCH: usize = 65_536;
 
 /// A store in a directory, by the engine [`annals`].
 ///
-/// [`AnnalsStore::new`] is for tasks. A commit never blocks its executor, and a thread of the engine makes the reads
-/// over all streams. Single streams are read in the polling thread, as the engine's subscriptions are: at most 512
-/// events and about a mebibyte in a turn ([`read_on_thread`](Self::read_on_thread) changes that). Look-ups of an
-/// event by its id and of a snapshot are made in the polling thread too, because the engine has no form for tasks
-/// of them. They read from memory, or from files that the operating system usually has in its cache.
+/// [`AnnalsStore::new`] is for tasks. Writing never blocks its executor, and a thread of the engine makes the reads
+/// over all streams. Single streams, snapshots and an event by its id are read in the polling thread, as the
+/// engine's subscriptions are: streams in turns of at most 512 events and about a mebibyte. They are read from
+/// memory, or from files that the operating system usually has in its cache;
+/// [`read_on_thread`](Self::read_on_thread) moves them to a thread of the engine.
 ///
 /// [`AnnalsStore::blocking`] is for programs without an executor. Its futures do everything in the thread that
 /// polls them, and are ready at the first poll, except for waits and subscriptions: with
@@ -48,7 +48,7 @@ const MAX_BATCH: usize = 65_536;
 pub struct AnnalsStore {
     store: Store,
     blocking: bool,
-    /// Whether a thread of the engine reads single streams for tasks.
+    /// Whether a thread of the engine makes all reads of tasks.
     reads_elsewhere: bool,
 }
 
@@ -63,8 +63,8 @@ impl AnnalsStore {
         Self { store, blocking: true, reads_elsewhere: false }
     }
 
-    /// Lets a thread of the engine read single streams for tasks, so that a poll never waits for a file: for stores
-    /// that are much larger than memory. The change of threads costs more than reading a short stream.
+    /// Lets a thread of the engine make all reads of tasks, so that a poll never waits for a file: for stores that
+    /// are much larger than memory. The change of threads costs more than reading a short stream.
     #[must_use]
     pub fn read_on_thread(mut self) -> Self {
         self.reads_elsewhere = true;
@@ -161,7 +161,12 @@ impl EventStore for AnnalsStore {
         stream: &StreamName,
         id: Uuid,
     ) -> Result<Option<RecordedEvent>, StoreError> {
-        let found = self.store.event(id).map_err(store_error)?;
+        let found = if self.reads_elsewhere {
+            self.store.event_async(id).await
+        } else {
+            self.store.event(id)
+        };
+        let found = found.map_err(store_error)?;
         Ok(found.filter(|event| event.stream() == stream.as_str()).map(RecordedEvent::from))
     }
 
@@ -171,17 +176,23 @@ impl EventStore for AnnalsStore {
         at_most: Mark,
     ) -> Result<Option<Snapshot>, StoreError> {
         let snapshots = self.store.snapshots();
-        let found = match at_most {
-            Mark::Version(version) => snapshots.load_at_most(key, version.get()),
-            Mark::Position(position) => {
-                snapshots.load_at_most(key, annals::Position::new(position.get()))
-            }
+        let mark = convert::mark(at_most);
+        let found = if self.reads_elsewhere {
+            snapshots.load_at_most_async(key, mark).await
+        } else {
+            snapshots.load_at_most(key, mark)
         };
         Ok(found.map_err(store_error)?.as_ref().and_then(convert::from_snapshot))
     }
 
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        self.store.snapshots().save(&convert::to_snapshot(snapshot)).map_err(store_error)
+        let (snapshots, snapshot) = (self.store.snapshots(), convert::to_snapshot(snapshot));
+        let saved = if self.blocking {
+            snapshots.save(&snapshot)
+        } else {
+            snapshots.save_async(snapshot).await
+        };
+        saved.map_err(store_error)
     }
 }
 

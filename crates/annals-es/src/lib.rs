@@ -7,9 +7,13 @@ mod decision;
 mod event;
 mod memory;
 mod metadata;
+pub mod outbox;
+mod panics;
+mod parking;
 mod policy;
 pub mod process;
 pub mod projection;
+mod run_handle;
 mod store;
 pub mod testing;
 

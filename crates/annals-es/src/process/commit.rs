@@ -6,9 +6,9 @@
 use super::ProcessManager;
 use super::deadlines::DeadlineEvent;
 use super::error::{ReactionError, RunError};
-use super::parked::{ListError, ParkedEvent, Parking};
 use super::runner::Runner;
 use crate::event::encode;
+use crate::parking::{ListError, ParkedEvent, Parking};
 use crate::store::{
     AppendError, AtomicCheckpoints, Commit, Conflict, Expected, FailedCheck, Position, ReadAll,
     RecordedEvent, SeveralStreams, Version, next,

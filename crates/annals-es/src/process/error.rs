@@ -1,8 +1,8 @@
 //! The errors of processes.
 
-use super::parked::ListError;
 use crate::aggregate::LoadError;
 use crate::event::{CodecError, EventError};
+use crate::parking::ListError;
 use crate::store::{AppendError, Cause, Position, StoreError, StreamName};
 
 /// A process could not react to an event or a deadline.

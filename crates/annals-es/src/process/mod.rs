@@ -89,9 +89,7 @@ mod command;
 mod commit;
 mod deadlines;
 mod error;
-mod handle;
 mod instance;
-mod parked;
 mod plan;
 mod reaction;
 mod runner;
@@ -100,10 +98,10 @@ mod step;
 use crate::event::Event;
 use crate::store::{EventStore, RecordedEvent, Timestamp};
 
+pub use crate::parking::ParkedEvent;
 pub use crate::policy::ErrorPolicy;
+pub use crate::run_handle::RunnerHandle;
 pub use error::{ProcessError, ReactionError, RunError};
-pub use handle::RunnerHandle;
-pub use parked::ParkedEvent;
 pub use reaction::Reaction;
 pub use runner::Runner;
 

@@ -15,13 +15,13 @@ use super::ProcessManager;
 use super::commit::{Attempt, Trigger};
 use super::deadlines::{Schedule, is_deadline};
 use super::error::{ProcessError, ReactionError, RunError};
-use super::handle::RunnerHandle;
 use super::instance::OwnSchemas;
-use super::parked::ParkingLot;
 use super::step::Reactor;
 use crate::clock::Clock;
 use crate::event::{SchemaError, Schemas};
+use crate::parking::ParkingLot;
 use crate::policy::ErrorPolicy;
+use crate::run_handle::RunnerHandle;
 use crate::store::{
     AtomicCheckpoints, Commit, EventStore, Position, Query, QueryItem, ReadAll, RecordedEvent,
     SeveralStreams, StreamName, Timestamp, next,

@@ -17,6 +17,7 @@ use super::{ProcessManager, Trigger};
 use crate::aggregate::{Context, new_events};
 use crate::event::{Event, Schemas};
 use crate::metadata::{Metadata, derived_id};
+use crate::panics::text;
 use crate::store::{EventStore, RecordedEvent, StreamName, Timestamp};
 
 /// What a process needs to react.
@@ -199,9 +200,5 @@ fn add<E: Event>(own: &mut Working, event: &E, context: &Context) -> Result<(), 
 
 /// Calls code of the process, which may panic.
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, ReactionError> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        ReactionError::Panic(text.unwrap_or_else(|| "no message".into()))
-    })
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| ReactionError::Panic(text(&*panic)))
 }

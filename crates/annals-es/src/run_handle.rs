@@ -9,7 +9,7 @@ use event_listener::Event;
 
 use crate::store::Position;
 
-/// Stops a [`Runner`](super::Runner), and shows its progress; cheap to clone.
+/// Stops a run, and shows its progress; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct RunnerHandle {
     shared: Arc<Shared>,
@@ -23,7 +23,7 @@ struct Shared {
 }
 
 impl RunnerHandle {
-    /// Lets the run end after the reaction in progress.
+    /// Lets the run end after what is in progress.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.changed.notify(usize::MAX);
@@ -41,15 +41,15 @@ impl RunnerHandle {
         self.position() >= position
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Acquire)
     }
 
-    pub(super) async fn stopping(&self) {
+    pub(crate) async fn stopping(&self) {
         self.wait_until(|| false).await;
     }
 
-    pub(super) fn reached(&self, position: Position) {
+    pub(crate) fn reached(&self, position: Position) {
         self.shared.position.store(position.get(), Ordering::Release);
         self.shared.changed.notify(usize::MAX);
     }

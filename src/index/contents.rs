@@ -8,7 +8,7 @@ use super::block_file::{BlockFile, Reads};
 use super::covers::Covers;
 use super::hashes::HashSections;
 use super::list::List;
-use super::record_table::{RecordKey, RecordTable};
+use super::record_table::{Match, RecordKey, RecordTable};
 use super::records::PageStart;
 use super::{Head, PostingList, Terms, search_names};
 use crate::format::Defect;
@@ -284,11 +284,15 @@ impl IndexContents {
     }
 
     /// The newest change of a record here.
-    pub(super) fn record(&self, key: &RecordKey<'_>) -> Result<Option<RecordEntry>, Defect> {
+    pub(super) fn record(
+        &self,
+        key: &RecordKey<'_>,
+        by: Match,
+    ) -> Result<Option<RecordEntry>, Defect> {
         if self.records.len() == 0 || !self.may_hold(key.probe())? {
             return Ok(None);
         }
-        self.records.get(&self.file, key)
+        self.records.get(&self.file, key, by)
     }
 
     /// Up to `most` records from `start` on.

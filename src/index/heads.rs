@@ -16,7 +16,7 @@ use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
 use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
 use super::metadata::Metadata;
-use super::record_table::{RecordKey, RecordTable};
+use super::record_table::{Match, RecordKey, RecordTable};
 use super::records::PageStart;
 use super::{Head, search_names};
 use crate::format::checkpoint::{self as layout, CheckpointMeta, HeadEntry, SegmentEntry};
@@ -136,7 +136,7 @@ impl HeadTable {
 
     /// The newest change of a record in the segment that the checkpoint ends in, up to the checkpoint.
     pub(crate) fn record(&self, key: &RecordKey<'_>) -> Result<Option<RecordEntry>, Defect> {
-        self.records.get(&self.file, key)
+        self.records.get(&self.file, key, Match::Key)
     }
 
     /// Calls `each` with up to `most` of these records, from `start` on.

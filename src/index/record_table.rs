@@ -35,6 +35,15 @@ impl<'a> RecordKey<'a> {
     }
 }
 
+/// What of a key is compared with those in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// The key.
+    Key,
+    /// The half of its hash that files keep, where they have one: the record in the log has to be compared.
+    HalfHash,
+}
+
 /// The places of the sections.
 #[derive(Debug)]
 pub(super) struct RecordTable {
@@ -69,9 +78,12 @@ impl RecordTable {
         file: &'a BlockFile,
         at: usize,
     ) -> Result<(&'a [u8], RecordEntry), Defect> {
-        let entry = file.entry(self.records, at, RECORD_LEN)?;
-        let NamedRecord { name_offset, name_len, entry } = NamedRecord::decode(entry)?;
+        let NamedRecord { name_offset, name_len, entry } = self.entry(file, at)?;
         Ok((file.get(self.names, name_offset.into(), name_len.into())?, entry))
+    }
+
+    fn entry(&self, file: &BlockFile, at: usize) -> Result<NamedRecord, Defect> {
+        NamedRecord::decode(file.entry(self.records, at, RECORD_LEN)?)
     }
 
     fn search(&self, file: &BlockFile, key: &str) -> Result<Result<usize, usize>, Defect> {
@@ -82,15 +94,17 @@ impl RecordTable {
         &self,
         file: &BlockFile,
         key: &RecordKey<'_>,
+        by: Match,
     ) -> Result<Option<RecordEntry>, Defect> {
         let found = if self.hashes.are_missing() {
             // An index file of an earlier version.
             self.search(file, key.name)?.ok()
         } else {
-            let is_it = |at| Ok(self.named(file, at)?.0 == key.name.as_bytes());
+            let is_it =
+                |at| Ok(by == Match::HalfHash || self.named(file, at)?.0 == key.name.as_bytes());
             self.hashes.find(file, Reads::Any, key.probe.hash(), is_it)?
         };
-        found.map(|at| Ok(self.named(file, at)?.1)).transpose()
+        found.map(|at| self.entry(file, at).map(|named| named.entry)).transpose()
     }
 
     /// Calls `each` with up to `most` records from `start` on, by key.

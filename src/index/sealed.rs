@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use super::block_file::{BlockFile, Reads};
 use super::contents::IndexContents;
 use super::covers::Covers;
-use super::record_table::RecordKey;
+use super::record_table::{Match, RecordKey};
 use super::records::PageStart;
 use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
@@ -324,8 +324,12 @@ impl SealedIndex {
     }
 
     /// The newest change of a record in the segments.
-    pub(crate) fn record(&self, key: &RecordKey<'_>) -> Result<Option<RecordEntry>, Defect> {
-        self.contents()?.record(key)
+    pub(crate) fn record(
+        &self,
+        key: &RecordKey<'_>,
+        by: Match,
+    ) -> Result<Option<RecordEntry>, Defect> {
+        self.contents()?.record(key, by)
     }
 
     /// Calls `each` with up to `most` records of the segments, from `start` on.

@@ -29,7 +29,7 @@ use crate::index::block_file::BlockFile;
 use crate::index::covers::Covers;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
-use crate::index::record_table::{RecordKey, RecordsCopy};
+use crate::index::record_table::{Match, RecordKey, RecordsCopy};
 use crate::index::records::PageStart;
 use crate::index::sealed::SealedIndex;
 use crate::index::{Postings, Terms};
@@ -315,7 +315,7 @@ fn ask_whole(index: &SealedIndex, bytes: &[u8]) -> Result<(), Defect> {
     let records = index.record_page(all, usize::MAX, |key, _| keys.push(key.to_owned()));
     for key in &keys {
         // As with streams: the answer of a file whose keys are out of order or hashed wrongly is any.
-        let _ = index.record(&RecordKey::new(key));
+        let _ = index.record(&RecordKey::new(key), Match::Key);
     }
     verified.and(listed).and(records).and(index.for_each_change(|_, _| {}).map(drop))
 }

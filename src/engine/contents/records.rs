@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, Lookup, LookupError, Part, PartIndex, damaged, uni
 use crate::error::{Error, Result};
 use crate::format::metadata::RecordEntry;
 use crate::index::heads::HeadTable;
-use crate::index::record_table::RecordKey;
+use crate::index::record_table::{Match, RecordKey};
 use crate::index::records::{PageStart, RecordPage, add_newest, keep_first};
 use crate::log::segment::Segment;
 
@@ -23,6 +23,7 @@ fn record_in(
     key: &RecordKey<'_>,
     (after, below): (u64, u64),
     most: usize,
+    by: Match,
 ) -> Lookup<(Option<RecordEntry>, Option<u64>)> {
     let (mut asked, mut first) = (0, below);
     for part in units(parts) {
@@ -37,7 +38,7 @@ fn record_in(
         if asked == most {
             return Ok((None, Some(first)));
         }
-        if let Some(entry) = index.record(key).map_err(|_| damaged(index))? {
+        if let Some(entry) = index.record(key, by).map_err(|_| damaged(index))? {
             return Ok((Some(entry), None));
         }
         (asked, first) = (asked + 1, *index.segments().start());
@@ -90,13 +91,25 @@ impl Contents {
         let recent = self.with_metadata(|metadata| metadata.records().get(key));
         let (hashed, most) = (RecordKey::new(key), self.most_asked_at_once());
         let checksums = self.shared.options().checksums;
+        let value_of = |parts: &[Part], found: Option<RecordEntry>| {
+            let entry = found.filter(|entry| with_value && !entry.deleted)?;
+            let part = part_of(parts, entry.segment)?;
+            Some(part.segment.record_value(key, &entry, checksums))
+        };
         let in_files = |parts: &[Part], range| {
-            let (found, rest) = record_in(parts, &hashed, range, most)?;
-            let valued = found.filter(|entry| with_value && !entry.deleted);
-            let segment = valued.and_then(|entry| Some((entry, part_of(parts, entry.segment)?)));
-            let value =
-                segment.map(|(entry, part)| part.segment.record_value(key, &entry, checksums));
-            Ok((found, value.transpose().map_err(LookupError::Store)?, rest))
+            if with_value {
+                // A place that half a hash leads to is nearly always that of the key, and the log has the key too:
+                // the one in the index need not be read.
+                let (found, rest) = record_in(parts, &hashed, range, most, Match::HalfHash)?;
+                match (found, value_of(parts, found)) {
+                    (None, _) => return Ok((None, None, rest)),
+                    (found, Some(Ok(value))) => return Ok((found, Some(value), rest)),
+                    _ => {}
+                }
+            }
+            let (found, rest) = record_in(parts, &hashed, range, most, Match::Key)?;
+            let value = value_of(parts, found).transpose().map_err(LookupError::Store)?;
+            Ok((found, value, rest))
         };
         // A segment whose index file is missing is in memory although newer ones have theirs.
         let after = |entry: Option<RecordEntry>| entry.map_or(0, |entry| entry.segment);

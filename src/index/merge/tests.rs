@@ -13,7 +13,7 @@ use crate::index::Head;
 use crate::index::block_file::{BlockFile, Reads};
 use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::covers::Covers;
-use crate::index::record_table::RecordKey;
+use crate::index::record_table::{Match, RecordKey};
 use crate::index::{Postings, Terms};
 use crate::storage::{DiskStorage, OpenMode, Storage, read_exact_at};
 
@@ -386,8 +386,9 @@ fn records_are_found_with_hashes_and_in_files_without_them() {
         built.add(&[(1, 1), (2, 2)], 1);
     }
     let versions = |index: &SealedIndex| {
-        ["", "a", "b", "c", "d", "e", "f"]
-            .map(|key| index.record(&RecordKey::new(key)).unwrap().map(|entry| entry.version))
+        ["", "a", "b", "c", "d", "e", "f"].map(|key| {
+            index.record(&RecordKey::new(key), Match::Key).unwrap().map(|entry| entry.version)
+        })
     };
     let level = built.open(merged(&built.inputs).unwrap()).unwrap().unwrap();
     assert_eq!(versions(&built.inputs[0]), [None, None, Some(5), Some(5), Some(5), None, None]);
@@ -406,7 +407,10 @@ fn record_key_that_is_not_utf_8_is_refused_in_a_merge() {
         match (damaged, merged(&built.inputs)) {
             (None, Ok(bytes)) => {
                 let level = built.open(bytes).unwrap().unwrap();
-                assert_eq!(level.record(&RecordKey::new("\u{e9}")).unwrap().unwrap().version, 7);
+                assert_eq!(
+                    level.record(&RecordKey::new("\u{e9}"), Match::Key).unwrap().unwrap().version,
+                    7
+                );
             }
             // The input with the fault is named, so that no other is rebuilt.
             (Some(segment), Err(MergeError::Input { at, defect })) => {

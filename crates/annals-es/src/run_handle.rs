@@ -2,10 +2,15 @@
 //!
 //! Owns the wake-up of those that wait for it. Must never hold a lock.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use event_listener::Event;
+use futures_timer::Delay;
 
 use crate::store::Position;
 
@@ -47,6 +52,19 @@ impl RunnerHandle {
 
     pub(crate) async fn stopping(&self) {
         self.wait_until(|| false).await;
+    }
+
+    /// Waits; `true`: the run is to end before the time has passed.
+    pub(crate) async fn stops_within(&self, delay: Duration) -> bool {
+        let mut timer = Delay::new(delay);
+        let mut stopping = pin!(self.stopping());
+        poll_fn(|context| {
+            if stopping.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            Pin::new(&mut timer).poll(context).map(|()| false)
+        })
+        .await
     }
 
     pub(crate) fn reached(&self, position: Position) {

@@ -4,7 +4,7 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -81,21 +81,6 @@ impl Sending {
                 return Poll::Ready(Err(SendError::Timeout { limit: *limit }));
             }
             Poll::Pending
-        })
-        .await
-    }
-}
-
-impl RunnerHandle {
-    /// Waits; `true`: the run is to end before the time has passed.
-    async fn stops_within(&self, delay: Duration) -> bool {
-        let mut timer = Delay::new(delay);
-        let mut stopping = pin!(self.stopping());
-        poll_fn(|context| {
-            if stopping.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
-            }
-            Pin::new(&mut timer).poll(context).map(|()| false)
         })
         .await
     }

@@ -83,7 +83,8 @@
 //!
 //! Everything about one process is in the stream `NAME-id`: its own events, and those named `deadline-set`,
 //! `deadline-cancelled` and `deadline-passed`. It is read for each reaction, so a process should end: one for each
-//! order, not one for all. All open deadlines are in the runner's memory.
+//! order, not one for all. A runner reads all events about deadlines when it begins, and keeps the open ones in
+//! memory.
 
 mod command;
 mod commit;

@@ -206,7 +206,7 @@ impl<M: ProcessManager<S>, S: AtomicCheckpoints + SeveralStreams> Runner<M, S> {
                 Err(cause) => cause,
             };
             match self.policy.delay(attempts) {
-                Some(delay) if !self.handle.is_stopping() => Delay::new(delay).await,
+                Some(delay) if !self.handle.stops_within(delay).await => {}
                 _ => break cause,
             }
         };

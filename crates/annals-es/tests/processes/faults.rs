@@ -1,5 +1,6 @@
 //! Reactions that fail: what is recorded, what is parked, and how the process goes on.
 
+use std::thread;
 use std::time::Duration;
 
 use annals_es::blocking::block_on;
@@ -43,6 +44,23 @@ pub(crate) fn refusal_without_answer<S: Full>(store: &S) {
     block_on(corrected(store).catch_up()).expect("a run");
     assert_eq!(types(store, "payment-1"), ["PaymentRequested"]);
     assert_eq!(types(store, "payment-2"), ["PaymentRequested"]);
+}
+
+pub(crate) fn stopped<S: Full>(store: &S) {
+    reserve(store, "1", "unanswered");
+    let an_hour = Duration::from_secs(3600);
+    let mut runner =
+        runner(store, &clock()).on_error(ErrorPolicy::pause().retries(3).backoff(an_hour, an_hour));
+    let handle = runner.handle();
+    let error = thread::scope(|scope| {
+        let running = scope.spawn(move || block_on(runner.run()));
+        thread::sleep(Duration::from_millis(20));
+        handle.stop();
+        running.join().expect("no panic")
+    });
+    // It was stopped before the event, or between two attempts.
+    assert!(error.is_ok() || matches!(error, Err(RunError::Process(_))), "{error:?}");
+    assert_eq!(types(store, "booking-1"), [""; 0]);
 }
 
 pub(crate) fn parked<S: Full>(store: &S) {

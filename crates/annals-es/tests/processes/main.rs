@@ -53,6 +53,7 @@ with_each_store!(
     super::two_runners as two_runners_have_each_effect_once,
     super::run_and_stop as run_follows_new_events_until_it_is_stopped,
     faults::refusal_without_answer as refusal_without_an_answer_stops_and_records_nothing,
+    faults::stopped as run_that_is_stopped_does_not_wait_for_the_next_attempt,
     faults::parked as parked_event_is_replayed_or_discarded,
     faults::parked_deadline as deadline_that_fails_is_parked_and_replayed,
     faults::panic as panic_is_an_error_of_the_event,

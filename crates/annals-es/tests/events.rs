@@ -127,6 +127,7 @@ fn every_form_of_variant_round_trips_as_json() {
     assert_eq!(decode(&schemas, without_version).expect("0 is 1"), [Full::Newtype(4)]);
 }
 
+#[cfg(any(feature = "postcard", feature = "cbor"))]
 macro_rules! with_codec {
     ($test:ident, $codec:ident) => {
         #[test]

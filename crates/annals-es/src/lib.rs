@@ -1,3 +1,7 @@
+// Definitions of links that precede the text take precedence over those at its end.
+#![doc = "[production]: crate::guide::production"]
+#![doc = "[coming-from]: crate::guide::coming_from"]
+#![doc = ""]
 #![doc = include_str!("../README.md")]
 
 mod aggregate;
@@ -5,6 +9,7 @@ pub mod blocking;
 mod clock;
 mod decision;
 mod event;
+pub mod guide;
 mod memory;
 mod metadata;
 pub mod outbox;

@@ -171,4 +171,18 @@ impl Parked {
             recorded_at: event.recorded_at(),
         }
     }
+
+    /// A parked event from the parts that a target has stored, in the order of the fields.
+    pub fn recorded(
+        position: Position,
+        stream: impl Into<StreamName>,
+        version: Version,
+        event_type: impl Into<String>,
+        error: impl Into<String>,
+        attempts: u32,
+        recorded_at: Timestamp,
+    ) -> Self {
+        let (stream, event_type, error) = (stream.into(), event_type.into(), error.into());
+        Self { position, stream, version, event_type, error, attempts, recorded_at }
+    }
 }

@@ -21,6 +21,7 @@ pub mod projection;
 mod run_handle;
 mod store;
 pub mod testing;
+mod timeline;
 
 #[cfg(feature = "annals")]
 mod annals_store;
@@ -53,6 +54,7 @@ pub use store::{
     SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tag, Tags,
     Timestamp, Version, next,
 };
+pub use timeline::{Change, Past, Timeline, TimelineError};
 
 // The macros name the crate as other crates do; only tests of this crate use them.
 #[allow(unused_extern_crates)]

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use annals::{Durability, Error, ExpectedVersion, Options, Store};
+use annals::{Durability, Error, ExpectedVersion, Options, Store, Timestamp};
+use annals_cli::events_table::{Form, Table};
 use annals_cli::{BadLine, CommitOf, Record, cloudevents, encoding, lines};
 
 use crate::args::{ImportArgs, InputFormat};
@@ -50,6 +51,8 @@ pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
         groups: Groups::new(usize::try_from(args.batch).unwrap_or(usize::MAX)),
         steps: Vec::new(),
         counted: HashMap::new(),
+        table: table(args.format),
+        latest: Timestamp::from_micros(0),
         progress: Progress::new(Unit::Bytes, size, quiet),
         bytes: 0,
         report: Report::default(),
@@ -58,7 +61,8 @@ pub(crate) fn run(args: &ImportArgs, quiet: bool) -> Result<(), Failure> {
         // An error of the opening is reported before any input is read.
         import.open()?;
     }
-    let input = input::read(source, args.max_line);
+    let quoted = args.format == InputFormat::PostgresCsv;
+    let input = input::read(source, args.max_line, quoted);
     // The import of an empty input creates an empty store.
     let end = match import.lines(&input).and_then(|()| import.target().map(drop)) {
         Ok(()) => End::Complete,
@@ -96,8 +100,12 @@ struct Import<'a> {
     target: Option<Target>,
     groups: Groups,
     steps: Vec<Step>,
-    /// The number of lines of each stream, if events are identified by it.
+    /// The number of lines of each stream, if events are identified by it or it is checked.
     counted: HashMap<String, u64>,
+    /// The table, if the input is one.
+    table: Option<Table>,
+    /// The time of the row before.
+    latest: Timestamp,
     progress: Progress,
     /// Bytes of the input that were read.
     bytes: u64,
@@ -165,14 +173,20 @@ impl Import<'_> {
                 }
                 match encoding::foreign(bytes) {
                     Some(what) => Err(BadLine::unreadable(format!("the input is {what}"))),
-                    None => decode(self.args.format, text),
+                    None => match &mut self.table {
+                        Some(table) => match table.decode(text).transpose() {
+                            Some(decoded) => decoded,
+                            None => return Ok(()),
+                        },
+                        None => decode(self.args.format, text),
+                    },
                 }
             }
             None => Err(BadLine {
                 what: format!("longer than {} bytes", self.args.max_line),
                 commit: match self.args.format {
                     InputFormat::Ndjson => CommitOf::Unknown,
-                    InputFormat::Cloudevents => CommitOf::Known(None),
+                    _ => CommitOf::Known(None),
                 },
             }),
         };
@@ -186,7 +200,23 @@ impl Import<'_> {
         let args = self.args;
         let commit = record.commit.clone();
         let bad = |what| BadLine { what, commit: CommitOf::Known(commit) };
-        let number = if args.derive_ids.is_some() || args.resume {
+        let number = if self.table.is_some() {
+            let counted = self.count(&record.stream);
+            match record.number() {
+                Ok(Some(number)) if number == counted => number,
+                Ok(number) => {
+                    let number = number.unwrap_or(0);
+                    let what = format!(
+                        "version {number} of stream {:?} follows {}; versions count from 1, in the order of \
+                        the rows",
+                        record.stream,
+                        counted - 1
+                    );
+                    return Err(bad(what));
+                }
+                Err(what) => return Err(bad(what)),
+            }
+        } else if args.derive_ids.is_some() || args.resume {
             let counted = self.count(&record.stream);
             match record.number() {
                 Ok(number) => number.unwrap_or(counted),
@@ -198,7 +228,12 @@ impl Import<'_> {
         if let Some(source) = &args.derive_ids {
             record.derive_id(source, number);
         }
-        let time = if args.keep_times { Some(record.time().map_err(bad)?) } else { None };
+        let mut time = if args.keep_times { Some(record.time().map_err(bad)?) } else { None };
+        if self.table.is_some() {
+            // Rows have the times at which their transactions began.
+            time = time.map(|time| time.max(self.latest));
+            self.latest = time.unwrap_or(self.latest);
+        }
         Ok(Entry { line, record, time, number })
     }
 
@@ -373,8 +408,17 @@ impl Import<'_> {
 
 fn decode(format: InputFormat, line: &[u8]) -> Result<Record, BadLine> {
     match format {
-        InputFormat::Ndjson => lines::decode(line),
         InputFormat::Cloudevents => cloudevents::decode(line),
+        _ => lines::decode(line),
+    }
+}
+
+/// The table that the input is, if it is one.
+fn table(format: InputFormat) -> Option<Table> {
+    match format {
+        InputFormat::PostgresCsv => Some(Table::new(Form::Csv)),
+        InputFormat::PostgresCopy => Some(Table::new(Form::Copy)),
+        InputFormat::Ndjson | InputFormat::Cloudevents => None,
     }
 }
 

@@ -59,12 +59,13 @@ fn open(file: &str) -> Result<std::fs::File, Failure> {
 }
 
 /// Reads `source` in a separate thread. The thread ends with the input, or with the receiver; it is
-/// not joined, because a read cannot be interrupted.
-pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Message> {
+/// not joined, because a read cannot be interrupted. If `quoted`, a line goes on while the number of double
+/// quotes in it is odd, as in CSV.
+pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64, quoted: bool) -> Receiver<Message> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
         let reader = BufReader::with_capacity(BUFFER, source);
-        let last = match cut(reader, max_line, &sender) {
+        let last = match cut(reader, max_line, quoted, &sender) {
             Ok(true) => Message::End,
             Ok(false) => return,
             Err(error) => Message::Failed(error),
@@ -76,9 +77,15 @@ pub(crate) fn read(source: Box<dyn Read + Send>, max_line: u64) -> Receiver<Mess
 }
 
 /// Sends every line; returns false if there is no receiver.
-fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::Result<bool> {
+fn cut(
+    mut reader: impl BufRead,
+    max: u64,
+    quoted: bool,
+    sender: &SyncSender<Message>,
+) -> io::Result<bool> {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let mut cutter = Cutter { max, number: 1, size: 0, line: Some(Vec::new()) };
+    let mut cutter =
+        Cutter { max, quoted, in_quotes: false, number: 1, size: 0, line: Some(Vec::new()) };
     loop {
         let buffer = match reader.fill_buf() {
             Ok(buffer) => buffer,
@@ -105,6 +112,9 @@ fn cut(mut reader: impl BufRead, max: u64, sender: &SyncSender<Message>) -> io::
 /// Splits the input into lines, independently of the boundaries between reads.
 struct Cutter {
     max: usize,
+    /// Whether line breaks between double quotes belong to the line.
+    quoted: bool,
+    in_quotes: bool,
     number: u64,
     /// Bytes of the unfinished line.
     size: u64,
@@ -114,13 +124,24 @@ struct Cutter {
 
 impl Cutter {
     fn feed(&mut self, mut bytes: &[u8], lines: &mut Vec<RawLine>) {
-        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
+        while let Some(end) = self.end_in(bytes) {
             self.extend(&bytes[..end]);
             self.size += 1;
             lines.push(self.close());
             bytes = &bytes[end + 1..];
         }
         self.extend(bytes);
+    }
+
+    /// Where the line ends; `None` if that is not in these bytes, which are counted then.
+    fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
+        if !self.quoted {
+            return bytes.iter().position(|&b| b == b'\n');
+        }
+        bytes.iter().position(|&byte| {
+            self.in_quotes ^= byte == b'"';
+            byte == b'\n' && !self.in_quotes
+        })
     }
 
     /// The last line of the input, if it has no line break.
@@ -158,8 +179,17 @@ mod tests {
     use super::*;
 
     fn lines(input: &'static [u8], max: u64, capacity: usize) -> Vec<(u64, Option<Vec<u8>>)> {
+        cut_into(input, max, capacity, false)
+    }
+
+    fn cut_into(
+        input: &'static [u8],
+        max: u64,
+        capacity: usize,
+        quoted: bool,
+    ) -> Vec<(u64, Option<Vec<u8>>)> {
         let (sender, receiver) = sync_channel(100);
-        let done = cut(BufReader::with_capacity(capacity, input), max, &sender).unwrap();
+        let done = cut(BufReader::with_capacity(capacity, input), max, quoted, &sender).unwrap();
         assert!(done, "the receiver is there");
         drop(sender);
         let mut found = Vec::new();
@@ -187,5 +217,14 @@ mod tests {
         }
         assert_eq!(lines(b"", 4, 8), []);
         assert_eq!(lines(b"\n", 4, 8), [(1, Some(Vec::new()))]);
+    }
+
+    #[test]
+    fn line_breaks_in_quotes_belong_to_the_line() {
+        let expected = [(1, Some(b"a,\"b\n\"\"c\"\"\r\nd\"".to_vec())), (2, Some(b"e".to_vec()))];
+        for capacity in 1..20 {
+            let input = b"a,\"b\n\"\"c\"\"\r\nd\"\r\ne\n";
+            assert_eq!(cut_into(input, 100, capacity, true), expected);
+        }
     }
 }

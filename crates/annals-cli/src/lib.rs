@@ -6,6 +6,7 @@
 
 pub mod cloudevents;
 pub mod encoding;
+pub mod events_table;
 pub mod lines;
 mod object;
 mod record;

@@ -42,7 +42,9 @@ Examples:
   annals export old | annals import new --keep-times
   annals import ledger events.ndjson --derive-ids --resume
   producer | annals import ledger - --ack | forget-what-is-safe
-  annals import ledger events.json --format cloudevents --skip-bad"
+  annals import ledger events.json --format cloudevents --skip-bad
+  psql -c '\\copy (SELECT * FROM events ORDER BY id) TO STDOUT CSV HEADER' |
+    annals import ledger --format postgres-csv --keep-times"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct ImportArgs {
@@ -51,11 +53,15 @@ pub(crate) struct ImportArgs {
     /// The file to read; - for standard input
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
-    /// The format of a line: the NDJSON of this tool, or CloudEvents 1.0 in JSON
+    /// The format of the input: the NDJSON of this tool, CloudEvents 1.0 in JSON, or rows of a table
     ///
     /// The stream of a CloudEvent is its subject, or its source if it has none. Its event id is
     /// derived from source and id unless the id is a UUID. All other attributes become the
     /// metadata.
+    ///
+    /// The stream of a row is aggregate_type-aggregate_id, and the versions of a stream must count from
+    /// 1 in the order of the rows: order them by id. With --keep-times, a created_at before that of the
+    /// row before becomes the same. An id that is not a UUID becomes the tag row:ID.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: InputFormat,
     /// The number of lines without a "commit" per commit (fewer if they take over 8 MiB)
@@ -162,4 +168,10 @@ pub(crate) enum InputFormat {
     Ndjson,
     /// One CloudEvents 1.0 JSON object per line
     Cloudevents,
+    /// The classic PostgreSQL table of events as CSV with a header: aggregate_id, aggregate_type,
+    /// event_type, data, version; id, metadata, event_version and created_at, if there are
+    PostgresCsv,
+    /// The text form of COPY of the columns id, aggregate_id, aggregate_type, event_type, data,
+    /// metadata, version, created_at
+    PostgresCopy,
 }

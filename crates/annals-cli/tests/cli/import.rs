@@ -230,3 +230,40 @@ fn marks_within_concatenated_input_do_no_harm_and_another_encoding_is_named() {
         format!("\u{feff}{}", line(3)).encode_utf16().flat_map(u16::to_le_bytes).collect();
     import(&store, wide).fails(1, "line 1: the input is UTF-16: convert it to UTF-8");
 }
+
+#[test]
+fn table_of_postgresql_keeps_order_versions_ids_and_times() {
+    let scratch = Scratch::new();
+    let store = scratch.store("store");
+    let csv = concat!(
+        "id,aggregate_id,aggregate_type,event_type,data,metadata,version,created_at\n",
+        "1,9,order,Placed,\"{\"\"note\"\": \"\"two\nlines\"\"}\",\"{\"\"by\"\": \"\"ann\"\"}\",1,2026-01-02 10:00:00+00\n",
+        "3,7,order,Placed,{},,1,2026-01-02 10:00:05+00\n",
+        "4,9,order,Paid,\"{\"\"n\"\": 1.0}\",,2,2026-01-02 10:00:01+00\n",
+    );
+    let args = ["import", &store, "--format", "postgres-csv", "--keep-times"];
+    run_with(&args, csv).ok();
+    let out = run(&["export", &store]).ok();
+    let lines = out.lines();
+    let of = |key: &str| lines.iter().map(|line| field(line, key)).collect::<Vec<_>>();
+    assert_eq!(of("stream"), ["order-9", "order-7", "order-9"]);
+    let times = of("recorded_at");
+    assert!(times[0].starts_with("2026-01-02T10:00:00") && times[1] == times[2], "{times:?}");
+    assert!(lines[2].contains("\"version\":2") && lines[2].contains("row:4"), "{}", lines[2]);
+    assert!(lines[2].contains("\"data\":{\"n\": 1.0}"), "{}", lines[2]);
+
+    let again = run_with(&args, csv).ok();
+    assert!(again.stdout.contains("(3 already recorded), nothing changed"), "{again:?}");
+
+    let copy = "1\t5\tnote\tWritten\t{\"a\": \"x\\\\ty\"}\t\\N\t1\t2026-01-02 10:00:00+00\n\\.\n";
+    run_with(&["import", &store, "--format", "postgres-copy"], copy).ok();
+    let out = run(&["export", &store]).ok();
+    assert!(out.lines()[3].contains(r#""data":{"a": "x\ty"}"#), "{}", out.lines()[3]);
+
+    let gap = csv.replace(",2,2026", ",3,2026");
+    let other = scratch.store("other");
+    run_with(&["import", &other, "--format", "postgres-csv"], gap)
+        .fails(1, "version 3 of stream \"order-9\" follows 1; versions count from 1");
+    run_with(&["import", &other, "--format", "postgres-csv"], csv.replace("data", "price"))
+        .fails(1, "column \"price\" has no meaning here");
+}

@@ -14,6 +14,7 @@ use futures_timer::Delay;
 use super::AsyncProjection;
 use super::error::FailureCause;
 use crate::event::{Events, Schemas};
+use crate::panics::text;
 use crate::store::{Cause, RecordedEvent};
 
 /// Passes what a recorded event is now to the handler.
@@ -59,10 +60,5 @@ pub(super) async fn isolated<T, E: Into<Cause>>(
 
 #[allow(clippy::needless_pass_by_value, reason = "used in `map_err`")]
 fn panic_cause(panic: Box<dyn Any + Send>) -> FailureCause {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".into());
-    FailureCause::Panic { message }
+    FailureCause::Panic { message: text(&*panic) }
 }

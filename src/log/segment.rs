@@ -162,6 +162,8 @@ pub(crate) struct Segment {
     written_end: AtomicMark,
     /// Exclusive end of the part that walks over the frames have proven.
     verified_end: AtomicU64,
+    /// Whether the offset table of a sealed segment is intact, once that was asked.
+    table_is_intact: OnceLock<bool>,
     /// The events of a sealed segment after that end that were proven one by one.
     proven: ProvenEvents,
     /// Exclusive end of the space that was written once, with frames or zeros.
@@ -243,6 +245,7 @@ impl Segment {
             used: AtomicBool::new(false),
             written_end: AtomicMark::new(end),
             verified_end: AtomicU64::new(DATA_START),
+            table_is_intact: OnceLock::new(),
             proven: ProvenEvents::default(),
             filled_to: AtomicU64::new(end),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),

@@ -2,6 +2,7 @@
 //!
 //! Each row is applied to a store that was closed and to one that was not.
 
+use annals::Position;
 use annals::testing::SimStorage;
 
 use super::support::*;
@@ -160,4 +161,44 @@ fn missing_checkpoints_lose_no_event() {
             Expected::Refused,
         ),
     ]);
+}
+
+#[test]
+fn offset_table_that_leads_to_other_records_is_noticed_after_a_walk() {
+    for walks in [true, false] {
+        let sim = closed(20, LARGE);
+        let ids: Vec<_> = open(&sim.fork())
+            .unwrap()
+            .read_all()
+            .into_iter()
+            .map(|event| event.unwrap().id())
+            .collect();
+        // The offsets of six events, and the trailer of 64 bytes. Two events are swapped.
+        let swap_offsets = |bytes: &mut Vec<u8>| {
+            let table = bytes.len() - 64 - 24;
+            let (one, two) = (table..table + 4, table + 4..table + 8);
+            let (first, second) = (bytes[one.clone()].to_vec(), bytes[two.clone()].to_vec());
+            bytes[one].copy_from_slice(&second);
+            bytes[two].copy_from_slice(&first);
+        };
+        sim.corrupt(segment(2), swap_offsets).unwrap();
+        let Ok(store) = open(&sim) else { continue };
+        if walks {
+            // A walk over the frames does not need the table, and proves the records.
+            store.read_all().for_each(|_| ()).unwrap();
+        }
+        let mut refused = 0;
+        for (position, id) in (1..).zip(&ids) {
+            match store.event_at(Position::new(position)) {
+                Ok(event) => assert_eq!(event.unwrap().id(), *id, "{position}"),
+                Err(error) => {
+                    assert!(matches!(error, annals::Error::Corrupt { .. }), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, 2);
+        let backwards: Result<Vec<_>, _> = store.read_all().backwards().into_iter().collect();
+        assert!(backwards.is_err());
+    }
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use super::{CHUNK, RecordBytes, Segment};
 use crate::error::{Error, Result};
 use crate::format::Defect;
+use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::record::{self, Layout, RecordRef};
+use crate::format::seal::TRAILER_LEN;
 use crate::index::touched::touch;
 use crate::options::Checksums;
 
@@ -75,11 +77,36 @@ impl Segment {
         Ok(Some(u64::from(u32::from_le_bytes(bytes))))
     }
 
-    /// Whether the event at `place` was proven before.
+    /// Whether the event at `place` was proven before. A walk has proven the records up to some offset, and not
+    /// that the table leads to the right one of them.
     #[inline]
     fn is_proven(&self, place: LogPlace) -> bool {
-        place.offset < self.verified_end()
+        (place.offset < self.verified_end() && self.is_table_proven())
             || self.proven.contains(place.position.saturating_sub(self.base_position))
+    }
+
+    /// Whether the offset table of a sealed segment is known to be intact. It is read as a whole once.
+    #[inline]
+    fn is_table_proven(&self) -> bool {
+        self.trailer.is_none() || *self.table_is_intact.get_or_init(|| self.check_table())
+    }
+
+    #[cold]
+    fn check_table(&self) -> bool {
+        /// The size of a read.
+        const PIECE: usize = 64 << 10;
+        let Some(trailer) = &self.trailer else { return true };
+        let (mut at, end) = (trailer.table_offset(), trailer.file_len() - TRAILER_LEN as u64);
+        let (mut piece, mut sum) = (vec![0; PIECE], self.seed.plain());
+        while at < end {
+            let len = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
+            if self.read(&mut piece[..len], at).is_err() {
+                return false;
+            }
+            sum = crc32(sum, &piece[..len]);
+            at += len as u64;
+        }
+        sum == trailer.table_checksum
     }
 
     /// Reads the record of the event at `place`, and the header of its frame; proves both as

@@ -11,9 +11,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use annals_es::blocking::{block_on, iter};
+use annals_es::projection::{Memory, Projection, Runner};
 use annals_es::{
-    Aggregate, AnnalsStore, Event, EventStore, Events, ReadStream, RecordedEvent, Repository,
-    Schemas, SnapshotPolicy,
+    Aggregate, AnnalsStore, Event, EventStore, Events, Position, ReadStream, RecordedEvent,
+    Repository, Schemas, SnapshotPolicy,
 };
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -195,6 +196,65 @@ fn contention(name: &str, durability: annals::Durability) {
     );
 }
 
+/// The sum of all deposits.
+struct Total;
+
+impl Projection for Total {
+    type Event = AccountEvent;
+    type Model = u64;
+    type Error = std::convert::Infallible;
+
+    fn name(&self) -> &'static str {
+        "total"
+    }
+
+    fn handle(
+        &self,
+        total: &mut u64,
+        event: AccountEvent,
+        _: &RecordedEvent,
+    ) -> Result<(), Self::Error> {
+        let AccountEvent::Deposited { amount, .. } = event;
+        *total += amount;
+        Ok(())
+    }
+}
+
+fn projection(name: &str, of: fn(annals::Store) -> AnnalsStore) {
+    const EVENTS: u64 = 1_000_000;
+    let (engine, _dir) = open(buffered());
+    for first in (0..EVENTS).step_by(1000) {
+        let events = (first..first + 1000).map(|amount| {
+            let data = serde_json::to_vec(&Bare { amount, currency: "EUR", memo: "salary" });
+            annals::NewEvent::new("MoneyDeposited", data.expect("JSON"))
+                .content_type(annals::ContentType::Json)
+                .schema_version(1)
+        });
+        let stream = format!("account-{}", first / 1000 % 100);
+        engine.append(stream, annals::ExpectedVersion::Any, events).expect("an append");
+    }
+    let store = of(engine.clone());
+    let schemas = Schemas::<AccountEvent>::new().expect("one version");
+    let project = || {
+        let mut runner = Runner::new(store.clone());
+        let handle = runner.add(Total, Memory::new(0)).expect("one version");
+        let running = runner.spawn_thread().expect("a thread");
+        block_on(handle.wait_for(Position::new(EVENTS))).expect("it runs");
+        running.stop().expect("it ends");
+    };
+    let scan = || {
+        let mut total = 0;
+        for event in engine.read_all() {
+            let event = RecordedEvent::from(event.expect("a read"));
+            schemas
+                .decode(&event, |AccountEvent::Deposited { amount, .. }| total += amount)
+                .expect("it is JSON");
+        }
+        total
+    };
+    in_turn(name, || time(1, project), || time(1, scan));
+}
+
 fn main() {
     println!("| pair | toolkit | bare | ratio of times |\n|---|---|---|---|");
     load("blocking: load 1000 events beside decoding them", AnnalsStore::blocking);
@@ -217,6 +277,11 @@ fn main() {
         annals::Durability::Sync,
         200,
     );
+    projection(
+        "blocking: projection of 1000000 events beside scan and decode",
+        AnnalsStore::blocking,
+    );
+    projection("task: projection of 1000000 events beside scan and decode", AnnalsStore::new);
     contention(
         "8 tasks with 50 commands each on one aggregate beside 400 in turn, durable",
         annals::Durability::Sync,

@@ -2,6 +2,10 @@
 
 #![allow(missing_docs)]
 
+#[path = "../examples/bank_read_model.rs"]
+#[allow(dead_code, reason = "an example's `main` is not called from here")]
+mod bank_read_model;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -664,4 +668,19 @@ fn given_when_then_tests_an_aggregate() {
     ] {
         assert!(catch_unwind(wrong).is_err());
     }
+}
+
+#[test]
+fn example_prints_balances_and_the_past() {
+    let mut out = Vec::new();
+    bank_read_model::run(&mut out).expect("the example runs");
+    let expected = "\
+the history has 2 events, 0 of which cannot be read
+sent twice, carried out once: true
+refused: the account has only 3800 cents
+account-1  ann    3800 cents
+account-2  bob    2500 cents
+account-2 had 1000 cents at version 11, and has 2500 at version 26
+";
+    assert_eq!(String::from_utf8(out).expect("text"), expected);
 }

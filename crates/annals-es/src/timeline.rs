@@ -99,13 +99,17 @@ where
     E: Event,
     F: Fn(&mut T, E, &RecordedEvent) + Send + Sync,
 {
-    /// A state before the first event, and the function that changes it by an event of a query.
+    /// A state before the first event, and the function that changes it by an event of a query. Earlier names of the
+    /// types that the query has are added.
     ///
     /// # Errors
     ///
     /// [`SchemaError`] if an earlier version of an event has no path to the present one.
     pub fn new(store: S, query: Query, initial: T, evolve: F) -> Result<Self, SchemaError> {
-        Ok(Self { store, query, initial, evolve, schemas: Schemas::new()? })
+        let schemas = Schemas::new()?;
+        // A name that the events do not have stays as it is: the choice for unknown events applies to it.
+        let query = schemas.with_earlier_names(&query).unwrap_or(query);
+        Ok(Self { store, query, initial, evolve, schemas })
     }
 
     /// The state at a position; [`Position::MAX`]: the present one.

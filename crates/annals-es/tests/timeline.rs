@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use annals_es::blocking::block_on;
 use annals_es::{
-    Clock, Commit, Event, EventStore, Expected, MemoryStore, NewEvent, Position, Query, Timeline,
-    TimelineError, Timestamp, encode,
+    Clock, Commit, Event, EventStore, Expected, MemoryStore, NewEvent, Position, Query, Schema,
+    Timeline, TimelineError, Timestamp, Upcasters, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,5 +38,28 @@ fn state_at_a_time_has_the_events_up_to_it() -> Result<(), Box<dyn std::error::E
     let unreadable = block_on(sum.at(Position::MAX));
     assert!(matches!(unreadable, Err(TimelineError::Event(_))), "{unreadable:?}");
     assert_eq!(block_on(sum.at(Position::new(4)))?.state, 10);
+    Ok(())
+}
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(name = "AmountAdded", upcasters = renamed)]
+struct Renamed {
+    amount: u64,
+}
+
+fn renamed() -> Upcasters<Renamed> {
+    Upcasters::new().rename("Added", 1, Schema::new("AmountAdded", 1))
+}
+
+#[test]
+fn query_by_type_includes_events_of_earlier_names() -> Result<(), Box<dyn std::error::Error>> {
+    let store = MemoryStore::new();
+    let events = [encode(&Added { amount: 1 })?, encode(&Renamed { amount: 2 })?];
+    block_on(store.append(Commit::to("a-1", Expected::Any, events)))?;
+    let query = Query::types(["AmountAdded"]);
+    let sum = Timeline::new(store, query, 0, |sum, added: Renamed, _| *sum += added.amount)?;
+    assert_eq!(block_on(sum.at(Position::MAX))?.state, 3);
+    let change = block_on(sum.between(Position::new(1), Position::new(2)))?;
+    assert_eq!((change.before.state, change.after.state, change.events.len()), (1, 3, 1));
     Ok(())
 }

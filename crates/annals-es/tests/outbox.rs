@@ -284,7 +284,7 @@ fn unsent_events_are_bounded_and_other_streams_go_on() {
             assert!(run.as_mut().poll(&mut context).is_pending());
         }
     }
-    // With four of its events in memory behind the first one, the stream holds up the other.
+    // The first event of the stream and four later ones fill the memory: no event of the other is read.
     assert_eq!(sink.firsts(), HashMap::from([("b-1".to_owned(), (1..=6).collect())]));
     assert_eq!(checkpoint(&store), None);
 

@@ -209,19 +209,6 @@ impl<E: Event> Schemas<E> {
         Ok(all)
     }
 
-    /// The names of the types that [`Schemas::knows`].
-    pub(crate) fn recorded_types(&self) -> Vec<String> {
-        let steps = self.upcasters.steps.iter().map(|step| step.from.event_type.to_string());
-        let mut types: Vec<String> = E::schemas()
-            .into_iter()
-            .map(|schema| schema.event_type.into_owned())
-            .chain(steps)
-            .collect();
-        types.sort_unstable();
-        types.dedup();
-        types
-    }
-
     fn upcast(
         &self,
         event: &RecordedEvent,

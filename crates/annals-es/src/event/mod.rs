@@ -22,6 +22,7 @@ pub use decode::{EventCause, EventError, SchemaError, SchemaProblem, Schemas};
 pub use encode::encode;
 pub use history::{History, HistoryReport};
 pub use raw::{Events, RawEvent, Schema};
+pub(crate) use types::default_query;
 pub use types::event_types;
 pub use upcast::{Unknown, Upcast, Upcasters};
 pub use variant::{deserialize_variant, serialize_variant, unknown_is_not_written, unknown_type};

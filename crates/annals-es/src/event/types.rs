@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Event;
+use crate::store::Query;
 
 /// The names of all events that a type has now, or had in earlier versions, sorted: for the queries of
 /// projections.
@@ -26,4 +27,10 @@ pub fn event_types<E: Event>() -> Vec<String> {
     let steps = E::upcasters().steps.into_iter().map(|step| step.from.event_type);
     let names: BTreeSet<_> = present.chain(steps).collect();
     names.into_iter().map(String::from).collect()
+}
+
+/// The events that are read as events of a type, if nothing else is asked for: those of its types, or every event if
+/// it keeps unknown ones.
+pub(crate) fn default_query<E: Event>() -> Query {
+    if E::KEEPS_UNKNOWN { Query::all() } else { Query::types(event_types::<E>()) }
 }

@@ -43,7 +43,7 @@
 //!
 //! # One runner
 //!
-//! Two runners of one outbox would both send. The one that is behind finds out when it saves its place, and ends with
+//! Two runners of one outbox would both send. The one with the earlier place finds out when it saves it, and ends with
 //! [`OutboxError::OtherRunner`].
 
 mod error;

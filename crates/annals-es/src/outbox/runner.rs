@@ -98,7 +98,7 @@ impl<S: AtomicCheckpoints, K: Sink> Outbox<S, K> {
         self
     }
 
-    /// Sets how many events that are not sent are kept in memory, at least 1. When there are so many, no more are
+    /// Sets the largest number of events in memory that are not sent, at least 1. When it is reached, no more are
     /// read: a stream that cannot be sent then holds up the others. Default: 1,000.
     #[must_use]
     pub fn most_unsent(mut self, events: usize) -> Self {

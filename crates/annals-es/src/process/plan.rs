@@ -3,6 +3,7 @@
 //! Owns the states after what the reaction adds, so that its commands see each other. Must never append.
 
 use std::any::Any;
+use std::future::Future;
 
 use super::error::ReactionError;
 use crate::store::{Commit, Expected, NewEvent, SeveralStreams, StreamName, Version};
@@ -36,14 +37,21 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn find(&mut self, stream: &StreamName) -> Option<&mut Working> {
-        self.streams.iter_mut().find(|working| working.stream == *stream)
+    /// The place of a stream, which `load` reads if the reaction has not used it yet.
+    pub(super) async fn place(
+        &mut self,
+        stream: &StreamName,
+        load: impl Future<Output = Result<Working, ReactionError>>,
+    ) -> Result<usize, ReactionError> {
+        if let Some(place) = self.streams.iter().position(|working| working.stream == *stream) {
+            return Ok(place);
+        }
+        self.streams.push(load.await?);
+        Ok(self.streams.len() - 1)
     }
 
-    pub(super) fn add(&mut self, working: Working) -> &mut Working {
-        let at = self.streams.len();
-        self.streams.push(working);
-        &mut self.streams[at]
+    pub(super) fn at(&mut self, place: usize) -> &mut Working {
+        &mut self.streams[place]
     }
 
     /// Adds the streams to a commit: those that were read and get no event are checked, because the reaction was

@@ -18,12 +18,12 @@ use super::error::{ProcessError, ReactionError, RunError};
 use super::instance::OwnSchemas;
 use super::step::Reactor;
 use crate::clock::Clock;
-use crate::event::{SchemaError, Schemas};
+use crate::event::{SchemaError, Schemas, default_query};
 use crate::parking::ParkingLot;
 use crate::policy::ErrorPolicy;
 use crate::run_handle::RunnerHandle;
 use crate::store::{
-    AtomicCheckpoints, Commit, EventStore, Position, Query, QueryItem, ReadAll, RecordedEvent,
+    AtomicCheckpoints, Commit, EventStore, Position, QueryItem, ReadAll, RecordedEvent,
     SeveralStreams, StreamName, Timestamp, next,
 };
 
@@ -154,8 +154,7 @@ impl<M: ProcessManager<S>, S: AtomicCheckpoints + SeveralStreams> Runner<M, S> {
         if head <= self.position {
             return Ok(());
         }
-        let inputs = self.reactor.inputs.recorded_types();
-        let query = Query::types(inputs).or(deadline_events(M::NAME));
+        let query = default_query::<M::Input>().or(deadline_events(M::NAME));
         let read = ReadAll::matching(query).after(self.position).up_to(head);
         let mut events = self.reactor.store.read_all(read);
         while let Some(event) = next(&mut events).await.transpose()? {

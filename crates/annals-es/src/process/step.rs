@@ -115,10 +115,9 @@ impl<M: ProcessManager<S>, S: EventStore> Reactor<M, S> {
         plan: &'p mut Plan,
         stream: &StreamName,
     ) -> Result<&'p mut Working, ReactionError> {
-        if plan.find(stream).is_none() {
-            plan.add(load::<M, S>(&self.store, &self.own, stream.clone()).await?);
-        }
-        plan.find(stream).ok_or(ReactionError::NoEvent)
+        let place =
+            plan.place(stream, load::<M, S>(&self.store, &self.own, stream.clone())).await?;
+        Ok(plan.at(place))
     }
 
     fn reaction(
@@ -154,10 +153,8 @@ impl<M: ProcessManager<S>, S: EventStore> Reactor<M, S> {
                 }
             };
             let stream = command.stream();
-            let working = match plan.find(&stream) {
-                Some(_) => plan.find(&stream).ok_or(ReactionError::NoEvent)?,
-                None => plan.add(command.load().await?),
-            };
+            let place = plan.place(&stream, command.load()).await?;
+            let working = plan.at(place);
             let follows = caught(|| command.decide(working, &context, at))??;
             for effect in follows.effects.into_iter().rev() {
                 effects.push_front(effect);

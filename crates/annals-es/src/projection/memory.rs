@@ -37,7 +37,7 @@ pub struct Memory<T> {
     saves: Option<Saves<T>>,
     clock: Clock,
     id: ProjectionId,
-    /// The lock, while a transaction is open or the state is behind what readers have seen.
+    /// The lock, while a transaction is open or the state has fewer events than readers have seen.
     guard: Option<RwLockWriteGuardArc<Cell<T>>>,
     committed: Position,
     rolled_back: bool,

@@ -105,7 +105,7 @@ mod thread;
 use std::fmt;
 use std::future::Future;
 
-use crate::event::{Event, event_types};
+use crate::event::{Event, default_query};
 use crate::store::{Cause, Query, RecordedEvent};
 
 pub use crate::policy::ErrorPolicy;
@@ -295,8 +295,4 @@ impl fmt::Display for ProjectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.version)
     }
-}
-
-fn default_query<E: Event>() -> Query {
-    if E::KEEPS_UNKNOWN { Query::all() } else { Query::types(event_types::<E>()) }
 }

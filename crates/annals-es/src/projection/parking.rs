@@ -18,7 +18,7 @@ impl<P: AsyncProjection, T> Member<P, T> {
         T: Target<S, Model = P::Model>,
     {
         if self.mode == Mode::Ended {
-            // A dropped reply tells the handle that the projection has ended.
+            // The handle takes a dropped reply for the end of the projection.
             return;
         }
         // A handle that was dropped meanwhile needs no answer.

@@ -180,7 +180,7 @@ pub struct Message {
     /// one. A subscription that begins after it misses no event.
     pub scanned_through: Position,
     /// Whether everything that was visible has been delivered. It is set once when that is first so, and again
-    /// after the subscription had fallen behind.
+    /// after more events were appended than the subscription had delivered.
     pub caught_up: bool,
 }
 

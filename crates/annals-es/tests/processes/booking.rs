@@ -1,6 +1,8 @@
 //! Seats that are reserved, paid within ten minutes, and confirmed or released.
 
 use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use annals_es::process::{ProcessManager, Reaction, Trigger};
@@ -169,6 +171,8 @@ pub(crate) struct Booking<S: EventStore> {
     payments: Repository<Payments, S>,
     /// Whether the process fails in the way that its input names.
     pub(crate) fails: bool,
+    /// The number of reactions to a reservation.
+    pub(crate) begun: Arc<AtomicU32>,
 }
 
 pub(crate) fn seats<S: EventStore>(store: &S) -> Repository<Seats, S> {
@@ -181,10 +185,11 @@ pub(crate) fn payments<S: EventStore>(store: &S) -> Repository<Payments, S> {
 
 impl<S: EventStore> Booking<S> {
     pub(crate) fn new(store: &S) -> Self {
-        Self { seats: seats(store), payments: payments(store), fails: true }
+        Self { seats: seats(store), payments: payments(store), fails: true, begun: Arc::default() }
     }
 
     fn begin(&self, seat: &str, customer: &str, reaction: &mut Reaction<Self, S>) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         match customer {
             "panic" if self.fails => panic!("a reaction to {seat}"),
             "unanswered" if self.fails => {

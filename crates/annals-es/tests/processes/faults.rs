@@ -1,5 +1,7 @@
 //! Reactions that fail: what is recorded, what is parked, and how the process goes on.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -49,17 +51,21 @@ pub(crate) fn refusal_without_answer<S: Full>(store: &S) {
 pub(crate) fn stopped<S: Full>(store: &S) {
     reserve(store, "1", "unanswered");
     let an_hour = Duration::from_secs(3600);
-    let mut runner =
-        runner(store, &clock()).on_error(ErrorPolicy::pause().retries(3).backoff(an_hour, an_hour));
+    let booking = Booking::new(store);
+    let begun = Arc::clone(&booking.begun);
+    let runner = Runner::new(store.clone(), booking).expect("schemas that fit");
+    let mut runner = runner.on_error(ErrorPolicy::pause().retries(3).backoff(an_hour, an_hour));
     let handle = runner.handle();
-    let error = thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         let running = scope.spawn(move || block_on(runner.run()));
-        thread::sleep(Duration::from_millis(20));
+        while begun.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
         handle.stop();
         running.join().expect("no panic")
     });
-    // It was stopped before the event, or between two attempts.
-    assert!(error.is_ok() || matches!(error, Err(RunError::Process(_))), "{error:?}");
+    of_event(ended.expect_err("the first attempt has failed"));
+    assert_eq!(begun.load(Ordering::Relaxed), 1, "there was no other");
     assert_eq!(types(store, "booking-1"), [""; 0]);
 }
 

@@ -82,7 +82,7 @@ impl PendingSnapshots {
         batch
     }
 
-    /// Whether so many wait for a sync that there should be one.
+    /// Whether the states that wait for a sync take more than [`MOST_BYTES`].
     pub(super) fn want_sync(&self) -> bool {
         self.kept_bytes > MOST_BYTES
     }

@@ -9,58 +9,12 @@ use annals_es::process::{ProcessManager, Reaction, Trigger};
 use annals_es::{Aggregate, Event, EventStore, Events, RecordedEvent, Repository};
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
-pub(crate) enum SeatEvent {
-    #[event(name = "SeatReserved")]
-    Reserved { customer: String },
-    #[event(name = "SeatConfirmed")]
-    Confirmed,
-    #[event(name = "SeatReleased")]
-    Released,
-}
+pub(crate) use crate::seat_payments::seats::{Seat, SeatCommand, SeatEvent};
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum SeatCommand {
-    Reserve { customer: String },
-    Confirm,
-    Release,
-}
-
+/// Why a payment refuses a command.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("the seat is {0}")]
+#[error("the payment is {0}")]
 pub(crate) struct Refused(&'static str);
-
-#[derive(Default)]
-pub(crate) struct Seats {
-    reserved: bool,
-}
-
-impl Aggregate for Seats {
-    type Command = SeatCommand;
-    type Event = SeatEvent;
-    type Error = Refused;
-    const CATEGORY: &'static str = "seat";
-
-    fn initial() -> Self {
-        Self::default()
-    }
-
-    fn decide(&self, command: &SeatCommand) -> Result<Events<SeatEvent>, Refused> {
-        match (command, self.reserved) {
-            (SeatCommand::Reserve { .. }, true) => Err(Refused("taken")),
-            (SeatCommand::Reserve { customer }, false) => {
-                Ok(SeatEvent::Reserved { customer: customer.clone() }.into())
-            }
-            (SeatCommand::Confirm, true) => Ok(SeatEvent::Confirmed.into()),
-            (SeatCommand::Release, true) => Ok(SeatEvent::Released.into()),
-            (_, false) => Err(Refused("free")),
-        }
-    }
-
-    fn evolve(&mut self, event: &SeatEvent) {
-        self.reserved = matches!(event, SeatEvent::Reserved { .. });
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 pub(crate) enum PaymentEvent {
@@ -167,7 +121,7 @@ pub(crate) struct State {
 }
 
 pub(crate) struct Booking<S: EventStore> {
-    seats: Repository<Seats, S>,
+    seats: Repository<Seat, S>,
     payments: Repository<Payments, S>,
     /// Whether the process fails in the way that its input names.
     pub(crate) fails: bool,
@@ -175,7 +129,7 @@ pub(crate) struct Booking<S: EventStore> {
     pub(crate) begun: Arc<AtomicU32>,
 }
 
-pub(crate) fn seats<S: EventStore>(store: &S) -> Repository<Seats, S> {
+pub(crate) fn seats<S: EventStore>(store: &S) -> Repository<Seat, S> {
     Repository::new(store.clone()).expect("all versions have a path")
 }
 

@@ -39,7 +39,10 @@ pub(crate) fn refusal_without_answer<S: Full>(store: &S) {
     assert_eq!((error.process, error.position), ("booking", reserved));
     assert_eq!((error.stream.as_str(), error.event_type.as_str()), ("seat-1", "SeatReserved"));
     let ReactionError::Refused { stream, source } = &*error.cause else { panic!("{error}") };
-    assert_eq!((stream.as_str(), source.to_string().as_str()), ("seat-none", "the seat is free"));
+    assert_eq!(
+        (stream.as_str(), source.to_string().as_str()),
+        ("seat-none", "the seat is not reserved")
+    );
     for stream in ["booking-1", "payment-1", "booking-2", "parked-booking"] {
         assert_eq!(types(store, stream), [""; 0], "nothing is recorded: {stream}");
     }
@@ -78,7 +81,7 @@ pub(crate) fn parked<S: Full>(store: &S) {
     let parked = block_on(runner.parked()).expect("a list");
     assert_eq!(parked.iter().map(|it| it.position).collect::<Vec<_>>(), positions);
     assert_eq!(parked[0].attempts, 1);
-    assert!(parked[0].error.contains("the seat is free"), "{}", parked[0].error);
+    assert!(parked[0].error.contains("the seat is not reserved"), "{}", parked[0].error);
 
     // It fails again, and stays.
     let error = block_on(runner.replay(positions[0])).expect_err("a refusal");

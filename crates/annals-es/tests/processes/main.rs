@@ -18,7 +18,7 @@ use annals_es::{
     ReadAll, ReadStream, SeveralStreams, Timestamp, encode,
 };
 
-use booking::{Booking, BookingEvent, PaymentCommand, Payments, SeatCommand, SeatEvent, Seats};
+use booking::{Booking, BookingEvent, PaymentCommand, Payments, Seat, SeatCommand, SeatEvent};
 
 /// What the tests need of a store.
 trait Full: AtomicCheckpoints + SeveralStreams {}
@@ -263,7 +263,7 @@ fn reaction_can_be_tested_without_a_store() {
     booking.react(&booking::State::default(), trigger, &mut reaction);
     let sent: Vec<_> = reaction.sent::<Payments>().collect();
     assert_eq!(sent, [("1", &PaymentCommand::Request { customer: "ann".into() })]);
-    assert_eq!(reaction.sent::<Seats>().count(), 0);
+    assert_eq!(reaction.sent::<Seat>().count(), 0);
     assert_eq!(
         reaction.recorded().collect::<Vec<_>>(),
         [&BookingEvent::Begun { seat: "1".into() }]

@@ -2,6 +2,11 @@
 
 #![allow(missing_docs)]
 
+#[path = "../examples/seat_rush.rs"]
+#[allow(dead_code, reason = "an example's `main` is not called from here")]
+mod seat_rush;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use annals_es::blocking::block_on;
@@ -62,4 +67,41 @@ fn query_by_type_includes_events_of_earlier_names() -> Result<(), Box<dyn std::e
     let change = block_on(sum.between(Position::new(1), Position::new(2)))?;
     assert_eq!((change.before.state, change.after.state, change.events.len()), (1, 3, 1));
     Ok(())
+}
+
+#[test]
+fn example_sells_each_seat_once_and_shows_how_the_hall_filled() {
+    let mut out = Vec::new();
+    seat_rush::run(&mut out).expect("the example runs");
+    let out = String::from_utf8(out).expect("text");
+    let number = |of: &str| -> u32 {
+        let line = out.lines().find(|line| line.contains(of)).expect("a line");
+        line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number")
+    };
+    assert!(out.starts_with("100 customers want one of 40 seats at once\n"), "{out}");
+    let declined = number("had a seat until the card was declined");
+    assert_eq!(number("have a seat and paid for it"), 40, "{out}");
+    assert_eq!(number("found all seats sold"), 60 - declined, "{out}");
+    assert!(declined <= 25, "that many cards are bad:\n{out}");
+    assert!(number("times a seat was refused") >= 40 * (60 - declined), "{out}");
+    let released = format!("{declined:>5} seats were released for others, 0 had two holders");
+    assert!(out.contains(&released), "{out}");
+
+    let hall: Vec<_> = out.lines().filter(|line| line.starts_with("  position ")).collect();
+    assert_eq!(hall.len(), 11, "{out}");
+    assert!(hall[0].ends_with(&format!("  0  {}", ".".repeat(40))), "{out}");
+    assert!(hall[10].ends_with(&"#".repeat(40)), "{out}");
+    assert!(out.contains(" seats sold before and 40 after\n"), "{out}");
+
+    let (_, holders) = out.split_once("who has which seat:\n").expect("a table");
+    let words: Vec<_> = holders.split_whitespace().collect();
+    let seats: Vec<u32> = words.iter().step_by(2).map(|it| it.parse().expect("a seat")).collect();
+    assert_eq!(seats, (1..=40).collect::<Vec<_>>(), "{out}");
+    let customers: BTreeSet<&str> = words.iter().skip(1).step_by(2).copied().collect();
+    assert_eq!(customers.len(), 40, "nobody has two:\n{out}");
+    let has_bad_card = |name: &&str| {
+        let number = name.trim_start_matches("customer-").parse::<u32>().expect("a number");
+        number.is_multiple_of(4)
+    };
+    assert!(!customers.iter().any(has_bad_card), "{out}");
 }

@@ -12,7 +12,7 @@ use crate::store::{StreamName, Timestamp};
 
 /// An event about a deadline, in the stream of its process.
 #[derive(Debug, Serialize, Deserialize, annals_es_macros::Event)]
-pub(super) enum DeadlineEvent {
+pub(crate) enum DeadlineEvent {
     #[event(name = "deadline-set")]
     Set { name: String, at: Timestamp },
     #[event(name = "deadline-cancelled")]

@@ -102,6 +102,7 @@ use crate::store::{EventStore, RecordedEvent, Timestamp};
 pub use crate::parking::ParkedEvent;
 pub use crate::policy::ErrorPolicy;
 pub use crate::run_handle::RunnerHandle;
+pub(crate) use deadlines::DeadlineEvent;
 pub use error::{ProcessError, ReactionError, RunError};
 pub use reaction::Reaction;
 pub use runner::Runner;

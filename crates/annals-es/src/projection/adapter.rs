@@ -3,7 +3,7 @@
 use super::{AsyncProjection, Projection};
 use crate::store::{Query, RecordedEvent};
 
-pub(super) struct Synchronous<P>(pub(super) P);
+pub(crate) struct Synchronous<P>(pub(crate) P);
 
 impl<P: Projection> AsyncProjection for Synchronous<P> {
     type Event = P::Event;

@@ -18,7 +18,7 @@ use crate::panics::text;
 use crate::store::{Cause, RecordedEvent};
 
 /// Passes what a recorded event is now to the handler.
-pub(super) async fn apply<P: AsyncProjection>(
+pub(crate) async fn apply<P: AsyncProjection>(
     projection: &P,
     schemas: &Schemas<P::Event>,
     model: &mut P::Model,

@@ -109,6 +109,8 @@ use crate::event::{Event, default_query};
 use crate::store::{Cause, Query, RecordedEvent};
 
 pub use crate::policy::ErrorPolicy;
+pub(crate) use adapter::Synchronous;
+pub(crate) use apply::apply;
 pub use error::{FailureCause, ProjectionError, ReplayError, TargetError, WaitError};
 pub use handle::Handle;
 pub use memory::{Memory, MemoryGuard, View};

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 
+use super::compare;
 use super::recorded::{Recorded, read};
 use crate::aggregate::Aggregate;
 use crate::event::{Event, Events, encode};
@@ -16,6 +17,7 @@ use crate::store::NewEvent;
 ///
 /// If an event cannot be written and read by its codec.
 #[track_caller]
+#[must_use = "`when` executes a command"]
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
     let mut state = A::initial();
     for event in events {
@@ -32,6 +34,7 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<
 ///
 /// If an event cannot be read.
 #[track_caller]
+#[must_use = "`when` executes a command"]
 pub fn given_recorded<A: Aggregate>(events: impl IntoIterator<Item = NewEvent>) -> Given<A> {
     let mut state = A::initial();
     for event in events {
@@ -57,7 +60,6 @@ fn through_codec<E: Event>(event: &E) -> Vec<E> {
 }
 
 /// An aggregate in a test, before a command; see [`given`].
-#[must_use = "`when` executes a command"]
 pub struct Given<A> {
     state: A,
 }
@@ -97,14 +99,17 @@ impl<A: Aggregate> When<A> {
     {
         let expected: Vec<A::Event> = expected.into_iter().collect();
         match &self.decided {
-            Ok(events) => {
-                assert_eq!(events.as_slice(), expected, "the command decided other events");
+            Ok(came) => {
+                compare::list("the command decided other events", &expected, came.as_slice());
             }
-            Err(error) => panic!("the command was refused: {error}; expected were {expected:?}"),
+            Err(error) => {
+                let expected = compare::lines(&expected);
+                panic!("the command was refused: {error}\nexpected:{expected}")
+            }
         }
         for event in &expected {
             let read = through_codec(event);
-            assert_eq!(read, std::slice::from_ref(event), "the codec changes the event");
+            compare::list("the codec changes the event", std::slice::from_ref(event), &read);
             for event in &read {
                 self.state.evolve(event);
             }
@@ -124,11 +129,12 @@ impl<A: Aggregate> When<A> {
         A::Event: Debug,
     {
         match self.decided {
-            Ok(events) => {
-                panic!("the command was not refused, and decided {events:?}")
+            Ok(came) => {
+                let came = compare::lines(came.as_slice());
+                panic!("the command was not refused, and decided:{came}\nexpected: {expected:?}")
             }
-            Err(error) => {
-                assert_eq!(&error, expected, "the command was refused with another error");
+            Err(came) => {
+                compare::value("the command was refused with another error", expected, &came);
             }
         }
     }
@@ -144,8 +150,11 @@ impl<A: Aggregate> When<A> {
         A::Event: Debug,
     {
         match self.decided {
-            Ok(events) => {
-                panic!("the command was not refused, and decided {events:?}")
+            Ok(came) => {
+                panic!(
+                    "the command was not refused, and decided:{}",
+                    compare::lines(came.as_slice())
+                )
             }
             Err(error) => {
                 assert!(is_expected(&error), "the command was refused with another error: {error}");

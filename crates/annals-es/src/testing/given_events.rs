@@ -1,54 +1,82 @@
-//! Given, when, then: tests of decisions without a store.
+//! Given, when, then: a history of events, and tests of decisions on it without a store.
 //!
 //! Owns the history of a test. Facts receive the events that their queries select, so that a test also finds a query
 //! that is too narrow.
 
 use std::fmt::Debug;
 
+use super::compare;
 use super::recorded::Recorded;
 use crate::decision::{Decision, Selection};
-use crate::event::{Event, Events, Schemas, encode};
-use crate::store::{NewEvent, Position, RecordedEvent};
+use crate::event::{Event, Events, Schemas};
+use crate::store::{NewEvent, Position, RecordedEvent, StreamName, Version};
 
-/// A history of events, in order.
+/// A history of events, in order, in stream `test-1`.
 ///
 /// # Panics
 ///
 /// If an event cannot be written by its codec.
 #[track_caller]
+#[must_use = "a history is decided on, projected or read"]
 pub fn given_events<E: Event>(events: impl IntoIterator<Item = E>) -> GivenEvents {
     GivenEvents { history: Vec::new() }.and(events)
 }
 
-/// A history in a test, before a decision; see [`given_events`].
+/// A history of events as earlier versions of the program recorded them, or without any.
+#[must_use = "a history is decided on, projected or read"]
+pub fn given_history(events: impl IntoIterator<Item = NewEvent>) -> GivenEvents {
+    events.into_iter().fold(GivenEvents { history: Vec::new() }, GivenEvents::and_recorded)
+}
+
+/// A history in a test; see [`given_events`] and [`given_history`].
 #[derive(Debug)]
-#[must_use = "`when` makes a decision"]
 pub struct GivenEvents {
     history: Vec<RecordedEvent>,
 }
 
 impl GivenEvents {
-    /// Adds further events.
+    /// Adds further events, in stream `test-1`.
     ///
     /// # Panics
     ///
     /// If an event cannot be written by its codec.
     #[track_caller]
-    pub fn and<E: Event>(mut self, events: impl IntoIterator<Item = E>) -> Self {
+    pub fn and<E: Event>(self, events: impl IntoIterator<Item = E>) -> Self {
+        self.and_in("test-1", events)
+    }
+
+    /// Adds further events, in a stream.
+    ///
+    /// # Panics
+    ///
+    /// If an event cannot be written by its codec.
+    #[track_caller]
+    pub fn and_in<E: Event>(
+        mut self,
+        stream: impl Into<StreamName>,
+        events: impl IntoIterator<Item = E>,
+    ) -> Self {
+        let stream = stream.into();
         for event in events {
-            match encode(&event) {
-                Ok(event) => self = self.and_recorded(event),
-                Err(error) => panic!("event {} cannot be written: {error}", event.schema()),
-            }
+            self = self.and_recorded(Recorded::of(&event).stream(&stream));
         }
         self
     }
 
-    /// Adds an event that an earlier version of the program recorded.
-    pub fn and_recorded(mut self, event: NewEvent) -> Self {
+    /// Adds an event that an earlier version of the program recorded, or one with a stream, a time or metadata of its
+    /// own. Its version and position follow from the history.
+    pub fn and_recorded(mut self, event: impl Into<Recorded>) -> Self {
+        let event = event.into();
+        let of_stream = self.history.iter().filter(|it| it.stream() == event.stream_name());
+        let version = Version::new(of_stream.count() as u64 + 1);
         let position = Position::new(self.history.len() as u64 + 1);
-        self.history.push(Recorded::new(event).position(position).build());
+        self.history.push(event.version(version).position(position).build());
         self
+    }
+
+    /// The events, as they are recorded.
+    pub fn events(&self) -> &[RecordedEvent] {
+        &self.history
     }
 
     /// Makes a decision on the facts of the history.
@@ -98,10 +126,13 @@ impl<D: Decision> Decided<D> {
     {
         let expected: Vec<D::Event> = expected.into_iter().collect();
         match &self.decided {
-            Ok(events) => {
-                assert_eq!(events.as_slice(), expected, "the command decided other events");
+            Ok(came) => {
+                compare::list("the command decided other events", &expected, came.as_slice());
             }
-            Err(error) => panic!("the command was refused: {error}; expected were {expected:?}"),
+            Err(error) => {
+                let expected = compare::lines(&expected);
+                panic!("the command was refused: {error}\nexpected:{expected}")
+            }
         }
         self.given.and(expected)
     }
@@ -118,9 +149,35 @@ impl<D: Decision> Decided<D> {
         D::Event: Debug,
     {
         match self.decided {
-            Ok(events) => panic!("the command was not refused, and decided {events:?}"),
+            Ok(came) => {
+                let came = compare::lines(came.as_slice());
+                panic!("the command was not refused, and decided:{came}\nexpected: {expected:?}")
+            }
+            Err(came) => {
+                compare::value("the command was refused with another error", expected, &came);
+            }
+        }
+    }
+
+    /// Requires that the command was refused with an error that meets a condition.
+    ///
+    /// # Panics
+    ///
+    /// If it was not.
+    #[track_caller]
+    pub fn then_refused(self, is_expected: impl FnOnce(&D::Error) -> bool)
+    where
+        D::Event: Debug,
+    {
+        match self.decided {
+            Ok(came) => {
+                panic!(
+                    "the command was not refused, and decided:{}",
+                    compare::lines(came.as_slice())
+                )
+            }
             Err(error) => {
-                assert_eq!(&error, expected, "the command was refused with another error");
+                assert!(is_expected(&error), "the command was refused with another error: {error}");
             }
         }
     }

@@ -61,6 +61,10 @@ impl Recorded {
         self
     }
 
+    pub(super) fn stream_name(&self) -> &str {
+        self.stream.as_str()
+    }
+
     /// Sets the version.
     pub fn version(mut self, version: impl Into<Version>) -> Self {
         self.version = version.into();
@@ -98,6 +102,12 @@ impl Recorded {
     pub fn build(self) -> RecordedEvent {
         let id = Uuid::from_u128(u128::from(self.position.get()));
         EventParts::of(self.event, id, self.stream, self.version, self.position, self.time).into()
+    }
+}
+
+impl From<NewEvent> for Recorded {
+    fn from(event: NewEvent) -> Self {
+        Self::new(event)
     }
 }
 

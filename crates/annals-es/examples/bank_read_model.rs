@@ -170,12 +170,14 @@ pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     for (account, (owner, cents)) in &*view.read_blocking() {
         writeln!(out, "{account}  {owner:<4} {cents:>6} cents")?;
     }
-    let then = block_on(accounts.load_at_version(2, Version::new(11)))?;
-    let now = block_on(accounts.load(2))?;
+    let change = block_on(accounts.between(2, Version::new(11), Version::MAX))?;
     writeln!(
         out,
-        "account-2 had {} cents at version 11, and has {} at version {}",
-        then.state.cents, now.state.cents, now.version
+        "account-2 had {} cents at version {}, and has {} at version {}",
+        change.before.state.cents,
+        change.before.version,
+        change.after.state.cents,
+        change.after.version
     )?;
     running.stop()?;
     Ok(())

@@ -221,7 +221,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<(), Failure> {
         out,
         "from position {} to {head}: {} events of seats, {} seats sold before and {} after",
         head.get() / 2,
-        change.events.len(),
+        change.after.events - change.before.events,
         change.before.state.sold.len(),
         change.after.state.sold.len(),
     )?;

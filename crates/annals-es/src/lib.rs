@@ -54,7 +54,7 @@ pub use store::{
     SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tag, Tags,
     Timestamp, Version, next,
 };
-pub use timeline::{Change, Past, Timeline, TimelineError};
+pub use timeline::{Change, Difference, Past, Point, Timeline, TimelineError, difference};
 
 // The macros name the crate as other crates do; only tests of this crate use them.
 #[allow(unused_extern_crates)]

@@ -163,6 +163,7 @@ with_each_store!(
     event_that_cannot_be_read_is_an_error,
     cached_state_follows_other_writers,
     state_of_the_past_is_loaded,
+    change_between_two_points_is_data,
     metadata_is_carried_and_found,
     panic_in_a_decision_leaves_the_repository_usable,
     prepared_decisions_are_recorded_together,
@@ -205,7 +206,7 @@ fn snapshot_replaces_earlier_events<S: EventStore>(store: &S) {
     let (loaded, events) = evolved(|| accounts.load("ann").expect("it can be loaded"));
     assert_eq!((loaded.state.balance, loaded.version.get(), events), (50, 25, 5));
     let at = |version| {
-        let load = accounts.tasks().load_at_version("ann", Version::new(version));
+        let load = accounts.tasks().load_at("ann", Version::new(version));
         evolved(|| block_on(load).expect("it can be loaded").state.balance)
     };
     assert_eq!((at(23), at(20), at(19)), ((46, 3), (40, 0), (38, 9)));
@@ -398,18 +399,42 @@ fn state_of_the_past_is_loaded<S: OrderedStore>(store: &S) {
     let sums = [1, 3, 6, 10, 15];
     for (index, &position) in places.iter().enumerate() {
         let version = Version::new(index as u64 + 1);
-        let at_position = block_on(accounts.load_at_position("ann", position)).expect("loads");
+        let at_position = block_on(accounts.load_at("ann", position)).expect("loads");
         assert_eq!((at_position.state.balance, at_position.version), (sums[index], version));
-        let at_version = block_on(accounts.load_at_version("ann", version)).expect("loads");
+        let at_version = block_on(accounts.load_at("ann", version)).expect("loads");
         assert_eq!(at_version, at_position);
         let time = recorded[index].recorded_at();
-        let at_time = block_on(accounts.load_at_time("ann", time)).expect("loads");
+        let at_time = block_on(accounts.load_at("ann", time)).expect("loads");
         assert_eq!(at_time, at_position);
     }
-    let before = block_on(accounts.load_at_position("ann", Position::new(1))).expect("loads");
+    let before = block_on(accounts.load_at("ann", Position::new(1))).expect("loads");
     assert_eq!(before.version, Version::NONE);
-    let later = block_on(accounts.load_at_version("ann", Version::new(9))).expect("loads");
+    let later = block_on(accounts.load_at("ann", Version::new(9))).expect("loads");
     assert_eq!(later.version.get(), 5);
+}
+
+fn change_between_two_points_is_data<S: OrderedStore>(store: &S) {
+    let accounts = repository(store).snapshots(SnapshotPolicy::events(4)).cache(0).blocking();
+    for amount in 1..=10 {
+        accounts.execute("other", &Command::Deposit(1)).expect("it is accepted");
+        accounts.execute("ann", &Command::Deposit(amount)).expect("it is accepted");
+    }
+    // Each state is computed from the newest snapshot at or before its point.
+    let between = || accounts.between("ann", Version::new(5), Position::new(19));
+    let (change, events) = evolved(|| between().expect("it can be loaded"));
+    assert_eq!((change.before.version.get(), change.after.version.get(), events), (5, 9, 2));
+    let differences = change.difference().expect("JSON");
+    let texts: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["/balance: 15 -> 45"]);
+    accounts.execute("ann", &Command::Deposit(1)).expect("it is accepted");
+    let versions: Vec<_> = change.events.map(|it| it.expect("a read").version().get()).collect();
+    assert_eq!(versions, [6, 7, 8, 9]);
+
+    let none = accounts.between("ann", Version::new(5), Version::new(2)).expect("it can be loaded");
+    assert_eq!(none.after, none.before);
+    assert_eq!((none.before.version.get(), none.events.count()), (5, 0));
+    let all = accounts.between("ann", Version::NONE, Version::MAX).expect("it can be loaded");
+    assert_eq!((all.after.version.get(), all.events.count()), (11, 11));
 }
 
 fn metadata_is_carried_and_found<S: OrderedStore>(store: &S) {

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::{Aggregate, Context, ExecuteError, Executed, LoadError, Loaded, Prepared, Repository};
-use crate::blocking::block_on;
-use crate::store::{EventStore, OrderedStore, Position, Timestamp, Version};
+use crate::blocking::{Iter, block_on, iter};
+use crate::store::{EventStore, Version};
+use crate::timeline::{Change, Point};
 
 /// A [`Repository`] whose calls block: for programs without an executor.
 ///
@@ -60,46 +61,32 @@ impl<A: Aggregate, S: EventStore> BlockingRepository<A, S> {
         block_on(self.repository.load(id))
     }
 
-    /// Like [`Repository::load_at_version`].
+    /// Like [`Repository::load_at`].
     ///
     /// # Errors
     ///
     /// Those of [`Repository::load`].
-    pub fn load_at_version(
+    pub fn load_at(
         &self,
         id: impl fmt::Display,
-        version: Version,
+        point: impl Point<S>,
     ) -> Result<Loaded<A>, LoadError> {
-        block_on(self.repository.load_at_version(id, version))
+        block_on(self.repository.load_at(id, point))
     }
 
-    /// Like [`Repository::load_at_position`].
+    /// Like [`Repository::between`]. The events are those of [`blocking::iter`](crate::blocking::iter).
     ///
     /// # Errors
     ///
     /// Those of [`Repository::load`].
-    pub fn load_at_position(
+    pub fn between(
         &self,
         id: impl fmt::Display,
-        position: Position,
-    ) -> Result<Loaded<A>, LoadError> {
-        block_on(self.repository.load_at_position(id, position))
-    }
-
-    /// Like [`Repository::load_at_time`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Repository::load`].
-    pub fn load_at_time(
-        &self,
-        id: impl fmt::Display,
-        time: Timestamp,
-    ) -> Result<Loaded<A>, LoadError>
-    where
-        S: OrderedStore,
-    {
-        block_on(self.repository.load_at_time(id, time))
+        earlier: impl Point<S>,
+        later: impl Point<S>,
+    ) -> Result<Change<Loaded<A>, Iter<S::Events>>, LoadError> {
+        let change = block_on(self.repository.between(id, earlier, later))?;
+        Ok(Change::new(change.before, change.after, iter(change.events)))
     }
 
     /// Like [`Repository::prepare`].

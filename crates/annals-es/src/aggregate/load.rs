@@ -6,10 +6,7 @@ use super::Aggregate;
 use super::error::LoadError;
 use super::repository::Repository;
 use super::snapshots::Since;
-use crate::store::{
-    EventStore, Mark, OrderedStore, Position, ReadStream, RecordedEvent, StreamName, Timestamp,
-    Version, next,
-};
+use crate::store::{EventStore, Mark, ReadStream, RecordedEvent, StreamName, Version, next};
 
 /// An aggregate's state and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,54 +41,12 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         self.loaded(&self.stream(id), Version::MAX).await
     }
 
-    /// The state of an aggregate at a version; the present one if it has not reached that version.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Repository::load`].
-    pub async fn load_at_version(
+    /// The state at a version, or the present one if the aggregate has not reached it.
+    pub(super) async fn loaded(
         &self,
-        id: impl std::fmt::Display,
-        version: Version,
+        stream: &StreamName,
+        up_to: Version,
     ) -> Result<Loaded<A>, LoadError> {
-        self.loaded(&self.stream(id), version).await
-    }
-
-    /// The state of an aggregate when the store was at a position.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Repository::load`].
-    pub async fn load_at_position(
-        &self,
-        id: impl std::fmt::Display,
-        position: Position,
-    ) -> Result<Loaded<A>, LoadError> {
-        let stream = self.stream(id);
-        let newest = ReadStream::of(&stream).up_to_position(position).backwards().limit(1);
-        let newest = next(&mut self.store().read_stream(newest)).await.transpose()?;
-        let version = newest.map_or(Version::NONE, |event| event.version());
-        self.loaded(&stream, version).await
-    }
-
-    /// The state of an aggregate at a time.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Repository::load`].
-    pub async fn load_at_time(
-        &self,
-        id: impl std::fmt::Display,
-        time: Timestamp,
-    ) -> Result<Loaded<A>, LoadError>
-    where
-        S: OrderedStore,
-    {
-        let position = self.store().position_at(time).await?;
-        self.load_at_position(id, position).await
-    }
-
-    async fn loaded(&self, stream: &StreamName, up_to: Version) -> Result<Loaded<A>, LoadError> {
         let mut hot = self.begin(stream, up_to).await?;
         self.complete(stream, &mut hot, up_to).await?;
         Ok(Loaded { state: hot.state, version: hot.version })

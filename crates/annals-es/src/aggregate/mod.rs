@@ -6,6 +6,7 @@ mod context;
 mod error;
 mod execute;
 mod load;
+mod past;
 mod prepare;
 mod repository;
 mod snapshots;

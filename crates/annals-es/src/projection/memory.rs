@@ -19,7 +19,7 @@ use super::{Parked, ProjectionId, TargetError};
 use crate::aggregate::{Since, SnapshotPolicy};
 use crate::clock::Clock;
 use crate::event::{Codec, Json};
-use crate::store::{Mark, OrderedStore, Position, Snapshot};
+use crate::store::{Mark, OrderedStore, Position, Snapshot, StoreError};
 
 /// How many snapshots of other schema versions are passed over in the search for a usable one.
 const SEARCHED: usize = 16;
@@ -133,14 +133,15 @@ impl<T: Send + Sync + 'static> Memory<T> {
         self.view.clone()
     }
 
-    /// The newest usable snapshot, or the initial state.
-    async fn load<S: OrderedStore>(
+    /// The newest usable snapshot at or before a position, or the initial state.
+    pub(super) async fn saved<S: OrderedStore>(
         &self,
         store: &S,
-    ) -> Result<(Cell<T>, Vec<Parked>), TargetError> {
+        id: &ProjectionId,
+        mut at_most: Position,
+    ) -> Result<(T, Position, Vec<Parked>), StoreError> {
         if let Some(saves) = &self.saves {
-            let key = snapshot_key(&self.id);
-            let mut at_most = Position::MAX;
+            let key = snapshot_key(id);
             for _ in 0..SEARCHED {
                 let Some(snapshot) = store.load_snapshot(&key, Mark::Position(at_most)).await?
                 else {
@@ -150,7 +151,7 @@ impl<T: Send + Sync + 'static> Memory<T> {
                 if snapshot.schema_version == saves.policy.schema_version
                     && let Some((state, parked)) = (saves.decode)(&snapshot.state)
                 {
-                    return Ok((Cell { state, position }, parked));
+                    return Ok((state, position, parked));
                 }
                 if position == Position::START {
                     break;
@@ -158,7 +159,15 @@ impl<T: Send + Sync + 'static> Memory<T> {
                 at_most = Position::new(position.get() - 1);
             }
         }
-        Ok((Cell { state: (self.initial)(), position: Position::START }, Vec::new()))
+        Ok(((self.initial)(), Position::START, Vec::new()))
+    }
+
+    async fn load<S: OrderedStore>(
+        &self,
+        store: &S,
+    ) -> Result<(Cell<T>, Vec<Parked>), TargetError> {
+        let (state, position, parked) = self.saved(store, &self.id, Position::MAX).await?;
+        Ok((Cell { state, position }, parked))
     }
 
     /// The snapshot of a state; `None` if none is wanted, or its codec failed.

@@ -97,6 +97,7 @@ mod memory;
 mod open;
 mod options;
 mod parking;
+mod past;
 mod runner;
 mod status;
 mod target;

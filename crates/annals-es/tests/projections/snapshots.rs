@@ -1,9 +1,9 @@
 //! States that are saved as snapshots.
 
 use annals_es::projection::{ErrorPolicy, Memory, Options, Runner};
-use annals_es::{Mark, OrderedStore, Position, SnapshotPolicy};
+use annals_es::{Mark, OrderedStore, Position, SnapshotPolicy, TimelineError, Version};
 
-use crate::support::{Fault, Handled, Log, append_each, each_once, parked, policy, wait};
+use crate::support::{AsyncLog, Fault, Handled, Log, append_each, each_once, parked, policy, wait};
 
 crate::for_each_store! {
     projection_goes_on_from_its_snapshot,
@@ -11,6 +11,7 @@ crate::for_each_store! {
     snapshot_is_saved_every_number_of_events,
     failed_event_is_undone_from_the_snapshot,
     parked_event_stays_parked_after_a_restart,
+    read_model_of_the_past_begins_with_a_snapshot,
 }
 
 /// Runs a projection up to a position; returns what it has.
@@ -102,4 +103,50 @@ fn parked_event_stays_parked_after_a_restart<S: OrderedStore>(store: &S) {
     let retried = policy(ErrorPolicy::park(), 1);
     let (handled, parked) = run(store, &log, snapshots, retried, 30);
     assert_eq!((handled, parked), (expected, vec![5]));
+}
+
+fn read_model_of_the_past_begins_with_a_snapshot<S: OrderedStore>(store: &S) {
+    append_each(store, 1..=40);
+    let log = Log::new("log").fail(7, [Fault::Error]);
+    let snapshots = SnapshotPolicy::events(20);
+    let options = policy(ErrorPolicy::park(), 0);
+    let (now, parked) = run(store, &log, snapshots, options, 40);
+    assert_eq!((now.len(), parked), (39, vec![7]));
+    let memory = Memory::new(Vec::new()).snapshots(snapshots);
+    let begin = |position: u64| {
+        let at_most = Mark::Position(Position::new(position));
+        let saved = wait(store.load_snapshot("projection:log@1", at_most)).expect("a read");
+        saved.map_or(0, |saved| match saved.mark {
+            Mark::Position(position) => position.get(),
+            Mark::Version(_) => panic!("a read model has no version"),
+        })
+    };
+    assert!(begin(5) == 0 && begin(35) > 7 && begin(40) > begin(35), "snapshots are of no use");
+    let at = |position: u64, expected_calls: u64| {
+        let before = log.calls();
+        let past = wait(memory.load_at(store, log.clone(), Position::new(position)));
+        let past = past.expect("it can be loaded");
+        assert_eq!(past.position, Position::new(position.min(40)));
+        assert_eq!(log.calls() - before, expected_calls, "at position {position}");
+        past.state
+    };
+    // From the first event: no snapshot is at or before this position.
+    assert_eq!(at(5, 5), each_once(5));
+    // The snapshots have parked event 7.
+    let without = |last| each_once(last).into_iter().filter(|it| it.0 != 7).collect::<Handled>();
+    assert_eq!(at(35, 35 - begin(35)), without(35));
+    assert_eq!(at(u64::MAX, 0), without(40));
+    let times = wait(memory.load_at(store, log.clone(), annals_es::Timestamp::default()));
+    assert_eq!(times.expect("it can be loaded").state, Handled::new());
+
+    let failing = log.clone().fail(33, [Fault::Panic]);
+    let failed = wait(memory.load_at(store, failing, Position::new(35))).expect_err("it panics");
+    assert!(
+        matches!(&failed, TimelineError::Projection { position, .. } if position.get() == 33),
+        "{failed}"
+    );
+    let version = wait(memory.load_at(store, log.clone(), Version::new(1)));
+    assert!(matches!(version, Err(TimelineError::NoSingleStream)), "{version:?}");
+    let asynchronous = wait(memory.load_at_async(store, AsyncLog(log.clone()), Position::new(35)));
+    assert_eq!(asynchronous.expect("it can be loaded").state, without(35));
 }

@@ -118,7 +118,7 @@ impl Handle {
     /// Stops the projection after the batch in flight, and waits until it has stopped. The other projections of the
     /// runner go on.
     pub async fn stop(&self) {
-        self.request(Request::Stop);
+        self.ask_to_stop();
         self.shared.until(|inner| has_ended(inner.state).then_some(())).await;
     }
 
@@ -173,6 +173,11 @@ impl Handle {
         answer
             .await
             .unwrap_or_else(|oneshot::Canceled| Err(ReplayError::Stopped(self.shared.id.clone())))
+    }
+
+    /// Stops the projection after the batch in flight, without waiting for it.
+    pub(super) fn ask_to_stop(&self) {
+        self.request(Request::Stop);
     }
 
     /// Sends a request. A runner that has ended has set the final state, which every wait sees.

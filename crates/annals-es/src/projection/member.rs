@@ -202,10 +202,7 @@ impl<P: AsyncProjection, T> Member<P, T> {
             self.passed();
         }
         if message.caught_up {
-            if !self.shared.read(|inner| inner.active) {
-                self.activate(store).await?;
-            }
-            self.shared.change(|inner| inner.state = State::Live);
+            self.caught_up(store).await?;
         }
         Ok(())
     }

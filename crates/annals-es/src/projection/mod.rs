@@ -78,9 +78,9 @@
 //! # A new version of a read model
 //!
 //! Increase [`Projection::version`] when the read model has to be computed anew, and run the new version in a
-//! [`Runner`] of its own beside the former one. It begins with the first event, and takes over when it has caught
-//! up: [`Projection::activate`] is called in the transaction that records that. [`Handle::wait_until_active`] ends
-//! then, and the former version can be stopped.
+//! [`Runner`] of its own beside the former one, with [`Options::replaces`]. It begins with the first event, and takes
+//! over when it has caught up: [`Projection::activate`] is called in the transaction that records that, and the former
+//! version is stopped. [`Handle::wait_until_active`] ends then.
 //!
 //! # Timers
 //!

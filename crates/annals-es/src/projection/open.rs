@@ -133,8 +133,24 @@ impl<P: AsyncProjection, T> Member<P, T> {
         Ok(())
     }
 
+    /// Takes over from another version, if this one was to do so.
+    pub(super) async fn caught_up<S>(&mut self, store: &S) -> Result<(), Failure>
+    where
+        S: OrderedStore,
+        T: Target<S, Model = P::Model>,
+    {
+        if !self.shared.read(|inner| inner.active) {
+            self.activate(store).await?;
+        }
+        if let Some(former) = self.options.replaces.take() {
+            former.ask_to_stop();
+        }
+        self.shared.change(|inner| inner.state = State::Live);
+        Ok(())
+    }
+
     /// Makes this version the one that is read.
-    pub(super) async fn activate<S>(&mut self, store: &S) -> Result<(), Failure>
+    async fn activate<S>(&mut self, store: &S) -> Result<(), Failure>
     where
         S: OrderedStore,
         T: Target<S, Model = P::Model>,

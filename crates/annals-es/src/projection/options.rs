@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Handle;
 use crate::policy::ErrorPolicy;
 
 /// The settings of a projection.
@@ -14,11 +15,12 @@ use crate::policy::ErrorPolicy;
 /// let options = Options::new().on_error(ErrorPolicy::park()).timeout(Duration::from_secs(10));
 /// # let _ = options;
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     pub(super) on_error: ErrorPolicy,
     pub(super) timeout: Option<Duration>,
     pub(super) rebuild_if_restored: bool,
+    pub(super) replaces: Option<Handle>,
 }
 
 impl Options {
@@ -48,6 +50,57 @@ impl Options {
     #[must_use]
     pub fn rebuild_if_restored(mut self) -> Self {
         self.rebuild_if_restored = true;
+        self
+    }
+
+    /// Rebuilds a read model beside the one that runs, and swaps: the projection is a new version of `former`, computed
+    /// from the first event, and stops it once it has caught up and is [active](super::Status::active). If it fails or is
+    /// paused before that, `former` goes on.
+    ///
+    /// Add the new version to a [`Runner`](super::Runner) of its own. In the same one, `former` would get no new events
+    /// while the old ones are read.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use annals_es::blocking::block_on;
+    /// # use annals_es::projection::{Memory, Options, Projection, Runner};
+    /// # use annals_es::{Commit, Event, EventStore, Expected, MemoryStore, RecordedEvent, encode};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # struct Deposited { amount: u64 }
+    /// # struct Total { version: u32 }
+    /// # impl Projection for Total {
+    /// #     type Event = Deposited;
+    /// #     type Model = u64;
+    /// #     type Error = Infallible;
+    /// #     fn name(&self) -> &str { "total" }
+    /// #     fn version(&self) -> u32 { self.version }
+    /// #     fn handle(&self, total: &mut u64, event: Deposited, _: &RecordedEvent) -> Result<(), Infallible> {
+    /// #         *total += event.amount * u64::from(self.version);
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let store = MemoryStore::new();
+    /// # let deposited = encode(&Deposited { amount: 5 })?;
+    /// # block_on(store.append(Commit::to("account-1", Expected::Any, [deposited])))?;
+    /// # let memory = Memory::new(0);
+    /// # let view = memory.view();
+    /// # let mut runner = Runner::new(store.clone());
+    /// # let former = runner.add(Total { version: 1 }, memory)?;
+    /// # let _running = runner.spawn_thread()?;
+    /// # block_on(former.wait_until_live())?;
+    /// let mut rebuild = Runner::new(store.clone());
+    /// let memory = Memory::new(0).replacing(&view); // the view shows the new version when it is active
+    /// let new = rebuild.add_with(Total { version: 2 }, memory, Options::new().replaces(&former))?;
+    /// let running = rebuild.spawn_thread()?;
+    /// block_on(new.wait_until_active())?;
+    /// # assert_eq!(*view.read_blocking(), 10);
+    /// # running.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn replaces(mut self, former: &Handle) -> Self {
+        self.replaces = Some(former.clone());
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use annals_es::projection::{Memory, Projection, Runner, State};
+use annals_es::projection::{ErrorPolicy, Memory, Options, Projection, Runner, State};
 use annals_es::{OrderedStore, Position, RecordedEvent};
 
 use crate::support::{
@@ -60,7 +60,8 @@ fn new_version_takes_over_when_it_has_caught_up<S: OrderedStore>(store: &S) {
     let memory = Memory::new(Vec::new()).replacing(&view);
     let mut runner = Runner::new(store.clone());
     let gated = Gated { log, gate: gate.into() };
-    let new = runner.add(gated, memory).expect("it fits");
+    let options = Options::new().replaces(&former);
+    let new = runner.add_with(gated, memory, options).expect("it fits");
     let new_thread = runner.spawn_thread().expect("a thread");
     // The former version serves and follows while the new one catches up.
     wait(former.wait_for(append_each(store, 501..=510))).expect("it follows");
@@ -68,11 +69,12 @@ fn new_version_takes_over_when_it_has_caught_up<S: OrderedStore>(store: &S) {
     assert!(!new.status().active);
     open.send(()).expect("it waits");
     wait(new.wait_until_active()).expect("it takes over");
-    wait(former.stop());
+    wait(former.wait_for(Position::MAX)).expect_err("it is stopped");
+    assert_eq!(former.status().state, State::Stopped);
+    former_thread.stop().expect("it has ended");
     let times_ten: Handled = each_once(510).iter().map(|it| (it.0, it.1 * 10)).collect();
     wait(new.wait_for(Position::new(510))).expect("it has caught up");
     assert_eq!(*view.read_blocking(), times_ten);
-    former_thread.stop().expect("it stops");
     new_thread.stop().expect("it stops");
 }
 
@@ -87,13 +89,14 @@ fn version_that_cannot_catch_up_does_not_take_over<S: OrderedStore>(store: &S) {
 
     let log = Log { version: 2, ..Log::new("log") }.fail(5, [Fault::Error; 9]);
     let mut runner = Runner::new(store.clone());
-    let options = policy(annals_es::projection::ErrorPolicy::pause(), 1);
+    let options = policy(ErrorPolicy::pause(), 1).replaces(&former);
     let memory = Memory::new(Vec::new()).replacing(&view);
     let new = runner.add_with(log, memory, options).expect("it fits");
     let new_thread = runner.spawn_thread().expect("a thread");
     wait(new.wait_until_active()).expect_err("it pauses");
     assert_eq!((new.status().state, new.status().active), (State::Paused, false));
     assert_eq!(*view.read_blocking(), each_once(5));
+    wait(former.wait_for(append_each(store, 6..=6))).expect("it goes on");
     new_thread.stop().expect("it stops");
     former_thread.stop().expect("it stops");
 }

@@ -80,7 +80,8 @@ impl<M: ProcessManager<S>, S: AtomicCheckpoints + SeveralStreams> Runner<M, S> {
         self
     }
 
-    /// Sets the clock by which deadlines pass. Tests set a clock and call [`Runner::catch_up`].
+    /// Sets the clock by which deadlines pass. Tests set a clock and call [`Runner::catch_up`]; a run that waits sees
+    /// that the clock was set.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -247,8 +248,10 @@ impl<M: ProcessManager<S>, S: AtomicCheckpoints + SeveralStreams> Runner<M, S> {
         Ok(())
     }
 
-    /// Waits for an event, a deadline or the end.
+    /// Waits for an event, a deadline, another time or the end.
     async fn sleep(&self) -> Result<(), RunError> {
+        // It begins before the time is read, so that a clock that is set in between ends the wait.
+        let mut clock_set = pin!(self.clock.when_set());
         let now = self.clock.now();
         let deadline = self.schedule.next().map_or(LONGEST_SLEEP, |at| at.since(now));
         let mut timer = Delay::new(deadline.min(LONGEST_SLEEP));
@@ -257,6 +260,7 @@ impl<M: ProcessManager<S>, S: AtomicCheckpoints + SeveralStreams> Runner<M, S> {
         poll_fn(|context| {
             if stopping.as_mut().poll(context).is_ready()
                 || Pin::new(&mut timer).poll(context).is_ready()
+                || clock_set.as_mut().poll(context).is_ready()
             {
                 return Poll::Ready(Ok(()));
             }

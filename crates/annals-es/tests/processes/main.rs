@@ -11,7 +11,7 @@ mod seat_payments;
 use std::thread;
 use std::time::Duration;
 
-use annals_es::blocking::{block_on, iter};
+use annals_es::blocking::{block_on, block_on_timeout, iter};
 use annals_es::process::{ProcessManager, Reaction, Runner, Trigger};
 use annals_es::{
     AtomicCheckpoints, Clock, Commit, EventStore, Expected, MemoryStore, Metadata, Position, Query,
@@ -52,6 +52,7 @@ with_each_store!(
     super::contested_deadline as deadline_that_another_runner_let_pass_has_effect_once,
     super::two_runners as two_runners_have_each_effect_once,
     super::run_and_stop as run_follows_new_events_until_it_is_stopped,
+    super::clock_of_a_run as deadline_passes_in_a_run_whose_clock_is_set,
     faults::refusal_without_answer as refusal_without_an_answer_stops_and_records_nothing,
     faults::stopped as run_that_is_stopped_does_not_wait_for_the_next_attempt,
     faults::parked as parked_event_is_replayed_or_discarded,
@@ -245,6 +246,27 @@ fn run_and_stop<S: Full>(store: &S) {
     let head = block_on(store.head()).expect("a head");
     let saved = block_on(store.checkpoint("booking")).expect("a read").expect("a checkpoint");
     assert!(saved >= Position::new(head.get() - 3), "{saved:?} of {head:?}");
+}
+
+fn clock_of_a_run<S: Full>(store: &S) {
+    let clock = clock();
+    let mut runner = runner(store, &clock);
+    let handle = runner.handle();
+    let reserved = reserve(store, "1", "ann");
+    thread::scope(|scope| {
+        let running = scope.spawn(move || block_on(runner.run()));
+        assert!(block_on(handle.wait_for(reserved)));
+        let head = block_on(store.head()).expect("a head");
+        // A run that sleeps is woken by the clock: else, only after a minute.
+        thread::sleep(Duration::from_millis(20));
+        clock.advance(Duration::from_secs(601));
+        let passed = store.wait_for(Position::new(head.get() + 1));
+        let passed = block_on_timeout(passed, Duration::from_secs(30));
+        handle.stop();
+        passed.expect("the run sees that the clock was set").expect("a wait");
+        running.join().expect("no panic").expect("a run");
+    });
+    assert_eq!(types(store, "seat-1"), ["SeatReserved", "SeatReleased"]);
 }
 
 #[test]

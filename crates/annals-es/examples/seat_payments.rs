@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Ann pays. Bob's payment is declined, so his seat is released at once: compensation. Cid does nothing, so his seat
-//! is released at its deadline. Dan is refused a payment because he owes one already, and the process answers that in
+//! is released at its deadline, and no payment is accepted after it. Dan is refused a payment because he owes one already, and the process answers that in
 //! the same commit. Afterwards the log shows who caused what.
 
 pub(crate) mod seats;
@@ -18,17 +18,16 @@ use std::time::Duration;
 
 use annals_es::blocking::{block_on, iter};
 use annals_es::process::Runner;
-use annals_es::{AnnalsStore, Clock, Metadata, OrderedStore, ReadAll, Repository};
+use annals_es::{AnnalsStore, Clock, Metadata, OrderedStore, ReadAll};
 
-use seats::{Bookings, PaymentCommand, Payments, Seat, SeatCommand};
+use seats::{Bookings, PaymentCommand, SeatCommand};
 
 /// Takes five bookings, and prints what came of them.
 pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let store = AnnalsStore::new(annals::Store::open(dir.path().join("seats"))?);
-    let seats = Repository::<Seat, _>::new(store.clone())?;
-    let payments = Repository::<Payments, _>::new(store.clone())?;
-    let bookings = Bookings { seats: seats.clone(), payments: payments.clone() };
+    let bookings = Bookings::new(&store)?;
+    let (seats, payments) = (bookings.seats.clone(), bookings.payments.clone());
     let clock = Clock::at(Clock::system().now().plus(Duration::from_secs(1)));
     let mut runner = Runner::new(store.clone(), bookings)?.clock(clock.clone());
 
@@ -43,6 +42,9 @@ pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     writeln!(out, "after the payments, {} deadline is open", runner.open_deadlines())?;
     clock.advance(Duration::from_secs(601));
     block_on(runner.catch_up())?;
+    if let Err(refused) = block_on(payments.execute("cid", &PaymentCommand::Settle)) {
+        writeln!(out, "cid wants to pay after the deadline: {refused}")?;
+    }
 
     writeln!(out, "{:>3}  {:<13} {:<18} caused by", "at", "stream", "event")?;
     let mut places = HashMap::new();

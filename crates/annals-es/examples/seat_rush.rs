@@ -22,7 +22,7 @@ use annals_es::blocking::{block_on, block_on_timeout};
 use annals_es::process::{Runner, RunnerHandle};
 use annals_es::{
     AnnalsStore, BlockingRepository, ExecuteError, OrderedStore, Position, Query, RecordedEvent,
-    Repository, Subscribe, Timeline, next,
+    Subscribe, Timeline, next,
 };
 
 use seats::{Bookings, PaymentCommand, Payments, Refused, Seat, SeatCommand, SeatEvent};
@@ -147,7 +147,10 @@ impl Plan {
 }
 
 /// Lets all customers in at once, with the process beside them. Returns how each visit ended.
-fn rush(hall: &Hall, mut runner: Runner<Bookings, AnnalsStore>) -> Result<Vec<Visit>, Failure> {
+fn rush(
+    hall: &Hall,
+    mut runner: Runner<Bookings<AnnalsStore>, AnnalsStore>,
+) -> Result<Vec<Visit>, Failure> {
     let doors = Barrier::new(CUSTOMERS as usize);
     let come = |customer| {
         doors.wait();
@@ -177,11 +180,11 @@ fn rush(hall: &Hall, mut runner: Runner<Bookings, AnnalsStore>) -> Result<Vec<Vi
 pub(crate) fn run(out: &mut impl Write) -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
     let store = AnnalsStore::blocking(annals::Store::open(dir.path().join("seats"))?);
-    let seats = Repository::new(store.clone())?;
-    let payments = Repository::new(store.clone())?;
-    let bookings = Bookings { seats: seats.clone(), payments: payments.clone() };
+    let bookings = Bookings::new(&store)?;
+    // Clones of a repository share what they keep in memory.
+    let seats = bookings.seats.clone().blocking();
+    let payments = bookings.payments.clone().blocking();
     let runner = Runner::new(store.clone(), bookings)?;
-    let (seats, payments) = (seats.blocking(), payments.blocking());
     let (process, refused) = (runner.handle(), AtomicU64::new(0));
     let hall = Hall { store: store.clone(), seats, payments, process, refused };
 

@@ -1,12 +1,13 @@
 //! What the examples about seats share: seats, payments, and the process between them.
 //!
-//! A seat that is reserved is paid for within ten minutes, or released. A declined payment releases it at once.
+//! A seat that is reserved is paid for within ten minutes, or released. A declined payment releases it at once. A payment
+//! that comes when the seat is released is refunded.
 //! Must never print, nor start a thread.
 
 use std::time::Duration;
 
 use annals_es::process::{ProcessManager, Reaction, Trigger};
-use annals_es::{Aggregate, AnnalsStore, Event, Events, RecordedEvent, Repository};
+use annals_es::{Aggregate, Event, EventStore, Events, RecordedEvent, Repository, SchemaError};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
@@ -92,12 +93,25 @@ pub(crate) enum PaymentEvent {
     Settled { seat: String },
     #[event(name = "PaymentDeclined")]
     Declined { seat: String },
+    #[event(name = "PaymentWithdrawn")]
+    Withdrawn { seat: String },
+    #[event(name = "PaymentRefunded")]
+    Refunded { seat: String },
 }
 
 pub(crate) enum PaymentCommand {
-    Request { seat: String },
+    Request {
+        seat: String,
+    },
     Settle,
     Decline,
+    /// Takes a request back.
+    Withdraw {
+        seat: String,
+    },
+    Refund {
+        seat: String,
+    },
 }
 
 /// The payments of a customer, who may owe one at a time.
@@ -124,15 +138,22 @@ impl Aggregate for Payments {
             }
             (PaymentCommand::Settle, Some(seat)) => Ok(PaymentEvent::Settled { seat }.into()),
             (PaymentCommand::Decline, Some(seat)) => Ok(PaymentEvent::Declined { seat }.into()),
-            (_, None) => Err(Refused::NothingOwed),
+            (PaymentCommand::Withdraw { seat }, Some(owed)) if owed == *seat => {
+                Ok(PaymentEvent::Withdrawn { seat: owed }.into())
+            }
+            (PaymentCommand::Refund { seat }, _) => {
+                Ok(PaymentEvent::Refunded { seat: seat.clone() }.into())
+            }
+            _ => Err(Refused::NothingOwed),
         }
     }
 
     fn evolve(&mut self, event: &PaymentEvent) {
-        self.owed = match event {
-            PaymentEvent::Requested { seat } => Some(seat.clone()),
-            PaymentEvent::Settled { .. } | PaymentEvent::Declined { .. } => None,
-        };
+        match event {
+            PaymentEvent::Requested { seat } => self.owed = Some(seat.clone()),
+            PaymentEvent::Refunded { .. } => {}
+            _ => self.owed = None,
+        }
     }
 }
 
@@ -147,23 +168,55 @@ pub(crate) enum Input {
     Declined { seat: String },
 }
 
-#[derive(Debug, Serialize, Deserialize, Event)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
 pub(crate) enum BookingEvent {
+    #[event(name = "BookingBegun")]
+    Begun { customer: String },
     #[event(name = "BookingPaid")]
     Paid,
     #[event(name = "BookingCancelled")]
     Cancelled { why: String },
+    #[event(name = "LatePaymentRefunded")]
+    LatePaymentRefunded { customer: String },
 }
 
-/// The booking of a seat, from its reservation to its payment or release.
-pub(crate) struct Bookings {
-    pub(crate) seats: Repository<Seat, AnnalsStore>,
-    pub(crate) payments: Repository<Payments, AnnalsStore>,
+/// The bookings of a seat, each from its reservation to its payment or release.
+pub(crate) struct Bookings<S: EventStore> {
+    pub(crate) seats: Repository<Seat, S>,
+    pub(crate) payments: Repository<Payments, S>,
 }
 
-impl ProcessManager<AnnalsStore> for Bookings {
+impl<S: EventStore> Bookings<S> {
+    pub(crate) fn new(store: &S) -> Result<Self, SchemaError> {
+        Ok(Self {
+            seats: Repository::new(store.clone())?,
+            payments: Repository::new(store.clone())?,
+        })
+    }
+
+    fn begin(&self, seat: &str, customer: &str, reaction: &mut Reaction<Self, S>) {
+        reaction.record(BookingEvent::Begun { customer: customer.into() });
+        reaction.deadline(seat, Duration::from_secs(600));
+        let (request, seats) = (PaymentCommand::Request { seat: seat.into() }, self.seats.clone());
+        let seat = seat.to_owned();
+        reaction.command_or(&self.payments, customer, request, move |refused, reaction| {
+            reaction.cancel(&seat);
+            reaction.command(&seats, &seat, SeatCommand::Release);
+            reaction.record(BookingEvent::Cancelled { why: refused.to_string() });
+        });
+    }
+
+    fn cancel(&self, seat: &str, why: &str, reaction: &mut Reaction<Self, S>) {
+        reaction.cancel(seat);
+        reaction.command(&self.seats, seat, SeatCommand::Release);
+        reaction.record(BookingEvent::Cancelled { why: why.into() });
+    }
+}
+
+impl<S: EventStore> ProcessManager<S> for Bookings<S> {
     type Input = Input;
     type Event = BookingEvent;
+    /// The customer whose payment is awaited.
     type State = Option<String>;
     const NAME: &'static str = "booking";
 
@@ -174,44 +227,49 @@ impl ProcessManager<AnnalsStore> for Bookings {
         }
     }
 
-    fn evolve(ended: &mut Option<String>, event: &BookingEvent) {
-        *ended = Some(match event {
-            BookingEvent::Paid => "paid".into(),
-            BookingEvent::Cancelled { why } => why.clone(),
-        });
+    fn evolve(awaited: &mut Option<String>, event: &BookingEvent) {
+        match event {
+            BookingEvent::Begun { customer } => *awaited = Some(customer.clone()),
+            BookingEvent::Paid | BookingEvent::Cancelled { .. } => *awaited = None,
+            BookingEvent::LatePaymentRefunded { .. } => {}
+        }
     }
 
     fn react(
         &self,
-        _: &Option<String>,
+        awaited: &Option<String>,
         trigger: Trigger<'_, Input>,
-        reaction: &mut Reaction<Self, AnnalsStore>,
+        reaction: &mut Reaction<Self, S>,
     ) {
         match trigger {
             Trigger::Event { event: Input::Reserved { customer }, recorded } => {
-                let seat = recorded.stream_id().unwrap_or_default().to_owned();
-                reaction.deadline(&seat, Duration::from_secs(600));
-                let (request, seats) =
-                    (PaymentCommand::Request { seat: seat.clone() }, self.seats.clone());
-                reaction.command_or(&self.payments, customer, request, move |refused, reaction| {
-                    reaction.cancel(&seat);
-                    reaction.command(&seats, &seat, SeatCommand::Release);
-                    reaction.record(BookingEvent::Cancelled { why: refused.to_string() });
-                });
+                self.begin(recorded.stream_id().unwrap_or_default(), customer, reaction);
             }
-            Trigger::Event { event: Input::Settled { seat }, .. } => {
-                reaction.cancel(seat);
-                reaction.command(&self.seats, seat, SeatCommand::Confirm);
-                reaction.record(BookingEvent::Paid);
+            Trigger::Event { event: Input::Settled { seat }, recorded } => {
+                let customer = recorded.stream_id().unwrap_or_default();
+                if awaited.as_deref() == Some(customer) {
+                    reaction.cancel(seat);
+                    reaction.command(&self.seats, seat, SeatCommand::Confirm);
+                    reaction.record(BookingEvent::Paid);
+                } else {
+                    // The deadline has passed while it was paid: the seat may be another customer's by now.
+                    let refund = PaymentCommand::Refund { seat: seat.clone() };
+                    reaction.command(&self.payments, customer, refund);
+                    let customer = customer.to_owned();
+                    reaction.record(BookingEvent::LatePaymentRefunded { customer });
+                }
             }
-            Trigger::Event { event: Input::Declined { seat }, .. } => {
-                reaction.cancel(seat);
-                reaction.command(&self.seats, seat, SeatCommand::Release);
-                reaction.record(BookingEvent::Cancelled { why: "declined".into() });
+            Trigger::Event { event: Input::Declined { seat }, recorded } => {
+                if awaited.as_deref() == recorded.stream_id() {
+                    self.cancel(seat, "declined", reaction);
+                }
             }
             Trigger::Deadline { name: seat, .. } => {
-                reaction.command(&self.seats, seat, SeatCommand::Release);
-                reaction.record(BookingEvent::Cancelled { why: "not paid in time".into() });
+                let Some(customer) = awaited else { return };
+                self.cancel(seat, "not paid in time", reaction);
+                let withdraw = PaymentCommand::Withdraw { seat: seat.to_owned() };
+                // One that was paid at the last moment is refunded when that is read.
+                reaction.command_or(&self.payments, customer, withdraw, |_, _| {});
             }
         }
     }

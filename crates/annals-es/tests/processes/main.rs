@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod booking;
+mod example;
 mod faults;
 #[path = "../../examples/seat_payments.rs"]
 #[allow(dead_code, reason = "an example's `main` is not called from here")]
@@ -293,21 +294,4 @@ fn reaction_can_be_tested_without_a_store() {
     let deadline = Timestamp::from_micros(5).plus(Duration::from_secs(600));
     assert_eq!(reaction.deadlines().collect::<Vec<_>>(), [("payment", deadline)]);
     assert!(!reaction.is_empty() && reaction.cancelled().next().is_none());
-}
-
-#[test]
-fn example_prints_what_came_of_each_booking() {
-    let mut out = Vec::new();
-    seat_payments::run(&mut out).expect("the example runs");
-    let out = String::from_utf8(out).expect("text");
-    let of = |stream: &str| -> Vec<String> {
-        let columns = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let own = columns.filter(|columns| columns.get(1) == Some(&stream));
-        own.map(|columns| columns[2..].join(" ")).collect()
-    };
-    assert_eq!(of("seat-1"), ["SeatReserved", "SeatConfirmed 18"], "{out}");
-    assert_eq!(of("seat-2"), ["SeatReserved", "SeatReleased 19"], "{out}");
-    assert_eq!(of("seat-3"), ["SeatReserved", "SeatReleased 10"], "at its deadline:\n{out}");
-    assert_eq!(of("booking-5")[2..], ["BookingCancelled 5"], "{out}");
-    assert!(out.starts_with("after the payments, 1 deadline is open\n"), "{out}");
 }

@@ -1,4 +1,5 @@
 // Definitions of links that precede the text take precedence over those at its end.
+#![doc = "[guide]: crate::guide"]
 #![doc = "[production]: crate::guide::production"]
 #![doc = "[coming-from]: crate::guide::coming_from"]
 #![doc = ""]

@@ -1,9 +1,10 @@
 //! Background work that fails: the close names it, and no acknowledged event is lost.
 
+use std::sync::Arc;
+
+use annals::snapshot::Snapshot;
 use annals::testing::{Crash, Fault, Keep, Operation, SimStorage};
-use annals::{
-    Error, ExpectedVersion, FailedMaintenance, Maintenance, NewEvent, Store, snapshot::Snapshot,
-};
+use annals::{Error, ExpectedVersion, FailedMaintenance, Maintenance, NewEvent, Options, Store};
 
 use super::support::{ROOT, append, open};
 
@@ -102,6 +103,23 @@ fn leftover_files_that_could_not_be_listed_are_listed_again() {
     append(&store, 21, 40, 2_000);
     store.close().unwrap();
     comes_back(&sim, 40);
+}
+
+#[test]
+fn compaction_that_is_asked_for_makes_good_one_that_failed_in_the_background() {
+    let sim = SimStorage::new(7);
+    sim.inject_at(".lvl", Fault::FailFrom { operation: Operation::Open, nth: 1 });
+    let options = Options::new().storage(Arc::new(sim.process()));
+    let store = options.segment_size(Options::MIN_SEGMENT_SIZE).open(ROOT).unwrap();
+    // Enough segments for a merge.
+    append(&store, 1, 80, 9_000);
+    while store.stats().maintenance_failures == 0 {
+        std::thread::yield_now();
+    }
+    sim.clear_faults();
+    assert!(store.compact().unwrap().merges > 0);
+    store.close().unwrap();
+    comes_back(&sim, 80);
 }
 
 fn append_with_snapshot(store: &Store, key: &str, version: u64) {

@@ -89,6 +89,11 @@ impl Maintainer {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         })?;
+        // What failed in the background before is done now.
+        if self.commits.note_attempt(Task::Compaction, self.drop_leftovers()) {
+            self.commits.note_outcome(Task::Compaction, Ok(()));
+        }
+        self.commits.note_outcome(Task::SnapshotMerge, Ok(()));
         Ok(compacted)
     }
 

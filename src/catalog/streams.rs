@@ -59,7 +59,20 @@ impl Run {
         }
     }
 
+    /// The version after the last one of this run.
+    pub(crate) fn end_version(&self) -> u64 {
+        self.first_version + self.len() as u64
+    }
+
+    /// The index in this run of a version that is not before it, or after its end.
+    pub(crate) fn index(&self, version: u64) -> usize {
+        usize::try_from(version.saturating_sub(self.first_version))
+            .unwrap_or(usize::MAX)
+            .min(self.len())
+    }
+
     /// The position and offset of the event at `index` in this run.
+    #[inline]
     pub(crate) fn place(&self, index: usize) -> Result<(u64, u64)> {
         let base = self.segment.base_position;
         match &self.places {

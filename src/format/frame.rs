@@ -110,6 +110,7 @@ impl FrameHeader {
     }
 
     /// Decodes a header whose checksum was proven before.
+    #[inline]
     pub(crate) fn decode_trusted(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
         let kind = FrameKind::from_byte(b[2]).ok_or(Defect::Invalid("unknown frame kind"))?;

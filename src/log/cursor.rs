@@ -73,9 +73,13 @@ impl FrameCursor {
                 Checksums::Once => offset >= self.segment.verified_end(),
                 Checksums::Never => false,
             };
-            let header = match self.header(offset, check) {
-                Err(error) if self.look_again(&error, offset) => continue,
-                header => header?,
+            let trusted = if check { None } else { self.trusted_header(offset)? };
+            let header = match trusted {
+                Some(header) => header,
+                None => match self.checked_header(offset) {
+                    Err(error) if self.look_again(&error, offset) => continue,
+                    header => header?,
+                },
             };
             self.offset = offset + header.frame_len();
             let padded = align(header.body_len as usize);
@@ -148,24 +152,33 @@ impl FrameCursor {
         Ok(proven.is_some())
     }
 
+    /// The header of the next frame, if it is mapped and in its place; its checksum was proven before.
     #[inline]
-    fn header(&mut self, offset: u64, check: bool) -> Result<FrameHeader> {
-        let trusted = !check && self.prove(offset, frame::HEADER_LEN)?;
-        let segment = &*self.segment;
-        let header = if trusted {
-            let bytes = segment.remembered(offset, frame::HEADER_LEN);
-            FrameHeader::decode_trusted(bytes)
-                .map_err(|d| segment.corrupt(offset, self.next_position, &d))?
-        } else {
-            segment.frame_header(LogPlace { offset, position: self.next_position })?
-        };
-        let in_place = header.first_position == self.next_position
-            && header.kind != FrameKind::Seal
-            && offset + header.frame_len() <= segment.end();
-        if !in_place {
+    fn trusted_header(&mut self, offset: u64) -> Result<Option<FrameHeader>> {
+        if !self.prove(offset, frame::HEADER_LEN)? {
+            return Ok(None);
+        }
+        let bytes = self.segment.remembered(offset, frame::HEADER_LEN);
+        let header = FrameHeader::decode_trusted(bytes).ok();
+        Ok(header.filter(|header| self.is_next(header, offset)))
+    }
+
+    /// The header of the next frame; proves it.
+    #[cold]
+    fn checked_header(&self, offset: u64) -> Result<FrameHeader> {
+        let place = LogPlace { offset, position: self.next_position };
+        let header = self.segment.frame_header(place)?;
+        if !self.is_next(&header, offset) {
             let defect = Defect::Invalid("the frame is not the next one");
-            return Err(segment.corrupt(offset, self.next_position, &defect));
+            return Err(self.segment.corrupt(offset, self.next_position, &defect));
         }
         Ok(header)
+    }
+
+    #[inline]
+    fn is_next(&self, header: &FrameHeader, offset: u64) -> bool {
+        header.first_position == self.next_position
+            && header.kind != FrameKind::Seal
+            && offset + header.frame_len() <= self.segment.end()
     }
 }

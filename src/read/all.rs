@@ -2,6 +2,7 @@
 
 mod scan;
 
+use std::collections::VecDeque;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ impl ReadAll {
             left: self.settings.limit,
             settings: self.settings,
             stop: u64::MAX,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             cursor: None,
             window: Window::default(),
             selected: Vec::new(),
@@ -168,6 +169,14 @@ fn walk_frame<'a, B>(
     Ok(ControlFlow::Continue(()))
 }
 
+/// The number of events, and of their bytes, after which no further frame is read ahead. Read together, events
+/// are built in place; one by one, each is copied while the processor still writes it.
+const AHEAD: usize = 32;
+const AHEAD_BYTES: usize = 64 << 10;
+
+/// The least number of candidates that are found by a walk if they lie close together.
+const DENSE: usize = 8;
+
 /// An empty range: there is no position 0.
 const NOWHERE: RangeInclusive<u64> = 0..=0;
 
@@ -184,8 +193,8 @@ pub(super) struct AllEvents {
     /// The position at which the current call stops.
     stop: u64,
     left: u64,
-    /// The rest of the current frame, last first.
-    ready: Vec<Event>,
+    /// Events that were read ahead.
+    ready: VecDeque<Event>,
     cursor: Option<FrameCursor>,
     /// The bytes of the events in `ready`, in the segment of the cursor.
     window: Window,
@@ -198,6 +207,7 @@ pub(super) struct AllEvents {
 }
 
 impl AllEvents {
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Event>> {
         self.next_while(|_| true)
     }
@@ -216,49 +226,73 @@ impl AllEvents {
 
     /// The next requested event. `examined` is called with each event that is examined; once it returns
     /// `false`, the search ends with `None` and can go on later.
+    #[inline]
     pub(super) fn next_while(
         &mut self,
         mut examined: impl FnMut(&Event) -> bool,
     ) -> Result<Option<Event>> {
-        loop {
-            if self.left == 0 {
-                return Ok(None);
-            }
-            let event = if self.settings.backwards { self.step_back() } else { self.step() };
-            let Some(event) = event? else { return Ok(None) };
-            let goes_on = examined(&event);
-            let event_ref = event.as_ref();
-            if self.settings.wants(&event_ref) && !self.hidden.hides(&self.engine, &event_ref)? {
+        while self.left > 0 {
+            let Some(event) = self.peek()? else { break };
+            let goes_on = examined(event);
+            if self.shows_next()? {
                 self.left -= 1;
-                return Ok(Some(event));
+                return Ok(self.take());
             }
+            self.take();
             if !goes_on {
-                return Ok(None);
+                break;
             }
         }
+        Ok(None)
     }
 
-    fn step_back(&mut self) -> Result<Option<Event>> {
-        loop {
-            if let Some(event) = self.take_selected()? {
-                return Ok(Some(event));
-            }
-            if self.next <= self.after {
-                return Ok(None);
-            }
-            if self.must_select() {
+    /// The next event in the direction of the read; `None` at its end.
+    #[inline]
+    fn peek(&mut self) -> Result<Option<&Event>> {
+        if self.ready.is_empty() {
+            if self.settings.backwards { self.step_back()? } else { self.step()? }
+        }
+        Ok(self.ready.front())
+    }
+
+    /// Whether the event that [`AllEvents::peek`] has returned was requested.
+    #[inline]
+    fn shows_next(&mut self) -> Result<bool> {
+        let Some(event) = self.ready.front() else { return Ok(false) };
+        let event = event.as_ref();
+        Ok(self.settings.wants(&event) && !self.hidden.hides(&self.engine, &event)?)
+    }
+
+    /// Takes the event that [`AllEvents::peek`] has returned.
+    #[inline]
+    fn take(&mut self) -> Option<Event> {
+        let event = self.ready.pop_front();
+        if let Some(event) = &event
+            && !self.settings.backwards
+        {
+            // A read of selected events is already past them.
+            self.next = self.next.max(event.position().get() + 1);
+        }
+        event
+    }
+
+    /// Reads the next event backwards, if there is one.
+    fn step_back(&mut self) -> Result<()> {
+        while !self.read_selected()? && self.next > self.after {
+            if self.must_select(self.next) {
                 self.select()?;
                 continue;
             }
-            let event = event_at(&self.engine, self.next)?;
+            self.ready.extend(event_at(&self.engine, self.next)?);
             self.next -= 1;
-            return Ok(event);
+            break;
         }
+        Ok(())
     }
 
-    /// Whether posting lists have to be read before the event at `next`.
-    fn must_select(&self) -> bool {
-        self.settings.query.is_some() && !self.direct.contains(&self.next)
+    /// Whether posting lists have to be read before the event at a position.
+    fn must_select(&self, position: u64) -> bool {
+        self.settings.query.is_some() && !self.direct.contains(&position)
     }
 
     /// Finds in the posting lists of the segment at `next` which of the next events may match, and moves
@@ -277,61 +311,104 @@ impl AllEvents {
                 if backwards { selected.through..=self.next } else { self.next..=selected.through };
             return Ok(());
         };
+        // A walk over three times as many events costs less than a look-up of each candidate.
+        let span = selected.through.saturating_sub(self.next);
+        if !backwards && positions.len() >= DENSE && span < 3 * positions.len() as u64 {
+            self.direct = self.next..=selected.through;
+            return Ok(());
+        }
         self.next = if backwards { selected.through - 1 } else { selected.through + 1 };
         positions.reverse();
         self.selected = positions;
         Ok(())
     }
 
-    fn take_selected(&mut self) -> Result<Option<Event>> {
-        match self.selected.pop() {
-            Some(position) => event_at(&self.engine, position),
-            None => Ok(None),
-        }
+    /// Reads the next selected event, if there is one; whether it did.
+    fn read_selected(&mut self) -> Result<bool> {
+        let Some(position) = self.selected.pop() else { return Ok(false) };
+        self.ready.extend(event_at(&self.engine, position)?);
+        Ok(true)
     }
 
-    fn step(&mut self) -> Result<Option<Event>> {
-        loop {
-            if let Some(event) = self.ready.pop() {
-                self.next = event.position().get() + 1;
-                return Ok(Some(event));
-            }
-            if let Some(event) = self.take_selected()? {
-                return Ok(Some(event));
-            }
-            if self.next > self.last.min(self.stop) {
-                return Ok(None);
-            }
-            if self.must_select() {
+    /// Reads the next events forwards, if there are any.
+    fn step(&mut self) -> Result<()> {
+        while self.ready.is_empty()
+            && !self.read_selected()?
+            && self.next <= self.last.min(self.stop)
+        {
+            if self.must_select(self.next) {
                 self.cursor = None;
                 self.select()?;
-                continue;
-            }
-            let fresh = self.cursor.is_none();
-            let cursor = match &mut self.cursor {
-                Some(cursor) => cursor,
-                None => {
-                    self.window = Window::default();
-                    self.cursor.insert(cursor_at(&self.engine, self.next)?)
-                }
-            };
-            let segment = Arc::clone(cursor.segment());
-            if let Some(frame) = cursor.next(self.last)? {
-                let ready = (&mut self.ready, &mut self.window);
-                fill(ready, &segment, &frame, self.next..=self.last)
-                    .map_err(|d| segment.corrupt(frame.offset, self.next, &d))?;
-            } else if fresh {
-                return Err(segment.corrupt(0, self.next, &Defect::TooShort));
             } else {
+                self.walk()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the events of the next frames into `ready`. An error is returned when the read comes to the frame it is
+    /// about.
+    fn walk(&mut self) -> Result<()> {
+        let mut bytes = 0;
+        let mut next = self.next;
+        while self.ready.len() < AHEAD
+            && bytes < AHEAD_BYTES
+            && next <= self.last.min(self.stop)
+            && (self.ready.is_empty() || !self.must_select(next))
+        {
+            match self.walk_frame(next) {
+                Ok(Some((frame_len, end))) => {
+                    bytes += frame_len;
+                    next = end;
+                }
+                Ok(None) => break,
+                Err(error) if self.ready.is_empty() => return Err(error),
+                Err(_) => {
+                    // The next walk begins anew at this frame.
+                    self.cursor = None;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the events of the frame at `next` to `ready`; returns its length and the position after it. `None`
+    /// at the end of the segment.
+    fn walk_frame(&mut self, next: u64) -> Result<Option<(usize, u64)>> {
+        let fresh = self.cursor.is_none();
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            None => {
+                self.window = Window::default();
+                self.cursor.insert(cursor_at(&self.engine, next)?)
+            }
+        };
+        let segment = Arc::clone(cursor.segment());
+        match cursor.next(self.last)? {
+            Some(frame) => {
+                let before = self.ready.len();
+                let ready = (&mut self.ready, &mut self.window);
+                if let Err(defect) = fill(ready, &segment, &frame, next..=self.last) {
+                    self.ready.truncate(before);
+                    return Err(segment.corrupt(frame.offset, next, &defect));
+                }
+                // No other frame is read ahead beside one that is copied.
+                let len = if frame.mapped_to.is_some() { frame.body.len() } else { AHEAD_BYTES };
+                Ok(Some((len, frame.header.next_position())))
+            }
+            None if fresh => Err(segment.corrupt(0, next, &Defect::TooShort)),
+            None => {
                 self.cursor = None;
+                Ok(None)
             }
         }
     }
 }
 
-/// Puts a frame's events that lie in a range of positions into `ready`, last first.
+/// Appends a frame's events that lie in a range of positions to `ready`.
 fn fill(
-    (ready, window): (&mut Vec<Event>, &mut Window),
+    (ready, window): (&mut VecDeque<Event>, &mut Window),
     segment: &Arc<Segment>,
     frame: &FrameView<'_>,
     range: RangeInclusive<u64>,
@@ -346,7 +423,7 @@ fn fill(
                 Some(end) => RecordBytes::Shared(window.cut(segment, offset, bytes.len(), end)),
                 None => RecordBytes::Owned(Bytes::copy_from_slice(bytes)),
             };
-            ready.push(Event::new(
+            ready.push_back(Event::new(
                 bytes,
                 record.layout(),
                 EventPlace::new(&frame.header, position),
@@ -355,7 +432,6 @@ fn fill(
         offset += record.padded_len() as u64;
         rest = after;
     }
-    ready.reverse();
     Ok(())
 }
 

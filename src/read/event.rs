@@ -19,22 +19,30 @@ use crate::query::{Query, Queryable};
 /// The part of an event that comes from its commit's frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EventPlace {
-    pub(crate) position: u64,
-    pub(crate) recorded_at: u64,
-    /// The positions of the first and the last event of the commit.
-    pub(crate) commit: u64,
-    pub(crate) commit_end: u64,
+    position: u64,
+    recorded_at: u64,
+    /// The numbers of events of its commit before and after it.
+    before: u32,
+    after: u32,
 }
 
 impl EventPlace {
-    /// The place of the event at `position` in a frame.
+    /// The place of the event at `position`, which is one of the frame's.
+    #[inline]
     pub(crate) fn new(header: &FrameHeader, position: u64) -> Self {
-        Self {
-            position,
-            recorded_at: header.recorded_at,
-            commit: header.first_position,
-            commit_end: header.next_position() - 1,
-        }
+        let before = position.saturating_sub(header.first_position);
+        // A frame counts its events in 32 bits.
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        let after = header.event_count.saturating_sub(before).saturating_sub(1);
+        Self { position, recorded_at: header.recorded_at, before, after }
+    }
+
+    fn commit(&self) -> Position {
+        Position::new(self.position.saturating_sub(self.before.into()))
+    }
+
+    fn commit_end(&self) -> Position {
+        Position::new(self.position + u64::from(self.after))
     }
 }
 
@@ -213,17 +221,17 @@ impl Event {
 
     /// The position of the first event of its commit; it identifies the commit.
     pub fn commit(&self) -> Position {
-        Position::new(self.place.commit)
+        self.place.commit()
     }
 
     /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
-        self.place.position == self.place.commit_end
+        self.place.after == 0
     }
 
     /// The position of the last event of its commit.
     pub fn commit_end(&self) -> Position {
-        Position::new(self.place.commit_end)
+        self.place.commit_end()
     }
 
     /// Whether a query matches the event.
@@ -333,17 +341,17 @@ impl<'a> EventRef<'a> {
 
     /// The position of the first event of its commit; it identifies the commit.
     pub fn commit(&self) -> Position {
-        Position::new(self.place.commit)
+        self.place.commit()
     }
 
     /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
-        self.place.position == self.place.commit_end
+        self.place.after == 0
     }
 
     /// The position of the last event of its commit.
     pub fn commit_end(&self) -> Position {
-        Position::new(self.place.commit_end)
+        self.place.commit_end()
     }
 
     /// Whether a query matches the event.

@@ -4,9 +4,12 @@
 //! The cost is that of the events that are read, plus a search for the first one that is logarithmic in
 //! the stream's length. Must never collect the offsets of many more events than are about to be read.
 
+mod ahead;
+
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
+use self::ahead::Ahead;
 use super::hidden::Hidden;
 use super::point::event_in;
 use super::{EventSource, Events, ReadSettings, ReadStream, pin};
@@ -33,10 +36,13 @@ impl ReadStream {
     ) -> Result<ControlFlow<B>> {
         let head = pin(&self.engine, &self.settings)?;
         let mut events = self.pinned(head)?;
-        while let Some(event) = events.next()? {
-            if let ControlFlow::Break(value) = each(event.as_ref()) {
+        while events.seek(&mut |_| true)? {
+            if let Some(event) = events.ahead.peek()
+                && let ControlFlow::Break(value) = each(event.as_ref())
+            {
                 return Ok(ControlFlow::Break(value));
             }
+            events.ahead.take();
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -63,7 +69,7 @@ impl ReadStream {
             from: self.from_version.max(1),
             last,
             next: last,
-            ahead: Vec::new(),
+            ahead: Ahead::new(),
         };
         events.pass_hidden()?;
         Ok(events)
@@ -90,17 +96,15 @@ pub(super) struct StreamEvents {
     /// The next version to yield.
     next: u64,
     left: u64,
-    /// The runs and places of the next events; the next one last.
-    ahead: Vec<(usize, LogPlace)>,
+    ahead: Ahead,
 }
 
 /// Number of events whose offsets are found first; it doubles each time up to [`MAX_CHUNK`].
 const FIRST_CHUNK: u64 = 64;
 const MAX_CHUNK: u64 = 1024;
-/// Number of events that are looked up ahead of the read.
-const AHEAD: u64 = 32;
 
 impl StreamEvents {
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Event>> {
         self.next_while(|_| true)
     }
@@ -112,35 +116,48 @@ impl StreamEvents {
 
     /// The next requested event. `examined` is called with each event that is examined; once it returns
     /// `false`, the search ends with `None` and can go on later.
+    #[inline]
     pub(super) fn next_while(
         &mut self,
         mut examined: impl FnMut(&Event) -> bool,
     ) -> Result<Option<Event>> {
+        Ok(if self.seek(&mut examined)? { self.ahead.take() } else { None })
+    }
+
+    /// Passes the events before the next requested one; whether there is one, which is then the next of `ahead`.
+    #[inline]
+    fn seek(&mut self, examined: &mut impl FnMut(&Event) -> bool) -> Result<bool> {
         while self.left > 0 && self.next >= self.from && self.next <= self.last {
-            let event = self.event(self.next)?;
+            if self.ahead.peek().is_none() {
+                self.look_ahead(self.next)?;
+            }
             self.next = if self.settings.backwards {
                 // Version 1 is the first: at 0, `from` ends the loop.
                 self.next - 1
             } else {
                 self.next + 1
             };
-            let goes_on = examined(&event);
-            let event_ref = event.as_ref();
-            if self.hidden.hides(&self.engine, &event_ref)? {
+            let Some(event) = self.ahead.peek() else {
+                return Err(self.engine.contents().lost(0));
+            };
+            let goes_on = examined(event);
+            let event = event.as_ref();
+            if self.hidden.hides(&self.engine, &event)? {
                 if self.settings.backwards {
                     // If an event of a stream is hidden, all events before it in the stream are hidden
                     // too.
                     self.left = 0;
                 }
-            } else if self.settings.wants(&event_ref) {
+            } else if self.settings.wants(&event) {
                 self.left -= 1;
-                return Ok(Some(event));
+                return Ok(true);
             }
+            self.ahead.take();
             if !goes_on {
-                return Ok(None);
+                break;
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Skips hidden events without reading them: versions and times never decrease, so the hidden events
@@ -243,67 +260,23 @@ impl StreamEvents {
         }
     }
 
-    fn event(&mut self, version: u64) -> Result<Event> {
-        if self.ahead.is_empty() {
-            self.look_ahead(version)?;
-        }
-        let (run, place) = self.ahead.pop().ok_or_else(|| self.engine.contents().lost(0))?;
-        event_in(&self.engine, &self.runs[run].segment, place)
-    }
-
-    /// Looks up the offsets of the next events, and prefetches their records together: the events of a
-    /// stream are scattered, and the read would wait for each one alone.
+    /// Reads the next events, from `version` on in the direction of the read.
     fn look_ahead(&mut self, version: u64) -> Result<()> {
-        self.engine.contents().bound_mappings();
-        if !self.loaded.contains(&version) {
-            self.load(version)?;
-        }
-        let wanted = AHEAD.min(self.left).max(1);
-        let backwards = self.settings.backwards;
-        let (from, last) = (self.from.max(*self.loaded.start()), self.last.min(*self.loaded.end()));
-        let versions = (0..wanted).map_while(|distance| {
-            if backwards {
-                version.checked_sub(distance).filter(|&version| version >= from)
+        if !self.ahead.has_places() {
+            self.engine.contents().bound_mappings();
+            if !self.loaded.contains(&version) {
+                self.load(version)?;
+            }
+            let more = self.ahead.wanted().min(self.left).max(1) - 1;
+            let (first, last) =
+                (self.from.max(*self.loaded.start()), self.last.min(*self.loaded.end()));
+            let versions = if self.settings.backwards {
+                first.max(version.saturating_sub(more))..=version
             } else {
-                version.checked_add(distance).filter(|&version| version <= last)
-            }
-        });
-        for version in versions.clone() {
-            if let Some((run, index)) = self.run_of(version) {
-                self.runs[run].prefetch_place(index);
-            }
+                version..=last.min(version.saturating_add(more))
+            };
+            self.ahead.find(&self.runs, versions, self.settings.backwards)?;
         }
-        for version in versions {
-            match self.place(version) {
-                Ok(place) => self.ahead.push(place),
-                Err(error) if self.ahead.is_empty() => return Err(error),
-                // This event is looked up again, and its error returned, when the read comes to it.
-                Err(_) => break,
-            }
-        }
-        for &(run, place) in &self.ahead {
-            self.runs[run].segment.prefetch_record(place.offset);
-        }
-        // The records are read after the last prefetch, when the first ones have arrived.
-        for &(run, place) in &self.ahead {
-            self.runs[run].segment.prefetch_frame(place.offset);
-        }
-        self.ahead.reverse();
-        Ok(())
-    }
-
-    /// The run and the place of an event.
-    fn place(&self, version: u64) -> Result<(usize, LogPlace)> {
-        let (run, index) = self.run_of(version).ok_or_else(|| self.engine.contents().lost(0))?;
-        let (position, offset) = self.runs[run].place(index)?;
-        Ok((run, LogPlace { offset, position }))
-    }
-
-    /// The run that holds a version, and the index of the version in it.
-    fn run_of(&self, version: u64) -> Option<(usize, usize)> {
-        let behind = self.runs.partition_point(|run| run.first_version <= version);
-        let run = behind.checked_sub(1)?;
-        let index = usize::try_from(version - self.runs[run].first_version).ok()?;
-        (index < self.runs[run].len()).then_some((run, index))
+        self.ahead.read(&self.engine, &self.runs)
     }
 }

@@ -35,6 +35,11 @@ impl Segment {
         self.prefetch(offset.saturating_sub(frame::HEADER_LEN as u64), LEN);
     }
 
+    /// Whether both places are in the part of the file that a [`Window`](super::Window) can cover.
+    pub(crate) fn are_near(one: LogPlace, other: LogPlace) -> bool {
+        one.offset / CHUNK == other.offset / CHUNK
+    }
+
     /// Prefetches the header of the record's frame, if it is elsewhere. Reads the record's header,
     /// if that is readable.
     pub(crate) fn prefetch_frame(&self, offset: u64) {
@@ -80,7 +85,7 @@ impl Segment {
     /// Whether the event at `place` was proven before. A walk has proven the records up to some offset, and not
     /// that the table leads to the right one of them.
     #[inline]
-    fn is_proven(&self, place: LogPlace) -> bool {
+    pub(crate) fn is_proven(&self, place: LogPlace) -> bool {
         (place.offset < self.verified_end() && self.is_table_proven())
             || self.proven.contains(place.position.saturating_sub(self.base_position))
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Segment;
+use super::{CHUNK, LogPlace, Segment};
+use crate::format::frame::FrameHeader;
+use crate::format::record::{Layout, RecordRef};
 
 /// Keeps a segment mapped for as long as a `Bytes` into it lives.
 struct MappedBytes {
@@ -66,8 +68,40 @@ impl Window {
         self.bytes.slice(start..start + len)
     }
 
+    #[inline]
     fn covers(&self, offset: u64, len: usize) -> bool {
         let end = self.from + self.bytes.len() as u64;
         self.from <= offset && offset.saturating_add(len as u64) <= end
+    }
+
+    /// Whether the window covers the byte at `offset`.
+    #[inline]
+    pub(crate) fn reaches(&self, offset: u64) -> bool {
+        self.covers(offset, 1)
+    }
+
+    /// Moves to the chunk around `offset`, as far as it is written; covers nothing if that is not mapped, or not
+    /// readable.
+    pub(crate) fn move_to(&mut self, segment: &Arc<Segment>, offset: u64) {
+        let from = offset / CHUNK * CHUNK;
+        let end = (from + CHUNK).min(segment.readable_limit());
+        let len = usize::try_from(end.saturating_sub(from)).unwrap_or(0);
+        *self = Self::default();
+        if len > 0 && matches!(segment.prove_mapped(from, len), Ok(Some(_))) {
+            *self = Self { bytes: segment.share(from, len), from };
+        }
+    }
+
+    /// The record of the event at `place` and the header of its frame, both proven before; `None` if the window
+    /// does not cover them, or if they are damaged, which [`Segment::event`] then reports.
+    #[inline]
+    pub(crate) fn event(&self, place: LogPlace) -> Option<(Bytes, Layout, FrameHeader)> {
+        let at = usize::try_from(place.offset.checked_sub(self.from)?).ok()?;
+        let layout = Layout::read(self.bytes.get(at..)?).ok()?;
+        let end = at.checked_add(layout.padded_len())?;
+        let distance = RecordRef::from_parts(self.bytes.get(at..end)?, layout).frame_distance();
+        let header = self.bytes.get(at.checked_sub(distance as usize)?..)?;
+        let header = FrameHeader::decode_trusted(header).ok()?;
+        Some((self.bytes.slice(at..end), layout, header))
     }
 }

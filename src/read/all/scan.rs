@@ -3,6 +3,7 @@
 //! It takes the same steps as every other read. In addition it reports how far it has come, and can be
 //! limited for one call, so that a query without matches returns too.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::hidden::Hidden;
@@ -38,7 +39,7 @@ impl Scan {
             after,
             last: after,
             stop: u64::MAX,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             cursor: None,
             window: Window::default(),
             selected: Vec::new(),
@@ -80,21 +81,18 @@ impl Scan {
     /// or once `bytes` is 0; the size of each examined event is subtracted from `bytes`.
     pub(crate) fn next_until(&mut self, stop: u64, bytes: &mut usize) -> Result<Option<Event>> {
         self.events.stop = stop;
-        loop {
-            let Some(event) = self.events.step()? else {
-                return Ok(None);
-            };
+        while let Some(event) = self.events.peek()? {
+            let position = event.position().get();
             *bytes = bytes.saturating_sub(event.record_len());
-            let Self { events } = self;
-            let event_ref = event.as_ref();
-            if events.settings.wants(&event_ref)
-                && !events.hidden.hides(&events.engine, &event_ref)?
-            {
-                return Ok(Some(event));
+            let shows = self.events.shows_next()?;
+            let event = self.events.take();
+            if shows {
+                return Ok(event);
             }
-            if event.position().get() >= stop || *bytes == 0 {
-                return Ok(None);
+            if position >= stop || *bytes == 0 {
+                break;
             }
         }
+        Ok(None)
     }
 }

@@ -243,7 +243,11 @@ fn run_follows_new_events_until_it_is_stopped<S: AtomicCheckpoints>(store: &S) {
     let mut outbox = outbox(store, &sink);
     let handle = outbox.handle();
     thread::scope(|scope| {
-        let running = scope.spawn(move || block_on(outbox.run()));
+        // As an executor with several threads requires it.
+        fn sendable<T: Send>(future: T) -> T {
+            future
+        }
+        let running = scope.spawn(move || block_on(sendable(outbox.run())));
         for _ in 0..5 {
             let appended = append(store, "a-1", "T");
             assert!(block_on(handle.wait_for(appended)));

@@ -236,16 +236,15 @@ impl<S: OrderedStore> Run<S> {
         let mut has_handles = true;
         loop {
             self.begin_members().await;
-            let mut modes = self.members.iter().map(|it| it.mode());
-            if modes.clone().all(|mode| mode == Mode::Ended) {
+            if !self.has_member(|mode| mode != Mode::Ended) {
                 return Ok(());
             }
             let can_go_on = |mode| matches!(mode, Mode::Running | Mode::Waiting(_));
-            if !has_handles && !modes.clone().any(can_go_on) {
+            if !has_handles && !self.has_member(can_go_on) {
                 // Nothing can resume the projections that are paused.
                 return self.end_all(None).await;
             }
-            if modes.any(|mode| mode == Mode::Running) {
+            if self.has_member(|mode| mode == Mode::Running) {
                 self.subscribe();
             } else {
                 self.subscription = None;
@@ -272,6 +271,10 @@ impl<S: OrderedStore> Run<S> {
                 Wake::Message(None) => return self.end_all(Some(StoreError::Closed)).await,
             }
         }
+    }
+
+    fn has_member(&self, is_so: impl Fn(Mode) -> bool) -> bool {
+        self.members.iter().any(|it| is_so(it.mode()))
     }
 
     /// Opens the members that were not opened, and ends waits that are over.

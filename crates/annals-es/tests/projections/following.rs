@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use annals_es::blocking::block_on;
 use annals_es::projection::{Memory, Runner, State, WaitError};
 use annals_es::{OrderedStore, Position, Query, QueryItem, encode};
 
@@ -21,6 +22,19 @@ crate::for_each_store! {
     closed_runner_without_handles_returns,
     large_commit_is_split_into_batches,
     asynchronous_handlers_are_called_in_order,
+    run_can_be_spawned_on_an_executor_with_threads,
+}
+
+/// It fails to compile if a run is not `Send`.
+fn run_can_be_spawned_on_an_executor_with_threads<S: OrderedStore>(store: &S) {
+    fn spawn<F: Future<Output: Send> + Send + 'static>(run: F) -> F::Output {
+        thread::spawn(|| block_on(run)).join().expect("no panic")
+    }
+    let mut runner = Runner::new(store.clone());
+    let log = runner.add(Log::new("log"), Memory::new(Vec::new())).expect("the schemas fit");
+    runner.handle().stop();
+    spawn(runner.run()).expect("it stops");
+    assert_eq!(log.status().state, State::Stopped);
 }
 
 fn recorded_and_new_events_are_handled_once_in_order<S: OrderedStore>(store: &S) {

@@ -7,6 +7,7 @@
 
 mod aggregate;
 pub mod blocking;
+mod causes;
 mod clock;
 mod decision;
 mod event;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::causes::with_causes;
 use crate::event::{CodecError, EventError};
 use crate::parking::ListError;
 use crate::store::{AppendError, Cause, Position, StoreError, StreamName};
@@ -58,7 +59,7 @@ pub enum OutboxError {
 #[non_exhaustive]
 pub enum SendError {
     /// The sink returned an error.
-    #[error("{0}")]
+    #[error("{}", with_causes(&**.0))]
     Sink(#[source] Cause),
     /// The sink panicked.
     #[error("the sink panicked: {0}")]

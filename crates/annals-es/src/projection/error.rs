@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ProjectionId;
+use crate::causes::with_causes;
 use crate::event::EventError;
 use crate::store::{Cause, Position, StoreError, StreamName, Version};
 
@@ -42,7 +43,7 @@ pub struct FailedEvent {
 #[non_exhaustive]
 pub enum FailureCause {
     /// The handler returned an error.
-    #[error("{0}")]
+    #[error("{}", with_causes(&**.0))]
     Handler(#[source] Cause),
     /// The handler panicked.
     #[error("the handler panicked: {message}")]
@@ -96,7 +97,7 @@ pub enum TargetError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The target failed.
-    #[error("the read model could not be changed: {0}")]
+    #[error("the read model could not be changed: {}", with_causes(&**.0))]
     Failed(#[source] Cause),
 }
 

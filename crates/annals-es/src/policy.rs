@@ -8,7 +8,8 @@ use std::time::Duration;
 /// parked and the consumer goes on: a projection, or a process manager.
 ///
 /// Failures that concern no event, such as a database that cannot be reached, are retried in the same way and
-/// never park an event.
+/// never park an event. A projection can retry these without end; see
+/// [`Options::retry_outages`](crate::projection::Options::retry_outages).
 ///
 /// ```
 /// use std::time::Duration;

@@ -357,7 +357,14 @@ impl<P: AsyncProjection, T> Member<P, T> {
             self.mode = Mode::Ended;
             return self.show(State::Failed, Some(error));
         }
-        match self.options.on_error.delay(error.attempts) {
+        let policy = &self.options.on_error;
+        let is_outage = matches!(error.cause, FailureCause::Target(_));
+        let delay = if is_outage && self.options.retry_outages {
+            Some(policy.capped_delay(error.attempts))
+        } else {
+            policy.delay(error.attempts)
+        };
+        match delay {
             Some(delay) => self.wait(delay, error),
             None => {
                 self.mode = Mode::Paused;

@@ -21,6 +21,7 @@ pub struct Options {
     pub(super) timeout: Option<Duration>,
     pub(super) rebuild_if_restored: bool,
     pub(super) replaces: Option<Handle>,
+    pub(super) retry_outages: bool,
 }
 
 impl Options {
@@ -41,6 +42,14 @@ impl Options {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Tries failures of the target, such as a database that cannot be reached, again until they pass, with delays up to
+    /// the longest one of the error policy. Without this, the projection pauses after the retries of the policy.
+    #[must_use]
+    pub fn retry_outages(mut self) -> Self {
+        self.retry_outages = true;
         self
     }
 

@@ -15,7 +15,12 @@ use crate::store::{OrderedStore, Position, RecordedEvent, StreamName, Timestamp,
 ///
 /// - [`commit`](Self::commit) makes all changes since [`begin`](Self::begin) and the new position durable together,
 ///   or none of them.
-/// - After [`rollback`](Self::rollback) the read model is as it was at the position that is returned.
+/// - After [`rollback`](Self::rollback) the read model is as it was at the position that is returned. An error means
+///   that the position is not known, for example because the connection to a database has ended. The failure before it
+///   is not counted against an event then, and the runner calls [`open`](Self::open) again, after the delay of the error
+///   policy.
+/// - After a commit that failed, `rollback` or `open` returns the position that the commit has reached, if it has taken
+///   effect.
 /// - A dropped target leaves what was committed, and nothing else.
 /// - Calls come in the order `open`, then any number of `begin` or `reset` with either `commit` or `rollback` after
 ///   it. After a failure, `rollback` may come without a transaction, and `open` may be repeated.
@@ -29,7 +34,7 @@ pub trait Target<S: OrderedStore>: Send + 'static {
     /// The number of positions without an event for the projection after which the position alone is committed.
     const PROGRESS_EVERY: u64 = 16_384;
 
-    /// Opens the read model of a projection, and verifies that the store has the history that it was computed from.
+    /// Opens the read model of a projection, also again after a failure, and verifies that the store has the history that it was computed from.
     fn open(
         &mut self,
         store: &S,

@@ -15,6 +15,10 @@ nextest *args:
     cargo nextest run --workspace {{ args }}
     cargo test --workspace --doc
 
+# The tests that need a PostgreSQL server, with one that is started for them.
+postgres *args:
+    .ci/postgres cargo test -p annals-es-postgres --test postgres {{ args }}
+
 # Format, clippy and, where it is installed, the licences and sources of dependencies.
 lint:
     cargo fmt --all --check

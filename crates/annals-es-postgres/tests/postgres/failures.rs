@@ -45,6 +45,8 @@ fn ended_transaction_is_found_out() {
     for (ends, at, expected) in [
         ("ROLLBACK", 7, ended),
         ("ROLLBACK; BEGIN", 7, ended),
+        ("ROLLBACK; BEGIN READ WRITE", 7, ended),
+        ("ROLLBACK; BEGIN READ WRITE", 5, ended),
         ("ROLLBACK", 5, read_only),
         ("ROLLBACK; BEGIN", 5, read_only),
     ] {

@@ -1,6 +1,7 @@
 //! Projections that follow a store: restarts, crashes, several runners.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use annals_es::projection::{
@@ -11,8 +12,8 @@ use annals_es_postgres::tokio_postgres::IsolationLevel;
 use annals_es_postgres::{Postgres, Tables, position, remove};
 
 use crate::support::{
-    Added, Database, Log, RUNTIME, Tests, annals_store, append_each, catch_up, each_once,
-    on_runtime, quick, start, wait,
+    Added, Database, Log, RUNTIME, Tests, annals_store, append_each, catch_up, connect, each_once,
+    on_runtime, quick, start, wait, wait_until,
 };
 
 pub(crate) const TESTS: Tests = &[
@@ -21,6 +22,7 @@ pub(crate) const TESTS: Tests = &[
     ("crash_at_any_point_loses_and_repeats_nothing", crash_at_any_point_loses_and_repeats_nothing),
     ("readers_never_see_rows_without_their_position", readers_never_see_rows_without_position),
     ("of_two_runners_of_a_projection_one_fails", of_two_runners_of_a_projection_one_fails),
+    ("commit_in_flight_is_waited_for_at_the_start", commit_in_flight_is_waited_for),
     ("runners_that_compete_apply_each_event_once", runners_that_compete_apply_each_event_once),
     ("programs_that_start_at_once_create_the_tables_once", programs_that_start_at_once),
     ("position_without_events_is_committed_at_the_end", position_without_events_is_committed),
@@ -119,7 +121,7 @@ fn readers_never_see_rows_without_position() {
     }
     thread.stop().expect("it stops");
 
-    let mut client = crate::support::connect(&database.config());
+    let mut client = connect(&database.config());
     let id = ProjectionId::new("log", 1);
     let read = on_runtime(async {
         let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
@@ -132,10 +134,10 @@ fn readers_never_see_rows_without_position() {
 fn of_two_runners_of_a_projection_one_fails() {
     let (store, database) = (MemoryStore::new(), Database::new());
     append_each(&store, 1..=10);
-    let mut runners = Vec::new();
+    let (log, mut runners) = (Log::new(1), Vec::new());
     for _ in 0..2 {
         let target = Postgres::new(database.config());
-        let (handle, thread) = start(&store, &Log::new(1), target, Options::new());
+        let (handle, thread) = start(&store, &log, target, Options::new());
         wait(handle.wait_for(Position::new(10))).expect("it catches up");
         runners.push((handle, thread));
     }
@@ -150,9 +152,37 @@ fn of_two_runners_of_a_projection_one_fails() {
     assert!(matches!(failed[..], [FailureCause::Target(TargetError::Moved { .. })]), "{results:?}");
     assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 1);
     assert_eq!(database.read(1), each_once(11));
+    assert_eq!(log.handled.load(Ordering::Relaxed), 11, "one of them has not called its handler");
     for (_, thread) in runners {
         thread.stop().expect("it stops");
     }
+}
+
+/// A program was killed while its last commit was on the way: the next one begins after that.
+fn commit_in_flight_is_waited_for() {
+    let (store, database) = (MemoryStore::new(), Database::new());
+    append_each(&store, 1..=10);
+    catch_up(&store, &Log::new(1), &database);
+    append_each(&store, [11]);
+    let former = connect(&database.config());
+    let in_flight = former.batch_execute(
+        "BEGIN; INSERT INTO log_v1 (position, amount) VALUES (11, 11);
+         UPDATE annals_projections SET position = 11, token = '11'",
+    );
+    on_runtime(in_flight).expect("it is executed");
+    let target = Postgres::new(database.config());
+    let (handle, thread) = start(&store, &Log::new(1), target, Options::new());
+    wait_until(|| {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                         AND application_name = current_setting('application_name')";
+        database.numbers(waiting) == [1]
+    });
+    on_runtime(former.batch_execute("COMMIT")).expect("it is committed");
+    wait(handle.wait_for(Position::new(11))).expect("it goes on");
+    append_each(&store, [12]);
+    wait(handle.wait_for(Position::new(12))).expect("it goes on");
+    assert_eq!(database.read(1), each_once(12));
+    thread.stop().expect("it stops");
 }
 
 /// Several runners change the read model at once, and begin again when another one was faster.

@@ -146,11 +146,14 @@ pub(crate) struct Log {
     pub(crate) clears: bool,
     pub(crate) event_types: Vec<&'static str>,
     pub(crate) faults: Arc<Mutex<HashMap<u64, VecDeque<Fault>>>>,
+    /// The number of events that were handled, by this and its clones.
+    pub(crate) handled: Arc<AtomicU32>,
 }
 
 impl Log {
     pub(crate) fn new(version: u32) -> Self {
-        Self { version, clears: true, event_types: vec!["Added"], faults: Arc::default() }
+        let (faults, handled) = (Arc::default(), Arc::default());
+        Self { version, clears: true, event_types: vec!["Added"], faults, handled }
     }
 
     pub(crate) fn fail(self, position: u64, faults: impl IntoIterator<Item = Fault>) -> Self {
@@ -214,6 +217,7 @@ impl AsyncProjection for Log {
         event: Added,
         recorded: &RecordedEvent,
     ) -> Result<(), Cause> {
+        self.handled.fetch_add(1, Ordering::Relaxed);
         let at = recorded.position().get();
         let insert = format!("INSERT INTO {} (position, amount) VALUES ($1, $2)", self.table());
         let insert = tables.prepare_cached(&insert).await?;

@@ -2,10 +2,12 @@
 //!
 //! Owns the settings, their defaults and their bounds.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::event::Timestamp;
 use crate::storage::{DiskStorage, Storage};
 
 /// When an append returns.
@@ -87,6 +89,18 @@ pub struct Options {
     pub(crate) max_open_files: Option<usize>,
     pub(crate) max_mappings: usize,
     pub(crate) storage: Arc<dyn Storage>,
+    /// `None`: the clock of the storage.
+    clock: Option<Clock>,
+}
+
+/// A clock that the application gives.
+#[derive(Clone)]
+struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 impl Default for Options {
@@ -131,6 +145,7 @@ impl Options {
             max_open_files: None,
             max_mappings: 16_384,
             storage: Arc::new(DiskStorage),
+            clock: None,
         }
     }
 
@@ -214,6 +229,41 @@ impl Options {
     pub fn max_clock_jump(mut self, jump: Duration) -> Self {
         self.max_clock_jump = u64::try_from(jump.as_micros()).unwrap_or(u64::MAX);
         self
+    }
+
+    /// The clock that commits are recorded by, that the times in generated event ids are taken from, and that the
+    /// ages of events and snapshots are measured by; for tests that set the time. It is read for each of these, also
+    /// with a lock held, so it must return at once and must not use the store. Default: the clock of the system.
+    ///
+    /// Recorded times never decrease: a commit under a clock that was set back has the time of the commit before
+    /// it. A clock that is given here may jump to any later time: [`Options::max_clock_jump`] does not apply.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use annals::{ExpectedVersion, NewEvent, Options, Timestamp};
+    ///
+    /// let micros = Arc::new(AtomicU64::new(1_000_000));
+    /// let clock = Arc::clone(&micros);
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Options::new()
+    ///     .clock(move || Timestamp::from_micros(clock.load(Ordering::Relaxed)))
+    ///     .open(dir.path().join("ledger"))?;
+    ///
+    /// micros.store(5_000_000, Ordering::Relaxed);
+    /// let done = store.append("account-1", ExpectedVersion::Any, [NewEvent::new("Opened", "")])?;
+    /// assert_eq!(done.recorded_at, Timestamp::from_micros(5_000_000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Some(Clock(Arc::new(now)));
+        self
+    }
+
+    /// The time by a clock that was given.
+    pub(crate) fn given_time(&self) -> Option<u64> {
+        self.clock.as_ref().map(|clock| (clock.0)().as_micros())
     }
 
     /// Whether the log's space is filled with zeros ahead of its use, mostly in the background. Syncs into

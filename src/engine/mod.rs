@@ -189,7 +189,7 @@ impl Engine {
 
     /// Generates an event id.
     pub(crate) fn new_id(&self) -> [u8; 16] {
-        self.commits.next_id(self.shared.storage().now_micros())
+        self.commits.next_id(self.shared.now_micros())
     }
 
     /// The number of the last change that is accepted, and when the last commit was recorded.

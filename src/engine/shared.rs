@@ -62,6 +62,11 @@ impl Shared {
         &self.options
     }
 
+    /// The time in µs, by the clock of the options or the storage's.
+    pub(crate) fn now_micros(&self) -> u64 {
+        self.options.given_time().unwrap_or_else(|| self.storage().now_micros())
+    }
+
     pub(crate) fn store_id(&self) -> [u8; 16] {
         self.store_id
     }

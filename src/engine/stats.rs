@@ -144,7 +144,7 @@ impl Engine {
             segment_size: self.shared.options().capacity(),
             created_at: Timestamp::from_micros(self.shared.created_at()),
             last_recorded_at: (next_position > 1).then(|| Timestamp::from_micros(recorded_at)),
-            clock_behind_by: clock_behind_by(recorded_at, self.shared.storage().now_micros()),
+            clock_behind_by: clock_behind_by(recorded_at, self.shared.now_micros()),
             appends: c.appends.get(),
             conflicts: c.conflicts.get(),
             already_recorded: c.already_recorded.get(),

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{ContentType, Position, SharedStr, Timestamp};
+use super::{ContentType, NewEvent, Position, SharedStr, Timestamp};
 
 /// Everything about an event as owned values, from [`Event::into_parts`](crate::Event::into_parts).
 ///
@@ -41,4 +41,30 @@ pub struct EventParts {
     pub commit: Position,
     /// Whether the event is the last event of its commit.
     pub is_last_in_commit: bool,
+}
+
+impl EventParts {
+    /// The parts of an event as a store could have recorded it, for [`Event::from_parts`](crate::Event::from_parts):
+    /// the only one of its commit, at a position equal to its version, recorded at the Unix epoch. Without an id of its
+    /// own it gets one that follows from stream and version. All fields can be changed.
+    pub fn new(stream: impl Into<SharedStr>, version: u64, event: NewEvent) -> Self {
+        let (stream, position) = (stream.into(), Position::new(version));
+        let name = format!("{stream}@{version}");
+        Self {
+            id: event.id.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())),
+            id_given: Some(event.id.is_some()),
+            stream,
+            version,
+            position,
+            event_type: event.event_type.as_str().into(),
+            data: event.data,
+            metadata: event.metadata,
+            tags: event.tags.iter().map(|tag| tag.as_str().into()).collect(),
+            schema_version: event.schema_version,
+            content_type: event.content_type,
+            recorded_at: Timestamp::from_micros(0),
+            commit: position,
+            is_last_in_commit: true,
+        }
+    }
 }

@@ -53,6 +53,12 @@ impl Borrow<str> for SharedStr {
     }
 }
 
+impl From<String> for SharedStr {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
 impl From<&str> for SharedStr {
     fn from(text: &str) -> Self {
         Self(SmolStr::new(text))

@@ -3,6 +3,8 @@
 //! An event's bytes are not copied, unless the platform's mapping cannot be used; then the handle owns
 //! one copy.
 
+mod made;
+
 use std::fmt;
 use std::ops::Range;
 

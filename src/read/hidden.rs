@@ -39,7 +39,7 @@ struct CachedRules {
 
 impl Hidden {
     pub(super) fn new(engine: &Engine, settings: &ReadSettings) -> Self {
-        let now = engine.shared().storage().now_micros();
+        let now = engine.shared().now_micros();
         Self {
             include: settings.include_hidden,
             unsynced: settings.include_unsynced,

@@ -338,7 +338,7 @@ fn to_applied(change: &ModelChange, state: &mut ModelState) -> Applied {
 pub(super) fn acceptable_times(store: &Store) -> RangeInclusive<Timestamp> {
     let engine = store.engine();
     let last = Timestamp::from_micros(engine.last_accepted().1);
-    last..=last.max(Timestamp::from_micros(engine.shared().storage().now_micros()))
+    last..=last.max(Timestamp::from_micros(engine.shared().now_micros()))
 }
 
 /// A commit that sets its time is recorded at that time.

@@ -1,9 +1,13 @@
 //! Wrong clocks: one commit in the far future would date all later ones there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals::testing::{SimStorage, verify_on};
-use annals::{Appended, Error, ExpectedVersion, NewEvent, Result, Store};
+use annals::{
+    Appended, Error, ExpectedVersion, NewEvent, Result, Store, StreamMetadata, Timestamp,
+};
 
 use super::shared::simulated as options;
 
@@ -141,4 +145,52 @@ fn store_dated_ahead_is_reported_by_stats_and_verify() {
     let report = verify_on(&sim.process(), "/store", |_| {}).unwrap();
     assert!(report.faults.is_empty() && shown(report.clock_behind_by), "{report:?}");
     assert!(report.notes.iter().any(|note| note.contains("2099-01-01")), "{report:?}");
+}
+
+/// A clock that a test sets, and a handle to set it.
+fn set_clock() -> (Arc<AtomicU64>, impl Fn() -> Timestamp + Send + Sync + 'static) {
+    let micros = Arc::new(AtomicU64::new(NOW));
+    let clock = Arc::clone(&micros);
+    (micros, move || Timestamp::from_micros(clock.load(Ordering::Relaxed)))
+}
+
+#[test]
+fn clock_of_the_options_dates_commits_and_ids_and_may_jump() {
+    let sim = SimStorage::new(1);
+    sim.set_clock(5 * SECOND);
+    let (micros, clock) = set_clock();
+    let store = options(&sim).clock(clock).open("/store").unwrap();
+    let first = append(&store).unwrap();
+    assert_eq!(first.recorded_at.as_micros(), NOW);
+    let id = store.event_at(first.first_position).unwrap().unwrap().id();
+    assert_eq!(id.as_u128() >> 80, u128::from(NOW / 1000), "{id}");
+    // No clock of a machine explains this one.
+    micros.store(IN_2099, Ordering::Relaxed);
+    assert_eq!(append(&store).unwrap().recorded_at.as_micros(), IN_2099);
+    // Recorded times never decrease.
+    micros.store(NOW, Ordering::Relaxed);
+    assert_eq!(append(&store).unwrap().recorded_at.as_micros(), IN_2099);
+    assert_eq!(store.stats().clock_behind_by, Some(Duration::from_micros(IN_2099 - NOW)));
+}
+
+#[test]
+fn clock_of_the_options_measures_ages_and_limits_given_times() {
+    let sim = SimStorage::new(2);
+    let (micros, clock) = set_clock();
+    let store = options(&sim).clock(clock).open("/store").unwrap();
+    append(&store).unwrap();
+    let mut metadata = StreamMetadata::default();
+    metadata.max_age = Some(Duration::from_secs(60));
+    store.set_stream_metadata("s", metadata).unwrap();
+    let shown = || store.read_stream("s").into_iter().map(Result::unwrap).count();
+    assert_eq!(shown(), 1);
+    micros.store(NOW + 61 * SECOND, Ordering::Relaxed);
+    assert_eq!(shown(), 0);
+    let at = |time: u64| {
+        let events = [NewEvent::new("T", "x")];
+        let transaction = store.transaction().append("t", ExpectedVersion::Any, events);
+        transaction.recorded_at(Timestamp::from_micros(time)).commit()
+    };
+    assert_eq!(at(NOW + 30 * SECOND).unwrap().recorded_at.as_micros(), NOW + 30 * SECOND);
+    assert!(matches!(at(NOW + 62 * SECOND), Err(Error::RecordedTime { .. })));
 }

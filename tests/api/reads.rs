@@ -1,6 +1,9 @@
 //! Bounds of reads, and the parts of the events they return.
 
-use annals::{ContentType, Event, ExpectedVersion, NewEvent, Options, Position, Query};
+use annals::{
+    ContentType, Error, Event, EventParts, ExpectedVersion, NewEvent, Options, Position, Query,
+    Uuid,
+};
 
 use crate::shared::LONG;
 
@@ -138,5 +141,51 @@ fn event_parts_equal_the_accessors_and_share_the_data_on_every_path() {
     // Parts stay readable without the store.
     for (event, parts) in kept {
         assert_eq!((&parts.data[..], &parts.metadata[..]), (event.data(), event.metadata()));
+    }
+}
+
+#[test]
+fn event_made_of_the_parts_of_a_stored_one_equals_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = annals::Store::open(dir.path()).unwrap();
+    let event =
+        NewEvent::new("Größer", "data").metadata("meta").tag("a:1").tag("").schema_version(7);
+    store
+        .append("s-1", ExpectedVersion::Any, [event.clone(), event.id(Uuid::from_u128(9))])
+        .unwrap();
+    for event in store.read_all() {
+        let event = event.unwrap();
+        let made = Event::from_parts(event.clone().into_parts()).unwrap();
+        assert_eq!(made.clone().into_parts(), event.clone().into_parts());
+        assert_eq!(made.id_given(), event.id_given());
+        assert_eq!(made.data(), b"data");
+    }
+    let parts = EventParts::new("s-1", 2, NewEvent::new("T", "x"));
+    let again = EventParts::new("s-1", 2, NewEvent::new("T", "x"));
+    assert_eq!(parts, again);
+    assert_ne!(parts.id, EventParts::new("s-1", 3, NewEvent::new("T", "x")).id);
+}
+
+#[test]
+fn parts_that_no_recorded_event_has_are_refused() {
+    type Change = fn(&mut EventParts);
+    let faults: [(&str, Change); 9] = [
+        ("stream", |parts| parts.stream = "".into()),
+        ("stream", |parts| parts.stream = "s".repeat(1025).into()),
+        ("type", |parts| parts.event_type = "t".repeat(256).into()),
+        ("tags", |parts| parts.tags = vec!["t".repeat(65_534).into()]),
+        ("commit", |parts| parts.commit = 5.into()),
+        ("commit", |parts| parts.commit = 0.into()),
+        ("commit", |parts| parts.position = 0.into()),
+        ("version", |parts| parts.version = 0),
+        ("version", |parts| parts.version = u64::MAX),
+    ];
+    for (what, change) in faults {
+        let mut parts = EventParts::new("s", 1, NewEvent::new("T", "x"));
+        change(&mut parts);
+        match Event::from_parts(parts) {
+            Err(Error::InvalidArgument { why, .. }) => assert!(why.contains(what), "{why}"),
+            other => panic!("{what}: {other:?}"),
+        }
     }
 }

@@ -17,11 +17,11 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("storage", &["sync"]),
     // The store's directory: names, listings, status.
     ("dir", &["error", "event", "format", "storage"]),
-    ("options", &["error", "storage"]),
+    ("options", &["error", "event", "storage"]),
     ("index", &["event", "format", "storage", "sync"]),
     ("log", &["dir", "error", "event", "format", "index", "options", "storage", "sync"]),
     ("catalog", &["error", "format", "index", "log"]),
-    ("read::event", &["event", "format", "log", "query"]),
+    ("read::event", &["error", "event", "format", "log", "options", "query"]),
     // Files that can be rebuilt from the log.
     ("derived", &["catalog", "dir", "error", "format", "index", "log", "storage"]),
     (

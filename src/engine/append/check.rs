@@ -133,7 +133,7 @@ impl Appends {
 
     fn acceptable_times(&self, writer: &Writer) -> (Timestamp, Timestamp) {
         let earliest = Timestamp::from_micros(writer.log.tip.recorded_at);
-        (earliest, earliest.max(Timestamp::from_micros(self.shared.storage().now_micros())))
+        (earliest, earliest.max(Timestamp::from_micros(self.shared.now_micros())))
     }
 
     /// Checks every operation and request of a commit in order, each against the state after those

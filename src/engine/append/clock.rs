@@ -5,6 +5,8 @@
 //! recorded time, by the time that passed on the monotonic clock since this process last compared
 //! the two, and by how long a store may have been left alone. Must never correct a time.
 //!
+//! A clock that the application gives ([`Options::clock`]) is not judged: a test may set it to any time.
+//!
 //! What explains a reading:
 //!
 //! - *While the store is open*, the monotonic clock. It does not count the time that a machine is
@@ -16,6 +18,7 @@
 //!   may be anything up to [`FAR`].
 //!
 //! [`Options::max_clock_jump`]: crate::Options::max_clock_jump
+//! [`Options::clock`]: crate::Options::clock
 
 use super::Appends;
 use crate::engine::commit::{ClockAnchor, Writer};
@@ -43,11 +46,12 @@ impl Appends {
         if let Some(given) = given {
             return Ok(given.as_micros());
         }
-        let now = self.shared.storage().now_micros();
         let last = writer.log.tip.recorded_at;
+        let by_application = self.shared.options().given_time();
+        let now = by_application.unwrap_or_else(|| self.shared.storage().now_micros());
         // Between two commits little time passes: most are done here.
         let near = now <= last.saturating_add(self.shared.options().max_clock_jump);
-        if !near || writer.clock.is_none() {
+        if by_application.is_none() && (!near || writer.clock.is_none()) {
             let limit = self.latest_plausible(writer);
             if now > limit {
                 let [last, now, limit] = [last, now, limit].map(Timestamp::from_micros);

@@ -109,7 +109,7 @@ impl SnapshotFiles {
     }
 
     fn now(&self) -> u64 {
-        self.shared.storage().now_micros()
+        self.shared.now_micros()
     }
 
     /// The binding of a snapshot that is to be written; `None` if the same state is there.

@@ -207,7 +207,7 @@ impl Hiding {
     }
 
     fn now(store: &Store, state: &ModelState) -> u64 {
-        if state.hides_by_age() { store.engine().shared().storage().now_micros() } else { 0 }
+        if state.hides_by_age() { store.engine().shared().now_micros() } else { 0 }
     }
 
     /// The positions that are hidden. `None` if that is undecidable.

@@ -73,6 +73,10 @@ simulate *args:
 peers *args:
     cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ args }}
 
+# Commands of the toolkit beside those of cqrs-es on SQLite.
+toolkit-peers *args:
+    cargo run --release --manifest-path benches/toolkit-peers/Cargo.toml -- {{ args }}
+
 # Plants bugs in a copy of the engine, one by one, and shows what detects each.
 planted-bugs *args:
     cargo run --release -p planted-bugs -- {{ args }}

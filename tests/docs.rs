@@ -10,8 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Pages outside `docs` whose links are checked as well.
-const OTHER_PAGES: [&str; 4] =
-    ["CONTRIBUTING.md", "SECURITY.md", "format-spec.md", "benches/peers/README.md"];
+const OTHER_PAGES: [&str; 5] = [
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "format-spec.md",
+    "benches/peers/README.md",
+    "benches/toolkit-peers/README.md",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

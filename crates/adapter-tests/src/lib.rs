@@ -1,0 +1,119 @@
+//! Runs the scenarios of the adapters' tests in four ways.
+//!
+//! Owns the store between the steps of a scenario. Must never know an adapter.
+
+// A test stops at the first operation that fails.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(clippy::disallowed_methods, reason = "a crash is a copy of the directory")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use annals::{Options, Store};
+use tempfile::TempDir;
+
+/// How a scenario's store lives between two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It stays open.
+    Straight,
+    /// It is closed and opened again after each step.
+    Reopened,
+    /// After each step its directory is copied while the store is open, and the copy is opened: what a crash
+    /// leaves.
+    Crashed,
+    /// It stays open, with the smallest segments, caches and buffers.
+    Smallest,
+}
+
+impl Way {
+    /// All four ways.
+    pub const ALL: [Self; 4] = [Self::Straight, Self::Reopened, Self::Crashed, Self::Smallest];
+
+    fn options(self) -> Options {
+        match self {
+            Self::Straight => Options::new(),
+            Self::Reopened | Self::Crashed => Options::new().segment_size(1 << 20),
+            Self::Smallest => Options::new()
+                .segment_size(Options::MIN_SEGMENT_SIZE)
+                .max_pending_bytes(1)
+                .snapshots_kept(1)
+                .max_open_files(Options::MIN_OPEN_FILES)
+                .max_mappings(Options::MIN_MAPPINGS),
+        }
+    }
+}
+
+/// The store of one run of a scenario.
+#[derive(Debug)]
+pub struct Life {
+    way: Way,
+    root: TempDir,
+    directory: PathBuf,
+    copies: usize,
+    store: Option<Store>,
+}
+
+impl Life {
+    /// A new, empty store.
+    pub fn new(way: Way) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("store-0");
+        let store = way.options().open(&directory).unwrap();
+        Self { way, root, directory, copies: 0, store: Some(store) }
+    }
+
+    /// The way of this run.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Runs one step, and then does what the way does between steps. The step must not keep a handle of
+    /// the store.
+    pub fn step<T>(&mut self, step: impl FnOnce(&Store) -> T) -> T {
+        let store = self.store.take().unwrap();
+        let result = step(&store);
+        self.store = Some(match self.way {
+            Way::Straight | Way::Smallest => store,
+            Way::Reopened => {
+                store.close().unwrap();
+                self.way.options().open(&self.directory).unwrap()
+            }
+            Way::Crashed => {
+                self.copies += 1;
+                let copy = self.root.path().join(format!("store-{}", self.copies));
+                copy_directory(&self.directory, &copy);
+                drop(store);
+                fs::remove_dir_all(&self.directory).unwrap();
+                self.directory = copy;
+                self.way.options().open(&self.directory).unwrap()
+            }
+        });
+        result
+    }
+}
+
+/// Runs a scenario in all four ways.
+pub fn in_every_way(mut scenario: impl FnMut(&mut Life)) {
+    for way in Way::ALL {
+        scenario(&mut Life::new(way));
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+            continue;
+        }
+        match fs::copy(entry.path(), target) {
+            Ok(_) => {}
+            // A file that the maintenance thread removed meanwhile would not be in the copy either.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

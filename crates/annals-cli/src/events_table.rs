@@ -1,5 +1,6 @@
 //! Rows of the classic `events` table of event-sourced programs on `PostgreSQL`: its CSV with a header
-//! (`\copy events TO 'events.csv' CSV HEADER`), or the text form of `COPY events TO STDOUT`.
+//! (`\copy events TO 'events.csv' CSV HEADER`), or the text form of `COPY events TO STDOUT`. The columns of the
+//! text form are the classic ones, or those of a first line `COPY events (…) FROM stdin;`, as `pg_dump` writes it.
 //!
 //! Owns the mapping onto a record. Must never drop a column: one without a meaning here is refused.
 //!
@@ -7,7 +8,8 @@
 //! - `version` counts the events of a stream from 1, without gaps.
 //! - An `id` that is a UUID is the event's id. Any other becomes the tag `row:ID`, and the event's id is a
 //!   UUID v5 in [`NAMESPACE`] over type, aggregate and version: importing a table twice changes nothing.
-//! - `event_type` is the type; `event_version`, if there is one, the version of the schema.
+//! - `event_type` is the type; `event_version`, if there is one, the version of the schema: the number with which
+//!   it begins. Of `1.0.1` and other texts than `N` and `N.0`, the tag `event_version:TEXT` keeps the whole.
 //! - `data` and `metadata` are kept byte for byte; `bytea` (`\x…`) as its bytes. Data that is JSON is flagged so.
 //! - `created_at` is the time of recording, with the option to keep it; without an offset it is UTC.
 
@@ -25,7 +27,8 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0x2f5c_9a61_7d1e_4b83_9f0a_c4d6_83e1
 pub enum Form {
     /// Comma-separated values. The first row has the names of the columns.
     Csv,
-    /// Tab-separated, with backslash escapes, in the order of [`Column::CLASSIC`].
+    /// Tab-separated, with backslash escapes, in the order of [`Column::CLASSIC`] or of the line
+    /// `COPY … (…) FROM stdin;` before the first row.
     Copy,
 }
 
@@ -109,6 +112,10 @@ impl Table {
         let values = match self.form {
             Form::Csv => csv(row),
             Form::Copy if row == b"\\." => return Ok(None),
+            Form::Copy if row.starts_with(b"COPY ") && row.ends_with(b"FROM stdin;") => {
+                self.columns = header(&copy_columns(row)).map_err(BadLine::unreadable)?;
+                return Ok(None);
+            }
             Form::Copy => row.split(|&byte| byte == b'\t').map(unescape).collect(),
         };
         let values = values.map_err(bad)?;
@@ -145,13 +152,11 @@ impl Table {
             let name = [aggregate_type, "\0", aggregate_id, "\0", version].concat();
             Uuid::new_v5(&NAMESPACE, name.as_bytes())
         });
-        let is_number = given.is_none() && !row.is_empty();
+        let row = (given.is_none() && !row.is_empty()).then(|| format!("row:{row}"));
         let data = raw(bytes(Column::Data).unwrap_or_default())?;
         let is_json = serde_json::from_slice::<IgnoredAny>(&data).is_ok();
-        let schema_version = match text(Column::EventVersion, "event_version")? {
-            None | Some("") => 0,
-            Some(text) => schema_version(text)?,
-        };
+        let version_text = text(Column::EventVersion, "event_version")?.unwrap_or_default();
+        let (schema_version, version_tag) = schema_version(version_text);
         Ok(Record {
             id: Some(id),
             stream: StreamName::new(aggregate_type, aggregate_id).as_str().to_owned(),
@@ -159,7 +164,7 @@ impl Table {
             data: data.into(),
             content_type: if is_json { ContentType::Json } else { ContentType::Binary },
             metadata: raw(bytes(Column::Metadata).unwrap_or_default())?.into(),
-            tags: is_number.then(|| format!("row:{row}")).into_iter().collect(),
+            tags: row.into_iter().chain(version_tag).collect(),
             schema_version,
             commit: None,
             recorded_at: text(Column::CreatedAt, "created_at")?.map(created_at).transpose()?,
@@ -168,12 +173,12 @@ impl Table {
     }
 }
 
-/// The version of a schema: a number, or the first one of a version such as `1.0`.
-fn schema_version(text: &str) -> Result<u16, String> {
-    let major = text.split('.').next().unwrap_or_default();
-    major
-        .parse()
-        .map_err(|_| format!("\"event_version\" must be a number up to 65535, found {text:?}"))
+/// The version of a schema, the number with which the text begins (0 without one), and a tag with the text if it is
+/// neither `N` nor `N.0`.
+fn schema_version(text: &str) -> (u16, Option<String>) {
+    let major = text.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    let is_whole = text.is_empty() || text == major.to_string() || text == format!("{major}.0");
+    (major, (!is_whole).then(|| format!("event_version:{text}")))
 }
 
 /// The time in RFC 3339; `PostgreSQL` writes a space in place of the `T`, and a short offset or none.
@@ -201,6 +206,14 @@ fn raw(value: &[u8]) -> Result<Vec<u8>, String> {
     };
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
     bytes.ok_or_else(|| "a value begins with \\x and is not hexadecimal".to_owned())
+}
+
+/// The names of the columns in the line `COPY events (id, …) FROM stdin;`.
+fn copy_columns(line: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let line = String::from_utf8_lossy(line);
+    let names = line.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+    let names = names.map_or("", |(names, _)| names).split(',');
+    names.map(|name| Some(name.trim().trim_matches('"').as_bytes().to_vec())).collect()
 }
 
 fn header(names: &[Option<Vec<u8>>]) -> Result<Vec<Column>, String> {
@@ -320,6 +333,34 @@ mod tests {
         let record = table.decode(row).unwrap().unwrap();
         assert_eq!((&record.data[..], record.recorded_at), (&b"{\"a\tb\": \"\\\\\"}"[..], None));
         assert_eq!(table.decode(b"\\."), Ok(None));
+    }
+
+    #[test]
+    fn version_of_schema_keeps_text_that_is_no_whole_number() {
+        let cases = [
+            ("", 0, None),
+            ("1", 1, None),
+            ("2.0", 2, None),
+            ("1.0.1", 1, Some("event_version:1.0.1")),
+            ("70000", 0, Some("event_version:70000")),
+            ("draft", 0, Some("event_version:draft")),
+        ];
+        for (text, number, tag) in cases {
+            assert_eq!(schema_version(text), (number, tag.map(str::to_owned)), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_of_copy_are_those_of_its_first_line() {
+        let mut table = Table::new(Form::Copy);
+        let head = b"COPY public.events (aggregate_type, aggregate_id, \"sequence\", event_type, \
+            event_version, payload, metadata) FROM stdin;";
+        assert_eq!(table.decode(head), Ok(None));
+        let record = table.decode(b"sum\ts\t2\tAdded\t1.1\t{}\t{}").unwrap().unwrap();
+        assert_eq!((&*record.stream, record.number()), ("sum-s", Ok(Some(2))));
+        assert_eq!((record.schema_version, &*record.tags[0]), (1, "event_version:1.1"));
+        let what = table.decode(b"COPY events (id, price) FROM stdin;").expect_err("price").what;
+        assert!(what.contains("\"price\" has no meaning here"), "{what}");
     }
 
     #[test]

@@ -169,9 +169,10 @@ pub(crate) enum InputFormat {
     /// One CloudEvents 1.0 JSON object per line
     Cloudevents,
     /// The classic PostgreSQL table of events as CSV with a header: aggregate_id, aggregate_type,
-    /// event_type, data, version; id, metadata, event_version and created_at, if there are
+    /// event_type, data or payload, version or sequence; id, metadata, event_version and created_at,
+    /// if there are
     PostgresCsv,
     /// The text form of COPY of the columns id, aggregate_id, aggregate_type, event_type, data,
-    /// metadata, version, created_at
+    /// metadata, version, created_at, or of those that a first line COPY events (...) FROM stdin; names
     PostgresCopy,
 }

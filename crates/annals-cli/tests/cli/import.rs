@@ -2,7 +2,7 @@
 
 use super::support::{
     Scratch, count, exported, field, id, import, join, line, lines, of_commit, quoted, run,
-    run_with,
+    run_with, without_time,
 };
 
 /// Lines with everything that is awkward.
@@ -266,4 +266,25 @@ fn table_of_postgresql_keeps_order_versions_ids_and_times() {
         .fails(1, "version 3 of stream \"order-9\" follows 1; versions count from 1");
     run_with(&["import", &other, "--format", "postgres-csv"], csv.replace("data", "price"))
         .fails(1, "column \"price\" has no meaning here");
+}
+
+#[test]
+fn table_of_cqrs_es_is_the_same_as_csv_and_as_dump() {
+    let scratch = Scratch::new();
+    let csv = include_str!("../../../annals-cqrs-es/tests/cqrs/events.csv");
+    let copy = include_str!("../../../annals-cqrs-es/tests/cqrs/events.copy");
+    let exports = [("postgres-csv", csv), ("postgres-copy", copy)].map(|(format, rows)| {
+        let store = scratch.store(format);
+        let args = ["import", &store, "--format", format];
+        run_with(&args, rows).ok();
+        let again = run_with(&args, rows).ok();
+        assert!(again.stdout.contains("(4 already recorded), nothing changed"), "{again:?}");
+        let out = run(&["export", &store]).ok();
+        out.lines().iter().map(|line| without_time(line)).collect::<Vec<_>>()
+    });
+    assert_eq!(exports[0], exports[1]);
+    let of = |key: &str| exports[0].iter().map(|line| field(line, key)).collect::<Vec<_>>();
+    assert_eq!(of("stream"), ["account-A-1", "account-A-1", "running%2Dsum-s", "running%2Dsum-s"]);
+    let last = &exports[0][3];
+    assert!(last.contains(r#""tags":["event_version:draft"]"#), "{last}");
 }

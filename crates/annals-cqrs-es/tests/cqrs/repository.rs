@@ -1,0 +1,155 @@
+//! The repository: what the framework's PostgreSQL backend is tested for.
+
+use std::time::Duration;
+
+use annals_cqrs_es::AnnalsEventRepository;
+use cqrs_es::doc::{Customer, CustomerEvent};
+use cqrs_es::persist::{
+    PersistedEventRepository, PersistedEventStore, PersistenceError, SerializedEvent,
+};
+use cqrs_es::{Aggregate, EventStore};
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+
+fn repository(stage: &Stage) -> AnnalsEventRepository {
+    AnnalsEventRepository::new(stage.store()).with_streaming_channel_size(stage.channel_size())
+}
+
+fn event(id: &str, sequence: usize, version: &str) -> SerializedEvent {
+    SerializedEvent {
+        aggregate_id: id.to_owned(),
+        sequence,
+        aggregate_type: Customer::TYPE.to_owned(),
+        event_type: "NameAdded".to_owned(),
+        event_version: version.to_owned(),
+        payload: json!({"NameAdded": {"name": format!("name {sequence}"), "rate": 0.1}}),
+        metadata: json!({"by": "ann"}),
+    }
+}
+
+async fn count(stage: &Stage, id: Option<&str>) -> usize {
+    let repository = repository(stage);
+    let mut stream = match id {
+        Some(id) => repository.stream_events::<Customer>(id).await.unwrap(),
+        None => repository.stream_all_events::<Customer>().await.unwrap(),
+    };
+    let mut count = 0;
+    while let Some(event) = stream.next::<Customer>(&[]).await {
+        event.unwrap();
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn events_are_stored_read_and_replayed_as_they_were() {
+    for mut stage in Stage::each() {
+        let versions = ["1.0", "1.0.1", "", "2", "two", "70000.1", "0.0", "01.0"];
+        let stored: Vec<_> =
+            versions.iter().zip(1..).map(|(version, at)| event("c-1", at, version)).collect();
+        let found = repository(&stage).get_events::<Customer>("c-1").await.unwrap();
+        assert!(found.is_empty());
+        stage.next();
+        repository(&stage).persist::<Customer>(&stored[..2], None).await.unwrap();
+        stage.next();
+        repository(&stage).persist::<Customer>(&stored[2..], None).await.unwrap();
+        repository(&stage).persist::<Customer>(&[], None).await.unwrap();
+        stage.next();
+        let found = repository(&stage).get_events::<Customer>("c-1").await.unwrap();
+        assert_eq!(found, stored);
+        let found = repository(&stage).get_last_events::<Customer>("c-1", 6).await.unwrap();
+        assert_eq!(found, stored[6..]);
+        repository(&stage).persist::<Customer>(&[event("d", 1, "1.0")], None).await.unwrap();
+        assert_eq!(count(&stage, Some("c-1")).await, 8);
+        assert_eq!(count(&stage, None).await, 9);
+    }
+}
+
+#[tokio::test]
+async fn repeated_sequence_is_a_conflict_and_stores_nothing() {
+    for mut stage in Stage::each() {
+        let events = [event("c", 1, "1.0"), event("c", 2, "1.0")];
+        repository(&stage).persist::<Customer>(&events, None).await.unwrap();
+        stage.next();
+        for events in [vec![event("c", 3, "1.0"), event("c", 2, "1.0")], vec![event("c", 2, "1.0")]]
+        {
+            let lost = repository(&stage).persist::<Customer>(&events, None).await;
+            assert!(matches!(lost, Err(PersistenceError::OptimisticLockError)), "{lost:?}");
+        }
+        stage.next();
+        assert_eq!(repository(&stage).get_events::<Customer>("c").await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn snapshot_changes_only_after_the_one_before() {
+    async fn save(stage: &Stage, value: Value, number: usize) -> Result<(), PersistenceError> {
+        let update = Some(("c".to_owned(), value, number));
+        repository(stage).persist::<Customer>(&[], update).await
+    }
+    for mut stage in Stage::each() {
+        assert_eq!(repository(&stage).get_snapshot::<Customer>("c").await.unwrap(), None);
+        for (number, state) in [(1, "first"), (2, "second")] {
+            save(&stage, json!(state), number).await.unwrap();
+            stage.next();
+            let lost = save(&stage, json!("lost"), number).await;
+            assert!(matches!(lost, Err(PersistenceError::OptimisticLockError)), "{lost:?}");
+            let found = repository(&stage).get_snapshot::<Customer>("c").await.unwrap().unwrap();
+            assert_eq!((found.aggregate_id.as_str(), found.aggregate), ("c", json!(state)));
+            assert_eq!((found.current_sequence, found.current_snapshot), (0, number));
+        }
+        for number in [0, 1, 4] {
+            let lost = save(&stage, json!("lost"), number).await;
+            assert!(matches!(lost, Err(PersistenceError::OptimisticLockError)), "{lost:?}");
+        }
+        // With events: both or neither.
+        let events = [event("c", 1, "1.0")];
+        let update = |number| Some(("c".to_owned(), json!("with events"), number));
+        repository(&stage).persist::<Customer>(&events, update(2)).await.unwrap_err();
+        stage.next();
+        assert!(repository(&stage).get_events::<Customer>("c").await.unwrap().is_empty());
+        repository(&stage).persist::<Customer>(&events, update(3)).await.unwrap();
+        stage.next();
+        let found = repository(&stage).get_snapshot::<Customer>("c").await.unwrap().unwrap();
+        assert_eq!((found.current_sequence, found.current_snapshot), (1, 3));
+    }
+}
+
+#[tokio::test]
+async fn generic_store_commits_and_loads() {
+    type Generic = PersistedEventStore<AnnalsEventRepository, Customer>;
+    for kind in [Generic::new_event_store, Generic::new_aggregate_store] {
+        for mut stage in Stage::each() {
+            let name = CustomerEvent::NameAdded { name: "ann".to_owned() };
+            let email = CustomerEvent::EmailUpdated { new_email: "a@b".to_owned() };
+            let mut expected = 0;
+            for events in [vec![name, email.clone()], vec![email]] {
+                let store = kind(repository(&stage));
+                assert_eq!(store.load_events("c").await.unwrap().len(), expected);
+                let context = store.load_aggregate("c").await.unwrap();
+                assert_eq!(context.current_sequence, expected);
+                expected += events.len();
+                store.commit(events, context, std::collections::HashMap::new()).await.unwrap();
+                drop(store);
+                stage.next();
+                let store = kind(repository(&stage));
+                assert_eq!(store.load_events("c").await.unwrap().len(), expected);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn dropped_replay_gives_up_its_handle() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = annals::Store::open(dir.path()).unwrap();
+    let repository = AnnalsEventRepository::new(store.clone()).with_streaming_channel_size(0);
+    let events: Vec<_> = (1..=50).map(|at| event("c", at, "1.0")).collect();
+    repository.persist::<Customer>(&events, None).await.unwrap();
+    let mut stream = repository.stream_events::<Customer>("c").await.unwrap();
+    assert!(stream.next::<Customer>(&[]).await.unwrap().is_ok());
+    let open = || annals::Options::new().lock_timeout(Duration::from_secs(20)).open(dir.path());
+    drop((stream, repository, store));
+    open().unwrap();
+}

@@ -4,18 +4,23 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals_es::projection::{Opened, Progress, ProjectionId, Target, TargetError};
 use annals_es::{OrderedStore, Position, StoreError};
 use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::tables;
 
 /// A read model in the tables of a SQLite database.
 ///
-/// Each projection has a connection of its own. Handlers get it with a transaction open; they must not end that
-/// transaction. With [savepoints](Connection::savepoint) they can undo a part of their own work.
+/// Each projection has a connection of its own. Handlers get it with a transaction open, and cannot end that
+/// transaction: `BEGIN`, `COMMIT` and `ROLLBACK` fail with "not authorized". With [savepoints](Connection::savepoint)
+/// they can undo a part of their own work. The target uses the connection's [authorizer](Connection::authorizer) and
+/// [commit hook](Connection::commit_hook) for that, and replaces those that are set.
 ///
 /// Beside the tables of the program, the database has `annals_projections` and `annals_parked`, with the position, the
 /// proof of the store's history and the parked events of each projection.
@@ -24,6 +29,8 @@ pub struct Sqlite {
     id: ProjectionId,
     /// The position that is recorded; `None` if there is none yet.
     position: Option<Position>,
+    /// Whether a handler has the connection.
+    is_lent: Arc<AtomicBool>,
 }
 
 impl Sqlite {
@@ -44,16 +51,35 @@ impl Sqlite {
 
     /// Uses a connection as it is configured.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, id: ProjectionId::new("", 0), position: None }
+        let (id, is_lent) = (ProjectionId::new("", 0), Arc::default());
+        Self { connection, id, position: None, is_lent }
     }
 
     fn is_open(&self) -> bool {
         !self.connection.is_autocommit()
     }
 
-    fn start(&self) -> Result<(), TargetError> {
+    /// Lets no handler end the transaction, and commits nothing after SQLite has ended it because of an error that a
+    /// handler ignores: what follows would be committed without its position.
+    fn keep_transactions(&mut self) -> rusqlite::Result<()> {
+        let is_lent = Arc::clone(&self.is_lent);
+        // True: the commit becomes a rollback.
+        self.connection.commit_hook(Some(move || is_lent.load(Ordering::Relaxed)))?;
+        let is_lent = Arc::clone(&self.is_lent);
+        let authorizer = move |context: AuthContext<'_>| match context.action {
+            AuthAction::Transaction { .. } if is_lent.load(Ordering::Relaxed) => {
+                Authorization::Deny
+            }
+            _ => Authorization::Allow,
+        };
+        self.connection.authorizer(Some(authorizer))
+    }
+
+    fn start(&mut self) -> Result<&mut Connection, TargetError> {
         // The lock is taken at the start: taken later, it could fail in the middle of a handler.
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(TargetError::failed)
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(TargetError::failed)?;
+        self.is_lent.store(true, Ordering::Relaxed);
+        Ok(&mut self.connection)
     }
 
     fn record(&self, progress: &Progress<'_>, token: &str) -> Result<bool, rusqlite::Error> {
@@ -89,6 +115,8 @@ impl<S: OrderedStore> Target<S> for Sqlite {
     async fn open(&mut self, store: &S, id: &ProjectionId) -> Result<Opened, TargetError> {
         self.id = id.clone();
         self.position = None;
+        self.is_lent.store(false, Ordering::Relaxed);
+        self.keep_transactions().map_err(TargetError::failed)?;
         tables::create(&self.connection).map_err(TargetError::failed)?;
         let Some(recorded) = self.recorded()? else {
             let other = tables::has_active(&self.connection, &id.name);
@@ -106,11 +134,11 @@ impl<S: OrderedStore> Target<S> for Sqlite {
     }
 
     async fn begin(&mut self) -> Result<&mut Connection, TargetError> {
-        self.start()?;
-        Ok(&mut self.connection)
+        self.start()
     }
 
     async fn commit(&mut self, store: &S, progress: Progress<'_>) -> Result<(), TargetError> {
+        self.is_lent.store(false, Ordering::Relaxed);
         if !self.is_open() {
             return Err(TargetError::failed("a handler has ended the transaction; it must not"));
         }
@@ -125,6 +153,7 @@ impl<S: OrderedStore> Target<S> for Sqlite {
     }
 
     async fn rollback(&mut self, _: &S) -> Result<Position, TargetError> {
+        self.is_lent.store(false, Ordering::Relaxed);
         if self.is_open() {
             self.connection.execute_batch("ROLLBACK").map_err(TargetError::failed)?;
         }

@@ -122,11 +122,52 @@ fn changes_of_a_failed_event_are_undone() {
     let (store, (path, _dir)) = (MemoryStore::new(), database());
     append_each(&store, 1..=20);
     let log = Log::new(1).fail(5, [Fault::Error, Fault::Panic]).fail(6, [Fault::Panic]);
-    let log = log.fail(20, [Fault::EndTransaction]);
+    let log = log.fail(20, [Fault::End("ROLLBACK")]);
     let (handle, thread) = start(&store, &log, &path, quick(ErrorPolicy::pause(), 2));
     wait(handle.wait_for(Position::new(19))).expect("the last retry succeeds");
     let waited = wait(handle.wait_for(Position::new(20)));
     assert!(waited.is_ok(), "{waited:?}");
+    assert_eq!(read(&path, 1), each_once(20));
+    thread.stop().expect("it stops");
+}
+
+#[test]
+fn handler_that_ends_the_transaction_is_refused() {
+    for ends in ["ROLLBACK", "COMMIT", "ROLLBACK; BEGIN", "END"] {
+        let (store, (path, _dir)) = (MemoryStore::new(), database());
+        append_each(&store, 1..=20);
+        // An event in the middle of a transaction, and the last one of another.
+        let log = Log::new(1).fail(5, [Fault::End(ends)]).fail(14, [Fault::End(ends)]);
+        let (handle, thread) = start(&store, &log, &path, quick(ErrorPolicy::pause(), 0));
+        for at in [5, 14] {
+            let waited = wait(handle.wait_for(Position::new(20)));
+            let Err(WaitError::Paused { error: Some(error), .. }) = waited else {
+                panic!("it pauses, found {waited:?}")
+            };
+            assert_eq!(error.event.as_ref().map(|it| it.position.get()), Some(at), "{error}");
+            assert!(error.to_string().contains("not authorized"), "{error}");
+            assert_eq!(read(&path, 1), each_once(at - 1), "{ends}");
+            wait(handle.resume());
+        }
+        wait(handle.wait_for(Position::new(20))).expect("it goes on");
+        assert_eq!(read(&path, 1), each_once(20), "{ends}");
+        thread.stop().expect("it stops");
+    }
+}
+
+#[test]
+fn rollback_that_a_handler_ignores_commits_nothing() {
+    let (store, (path, _dir)) = (MemoryStore::new(), database());
+    append_each(&store, 1..=20);
+    let log = Log::new(1).fail(5, [Fault::IgnoreRollback]).fail(14, [Fault::IgnoreRollback]);
+    let (handle, thread) = start(&store, &log, &path, quick(ErrorPolicy::pause(), 0));
+    for _ in 0..2 {
+        let waited = wait(handle.wait_for(Position::new(20)));
+        assert!(matches!(waited, Err(WaitError::Paused { .. })), "{waited:?}");
+        assert_eq!(read(&path, 1), each_once(handle.status().position.get()));
+        wait(handle.resume());
+    }
+    wait(handle.wait_for(Position::new(20))).expect("it goes on");
     assert_eq!(read(&path, 1), each_once(20));
     thread.stop().expect("it stops");
 }

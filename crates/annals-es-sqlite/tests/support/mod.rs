@@ -29,8 +29,10 @@ pub(crate) struct Added {
 pub(crate) enum Fault {
     Error,
     Panic,
-    /// The handler rolls the transaction back that is not its own.
-    EndTransaction,
+    /// The handler ends the transaction that is not its own.
+    End(&'static str),
+    /// The handler ignores an error because of which SQLite has ended the transaction.
+    IgnoreRollback,
 }
 
 #[derive(Clone)]
@@ -67,7 +69,13 @@ impl Log {
             None => Ok(()),
             Some(Fault::Error) => Err("the handler refuses".into()),
             Some(Fault::Panic) => panic!("the handler panics"),
-            Some(Fault::EndTransaction) => Ok(tables.execute_batch("ROLLBACK")?),
+            Some(Fault::IgnoreRollback) => {
+                let repeat = "INSERT OR ROLLBACK INTO annals_projections
+                              SELECT * FROM annals_projections";
+                tables.execute_batch(repeat).expect_err("it is recorded already");
+                Ok(())
+            }
+            Some(Fault::End(statement)) => Ok(tables.execute_batch(statement)?),
         }
     }
 }

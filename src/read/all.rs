@@ -246,6 +246,26 @@ impl AllEvents {
         Ok(None)
     }
 
+    /// Calls `each` with the events that are left, borrowed, until it breaks.
+    pub(super) fn visit<B>(
+        &mut self,
+        each: &mut impl FnMut(EventRef<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        while self.left > 0 && self.peek()?.is_some() {
+            let shows = self.shows_next()?;
+            self.left -= u64::from(shows);
+            let flow = match self.ready.front() {
+                Some(event) if shows => each(event.as_ref()),
+                _ => ControlFlow::Continue(()),
+            };
+            self.take();
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     /// The next event in the direction of the read; `None` at its end.
     #[inline]
     fn peek(&mut self) -> Result<Option<&Event>> {

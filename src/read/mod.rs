@@ -175,6 +175,47 @@ impl Events {
     pub fn head(&self) -> Position {
         self.head
     }
+
+    /// Calls `each` with the events that are left, borrowed from the log, until it returns `Break`. That event counts
+    /// as returned, and the read can go on after it. A handle for each event costs more than some uses of it.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// # use annals::{ExpectedVersion, NewEvent};
+    /// store.append("account-1", ExpectedVersion::Any, (0..5).map(|_| NewEvent::new("T", "five!")))?;
+    /// let mut events = store.read_stream("account-1").start()?;
+    /// let mut bytes = 0;
+    /// let flow = events.visit(|event| {
+    ///     bytes += event.data().len();
+    ///     if bytes < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(event.version()) }
+    /// })?;
+    /// assert_eq!(flow, ControlFlow::Break(2));
+    /// assert_eq!(events.count(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`Iterator::next`] would return; then nothing is left.
+    pub fn visit<B>(
+        &mut self,
+        mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        let visited = match &mut self.source {
+            EventSource::All(events) => events.visit(&mut each),
+            EventSource::Stream(events) => events.visit(&mut each),
+            EventSource::Failed(error) => {
+                return error.take().map_or(Ok(ControlFlow::Continue(())), Err);
+            }
+        };
+        if visited.is_err() {
+            self.source = EventSource::Failed(None);
+        }
+        visited
+    }
 }
 
 impl Iterator for Events {

@@ -35,16 +35,7 @@ impl ReadStream {
         mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>> {
         let head = pin(&self.engine, &self.settings)?;
-        let mut events = self.pinned(head)?;
-        while events.seek(&mut |_| true)? {
-            if let Some(event) = events.ahead.peek()
-                && let ControlFlow::Break(value) = each(event.as_ref())
-            {
-                return Ok(ControlFlow::Break(value));
-            }
-            events.ahead.take();
-        }
-        Ok(ControlFlow::Continue(()))
+        self.pinned(head)?.visit(&mut each)
     }
 
     pub(super) fn pinned(self, visible: u64) -> Result<StreamEvents> {
@@ -124,32 +115,47 @@ impl StreamEvents {
         Ok(if self.seek(&mut examined)? { self.ahead.take() } else { None })
     }
 
+    /// Calls `each` with the events that are left, borrowed, until it breaks.
+    pub(super) fn visit<B>(
+        &mut self,
+        each: &mut impl FnMut(EventRef<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        while self.left > 0 && self.is_in_range() {
+            if !self.ahead.has_next() {
+                self.find_places(self.next)?;
+            }
+            self.advance();
+            let Self { engine, hidden, settings, runs, ahead, left, .. } = self;
+            let Some(event) = ahead.show(engine, runs)? else {
+                return Err(engine.contents().lost(0));
+            };
+            if is_requested(engine, settings, hidden, left, &event)?
+                && let ControlFlow::Break(value) = each(event)
+            {
+                return Ok(ControlFlow::Break(value));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     /// Passes the events before the next requested one; whether there is one, which is then the next of `ahead`.
     #[inline]
     fn seek(&mut self, examined: &mut impl FnMut(&Event) -> bool) -> Result<bool> {
-        while self.left > 0 && self.next >= self.from && self.next <= self.last {
+        self.ahead.drop_shown();
+        while self.left > 0 && self.is_in_range() {
             if self.ahead.peek().is_none() {
-                self.look_ahead(self.next)?;
+                if !self.ahead.has_next() {
+                    self.find_places(self.next)?;
+                }
+                self.ahead.read(&self.engine, &self.runs)?;
             }
-            self.next = if self.settings.backwards {
-                // Version 1 is the first: at 0, `from` ends the loop.
-                self.next - 1
-            } else {
-                self.next + 1
-            };
-            let Some(event) = self.ahead.peek() else {
-                return Err(self.engine.contents().lost(0));
+            self.advance();
+            let Self { engine, hidden, settings, ahead, left, .. } = self;
+            let Some(event) = ahead.peek() else {
+                return Err(engine.contents().lost(0));
             };
             let goes_on = examined(event);
-            let event = event.as_ref();
-            if self.hidden.hides(&self.engine, &event)? {
-                if self.settings.backwards {
-                    // If an event of a stream is hidden, all events before it in the stream are hidden
-                    // too.
-                    self.left = 0;
-                }
-            } else if self.settings.wants(&event) {
-                self.left -= 1;
+            if is_requested(engine, settings, hidden, left, &event.as_ref())? {
                 return Ok(true);
             }
             self.ahead.take();
@@ -158,6 +164,20 @@ impl StreamEvents {
             }
         }
         Ok(false)
+    }
+
+    #[inline]
+    fn is_in_range(&self) -> bool {
+        self.next >= self.from && self.next <= self.last
+    }
+
+    /// Moves to the version after the next one; returns that.
+    #[inline]
+    fn advance(&mut self) -> u64 {
+        let version = self.next;
+        // Version 1 is the first: at 0, `from` ends the loop.
+        self.next = if self.settings.backwards { version - 1 } else { version + 1 };
+        version
     }
 
     /// Skips hidden events without reading them: versions and times never decrease, so the hidden events
@@ -260,23 +280,41 @@ impl StreamEvents {
         }
     }
 
-    /// Reads the next events, from `version` on in the direction of the read.
-    fn look_ahead(&mut self, version: u64) -> Result<()> {
-        if !self.ahead.has_places() {
-            self.engine.contents().bound_mappings();
-            if !self.loaded.contains(&version) {
-                self.load(version)?;
-            }
-            let more = self.ahead.wanted().min(self.left).max(1) - 1;
-            let (first, last) =
-                (self.from.max(*self.loaded.start()), self.last.min(*self.loaded.end()));
-            let versions = if self.settings.backwards {
-                first.max(version.saturating_sub(more))..=version
-            } else {
-                version..=last.min(version.saturating_add(more))
-            };
-            self.ahead.find(&self.runs, versions, self.settings.backwards)?;
+    /// Looks up the places of the next events, from `version` on in the direction of the read.
+    fn find_places(&mut self, version: u64) -> Result<()> {
+        self.engine.contents().bound_mappings();
+        if !self.loaded.contains(&version) {
+            self.load(version)?;
         }
-        self.ahead.read(&self.engine, &self.runs)
+        let more = self.ahead.wanted().min(self.left).max(1) - 1;
+        let (first, last) =
+            (self.from.max(*self.loaded.start()), self.last.min(*self.loaded.end()));
+        let versions = if self.settings.backwards {
+            first.max(version.saturating_sub(more))..=version
+        } else {
+            version..=last.min(version.saturating_add(more))
+        };
+        self.ahead.find(&self.runs, versions, self.settings.backwards)
     }
+}
+
+/// Whether an event was requested and is shown; counts it then, and ends a read backwards at a hidden event.
+#[inline]
+fn is_requested(
+    engine: &Engine,
+    settings: &ReadSettings,
+    hidden: &mut Hidden,
+    left: &mut u64,
+    event: &EventRef<'_>,
+) -> Result<bool> {
+    if hidden.hides(engine, event)? {
+        if settings.backwards {
+            // If an event of a stream is hidden, all events before it in the stream are hidden too.
+            *left = 0;
+        }
+        return Ok(false);
+    }
+    let wanted = settings.wants(event);
+    *left -= u64::from(wanted);
+    Ok(wanted)
 }

@@ -51,10 +51,10 @@ pub use memory::{MemoryEvents, MemoryStore, MemorySubscription};
 pub use metadata::{Metadata, derived_id};
 pub use store::{
     AppendError, AtomicCheckpoints, Boundaries, Boundary, Cause, Checkpoint, Commit, CommitParts,
-    Committed, Conflict, ContentType, EventParts, EventStore, Expected, FailedCheck, Mark, Message,
-    NewEvent, OrderedStore, Position, Query, QueryItem, ReadAll, ReadStream, RecordedEvent,
-    SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tag, Tags,
-    Timestamp, Version, next,
+    Committed, Conflict, ContentType, EventParts, EventRef, EventStore, Expected, FailedCheck,
+    Mark, Message, NewEvent, OrderedStore, Position, Query, QueryItem, ReadAll, ReadStream,
+    RecordedEvent, SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tag,
+    Tags, Timestamp, Version, next,
 };
 pub use timeline::{Change, Difference, Past, Point, Timeline, TimelineError, difference};
 

@@ -95,13 +95,18 @@ impl Window {
     /// The record of the event at `place` and the header of its frame, both proven before; `None` if the window
     /// does not cover them, or if they are damaged, which [`Segment::event`] then reports.
     #[inline]
-    pub(crate) fn event(&self, place: LogPlace) -> Option<(Bytes, Layout, FrameHeader)> {
+    pub(crate) fn record(&self, place: LogPlace) -> Option<(RecordRef<'_>, FrameHeader)> {
         let at = usize::try_from(place.offset.checked_sub(self.from)?).ok()?;
-        let layout = Layout::read(self.bytes.get(at..)?).ok()?;
-        let end = at.checked_add(layout.padded_len())?;
-        let distance = RecordRef::from_parts(self.bytes.get(at..end)?, layout).frame_distance();
-        let header = self.bytes.get(at.checked_sub(distance as usize)?..)?;
-        let header = FrameHeader::decode_trusted(header).ok()?;
-        Some((self.bytes.slice(at..end), layout, header))
+        let record = RecordRef::parse(self.bytes.get(at..)?).ok()?;
+        let header = self.bytes.get(at.checked_sub(record.frame_distance() as usize)?..)?;
+        Some((record, FrameHeader::decode_trusted(header).ok()?))
+    }
+
+    /// Like [`Window::record`], as a buffer and a layout.
+    #[inline]
+    pub(crate) fn event(&self, place: LogPlace) -> Option<(Bytes, Layout, FrameHeader)> {
+        let (record, header) = self.record(place)?;
+        let at = usize::try_from(place.offset - self.from).ok()?;
+        Some((self.bytes.slice(at..at + record.padded_len()), record.layout(), header))
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::log::segment::{LogPlace, RecordBytes, Segment, Window};
 use crate::options::Checksums;
-use crate::read::event::{Event, EventPlace};
+use crate::read::event::{Event, EventPlace, EventRef};
 use crate::read::point::event_in;
 
 /// The number of events that are looked up first; it doubles each time up to [`MOST`].
@@ -30,6 +30,8 @@ pub(super) struct Ahead {
     places: Vec<(usize, LogPlace)>,
     /// Events that were read.
     events: VecDeque<Event>,
+    /// The first of `events` was returned by [`Ahead::show`].
+    is_shown: bool,
     /// The buffer of events that lie close together, in the segment `window_of`.
     window: Window,
     window_of: Option<Arc<Segment>>,
@@ -39,7 +41,8 @@ pub(super) struct Ahead {
 impl Ahead {
     pub(super) fn new() -> Self {
         let (places, events) = (Vec::new(), VecDeque::new());
-        Self { places, events, window: Window::default(), window_of: None, wanted: FIRST }
+        let (window, window_of) = (Window::default(), None);
+        Self { places, events, is_shown: false, window, window_of, wanted: FIRST }
     }
 
     /// The next event, if it was read.
@@ -52,10 +55,6 @@ impl Ahead {
     #[inline]
     pub(super) fn take(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    pub(super) fn has_places(&self) -> bool {
-        !self.places.is_empty()
     }
 
     /// The number of events to look up next.
@@ -131,11 +130,13 @@ impl Ahead {
     pub(super) fn read(&mut self, engine: &Engine, runs: &[Run]) -> Result<()> {
         let mut bytes = 0;
         while let Some(&(run, place)) = self.places.last() {
-            let next = self.places.len().checked_sub(2).map(|next| self.places[next]);
-            let next_is_near =
-                next.is_some_and(|next| next.0 == run && Segment::are_near(next.1, place));
             let segment = &runs[run].segment;
-            if !self.read_near(engine, segment, place, next_is_near) {
+            if self.is_near(engine, runs)
+                && let Some((bytes, layout, header)) = self.window.event(place)
+            {
+                let place = EventPlace::new(&header, place.position);
+                self.events.push_back(Event::new(RecordBytes::Shared(bytes), layout, place));
+            } else {
                 match event_in(engine, segment, place) {
                     Ok(event) => self.events.push_back(event),
                     Err(error) if self.events.is_empty() => return Err(error),
@@ -154,30 +155,56 @@ impl Ahead {
         Ok(())
     }
 
-    /// Cuts the event at a place from the window, if that is there, or can be moved there and the next event is
-    /// near. Whether it did.
+    /// Takes the next event, borrowed; `None` if there is none.
     #[inline]
-    fn read_near(
-        &mut self,
-        engine: &Engine,
-        segment: &Arc<Segment>,
-        place: LogPlace,
-        next_is_near: bool,
-    ) -> bool {
+    pub(super) fn show(&mut self, engine: &Engine, runs: &[Run]) -> Result<Option<EventRef<'_>>> {
+        self.drop_shown();
+        if self.events.is_empty() {
+            let is_near = self.is_near(engine, runs);
+            let Some((run, place)) = self.places.pop() else { return Ok(None) };
+            if is_near && let Some((record, header)) = self.window.record(place) {
+                return Ok(Some(EventRef::new(record, EventPlace::new(&header, place.position))));
+            }
+            self.events.push_back(event_in(engine, &runs[run].segment, place)?);
+        }
+        self.is_shown = true;
+        Ok(self.events.front().map(Event::as_ref))
+    }
+
+    /// Whether there is a next event without a look-up of more places.
+    #[inline]
+    pub(super) fn has_next(&self) -> bool {
+        !self.places.is_empty() || self.events.len() > usize::from(self.is_shown)
+    }
+
+    /// Drops the event that was shown last, if it is kept.
+    #[inline]
+    pub(super) fn drop_shown(&mut self) {
+        if self.is_shown {
+            self.events.pop_front();
+            self.is_shown = false;
+        }
+    }
+
+    /// Whether the window covers the beginning of the next event, which was proven. It moves there if the event
+    /// after that is near.
+    #[inline]
+    fn is_near(&mut self, engine: &Engine, runs: &[Run]) -> bool {
+        let Some(&(run, place)) = self.places.last() else { return false };
+        let segment = &runs[run].segment;
         if engine.options().checksums != Checksums::Once || !segment.is_proven(place) {
             return false;
         }
         let is_here = self.window_of.as_ref().is_some_and(|of| Arc::ptr_eq(of, segment));
-        if !(is_here && self.window.reaches(place.offset)) {
-            if !next_is_near {
-                return false;
-            }
-            self.window.move_to(segment, place.offset);
-            self.window_of = Some(Arc::clone(segment));
+        if is_here && self.window.reaches(place.offset) {
+            return true;
         }
-        let Some((bytes, layout, header)) = self.window.event(place) else { return false };
-        let place = EventPlace::new(&header, place.position);
-        self.events.push_back(Event::new(RecordBytes::Shared(bytes), layout, place));
+        let next = self.places.len().checked_sub(2).map(|next| self.places[next]);
+        if !next.is_some_and(|next| next.0 == run && Segment::are_near(next.1, place)) {
+            return false;
+        }
+        self.window.move_to(segment, place.offset);
+        self.window_of = Some(Arc::clone(segment));
         true
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Owns the check that no event is missing. Must never change the store.
 
+use std::ops::ControlFlow;
+
 use super::Aggregate;
 use super::error::LoadError;
 use super::repository::Repository;
 use super::snapshots::Since;
-use crate::store::{EventStore, Mark, ReadStream, RecordedEvent, StreamName, Version, next};
+use crate::store::{EventRef, EventStore, Mark, ReadStream, StreamName, Version};
 
 /// An aggregate's state and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,18 +123,22 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
             return Ok(());
         }
         let read = ReadStream::of(stream).from(hot.version.next()).up_to(up_to);
-        let mut events = self.store().read_stream(read);
-        while let Some(event) = next(&mut events).await {
-            self.apply(stream, hot, &event?)?;
+        let visited =
+            self.store().visit_stream(read, |event| match self.apply(stream, hot, event) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            });
+        match visited.await? {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
         }
-        Ok(())
     }
 
     fn apply(
         &self,
         stream: &StreamName,
         hot: &mut Hot<A>,
-        event: &RecordedEvent,
+        event: EventRef<'_>,
     ) -> Result<(), LoadError> {
         let expected = hot.version.next();
         if event.version() != expected {

@@ -6,13 +6,15 @@
 mod convert;
 mod reads;
 
+use std::ops::ControlFlow;
+
 use annals::Store;
 use uuid::Uuid;
 
 use crate::store::{
-    AppendError, AtomicCheckpoints, Boundaries, Commit, CommitParts, Committed, EventStore, Mark,
-    OrderedStore, Position, ReadAll, ReadStream, RecordedEvent, SeveralStreams, Snapshot,
-    StoreError, StreamName, Subscribe, Timestamp, Version,
+    AppendError, AtomicCheckpoints, Boundaries, Commit, CommitParts, Committed, EventRef,
+    EventStore, Mark, OrderedStore, Position, ReadAll, ReadStream, RecordedEvent, SeveralStreams,
+    Snapshot, StoreError, StreamName, Subscribe, Timestamp, Version,
 };
 use convert::{append_error, committed, new_event, store_error};
 
@@ -149,6 +151,14 @@ impl EventStore for AnnalsStore {
             (false, false) => AnnalsEvents::in_turns(of),
             (false, true) => AnnalsEvents::elsewhere(of.into_stream()),
         }
+    }
+
+    async fn visit_stream<B: Send>(
+        &self,
+        read: ReadStream,
+        each: impl FnMut(EventRef<'_>) -> ControlFlow<B> + Send,
+    ) -> Result<ControlFlow<B>, StoreError> {
+        self.read_stream(read).visit(each).await
     }
 
     async fn stream_version(&self, stream: &StreamName) -> Result<Version, StoreError> {

@@ -2,6 +2,7 @@
 //!
 //! Owns nothing but the conversion of items.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,7 +10,7 @@ use annals::subscription::{MessageKind, Subscription};
 use futures_core::Stream;
 
 use super::convert::store_error;
-use crate::store::{Message, Position, RecordedEvent, StoreError};
+use crate::store::{EventRef, Message, Position, RecordedEvent, StoreError, next, yield_now};
 
 /// The events of a read of an [`AnnalsStore`](crate::AnnalsStore).
 #[derive(Debug)]
@@ -41,9 +42,9 @@ impl Turns {
         self.events == 0 || self.bytes == 0
     }
 
-    fn take(&mut self, event: &annals::Event) {
+    fn take(&mut self, data: &[u8]) {
         self.events -= 1;
-        self.bytes = self.bytes.saturating_sub(event.data().len());
+        self.bytes = self.bytes.saturating_sub(data.len());
     }
 }
 
@@ -82,6 +83,43 @@ impl AnnalsEvents {
     }
 }
 
+impl AnnalsEvents {
+    /// Passes all events to `each` until it breaks; a read of the polling thread makes no handle for each.
+    pub(super) async fn visit<B: Send>(
+        mut self,
+        mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B> + Send,
+    ) -> Result<ControlFlow<B>, StoreError> {
+        let mut events = match self.read {
+            Read::OfStream(read) => read.start().map_err(store_error)?,
+            _ => {
+                while let Some(event) = next(&mut self).await {
+                    let flow = each(EventRef::from(&event?));
+                    if flow.is_break() {
+                        return Ok(flow);
+                    }
+                }
+                return Ok(ControlFlow::Continue(()));
+            }
+        };
+        loop {
+            let mut turns = self.turns.as_ref().map(|_| Turns::new());
+            let flow = events.visit(|event| {
+                if let ControlFlow::Break(value) = each(EventRef::from(event)) {
+                    return ControlFlow::Break(Some(value));
+                }
+                let Some(turns) = &mut turns else { return ControlFlow::Continue(()) };
+                turns.take(event.data());
+                if turns.is_over() { ControlFlow::Break(None) } else { ControlFlow::Continue(()) }
+            });
+            match flow.map_err(store_error)? {
+                ControlFlow::Break(Some(value)) => return Ok(ControlFlow::Break(value)),
+                ControlFlow::Break(None) => yield_now().await,
+                ControlFlow::Continue(()) => return Ok(ControlFlow::Continue(())),
+            }
+        }
+    }
+}
+
 impl Stream for AnnalsEvents {
     type Item = Result<RecordedEvent, StoreError>;
 
@@ -96,7 +134,7 @@ impl Stream for AnnalsEvents {
                 }
                 let next = events.next();
                 if let (Some(turns), Some(Ok(event))) = (&mut this.turns, &next) {
-                    turns.take(event);
+                    turns.take(event.data());
                 }
                 Poll::Ready(next)
             }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::codec::Named;
 use super::upcast::{Action, Data, Step, StepError};
 use super::{Codec, CodecError, Event, Json, RawEvent, Schema, Unknown, Upcasters};
-use crate::store::{Cause, ContentType, Position, Query, RecordedEvent, StreamName, Version};
+use crate::store::{Cause, ContentType, EventRef, Position, Query, StreamName, Version};
 
 /// The schemas of a type of events, checked: reads recorded events of any version.
 pub struct Schemas<E> {
@@ -157,7 +157,12 @@ impl<E: Event> Schemas<E> {
     /// # Errors
     ///
     /// [`EventError`], with the place of the event and the cause.
-    pub fn decode(&self, event: &RecordedEvent, mut take: impl FnMut(E)) -> Result<(), EventError> {
+    pub fn decode<'e>(
+        &self,
+        event: impl Into<EventRef<'e>>,
+        mut take: impl FnMut(E),
+    ) -> Result<(), EventError> {
+        let event = event.into();
         let (event_type, version) = (event.event_type(), event.schema_version().max(1));
         let decoded = if E::version_of(event_type) == Some(version) {
             decode_bytes::<E>(event_type, event.data(), event.content_type())
@@ -211,7 +216,7 @@ impl<E: Event> Schemas<E> {
 
     fn upcast(
         &self,
-        event: &RecordedEvent,
+        event: EventRef<'_>,
         version: u16,
         take: &mut impl FnMut(E),
     ) -> Result<(), EventCause> {
@@ -280,7 +285,7 @@ impl<E: Event> Schemas<E> {
 
     fn unknown(
         &self,
-        event: &RecordedEvent,
+        event: EventRef<'_>,
         version: u16,
         take: &mut impl FnMut(E),
     ) -> Result<(), EventCause> {

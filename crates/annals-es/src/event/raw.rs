@@ -6,7 +6,7 @@ use std::{iter, option, vec};
 
 use bytes::Bytes;
 
-use crate::store::{ContentType, RecordedEvent};
+use crate::store::{ContentType, EventRef};
 
 /// The name of an event's type and the version of its schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,8 +52,8 @@ impl RawEvent {
     }
 }
 
-impl From<&RecordedEvent> for RawEvent {
-    fn from(event: &RecordedEvent) -> Self {
+impl From<EventRef<'_>> for RawEvent {
+    fn from(event: EventRef<'_>) -> Self {
         Self {
             event_type: event.event_type().to_owned(),
             version: event.schema_version(),

@@ -23,7 +23,7 @@ use super::target::Target;
 use super::{AsyncProjection, Projection, ProjectionId};
 use crate::event::{SchemaError, Schemas};
 use crate::policy::ErrorPolicy;
-use crate::store::{Message, OrderedStore, Position, Query, StoreError, Subscribe};
+use crate::store::{Message, OrderedStore, Position, Query, StoreError, Subscribe, yield_now};
 
 /// How often in a row the store may fail before the runner ends.
 const STORE_ATTEMPTS: u32 = 10;
@@ -378,17 +378,4 @@ impl<S: OrderedStore> Run<S> {
         }
         error.map_or(Ok(()), Err)
     }
-}
-
-/// Lets other tasks of the executor run.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

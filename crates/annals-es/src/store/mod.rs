@@ -18,6 +18,7 @@
 
 mod commit;
 mod error;
+mod event_ref;
 mod events;
 mod query;
 mod reads;
@@ -25,13 +26,16 @@ mod stream_name;
 mod values;
 
 use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::task::Poll;
 
 use futures_core::Stream;
 use uuid::Uuid;
 
 pub use commit::{Boundary, Checkpoint, Commit, CommitParts, Committed, Expected, StreamCommit};
 pub use error::{AppendError, Cause, Conflict, FailedCheck, StoreError};
+pub use event_ref::EventRef;
 pub use events::{EventParts, NewEvent, RecordedEvent, Tags};
 pub use query::{Query, QueryItem, Tag};
 pub use reads::{Mark, Message, ReadAll, ReadStream, Snapshot, Subscribe};
@@ -61,6 +65,26 @@ pub trait EventStore: Clone + Send + Sync + 'static {
 
     /// Reads a stream. A stream without events gives none.
     fn read_stream(&self, read: ReadStream) -> Self::Events;
+
+    /// Calls `each` with the events of a stream, borrowed, until it breaks: for code that needs each event only once. A
+    /// store that need not make a [`RecordedEvent`] for that implements this method; otherwise it is
+    /// [`read_stream`](Self::read_stream).
+    fn visit_stream<B: Send>(
+        &self,
+        read: ReadStream,
+        mut each: impl FnMut(EventRef<'_>) -> ControlFlow<B> + Send,
+    ) -> impl Future<Output = Result<ControlFlow<B>, StoreError>> + Send {
+        let mut events = self.read_stream(read);
+        async move {
+            while let Some(event) = next(&mut events).await {
+                let flow = each(EventRef::from(&event?));
+                if flow.is_break() {
+                    return Ok(flow);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        }
+    }
 
     /// The version of a stream: the number of its events.
     fn stream_version(
@@ -188,4 +212,17 @@ pub trait AtomicCheckpoints: OrderedStore {}
 /// ```
 pub async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// Lets other tasks of the executor run.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

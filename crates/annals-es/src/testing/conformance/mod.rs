@@ -45,7 +45,7 @@ macro_rules! store_conformance {
     };
     (@tests EventStore, $make:expr) => {
         $crate::store_conformance! { @list streams, $make,
-            append_returns_places, expectation_is_checked, event_keeps_its_parts,
+            append_returns_places, visited_events_are_those_of_a_read, expectation_is_checked, event_keeps_its_parts,
             stream_is_read_in_parts, read_is_pinned, version_and_event_are_found,
             repeated_commit_returns_first_result, reused_id_is_refused, large_event_is_refused,
             snapshot_is_found_by_mark, snapshot_is_saved_with_commit, snapshot_ahead_is_refused,

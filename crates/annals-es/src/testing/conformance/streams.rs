@@ -1,6 +1,7 @@
 //! Tests of [`EventStore`]: single streams and snapshots.
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "each is named for what it tests")]
 
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -28,6 +29,41 @@ pub fn append_returns_places<S: EventStore, G>((store, _guard): (S, G)) {
     let places: Vec<_> = read.iter().map(|it| (it.version().get(), it.position())).collect();
     let last = second.last_position;
     assert_eq!(places, [(1, first.first_position), (2, first.last_position), (3, last)]);
+}
+
+pub fn visited_events_are_those_of_a_read<S: EventStore, G>((store, _guard): (S, G)) {
+    append(&store, "a-1", (0..600).map(|_| event("A").metadata("{}")));
+    let of = || ReadStream::of("a-1").from(Version::new(3));
+    for read in [of(), of().limit(40), of().backwards(), ReadStream::of("none-1")] {
+        let expected = collect(store.read_stream(read.clone()));
+        let mut seen = 0;
+        let visited = store.visit_stream(read, |event| {
+            let recorded = &expected[seen];
+            assert_eq!(
+                (event.version(), event.position()),
+                (recorded.version(), recorded.position())
+            );
+            assert_eq!(event.stream(), recorded.stream());
+            assert_eq!(event.event_type(), recorded.event_type());
+            assert_eq!(event.recorded_at(), recorded.recorded_at());
+            assert_eq!(event.schema_version(), recorded.schema_version());
+            assert_eq!(event.content_type(), recorded.content_type());
+            assert_eq!((event.data(), event.metadata()), (recorded.data(), recorded.metadata()));
+            assert_eq!(event.data_bytes(), recorded.data_bytes());
+            seen += 1;
+            ControlFlow::<()>::Continue(())
+        });
+        assert!(block_on(visited).expect("a read").is_continue());
+        assert_eq!(seen, expected.len());
+    }
+    let stopped = store.visit_stream(of(), |event| {
+        if event.version().get() < 550 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(event.version())
+        }
+    });
+    assert_eq!(block_on(stopped).expect("a read"), ControlFlow::Break(Version::new(550)));
 }
 
 pub fn expectation_is_checked<S: EventStore, G>((store, _guard): (S, G)) {

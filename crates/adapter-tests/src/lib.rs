@@ -63,16 +63,33 @@ impl Life {
         Self { way, root, directory, copies: 0, store: Some(store) }
     }
 
+    /// A new, empty store for each way.
+    pub fn each() -> impl Iterator<Item = Self> {
+        Way::ALL.into_iter().map(Self::new)
+    }
+
     /// The way of this run.
     pub fn way(&self) -> Way {
         self.way
     }
 
+    /// The store of the current step.
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
     /// Runs one step, and then does what the way does between steps. The step must not keep a handle of
     /// the store.
     pub fn step<T>(&mut self, step: impl FnOnce(&Store) -> T) -> T {
+        let result = step(self.store());
+        self.end_step();
+        result
+    }
+
+    /// Does what the way does between steps; for steps of tasks, which [`Life::step`] cannot run. No handle of
+    /// the store may be left.
+    pub fn end_step(&mut self) {
         let store = self.store.take().unwrap();
-        let result = step(&store);
         self.store = Some(match self.way {
             Way::Straight | Way::Smallest => store,
             Way::Reopened => {
@@ -89,7 +106,6 @@ impl Life {
                 self.way.options().open(&self.directory).unwrap()
             }
         });
-        result
     }
 }
 

@@ -9,7 +9,7 @@ use cqrs_es::{AggregateError, EventStore};
 use serde_json::json;
 
 use crate::event_store::{Added, Sum};
-use crate::stage::{Between, Stage};
+use adapter_tests::{Life, Way};
 
 const STREAM: &str = "running%2Dsum-s";
 
@@ -20,8 +20,8 @@ fn event(sequence: usize) -> SerializedEvent {
 
 #[tokio::test]
 async fn gap_in_sequences_is_refused_with_its_place() {
-    let stage = Stage::new(Between::Nothing);
-    let repository = AnnalsEventRepository::new(stage.store());
+    let life = Life::new(Way::Straight);
+    let repository = AnnalsEventRepository::new(life.store().clone());
     for events in [vec![event(2)], vec![event(1), event(3)]] {
         match repository.persist::<Sum>(&events, None).await {
             Err(PersistenceError::UnknownError(error)) => {
@@ -37,19 +37,18 @@ async fn gap_in_sequences_is_refused_with_its_place() {
     }
     let zero = repository.persist::<Sum>(&[event(0)], None).await;
     assert!(matches!(zero, Err(PersistenceError::UnknownError(_))), "{zero:?}");
-    assert_eq!(stage.store().head().get(), 0);
+    assert_eq!(life.store().head().get(), 0);
 }
 
 #[tokio::test]
 async fn event_that_is_not_json_or_of_another_type_is_an_error_that_names_it() {
     for data in ["by one", r#"{"by":"one"}"#] {
-        let stage = Stage::new(Between::Nothing);
+        let life = Life::new(Way::Straight);
         let good = NewEvent::new("Added", r#"{"by":1}"#);
-        stage
-            .store()
+        life.store()
             .append(STREAM, ExpectedVersion::Any, [good, NewEvent::new("Added", data)])
             .unwrap();
-        let events = AnnalsEventStore::<Sum>::new(stage.store());
+        let events = AnnalsEventStore::<Sum>::new(life.store().clone());
         let failed =
             [events.load_events("s").await.map(drop), events.load_aggregate("s").await.map(drop)];
         for failed in failed {
@@ -62,7 +61,7 @@ async fn event_that_is_not_json_or_of_another_type_is_an_error_that_names_it() {
             assert_eq!(*version, 2);
         }
         // A replay reports the event, and goes on to its end.
-        let repository = AnnalsEventRepository::new(stage.store());
+        let repository = AnnalsEventRepository::new(life.store().clone());
         let mut stream = repository.stream_all_events::<Sum>().await.unwrap();
         assert!(stream.next::<Sum>(&[]).await.unwrap().is_ok());
         let failed = stream.next::<Sum>(&[]).await.unwrap();
@@ -73,8 +72,8 @@ async fn event_that_is_not_json_or_of_another_type_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn truncated_stream_is_an_error_unless_a_snapshot_covers_it() {
-    let stage = Stage::new(Between::Nothing);
-    let store = stage.store();
+    let life = Life::new(Way::Straight);
+    let store = life.store().clone();
     let with_snapshots = || AnnalsEventStore::<Sum>::new(store.clone()).with_snapshots(3, 1);
     for by in [1, 2, 3, 4] {
         let context = with_snapshots().load_aggregate("s").await.unwrap();
@@ -94,14 +93,14 @@ async fn truncated_stream_is_an_error_unless_a_snapshot_covers_it() {
 
 #[tokio::test]
 async fn closed_store_and_names_over_the_limit_are_typed_errors() {
-    let stage = Stage::new(Between::Nothing);
-    let events = AnnalsEventStore::<Sum>::new(stage.store());
+    let life = Life::new(Way::Straight);
+    let events = AnnalsEventStore::<Sum>::new(life.store().clone());
     let context = events.load_aggregate(&"x".repeat(2000)).await.unwrap();
     let refused = events.commit(vec![Added { by: 1 }], context, HashMap::new()).await;
     let Err(AggregateError::UnexpectedError(error)) = refused else { panic!("{refused:?}") };
     let error = error.downcast_ref::<annals::Error>().unwrap();
     assert!(matches!(error, annals::Error::LimitExceeded { .. }), "{error}");
-    stage.store().close().unwrap();
+    life.store().clone().close().unwrap();
     let refused = events.load_events("s").await;
     assert!(matches!(refused, Err(AggregateError::DatabaseConnectionError(_))), "{refused:?}");
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::bank::AccountError;
-use crate::stage::{Between, Stage};
+use adapter_tests::{Life, Way};
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Added {
@@ -72,21 +72,21 @@ async fn total(events: &impl EventStore<Sum>) -> u64 {
 #[tokio::test]
 async fn every_event_counts_once_with_any_snapshots() {
     for every in 0..=3 {
-        for mut stage in Stage::each() {
+        for mut life in Life::each() {
             let mut expected = 0;
             for count in [3, 1, 2, 5, 1] {
-                let framework = CqrsFramework::new(of(stage.store(), every), vec![], ());
+                let framework = CqrsFramework::new(of(life.store().clone(), every), vec![], ());
                 framework.execute("s", vec![1; count]).await.unwrap();
                 drop(framework);
-                stage.next();
+                life.end_step();
                 expected += count as u64;
                 for loads in 0..2 {
-                    let total = total(&of(stage.store(), every)).await;
+                    let total = total(&of(life.store().clone(), every)).await;
                     assert_eq!(total, expected, "snapshots every {every}, load {loads}");
-                    stage.next();
+                    life.end_step();
                 }
             }
-            let saved = stage.store().snapshots().load("running%2Dsum-s").unwrap();
+            let saved = life.store().snapshots().load("running%2Dsum-s").unwrap();
             assert_eq!(saved.map(|it| it.mark()).is_some(), every > 0);
         }
     }
@@ -96,8 +96,8 @@ async fn every_event_counts_once_with_any_snapshots() {
 async fn generic_store_of_framework_counts_events_twice_with_snapshots() {
     type Generic = PersistedEventStore<AnnalsEventRepository, Sum>;
     for (kind, expected) in [("events", 3), ("aggregate", 6), ("snapshots", 5)] {
-        let stage = Stage::new(Between::Nothing);
-        let repository = || AnnalsEventRepository::new(stage.store());
+        let life = Life::new(Way::Straight);
+        let repository = || AnnalsEventRepository::new(life.store().clone());
         let events = || match kind {
             "events" => Generic::new_event_store(repository()),
             "aggregate" => Generic::new_aggregate_store(repository()),
@@ -105,36 +105,39 @@ async fn generic_store_of_framework_counts_events_twice_with_snapshots() {
         };
         CqrsFramework::new(events(), vec![], ()).execute("s", vec![1, 1, 1]).await.unwrap();
         assert_eq!(total(&events()).await, expected);
-        assert_eq!(total(&of(stage.store(), 1)).await, 3, "the events are right");
+        assert_eq!(total(&of(life.store().clone(), 1)).await, 3, "the events are right");
     }
 }
 
 #[tokio::test]
 async fn snapshot_of_another_schema_or_type_is_ignored() {
-    let stage = Stage::new(Between::Nothing);
-    CqrsFramework::new(of(stage.store(), 1), vec![], ()).execute("s", vec![2, 3]).await.unwrap();
-    assert_eq!(total(&of(stage.store(), 1)).await, 5);
-    let saved = stage.store().snapshots().load("running%2Dsum-s").unwrap().unwrap();
+    let life = Life::new(Way::Straight);
+    CqrsFramework::new(of(life.store().clone(), 1), vec![], ())
+        .execute("s", vec![2, 3])
+        .await
+        .unwrap();
+    assert_eq!(total(&of(life.store().clone(), 1)).await, 5);
+    let saved = life.store().snapshots().load("running%2Dsum-s").unwrap().unwrap();
     assert_eq!((saved.mark(), saved.state()), (Mark::Version(2), &br#"{"total":5}"#[..]));
 
     let wrong = annals::snapshot::Snapshot::new("running%2Dsum-s", 2, r#"{"total":9}"#);
-    stage.store().snapshots().save(&wrong.with_schema_version(2)).unwrap();
-    assert_eq!(total(&of(stage.store(), 1)).await, 5);
+    life.store().snapshots().save(&wrong.with_schema_version(2)).unwrap();
+    assert_eq!(total(&of(life.store().clone(), 1)).await, 5);
     let wrong = annals::snapshot::Snapshot::new("running%2Dsum-s", 2, r#"{"count":9}"#);
-    stage.store().snapshots().save(&wrong.with_schema_version(3)).unwrap();
-    let newest = AnnalsEventStore::<Sum>::new(stage.store()).with_snapshots(1, 3);
+    life.store().snapshots().save(&wrong.with_schema_version(3)).unwrap();
+    let newest = AnnalsEventStore::<Sum>::new(life.store().clone()).with_snapshots(1, 3);
     assert_eq!(total(&newest).await, 5);
 }
 
 #[tokio::test]
 async fn second_commit_on_one_context_is_a_conflict() {
-    for mut stage in Stage::each() {
-        let events = of(stage.store(), 2);
+    for mut life in Life::each() {
+        let events = of(life.store().clone(), 2);
         let [first, second] = [events.load_aggregate("s").await, events.load_aggregate("s").await];
         events.commit(vec![Added { by: 1 }], first.unwrap(), HashMap::new()).await.unwrap();
         drop(events);
-        stage.next();
-        let events = of(stage.store(), 2);
+        life.end_step();
+        let events = of(life.store().clone(), 2);
         let lost = events.commit(vec![Added { by: 1 }], second.unwrap(), HashMap::new()).await;
         assert!(matches!(lost, Err(AggregateError::AggregateConflict)), "{lost:?}");
         assert_eq!(events.load_events("s").await.unwrap().len(), 1);
@@ -145,8 +148,8 @@ async fn second_commit_on_one_context_is_a_conflict() {
 
 #[tokio::test]
 async fn concurrent_commands_that_retry_all_count() {
-    let stage = Stage::new(Between::NothingInSmallStore);
-    let store = stage.store();
+    let life = Life::new(Way::Smallest);
+    let store = life.store().clone();
     let tasks: Vec<_> = (0..4)
         .map(|_| {
             let framework = CqrsFramework::new(of(store.clone(), 3), vec![], ());
@@ -167,13 +170,13 @@ async fn concurrent_commands_that_retry_all_count() {
 
 #[tokio::test]
 async fn upcaster_changes_events_of_earlier_versions() {
-    for mut stage in Stage::each() {
+    for mut life in Life::each() {
         for (version, data) in [("1.0", json!({})), ("1.0.1", json!({"by": 3}))] {
             let event = NewEvent::json("Added", &data).unwrap().schema_version(1);
             let event = if version == "1.0" { event } else { event.tag("event_version:1.0.1") };
-            stage.store().append("running%2Dsum-s", ExpectedVersion::Any, [event]).unwrap();
+            life.store().append("running%2Dsum-s", ExpectedVersion::Any, [event]).unwrap();
         }
-        stage.next();
+        life.end_step();
         let upcaster = || {
             let add = Box::new(|mut event: Value| {
                 event["by"] = 39.into();
@@ -181,10 +184,10 @@ async fn upcaster_changes_events_of_earlier_versions() {
             });
             Box::new(SemanticVersionEventUpcaster::new("Added", "1.0.1", add))
         };
-        let events = of(stage.store(), 1).with_upcasters(vec![upcaster()]);
+        let events = of(life.store().clone(), 1).with_upcasters(vec![upcaster()]);
         assert_eq!(total(&events).await, 42);
         let generic = PersistedEventStore::<_, Sum>::new_event_store(AnnalsEventRepository::new(
-            stage.store(),
+            life.store().clone(),
         ));
         assert_eq!(total(&generic.with_upcasters(vec![upcaster()])).await, 42);
     }

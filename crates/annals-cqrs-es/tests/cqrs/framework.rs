@@ -11,7 +11,8 @@ use cqrs_es::persist::QueryReplay;
 use cqrs_es::{AggregateError, EventStore};
 
 use crate::bank::{Account, AccountCommand, AccountError, AccountView, Services, account_query};
-use crate::stage::{Between, Stage};
+use crate::repository::channel_size;
+use adapter_tests::{Life, Way};
 
 /// The three frameworks that the other backends offer.
 const KINDS: [fn(Store, Services) -> AnnalsCqrs<Account>; 3] = [
@@ -47,19 +48,19 @@ fn expected_view(account_id: &str) -> AccountView {
 #[tokio::test]
 async fn demo_application_keeps_accounts_and_views() {
     for kind in KINDS {
-        for mut stage in Stage::each() {
+        for mut life in Life::each() {
             let metadata = HashMap::from([("time".to_owned(), "noon".to_owned())]);
             for command in commands("A-1") {
-                let bank = kind(stage.store(), Services::default());
+                let bank = kind(life.store().clone(), Services::default());
                 bank.execute_with_metadata("A-1", command, metadata.clone()).await.unwrap();
                 drop(bank);
-                stage.next();
+                life.end_step();
             }
-            let events = AnnalsEventStore::<Account>::new(stage.store());
+            let events = AnnalsEventStore::<Account>::new(life.store().clone());
             let events = events.load_events("A-1").await.unwrap();
             assert_eq!(events.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
             assert!(events.iter().all(|it| it.aggregate_id == "A-1" && it.metadata == metadata));
-            let view = account_query(stage.store()).load("A-1").await;
+            let view = account_query(life.store().clone()).load("A-1").await;
             assert_eq!(view, Some(expected_view("A-1")));
         }
     }
@@ -67,9 +68,9 @@ async fn demo_application_keeps_accounts_and_views() {
 
 #[tokio::test]
 async fn refused_command_stores_nothing() {
-    let stage = Stage::new(Between::Nothing);
+    let life = Life::new(Way::Straight);
     let services = Services { broken_atm: Some("ATM34"), invalid_check: Some("1170") };
-    let bank = annals_cqrs::<Account>(stage.store(), vec![], services);
+    let bank = annals_cqrs::<Account>(life.store().clone(), vec![], services);
     bank.execute("A-1", AccountCommand::Deposit { amount: 200.0 }).await.unwrap();
     let cases = [
         (AccountCommand::Withdraw { amount: 100.0, atm: "ATM34" }, "atm rule violation"),
@@ -82,36 +83,36 @@ async fn refused_command_stores_nothing() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(stage.store().head().get(), 1);
+    assert_eq!(life.store().head().get(), 1);
 }
 
 #[tokio::test]
 async fn replay_of_all_accounts_rebuilds_views() {
-    for mut stage in Stage::each() {
+    for mut life in Life::each() {
         for account in ["A-1", "B", ""] {
-            let bank = annals_cqrs::<Account>(stage.store(), vec![], Services::default());
+            let bank = annals_cqrs::<Account>(life.store().clone(), vec![], Services::default());
             for command in commands(account) {
                 bank.execute(account, command).await.unwrap();
             }
         }
-        stage.next();
-        let repository = AnnalsEventRepository::new(stage.store())
-            .with_streaming_channel_size(stage.channel_size());
-        let replay = QueryReplay::new(repository, account_query(stage.store()));
+        life.end_step();
+        let repository = AnnalsEventRepository::new(life.store().clone())
+            .with_streaming_channel_size(channel_size(&life));
+        let replay = QueryReplay::new(repository, account_query(life.store().clone()));
         replay.replay("A-1").await.unwrap();
-        assert_eq!(account_query(stage.store()).load("B").await, None);
+        assert_eq!(account_query(life.store().clone()).load("B").await, None);
         drop(replay);
-        stage.next();
+        life.end_step();
         for account in ["A-1", "B", ""] {
             let key = format!("cqrs-es/view/account_query-{account}");
-            let _ = stage.store().records().delete(&key, annals::ExpectedRecord::Any);
+            let _ = life.store().records().delete(&key, annals::ExpectedRecord::Any);
         }
-        let repository = AnnalsEventRepository::new(stage.store())
-            .with_streaming_channel_size(stage.channel_size());
-        let replay = QueryReplay::new(repository, account_query(stage.store()));
+        let repository = AnnalsEventRepository::new(life.store().clone())
+            .with_streaming_channel_size(channel_size(&life));
+        let replay = QueryReplay::new(repository, account_query(life.store().clone()));
         replay.replay_all().await.unwrap();
         for account in ["A-1", "B", ""] {
-            let view = account_query(stage.store()).load(account).await;
+            let view = account_query(life.store().clone()).load(account).await;
             assert_eq!(view, Some(expected_view(account)), "{account}");
         }
     }

@@ -9,6 +9,5 @@ mod event_store;
 mod framework;
 mod migration;
 mod repository;
-mod stage;
 mod upstream;
 mod views;

@@ -10,10 +10,15 @@ use cqrs_es::persist::{
 use cqrs_es::{Aggregate, EventStore};
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
+use adapter_tests::{Life, Way};
 
-fn repository(stage: &Stage) -> AnnalsEventRepository {
-    AnnalsEventRepository::new(stage.store()).with_streaming_channel_size(stage.channel_size())
+/// The number of events that a replay reads ahead.
+pub(crate) fn channel_size(life: &Life) -> usize {
+    if life.way() == Way::Smallest { 1 } else { 200 }
+}
+
+fn repository(life: &Life) -> AnnalsEventRepository {
+    AnnalsEventRepository::new(life.store().clone()).with_streaming_channel_size(channel_size(life))
 }
 
 fn event(id: &str, sequence: usize, version: &str) -> SerializedEvent {
@@ -28,8 +33,8 @@ fn event(id: &str, sequence: usize, version: &str) -> SerializedEvent {
     }
 }
 
-async fn count(stage: &Stage, id: Option<&str>) -> usize {
-    let repository = repository(stage);
+async fn count(life: &Life, id: Option<&str>) -> usize {
+    let repository = repository(life);
     let mut stream = match id {
         Some(id) => repository.stream_events::<Customer>(id).await.unwrap(),
         None => repository.stream_all_events::<Customer>().await.unwrap(),
@@ -44,74 +49,74 @@ async fn count(stage: &Stage, id: Option<&str>) -> usize {
 
 #[tokio::test]
 async fn events_are_stored_read_and_replayed_as_they_were() {
-    for mut stage in Stage::each() {
+    for mut life in Life::each() {
         let versions = ["1.0", "1.0.1", "", "2", "two", "70000.1", "0.0", "01.0"];
         let stored: Vec<_> =
             versions.iter().zip(1..).map(|(version, at)| event("c-1", at, version)).collect();
-        let found = repository(&stage).get_events::<Customer>("c-1").await.unwrap();
+        let found = repository(&life).get_events::<Customer>("c-1").await.unwrap();
         assert!(found.is_empty());
-        stage.next();
-        repository(&stage).persist::<Customer>(&stored[..2], None).await.unwrap();
-        stage.next();
-        repository(&stage).persist::<Customer>(&stored[2..], None).await.unwrap();
-        repository(&stage).persist::<Customer>(&[], None).await.unwrap();
-        stage.next();
-        let found = repository(&stage).get_events::<Customer>("c-1").await.unwrap();
+        life.end_step();
+        repository(&life).persist::<Customer>(&stored[..2], None).await.unwrap();
+        life.end_step();
+        repository(&life).persist::<Customer>(&stored[2..], None).await.unwrap();
+        repository(&life).persist::<Customer>(&[], None).await.unwrap();
+        life.end_step();
+        let found = repository(&life).get_events::<Customer>("c-1").await.unwrap();
         assert_eq!(found, stored);
-        let found = repository(&stage).get_last_events::<Customer>("c-1", 6).await.unwrap();
+        let found = repository(&life).get_last_events::<Customer>("c-1", 6).await.unwrap();
         assert_eq!(found, stored[6..]);
-        repository(&stage).persist::<Customer>(&[event("d", 1, "1.0")], None).await.unwrap();
-        assert_eq!(count(&stage, Some("c-1")).await, 8);
-        assert_eq!(count(&stage, None).await, 9);
+        repository(&life).persist::<Customer>(&[event("d", 1, "1.0")], None).await.unwrap();
+        assert_eq!(count(&life, Some("c-1")).await, 8);
+        assert_eq!(count(&life, None).await, 9);
     }
 }
 
 #[tokio::test]
 async fn repeated_sequence_is_a_conflict_and_stores_nothing() {
-    for mut stage in Stage::each() {
+    for mut life in Life::each() {
         let events = [event("c", 1, "1.0"), event("c", 2, "1.0")];
-        repository(&stage).persist::<Customer>(&events, None).await.unwrap();
-        stage.next();
+        repository(&life).persist::<Customer>(&events, None).await.unwrap();
+        life.end_step();
         for events in [vec![event("c", 3, "1.0"), event("c", 2, "1.0")], vec![event("c", 2, "1.0")]]
         {
-            let lost = repository(&stage).persist::<Customer>(&events, None).await;
+            let lost = repository(&life).persist::<Customer>(&events, None).await;
             assert!(matches!(lost, Err(PersistenceError::OptimisticLockError)), "{lost:?}");
         }
-        stage.next();
-        assert_eq!(repository(&stage).get_events::<Customer>("c").await.unwrap().len(), 2);
+        life.end_step();
+        assert_eq!(repository(&life).get_events::<Customer>("c").await.unwrap().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn snapshot_changes_only_after_the_one_before() {
-    async fn save(stage: &Stage, value: Value, number: usize) -> Result<(), PersistenceError> {
+    async fn save(life: &Life, value: Value, number: usize) -> Result<(), PersistenceError> {
         let update = Some(("c".to_owned(), value, number));
-        repository(stage).persist::<Customer>(&[], update).await
+        repository(life).persist::<Customer>(&[], update).await
     }
-    for mut stage in Stage::each() {
-        assert_eq!(repository(&stage).get_snapshot::<Customer>("c").await.unwrap(), None);
+    for mut life in Life::each() {
+        assert_eq!(repository(&life).get_snapshot::<Customer>("c").await.unwrap(), None);
         for (number, state) in [(1, "first"), (2, "second")] {
-            save(&stage, json!(state), number).await.unwrap();
-            stage.next();
-            let lost = save(&stage, json!("lost"), number).await;
+            save(&life, json!(state), number).await.unwrap();
+            life.end_step();
+            let lost = save(&life, json!("lost"), number).await;
             assert!(matches!(lost, Err(PersistenceError::OptimisticLockError)), "{lost:?}");
-            let found = repository(&stage).get_snapshot::<Customer>("c").await.unwrap().unwrap();
+            let found = repository(&life).get_snapshot::<Customer>("c").await.unwrap().unwrap();
             assert_eq!((found.aggregate_id.as_str(), found.aggregate), ("c", json!(state)));
             assert_eq!((found.current_sequence, found.current_snapshot), (0, number));
         }
         for number in [0, 1, 4] {
-            let lost = save(&stage, json!("lost"), number).await;
+            let lost = save(&life, json!("lost"), number).await;
             assert!(matches!(lost, Err(PersistenceError::OptimisticLockError)), "{lost:?}");
         }
         // With events: both or neither.
         let events = [event("c", 1, "1.0")];
         let update = |number| Some(("c".to_owned(), json!("with events"), number));
-        repository(&stage).persist::<Customer>(&events, update(2)).await.unwrap_err();
-        stage.next();
-        assert!(repository(&stage).get_events::<Customer>("c").await.unwrap().is_empty());
-        repository(&stage).persist::<Customer>(&events, update(3)).await.unwrap();
-        stage.next();
-        let found = repository(&stage).get_snapshot::<Customer>("c").await.unwrap().unwrap();
+        repository(&life).persist::<Customer>(&events, update(2)).await.unwrap_err();
+        life.end_step();
+        assert!(repository(&life).get_events::<Customer>("c").await.unwrap().is_empty());
+        repository(&life).persist::<Customer>(&events, update(3)).await.unwrap();
+        life.end_step();
+        let found = repository(&life).get_snapshot::<Customer>("c").await.unwrap().unwrap();
         assert_eq!((found.current_sequence, found.current_snapshot), (1, 3));
     }
 }
@@ -120,20 +125,20 @@ async fn snapshot_changes_only_after_the_one_before() {
 async fn generic_store_commits_and_loads() {
     type Generic = PersistedEventStore<AnnalsEventRepository, Customer>;
     for kind in [Generic::new_event_store, Generic::new_aggregate_store] {
-        for mut stage in Stage::each() {
+        for mut life in Life::each() {
             let name = CustomerEvent::NameAdded { name: "ann".to_owned() };
             let email = CustomerEvent::EmailUpdated { new_email: "a@b".to_owned() };
             let mut expected = 0;
             for events in [vec![name, email.clone()], vec![email]] {
-                let store = kind(repository(&stage));
+                let store = kind(repository(&life));
                 assert_eq!(store.load_events("c").await.unwrap().len(), expected);
                 let context = store.load_aggregate("c").await.unwrap();
                 assert_eq!(context.current_sequence, expected);
                 expected += events.len();
                 store.commit(events, context, std::collections::HashMap::new()).await.unwrap();
                 drop(store);
-                stage.next();
-                let store = kind(repository(&stage));
+                life.end_step();
+                let store = kind(repository(&life));
                 assert_eq!(store.load_events("c").await.unwrap().len(), expected);
             }
         }

@@ -176,6 +176,8 @@ const AHEAD_BYTES: usize = 64 << 10;
 
 /// The least number of candidates that are found by a walk if they lie close together.
 const DENSE: usize = 8;
+/// The number of candidates close together after which the next events are walked without a search.
+const MANY: usize = 1024;
 
 /// An empty range: there is no position 0.
 const NOWHERE: RangeInclusive<u64> = 0..=0;
@@ -334,7 +336,9 @@ impl AllEvents {
         // A walk over three times as many events costs less than a look-up of each candidate.
         let span = selected.through.saturating_sub(self.next);
         if !backwards && positions.len() >= DENSE && span < 3 * positions.len() as u64 {
-            self.direct = self.next..=selected.through;
+            // Where many match, the events that follow are taken to be alike, and their lists not read.
+            let further = if positions.len() >= MANY { 3 * span } else { 0 };
+            self.direct = self.next..=selected.through.saturating_add(further);
             return Ok(());
         }
         self.next = if backwards { selected.through - 1 } else { selected.through + 1 };

@@ -67,7 +67,11 @@ impl Handle {
     /// [`WaitError`] if the projection is before the position and is paused, stopped or failed.
     pub async fn wait_for(&self, position: impl Into<Position>) -> Result<(), WaitError> {
         let position = position.into();
-        self.until(move |inner| inner.position >= position).await
+        let shared = &self.shared;
+        let done = |inner: &super::status::Inner| {
+            if inner.position >= position { Some(Ok(())) } else { shared.hindrance(inner).map(Err) }
+        };
+        shared.until_reached(position, done).await
     }
 
     /// Waits until the projection has caught up.

@@ -64,7 +64,10 @@ pub struct Status {
 pub(super) struct Shared {
     pub(super) id: ProjectionId,
     inner: Mutex<Inner>,
+    /// Notified of every change but progress.
     changed: Event,
+    /// Notified when an awaited position is reached, and of every other change.
+    reached: Event,
     /// The position of the event that is handled; 0: none.
     handling: AtomicU64,
 }
@@ -76,6 +79,8 @@ pub(super) struct Inner {
     pub(super) parked: BTreeMap<Position, Parked>,
     pub(super) active: bool,
     pub(super) last_recorded_at: Option<Timestamp>,
+    /// The first position that somebody waits for. Progress before it wakes nobody.
+    awaited: Position,
     events: u64,
     rate: Rate,
 }
@@ -112,11 +117,12 @@ impl Shared {
             parked: BTreeMap::new(),
             active: false,
             last_recorded_at: None,
+            awaited: Position::MAX,
             events: 0,
             rate,
         };
-        let (inner, changed) = (Mutex::new(inner), Event::new());
-        Self { id, inner, changed, handling: AtomicU64::new(0) }
+        let (changed, reached) = (Event::new(), Event::new());
+        Self { id, inner: Mutex::new(inner), changed, reached, handling: AtomicU64::new(0) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -133,18 +139,28 @@ impl Shared {
     pub(super) fn change(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.inner());
         self.changed.notify(usize::MAX);
+        self.reached.notify(usize::MAX);
     }
 
     /// Records that events were handled and committed.
     pub(super) fn advance(&self, to: Position, events: u64, at: Option<Timestamp>) {
-        self.change(|inner| {
+        let is_awaited = {
+            let inner = &mut *self.inner();
             inner.position = to;
             if events > 0 {
                 inner.events += events;
                 inner.rate.add(events);
                 inner.last_recorded_at = at.or(inner.last_recorded_at);
             }
-        });
+            let is_awaited = to >= inner.awaited;
+            if is_awaited {
+                inner.awaited = Position::MAX;
+            }
+            is_awaited
+        };
+        if is_awaited {
+            self.reached.notify(usize::MAX);
+        }
     }
 
     /// Records which event a handler is at.
@@ -152,7 +168,26 @@ impl Shared {
         self.handling.store(position.get(), Ordering::Relaxed);
     }
 
-    /// Waits until `done` gives a result.
+    /// Waits until `done` gives a result, which it must once this position is reached.
+    pub(super) async fn until_reached<T>(
+        &self,
+        position: Position,
+        done: impl Fn(&Inner) -> Option<T>,
+    ) -> T {
+        loop {
+            let reached = self.reached.listen();
+            {
+                let inner = &mut *self.inner();
+                if let Some(result) = done(inner) {
+                    return result;
+                }
+                inner.awaited = inner.awaited.min(position);
+            }
+            reached.await;
+        }
+    }
+
+    /// Waits until `done` gives a result. Progress alone must not change it.
     pub(super) async fn until<T>(&self, done: impl Fn(&Inner) -> Option<T>) -> T {
         loop {
             // The listener is registered before the state is read: a change in between wakes it.

@@ -1,6 +1,11 @@
 //! Catching up, following, stopping and waiting.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use annals_es::blocking::block_on;
 use annals_es::projection::{Memory, Runner, State, WaitError};
@@ -17,6 +22,7 @@ crate::for_each_store! {
     projections_of_one_runner_have_their_own_events,
     paused_projection_gets_what_it_missed_and_the_other_nothing_twice,
     own_writes_are_read_after_a_wait,
+    each_wait_ends_at_its_position,
     stop_ends_after_a_whole_batch,
     dropped_runner_ends_waits,
     closed_runner_without_handles_returns,
@@ -185,6 +191,52 @@ fn own_writes_are_read_after_a_wait<S: OrderedStore>(store: &S) {
         }
     });
     assert_eq!(view.read_blocking().len(), 200);
+    thread.stop().expect("it stops");
+}
+
+/// Progress wakes what waits for it, and only that.
+fn each_wait_ends_at_its_position<S: OrderedStore>(store: &S) {
+    type Wait<'a> = Pin<Box<dyn Future<Output = Result<(), WaitError>> + 'a>>;
+    /// Counts how often it was called.
+    struct Calls(AtomicUsize);
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let mut runner = Runner::new(store.clone());
+    let log = runner.add(Log::new("log"), Memory::new(Vec::new())).expect("the schemas fit");
+    let thread = runner.spawn_thread().expect("a thread");
+    wait(log.wait_until_live()).expect("it catches up");
+    let mut waits: Vec<_> = [2_u64, 4, 3]
+        .map(|position| (position, Arc::new(Calls(AtomicUsize::new(0)))))
+        .into_iter()
+        .map(|(position, calls)| {
+            (calls, Box::pin(log.wait_for(Position::new(position))) as Wait<'_>)
+        })
+        .collect();
+    let poll = |(calls, future): &mut (Arc<Calls>, Wait<'_>)| {
+        let waker = Waker::from(Arc::clone(calls));
+        future.as_mut().poll(&mut Context::from_waker(&waker))
+    };
+    assert!(waits.iter_mut().all(|wait| poll(wait).is_pending()));
+    append_each(store, [1]);
+    for (index, last) in [(0, 2), (2, 3), (1, 4)] {
+        append_each(store, [last]);
+        let until = Instant::now() + Duration::from_secs(20);
+        // What waits for more may be woken, and waits again.
+        while waits[index].0.0.swap(0, Ordering::SeqCst) == 0
+            || poll(&mut waits[index]).is_pending()
+        {
+            assert!(Instant::now() < until, "the wait for {last} is not woken");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let others: Vec<usize> =
+            [0, 2, 1].into_iter().skip_while(|it| *it != index).skip(1).collect();
+        for other in others {
+            assert!(poll(&mut waits[other]).is_pending());
+        }
+    }
     thread.stop().expect("it stops");
 }
 

@@ -1,6 +1,8 @@
 //! The entity of the crate's examples: a counter.
 
+use std::future::Future;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use annals::Store;
 use annals_eventsourced::{AnnalsEventLog, AnnalsSnapshotStore};
@@ -69,5 +71,11 @@ pub(crate) async fn spawn(
     let log = AnnalsEventLog::new(store.clone()).json();
     let snapshots = AnnalsSnapshotStore::new(Counter::TYPE_NAME, store.clone());
     let after = NonZeroU64::new(snapshot_after);
-    Counter::default().entity().spawn(id, after, buffer, log, snapshots, SerdeJsonBinarize).await
+    in_time(Counter::default().entity().spawn(id, after, buffer, log, snapshots, SerdeJsonBinarize))
+        .await
+}
+
+/// Fails a test that would wait for ever for an event.
+pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("an event is missing")
 }

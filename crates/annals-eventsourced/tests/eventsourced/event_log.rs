@@ -11,6 +11,8 @@ use eventsourced::event_log::EventLog;
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use crate::counter::in_time;
+
 fn log(life: &Life) -> AnnalsEventLog<u64> {
     AnnalsEventLog::new(life.store().clone())
 }
@@ -47,7 +49,7 @@ async fn event_is_stored_only_after_the_last_one() {
         let log = log(&life);
         let events = log.events_by_id::<u32, _, _>("counter", &7, at(2), from_bytes).await;
         let sum = events.unwrap().take(2).try_fold(0, |sum, (_, n)| async move { Ok(sum + n) });
-        assert_eq!(sum.await.unwrap(), 5);
+        assert_eq!(in_time(sum).await.unwrap(), 5);
     }
 }
 
@@ -71,23 +73,26 @@ async fn streams_deliver_by_id_and_by_type_and_follow() {
                 events.unwrap().take(count).try_collect::<Vec<_>>().await.unwrap()
             }
         };
-        assert_eq!(first(3, 1).await, [(at(1), 0), (at(2), 1), (at(5), 4)]);
-        assert_eq!(first(1, 3).await, [(at(5), 4)]);
+        assert_eq!(in_time(first(3, 1)).await, [(at(1), 0), (at(2), 1), (at(5), 4)]);
+        assert_eq!(in_time(first(1, 3)).await, [(at(5), 4)]);
 
         let of_type = log(&life);
         let events =
             of_type.events_by_type::<u32, _, _>("type-0", at(2), from_bytes).await.unwrap();
         let mut events = pin!(events);
         for expected in [(at(2), 1), (at(3), 2), (at(5), 4)] {
-            assert_eq!(events.next().await.unwrap().unwrap(), expected);
+            assert_eq!(in_time(events.next()).await.unwrap().unwrap(), expected);
         }
         assert!(timeout(Duration::from_millis(20), events.next()).await.is_err(), "it waits");
         add(&life, "type", 0, 6).await;
         add(&life, "type-0", 8, 7).await;
-        assert_eq!(events.next().await.unwrap().unwrap(), (at(7), 7));
+        assert_eq!(in_time(events.next()).await.unwrap().unwrap(), (at(7), 7));
         life.store().clone().close_async().await.unwrap();
-        assert!(matches!(events.next().await, Some(Err(Error::Store(annals::Error::Closed)))));
-        assert!(events.next().await.is_none());
+        assert!(matches!(
+            in_time(events.next()).await,
+            Some(Err(Error::Store(annals::Error::Closed)))
+        ));
+        assert!(in_time(events.next()).await.is_none());
     }
 }
 
@@ -104,9 +109,9 @@ async fn bad_input_is_refused_with_its_cause() {
     add(&life, "counter", 7, 1).await;
     let events = log.events_by_id::<String, _, _>("counter", &7, at(1), from_bytes).await.unwrap();
     let mut events = pin!(events);
-    let failed = events.next().await.unwrap();
+    let failed = in_time(events.next()).await.unwrap();
     assert!(matches!(failed, Err(Error::FromBytes { position, .. }) if position.get() == 1));
-    assert!(events.next().await.is_none());
+    assert!(in_time(events.next()).await.is_none());
 
     let ahead = log.events_by_id::<u32, _, _>("counter", &7, at(9), from_bytes).await;
     let Err(Error::Store(error)) = ahead.map(drop) else { panic!("it is ahead") };

@@ -319,8 +319,9 @@ pub(crate) fn new_events<'e, E: crate::event::Event>(
 ) -> Result<Vec<NewEvent>, CodecError> {
     let metadata = context.event_metadata();
     let (bytes, correlation) = (metadata.encode()?, metadata.correlation_tag());
-    let mut all = Vec::new();
-    for (index, event) in events.into_iter().enumerate() {
+    let events = events.into_iter();
+    let mut all = Vec::with_capacity(events.size_hint().0);
+    for (index, event) in events.enumerate() {
         let mut new = encode(event)?;
         new.id = context.command_id.map(|command| event_id(stream, command, index));
         new.metadata = bytes.clone();

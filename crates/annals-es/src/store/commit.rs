@@ -194,6 +194,7 @@ impl<S: ?Sized> Commit<S> {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Self {
         let (stream, events) = (stream.into(), events.into_iter().collect());
+        self.parts.streams.reserve_exact(1);
         self.parts.streams.push(StreamCommit { stream, expected, events });
         self
     }

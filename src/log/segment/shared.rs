@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{CHUNK, LogPlace, Segment};
 use crate::format::frame::FrameHeader;
 use crate::format::record::{Layout, RecordRef};
+use crate::format::segment_header::DATA_START;
 
 /// Keeps a segment mapped for as long as a `Bytes` into it lives.
 struct MappedBytes {
@@ -80,11 +81,12 @@ impl Window {
         self.covers(offset, 1)
     }
 
-    /// Moves to the chunk around `offset`, as far as it is written; covers nothing if that is not mapped, or not
-    /// readable.
+    /// Moves to the chunk around `offset`, as far as it holds written frames; covers nothing if that is not mapped, or
+    /// not readable.
     pub(crate) fn move_to(&mut self, segment: &Arc<Segment>, offset: u64) {
-        let from = offset / CHUNK * CHUNK;
-        let end = (from + CHUNK).min(segment.readable_limit());
+        let start = offset / CHUNK * CHUNK;
+        let from = start.max(DATA_START);
+        let end = (start + CHUNK).min(segment.readable_limit());
         let len = usize::try_from(end.saturating_sub(from)).unwrap_or(0);
         *self = Self::default();
         if len > 0 && matches!(segment.prove_mapped(from, len), Ok(Some(_))) {

@@ -13,8 +13,9 @@ use crate::{FactStore, Result, STREAM, event, failure};
 /// The durable stream that reads the other store, and the name under which that store remembers the position.
 pub const COPY_STREAM: &str = "annals-factstr-copy";
 
-/// Appends all facts of `source` that were not copied before, and returns their number. Numbers, times and
-/// commits stay as they are, so the target must hold nothing else. Interrupted, it is called again.
+/// Appends all facts of `source` that were not copied before, and returns their number. Numbers and commits stay as
+/// they are, so the target must hold nothing else. All facts of a commit have the time of its last one, in
+/// microseconds. Interrupted, it is called again.
 ///
 /// ```
 /// use annals_factstr::FactStore;

@@ -225,15 +225,7 @@ impl Store {
 
     /// The last version and position of a stream; `None` if it has no visible events.
     pub fn stream_head(&self, stream: &str) -> Result<Option<StreamHead>> {
-        let engine = self.engine();
-        engine.check_open()?;
-        engine.refresh()?;
-        let visible = engine.visible(false);
-        let head = engine.contents().head_at(stream, visible)?;
-        Ok((head.version > 0).then(|| StreamHead {
-            version: head.version,
-            last_position: Position::new(head.last_position),
-        }))
+        stream_head(self.engine(), stream)
     }
 
     /// Information about a stream, hidden or not; `None` if it has no events up to the head.
@@ -474,4 +466,15 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }
+}
+
+fn stream_head(engine: &Engine, stream: &str) -> Result<Option<StreamHead>> {
+    engine.check_open()?;
+    engine.refresh()?;
+    let visible = engine.visible(false);
+    let head = engine.contents().head_at(stream, visible)?;
+    Ok((head.version > 0).then(|| StreamHead {
+        version: head.version,
+        last_position: Position::new(head.last_position),
+    }))
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Store;
+use super::{Store, stream_head};
 use crate::engine::errands::Errand;
 use crate::error::Result;
-use crate::event::{Appended, ExpectedVersion, NewEvent};
+use crate::event::{Appended, ExpectedVersion, NewEvent, StreamHead};
 use crate::read::event::Event;
 use crate::read::point::event_by_id;
 use crate::sync::thread;
@@ -97,6 +97,20 @@ impl Store {
                 })
                 .await
         }
+    }
+
+    /// Like [`Store::stream_head`], for a task (feature `async`): the head of a stream without recent events is read
+    /// from index files, by a thread of the store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::stream_head`].
+    pub fn stream_head_async(
+        &self,
+        stream: &str,
+    ) -> impl Future<Output = Result<Option<StreamHead>>> + Send + 'static {
+        let (engine, stream) = (Arc::clone(self.engine()), stream.to_owned());
+        async move { engine.send(move |engine| stream_head(engine, &stream)).await }
     }
 
     /// Like [`Store::sync`], for a task (feature `async`).

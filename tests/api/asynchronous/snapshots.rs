@@ -32,6 +32,13 @@ fn snapshots_and_events_of_a_task_are_read_by_a_thread_of_the_store() {
         assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
         assert_eq!(found.unwrap().map(|event| event.version()), version);
     }
+    store.close().unwrap();
+    let store = options(&disk).open(ROOT).unwrap();
+    for stream in ["s", "none"] {
+        let (head, taken) = run(store.stream_head_async(stream), || {});
+        assert_eq!((taken.reads, taken.slow), (0, 0), "{taken:?}");
+        assert_eq!(head.unwrap(), store.stream_head(stream).unwrap());
+    }
 }
 
 #[test]
@@ -50,5 +57,6 @@ fn snapshots_of_a_task_are_refused_as_in_their_blocking_forms() {
         assert!(matches!(saved, Err(Error::Closed)), "{saved:?}");
         assert!(matches!(snapshots.load_at_most_async("s", 1).await, Err(Error::Closed)));
         assert!(matches!(store.event_async(Uuid::from_u128(1)).await, Err(Error::Closed)));
+        assert!(matches!(store.stream_head_async("s").await, Err(Error::Closed)));
     });
 }

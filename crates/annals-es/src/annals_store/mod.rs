@@ -162,7 +162,12 @@ impl EventStore for AnnalsStore {
     }
 
     async fn stream_version(&self, stream: &StreamName) -> Result<Version, StoreError> {
-        let head = self.store.stream_head(stream.as_str()).map_err(store_error)?;
+        let head = if self.reads_elsewhere {
+            self.store.stream_head_async(stream.as_str()).await
+        } else {
+            self.store.stream_head(stream.as_str())
+        };
+        let head = head.map_err(store_error)?;
         Ok(Version::new(head.map_or(0, |head| head.version)))
     }
 

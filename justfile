@@ -77,6 +77,10 @@ peers *args:
 toolkit-peers *args:
     cargo run --release --manifest-path benches/toolkit-peers/Cargo.toml -- {{ args }}
 
+# The adapters beside the embedded or SQLite backends of their crates.
+adapter-peers *args:
+    cargo run --release --manifest-path benches/adapter-peers/Cargo.toml -- {{ args }}
+
 # Plants bugs in a copy of the engine, one by one, and shows what detects each.
 planted-bugs *args:
     cargo run --release -p planted-bugs -- {{ args }}

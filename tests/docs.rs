@@ -10,10 +10,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Pages outside `docs` whose links are checked as well.
-const OTHER_PAGES: [&str; 5] = [
+const OTHER_PAGES: [&str; 6] = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "format-spec.md",
+    "benches/adapter-peers/README.md",
     "benches/peers/README.md",
     "benches/toolkit-peers/README.md",
 ];

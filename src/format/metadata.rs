@@ -36,7 +36,10 @@ pub(crate) const SECTION_HEADER_LEN: usize = 24;
 pub(crate) const CHANGE_HEADER_LEN: usize = 24;
 pub(crate) const MAX_CURSOR_NAME_LEN: usize = 255;
 pub(crate) const MAX_RECORD_KEY_LEN: usize = 1024;
-pub(crate) const MAX_RECORD_VALUE_LEN: usize = 64 << 10;
+pub(crate) const MAX_RECORD_VALUE_LEN: usize = 16 << 20;
+/// The longest value of a record in segments without
+/// [`FEATURE_LARGE_RECORDS`](super::segment_header::FEATURE_LARGE_RECORDS).
+pub(crate) const MAX_PLAIN_RECORD_VALUE_LEN: usize = 64 << 10;
 
 const RECORD_PUT: u8 = 7;
 const RECORD_DELETED: u8 = 8;

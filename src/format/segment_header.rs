@@ -32,8 +32,12 @@ pub(crate) const FEATURE_RECORDS: u64 = 1 << 1;
 /// Incompatible feature bit 2: events may have an empty type, empty tags, and more and longer tags than
 /// earlier versions allowed, and state the origin of their ids.
 pub(crate) const FEATURE_EXTENDED_EVENTS: u64 = 1 << 2;
+/// Incompatible feature bit 3: values of records may be longer than
+/// [`MAX_PLAIN_RECORD_VALUE_LEN`](super::metadata::MAX_PLAIN_RECORD_VALUE_LEN).
+pub(crate) const FEATURE_LARGE_RECORDS: u64 = 1 << 3;
 /// The incompatible features of segments that are created, which are all that are supported.
-pub(crate) const FEATURES: u64 = FEATURE_METADATA | FEATURE_RECORDS | FEATURE_EXTENDED_EVENTS;
+pub(crate) const FEATURES: u64 =
+    FEATURE_METADATA | FEATURE_RECORDS | FEATURE_EXTENDED_EVENTS | FEATURE_LARGE_RECORDS;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {

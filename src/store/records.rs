@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 use crate::engine::{Engine, check_record_key};
 use crate::error::Result;
 use crate::event::ExpectedRecord;
-use crate::format::metadata::RecordEntry;
+use crate::format::metadata::{MAX_RECORD_VALUE_LEN, RecordEntry};
 use crate::index::records::PageStart;
 use crate::store::transaction::Transaction;
 
@@ -28,7 +28,7 @@ const PAGE: usize = 256;
 
 /// The records of a store; see [`Store::records`](crate::Store::records).
 ///
-/// A record is a value of up to 64 KiB under a key of 1 to 1024 bytes. It is written in a commit, alone with the
+/// A record is a value of up to 16 MiB under a key of 1 to 1024 bytes. It is written in a commit, alone with the
 /// methods here, or with events and everything else by [`Transaction::put`], and is as durable as an event.
 /// It takes no position. Its version counts its changes, deletions included, so that no version of a key comes
 /// twice.
@@ -50,6 +50,10 @@ pub struct Record {
 }
 
 impl Records {
+    /// The longest value of a record: 16 MiB. A commit takes a quarter of the segment size, so small segments
+    /// take less.
+    pub const MAX_VALUE_LEN: usize = MAX_RECORD_VALUE_LEN;
+
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self { engine }
     }
@@ -116,7 +120,7 @@ impl Records {
     /// [`Error::Conflict`](crate::Error::Conflict) with
     /// [`FailedCheck::WrongRecordVersion`](crate::FailedCheck::WrongRecordVersion);
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an empty key;
-    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for a key over 1024 bytes or a value over 64 KiB;
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for a key over 1024 bytes or a value over 16 MiB;
     /// those of a failed write. Nothing is changed.
     pub fn put(&self, key: &str, value: impl Into<Bytes>, expected: ExpectedRecord) -> Result<u64> {
         let done = Transaction::new(&self.engine).put(key, value, expected).commit()?;

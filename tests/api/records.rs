@@ -3,7 +3,7 @@
 
 use annals::{
     Applied, Durability, Error, ExpectedRecord, ExpectedVersion, FailedCheck, NewEvent, Options,
-    Record, Store, Uuid,
+    Record, Records, Store, Uuid, verify,
 };
 
 use super::support::copy_tree;
@@ -62,6 +62,49 @@ fn record_version_counts_changes_and_goes_on_after_a_deletion() {
 }
 
 #[test]
+fn large_values_are_read_after_a_kill_a_close_and_a_merge() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let value = |first: u8, len: usize| -> Vec<u8> {
+        std::iter::successors(Some(first), |last| Some(last.wrapping_mul(5).wrapping_add(1)))
+            .take(len)
+            .collect()
+    };
+    let put = |store: &Store, key: &str, value: Vec<u8>| {
+        store.records().put(key, value, ExpectedRecord::Any).unwrap();
+    };
+    let store = Options::new().segment_size(72 << 20).open(&path).unwrap();
+    put(&store, "most", value(1, Records::MAX_VALUE_LEN));
+    put(&store, "r", value(2, 1 << 20));
+    let copy = dir.path().join("copy");
+    copy_tree(&path, &copy, &|_| true);
+    put(&store, "r", value(3, (64 << 10) + 1));
+    let check = |store: &Store, r: Vec<u8>| {
+        assert!(
+            store.records().get("most").unwrap().unwrap().value == value(1, Records::MAX_VALUE_LEN)
+        );
+        assert!(store.records().get("r").unwrap().unwrap().value == r);
+        let listed: Vec<_> = store.records().list().map(|it| it.unwrap().value.len()).collect();
+        assert_eq!(listed, [Records::MAX_VALUE_LEN, r.len()]);
+    };
+    check(&store, value(3, (64 << 10) + 1));
+    store.close().unwrap();
+    check(&Store::open(&copy).unwrap(), value(2, 1 << 20));
+
+    let store = Store::open(&path).unwrap();
+    check(&store, value(3, (64 << 10) + 1));
+    while store.stats().sealed_segments < 2 {
+        let fill = NewEvent::new("T", vec![0; 15 << 20]);
+        store.append("s", ExpectedVersion::Any, [fill]).unwrap();
+    }
+    store.compact().unwrap();
+    check(&store, value(3, (64 << 10) + 1));
+    store.close().unwrap();
+    assert_eq!(verify(&path, |_| {}).unwrap().faults, []);
+    check(&Store::open(&path).unwrap(), value(3, (64 << 10) + 1));
+}
+
+#[test]
 fn record_over_a_limit_is_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -71,9 +114,9 @@ fn record_over_a_limit_is_refused_and_nothing_is_written() {
         other => panic!("{other:?}"),
     };
     let long = "k".repeat(1025);
-    let value = vec![0_u8; (64 << 10) + 1];
+    let value = vec![0_u8; (16 << 20) + 1];
     let error = records.put("r", value, ExpectedRecord::Any).unwrap_err();
-    assert_eq!(limit(error), ("a record's value in bytes", 65_537, 65_536));
+    assert_eq!(limit(error), ("a record's value in bytes", 16_777_217, 16_777_216));
     for error in [
         records.put(&long, "", ExpectedRecord::Any).unwrap_err(),
         records.delete(&long, ExpectedRecord::Any).unwrap_err(),

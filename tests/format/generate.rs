@@ -13,7 +13,7 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 9] = [
+    let writers: [fn(&Path); 11] = [
         write_basic,
         write_sealed,
         write_metadata,
@@ -23,6 +23,8 @@ fn missing_golden_files_are_written() {
         write_heads,
         write_record_table,
         write_record_hashes,
+        write_plain_records,
+        write_large_records,
     ];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
@@ -288,5 +290,23 @@ fn write_record_hashes(path: &Path) {
     store.compact().unwrap();
     fill(3, [15, 9]);
     store.records().delete("view/größe-2", ExpectedRecord::Exists).unwrap();
+    store.close().unwrap();
+}
+
+/// A segment that takes a record with a value over 64 KiB but for its features: by a version before those.
+fn write_plain_records(path: &Path) {
+    let store = Options::new().segment_size(272 << 10).open(path).unwrap();
+    store.append("sensor-1", ExpectedVersion::Any, [json("Measured", "1").id(id(1))]).unwrap();
+    store.records().put("view/1", "1", ExpectedRecord::NoRecord).unwrap();
+    store.close().unwrap();
+}
+
+/// Records with values over 64 KiB, one of them replaced by a short one.
+fn write_large_records(path: &Path) {
+    let store = Options::new().segment_size(288 << 10).open(path).unwrap();
+    store.append("sensor-1", ExpectedVersion::Any, [json("Measured", "1").id(id(1))]).unwrap();
+    store.records().put("view/1", vec![3; (64 << 10) + 1], ExpectedRecord::NoRecord).unwrap();
+    store.records().put("view/2", vec![5; 70_000], ExpectedRecord::NoRecord).unwrap();
+    store.records().put("view/2", "short", ExpectedRecord::Exists).unwrap();
     store.close().unwrap();
 }

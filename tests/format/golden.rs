@@ -225,6 +225,26 @@ fn golden_store_without_extended_events_takes_them_into_its_next_segment() {
 }
 
 #[test]
+fn golden_store_without_large_records_takes_them_into_its_next_segment() {
+    let copy = copy_of(&golden("plain-records"));
+    let store = Store::open(copy.path()).unwrap();
+    let put = |len: usize| store.records().put("r", vec![1; len], ExpectedRecord::Any).unwrap();
+    put(64 << 10);
+    assert_eq!(store.stats().segments, 1);
+    put((64 << 10) + 1);
+    assert_eq!(store.stats().segments, 2);
+    store.close().unwrap();
+    let may = |n| fs::read(segment(copy.path(), n)).unwrap()[16] & 8 != 0;
+    assert!(!may(1) && may(2));
+
+    let store = open(copy.path());
+    assert_eq!(*store.opened(), Opened::Clean);
+    assert_eq!(store.records().get("r").unwrap().unwrap().value.len(), (64 << 10) + 1);
+    store.close().unwrap();
+    assert_eq!(verify(copy.path(), |_| {}).unwrap().faults, []);
+}
+
+#[test]
 fn golden_store_of_before_states_the_origin_of_an_id_where_its_form_proves_it() {
     let copy = copy_of(&golden("basic"));
     let store = open(copy.path());

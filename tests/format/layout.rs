@@ -47,7 +47,7 @@ fn active_segment_is_laid_out_as_specified() {
     assert_eq!(b.len() as u64, SEGMENT_SIZE);
     assert_eq!(b[..8], *b"ANNALSEG");
     assert_eq!((u16_at(&b, 8), u16_at(&b, 10), u32_at(&b, 12)), (1, 1, 128));
-    assert_eq!((u64_at(&b, 16), u64_at(&b, 24)), (7, 0));
+    assert_eq!((u64_at(&b, 16), u64_at(&b, 24)), (15, 0));
     assert_eq!((u64_at(&b, 48), u64_at(&b, 64)), (1, SEGMENT_SIZE));
 
     let magic = &[0xAF, 0x4E][..];

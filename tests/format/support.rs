@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 9] = [
+pub(crate) const GOLDEN: [&str; 11] = [
     "basic",
     "sealed",
     "metadata",
@@ -18,6 +18,8 @@ pub(crate) const GOLDEN: [&str; 9] = [
     "heads",
     "record-table",
     "record-hashes",
+    "plain-records",
+    "large-records",
 ];
 /// The segment size of the golden stores and of every other store here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;

@@ -70,7 +70,7 @@ class Segment:
         require(len(b) == 128 and b[:8] == b"ANNALSEG", "wrong magic")
         require(crc32(b[:124]) == struct.unpack_from("<I", b, 124)[0], "wrong checksum")
         version, minimum, length, incompatible, _ro = struct.unpack_from("<HHIQQ", b, 8)
-        if version == 0 or minimum > 1 or incompatible & ~7 != 0:  # 18
+        if version == 0 or minimum > 1 or incompatible & ~15 != 0:  # 18
             raise Damage(f"{self.name}: needs a newer reader ({minimum}, bits {incompatible:#x})")
         require(length == 128, "wrong header length")
         number, salt, capacity, _created = struct.unpack_from("<QQQQ", b, 48)

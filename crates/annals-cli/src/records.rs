@@ -2,7 +2,7 @@
 //!
 //! Owns the printed form of a record. Must never change a byte of a value.
 
-use annals::Record;
+use annals::{Record, Records};
 use annals_cli::lines;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,9 +16,6 @@ use crate::interrupt;
 use crate::open;
 use crate::output::Output;
 use crate::progress::note;
-
-/// The longest value of a record, in bytes.
-const MAX_VALUE: u64 = 64 << 10;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -95,7 +92,7 @@ fn get(args: &GetRecord) -> Result<(), Failure> {
 }
 
 fn put(args: &PutRecord, quiet: bool) -> Result<(), Failure> {
-    let value = input::load(&args.value, MAX_VALUE)?;
+    let value = input::load(&args.value, Records::MAX_VALUE_LEN as u64)?;
     let store = open::for_changing(&args.store, args.wait, quiet)?;
     let version = store.records().put(&args.key, value, args.expect)?;
     open::close(store)?;

@@ -24,7 +24,7 @@ const STREAMING_CHANNEL_SIZE: usize = 200;
 /// The events are those of [`AnnalsEventStore`](crate::AnnalsEventStore), which is the better choice for commands:
 /// with snapshots, `PersistedEventStore` applies the events of a command twice.
 ///
-/// A snapshot is a record of up to 64 KiB, written in the commit of its events. One over this limit fails the commit
+/// A snapshot is a record of up to 16 MiB, written in the commit of its events. One over this limit fails the commit
 /// with [`annals::Error::LimitExceeded`].
 #[derive(Debug, Clone)]
 pub struct AnnalsEventRepository {

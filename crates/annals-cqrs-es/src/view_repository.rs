@@ -12,7 +12,7 @@ use crate::error::{Error, of_record, of_store, unknown};
 
 /// The views of one kind, for a [`GenericQuery`](cqrs_es::persist::GenericQuery).
 ///
-/// A view is a record, as JSON, of up to 64 KiB; a larger one is refused with [`annals::Error::LimitExceeded`] and the
+/// A view is a record, as JSON, of up to 16 MiB; a larger one is refused with [`annals::Error::LimitExceeded`] and the
 /// stored one stays. Updating a view that was updated after it was loaded fails with
 /// [`PersistenceError::OptimisticLockError`].
 #[derive(Debug)]

@@ -11,10 +11,13 @@ use crate::error::{Error, Result};
 use crate::event::snapshot::{Mark, Snapshot};
 use crate::event::{ExpectedRecord, ExpectedVersion, NewEvent, Timestamp};
 use crate::format::metadata::{
-    self, Change, MAX_CURSOR_NAME_LEN, MAX_RECORD_KEY_LEN, MAX_RECORD_VALUE_LEN,
+    self, Change, MAX_CURSOR_NAME_LEN, MAX_PLAIN_RECORD_VALUE_LEN, MAX_RECORD_KEY_LEN,
+    MAX_RECORD_VALUE_LEN,
 };
 use crate::format::record::{self, MAX_STREAM_LEN, MAX_TYPE_LEN};
-use crate::format::segment_header::{FEATURE_EXTENDED_EVENTS, FEATURE_METADATA, FEATURE_RECORDS};
+use crate::format::segment_header::{
+    FEATURE_EXTENDED_EVENTS, FEATURE_LARGE_RECORDS, FEATURE_METADATA, FEATURE_RECORDS,
+};
 use crate::format::tags::{self, MAX_TAGS_LEN};
 use crate::options::Options;
 use crate::query::Query;
@@ -242,7 +245,11 @@ impl Prepared<'_> {
             _ if self.has_records() => FEATURE_METADATA | FEATURE_RECORDS,
             _ => FEATURE_METADATA,
         };
-        of_changes | if self.has_extended_events { FEATURE_EXTENDED_EVENTS } else { 0 }
+        let has_large_record = self.requests.iter().any(|request| {
+            matches!(request, Request::PutRecord { value, .. } if value.len() > MAX_PLAIN_RECORD_VALUE_LEN)
+        });
+        let of_large = if has_large_record { FEATURE_LARGE_RECORDS } else { 0 };
+        of_large | of_changes | if self.has_extended_events { FEATURE_EXTENDED_EVENTS } else { 0 }
     }
 }
 

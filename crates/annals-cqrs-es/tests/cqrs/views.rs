@@ -1,6 +1,6 @@
 //! Views: loading, updating by compare and set, and what is refused.
 
-use annals::ExpectedRecord;
+use annals::{ExpectedRecord, Records};
 use annals_cqrs_es::{AnnalsViewRepository, Error};
 use cqrs_es::persist::{PersistenceError, ViewContext, ViewRepository};
 
@@ -61,7 +61,10 @@ async fn view_of_another_type_or_too_large_is_refused_and_kept() {
         }
         other => panic!("{other:?}"),
     }
-    let large = AccountView { account_id: Some("x".repeat(64 << 10)), ..AccountView::default() };
+    let large = AccountView {
+        account_id: Some("x".repeat(Records::MAX_VALUE_LEN)),
+        ..AccountView::default()
+    };
     match views(&life).update_view(large, ViewContext::new("v".to_owned(), 1)).await {
         Err(PersistenceError::UnknownError(error)) => {
             let error = error.downcast_ref::<annals::Error>().unwrap();

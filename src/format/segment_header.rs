@@ -161,7 +161,7 @@ pub(crate) mod tests {
 
     #[test]
     fn segment_header_of_a_newer_version_or_feature_is_unsupported_and_not_damage() {
-        for (at, value) in [(10, 2), (16, 8), (23, 0x80)] {
+        for (at, value) in [(10, 2), (16, 16), (23, 0x80)] {
             let mut bytes = sample().encode();
             bytes[at] = value;
             let crc = crc32(0, &bytes[..124]);

@@ -81,6 +81,10 @@ toolkit-peers *args:
 adapter-peers *args:
     cargo run --release --manifest-path benches/adapter-peers/Cargo.toml -- {{ args }}
 
+# The adapter with a toolchain of its own, which rustup installs: format, lints, docs, tests.
+nautilus:
+    .ci/nautilus
+
 # Plants bugs in a copy of the engine, one by one, and shows what detects each.
 planted-bugs *args:
     cargo run --release -p planted-bugs -- {{ args }}

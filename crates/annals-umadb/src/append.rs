@@ -8,9 +8,7 @@ use annals::{
     Transaction,
 };
 use futures_util::TryStreamExt;
-use umadb_dcb::{
-    DcbAppendCondition, DcbError, DcbEvent, DcbResult, DcbSequencedEvent, TrackingInfo,
-};
+use umadb_dcb::{DcbAppendCondition, DcbError, DcbEvent, DcbResult, TrackingInfo};
 use uuid::Uuid;
 
 use crate::error::from_engine;
@@ -76,16 +74,6 @@ impl Request {
         let after = condition.as_ref().and_then(|it| it.after).unwrap_or(0);
         let condition = condition.map(|it| event::query(Some(it.fail_if_events_match)));
         Ok(Self { events, ids: ids.filter(|ids| !ids.is_empty()), condition, after, tracking })
-    }
-
-    /// Events of another store, each with its own tracking information.
-    pub(crate) fn of_recorded(
-        events: Vec<DcbSequencedEvent>,
-        tracking: TrackingInfo,
-    ) -> DcbResult<Self> {
-        let encode = |it: DcbSequencedEvent| event::encode(it.event, it.tracking_info.as_ref());
-        let events = events.into_iter().map(encode).collect::<DcbResult<Vec<_>>>()?;
-        Ok(Self { events, ids: None, condition: None, after: 0, tracking: Some(tracking) })
     }
 
     pub(crate) fn append(self, store: &Store) -> DcbResult<u64> {

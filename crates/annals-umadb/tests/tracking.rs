@@ -6,7 +6,7 @@ mod support;
 
 use adapter_tests::in_every_way;
 use annals_umadb::umadb_dcb::{DcbError, DcbEventStoreSync, DcbResult};
-use annals_umadb::{MAX_SOURCE_LENGTH, TRACKING_PREFIX, UmaStore, copy};
+use annals_umadb::{MAX_SOURCE_LENGTH, TRACKING_PREFIX, UmaStore};
 use support::{Awaited, condition, event, item, query, tracking};
 use uuid::Uuid;
 
@@ -129,27 +129,4 @@ fn record_that_is_no_position_is_an_error() {
         DcbEventStoreSync::append(&store, vec![event("e", "", &[])], None, tracking("a", 6));
     assert!(matches!(appended, Err(DcbError::DeserializationError(_))));
     assert_eq!(store.store().head().get(), 0);
-}
-
-#[test]
-fn copy_goes_on_where_it_stopped_and_keeps_every_field() {
-    let dir = tempfile::tempdir().unwrap();
-    let source = UmaStore::open(dir.path().join("source")).unwrap();
-    let append = |n: u64| {
-        let new = event("Copied", &n.to_string(), &["t"]).uuid(Uuid::from_u128(n.into()));
-        let new = new.metadata_entry("n", n.to_string());
-        DcbEventStoreSync::append(&source, vec![new], None, tracking("up", n)).unwrap();
-    };
-    (1..=1500).for_each(append);
-    in_every_way(|life| {
-        let copied = life.step(|store| copy(&source, &UmaStore::new(store.clone())).unwrap());
-        let again = life.step(|store| copy(&source, &UmaStore::new(store.clone())).unwrap());
-        assert_eq!(again, 0);
-        let all = |store: &UmaStore| store.read_with_head(None, None, false, None).unwrap();
-        assert_eq!(copied, source.store().head().get());
-        life.step(|store| {
-            let target = all(&UmaStore::new(store.clone()));
-            assert_eq!(format!("{target:?}"), format!("{:?}", all(&source)));
-        });
-    });
 }

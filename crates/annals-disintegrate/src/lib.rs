@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
 
+mod copy;
 mod error;
 mod listener;
 mod query;
@@ -8,6 +9,7 @@ mod snapshotter;
 mod store;
 
 pub use annals;
+pub use copy::{Copied, CopyError, copied_position, copy};
 pub use disintegrate;
 pub use error::Error;
 pub use listener::{

@@ -43,7 +43,7 @@ where
         &self.store
     }
 
-    fn encode(&self, event: &E) -> NewEvent {
+    pub(crate) fn encode(&self, event: &E) -> NewEvent {
         let tags = event
             .domain_ids()
             .iter()

@@ -44,6 +44,14 @@ impl<I> AnnalsEventLog<I> {
         self.content_type = ContentType::Json;
         self
     }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn content_type(&self) -> ContentType {
+        self.content_type
+    }
 }
 
 impl<I> Clone for AnnalsEventLog<I> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 #![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
 
+mod copy;
 mod counter;
 mod entities;
 mod event_log;

@@ -19,6 +19,10 @@ nextest *args:
 postgres *args:
     .ci/postgres cargo test -p annals-es-postgres --test postgres {{ args }}
 
+# The data of the backends that the adapters take the place of, moved to annals; with a PostgreSQL server.
+adapter-migrations *args:
+    .ci/postgres cargo test --manifest-path crates/adapter-migrations/Cargo.toml {{ args }}
+
 # Format, clippy and, where it is installed, the licences and sources of dependencies.
 lint:
     cargo fmt --all --check

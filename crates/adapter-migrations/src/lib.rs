@@ -1,0 +1,1 @@
+//! Has tests only: `tests/embedded` with databases in files, `tests/postgres` with a server.

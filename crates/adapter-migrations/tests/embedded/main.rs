@@ -1,0 +1,6 @@
+//! Moves the data of embedded backends: databases that they have written, closed and opened again.
+
+#![allow(clippy::unwrap_used, reason = "a test ends with the first failure")]
+
+mod factstr;
+mod umadb;

@@ -89,6 +89,10 @@ adapter-peers *args:
 nautilus:
     .ci/nautilus
 
+# annals-nautilus beside upstream's redb backend.
+nautilus-peers *args:
+    cd crates/annals-nautilus && cargo run --release --example beside_redb -- {{ args }}
+
 # Plants bugs in a copy of the engine, one by one, and shows what detects each.
 planted-bugs *args:
     cargo run --release -p planted-bugs -- {{ args }}

@@ -8,6 +8,7 @@
 //! little-endian.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use annals::{Event, NewEvent, Query, QueryItem, Store};
 use nautilus_event_store::{EventStoreError, IndexKey, IndexKind};
@@ -67,16 +68,16 @@ pub(crate) fn first(
     if tag.len() + 2 > MAX_TAGS {
         return Ok(None);
     }
-    let first_in = |stream: &str| {
-        let item = QueryItem::new().stream(stream).tag(tag.clone());
-        let read = store.read_all().matching(Query::none().or(item)).include_hidden().limit(1);
-        read.into_iter().next().transpose().map_err(|error| from_annals(&error))
-    };
-    let of_entry = first_in(run.stream())?.map(|event| event.version());
+    let item = |stream: &str| Query::none().or(QueryItem::new().stream(stream).tag(tag.clone()));
+    let read = |stream: &str| store.read_all().matching(item(stream)).include_hidden().limit(1);
+    let found = read(run.stream()).try_for_each(|event| ControlFlow::Break(event.version()));
+    let of_entry = found.map_err(|error| from_annals(&error))?.break_value();
     if !has_further {
         return Ok(of_entry);
     }
-    let of_further = first_in(run.keys_stream())?.map(|event| seq_of(&event)).transpose()?;
+    let further = read(run.keys_stream()).into_iter().next();
+    let further = further.transpose().map_err(|error| from_annals(&error))?;
+    let of_further = further.map(|event| seq_of(&event)).transpose()?;
     Ok(of_entry.into_iter().chain(of_further).min())
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns the signal of writes. Must never block the runtime longer than the store's calls for tasks do.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals::Store;
 use evento_core::cursor::{Args, ReadResult, Value};
@@ -18,6 +19,9 @@ use crate::subscriber::{self, Subscriber};
 use crate::write::{self, Clock, Stamps};
 use crate::{Error, event, read, snapshot};
 
+/// Number of streams whose routing keys are remembered.
+const MOST_ROUTING_KEYS: usize = 1 << 16;
+
 /// An executor of evento in a store of annals. Clones share the store.
 ///
 /// The events of the aggregate `7` of type `app/User` are the stream `app/User-7`, see
@@ -31,6 +35,8 @@ pub struct AnnalsExecutor {
     store: Store,
     clock: Arc<Clock>,
     writes: watch::Sender<u64>,
+    /// The routing keys of streams that were asked for: each append asks for that of its stream, which never changes.
+    routing_keys: Arc<Mutex<HashMap<String, Option<String>>>>,
 }
 
 impl AnnalsExecutor {
@@ -51,7 +57,7 @@ impl AnnalsExecutor {
     /// [`Error::Foreign`] if the last event is not one of evento, and those of a failed read.
     pub fn new(store: Store) -> Result<Self, Error> {
         let clock = Arc::new(Clock::new(&store)?);
-        Ok(Self { store, clock, writes: watch::Sender::new(0) })
+        Ok(Self { store, clock, writes: watch::Sender::new(0), routing_keys: Arc::default() })
     }
 
     /// The store.
@@ -69,6 +75,10 @@ impl AnnalsExecutor {
         let change =
             |stored: Option<Subscriber>| stored.map(|stored| Subscriber { enabled, ..stored });
         subscriber::update(&self.store, key, change).await.map(drop)
+    }
+
+    fn known_routing_keys(&self) -> MutexGuard<'_, HashMap<String, Option<String>>> {
+        self.routing_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn append(&self, events: Vec<Event>, stamps: Stamps) -> Result<(), WriteError> {
@@ -137,8 +147,19 @@ impl Executor for AnnalsExecutor {
         aggregate_type: String,
         aggregate_id: String,
     ) -> anyhow::Result<Option<Option<String>>> {
-        let of = [&*tenant, &*aggregate_type, &*aggregate_id];
-        Ok(write::routing_key(&self.store, of).await?)
+        let stream = event::stream(&tenant, &aggregate_type, &aggregate_id);
+        if let Some(routing_key) = self.known_routing_keys().get(&stream) {
+            return Ok(Some(routing_key.clone()));
+        }
+        let Some(routing_key) = write::routing_key(&self.store, &stream).await? else {
+            return Ok(None);
+        };
+        let mut known = self.known_routing_keys();
+        if known.len() >= MOST_ROUTING_KEYS {
+            known.clear();
+        }
+        known.insert(stream, routing_key.clone());
+        Ok(Some(routing_key))
     }
 
     async fn upsert_subscriber(&self, key: String, worker_id: Ulid) -> anyhow::Result<()> {
@@ -185,7 +206,7 @@ impl Executor for AnnalsExecutor {
         tenant: TenantFilter,
     ) -> anyhow::Result<u64> {
         if tenant == TenantFilter::All {
-            return Ok(self.clock.last_millis().await / 1000);
+            return Ok(self.clock.last_millis() / 1000);
         }
         let last = Args::backward(1, None);
         let page = self.read(aggregators, routing_key, tenant, last, None).await?;

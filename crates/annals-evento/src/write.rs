@@ -5,11 +5,13 @@
 //! meanwhile.
 
 use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use annals::{Error as StoreError, ExpectedVersion, FailedCheck, Position, Query, Store};
+use annals::{Error as StoreError, ExpectedVersion, FailedCheck, Position, Query, Store, Ticket};
 use evento_core::{Event, WriteError};
-use tokio::sync::Mutex;
 
 use crate::error::{Error, of_commit, unknown, uuid};
 use crate::event::{Key, Unstamped, decode, key, stream};
@@ -48,8 +50,12 @@ impl Clock {
     }
 
     /// The stamp of the last accepted event.
-    pub(crate) async fn last_millis(&self) -> u64 {
-        self.0.lock().await.key.millis
+    pub(crate) fn last_millis(&self) -> u64 {
+        self.last().key.millis
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn write(
@@ -61,47 +67,90 @@ impl Clock {
         check_versions(&events)?;
         let events = in_order(events, stamps)?;
         loop {
-            let mut last = self.0.lock().await;
-            if last.is_stale {
-                last.look_up(store).await.map_err(unknown)?;
+            if self.last().is_stale {
+                self.look_up(store).await.map_err(unknown)?;
             }
-            let Some(millis) = last.stamp(&events, stamps) else {
-                drop(last);
+            let Some(submitted) = self.submit(store, &events, stamps) else {
                 return refuse_unless_stored(store, &events).await;
             };
-            let mut transaction = store.transaction().fail_if(Query::all().after(last.position));
-            for event in &events {
-                let expected = ExpectedVersion::Exact(u64::from(event.key.version) - 1);
-                let millis = millis.unwrap_or(event.key.millis);
-                transaction = transaction.append(&event.stream, expected, [event.stamped(millis)]);
-            }
-            let error = match transaction.submit_async().await {
+            let (millis, result) = match submitted {
+                (millis, Submitted::Done(result)) => (millis, result),
+                (millis, Submitted::Later(submit)) => (millis, submit.await),
+            };
+            let error = match result {
                 Ok(ticket) => {
-                    let newest = events.last().map_or(last.key, |event| event.key);
-                    last.key = Key { millis: millis.unwrap_or(newest.millis), ..newest };
-                    last.position = ticket.committed().last_position;
-                    drop(last);
+                    self.last().advance(&ticket, &events, millis);
                     let committed = ticket.await;
                     if committed.is_err() {
-                        self.0.lock().await.is_stale = true;
+                        self.last().is_stale = true;
                     }
                     return committed.map(drop).map_err(of_commit);
                 }
                 Err(error) => error,
             };
             let StoreError::Conflict { failed, visible_at } = &error else {
-                drop(last);
                 return Err(of_refusal(store, &events, error).await);
             };
-            let (moved, visible_at) = (failed.iter().any(is_moved), *visible_at);
-            last.is_stale |= moved;
-            drop(last);
-            store.wait_for_async(visible_at).await.map_err(of_commit)?;
-            if !moved {
+            store.wait_for_async(*visible_at).await.map_err(of_commit)?;
+            if !failed.iter().any(is_moved) {
                 return Err(WriteError::InvalidOriginalVersion);
+            }
+            self.last().is_stale = true;
+        }
+    }
+
+    /// Submits a commit with the next stamp, if it gets one. Most commits are accepted at once, under the lock of the
+    /// clock, so that writers do not refuse each other.
+    fn submit(
+        &self,
+        store: &Store,
+        events: &[Unstamped],
+        stamps: Stamps,
+    ) -> Option<(Option<u64>, Submitted)> {
+        let mut last = self.last();
+        let millis = last.stamp(events, stamps)?;
+        let mut transaction = store.transaction().fail_if(Query::all().after(last.position));
+        for event in events {
+            let expected = ExpectedVersion::Exact(u64::from(event.key.version) - 1);
+            let millis = millis.unwrap_or(event.key.millis);
+            transaction = transaction.append(&event.stream, expected, [event.stamped(millis)]);
+        }
+        let mut submit: Submit = Box::pin(transaction.submit_async());
+        // What is not accepted at once is polled again by the task.
+        let submitted = match submit.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => {
+                if let Ok(ticket) = &result {
+                    last.advance(ticket, events, millis);
+                }
+                Submitted::Done(result)
+            }
+            Poll::Pending => Submitted::Later(submit),
+        };
+        Some((millis, submitted))
+    }
+
+    /// Looks up the last event.
+    async fn look_up(&self, store: &Store) -> Result<(), Error> {
+        let last = store.read_all().backwards().include_hidden().include_unsynced().limit(1);
+        let found = crate::read::next(&mut last.into_stream()).await;
+        let mut last = self.last();
+        match found {
+            Some(event) => last.set(&event?),
+            None => {
+                (last.position, last.is_stale) = (Position::START, false);
+                Ok(())
             }
         }
     }
+}
+
+type Submit = Pin<Box<dyn Future<Output = annals::Result<Ticket>> + Send>>;
+
+/// A commit that was submitted.
+enum Submitted {
+    Done(annals::Result<Ticket>),
+    /// A thread of the store submits it.
+    Later(Submit),
 }
 
 impl Last {
@@ -111,14 +160,14 @@ impl Last {
         Ok(())
     }
 
-    async fn look_up(&mut self, store: &Store) -> Result<(), Error> {
-        let last = store.read_all().backwards().include_hidden().include_unsynced().limit(1);
-        match crate::read::next(&mut last.into_stream()).await {
-            Some(event) => self.set(&event?),
-            None => {
-                (self.position, self.is_stale) = (Position::START, false);
-                Ok(())
-            }
+    /// Goes to the last event of an accepted commit, unless a later one is known.
+    fn advance(&mut self, ticket: &Ticket, events: &[Unstamped], millis: Option<u64>) {
+        let position = ticket.committed().last_position;
+        if let Some(newest) = events.last()
+            && position > self.position
+        {
+            self.key = Key { millis: millis.unwrap_or(newest.key.millis), ..newest.key };
+            self.position = position;
         }
     }
 
@@ -227,9 +276,9 @@ pub(crate) async fn latest_version(
 /// The routing key of a stream's first event; `None` if there is no such stream.
 pub(crate) async fn routing_key(
     store: &Store,
-    [tenant, aggregate_type, id]: [&str; 3],
+    stream: &str,
 ) -> Result<Option<Option<String>>, Error> {
-    let read = store.read_stream(stream(tenant, aggregate_type, id)).include_hidden().limit(1);
+    let read = store.read_stream(stream).include_hidden().limit(1);
     match crate::read::next(&mut read.into_stream()).await {
         Some(event) => Ok(Some(decode(&event?)?.routing_key)),
         None => Ok(None),

@@ -2,6 +2,7 @@
 //! one run.
 
 mod cqrs;
+mod evento_fjall;
 mod facts;
 mod input;
 mod measure;
@@ -68,6 +69,7 @@ struct Setup<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pair {
     CqrsEs,
+    Evento,
     UmaDb(uma::Reads),
     Factstr(facts::Find),
 }
@@ -78,6 +80,7 @@ impl Pair {
         let [annals, backend] = dirs.map(|dir| Setup { dir, ..*setup });
         match self {
             Self::CqrsEs => [cqrs::annals(&annals), cqrs::sqlite(&backend)],
+            Self::Evento => [evento_fjall::annals(&annals), evento_fjall::fjall(&backend)],
             Self::UmaDb(reads) => [uma::annals(&annals), uma::core(&backend, reads)],
             Self::Factstr(find) => [facts::annals(&annals, find), facts::sqlite(&backend, find)],
         }
@@ -92,7 +95,7 @@ enum Work {
 
 type Row = (&'static str, Pair, Work, Survives, u32);
 
-const ROWS: [Row; 14] = {
+const ROWS: [Row; 19] = {
     use Survives::{EndOfProcess, PowerFailure};
     use Work::{Append, Load};
     use facts::Find::{Payload, Type};
@@ -103,6 +106,11 @@ const ROWS: [Row; 14] = {
         ("cqrs-es: append, buffered, 1 client", Pair::CqrsEs, Append, EndOfProcess, 1),
         ("cqrs-es: append, buffered, 10 clients", Pair::CqrsEs, Append, EndOfProcess, 10),
         ("cqrs-es: load, 1 client", Pair::CqrsEs, Load, PowerFailure, 1),
+        ("evento: append, durable, 1 client", Pair::Evento, Append, PowerFailure, 1),
+        ("evento: append, durable, 10 clients", Pair::Evento, Append, PowerFailure, 10),
+        ("evento: append, buffered, 1 client", Pair::Evento, Append, EndOfProcess, 1),
+        ("evento: append, buffered, 10 clients", Pair::Evento, Append, EndOfProcess, 10),
+        ("evento: load, 1 client", Pair::Evento, Load, PowerFailure, 1),
         ("umadb: append, durable, 1 client", Pair::UmaDb(Cached), Append, PowerFailure, 1),
         ("umadb: append, durable, 10 clients", Pair::UmaDb(Cached), Append, PowerFailure, 10),
         ("umadb: load by tag, 1 client", Pair::UmaDb(Cached), Load, PowerFailure, 1),

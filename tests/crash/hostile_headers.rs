@@ -33,7 +33,7 @@ fn change_header(sim: &SimStorage, number: u64, at: usize, value: &[u8]) {
 fn unknown_versions_and_features_are_refused_by_name() {
     for (name, at, value) in [
         ("a newer minimum reader version", 10, [2, 0]),
-        ("an incompatible feature", 16, [15, 0]),
+        ("an incompatible feature", 16, [31, 0]),
         ("the last incompatible feature", 22, [0, 0x80]),
     ] {
         let base = closed(12, 9000);

@@ -328,7 +328,7 @@ fn power_loss_at_each_step_of_leaving_a_segment_without_metadata_loses_nothing()
     let whole = fresh();
     assert_eq!(features(&whole, 1), 0, "the golden store is of before");
     live(&whole, &mut 0).unwrap();
-    assert_eq!((features(&whole, 1), features(&whole, 2)), (0, 7));
+    assert_eq!((features(&whole, 1), features(&whole, 2)), (0, 15));
     let before = open(&fresh()).unwrap().head();
     for step in 0..=whole.op_count() {
         let sim = fresh();

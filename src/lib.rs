@@ -117,7 +117,7 @@ pub use event::{
     StreamMetadata, StreamName, Timestamp, category_of,
 };
 pub use format::tags::Tags;
-pub use options::{Checksums, Durability, Options};
+pub use options::{Checksums, Durability, MappedWrites, Options};
 pub use query::{ParseQueryError, Query, QueryItem};
 #[cfg(feature = "async")]
 pub use read::EventStream;

@@ -102,7 +102,8 @@ impl Engine {
         if let Some(spare) = &recovered.spare {
             spare.file.keep_open(true);
         }
-        let writer = Writer::new(&mut recovered, dir.storage());
+        let mut writer = Writer::new(&mut recovered, dir.storage());
+        writer.log.map_for_writes(options.maps_writes());
         let Recovered { catalog, metadata, opened, store_id, created_at, .. } = recovered;
         let shared = Arc::new(Shared::new(dir, options, opened, store_id, created_at));
         let positions = Arc::new(Positions::new(&shared, last, lock.is_some())?);

@@ -6,12 +6,14 @@
 use std::io;
 use std::sync::Arc;
 
+use super::mapped::MappedTail;
 use super::segment::Segment;
 use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::ChangeNumber;
 use crate::format::segment_header::DATA_START;
+use crate::options::MappedWrites;
 use crate::storage::write_all_at;
 
 /// The largest buffer that is kept for the next frames, in bytes: one that a large commit has grown is
@@ -88,6 +90,8 @@ pub(crate) struct SegmentWrite {
     pub(crate) segment: Arc<Segment>,
     pub(crate) offset: u64,
     pub(crate) bytes: Vec<u8>,
+    /// The mapping that the bytes may be written through.
+    mapped: Option<Arc<MappedTail>>,
 }
 
 impl SegmentWrite {
@@ -96,15 +100,30 @@ impl SegmentWrite {
         self.offset + self.bytes.len() as u64
     }
 
-    /// Writes the bytes, and moves the end of the segment that readers see past them.
-    pub(crate) fn perform(&self) -> io::Result<()> {
-        write_all_at(&*self.segment.file, &self.bytes, self.offset)?;
+    /// Writes the bytes, and moves the end of the segment that readers see past them. `sync`: a sync follows, so that
+    /// nothing is gained by a mapping.
+    pub(crate) fn perform(&self, sync: bool) -> io::Result<()> {
+        let mapped = self.mapped.as_ref().filter(|_| !sync);
+        if !mapped.is_some_and(|mapped| mapped.store(&self.bytes, self.offset)) {
+            write_all_at(&*self.segment.file, &self.bytes, self.offset)?;
+        }
         // Readers need not prove bytes that this process has just encoded, or proven when it recovered:
         // the system returns what was written to it until the file is read anew from the medium, which
         // is after an opening, or when the segment is sealed, and sealing proves all of it.
         self.segment.note_verified(self.offset, self.end());
         self.segment.set_end(self.end());
         Ok(())
+    }
+
+    /// Whether [`SegmentWrite::perform`] makes no system call, if no sync follows.
+    pub(crate) fn is_a_copy(&self) -> bool {
+        let mapped = self.mapped.as_ref();
+        mapped.is_some_and(|mapped| mapped.is_prepared_for(self.bytes.len(), self.offset))
+    }
+
+    /// The mapping, if pages of it are to be prepared for the next frames.
+    pub(crate) fn lacking_pages(&self) -> Option<&Arc<MappedTail>> {
+        self.mapped.as_ref().filter(|mapped| mapped.lacks_pages(self.end()))
     }
 
     /// The bytes from `offset` of a segment on, if they are among these.
@@ -120,6 +139,9 @@ impl SegmentWrite {
 pub(crate) struct LogWriter {
     pub(crate) tip: Tip,
     active: Arc<Segment>,
+    /// How the active segment is mapped for writing.
+    maps: MappedWrites,
+    mapped: Option<Arc<MappedTail>>,
     /// The allocation of a buffer that was written.
     spare_buffer: Vec<u8>,
     /// Bytes before the tip that are written again with the first frame; see
@@ -129,7 +151,27 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn new(tip: Tip, active: Arc<Segment>, prelude: Vec<u8>) -> Self {
-        Self { tip, active, spare_buffer: Vec::new(), prelude }
+        Self {
+            tip,
+            active,
+            maps: MappedWrites::Never,
+            mapped: None,
+            spare_buffer: Vec::new(),
+            prelude,
+        }
+    }
+
+    /// Has frames that are not synced written through a mapping from now on.
+    pub(crate) fn map_for_writes(&mut self, maps: MappedWrites) {
+        self.maps = maps;
+        self.map_active(self.tip.offset);
+    }
+
+    fn map_active(&mut self, end: u64) {
+        self.mapped = match self.maps {
+            MappedWrites::Never => None,
+            maps => MappedTail::of(&self.active, end, maps == MappedWrites::Always).map(Arc::new),
+        };
     }
 
     /// The segment that takes frames.
@@ -140,6 +182,7 @@ impl LogWriter {
     /// Takes another segment into use, for the frames from now on. The tip is moved by the caller.
     pub(crate) fn set_active(&mut self, segment: Arc<Segment>) {
         self.active = segment;
+        self.map_active(DATA_START);
     }
 
     /// The buffer for the next frame: the last one of `writes`, or a new one if that is for another
@@ -149,7 +192,8 @@ impl LogWriter {
             let mut bytes = std::mem::take(&mut self.spare_buffer);
             bytes.append(&mut self.prelude);
             let offset = self.tip.offset - bytes.len() as u64;
-            writes.push(SegmentWrite { segment: Arc::clone(&self.active), offset, bytes });
+            let (segment, mapped) = (Arc::clone(&self.active), self.mapped.clone());
+            writes.push(SegmentWrite { segment, offset, bytes, mapped });
         }
         let last = writes.len() - 1;
         &mut writes[last].bytes

@@ -20,6 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(target_os = "linux")]
+use super::WriteMapping;
+#[cfg(target_os = "linux")]
+use super::mmap::WritableMapping;
 use super::{Binding, Bound, DirEntry, EntryKind, File, LockGuard, Mapping, OpenMode, Storage};
 
 #[cfg_attr(unix, path = "disk/rooted.rs")]
@@ -321,6 +325,57 @@ impl File for DiskFile {
         // without mappings. Positional reads still work, and report errors of the file.
         Ok(Mapping::of_file(&self.file, len).ok())
     }
+
+    #[cfg(target_os = "linux")]
+    fn map_for_writes(&self, len: u64, always: bool) -> io::Result<Option<Box<dyn WriteMapping>>> {
+        Ok(self
+            .writable_mapping(len, always)?
+            .map(|mapping| Box::new(mapping) as Box<dyn WriteMapping>))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl WriteMapping for WritableMapping {
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
+        self.prepare(from, to)
+    }
+
+    fn store(&self, bytes: &[u8], offset: u64) {
+        self.store(bytes, offset);
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl DiskFile {
+    /// [`File::map_for_writes`].
+    fn writable_mapping(&self, len: u64, always: bool) -> io::Result<Option<WritableMapping>> {
+        // Space that a copy of the store lacks is reserved here: a store into a hole could meet a full disk.
+        if !(always || keeps_reserved_space(&self.file))
+            || self.len()? < len
+            || !reserve(&self.file, len)?
+        {
+            return Ok(None);
+        }
+        let Ok(len) = usize::try_from(len) else {
+            return Ok(None);
+        };
+        Ok(WritableMapping::of_file(&self.file, len).ok())
+    }
+}
+
+/// Whether the file system writes reserved space in its place, so that a store into it cannot meet a full disk. XFS
+/// does not for files that share blocks with a copy.
+#[cfg(target_os = "linux")]
+fn keeps_reserved_space(file: &fs::File) -> bool {
+    const EXT: u64 = 0xEF53;
+    const TMPFS: u64 = 0x0102_1994;
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        reason = "the field has other types on other processors"
+    )]
+    let kind = rustix::fs::fstatfs(file).map(|stat| stat.f_type as u64);
+    kind.is_ok_and(|kind| [EXT, TMPFS].contains(&kind))
 }
 
 /// Reserves the space of the first `len` bytes and extends the file to them. `false`: the file

@@ -1,8 +1,8 @@
-//! Memory that files are read from: the only module with `unsafe` code.
+//! Memory that files are read from and written through: the only module with `unsafe` code.
 //!
-//! It owns the mapping of a file, or a heap copy in its place, and lends ranges of it. It must
-//! never write through a mapping, never create a reference to bytes that were not requested, and
-//! never interpret the bytes.
+//! It owns the mapping of a file, or a heap copy in its place. It lends ranges of a [`Mapping`], and copies bytes into a
+//! [`WritableMapping`]. It must never create a reference to bytes that were not requested, never create one to a
+//! writable mapping, and never interpret the bytes.
 //!
 //! # Why this is sound
 //!
@@ -24,6 +24,24 @@
 //! 5. **The memory outlives the reference.** `get` borrows from the `Mapping`, which shares the
 //!    memory with its clones; the last one unmaps it. A store with too many mappings drops its own
 //!    clones of some; events and reads that use one keep it, and later reads map the file again.
+//!
+//! 6. **One writer, above the mark.** The engine stores only bytes above the mark, by one thread at a time: the leader of
+//!    a group of commits, and leaders follow each other under the writer's lock. A store is a copy through a raw
+//!    pointer, in bounds of the mapping, so that it races with no reference. The mark is raised after it, with release
+//!    ordering; a reader that loads the mark sees the bytes, in this process and in others, since all mappings of a
+//!    file share its pages.
+//! 7. **No signal by a store.** A store into a hole of a full disk, into space that the file system has to allocate, or
+//!    into a page that cannot be read, raises `SIGBUS`. So the space is reserved first, also that of a copied store
+//!    that has holes; only file systems are used that write to the space that was reserved, unless the application asks
+//!    for others; and pages are prepared by a call that returns an error. What is left is a prepared page that was
+//!    evicted and cannot be read again. Nothing is stored after the file is cut: the mapping is dropped when the next
+//!    segment is taken into use, which is before a segment is sealed.
+//!
+//! A stray write of the program itself can change a writable mapping, as it can change a buffer before it is written; in
+//! the mapping also what was written before. The checksums of frames and records show both at the next opening.
+//!
+//! A power loss may keep any page that was stored to and not synced, in any state that it had, since pages are written
+//! out in any order and also in the middle of a copy. Recovery expects that of all bytes after the last sync.
 //!
 //! Another program that changes or cuts the files breaks rules 2 and 4. Changed bytes are caught
 //! by checksums as far as they are seen when they are verified; touching a page beyond the new
@@ -126,6 +144,53 @@ impl Mapping {
                 // module's head.
                 unsafe { range(map.as_ptr(), map.len(), start, end) }
             }
+        }
+    }
+}
+
+/// Memory of a file that bytes are written through.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub(super) struct WritableMapping {
+    map: MmapRaw,
+}
+
+#[cfg(target_os = "linux")]
+impl WritableMapping {
+    /// Maps the first `len` bytes of `file`, shared, for writing. The caller has checked that the file has
+    /// them, on space that is reserved.
+    pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(len).map_raw(file)?;
+        assert_eq!(map.len(), len, "the mapping has the length asked for");
+        Ok(Self { map })
+    }
+
+    /// Has the pages of a range in memory and writable. An error is returned where a store would raise a signal.
+    pub(super) fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
+        let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+        let (from, to) = range.ok_or(io::ErrorKind::InvalidInput)?;
+        let len = to.checked_sub(from).filter(|_| to <= self.map.len());
+        self.map.advise_range(
+            memmap2::Advice::PopulateWrite,
+            from,
+            len.ok_or(io::ErrorKind::InvalidInput)?,
+        )
+    }
+
+    /// Copies bytes to an offset; see [`WriteMapping::store`](super::WriteMapping::store).
+    pub(super) fn store(&self, bytes: &[u8], offset: u64) {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let fits = start.checked_add(bytes.len()).is_some_and(|end| end <= self.map.len());
+        assert!(fits, "a store beyond the mapping");
+        // SAFETY: the range is inside the mapping, which is writable and lives as long as `self`. `bytes` do not
+        // overlap it: no reference to bytes that are still to be written exists (rule 2). No other thread
+        // writes there, and readers load the mark before they read (rules 3 and 6).
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.map.as_mut_ptr().add(start),
+                bytes.len(),
+            );
         }
     }
 }

@@ -205,6 +205,17 @@ pub trait File: Debug + Send + Sync {
     /// requires one that shows later writes and it would not: the caller then reads positionally.
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>>;
 
+    /// Maps the first `len` bytes for [`WriteMapping::store`], reserving the space that they lack. `None` if that is not
+    /// possible, or, unless `always`, if a store could meet a full disk: on file systems that do not write to the
+    /// space that was reserved.
+    fn map_for_writes(
+        &self,
+        _len: u64,
+        _always: bool,
+    ) -> io::Result<Option<Box<dyn WriteMapping>>> {
+        Ok(None)
+    }
+
     /// Whether the file's name leads to this file. A storage that does not bind directories cannot
     /// find out, and returns true.
     fn is_in_place(&self) -> io::Result<bool> {
@@ -221,6 +232,25 @@ pub trait File: Debug + Send + Sync {
     /// needed. A file with unsynced writes, or without a name, is kept open in any case. A storage
     /// without a limit ignores it.
     fn keep_open(&self, _keep: bool) {}
+}
+
+/// A mapping of a file that bytes are written through. They are where a positional write would leave them: reads show
+/// them, a sync of the file makes them durable, and the end of the process keeps them.
+///
+/// An error of the disk cannot be returned by a store; it is a signal that ends the process, as when a page that was
+/// prepared was evicted and cannot be read again.
+pub trait WriteMapping: Debug + Send + Sync {
+    /// Has the pages of a range in memory and writable, with their space reserved, or fails. Pages may be
+    /// evicted again, after which a store into them is slower.
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()>;
+
+    /// Copies bytes to an offset, all of it in prepared pages. Not to be called by two threads at once, nor for
+    /// bytes that a reader was told of.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the range is not all inside the mapping.
+    fn store(&self, bytes: &[u8], offset: u64);
 }
 
 /// Whether the directory exists. Any other entry in its place is an error, and so is a link to a

@@ -25,7 +25,7 @@ use super::tally::{Tally, name_of};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::{ExpectedVersion, NewEvent};
-use crate::options::{Checksums, Options};
+use crate::options::{Checksums, MappedWrites, Options};
 use crate::storage::{SimStorage, Storage};
 use crate::store::Store;
 use crate::store::transaction::Ticket;
@@ -167,6 +167,11 @@ impl Harness {
             .segment_size(self.settings.segment_size)
             // Alternates between closes that write a checkpoint and closes that leave the tail to
             // the opening.
+            .mapped_writes(if self.openings % 3 == 2 {
+                MappedWrites::Never
+            } else {
+                MappedWrites::WhereSafe
+            })
             .small_checkpoint(if self.openings.is_multiple_of(2) { 0 } else { 64 << 10 })
     }
 

@@ -6,13 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use annals::testing::{Fault, Operation, SimStorage};
-use annals::{Durability, Error, ExpectedVersion, NewEvent, Query, Store};
+use annals::{Durability, Error, ExpectedVersion, MappedWrites, NewEvent, Query, Store};
 
 use super::shared::{ROOT, simulated};
 use super::support::{LONG, append, group, quick};
 
 fn open(storage: &SimStorage) -> Store {
-    simulated(storage).durability(Durability::BUFFERED).open(ROOT).unwrap()
+    // A commit that is copied into memory cannot fail.
+    let options = simulated(storage).mapped_writes(MappedWrites::Never);
+    options.durability(Durability::BUFFERED).open(ROOT).unwrap()
 }
 
 #[test]

@@ -73,6 +73,10 @@ fn fill(on: &Path, left: u64, life: u64, seen: &mut Seen) {
     let mut random = Random::new(life);
     let mut filler = Filler { ledger: Ledger::default(), count: 0, life };
     filler.ledger.disk_fills_up = true;
+    // Commits of a buffered store are copied into a mapping.
+    let buffered = life.is_multiple_of(2);
+    let durability = if buffered { Durability::BUFFERED } else { Durability::Sync };
+    let options = || options().durability(durability);
     let store = options().open(&path).unwrap();
     for _ in 0..=random.below(60) {
         filler.append(&store).unwrap();

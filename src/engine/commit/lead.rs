@@ -10,7 +10,7 @@ use super::{Commits, Group, GroupNumber, Writer};
 use crate::error::{Result, is_displaced};
 use crate::format::metadata::ChangeNumber;
 use crate::log::segment::Segment;
-use crate::log::writer::{CommitPoint, SegmentWrite};
+use crate::log::writer::CommitPoint;
 use crate::log::zeros;
 use crate::sync::MutexGuard;
 
@@ -80,7 +80,7 @@ impl Commits {
         {
             return self.refuse_group(group, number, &error);
         }
-        let written = group.writes.iter().try_for_each(SegmentWrite::perform);
+        let written = group.writes.iter().try_for_each(|write| write.perform(group.sync));
         if written.is_ok() && group.sync {
             self.fill_ahead(&group);
         }
@@ -102,6 +102,9 @@ impl Commits {
                     self.flush_wanted.notify_one();
                 }
                 writer.note_dirty(&group, number);
+                if !group.sync {
+                    self.want_pages(&mut writer, &group);
+                }
                 self.positions.raise_written(last.position);
                 writer.changes.written = last.change;
                 if !self.shared.options().durability.is_sync() {

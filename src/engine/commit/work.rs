@@ -6,10 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Commits, Writer};
+use super::{Commits, Group, Writer};
 use crate::catalog::{Part, PartIndex};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
+use crate::log::mapped::MappedTail;
 use crate::log::segment::SegmentFile;
 use crate::sync::Instant;
 
@@ -32,6 +33,8 @@ pub(in crate::engine) struct Work {
     preparing: bool,
     /// End of the part of the spare that this process filled with zeros.
     pub(super) spare_filled_to: u64,
+    /// The mapping of which pages are to be prepared, after frames that end there.
+    pages: Option<(Arc<MappedTail>, u64)>,
     /// Level files that the opening could not use may be there.
     leftovers: bool,
     /// There may be more to compact since the last attempt began.
@@ -52,6 +55,7 @@ impl Work {
             prepare: false,
             preparing: false,
             spare_filled_to: 0,
+            pages: None,
             leftovers: true,
             compactable: false,
             unchecked: unchecked.into(),
@@ -71,7 +75,10 @@ impl Work {
 
     fn is_empty(&self) -> bool {
         let nothing_to_write = self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare;
-        nothing_to_write && !self.leftovers && self.checked == self.unchecked.len()
+        nothing_to_write
+            && self.pages.is_none()
+            && !self.leftovers
+            && self.checked == self.unchecked.len()
     }
 }
 
@@ -152,6 +159,23 @@ impl Commits {
             self.maintenance_wanted.wait_until(&mut writer, Instant::now() + pause);
         }
         goes_on(&writer)
+    }
+
+    /// Asks for pages for the frames after a group that was stored into a mapping, if there are few.
+    pub(super) fn want_pages(&self, writer: &mut Writer, group: &Group) {
+        if self.shared.options().background
+            && writer.work.pages.is_none()
+            && let Some(write) = group.writes.last()
+            && let Some(mapped) = write.lacking_pages()
+        {
+            writer.work.pages = Some((Arc::clone(mapped), write.end()));
+            self.maintenance_wanted.notify_one();
+        }
+    }
+
+    /// Takes out the mapping of which pages are to be prepared, and the end of the frames in it.
+    pub(in crate::engine) fn take_pages(&self) -> Option<(Arc<MappedTail>, u64)> {
+        self.writer.lock().work.pages.take()
     }
 
     /// Whether left-over level files are to be looked for. They are not looked for again, unless

@@ -118,6 +118,7 @@ impl Maintainer {
 
     /// Does the urgent work in the caller's thread. Returns whether all of it was done.
     fn maintain(&self) -> bool {
+        self.prepare_pages();
         if self.commits.has_due_snapshots() {
             self.snapshots.save_due();
         }
@@ -156,6 +157,13 @@ impl Maintainer {
             self.shared.counters().maintenance_failures.add(1);
         }
         done
+    }
+
+    /// Prepares pages for the next frames. Without them, an append prepares some, or is written positionally.
+    fn prepare_pages(&self) {
+        if let Some((mapped, end)) = self.commits.take_pages() {
+            mapped.prepare_ahead(end);
+        }
     }
 
     fn prepare_spare(&self) -> Result<()> {

@@ -21,6 +21,8 @@ use rustix::io::Errno;
 use super::DiskFile;
 use super::bound::{Identity, Place};
 use crate::storage::{DISPLACED, File, Mapping, Mappings, OpenMode, read_exact_at};
+#[cfg(target_os = "linux")]
+use crate::storage::{WriteMapping, mmap::WritableMapping};
 use crate::sync::{Mutex, Rank};
 
 /// Order of locks: a file's slot, `clock`, `names`. With `clock` held, slots are only tried.
@@ -334,6 +336,15 @@ impl File for PooledFile {
         Ok(mapping.map(|mapping| mapping.counted_by(&pool.mapped)))
     }
 
+    #[cfg(target_os = "linux")]
+    fn map_for_writes(&self, len: u64, always: bool) -> io::Result<Option<Box<dyn WriteMapping>>> {
+        // It may reserve space.
+        let mapping = self.0.change(|file| file.writable_mapping(len, always))?;
+        let entry = Arc::clone(&self.0);
+        Ok(mapping
+            .map(|mapping| Box::new(PooledMapping { entry, mapping }) as Box<dyn WriteMapping>))
+    }
+
     fn is_in_place(&self) -> io::Result<bool> {
         let path = self.0.path.lock().clone();
         Ok(self.0.place.identity(&path)? == Some(self.0.identity))
@@ -346,6 +357,34 @@ impl File for PooledFile {
 
     fn keep_open(&self, keep: bool) {
         self.0.keep.store(keep, Ordering::Relaxed);
+    }
+}
+
+/// A mapping of a file in a pool, whose stores count as writes of the file.
+#[cfg(target_os = "linux")]
+struct PooledMapping {
+    entry: Arc<PoolEntry>,
+    mapping: WritableMapping,
+}
+
+#[cfg(target_os = "linux")]
+impl WriteMapping for PooledMapping {
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
+        self.mapping.prepare(from, to)
+    }
+
+    fn store(&self, bytes: &[u8], offset: u64) {
+        // As in `change`, but for the handle: the file of a mapping for writing is kept open.
+        self.entry.writes.fetch_add(1, Ordering::AcqRel);
+        self.mapping.store(bytes, offset);
+        self.entry.writes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl fmt::Debug for PooledMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PooledMapping").field(&*self.entry.path.lock()).finish()
     }
 }
 

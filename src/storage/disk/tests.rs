@@ -1,5 +1,7 @@
 //! Tests of real files: modes, links, locks, mappings.
 
+use std::panic::AssertUnwindSafe;
+
 use super::*;
 use crate::storage::{read_exact_at, write_all_at};
 
@@ -93,6 +95,88 @@ fn live_mapping_shows_later_writes() {
     drop(file);
     fs::remove_file(dir.path().join("a")).unwrap();
     assert_eq!(mapping.get(0, 1), Some(&[1][..]));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn stores_through_a_mapping_are_read_and_stay_in_their_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    assert!(file.map_for_writes(1 << 16, true).unwrap().is_none(), "the file is shorter");
+    file.allocate(1 << 17).unwrap();
+    let Some(stores) = file.map_for_writes(1 << 16, true).unwrap() else {
+        return; // The file system cannot reserve space.
+    };
+    let live = file.map(1 << 16, true).unwrap().unwrap();
+    stores.prepare(0, 1 << 16).unwrap();
+    stores.store(b"abc", (1 << 16) - 3);
+    stores.store(b"def", 4095);
+    assert_eq!(live.get((1 << 16) - 3, 3), Some(&b"abc"[..]));
+    let mut read = [0; 3];
+    read_exact_at(&*file, &mut read, 4095).unwrap();
+    assert_eq!(&read, b"def");
+    for (from, to) in [(0, (1 << 16) + 1), (4096, 4095), (u64::MAX, u64::MAX)] {
+        assert!(stores.prepare(from, to).is_err(), "{from}..{to}");
+    }
+    for offset in [(1 << 16) - 2, 1 << 16, u64::MAX] {
+        let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| stores.store(b"xyz", offset)));
+        assert!(panicked.is_err(), "{offset}");
+    }
+    file.set_len(1 << 12).unwrap();
+    assert!(stores.prepare(1 << 13, 1 << 14).is_err(), "an error, not a signal");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn mapping_for_writes_reserves_the_space_of_a_copy_with_holes() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&dir, "a");
+    file.set_len(1 << 20).unwrap();
+    let blocks = || fs::metadata(dir.path().join("a")).unwrap().blocks() * 512;
+    assert_eq!(blocks(), 0, "it is a hole");
+    if file.map_for_writes(1 << 20, true).unwrap().is_some() {
+        assert!(blocks() >= 1 << 20, "{} bytes", blocks());
+    }
+}
+
+/// A file with stores that are not synced is not closed: an error that the system reports later would be lost.
+#[test]
+#[cfg(target_os = "linux")]
+fn file_with_unsynced_stores_stays_open_when_there_are_too_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let binding = Binding { held: &[], max_open_files: Some(8) };
+    let storage = DiskStorage.at(&root, binding).unwrap().unwrap().storage;
+    let file = storage.open(&root.join("a"), OpenMode::CreateNew).unwrap();
+    file.allocate(1 << 16).unwrap();
+    let Some(stores) = file.map_for_writes(1 << 16, true).unwrap() else {
+        return; // The file system cannot reserve space.
+    };
+    file.sync_data().unwrap();
+    let is_open = || {
+        let links = fs::read_dir("/proc/self/fd").unwrap();
+        let mut targets = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+        targets.any(|target| target == root.join("a"))
+    };
+    let open_others = |round: u32| -> Vec<_> {
+        let open = |number| {
+            let path = root.join(format!("b{round}-{number}"));
+            drop(storage.open(&path, OpenMode::CreateNew).unwrap());
+            storage.open(&path, OpenMode::Read).unwrap()
+        };
+        (0..20).map(open).collect()
+    };
+    stores.prepare(0, 1 << 16).unwrap();
+    let _others = open_others(0);
+    assert!(!is_open(), "what is synced is closed");
+    file.len().unwrap();
+    stores.store(b"abc", 0);
+    let _more = open_others(1);
+    assert!(is_open());
+    file.sync_data().unwrap();
+    let _still_more = open_others(2);
+    assert!(!is_open());
 }
 
 #[test]

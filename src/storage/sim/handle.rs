@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::disk::NodeId;
 use super::fault::{Operation, Outcome, io_error};
 use super::machine::Machine;
-use crate::storage::{File, LockGuard, Mapping};
+use super::stores::SimWriteMapping;
+use crate::storage::{File, LockGuard, Mapping, WriteMapping};
 use crate::sync::{Mutex, MutexGuard};
 
 pub(super) struct SimFile {
@@ -34,7 +35,7 @@ impl SimFile {
         Ok(machine)
     }
 
-    fn start(
+    pub(super) fn start(
         &self,
         operation: Operation,
         changes: bool,
@@ -165,6 +166,11 @@ impl File for SimFile {
         let bytes: Arc<[u8]> = bytes.into();
         machine.pins.add(self.node, &bytes);
         Ok(Some(Mapping::from_shared(bytes)))
+    }
+
+    fn map_for_writes(&self, len: u64, _always: bool) -> io::Result<Option<Box<dyn WriteMapping>>> {
+        let mapping = SimWriteMapping::of_file(self, len)?;
+        Ok(mapping.map(|mapping| Box::new(mapping) as Box<dyn WriteMapping>))
     }
 }
 

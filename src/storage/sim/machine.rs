@@ -1,6 +1,6 @@
 //! The simulated machine: its disk, clock, randomness, process locks and faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -45,6 +45,8 @@ pub(super) struct Machine {
     pub(super) faults: Faults,
     pub(super) stats: SimStats,
     pub(super) pins: Pins,
+    /// The pages that processes may store to through mappings.
+    pub(super) prepared: BTreeSet<(NodeId, u64)>,
     /// The source of the random choices of faults.
     pub(super) chance: Chance,
     random: Chance,
@@ -63,6 +65,7 @@ impl Machine {
             faults: Faults::default(),
             stats: SimStats::default(),
             pins: Pins::default(),
+            prepared: BTreeSet::new(),
             chance: Chance::new(!seed),
             random: Chance::new(seed),
             clock: CLOCK_START,
@@ -80,6 +83,7 @@ impl Machine {
             faults: Faults::default(),
             stats: SimStats::default(),
             pins: Pins { on: self.pins.on, ..Pins::default() },
+            prepared: BTreeSet::new(),
             chance: self.chance.clone(),
             random: self.random.clone(),
             clock: self.clock,
@@ -95,6 +99,7 @@ impl Machine {
         self.generation += 1;
         self.locks.clear();
         self.pins.mapped.clear();
+        self.prepared.clear();
         self.faults.clear();
     }
 
@@ -157,6 +162,15 @@ impl Machine {
         self.stats.writes += 1;
         self.stats.bytes_written += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Stores bytes through a mapping, into space that is reserved.
+    pub(super) fn store(&mut self, node: NodeId, offset: u64, bytes: &[u8]) {
+        let at = self.disk.tick();
+        let file = self.disk.file_mut(node).expect("a mapped file stays");
+        assert!(offset + bytes.len() as u64 <= file.backed(), "SIGBUS: a store into a hole");
+        file.write(at, offset, bytes);
+        self.stats.stores += u64::from(!bytes.is_empty());
     }
 
     /// Takes a lock; returns the token that releases it, or `None` if it is held.

@@ -34,6 +34,9 @@
 //!
 //! Not modelled: writes that reach the wrong place, sectors that read differently each time
 //! (use [`Fault::Fail`] on reads), links, permissions, and mappings that show later writes.
+//!
+//! **A file mapped for writing** is written like any other, but for three things: a store cannot fail, it may be on
+//! the medium in part, torn at any byte, and one into a page that was not prepared is a panic.
 
 mod chance;
 mod crash;
@@ -43,6 +46,7 @@ mod handle;
 mod image;
 mod inode;
 mod machine;
+mod stores;
 #[cfg(test)]
 #[cfg(not(miri))] // Crashes by the hundred are too slow there, and nothing here is unsafe.
 mod tests;
@@ -78,6 +82,8 @@ pub struct SimStats {
     pub writes: u64,
     /// Bytes written.
     pub bytes_written: u64,
+    /// Parts of stores through mappings, which are not counted as writes.
+    pub stores: u64,
     /// Syncs of data that returned `Ok`.
     pub syncs: u64,
     /// Syncs of directories that returned `Ok`.
@@ -110,6 +116,7 @@ impl SimStats {
         self.bytes_read += other.bytes_read;
         self.writes += other.writes;
         self.bytes_written += other.bytes_written;
+        self.stores += other.stores;
         self.syncs += other.syncs;
         self.dir_syncs += other.dir_syncs;
         self.operations += other.operations;

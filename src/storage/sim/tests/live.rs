@@ -1,6 +1,7 @@
 //! Tests of processes, locks, the clock and random numbers, and of changes to files at rest.
 
 use super::*;
+use crate::storage::WriteMapping;
 
 #[test]
 fn handles_die_with_their_process() {
@@ -20,6 +21,7 @@ fn handles_die_with_their_process() {
         assert!(file.len().is_err());
         assert!(file.set_len(1).is_err());
         assert!(file.map(1, false).is_err());
+        assert!(file.map_for_writes(1, false).is_err());
         assert!(!sim.is_locked(Path::new("/LOCK")).unwrap());
         assert!(process.remove_file(Path::new(PATH)).is_err());
         assert!(process.open(Path::new(PATH), OpenMode::Read).is_err());
@@ -150,4 +152,74 @@ fn stats_count_operations_and_bytes() {
         ..SimStats::default()
     };
     assert_eq!(sim.stats(), expected);
+}
+
+fn mapped(sim: &SimStorage, len: u64) -> (Arc<dyn File>, Box<dyn WriteMapping>) {
+    let file = open(sim, PATH);
+    let stores = file.map_for_writes(len, false).unwrap().unwrap();
+    (file, stores)
+}
+
+#[test]
+fn stores_are_read_at_once_and_survive_a_kill_and_only_a_synced_one_every_crash() {
+    let (sim, _) = disk_with(&[0; 8192]);
+    let (file, stores) = mapped(&sim.process(), 8192);
+    stores.prepare(0, 8192).unwrap();
+    stores.store(b"first", 4090);
+    file.sync_data().unwrap();
+    stores.store(b"second", 100);
+    let read = |sim: &SimStorage, at: usize, len: usize| {
+        sim.read_file(PATH).unwrap()[at..at + len].to_vec()
+    };
+    sim.kill();
+    assert_eq!(read(&sim, 100, 6), b"second");
+    stores.store(b"a dead process", 0);
+    assert_eq!(read(&sim, 0, 4), [0; 4]);
+
+    let (mut whole, mut none, mut torn) = (0, 0, 0);
+    for seed in 0..300 {
+        let sim = sim.fork();
+        let (_file, stores) = mapped(&sim.process(), 8192);
+        stores.prepare(0, 1).unwrap();
+        stores.store(b"third", 200);
+        sim.crash(Crash::new(seed));
+        assert_eq!(read(&sim, 4090, 5), b"first");
+        match &read(&sim, 200, 5)[..] {
+            b"third" => whole += 1,
+            [0, 0, 0, 0, 0] => none += 1,
+            _ => torn += 1,
+        }
+    }
+    assert!(whole > 20 && none > 20 && torn > 5, "{whole} {none} {torn}");
+}
+
+#[test]
+#[should_panic(expected = "SIGBUS")]
+fn store_into_a_page_that_was_not_prepared_panics() {
+    let (sim, _) = disk_with(&[0; 8192]);
+    let (_file, stores) = mapped(&sim, 8192);
+    stores.prepare(0, 4096).unwrap();
+    stores.store(b"ab", 4095);
+}
+
+#[test]
+#[should_panic(expected = "SIGBUS")]
+fn store_into_bytes_that_were_cut_panics() {
+    let (sim, _) = disk_with(&[0; 8192]);
+    let (file, stores) = mapped(&sim, 8192);
+    stores.prepare(0, 8192).unwrap();
+    file.set_len(4096).unwrap();
+    stores.store(b"ab", 5000);
+}
+
+#[test]
+fn mapping_for_writes_takes_space_that_is_free() {
+    let sim = SimStorage::new(1);
+    let file = sim.open(Path::new(PATH), OpenMode::CreateNew).unwrap();
+    file.set_len(8192).unwrap();
+    sim.set_free_space(Some(8191));
+    assert!(file.map_for_writes(8192, false).unwrap().is_none());
+    sim.set_free_space(Some(8192));
+    assert!(file.map_for_writes(8192, false).unwrap().is_some());
+    assert!(file.map_for_writes(8193, false).unwrap().is_none(), "the file is shorter");
 }

@@ -70,8 +70,17 @@ struct Setup<'a> {
 enum Pair {
     CqrsEs,
     Evento,
-    UmaDb(uma::Reads),
-    Factstr(facts::Find),
+    UmaDb(uma::Reads, Appends),
+    Factstr(facts::Find, Appends),
+}
+
+/// What an append demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Appends {
+    /// Nothing.
+    Always,
+    /// That no event of the account was stored after the last one that the client has stored.
+    Unchanged,
 }
 
 impl Pair {
@@ -81,23 +90,43 @@ impl Pair {
         match self {
             Self::CqrsEs => [cqrs::annals(&annals), cqrs::sqlite(&backend)],
             Self::Evento => [evento_fjall::annals(&annals), evento_fjall::fjall(&backend)],
-            Self::UmaDb(reads) => [uma::annals(&annals), uma::core(&backend, reads)],
-            Self::Factstr(find) => [facts::annals(&annals, find), facts::sqlite(&backend, find)],
+            Self::UmaDb(reads, appends) => {
+                [uma::annals(&annals, appends), uma::core(&backend, reads, appends)]
+            }
+            Self::Factstr(find, appends) => {
+                [facts::annals(&annals, find, appends), facts::sqlite(&backend, find, appends)]
+            }
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
+    /// Appends to an empty store.
     Append,
+    /// Appends to a store of 100,000 events.
+    AppendToLarge,
+    /// Loads from a store of 10,000 events.
     Load,
+}
+
+impl Work {
+    /// The number of events of each of 100 accounts that the store has before.
+    fn filled(self) -> u64 {
+        match self {
+            Self::Append => 0,
+            Self::AppendToLarge => 1_000,
+            Self::Load => 100,
+        }
+    }
 }
 
 type Row = (&'static str, Pair, Work, Survives, u32);
 
-const ROWS: [Row; 19] = {
+const ROWS: [Row; 22] = {
+    use Appends::{Always, Unchanged};
     use Survives::{EndOfProcess, PowerFailure};
-    use Work::{Append, Load};
+    use Work::{Append, AppendToLarge, Load};
     use facts::Find::{Payload, Type};
     use uma::Reads::{Cached, Uncached};
     [
@@ -111,15 +140,72 @@ const ROWS: [Row; 19] = {
         ("evento: append, buffered, 1 client", Pair::Evento, Append, EndOfProcess, 1),
         ("evento: append, buffered, 10 clients", Pair::Evento, Append, EndOfProcess, 10),
         ("evento: load, 1 client", Pair::Evento, Load, PowerFailure, 1),
-        ("umadb: append, durable, 1 client", Pair::UmaDb(Cached), Append, PowerFailure, 1),
-        ("umadb: append, durable, 10 clients", Pair::UmaDb(Cached), Append, PowerFailure, 10),
-        ("umadb: load by tag, 1 client", Pair::UmaDb(Cached), Load, PowerFailure, 1),
-        ("umadb, uncached: load by tag, 1 client", Pair::UmaDb(Uncached), Load, PowerFailure, 1),
-        ("factstr: append, durable, 1 client", Pair::Factstr(Type), Append, PowerFailure, 1),
-        ("factstr: append, durable, 4 clients", Pair::Factstr(Type), Append, PowerFailure, 4),
-        ("factstr: append, durable, 10 clients", Pair::Factstr(Type), Append, PowerFailure, 10),
-        ("factstr: load by type, 1 client", Pair::Factstr(Type), Load, PowerFailure, 1),
-        ("factstr: load by payload, 1 client", Pair::Factstr(Payload), Load, PowerFailure, 1),
+        ("umadb: append, durable, 1 client", Pair::UmaDb(Cached, Always), Append, PowerFailure, 1),
+        (
+            "umadb: append, durable, 10 clients",
+            Pair::UmaDb(Cached, Always),
+            Append,
+            PowerFailure,
+            10,
+        ),
+        (
+            "umadb: append if unchanged, 1 client",
+            Pair::UmaDb(Cached, Unchanged),
+            AppendToLarge,
+            PowerFailure,
+            1,
+        ),
+        (
+            "umadb: append if unchanged, 10 clients",
+            Pair::UmaDb(Cached, Unchanged),
+            AppendToLarge,
+            PowerFailure,
+            10,
+        ),
+        ("umadb: load by tag, 1 client", Pair::UmaDb(Cached, Always), Load, PowerFailure, 1),
+        (
+            "umadb, uncached: load by tag, 1 client",
+            Pair::UmaDb(Uncached, Always),
+            Load,
+            PowerFailure,
+            1,
+        ),
+        (
+            "factstr: append, durable, 1 client",
+            Pair::Factstr(Type, Always),
+            Append,
+            PowerFailure,
+            1,
+        ),
+        (
+            "factstr: append, durable, 4 clients",
+            Pair::Factstr(Type, Always),
+            Append,
+            PowerFailure,
+            4,
+        ),
+        (
+            "factstr: append, durable, 10 clients",
+            Pair::Factstr(Type, Always),
+            Append,
+            PowerFailure,
+            10,
+        ),
+        (
+            "factstr: append if unchanged, by type, 1 client",
+            Pair::Factstr(Type, Unchanged),
+            AppendToLarge,
+            PowerFailure,
+            1,
+        ),
+        ("factstr: load by type, 1 client", Pair::Factstr(Type, Always), Load, PowerFailure, 1),
+        (
+            "factstr: load by payload, 1 client",
+            Pair::Factstr(Payload, Always),
+            Load,
+            PowerFailure,
+            1,
+        ),
     ]
 };
 
@@ -141,8 +227,8 @@ fn main() {
         let setup = Setup { dir: &dir, survives, clients, runtime: runtime.handle() };
         let sides = pair.open(&setup, [dirs[0].path(), dirs[1].path()]);
         let mut opened = sides.map(|side| Opened::new(side, clients));
-        if work == Work::Load {
-            opened.iter_mut().for_each(Opened::fill);
+        if work.filled() > 0 {
+            opened.iter_mut().for_each(|it| it.fill(work.filled()));
         }
         let mut rounds = Rounds::default();
         for round in 0..arguments.rounds.max(1) {
@@ -151,7 +237,7 @@ fn main() {
                 rounds.add(
                     side,
                     match work {
-                        Work::Append => opened[side].append(slice),
+                        Work::Append | Work::AppendToLarge => opened[side].append(slice),
                         Work::Load => opened[side].load(slice),
                     },
                 );

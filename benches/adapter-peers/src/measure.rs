@@ -2,14 +2,35 @@
 //!
 //! Owns the clients and the clock. Must never name a store.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Accounts in each store. Each client has its own share of them.
 const ACCOUNTS: u32 = 100;
-/// Events of each account in a store that is loaded from, in commits of `EVENTS_PER_COMMIT`.
-const EVENTS: u64 = 100;
-const EVENTS_PER_COMMIT: u64 = 10;
+/// The number of commits of each account that fill a store.
+const COMMITS: u64 = 10;
+
+/// The position of the last event of each account, for appends with a condition.
+#[derive(Default)]
+pub struct Positions(Mutex<HashMap<String, u64>>);
+
+impl Positions {
+    /// The position of an account's last event.
+    pub fn get(&self, account: &str) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(account).copied()
+    }
+
+    /// Remembers the position of an account's last event.
+    pub fn set(&self, account: &str, position: u64) {
+        let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match positions.get_mut(account) {
+            Some(last) => *last = position,
+            None => drop(positions.insert(account.to_owned(), position)),
+        }
+    }
+}
 
 /// A store that is measured.
 pub trait Side: Send + Sync {
@@ -32,6 +53,8 @@ struct Client {
 pub struct Opened {
     side: Box<dyn Side>,
     clients: Vec<Client>,
+    /// Number of events that `fill` has stored of each account.
+    filled: u64,
 }
 
 impl Opened {
@@ -42,19 +65,21 @@ impl Opened {
             let accounts = (0..ACCOUNTS / clients).map(name).collect();
             Client { accounts, appended: 0, loaded: 0 }
         };
-        Self { side, clients: (0..clients).map(client).collect() }
+        Self { side, clients: (0..clients).map(client).collect(), filled: 0 }
     }
 
-    /// Stores `EVENTS` events of each account, those of all accounts mixed.
-    pub fn fill(&mut self) {
-        for first in (1..=EVENTS).step_by(EVENTS_PER_COMMIT as usize) {
+    /// Stores this number of events of each account in `COMMITS` commits, those of all accounts mixed.
+    pub fn fill(&mut self, events: u64) {
+        let size = events / COMMITS;
+        for first in (1..=events).step_by(size as usize) {
             for account in self.clients.iter().flat_map(|it| &it.accounts) {
-                self.side.append(account, first..first + EVENTS_PER_COMMIT);
+                self.side.append(account, first..first + size);
             }
         }
         for client in &mut self.clients {
-            client.appended = EVENTS * client.accounts.len() as u64;
+            client.appended = events * client.accounts.len() as u64;
         }
+        self.filled = events;
     }
 
     /// Appends events for some time, each in a commit of its own, and returns how many in a second.
@@ -70,9 +95,10 @@ impl Opened {
 
     /// Loads accounts for some time, and returns how many in a second.
     pub fn load(&mut self, slice: Duration) -> f64 {
+        let events = self.filled;
         self.run(slice, |side, client| {
             let account = &client.accounts[client.loaded as usize % client.accounts.len()];
-            assert_eq!(side.load(account), EVENTS, "the account has all of its events");
+            assert_eq!(side.load(account), events, "the account has all of its events");
             client.loaded += 1;
         })
     }

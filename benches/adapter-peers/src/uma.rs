@@ -13,11 +13,11 @@ use umadb_core::mvcc::{Mvcc, StorageOptions};
 use umadb_core::pager::ReadMethod;
 use umadb_core::writer_thread_blocking::writer_thread_blocking;
 use umadb_core::writer_thread_request::WriterThreadRequest;
-use umadb_dcb::{DcbEvent, DcbEventStoreSync, DcbQuery, DcbQueryItem};
+use umadb_dcb::{DcbAppendCondition, DcbEvent, DcbEventStoreSync, DcbQuery, DcbQueryItem};
 
 use crate::input::Deposited;
-use crate::measure::Side;
-use crate::{Setup, Survives};
+use crate::measure::{Positions, Side};
+use crate::{Appends, Setup, Survives};
 
 /// Appends that may wait for the writer thread, and that it may put into one commit.
 const IN_FLIGHT: usize = 1_000;
@@ -39,10 +39,42 @@ fn events(account: &str, numbers: Range<u64>) -> Vec<DcbEvent> {
     numbers.map(event).collect()
 }
 
+/// The events of an account.
+fn query(account: &str) -> DcbQuery {
+    DcbQuery::new().item(DcbQueryItem::new().tags([account]))
+}
+
+/// What each append demands.
+struct Condition {
+    appends: Appends,
+    positions: Positions,
+}
+
+impl Condition {
+    fn new(appends: Appends) -> Self {
+        Self { appends, positions: Positions::default() }
+    }
+
+    fn of(&self, account: &str) -> Option<DcbAppendCondition> {
+        match self.appends {
+            Appends::Always => None,
+            Appends::Unchanged => {
+                let after = self.positions.get(account);
+                Some(DcbAppendCondition::new(query(account)).after(after))
+            }
+        }
+    }
+
+    fn appended(&self, account: &str, position: u64) {
+        if self.appends == Appends::Unchanged {
+            self.positions.set(account, position);
+        }
+    }
+}
+
 fn load(store: &impl DcbEventStoreSync, account: &str) -> u64 {
-    let query = DcbQuery::new().item(DcbQueryItem::new().tags([account]));
     let mut count = 0;
-    for item in store.read(Some(query), None, false, None).expect("it can be read") {
+    for item in store.read(Some(query(account)), None, false, None).expect("it can be read") {
         let data = item.expect("it can be read").event.data;
         let event: Deposited = serde_json::from_slice(&data).expect("it is an event");
         assert_eq!(event.account, account, "the query is for this account");
@@ -52,11 +84,12 @@ fn load(store: &impl DcbEventStoreSync, account: &str) -> u64 {
 }
 
 /// A store whose trait is called by each client itself.
-struct Direct<S>(S);
+struct Direct<S>(S, Condition);
 
 impl<S: DcbEventStoreSync + Send + Sync> Side for Direct<S> {
     fn append(&self, account: &str, numbers: Range<u64>) {
-        self.0.append(events(account, numbers), None, None).expect("it is stored");
+        let done = self.0.append(events(account, numbers), self.1.of(account), None);
+        self.1.appended(account, done.expect("it is stored"));
     }
 
     fn load(&self, account: &str) -> u64 {
@@ -64,14 +97,14 @@ impl<S: DcbEventStoreSync + Send + Sync> Side for Direct<S> {
     }
 }
 
-pub fn annals(setup: &Setup<'_>) -> Box<dyn Side> {
+pub fn annals(setup: &Setup<'_>, appends: Appends) -> Box<dyn Side> {
     let store = setup.survives.options().open(setup.dir.join("store")).expect("a new store");
-    Box::new(Direct(UmaStore::new(store)))
+    Box::new(Direct(UmaStore::new(store), Condition::new(appends)))
 }
 
 /// umadb-core, which always syncs. One client calls it directly. Its append is for one thread at a time; several
 /// clients send their appends to the writer thread that UmaDB's server has.
-pub fn core(setup: &Setup<'_>, reads: Reads) -> Box<dyn Side> {
+pub fn core(setup: &Setup<'_>, reads: Reads, appends: Appends) -> Box<dyn Side> {
     assert_eq!(setup.survives, Survives::PowerFailure, "it always syncs");
     let mut options = StorageOptions::default().db_path(setup.dir);
     if reads == Reads::Cached {
@@ -81,19 +114,20 @@ pub fn core(setup: &Setup<'_>, reads: Reads) -> Box<dyn Side> {
     let mvcc = Arc::new(Mvcc::new(false, options).expect("a new store"));
     let db = UmaDb::from_arc(Arc::clone(&mvcc));
     if setup.clients == 1 {
-        return Box::new(Direct(db));
+        return Box::new(Direct(db, Condition::new(appends)));
     }
     let (requests, receiver) = mpsc::channel(IN_FLIGHT);
     let (head, _) = watch::channel(None);
     let writer = std::thread::spawn(move || {
         writer_thread_blocking(mvcc, receiver, head, IN_FLIGHT);
     });
-    Box::new(Queued { db, requests, writer: Some(writer) })
+    Box::new(Queued { db, condition: Condition::new(appends), requests, writer: Some(writer) })
 }
 
 /// umadb-core with a writer thread.
 struct Queued {
     db: UmaDb,
+    condition: Condition,
     requests: mpsc::Sender<WriterThreadRequest>,
     writer: Option<JoinHandle<()>>,
 }
@@ -103,13 +137,14 @@ impl Side for Queued {
         let (response_tx, reply) = oneshot::channel();
         let request = WriterThreadRequest::Append {
             events: events(account, numbers),
-            condition: None,
+            condition: self.condition.of(account),
             tracking_info: None,
             response_tx,
             cancel: None,
         };
         self.requests.blocking_send(request).expect("the writer runs");
-        reply.blocking_recv().expect("the writer runs").expect("it is stored");
+        let done = reply.blocking_recv().expect("the writer runs");
+        self.condition.appended(account, done.expect("it is stored"));
     }
 
     fn load(&self, account: &str) -> u64 {

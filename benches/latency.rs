@@ -1,5 +1,6 @@
 //! How long single appends take while segments roll over and are sealed, checkpoints are written and
-//! indexes are merged, beside a store in which none of that happens, in turn within one run.
+//! indexes are merged, beside a store in which none of that happens, in turn within one run; and the same where commits are
+//! written with system calls instead of copied into a mapping.
 //!
 //! `cargo bench --bench latency` prints the medians of five repetitions. Appends are buffered and come
 //! at a steady pace, so that the work beside them finds time; the segments are small, so that there is
@@ -12,7 +13,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use annals::{ExpectedVersion, Options};
+use annals::{ExpectedVersion, MappedWrites, Options};
 use common::{Input, buffered, directory};
 
 const REPETITIONS: usize = 5;
@@ -84,6 +85,16 @@ fn main() {
             seen: Vec::new(),
         },
         Side { name: "those and compaction", options: small, seen: Vec::new() },
+        Side {
+            name: "one segment, written with system calls",
+            options: || buffered().mapped_writes(MappedWrites::Never),
+            seen: Vec::new(),
+        },
+        Side {
+            name: "all, written with system calls",
+            options: || buffered().segment_size(SMALL).mapped_writes(MappedWrites::Never),
+            seen: Vec::new(),
+        },
     ];
     for _ in 0..REPETITIONS {
         for side in &mut sides {

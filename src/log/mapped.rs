@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::log::segment::Segment;
 use crate::storage::WriteMapping;
 
-/// The bytes of one preparation. It takes some 20 µs, of which the thread that appends feels those that it has to make
-/// itself.
+/// The bytes of one preparation: few, because a thread that appends may have to make it itself.
 const STEP: u64 = 64 << 10;
 
 /// The bytes that a thread prepares ahead of the frames. A sync writes what is prepared, and the next store into each

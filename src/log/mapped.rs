@@ -29,9 +29,9 @@ pub(crate) struct MappedTail {
     /// The part that may be stored to: from a multiple of [`STEP`] on, to the end of the reserved space.
     from: u64,
     to: u64,
-    /// Exclusive end of the prepared pages, which begin at `from`. It stays behind after a failed preparation.
+    /// Exclusive end of the prepared pages, which begin at `from`.
     prepared_to: AtomicU64,
-    /// Preparing ahead has failed; it is not tried again.
+    /// A preparation has failed; none is tried again in this segment. Linux before 5.14 lacks the call.
     failed: AtomicBool,
 }
 
@@ -74,6 +74,9 @@ impl MappedTail {
 
     /// Prepares the pages of a range, and those up to the next step.
     fn prepare(&self, offset: u64, end: u64) -> bool {
+        if self.failed.load(Ordering::Relaxed) {
+            return false;
+        }
         // Frames that were written positionally may lie between.
         let from = self.prepared_to.load(Ordering::Relaxed).max(offset / STEP * STEP);
         self.prepare_range(from, end.next_multiple_of(STEP).min(self.to))
@@ -83,6 +86,8 @@ impl MappedTail {
         let prepared = self.mapping.prepare(from, to).is_ok();
         if prepared {
             self.prepared_to.fetch_max(to, Ordering::Relaxed);
+        } else {
+            self.failed.store(true, Ordering::Relaxed);
         }
         prepared
     }
@@ -98,11 +103,8 @@ impl MappedTail {
         let to = self.to.min((end + AHEAD).next_multiple_of(STEP));
         loop {
             let from = self.prepared_to.load(Ordering::Relaxed).max(end / STEP * STEP);
-            if from >= to {
+            if from >= to || !self.prepare_range(from, to.min(from + STEP)) {
                 return;
-            }
-            if !self.prepare_range(from, to.min(from + STEP)) {
-                return self.failed.store(true, Ordering::Relaxed);
             }
         }
     }

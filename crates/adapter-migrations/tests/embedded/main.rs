@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends with the first failure")]
 
+mod evento;
 mod factstr;
 mod umadb;

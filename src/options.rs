@@ -303,7 +303,8 @@ impl Options {
     ///
     /// What is promised does not change: the end of the process loses nothing, and a sync makes what was copied
     /// durable. Two things differ. While a segment is in use, a stray write of the program itself, through a wild
-    /// pointer, can reach it; checksums show that at the next opening. And where the disk fails, the system ends the
+    /// pointer, can reach it; checksums show that when the segment is sealed or, after an opening, when the event is read.
+    /// And where the disk fails, the system ends the
     /// process with a signal, instead of an error, if it had to evict a page of the log and cannot read it again.
     pub fn mapped_writes(mut self, mapped: MappedWrites) -> Self {
         self.mapped_writes = mapped;

@@ -34,11 +34,12 @@
 //!    into a page that cannot be read, raises `SIGBUS`. So the space is reserved first, also that of a copied store
 //!    that has holes; only file systems are used that write to the space that was reserved, unless the application asks
 //!    for others; and pages are prepared by a call that returns an error. What is left is a prepared page that was
-//!    evicted and cannot be read again. Nothing is stored after the file is cut: the mapping is dropped when the next
-//!    segment is taken into use, which is before a segment is sealed.
+//!    evicted and cannot be read again. Nothing is stored after the file is cut: a segment is sealed when all its frames
+//!    are durable and the next one is in use.
 //!
 //! A stray write of the program itself can change a writable mapping, as it can change a buffer before it is written; in
-//! the mapping also what was written before. The checksums of frames and records show both at the next opening.
+//! the mapping also what was written before. The checksums of frames and records show both when the segment is sealed or,
+//! after an opening, when the bytes are read.
 //!
 //! A power loss may keep any page that was stored to and not synced, in any state that it had, since pages are written
 //! out in any order and also in the middle of a copy. Recovery expects that of all bytes after the last sync.

@@ -60,7 +60,7 @@ pub(crate) async fn read(
     };
     let mut found = filter.start(store, place.as_ref(), is_backward, limit, to_micros);
     let mut edges: Vec<Edge<Event>> = Vec::new();
-    // One more tells whether there is another page.
+    // One more than the page has, to see if there is another page.
     while edges.len() <= limit {
         let Some(event) = next(&mut found).await else { break };
         let node = decode(&event.map_err(Error::Store)?)?;

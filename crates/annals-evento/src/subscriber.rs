@@ -14,7 +14,7 @@ pub(crate) struct Subscriber {
     pub(crate) worker: String,
     pub(crate) cursor: Option<String>,
     pub(crate) lag: u64,
-    /// A subscriber that is not enabled is not running, whoever its worker is.
+    /// A subscriber that is not enabled is not running, also if it has a worker.
     pub(crate) enabled: bool,
 }
 

@@ -263,7 +263,7 @@ async fn of_refusal(store: &Store, events: &[Unstamped], error: StoreError) -> W
     of_commit(error)
 }
 
-/// The versions and routing keys of streams.
+/// The version of an aggregate; 0: it has no events.
 pub(crate) async fn latest_version(
     store: &Store,
     [tenant, aggregate_type, id]: [&str; 3],

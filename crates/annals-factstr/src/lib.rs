@@ -34,7 +34,7 @@ type Run = dyn Fn(StreamHandlerFuture) -> std::result::Result<(), StreamHandlerE
 /// Is told of each failed delivery.
 type OnFailure = dyn Fn(&StreamFailure) + Send + Sync;
 
-/// An annals store behind [`EventStore`]. Sequence numbers are positions.
+/// An [`EventStore`] on an annals store. Sequence numbers are positions.
 ///
 /// Dropping it ends its streams, and waits for the handler that runs. The store itself is closed when its last
 /// handle is dropped.

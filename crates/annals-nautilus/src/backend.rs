@@ -1,4 +1,4 @@
-//! One run behind upstream's trait.
+//! One run, with upstream's trait.
 //!
 //! Owns the high watermark of the open run. Must never acknowledge an entry that is not durable.
 

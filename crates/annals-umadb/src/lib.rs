@@ -30,7 +30,7 @@ pub const TRACKING_PREFIX: &str = "umadb/tracking/";
 /// The maximum length of the name of a tracking source, in bytes, as in UmaDB.
 pub const MAX_SOURCE_LENGTH: usize = 255;
 
-/// An annals store behind [`DcbEventStoreSync`] and [`DcbEventStoreAsync`]. Clones share the store.
+/// A [`DcbEventStoreSync`] and [`DcbEventStoreAsync`] on an annals store. Clones share the store.
 ///
 /// Positions are those of the store. Events that were appended to other streams of the store are read
 /// too, if their metadata is empty.

@@ -145,7 +145,7 @@ impl Appends {
         (writer, Accepted { group, sync: durability.is_sync(), snapshots, committed })
     }
 
-    /// Leaves the group to the flushing thread if no other thread waits for it.
+    /// Leaves the group to the flushing thread if no other thread waits for it and it is not written at once.
     fn leave(&self, (writer, accepted): (Guard<'_>, Accepted)) -> Accepted {
         self.commits.leave(writer);
         accepted

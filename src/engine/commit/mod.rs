@@ -3,8 +3,9 @@
 //! A state machine that owns no thread: its state is here, its transitions are in [`lead`], its
 //! handling of failed writes in [`failure`]. Commits join the *collecting* group. A thread that waits
 //! for it while no group is being written becomes its leader: it takes the group, writes it with one
-//! positional write, syncs if a member asked for it, publishes the positions and wakes the members
-//! (followers). Commits that arrived meanwhile form the next group, and one of its waiters leads it.
+//! positional write or one copy into a mapping, syncs if a member asked for it, publishes the positions
+//! and wakes the members (followers). Commits that arrived meanwhile form the next group, and one of its
+//! waiters leads it. A thread that does not wait leads its group if that takes no system call.
 //!
 //! Why this is free of races:
 //! - `collecting` and `writing` change only under the writer lock; the leader's I/O is outside it,

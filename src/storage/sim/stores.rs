@@ -1,6 +1,6 @@
 //! A file of the simulated machine mapped for writing.
 //!
-//! Owns which pages a program may store to. Must never return an error from a store: what would be a signal on a real
+//! Owns what a store may do to the disk. Must never return an error from a store: what would be a signal on a real
 //! machine is a panic, which fails the test.
 
 use std::fmt;

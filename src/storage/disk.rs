@@ -335,17 +335,6 @@ impl File for DiskFile {
 }
 
 #[cfg(target_os = "linux")]
-impl WriteMapping for WritableMapping {
-    fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
-        self.prepare(from, to)
-    }
-
-    fn store(&self, bytes: &[u8], offset: u64) {
-        self.store(bytes, offset);
-    }
-}
-
-#[cfg(target_os = "linux")]
 impl DiskFile {
     /// [`File::map_for_writes`].
     fn writable_mapping(&self, len: u64, always: bool) -> io::Result<Option<WritableMapping>> {

@@ -59,7 +59,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
 use memmap2::{MmapOptions, MmapRaw};
+
+#[cfg(target_os = "linux")]
+use super::WriteMapping;
 
 /// Read-only bytes of a file that stay readable for as long as any clone of this handle lives.
 #[derive(Clone)]
@@ -165,21 +170,18 @@ impl WritableMapping {
         assert_eq!(map.len(), len, "the mapping has the length asked for");
         Ok(Self { map })
     }
+}
 
-    /// Has the pages of a range in memory and writable. An error is returned where a store would raise a signal.
-    pub(super) fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
+#[cfg(target_os = "linux")]
+impl WriteMapping for WritableMapping {
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
         let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+        let range = range.filter(|(from, to)| from <= to && *to <= self.map.len());
         let (from, to) = range.ok_or(io::ErrorKind::InvalidInput)?;
-        let len = to.checked_sub(from).filter(|_| to <= self.map.len());
-        self.map.advise_range(
-            memmap2::Advice::PopulateWrite,
-            from,
-            len.ok_or(io::ErrorKind::InvalidInput)?,
-        )
+        self.map.advise_range(Advice::PopulateWrite, from, to - from)
     }
 
-    /// Copies bytes to an offset; see [`WriteMapping::store`](super::WriteMapping::store).
-    pub(super) fn store(&self, bytes: &[u8], offset: u64) {
+    fn store(&self, bytes: &[u8], offset: u64) {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let fits = start.checked_add(bytes.len()).is_some_and(|end| end <= self.map.len());
         assert!(fits, "a store beyond the mapping");

@@ -47,6 +47,8 @@ struct PoolEntry {
     slot: Mutex<OpenState>,
     used: AtomicBool,
     keep: AtomicBool,
+    /// Bytes may be stored through a mapping, so that the handle has to stay open.
+    stored_to: AtomicBool,
     nameless: AtomicBool,
     /// Counts the beginnings and the ends of writes; compared with its value at the start of the
     /// last successful sync.
@@ -112,6 +114,7 @@ impl Pool {
             slot: Mutex::new(Rank::OpenFile, slot),
             used: AtomicBool::new(true),
             keep: AtomicBool::new(false),
+            stored_to: AtomicBool::new(false),
             nameless: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
@@ -264,7 +267,8 @@ impl PoolEntry {
     }
 
     fn can_be_opened_again(&self) -> bool {
-        !self.keep.load(Ordering::Relaxed) && !self.nameless.load(Ordering::Relaxed)
+        let kept = [&self.keep, &self.stored_to, &self.nameless];
+        kept.iter().all(|kept| !kept.load(Ordering::Relaxed))
     }
 
     /// Changes the file, which then counts as unsynced.
@@ -340,9 +344,10 @@ impl File for PooledFile {
     fn map_for_writes(&self, len: u64, always: bool) -> io::Result<Option<Box<dyn WriteMapping>>> {
         // It may reserve space.
         let mapping = self.0.change(|file| file.writable_mapping(len, always))?;
-        let entry = Arc::clone(&self.0);
-        Ok(mapping
-            .map(|mapping| Box::new(PooledMapping { entry, mapping }) as Box<dyn WriteMapping>))
+        Ok(mapping.map(|mapping| -> Box<dyn WriteMapping> {
+            self.0.stored_to.store(true, Ordering::Relaxed);
+            Box::new(PooledMapping { entry: Arc::clone(&self.0), mapping })
+        }))
     }
 
     fn is_in_place(&self) -> io::Result<bool> {
@@ -360,7 +365,7 @@ impl File for PooledFile {
     }
 }
 
-/// A mapping of a file in a pool, whose stores count as writes of the file.
+/// The mapping of a file in a pool for writing, of which there is one at a time. Its stores count as writes of the file.
 #[cfg(target_os = "linux")]
 struct PooledMapping {
     entry: Arc<PoolEntry>,
@@ -374,10 +379,17 @@ impl WriteMapping for PooledMapping {
     }
 
     fn store(&self, bytes: &[u8], offset: u64) {
-        // As in `change`, but for the handle: the file of a mapping for writing is kept open.
+        // As in `change`. The handle is open for as long as the mapping is there.
         self.entry.writes.fetch_add(1, Ordering::AcqRel);
         self.mapping.store(bytes, offset);
         self.entry.writes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for PooledMapping {
+    fn drop(&mut self) {
+        self.entry.stored_to.store(false, Ordering::Relaxed);
     }
 }
 

@@ -9,7 +9,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "import")]
+use annals::ExpectedVersion;
 use annals::{Options, Store};
+#[cfg(feature = "import")]
+use annals_cli::events_table::{Form, Table};
 use tempfile::TempDir;
 
 /// How a scenario's store lives between two steps.
@@ -76,6 +80,24 @@ impl Life {
     /// The store of the current step.
     pub fn store(&self) -> &Store {
         self.store.as_ref().unwrap()
+    }
+
+    /// Appends the rows of a table of a SQL backend, which the code of the command line reads, as one step.
+    #[cfg(feature = "import")]
+    pub fn import(&mut self, form: Form, rows: &[u8]) {
+        let mut table = Table::new(form);
+        for row in rows.split(|byte| *byte == b'\n').filter(|row| !row.is_empty()) {
+            if let Some(record) = table.decode(row).unwrap_or_else(|bad| panic!("{bad:?}")) {
+                let last = record.number().unwrap().unwrap() - 1;
+                let expected = ExpectedVersion::Exact(last);
+                self.store().append(&record.stream, expected, [record.to_event()]).unwrap();
+            }
+            // The end of the output of COPY.
+            if row == b"\\." {
+                break;
+            }
+        }
+        self.end_step();
     }
 
     /// Runs one step, and then does what the way does between steps. The step must not keep a handle of

@@ -4,8 +4,7 @@
 //! line.
 
 use adapter_tests::Life;
-use annals::ExpectedVersion;
-use annals_cli::events_table::{Form, Table};
+use annals_cli::events_table::Form;
 use esrs::manager::AggregateManager;
 use esrs::store::EventStore;
 
@@ -14,16 +13,7 @@ use crate::book::{Command, store};
 #[tokio::test]
 async fn imported_rows_are_the_aggregates_they_were() {
     for mut life in Life::each() {
-        let mut table = Table::new(Form::Csv);
-        for row in include_str!("events.csv").lines() {
-            if let Some(record) =
-                table.decode(row.as_bytes()).unwrap_or_else(|bad| panic!("{bad:?}"))
-            {
-                let expected = ExpectedVersion::Exact(record.number().unwrap().unwrap() - 1);
-                life.store().append(&record.stream, expected, [record.to_event()]).unwrap();
-            }
-        }
-        life.end_step();
+        life.import(Form::Csv, include_bytes!("events.csv"));
         let id = "11111111-1111-4111-8111-111111111111".parse::<uuid::Uuid>().unwrap();
         let events = store(&life).by_aggregate_id(id).await.unwrap();
         assert_eq!(events[1].id.to_string(), "0190a5d0-0000-7000-8000-000000000003");

@@ -4,8 +4,7 @@
 //! line.
 
 use adapter_tests::Life;
-use annals::ExpectedVersion;
-use annals_cli::events_table::{Form, Table};
+use annals_cli::events_table::Form;
 use uuid::Uuid;
 
 use crate::counter::{Add, spawn};
@@ -13,16 +12,7 @@ use crate::counter::{Add, spawn};
 #[tokio::test]
 async fn imported_rows_are_the_entities_they_were() {
     for mut life in Life::each() {
-        let mut table = Table::new(Form::Csv);
-        for row in include_str!("events.csv").lines() {
-            if let Some(record) =
-                table.decode(row.as_bytes()).unwrap_or_else(|bad| panic!("{bad:?}"))
-            {
-                let expected = ExpectedVersion::Exact(record.number().unwrap().unwrap() - 1);
-                life.store().append(&record.stream, expected, [record.to_event()]).unwrap();
-            }
-        }
-        life.end_step();
+        life.import(Form::Csv, include_bytes!("events.csv"));
         for (id, expected) in [("7", 43), ("8", 8)] {
             let id = format!("01890a5d-ac96-774b-bcce-b302099a805{id}").parse::<Uuid>().unwrap();
             let counter = spawn(life.store(), id, 1).await.unwrap();

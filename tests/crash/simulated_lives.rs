@@ -48,6 +48,7 @@ fn simulated_lives_with_every_operation_and_fault_break_no_promise() {
     ] {
         assert!(all.tally.get(group, name) > 0, "{group}: no {name}");
     }
+    assert!(all.disk.stores > SEEDS, "{} stores through mappings", all.disk.stores);
 }
 
 #[test]

@@ -69,6 +69,27 @@ struct Batch {
     head: Option<Position>,
 }
 
+impl EventStream {
+    /// The next event, or `None` at the end; as `StreamExt::next` of the futures crates, for programs without them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// # store.append("account-1", annals::ExpectedVersion::Any, [annals::NewEvent::new("Opened", "")])?;
+    /// # futures::executor::block_on(async {
+    /// let mut events = store.read_stream("account-1").into_stream();
+    /// while let Some(event) = events.next().await {
+    ///     println!("{}", event?.event_type());
+    /// }
+    /// # Ok::<(), annals::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn next(&mut self) -> Option<Result<Event>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
 impl ReadAll {
     /// The read as a stream (feature `async`): polling it never blocks the executor. The read starts,
     /// and pins its head, after the stream is first polled.

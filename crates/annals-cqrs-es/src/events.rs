@@ -12,13 +12,10 @@
 //! | payload, metadata | data, metadata, as JSON |
 
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::pin::Pin;
 
-use annals::{Event, EventStream, NewEvent, Store, StreamName};
+use annals::{Event, NewEvent, Store, StreamName};
 use cqrs_es::persist::{EventUpcaster, PersistenceError, SerializedEvent};
 use cqrs_es::{Aggregate, EventEnvelope};
-use futures_core::Stream;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -114,7 +111,7 @@ pub(crate) async fn for_each_after(
     mut each: impl FnMut(&Event) -> Result<(), PersistenceError>,
 ) -> Result<(), PersistenceError> {
     let mut events = store.read_stream(stream).from_version(last.saturating_add(1)).into_stream();
-    while let Some(event) = next(&mut events).await {
+    while let Some(event) = events.next().await {
         let event = event.map_err(of_store)?;
         if event.version() != last + 1 {
             let (stream, found) = (stream.to_owned(), event.version());
@@ -124,8 +121,4 @@ pub(crate) async fn for_each_after(
         each(&event)?;
     }
     Ok(())
-}
-
-async fn next(events: &mut EventStream) -> Option<annals::Result<Event>> {
-    poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }

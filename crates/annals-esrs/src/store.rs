@@ -168,7 +168,7 @@ where
     ) -> Result<Vec<StoreEvent<A::Event>>, Error> {
         let mut events = self.store.read_stream(Self::stream(aggregate_id)).into_stream();
         let mut found = Vec::new();
-        while let Some(event) = next(&mut events).await {
+        while let Some(event) = events.next().await {
             found.push(decode::<A>(&event?)?);
         }
         Ok(found)
@@ -241,10 +241,6 @@ where
         }
         Ok(())
     }
-}
-
-async fn next(events: &mut EventStream) -> Option<annals::Result<annals::Event>> {
-    std::future::poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 
 impl<A: Aggregate> Clone for AnnalsStore<A> {

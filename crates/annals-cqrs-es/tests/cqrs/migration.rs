@@ -3,8 +3,7 @@
 //! `events.copy` and `events.csv` were written by PostgreSQL 15. The rows are read here by the code of the command
 //! line, whose own tests import both files with the command.
 
-use annals::ExpectedVersion;
-use annals_cli::events_table::{Form, Table};
+use annals_cli::events_table::Form;
 use annals_cqrs_es::{AnnalsEventRepository, AnnalsEventStore};
 use cqrs_es::EventStore;
 use cqrs_es::persist::PersistedEventRepository;
@@ -17,18 +16,7 @@ use adapter_tests::Life;
 #[tokio::test]
 async fn imported_rows_are_the_aggregates_they_were() {
     for mut life in Life::each() {
-        let mut table = Table::new(Form::Copy);
-        for row in include_bytes!("events.copy").split(|byte| *byte == b'\n') {
-            if let Some(record) = table.decode(row).unwrap_or_else(|bad| panic!("{bad:?}")) {
-                let last = record.number().unwrap().unwrap() - 1;
-                let expected = ExpectedVersion::Exact(last);
-                life.store().append(&record.stream, expected, [record.to_event()]).unwrap();
-            }
-            if row == b"\\." {
-                break;
-            }
-        }
-        life.end_step();
+        life.import(Form::Copy, include_bytes!("events.copy"));
 
         let accounts = AnnalsEventStore::<Account>::new(life.store().clone());
         let context = accounts.load_aggregate("A-1").await.unwrap();

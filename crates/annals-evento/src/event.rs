@@ -21,8 +21,8 @@ use crate::error::uuid;
 const LAYOUT: u8 = 1;
 const STAMP_END: usize = 9;
 
-/// Tags are limited to 255 bytes. A longer value is cut, and what a query finds by it is compared with the whole
-/// value.
+/// The longest tag, in bytes: a longer one would add a byte to each tag of its event. A longer value is cut, and what a
+/// query finds by it is compared with the whole value.
 const MAX_TAG: usize = 255;
 
 /// The place of an event in the order of cursors. It rises with the position.
@@ -70,6 +70,11 @@ pub(crate) fn tag(name: &str, value: &str) -> String {
         tag.truncate(end);
     }
     tag
+}
+
+/// Whether a tag may be the beginning of a longer one. A cut is made before a character, which has up to 4 bytes.
+pub(crate) fn may_be_cut(tag: &str) -> bool {
+    tag.len() > MAX_TAG - 4
 }
 
 pub(crate) const ROUTING: &str = "routing";
@@ -123,9 +128,7 @@ impl Unstamped {
             .id(uuid(Ulid(self.key.id)))
             .tags(self.tags.clone())
     }
-}
 
-impl Unstamped {
     /// Whether a stored event is this one, with this one's stamp.
     pub(crate) fn is_stored_as(&self, stored: &annals::Event) -> bool {
         let (Ok(new_envelope), Ok(stored_envelope)) = (

@@ -3,20 +3,15 @@
 //! Owns the query that a filter becomes, and the position that a cursor stands for. Must never return an event that the
 //! filter does not match: a query may find more.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use annals::{EventStream, Query, QueryItem, Store, StreamName};
 use evento_core::cursor::{Args, Cursor, Edge, PageInfo, ReadResult, Value};
 use evento_core::{Event, EventFilter, RoutingKey, TenantFilter};
-use futures_core::Stream;
 
 use crate::Error;
 use crate::error::uuid;
-use crate::event::{ID, Key, ROUTING, TENANT, decode, key, stream, tag};
-
-/// A tag of this length may have been cut.
-const CUT: usize = 255;
+use crate::event::{ID, Key, ROUTING, TENANT, decode, key, may_be_cut, stream, tag};
 
 /// Which events a read returns.
 #[derive(Debug)]
@@ -62,7 +57,7 @@ pub(crate) async fn read(
     let mut edges: Vec<Edge<Event>> = Vec::new();
     // One more than the page has, to see if there is another page.
     while edges.len() <= limit {
-        let Some(event) = next(&mut found).await else { break };
+        let Some(event) = found.next().await else { break };
         let node = decode(&event.map_err(Error::Store)?)?;
         if !filter.matches(&node) {
             continue;
@@ -88,11 +83,6 @@ pub(crate) async fn read(
         end_cursor: edges.last().map(|edge| edge.cursor.clone()),
     };
     Ok(ReadResult { edges, page_info })
-}
-
-/// The next event of a stream of events.
-pub(crate) async fn next(events: &mut EventStream) -> Option<annals::Result<annals::Event>> {
-    std::future::poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 
 /// Finds the place of a cursor by its event. A cursor of another store is found by its place in the order.
@@ -196,7 +186,7 @@ impl Filter {
             TenantFilter::Only(tenant) if tenant.is_empty() => is_exact = false,
             TenantFilter::Only(tenant) => common.push(tag(TENANT, tenant)),
         }
-        is_exact &= common.iter().all(|tag| tag.len() < CUT);
+        is_exact &= !common.iter().any(|tag| may_be_cut(tag));
         let Some(filters) = &self.aggregators else {
             let query = if common.is_empty() { Query::all() } else { Query::tagged(common) };
             return Plan { query, is_exact };
@@ -210,7 +200,7 @@ impl Filter {
                 query = query.or(item);
             }
             // Other values may have the same beginning.
-            is_exact &= filter.aggregate_id.as_ref().is_none_or(|id| tag(ID, id).len() < CUT);
+            is_exact &= !filter.aggregate_id.as_ref().is_some_and(|id| may_be_cut(&tag(ID, id)));
         }
         Plan { query, is_exact }
     }

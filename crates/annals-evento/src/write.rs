@@ -10,7 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use annals::{Error as StoreError, ExpectedVersion, FailedCheck, Position, Query, Store, Ticket};
+use annals::{
+    Error as StoreError, ExpectedVersion, FailedCheck, Position, Query, ReadAll, Store, Ticket,
+};
 use evento_core::{Event, WriteError};
 
 use crate::error::{Error, of_commit, unknown, uuid};
@@ -41,9 +43,8 @@ pub(crate) enum Stamps {
 impl Clock {
     /// The clock after the last event of a store.
     pub(crate) fn new(store: &Store) -> Result<Self, Error> {
-        let last = store.read_all().backwards().include_hidden().include_unsynced().limit(1);
         let mut clock = Last { position: Position::START, key: Key::default(), is_stale: false };
-        if let Some(event) = last.into_iter().next() {
+        if let Some(event) = last_event(store).into_iter().next() {
             clock.set(&event?)?;
         }
         Ok(Self(Mutex::new(clock)))
@@ -73,13 +74,18 @@ impl Clock {
             let Some(submitted) = self.submit(store, &events, stamps) else {
                 return refuse_unless_stored(store, &events).await;
             };
-            let (millis, result) = match submitted {
-                (millis, Submitted::Done(result)) => (millis, result),
-                (millis, Submitted::Later(submit)) => (millis, submit.await),
+            let result = match submitted {
+                (_, Submitted::Done(result)) => result,
+                (millis, Submitted::Later(submit)) => {
+                    let result = submit.await;
+                    if let Ok(ticket) = &result {
+                        self.last().advance(ticket, &events, millis);
+                    }
+                    result
+                }
             };
             let error = match result {
                 Ok(ticket) => {
-                    self.last().advance(&ticket, &events, millis);
                     let committed = ticket.await;
                     if committed.is_err() {
                         self.last().is_stale = true;
@@ -131,8 +137,7 @@ impl Clock {
 
     /// Looks up the last event.
     async fn look_up(&self, store: &Store) -> Result<(), Error> {
-        let last = store.read_all().backwards().include_hidden().include_unsynced().limit(1);
-        let found = crate::read::next(&mut last.into_stream()).await;
+        let found = last_event(store).into_stream().next().await;
         let mut last = self.last();
         match found {
             Some(event) => last.set(&event?),
@@ -142,6 +147,10 @@ impl Clock {
             }
         }
     }
+}
+
+fn last_event(store: &Store) -> ReadAll {
+    store.read_all().backwards().include_hidden().include_unsynced().limit(1)
 }
 
 type Submit = Pin<Box<dyn Future<Output = annals::Result<Ticket>> + Send>>;
@@ -279,7 +288,7 @@ pub(crate) async fn routing_key(
     stream: &str,
 ) -> Result<Option<Option<String>>, Error> {
     let read = store.read_stream(stream).include_hidden().limit(1);
-    match crate::read::next(&mut read.into_stream()).await {
+    match read.into_stream().next().await {
         Some(event) => Ok(Some(decode(&event?)?.routing_key)),
         None => Ok(None),
     }

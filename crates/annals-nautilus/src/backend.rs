@@ -133,13 +133,8 @@ impl EventStore for AnnalsBackend {
             further.extend(parts.map(|tags| keys::further(append.entry.seq, tags)));
         }
         let has_further_keys = state.has_further_keys || !further.is_empty();
-        if let Err(error) = state.commit(synced(store), events, further) {
-            let error = of_commit(&error, first.entry.seq);
-            if matches!(error, EventStoreError::Closed | EventStoreError::OutOfOrder { .. }) {
-                state.reload(store)?;
-            }
-            return Err(error);
-        }
+        let committed = state.commit(synced(store), events, further);
+        state.finish(store, committed, first.entry.seq)?;
         state.high_watermark += entries.len() as u64;
         state.manifest.high_watermark = state.high_watermark;
         state.latest = latest;
@@ -195,7 +190,7 @@ impl EventStore for AnnalsBackend {
         }
         let (key, value) = (state.run.anchor_key(), run::encode_anchor(&anchor)?);
         let transaction = state.if_unsealed(synced(store)).put(key, value, ExpectedRecord::Any);
-        state.finish(store, transaction.commit().map(drop))
+        state.finish(store, transaction.commit().map(drop), durable)
     }
 
     fn latest_snapshot_anchor(&self) -> Result<Option<SnapshotAnchor>> {
@@ -223,7 +218,7 @@ impl EventStore for AnnalsBackend {
             .check(state.run.stream(), ExpectedVersion::Exact(state.high_watermark));
         let committed = transaction.commit();
         let version = committed.as_ref().ok().and_then(|it| it.record_versions.first().copied());
-        state.finish(store, committed.map(drop))?;
+        state.finish(store, committed.map(drop), state.high_watermark)?;
         state.manifest = manifest;
         state.record_version = version.unwrap_or(state.record_version + 1);
         Ok(())
@@ -308,10 +303,10 @@ impl State {
         transaction.check_record(self.run.manifest_key(), expected)
     }
 
-    /// The result of a commit; after a conflict the state is that of the store.
-    fn finish(&mut self, store: &Store, committed: annals::Result<()>) -> Result<()> {
+    /// The result of a commit, with the sequence number for its error; after a conflict the state is that of the store.
+    fn finish(&mut self, store: &Store, committed: annals::Result<()>, seq: u64) -> Result<()> {
         let Err(error) = committed else { return Ok(()) };
-        let error = of_commit(&error, self.high_watermark);
+        let error = of_commit(&error, seq);
         if matches!(error, EventStoreError::Closed | EventStoreError::OutOfOrder { .. }) {
             self.reload(store)?;
         }

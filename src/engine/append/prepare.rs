@@ -245,9 +245,11 @@ impl Prepared<'_> {
             _ if self.has_records() => FEATURE_METADATA | FEATURE_RECORDS,
             _ => FEATURE_METADATA,
         };
-        let has_large_record = self.requests.iter().any(|request| {
-            matches!(request, Request::PutRecord { value, .. } if value.len() > MAX_PLAIN_RECORD_VALUE_LEN)
-        });
+        let is_large = |request: &Request| match request {
+            Request::PutRecord { value, .. } => value.len() > MAX_PLAIN_RECORD_VALUE_LEN,
+            _ => false,
+        };
+        let has_large_record = self.requests.iter().any(is_large);
         let of_large = if has_large_record { FEATURE_LARGE_RECORDS } else { 0 };
         of_large | of_changes | if self.has_extended_events { FEATURE_EXTENDED_EVENTS } else { 0 }
     }

@@ -100,8 +100,8 @@ impl Commits {
             writer = self.writer.lock();
             writer.snapshots.saver_is_busy = false;
             if failed && !writer.shutdown && !writer.has_due_snapshots() {
-                // The usual cause is a full disk. The remaining work is tried again at the next
-                // rollover.
+                // The usual cause is a full disk. The remaining work is tried again with the next work, at the
+                // latest at the next rollover.
                 self.maintenance_wanted.wait(&mut writer);
             }
         }

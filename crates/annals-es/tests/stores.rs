@@ -1,51 +1,28 @@
-//! The conformance tests against each store of the crate.
+//! What only one of the stores of the crate does. The behaviours of every store are tested in `annals-conformance`.
 
 #![allow(missing_docs)]
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use annals::Store;
 use annals_es::blocking::block_on;
-use annals_es::{
-    AnnalsStore, Commit, EventStore, Expected, MemoryStore, NewEvent, ReadStream, store_conformance,
-};
+use annals_es::{AnnalsStore, Commit, EventStore, Expected, NewEvent, ReadStream};
 use futures_core::Stream;
 use tempfile::TempDir;
 
-fn open(of: fn(Store) -> AnnalsStore) -> (AnnalsStore, TempDir) {
+fn open() -> (AnnalsStore, TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = annals::Options::new()
         .segment_size(64 << 20)
         .open(dir.path().join("store"))
         .expect("a new store");
-    (of(store), dir)
-}
-
-store_conformance! {
-    memory: (MemoryStore::new(), ()),
-    traits: [EventStore, OrderedStore, SeveralStreams, Boundaries, AtomicCheckpoints]
-}
-
-store_conformance! {
-    annals_for_tasks: open(AnnalsStore::new),
-    traits: [EventStore, OrderedStore, SeveralStreams, Boundaries, AtomicCheckpoints]
-}
-
-store_conformance! {
-    annals_blocking: open(AnnalsStore::blocking),
-    traits: [EventStore, OrderedStore, SeveralStreams, Boundaries, AtomicCheckpoints]
-}
-
-store_conformance! {
-    annals_read_on_thread: open(|store| AnnalsStore::new(store).read_on_thread()),
-    traits: [EventStore, OrderedStore, SeveralStreams, Boundaries, AtomicCheckpoints]
+    (AnnalsStore::new(store), dir)
 }
 
 /// A task that reads a long stream gives way to other tasks of its executor, and loses nothing.
 #[test]
 fn read_of_a_long_stream_is_done_in_turns() {
-    let (store, _dir) = open(AnnalsStore::new);
+    let (store, _dir) = open();
     let event = || NewEvent::new("Counted", vec![0; 1000]);
     let commit = Commit::to("a-1", Expected::Any, (0..3000).map(|_| event()));
     block_on(store.append(commit)).expect("it is recorded");

@@ -1,5 +1,5 @@
 //! What tests of an application need: given, when, then for aggregates, decisions, projections, processes and upcasters,
-//! recorded events without a store, and the tests of further stores.
+//! and recorded events without a store. The tests of further stores are in the crate `annals-conformance`.
 //!
 //! | to test | begin with | then |
 //! |---|---|---|
@@ -16,7 +16,6 @@
 //! microsecond, and a [`Clock`](crate::Clock) that it sets.
 
 mod compare;
-pub mod conformance;
 mod effect;
 mod given;
 mod given_events;

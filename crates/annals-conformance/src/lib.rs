@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+#![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
+
+mod backend;
+mod behaviours;
+mod suite;
+mod support;
+
+pub use backend::Backend;
+pub use suite::{AnySuite, Suite, run};

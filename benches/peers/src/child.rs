@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 use crate::input::{Corpus, New, Random, STREAMS, Seen};
 use crate::peer::{About, Mode, Peer, Result, Setup, Visit};
 use crate::workload::Workload;
+use crate::{lookups, many};
 
 /// The measurement and its size.
 pub struct Job {
     pub about: &'static About,
-    /// The workload's name, or `prepare` or `fill`.
+    /// The workload's name, `fill-` and a store's name, or `fill`.
     pub task: String,
     pub dir: PathBuf,
     /// Events at most.
@@ -25,14 +26,16 @@ pub struct Job {
     pub seed: u64,
 }
 
-type Figures = Map<String, Value>;
+pub type Figures = Map<String, Value>;
 
 /// Runs the job and prints its figures.
 pub fn run(job: &Job) -> Result {
     // A driver that is ended takes its measurement along.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let figures = match job.task.as_str() {
-        "prepare" => prepare(job)?,
+        "fill-scattered" => prepare(job)?,
+        "fill-long" => lookups::prepare(job)?,
+        "fill-many" | "fill-large" => many::prepare(job)?,
         "fill" => return fill(job),
         name => match Workload::find(name).ok_or("no such workload")? {
             Workload::Durable1 => single_synced(job)?,
@@ -46,9 +49,14 @@ pub fn run(job: &Job) -> Result {
                 streams(job, |peer, name, number, visit| peer.read_stream(name, number, visit))?
             }
             Workload::Query => streams(job, |peer, name, _, visit| peer.query(name, visit))?,
+            Workload::Heads => lookups::heads(job)?,
+            Workload::Newest => lookups::newest(job)?,
+            Workload::Pages => lookups::pages(job)?,
             Workload::Mixed => crate::mixed::run(job)?,
             Workload::Open | Workload::OpenKilled => open(job)?,
+            Workload::OpenMany | Workload::OpenLarge => many::open(job)?,
             Workload::Latency => latency(job)?,
+            Workload::Paced => crate::paced::run(job)?,
         },
     };
     let mut out = std::io::stdout().lock();
@@ -89,9 +97,10 @@ pub fn append_scattered(peer: &dyn Peer, count: u64, seed: u64) -> Result {
     Ok(())
 }
 
-/// Fills a store durably and waits to be killed.
+/// Fills a store, durably where the peer has that, and waits to be killed.
 fn fill(job: &Job) -> Result {
-    let peer = start(job, Mode::Durable, 1, job.count)?;
+    let mode = if job.about.can.durable { Mode::Durable } else { Mode::Buffered };
+    let peer = start(job, mode, 1, job.count)?;
     append_scattered(&*peer, job.count, job.seed)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", json!({ "filled": job.count }))?;
@@ -121,7 +130,7 @@ fn single_synced(job: &Job) -> Result<Figures> {
 }
 
 /// Adds what latencies come to, in microseconds.
-fn percentiles(figures: &mut Figures, prefix: &str, times: &[Duration]) {
+pub fn percentiles(figures: &mut Figures, prefix: &str, times: &[Duration]) {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
@@ -219,7 +228,7 @@ fn scan(job: &Job) -> Result<Figures> {
 }
 
 /// Has all of an event looked up, and none of its bytes read.
-fn weigh(seen: &Seen<'_>) -> u64 {
+pub fn weigh(seen: &Seen<'_>) -> u64 {
     seen.position + seen.version + seen.stream.len() as u64 + seen.data.len() as u64
 }
 

@@ -12,10 +12,14 @@ use serde_json::{Value, json};
 use crate::machine;
 use crate::options::{Options, Scale};
 use crate::peer::{About, Result};
-use crate::workload::Workload;
+use crate::workload::{Store, Workload};
 
 /// A measurement that takes longer is ended and counts as failed.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The same for filling the large store.
+const PATIENCE_LARGE: Duration = Duration::from_secs(1_800);
+/// The large store has as many times more streams than the other.
+const LARGE: u64 = 10;
 
 pub struct Driver {
     program: PathBuf,
@@ -23,6 +27,8 @@ pub struct Driver {
     scale: Scale,
     peers: Vec<&'static About>,
     workloads: Vec<Workload>,
+    /// Allocated and used bytes of each peer's store of scattered events.
+    disks: Vec<(&'static str, (u64, u64))>,
     log: fs::File,
 }
 
@@ -32,7 +38,8 @@ impl Driver {
         let peers = crate::chosen_peers(options)?;
         let workloads = crate::chosen_workloads(options)?;
         let scale = options.scale();
-        Ok(Self { program: std::env::current_exe()?, dir, scale, peers, workloads, log })
+        let program = std::env::current_exe()?;
+        Ok(Self { program, dir, scale, peers, workloads, disks: Vec::new(), log })
     }
 
     pub fn run(&mut self) -> Result {
@@ -41,6 +48,9 @@ impl Driver {
             "scale": {
                 "reps": self.scale.reps,
                 "prepared": self.scale.prepared,
+                "long": self.scale.long,
+                "many": self.scale.many,
+                "paced": self.scale.paced,
                 "filled": self.scale.filled,
                 "latency": self.scale.latency,
                 "mixed": self.scale.mixed,
@@ -49,24 +59,60 @@ impl Driver {
         });
         self.record(&about)?;
         self.record_calm("before")?;
-        let prepared = self.workloads.iter().any(|workload| workload.prepared());
-        let mut disks = Vec::new();
         for about in self.peers.clone() {
-            if prepared && about.can.opens {
-                disks.push((about.name, self.prepare(about)?));
+            for store in Store::ALL.into_iter().filter(|store| *store != Store::Large) {
+                if self.wants(about, store) {
+                    self.fill(about, store)?;
+                }
             }
         }
         for rep in 0..self.scale.reps {
             for workload in self.workloads.clone() {
                 for about in self.peers.clone() {
-                    if workload.fits(about.can) {
-                        self.measure(about, workload, rep, &disks)?;
+                    if workload.fits(about.can) && workload.store() != Some(Store::Large) {
+                        self.measure(about, workload, rep)?;
                     }
                 }
             }
             self.record_calm(&format!("after repetition {}", rep + 1))?;
         }
+        self.run_large()
+    }
+
+    /// One peer after the other: all their stores at once would take tens of GB.
+    fn run_large(&mut self) -> Result {
+        for about in self.peers.clone() {
+            if !self.wants(about, Store::Large) {
+                continue;
+            }
+            self.fill(about, Store::Large)?;
+            for rep in 0..self.scale.reps {
+                self.measure(about, Workload::OpenLarge, rep)?;
+            }
+            fs::remove_dir_all(self.store_dir(about, Store::Large))?;
+        }
         Ok(())
+    }
+
+    /// Whether any workload of this run reads a store of a peer.
+    fn wants(&self, about: &About, store: Store) -> bool {
+        let reads =
+            |workload: &Workload| workload.store() == Some(store) && workload.fits(about.can);
+        self.workloads.iter().any(reads)
+    }
+
+    fn store_dir(&self, about: &About, store: Store) -> PathBuf {
+        self.dir.join(format!("{}-{}", store.name(), about.name))
+    }
+
+    /// Events of a store that is filled beforehand.
+    fn events_of(&self, store: Store) -> u64 {
+        match store {
+            Store::Scattered => self.scale.prepared,
+            Store::Long => self.scale.long,
+            Store::Many => self.scale.many,
+            Store::Large => self.scale.many * LARGE,
+        }
     }
 
     fn record(&mut self, line: &Value) -> Result {
@@ -93,20 +139,23 @@ impl Driver {
         Ok(dir)
     }
 
-    /// The store that scans, streams and openings read. Yields allocated and used bytes.
-    fn prepare(&mut self, about: &'static About) -> Result<(u64, u64)> {
-        let dir = self.fresh(&format!("prepared-{}", about.name))?;
+    /// Fills a store that is measured in each repetition.
+    fn fill(&mut self, about: &'static About, store: Store) -> Result {
+        let dir = self.store_dir(about, store);
+        fs::create_dir_all(&dir)?;
         let started = Instant::now();
-        let mut child = self.start(about, "prepare", &dir, self.scale.prepared, PATIENCE)?;
-        let figures = finish(&mut child, PATIENCE);
-        let disk = machine::disk(&dir)?;
-        eprintln!("prepared {}: {:.1} s", about.name, started.elapsed().as_secs_f64());
-        if let Err(error) = figures {
-            self.record(
-                &json!({ "peer": about.name, "task": "prepare", "error": error.to_string() }),
-            )?;
+        let task = format!("fill-{}", store.name());
+        let patience = if store == Store::Large { PATIENCE_LARGE } else { PATIENCE };
+        let mut child = self.start(about, &task, &dir, self.events_of(store), patience)?;
+        let figures = finish(&mut child, patience);
+        eprintln!("{task} {}: {:.1} s", about.name, started.elapsed().as_secs_f64());
+        if store == Store::Scattered {
+            self.disks.push((about.name, machine::disk(&dir)?));
         }
-        Ok(disk)
+        if let Err(error) = figures {
+            self.record(&json!({ "peer": about.name, "task": task, "error": error.to_string() }))?;
+        }
+        Ok(())
     }
 
     fn start(
@@ -127,27 +176,22 @@ impl Driver {
         Ok(child)
     }
 
-    fn measure(
-        &mut self,
-        about: &'static About,
-        workload: Workload,
-        rep: usize,
-        disks: &[(&str, (u64, u64))],
-    ) -> Result {
+    fn measure(&mut self, about: &'static About, workload: Workload, rep: usize) -> Result {
         let limit = Duration::from_millis(self.scale.limit_ms);
         let started = Instant::now();
-        let mut result = match workload {
-            Workload::Scan | Workload::Streams | Workload::Query | Workload::Open => {
-                let dir = self.dir.join(format!("prepared-{}", about.name));
-                let child = self.start(about, workload.name(), &dir, self.scale.prepared, limit);
+        let mut result = match (workload, workload.store()) {
+            (_, Some(store)) => {
+                let (dir, events) = (self.store_dir(about, store), self.events_of(store));
+                let child = self.start(about, workload.name(), &dir, events, limit);
                 child.and_then(|mut child| finish(&mut child, PATIENCE))
             }
-            Workload::OpenKilled => self.open_killed(about),
+            (Workload::OpenKilled, None) => self.open_killed(about),
             _ => self.measure_fresh(about, workload, limit),
         };
         if workload == Workload::Open
             && let Ok(Value::Object(figures)) = &mut result
-            && let Some((_, (allocated, used))) = disks.iter().find(|(name, _)| *name == about.name)
+            && let Some((_, (allocated, used))) =
+                self.disks.iter().find(|(name, _)| *name == about.name)
         {
             let events = self.scale.prepared as f64;
             figures.insert("disk_used".into(), json!(*used as f64 / events));
@@ -180,6 +224,7 @@ impl Driver {
             }
             Workload::Buffered1000 => (most(2_000_000), limit),
             Workload::Mixed => (self.scale.mixed, limit),
+            Workload::Paced => (self.scale.paced, limit),
             _ => (self.scale.latency, Duration::from_millis(self.scale.latency_limit_ms)),
         };
         let mut child = self.start(about, workload.name(), &dir, count, limit)?;

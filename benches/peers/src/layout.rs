@@ -47,6 +47,14 @@ pub fn index_prefix(stream: &str) -> Vec<u8> {
     prefix
 }
 
+/// The index keys of a stream's versions after `after`.
+pub fn index_range(stream: &str, after: u64) -> std::ops::RangeInclusive<Vec<u8>> {
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    index_key(&mut first, stream, after + 1);
+    index_key(&mut last, stream, u64::MAX);
+    first..=last
+}
+
 /// A little-endian number of eight bytes; 0 where there are fewer.
 pub fn number(bytes: &[u8]) -> u64 {
     bytes.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)

@@ -7,9 +7,12 @@ mod driver;
 mod input;
 mod layout;
 mod long_stream;
+mod lookups;
 mod machine;
+mod many;
 mod mixed;
 mod options;
+mod paced;
 mod peer;
 mod peers;
 mod plot;
@@ -112,7 +115,12 @@ fn chosen_peers(options: &Options) -> Result<Vec<&'static About>> {
 
 fn chosen_workloads(options: &Options) -> Result<Vec<Workload>> {
     if options.workload.is_empty() {
-        return Ok(Workload::ALL.to_vec());
+        let usual = |workload: &Workload| match workload {
+            Workload::OpenLarge => options.large,
+            Workload::OpenMany => !options.quick,
+            _ => true,
+        };
+        return Ok(Workload::ALL.into_iter().filter(usual).collect());
     }
     let find = |name: &String| {
         Workload::find(name).ok_or_else(|| format!("no workload {name}; see --list").into())

@@ -17,6 +17,9 @@ pub struct Options {
     /// The workloads to run, by name; all of them otherwise.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD,..")]
     pub workload: Vec<String>,
+    /// Opens stores with 10^7 streams as well, which takes a few GB of disk and a long time to fill.
+    #[arg(long)]
+    pub large: bool,
     /// Number of repetitions; medians are printed. Default: 3, or 1 with --quick.
     #[arg(long, value_name = "N")]
     pub reps: Option<usize>,
@@ -46,10 +49,16 @@ pub struct Scale {
     pub reps: usize,
     /// Events of the store that is read and opened.
     pub prepared: u64,
+    /// Events of the store with a long stream, which has half of them.
+    pub long: u64,
+    /// Streams of the store that has many; the large one has ten times as many.
+    pub many: u64,
     /// Events that fill one segment of annals' default size, in commits of 100, but for a little.
     pub filled: u64,
     /// Events that `latency` appends; a tenth of them count as a fresh store's.
     pub latency: u64,
+    /// Events that `paced` appends.
+    pub paced: u64,
     /// Events in the store before `mixed` begins.
     pub mixed: u64,
     /// Of the most events that a measurement of appends makes, how many hundredths.
@@ -66,8 +75,11 @@ impl Options {
             Scale {
                 reps: 1,
                 prepared: 200_000,
+                long: 40_000,
+                many: 1_000_000,
                 filled: 390_000,
                 latency: 400_000,
+                paced: 400_000,
                 mixed: 50_000,
                 appended_percent: 40,
                 limit_ms: 400,
@@ -77,8 +89,11 @@ impl Options {
             Scale {
                 reps: 3,
                 prepared: 1_000_000,
+                long: 200_000,
+                many: 1_000_000,
                 filled: 390_000,
                 latency: 1_000_000,
+                paced: 1_200_000,
                 mixed: 200_000,
                 appended_percent: 100,
                 limit_ms: 1_500,

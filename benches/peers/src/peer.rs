@@ -60,6 +60,25 @@ pub trait Peer: Send + Sync {
         Err("this peer does not read streams".into())
     }
 
+    /// The version of a stream's newest event; 0 if it has none.
+    fn version(&self, stream: &str, number: u64) -> Result<u64> {
+        let _ = (stream, number);
+        Err("this peer has no versions of streams".into())
+    }
+
+    /// Reads the newest event of a stream.
+    fn newest(&self, stream: &str, number: u64, visit: Visit<'_>) -> Result {
+        let _ = (stream, number, visit);
+        Err("this peer does not read streams".into())
+    }
+
+    /// Reads at most `limit` events of a stream after the one of version `after`, oldest first.
+    /// Where events have no versions, `after` is a position.
+    fn page(&self, stream: &str, number: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let _ = (stream, number, after, limit, visit);
+        Err("this peer does not read streams".into())
+    }
+
     /// Reads the events of a stream by a query over everything, by the peer's equivalent of a
     /// stream.
     fn query(&self, stream: &str, visit: Visit<'_>) -> Result {
@@ -79,7 +98,10 @@ pub struct Can {
     pub threads: bool,
     pub pipeline: bool,
     pub scan: bool,
+    /// It reads a stream: all of it, its newest event, and pages of it.
     pub streams: bool,
+    /// It looks up the version of a stream without reading an event.
+    pub heads: bool,
     /// Its reads are queries: for the peers that have no streams the same as reading one.
     pub queries: bool,
     /// It can be opened again, and is more than a loop for one row.
@@ -94,8 +116,21 @@ impl Can {
         pipeline: true,
         scan: true,
         streams: true,
+        heads: true,
         queries: false,
         opens: true,
+    };
+    /// Nothing; where a peer has a few rows only.
+    pub const NONE: Self = Self {
+        durable: false,
+        buffered: false,
+        threads: false,
+        pipeline: false,
+        scan: false,
+        streams: false,
+        heads: false,
+        queries: false,
+        opens: false,
     };
     /// Everything but pipelined appends.
     pub const STORE: Self = Self { pipeline: false, ..Self::ALL };

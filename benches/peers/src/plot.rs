@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::report::{Results, format_value};
-use crate::workload::{ROWS, Row, Unit};
+use crate::workload::{ROWS, Row, Unit, Workload};
 
 const PANEL: f64 = 560.0;
 const NAMES: f64 = 110.0;
@@ -15,7 +15,9 @@ const GAP: f64 = 24.0;
 
 /// The rows whose panels are drawn: the rest is latencies, which the table has.
 fn drawn(row: &Row) -> bool {
-    matches!(row.unit, Unit::Rate | Unit::Milliseconds) || row.metric == "disk_used"
+    matches!(row.unit, Unit::Rate | Unit::Milliseconds | Unit::Megabytes)
+        || row.metric == "disk_used"
+        || row.workload == Workload::Paced && matches!(row.metric, "p50" | "p999")
 }
 
 pub fn svg(results: &Results) -> String {
@@ -54,8 +56,8 @@ pub fn svg(results: &Results) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}\
-         <text x=\"{GAP}\" y=\"{legend:.0}\" fill=\"#444\">filled square: annals; hollow diamond: \
-         bare loop; hollow circle: peer. Logarithmic axes, best first.</text>\n</svg>\n"
+         <text x=\"{GAP}\" y=\"{legend:.0}\" fill=\"#444\">filled square: annals; hollow square: \
+         annals with system calls; hollow diamond: bare loop; hollow circle: peer. Logarithmic axes, best first.</text>\n</svg>\n"
     )
 }
 
@@ -110,9 +112,13 @@ fn draw(out: &mut String, x: f64, y: f64, row: &Row, values: &[(&str, &str, f64)
 }
 
 fn marker(name: &str, x: f64, y: f64) -> String {
-    if name == "annals" {
+    if name.starts_with("annals") {
         let (x, y) = (x - 6.0, y - 6.0);
-        format!("<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"12\" height=\"12\" fill=\"black\"/>")
+        let fill = if name == "annals" { "black" } else { "white" };
+        format!(
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"12\" height=\"12\" fill=\"{fill}\" \
+             stroke=\"black\"/>"
+        )
     } else if name.starts_with("raw") && name != "raft-engine" {
         format!(
             "<path d=\"M {:.1} {y:.1} l 7 -7 l 7 7 l -7 7 z\" fill=\"white\" stroke=\"black\"/>",

@@ -114,8 +114,18 @@ impl Results {
     }
 
     fn cell(&self, about: &About, row: &Row) -> String {
+        if let Some(rate) = self.too_slow(about, row.workload) {
+            return format!("only {}", format_value(rate, Unit::Rate));
+        }
         self.get(about.name, row.workload, row.metric)
             .map_or_else(|| "–".to_owned(), |value| format_value(value, row.unit))
+    }
+
+    /// The rate of a peer that could not hold the one of its workload in every repetition.
+    fn too_slow(&self, about: &About, workload: Workload) -> Option<f64> {
+        let held = (about.name.to_owned(), workload.name().to_owned(), "held".to_owned());
+        let failed = self.values.get(&held)?.contains(&0.0);
+        failed.then(|| self.get(about.name, workload, "rate")).flatten()
     }
 
     fn settings(&self, out: &mut String) {
@@ -213,6 +223,7 @@ pub fn format_value(value: f64, unit: Unit) -> String {
         Unit::Milliseconds => format!("{} ms", short(value)),
         Unit::Microseconds if value >= 999.5 => format!("{} ms", short(value / 1e3)),
         Unit::Microseconds => format!("{} µs", short(value)),
+        Unit::Megabytes => format!("{} MB", short(value)),
         Unit::Bytes => format!("{value:.0} B"),
     }
 }

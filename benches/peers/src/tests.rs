@@ -95,6 +95,9 @@ fn check(about: &About, peer: &dyn Peer, expected: &[(usize, &[u8])]) {
             assert_eq!(seen_events, *events, "{}: stream {number}", about.name);
         }
     }
+    for (number, events) in streams.iter().filter(|_| about.can.streams) {
+        check_lookups(about, peer, *number, events);
+    }
     if about.can.queries {
         for (number, events) in &streams {
             let mut found = Vec::new();
@@ -104,6 +107,34 @@ fn check(about: &About, peer: &dyn Peer, expected: &[(usize, &[u8])]) {
         }
     }
     assert_eq!(peer.head().expect("head"), expected.len() as u64, "{}", about.name);
+}
+
+/// The version of a stream, its newest event, and all of it in pages.
+fn check_lookups(about: &About, peer: &dyn Peer, number: usize, events: &[&[u8]]) {
+    let (name, key) = (&Corpus::get().streams[number], number as u64);
+    if about.can.heads {
+        assert_eq!(
+            peer.version(name, key).expect("version"),
+            events.len() as u64,
+            "{}",
+            about.name
+        );
+    }
+    let mut newest = Vec::new();
+    peer.newest(name, key, &mut |seen| newest.push(seen.data.to_vec())).expect("newest");
+    assert_eq!(newest, events[events.len() - 1..], "{}: newest of {number}", about.name);
+    let (mut seen_events, mut after) = (Vec::new(), 0);
+    for page in events.chunks(3) {
+        let before = seen_events.len();
+        peer.page(name, key, after, 3, &mut |seen| {
+            after = if seen.version > 0 { seen.version } else { seen.position };
+            seen_events.push(seen.data.to_vec());
+        })
+        .expect("page");
+        assert_eq!(seen_events.len() - before, page.len(), "{}: page of {number}", about.name);
+    }
+    assert_eq!(seen_events, events, "{}: pages of {number}", about.name);
+    peer.page(name, key, after, 3, &mut |_| panic!("{}: after the end", about.name)).expect("end");
 }
 
 fn round_trip(about: &About, mode: Mode) {
@@ -190,11 +221,14 @@ fn results_become_a_table_and_a_plot() {
 {"peer":"annals","workload":"durable-1","rep":1,"figures":{"rate":10.0}}
 {"peer":"annals","workload":"durable-1","rep":2,"figures":{"rate":21000.0}}
 {"peer":"raw","workload":"durable-1","rep":0,"figures":{"rate":20000.0}}
+{"peer":"raw","workload":"paced","rep":0,"figures":{"rate":99990.0,"held":1.0,"p50":1.5}}
+{"peer":"sqlite","workload":"paced","rep":0,"figures":{"rate":31000.0,"held":0.0}}
 {"peer":"sqlite","workload":"durable-1","rep":0,"error":"no"}"#;
     let results = Results::parse(lines).expect("results");
     let table = results.markdown();
-    assert!(table.contains("| durable, 1 event, 1 thread | 19.0 k | 20.0 k |"), "{table}");
+    assert!(table.contains("| durable, 1 event, 1 thread | 19.0 k | 20.0 k | – |"), "{table}");
     assert!(table.contains("| 0.95 | ≥ 0.95 | met |"), "{table}");
+    assert!(table.contains("| 100,000/s, buffered, p50 | – | 1.50 µs | only 31.0 k |"), "{table}");
     assert!(table.contains("failed: sqlite, durable-1: no"), "{table}");
     assert!(crate::plot::svg(&results).contains("19.0 k"));
 }

@@ -16,10 +16,43 @@ pub enum Workload {
     Scan,
     Streams,
     Query,
+    Heads,
+    Newest,
+    Pages,
     Mixed,
     Open,
     OpenKilled,
+    OpenMany,
+    OpenLarge,
     Latency,
+    Paced,
+}
+
+/// A store that is filled once for a peer and then measured in each repetition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Store {
+    /// Events of ten thousand streams at random.
+    Scattered,
+    /// The same, and as many of one long stream among them.
+    Long,
+    /// A stream for each event.
+    Many,
+    /// The same with ten times as many.
+    Large,
+}
+
+impl Store {
+    pub const ALL: [Self; 4] = [Self::Scattered, Self::Long, Self::Many, Self::Large];
+
+    /// The name of its directory, before the peer's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scattered => "scattered",
+            Self::Long => "long",
+            Self::Many => "many",
+            Self::Large => "large",
+        }
+    }
 }
 
 /// Which direction is good, and how a value is written.
@@ -32,6 +65,7 @@ pub enum Unit {
     Milliseconds,
     Microseconds,
     Bytes,
+    Megabytes,
 }
 
 /// A row of the table: one of the figures a workload yields.
@@ -57,10 +91,21 @@ pub const ROWS: &[Row] = &[
     row(Workload::Scan, "rate", "scan everything, warm", Unit::Rate),
     row(Workload::Streams, "rate", "streams of scattered events", Unit::Rate),
     row(Workload::Query, "rate", "queries with as many matches", Unit::Rate),
+    row(Workload::Heads, "rate", "version of a stream at random", Unit::Rate),
+    row(Workload::Newest, "rate", "newest event of a stream at random", Unit::Rate),
+    row(Workload::Pages, "rate", "a long stream, in pages of 100", Unit::Rate),
     row(Workload::Mixed, "append_keeps", "appending while scanning, share kept", Unit::Share),
     row(Workload::Mixed, "scan_keeps", "scanning while appending, share kept", Unit::Share),
     row(Workload::Open, "ms", "open, clean", Unit::Milliseconds),
     row(Workload::OpenKilled, "ms", "open after a kill", Unit::Milliseconds),
+    row(Workload::OpenMany, "ms", "open, 10^6 streams", Unit::Milliseconds),
+    row(Workload::OpenLarge, "ms", "open, 10^7 streams", Unit::Milliseconds),
+    row(Workload::OpenMany, "open_rss", "memory, 10^6 streams, opened", Unit::Megabytes),
+    row(Workload::OpenMany, "scan_rss", "memory, 10^6 streams, after a scan", Unit::Megabytes),
+    row(Workload::OpenMany, "scan_own", "of this without mapped files (10^6)", Unit::Megabytes),
+    row(Workload::OpenLarge, "open_rss", "memory, 10^7 streams, opened", Unit::Megabytes),
+    row(Workload::OpenLarge, "scan_rss", "memory, 10^7 streams, after a scan", Unit::Megabytes),
+    row(Workload::OpenLarge, "scan_own", "of this without mapped files (10^7)", Unit::Megabytes),
     row(Workload::Open, "disk_used", "disk per event, commits of 100", Unit::Bytes),
     row(Workload::Latency, "disk_used", "disk per event, commits of 1", Unit::Bytes),
     row(Workload::Durable1, "p50", "durable append, p50", Unit::Microseconds),
@@ -75,10 +120,14 @@ pub const ROWS: &[Row] = &[
     row(Workload::Latency, "long_p99", "append, p99, with rollover", Unit::Microseconds),
     row(Workload::Latency, "long_p999", "append, p99.9, with rollover", Unit::Microseconds),
     row(Workload::Latency, "long_max", "append, max, with rollover", Unit::Microseconds),
+    row(Workload::Paced, "p50", "100,000/s, buffered, p50", Unit::Microseconds),
+    row(Workload::Paced, "p99", "100,000/s, buffered, p99", Unit::Microseconds),
+    row(Workload::Paced, "p999", "100,000/s, buffered, p99.9", Unit::Microseconds),
+    row(Workload::Paced, "max", "100,000/s, buffered, max", Unit::Microseconds),
 ];
 
 impl Workload {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Durable1,
         Self::Durable16,
         Self::Durable100,
@@ -88,10 +137,16 @@ impl Workload {
         Self::Scan,
         Self::Streams,
         Self::Query,
+        Self::Heads,
+        Self::Newest,
+        Self::Pages,
         Self::Mixed,
         Self::Open,
         Self::OpenKilled,
+        Self::OpenMany,
+        Self::OpenLarge,
         Self::Latency,
+        Self::Paced,
     ];
 
     /// What `--workload` calls it.
@@ -106,10 +161,16 @@ impl Workload {
             Self::Scan => "scan",
             Self::Streams => "streams",
             Self::Query => "query",
+            Self::Heads => "heads",
+            Self::Newest => "newest",
+            Self::Pages => "pages",
             Self::Mixed => "mixed",
             Self::Open => "open",
             Self::OpenKilled => "open-killed",
+            Self::OpenMany => "open-many",
+            Self::OpenLarge => "open-large",
             Self::Latency => "latency",
+            Self::Paced => "paced",
         }
     }
 
@@ -123,17 +184,26 @@ impl Workload {
             Self::Durable1 | Self::Durable100 => can.durable,
             Self::Durable16 => can.durable && can.threads,
             Self::Submit => can.pipeline,
-            Self::Buffered1 | Self::Buffered1000 => can.buffered,
+            Self::Buffered1 | Self::Buffered1000 | Self::Paced => can.buffered,
             Self::Scan => can.scan,
-            Self::Streams => can.streams,
+            Self::Streams | Self::Newest | Self::Pages => can.streams,
+            Self::Heads => can.heads,
             Self::Query => can.queries,
             Self::Mixed => can.scan,
+            Self::OpenMany | Self::OpenLarge => can.opens && can.streams,
             Self::Open | Self::OpenKilled | Self::Latency => can.opens,
         }
     }
 
-    /// Whether it reads the store that is prepared once for a peer.
-    pub fn prepared(self) -> bool {
-        matches!(self, Self::Scan | Self::Streams | Self::Query | Self::Open)
+    /// The store that it reads, if that is filled beforehand.
+    pub fn store(self) -> Option<Store> {
+        match self {
+            Self::Scan | Self::Streams | Self::Query | Self::Open => Some(Store::Scattered),
+            Self::Heads | Self::Newest => Some(Store::Scattered),
+            Self::Pages => Some(Store::Long),
+            Self::OpenMany => Some(Store::Many),
+            Self::OpenLarge => Some(Store::Large),
+            _ => None,
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use annals::{Durability, EventRef, ExpectedVersion, NewEvent, Options, Query, Store};
+use annals::{
+    Durability, EventRef, ExpectedVersion, MappedWrites, NewEvent, Options, Query, Store,
+};
 
 use crate::input::{EVENT_TYPE, New, Seen};
 use crate::peer::{About, Can, Mode, Next, Peer, Result, Setup, Visit};
@@ -16,9 +18,21 @@ pub const ABOUT: About = About {
     can: Can { queries: true, ..Can::ALL },
     durable: "`Durability::Sync`",
     buffered: "`Durability::Buffered`, synced once an hour",
-    layout: "defaults: segments of 128 MiB, each record verified when first read",
+    layout: "defaults: segments of 128 MiB, buffered commits copied into a mapping, each record verified when first read",
     less: "",
     open,
+};
+
+/// The same store where buffered commits are written with system calls.
+pub const CALLS: About = About {
+    name: "annals-calls",
+    title: "annals, calls",
+    can: Can { buffered: true, ..Can::NONE },
+    durable: "",
+    buffered: "`Durability::Buffered`, synced once an hour, `MappedWrites::Never`",
+    layout: "as annals, but for the mapping; only for the rows that differ by it",
+    open: open_with_calls,
+    ..ABOUT
 };
 
 /// How many tickets are kept before the oldest is waited for.
@@ -27,12 +41,21 @@ const IN_FLIGHT: usize = 10_000;
 struct Annals(Store);
 
 fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
+    open_with(setup, MappedWrites::WhereSafe)
+}
+
+fn open_with_calls(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
+    open_with(setup, MappedWrites::Never)
+}
+
+fn open_with(setup: &Setup<'_>, mapped: MappedWrites) -> Result<Box<dyn Peer>> {
     let durability = match setup.mode {
         Mode::Durable => Durability::Sync,
         // Longer than a run: as for the other peers, the system decides when to sync.
         Mode::Buffered => Durability::Buffered { interval: Duration::from_secs(3600) },
     };
-    let store = Options::new().durability(durability).open(setup.dir.join("store"))?;
+    let options = Options::new().durability(durability).mapped_writes(mapped);
+    let store = options.open(setup.dir.join("store"))?;
     Ok(Box::new(Annals(store)))
 }
 
@@ -94,6 +117,22 @@ impl Peer for Annals {
 
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
         self.0.read_stream(stream).include_unsynced().for_each(|event| visit(seen(event)))?;
+        Ok(())
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        Ok(self.0.stream_head(stream)?.map_or(0, |head| head.version))
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        let read = self.0.read_stream(stream).include_unsynced().backwards().limit(1);
+        read.for_each(|event| visit(seen(event)))?;
+        Ok(())
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let read = self.0.read_stream(stream).include_unsynced();
+        read.from_version(after + 1).limit(limit).for_each(|event| visit(seen(event)))?;
         Ok(())
     }
 

@@ -47,6 +47,15 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
     Ok(Box::new(Fjall { db, events, index, heads, persist, position }))
 }
 
+impl Fjall {
+    /// Hands on the event at the position that an index entry has.
+    fn visit(&self, position: &[u8], visit: Visit<'_>) -> Result {
+        let value = self.events.get(position)?.ok_or("an event is missing")?;
+        visit(layout::decode(layout::ordered(position), &value)?);
+        Ok(())
+    }
+}
+
 impl Peer for Fjall {
     fn append(&self, events: &[New<'_>]) -> Result {
         let mut position = lock(&self.position);
@@ -88,9 +97,23 @@ impl Peer for Fjall {
 
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
         for entry in self.index.prefix(layout::index_prefix(stream)) {
-            let position = entry.value()?;
-            let value = self.events.get(&position)?.ok_or("an event is missing")?;
-            visit(layout::decode(layout::ordered(&position), &value)?);
+            self.visit(&entry.value()?, visit)?;
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        Ok(self.heads.get(stream)?.map_or(0, |head| layout::number(&head)))
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        let newest = self.index.prefix(layout::index_prefix(stream)).next_back();
+        newest.map_or(Ok(()), |entry| self.visit(&entry.value()?, visit))
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        for entry in self.index.range(layout::index_range(stream, after)).take(limit as usize) {
+            self.visit(&entry.value()?, visit)?;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! LMDB, through heed.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn};
 
 use crate::input::New;
 use crate::layout;
@@ -27,7 +28,7 @@ pub const ABOUT: About = About {
     open,
 };
 
-type Table = Database<Bytes, Bytes>;
+type Table = Database<'static, Bytes, Bytes>;
 
 struct Lmdb {
     env: Env,
@@ -50,12 +51,22 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
         }
         options.open(&dir)?
     };
-    let mut transaction = env.write_txn()?;
-    let events = env.create_database(&mut transaction, Some("events"))?;
-    let index = env.create_database(&mut transaction, Some("index"))?;
-    let heads = env.create_database(&mut transaction, Some("heads"))?;
-    transaction.commit()?;
+    let created = env.create_databases_and_commit(env.write_txn()?, |opener, transaction| {
+        let mut create = |name| opener.create_database(transaction, Some(name));
+        let tables = [create("events")?, create("index")?, create("heads")?];
+        Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
+    })?;
+    let [events, index, heads] = created.commit().ok_or("the databases were not created")?;
     Ok(Box::new(Lmdb { env, events, index, heads }))
+}
+
+impl Lmdb {
+    /// Hands on the event at the position that an index entry has.
+    fn visit(&self, transaction: &RoTxn<'_>, position: &[u8], visit: Visit<'_>) -> Result {
+        let value = self.events.get(transaction, position)?.ok_or("an event is missing")?;
+        visit(layout::decode(layout::ordered(position), value)?);
+        Ok(())
+    }
 }
 
 impl Peer for Lmdb {
@@ -106,9 +117,30 @@ impl Peer for Lmdb {
         let transaction = self.env.read_txn()?;
         let prefix = layout::index_prefix(stream);
         for entry in self.index.prefix_iter(&transaction, &prefix)? {
-            let (_, position) = entry?;
-            let value = self.events.get(&transaction, position)?.ok_or("an event is missing")?;
-            visit(layout::decode(layout::ordered(position), value)?);
+            self.visit(&transaction, entry?.1, visit)?;
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        let transaction = self.env.read_txn()?;
+        Ok(self.heads.get(&transaction, stream.as_bytes())?.map_or(0, layout::number))
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        let transaction = self.env.read_txn()?;
+        let prefix = layout::index_prefix(stream);
+        let newest = self.index.rev_prefix_iter(&transaction, &prefix)?.next().transpose()?;
+        newest.map_or(Ok(()), |(_, position)| self.visit(&transaction, position, visit))
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let transaction = self.env.read_txn()?;
+        let keys = layout::index_range(stream, after);
+        let range =
+            (Bound::Included(keys.start().as_slice()), Bound::Included(keys.end().as_slice()));
+        for entry in self.index.range(&transaction, &range)?.take(limit as usize) {
+            self.visit(&transaction, entry?.1, visit)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The peers, in the order of the table.
 
 mod annals;
+mod eventsdb;
 mod fjall;
 mod lmdb;
 mod okaywal;
@@ -23,12 +24,14 @@ use crate::peer::About;
 pub fn all() -> Vec<&'static About> {
     vec![
         &annals::ABOUT,
+        &annals::CALLS,
         &raw::ABOUT,
         &raw_grouped::ABOUT,
         &tephra::ABOUT,
         &umadb::ABOUT,
         &sierradb::ABOUT,
         &sqlite::ABOUT,
+        &eventsdb::ABOUT,
         &lmdb::ABOUT,
         &redb::ABOUT,
         &fjall::ABOUT,

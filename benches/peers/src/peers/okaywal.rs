@@ -17,7 +17,14 @@ pub const ABOUT: About = About {
     title: "OkayWAL",
     package: "okaywal",
     engine: None,
-    can: Can { buffered: false, pipeline: false, scan: false, streams: false, ..Can::ALL },
+    can: Can {
+        buffered: false,
+        pipeline: false,
+        scan: false,
+        streams: false,
+        heads: false,
+        ..Can::ALL
+    },
     durable: "always; entries of many threads share a sync",
     buffered: "",
     layout: "an entry for each append, a chunk for each event; one file, filled with zeros \

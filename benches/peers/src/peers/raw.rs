@@ -18,7 +18,7 @@ pub const ABOUT: About = About {
     title: "raw",
     package: "",
     engine: None,
-    can: Can { threads: false, pipeline: false, streams: false, ..Can::ALL },
+    can: Can { threads: false, pipeline: false, streams: false, heads: false, ..Can::ALL },
     durable: "`pwrite` and `fdatasync` into a file filled with zeros beforehand, off the clock",
     buffered: "`pwrite` into an allocated file",
     layout: "annals' frames and records; reads map the file, walk it and verify each checksum",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::input::New;
 use crate::layout;
@@ -48,6 +48,13 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
         Mode::Buffered => Durability::None,
     };
     Ok(Box::new(Redb { db, durability }))
+}
+
+/// Hands on the event at a position.
+fn visit_at(events: &ReadOnlyTable<u64, &[u8]>, position: u64, visit: Visit<'_>) -> Result {
+    let value = events.get(position)?.ok_or("an event is missing")?;
+    visit(layout::decode(position, value.value())?);
+    Ok(())
 }
 
 impl Peer for Redb {
@@ -99,9 +106,29 @@ impl Peer for Redb {
         let transaction = self.db.begin_read()?;
         let (events, index) = (transaction.open_table(EVENTS)?, transaction.open_table(INDEX)?);
         for entry in index.range((stream, 0)..=(stream, u64::MAX))? {
-            let position = entry?.1.value();
-            let value = events.get(position)?.ok_or("an event is missing")?;
-            visit(layout::decode(position, value.value())?);
+            visit_at(&events, entry?.1.value(), visit)?;
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        let heads = self.db.begin_read()?.open_table(HEADS)?;
+        Ok(heads.get(stream)?.map_or(0, |head| head.value()))
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        let transaction = self.db.begin_read()?;
+        let (events, index) = (transaction.open_table(EVENTS)?, transaction.open_table(INDEX)?);
+        let newest = index.range((stream, 0)..=(stream, u64::MAX))?.next_back().transpose()?;
+        newest.map_or(Ok(()), |(_, position)| visit_at(&events, position.value(), visit))
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let transaction = self.db.begin_read()?;
+        let (events, index) = (transaction.open_table(EVENTS)?, transaction.open_table(INDEX)?);
+        let range = index.range((stream, after + 1)..=(stream, u64::MAX))?;
+        for entry in range.take(limit as usize) {
+            visit_at(&events, entry?.1.value(), visit)?;
         }
         Ok(())
     }

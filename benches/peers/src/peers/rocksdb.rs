@@ -19,7 +19,8 @@ pub const ABOUT: About = About {
     durable: "a batch with `sync`, outside of the lock, so that RocksDB groups them",
     buffered: "a batch without `sync`",
     layout: "three column families: events by position, (stream, version) to position, head by \
-             stream; heads also in memory, loaded on opening; no compression; defaults otherwise",
+             stream; heads also in memory from their first use on, for appends only; no \
+             compression; defaults otherwise",
     less: "batches of many threads may become visible out of order; an id is stored, and not held \
            unique",
     open,
@@ -50,16 +51,20 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Peer>> {
     if let Some(entry) = db.iterator_cf(family(&db, "events")?, IteratorMode::End).next() {
         state.position = layout::ordered(&entry?.0);
     }
-    for entry in db.iterator_cf(family(&db, "heads")?, IteratorMode::Start) {
-        let (stream, version) = entry?;
-        let stream = String::from_utf8(stream.into())?;
-        state.heads.insert(stream, layout::number(&version));
-    }
     Ok(Box::new(Rocks { db, write, state: Mutex::new(state) }))
 }
 
 fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily> {
     db.cf_handle(name).ok_or_else(|| "a column family is missing".into())
+}
+
+impl Rocks {
+    /// Hands on the event at the position that an index entry has.
+    fn visit(&self, events: &ColumnFamily, position: &[u8], visit: Visit<'_>) -> Result {
+        let value = self.db.get_pinned_cf(events, position)?.ok_or("an event is missing")?;
+        visit(layout::decode(layout::ordered(position), &value)?);
+        Ok(())
+    }
 }
 
 impl Peer for Rocks {
@@ -72,11 +77,17 @@ impl Peer for Rocks {
             let mut state = lock(&self.state);
             for new in events {
                 state.position += 1;
-                let version = state.heads.get(new.stream).map_or(0, |head| *head) + 1;
-                match state.heads.get_mut(new.stream) {
-                    Some(head) => *head = version,
-                    None => drop(state.heads.insert(new.stream.to_owned(), version)),
-                }
+                let version = match state.heads.get_mut(new.stream) {
+                    Some(head) => {
+                        *head += 1;
+                        *head
+                    }
+                    None => {
+                        let version = self.version(new.stream, 0)? + 1;
+                        state.heads.insert(new.stream.to_owned(), version);
+                        version
+                    }
+                };
                 layout::encode(&mut value, version, new);
                 layout::index_key(&mut key, new.stream, version);
                 let position = state.position.to_be_bytes();
@@ -113,8 +124,42 @@ impl Peer for Rocks {
             if !key.starts_with(&prefix) {
                 break;
             }
-            let value = self.db.get_pinned_cf(events, position)?.ok_or("an event is missing")?;
-            visit(layout::decode(layout::ordered(position), &value)?);
+            self.visit(events, position, visit)?;
+            entries.next();
+        }
+        entries.status()?;
+        Ok(())
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        let head = self.db.get_pinned_cf(family(&self.db, "heads")?, stream)?;
+        Ok(head.map_or(0, |head| layout::number(&head)))
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        let keys = layout::index_range(stream, 0);
+        let mut entries = self.db.raw_iterator_cf(family(&self.db, "index")?);
+        entries.seek_for_prev(keys.end());
+        if let Some((key, position)) = entries.item()
+            && key >= keys.start().as_slice()
+        {
+            self.visit(family(&self.db, "events")?, position, visit)?;
+        }
+        entries.status()?;
+        Ok(())
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let events = family(&self.db, "events")?;
+        let keys = layout::index_range(stream, after);
+        let mut entries = self.db.raw_iterator_cf(family(&self.db, "index")?);
+        entries.seek(keys.start());
+        for _ in 0..limit {
+            let Some((key, position)) = entries.item() else { break };
+            if key > keys.end().as_slice() {
+                break;
+            }
+            self.visit(events, position, visit)?;
             entries.next();
         }
         entries.status()?;

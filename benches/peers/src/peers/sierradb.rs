@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use futures::executor::block_on;
 use futures::stream::FuturesUnordered;
+use sierradb::bucket::segment::CommittedEvents;
 use sierradb::database::{Database, DatabaseBuilder, ExpectedVersion, NewEvent, Transaction};
 use sierradb::id::{uuid_to_partition_hash, uuid_v7_with_partition_hash};
 use sierradb::{IterDirection, StreamId};
@@ -62,15 +63,36 @@ fn transaction(events: &[New<'_>]) -> Result<Transaction> {
     Ok(Transaction::new(KEY, PARTITION, events)?)
 }
 
-/// SierraDB counts from 0.
-fn visit_all(commits: Vec<sierradb::bucket::segment::CommittedEvents>, visit: Visit<'_>) {
-    for event in commits.into_iter().flatten() {
+/// At most `limit` events; a piece is made of whole commits. SierraDB counts from 0.
+fn visit_all(commits: Vec<CommittedEvents>, limit: usize, visit: Visit<'_>) {
+    for event in commits.into_iter().flatten().take(limit) {
         visit(Seen {
             position: event.partition_sequence + 1,
             version: event.stream_version + 1,
             stream: &event.stream_id,
             data: &event.payload,
         });
+    }
+}
+
+impl Sierra {
+    /// One piece of a stream.
+    fn piece(
+        &self,
+        stream: &str,
+        from: u64,
+        direction: IterDirection,
+        limit: usize,
+        visit: Visit<'_>,
+    ) -> Result {
+        let stream = StreamId::new(stream)?;
+        block_on(async {
+            let mut events = self.0.read_stream(PARTITION, stream, from, direction).await?;
+            if let Some(piece) = events.next_batch(limit).await? {
+                visit_all(piece, limit, visit);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -115,7 +137,7 @@ impl Peer for Sierra {
                 if piece.is_empty() {
                     break;
                 }
-                visit_all(piece, visit);
+                visit_all(piece, usize::MAX, visit);
             }
             Ok(())
         })
@@ -130,10 +152,25 @@ impl Peer for Sierra {
                 if piece.is_empty() {
                     break;
                 }
-                visit_all(piece, visit);
+                visit_all(piece, usize::MAX, visit);
             }
             Ok(())
         })
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        let stream = StreamId::new(stream)?;
+        let latest = block_on(self.0.get_stream_version(PARTITION, &stream))?;
+        Ok(latest.map_or(0, |latest| latest.version + 1))
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        self.piece(stream, u64::MAX, IterDirection::Reverse, 1, visit)
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        // Its versions begin at 0.
+        self.piece(stream, after, IterDirection::Forward, limit as usize, visit)
     }
 
     fn close(self: Box<Self>) -> Result {

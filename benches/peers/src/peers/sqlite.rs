@@ -37,6 +37,9 @@ pub const SCHEMA: &str = "
     CREATE UNIQUE INDEX IF NOT EXISTS by_stream ON events (stream, version);
 ";
 
+/// The version of a stream, from the index alone.
+const HEAD: &str = "SELECT version FROM events WHERE stream = ?1 ORDER BY version DESC LIMIT 1";
+
 struct Sqlite {
     path: PathBuf,
     writer: Mutex<Connection>,
@@ -88,9 +91,7 @@ impl Peer for Sqlite {
         let transaction =
             writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
-            let mut head = transaction.prepare_cached(
-                "SELECT version FROM events WHERE stream = ?1 ORDER BY version DESC LIMIT 1",
-            )?;
+            let mut head = transaction.prepare_cached(HEAD)?;
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO events (stream, version, type, id, data) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
@@ -142,6 +143,36 @@ impl Peer for Sqlite {
                  WHERE stream = ?1 ORDER BY version",
             )?;
             visit_rows(&mut one.query([stream])?, visit)
+        })
+    }
+
+    fn version(&self, stream: &str, _: u64) -> Result<u64> {
+        self.reading(|connection| {
+            let mut head = connection.prepare_cached(HEAD)?;
+            let mut rows = head.query([stream])?;
+            let version = rows.next()?.map_or(Ok(0), |row| row.get::<_, i64>(0))?;
+            Ok(version.cast_unsigned())
+        })
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        self.reading(|connection| {
+            let mut newest = connection.prepare_cached(
+                "SELECT position, stream, version, data, type, id FROM events \
+                 WHERE stream = ?1 ORDER BY version DESC LIMIT 1",
+            )?;
+            visit_rows(&mut newest.query([stream])?, visit)
+        })
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        self.reading(|connection| {
+            let mut page = connection.prepare_cached(
+                "SELECT position, stream, version, data, type, id FROM events \
+                 WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3",
+            )?;
+            let range = params![stream, after.cast_signed(), limit.cast_signed()];
+            visit_rows(&mut page.query(range)?, visit)
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use tephra::read::Reads;
 use tephra::{
     Event, EventType, Position, Query, QueryItem, SegmentConfig, SegmentSet, Tag, Tags,
     WriteCoordinator, WriteHandle, WriterConfig,
@@ -16,12 +17,12 @@ pub const ABOUT: About = About {
     title: "tephra",
     package: "tephra",
     engine: None,
-    can: Can { buffered: false, queries: true, ..Can::ALL },
+    can: Can { buffered: false, queries: true, heads: false, ..Can::ALL },
     durable: "always; appends of many callers share a sync",
     buffered: "",
     layout: "a stream is a tag; segments of 256 MiB, as its own example has them; defaults \
              otherwise",
-    less: "no versions in streams; no ids",
+    less: "no versions in streams, which are paged by position; no ids",
     open,
 };
 
@@ -47,18 +48,25 @@ impl Tephra {
     }
 
     fn read(&self, query: &Query, visit: Visit<'_>) -> Result {
-        let mut reads = self.handle.read(query, Position::ZERO, None);
-        while let Some(item) = reads.next() {
-            let item = item?;
-            visit(Seen {
-                position: item.position.get(),
-                version: 0,
-                stream: item.event.tags().next().unwrap_or_default(),
-                data: item.event.data(),
-            });
-        }
-        Ok(())
+        visit_all(self.handle.read(query, Position::ZERO, None), visit)
     }
+}
+
+fn stream_query(stream: &str) -> Result<Query> {
+    Ok(Query::item(QueryItem::with_tags(Tags::new([Tag::new(stream)?])?)))
+}
+
+fn visit_all(mut reads: Reads, visit: Visit<'_>) -> Result {
+    while let Some(item) = reads.next() {
+        let item = item?;
+        visit(Seen {
+            position: item.position.get(),
+            version: 0,
+            stream: item.event.tags().next().unwrap_or_default(),
+            data: item.event.data(),
+        });
+    }
+    Ok(())
 }
 
 impl Peer for Tephra {
@@ -95,8 +103,16 @@ impl Peer for Tephra {
     }
 
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
-        let tags = Tags::new([Tag::new(stream)?])?;
-        self.read(&Query::item(QueryItem::with_tags(tags)), visit)
+        self.read(&stream_query(stream)?, visit)
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        visit_all(self.handle.read_back(&stream_query(stream)?, Position::MAX, Some(1)), visit)
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let after = Position::new(after);
+        visit_all(self.handle.read(&stream_query(stream)?, after, Some(limit)), visit)
     }
 
     fn query(&self, stream: &str, visit: Visit<'_>) -> Result {

@@ -9,7 +9,9 @@ use umadb_core::db::UmaDb;
 use umadb_core::mvcc::{Mvcc, StorageOptions};
 use umadb_core::writer_thread_blocking::writer_thread_blocking;
 use umadb_core::writer_thread_request::WriterThreadRequest;
-use umadb_dcb::{DcbEvent, DcbEventStoreSync, DcbQuery, DcbQueryItem, DcbResult};
+use umadb_dcb::{
+    DcbEvent, DcbEventStoreSync, DcbQuery, DcbQueryItem, DcbResult, DcbSequencedEvent,
+};
 use uuid::Uuid;
 
 use super::lock;
@@ -21,12 +23,12 @@ pub const ABOUT: About = About {
     title: "UmaDB",
     package: "umadb-core",
     engine: None,
-    can: Can { buffered: false, queries: true, ..Can::ALL },
+    can: Can { buffered: false, queries: true, heads: false, ..Can::ALL },
     durable: "always, two syncs a commit; appends of many callers share a commit",
     buffered: "",
     layout: "a stream is a tag; its server's writer thread with batches of 1,000 events; reads of \
              everything in pieces of 1,000; defaults otherwise",
-    less: "no versions in streams; an id is stored, and not held unique",
+    less: "no versions in streams, which are paged by position; an id is stored, and not held unique",
     open,
 };
 
@@ -79,12 +81,7 @@ impl Uma {
             let mut read = 0;
             for item in self.db.read(query.clone(), start, false, limit)? {
                 let item = item?;
-                visit(Seen {
-                    position: item.position,
-                    version: 0,
-                    stream: item.event.tags.first().map_or("", String::as_str),
-                    data: &item.event.data,
-                });
+                visit(seen(&item));
                 start = Some(item.position + 1);
                 read += 1;
             }
@@ -92,6 +89,19 @@ impl Uma {
                 return Ok(());
             }
         }
+    }
+}
+
+fn stream_query(stream: &str) -> DcbQuery {
+    DcbQuery::new().item(DcbQueryItem::new().tags([stream]))
+}
+
+fn seen(item: &DcbSequencedEvent) -> Seen<'_> {
+    Seen {
+        position: item.position,
+        version: 0,
+        stream: item.event.tags.first().map_or("", String::as_str),
+        data: &item.event.data,
     }
 }
 
@@ -127,8 +137,22 @@ impl Peer for Uma {
     }
 
     fn read_stream(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
-        let query = DcbQuery::new().item(DcbQueryItem::new().tags([stream]));
-        self.read(Some(query), None, visit)
+        self.read(Some(stream_query(stream)), None, visit)
+    }
+
+    fn newest(&self, stream: &str, _: u64, visit: Visit<'_>) -> Result {
+        for item in self.db.read(Some(stream_query(stream)), None, true, Some(1))? {
+            visit(seen(&item?));
+        }
+        Ok(())
+    }
+
+    fn page(&self, stream: &str, _: u64, after: u64, limit: u64, visit: Visit<'_>) -> Result {
+        let limit = u32::try_from(limit)?;
+        for item in self.db.read(Some(stream_query(stream)), Some(after + 1), false, Some(limit))? {
+            visit(seen(&item?));
+        }
+        Ok(())
     }
 
     fn query(&self, stream: &str, visit: Visit<'_>) -> Result {

@@ -38,12 +38,13 @@ pub fn run(job: &Job) -> Result {
         "fill-many" | "fill-large" => many::prepare(job)?,
         "fill" => return fill(job),
         name => match Workload::find(name).ok_or("no such workload")? {
-            Workload::Durable1 => single_synced(job)?,
-            Workload::Durable16 => threads(job, 16)?,
-            Workload::Durable100 => batches(job, Mode::Durable, 100)?,
+            Workload::Durable1 => synced(job, 1)?,
+            Workload::Durable16 => threads(job, Mode::Durable, 16)?,
+            Workload::Durable100 => synced(job, 100)?,
             Workload::Submit => pipeline(job)?,
-            Workload::Buffered1 => batches(job, Mode::Buffered, 1)?,
-            Workload::Buffered1000 => batches(job, Mode::Buffered, 1000)?,
+            Workload::Buffered1 => buffered(job, 1)?,
+            Workload::Buffered4 => threads(job, Mode::Buffered, 4)?,
+            Workload::Buffered1000 => buffered(job, 1000)?,
             Workload::Scan => scan(job)?,
             Workload::Streams => {
                 streams(job, |peer, name, number, visit| peer.read_stream(name, number, visit))?
@@ -110,20 +111,22 @@ fn fill(job: &Job) -> Result {
     }
 }
 
-/// Durable appends, one after the other, each with its time.
-fn single_synced(job: &Job) -> Result<Figures> {
+/// Durable appends of `size` events of one stream, one after the other, each with its time.
+fn synced(job: &Job, size: usize) -> Result<Figures> {
     let peer = start(job, Mode::Durable, 1, job.count)?;
     let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
-    let mut times = Vec::with_capacity(job.count as usize);
+    let most = job.count as usize / size;
+    let mut times = Vec::with_capacity(most);
     let started = Instant::now();
     let mut before = started;
-    while (times.len() as u64) < job.count && before - started < job.limit {
-        peer.append(&[corpus.event(&mut random)])?;
+    while times.len() < most && before - started < job.limit {
+        peer.append(&corpus.batch(size, &mut random))?;
         let now = Instant::now();
         times.push(now - before);
         before = now;
     }
-    let mut figures = figures(&[("rate", rate(times.len() as u64, before - started))]);
+    let done = (times.len() * size) as u64;
+    let mut figures = figures(&[("rate", rate(done, before - started))]);
     percentiles(&mut figures, "", &times);
     peer.close()?;
     Ok(figures)
@@ -145,9 +148,9 @@ pub fn percentiles(figures: &mut Figures, prefix: &str, times: &[Duration]) {
     }
 }
 
-/// Single durable appends of many threads at once.
-fn threads(job: &Job, threads: usize) -> Result<Figures> {
-    let peer = start(job, Mode::Durable, threads, job.count)?;
+/// Single appends of many threads at once.
+fn threads(job: &Job, mode: Mode, threads: usize) -> Result<Figures> {
+    let peer = start(job, mode, threads, job.count)?;
     let (corpus, done, full) = (Corpus::get(), AtomicU64::new(0), AtomicBool::new(false));
     let (peer_ref, started) = (&*peer, Instant::now());
     std::thread::scope(|scope| {
@@ -173,9 +176,9 @@ fn threads(job: &Job, threads: usize) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Appends of `size` events of one stream, one after the other.
-fn batches(job: &Job, mode: Mode, size: usize) -> Result<Figures> {
-    let peer = start(job, mode, 1, job.count)?;
+/// Buffered appends of `size` events of one stream, one after the other.
+fn buffered(job: &Job, size: usize) -> Result<Figures> {
+    let peer = start(job, Mode::Buffered, 1, job.count)?;
     let (corpus, mut random) = (Corpus::get(), Random::new(job.seed));
     // Looking at the clock each time would cost a tenth of the fastest append.
     let look = (64 / size as u64).max(1);

@@ -219,7 +219,7 @@ impl Driver {
         let (count, limit) = match workload {
             Workload::Durable1 => (most(100_000), limit),
             Workload::Durable16 => (most(400_000), limit),
-            Workload::Durable100 | Workload::Submit | Workload::Buffered1 => {
+            Workload::Durable100 | Workload::Submit | Workload::Buffered1 | Workload::Buffered4 => {
                 (most(1_000_000), limit)
             }
             Workload::Buffered1000 => (most(2_000_000), limit),

@@ -157,3 +157,10 @@ pub struct About {
     pub less: &'static str,
     pub open: fn(&Setup<'_>) -> Result<Box<dyn Peer>>,
 }
+
+impl About {
+    /// Whether it is neither annals nor a bare loop.
+    pub fn is_other_store(&self) -> bool {
+        !self.package.is_empty() && self.package != "annals"
+    }
+}

@@ -68,6 +68,13 @@ impl Results {
         peers::all().into_iter().filter(present).collect()
     }
 
+    /// The fastest store that is not annals, and its rate.
+    pub fn best(&self, workload: Workload) -> Option<(&'static str, f64)> {
+        let stores = self.peers().into_iter().filter(|about| about.is_other_store());
+        let rate = |about: &About| Some((about.name, self.get(about.name, workload, "rate")?));
+        stores.filter_map(rate).max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
     /// How far apart the repetitions of a cell are at worst, as a ratio, and which cell that is.
     fn spread(&self) -> Option<(f64, String)> {
         let rates = self.values.iter().filter(|((.., metric), _)| metric == "rate");
@@ -105,8 +112,9 @@ impl Results {
             }
         }
         out.push_str(
-            "\nRates are events in a second (streams in a second for streams); a dash is something \
-             the peer does not have. Latencies of \"append\" are buffered where the peer has that, \
+            "\nRates are events in a second (streams in a second for streams, look-ups in a second \
+             for versions and newest events); a dash is something the peer does not have. At a \
+             fixed rate, \"only\" is the rate of a peer that cannot hold it. Latencies of \"append\" are buffered where the peer has that, \
              and durable otherwise. Bytes per event count blocks of 4 KiB that hold anything but \
              zeros, over all files, after a clean close; space that is allocated beyond that is \
              told below.\n",

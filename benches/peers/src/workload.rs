@@ -12,6 +12,7 @@ pub enum Workload {
     Durable100,
     Submit,
     Buffered1,
+    Buffered4,
     Buffered1000,
     Scan,
     Streams,
@@ -87,6 +88,7 @@ pub const ROWS: &[Row] = &[
     row(Workload::Durable100, "rate", "durable, 100 events, 1 thread", Unit::Rate),
     row(Workload::Submit, "rate", "durable, pipelined, 1 thread, 1 event each", Unit::Rate),
     row(Workload::Buffered1, "rate", "buffered, 1 event", Unit::Rate),
+    row(Workload::Buffered4, "rate", "buffered, 1 event, 4 threads", Unit::Rate),
     row(Workload::Buffered1000, "rate", "buffered, 1,000 events", Unit::Rate),
     row(Workload::Scan, "rate", "scan everything, warm", Unit::Rate),
     row(Workload::Streams, "rate", "streams of scattered events", Unit::Rate),
@@ -112,6 +114,8 @@ pub const ROWS: &[Row] = &[
     row(Workload::Durable1, "p99", "durable append, p99", Unit::Microseconds),
     row(Workload::Durable1, "p999", "durable append, p99.9", Unit::Microseconds),
     row(Workload::Durable1, "max", "durable append, max", Unit::Microseconds),
+    row(Workload::Durable100, "p50", "durable, 100 events, p50", Unit::Microseconds),
+    row(Workload::Durable100, "p99", "durable, 100 events, p99", Unit::Microseconds),
     row(Workload::Latency, "short_p50", "append, p50, fresh store", Unit::Microseconds),
     row(Workload::Latency, "short_p99", "append, p99, fresh store", Unit::Microseconds),
     row(Workload::Latency, "short_p999", "append, p99.9, fresh store", Unit::Microseconds),
@@ -127,12 +131,13 @@ pub const ROWS: &[Row] = &[
 ];
 
 impl Workload {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Durable1,
         Self::Durable16,
         Self::Durable100,
         Self::Submit,
         Self::Buffered1,
+        Self::Buffered4,
         Self::Buffered1000,
         Self::Scan,
         Self::Streams,
@@ -157,6 +162,7 @@ impl Workload {
             Self::Durable100 => "durable-100",
             Self::Submit => "submit",
             Self::Buffered1 => "buffered-1",
+            Self::Buffered4 => "buffered-4",
             Self::Buffered1000 => "buffered-1000",
             Self::Scan => "scan",
             Self::Streams => "streams",
@@ -183,6 +189,7 @@ impl Workload {
         match self {
             Self::Durable1 | Self::Durable100 => can.durable,
             Self::Durable16 => can.durable && can.threads,
+            Self::Buffered4 => can.buffered && can.threads,
             Self::Submit => can.pipeline,
             Self::Buffered1 | Self::Buffered1000 | Self::Paced => can.buffered,
             Self::Scan => can.scan,

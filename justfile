@@ -18,6 +18,7 @@ nextest *args:
 # The tests that need a PostgreSQL server, with one that is started for them.
 postgres *args:
     .ci/postgres cargo test -p annals-es-postgres --test postgres {{ args }}
+    .ci/postgres cargo test -p annals-postgres --test postgres {{ args }}
 
 # The data of the backends that the adapters take the place of, moved to annals; with a PostgreSQL server.
 adapter-migrations *args:

@@ -187,6 +187,24 @@ pub struct AnySuite {
     missing: Option<String>,
 }
 
+impl AnySuite {
+    /// Tests of one store alone, beside its suite. `missing`: something that they need is not there, and they are
+    /// ignored.
+    pub fn tests(
+        tests: impl IntoIterator<Item = (&'static str, fn())>,
+        missing: Option<String>,
+    ) -> Self {
+        let trial = |(name, test): (&'static str, fn())| {
+            let run = move || {
+                test();
+                Ok(())
+            };
+            Trial::test(name, run).with_ignored_flag(missing.is_some())
+        };
+        Self { trials: tests.into_iter().map(trial).collect(), missing }
+    }
+}
+
 impl<B: Backend> From<Suite<B>> for AnySuite {
     fn from(suite: Suite<B>) -> Self {
         Self { missing: suite.missing.clone(), trials: suite.trials() }

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
+
+mod batch;
+mod check;
+mod condition;
+mod decide;
+mod error;
+mod open;
+mod options;
+mod pool;
+mod queue;
+mod reads;
+mod rows;
+mod signal;
+mod sql;
+mod store;
+mod subscription;
+mod token;
+
+pub use error::Error;
+pub use options::{Positions, PostgresOptions};
+pub use reads::PostgresEvents;
+pub use store::PostgresStore;
+pub use subscription::PostgresSubscription;
+pub use tokio_postgres;

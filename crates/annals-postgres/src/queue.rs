@@ -1,0 +1,277 @@
+//! Commits that wait, and the transactions that record many of them together.
+//!
+//! Owns the order of commits, their repetition after a failure, and the answer to whether a transaction was committed
+//! whose connection has ended.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use annals_es::{AppendError, CommitParts};
+use deadpool_postgres::Object;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use uuid::Uuid;
+
+use crate::batch::{Batches, Outcome, Prepared};
+use crate::pool::{Connections, Pause, once};
+use crate::signal::Signal;
+use crate::{Error, Positions, check};
+
+/// Number of commits of one transaction, at most.
+const COMMITS: usize = 128;
+/// Bytes of data and metadata of one transaction, at most, unless its only commit is larger.
+const BYTES: u64 = 8 << 20;
+/// KiB of data and metadata that wait or are being written. Further appends wait until there is room.
+const PENDING_KIB: u32 = 128 << 10;
+
+/// A commit and the caller that waits for its outcome.
+struct Waiting {
+    commit: CommitParts,
+    bytes: u64,
+    reply: oneshot::Sender<Outcome>,
+    /// Room among the pending bytes.
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    /// Number of tasks that take commits.
+    running: usize,
+}
+
+/// The commits of one store handle and its clones.
+pub(crate) struct Queue {
+    batches: Arc<Batches>,
+    connections: Connections,
+    signal: Arc<Signal>,
+    state: Mutex<State>,
+    room: Arc<Semaphore>,
+    /// Number of transactions at once. Those of a dense store wait for each other anyway.
+    transactions: usize,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        batches: Arc<Batches>,
+        connections: Connections,
+        signal: Arc<Signal>,
+    ) -> Self {
+        let transactions = match batches.positions {
+            Positions::Dense => 1,
+            Positions::Fast => (connections.pool.status().max_size / 2).clamp(1, 4),
+        };
+        let room = Arc::new(Semaphore::new(PENDING_KIB as usize));
+        Self { batches, connections, signal, state: Mutex::default(), room, transactions }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a commit, in a transaction with others that wait.
+    pub(crate) async fn append(self: Arc<Self>, commit: CommitParts, bytes: u64) -> Outcome {
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(PENDING_KIB).min(PENDING_KIB);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await;
+        let ended = |_| AppendError::from(annals_es::StoreError::from(Error::Ended));
+        let (reply, outcome) = oneshot::channel();
+        let waiting = Waiting { commit, bytes, reply, _room: room.map_err(ended)? };
+        let starts = {
+            let mut state = self.state();
+            state.waiting.push_back(waiting);
+            let starts = state.running < self.transactions;
+            state.running += usize::from(starts);
+            starts
+        };
+        if starts {
+            tokio::spawn(Arc::clone(&self).work());
+        }
+        match outcome.await {
+            Ok(outcome) => outcome,
+            // The task has panicked, or its runtime has ended in the middle of a transaction.
+            Err(_) => Err(AppendError::OutcomeUnknown(Box::new(Error::Ended))),
+        }
+    }
+
+    /// Records batches until no commit waits.
+    async fn work(self: Arc<Self>) {
+        loop {
+            // Tasks that are ready to append do so first.
+            tokio::task::yield_now().await;
+            let batch = {
+                let mut state = self.state();
+                let batch = Self::take(&mut state);
+                if batch.is_empty() {
+                    state.running -= 1;
+                    return;
+                }
+                batch
+            };
+            self.record(batch).await;
+        }
+    }
+
+    /// The next commits for one transaction. No two have a common id, so that the second is decided after the first
+    /// is recorded.
+    fn take(state: &mut State) -> Vec<Waiting> {
+        let mut batch: Vec<Waiting> = Vec::new();
+        let mut ids: HashSet<Uuid> = HashSet::new();
+        let (mut bytes, mut events) = (0, 0);
+        while let Some(next) = state.waiting.front() {
+            let count = || next.commit.streams.iter().map(|part| part.events.len()).sum::<usize>();
+            let of_next = || {
+                let events = next.commit.streams.iter().flat_map(|part| &part.events);
+                events.filter_map(|event| event.id)
+            };
+            bytes += next.bytes;
+            events += count();
+            let is_full = batch.len() >= COMMITS
+                || bytes > BYTES
+                || events as u64 > check::MAX_FAST
+                || of_next().any(|id| ids.contains(&id));
+            if is_full && !batch.is_empty() {
+                break;
+            }
+            ids.extend(of_next());
+            batch.extend(state.waiting.pop_front());
+        }
+        batch
+    }
+
+    async fn record(&self, batch: Vec<Waiting>) {
+        let commits: Vec<CommitParts> = batch.iter().map(|it| it.commit.clone()).collect();
+        let outcomes = match self.transact(&commits).await {
+            Ok(outcomes) => outcomes,
+            // One of them may be what the server refuses.
+            Err(AppendError::Store(_)) if commits.len() > 1 => {
+                let mut outcomes = Vec::with_capacity(commits.len());
+                for commit in commits {
+                    outcomes.push(match self.transact(&[commit]).await {
+                        Ok(mut own) => own.pop().unwrap_or(Err(ended())),
+                        Err(error) => Err(error),
+                    });
+                }
+                outcomes
+            }
+            Err(AppendError::OutcomeUnknown(cause)) => {
+                let cause: Arc<dyn std::error::Error + Send + Sync> = cause.into();
+                let unknown = || AppendError::OutcomeUnknown(Box::new(Shared(Arc::clone(&cause))));
+                batch.iter().map(|_| Err(unknown())).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+            // A caller that has gone does not want it.
+            let _ = waiting.reply.send(outcome);
+        }
+    }
+
+    /// Records commits in one transaction, which is repeated as long as it is known not to have been committed.
+    async fn transact(&self, commits: &[CommitParts]) -> Result<Vec<Outcome>, AppendError> {
+        let mut pause = Pause::new(self.connections.limit);
+        loop {
+            let error = match self.attempt(commits.to_vec()).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Failed::Before(error)) => error,
+                Err(Failed::Unknown { prepared, error }) => {
+                    match self.was_committed(prepared.transaction).await {
+                        Ok(true) => {
+                            self.signal.committed();
+                            return Ok(prepared.outcomes);
+                        }
+                        Ok(false) => error,
+                        Err(_) => return Err(AppendError::OutcomeUnknown(Box::new(error))),
+                    }
+                }
+            };
+            let is_transient = error.is_transient();
+            if !is_transient {
+                return Err(annals_es::StoreError::from(error).into());
+            }
+            pause.wait_after(error).await.map_err(annals_es::StoreError::from)?;
+        }
+    }
+
+    async fn attempt(&self, commits: Vec<CommitParts>) -> Result<Vec<Outcome>, Failed> {
+        let client = self.connections.pool.get().await.map_err(|it| Failed::Before(it.into()))?;
+        let limit = self.connections.limit;
+        let timed_out = || Error::TimedOut { limit };
+        let prepared = tokio::time::timeout(limit, self.batches.prepare(&client, commits)).await;
+        let prepared = match prepared.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                drop(Object::take(client));
+                return Err(Failed::Before(error));
+            }
+        };
+        if prepared.writes.is_empty() {
+            // The answers are as durable as what they were made of.
+            if client.batch_execute("COMMIT").await.is_err() {
+                drop(Object::take(client));
+            }
+            return Ok(prepared.outcomes);
+        }
+        let done = tokio::time::timeout(limit, self.batches.write(&client, &prepared, true)).await;
+        match done.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(()) => {
+                self.signal.committed();
+                Ok(prepared.outcomes)
+            }
+            Err(error) => {
+                drop(Object::take(client));
+                match error {
+                    Error::Unreachable(_) | Error::TimedOut { .. } => {
+                        Err(Failed::Unknown { prepared: Box::new(prepared), error })
+                    }
+                    error => Err(Failed::Before(error)),
+                }
+            }
+        }
+    }
+
+    /// Whether a transaction was committed whose connection has ended. While the server still has it in progress, its
+    /// end is waited for.
+    async fn was_committed(&self, transaction: i64) -> Result<bool, Error> {
+        let mut pause = Pause::new(self.connections.limit);
+        loop {
+            let status: Result<Option<String>, Error> = once!(&self.connections, client => {
+                let ask = "SELECT pg_xact_status($1::text::xid8)";
+                let row = client.query_one(ask, &[&transaction.to_string()]).await?;
+                Ok(row.try_get(0)?)
+            });
+            match status {
+                Ok(Some(status)) if status == "committed" => return Ok(true),
+                Ok(Some(status)) if status == "aborted" => return Ok(false),
+                Ok(_) => pause.wait_after(Error::Ended).await?,
+                Err(error) if error.is_transient() => pause.wait_after(error).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn ended() -> AppendError {
+    annals_es::StoreError::from(Error::Ended).into()
+}
+
+enum Failed {
+    /// Nothing is recorded.
+    Before(Error),
+    /// The connection has ended while the transaction was being committed.
+    Unknown { prepared: Box<Prepared>, error: Error },
+}
+
+/// A cause that several errors have.
+#[derive(Debug)]
+struct Shared(Arc<dyn std::error::Error + Send + Sync>);
+
+impl std::fmt::Display for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Shared {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}

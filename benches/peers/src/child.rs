@@ -98,10 +98,9 @@ pub fn append_scattered(peer: &dyn Peer, count: u64, seed: u64) -> Result {
     Ok(())
 }
 
-/// Fills a store, durably where the peer has that, and waits to be killed.
+/// Fills a store durably and waits to be killed.
 fn fill(job: &Job) -> Result {
-    let mode = if job.about.can.durable { Mode::Durable } else { Mode::Buffered };
-    let peer = start(job, mode, 1, job.count)?;
+    let peer = start(job, Mode::Durable, 1, job.count)?;
     append_scattered(&*peer, job.count, job.seed)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", json!({ "filled": job.count }))?;
@@ -288,18 +287,24 @@ fn latency(job: &Job) -> Result<Figures> {
     let mut times = Vec::with_capacity(job.count as usize);
     let started = Instant::now();
     let mut before = started;
-    while (times.len() as u64) < job.count && before - started < job.limit {
+    let fresh = job.count / 10;
+    let mut limit = job.limit;
+    while (times.len() as u64) < job.count && before - started < limit {
         peer.append(&[corpus.event(&mut random)])?;
         let now = Instant::now();
         times.push(now - before);
         before = now;
+        // At half the speed that a rollover needs, the rest of the time would yield nothing.
+        if before - started > job.limit / 4 && (times.len() as u64) < fresh / 2 {
+            limit = job.limit / 4;
+        }
     }
     peer.close()?;
     let mut figures = figures(&[("events", times.len() as f64)]);
-    let short = times.len().min(job.count as usize / 10);
+    let short = times.len().min(fresh as usize);
     percentiles(&mut figures, "short_", &times[..short]);
     // A peer that was too slow to fill more than a fresh store has no rollover to report.
-    if times.len() >= short * 4 {
+    if times.len() as u64 >= fresh * 4 {
         percentiles(&mut figures, "long_", &times);
     }
     Ok(figures)

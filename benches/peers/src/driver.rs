@@ -16,10 +16,20 @@ use crate::workload::{Store, Workload};
 
 /// A measurement that takes longer is ended and counts as failed.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The same for filling the large store.
-const PATIENCE_LARGE: Duration = Duration::from_secs(1_800);
+/// The same for filling a store.
+const PATIENCE_FILLING: Duration = Duration::from_secs(1_800);
 /// The large store has as many times more streams than the other.
 const LARGE: u64 = 10;
+
+/// A process that fills a store.
+struct Filling {
+    about: &'static About,
+    store: Store,
+    task: String,
+    dir: PathBuf,
+    child: Child,
+    started: Instant,
+}
 
 pub struct Driver {
     program: PathBuf,
@@ -27,6 +37,8 @@ pub struct Driver {
     scale: Scale,
     peers: Vec<&'static About>,
     workloads: Vec<Workload>,
+    /// Peers that could not hold the rate of `paced`: once is enough to know.
+    too_slow: Vec<&'static str>,
     /// Allocated and used bytes of each peer's store of scattered events.
     disks: Vec<(&'static str, (u64, u64))>,
     log: fs::File,
@@ -39,7 +51,16 @@ impl Driver {
         let workloads = crate::chosen_workloads(options)?;
         let scale = options.scale();
         let program = std::env::current_exe()?;
-        Ok(Self { program, dir, scale, peers, workloads, disks: Vec::new(), log })
+        Ok(Self {
+            program,
+            dir,
+            scale,
+            peers,
+            workloads,
+            too_slow: Vec::new(),
+            disks: Vec::new(),
+            log,
+        })
     }
 
     pub fn run(&mut self) -> Result {
@@ -59,13 +80,14 @@ impl Driver {
         });
         self.record(&about)?;
         self.record_calm("before")?;
+        let mut stores = Vec::new();
         for about in self.peers.clone() {
-            for store in Store::ALL.into_iter().filter(|store| *store != Store::Large) {
-                if self.wants(about, store) {
-                    self.fill(about, store)?;
-                }
-            }
+            let usual = Store::ALL.into_iter().filter(|store| *store != Store::Large);
+            stores.extend(
+                usual.filter(|&store| self.wants(about, store)).map(|store| (about, store)),
+            );
         }
+        self.fill(stores)?;
         for rep in 0..self.scale.reps {
             for workload in self.workloads.clone() {
                 for about in self.peers.clone() {
@@ -85,7 +107,7 @@ impl Driver {
             if !self.wants(about, Store::Large) {
                 continue;
             }
-            self.fill(about, Store::Large)?;
+            self.fill(vec![(about, Store::Large)])?;
             for rep in 0..self.scale.reps {
                 self.measure(about, Workload::OpenLarge, rep)?;
             }
@@ -139,21 +161,50 @@ impl Driver {
         Ok(dir)
     }
 
-    /// Fills a store that is measured in each repetition.
-    fn fill(&mut self, about: &'static About, store: Store) -> Result {
-        let dir = self.store_dir(about, store);
-        fs::create_dir_all(&dir)?;
-        let started = Instant::now();
-        let task = format!("fill-{}", store.name());
-        let patience = if store == Store::Large { PATIENCE_LARGE } else { PATIENCE };
-        let mut child = self.start(about, &task, &dir, self.events_of(store), patience)?;
-        let figures = finish(&mut child, patience);
-        eprintln!("{task} {}: {:.1} s", about.name, started.elapsed().as_secs_f64());
-        if store == Store::Scattered {
-            self.disks.push((about.name, machine::disk(&dir)?));
+    /// Fills stores that are measured in each repetition: as many at once as there are cores, since
+    /// this is not measured.
+    fn fill(&mut self, stores: Vec<(&'static About, Store)>) -> Result {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut waiting = stores.into_iter();
+        let mut running: Vec<Filling> = Vec::new();
+        loop {
+            while running.len() < cores
+                && let Some((about, store)) = waiting.next()
+            {
+                let dir = self.store_dir(about, store);
+                fs::create_dir_all(&dir)?;
+                let (task, events) = (format!("fill-{}", store.name()), self.events_of(store));
+                let child = self.start(about, &task, &dir, events, PATIENCE_FILLING)?;
+                running.push(Filling { about, store, task, dir, child, started: Instant::now() });
+            }
+            if running.is_empty() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            let mut at = 0;
+            while at < running.len() {
+                let filling = &mut running[at];
+                let late = filling.started.elapsed() > PATIENCE_FILLING;
+                if late || filling.child.try_wait()?.is_some() {
+                    let filling = running.swap_remove(at);
+                    self.filled(filling)?;
+                } else {
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    /// Takes note of a store that is filled, or is not going to be.
+    fn filled(&mut self, mut filling: Filling) -> Result {
+        let figures = finish(&mut filling.child, Duration::ZERO);
+        let (name, task) = (filling.about.name, &filling.task);
+        eprintln!("{task} {name}: {:.1} s", filling.started.elapsed().as_secs_f64());
+        if filling.store == Store::Scattered {
+            self.disks.push((name, machine::disk(&filling.dir)?));
         }
         if let Err(error) = figures {
-            self.record(&json!({ "peer": about.name, "task": task, "error": error.to_string() }))?;
+            self.record(&json!({ "peer": name, "task": task, "error": error.to_string() }))?;
         }
         Ok(())
     }
@@ -177,6 +228,9 @@ impl Driver {
     }
 
     fn measure(&mut self, about: &'static About, workload: Workload, rep: usize) -> Result {
+        if workload == Workload::Paced && self.too_slow.contains(&about.name) {
+            return Ok(());
+        }
         let limit = Duration::from_millis(self.scale.limit_ms);
         let started = Instant::now();
         let mut result = match (workload, workload.store()) {
@@ -199,6 +253,9 @@ impl Driver {
         }
         let line = match result {
             Ok(figures) => {
+                if figures["held"] == 0.0 {
+                    self.too_slow.push(about.name);
+                }
                 json!({ "peer": about.name, "workload": workload.name(), "rep": rep, "figures": figures })
             }
             Err(error) => {

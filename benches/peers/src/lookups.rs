@@ -12,6 +12,8 @@ use crate::peer::{Peer, Result};
 const LONG: usize = 0;
 /// Events of a page.
 const PAGE: u64 = 100;
+/// A pass that takes longer ends where it is.
+const LONGEST: Duration = Duration::from_secs(3);
 /// Look-ups between two glances at the clock, which takes as long as the fastest of them.
 const TURN: u64 = 32;
 
@@ -71,15 +73,16 @@ fn at_random(job: &Job, ask: impl Fn(&dyn Peer, &str, u64) -> Result<u64>) -> Re
 }
 
 /// The long stream in pages, each by a read of its own that begins after the last event of the one
-/// before; whole passes. The first tenth of it is read before, and is not counted.
+/// before; whole passes, unless one takes too long. The first tenth of it is read before, and is not
+/// counted.
 pub fn pages(job: &Job) -> Result<Figures> {
     let peer = child::start(job, child::cheapest(job.about), 1, 0)?;
     let at_least = job.count / 2;
-    pass(&*peer, at_least / 10)?;
+    pass(&*peer, at_least / 10, LONGEST)?;
     let (mut events, started) = (0, Instant::now());
     while started.elapsed() < job.limit {
-        let read = pass(&*peer, u64::MAX)?;
-        if read < at_least {
+        let read = pass(&*peer, u64::MAX, LONGEST)?;
+        if read < at_least && started.elapsed() < LONGEST {
             return Err(format!("{read} of {at_least} events").into());
         }
         events += read;
@@ -89,8 +92,10 @@ pub fn pages(job: &Job) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Reads the long stream up to its end or to about as many events, and returns their number.
-fn pass(peer: &dyn Peer, most: u64) -> Result<u64> {
+/// Reads the long stream up to its end, about as many events, or as long, and returns the number of
+/// events.
+fn pass(peer: &dyn Peer, most: u64, longest: Duration) -> Result<u64> {
+    let started = Instant::now();
     let name = &Corpus::get().streams[LONG];
     let (mut after, mut events, mut sum) = (0, 0, 0);
     loop {
@@ -100,7 +105,7 @@ fn pass(peer: &dyn Peer, most: u64) -> Result<u64> {
             events += 1;
             sum += child::weigh(&seen);
         })?;
-        if events - before < PAGE || events >= most {
+        if events - before < PAGE || events >= most || started.elapsed() > longest {
             black_box(sum);
             return Ok(events);
         }

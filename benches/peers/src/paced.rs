@@ -12,7 +12,7 @@ use crate::peer::{Mode, Result};
 /// Appends in a second.
 pub const RATE: u32 = 100_000;
 /// A store that is late by so much is not waited for.
-const HOPELESS: Duration = Duration::from_secs(3);
+const HOPELESS: Duration = Duration::from_secs(1);
 /// A store that is never on time by so much within the last tenth is too slow.
 const ON_TIME: Duration = Duration::from_millis(1);
 

@@ -198,7 +198,8 @@ impl Workload {
             Self::Query => can.queries,
             Self::Mixed => can.scan,
             Self::OpenMany | Self::OpenLarge => can.opens && can.streams,
-            Self::Open | Self::OpenKilled | Self::Latency => can.opens,
+            Self::OpenKilled => can.opens && can.durable,
+            Self::Open | Self::Latency => can.opens,
         }
     }
 

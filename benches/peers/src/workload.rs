@@ -197,7 +197,8 @@ impl Workload {
             Self::Heads => can.heads,
             Self::Query => can.queries,
             Self::Mixed => can.scan,
-            Self::OpenMany | Self::OpenLarge => can.opens && can.streams,
+            Self::OpenMany => can.opens && can.streams,
+            Self::OpenLarge => can.opens && can.streams && can.large,
             Self::OpenKilled => can.opens && can.durable,
             Self::Open | Self::Latency => can.opens,
         }

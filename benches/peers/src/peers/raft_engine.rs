@@ -15,7 +15,8 @@ pub const ABOUT: About = About {
     title: "raft-engine",
     package: "raft-engine",
     engine: None,
-    can: Can { pipeline: false, scan: false, ..Can::ALL },
+    // A million groups take it 2.8 GB of memory.
+    can: Can { pipeline: false, scan: false, large: false, ..Can::ALL },
     durable: "a batch with `sync`; batches of many threads share it",
     buffered: "a batch without `sync`",
     layout: "a group for each stream, a message of type and data for each event; no compression, \

@@ -46,20 +46,30 @@ fn fill(store: &Store) -> Input {
     input
 }
 
-/// Nanoseconds an append.
+/// Nanoseconds an append. Events and queries are made before.
 fn appends(store: &Store, input: &mut Input, boundary: impl Fn(u64) -> Option<Query>) -> f64 {
-    let events: Vec<_> =
-        (0..APPENDS).map(|number| (input.stream(), event(input, number))).collect();
+    let events: Vec<_> = (0..APPENDS)
+        .map(|number| (input.stream(), event(input, number), boundary(number)))
+        .collect();
     let started = Instant::now();
-    for (number, (stream, event)) in (0..).zip(events) {
+    for (stream, event, query) in events {
         let transaction = store.transaction().append(stream, ExpectedVersion::Any, [event]);
-        let transaction = match boundary(number) {
+        let transaction = match query {
             Some(query) => transaction.fail_if(query),
             None => transaction,
         };
         transaction.commit().expect("append");
     }
     started.elapsed().as_nanos() as f64 / APPENDS as f64
+}
+
+/// Prints the time of the first append that a boundary guards, which enters the terms of the segments in memory.
+fn first(store: &Store, input: &mut Input) {
+    let (stream, event) = (input.stream(), event(input, 0));
+    let started = Instant::now();
+    let transaction = store.transaction().append(stream, ExpectedVersion::Any, [event]);
+    transaction.fail_if(Query::tagged(["name:none"])).commit().expect("append");
+    println!("the first boundary: {:.1} ms\n", started.elapsed().as_secs_f64() * 1e3);
 }
 
 fn boundaries(plain: &Store, bounded: &Store, input: &mut Input) {
@@ -113,6 +123,7 @@ fn main() {
         .map(|name| buffered().open(dir.path().join(name)).expect("a store in a new directory"));
     fill(&plain);
     let mut input = fill(&bounded);
+    first(&bounded, &mut input);
     boundaries(&plain, &bounded, &mut input);
     queries(&bounded);
 }

@@ -205,6 +205,16 @@ impl Catalog {
         }))
     }
 
+    /// The active segment and the offsets of its events from `first` to `last`; goes on with
+    /// [`offsets_in_parts`] if `first` is not in it.
+    pub(crate) fn offsets(&self, first: u64, last: u64) -> Lookup<Begun<Option<Offsets>>> {
+        let ActivePart { segment, index, .. } = &self.active;
+        if index.ordinal(first).is_none() {
+            return Ok(self.in_parts(()));
+        }
+        Ok(Begun::Done(Some((Arc::clone(segment), offsets_in(index, first, last)?))))
+    }
+
     /// Makes `active` the active part and `full`, made of what was active until now, the last of the
     /// others.
     pub(crate) fn turn_to(&mut self, active: ActivePart, full: impl FnOnce(ActivePart) -> Part) {
@@ -305,6 +315,28 @@ pub(crate) fn id_candidates_in(
         }
     }
     Ok((found, None))
+}
+
+/// A segment and the offsets of some of its events.
+pub(crate) type Offsets = (Arc<Segment>, Vec<u32>);
+
+fn offsets_in(index: &ActiveIndex, first: u64, last: u64) -> Lookup<Vec<u32>> {
+    let mut offsets = Vec::new();
+    for ordinal in (first..=last).map_while(|position| index.ordinal(position)) {
+        offsets.extend(index.offset(ordinal).map_err(LookupError::Heads)?);
+    }
+    Ok(offsets)
+}
+
+/// The segment that holds `first` and the offsets of its events from there to `last`; `None` if it is
+/// sealed.
+pub(crate) fn offsets_in_parts(parts: &[Part], first: u64, last: u64) -> Lookup<Option<Offsets>> {
+    match part_of(parts, first) {
+        Some(Part { segment, index: PartIndex::Frozen { index, .. } }) => {
+            Ok(Some((Arc::clone(segment), offsets_in(index, first, last)?)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The part that holds a position, if one of these does.

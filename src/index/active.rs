@@ -69,7 +69,7 @@ fn ids_by_hash() -> Mutex<IdTable> {
 }
 
 fn no_terms() -> Mutex<ActiveTerms> {
-    Mutex::new(Rank::ActiveTerms, ActiveTerms::default())
+    Mutex::new(Rank::ActiveTerms, ActiveTerms::new())
 }
 
 impl ActiveIndex {

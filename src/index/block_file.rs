@@ -200,6 +200,13 @@ impl BlockFile {
         .ok_or(Defect::TooShort)
     }
 
+    /// Prefetches mapped bytes. A hint: nothing is read or checked.
+    pub(crate) fn prefetch(&self, offset: u64, len: usize) {
+        if let BlockSource::Mapped { mapping, .. } = &self.source {
+            mapping.prefetch(offset, len);
+        }
+    }
+
     /// The block's checksum, from the table that was read when the file was opened.
     fn expected(&self, number: u32) -> Result<u32, Defect> {
         if number >= self.blocks {

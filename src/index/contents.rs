@@ -376,6 +376,15 @@ impl IndexContents {
         self.may_hold_with(Reads::Any, term)
     }
 
+    /// Prefetches what [`IndexContents::may_hold`] reads.
+    pub(super) fn prefetch(&self, term: &Probe) {
+        let section = self.term_filter;
+        if section.len > 0 {
+            let block = term.block(filter_size(section));
+            self.file.prefetch(section.offset + block as u64, FILTER_BLOCK);
+        }
+    }
+
     fn may_hold_with(&self, reads: Reads, term: &Probe) -> Result<bool, Defect> {
         let section = self.term_filter;
         Ok(section.len == 0 || {

@@ -347,6 +347,13 @@ impl SealedIndex {
         self.contents()?.may_hold(term)
     }
 
+    /// Prefetches what [`SealedIndex::may_hold`] reads, if the file is open.
+    pub(crate) fn prefetch(&self, term: &Probe) {
+        if let Some(contents) = self.contents.get() {
+            contents.prefetch(term);
+        }
+    }
+
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
     /// half. Nearly always none or one.
     pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {

@@ -7,19 +7,19 @@ use std::ops::Range;
 
 use super::active::ActiveIndex;
 use super::jumps::{self, Member};
-use super::terms::ActiveTerms;
 use super::{Head, PostingList, Postings, Terms};
 use crate::format::Defect;
 
 /// `newest_of` returns a stream's newest event in the segment, if there is one.
-pub(crate) struct Unsealed<'a, F> {
+pub(crate) struct Unsealed<'a, T, F> {
     pub(crate) index: &'a ActiveIndex,
-    pub(crate) terms: &'a ActiveTerms,
+    pub(crate) terms: &'a T,
     pub(crate) newest_of: F,
 }
 
-impl<F> Postings for Unsealed<'_, F>
+impl<T, F> Postings for Unsealed<'_, T, F>
 where
+    T: Postings,
     F: Fn(&str) -> Result<Option<Head>, Defect>,
 {
     fn find(&self, kind: Terms, name: &str) -> Result<Option<PostingList>, Defect> {

@@ -18,8 +18,8 @@ use crate::query::Query;
 pub(super) struct Scanned {
     /// The last position searched.
     upto: u64,
-    /// The boundaries with a match, in order, and the newest match of each.
-    found: Vec<(usize, u64)>,
+    /// The newest match of each boundary; empty if none has one.
+    found: Vec<Option<u64>>,
 }
 
 impl Boundary {
@@ -65,20 +65,28 @@ impl Boundary {
 }
 
 impl Appends {
-    /// Searches the written events for matches.
-    pub(super) fn scan_boundaries(&self, boundaries: &[Boundary]) -> Result<Scanned> {
+    /// Searches the written events for matches, if they were not searched before.
+    pub(super) fn scan_boundaries(
+        &self,
+        boundaries: &[Boundary],
+        scanned: &mut Scanned,
+    ) -> Result<()> {
         if boundaries.is_empty() {
-            return Ok(Scanned::default());
+            return Ok(());
         }
         let upto = self.positions.written();
         let mut show = |position, look: &mut Look<'_>| self.contents.show_written(position, look);
-        let mut found = Vec::new();
         for (number, boundary) in boundaries.iter().enumerate() {
             let query = &boundary.query;
-            let newest = newest_match(&self.contents, query, query.floor(), upto, &mut show)?;
-            found.extend(newest.map(|position| (number, position)));
+            let after = query.floor().max(scanned.upto);
+            let newest = newest_match(&self.contents, query, after, upto, &mut show)?;
+            if newest.is_some() {
+                scanned.found.resize(boundaries.len(), None);
+                scanned.found[number] = newest;
+            }
         }
-        Ok(Scanned { upto, found })
+        scanned.upto = upto;
+        Ok(())
     }
 
     /// Searches the events accepted since, and returns the boundaries that fail.
@@ -86,7 +94,7 @@ impl Appends {
         &self,
         writer: &Writer,
         boundaries: &[Boundary],
-        scanned: Scanned,
+        scanned: &Scanned,
     ) -> Result<Refusal> {
         let mut refusal = Refusal::default();
         if boundaries.is_empty() {
@@ -100,9 +108,8 @@ impl Appends {
             index_terms(&self.contents, tip, tip, &mut show)?;
             self.contents.change_catalog(|catalog| catalog.active.index.keep_terms());
         }
-        let mut found = scanned.found.into_iter().peekable();
         for (query, boundary) in boundaries.iter().enumerate() {
-            let before = found.next_if(|(number, _)| *number == query).map(|(_, newest)| newest);
+            let before = scanned.found.get(query).copied().flatten();
             let after = boundary.query.floor().max(scanned.upto);
             let newer = newest_match(&self.contents, &boundary.query, after, tip, &mut show)?;
             let newest = newer.or(before);

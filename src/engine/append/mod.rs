@@ -46,6 +46,7 @@ use crate::format::metadata::SECTION_HEADER_LEN;
 use crate::format::{align, frame};
 use crate::index::block_file::Reads;
 
+use boundary::Scanned;
 use check::{Asked, KnownHeads, Missing, Refusal};
 use records::KnownRecords;
 use remaining::Unapplied;
@@ -152,20 +153,10 @@ impl Appends {
         let older_heads = || self.contents.older_heads(commit.streams(), reads);
         let (mut healed, mut older) = (false, OlderHeads::default());
         let mut records = KnownRecords::default();
-        // Boundaries are scanned again in each round; a commit without any finds out under the lock what
-        // it needs.
-        if !commit.boundaries.is_empty() {
-            match older_heads()? {
-                Some(found) => older = found,
-                None => return Ok(Decision::TakesLong),
-            }
-            if !patience.hurries() {
-                records = self.known_records(commit)?;
-            }
-        }
+        let mut scanned = Scanned::default();
         loop {
             let known = Known { older: &older, records: &records };
-            match self.try_to_decide(commit, sync, versions, patience, known)? {
+            match self.try_to_decide(commit, sync, versions, patience, known, &mut scanned)? {
                 Ok(decision) => return Ok(decision),
                 // Read or rebuilt with no lock held; then all checks are made again.
                 Err(Missing::Checkpoint(_)) if patience.hurries() => {
@@ -187,7 +178,8 @@ impl Appends {
         }
     }
 
-    /// [`Appends::decide`], once. `Err`: a check lacks something.
+    /// [`Appends::decide`], once. `Err`: a check lacks something. `scanned` keeps what was searched for
+    /// boundaries, so that the next round only searches what was accepted since.
     fn try_to_decide(
         &self,
         commit: &Prepared<'_>,
@@ -195,11 +187,12 @@ impl Appends {
         versions: &mut [u64],
         patience: Patience,
         Known { older, records }: Known<'_>,
+        scanned: &mut Scanned,
     ) -> Result<std::result::Result<Decision<'_>, Missing>> {
         if patience.hurries() && self.boundaries_take_long(commit.boundaries) {
             return Ok(Ok(Decision::TakesLong));
         }
-        let scanned = self.scan_boundaries(commit.boundaries)?;
+        self.scan_boundaries(commit.boundaries, scanned)?;
         let Some(mut writer) = self.lock_with_room(commit, patience)? else {
             return Ok(Ok(Decision::TakesLong));
         };

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Contents;
-use crate::catalog::{Catalog, PartIndex};
+use crate::catalog::{Begun, Catalog, PartIndex, offsets_in_parts};
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
 use crate::format::frame::FrameHeader;
@@ -35,6 +35,36 @@ impl Contents {
         let (bytes, layout) = segment.record(LogPlace { offset, position }, checksums)?;
         look(&bytes.record(layout));
         Ok(())
+    }
+
+    /// Shows those of these records that are written, if they are in one segment that is not sealed. Returns
+    /// the position of the last record that was shown, or the one before the range.
+    pub(crate) fn show_many(
+        &self,
+        positions: RangeInclusive<u64>,
+        look: &mut (dyn FnMut(&RecordRef<'_>) + '_),
+    ) -> Result<u64> {
+        let (first, last) = (*positions.start(), (*positions.end()).min(self.positions.written()));
+        if last < first {
+            return Ok(first - 1);
+        }
+        let found = self.lookup(
+            |catalog| catalog.offsets(first, last),
+            |begun| match begun {
+                Begun::Done(found) => Ok(found),
+                Begun::InParts(parts, ()) => offsets_in_parts(&parts, first, last),
+            },
+        )?;
+        let Some((segment, offsets)) = found else { return Ok(first - 1) };
+        let checksums = self.shared.options().checksums;
+        let mut position = first;
+        for &offset in &offsets {
+            let place = LogPlace { offset: offset.into(), position };
+            let (bytes, layout) = segment.record(place, checksums)?;
+            look(&bytes.record(layout));
+            position += 1;
+        }
+        Ok(position - 1)
     }
 
     /// The place of the frame that holds `position`, or of one before it, with the frame's first

@@ -12,8 +12,6 @@ mod skip;
 use std::ops::Range;
 use std::sync::Arc;
 
-use smol_str::SmolStr;
-
 use crate::catalog::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, part_of};
 use crate::engine::contents::Contents;
 use crate::error::Result;
@@ -23,6 +21,7 @@ use crate::format::record::RecordRef;
 #[cfg(feature = "async")]
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
+use crate::index::terms::{ActiveTerms, RecentTerms};
 use crate::index::unsealed::Unsealed;
 use crate::index::{Head, Postings};
 #[cfg(feature = "async")]
@@ -35,6 +34,10 @@ use skip::Keys;
 /// Terms are entered in steps, so that no lock is held for long. This is the size of a step in events,
 /// and the number of events that a read examines directly before it has more terms entered.
 const STEP: u64 = 1024;
+/// The number of events that are linked with the catalog locked.
+const LINKED_AT_ONCE: usize = 512;
+/// The number of events whose terms are compared one by one, rather than linked into lists.
+const FEW: u64 = 2 * STEP;
 /// The number of candidates requested first, and the most that are requested later.
 pub(crate) const FIRST: usize = 32;
 pub(crate) const MOST: usize = 4096;
@@ -103,8 +106,10 @@ pub(crate) fn newest_match(
     let (keys, mut upto) = (Keys::of(query), upto);
     let mut most = FIRST;
     while let Some(at) = skip::newest_candidate(contents, &keys, after, upto)? {
-        // Terms are entered for later queries.
-        index_terms(contents, at, at, show)?;
+        // Terms are entered for later queries; with them, the segment may be skipped.
+        if index_terms(contents, at, at, show)? {
+            continue;
+        }
         let wanted = Wanted { after, upto: at, backwards: true, most };
         let selected = select(contents, query, at, wanted, show)?;
         let mut matches = |position: u64| {
@@ -143,6 +148,7 @@ pub(crate) fn select(
     if let Some(selected) = look_directly(contents, at, wanted, show)? {
         return Ok(selected);
     }
+    link_terms(contents, at, wanted);
     let found = contents.lookup(
         |catalog| {
             let index = &catalog.active.index;
@@ -205,13 +211,31 @@ fn in_memory(
     at: u64,
     wanted: Wanted,
 ) -> Lookup<Selected> {
-    let terms = index.terms();
+    let mut terms = index.terms();
     let base = index.base_position();
     // A forward read goes up to the last event whose terms are entered.
     let entered = if wanted.backwards { index.len() as u64 } else { u64::from(terms.events()) };
-    let postings = Unsealed { index, terms: &terms, newest_of };
-    let selected = wanted.select(&postings, query, at, base..base + entered);
-    selected.map_err(LookupError::Heads)
+    let held = base..base + entered;
+    if let Some(terms) = recent(base, &mut terms, at, wanted) {
+        let postings = Unsealed { index, terms: &terms, newest_of };
+        return wanted.select(&postings, query, at, held).map_err(LookupError::Heads);
+    }
+    let postings = Unsealed { index, terms: terms.lists(), newest_of };
+    wanted.select(&postings, query, at, held).map_err(LookupError::Heads)
+}
+
+/// The terms of the events that are wanted from `at` on, if these are so few that the log of hashes
+/// answers.
+fn recent(base: u64, terms: &mut ActiveTerms, at: u64, wanted: Wanted) -> Option<RecentTerms<'_>> {
+    let Wanted { after, upto, backwards, .. } = wanted;
+    let (first, last) = if backwards { (after + 1, at) } else { (at, upto) };
+    let entered = base + u64::from(terms.events());
+    let (first, end) = (first.max(base), last.saturating_add(1).min(entered));
+    if end.checked_sub(first)? > FEW {
+        return None;
+    }
+    let ordinal = |position: u64| u32::try_from(position - base).ok();
+    terms.recent(ordinal(first)?..ordinal(end)?)
 }
 
 impl Wanted {
@@ -268,51 +292,69 @@ fn look_directly(
     match reach {
         None => Ok(None),
         Some(Ok(through)) => Ok(Some(Selected { positions: None, through })),
-        Some(Err(last)) => index_terms(contents, at, last, show).map(|()| None),
+        Some(Err(last)) => index_terms(contents, at, last, show).map(|_| None),
     }
 }
 
-/// Makes sure that the postings of the segment that holds `at`, if it is not sealed, reach up to
-/// `upto` or to its end.
+/// Makes sure that the terms of the segment that holds `at`, if it is not sealed, are entered up to `upto`
+/// or to its end. Returns whether any were missing.
 pub(crate) fn index_terms(
     contents: &Contents,
     at: u64,
     upto: u64,
     show: &mut Show<'_>,
-) -> Result<()> {
+) -> Result<bool> {
+    let (mut hashes, mut counts) = (Vec::new(), Vec::new());
+    let mut entered_any = false;
     loop {
         let reach = contents.with_catalog(|catalog| {
-            unsealed(catalog, at)
-                .map(|(base, index)| (base, index.terms().events(), index.len() as u64))
+            unsealed(catalog, at).map(|(base, index)| {
+                let terms = index.terms();
+                (base, terms.events(), terms.hasher(), index.len() as u64)
+            })
         });
-        let Some((base, from, len)) = reach else { return Ok(()) };
+        let Some((base, from, hasher, len)) = reach else { return Ok(entered_any) };
         let first = base + u64::from(from);
-        let upto = upto.min(base + len - 1);
+        let upto = upto.min(base + len - 1).min(first + STEP - 1);
         if first > upto {
-            return Ok(());
+            return Ok(entered_any);
         }
-        let mut step: Vec<(SmolStr, SmolStr, Vec<SmolStr>)> = Vec::new();
-        for position in first..=upto.min(first + STEP - 1) {
-            show(position, &mut |record| {
-                let tags = record.tags().map(SmolStr::new).collect();
-                step.push((record.stream().into(), record.event_type().into(), tags));
-            })?;
+        entered_any = true;
+        hashes.clear();
+        counts.clear();
+        let mut add = |record: &RecordRef<'_>| {
+            let tags = record.tags();
+            counts.push(hasher.add(&mut hashes, record.stream(), record.event_type(), tags));
+        };
+        // Those that are not written yet are shown by the caller.
+        let written = contents.show_many(first..=upto, &mut add)?;
+        for position in written + 1..=upto {
+            show(position, &mut add)?;
         }
         let entered = contents.with_catalog(|catalog| {
             let Some((_, index)) = unsealed(catalog, at) else { return false };
             let mut terms = index.terms();
             // Another thread may have entered them meanwhile.
             if terms.events() == from {
-                for (stream, event_type, tags) in &step {
-                    terms.push(stream, event_type, tags.iter().map(SmolStr::as_str));
-                }
+                terms.push_hashed(&hashes, &counts);
             }
             true
         });
         if !entered {
-            return Ok(());
+            return Ok(entered_any);
         }
     }
+}
+
+/// Links the terms of the segment that holds `at`, if it is not sealed and a look-up needs their lists, up
+/// to few events.
+fn link_terms(contents: &Contents, at: u64, wanted: Wanted) {
+    let step = |catalog: &Catalog| {
+        let Some((base, index)) = unsealed(catalog, at) else { return true };
+        let mut terms = index.terms();
+        recent(base, &mut terms, at, wanted).is_some() || terms.link(LINKED_AT_ONCE)
+    };
+    while !contents.with_catalog(step) {}
 }
 
 /// The number of written events of segments in memory whose terms are still to be entered; large ones,

@@ -257,7 +257,7 @@ mod tests {
             (from, to, most) in (0_u32..320, 0_u32..320, 1..400_usize),
             backwards: bool,
         ) {
-            let mut terms = ActiveTerms::default();
+            let mut terms = ActiveTerms::new();
             let of = |&(tags, event_type, category): &(u8, usize, usize)| {
                 let tags = TAGS.iter().enumerate().filter(move |(i, _)| tags >> i & 1 == 1);
                 let tags: Vec<&str> = tags.map(|(_, tag)| *tag).collect();
@@ -268,7 +268,7 @@ mod tests {
                 terms.push(category, event_type, tags.into_iter());
             }
             for query in queries() {
-                let found = candidates(&terms, 100, &query, from..to, backwards, most).unwrap();
+                let found = candidates(terms.lists(), 100, &query, from..to, backwards, most).unwrap();
                 let (found, all) = found.unwrap();
                 let mut expected: Vec<u32> = (0_u32..)
                     .zip(&events)

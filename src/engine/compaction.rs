@@ -389,32 +389,87 @@ fn tier(index: &SealedIndex) -> u32 {
     (segments.end() - segments.start() + 1).ilog(FAN_IN as u64)
 }
 
-/// The first [`FAN_IN`] neighbours of one tier that fit one file. No other index is opened.
+/// The neighbours of one tier to merge next: the first [`FAN_IN`] that fit one file; where these are too
+/// large for one, as many of them as fit. So no two neighbours that are done fit one file, and the number
+/// of files follows from the number of events and the limits of a file. No other index is opened.
 fn due(compaction: &Compaction) -> Chosen {
     let mut from = 0;
     loop {
         let window =
             compaction.contents.with_catalog(|catalog| window_of_one_tier(&catalog.parts, from));
-        let Some(window) = window else { return Ok(None) };
-        let mut extent = Some(MergeSize::default());
+        let Some(mut window) = window else { return Ok(None) };
+        let mut extents = Vec::with_capacity(window.len());
         for index in &window {
-            let own = compaction.extent_of(index)?;
-            extent = extent.and_then(|sum| sum.with(own));
+            extents.push(compaction.extent_of(index)?);
         }
-        if extent.is_some() {
+        let count = fitting(&extents);
+        if count > 1 {
+            window.truncate(count);
             return Ok(Some(window));
         }
         from = *window[0].segments().start() + 1;
     }
 }
 
-/// The first [`FAN_IN`] neighbours of one tier at or after segment `from` whose events fit one file.
+/// The number of indexes of these sizes, from the first on, that fit one file together.
+fn fitting(sizes: &[MergeSize]) -> usize {
+    let mut sum = MergeSize::default();
+    let fits = sizes.iter().take_while(|&&size| match sum.with(size) {
+        Some(larger) => {
+            sum = larger;
+            true
+        }
+        None => false,
+    });
+    fits.count()
+}
+
+/// The first [`FAN_IN`] neighbours of one tier at or after segment `from`, of which the first two fit one
+/// file by their numbers of events.
 fn window_of_one_tier(parts: &[Part], from: u64) -> Option<Vec<Arc<SealedIndex>>> {
-    let fit = |sum: MergeSize, index: &Arc<SealedIndex>| sum.with(MergeSize::of_events(index));
     let fits = |window: &&[Arc<SealedIndex>]| {
+        let pair = [0, 1].map(|at| MergeSize::of_events(&window[at]));
         *window[0].segments().start() >= from
             && window.iter().all(|index| tier(index) == tier(&window[0]))
-            && window.iter().try_fold(MergeSize::default(), fit).is_some()
+            && fitting(&pair) == 2
     };
     runs(parts).iter().find_map(|run| run.windows(FAN_IN).find(fits).map(<[_]>::to_vec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::merge::MAX_EVENTS;
+
+    /// Merges what is due until nothing is, of indexes with a number of segments and of events each.
+    fn merged(segments: usize, events: u64) -> Vec<(u64, u64)> {
+        let mut files: Vec<(u64, u64)> = Vec::new();
+        for _ in 0..segments {
+            files.push((1, events));
+            loop {
+                let tier_of = |file: &(u64, u64)| file.0.ilog(FAN_IN as u64);
+                let due = files.windows(FAN_IN).enumerate().find_map(|(at, window)| {
+                    let sizes: Vec<_> = window.iter().map(|&(_, n)| MergeSize::events(n)).collect();
+                    let one_tier = window.iter().all(|file| tier_of(file) == tier_of(&window[0]));
+                    (one_tier && fitting(&sizes) > 1).then(|| at..at + fitting(&sizes))
+                });
+                let Some(due) = due else { break };
+                let sum = files[due.clone()].iter().fold((0, 0), |s, f| (s.0 + f.0, s.1 + f.1));
+                files.splice(due, [sum]);
+            }
+        }
+        files
+    }
+
+    #[test]
+    fn merged_files_are_as_few_as_their_limit_permits() {
+        // Segments of 128 MiB with events of 64 bytes; 10^9 events, then 10^10.
+        for segments in [1_104, 11_038] {
+            let files = merged(segments, 906_000);
+            let events = segments as u64 * 906_000;
+            assert_eq!(files.iter().map(|file| file.1).sum::<u64>(), events);
+            let least = usize::try_from(events.div_ceil(MAX_EVENTS)).unwrap();
+            assert!(files.len() <= least * 5 / 4 + 3 * FAN_IN, "{} of {least}", files.len());
+        }
+    }
 }

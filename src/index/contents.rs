@@ -20,6 +20,23 @@ use crate::format::index_file::{
 use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordEntry};
 
+/// An id to look up in many files.
+#[derive(Debug)]
+pub(crate) struct HashedId {
+    hash: u64,
+    /// Its bits in the filters of index files, and in those of level files.
+    in_index: Probe,
+    in_level: Probe,
+}
+
+impl HashedId {
+    pub(crate) fn new(id: &[u8; 16]) -> Self {
+        let hash = hash_id(id);
+        let in_level = Probe::new(level_file::filter_hash(hash));
+        Self { hash, in_index: Probe::new(hash), in_level }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct IndexContents {
     file: BlockFile,
@@ -329,9 +346,9 @@ impl IndexContents {
 
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
     /// half. Nearly always none or one.
-    pub(super) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
-        let hash = hash_id(id);
-        if !self.may_hold_id(hash)? {
+    pub(super) fn candidates(&self, id: &HashedId) -> Result<Vec<u32>, Defect> {
+        let hash = id.hash;
+        if !self.may_hold_id(id)? {
             return Ok(Vec::new());
         }
         let ids = self.file.section(layout::IDS);
@@ -359,16 +376,26 @@ impl IndexContents {
         Ok(found)
     }
 
-    /// Whether the filter of ids may contain an id with this hash.
-    pub(super) fn may_hold_id(&self, hash: u64) -> Result<bool, Defect> {
+    /// Whether the filter of ids may contain an id.
+    pub(super) fn may_hold_id(&self, id: &HashedId) -> Result<bool, Defect> {
         let section = self.file.section(layout::FILTER);
-        let len = filter_size(section);
+        let (probe, block) = self.probe_of(id, filter_size(section));
+        self.passes(Reads::Any, section, probe, block)
+    }
+
+    /// Prefetches what [`IndexContents::may_hold_id`] reads.
+    pub(super) fn prefetch_id(&self, id: &HashedId) {
+        let section = self.file.section(layout::FILTER);
+        let (_, block) = self.probe_of(id, filter_size(section));
+        self.file.prefetch(section.offset + block as u64, FILTER_BLOCK);
+    }
+
+    /// The bits of an id and the offset of its block, in a filter of this length.
+    fn probe_of<'i>(&self, id: &'i HashedId, len: usize) -> (&'i Probe, usize) {
         if self.level == 0 {
-            let probe = Probe::new(hash);
-            return self.passes(Reads::Any, section, &probe, probe.block(len));
+            return (&id.in_index, id.in_index.block(len));
         }
-        let probe = Probe::new(level_file::filter_hash(hash));
-        self.passes(Reads::Any, section, &probe, level_file::filter_block(hash, len))
+        (&id.in_level, level_file::filter_block(id.hash, len))
     }
 
     /// Whether any event may have a term.

@@ -66,6 +66,12 @@ impl MergeSize {
         Self { events: u64::from(index.event_count()), lists: 0, names: 0 }
     }
 
+    /// The size of an index of this many events with nothing else.
+    #[cfg(test)]
+    pub(crate) fn events(events: u64) -> Self {
+        Self { events, lists: 0, names: 0 }
+    }
+
     /// The sum, if a level file can hold it.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         let sum = Self {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::block_file::{BlockFile, Reads};
+pub(crate) use super::contents::HashedId;
 use super::contents::IndexContents;
 use super::covers::Covers;
 use super::record_table::{Match, RecordKey};
@@ -354,16 +355,23 @@ impl SealedIndex {
         }
     }
 
+    /// Prefetches what the filter of ids answers from, if the file is open.
+    pub(crate) fn prefetch_id(&self, id: &HashedId) {
+        if let Some(contents) = self.contents.get() {
+            contents.prefetch_id(id);
+        }
+    }
+
     /// The ordinals of the events that may have this id: those whose ids share its hash's upper
     /// half. Nearly always none or one.
-    pub(crate) fn candidates(&self, id: &[u8; 16]) -> Result<Vec<u32>, Defect> {
+    pub(crate) fn candidates(&self, id: &HashedId) -> Result<Vec<u32>, Defect> {
         self.contents()?.candidates(id)
     }
 
     /// Whether the filter may contain an id.
     #[cfg(test)]
     pub(crate) fn filter_passes_for_tests(&self, id: &[u8; 16]) -> bool {
-        self.contents().unwrap().may_hold_id(crate::format::index_file::hash_id(id)).unwrap()
+        self.contents().unwrap().may_hold_id(&HashedId::new(id)).unwrap()
     }
 }
 
@@ -460,9 +468,11 @@ mod tests {
         let events: Vec<_> = (0..200).map(|i| ("s", u64::from(i) + 1, i, &[][..])).collect();
         let index = build(&events);
         for i in 0..200_u8 {
-            assert_eq!(index.candidates(&[i; 16]).unwrap(), [u32::from(i)]);
+            assert_eq!(index.candidates(&HashedId::new(&[i; 16])).unwrap(), [u32::from(i)]);
         }
-        assert!((200..=255_u8).all(|i| index.candidates(&[i; 16]).unwrap().is_empty()));
+        assert!(
+            (200..=255_u8).all(|i| index.candidates(&HashedId::new(&[i; 16])).unwrap().is_empty())
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::Metadata;
 use crate::index::record_table::{Match, RecordKey, RecordsCopy};
 use crate::index::records::PageStart;
-use crate::index::sealed::SealedIndex;
+use crate::index::sealed::{HashedId, SealedIndex};
 use crate::index::{Postings, Terms};
 use crate::log::scan::{ScannedFrame, for_each_record, verify_body};
 use crate::log::segment::LogPlace;
@@ -308,7 +308,11 @@ fn ask_whole(index: &SealedIndex, bytes: &[u8]) -> Result<(), Defect> {
     for id in bytes.chunks_exact(16) {
         let mut wanted = [0; 16];
         wanted.copy_from_slice(id);
-        assert!(index.candidates(&wanted).map_or(true, |found| found.len() <= bytes.len() / 8));
+        assert!(
+            index
+                .candidates(&HashedId::new(&wanted))
+                .map_or(true, |found| found.len() <= bytes.len() / 8)
+        );
     }
     let mut keys = Vec::new();
     let all = PageStart { prefix: "", after: "" };

@@ -162,7 +162,9 @@ impl ActiveTerms {
         let mut next = self.tabled();
         let newest = &mut self.newest;
         self.fresh.for_each(|hashes| {
-            hashes.iter().for_each(|&hash| newest.set(hash, next));
+            for &hash in hashes {
+                newest.set(hash, next);
+            }
             next += 1;
         });
         self.log.hashes.extend(self.fresh.hashes.iter().map(|&hash| short(hash)));
@@ -296,7 +298,7 @@ mod tests {
             let (mut terms, mut events) = (ActiveTerms::new(), Vec::<u8>::new());
             for (tags, count, how) in steps {
                 let of = |tags: u8| {
-                    (0..4).filter(move |i| tags >> i & 1 == 1).map(|i| TAGS[i as usize])
+                    (0..4_usize).filter(move |i| tags >> i & 1 == 1).map(|i| TAGS[i])
                 };
                 let each = (0..count).map(|i| tags ^ u8::try_from(i % 3).unwrap());
                 match how {

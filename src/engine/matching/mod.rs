@@ -313,7 +313,7 @@ pub(crate) fn index_terms(
                 (base, terms.events(), terms.hasher(), index.len() as u64)
             })
         });
-        let Some((base, from, hasher, len)) = reach else { return Ok(entered_any) };
+        let Some((base, from, hash_with, len)) = reach else { return Ok(entered_any) };
         let first = base + u64::from(from);
         let upto = upto.min(base + len - 1).min(first + STEP - 1);
         if first > upto {
@@ -324,7 +324,7 @@ pub(crate) fn index_terms(
         counts.clear();
         let mut add = |record: &RecordRef<'_>| {
             let tags = record.tags();
-            counts.push(hasher.add(&mut hashes, record.stream(), record.event_type(), tags));
+            counts.push(hash_with.add(&mut hashes, record.stream(), record.event_type(), tags));
         };
         // Those that are not written yet are shown by the caller.
         let written = contents.show_many(first..=upto, &mut add)?;

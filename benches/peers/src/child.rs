@@ -85,14 +85,19 @@ pub fn rate(count: u64, elapsed: Duration) -> f64 {
 /// A store of events whose streams are scattered, in commits of 100, closed cleanly.
 fn prepare(job: &Job) -> Result<Figures> {
     let peer = start(job, cheapest(job.about), 1, job.count)?;
-    append_scattered(&*peer, job.count, job.seed)?;
+    append_scattered(&*peer, job.count, job.seed, Duration::MAX)?;
     peer.close()?;
     Ok(figures(&[("events", job.count as f64)]))
 }
 
-pub fn append_scattered(peer: &dyn Peer, count: u64, seed: u64) -> Result {
+/// Commits of 100 events of streams at random; fewer events if they take longer than the limit.
+pub fn append_scattered(peer: &dyn Peer, count: u64, seed: u64, limit: Duration) -> Result {
     let (corpus, mut random) = (Corpus::get(), Random::new(seed));
+    let started = Instant::now();
     for _ in 0..count / 100 {
+        if started.elapsed() > limit {
+            break;
+        }
         peer.append(&corpus.scattered(100, &mut random))?;
     }
     Ok(())
@@ -101,7 +106,7 @@ pub fn append_scattered(peer: &dyn Peer, count: u64, seed: u64) -> Result {
 /// Fills a store durably and waits to be killed.
 fn fill(job: &Job) -> Result {
     let peer = start(job, Mode::Durable, 1, job.count)?;
-    append_scattered(&*peer, job.count, job.seed)?;
+    append_scattered(&*peer, job.count, job.seed, Duration::MAX)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", json!({ "filled": job.count }))?;
     out.flush()?;

@@ -70,7 +70,7 @@ pub fn open(job: &Job) -> Result<Figures> {
 /// Resident memory of this process, in megabytes.
 struct Resident {
     all: f64,
-    /// Without the pages of mapped files, which the system takes back without writing them.
+    /// Anonymous memory: without the pages of mapped files, which the system can take back.
     own: f64,
 }
 

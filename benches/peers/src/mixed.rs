@@ -8,11 +8,14 @@ use crate::child::{self, Job};
 use crate::input::{Corpus, Random};
 use crate::peer::{Peer, Result};
 
+/// A peer that appends slowly begins with fewer events.
+const FILLING: Duration = Duration::from_secs(5);
+
 pub fn run(job: &Job) -> Result<Map<String, Value>> {
     // Room for the events that exist first and for those that the two rounds of appending add.
     let peer = child::start(job, child::cheapest(job.about), 1, job.count * 45)?;
     let peer_ref = &*peer;
-    child::append_scattered(peer_ref, job.count, job.seed)?;
+    child::append_scattered(peer_ref, job.count, job.seed, FILLING)?;
 
     let most = job.count * 20;
     let append_alone = appending(peer_ref, job.limit, most, job.seed + 1)?;

@@ -96,7 +96,7 @@ impl Options {
                 paced: 1_200_000,
                 mixed: 200_000,
                 appended_percent: 100,
-                limit_ms: 1_000,
+                limit_ms: 800,
                 latency_limit_ms: 8_000,
             }
         };

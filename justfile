@@ -19,6 +19,7 @@ nextest *args:
 postgres *args:
     .ci/postgres cargo test -p annals-es-postgres --test postgres {{ args }}
     .ci/postgres cargo test -p annals-postgres --test postgres {{ args }}
+    .ci/postgres cargo test -p annals-postgres --test history
 
 # The data of the backends that the adapters take the place of, moved to annals; with a PostgreSQL server.
 adapter-migrations *args:

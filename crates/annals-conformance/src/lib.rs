@@ -3,6 +3,7 @@
 
 mod backend;
 mod behaviours;
+pub mod history;
 mod suite;
 mod support;
 

@@ -136,8 +136,9 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
+    /// A connection. Also a new one is given up when the server does not answer in time.
     pub(crate) async fn get(&self) -> Result<Object, Error> {
-        Ok(self.pool.get().await?)
+        self.limited(async { Ok(self.pool.get().await?) }).await
     }
 
     /// Waits for the answer of the server, as long as the limit permits.

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use annals_es::{AppendError, CommitParts};
 use deadpool_postgres::Object;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::batch::{Batches, Outcome, Prepared};
 use crate::pool::{Connections, Pause, once};
+use crate::rows::number;
 use crate::signal::Signal;
 use crate::{Error, Positions, check};
 
@@ -173,7 +175,7 @@ impl Queue {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(Failed::Before(error)) => error,
                 Err(Failed::Unknown { prepared, error }) => {
-                    match self.was_committed(prepared.transaction).await {
+                    match self.was_committed(&prepared).await {
                         Ok(true) => {
                             self.signal.committed();
                             return Ok(prepared.outcomes);
@@ -192,7 +194,7 @@ impl Queue {
     }
 
     async fn attempt(&self, commits: Vec<CommitParts>) -> Result<Vec<Outcome>, Failed> {
-        let client = self.connections.pool.get().await.map_err(|it| Failed::Before(it.into()))?;
+        let client = self.connections.get().await.map_err(Failed::Before)?;
         let limit = self.connections.limit;
         let timed_out = || Error::TimedOut { limit };
         let prepared = tokio::time::timeout(limit, self.batches.prepare(&client, commits)).await;
@@ -230,22 +232,45 @@ impl Queue {
 
     /// Whether a transaction was committed whose connection has ended. While the server still has it in progress, its
     /// end is waited for.
-    async fn was_committed(&self, transaction: i64) -> Result<bool, Error> {
+    ///
+    /// The status of a transaction's id is no proof that it was committed: a server that crashes forgets an id that was
+    /// assigned and not written, and assigns it again. What proves it is an event at its place.
+    async fn was_committed(&self, prepared: &Prepared) -> Result<bool, Error> {
         let mut pause = Pause::new(self.connections.limit);
         loop {
-            let status: Result<Option<String>, Error> = once!(&self.connections, client => {
-                let ask = "SELECT pg_xact_status($1::text::xid8)";
-                let row = client.query_one(ask, &[&transaction.to_string()]).await?;
-                Ok(row.try_get(0)?)
+            let status: Result<Option<bool>, Error> = once!(&self.connections, client => {
+                self.status(client, prepared).await
             });
             match status {
-                Ok(Some(status)) if status == "committed" => return Ok(true),
-                Ok(Some(status)) if status == "aborted" => return Ok(false),
-                Ok(_) => pause.wait_after(Error::Ended).await?,
+                Ok(Some(is_committed)) => return Ok(is_committed),
+                Ok(None) => pause.wait_after(Error::Ended).await?,
                 Err(error) if error.is_transient() => pause.wait_after(error).await?,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// `None`: the transaction is in progress.
+    async fn status(&self, client: &Object, prepared: &Prepared) -> Result<Option<bool>, Error> {
+        let ask = "SELECT pg_xact_status($1::text::xid8)";
+        let status = match client.query_one(ask, &[&prepared.transaction.to_string()]).await {
+            Ok(row) => row.try_get::<_, Option<String>>(0)?,
+            // The id is in the future: the server has crashed and forgotten it.
+            Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+                return Ok(Some(false));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match status.as_deref() {
+            Some("aborted") => return Ok(Some(false)),
+            Some("in progress") => return Ok(None),
+            _ => {}
+        }
+        let Some(event) = prepared.writes.events.first() else { return Err(Error::Ended) };
+        let schema = &self.batches.sql.schema;
+        let find = format!("SELECT 1 FROM {schema}.events WHERE id = $1 AND position = $2");
+        let at = number(event.position.get());
+        Ok(Some(client.query_opt(&find, &[&event.id, &at]).await?.is_some()))
     }
 }
 

@@ -325,7 +325,7 @@ impl Shared {
         also: Also,
     ) -> Result<Committed, AppendError> {
         let failed = |error: Error| AppendError::from(StoreError::from(error));
-        let client = self.connections.pool.get().await.map_err(|error| failed(error.into()))?;
+        let client = self.connections.get().await.map_err(failed)?;
         let done = self.append_on(&client, parts, also).await;
         if done.is_err() {
             // It may have an open transaction.

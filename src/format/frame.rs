@@ -114,8 +114,19 @@ impl FrameHeader {
     pub(crate) fn decode_trusted(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..HEADER_LEN).ok_or(Defect::TooShort)?;
         let kind = FrameKind::from_byte(b[2]).ok_or(Defect::Invalid("unknown frame kind"))?;
-        let header = Self {
-            kind,
+        let header = Self { kind, ..Self::commit_fields(b) };
+        header.check(b[3])?;
+        Ok(header)
+    }
+
+    /// The fields of the header of a commit that was decoded before.
+    pub(crate) fn fields(b: &[u8; HEADER_LEN]) -> Self {
+        Self::commit_fields(b)
+    }
+
+    fn commit_fields(b: &[u8]) -> Self {
+        Self {
+            kind: FrameKind::Commit,
             body_len: LE::read_u32(&b[4..]),
             event_count: LE::read_u32(&b[8..]),
             link: LE::read_u32(&b[12..]),
@@ -123,9 +134,7 @@ impl FrameHeader {
             durable_position: LE::read_u64(&b[24..]),
             recorded_at: LE::read_u64(&b[32..]),
             body_checksum: LE::read_u32(&b[40..]),
-        };
-        header.check(b[3])?;
-        Ok(header)
+        }
     }
 
     fn check(&self, zero: u8) -> Result<(), Defect> {

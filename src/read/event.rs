@@ -62,7 +62,39 @@ pub struct Event {
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
     record: RecordRef<'a>,
-    place: EventPlace,
+    place: PlaceRef<'a>,
+}
+
+/// The place of a borrowed event.
+#[derive(Clone, Copy)]
+enum PlaceRef<'a> {
+    Known(EventPlace),
+    /// The header of its frame, which was proven: most readers need nothing of it, and it is elsewhere in
+    /// memory.
+    InFrame {
+        position: u64,
+        header: &'a [u8; HEADER_LEN],
+    },
+}
+
+impl PlaceRef<'_> {
+    #[inline]
+    fn position(&self) -> u64 {
+        match self {
+            Self::Known(place) => place.position,
+            Self::InFrame { position, .. } => *position,
+        }
+    }
+
+    #[inline]
+    fn get(&self) -> EventPlace {
+        match *self {
+            Self::Known(place) => place,
+            Self::InFrame { position, header } => {
+                EventPlace::new(&FrameHeader::fields(header), position)
+            }
+        }
+    }
 }
 
 impl Event {
@@ -71,7 +103,7 @@ impl Event {
     }
 
     fn view(&self) -> EventRef<'_> {
-        EventRef { record: self.bytes.record(self.layout), place: self.place }
+        EventRef::new(self.bytes.record(self.layout), self.place)
     }
 
     /// The event's id.
@@ -171,7 +203,7 @@ impl Event {
     pub fn into_parts(self) -> EventParts {
         let Self { bytes, layout, place } = self;
         let mut data = bytes.into_buffer(layout);
-        let event = EventRef { record: RecordRef::from_parts(&data, layout), place };
+        let event = EventRef::new(RecordRef::from_parts(&data, layout), place);
         let mut parts = EventParts {
             id: event.id(),
             id_given: event.id_given(),
@@ -265,7 +297,16 @@ impl Event {
 
 impl<'a> EventRef<'a> {
     pub(crate) fn new(record: RecordRef<'a>, place: EventPlace) -> Self {
-        Self { record, place }
+        Self { record, place: PlaceRef::Known(place) }
+    }
+
+    /// The event at `position`, of which `header` is the header of the frame; both were proven.
+    pub(crate) fn in_frame(
+        record: RecordRef<'a>,
+        position: u64,
+        header: &'a [u8; HEADER_LEN],
+    ) -> Self {
+        Self { record, place: PlaceRef::InFrame { position, header } }
     }
 
     /// The event's id.
@@ -287,7 +328,7 @@ impl<'a> EventRef<'a> {
     fn may_have_generated_id(&self) -> bool {
         let mut time = [0; 8];
         time[2..].copy_from_slice(&self.record.id()[..6]);
-        let at_that_time = u64::from_be_bytes(time) == self.place.recorded_at / 1000;
+        let at_that_time = u64::from_be_bytes(time) == self.place.get().recorded_at / 1000;
         at_that_time && self.id().get_version_num() == 7
     }
 
@@ -303,7 +344,7 @@ impl<'a> EventRef<'a> {
 
     /// The event's place in the store, from 1.
     pub fn position(&self) -> Position {
-        Position::new(self.place.position)
+        Position::new(self.place.position())
     }
 
     /// The event's type.
@@ -338,22 +379,22 @@ impl<'a> EventRef<'a> {
 
     /// When the event's commit was recorded.
     pub fn recorded_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.place.recorded_at)
+        Timestamp::from_micros(self.place.get().recorded_at)
     }
 
     /// The position of the first event of its commit; it identifies the commit.
     pub fn commit(&self) -> Position {
-        self.place.commit()
+        self.place.get().commit()
     }
 
     /// Whether the event is the last event of its commit.
     pub fn is_last_in_commit(&self) -> bool {
-        self.place.after == 0
+        self.place.get().after == 0
     }
 
     /// The position of the last event of its commit.
     pub fn commit_end(&self) -> Position {
-        self.place.commit_end()
+        self.place.get().commit_end()
     }
 
     /// Whether a query matches the event.

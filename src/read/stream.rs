@@ -122,7 +122,7 @@ impl StreamEvents {
     ) -> Result<ControlFlow<B>> {
         while self.left > 0 && self.is_in_range() {
             if !self.ahead.has_next() {
-                self.find_places(self.next)?;
+                self.find_places(self.next, false)?;
             }
             self.advance();
             let Self { engine, hidden, settings, runs, ahead, left, .. } = self;
@@ -145,7 +145,7 @@ impl StreamEvents {
         while self.left > 0 && self.is_in_range() {
             if self.ahead.peek().is_none() {
                 if !self.ahead.has_next() {
-                    self.find_places(self.next)?;
+                    self.find_places(self.next, true)?;
                 }
                 self.ahead.read(&self.engine, &self.runs)?;
             }
@@ -280,8 +280,9 @@ impl StreamEvents {
         }
     }
 
-    /// Looks up the places of the next events, from `version` on in the direction of the read.
-    fn find_places(&mut self, version: u64) -> Result<()> {
+    /// Looks up the places of the next events, from `version` on in the direction of the read. `headers`: the
+    /// headers of their frames are read too.
+    fn find_places(&mut self, version: u64, headers: bool) -> Result<()> {
         self.engine.contents().bound_mappings();
         if !self.loaded.contains(&version) {
             self.load(version)?;
@@ -294,7 +295,7 @@ impl StreamEvents {
         } else {
             version..=last.min(version.saturating_add(more))
         };
-        self.ahead.find(&self.runs, versions, self.settings.backwards)
+        self.ahead.find(&self.runs, versions, self.settings.backwards, headers)
     }
 }
 

@@ -202,3 +202,34 @@ fn offset_table_that_leads_to_other_records_is_noticed_after_a_walk() {
         assert!(backwards.is_err());
     }
 }
+
+#[test]
+fn event_of_a_stream_is_shown_only_from_where_it_was_proven() {
+    let sim = closed(20, LARGE);
+    let ids: Vec<_> = open(&sim.fork())
+        .unwrap()
+        .read_all()
+        .into_iter()
+        .map(|event| event.unwrap().id())
+        .collect();
+    // The offsets of two of six events are swapped, in front of the trailer of 64 bytes.
+    let swap_offsets = |bytes: &mut Vec<u8>| {
+        let table = bytes.len() - 64 - 24;
+        let (one, two) = bytes[table..table + 8].split_at_mut(4);
+        one.swap_with_slice(two);
+    };
+    sim.corrupt(segment(2), swap_offsets).unwrap();
+    let store = open(&sim).unwrap();
+    store.read_all().for_each(|_| ()).unwrap();
+    let (mut shown, mut refused) = (0, 0);
+    for stream in store.streams() {
+        let read = store.read_stream(stream.unwrap().name).for_each(|event| {
+            let at = usize::try_from(event.position().get()).unwrap() - 1;
+            assert_eq!(event.id(), ids[at], "{at}");
+            assert!(event.commit() <= event.position() && event.position() <= event.commit_end());
+            shown += 1;
+        });
+        refused += usize::from(read.is_err());
+    }
+    assert!(shown > 0 && refused > 0, "{shown} shown, {refused} refused");
+}

@@ -114,6 +114,36 @@ impl Segment {
         sum == trailer.table_checksum
     }
 
+    /// The record of the event at `place`, which was proven, and the header of its frame, which is not
+    /// touched; `None` if they are not mapped or not known to be readable, or if the record is damaged,
+    /// which [`Segment::event`] then reports.
+    #[inline]
+    pub(crate) fn proven_event(
+        &self,
+        place: LogPlace,
+    ) -> Option<(RecordRef<'_>, &[u8; frame::HEADER_LEN])> {
+        let LogPlace { offset, .. } = place;
+        let (map, limit) = (self.mapping()?, self.readable_limit());
+        let is_readable = |from: u64, to: u64| {
+            to <= limit && (from / CHUNK..to.div_ceil(CHUNK)).all(|at| self.is_known_readable(at))
+        };
+        if !is_readable(offset, offset.checked_add(record::HEADER_LEN as u64)?) {
+            return None;
+        }
+        let layout = Layout::read(map.get(offset, record::HEADER_LEN)?).ok()?;
+        let len = layout.padded_len();
+        if !is_readable(offset, offset.checked_add(len as u64)?) {
+            return None;
+        }
+        let record = RecordRef::from_parts(map.get(offset, len)?, layout);
+        let frame = offset.checked_sub(record.frame_distance().into())?;
+        if !is_readable(frame, frame.checked_add(frame::HEADER_LEN as u64)?) {
+            return None;
+        }
+        touch(1);
+        Some((record, map.get(frame, frame::HEADER_LEN)?.try_into().ok()?))
+    }
+
     /// Reads the record of the event at `place`, and the header of its frame; proves both as
     /// `checksums` requires.
     pub(crate) fn event(

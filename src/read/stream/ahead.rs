@@ -63,12 +63,14 @@ impl Ahead {
     }
 
     /// Looks up the places of the events of `versions`, and prefetches their records: the events of a stream are
-    /// scattered, and the read would wait for each one alone.
+    /// scattered, and the read would wait for each one alone. `headers`: it also reads the headers of their
+    /// frames.
     pub(super) fn find(
         &mut self,
         runs: &[Run],
         versions: RangeInclusive<u64>,
         backwards: bool,
+        headers: bool,
     ) -> Result<()> {
         self.wanted = (self.wanted * 2).min(MOST);
         let (first, last) = versions.into_inner();
@@ -103,13 +105,13 @@ impl Ahead {
                 }
             }
         }
-        self.prefetch(runs);
+        self.prefetch(runs, headers);
         self.places.reverse();
         result
     }
 
     /// Prefetches the records, unless each follows closely on the one before: the processor does that by itself.
-    fn prefetch(&self, runs: &[Run]) {
+    fn prefetch(&self, runs: &[Run], headers: bool) {
         let follows = |pair: &[(usize, LogPlace)]| {
             let ((run, before), (next_run, next)) = (pair[0], pair[1]);
             run == next_run && next.offset.abs_diff(before.offset) < CLOSE
@@ -120,9 +122,11 @@ impl Ahead {
         for &(run, place) in &self.places {
             runs[run].segment.prefetch_record(place.offset);
         }
-        // The records are read after the last prefetch, when the first ones have arrived.
-        for &(run, place) in &self.places {
-            runs[run].segment.prefetch_frame(place.offset);
+        if headers {
+            // The records are read after the last prefetch, when the first ones have arrived.
+            for &(run, place) in &self.places {
+                runs[run].segment.prefetch_frame(place.offset);
+            }
         }
     }
 
@@ -157,7 +161,11 @@ impl Ahead {
 
     /// Takes the next event, borrowed; `None` if there is none.
     #[inline]
-    pub(super) fn show(&mut self, engine: &Engine, runs: &[Run]) -> Result<Option<EventRef<'_>>> {
+    pub(super) fn show<'a>(
+        &'a mut self,
+        engine: &Engine,
+        runs: &'a [Run],
+    ) -> Result<Option<EventRef<'a>>> {
         self.drop_shown();
         if self.events.is_empty() {
             let is_near = self.is_near(engine, runs);
@@ -165,7 +173,14 @@ impl Ahead {
             if is_near && let Some((record, header)) = self.window.record(place) {
                 return Ok(Some(EventRef::new(record, EventPlace::new(&header, place.position))));
             }
-            self.events.push_back(event_in(engine, &runs[run].segment, place)?);
+            let segment = &runs[run].segment;
+            if engine.options().checksums == Checksums::Once
+                && segment.is_proven(place)
+                && let Some((record, header)) = segment.proven_event(place)
+            {
+                return Ok(Some(EventRef::in_frame(record, place.position, header)));
+            }
+            self.events.push_back(event_in(engine, segment, place)?);
         }
         self.is_shown = true;
         Ok(self.events.front().map(Event::as_ref))

@@ -24,7 +24,6 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 
 /// The settings of each session. A session that does not wait for the disk would acknowledge what is not durable.
-/// Plans are made for the values at hand: those for any value would read whole tables for a rare tag.
 const SETTINGS: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off';

@@ -20,6 +20,9 @@ use crate::{Error, Positions, check};
 
 /// Number of commits of one transaction, at most.
 const COMMITS: usize = 128;
+/// Number of waiting commits for which one more transaction begins beside others: each transaction costs a wait for the
+/// disk.
+const MORE: usize = 16;
 /// Bytes of data and metadata of one transaction, at most, unless its only commit is larger.
 const BYTES: u64 = 8 << 20;
 /// KiB of data and metadata that wait or are being written. Further appends wait until there is room.
@@ -80,7 +83,8 @@ impl Queue {
         let starts = {
             let mut state = self.state();
             state.waiting.push_back(waiting);
-            let starts = state.running < self.transactions;
+            let starts = state.running < self.transactions
+                && (state.running == 0 || state.waiting.len() >= MORE * state.running);
             state.running += usize::from(starts);
             starts
         };
@@ -101,7 +105,10 @@ impl Queue {
             tokio::task::yield_now().await;
             let batch = {
                 let mut state = self.state();
-                let batch = Self::take(&mut state);
+                // Few commits are left to another task, which takes them together.
+                let others = state.running - 1;
+                let is_enough = others == 0 || state.waiting.len() >= MORE * others;
+                let batch = if is_enough { Self::take(&mut state) } else { Vec::new() };
                 if batch.is_empty() {
                     state.running -= 1;
                     return;

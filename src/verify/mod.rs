@@ -171,7 +171,8 @@ impl Verifier<'_> {
             self.joined &= file.header.number == expected;
             expected = file.header.number + 1;
             self.headers(file);
-            self.segment(file, &files[i + 1..], i == last, limit)?;
+            let before = i.checked_sub(1).map(|before| &files[before]);
+            self.segment(file, before, &files[i + 1..], i == last, limit)?;
             for (from, to) in media[i].unreadable() {
                 self.fault(&file.path, from, format!("{} bytes cannot be read", to - from));
             }

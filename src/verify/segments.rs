@@ -47,9 +47,52 @@ impl Verifier<'_> {
         self.advance(DATA_START);
     }
 
+    /// Walks on in the segment before `file`, if a writer has written more to it since it was walked: `file` begins after
+    /// that, or is sealed.
+    fn catch_up(&mut self, before: &SegmentFile, file: &SegmentFile, limit: u64) -> Result<()> {
+        let first = first_of(file)?;
+        if !self.joined || first.is_none_or(|first| first.link == self.state.link) {
+            return Ok(());
+        }
+        let mut window = Window::new(Arc::clone(&before.file), before.len()?);
+        let mut state = self.state.clone();
+        if let Err(error) = self.walk(&mut window, before, &mut state, limit) {
+            self.error(error)?;
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Walks over frames, and counts them.
+    fn walk(
+        &mut self,
+        window: &mut Window,
+        file: &SegmentFile,
+        state: &mut ScanState,
+        limit: u64,
+    ) -> Result<ScanEnd> {
+        let (mut commits, mut events, mut bytes) = (0, 0, 0);
+        let end = scan(window, file.header.seed(), state, limit, &file.path, |f| {
+            commits += u64::from(f.header.kind == FrameKind::Commit);
+            events += u64::from(f.header.event_count);
+            bytes += f.header.frame_len();
+            self.snapshots.pass(f);
+            (self.progress)(Progress {
+                done_bytes: self.done + bytes,
+                total_bytes: self.total.max(self.done + bytes),
+            });
+            Ok(())
+        });
+        self.report.commits += commits;
+        self.report.events += events;
+        self.advance(bytes);
+        end
+    }
+
     pub(super) fn segment(
         &mut self,
         file: &SegmentFile,
+        before: Option<&SegmentFile>,
         later: &[SegmentFile],
         is_last: bool,
         limit: Option<u64>,
@@ -58,8 +101,11 @@ impl Verifier<'_> {
         // that the trailer describes must lie within the length.
         let trailer = file.trailer()?;
         let len = file.len()?;
-        // All of a sealed segment is durable, including a last frame without events.
-        let limit = limit.filter(|_| trailer.is_none());
+        // All of a sealed segment is durable, including a last frame without events, and so is all before it.
+        let (beside_writer, limit) = (limit.is_some(), limit.filter(|_| trailer.is_none()));
+        if let Some(before) = before.filter(|_| beside_writer) {
+            self.catch_up(before, file, limit.unwrap_or(u64::MAX))?;
+        }
         let seed = file.header.seed();
         let mut window = Window::new(Arc::clone(&file.file), len);
         self.state.offset = DATA_START;
@@ -72,23 +118,8 @@ impl Verifier<'_> {
         self.unused = if in_use { 0 } else { self.unused + 1 };
         let mut state = self.state.clone();
         let end = loop {
-            let (mut commits, mut events, mut bytes) = (0, 0, 0);
-            let result =
-                scan(&mut window, seed, &mut state, limit.unwrap_or(u64::MAX), &file.path, |f| {
-                    commits += u64::from(f.header.kind == FrameKind::Commit);
-                    events += u64::from(f.header.event_count);
-                    bytes += f.header.frame_len();
-                    self.snapshots.pass(f);
-                    (self.progress)(Progress {
-                        done_bytes: self.done + bytes,
-                        total_bytes: self.total.max(self.done + bytes),
-                    });
-                    Ok(())
-                });
-            self.report.commits += commits;
-            self.report.events += events;
-            self.advance(bytes);
-            let end = match result {
+            let walked = self.walk(&mut window, file, &mut state, limit.unwrap_or(u64::MAX));
+            let end = match walked {
                 Ok(end) => end,
                 Err(error) => {
                     self.error(error)?;

@@ -52,10 +52,11 @@ pub(crate) fn load_frame(
             Ok(slot) if slot.head().version + 1 == record.version() => {
                 let head = Head { version: record.version(), last_position: position };
                 *streams += u64::from(head.version == 1);
-                heads.set(slot, stream, head);
                 // A segment is smaller than 4 GiB.
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                index.push(offset, slot.head(), record.id());
+                let (before, steps) = heads.current(slot, stream);
+                let steps = index.push(offset, before, steps, record.id());
+                heads.set(slot, stream, head, steps);
             }
             Ok(_) => failure = Some(LookupError::Heads(NOT_NEXT)),
             Err(error) => failure = Some(error),

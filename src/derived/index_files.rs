@@ -20,6 +20,7 @@ use crate::index::block_file::{BlockFile, Reads};
 use crate::index::build::{IndexBuilder, PreviousEvent};
 use crate::index::covers::Covers;
 use crate::index::heads::Heads;
+use crate::index::jumps::Steps;
 use crate::index::sealed::SealedIndex;
 use crate::log::rotation::write_derived;
 use crate::log::scan::{ScanEnd, ScanState, ScannedFrame, Window, for_each_record, scan};
@@ -215,7 +216,8 @@ pub(crate) fn index_in_memory(
             let version = record.version().saturating_sub(1);
             let before = Head { version, last_position: previous };
             // A segment is smaller than 4 GiB.
-            index.push(u32::try_from(offset).unwrap_or(u32::MAX), before, record.id());
+            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            index.push(offset, before, Steps::UNKNOWN, record.id());
         })
         .map_err(corrupt)?;
         failure.map_or(Ok(()), Err)

@@ -17,7 +17,7 @@ use super::Head;
 use super::block_file::Reads;
 use super::checkpointed::CheckpointedActive;
 use super::heads::HeadTable;
-use super::jumps::{self, Links, Member, NONE};
+use super::jumps::{self, Links, Member, NONE, Steps};
 use super::terms::ActiveTerms;
 use crate::event::NewEvent;
 use crate::format::Defect;
@@ -156,16 +156,19 @@ impl ActiveIndex {
         self.below() + self.offsets.len()
     }
 
-    /// Adds the next event: where its record is, and its stream's head before it.
-    pub(crate) fn push(&mut self, offset: u32, before: Head, id: [u8; 16]) {
+    /// Adds the next event: where its record is, and its stream's head before it. `steps` are those of that head; returns
+    /// the event's.
+    pub(crate) fn push(&mut self, offset: u32, before: Head, steps: Steps, id: [u8; 16]) -> Steps {
         let previous = self.node(before.last_position);
         let previous = previous.map(|node| Member { node, depth: before.version });
         // Nothing is read here: see [`ActiveIndex::touch_shortcuts`].
-        let shortcut = jumps::shortcut_after(self, previous).unwrap_or(NONE);
+        let added = jumps::add(self, previous, steps);
+        let (shortcut, steps) = added.unwrap_or((NONE, Steps::UNKNOWN));
         self.shortcuts.push(shortcut);
         self.offsets.push(offset);
         self.previous.push(before.last_position);
         self.ids.push(id);
+        steps
     }
 
     /// Looks up what later events of a stream take their shortcuts from, if its head is in the
@@ -387,9 +390,9 @@ mod tests {
     #[test]
     fn ids_of_the_active_segment_are_found_while_it_grows_and_after_a_truncation() {
         let mut index = ActiveIndex::new(11);
-        index.push(100, head(0, 0), [1; 16]);
+        index.push(100, head(0, 0), Steps::UNKNOWN, [1; 16]);
         assert_eq!(index.find_id(&[1; 16]), Ok(Some(0)));
-        index.push(200, head(1, 11), [2; 16]);
+        index.push(200, head(1, 11), Steps::UNKNOWN, [2; 16]);
         assert_eq!(index.find_id(&[2; 16]), Ok(Some(1)));
         assert_eq!(index.find_id(&[3; 16]), Ok(None));
         index.truncate(1);

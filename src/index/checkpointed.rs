@@ -210,6 +210,7 @@ mod tests {
     use crate::index::Head;
     use crate::index::active::ActiveIndex;
     use crate::index::block_file::BlockFile;
+    use crate::index::jumps::Steps;
 
     fn id(ordinal: u32) -> [u8; 16] {
         let mut id = [7; 16];
@@ -237,7 +238,7 @@ mod tests {
         };
         let mut index = ActiveIndex::new(11);
         for ordinal in 0..events {
-            index.push(ordinal * 8, before(ordinal), id(ordinal));
+            index.push(ordinal * 8, before(ordinal), Steps::UNKNOWN, id(ordinal));
         }
         let (offsets, previous) =
             (index.encode_offsets().unwrap(), index.encode_previous().unwrap());
@@ -265,7 +266,7 @@ mod tests {
         for with_order in [true, false] {
             let mut index = index_of(bytes(500, with_order)).unwrap();
             for ordinal in 500..600 {
-                index.push(ordinal * 8, before(ordinal), id(ordinal));
+                index.push(ordinal * 8, before(ordinal), Steps::UNKNOWN, id(ordinal));
             }
             let check = |index: &ActiveIndex, len: u32| {
                 assert_eq!(index.len(), len as usize);
@@ -292,7 +293,7 @@ mod tests {
             index.truncate(300);
             check(&index, 300);
             for ordinal in 300..400 {
-                index.push(ordinal * 8, before(ordinal), id(ordinal));
+                index.push(ordinal * 8, before(ordinal), Steps::UNKNOWN, id(ordinal));
             }
             check(&index, 400);
         }

@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 
 use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
+use super::jumps::Steps;
 use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
 use super::metadata::Metadata;
 use super::record_table::{Match, RecordKey, RecordTable};
@@ -30,8 +31,18 @@ use crate::format::{Defect, MAX_NUMBER};
 struct Overlay {
     table: HashTable<u32>,
     /// Names of up to 23 bytes are stored inline, which saves a cache miss per look-up.
-    entries: Vec<(SmolStr, Head)>,
+    entries: Vec<Entry>,
     hasher: foldhash::fast::RandomState,
+}
+
+/// A stream in memory: a cache line, so that an append touches one.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Entry {
+    name: SmolStr,
+    head: Head,
+    /// Of the head in the active index.
+    steps: Steps,
 }
 
 /// The place of a stream's head; valid until the segment is full.
@@ -52,15 +63,15 @@ impl Slot {
 
 impl Overlay {
     fn place(&self, hash: u64, name: &str) -> Option<u32> {
-        self.table.find(hash, |&slot| *self.entries[slot as usize].0 == *name).copied()
+        self.table.find(hash, |&slot| *self.entries[slot as usize].name == *name).copied()
     }
 
-    fn insert(&mut self, hash: u64, name: &str, head: Head) {
+    fn insert(&mut self, hash: u64, name: &str, head: Head, steps: Steps) {
         let Self { table, entries, hasher } = self;
         // 2^32 streams between two checkpoints would need hundreds of gigabytes of log.
         let place = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        entries.push((SmolStr::new(name), head));
-        table.insert_unique(hash, place, |&place| hasher.hash_one(&*entries[place as usize].0));
+        entries.push(Entry { name: SmolStr::new(name), head, steps });
+        table.insert_unique(hash, place, |&place| hasher.hash_one(&*entries[place as usize].name));
     }
 }
 
@@ -256,8 +267,8 @@ impl Heads {
         table: &Arc<HeadTable>,
     ) -> Self {
         let mut copy = Self { reads: self.reads, ..Self::with_base(self.base.clone()) };
-        for (name, head) in &self.overlay.entries {
-            copy.put(name, *head);
+        for entry in &self.overlay.entries {
+            copy.put(&entry.name, entry.head);
         }
         copy.swap_base(damaged, table);
         copy
@@ -282,7 +293,7 @@ impl Heads {
     fn find_with(&self, reads: Reads, name: &str) -> Result<Option<Slot>, Defect> {
         let hash = self.overlay.hasher.hash_one(name);
         if let Some(place) = self.overlay.place(hash, name) {
-            let head = self.overlay.entries[place as usize].1;
+            let head = self.overlay.entries[place as usize].head;
             return Ok(Some(Slot { hash, place: Some(place), head }));
         }
         let Some(base) = &self.base else { return Ok(None) };
@@ -295,30 +306,36 @@ impl Heads {
         Slot { hash: self.overlay.hasher.hash_one(name), place: None, head }
     }
 
-    /// The present head of a stream that was found before.
-    pub(crate) fn current(&self, slot: Slot, name: &str) -> Head {
+    /// The present head of a stream that was found before, and its steps in the active index.
+    pub(crate) fn current(&self, slot: Slot, name: &str) -> (Head, Steps) {
         let place = slot.place.or_else(|| self.overlay.place(slot.hash, name));
-        place.map_or(slot.head, |place| self.overlay.entries[place as usize].1)
+        place.map_or((slot.head, Steps::UNKNOWN), |place| {
+            let Entry { head, steps, .. } = &self.overlay.entries[place as usize];
+            (*head, *steps)
+        })
     }
 
-    /// Sets the head of a stream that was found before.
-    pub(crate) fn set(&mut self, slot: Slot, name: &str, head: Head) {
+    /// Sets the head of a stream that was found before, and its steps in the active index.
+    pub(crate) fn set(&mut self, slot: Slot, name: &str, head: Head, steps: Steps) {
         match slot.place.or_else(|| self.overlay.place(slot.hash, name)) {
-            Some(place) => self.overlay.entries[place as usize].1 = head,
-            None => self.overlay.insert(slot.hash, name, head),
+            Some(place) => {
+                let entry = &mut self.overlay.entries[place as usize];
+                (entry.head, entry.steps) = (head, steps);
+            }
+            None => self.overlay.insert(slot.hash, name, head, steps),
         }
     }
 
     /// Sets a stream's head.
     pub(crate) fn put(&mut self, name: &str, head: Head) {
         let slot = self.older(name, head);
-        self.set(slot, name, head);
+        self.set(slot, name, head, Steps::UNKNOWN);
     }
 
     /// A copy of the heads of the streams whose name begins with `prefix`, those of the base not read yet.
     pub(crate) fn copy(&self, prefix: &str) -> HeadsCopy {
-        let named = |(name, _): &&(SmolStr, Head)| name.starts_with(prefix);
-        let newer = self.overlay.entries.iter().filter(named).cloned().collect();
+        let named = self.overlay.entries.iter().filter(|entry| entry.name.starts_with(prefix));
+        let newer = named.map(|entry| (entry.name.clone(), entry.head)).collect();
         HeadsCopy { newer, base: self.base.clone() }
     }
 }
@@ -364,6 +381,19 @@ impl HeadsCopy {
 mod tests {
     use super::*;
     use crate::format::container::{self, CHECKPOINT_MAGIC};
+    use crate::index::jumps::{self, Links, Member};
+
+    struct NoLinks;
+
+    impl Links for NoLinks {
+        fn previous(&self, _: u32) -> Result<Option<u32>, Defect> {
+            Ok(None)
+        }
+
+        fn shortcut(&self, _: u32) -> Result<Option<u32>, Defect> {
+            Ok(None)
+        }
+    }
 
     fn head(version: u64) -> Head {
         Head { version, last_position: version * 10 }
@@ -420,6 +450,18 @@ mod tests {
         let mut all = Vec::new();
         table(&heads, 20).for_each("", |name, _| all.push(name.to_owned())).unwrap();
         assert_eq!(all, ["b"]);
+    }
+
+    #[test]
+    fn steps_of_a_stream_are_unknown_once_its_events_are_taken_back() {
+        let mut heads = Heads::default();
+        let (_, steps) =
+            jumps::add(&NoLinks, Some(Member { node: 4, depth: 1 }), Steps::UNKNOWN).unwrap();
+        heads.set(heads.older("a", Head::default()), "a", head(2), steps);
+        let slot = heads.find("a").unwrap().unwrap();
+        assert_eq!(heads.current(slot, "a"), (head(2), steps));
+        heads.put("a", head(1));
+        assert_eq!(heads.current(slot, "a"), (head(1), Steps::UNKNOWN));
     }
 
     #[test]

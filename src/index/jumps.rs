@@ -60,6 +60,45 @@ pub(crate) fn shortcut_after(links: &impl Links, previous: Option<Member>) -> Re
     Ok(second.map_or(NONE, |second| second.node))
 }
 
+/// What one and two steps along shortcuts lead to from the newest member: known to whoever added the last members, so
+/// that adding another one reads nothing in most cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Steps {
+    /// [`NONE`], [`UNKNOWN`] or a node.
+    first: u32,
+    second: u32,
+}
+
+/// Of [`Steps`]: it has to be looked up.
+const UNKNOWN: u32 = NONE - 1;
+
+impl Steps {
+    /// Nothing is known.
+    pub(crate) const UNKNOWN: Self = Self { first: UNKNOWN, second: UNKNOWN };
+
+    /// Those of a member without a reachable one before it.
+    const OLDEST: Self = Self { first: NONE, second: NONE };
+}
+
+/// [`shortcut_after`] for the member after `previous`, whose steps are these; also returns the new member's.
+pub(crate) fn add(
+    links: &impl Links,
+    previous: Option<Member>,
+    steps: Steps,
+) -> Result<(u32, Steps), Defect> {
+    let Some(previous) = previous else { return Ok((NONE, Steps::OLDEST)) };
+    let depth = previous.depth + 1;
+    if target(depth) + 1 == depth {
+        return Ok((NONE, Steps { first: previous.node, second: steps.first }));
+    }
+    let shortcut = match steps.second {
+        UNKNOWN => shortcut_after(links, Some(previous))?,
+        known => known,
+    };
+    let second = if shortcut == NONE { NONE } else { UNKNOWN };
+    Ok((shortcut, Steps { first: shortcut, second }))
+}
+
 /// Follows shortcuts from a member to the oldest one that they reach. The shortcuts of all members that
 /// are added after it start from a new member or lead to one of these.
 pub(crate) fn touch_path(links: &impl Links, from: Member) -> Result<(), Defect> {
@@ -208,6 +247,28 @@ mod tests {
             let found = oldest(&list, newest, |_| true).unwrap();
             assert_eq!(found, list.member(gone + 1));
             assert!(touched() - before < 100, "{} steps", touched() - before);
+        }
+    }
+
+    #[test]
+    fn known_steps_lead_to_the_shortcuts_that_are_looked_up() {
+        for gone in [0, 1, 777, 4_095] {
+            let (mut list, mut steps) = (SampleList::new(gone, 0), Steps::OLDEST);
+            let (mut newest, mut looked) = (None, 0);
+            for depth in gone + 1..=gone + 5_000 {
+                // Now and then nothing is known, as after an opening.
+                let known = if depth % 1_000 == 0 { Steps::UNKNOWN } else { steps };
+                let expected = shortcut_after(&list, newest).unwrap();
+                let before = touched();
+                let (shortcut, new) = add(&list, newest, known).unwrap();
+                looked += touched() - before;
+                assert_eq!(shortcut, expected, "depth {depth} after {gone}");
+                steps = new;
+                list.shortcuts.push(shortcut);
+                newest = Some(list.member(depth));
+            }
+            // Half of the members have shortcuts that take two steps; a quarter follow another such one.
+            assert!(looked < 5_000 * 6 / 10, "{looked} steps after {gone}");
         }
     }
 

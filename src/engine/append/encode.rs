@@ -48,7 +48,7 @@ impl Appends {
         let Catalog { active, streams, .. } = catalog;
         let operations = commit.operations.iter().zip(versions).zip(&slots);
         for ((operation, &after), &slot) in operations.filter(|((o, _), _)| !o.events.is_empty()) {
-            let mut head = active.heads.current(slot, operation.stream);
+            let (mut head, mut steps) = active.heads.current(slot, operation.stream);
             let before = after - operation.events.len() as u64;
             for (event, version) in operation.events.iter().zip(before + 1..) {
                 let generate = || writer.ids.next(recorded_at);
@@ -66,13 +66,13 @@ impl Appends {
                 writer.checksums.extend_from_slice(&checksum.to_le_bytes());
                 // Segments are smaller than 4 GiB.
                 let offset = u32::try_from(frame_at + distance as u64).unwrap_or(u32::MAX);
-                active.index.push(offset, head, id);
+                steps = active.index.push(offset, head, steps, id);
                 active.index.push_terms(operation.stream, event);
                 head = Head { version, last_position: position };
                 position += 1;
             }
             *streams += u64::from(before == 0);
-            active.heads.set(slot, operation.stream, head);
+            active.heads.set(slot, operation.stream, head, steps);
         }
         active.index.note_commit(recorded_at, commit.event_count > 0);
         writer.log.tip.commits += u64::from(commit.event_count > 0);

@@ -60,7 +60,7 @@
 //! # Threads, processes and async
 //!
 //! [`Store`] is a handle that is `Clone + Send + Sync`; share it between threads. Concurrent appends share
-//! writes and syncs, and reads never wait for a sync. A store that is open for writing runs two threads. One
+//! writes and syncs, and reads never wait for a sync. A store that is open for writing runs three threads. One
 //! process writes to a directory; other handles and processes read beside it with [`Options::read_only`].
 //!
 //! Calls that append, sync, close or read may block the calling thread. With feature `async`, calls whose

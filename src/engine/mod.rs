@@ -89,6 +89,9 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// What a thread of the engine runs.
+type Run = fn(&Engine);
+
 impl Engine {
     pub(crate) fn new(
         dir: StoreDir,
@@ -214,7 +217,7 @@ impl Engine {
     }
 
     fn spawn_threads(self: &Arc<Self>) -> Result<Vec<JoinHandle<()>>> {
-        let spawn = |name: &str, run: fn(&Self)| {
+        let spawn = |name: &str, run: Run| {
             let engine = Arc::clone(self);
             thread::Builder::new()
                 .name(name.into())
@@ -225,15 +228,25 @@ impl Engine {
             let run = |engine: &Self| engine.follower.iter().for_each(Follower::run);
             return Ok(vec![spawn("annals-follow", run)?]);
         }
-        let flusher = spawn("annals-flush", |engine| engine.maintenance.run_flusher())?;
-        match spawn("annals-maintain", |engine| engine.maintenance.run()) {
-            Ok(maintenance) => Ok(vec![flusher, maintenance]),
-            Err(error) => {
-                self.commits.shut_down();
-                let _ = flusher.join();
-                Err(error)
+        let runs: [(&str, Run); 3] = [
+            ("annals-flush", |engine| engine.maintenance.run_flusher()),
+            ("annals-prepare", |engine| engine.maintenance.run_preparer()),
+            ("annals-maintain", |engine| engine.maintenance.run()),
+        ];
+        let mut threads = Vec::with_capacity(runs.len());
+        for (name, run) in runs {
+            match spawn(name, run) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    self.commits.shut_down();
+                    for thread in threads {
+                        drop(thread.join());
+                    }
+                    return Err(error);
+                }
             }
         }
+        Ok(threads)
     }
 
     /// Ends all waits and lets the threads end. Returns whether the store was closed before.

@@ -9,15 +9,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::log::segment::Segment;
-use crate::storage::WriteMapping;
+use crate::storage::{File, WriteMapping};
 
 /// The bytes of one preparation: few, because a thread that appends may have to make it itself.
 const STEP: u64 = 64 << 10;
 
 /// The bytes that a thread prepares ahead of the frames. A sync writes what is prepared, and the next store into each
 /// page of it costs a fault: so it is not much more than what is stored between two syncs of a busy store.
-const AHEAD: u64 = 2 << 20;
+const AHEAD: u64 = 4 << 20;
 
 /// The longest write that is stored: beyond, a system call costs little for each byte.
 const LONGEST: usize = 64 << 10;
@@ -36,11 +35,11 @@ pub(crate) struct MappedTail {
 }
 
 impl MappedTail {
-    /// Maps a segment whose frames end at `end`, where the storage says that it is safe, or `always`. A failure only means
-    /// that the segment is written positionally.
-    pub(crate) fn of(segment: &Segment, end: u64, always: bool) -> Option<Self> {
-        let to = segment.header.capacity;
-        let mapping = segment.file.map_for_writes(to, always).ok().flatten()?;
+    /// Maps the file of a segment with this capacity, whose frames end at `end`, where the storage says that it is safe, or
+    /// `always`. A failure only means that the segment is written positionally.
+    pub(crate) fn of(file: &dyn File, capacity: u64, end: u64, always: bool) -> Option<Self> {
+        let to = capacity;
+        let mapping = file.map_for_writes(to, always).ok().flatten()?;
         let from = end / STEP * STEP;
         Some(Self {
             mapping,

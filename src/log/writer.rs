@@ -7,14 +7,15 @@ use std::io;
 use std::sync::Arc;
 
 use super::mapped::MappedTail;
-use super::segment::Segment;
+use super::segment::{Segment, SegmentFile};
+use crate::error::Result;
 use crate::format::align;
 use crate::format::checksum::crc32;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::ChangeNumber;
 use crate::format::segment_header::DATA_START;
 use crate::options::MappedWrites;
-use crate::storage::write_all_at;
+use crate::storage::{File, write_all_at};
 
 /// The largest buffer that is kept for the next frames, in bytes: one that a large commit has grown is
 /// not kept.
@@ -103,16 +104,34 @@ impl SegmentWrite {
     /// Writes the bytes, and moves the end of the segment that readers see past them. `sync`: a sync follows, so that
     /// nothing is gained by a mapping.
     pub(crate) fn perform(&self, sync: bool) -> io::Result<()> {
-        let mapped = self.mapped.as_ref().filter(|_| !sync);
-        if !mapped.is_some_and(|mapped| mapped.store(&self.bytes, self.offset)) {
+        if sync || !self.store() {
             write_all_at(&*self.segment.file, &self.bytes, self.offset)?;
         }
+        self.publish();
+        Ok(())
+    }
+
+    /// Like [`SegmentWrite::perform`] without a sync, but only if no system call is needed; `false`: nothing was
+    /// written.
+    pub(crate) fn copy(&self) -> bool {
+        let stored = self.is_a_copy() && self.store();
+        if stored {
+            self.publish();
+        }
+        stored
+    }
+
+    fn store(&self) -> bool {
+        let mapped = self.mapped.as_ref();
+        mapped.is_some_and(|mapped| mapped.store(&self.bytes, self.offset))
+    }
+
+    fn publish(&self) {
         // Readers need not prove bytes that this process has just encoded, or proven when it recovered:
         // the system returns what was written to it until the file is read anew from the medium, which
         // is after an opening, or when the segment is sealed, and sealing proves all of it.
         self.segment.note_verified(self.offset, self.end());
         self.segment.set_end(self.end());
-        Ok(())
     }
 
     /// Whether [`SegmentWrite::perform`] makes no system call, if no sync follows.
@@ -134,6 +153,39 @@ impl SegmentWrite {
     }
 }
 
+/// A segment that waits to be used.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) file: SegmentFile,
+    /// End of the part that was filled with zeros.
+    pub(crate) filled_to: u64,
+    /// Its mapping, if the segment is to be written through one and it was mapped ahead.
+    mapped: Option<Arc<MappedTail>>,
+}
+
+impl Spare {
+    pub(crate) fn new(file: SegmentFile, filled_to: u64) -> Self {
+        Self { file, filled_to, mapped: None }
+    }
+
+    /// Maps it for writing, and prepares the first pages.
+    pub(crate) fn map_ahead(&mut self, maps: MappedWrites) {
+        self.mapped = map(maps, &*self.file.file, self.file.header.capacity, DATA_START);
+        if let Some(mapped) = &self.mapped {
+            mapped.prepare_ahead(DATA_START);
+        }
+    }
+}
+
+fn map(maps: MappedWrites, file: &dyn File, capacity: u64, end: u64) -> Option<Arc<MappedTail>> {
+    let always = maps == MappedWrites::Always;
+    let mapped = match maps {
+        MappedWrites::Never => None,
+        _ => MappedTail::of(file, capacity, end, always),
+    };
+    mapped.map(Arc::new)
+}
+
 /// Adds frames at the end of the log.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -142,8 +194,8 @@ pub(crate) struct LogWriter {
     /// How the active segment is mapped for writing.
     maps: MappedWrites,
     mapped: Option<Arc<MappedTail>>,
-    /// The allocation of a buffer that was written.
-    spare_buffer: Vec<u8>,
+    /// A write that was performed, emptied: what is allocated for the next one.
+    spare_write: Option<SegmentWrite>,
     /// Bytes before the tip that are written again with the first frame; see
     /// [`Recovered`](crate::recovery::Recovered).
     prelude: Vec<u8>,
@@ -151,27 +203,14 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn new(tip: Tip, active: Arc<Segment>, prelude: Vec<u8>) -> Self {
-        Self {
-            tip,
-            active,
-            maps: MappedWrites::Never,
-            mapped: None,
-            spare_buffer: Vec::new(),
-            prelude,
-        }
+        Self { tip, active, maps: MappedWrites::Never, mapped: None, spare_write: None, prelude }
     }
 
     /// Has frames that are not synced written through a mapping from now on.
     pub(crate) fn map_for_writes(&mut self, maps: MappedWrites) {
         self.maps = maps;
-        self.map_active(self.tip.offset);
-    }
-
-    fn map_active(&mut self, end: u64) {
-        self.mapped = match self.maps {
-            MappedWrites::Never => None,
-            maps => MappedTail::of(&self.active, end, maps == MappedWrites::Always).map(Arc::new),
-        };
+        let (segment, end) = (&self.active, self.tip.offset);
+        self.mapped = map(maps, &*segment.file, segment.header.capacity, end);
     }
 
     /// The segment that takes frames.
@@ -179,21 +218,32 @@ impl LogWriter {
         &self.active
     }
 
-    /// Takes another segment into use, for the frames from now on. The tip is moved by the caller.
-    pub(crate) fn set_active(&mut self, segment: Arc<Segment>) {
+    /// Takes another segment into use, for the frames from now on. The tip is moved by the caller. Returns the mapping
+    /// of the one before: to unmap it takes milliseconds.
+    pub(crate) fn turn_to(&mut self, spare: Spare, base: u64) -> Result<Option<Arc<MappedTail>>> {
+        let Spare { file, filled_to, mapped } = spare;
+        let segment = Arc::new(Segment::new(file, base, None, DATA_START)?);
+        segment.note_filled(filled_to);
+        segment.file.keep_open(true);
+        let map_now = || map(self.maps, &*segment.file, segment.header.capacity, DATA_START);
+        let mapped = mapped.or_else(map_now);
         self.active = segment;
-        self.map_active(DATA_START);
+        if let Some(spare) = &mut self.spare_write {
+            spare.mapped = None;
+        }
+        Ok(std::mem::replace(&mut self.mapped, mapped))
     }
 
     /// The buffer for the next frame: the last one of `writes`, or a new one if that is for another
     /// segment.
     pub(crate) fn buffer<'w>(&mut self, writes: &'w mut Vec<SegmentWrite>) -> &'w mut Vec<u8> {
         if writes.last().is_none_or(|write| !Arc::ptr_eq(&write.segment, &self.active)) {
-            let mut bytes = std::mem::take(&mut self.spare_buffer);
-            bytes.append(&mut self.prelude);
-            let offset = self.tip.offset - bytes.len() as u64;
-            let (segment, mapped) = (Arc::clone(&self.active), self.mapped.clone());
-            writes.push(SegmentWrite { segment, offset, bytes, mapped });
+            let mut write = self.new_write();
+            if !self.prelude.is_empty() {
+                write.bytes.append(&mut self.prelude);
+            }
+            write.offset = self.tip.offset - write.bytes.len() as u64;
+            writes.push(write);
         }
         let last = writes.len() - 1;
         &mut writes[last].bytes
@@ -204,11 +254,21 @@ impl LogWriter {
         !self.prelude.is_empty()
     }
 
-    /// Keeps the allocation of a buffer that was written.
-    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        if buffer.capacity() <= MAX_KEPT_BUFFER {
-            self.spare_buffer = buffer;
+    /// An empty write to the active segment.
+    fn new_write(&mut self) -> SegmentWrite {
+        let bytes = match self.spare_write.take() {
+            Some(spare) if Arc::ptr_eq(&spare.segment, &self.active) => return spare,
+            spare => spare.map_or_else(Vec::new, |spare| spare.bytes),
+        };
+        let (segment, mapped) = (Arc::clone(&self.active), self.mapped.clone());
+        SegmentWrite { segment, offset: 0, bytes, mapped }
+    }
+
+    /// Keeps what is allocated for a write that was performed.
+    pub(crate) fn recycle(&mut self, mut write: SegmentWrite) {
+        write.bytes.clear();
+        if write.bytes.capacity() <= MAX_KEPT_BUFFER {
+            self.spare_write = Some(write);
         }
     }
 

@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use annals::testing::{Call, Fault, Hook, HookedStorage, Operation, SimStorage, Storage};
+use annals::testing::{
+    Call, Fault, Hook, HookedStorage, Operation, SimStorage, Storage, verify_on,
+};
 use annals::{
     Committed, Durability, Error, ExpectedVersion, NewEvent, Options, Result, Store, Ticket,
 };
@@ -251,8 +253,9 @@ fn checkpoint_waits_for_the_sync_of_all_that_it_covers() {
         let event = NewEvent::new("T", vec![0; 9_000]);
         transaction.append("s", ExpectedVersion::Any, [event]).commit()
     };
-    // Seven of these fill a segment.
-    for durability in [Durability::Sync; 6].into_iter().chain([Durability::BUFFERED]) {
+    // Six of these fill a segment.
+    let unsynced = Durability::Buffered { interval: Duration::from_secs(3600) };
+    for durability in [Durability::Sync; 5].into_iter().chain([unsynced]) {
         append(durability).unwrap();
     }
     let hook = disk.hook();
@@ -271,4 +274,48 @@ fn checkpoint_waits_for_the_sync_of_all_that_it_covers() {
     // The rollover did begin one: it is written by now, at the latest by the close.
     store.close().unwrap();
     assert!(!disk.read_dir(Path::new("/store/checkpoints")).unwrap().is_empty());
+}
+
+/// A hook of a disk: a gate for the writes to the first segment.
+#[derive(Default)]
+struct FirstSegmentWrites(Gate);
+
+impl Hook for FirstSegmentWrites {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        let is_first = call.is_segment() && call.path.to_string_lossy().ends_with("01.seg");
+        if is_first && call.operation == Operation::Write { self.0.pass() } else { Ok(()) }
+    }
+}
+
+#[test]
+fn full_segment_is_not_sealed_before_its_last_group_is_written() {
+    let disk = HookedStorage::new(SimStorage::new(1), FirstSegmentWrites::default());
+    let options = || Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
+    let store = options().storage(Arc::new(disk.clone())).open("/store").unwrap();
+    let event = || [NewEvent::new("T", vec![0; 9_000])];
+    // Six of these fill a segment.
+    for _ in 0..5 {
+        store.append("s", ExpectedVersion::Any, event()).unwrap();
+    }
+    let gate = &disk.hook().0;
+    gate.closed.store(true, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let last = scope.spawn(|| store.append("s", ExpectedVersion::Any, event()));
+        gate.wait_until_entered();
+        let first_of_next =
+            store.transaction().append("s", ExpectedVersion::Any, event()).submit().unwrap();
+        // The rollover is done; a seal that does not wait would be written about now.
+        thread::sleep(Duration::from_millis(200));
+        gate.closed.store(false, Ordering::SeqCst);
+        gate.let_pass();
+        last.join().unwrap().unwrap();
+        first_of_next.wait().unwrap();
+    });
+    store.close().unwrap();
+    let store = options().storage(Arc::new(disk.clone())).open("/store").unwrap();
+    let versions: Vec<u64> =
+        store.read_all().into_iter().map(|event| event.unwrap().version()).collect();
+    assert_eq!(versions, (1..=7).collect::<Vec<_>>());
+    store.close().unwrap();
+    assert_eq!(verify_on(&disk, "/store", |_| {}).unwrap().faults, []);
 }

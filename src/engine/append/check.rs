@@ -106,9 +106,20 @@ impl Refusal {
     }
 }
 
-/// The streams after a commit's operations; empty for a commit of one operation and nothing else about a
+/// The streams after a commit's operations; not there for a commit of one operation and nothing else about a
 /// stream.
-type Earlier<'a> = HashMap<&'a str, u64, foldhash::fast::RandomState>;
+#[derive(Default)]
+struct Earlier<'a>(Option<HashMap<&'a str, u64, foldhash::fast::RandomState>>);
+
+impl<'a> Earlier<'a> {
+    fn get(&self, stream: &str) -> Option<u64> {
+        self.0.as_ref()?.get(stream).copied()
+    }
+
+    fn insert(&mut self, stream: &'a str, version: u64) {
+        self.0.get_or_insert_default().insert(stream, version);
+    }
+}
 
 impl Appends {
     /// Checks the requested time of a commit, if any: not before the last recorded time, and not ahead
@@ -184,7 +195,7 @@ fn check_snapshots(
         let reached = match snapshot.mark() {
             Mark::Position(_) => last_position,
             Mark::Version(_) => match earlier.get(snapshot.key()) {
-                Some(&version) => version,
+                Some(version) => version,
                 None => heads.get(snapshot.key())?.version,
             },
         };
@@ -211,7 +222,7 @@ fn check_streams<'a>(
         slots.push(slot);
         let mut actual = slot.head().version;
         if several {
-            actual = earlier.get(operation.stream).copied().unwrap_or(actual);
+            actual = earlier.get(operation.stream).unwrap_or(actual);
         }
         if !operation.expected.holds_for(actual) {
             let (stream, expected) = (operation.stream.to_owned(), operation.expected);
@@ -267,7 +278,7 @@ fn check_requests<'a>(
             Request::Hide(change) => {
                 let stream = change.name();
                 let version = match earlier.get(stream) {
-                    Some(&version) => version,
+                    Some(version) => version,
                     None => heads.get(stream)?.version,
                 };
                 check_hide(change, version)

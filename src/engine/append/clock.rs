@@ -43,12 +43,14 @@ impl Appends {
         writer: &mut Writer,
         given: Option<Timestamp>,
     ) -> Result<u64> {
+        writer.read_at = None;
         if let Some(given) = given {
             return Ok(given.as_micros());
         }
         let last = writer.log.tip.recorded_at;
         let by_application = self.shared.options().given_time();
         let now = by_application.unwrap_or_else(|| self.shared.storage().now_micros());
+        writer.read_at = by_application.is_none().then_some(now);
         // Between two commits little time passes: most are done here.
         let near = now <= last.saturating_add(self.shared.options().max_clock_jump);
         if by_application.is_none() && (!near || writer.clock.is_none()) {

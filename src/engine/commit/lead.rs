@@ -10,7 +10,7 @@ use super::{Commits, Group, GroupNumber, Writer};
 use crate::error::{Result, is_displaced};
 use crate::format::metadata::ChangeNumber;
 use crate::log::segment::Segment;
-use crate::log::writer::CommitPoint;
+use crate::log::writer::{CommitPoint, SegmentWrite};
 use crate::log::zeros;
 use crate::sync::MutexGuard;
 
@@ -30,7 +30,7 @@ impl Commits {
                 return (writer, outcome);
             }
             if writer.writing.is_none() && writer.collecting_number == number {
-                writer = self.lead(writer);
+                writer = self.write_collecting(writer);
             } else {
                 self.group_done[number.parity()].wait(&mut writer);
             }
@@ -62,7 +62,7 @@ impl Commits {
         outcome
     }
 
-    /// Writes the collecting group. No other group is being written.
+    /// Writes the collecting group with the writer unlocked. No other group is being written.
     pub(in crate::engine) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
         let group = writer.take_collecting();
         let number = writer.collecting_number;
@@ -73,7 +73,7 @@ impl Commits {
         let begun = writer.log.tip.clone();
         writer.flush_requested = false;
         let others = if group.sync { writer.dirty.clone() } else { Vec::new() };
-        let looks = writer.has_to_look();
+        let looks = writer.begins_to_look();
         drop(writer);
 
         if looks && let Some(error) = self.shared.storage().check_place().err().filter(is_displaced)
@@ -96,24 +96,12 @@ impl Commits {
             (Err(error), _) => self.write_failed(&mut writer, &group, number, &error),
             (Ok(()), Some(Err(error))) => self.poison(&mut writer, number, &error),
             (Ok(()), synced) => {
-                writer.written_number = number;
                 writer.group_tip = begun;
-                if !writer.is_dirty() && synced.is_none() {
-                    self.flush_wanted.notify_one();
-                }
-                writer.note_dirty(&group, number);
-                if !group.sync {
-                    self.want_pages(&mut writer, &group);
-                }
-                self.positions.raise_written(last.position);
-                writer.changes.written = last.change;
-                if !self.shared.options().durability.is_sync() {
-                    self.publish_changes(&mut writer, last.change);
-                }
+                self.note_writes(&mut writer, &group.writes, number, synced.is_none());
+                self.publish_written(&mut writer, number, last);
                 if synced.is_some() {
                     self.publish_durable(&mut writer, number, last);
                 }
-                self.shared.counters().groups.add(1);
             }
         }
         self.end_group(writer, group, number)
@@ -134,7 +122,54 @@ impl Commits {
     ) -> Guard<'a> {
         writer.writing = None;
         writer.writing_to = None;
-        self.finish_group(&mut writer, group, number);
+        writer.recycle(group);
+        self.announce_group(writer, number)
+    }
+
+    /// Notes what a written group leaves to be done: a sync, pages for the next frames.
+    pub(super) fn note_writes(
+        &self,
+        writer: &mut Guard<'_>,
+        performed: &[SegmentWrite],
+        number: GroupNumber,
+        is_unsynced: bool,
+    ) {
+        if is_unsynced && !writer.is_dirty() {
+            self.flush_wanted.notify_one();
+        }
+        for write in performed {
+            writer.note_dirty(write, number);
+        }
+        if let Some(write) = performed.last()
+            && is_unsynced
+        {
+            self.want_pages(writer, write);
+        }
+    }
+
+    /// A group is written: reads that do not wait for a sync may see it.
+    pub(super) fn publish_written(
+        &self,
+        writer: &mut Guard<'_>,
+        number: GroupNumber,
+        last: CommitPoint,
+    ) {
+        writer.written_number = number;
+        self.positions.raise_written(last.position);
+        writer.changes.written = last.change;
+        if !self.shared.options().durability.is_sync() {
+            self.publish_changes(writer, last.change);
+        }
+        self.shared.counters().groups.add(1);
+    }
+
+    /// Wakes the threads and tasks that wait for a group.
+    pub(super) fn announce_group<'a>(
+        &'a self,
+        mut writer: Guard<'a>,
+        number: GroupNumber,
+    ) -> Guard<'a> {
+        self.notify_threads(&writer, number);
         let wakers = writer.take_wakers();
         if !wakers.is_empty() || self.positions.watch().is_watched() {
             drop(writer);
@@ -145,8 +180,7 @@ impl Commits {
         writer
     }
 
-    fn finish_group(&self, writer: &mut Guard<'_>, group: Arc<Group>, number: GroupNumber) {
-        writer.recycle(group);
+    fn notify_threads(&self, writer: &Writer, number: GroupNumber) {
         self.group_done[number.parity()].notify_all();
         self.group_done[number.next().parity()].notify_one();
         if writer.room_waiters > 0 {
@@ -232,20 +266,27 @@ impl Commits {
             let last = CommitPoint { position, change: writer.changes.written };
             (writer.dirty.clone(), writer.written_number, last)
         };
-        let synced = self.sync_segments(dirty.iter().map(|(segment, _)| segment));
-        let mut writer = self.writer.lock();
-        if let Err(error) = synced {
-            let in_flight = writer.collecting_number.previous();
-            self.poison(&mut writer, in_flight, &error);
-            let (wakers, outcome) = (writer.take_wakers(), writer.check_usable());
-            drop(writer);
-            wakers.into_iter().for_each(Waker::wake);
-            return outcome;
-        }
+        let mut writer = self.sync_outside(dirty.iter().map(|(segment, _)| segment))?;
         self.publish_durable(&mut writer, number, last);
         drop(writer);
         self.positions.announce();
         Ok(())
+    }
+
+    /// Syncs segments with the writer unlocked, and locks it.
+    fn sync_outside<'s>(
+        &self,
+        segments: impl Iterator<Item = &'s Arc<Segment>>,
+    ) -> Result<Guard<'_>> {
+        let synced = self.sync_segments(segments);
+        let mut writer = self.writer.lock();
+        let Err(error) = synced else { return Ok(writer) };
+        let in_flight = writer.collecting_number.previous();
+        self.poison(&mut writer, in_flight, &error);
+        let (wakers, outcome) = (writer.take_wakers(), writer.check_usable());
+        drop(writer);
+        wakers.into_iter().for_each(Waker::wake);
+        outcome.map(|()| self.writer.lock())
     }
 
     /// Makes everything accepted before the call durable.
@@ -264,18 +305,25 @@ impl Commits {
         self.wait_for_group(writer, number, true).1
     }
 
-    /// Makes everything accepted before the call durable; commits can be written during the sync.
-    pub(in crate::engine) fn flush_and_sync(&self) -> Result<()> {
-        let writer = self.writer.lock();
+    /// Makes everything in a full segment durable, and all before it; commits can be written during the sync. The
+    /// segment in use is not synced: that would write out the pages that are prepared in it, and the next commits would
+    /// wait for the file system's journal.
+    pub(in crate::engine) fn sync_full(&self, segment: u64) -> Result<()> {
+        let mut writer = self.writer.lock();
         writer.check_usable()?;
-        if writer.collecting.writes.is_empty() && writer.writing.is_none() {
-            drop(writer);
-        } else {
+        if writer.has_pending_up_to(segment) {
             let number = writer.newest_with_bytes();
-            let (writer, written) = self.wait_for_group(writer, number, false);
-            drop(writer);
+            let (guard, written) = self.wait_for_group(writer, number, false);
             written?;
+            writer = guard;
         }
-        self.sync_written()
+        let mut dirty = writer.dirty.clone();
+        drop(writer);
+        let is_full = |(dirty, _): &(Arc<Segment>, GroupNumber)| dirty.number() <= segment;
+        dirty.retain(is_full);
+        let mut writer = self.sync_outside(dirty.iter().map(|(segment, _)| segment))?;
+        // Nothing was written to a full segment meanwhile.
+        writer.dirty.retain(|dirty| !is_full(dirty));
+        Ok(())
     }
 }

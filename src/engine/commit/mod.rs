@@ -5,11 +5,12 @@
 //! for it while no group is being written becomes its leader: it takes the group, writes it with one
 //! positional write or one copy into a mapping, syncs if a member asked for it, publishes the positions
 //! and wakes the members (followers). Commits that arrived meanwhile form the next group, and one of its
-//! waiters leads it. A thread that does not wait leads its group if that takes no system call.
+//! waiters leads it. A thread that does not wait leads its group if that takes no system call, and a
+//! group that is one short copy is written without unlocking the writer ([`copy`]).
 //!
 //! Why this is free of races:
 //! - `collecting` and `writing` change only under the writer lock; the leader's I/O is outside it,
-//!   on an `Arc` of a group that no longer changes.
+//!   on an `Arc` of a group that no longer changes, or a copy under it.
 //! - Groups are written one at a time, in the order of their numbers, so a position is never
 //!   visible before a smaller one.
 //! - `written` and `durable` are stored after the write or sync returned, and readers load them
@@ -18,6 +19,7 @@
 //!   lock and never cleared: nothing is written or acknowledged any more.
 
 mod changes;
+mod copy;
 mod failure;
 mod group;
 mod lead;
@@ -41,8 +43,8 @@ use crate::error::{Error, FailedMaintenance, Result};
 use crate::event::snapshot::Snapshot;
 use crate::format::frame::FrameKind;
 use crate::index::heads::Slot;
-use crate::log::segment::{Segment, SegmentFile};
-use crate::log::writer::{CommitPoint, LogWriter, SegmentWrite, Tip};
+use crate::log::segment::Segment;
+use crate::log::writer::{CommitPoint, LogWriter, SegmentWrite, Spare, Tip};
 use crate::recovery::Recovered;
 use crate::storage::Storage;
 use crate::sync::{Condvar, Instant, Mutex, Rank};
@@ -61,6 +63,7 @@ use work::Work;
 /// Interval of the checks that the directory is in its place, each a few system calls. Commits
 /// acknowledged after it was removed or replaced cannot be found under its path.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY_MICROS: u64 = 1_000_000;
 
 /// Group commit and what it needs: one writer, and the threads that wait for it.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ pub(crate) struct Commits {
     flush_wanted: Condvar,
     /// The maintaining thread waits here.
     maintenance_wanted: Condvar,
+    /// The preparing thread waits here.
+    preparation_wanted: Condvar,
 }
 
 /// The state of the writer, under its lock.
@@ -120,7 +125,7 @@ pub(in crate::engine) struct Writer {
     room_waiters: u64,
     flush_requested: bool,
     work: Work,
-    spare: Option<SegmentFile>,
+    spare: Option<Spare>,
     pub(in crate::engine) ids: IdSource,
     pub(in crate::engine) changes: PendingChanges,
     /// To be saved once the group of each is durable.
@@ -128,6 +133,10 @@ pub(in crate::engine) struct Writer {
     /// Work beside appends that failed and was not made good since.
     undone: Vec<FailedMaintenance>,
     shutdown: bool,
+    /// What the clock read for the last commit, in µs; `None`: it was not read.
+    pub(in crate::engine) read_at: Option<u64>,
+    /// What it read when the last group that looked at the directory was written.
+    looked_at: u64,
     /// The clock as it was compared with the monotonic one; `None`: not since the store was opened.
     pub(in crate::engine) clock: Option<ClockAnchor>,
 }
@@ -156,6 +165,7 @@ impl Commits {
             sync_failed: Mutex::new(Rank::Sync, false),
             flush_wanted: Condvar::new(),
             maintenance_wanted: Condvar::new(),
+            preparation_wanted: Condvar::new(),
         }
     }
 
@@ -170,7 +180,7 @@ impl Commits {
     /// snapshots that are due.
     pub(in crate::engine) fn leave<'a>(&'a self, mut writer: Guard<'a>) {
         if writer.is_copied_at_once() {
-            writer = self.lead(writer);
+            writer = self.write_collecting(writer);
         }
         // A commit that writes nothing leaves no request: the next submission would not wake the
         // flusher.
@@ -223,7 +233,7 @@ impl Commits {
     /// The end of the log, and the size of the prepared segment; 0: there is none.
     pub(in crate::engine) fn tip_and_spare(&self) -> (Tip, u64) {
         let writer = self.writer.lock();
-        let spare = writer.spare.as_ref().map_or(0, |spare| spare.header.capacity);
+        let spare = writer.spare.as_ref().map_or(0, |spare| spare.file.header.capacity);
         (writer.log.tip.clone(), spare)
     }
 
@@ -237,6 +247,7 @@ impl Commits {
         self.writer.lock().shutdown = true;
         self.flush_wanted.notify_all();
         self.maintenance_wanted.notify_all();
+        self.preparation_wanted.notify_all();
         self.room.notify_all();
     }
 
@@ -293,12 +304,14 @@ impl Writer {
             room_waiters: 0,
             flush_requested: false,
             work: Work::new(recovered.checkpoint, std::mem::take(&mut recovered.unchecked)),
-            spare: recovered.spare.take(),
+            spare: recovered.spare.take().map(|spare| Spare::new(spare, 0)),
             ids: IdSource::new(storage),
             changes: PendingChanges::new(last_change),
             snapshots: PendingSnapshots::default(),
             undone: Vec::new(),
             shutdown: false,
+            read_at: None,
+            looked_at: 0,
             clock: None,
         }
     }
@@ -321,13 +334,27 @@ impl Writer {
     }
 
     /// Whether it is time to look whether the directory is in its place.
-    fn has_to_look(&mut self) -> bool {
-        let now = Instant::now();
-        let due = self.look_at.is_none_or(|at| now >= at);
-        if due {
-            self.look_at = now.checked_add(LOOK_EVERY);
+    fn has_to_look(&self) -> bool {
+        self.look_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Like [`Writer::has_to_look`], without reading another clock where one was read for a commit. A clock that was set
+    /// makes it look.
+    fn may_have_to_look(&self) -> bool {
+        match self.read_at {
+            Some(now) => !(self.looked_at..self.looked_at + LOOK_EVERY_MICROS).contains(&now),
+            None => self.has_to_look(),
         }
-        due
+    }
+
+    /// Whether it is time to look; then the next time is set.
+    fn begins_to_look(&mut self) -> bool {
+        let looks = self.has_to_look();
+        if looks {
+            self.look_at = Instant::now().checked_add(LOOK_EVERY);
+        }
+        self.looked_at = self.read_at.unwrap_or_default();
+        looks
     }
 
     /// Whether something is written and not synced, and a sync could help.
@@ -351,6 +378,12 @@ impl Writer {
         groups.flat_map(|group| &group.writes).find_map(|write| write.bytes_at(segment, offset))
     }
 
+    /// Whether frames of a segment, or of one before it, are not written yet.
+    fn has_pending_up_to(&self, segment: u64) -> bool {
+        let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
+        groups.flat_map(|group| &group.writes).any(|write| write.segment.number() <= segment)
+    }
+
     /// The group with which everything accepted is written, and durable if `sync`.
     pub(in crate::engine) fn group_of_all(&mut self, sync: bool) -> GroupNumber {
         self.collecting.sync |= sync;
@@ -360,13 +393,6 @@ impl Writer {
     /// Whether the collecting group has something to do: bytes to write, or a sync of what is written.
     pub(in crate::engine) fn wants_leader(&self) -> bool {
         self.collecting.sync || !self.collecting.writes.is_empty()
-    }
-
-    /// Whether the collecting group can be written now, without a system call but for a look at the directory.
-    fn is_copied_at_once(&self) -> bool {
-        let Group { writes, sync } = &self.collecting;
-        let is_ready = self.writing.is_none() && !sync && self.poisoned.is_none();
-        is_ready && !writes.is_empty() && writes.iter().all(SegmentWrite::is_a_copy)
     }
 
     /// The group with which an event and a change are written; [`GroupNumber::NONE`]: they are written.
@@ -403,7 +429,7 @@ impl Writer {
     fn recycle(&mut self, mut group: Arc<Group>) {
         let Some(inner) = Arc::get_mut(&mut group) else { return };
         if let Some(write) = inner.writes.pop() {
-            self.log.recycle(write.bytes);
+            self.log.recycle(write);
         }
         inner.writes.clear();
         inner.sync = false;
@@ -431,6 +457,9 @@ impl Writer {
     /// commit, so they are called after the writer is unlocked.
     fn take_wakers(&mut self) -> Vec<Waker> {
         let known = if self.poisoned.is_some() { GroupNumber::ALL } else { self.written_number };
+        if self.wakers.is_empty() {
+            return Vec::new();
+        }
         self.wakers.extract_if(.., |(group, _)| *group <= known).map(|(_, waker)| waker).collect()
     }
 
@@ -459,12 +488,10 @@ impl Writer {
         batch
     }
 
-    fn note_dirty(&mut self, group: &Group, number: GroupNumber) {
-        for write in &group.writes {
-            match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &write.segment)) {
-                Some((_, last)) => *last = number,
-                None => self.dirty.push((Arc::clone(&write.segment), number)),
-            }
+    fn note_dirty(&mut self, write: &SegmentWrite, number: GroupNumber) {
+        match self.dirty.iter_mut().find(|(dirty, _)| Arc::ptr_eq(dirty, &write.segment)) {
+            Some((_, last)) => *last = number,
+            None => self.dirty.push((Arc::clone(&write.segment), number)),
         }
     }
 }

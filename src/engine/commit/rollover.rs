@@ -12,12 +12,11 @@ use crate::error::Result;
 use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
 use crate::format::metadata::{Change, RecordEntry};
-use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
 use crate::index::records::RecordMap;
 use crate::log::rotation::{SealPoint, create_segment};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::log::writer::Tip;
+use crate::log::writer::{Spare, Tip};
 
 impl Commits {
     /// Takes the next segment into use. If appends were faster than its preparation, it is created
@@ -27,15 +26,13 @@ impl Commits {
         if writer.log.has_prelude() {
             writer.buffer();
         }
-        let filled_to = std::mem::take(&mut writer.work.spare_filled_to);
-        let (spare, filled_to) = match writer.spare.take() {
-            Some(spare) => (spare, filled_to),
-            None => (self.create(number)?, 0),
+        let spare = match writer.spare.take() {
+            Some(spare) => spare,
+            None => Spare::new(self.create(number)?, 0),
         };
-        let segment = Arc::new(Segment::new(spare, base, None, DATA_START)?);
-        segment.note_filled(filled_to);
-        segment.file.keep_open(true);
-        writer.log.set_active(Arc::clone(&segment));
+        let replaced = writer.log.turn_to(spare, base)?;
+        writer.work.retired.extend(replaced);
+        let segment = Arc::clone(writer.log.active());
         self.contents.change_catalog(|catalog| {
             let mut index = ActiveIndex::new(base);
             if catalog.active.index.keeps_terms() {
@@ -64,14 +61,12 @@ impl Commits {
         Ok(file)
     }
 
-    /// Asks for the next segment once half of the active one is used, or a quarter if it is going to
-    /// be filled, which takes a while.
+    /// Asks for the next segment once a quarter of the active one is used.
     pub(in crate::engine) fn want_spare(&self, writer: &mut Guard<'_>) {
-        let part = if self.shared.options().fills() { 4 } else { 2 };
-        let enough = self.shared.options().capacity() / part;
+        let enough = self.shared.options().capacity() / 4;
         if writer.spare.is_none() && !writer.work.prepare && writer.log.tip.offset > enough {
             writer.work.prepare = true;
-            self.maintenance_wanted.notify_one();
+            self.preparation_wanted.notify_one();
         }
     }
 

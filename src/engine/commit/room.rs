@@ -59,7 +59,7 @@ impl Commits {
                 }
                 writer.room_waiters += 1;
                 // It may be resting between two pieces of zeros.
-                self.maintenance_wanted.notify_one();
+                self.preparation_wanted.notify_one();
                 self.room.wait(&mut writer);
                 writer.room_waiters -= 1;
                 self.shared.check_writable()?;
@@ -70,8 +70,8 @@ impl Commits {
             // new segment of the same number replaces it.
             let needed = writer.log.needed(len);
             writer.spare.take_if(|spare| {
-                spare.header.capacity < DATA_START + needed
-                    || spare.header.features & FEATURES != FEATURES
+                spare.file.header.capacity < DATA_START + needed
+                    || spare.file.header.features & FEATURES != FEATURES
             });
             self.roll_over(&mut writer)?;
         }

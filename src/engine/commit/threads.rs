@@ -1,4 +1,4 @@
-//! The loops of the flushing and the maintaining thread, and how they sleep.
+//! The loops of the flushing, the maintaining and the preparing thread, and how they sleep.
 //!
 //! Owns their loops; the work itself is handed in. Must never hold the writer's lock while work is done.
 
@@ -71,6 +71,21 @@ impl Commits {
             }
         }
         ControlFlow::Break(())
+    }
+
+    /// The loop of the preparing thread: calls `prepare` while there is something to prepare. What fails is asked for
+    /// again by the next commit that lacks it.
+    pub(in crate::engine) fn run_preparer(&self, prepare: impl Fn()) {
+        let mut writer = self.writer.lock();
+        while !writer.shutdown {
+            if writer.work.has_preparations() {
+                drop(writer);
+                prepare();
+                writer = self.writer.lock();
+            } else {
+                self.preparation_wanted.wait(&mut writer);
+            }
+        }
     }
 
     /// The loop of the maintaining thread: calls `maintain` while other threads wait for its work, and

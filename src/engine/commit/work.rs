@@ -1,4 +1,4 @@
-//! The list of work for the maintaining thread.
+//! The lists of work for the maintaining and the preparing thread.
 //!
 //! Lives under the writer's lock. Must never do I/O.
 
@@ -6,19 +6,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Commits, Group, Writer};
+use super::{Commits, Writer};
 use crate::catalog::{Part, PartIndex};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
 use crate::log::mapped::MappedTail;
-use crate::log::segment::SegmentFile;
+use crate::log::writer::{SegmentWrite, Spare};
 use crate::sync::Instant;
 
 /// The number of full segments that may wait to be sealed. An append that needs another one then waits until one is
 /// sealed: each takes memory for its index, and a walk by the next opening after a kill.
 pub(super) const MAX_UNSEALED: usize = 8;
 
-/// The work of the maintaining thread.
+/// The work of the maintaining and the preparing thread.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "duties that have nothing to do with each other")]
 pub(in crate::engine) struct Work {
@@ -31,8 +31,8 @@ pub(in crate::engine) struct Work {
     pub(super) checkpoint_number: u64,
     pub(super) prepare: bool,
     preparing: bool,
-    /// End of the part of the spare that this process filled with zeros.
-    pub(super) spare_filled_to: u64,
+    /// Mappings for writing that are not used any more: unmapping one takes too long for an append.
+    pub(super) retired: Vec<Arc<MappedTail>>,
     /// The mapping of which pages are to be prepared, after frames that end there.
     pages: Option<(Arc<MappedTail>, u64)>,
     /// Level files that the opening could not use may be there.
@@ -54,7 +54,7 @@ impl Work {
             checkpoint_number,
             prepare: false,
             preparing: false,
-            spare_filled_to: 0,
+            retired: Vec::new(),
             pages: None,
             leftovers: true,
             compactable: false,
@@ -73,12 +73,15 @@ impl Work {
         self.seals.len() >= MAX_UNSEALED && !self.sealing_fails
     }
 
+    /// Whether the maintaining thread has nothing to do.
     fn is_empty(&self) -> bool {
-        let nothing_to_write = self.seals.is_empty() && self.checkpoint.is_none() && !self.prepare;
-        nothing_to_write
-            && self.pages.is_none()
-            && !self.leftovers
-            && self.checked == self.unchecked.len()
+        let nothing_to_write = self.seals.is_empty() && self.checkpoint.is_none();
+        nothing_to_write && !self.leftovers && self.checked == self.unchecked.len()
+    }
+
+    /// Whether the preparing thread has something to do.
+    pub(super) fn has_preparations(&self) -> bool {
+        self.prepare || self.pages.is_some()
     }
 }
 
@@ -131,20 +134,21 @@ impl Commits {
         Some(writer.log.active().number() + 1)
     }
 
-    /// Takes on the segment that was prepared, and how far it was filled with zeros.
-    pub(in crate::engine) fn end_preparing(
-        &self,
-        created: Result<(SegmentFile, u64)>,
-    ) -> Result<()> {
+    /// Takes on the segment that was prepared.
+    pub(in crate::engine) fn end_preparing(&self, created: Result<Spare>) -> Result<()> {
         let mut writer = self.writer.lock();
         writer.work.preparing = false;
         if writer.room_waiters > 0 {
             self.room.notify_all();
         }
-        let (spare, filled_to) = created?;
-        writer.work.spare_filled_to = filled_to;
-        writer.spare = Some(spare);
+        writer.spare = Some(created?);
         Ok(())
+    }
+
+    /// Takes out the mappings for writing that no group in flight has any more.
+    pub(in crate::engine) fn take_retired(&self) -> Vec<Arc<MappedTail>> {
+        let retired = &mut self.writer.lock().work.retired;
+        retired.extract_if(.., |mapped| Arc::strong_count(mapped) == 1).collect()
     }
 
     /// Pauses the filling of the next segment, so that other threads get the disk. Returns whether to go
@@ -156,20 +160,19 @@ impl Commits {
             !writer.shutdown && writer.room_waiters == 0 && writer.log.tip.offset < nearly_full
         };
         if self.shared.options().background && goes_on(&writer) {
-            self.maintenance_wanted.wait_until(&mut writer, Instant::now() + pause);
+            self.preparation_wanted.wait_until(&mut writer, Instant::now() + pause);
         }
         goes_on(&writer)
     }
 
-    /// Asks for pages for the frames after a group that was stored into a mapping, if there are few.
-    pub(super) fn want_pages(&self, writer: &mut Writer, group: &Group) {
+    /// Asks for pages for the frames after a write that was stored into a mapping, if there are few.
+    pub(super) fn want_pages(&self, writer: &mut Writer, write: &SegmentWrite) {
         if self.shared.options().background
             && writer.work.pages.is_none()
-            && let Some(write) = group.writes.last()
             && let Some(mapped) = write.lacking_pages()
         {
             writer.work.pages = Some((Arc::clone(mapped), write.end()));
-            self.maintenance_wanted.notify_one();
+            self.preparation_wanted.notify_one();
         }
     }
 

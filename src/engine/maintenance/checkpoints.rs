@@ -27,7 +27,7 @@ impl Maintainer {
     /// whether one was written.
     pub(super) fn checkpoint(&self) -> Result<bool> {
         let Some((pending, number)) = self.commits.take_checkpoint() else { return Ok(false) };
-        self.commits.flush_and_sync()?;
+        self.commits.sync_full(pending.meta.segment - 1)?;
         let PendingCheckpoint { metadata, meta } = pending;
         let segments = sealed_segments(&self.contents.parts(), meta.segment);
         let (heads, metadata) = (NamedSections::default(), &metadata[..]);

@@ -1,8 +1,8 @@
 //! Background work: preparing segments, sealing full ones, indexes, checkpoints, and the syncs of
 //! buffered stores.
 //!
-//! Uses two threads, so that a submitted commit never waits for a checkpoint: one flushes and syncs,
-//! the other maintains. Must never be needed for correctness: work that is unfinished when the process
+//! Uses three threads: one flushes and syncs, so that a submitted commit never waits for a checkpoint; one prepares
+//! space, so that appends never wait for a seal; one maintains. Must never be needed for correctness: work that is unfinished when the process
 //! ends is done at the next opening. In a simulation there are no threads; commits do the work
 //! themselves, in a fixed order.
 
@@ -24,7 +24,8 @@ use crate::engine::snapshots::SnapshotFiles;
 use crate::error::{Error, Maintenance as Task, Result};
 use crate::index::active::ActiveIndex;
 use crate::log::rotation::{create_unnamed, name_segment, seal_segment};
-use crate::log::segment::{Segment, SegmentFile};
+use crate::log::segment::Segment;
+use crate::log::writer::Spare;
 use crate::log::zeros;
 use crate::recovery::check_segment;
 use crate::sync::Instant;
@@ -72,6 +73,15 @@ impl Maintainer {
         self.commits.run_flusher(|| self.snapshots.save_due());
     }
 
+    /// The preparing thread.
+    pub(super) fn run_preparer(&self) {
+        self.commits.run_preparer(|| {
+            if !self.prepare() {
+                self.shared.counters().maintenance_failures.add(1);
+            }
+        });
+    }
+
     /// The maintaining thread.
     pub(super) fn run(&self) {
         self.commits.run_maintenance(|| self.try_maintain(), || self.try_compact());
@@ -97,33 +107,30 @@ impl Maintainer {
         Ok(compacted)
     }
 
-    /// Creates the next segment and fills it with zeros until the segment is about to be needed. Also
-    /// returns the end of the filled part.
-    fn create_filled(&self, number: u64) -> Result<(SegmentFile, u64)> {
+    /// Creates the next segment and fills it with zeros until the segment is about to be needed.
+    fn create_filled(&self, number: u64) -> Result<Spare> {
         let capacity = self.shared.options().capacity();
         let dir = self.shared.dir();
         let unnamed = create_unnamed(dir, number, self.shared.store_id(), capacity)?;
-        let filled =
-            zeros::fill(&unnamed, || self.commits.pause_filling(FILL_PAUSE)).inspect_err(|_| {
-                // After the failure its contents on disk are unknown.
-                let _ = dir.storage().remove_file(&unnamed.path);
-            })?;
+        let filled = zeros::fill(&unnamed, || self.pause_filling()).inspect_err(|_| {
+            // After the failure its contents on disk are unknown.
+            let _ = dir.storage().remove_file(&unnamed.path);
+        })?;
         if filled.failed.is_some() {
             self.shared.counters().maintenance_failures.add(1);
         }
         let file = name_segment(dir, unnamed)?;
         file.file.keep_open(true);
-        Ok((file, filled.to))
+        Ok(Spare::new(file, filled.to))
     }
 
     /// Does the urgent work in the caller's thread. Returns whether all of it was done.
     fn maintain(&self) -> bool {
-        self.prepare_pages();
+        // With threads, one of its own prepares.
+        let prepared = self.shared.options().background || self.prepare();
         if self.commits.has_due_snapshots() {
             self.snapshots.save_due();
         }
-        // A segment that could not be prepared is created when it is needed.
-        let prepared = self.prepare_spare().is_ok();
         let sealed = self.seal_full();
         let written = self.commits.note_attempt(Task::Checkpoint, self.checkpoint());
         let dropped = self.commits.note_attempt(Task::Compaction, self.drop_leftovers());
@@ -159,6 +166,13 @@ impl Maintainer {
         done
     }
 
+    /// Prepares space for the next frames. Returns whether all of it was done: a segment that could not be prepared is
+    /// created when it is needed.
+    fn prepare(&self) -> bool {
+        self.prepare_pages();
+        self.prepare_spare().is_ok()
+    }
+
     /// Prepares pages for the next frames. Without them, an append prepares some, or is written positionally.
     fn prepare_pages(&self) {
         if let Some((mapped, end)) = self.commits.take_pages() {
@@ -166,13 +180,23 @@ impl Maintainer {
         }
     }
 
+    /// Pauses between two pieces of zeros, in which pages are prepared too. Returns whether to go on.
+    fn pause_filling(&self) -> bool {
+        self.prepare_pages();
+        self.commits.pause_filling(FILL_PAUSE)
+    }
+
     fn prepare_spare(&self) -> Result<()> {
         let Some(number) = self.commits.begin_preparing() else { return Ok(()) };
         let created = if self.shared.options().fills() {
             self.create_filled(number)
         } else {
-            self.commits.create(number).map(|spare| (spare, 0))
+            self.commits.create(number).map(|spare| Spare::new(spare, 0))
         };
+        let created = created.map(|mut spare| {
+            spare.map_ahead(self.shared.options().maps_writes());
+            spare
+        });
         self.commits.end_preparing(created)
     }
 
@@ -190,6 +214,7 @@ impl Maintainer {
     /// was none.
     fn seal_full(&self) -> bool {
         loop {
+            drop(self.commits.take_retired());
             let Some(number) = self.commits.next_to_seal() else { return true };
             let done = self.seal_and_index(number);
             self.commits.note_sealed(done);
@@ -228,7 +253,7 @@ impl Maintainer {
             // This part was replaced by a rebuilt one.
             return self.seal(number);
         }
-        self.commits.flush_and_sync()?;
+        self.commits.sync_full(number)?;
         let sealed = Arc::new(seal_segment(&segment, &index, point)?);
         Ok(Some((sealed, index)))
     }

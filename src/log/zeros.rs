@@ -21,18 +21,13 @@ use crate::storage::{File, write_all_at};
 /// of 4 or 64 KiB, and large ones as long as after 64 KiB, which is half as long as after 4 KiB.
 const PIECE: usize = 64 << 10;
 
-/// The bytes between two pauses.
-const STEP: u64 = 1 << 20;
+/// The bytes between two syncs, each followed by a pause. A sync of frames waits for one of zeros: with 4 MiB of them, the
+/// 99th percentile of durable batches of 44 KB was 2.3 ms, with these 0.8 ms.
+const SYNC_EVERY: u64 = 256 << 10;
 
-/// The bytes between two syncs, small enough that an append that waits for the segment does not
-/// wait long for the sync.
-const SYNC_EVERY: u64 = 4 << 20;
-
-/// The size of the zeros after the frames: about the size of the frames, so that a small store stays
-/// small, within these bounds. A smaller bound means more frequent extra work, a larger one a
-/// noticeable pause.
-const AHEAD_AT_LEAST: u64 = 256 << 10;
-const AHEAD_AT_MOST: u64 = 2 << 20;
+/// The size of the zeros after the frames. A smaller one means more frequent extra work, a larger one a noticeable
+/// pause.
+const AHEAD: u64 = 256 << 10;
 
 /// How far a segment was filled.
 #[derive(Debug)]
@@ -49,18 +44,12 @@ pub(crate) fn fill(segment: &SegmentFile, mut go_on: impl FnMut() -> bool) -> Re
     let io = |operation| move |e| Error::io(operation, &segment.path, e);
     let end = segment.header.capacity;
     let zeros = vec![0; PIECE];
-    let (mut at, mut synced, mut failed) = (DATA_START, DATA_START, None);
+    let (mut at, mut failed) = (DATA_START, None);
     while at < end && failed.is_none() && go_on() {
         // Pieces and steps end at multiples of their lengths, like pages and blocks.
-        let step = end.min((at / STEP + 1) * STEP);
+        let step = end.min((at / SYNC_EVERY + 1) * SYNC_EVERY);
         failed = write_zeros(&*segment.file, &zeros, at, step).err().map(io("write"));
         at = step;
-        if at - synced >= SYNC_EVERY {
-            segment.file.sync_data().map_err(io("sync"))?;
-            synced = at;
-        }
-    }
-    if at > synced {
         segment.file.sync_data().map_err(io("sync"))?;
     }
     Ok(Filled { to: at, failed })
@@ -73,9 +62,7 @@ pub(crate) fn fill_ahead(segment: &Segment, end: u64) -> io::Result<()> {
     if end <= segment.filled_to() {
         return Ok(());
     }
-    let so_far = end.next_power_of_two();
-    let ahead = so_far.clamp(AHEAD_AT_LEAST, AHEAD_AT_MOST);
-    let to = segment.header.capacity.min((end / ahead + 1) * ahead);
+    let to = segment.header.capacity.min((end / AHEAD + 1) * AHEAD);
     let zeros = vec![0; PIECE];
     let written = write_zeros(&*segment.file, &zeros, end, to);
     // A failed filling is not repeated.

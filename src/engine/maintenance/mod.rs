@@ -30,9 +30,9 @@ use crate::log::zeros;
 use crate::recovery::check_segment;
 use crate::sync::Instant;
 
-/// Pause after each mebibyte of zeros: at most 400 MiB a second, so that filling monopolizes neither
+/// Pause after each piece of zeros, which has 256 KiB: at most 400 MiB a second, so that filling monopolizes neither
 /// the disk nor a core.
-const FILL_PAUSE: Duration = Duration::from_micros(2_500);
+const FILL_PAUSE: Duration = Duration::from_micros(600);
 /// The shortest piece of a merge of snapshots that is followed by a rest.
 const PIECE: Duration = Duration::from_millis(1);
 /// Number of segments that are compared with a checkpoint before other work gets its turn.

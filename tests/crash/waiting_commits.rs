@@ -305,7 +305,7 @@ fn full_segment_is_not_sealed_before_its_last_group_is_written() {
         let first_of_next =
             store.transaction().append("s", ExpectedVersion::Any, event()).submit().unwrap();
         // The rollover is done; a seal that does not wait would be written about now.
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_secs(1));
         gate.closed.store(false, Ordering::SeqCst);
         gate.let_pass();
         last.join().unwrap().unwrap();

@@ -12,6 +12,7 @@ mod pool;
 mod queue;
 mod reads;
 mod rows;
+mod shared;
 mod signal;
 mod sql;
 mod store;

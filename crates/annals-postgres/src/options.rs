@@ -8,7 +8,7 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Config, NoTls, Socket};
 
 use crate::pool::Connect;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::{Error, PostgresStore};
 
 /// What positions are made of. It is chosen when a store is created.

@@ -16,7 +16,7 @@ use tokio_postgres::Row;
 use crate::condition::{self, Parameters};
 use crate::pool::{BoxFuture, retry};
 use crate::rows::{self, WIDTH, number, unsigned};
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::{Error, pool};
 
 /// Number of events and of bytes of a page.

@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::Error;
 use crate::reads::{AskAll, PAGE};
 use crate::rows::number;
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// The greatest number of events after which a message ends.
 const MAX_BATCH: usize = 4096;

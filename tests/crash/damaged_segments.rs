@@ -4,6 +4,7 @@
 
 use annals::Position;
 use annals::testing::SimStorage;
+use uuid::Uuid;
 
 use super::support::*;
 
@@ -163,25 +164,24 @@ fn missing_checkpoints_lose_no_event() {
     ]);
 }
 
+fn ids_of(sim: &SimStorage) -> Vec<Uuid> {
+    let store = open(&sim.fork()).unwrap();
+    store.read_all().into_iter().map(|event| event.unwrap().id()).collect()
+}
+
+/// Swaps the first two of the offsets of six events, in front of the trailer of 64 bytes.
+fn swap_offsets(bytes: &mut [u8]) {
+    let table = bytes.len() - 64 - 24;
+    let (one, two) = bytes[table..table + 8].split_at_mut(4);
+    one.swap_with_slice(two);
+}
+
 #[test]
 fn offset_table_that_leads_to_other_records_is_noticed_after_a_walk() {
     for walks in [true, false] {
         let sim = closed(20, LARGE);
-        let ids: Vec<_> = open(&sim.fork())
-            .unwrap()
-            .read_all()
-            .into_iter()
-            .map(|event| event.unwrap().id())
-            .collect();
-        // The offsets of six events, and the trailer of 64 bytes. Two events are swapped.
-        let swap_offsets = |bytes: &mut Vec<u8>| {
-            let table = bytes.len() - 64 - 24;
-            let (one, two) = (table..table + 4, table + 4..table + 8);
-            let (first, second) = (bytes[one.clone()].to_vec(), bytes[two.clone()].to_vec());
-            bytes[one].copy_from_slice(&second);
-            bytes[two].copy_from_slice(&first);
-        };
-        sim.corrupt(segment(2), swap_offsets).unwrap();
+        let ids = ids_of(&sim);
+        sim.corrupt(segment(2), |bytes| swap_offsets(bytes)).unwrap();
         let Ok(store) = open(&sim) else { continue };
         if walks {
             // A walk over the frames does not need the table, and proves the records.
@@ -206,19 +206,8 @@ fn offset_table_that_leads_to_other_records_is_noticed_after_a_walk() {
 #[test]
 fn event_of_a_stream_is_shown_only_from_where_it_was_proven() {
     let sim = closed(20, LARGE);
-    let ids: Vec<_> = open(&sim.fork())
-        .unwrap()
-        .read_all()
-        .into_iter()
-        .map(|event| event.unwrap().id())
-        .collect();
-    // The offsets of two of six events are swapped, in front of the trailer of 64 bytes.
-    let swap_offsets = |bytes: &mut Vec<u8>| {
-        let table = bytes.len() - 64 - 24;
-        let (one, two) = bytes[table..table + 8].split_at_mut(4);
-        one.swap_with_slice(two);
-    };
-    sim.corrupt(segment(2), swap_offsets).unwrap();
+    let ids = ids_of(&sim);
+    sim.corrupt(segment(2), |bytes| swap_offsets(bytes)).unwrap();
     let store = open(&sim).unwrap();
     store.read_all().for_each(|_| ()).unwrap();
     let (mut shown, mut refused) = (0, 0);

@@ -60,8 +60,8 @@ pub(crate) fn shortcut_after(links: &impl Links, previous: Option<Member>) -> Re
     Ok(second.map_or(NONE, |second| second.node))
 }
 
-/// What one and two steps along shortcuts lead to from the newest member: known to whoever added the last members, so
-/// that adding another one reads nothing in most cases.
+/// What one and two steps along shortcuts lead to from the newest member. Kept from one addition to the next, so that most
+/// additions read nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Steps {
     /// [`NONE`], [`UNKNOWN`] or a node.

@@ -21,8 +21,8 @@ use crate::storage::{File, write_all_at};
 /// of 4 or 64 KiB, and large ones as long as after 64 KiB, which is half as long as after 4 KiB.
 const PIECE: usize = 64 << 10;
 
-/// The bytes between two syncs, each followed by a pause. A sync of frames waits for one of zeros: with 4 MiB of them, the
-/// 99th percentile of durable batches of 44 KB was 2.3 ms, with these 0.8 ms.
+/// The bytes between two syncs, each followed by a pause. A sync of frames waits for one of zeros, which many of them
+/// would make a slow one: row "durable, 100 events, p99" of `benches/peers`.
 const SYNC_EVERY: u64 = 256 << 10;
 
 /// The size of the zeros after the frames. A smaller one means more frequent extra work, a larger one a noticeable

@@ -1,6 +1,6 @@
 //! Groups that are a copy in memory: written with the writer locked, in less time than it takes to unlock and lock it.
 //!
-//! Owns that short way and when it is taken. Must never make a system call but to wake a thread, and never copy more than
+//! Owns when a group is written that way. Must never make a system call but to wake a thread, and never copy more than
 //! a few pages: others wait for the lock.
 
 use super::lead::Guard;
@@ -18,7 +18,7 @@ impl Writer {
         is_ready && !writes.is_empty() && writes.iter().all(SegmentWrite::is_a_copy)
     }
 
-    /// Writes the collecting group if it is one short copy, and takes it out of the buffer. `false`: it is to be led.
+    /// Writes the collecting group if it is one short copy, and leaves it in its place. `false`: it is to be led.
     fn copy(&mut self) -> bool {
         let is_short = matches!(&self.collecting.writes[..], [write] if write.bytes.len() <= MOST);
         is_short

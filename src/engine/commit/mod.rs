@@ -63,7 +63,6 @@ use work::Work;
 /// Interval of the checks that the directory is in its place, each a few system calls. Commits
 /// acknowledged after it was removed or replaced cannot be found under its path.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOK_EVERY_MICROS: u64 = 1_000_000;
 
 /// Group commit and what it needs: one writer, and the threads that wait for it.
 #[derive(Debug)]
@@ -135,7 +134,7 @@ pub(in crate::engine) struct Writer {
     shutdown: bool,
     /// What the clock read for the last commit, in µs; `None`: it was not read.
     pub(in crate::engine) read_at: Option<u64>,
-    /// What it read when the last group that looked at the directory was written.
+    /// What it read for the commit after which the writer last looked at the directory; 0: it was not read.
     looked_at: u64,
     /// The clock as it was compared with the monotonic one; `None`: not since the store was opened.
     pub(in crate::engine) clock: Option<ClockAnchor>,
@@ -342,7 +341,9 @@ impl Writer {
     /// makes it look.
     fn may_have_to_look(&self) -> bool {
         match self.read_at {
-            Some(now) => !(self.looked_at..self.looked_at + LOOK_EVERY_MICROS).contains(&now),
+            Some(now) => now
+                .checked_sub(self.looked_at)
+                .is_none_or(|passed| Duration::from_micros(passed) >= LOOK_EVERY),
             None => self.has_to_look(),
         }
     }
@@ -352,8 +353,8 @@ impl Writer {
         let looks = self.has_to_look();
         if looks {
             self.look_at = Instant::now().checked_add(LOOK_EVERY);
+            self.looked_at = self.read_at.unwrap_or_default();
         }
-        self.looked_at = self.read_at.unwrap_or_default();
         looks
     }
 

@@ -2,9 +2,9 @@
 //! buffered stores.
 //!
 //! Uses three threads: one flushes and syncs, so that a submitted commit never waits for a checkpoint; one prepares
-//! space, so that appends never wait for a seal; one maintains. Must never be needed for correctness: work that is unfinished when the process
-//! ends is done at the next opening. In a simulation there are no threads; commits do the work
-//! themselves, in a fixed order.
+//! space, so that appends do not wait for a seal unless many segments wait for theirs; one maintains. Must never be
+//! needed for correctness: work that is unfinished when the process ends is done at the next opening. In a simulation
+//! there are no threads; commits do the work themselves, in a fixed order.
 
 mod checkpoints;
 

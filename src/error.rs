@@ -231,6 +231,16 @@ pub enum Error {
         /// process of another PID namespace or another machine, and if the holder has ended meanwhile.
         holder: Option<u32>,
     },
+    /// The store is fenced: its history goes on elsewhere, and nothing is appended here. Open the other place; or, if the
+    /// move was given up, remove the fence with [`fence::lift`](crate::fence::lift).
+    #[error("the store at {} is fenced, its history goes on at {to:?}: open that instead, or remove the fence with \
+        annals::fence::lift", path.display())]
+    Fenced {
+        /// The store's directory.
+        path: PathBuf,
+        /// Where the history goes on; empty if it is not known.
+        to: String,
+    },
     /// The store's directory, or a file or directory in it, was removed or replaced while the store
     /// was open. Nothing was written to its replacement. A writer stops writing: close the store,
     /// and open it at its new place.

@@ -77,6 +77,7 @@ mod dir;
 mod engine;
 mod error;
 mod event;
+pub mod fence;
 mod format;
 mod index;
 mod log;

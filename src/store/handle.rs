@@ -11,6 +11,7 @@ use crate::creation::{
 use crate::engine::Engine;
 use crate::engine::follower::open_for_reading;
 use crate::error::{Error, Result};
+use crate::fence::refuse_fenced;
 use crate::options::Options;
 use crate::recovery::{Mode, Opened, recover};
 use crate::sync::thread::JoinHandle;
@@ -69,6 +70,9 @@ impl Handle {
                 Some(lock?)
             }
         };
+        if lock.is_some() {
+            refuse_fenced(&dir)?;
+        }
         let created = !options.read_only
             && create_if_empty(&dir, &options).inspect_err(|_| {
                 if made || found == PathContents::Nothing {

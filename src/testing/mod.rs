@@ -44,6 +44,32 @@ pub fn verify_on(
     crate::verify::verify_in(&dir_on(storage, root), progress)
 }
 
+/// [`fence::raise`](crate::fence::raise) on any storage.
+///
+/// # Errors
+///
+/// Those of [`fence::raise`](crate::fence::raise).
+pub fn raise_fence_on(
+    storage: &(impl Storage + Clone),
+    root: impl AsRef<Path>,
+    to: &str,
+    wait: std::time::Duration,
+) -> Result<()> {
+    crate::fence::raise_in(&dir_on(storage, root), to, wait)
+}
+
+/// [`fence::lift`](crate::fence::lift) on any storage.
+///
+/// # Errors
+///
+/// Those of [`fence::lift`](crate::fence::lift).
+pub fn lift_fence_on(
+    storage: &(impl Storage + Clone),
+    root: impl AsRef<Path>,
+) -> Result<Option<String>> {
+    crate::fence::lift_in(&dir_on(storage, root))
+}
+
 /// [`repair`](crate::repair::repair()) on any storage.
 ///
 /// # Errors

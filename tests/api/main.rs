@@ -7,6 +7,7 @@ mod boundaries;
 mod clock;
 mod compaction;
 mod cursors;
+mod fences;
 mod hash_collisions;
 mod hidden_streams;
 mod history;

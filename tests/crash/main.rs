@@ -22,6 +22,7 @@ mod damaged_segments;
 mod extended_events;
 mod failed_maintenance;
 mod failed_reads;
+mod fences;
 mod full_disk;
 mod hostile_headers;
 mod leftovers;

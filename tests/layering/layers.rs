@@ -32,6 +32,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("creation", &["dir", "error", "event", "format", "log", "options", "storage", "sync"]),
+    ("fence", &["creation", "dir", "error", "format", "log", "storage"]),
     // The open store: parts that own their state and locks.
     ("engine::counters", &[]),
     (
@@ -270,6 +271,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "error",
             "event",
             "event::token",
+            "fence",
             "index",
             "options",
             "read",

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod compare;
+mod directory;
+mod error;
+mod moving;
+mod place;
+mod positions;
+
+pub use address::Address;
+pub use directory::Directory;
+pub use error::Error;
+pub use moving::{Report, Settings, Step, Until, copy};
+pub use place::{Events, Fence, HiddenStream, Rest, Source, Target};
+pub use positions::PositionMap;

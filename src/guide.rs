@@ -18,6 +18,7 @@
 //! | [`asynchronous`] | futures and streams without a runtime |
 //! | [`testing`] | testing code that uses annals |
 //! | [`operations`] | files, backup, errors, damage, platforms |
+//! | [`moving`] | to another place: another directory, a server |
 //! | [`command_line`] | the program `annals` |
 //! | [`comparison`] | which store for which task |
 
@@ -49,6 +50,7 @@ chapters! {
     asynchronous "async.md"
     testing "testing.md"
     operations "operations.md"
+    moving "moving.md"
     command_line "command-line.md"
     comparison "comparison.md"
 }

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use crate::values;
 
+mod moving;
 mod read;
 mod records;
 mod state;
 mod upkeep;
 mod write;
 
+pub(crate) use moving::*;
 pub(crate) use read::*;
 pub(crate) use records::*;
 pub(crate) use state::*;
@@ -89,6 +91,10 @@ pub(crate) enum Command {
     Compact(CompactArgs),
     Repair(RepairArgs),
     Recover(RecoverArgs),
+    Copy(CopyArgs),
+    #[command(subcommand)]
+    Fence(FenceCommand),
+    Position(PositionArgs),
     Completions(CompletionsArgs),
 }
 
@@ -112,7 +118,9 @@ impl Command {
             Self::Compact(args) => &args.store,
             Self::Repair(args) => &args.store,
             Self::Recover(args) => &args.store,
-            Self::Completions(_) => return None,
+            Self::Copy(_) | Self::Fence(_) | Self::Position(_) | Self::Completions(_) => {
+                return None;
+            }
         })
     }
 }

@@ -68,6 +68,11 @@ impl Failure {
                 "add --wait to wait until it is closed; reading commands work beside the writer"
                     .to_owned(),
             ],
+            Self::Store(Error::Fenced { .. }) => {
+                vec![format!(
+                    "work with that place; or, to give up the move: annals fence lift {store}"
+                )]
+            }
             Self::Store(Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. }) => {
                 vec![format!("check the disk, then: annals verify {store}")]
             }
@@ -121,6 +126,9 @@ pub(crate) fn described(error: &Error) -> String {
             file.display(),
             evidence.as_ref().map(|e| format!("; {e}")).unwrap_or_default()
         ),
+        Error::Fenced { path, to } => {
+            format!("the store at {} is fenced: its history goes on at {to:?}", path.display())
+        }
         Error::RecordedTime { given, earliest, .. } if given < earliest => format!(
             "the time of recording, {}, is before {}, the time of the previous event",
             time::to_rfc3339(*given),
@@ -146,6 +154,22 @@ impl fmt::Display for Failure {
             }
             Self::Interrupted => f.write_str("interrupted"),
             Self::Reported => f.write_str("reported"),
+        }
+    }
+}
+
+impl From<annals_copy::Error> for Failure {
+    fn from(error: annals_copy::Error) -> Self {
+        match error {
+            annals_copy::Error::Stopped => Self::Interrupted,
+            annals_copy::Error::Unsupported { .. } | annals_copy::Error::SamePlace { .. } => {
+                Self::Usage(error.to_string())
+            }
+            annals_copy::Error::CannotKeep { .. } => {
+                Self::Fault(format!("{error}; --leave-out copies without them"))
+            }
+            annals_copy::Error::Map { .. } => Self::Fault(with_causes(&error)),
+            error => Self::Fault(error.to_string()),
         }
     }
 }

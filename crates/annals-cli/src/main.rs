@@ -13,6 +13,7 @@ mod import;
 mod input;
 mod inspect;
 mod interrupt;
+mod moving;
 mod open;
 mod output;
 mod progress;
@@ -71,6 +72,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),
+        Command::Copy(args) => moving::copy(&args, quiet),
+        Command::Fence(command) => moving::fence(&command),
+        Command::Position(args) => moving::position(&args),
         Command::Completions(args) => completions(&args),
     }
 }
@@ -84,6 +88,8 @@ fn listens(command: &Command) -> bool {
         | Command::Stats(_)
         | Command::Compact(_)
         | Command::Completions(_)
+        | Command::Fence(_)
+        | Command::Position(_)
         | Command::Cursor(_)
         | Command::Snapshot(_)
         | Command::Repair(_)

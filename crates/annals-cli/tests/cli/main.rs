@@ -4,6 +4,7 @@
 
 mod append;
 mod bad_lines;
+mod copy;
 mod import;
 mod inspect;
 mod live;

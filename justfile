@@ -21,6 +21,11 @@ postgres *args:
     .ci/postgres cargo test -p annals-postgres --test postgres {{ args }}
     .ci/postgres cargo test -p annals-postgres --test history
 
+# The tests that need NATS servers, with three that are started for them.
+nats *args:
+    .ci/nats cargo test -p annals-jetstream --test jetstream {{ args }}
+    .ci/nats cargo test -p annals-jetstream --test history
+
 # The data of the backends that the adapters take the place of, moved to annals; with a PostgreSQL server.
 adapter-migrations *args:
     .ci/postgres cargo test --manifest-path crates/adapter-migrations/Cargo.toml {{ args }}

@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+#![allow(clippy::doc_markdown, reason = "JetStream and PostgreSQL are names, and no items")]
+
+mod append;
+mod bucket;
+mod check;
+mod clock;
+mod error;
+mod ids;
+mod message;
+mod open;
+mod options;
+mod pages;
+mod plan;
+mod reads;
+mod runtime;
+mod server;
+mod shared;
+mod signal;
+mod store;
+mod subject;
+mod subscription;
+mod tails;
+mod token;
+
+pub use async_nats;
+pub use error::Error;
+pub use options::{Durability, JetStreamOptions};
+pub use reads::JetStreamEvents;
+pub use store::JetStreamStore;
+pub use subscription::JetStreamSubscription;

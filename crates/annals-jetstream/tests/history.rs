@@ -1,0 +1,179 @@
+//! Clients use the store at random while servers are killed, paused and restarted and leaders change; what they saw is
+//! explained.
+//!
+//! `.ci/nats` starts three servers for it, and sets `ANNALS_JETSTREAM_CONTROL` to a program that strikes them. Other
+//! tests must not use those servers at the same time. `ANNALS_HISTORY_OPERATIONS` sets the number of operations.
+
+#![allow(missing_docs, reason = "tests")]
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use annals_conformance::AnySuite;
+use annals_conformance::history::{History, Load, Log, check, run, stored};
+use annals_es::blocking::block_on;
+use annals_es::{Commit, EventStore, Expected, NewEvent, OrderedStore, Query, ReadAll};
+use annals_jetstream::async_nats::{Client, ConnectOptions};
+use annals_jetstream::{Durability, JetStreamOptions};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+fn main() -> ExitCode {
+    let missing = std::env::var_os("ANNALS_JETSTREAM_CONTROL").is_none();
+    let missing =
+        missing.then(|| "ANNALS_JETSTREAM_CONTROL strikes no servers; .ci/nats sets it".into());
+    let tests: [(&'static str, fn()); 1] = [("struck_servers_are_explained", explained)];
+    annals_conformance::run([AnySuite::tests(tests, missing)])
+}
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().expect("a runtime")
+});
+
+fn servers() -> Vec<String> {
+    let servers = std::env::var("ANNALS_JETSTREAM").expect("servers");
+    servers.split(',').map(str::to_owned).collect()
+}
+
+fn control(command: &str, server: u32) {
+    let control = std::env::var_os("ANNALS_JETSTREAM_CONTROL").expect("a program");
+    let done = Command::new(control).arg(command).arg(server.to_string()).status();
+    assert!(done.expect("it runs").success(), "{command} {server}");
+}
+
+/// The faults, and what they need to know of the servers.
+struct Faults {
+    client: Client,
+    stream: String,
+    /// Faults that last longer than the servers take to elect a leader.
+    are_long: bool,
+}
+
+impl Faults {
+    fn ask(&self, subject: String) -> Option<Value> {
+        let answer = self.client.request(subject, "".into());
+        let answer = RUNTIME.block_on(async {
+            tokio::time::timeout(Duration::from_secs(2), answer).await.ok()?.ok()
+        });
+        serde_json::from_slice(&answer?.payload).ok()
+    }
+
+    /// The number of the server that leads the stream, and whether the others follow it.
+    fn leader(&self) -> Option<(u32, bool)> {
+        let info = self.ask(format!("$JS.API.STREAM.INFO.{}", self.stream))?;
+        let cluster = info.get("cluster")?;
+        let number = cluster.get("leader")?.as_str()?.strip_prefix("server-")?.parse().ok()?;
+        let replicas = cluster.get("replicas")?.as_array()?;
+        let is_current = |it: &Value| it.get("current").and_then(Value::as_bool) == Some(true);
+        Some((number, replicas.len() == 2 && replicas.iter().all(is_current)))
+    }
+
+    /// Waits until the stream has a leader that all servers follow, and returns its number.
+    fn settle(&self) -> u32 {
+        let began = Instant::now();
+        loop {
+            if let Some((leader, true)) = self.leader() {
+                return leader;
+            }
+            assert!(began.elapsed() < Duration::from_secs(120), "the servers do not find together");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn strike(&self, number: u64) -> String {
+        let leader = self.settle();
+        let follower = leader % 3 + 1;
+        let pause = Duration::from_millis(if self.are_long { 14_000 } else { 700 });
+        let struck = match number % 8 {
+            0 => {
+                self.ask(format!("$JS.API.STREAM.LEADER.STEPDOWN.{}", self.stream));
+                "the leader steps down"
+            }
+            1 => {
+                control("kill", leader);
+                thread::sleep(Duration::from_millis(500));
+                control("start", leader);
+                "the leader is killed"
+            }
+            2 => {
+                control("pause", follower);
+                thread::sleep(pause);
+                control("resume", follower);
+                "a follower is paused"
+            }
+            3 => {
+                control("pause", leader);
+                thread::sleep(pause);
+                control("resume", leader);
+                "the leader is paused"
+            }
+            4 => {
+                control("kill", follower);
+                thread::sleep(Duration::from_millis(500));
+                control("start", follower);
+                "a follower is killed"
+            }
+            5 => {
+                control("restart", leader);
+                "the leader is restarted"
+            }
+            6 => {
+                (1..=3).for_each(|server| control("kill", server));
+                (1..=3).for_each(|server| control("start", server));
+                "all servers are killed"
+            }
+            _ => {
+                for server in 1..=3 {
+                    control("restart", server);
+                    self.settle();
+                }
+                "the servers are restarted one after the other"
+            }
+        };
+        self.settle();
+        let _ = writeln!(std::io::stderr(), "{number}: {struck}");
+        struck.into()
+    }
+}
+
+fn explained() {
+    let operations = std::env::var("ANNALS_HISTORY_OPERATIONS").ok();
+    let operations = operations.map_or(4_000, |it| it.parse().expect("a number of operations"));
+    let are_long = operations >= 100_000;
+    let user = ConnectOptions::with_user_and_password("app".into(), "app".into());
+    let client = RUNTIME.block_on(user.connect(&servers()[..])).expect("a connection");
+    let options = JetStreamOptions::new(&servers()[..]).expect("addresses").name("history");
+    let store = block_on(options.durability(Durability::Replicated).open()).expect("it opens");
+    let faults = Faults { client, stream: "history".into(), are_long };
+    let spacing = operations / if are_long { 25 } else { 5 };
+    let mut load = Load::new(operations, 11);
+    load.clients = 16;
+    let log = Log::new();
+    let last = AtomicU64::new(0);
+    run(&store, &load, &log, |number| {
+        // Spread over the operations.
+        let next = last.load(Ordering::Relaxed) + spacing;
+        let began = Instant::now();
+        while log.operations() < next.min(operations) && began.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        last.store(log.operations(), Ordering::Relaxed);
+        (log.operations() < operations).then(|| faults.strike(number))
+    });
+    let done = Commit::to("end", Expected::Any, [NewEvent::new("T", "end")]);
+    block_on(store.append(done)).expect("it is recorded");
+    let stored = stored(&store).expect("the store is read");
+    let summary = check(&History { lines: log.into_lines(), stored });
+    let summary = summary.unwrap_or_else(|violations| {
+        panic!("{} violations, the first: {}", violations.len(), violations[0])
+    });
+    let tagged = store.read_all(ReadAll::matching(Query::tagged(["t"])));
+    assert_eq!(annals_es::blocking::iter(tagged).count() as u64 + 1, summary.stored);
+    let _ = writeln!(std::io::stderr(), "{summary}");
+    assert!(summary.faults > 2 && summary.acknowledged > 0, "{summary}");
+}

@@ -1,0 +1,36 @@
+//! The store on JetStream: the behaviours of every store, and those of its own.
+//!
+//! `.ci/nats` starts three servers for it.
+
+#![allow(missing_docs, clippy::doc_markdown, reason = "tests")]
+
+mod commits;
+mod errors;
+mod proxy;
+mod support;
+
+use std::process::ExitCode;
+
+use annals_conformance::{AnySuite, Suite, run};
+use support::Name;
+
+fn main() -> ExitCode {
+    let missing = match support::addresses() {
+        Some(_) => None,
+        None => Some("ANNALS_JETSTREAM names no servers; .ci/nats starts three"),
+    };
+    let suite = |name, make: fn() -> Name| -> AnySuite {
+        // Boundaries over queries and checkpoints that move with a commit are not offered: the types say so.
+        let suite = Suite::new(name, make).ordered().several_streams();
+        match missing {
+            Some(missing) => suite.missing(missing).into(),
+            None => suite.into(),
+        }
+    };
+    let tests = [errors::TESTS, commits::TESTS].concat();
+    run([
+        suite("replicated", Name::replicated),
+        suite("single", Name::single),
+        AnySuite::tests(tests, missing.map(str::to_owned)),
+    ])
+}

@@ -16,7 +16,7 @@ use crate::condition::{self, Parameters};
 use crate::decide::{State, Writes};
 use crate::rows::{self, number, unsigned};
 use crate::sql::{INDEX_BITS, Sql};
-use crate::{Error, Positions};
+use crate::{Error, Positions, import};
 
 /// Number of events that one statement inserts.
 const CHUNK: usize = 512;
@@ -43,7 +43,8 @@ pub(crate) struct Prepared {
     /// The id of the transaction.
     pub(crate) transaction: i64,
     last: i64,
-    now: i64,
+    /// The time of the newest commit.
+    newest: i64,
 }
 
 /// What the transaction reads after it has its locks.
@@ -52,14 +53,16 @@ struct Read {
     recorded_at: i64,
     transaction: i64,
     now: i64,
+    fence: Option<String>,
 }
 
 impl Batches {
-    /// Begins a transaction, and decides each commit in it.
+    /// Begins a transaction, and decides each commit in it. `times` has the time of each commit, or is empty for now.
     pub(crate) async fn prepare(
         &self,
         client: &Object,
         commits: Vec<CommitParts>,
+        times: &[Timestamp],
     ) -> Result<Prepared, Error> {
         let begin = async {
             let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
@@ -75,19 +78,39 @@ impl Batches {
             locked.now = locked.now.max(locked.recorded_at);
             Ok::<_, Error>(locked)
         };
-        let ((), locked) = try_join(begin, read).await?;
+        let ((), mut locked) = try_join(begin, read).await?;
+        if let Some(to) = locked.fence.take() {
+            return Err(Error::Fenced { to });
+        }
+        if self.positions == Positions::Fast && !times.is_empty() {
+            let newest = client.query_opt(&self.sql.newest_time, &[]).await?;
+            locked.recorded_at = newest.map_or(Ok(0), |row| row.try_get(0))?;
+        }
         let (mut state, matches) = self.read(client, &commits, &locked).await?;
         let first = state.last;
         let mut matches = &matches[..];
         let mut outcomes = Vec::with_capacity(commits.len());
-        for commit in commits {
+        let mut earliest = Timestamp::from_micros(unsigned(locked.recorded_at)?);
+        for (index, commit) in commits.into_iter().enumerate() {
             let (own, others) = matches.split_at(commit.boundaries.len());
             matches = others;
-            outcomes.push(state.decide(commit, own));
+            let Some(&time) = times.get(index) else {
+                outcomes.push(state.decide(commit, own));
+                continue;
+            };
+            state.now = time;
+            let outcome = state.decide(commit, own);
+            // A commit that is recorded already may be of any time.
+            if outcome.as_ref().is_ok_and(|done| !done.already_recorded) {
+                import::check_time(time, earliest)?;
+                earliest = time;
+            }
+            state.now = earliest;
+            outcomes.push(outcome);
         }
         let last = if state.last == first { locked.base } else { number(state.last) };
-        let Read { transaction, now, .. } = locked;
-        Ok(Prepared { outcomes, writes: state.writes, transaction, last, now })
+        let (transaction, newest) = (locked.transaction, number(state.now.as_micros()));
+        Ok(Prepared { outcomes, writes: state.writes, transaction, last, newest })
     }
 
     async fn lock_head(&self, client: &Object) -> Result<Read, Error> {
@@ -102,6 +125,7 @@ impl Batches {
             recorded_at: row.try_get(1)?,
             transaction: row.try_get(2)?,
             now: row.try_get(3)?,
+            fence: row.try_get(4)?,
         })
     }
 
@@ -114,7 +138,7 @@ impl Batches {
             keys.extend(commit.checkpoints.iter().map(|it| self.key("checkpoint", &it.name)));
         }
         let alone = keys.len() > MAX_LOCKS || commits.iter().any(|it| !it.boundaries.is_empty());
-        let store = self.key("store", "");
+        let store = self.store_key();
         let lock = if alone {
             keys.clear();
             "SELECT pg_advisory_xact_lock($1)"
@@ -133,8 +157,13 @@ impl Batches {
         Self::locked(row)
     }
 
+    /// The key of the lock that every commit of a fast store holds, some alone.
+    pub(crate) fn store_key(&self) -> i64 {
+        self.key("store", "")
+    }
+
     /// The key of an advisory lock. Two names with one key only wait for each other.
-    pub(crate) fn key(&self, kind: &str, name: &str) -> i64 {
+    fn key(&self, kind: &str, name: &str) -> i64 {
         let of = Uuid::new_v5(&self.id, format!("{kind} {name}").as_bytes());
         let (high, _) = of.as_u64_pair();
         i64::from_le_bytes(high.to_le_bytes())
@@ -256,12 +285,12 @@ impl Batches {
         let insert = client.prepare_cached(&self.sql.insert).await?;
         let update = client.prepare_cached(&self.sql.move_head).await?;
         let chunks = writes.events.chunks(CHUNK);
-        let chunks = chunks.map(|events| Columns::of(events).insert(client, &insert, prepared.now));
+        let chunks = chunks.map(|events| Columns::of(events).insert(client, &insert));
         let head = async {
             if writes.events.is_empty() || self.positions == Positions::Fast {
                 return Ok(());
             }
-            let moved = client.execute(&update, &[&prepared.last, &prepared.now]).await?;
+            let moved = client.execute(&update, &[&prepared.last, &prepared.newest]).await?;
             if moved == 1 { Ok(()) } else { Err(rows::altered("the row of the head is missing")) }
         };
         // Sent last. After a statement that failed, it rolls back, and the error of the statement is returned.
@@ -309,6 +338,7 @@ struct Columns<'a> {
     types: Vec<&'a str>,
     schema_versions: Vec<i32>,
     content_types: Vec<i16>,
+    times: Vec<i64>,
     tags: Vec<&'a str>,
     tags_from: Vec<i32>,
     tags_to: Vec<i32>,
@@ -330,6 +360,7 @@ impl<'a> Columns<'a> {
             columns.types.push(&event.event_type);
             columns.schema_versions.push(event.schema_version.into());
             columns.content_types.push(rows::content_type(event.content_type));
+            columns.times.push(number(event.recorded_at.as_micros()));
             columns.tags_from.push(index(&columns.tags) + 1);
             columns.tags.extend(event.tags.iter().map(String::as_str));
             columns.tags_to.push(index(&columns.tags));
@@ -343,7 +374,6 @@ impl<'a> Columns<'a> {
         self,
         client: &Object,
         insert: &tokio_postgres::Statement,
-        now: i64,
     ) -> Result<(), Error> {
         client
             .execute(
@@ -359,7 +389,7 @@ impl<'a> Columns<'a> {
                     &self.schema_versions,
                     &self.content_types,
                     &self.tags_from,
-                    &now,
+                    &self.times,
                     &self.tags,
                     &self.tags_to,
                     &self.data,

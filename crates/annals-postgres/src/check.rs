@@ -87,6 +87,6 @@ pub(crate) fn invalid(what: &'static str, why: impl Into<String>) -> StoreError 
     StoreError::InvalidArgument { what, why: why.into() }
 }
 
-fn too_large(what: &str, size: u64, max: u64, hint: &str) -> AppendError {
+pub(crate) fn too_large(what: &str, size: u64, max: u64, hint: &str) -> AppendError {
     AppendError::TooLarge { what: what.into(), size, max, hint: hint.into() }
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use annals_es::StoreError;
+use annals_es::{StoreError, Timestamp};
 use deadpool_postgres::{HookError, PoolError};
 use tokio_postgres::error::SqlState;
 
@@ -64,6 +64,22 @@ pub enum Error {
     Altered {
         /// What differs.
         what: String,
+    },
+    /// The store is fenced: its history goes on elsewhere. See
+    /// [`PostgresStore::raise_fence`](crate::PostgresStore::raise_fence).
+    #[error("the store is fenced: its history goes on at {to:?}")]
+    Fenced {
+        /// Where the history goes on.
+        to: String,
+    },
+    /// An imported commit was recorded before the last one of the store. Times do not go back.
+    #[error("the commit cannot be recorded at {} µs: the last one was recorded at {} µs", given.as_micros(),
+        earliest.as_micros())]
+    RecordedTime {
+        /// The time of the commit.
+        given: Timestamp,
+        /// The time of the last commit.
+        earliest: Timestamp,
     },
     /// The server has not answered in time, and the connection was given up.
     #[error("the server has not answered within {limit:?}")]
@@ -134,6 +150,7 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
             Error::Ended => Self::Closed,
+            Error::Fenced { to } => Self::Fenced { to },
             error => Self::Backend(Box::new(error)),
         }
     }

@@ -6,6 +6,8 @@ mod check;
 mod condition;
 mod decide;
 mod error;
+mod fence;
+mod import;
 mod open;
 mod options;
 mod pool;

@@ -9,14 +9,15 @@ use crate::sql::{INDEX_BITS, quoted};
 use crate::{Error, Positions};
 
 /// The version of the tables, which the last migration makes.
-const SCHEMA_VERSION: i32 = 1;
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_store.sql")];
+const SCHEMA_VERSION: i32 = 2;
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_store.sql"), include_str!("../migrations/0002_fence.sql")];
 
 /// Held while a store is created. Any number that other programs do not use.
 const CREATING: i64 = 6_013_282_418_370_041;
 
 /// The columns that have to exist, with their types.
-const COLUMNS: [&str; 31] = [
+const COLUMNS: [&str; 32] = [
     "checkpoints.name text",
     "checkpoints.position bigint",
     "checkpoints.saved_at timestamp with time zone",
@@ -35,6 +36,7 @@ const COLUMNS: [&str; 31] = [
     "events.stream text",
     "events.tags text[]",
     "events.version bigint",
+    "head.fence text",
     "head.one boolean",
     "head.position bigint",
     "head.recorded_at bigint",
@@ -66,6 +68,7 @@ const UNIQUE: [&str; 7] = [
 pub(crate) struct Opened {
     pub(crate) id: Uuid,
     pub(crate) positions: Positions,
+    schema_version: i32,
 }
 
 /// Opens the store of a schema, and creates it if `creates` has the positions it is to have.
@@ -85,7 +88,15 @@ pub(crate) async fn open(
         }
         create(client, schema, wanted.unwrap_or_default()).await?;
     }
-    let opened = read(client, schema).await?;
+    let mut opened = read(client, schema).await?;
+    if opened.schema_version < SCHEMA_VERSION {
+        upgrade(client, schema).await?;
+        opened = read(client, schema).await?;
+    }
+    if opened.schema_version != SCHEMA_VERSION {
+        let (found, supported) = (opened.schema_version, SCHEMA_VERSION);
+        return Err(Error::SchemaVersion { found, supported });
+    }
     if let Some(wanted) = wanted.filter(|wanted| *wanted != opened.positions) {
         return Err(Error::OtherPositions { found: opened.positions, wanted });
     }
@@ -136,18 +147,32 @@ async fn create(client: &Object, schema: &str, positions: Positions) -> Result<(
     Ok(client.batch_execute(&statements).await?)
 }
 
+/// Brings the tables of an earlier version up to date, unless another program does that at the same time.
+async fn upgrade(client: &Object, schema: &str) -> Result<(), Error> {
+    let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({CREATING});");
+    client.batch_execute(&begin).await?;
+    let found = read(client, schema).await?.schema_version;
+    let done = usize::try_from(found).unwrap_or_default();
+    let s = quoted(schema);
+    let migrations = MIGRATIONS.get(done..).unwrap_or_default().concat().replace("{schema}", &s);
+    let version = SCHEMA_VERSION.max(found);
+    let statements =
+        format!("{migrations} UPDATE {s}.store SET schema_version = {version}; COMMIT;");
+    Ok(client.batch_execute(&statements).await?)
+}
+
 async fn read(client: &Object, schema: &str) -> Result<Opened, Error> {
     let select = format!("SELECT id, schema_version, positions FROM {}.store", quoted(schema));
     let row = client.query_opt(&select, &[]).await?;
     let row = row.ok_or_else(|| crate::rows::altered("the row of the store is missing"))?;
-    let found: i32 = row.try_get(1)?;
-    if found != SCHEMA_VERSION {
-        return Err(Error::SchemaVersion { found, supported: SCHEMA_VERSION });
+    let schema_version: i32 = row.try_get(1)?;
+    if schema_version < 1 {
+        return Err(Error::SchemaVersion { found: schema_version, supported: SCHEMA_VERSION });
     }
     let positions: &str = row.try_get(2)?;
     let positions = Positions::of_name(positions)
         .ok_or_else(|| crate::rows::altered(format!("the kind of positions is {positions:?}")))?;
-    Ok(Opened { id: row.try_get(0)?, positions })
+    Ok(Opened { id: row.try_get(0)?, positions, schema_version })
 }
 
 async fn check_columns(client: &Object, schema: &str) -> Result<(), Error> {

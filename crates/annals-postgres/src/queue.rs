@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals_es::{AppendError, CommitParts};
+use annals_es::{AppendError, CommitParts, Committed, Timestamp};
 use deadpool_postgres::Object;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_postgres::error::SqlState;
@@ -148,13 +148,13 @@ impl Queue {
 
     async fn record(&self, batch: Vec<Waiting>) {
         let commits: Vec<CommitParts> = batch.iter().map(|it| it.commit.clone()).collect();
-        let outcomes = match self.transact(&commits).await {
+        let outcomes = match self.transact(&commits, &[]).await {
             Ok(outcomes) => outcomes,
             // One of them may be what the server refuses.
             Err(AppendError::Store(_)) if commits.len() > 1 => {
                 let mut outcomes = Vec::with_capacity(commits.len());
                 for commit in commits {
-                    outcomes.push(match self.transact(&[commit]).await {
+                    outcomes.push(match self.transact(&[commit], &[]).await {
                         Ok(mut own) => own.pop().unwrap_or(Err(ended())),
                         Err(error) => Err(error),
                     });
@@ -174,12 +174,27 @@ impl Queue {
         }
     }
 
-    /// Records commits in one transaction, which is repeated as long as it is known not to have been committed.
-    async fn transact(&self, commits: &[CommitParts]) -> Result<Vec<Outcome>, AppendError> {
+    /// Records commits at given times in one transaction: all of them, or none.
+    pub(crate) async fn import(
+        &self,
+        commits: &[CommitParts],
+        times: &[Timestamp],
+    ) -> Result<Vec<Committed>, AppendError> {
+        self.transact(commits, times).await?.into_iter().collect()
+    }
+
+    /// Records commits in one transaction, which is repeated as long as it is known not to have been committed. With times,
+    /// it records all of them or none.
+    async fn transact(
+        &self,
+        commits: &[CommitParts],
+        times: &[Timestamp],
+    ) -> Result<Vec<Outcome>, AppendError> {
         let mut pause = Pause::new(self.connections.limit);
         loop {
-            let error = match self.attempt(commits.to_vec()).await {
+            let error = match self.attempt(commits.to_vec(), times).await {
                 Ok(outcomes) => return Ok(outcomes),
+                Err(Failed::Refused(error)) => return Err(error),
                 Err(Failed::Before(error)) => error,
                 Err(Failed::Unknown { prepared, error }) => {
                     match self.was_committed(&prepared).await {
@@ -200,18 +215,30 @@ impl Queue {
         }
     }
 
-    async fn attempt(&self, commits: Vec<CommitParts>) -> Result<Vec<Outcome>, Failed> {
+    async fn attempt(
+        &self,
+        commits: Vec<CommitParts>,
+        times: &[Timestamp],
+    ) -> Result<Vec<Outcome>, Failed> {
         let client = self.connections.get().await.map_err(Failed::Before)?;
         let limit = self.connections.limit;
         let timed_out = || Error::TimedOut { limit };
-        let prepared = tokio::time::timeout(limit, self.batches.prepare(&client, commits)).await;
-        let prepared = match prepared.unwrap_or_else(|_| Err(timed_out())) {
+        let prepared =
+            tokio::time::timeout(limit, self.batches.prepare(&client, commits, times)).await;
+        let mut prepared = match prepared.unwrap_or_else(|_| Err(timed_out())) {
             Ok(prepared) => prepared,
             Err(error) => {
                 drop(Object::take(client));
                 return Err(Failed::Before(error));
             }
         };
+        if !times.is_empty()
+            && let Some(index) = prepared.outcomes.iter().position(Result::is_err)
+            && let Err(error) = prepared.outcomes.swap_remove(index)
+        {
+            drop(Object::take(client));
+            return Err(Failed::Refused(error));
+        }
         if prepared.writes.is_empty() {
             // The answers are as durable as what they were made of.
             if client.batch_execute("COMMIT").await.is_err() {
@@ -286,6 +313,8 @@ fn ended() -> AppendError {
 }
 
 enum Failed {
+    /// One of several commits was refused, and none is recorded.
+    Refused(AppendError),
     /// Nothing is recorded.
     Before(Error),
     /// The connection has ended while the transaction was being committed.

@@ -73,6 +73,11 @@ impl Shared {
         })
     }
 
+    /// The rows of a query that changes nothing.
+    pub(crate) async fn all_rows(&self, sql: &str) -> Result<Vec<Row>, Error> {
+        retry!(&self.connections, client => Ok(client.query(sql, &[]).await?))
+    }
+
     /// The last visible position, and the last one that is recorded.
     pub(crate) async fn heads(&self) -> Result<(Position, Position), Error> {
         let sql = &self.batches.sql.head;
@@ -157,13 +162,17 @@ impl Shared {
         if to > self.heads().await.map_err(StoreError::from)?.1 {
             return Err(Conflict { failed: vec![decide::checkpoint_ahead(name, to)] }.into());
         }
-        let sql = &self.batches.sql.save_checkpoints;
-        let (names, places) = ([name], [number(to.get())]);
-        let (names, places) = (&names, &places);
-        let set = retry!(&self.connections, client => {
-                        let save = client.prepare_cached(sql).await?;
-                        Ok(client.execute(&save, &[&&names[..], &&places[..]]).await?)
+        let (sql, place) = (&self.batches.sql.reset_checkpoint, number(to.get()));
+        let set: Result<u64, Error> = retry!(&self.connections, client => {
+            let save = client.prepare_cached(sql).await?;
+            Ok(client.execute(&save, &[&name, &place]).await?)
         });
+        let set = match set {
+            Ok(0) => Err(Error::Fenced {
+                to: self.fence().await.map_err(StoreError::from)?.unwrap_or_default(),
+            }),
+            set => set,
+        };
         set.map(drop).map_err(|error| match error {
             Error::Unreachable(_) | Error::TimedOut { .. } => {
                 AppendError::OutcomeUnknown(Box::new(error))
@@ -254,7 +263,7 @@ impl Shared {
         also: Also,
     ) -> Result<Committed, AppendError> {
         let failed = |error: Error| AppendError::from(StoreError::from(error));
-        let mut prepared = self.batches.prepare(client, vec![parts]).await.map_err(failed)?;
+        let mut prepared = self.batches.prepare(client, vec![parts], &[]).await.map_err(failed)?;
         let committed = prepared.outcomes.pop().unwrap_or(Err(failed(Error::Ended)))?;
         self.batches.write(client, &prepared, false).await.map_err(failed)?;
         if !committed.already_recorded {

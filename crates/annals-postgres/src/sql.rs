@@ -27,6 +27,8 @@ pub(crate) struct Sql {
     pub(crate) insert: String,
     pub(crate) move_head: String,
     pub(crate) save_checkpoints: String,
+    pub(crate) reset_checkpoint: String,
+    pub(crate) newest_time: String,
     pub(crate) save_snapshot: String,
     pub(crate) drop_snapshots: String,
     pub(crate) load_snapshot: String,
@@ -66,12 +68,14 @@ impl Sql {
         Self {
             head,
             lock_head: format!(
-                "SELECT position, recorded_at, pg_current_xact_id()::text::bigint, {NOW}
+                "SELECT position, recorded_at, pg_current_xact_id()::text::bigint, {NOW}, fence
                  FROM {s}.head FOR UPDATE"
             ),
             lock_streams: "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) key".into(),
             transaction: format!(
-                "SELECT xid_base, 0::bigint, pg_current_xact_id()::text::bigint, {NOW} FROM {s}.store"
+                "SELECT xid_base, 0::bigint, pg_current_xact_id()::text::bigint, {NOW},
+                        (SELECT fence FROM {s}.head)
+                 FROM {s}.store"
             ),
             versions: format!(
                 "SELECT name, newest.version FROM unnest($1::text[]) name
@@ -87,6 +91,13 @@ impl Sql {
                  SELECT * FROM unnest($1::text[], $2::bigint[])
                  ON CONFLICT (name) DO UPDATE SET position = excluded.position, saved_at = now()"
             ),
+            // A row unless the store is fenced. The lock waits for a fence that is being raised.
+            reset_checkpoint: format!(
+                "WITH open AS (SELECT FROM {s}.head WHERE fence IS NULL FOR SHARE)
+                 INSERT INTO {s}.checkpoints (name, position) SELECT $1::text, $2::bigint FROM open
+                 ON CONFLICT (name) DO UPDATE SET position = excluded.position, saved_at = now()"
+            ),
+            newest_time: format!("SELECT recorded_at FROM {events} ORDER BY position DESC LIMIT 1"),
             save_snapshot: format!(
                 "INSERT INTO {s}.snapshots AS saved (key, kind, mark, schema_version, saved_at, state)
                  VALUES ($1, $2, $3, $4, {NOW}, $5)
@@ -161,12 +172,12 @@ fn insert(events: &str) -> String {
         "INSERT INTO {events} (position, commit_position, is_last, id, stream, version, event_type,
                                schema_version, content_type, recorded_at, size, tags, data, metadata)
          SELECT position, commit_position, is_last, id, stream, version, event_type, schema_version,
-                content_type, $11::bigint, octet_length(data) + octet_length(metadata),
+                content_type, recorded_at, octet_length(data) + octet_length(metadata),
                 coalesce(($12::text[])[tags_from:tags_to], '{{}}'), data, metadata
          FROM unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::uuid[], $5::text[], $6::bigint[],
                      $7::text[], $8::integer[], $9::smallint[], $10::integer[], $13::integer[],
-                     $14::bytea[], $15::bytea[])
+                     $14::bytea[], $15::bytea[], $11::bigint[])
               AS new (position, commit_position, is_last, id, stream, version, event_type,
-                      schema_version, content_type, tags_from, tags_to, data, metadata)"
+                      schema_version, content_type, tags_from, tags_to, data, metadata, recorded_at)"
     )
 }

@@ -23,7 +23,7 @@ use crate::{Error, Positions, PostgresEvents, PostgresOptions, check};
 /// connections.
 #[derive(Clone)]
 pub struct PostgresStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl PostgresStore {

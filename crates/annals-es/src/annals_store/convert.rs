@@ -107,6 +107,7 @@ pub(super) fn from_snapshot(snapshot: &annals::snapshot::Snapshot) -> Option<Sna
 pub(super) fn store_error(error: Error) -> StoreError {
     match error {
         Error::Closed => StoreError::Closed,
+        Error::Fenced { to, .. } => StoreError::Fenced { to },
         Error::PositionAhead { position, head } => StoreError::PositionAhead {
             position: Position::new(position.get()),
             head: Position::new(head.get()),

@@ -16,6 +16,12 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// The store is fenced: its history goes on elsewhere, and nothing is recorded here any more. Open the other place.
+    #[error("the store is fenced: its history goes on at {to:?}; open that instead")]
+    Fenced {
+        /// Where the history goes on.
+        to: String,
+    },
     /// A position to continue from is ahead of the head: the store was restored to an older state, or the
     /// position belongs to another store.
     #[error(

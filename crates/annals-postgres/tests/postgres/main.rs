@@ -7,6 +7,7 @@
 #![allow(clippy::doc_markdown, reason = "names in tests")]
 
 mod errors;
+mod moving;
 mod support;
 mod transactions;
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
             None => suite,
         }
     };
-    let tests = [errors::TESTS, transactions::TESTS].concat();
+    let tests = [errors::TESTS, moving::TESTS, transactions::TESTS].concat();
     run([
         suite("dense", Schema::dense).dense_positions().into(),
         suite("fast", Schema::fast).into(),

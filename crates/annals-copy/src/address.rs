@@ -48,6 +48,10 @@ impl Address {
     pub fn source(&self) -> Result<Box<dyn Source>, Error> {
         match self {
             Self::Directory(path) => Ok(Box::new(Directory::source(path)?)),
+            #[cfg(feature = "postgres")]
+            Self::Server { scheme, url } if is_postgres(scheme) => {
+                Ok(Box::new(crate::Postgres::source(url)?))
+            }
             Self::Server { scheme, url } => Err(unknown(scheme, url)),
         }
     }
@@ -60,9 +64,18 @@ impl Address {
     pub fn target(&self, options: Options) -> Result<Box<dyn Target>, Error> {
         match self {
             Self::Directory(path) => Ok(Box::new(Directory::target_with(path, options)?)),
+            #[cfg(feature = "postgres")]
+            Self::Server { scheme, url } if is_postgres(scheme) => {
+                Ok(Box::new(crate::Postgres::target(url)?))
+            }
             Self::Server { scheme, url } => Err(unknown(scheme, url)),
         }
     }
+}
+
+#[cfg(feature = "postgres")]
+fn is_postgres(scheme: &str) -> bool {
+    matches!(scheme, "postgres" | "postgresql")
 }
 
 fn unknown(scheme: &str, url: &str) -> Error {

@@ -13,7 +13,6 @@ use annals::{
     Timestamp, fence,
 };
 use annals_es::{ContentType, Position, RecordedEvent};
-use uuid::Uuid;
 
 use crate::place::HiddenStream;
 use crate::{Error, Events, Fence, Rest, Source, Target};
@@ -230,8 +229,12 @@ impl Source for Directory {
         })))
     }
 
-    fn event(&mut self, _stream: &str, id: Uuid) -> Result<Option<RecordedEvent>, Error> {
-        Ok(self.store.event(id).map_err(|error| self.failed(error))?.map(RecordedEvent::from))
+    fn same(&mut self, other: &RecordedEvent) -> Result<Option<RecordedEvent>, Error> {
+        Ok(self
+            .store
+            .event(other.id())
+            .map_err(|error| self.failed(error))?
+            .map(RecordedEvent::from))
     }
 
     fn at_or_before(&mut self, position: Position) -> Result<Option<RecordedEvent>, Error> {

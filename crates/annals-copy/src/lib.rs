@@ -7,6 +7,8 @@ mod error;
 mod moving;
 mod place;
 mod positions;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 pub use address::Address;
 pub use directory::Directory;
@@ -14,3 +16,5 @@ pub use error::Error;
 pub use moving::{Report, Settings, Step, Until, copy};
 pub use place::{Events, Fence, HiddenStream, Rest, Source, Target};
 pub use positions::PositionMap;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;

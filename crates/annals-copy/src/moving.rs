@@ -183,7 +183,7 @@ fn check_rest(
 /// The position of the source that the target has reached.
 fn beginning(source: &mut dyn Source, target: &mut dyn Target) -> Result<Position, Error> {
     let Some(last) = target.last()? else { return Ok(Position::START) };
-    let original = source.event(last.stream(), last.id())?;
+    let original = source.same(&last)?;
     let before = Timestamp::from_micros(last.recorded_at().as_micros());
     let what = match &original {
         None => Some("the source does not have it".to_owned()),
@@ -317,7 +317,7 @@ impl Copy<'_> {
             return Ok(old);
         }
         let Some(original) = self.source.at_or_before(old)? else { return Ok(Position::START) };
-        let copy = self.target.event(original.stream(), original.id())?;
+        let copy = self.target.same(&original)?;
         copy.map(|copy| copy.position()).ok_or_else(|| Error::Differs {
             position: original.position(),
             what: "the target does not have the event".into(),

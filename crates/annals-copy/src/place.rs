@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use annals_es::{Position, RecordedEvent};
 use bytes::Bytes;
-use uuid::Uuid;
 
 use crate::Error;
 
@@ -87,12 +86,12 @@ pub trait Source {
     /// Those of a failed read.
     fn read(&mut self, after: Position, up_to: Position) -> Result<Events<'_>, Error>;
 
-    /// The event of a stream that has an id.
+    /// The event of this place that has the id of an event of another one.
     ///
     /// # Errors
     ///
     /// Those of a failed read.
-    fn event(&mut self, stream: &str, id: Uuid) -> Result<Option<RecordedEvent>, Error>;
+    fn same(&mut self, other: &RecordedEvent) -> Result<Option<RecordedEvent>, Error>;
 
     /// The last event at or before a position.
     ///

@@ -1,0 +1,239 @@
+//! Copies between directories and PostgreSQL.
+//!
+//! They need a server: `ANNALS_ES_POSTGRES` has the parameters of its connection, such as `host=localhost user=postgres`.
+//! Without it they are ignored. `.ci/postgres` starts one.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+#![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
+
+#[path = "../copy/histories.rs"]
+#[allow(dead_code, reason = "shared")]
+mod histories;
+mod support;
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use annals_conformance::{AnySuite, run};
+use annals_copy::{
+    Directory, Error, PositionMap, Postgres, Report, Settings, Source, Step, Target, Until, copy,
+};
+use annals_es::blocking::block_on;
+use annals_es::{
+    AppendError, Commit, EventStore as _, Expected, NewEvent, OrderedStore as _, Position,
+    StoreError,
+};
+
+use histories::{Places, contents, fill, long_ago, target};
+use support::{Schema, server};
+
+const TESTS: &[(&str, fn())] = &[
+    (
+        "history_is_the_same_after_a_way_there_and_back",
+        history_is_the_same_after_a_way_there_and_back,
+    ),
+    (
+        "copy_that_is_stopped_goes_on_and_doubles_nothing",
+        copy_that_is_stopped_goes_on_and_doubles_nothing,
+    ),
+    ("programs_on_a_server_are_switched_over", programs_on_a_server_are_switched_over),
+    ("records_are_not_lost_by_accident", records_are_not_lost_by_accident),
+    ("times_that_go_back_are_raised", times_that_go_back_are_raised),
+    ("source_without_a_store_is_refused", source_without_a_store_is_refused),
+];
+
+fn main() -> ExitCode {
+    let missing = server().is_none();
+    let missing =
+        missing.then(|| "ANNALS_ES_POSTGRES names no server; .ci/postgres starts one".to_owned());
+    run([AnySuite::tests(TESTS.to_vec(), missing)])
+}
+
+fn copy_all(from: &mut dyn Source, to: &mut dyn Target, settings: &Settings) -> Report {
+    copy(from, to, settings, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+fn with_checkpoints(places: &Places) {
+    let store = long_ago().open(places.old()).unwrap();
+    for (name, at) in [("a", 0), ("b", 1), ("c", 77), ("d", store.head().get())] {
+        store.cursors().reset(name, at).unwrap();
+    }
+    store.close().unwrap();
+}
+
+fn history_is_the_same_after_a_way_there_and_back() {
+    for positions in ["dense", "fast"] {
+        let (places, schema) = (Places::new(), Schema::new(positions));
+        fill(&places.old(), 0..700);
+        with_checkpoints(&places);
+        let there = copy_all(
+            &mut Directory::source(places.old()).unwrap(),
+            &mut schema.target(),
+            &Settings::default(),
+        );
+        assert_eq!(there.positions_moved, positions == "fast");
+        assert_eq!((there.checkpoints, there.times_raised), (4, 0));
+        let map = places.file("map");
+        let mut back = target(&places.new_place()).unwrap();
+        let report = copy_all(&mut schema.source(), &mut back, &Settings::default().map(&map));
+        back.close().unwrap();
+        assert_eq!(contents(&places.old()), contents(&places.new_place()), "{positions}");
+        assert_eq!(report.events_compared, there.events_copied);
+        // Every position of the server, and the one before it.
+        let map = PositionMap::load(map).unwrap();
+        let mut source = schema.source();
+        let events: Vec<_> = source.read(Position::START, Position::MAX).unwrap().collect();
+        for (expected, event) in (1..).zip(events) {
+            let position = event.unwrap().position();
+            assert_eq!(map.new_position(position).get(), expected);
+            let before = Position::new(position.get() - 1);
+            assert_eq!(map.new_position(before).get(), expected - 1);
+        }
+        assert_eq!(map.new_position(Position::MAX).get(), report.events_compared);
+    }
+}
+
+fn copy_that_is_stopped_goes_on_and_doubles_nothing() {
+    for positions in ["dense", "fast"] {
+        let (places, schema) = (Places::new(), Schema::new(positions));
+        fill(&places.old(), 0..1500);
+        let mut stops = 0;
+        loop {
+            let mut source = Directory::source(places.old()).unwrap();
+            let done =
+                copy(
+                    &mut source,
+                    &mut schema.target(),
+                    &Settings::default(),
+                    &mut |step| match step {
+                        Step::Copied { .. } => ControlFlow::Break(()),
+                        _ => ControlFlow::Continue(()),
+                    },
+                );
+            match done {
+                Err(Error::Stopped) => stops += 1,
+                done => break assert!(done.unwrap().events_compared > 1500),
+            }
+        }
+        assert!(stops > 1, "{stops}");
+        // A program that appends to the target too early is noticed.
+        append(&schema, "own-1").unwrap();
+        let mut source = Directory::source(places.old()).unwrap();
+        let refused = copy(&mut source, &mut schema.target(), &Settings::default(), &mut |_| {
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(refused, Err(Error::NotACopy { .. })), "{refused:?}");
+    }
+}
+
+fn append(schema: &Schema, stream: &str) -> Result<Position, AppendError> {
+    let event = NewEvent::new("A", "{}").tag("a");
+    let commit =
+        Commit::to(stream, Expected::Any, [event.clone()]).and("all-1", Expected::Any, [event]);
+    block_on(schema.store().append(commit)).map(|done| done.last_position)
+}
+
+/// Programs append until they are fenced off. Each acknowledged commit is in the directory, and the way back from there
+/// to another schema is complete as well.
+fn programs_on_a_server_are_switched_over() {
+    for positions in ["dense", "fast"] {
+        let (places, schema) = (Places::new(), Schema::new(positions));
+        append(&schema, "first-1").unwrap();
+        block_on(schema.store().save_checkpoint("mailer", schema.head())).unwrap();
+        let may_fence = AtomicBool::new(false);
+        let acknowledged = thread::scope(|scope| {
+            let programs: Vec<_> = (0..3)
+                .map(|number| {
+                    let (schema, may_fence) = (&schema, &may_fence);
+                    scope.spawn(move || {
+                        let mut count = 0;
+                        loop {
+                            match append(schema, &format!("s-{number}")) {
+                                Ok(_) => count += 1,
+                                Err(AppendError::Store(StoreError::Fenced { .. })) => break count,
+                                Err(error) => panic!("{error:?}"),
+                            }
+                            if count > 10 {
+                                may_fence.store(true, Ordering::Relaxed);
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let mut fences = 0;
+            let mut target = target(&places.new_place()).unwrap();
+            let settings = Settings::default().until(Until::Switched);
+            let report = copy(&mut schema.source(), &mut target, &settings, &mut |step| {
+                if step == Step::Fencing {
+                    fences += 1;
+                    while !may_fence.load(Ordering::Relaxed) {
+                        thread::yield_now();
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+            let report = report.unwrap();
+            target.close().unwrap();
+            assert!(report.is_complete && fences == 1);
+            programs.into_iter().map(|it| it.join().unwrap()).sum::<usize>()
+        });
+        let found = contents(&places.new_place());
+        assert_eq!(found.iter().filter(|line| line.contains(" all-1@")).count(), acknowledged + 1);
+        assert!(found.contains(&"cursor mailer 2".to_owned()));
+
+        let other = Schema::new(positions);
+        let mut back = other.target();
+        let report = copy_all(
+            &mut Directory::source(places.new_place()).unwrap(),
+            &mut back,
+            &Settings::default().until(Until::Switched),
+        );
+        assert!(report.is_complete && report.events_compared == 2 * (acknowledged as u64 + 1));
+        append(&other, "s-1").unwrap();
+        assert!(matches!(
+            annals::Store::open(places.new_place()),
+            Err(annals::Error::Fenced { to, .. }) if to == back.name()
+        ));
+    }
+}
+
+fn records_are_not_lost_by_accident() {
+    let (places, schema) = (Places::new(), Schema::new("dense"));
+    fill(&places.old(), 0..50);
+    histories::furnish(&places.old());
+    let mut source = Directory::source(places.old()).unwrap();
+    let tell = &mut |_| ControlFlow::Continue(());
+    let refused = copy(&mut source, &mut schema.target(), &Settings::default(), tell);
+    assert!(matches!(refused, Err(Error::CannotKeep { .. })), "{refused:?}");
+    assert_eq!(schema.head(), Position::START);
+    let report = copy(&mut source, &mut schema.target(), &Settings::default().leave_out(), tell);
+    // Hidden events are copied as well.
+    assert_eq!(report.unwrap().events_copied, schema.head().get());
+}
+
+fn times_that_go_back_are_raised() {
+    let (places, schema) = (Places::new(), Schema::new("fast"));
+    for number in 0..5 {
+        append(&schema, &format!("s-{number}")).unwrap();
+    }
+    schema.execute(
+        "UPDATE {schema}.events SET recorded_at = recorded_at - 60000000 WHERE stream = 's-3' OR
+             commit_position IN (SELECT commit_position FROM {schema}.events WHERE stream = 's-3')",
+    );
+    let mut to = target(&places.new_place()).unwrap();
+    let report = copy_all(&mut schema.source(), &mut to, &Settings::default());
+    to.close().unwrap();
+    assert_eq!((report.times_raised, report.events_compared), (1, 10));
+    annals::verify(places.new_place(), |_| ()).unwrap();
+}
+
+fn source_without_a_store_is_refused() {
+    let schema = Schema::new("dense");
+    assert!(matches!(Postgres::source(&schema.url()), Err(Error::Failed { .. })));
+    let url = format!("{}&positions=sparse", schema.url());
+    assert!(matches!(Postgres::target(&url), Err(Error::Unsupported { .. })));
+    drop(schema.target());
+    assert!(Postgres::source(&schema.url()).is_ok());
+}

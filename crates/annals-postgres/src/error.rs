@@ -81,6 +81,22 @@ pub enum Error {
         /// The time of the last commit.
         earliest: Timestamp,
     },
+    /// There is no such table or view, or the user may not see it.
+    #[error("there is no table {table}")]
+    NoTable {
+        /// The name that was given.
+        table: String,
+    },
+    /// A classic table cannot be read because of a column.
+    #[error("table {table}, column {column}: {what}")]
+    Column {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// What is wrong with it, or with a value in it.
+        what: String,
+    },
     /// The server has not answered in time, and the connection was given up.
     #[error("the server has not answered within {limit:?}")]
     TimedOut {

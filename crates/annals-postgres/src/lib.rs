@@ -3,6 +3,7 @@
 
 mod batch;
 mod check;
+mod classic;
 mod condition;
 mod decide;
 mod error;
@@ -21,6 +22,7 @@ mod store;
 mod subscription;
 mod token;
 
+pub use classic::{ClassicEvents, ClassicTable};
 pub use error::Error;
 pub use options::{Positions, PostgresOptions};
 pub use reads::PostgresEvents;

@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::doc_markdown, reason = "names in tests")]
 
+mod classic;
 mod errors;
 mod moving;
 mod support;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
             None => suite,
         }
     };
-    let tests = [errors::TESTS, moving::TESTS, transactions::TESTS].concat();
+    let tests = [classic::TESTS, errors::TESTS, moving::TESTS, transactions::TESTS].concat();
     run([
         suite("dense", Schema::dense).dense_positions().into(),
         suite("fast", Schema::fast).into(),

@@ -50,6 +50,9 @@ impl Address {
             Self::Directory(path) => Ok(Box::new(Directory::source(path)?)),
             #[cfg(feature = "postgres")]
             Self::Server { scheme, url } if is_postgres(scheme) => {
+                if crate::postgres::Parameters::of(url)?.table.is_some() {
+                    return Ok(Box::new(crate::Classic::source(url)?));
+                }
                 Ok(Box::new(crate::Postgres::source(url)?))
             }
             Self::Server { scheme, url } => Err(unknown(scheme, url)),
@@ -66,6 +69,10 @@ impl Address {
             Self::Directory(path) => Ok(Box::new(Directory::target_with(path, options)?)),
             #[cfg(feature = "postgres")]
             Self::Server { scheme, url } if is_postgres(scheme) => {
+                if crate::postgres::Parameters::of(url)?.table.is_some() {
+                    let what = "a table of another program is only read".to_owned();
+                    return Err(Error::Unsupported { place: without_password(url), what });
+                }
                 Ok(Box::new(crate::Postgres::target(url)?))
             }
             Self::Server { scheme, url } => Err(unknown(scheme, url)),

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
+#![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
 
 mod address;
+#[cfg(feature = "postgres")]
+mod classic;
 mod compare;
 mod directory;
 mod error;
@@ -11,6 +14,8 @@ mod positions;
 mod postgres;
 
 pub use address::Address;
+#[cfg(feature = "postgres")]
+pub use classic::Classic;
 pub use directory::Directory;
 pub use error::Error;
 pub use moving::{Report, Settings, Step, Until, copy};

@@ -187,8 +187,11 @@ impl Target for Postgres {
             });
         }
         let done = block_on(self.store.import(timed));
-        done.map_err(|error| Error::failed(&self.name, error))?;
+        let done = done.map_err(|error| Error::failed(&self.name, error))?;
         self.time = time;
+        // A fast store shows commits once older transactions of the cluster have ended.
+        let last = done.last().map_or(Position::START, |done| done.last_position);
+        self.checked(block_on(self.store.wait_for(last)))?;
         Ok(raised)
     }
 

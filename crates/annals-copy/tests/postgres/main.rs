@@ -18,7 +18,8 @@ use std::thread;
 
 use annals_conformance::{AnySuite, run};
 use annals_copy::{
-    Directory, Error, PositionMap, Postgres, Report, Settings, Source, Step, Target, Until, copy,
+    Classic, Directory, Error, PositionMap, Postgres, Report, Settings, Source, Step, Target,
+    Until, copy,
 };
 use annals_es::blocking::block_on;
 use annals_es::{
@@ -41,6 +42,11 @@ const TESTS: &[(&str, fn())] = &[
     ("programs_on_a_server_are_switched_over", programs_on_a_server_are_switched_over),
     ("records_are_not_lost_by_accident", records_are_not_lost_by_accident),
     ("times_that_go_back_are_raised", times_that_go_back_are_raised),
+    ("classic_table_is_taken_over", classic_table_is_taken_over),
+    (
+        "rows_of_a_table_are_what_an_import_makes_of_them",
+        rows_of_a_table_are_what_an_import_makes_of_them,
+    ),
     ("source_without_a_store_is_refused", source_without_a_store_is_refused),
 ];
 
@@ -227,6 +233,118 @@ fn times_that_go_back_are_raised() {
     to.close().unwrap();
     assert_eq!((report.times_raised, report.events_compared), (1, 10));
     annals::verify(places.new_place(), |_| ()).unwrap();
+}
+
+/// The table, a store beside it in the same database, and a directory; while it grows, and stopped in between.
+fn classic_table_is_taken_over() {
+    let (places, schema) = (Places::new(), Schema::new("dense"));
+    schema.execute(
+        "CREATE SCHEMA {schema};
+         CREATE TABLE {schema}.classic (
+            id bigserial PRIMARY KEY, aggregate_id text, aggregate_type text, event_type text, data jsonb,
+            metadata jsonb, version bigint, created_at timestamptz, UNIQUE (aggregate_id, version))",
+    );
+    let grow = |from: u64, to: u64| {
+        schema.execute(&format!(
+            "INSERT INTO {{schema}}.classic (aggregate_id, aggregate_type, event_type, data, version, created_at)
+             SELECT 'a' || n % 7, 'order', 'T', json_build_object('n', n), n / 7 + 1,
+                    '2020-01-01Z'::timestamptz + n % 1000 * interval '1 s'
+             FROM generate_series({from}, {to}) n"
+        ));
+        // Numbers that no row has.
+        schema.execute("SELECT nextval('{schema}.classic_id_seq')");
+    };
+    let table = || Classic::source(&schema.table("classic")).unwrap();
+    grow(0, 2000);
+    let mut steps = 0;
+    let stopped = copy(&mut table(), &mut schema.target(), &Settings::default(), &mut |_| {
+        steps += 1;
+        if steps > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    grow(2001, 2500);
+    let report = copy_all(&mut table(), &mut schema.target(), &Settings::default());
+    assert_eq!((report.events_compared, report.positions_moved), (2501, true));
+    // Times begin again twice.
+    assert!(report.times_raised > 0);
+    let map = places.file("map");
+    let mut to = target(&places.new_place()).unwrap();
+    copy_all(&mut table(), &mut to, &Settings::default().map(&map));
+    to.close().unwrap();
+    let map = PositionMap::load(map).unwrap();
+    for (old, new) in [(2001, 2001), (2002, 2001), (2003, 2002), (2502, 2501), (2503, 2501)] {
+        assert_eq!(map.new_position(Position::new(old)).get(), new, "{old}");
+    }
+    let of_store = copy_all(
+        &mut schema.source(),
+        &mut target(&places.new_place()).unwrap(),
+        &Settings::default(),
+    );
+    assert_eq!((of_store.events_copied, of_store.events_compared), (0, 2501));
+
+    let refused = copy(
+        &mut table(),
+        &mut schema.target(),
+        &Settings::default().until(Until::Switched),
+        &mut |_| ControlFlow::Continue(()),
+    );
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
+    schema.execute("ALTER TABLE {schema}.classic DROP COLUMN metadata");
+    let refused = Classic::source(&schema.table("classic")).unwrap_err().to_string();
+    assert!(refused.contains("column metadata: it is missing"), "{refused}");
+}
+
+/// The same table through `annals import --format postgres-csv`.
+fn rows_of_a_table_are_what_an_import_makes_of_them() {
+    let schema = Schema::new("dense");
+    for (id, data, version) in
+        [("bigserial", "jsonb", "text"), ("uuid", "json", "integer"), ("text", "bytea", "text")]
+    {
+        schema.execute("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
+        schema.execute(&format!(
+            "CREATE TABLE {{schema}}.classic (
+                id {id}, aggregate_id varchar(40), aggregate_type text, event_type text, event_version {version},
+                data {data}, metadata jsonb, version integer, created_at timestamptz)"
+        ));
+        let of = |n: &str| match id {
+            "uuid" => format!("('00000000-0000-0000-0000-' || lpad({n}::text, 12, '0'))::uuid"),
+            _ => n.to_owned(),
+        };
+        let data = match data {
+            "bytea" => "decode('00ff', 'hex')".to_owned(),
+            json => format!("(' {{\"b\": 1.50,  \"ü\":\"x\"}}')::{json}"),
+        };
+        schema.execute(&format!(
+            "INSERT INTO {{schema}}.classic
+             SELECT {}, CASE WHEN n % 2 = 0 THEN 'a-' || n ELSE 'ü' || n END, 'order-item', 'T' || n,
+                    CASE n % 3 WHEN 0 THEN NULL ELSE n END, {data}, CASE WHEN n % 2 = 0 THEN '{{\"by\": \"ann\"}}'::jsonb END, 1,
+                    '1969-12-31 23:59:58.25Z'::timestamptz + n * interval '0.7000017 s'
+             FROM generate_series(1, 9) n",
+            of("n")
+        ));
+        let csv = schema.csv("SELECT * FROM {schema}.classic ORDER BY created_at");
+        let mut rows = annals_cli::events_table::Table::new(annals_cli::events_table::Form::Csv);
+        let imported: Vec<annals_cli::Record> =
+            csv.lines().filter_map(|line| rows.decode(line.as_bytes()).unwrap()).collect();
+        let mut table = Classic::source(&schema.table("classic")).unwrap();
+        let read: Vec<_> =
+            table.read(Position::START, Position::MAX).unwrap().map(Result::unwrap).collect();
+        assert_eq!((imported.len(), read.len()), (9, 9));
+        for (record, event) in imported.iter().zip(&read) {
+            assert_eq!(record.id, Some(event.id()));
+            assert_eq!(
+                (&*record.stream, &*record.event_type),
+                (event.stream(), event.event_type())
+            );
+            assert_eq!((&record.data[..], &record.metadata[..]), (event.data(), event.metadata()));
+            assert_eq!(record.tags, event.tags().collect::<Vec<_>>());
+            assert_eq!(record.schema_version, event.schema_version());
+            assert_eq!(format!("{:?}", record.content_type), format!("{:?}", event.content_type()));
+            assert_eq!(record.version, Some(event.version().to_string()));
+            let time = record.time().unwrap();
+            assert_eq!(time.as_micros(), event.recorded_at().as_micros());
+        }
+    }
 }
 
 fn source_without_a_store_is_refused() {

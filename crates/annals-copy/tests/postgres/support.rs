@@ -7,6 +7,7 @@ use annals_es::blocking::block_on;
 use annals_es::{OrderedStore as _, Position};
 use annals_postgres::tokio_postgres::{Config, NoTls};
 use annals_postgres::{PostgresOptions, PostgresStore};
+use futures_util::TryStreamExt as _;
 
 pub(crate) fn server() -> Option<Config> {
     let server = std::env::var("ANNALS_ES_POSTGRES").ok()?;
@@ -42,6 +43,10 @@ impl Schema {
         format!("{}&schema={}", address(), self.name)
     }
 
+    pub(crate) fn table(&self, name: &str) -> String {
+        format!("{}&table={}.{name}", address(), self.name)
+    }
+
     pub(crate) fn target(&self) -> Postgres {
         Postgres::target(&format!("{}&positions={}", self.url(), self.positions)).unwrap()
     }
@@ -61,6 +66,20 @@ impl Schema {
 
     pub(crate) fn head(&self) -> Position {
         block_on(self.store().head()).unwrap()
+    }
+
+    /// The rows of a query as CSV with a header.
+    pub(crate) fn csv(&self, query: &str) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let query = query.replace("{schema}", &self.name);
+        runtime.block_on(async {
+            let (client, connection) = server().unwrap().connect(NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute("SET timezone = 'UTC'").await.unwrap();
+            let copy = format!("COPY ({query}) TO STDOUT CSV HEADER");
+            let parts: Vec<_> = client.copy_out(&copy).await.unwrap().try_collect().await.unwrap();
+            String::from_utf8(parts.concat()).unwrap()
+        })
     }
 
     pub(crate) fn execute(&self, sql: &str) {

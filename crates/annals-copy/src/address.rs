@@ -55,6 +55,10 @@ impl Address {
                 }
                 Ok(Box::new(crate::Postgres::source(url)?))
             }
+            #[cfg(feature = "nats")]
+            Self::Server { scheme, url } if is_nats(scheme) => {
+                Ok(Box::new(crate::Nats::source(url)?))
+            }
             Self::Server { scheme, url } => Err(unknown(scheme, url)),
         }
     }
@@ -75,9 +79,18 @@ impl Address {
                 }
                 Ok(Box::new(crate::Postgres::target(url)?))
             }
+            #[cfg(feature = "nats")]
+            Self::Server { scheme, url } if is_nats(scheme) => {
+                Ok(Box::new(crate::Nats::target(url)?))
+            }
             Self::Server { scheme, url } => Err(unknown(scheme, url)),
         }
     }
+}
+
+#[cfg(feature = "nats")]
+fn is_nats(scheme: &str) -> bool {
+    matches!(scheme, "nats" | "tls")
 }
 
 #[cfg(feature = "postgres")]
@@ -86,19 +99,26 @@ fn is_postgres(scheme: &str) -> bool {
 }
 
 fn unknown(scheme: &str, url: &str) -> Error {
-    let known = [("postgres", "postgres"), ("postgresql", "postgres")];
+    let known =
+        [("postgres", "postgres"), ("postgresql", "postgres"), ("nats", "nats"), ("tls", "nats")];
     let what = match known.iter().find(|(known, _)| *known == scheme) {
         Some((_, feature)) => format!(
             "this program was built without the feature {feature:?}: install it with \
              cargo install annals-cli --features {feature}"
         ),
-        None => format!("{scheme}:// is no kind of place; known are a directory and postgres://"),
+        None => format!(
+            "{scheme}:// is no kind of place; known are a directory, postgres:// and nats://"
+        ),
     };
     Error::Unsupported { place: without_password(url), what }
 }
 
-/// The address without the password in it.
+/// The address without the passwords in it. There may be several, with commas between them.
 pub(crate) fn without_password(url: &str) -> String {
+    url.split(',').map(one_without_password).collect::<Vec<_>>().join(",")
+}
+
+fn one_without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -132,6 +152,7 @@ mod tests {
             ("postgres://ann:a@b@db/x", "postgres://ann@db/x"),
             ("postgres://db/x@y", "postgres://db/x@y"),
             ("nats://token@host", "nats://token@host"),
+            ("nats://a:x@one:1,nats://b:y@two:2?name=s", "nats://a@one:1,nats://b@two:2?name=s"),
             ("dir", "dir"),
         ] {
             assert_eq!(without_password(url), shown);

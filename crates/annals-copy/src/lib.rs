@@ -8,6 +8,8 @@ mod compare;
 mod directory;
 mod error;
 mod moving;
+#[cfg(feature = "nats")]
+mod nats;
 mod place;
 mod positions;
 #[cfg(feature = "postgres")]
@@ -19,6 +21,8 @@ pub use classic::Classic;
 pub use directory::Directory;
 pub use error::Error;
 pub use moving::{Report, Settings, Step, Until, copy};
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub use place::{Events, Fence, HiddenStream, Rest, Source, Target};
 pub use positions::PositionMap;
 #[cfg(feature = "postgres")]

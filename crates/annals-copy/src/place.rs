@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+#[cfg(any(feature = "postgres", feature = "nats"))]
+use annals_es::{EventParts, NewEvent, StreamName, Timestamp};
 use annals_es::{Position, RecordedEvent};
 use bytes::Bytes;
 
@@ -178,4 +180,27 @@ pub trait Target: Source {
     ///
     /// Those of a failed write.
     fn close(&mut self) -> Result<(), Error>;
+}
+
+/// The commit at its time, or at that of the commit before if that is later, and whether it is. Sets the time.
+#[cfg(any(feature = "postgres", feature = "nats"))]
+pub(crate) fn not_before(
+    commit: &[RecordedEvent],
+    time: &mut Timestamp,
+) -> (Vec<RecordedEvent>, bool) {
+    let own = commit.first().map_or(*time, RecordedEvent::recorded_at);
+    if own >= *time {
+        *time = own;
+        return (commit.to_vec(), false);
+    }
+    (commit.iter().map(|event| recorded_at(event, *time)).collect(), true)
+}
+
+#[cfg(any(feature = "postgres", feature = "nats"))]
+fn recorded_at(event: &RecordedEvent, time: Timestamp) -> RecordedEvent {
+    let (stream, version) = (StreamName::from(event.stream()), event.version());
+    let new = NewEvent::from(event);
+    let mut parts = EventParts::of(new, event.id(), stream, version, event.position(), time);
+    (parts.commit, parts.is_last_in_commit) = (event.commit(), event.is_last_in_commit());
+    parts.into()
 }

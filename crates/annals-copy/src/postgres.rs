@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use annals_es::blocking::{block_on, block_on_timeout, iter};
 use annals_es::{
-    EventParts, EventStore as _, NewEvent, OrderedStore as _, Position, ReadAll, RecordedEvent,
-    StoreError, StreamName, Timestamp, next,
+    EventStore as _, OrderedStore as _, Position, ReadAll, RecordedEvent, StoreError, StreamName,
+    Timestamp, next,
 };
 use annals_postgres::tokio_postgres::Config;
 use annals_postgres::{Positions, PostgresOptions, PostgresStore};
 
 use crate::address::without_password;
+use crate::place::not_before;
 use crate::{Error, Events, Fence, Rest, Source, Target};
 
 /// A store in a PostgreSQL database.
@@ -174,18 +175,12 @@ impl Source for Postgres {
 impl Target for Postgres {
     fn append(&mut self, commits: &[Vec<RecordedEvent>]) -> Result<u64, Error> {
         let (mut raised, mut time) = (0, self.time);
-        let mut timed = Vec::with_capacity(commits.len());
-        for commit in commits {
-            let own = commit.first().map_or(time, RecordedEvent::recorded_at);
-            let is_raised = own < time;
+        let timed = commits.iter().map(|commit| {
+            let (commit, is_raised) = not_before(commit, &mut time);
             raised += u64::from(is_raised);
-            time = time.max(own);
-            timed.push(if is_raised {
-                commit.iter().map(|event| recorded_at(event, time)).collect()
-            } else {
-                commit.clone()
-            });
-        }
+            commit
+        });
+        let timed = timed.collect();
         let done = block_on(self.store.import(timed));
         let done = done.map_err(|error| Error::failed(&self.name, error))?;
         self.time = time;
@@ -215,17 +210,4 @@ impl Target for Postgres {
     fn close(&mut self) -> Result<(), Error> {
         Ok(())
     }
-}
-
-/// The event at another time.
-fn recorded_at(event: &RecordedEvent, time: Timestamp) -> RecordedEvent {
-    let mut new = NewEvent::new(event.event_type().to_owned(), event.data_bytes())
-        .schema_version(event.schema_version())
-        .content_type(event.content_type())
-        .metadata(event.metadata().to_vec());
-    new.tags = event.tags().map(str::to_owned).collect();
-    let (stream, version) = (StreamName::from(event.stream()), event.version());
-    let mut parts = EventParts::of(new, event.id(), stream, version, event.position(), time);
-    (parts.commit, parts.is_last_in_commit) = (event.commit(), event.is_last_in_commit());
-    parts.into()
 }

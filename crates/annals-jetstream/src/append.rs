@@ -14,7 +14,7 @@
 //! which ends with a window of time and is not used. A read that a former leader answers shows an older state, in which
 //! the subjects are as stated: it delays and does not deceive.
 
-use annals_es::{AppendError, CommitParts, Committed, Conflict, Version};
+use annals_es::{AppendError, CommitParts, Committed, Conflict, Timestamp, Version};
 use futures_util::future::try_join_all;
 
 use crate::Error;
@@ -43,11 +43,17 @@ struct States {
 }
 
 impl Shared {
-    pub(crate) async fn append(&self, commit: CommitParts) -> Result<Committed, AppendError> {
+    /// Records a commit, at a given time or now.
+    pub(crate) async fn append(
+        &self,
+        commit: CommitParts,
+        time: Option<Timestamp>,
+    ) -> Result<Committed, AppendError> {
         let max_payload = self.servers.max_payload();
         crate::check::commit(&commit, max_payload)?;
         self.check_server()?;
-        let plan = Plan::new(commit, &self.subjects);
+        let mut plan = Plan::new(commit, &self.subjects);
+        plan.recorded_at = time;
         plan.check_sizes(max_payload)?;
         let subjects = plan.streams.iter().map(|stream| stream.subject.as_str());
         let turn = self.tails.turn(subjects).await;
@@ -87,7 +93,8 @@ impl Shared {
                 states = again;
                 continue;
             }
-            let attempt = plan.attempt(&states.tails, self.clock.now(), &self.subjects);
+            let time = plan.recorded_at.unwrap_or_else(|| self.clock.now());
+            let attempt = plan.attempt(&states.tails, time, &self.subjects);
             match self.try_once(plan, &attempt, &mut states, &mut pause, &mut is_unknown).await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}

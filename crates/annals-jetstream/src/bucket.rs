@@ -4,6 +4,8 @@
 //! a list under one key, with the state of each under a key of its own: a list without a state is a snapshot that is
 //! missing. A value is replaced only if it is the one that was read; an unanswered writing is looked for by its id.
 
+use std::collections::BTreeMap;
+
 use annals_es::{
     AppendError, Conflict, FailedCheck, Mark, Position, Snapshot, StoreError, StreamName, Timestamp,
 };
@@ -110,6 +112,24 @@ impl Shared {
     pub(crate) async fn checkpoint(&self, name: &str) -> Result<Option<Position>, Error> {
         let value = self.value(&self.subjects.checkpoint(name)).await?;
         Self::position_of(value.as_ref())
+    }
+
+    /// The checkpoints, by name.
+    pub(crate) async fn checkpoints(&self) -> Result<BTreeMap<String, Position>, Error> {
+        let (keys, mut found, mut from) = (self.subjects.checkpoints(), BTreeMap::new(), 1);
+        // Later values of a key follow earlier ones.
+        while let Some(value) = self.servers.next(&self.bucket, &keys, from).await? {
+            from = value.sequence + 1;
+            let Some(name) = crate::subject::checkpoint_of(&value.subject) else {
+                return Err(damaged(&value, "its key is not that of a checkpoint"));
+            };
+            if value.headers.get("KV-Operation").is_some() {
+                found.remove(&name);
+            } else if let Some(position) = Self::position_of(Some(&value))? {
+                found.insert(name, position);
+            }
+        }
+        Ok(found)
     }
 
     /// Moves a checkpoint: only forward, or to any position.

@@ -7,6 +7,7 @@ mod check;
 mod clock;
 mod error;
 mod ids;
+mod import;
 mod message;
 mod open;
 mod options;

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) streams: Vec<PlanStream>,
     pub(crate) parts: Vec<PlanPart>,
     pub(crate) snapshots: Vec<Snapshot>,
+    /// `None`: it is recorded at the time of the attempt.
+    pub(crate) recorded_at: Option<Timestamp>,
     has_events: bool,
 }
 
@@ -86,7 +88,8 @@ impl Plan {
             parts.push(PlanPart { stream, expected: part.expected, events, payload });
         }
         let has_events = streams.iter().any(|stream| stream.has_events);
-        Self { commit: Uuid::now_v7(), streams, parts, snapshots: commit.snapshots, has_events }
+        let (commit, snapshots) = (Uuid::now_v7(), commit.snapshots);
+        Self { commit, streams, parts, snapshots, recorded_at: None, has_events }
     }
 
     pub(crate) fn has_events(&self) -> bool {

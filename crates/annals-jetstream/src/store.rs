@@ -20,7 +20,7 @@ use crate::{Durability, Error, JetStreamEvents, JetStreamOptions, JetStreamSubsc
 /// A store in a stream of NATS JetStream; see the [crate](crate) for what it promises. Clones share its connection.
 #[derive(Clone)]
 pub struct JetStreamStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl JetStreamStore {
@@ -43,7 +43,7 @@ impl JetStreamStore {
 }
 
 /// The outcome of a commit whose task has ended with its runtime.
-fn unknown(error: Error) -> AppendError {
+pub(crate) fn unknown(error: Error) -> AppendError {
     match error {
         Error::Ended => AppendError::OutcomeUnknown(Box::new(error)),
         error => error.into(),
@@ -55,7 +55,7 @@ impl EventStore for JetStreamStore {
 
     async fn append(&self, commit: Commit<Self>) -> Result<Committed, AppendError> {
         let (shared, parts) = (Arc::clone(&self.shared), commit.into_parts());
-        let work = async move { Ok(shared.append(parts).await) };
+        let work = async move { Ok(shared.append(parts, None).await) };
         on_runtime(&self.shared, work).await.map_err(unknown)?
     }
 

@@ -70,6 +70,11 @@ impl Subjects {
         format!("$KV.{}.checkpoint.{}", self.name, token(name))
     }
 
+    /// The keys of all checkpoints.
+    pub(crate) fn checkpoints(&self) -> String {
+        format!("$KV.{}.checkpoint.*", self.name)
+    }
+
     /// The key of the list of a name's snapshots.
     pub(crate) fn snapshots(&self, key: &str) -> String {
         format!("$KV.{}.snapshots.{}", self.name, token(key))
@@ -122,6 +127,11 @@ fn name(token: &str) -> Option<String> {
         rest = others;
     }
     String::from_utf8(bytes).ok()
+}
+
+/// The name of the checkpoint that has a key.
+pub(crate) fn checkpoint_of(key: &str) -> Option<String> {
+    name(key.rsplit('.').next()?)
 }
 
 /// The name of the stream whose events have a subject.

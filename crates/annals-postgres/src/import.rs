@@ -2,10 +2,7 @@
 //!
 //! Owns their translation. Must never change an event.
 
-use annals_es::{
-    AppendError, Commit, Committed, Expected, NewEvent, Position, RecordedEvent, StoreError,
-    Timestamp, Version,
-};
+use annals_es::{AppendError, Commit, Committed, Position, RecordedEvent, StoreError, Timestamp};
 
 use crate::reads::on_runtime;
 use crate::rows::unsigned;
@@ -47,7 +44,7 @@ impl PostgresStore {
         for commit in &commits {
             let Some(first) = commit.first() else { return Err(AppendError::Empty) };
             times.push(first.recorded_at());
-            let of = as_commit(commit).into_parts();
+            let of = Commit::<Self>::of_recorded(commit).into_parts();
             check::commit(&of, self.shared.batches.positions)?;
             events += commit.len() as u64;
             parts.push(of);
@@ -80,31 +77,6 @@ impl PostgresStore {
         };
         Ok(on_runtime(&self.shared, work).await?)
     }
-}
-
-fn as_commit(events: &[RecordedEvent]) -> Commit<PostgresStore> {
-    let mut runs = events.chunk_by(|one, next| one.stream() == next.stream());
-    let expected = |run: &[RecordedEvent]| {
-        let first = run.first().map_or(0, |event| event.version().get());
-        Expected::Exact(Version::new(first.saturating_sub(1)))
-    };
-    let stream = |run: &[RecordedEvent]| run.first().map_or("", |it| it.stream()).to_owned();
-    let first = runs.next().unwrap_or_default();
-    let mut commit = Commit::to(stream(first), expected(first), first.iter().map(new_event));
-    for run in runs {
-        commit = commit.and(stream(run), expected(run), run.iter().map(new_event));
-    }
-    commit
-}
-
-fn new_event(event: &RecordedEvent) -> NewEvent {
-    let mut new = NewEvent::new(event.event_type().to_owned(), event.data_bytes())
-        .id(event.id())
-        .schema_version(event.schema_version())
-        .content_type(event.content_type())
-        .metadata(event.metadata().to_vec());
-    new.tags = event.tags().map(str::to_owned).collect();
-    new
 }
 
 /// Refuses a time before that of the last commit.

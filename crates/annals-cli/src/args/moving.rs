@@ -26,6 +26,7 @@ Places:
   DIRECTORY
   postgres://USER@HOST/DATABASE?schema=annals    a store; &positions=fast creates one with such positions
   postgres://USER@HOST/DATABASE?table=events     a classic table of events, to copy from
+  nats://USER:PASSWORD@HOST?name=annals          a store; as a target with &durability=synced or replicated
 
 Examples:
   annals copy ledger /mnt/ledger

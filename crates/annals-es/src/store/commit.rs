@@ -7,8 +7,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::{
-    AtomicCheckpoints, Boundaries, NewEvent, Position, Query, SeveralStreams, Snapshot, StreamName,
-    Timestamp, Version,
+    AtomicCheckpoints, Boundaries, NewEvent, Position, Query, RecordedEvent, SeveralStreams,
+    Snapshot, StreamName, Timestamp, Version,
 };
 
 /// The expected state of a stream.
@@ -213,6 +213,37 @@ impl<S: ?Sized> Commit<S> {
 }
 
 impl<S: SeveralStreams> Commit<S> {
+    /// The commit that records events of another store again: with their ids, in their order, and each stream expected at the
+    /// version before. For copies of a history.
+    ///
+    /// ```
+    /// use annals_es::blocking::block_on;
+    /// use annals_es::{Commit, EventStore, Expected, MemoryStore, NewEvent, ReadStream, next};
+    ///
+    /// let (old, new) = (MemoryStore::new(), MemoryStore::new());
+    /// let opened = NewEvent::new("Opened", "{}");
+    /// block_on(old.append(Commit::to("account-1", Expected::NoStream, [opened])))?;
+    /// let mut read = old.read_stream(ReadStream::of("account-1"));
+    /// let event = block_on(next(&mut read)).expect("an event")?;
+    /// block_on(new.append(Commit::of_recorded(&[event.clone()])))?;
+    /// let found = block_on(new.find_event(&"account-1".into(), event.id()))?;
+    /// assert!(found.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_recorded(events: &[RecordedEvent]) -> Self {
+        let runs = events.chunk_by(|one, next| one.stream() == next.stream());
+        let streams = runs.filter_map(|run| {
+            let first = run.first()?;
+            let before = Version::new(first.version().get().saturating_sub(1));
+            Some(StreamCommit {
+                stream: first.stream().into(),
+                expected: Expected::Exact(before),
+                events: run.iter().map(NewEvent::from).collect(),
+            })
+        });
+        Self::from_parts(CommitParts { streams: streams.collect(), ..CommitParts::default() })
+    }
+
     /// Appends events to a further stream, if it is as expected.
     pub fn and(
         self,

@@ -79,6 +79,21 @@ impl NewEvent {
     }
 }
 
+/// The event to append that has all of a recorded one, its id included.
+impl From<&RecordedEvent> for NewEvent {
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            id: Some(event.id()),
+            event_type: event.event_type().to_owned().into(),
+            schema_version: event.schema_version(),
+            data: event.data_bytes(),
+            content_type: event.content_type(),
+            metadata: Bytes::copy_from_slice(event.metadata()),
+            tags: event.tags().map(str::to_owned).collect(),
+        }
+    }
+}
+
 /// The parts of a recorded event: what a store builds a [`RecordedEvent`] from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,7 +1,9 @@
-//! Appends, loads, catching up and the way to a subscriber: the embedded store, PostgreSQL with both kinds of positions, and
-//! postgres-es on the same server. Every commit is one event of 100 bytes, on a stream of its client, with the expected
-//! version.
+//! Appends, loads, catching up and the way to a subscriber: the embedded store, PostgreSQL with both kinds of positions,
+//! postgres-es on the same server, JetStream with one replica and with three, and bare publishes to it. Every commit is one
+//! event of 100 bytes, on a stream of its client, with the expected version. Arguments name the parts to run: embedded,
+//! postgres, jetstream; without one, all.
 
+mod bare;
 mod peer;
 
 use std::future::Future;
@@ -13,7 +15,9 @@ use annals_es::{
     AnnalsStore, Commit, EventStore, Expected, NewEvent, OrderedStore, Position, ReadStream,
     Subscribe, next,
 };
+use annals_jetstream::{Durability, JetStreamOptions};
 use annals_postgres::{Positions, PostgresOptions};
+use bare::Bare;
 use peer::Peer;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -155,13 +159,15 @@ async fn ordered<S: OrderedStore>(name: &str, store: S, other: &S) -> Result<(),
     Ok(())
 }
 
-async fn run() -> Result<(), Failure> {
-    let server =
-        std::env::var("ANNALS_ES_POSTGRES").map_err(|_| "ANNALS_ES_POSTGRES names no server")?;
+async fn embedded() -> Result<(), Failure> {
     let directory = tempfile::tempdir_in(".")?;
     let store = AnnalsStore::new(annals::Store::open(directory.path().join("store"))?);
-    ordered("embedded", store.clone(), &store).await?;
-    drop(store);
+    ordered("embedded", store.clone(), &store).await
+}
+
+async fn postgres() -> Result<(), Failure> {
+    let server =
+        std::env::var("ANNALS_ES_POSTGRES").map_err(|_| "ANNALS_ES_POSTGRES names no server")?;
     for (name, positions) in [("dense", Positions::Dense), ("fast", Positions::Fast)] {
         let options = PostgresOptions::new(server.parse()?).schema(format!("bench_{name}"));
         let options = options.positions(positions).connections(8);
@@ -172,6 +178,48 @@ async fn run() -> Result<(), Failure> {
         let peer = Peer::open(&server, connections).await?;
         let rates = both(&peer).await?;
         println!("postgres-es, {connections} connections: {rates}");
+    }
+    Ok(())
+}
+
+async fn jetstream() -> Result<(), Failure> {
+    let servers =
+        std::env::var("ANNALS_JETSTREAM").map_err(|_| "ANNALS_JETSTREAM names no servers")?;
+    let servers: Vec<String> = servers.split(',').map(str::to_owned).collect();
+    for replicas in [3, 1] {
+        // In turn, because the time of a wait for the disk differs from minute to minute.
+        let bare = Bare::open(&servers, replicas).await?;
+        let name = format!("bench_{replicas}");
+        let options = || -> Result<JetStreamOptions, Failure> {
+            let options = JetStreamOptions::new(&servers[..])?.name(&*name).replicas(replicas);
+            Ok(options.durability(Durability::Synced))
+        };
+        let (store, other) = (options()?.open().await?, options()?.open().await?);
+        for turn in 0..3 {
+            for clients in [1, 64] {
+                let rate = appends(&bare, &format!("b{turn}"), clients).await?;
+                let own = appends(&Annals(store.clone()), &format!("t{turn}"), clients).await?;
+                println!(
+                    "{replicas} replicas, {clients} clients: bare {rate:.0} publishes/s, {own:.0} appends/s"
+                );
+            }
+        }
+        ordered(&format!("{replicas} replicas"), store, &other).await?;
+    }
+    Ok(())
+}
+
+async fn run() -> Result<(), Failure> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|it| it == part);
+    if is_wanted("embedded") {
+        embedded().await?;
+    }
+    if is_wanted("postgres") {
+        postgres().await?;
+    }
+    if is_wanted("jetstream") {
+        jetstream().await?;
     }
     Ok(())
 }

@@ -52,6 +52,11 @@ impl Shared {
         let max_payload = self.servers.max_payload();
         crate::check::commit(&commit, max_payload)?;
         self.check_server()?;
+        if let Some(partition) = self.partition
+            && let Some(part) = commit.streams.iter().find(|it| !partition.has(&it.stream))
+        {
+            return Err(Error::ElsewhereStored { stream: part.stream.clone() }.into());
+        }
         let mut plan = Plan::new(commit, &self.subjects);
         plan.recorded_at = time;
         plan.check_sizes(max_payload)?;

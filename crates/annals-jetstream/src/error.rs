@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use annals_es::{AppendError, StoreError};
+use annals_es::{AppendError, StoreError, StreamName};
 use async_nats::{ConnectError, ConnectErrorKind};
 
 /// Why a store on JetStream could not be opened or used: the cause of a [`StoreError::Backend`].
@@ -75,6 +75,20 @@ pub enum Error {
     Altered {
         /// What differs.
         what: String,
+    },
+    /// The stream is not the partition that was asked for: the store has another number of partitions.
+    #[error("the stream is {found}, not {wanted}")]
+    OtherPartition {
+        /// What the stream is.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A stream of events belongs to another partition, or the streams of a commit belong to different ones.
+    #[error("the stream {stream:?} belongs to another partition")]
+    ElsewhereStored {
+        /// The stream.
+        stream: StreamName,
     },
     /// A message in the subjects of the store is not one of this crate, or is damaged.
     #[error("message {sequence} on {subject:?} is not one of this store: {why}")]

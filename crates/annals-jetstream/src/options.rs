@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr, ToServerAddrs};
 
-use crate::{Error, JetStreamStore};
+use crate::partition::Partition;
+use crate::{Error, JetStreamStore, PartitionedStore};
 
 /// What the servers do before they acknowledge a commit. A client cannot see it with an ordinary account: it has to be
 /// stated, or the servers have to be asked with [`JetStreamOptions::system_account`].
@@ -61,7 +62,7 @@ impl JetStreamOptions {
     pub fn new(servers: impl ToServerAddrs) -> Result<Self, Error> {
         Ok(Self {
             servers: servers.to_server_addrs().map_err(Error::InvalidAddress)?.collect(),
-            connection: ConnectOptions::new(),
+            connection: ConnectOptions::new().name("annals-jetstream"),
             system: None,
             name: "annals".into(),
             replicas: None,
@@ -133,7 +134,26 @@ impl JetStreamOptions {
     ///
     /// Those of [`Error`]: each says what has to be changed.
     pub async fn open(self) -> Result<JetStreamStore, Error> {
-        Box::pin(crate::open::open(self)).await.map(JetStreamStore::of)
+        let connected = Box::pin(crate::open::connected(&self)).await?;
+        let opened = crate::open::open(&connected, &self, self.name.clone(), None).await;
+        opened.map(JetStreamStore::of)
+    }
+
+    /// Opens a store whose streams are spread over a number of partitions, which is chosen when it is created: see
+    /// [`PartitionedStore`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Error`]: each says what has to be changed.
+    pub async fn open_partitioned(self, partitions: u32) -> Result<PartitionedStore, Error> {
+        let connected = Box::pin(crate::open::connected(&self)).await?;
+        let mut stores = Vec::new();
+        for partition in Partition::all(partitions) {
+            let name = format!("{}-{}", self.name, partition.number());
+            let opened = crate::open::open(&connected, &self, name, Some(partition)).await?;
+            stores.push(JetStreamStore::of(opened));
+        }
+        Ok(PartitionedStore::of(stores))
     }
 }
 

@@ -3,7 +3,8 @@
 //! Owns what each answer means. A sending that was not answered may have stored its messages, now or later: it is
 //! reported as such, and never repeated here. Reads are repeated until the time limit.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap, HeaderName, HeaderValue, Message, Request, RequestErrorKind};
 use base64::Engine as _;
@@ -103,6 +104,17 @@ impl Failure {
     }
 }
 
+/// How long the leader may be out of reach before another server is tried. The connection may be open although its server
+/// is stopped, or cut off from the others.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// When the leader has last answered, and when another server was last tried.
+#[derive(Debug)]
+struct Silence {
+    answered: Instant,
+    left: Instant,
+}
+
 /// The connection to the servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Servers {
@@ -111,6 +123,7 @@ pub(crate) struct Servers {
     pub(crate) limit: Duration,
     /// Number of times that a connection was made: what was not answered on an earlier one will not be.
     connects: watch::Receiver<u64>,
+    silence: Arc<Mutex<Silence>>,
 }
 
 impl Servers {
@@ -124,7 +137,9 @@ impl Servers {
                 tokio::time::sleep(Duration::from_millis(25)).await;
             }
         });
-        Self { client, limit, connects }
+        let now = Instant::now();
+        let silence = Arc::new(Mutex::new(Silence { answered: now, left: now }));
+        Self { client, limit, connects, silence }
     }
 
     /// Waits until another connection was made.
@@ -135,6 +150,28 @@ impl Servers {
             if connects.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// Notes that the leader has answered.
+    fn answered(&self) {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.answered = Instant::now();
+    }
+
+    /// Leaves a server through which the leader was not reached for some time.
+    async fn unanswered(&self) {
+        let leaves = {
+            let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            let leaves = silence.answered.max(silence.left).elapsed() >= SILENCE;
+            if leaves {
+                silence.left = Instant::now();
+            }
+            leaves
+        };
+        if leaves {
+            // Without a connection, one is being made.
+            let _ = self.client.force_reconnect().await;
         }
     }
 
@@ -149,14 +186,18 @@ impl Servers {
             request = request.headers(headers);
         }
         let reconnected = self.reconnected();
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = self.client.send_request(subject, request) => answer.map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders => Failure::NoReceiver,
                 _ => Failure::NoAnswer(error.to_string()),
             }),
-            () = reconnected => Err(Failure::NoAnswer("the connection has ended".into())),
+            () = reconnected => return Err(Failure::NoAnswer("the connection has ended".into())),
+        };
+        if answer.is_err() {
+            self.unanswered().await;
         }
+        answer
     }
 
     /// Asks for something once. The error is what was met instead of an answer.
@@ -192,14 +233,19 @@ impl Servers {
             Err(Failure::NoReceiver) => return Ok(Sent::NotNow(Failure::NoReceiver.text())),
             Err(failure) => return Ok(Sent::Unknown(failure.text())),
         };
-        match serde_json::from_slice::<Acknowledgement>(&answer.payload) {
+        let sent = match serde_json::from_slice::<Acknowledgement>(&answer.payload) {
             Ok(Acknowledgement { error: Some(error), .. }) => refused(error),
             Ok(Acknowledgement { seq, error: None }) if seq > 0 => Ok(Sent::Stored(seq)),
             Ok(_) => Ok(Sent::Unknown("the acknowledgement has no sequence".into())),
             Err(error) => {
                 Ok(Sent::Unknown(format!("the acknowledgement is not readable: {error}")))
             }
+        };
+        match sent {
+            Ok(Sent::NotNow(_)) => self.unanswered().await,
+            _ => self.answered(),
         }
+        sent
     }
 
     /// Asks the leader of a stream for a message. `None`: there is none.
@@ -208,23 +254,40 @@ impl Servers {
         let mut pause = Pause::new(self.limit);
         loop {
             let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+            let mut is_missing = false;
             let last = match self.request(subject, None, query.clone()).await {
                 Ok(answer) => match serde_json::from_slice::<Got>(&answer.payload) {
                     Ok(Got { error: Some(error), .. }) => match error.err_code {
-                        10037 => return Ok(None),
-                        10059 => return Err(Error::NoStore { name: stream.to_owned() }),
-                        _ if error.code == 503 => error.description,
+                        10037 => {
+                            self.answered();
+                            return Ok(None);
+                        }
+                        // A new leader of the cluster may not know the stream yet.
+                        10059 => {
+                            is_missing = true;
+                            error.description
+                        }
+                        _ if error.code == 503 => {
+                            self.unanswered().await;
+                            error.description
+                        }
                         code => {
                             return Err(Error::Server { code, description: error.description });
                         }
                     },
-                    Ok(Got { message: Some(raw), .. }) => return stored(raw).map(Some),
+                    Ok(Got { message: Some(raw), .. }) => {
+                        self.answered();
+                        return stored(raw).map(Some);
+                    }
                     Ok(_) => "the answer has no message".into(),
                     Err(error) => format!("the answer is not readable: {error}"),
                 },
                 Err(failure) => failure.text(),
             };
-            pause.wait(last).await?;
+            if let Err(error) = pause.wait(last).await {
+                let name = stream.to_owned();
+                return Err(if is_missing { Error::NoStore { name } } else { error });
+            }
         }
     }
 

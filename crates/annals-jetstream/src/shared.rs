@@ -13,6 +13,7 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::message::{self, Stored};
 use crate::pages::{self, Page, Pages};
+use crate::partition::Partition;
 use crate::runtime::{Pause, Runtime};
 use crate::server::Servers;
 use crate::signal::Signal;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     /// The name of the stream that is the bucket.
     pub(crate) bucket: String,
     pub(crate) id: Uuid,
+    /// Which streams are here, if the store is a partition.
+    pub(crate) partition: Option<Partition>,
     pub(crate) subjects: Subjects,
     pub(crate) servers: Servers,
     pub(crate) pages: Pages,
@@ -54,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) signal: Arc<Signal>,
     pub(crate) poll_interval: Duration,
     // Dropped last: it drives the connections.
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Arc<Runtime>,
 }
 
 impl Shared {

@@ -52,6 +52,8 @@ struct Faults {
     stream: String,
     /// Faults that last longer than the servers take to elect a leader.
     are_long: bool,
+    /// The servers are connected by links that can be cut.
+    have_links: bool,
 }
 
 impl Faults {
@@ -89,7 +91,8 @@ impl Faults {
         let leader = self.settle();
         let follower = leader % 3 + 1;
         let pause = Duration::from_millis(if self.are_long { 14_000 } else { 700 });
-        let struck = match number % 8 {
+        let faults = if self.have_links { 10 } else { 8 };
+        let struck = match number % faults {
             0 => {
                 self.ask(format!("$JS.API.STREAM.LEADER.STEPDOWN.{}", self.stream));
                 "the leader steps down"
@@ -127,6 +130,18 @@ impl Faults {
                 (1..=3).for_each(|server| control("start", server));
                 "all servers are killed"
             }
+            8 => {
+                control("cut", leader);
+                thread::sleep(pause);
+                control("join", leader);
+                "the leader is cut off from the others"
+            }
+            9 => {
+                control("cut", follower);
+                thread::sleep(pause);
+                control("join", follower);
+                "a follower is cut off from the others"
+            }
             _ => {
                 for server in 1..=3 {
                     control("restart", server);
@@ -149,7 +164,8 @@ fn explained() {
     let client = RUNTIME.block_on(user.connect(&servers()[..])).expect("a connection");
     let options = JetStreamOptions::new(&servers()[..]).expect("addresses").name("history");
     let store = block_on(options.durability(Durability::Replicated).open()).expect("it opens");
-    let faults = Faults { client, stream: "history".into(), are_long };
+    let have_links = std::env::var("ANNALS_NATS_LINKS").is_ok_and(|it| it == "1");
+    let faults = Faults { client, stream: "history".into(), are_long, have_links };
     let spacing = operations / if are_long { 25 } else { 5 };
     let mut load = Load::new(operations, 11);
     load.clients = 16;

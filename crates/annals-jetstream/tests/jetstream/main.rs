@@ -6,6 +6,7 @@
 
 mod commits;
 mod errors;
+mod partitions;
 mod proxy;
 mod support;
 
@@ -27,10 +28,16 @@ fn main() -> ExitCode {
             None => suite.into(),
         }
     };
-    let tests = [errors::TESTS, commits::TESTS].concat();
+    let partitioned = Suite::new("partitioned", partitions::Partitioned::new);
+    let partitioned: AnySuite = match missing {
+        Some(missing) => partitioned.missing(missing).into(),
+        None => partitioned.into(),
+    };
+    let tests = [errors::TESTS, commits::TESTS, partitions::TESTS].concat();
     run([
         suite("replicated", Name::replicated),
         suite("single", Name::single),
+        partitioned,
         AnySuite::tests(tests, missing.map(str::to_owned)),
     ])
 }

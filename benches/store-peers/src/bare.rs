@@ -39,8 +39,16 @@ impl Appends for Bare {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string());
         let subject = format!("{}.{stream}", self.name);
-        let sent = self.context.publish_with_headers(subject, headers, DATA.into()).await?;
-        let sequence = sent.await?.sequence;
+        let sequence = loop {
+            let (subject, headers) = (subject.clone(), headers.clone());
+            let sent = self.context.publish_with_headers(subject, headers, DATA.into()).await?;
+            match sent.await {
+                Ok(done) => break done.sequence,
+                // The server acknowledges a message shortly before it accepts the next one.
+                Err(error) if format!("{error:?}").contains("10164") => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
         self.sequences.lock().unwrap().insert(stream, sequence);
         Ok(())
     }

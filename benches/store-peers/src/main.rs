@@ -187,14 +187,14 @@ async fn jetstream() -> Result<(), Failure> {
         std::env::var("ANNALS_JETSTREAM").map_err(|_| "ANNALS_JETSTREAM names no servers")?;
     let servers: Vec<String> = servers.split(',').map(str::to_owned).collect();
     for replicas in [3, 1] {
-        // In turn, because the time of a wait for the disk differs from minute to minute.
-        let bare = Bare::open(&servers, replicas).await?;
         let name = format!("bench_{replicas}");
         let options = || -> Result<JetStreamOptions, Failure> {
             let options = JetStreamOptions::new(&servers[..])?.name(&*name).replicas(replicas);
             Ok(options.durability(Durability::Synced))
         };
         let (store, other) = (options()?.open().await?, options()?.open().await?);
+        let bare = Bare::open(&servers, replicas).await?;
+        // In turn, because the time of a wait for the disk differs from minute to minute.
         for turn in 0..3 {
             for clients in [1, 64] {
                 let rate = appends(&bare, &format!("b{turn}"), clients).await?;

@@ -14,6 +14,8 @@
 //! which ends with a window of time and is not used. A read that a former leader answers shows an older state, in which
 //! the subjects are as stated: it delays and does not deceive.
 
+use std::time::Duration;
+
 use annals_es::{AppendError, CommitParts, Committed, Conflict, Timestamp, Version};
 use futures_util::future::try_join_all;
 
@@ -24,6 +26,9 @@ use crate::runtime::Pause;
 use crate::server::Sent;
 use crate::shared::Shared;
 use crate::tails::Tail;
+
+/// Number of times that an attempt is sent again before it is looked for, while the server is busy with its subjects.
+const TRIES: u32 = 3;
 
 /// What the subjects of an attempt show.
 enum Found {
@@ -51,7 +56,7 @@ impl Shared {
     ) -> Result<Committed, AppendError> {
         let max_payload = self.servers.max_payload();
         crate::check::commit(&commit, max_payload)?;
-        self.check_server()?;
+        self.servers.check_version()?;
         if let Some(partition) = self.partition
             && let Some(part) = commit.streams.iter().find(|it| !partition.has(&it.stream))
         {
@@ -123,6 +128,7 @@ impl Shared {
         pause: &mut Pause,
         is_unknown: &mut bool,
     ) -> Result<Option<Committed>, Error> {
+        let mut tries = 0;
         loop {
             let permit = self.batches.acquire(attempt.messages.len()).await;
             let sent = self.servers.send(&attempt.messages).await?;
@@ -134,7 +140,12 @@ impl Shared {
                     self.signal.committed(done.last_position);
                     return Ok(Some(done));
                 }
-                Sent::Lost => "another commit was being stored".to_owned(),
+                Sent::Busy if tries < TRIES && !*is_unknown => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                    continue;
+                }
+                Sent::Lost | Sent::Busy => "another commit was being stored".to_owned(),
                 Sent::NotNow(met) if !*is_unknown => {
                     pause.wait(met).await?;
                     continue;

@@ -76,7 +76,7 @@ impl Shared {
         loop {
             let met = match self.servers.send(std::slice::from_ref(&message)).await? {
                 Sent::Stored(_) => return Ok(Some(writing)),
-                Sent::Lost => "another value was being stored".to_owned(),
+                Sent::Lost | Sent::Busy => "another value was being stored".to_owned(),
                 Sent::NotNow(met) => met,
                 Sent::Unknown(met) => {
                     is_unknown = true;

@@ -115,10 +115,10 @@ fn check_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a server that is older than 2.12. Servers before that version do not check expectations reliably, and have no
-/// batches.
+/// Refuses a server that is older than 2.12.1. Servers before 2.12 do not check expectations reliably, and have no
+/// batches; 2.12.0 gets stuck on a batch that expects the last sequences of several subjects.
 pub(crate) fn check_version(client: &Client) -> Result<(), Error> {
-    if client.is_server_compatible(2, 12, 0) {
+    if client.is_server_compatible(2, 12, 1) {
         return Ok(());
     }
     Err(Error::ServerTooOld { version: client.server_info().version })

@@ -3,6 +3,7 @@
 //! Owns what each answer means. A sending that was not answered may have stored its messages, now or later: it is
 //! reported as such, and never repeated here. Reads are repeated until the time limit.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,8 +49,11 @@ impl Outgoing {
 pub(crate) enum Sent {
     /// The messages are stored; the sequence of the last one.
     Stored(u64),
-    /// The sending stored nothing: a subject was not as expected, or another message to it was being stored.
+    /// The sending stored nothing: a subject was not as expected.
     Lost,
+    /// The sending stored nothing: a message to a subject is being stored, or was a moment before. The server
+    /// acknowledges a message shortly before it accepts the next one.
+    Busy,
     /// The sending stored nothing, for a reason that passes.
     NotNow(String),
     /// The messages may be stored, now or later.
@@ -124,6 +128,8 @@ pub(crate) struct Servers {
     /// Number of times that a connection was made: what was not answered on an earlier one will not be.
     connects: watch::Receiver<u64>,
     silence: Arc<Mutex<Silence>>,
+    /// The connection whose server has a version that is new enough.
+    checked: Arc<AtomicU64>,
 }
 
 impl Servers {
@@ -132,14 +138,14 @@ impl Servers {
         let statistics = client.statistics();
         tokio::spawn(async move {
             while !sender.is_closed() {
-                let connects = statistics.connects.load(std::sync::atomic::Ordering::Relaxed);
+                let connects = statistics.connects.load(Ordering::Relaxed);
                 sender.send_if_modified(|known| std::mem::replace(known, connects) != connects);
                 tokio::time::sleep(Duration::from_millis(25)).await;
             }
         });
         let now = Instant::now();
         let silence = Arc::new(Mutex::new(Silence { answered: now, left: now }));
-        Self { client, limit, connects, silence }
+        Self { client, limit, connects, silence, checked: Arc::default() }
     }
 
     /// Waits until another connection was made.
@@ -313,7 +319,17 @@ impl Servers {
 
     /// The largest message, with its headers.
     pub(crate) fn max_payload(&self) -> u64 {
-        self.client.server_info().max_payload as u64
+        self.client.max_payload() as u64
+    }
+
+    /// Refuses a server that a reconnect has led to and that is too old.
+    pub(crate) fn check_version(&self) -> Result<(), Error> {
+        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        if self.checked.load(Ordering::Relaxed) != connects {
+            crate::open::check_version(&self.client)?;
+            self.checked.store(connects, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -321,7 +337,8 @@ fn refused(error: ApiError) -> Result<Sent, Error> {
     let ApiError { code, err_code, description } = error;
     match err_code {
         // The expected sequence of a subject.
-        10071 | 10164 => Ok(Sent::Lost),
+        10071 => Ok(Sent::Lost),
+        10164 => Ok(Sent::Busy),
         // A batch was not received as a whole, or there are too many.
         10176 | 10210 => Ok(Sent::NotNow(description)),
         // Storing has begun and failed.

@@ -61,11 +61,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Refuses a server that a reconnect has led to and that does not check expectations reliably.
-    pub(crate) fn check_server(&self) -> Result<(), Error> {
-        crate::open::check_version(&self.servers.client)
-    }
-
     /// The state of a stream, from the leader, and its last message. Never an older state than this handle has seen.
     pub(crate) async fn tail(&self, subject: &str) -> Result<(Tail, Option<Stored>), Error> {
         let Some(last) = self.servers.last(&self.name, subject).await? else {

@@ -89,7 +89,7 @@ fn answer(stream: TcpStream, version: &str) -> std::io::Result<()> {
 }
 
 fn older_server_is_refused() {
-    for version in ["2.9.25", "2.11.11"] {
+    for version in ["2.9.25", "2.11.11", "2.12.0"] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = format!("nats://{}", listener.local_addr().expect("an address"));
         thread::spawn(move || {

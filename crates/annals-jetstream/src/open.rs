@@ -84,8 +84,7 @@ pub(crate) async fn open(
         let clock = Arc::new(Clock::default());
         measure(&servers, &name, &clock).await?;
         tokio::spawn(keep_measuring(servers.clone(), name.clone(), Arc::downgrade(&clock)));
-        let signal = Arc::new(Signal::new());
-        signal.listen(client, subjects.news());
+        let signal = Signal::new(client, subjects.news(), id);
         let pages = Pages::new(servers.clone(), &name);
         let (tails, batches, bucket) = (Tails::default(), Batches::new(), bucket.name);
         Ok(Shared {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType,
+    Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
 };
 use uuid::Uuid;
 
@@ -51,12 +51,6 @@ pub(crate) fn of_stream(
         deny_purge: true,
         allow_direct: true,
         allow_atomic_publish: true,
-        // A notice of each commit, for subscriptions.
-        republish: Some(Republish {
-            source: subjects.events(),
-            destination: subjects.news(),
-            headers_only: true,
-        }),
         metadata,
         ..Config::default()
     }

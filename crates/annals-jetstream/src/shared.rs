@@ -79,7 +79,7 @@ impl Shared {
     pub(crate) async fn head(&self) -> Result<Position, Error> {
         if let Some(last) = self.servers.last(&self.name, &self.subjects.events()).await? {
             let events = last.part()?.events;
-            self.signal.committed(message::position_of(last.sequence, events - 1));
+            self.signal.seen(message::position_of(last.sequence, events - 1));
         }
         Ok(self.signal.known())
     }

@@ -1,8 +1,10 @@
-//! The last known position, and news of later ones: from this program at once, from others by the server.
+//! The last known position, and news of later ones: from this program at once, from others by notices.
 //!
-//! Owns the subscription to the notices that the server publishes when it has stored an event. They may be lost: what
-//! waits also asks by itself from time to time.
+//! Owns the notices, which are plain messages that no server stores. They are sent after a commit by its program, and not
+//! by the server with each message: that took more than a quarter of its commits a second. A notice may be lost, or its
+//! program may end before it is sent: what waits also asks by itself from time to time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,17 +12,38 @@ use annals_es::Position;
 use async_nats::Client;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use crate::message::{self, Stored};
+/// The time between two notices. Commits meanwhile share one.
+const BETWEEN: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(crate) struct Signal {
     known: watch::Sender<Position>,
+    client: Client,
+    /// The subject of notices.
+    subject: String,
+    /// The id of the store: a notice of another store of the name is ignored.
+    id: Uuid,
+    /// A notice is to be sent.
+    is_due: AtomicBool,
+    /// A task sends notices.
+    notifies: AtomicBool,
 }
 
 impl Signal {
-    pub(crate) fn new() -> Self {
-        Self { known: watch::Sender::new(Position::START) }
+    /// The signal of a store, which listens to notices until it is dropped.
+    pub(crate) fn new(client: Client, subject: String, id: Uuid) -> Arc<Self> {
+        let signal = Arc::new(Self {
+            known: watch::Sender::new(Position::START),
+            client,
+            subject,
+            id,
+            is_due: AtomicBool::new(false),
+            notifies: AtomicBool::new(false),
+        });
+        tokio::spawn(listen(Arc::downgrade(&signal)));
+        signal
     }
 
     /// The last position that is known to be recorded.
@@ -29,7 +52,7 @@ impl Signal {
     }
 
     /// Notes that a position is recorded, and every one before it.
-    pub(crate) fn committed(&self, position: Position) {
+    pub(crate) fn seen(&self, position: Position) {
         self.known.send_if_modified(|known| {
             let is_later = position > *known;
             *known = position.max(*known);
@@ -37,38 +60,60 @@ impl Signal {
         });
     }
 
+    /// Notes a commit of this program, and tells others of it.
+    pub(crate) fn committed(self: &Arc<Self>, position: Position) {
+        self.seen(position);
+        self.is_due.store(true, Ordering::SeqCst);
+        if !self.notifies.swap(true, Ordering::SeqCst) {
+            let this = Arc::clone(self);
+            tokio::spawn(async move { this.notify().await });
+        }
+    }
+
+    /// Sends notices until none is due.
+    async fn notify(&self) {
+        loop {
+            while self.is_due.swap(false, Ordering::SeqCst) {
+                let notice = format!("{} {}", self.id.simple(), self.known());
+                // Without it, others ask by themselves.
+                let _ = self.client.publish(self.subject.clone(), notice.into()).await;
+                tokio::time::sleep(BETWEEN).await;
+            }
+            self.notifies.store(false, Ordering::SeqCst);
+            if !self.is_due.load(Ordering::SeqCst) || self.notifies.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
     pub(crate) fn news(&self) -> watch::Receiver<Position> {
         self.known.subscribe()
     }
 
-    /// Listens until the store is dropped.
-    pub(crate) fn listen(self: &Arc<Self>, client: Client, subject: String) {
-        tokio::spawn(listen(Arc::downgrade(self), client, subject));
+    /// The position of a notice of this store.
+    fn position_of(&self, notice: &[u8]) -> Option<Position> {
+        let (id, position) = std::str::from_utf8(notice).ok()?.split_once(' ')?;
+        let position = position.parse().ok()?;
+        (id.parse() == Ok(self.id)).then_some(Position::new(position))
     }
 }
 
-async fn listen(signal: Weak<Signal>, client: Client, subject: String) {
-    let Ok(mut notices) = client.subscribe(subject).await else { return };
+async fn listen(signal: Weak<Signal>) {
+    let Some(this) = signal.upgrade() else { return };
+    let subscribing = this.client.subscribe(this.subject.clone()).await;
+    drop(this);
+    let Ok(mut notices) = subscribing else { return };
     loop {
         let next = tokio::time::timeout(Duration::from_secs(1), notices.next()).await;
         let Some(signal) = signal.upgrade() else { return };
         match next {
             Ok(Some(notice)) => {
-                if let Some(position) = notice.headers.and_then(end_of_commit) {
-                    signal.committed(position);
+                if let Some(position) = signal.position_of(&notice.payload) {
+                    signal.seen(position);
                 }
             }
             Ok(None) => return,
             Err(_) => {}
         }
     }
-}
-
-/// The position of the last event of a notice, if its commit ends there.
-fn end_of_commit(headers: async_nats::HeaderMap) -> Option<Position> {
-    let sequence = headers.get_last("Nats-Sequence")?.as_str().parse().ok()?;
-    let (subject, payload) = (String::new(), bytes::Bytes::new());
-    let part = Stored { subject, sequence, headers, payload }.part().ok()?;
-    let is_last = part.number + 1 == part.parts;
-    is_last.then(|| message::position_of(sequence, part.events - 1))
 }

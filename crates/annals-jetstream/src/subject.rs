@@ -49,9 +49,9 @@ impl Subjects {
         format!("{}.check", self.name)
     }
 
-    /// The subjects of the notices that an event was stored.
+    /// The subject of the notices that a commit was stored.
     pub(crate) fn news(&self) -> String {
-        format!("{}.news.>", self.name)
+        format!("{}.news", self.name)
     }
 
     /// The narrowest subject that has every event that a query selects.

@@ -38,6 +38,20 @@ pub(crate) struct FrameView<'a> {
     /// If the body is mapped: the end of the mapped bytes that are proven readable and written, at or
     /// after its own end. `None`: the body is a copy.
     pub(crate) mapped_to: Option<u64>,
+    /// The segment, if the frame has more than one record and their bytes are not read for a check.
+    prefetched: Option<&'a Segment>,
+}
+
+impl FrameView<'_> {
+    /// Prefetches what a walk reads soon after a record of this padded length, which begins at this place of the
+    /// body: a record's place is known only from the header of the one before it.
+    #[inline]
+    pub(crate) fn prefetch_after(&self, record_at: usize, padded_len: usize) {
+        if let Some(segment) = self.prefetched {
+            let at = self.offset + frame::HEADER_LEN as u64 + record_at as u64;
+            segment.prefetch(at + AHEAD, padded_len.min(MAX_PREFETCH));
+        }
+    }
 }
 
 impl FrameCursor {
@@ -107,9 +121,10 @@ impl FrameCursor {
             if !check {
                 segment.prefetch(self.offset + AHEAD, padded.min(MAX_PREFETCH));
             }
+            let prefetched = (!check && header.event_count > 1).then_some(segment);
             let body = &padded_body[..header.body_len as usize];
             let mapped_to = is_mapped.then_some(self.proven);
-            return Ok(Some(FrameView { offset, header, body, mapped_to }));
+            return Ok(Some(FrameView { offset, header, body, mapped_to, prefetched }));
         }
     }
 

@@ -159,6 +159,7 @@ fn walk_frame<'a, B>(
     let mut rest = frame.body;
     for position in frame.header.first_position..frame.header.next_position() {
         let record = RecordRef::parse(rest)?;
+        frame.prefetch_after(frame.body.len() - rest.len(), record.padded_len());
         rest = &rest[record.padded_len()..];
         if range.contains(&position)
             && let ControlFlow::Break(value) = each(record, position)
@@ -442,6 +443,7 @@ fn fill(
     for position in frame.header.first_position..frame.header.next_position() {
         let record = RecordRef::parse(rest)?;
         let (bytes, after) = rest.split_at(record.padded_len());
+        frame.prefetch_after(frame.body.len() - rest.len(), bytes.len());
         if range.contains(&position) {
             let bytes = match frame.mapped_to {
                 Some(end) => RecordBytes::Shared(window.cut(segment, offset, bytes.len(), end)),

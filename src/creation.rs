@@ -84,6 +84,11 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<PathContents> {
     }
     let entries =
         dir.storage().read_dir(dir.root()).map_err(|e| Error::io("list", dir.root(), e))?;
+    if entries.iter().any(|entry| entry.name == names::BACKUP)
+        && dir.read_backup().is_ok_and(|manifest| manifest.is_some_and(|it| it.end.is_none()))
+    {
+        return Err(not_a_store(dir.root(), "it is an unfinished backup: run the backup again"));
+    }
     let is_dir =
         |name: &str| entries.iter().any(|e| e.name == name && e.kind == EntryKind::Directory);
     if is_dir(names::LOG_DIR) {

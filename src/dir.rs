@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::event::Position;
-use crate::format::names;
+use crate::format::backup::{self, LogEnd, Manifest};
 use crate::format::status::{STATUS_LEN, Status};
+use crate::format::{Defect, names};
 use crate::storage::{Bound, DirEntry, EntryKind, OpenMode, Storage, read_exact_at};
 
 /// The directory of a store, on a storage.
@@ -144,6 +145,46 @@ impl StoreDir {
         })
     }
 
+    /// The manifest, if the directory holds a backup.
+    pub(crate) fn read_backup(&self) -> Result<Option<Manifest>> {
+        let path = self.join(names::BACKUP);
+        let file = match self.storage.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open", path, e)),
+        };
+        let mut bytes = [0; backup::LEN];
+        let defect = match read_exact_at(&*file, &mut bytes, 0) {
+            Ok(()) => match Manifest::decode(&bytes) {
+                Ok(manifest) => return Ok(Some(manifest)),
+                Err(Defect::Unsupported(what)) => return Err(Error::Unsupported { path, what }),
+                Err(defect) => defect,
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Defect::TooShort,
+            Err(e) => return Err(Error::io("read", path, e)),
+        };
+        Err(Error::BackupRefused {
+            path: self.root().into(),
+            why: format!("its manifest is damaged ({defect}); use another directory"),
+        })
+    }
+
+    /// Makes a backup a store of its own, before its first change: it takes no more backups from the store that it is a
+    /// copy of.
+    pub(crate) fn end_backup(&self) -> Result<()> {
+        let path = self.join(names::BACKUP);
+        match self.storage.remove_file(&path) {
+            Ok(()) => self.sync_root(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io("remove", path, e)),
+        }
+    }
+
+    /// The end of the log that an intact manifest names, if the directory holds a whole backup.
+    pub(crate) fn backup_end(&self) -> Option<LogEnd> {
+        self.read_backup().ok().flatten()?.end
+    }
+
     /// Syncs the directory entries of the segments, the directories and the store itself. An earlier
     /// process may have created some and ended before it synced them, and a copy of a store may never
     /// have been synced.
@@ -152,6 +193,11 @@ impl StoreDir {
             let directory = self.join(name);
             self.storage.sync_dir(&directory).map_err(|e| Error::io("sync", &directory, e))?;
         }
+        self.sync_root_and_parent()
+    }
+
+    /// Makes durable which names the store's own directory holds, and its own name.
+    pub(crate) fn sync_root_and_parent(&self) -> Result<()> {
         self.sync_root()?;
         self.sync_parent()
     }

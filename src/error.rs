@@ -252,6 +252,14 @@ pub enum Error {
         /// What was found instead.
         why: String,
     },
+    /// The directory cannot take a backup of this store. Nothing in it was changed. Use an empty one.
+    #[error("{} cannot take a backup of this store: {why}", path.display())]
+    BackupRefused {
+        /// The directory.
+        path: PathBuf,
+        /// Why it cannot.
+        why: String,
+    },
     /// The directory is not a store. Nothing in it was changed.
     #[error("{} is not a store: {why}", path.display())]
     NotAStore {

@@ -69,6 +69,7 @@
 // The path of an append: store → engine::append → engine::commit → log → storage.
 // The path of a read: store → read → engine::contents → catalog → log::segment → storage.
 // The path of an opening: store → creation → recovery → engine.
+mod backup;
 mod catalog;
 pub mod consumer_group;
 mod creation;
@@ -82,6 +83,7 @@ mod format;
 mod index;
 mod log;
 mod options;
+mod progress;
 mod query;
 mod read;
 mod recovery;
@@ -107,6 +109,7 @@ struct Readme;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 
+pub use backup::Backup;
 pub use bytes::Bytes;
 pub use engine::compaction::Compacted;
 pub use engine::stats::Stats;

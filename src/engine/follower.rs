@@ -16,6 +16,8 @@ use crate::engine::positions::{FOLLOW_EVERY, Positions};
 use crate::engine::shared::Shared;
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::format::Defect;
+use crate::format::backup::LogEnd;
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
@@ -150,6 +152,28 @@ impl Follower {
             commits: *commits,
             offset: state.offset,
         }
+    }
+
+    /// The end of what was followed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the log is damaged after it.
+    pub(super) fn log_end(&self) -> Result<LogEnd> {
+        let FollowProgress { state, last_frame, damaged, .. } = &*self.progress.lock();
+        let segment = self.contents.active_segment();
+        if *damaged {
+            let defect = Defect::Invalid("acknowledged events are missing after this place");
+            return Err(segment.corrupt(state.offset, state.next_position, &defect));
+        }
+        Ok(LogEnd {
+            position: state.next_position - 1,
+            change: state.next_change.previous().get(),
+            segment: segment.number(),
+            offset: state.offset,
+            last_frame: *last_frame,
+            link: state.link,
+        })
     }
 
     /// Takes in what the writer has made visible since the last read.
@@ -361,8 +385,11 @@ impl Follower {
             return Err(Error::StoreGone { path: file.path, why });
         }
         let mut first = [0; frame::HEADER_LEN];
-        read_exact_at(&*file.file, &mut first, DATA_START)
-            .map_err(|e| Error::io("read", &file.path, e))?;
+        match read_exact_at(&*file.file, &mut first, DATA_START) {
+            // A copy of a segment without frames has none of the space for them.
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            read => read.map_err(|e| Error::io("read", &file.path, e))?,
+        }
         let first = FrameHeader::decode(&first, file.header.seed(), DATA_START);
         let follows = first.is_ok_and(|(header, _)| {
             header.link == follower.state.link && header.first_position == position

@@ -54,6 +54,7 @@ use crate::engine::positions::Positions;
 use crate::engine::shared::Shared;
 use crate::engine::snapshots::SnapshotFiles;
 use crate::error::{Error, Result};
+use crate::format::backup::LogEnd;
 #[cfg(feature = "testing")]
 use crate::format::metadata::ChangeNumber;
 use crate::options::{Durability, Options};
@@ -189,6 +190,24 @@ impl Engine {
     /// Merges all index files that can be merged, now.
     pub(crate) fn compact(&self) -> Result<Compacted> {
         self.maintenance.compact()
+    }
+
+    /// The end of the log. Everything before it is durable, in a store that is open for reading as far as it can tell.
+    pub(crate) fn log_end(&self) -> Result<LogEnd> {
+        if let Some(follower) = &self.follower {
+            follower.refresh()?;
+            return follower.log_end();
+        }
+        let tip = self.commits.tip();
+        self.sync_all()?;
+        Ok(LogEnd {
+            position: tip.next_position - 1,
+            change: tip.point().change.get(),
+            segment: tip.segment,
+            offset: tip.offset,
+            last_frame: tip.last_frame,
+            link: tip.link,
+        })
     }
 
     /// Generates an event id.

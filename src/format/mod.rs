@@ -4,6 +4,7 @@
 //! does I/O, allocates by an unchecked length, or decides how a defect is handled: recovery and
 //! verification do.
 
+pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
 pub(crate) mod container;

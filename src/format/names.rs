@@ -10,6 +10,8 @@ pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const STATUS: &str = "STATUS";
 /// Exists in a store that nothing is appended to any more.
 pub(crate) const FENCE: &str = "FENCE";
+/// The manifest of a backup.
+pub(crate) const BACKUP: &str = "BACKUP";
 pub(crate) const LOG_DIR: &str = "log";
 pub(crate) const INDEX_DIR: &str = "index";
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoints";

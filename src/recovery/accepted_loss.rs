@@ -237,6 +237,8 @@ pub(crate) fn perform(dir: &StoreDir, cut: &Cut) -> Result<Cutting> {
     if kind == Some(EntryKind::File) {
         remove(dir.storage(), &status)?;
     }
+    // The manifest of a backup names the place that is cut off.
+    dir.end_backup()?;
     for &number in cut.later.iter().rev() {
         remove(dir.storage(), &dir.segment_path(number))?;
     }

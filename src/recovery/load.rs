@@ -153,6 +153,7 @@ fn load_once(
         checkpoint_position,
         checkpoint_change,
         closed_at,
+        backup: dir.backup_end(),
         unchecked: Vec::new(),
     }))
 }

@@ -26,6 +26,7 @@ use crate::catalog::{ActivePart, Catalog, Part};
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
 use crate::event::Position;
+use crate::format::backup::LogEnd;
 use crate::format::checkpoint::SegmentEntry;
 use crate::format::metadata::ChangeNumber;
 use crate::index::metadata::Metadata;
@@ -175,6 +176,7 @@ pub(crate) fn recover(
     let mut prelude = Vec::new();
     let mut names_synced = created;
     if mode == Mode::Write {
+        dir.end_backup()?;
         let quiet = found.is_none() && (log.closed || log.trusted);
         if !quiet {
             dir.sync_names()?;
@@ -232,6 +234,7 @@ fn judge(
         None => None,
     };
     let evidence = evidence.or_else(|| log.checkpoint_evidence());
+    let evidence = evidence.or_else(|| log.backup_evidence());
     Ok((found, evidence.or_else(|| log.status_evidence())))
 }
 
@@ -264,6 +267,8 @@ pub(crate) struct LoadedLog {
     checkpoint_change: ChangeNumber,
     /// The last position, if the status file records that the store was closed with it.
     closed_at: Option<u64>,
+    /// The end of the log in the manifest, if this is a backup.
+    backup: Option<LogEnd>,
     /// Segments listed in a checkpoint that were not compared with it yet, from the first on.
     unchecked: Vec<SegmentEntry>,
 }
@@ -283,6 +288,16 @@ impl LoadedLog {
         let (position, change) = (self.checkpoint_position, self.checkpoint_change);
         (position >= self.state.next_position || change >= self.state.next_change)
             .then(|| format!("a checkpoint covers position {position} and change {change}"))
+    }
+
+    /// Evidence from the manifest of a backup, which is written when everything before its place is durable.
+    fn backup_evidence(&self) -> Option<String> {
+        let LogEnd { position, change, .. } = self.backup?;
+        let is_short =
+            position >= self.state.next_position || change >= self.state.next_change.get();
+        is_short.then(|| {
+            format!("the manifest of the backup names position {position} and change {change}")
+        })
     }
 
     /// Evidence from the status file, which records a close only once everything before it is durable.

@@ -100,6 +100,11 @@ pub trait Storage: Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// The storage for paths outside of the bound directory; `None`: this one accepts all paths.
+    fn unbound(&self) -> Option<Arc<dyn Storage>> {
+        None
+    }
+
     /// Checks that the bound directory is in its place: the held directories and the locked file
     /// still have their names, and the path of the root does not lead to another directory. If not,
     /// an error of the kind [`DISPLACED`].
@@ -132,6 +137,16 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Renames a file, replacing a file with the new name; not durable before the directory is
     /// synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, which must be free and may be in another directory; not durable before that is
+    /// synced.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, or any other error of the system, if the file cannot have that name: it then keeps its only one.
+    fn hard_link(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Removes a file; not durable before the directory is synced.
     fn remove_file(&self, path: &Path) -> io::Result<()>;

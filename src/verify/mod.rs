@@ -3,6 +3,7 @@
 // Owns the checks and their order. Does not depend on opening: works on stores that opening refuses, and
 // beside a writer. Reads positionally. Must never stop at the first fault if the rest can still be read.
 
+mod backup;
 mod derived;
 mod report;
 mod segments;
@@ -11,7 +12,8 @@ mod snapshots;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use self::report::{FoundFault, Progress, VerifyReport};
+use self::backup::BackupEnd;
+pub use self::report::{FoundFault, VerifyReport};
 use self::snapshots::UncheckedSnapshots;
 use crate::creation::bind_existing;
 use crate::derived::newest;
@@ -24,6 +26,7 @@ use crate::format::status::Status;
 use crate::log::partial_reads::Tolerant;
 use crate::log::scan::ScanState;
 use crate::log::segment::SegmentFile;
+pub use crate::progress::Progress;
 use crate::recovery::tenure::Tenure;
 use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory};
 
@@ -85,6 +88,7 @@ fn verify_once(
         sealed: Vec::new(),
         unused: 0,
         snapshots: UncheckedSnapshots::default(),
+        backup: BackupEnd::default(),
     };
     verifier.run(limit)?;
     Ok(verifier.report)
@@ -111,6 +115,7 @@ struct Verifier<'a> {
     unused: u64,
     /// Snapshots that are compared with the log.
     snapshots: UncheckedSnapshots,
+    backup: BackupEnd,
 }
 
 impl Verifier<'_> {
@@ -161,6 +166,7 @@ impl Verifier<'_> {
             let newest = newest(self.dir, first.header.store_id)?;
             self.checkpoint = newest.map_or(0, |(_, table)| table.meta.position);
         }
+        self.read_backup()?;
         self.read_snapshots(files.first().map(|first| first.header.store_id), limit.is_some());
         self.derived_size(names::INDEX_DIR);
         self.derived_size(names::CHECKPOINT_DIR);
@@ -181,6 +187,7 @@ impl Verifier<'_> {
         self.report.prepared_segments = self.unused;
         self.derived(&numbers)?;
         self.judge_snapshots(limit);
+        self.judge_backup();
         self.judge_time();
         self.foreign();
         Ok(())

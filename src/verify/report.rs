@@ -5,16 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The progress of a long operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Progress {
-    /// Bytes that are processed.
-    pub done_bytes: u64,
-    /// Total bytes to process.
-    pub total_bytes: u64,
-}
+use crate::event::Position;
 
 /// A fault that [`verify`](super::verify()) found in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +30,8 @@ pub struct VerifyReport {
     /// Findings that are not faults: foreign files, a tail that the next opening will cut, index files
     /// that it will build.
     pub notes: Vec<String>,
+    /// If the directory holds a backup that is whole: the position of the last event when it was made.
+    pub backup: Option<Position>,
     /// Segments read that hold events or take new ones: the number that
     /// [`Stats::segments`](crate::Stats::segments) gives for the same store.
     pub segments: u64,

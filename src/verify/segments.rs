@@ -72,11 +72,13 @@ impl Verifier<'_> {
         limit: u64,
     ) -> Result<ScanEnd> {
         let (mut commits, mut events, mut bytes) = (0, 0, 0);
+        let number = file.header.number;
         let end = scan(window, file.header.seed(), state, limit, &file.path, |f| {
             commits += u64::from(f.header.kind == FrameKind::Commit);
             events += u64::from(f.header.event_count);
             bytes += f.header.frame_len();
             self.snapshots.pass(f);
+            self.backup.pass(number, f);
             (self.progress)(Progress {
                 done_bytes: self.done + bytes,
                 total_bytes: self.total.max(self.done + bytes),
@@ -117,6 +119,7 @@ impl Verifier<'_> {
         let in_use = starts_with_a_frame || after_sealed || number == 1;
         self.unused = if in_use { 0 } else { self.unused + 1 };
         let mut state = self.state.clone();
+        self.backup.pass_start(number, &state);
         let end = loop {
             let walked = self.walk(&mut window, file, &mut state, limit.unwrap_or(u64::MAX));
             let end = match walked {

@@ -9,6 +9,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "patterns in test data")]
 
 mod accepted_loss;
+mod backup;
 mod bit_flips;
 mod chained_crashes;
 mod closes_without_checkpoint;

@@ -5,6 +5,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     // What goes in and out, without I/O.
     ("event", &[]),
     ("error", &["event"]),
+    ("progress", &[]),
     ("query", &["event"]),
     ("event::snapshot", &["event"]),
     ("event::token", &["event"]),
@@ -258,10 +259,19 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "sync::wait_list",
         ],
     ),
+    // A copy of a store that is in use.
+    (
+        "backup",
+        &[
+            "catalog", "creation", "derived", "dir", "engine", "error", "event", "format", "index",
+            "log", "progress", "storage",
+        ],
+    ),
     // The only wiring.
     (
         "store",
         &[
+            "backup",
             "creation",
             "engine",
             "engine::append",
@@ -274,6 +284,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "fence",
             "index",
             "options",
+            "progress",
             "read",
             "read::event",
             "recovery",
@@ -314,6 +325,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "format",
             "index",
             "log",
+            "progress",
             "recovery",
             "storage",
         ],

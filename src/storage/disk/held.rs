@@ -45,6 +45,10 @@ struct HeldDirStorage {
 }
 
 impl Storage for HeldDirStorage {
+    fn unbound(&self) -> Option<Arc<dyn Storage>> {
+        Some(Arc::new(DiskStorage))
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         DiskStorage.open(path, mode)
     }

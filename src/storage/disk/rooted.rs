@@ -267,6 +267,10 @@ impl Rooted {
 }
 
 impl Storage for Rooted {
+    fn unbound(&self) -> Option<Arc<dyn Storage>> {
+        Some(Arc::new(DiskStorage))
+    }
+
     fn check_place(&self) -> io::Result<()> {
         self.place.check_all()?;
         match &*self.lock.lock() {

@@ -282,3 +282,20 @@ fn recorded_time_never_decreases_after_a_segment_that_ends_with_a_cursor() {
     store.close().unwrap();
     assert_eq!(verify_on(&sim, ROOT, |_| {}).unwrap().faults, []);
 }
+
+/// Rollover seals the segment, which makes all of it durable.
+#[test]
+fn unsynced_commit_at_the_end_of_a_sealed_segment_is_visible() {
+    let sim = SimStorage::new(31);
+    let store = open(&sim).unwrap();
+    append(&store, 1, 5, 9_000);
+    append_buffered(&store, 6, 9_000);
+    assert_eq!(store.head().get(), 5);
+    // The commit is known, but the segment has no room for it.
+    let again = store.append(stream_of(1), ExpectedVersion::Any, [event(1, 9_000)]).unwrap();
+    assert!(again.already_recorded);
+    assert_eq!(store.stats().sealed, 1, "the segment was full");
+    assert_eq!(store.head().get(), 6);
+    store.sync().unwrap();
+    assert_eq!(store.head().get(), 6);
+}

@@ -318,12 +318,22 @@ impl Commits {
             writer = guard;
         }
         let mut dirty = writer.dirty.clone();
+        let (number, position) = (writer.written_number, self.positions.written());
+        let last = CommitPoint { position, change: writer.changes.written };
         drop(writer);
         let is_full = |(dirty, _): &(Arc<Segment>, GroupNumber)| dirty.number() <= segment;
+        let has_all = dirty.iter().all(is_full);
         dirty.retain(is_full);
         let mut writer = self.sync_outside(dirty.iter().map(|(segment, _)| segment))?;
-        // Nothing was written to a full segment meanwhile.
-        writer.dirty.retain(|dirty| !is_full(dirty));
+        if has_all && !dirty.is_empty() {
+            // Nothing written before lies elsewhere, and no other sync may follow.
+            self.publish_durable(&mut writer, number, last);
+            drop(writer);
+            self.positions.announce();
+        } else {
+            // Nothing was written to a full segment meanwhile.
+            writer.dirty.retain(|dirty| !is_full(dirty));
+        }
         Ok(())
     }
 }

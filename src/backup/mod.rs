@@ -20,8 +20,10 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::Position;
 use crate::format::backup::{LogEnd, Manifest};
+use crate::format::names;
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
+use crate::log::rotation::remove_leftover;
 use crate::log::segment::Segment;
 use crate::progress::Progress;
 
@@ -70,6 +72,9 @@ pub(crate) fn back_up(
         copy_segment(&mut copier, &target, (segment, next), &end, before.as_ref())?;
     }
     derived.copy(&mut copier, target.dir())?;
+    // Nothing is appended to a copy of a fenced store either.
+    remove_leftover(target.dir().storage(), &target.dir().join(names::FENCE))?;
+    copier.take_file(Path::new(names::FENCE))?;
     let taken_at = from.storage().now_micros();
     target.finish(&Manifest { store_id, end: Some(end), taken_at })?;
     // The former backup needs them until the new one is whole.

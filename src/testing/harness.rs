@@ -97,6 +97,10 @@ impl Harness {
         harness
     }
 
+    pub(super) fn is_simulated(&self) -> bool {
+        self.clock.is_some()
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
@@ -217,6 +221,7 @@ impl Harness {
         (self.acknowledged, self.written, self.seen) = (found, found, found);
         compare::contents(&store, &mut self.model)?;
         self.beside.groups.check_all(&self.model)?;
+        self.check_backup(false)?;
         // Boundaries make the engine index unsealed segments: other stores continue without.
         if found.changes % 2 == 1 { self.questions(&store) } else { Ok(()) }
     }

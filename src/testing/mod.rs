@@ -13,6 +13,7 @@ pub mod simulation;
 pub mod tally;
 mod tokens;
 
+mod backups;
 mod commits;
 mod compare;
 mod hooked;

@@ -55,6 +55,11 @@ pub enum Aside {
     WaitFor(u8),
     /// Reads every byte of the store, beside the writer.
     Verify,
+    /// Brings the backup up to now, by the writer or by the follower.
+    BackUp {
+        /// By the follower, if there is one.
+        follower: bool,
+    },
 }
 
 impl Aside {
@@ -77,7 +82,10 @@ impl Aside {
             10..=12 => Self::Follow(ReadChoice { unsynced: false, ..read(source) }),
             13 => Self::FollowLook(source.word()),
             14 => Self::WaitFor(source.byte()),
-            _ => Self::Verify,
+            _ => match source.below(4) {
+                0 => Self::Verify,
+                choice => Self::BackUp { follower: choice == 1 },
+            },
         }
     }
 
@@ -91,16 +99,19 @@ impl Aside {
             Self::FollowLook(_) => "follower looks",
             Self::WaitFor(_) => "wait for",
             Self::Verify => "verify",
+            Self::BackUp { .. } => "back up",
         }
     }
 }
 
-/// The snapshots, the follower, the tokens and the consumer groups of a store.
+/// The snapshots, the follower, the backup, the tokens and the consumer groups of a store.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) follower: Option<Store>,
     /// The state that the follower has shown.
     shown: Point,
+    /// The end of the backup that is whole, if there is one.
+    pub(super) backup: Option<Point>,
     pub(super) snapshots: SnapshotModel,
     pub(super) tokens: Tokens,
     pub(super) groups: Groups,
@@ -140,6 +151,7 @@ impl Harness {
             }),
             Aside::WaitFor(off) => self.wait_for(&store, *off),
             Aside::Verify => self.verify(),
+            Aside::BackUp { follower } => self.back_up(&store, *follower),
         }
     }
 

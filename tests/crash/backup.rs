@@ -175,3 +175,17 @@ fn full_disk_ends_a_backup_and_the_store_goes_on() {
     assert_eq!(back_up(&store).unwrap().position.get(), 21);
     assert_eq!(events_in_copy(&sim, LARGE), 21);
 }
+
+#[test]
+fn what_a_backup_holds_is_durable_in_the_store() {
+    let sim = SimStorage::new(16);
+    let store = open(&sim).unwrap();
+    append(&store, 1, 3, 100);
+    append_buffered(&store, 4, 100);
+    assert_eq!(back_up(&store).unwrap().position.get(), 4);
+    sim.crash(Crash::new(0).keep(Keep::Nothing));
+    drop(store);
+    let store = open(&sim).unwrap();
+    assert_eq!(read_back(&store, 100).unwrap(), 4);
+    assert_eq!(back_up(&store).unwrap().position.get(), 4);
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests touch files directly")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod backup;
 mod damage;
 mod generate;
 mod golden;

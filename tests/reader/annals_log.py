@@ -300,6 +300,19 @@ class Log:
         require(not any(table[4 * count :]), "padding is not zero")
         require(header["durable"] == self.next - 1, "wrong durable position in the seal")
 
+    def judge_backup(self, end):
+        """Does the log hold the place that the manifest of a backup names?"""
+        if end["store"] != self.store_id:
+            raise Damage("the manifest is one of a backup of another store")
+        held = [s for s in self.segments if s.number == end["segment"]]
+        frames = [f for s in held for f in s.frames if f["end"] == end["offset"]]
+        if end["last"] == 0:
+            found = bool(held) and end["offset"] == DATA_START
+        else:
+            found = any(f["checksum"] == end["link"] and f["next"] == end["position"] + 1 for f in frames)
+        if not found:
+            raise Damage(f"the backup was whole up to position {end['position']}, and is not any more")
+
     def judge_end(self, covered, covered_change):
         """Is what lies behind the end damage? `covered` are the newest checkpoint's position and
         change."""

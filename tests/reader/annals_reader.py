@@ -19,13 +19,14 @@ json (the flag), metadata_base64, and data (text) if flagged and UTF-8, else dat
 import base64
 import json
 import os
+import struct
 import sys
 import uuid
 
 sys.dont_write_bytecode = True
 
 from annals_derived import check_derived, whole_checkpoints
-from annals_log import Damage, Invalid, Log, numbered, require
+from annals_log import Damage, Invalid, Log, crc32, numbered, require
 from annals_snapshots import snapshots, token
 
 
@@ -44,12 +45,32 @@ def line(record):
 
 def open_log(root):
     files = numbered(os.path.join(root, "log"), ".seg")
-    return judged(Log(files), whole_checkpoints(root))
+    return judged(Log(files), whole_checkpoints(root), backup_end(root))
 
 
-def judged(log, checkpoints):
+def backup_end(root):
+    """The end in the manifest of a backup (3); None if there is no intact one."""
+    try:
+        with open(os.path.join(root, "BACKUP"), "rb") as file:
+            data = file.read(96)
+    except FileNotFoundError:
+        return None
+    if len(data) < 96 or data[:4] != b"ANBK" or crc32(data[8:]) != int.from_bytes(data[4:8], "little"):
+        return None
+    names = "version minimum state store position change segment offset last link zero taken zeros".split()
+    end = dict(zip(names, struct.unpack("<HHI16sQQQQQIIQQ", data[8:])))
+    if end["minimum"] > 1:
+        raise Damage("the manifest of the backup needs a newer reader")
+    if end["state"] != 1:
+        raise Damage("the first backup into the directory was not finished")
+    return end
+
+
+def judged(log, checkpoints, backup=None):
     own = [(c.meta["position"], c.last_change) for c in checkpoints if c.store_id == log.store_id]
     log.judge_end(*(own[0] if own else (0, 0)))
+    if backup:
+        log.judge_backup(backup)
     return log
 
 

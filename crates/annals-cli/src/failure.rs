@@ -76,6 +76,9 @@ impl Failure {
             Self::Store(Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. }) => {
                 vec![format!("check the disk, then: annals verify {store}")]
             }
+            Self::Store(Error::NotAStore { why, .. }) if why.contains("unfinished backup") => {
+                vec![format!("annals backup STORE {store}    continues it")]
+            }
             _ => Vec::new(),
         }
     }

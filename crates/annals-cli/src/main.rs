@@ -5,6 +5,7 @@
 
 mod append;
 mod args;
+mod backup;
 mod compact;
 mod cursors;
 mod failure;
@@ -69,6 +70,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Record(command) => records::run(&command, quiet),
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
+        Command::Backup(args) => backup::run(&args, quiet),
         Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),

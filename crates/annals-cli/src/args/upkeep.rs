@@ -35,6 +35,31 @@ pub(crate) struct VerifyArgs {
     pub(crate) store: PathBuf,
 }
 
+/// Copy a store, also while it is in use, or bring such a copy up to now
+#[derive(Debug, Args)]
+#[command(
+    long_about = "\
+Copy a store, as it is at one moment, into a directory. It works beside a running writer, which goes on.
+
+The directory has to be empty, or missing, or hold an earlier backup of the same store: then only what is
+new is copied. On the file system of the store, files that never change are linked instead of copied. If
+the command is interrupted, the earlier backup is whole, and the next run continues.",
+    after_help = "\
+Examples:
+  annals backup ledger /mnt/backup/ledger
+  annals backup ledger nightly && annals verify nightly
+
+The copy is a store: read it as it is, or copy it back. Once it is opened for writing, it is a store of
+its own and takes no more backups."
+)]
+pub(crate) struct BackupArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The directory of the backup
+    #[arg(value_name = "DIR")]
+    pub(crate) to: PathBuf,
+}
+
 /// Merge the index files of sealed segments, so that look-ups read fewer files
 #[derive(Debug, Args)]
 #[command(after_help = "\

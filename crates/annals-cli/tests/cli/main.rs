@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at files from outside")]
 
 mod append;
+mod backup;
 mod bad_lines;
 mod copy;
 mod import;

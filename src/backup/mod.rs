@@ -58,7 +58,7 @@ pub(crate) fn back_up(
     let target = Target::open(from, to, store_id)?;
     // Listed before the end of the log is taken, so that they cover nothing after it.
     let mut derived = DerivedFiles::list(from, store_id)?;
-    let (end, log) = engine.log_at_end()?;
+    let (end, log) = log_at_end(engine)?;
     let before = target.manifest().end;
     if let Some(before) = &before {
         target.check_history(&log, before)?;
@@ -137,16 +137,14 @@ fn copy_segment(
     copier.copy_segment(segment, len)
 }
 
-impl Engine {
-    /// The end of the log and its segments up to there. Everything before the end is durable.
-    fn log_at_end(&self) -> Result<(LogEnd, Vec<Arc<Segment>>)> {
-        let end = self.log_end()?;
-        let (parts, active) = self.contents().with_catalog(|catalog| {
-            (Arc::clone(&catalog.parts), Arc::clone(&catalog.active.segment))
-        });
-        let of_part = |part: &Part| Arc::clone(&part.segment);
-        let mut log: Vec<_> = parts.iter().map(of_part).chain([active]).collect();
-        log.retain(|segment| segment.number() <= end.segment);
-        Ok((end, log))
-    }
+/// The end of the log and its segments up to there. Everything before the end is durable.
+fn log_at_end(engine: &Engine) -> Result<(LogEnd, Vec<Arc<Segment>>)> {
+    let end = engine.log_end()?;
+    let (parts, active) = engine
+        .contents()
+        .with_catalog(|catalog| (Arc::clone(&catalog.parts), Arc::clone(&catalog.active.segment)));
+    let of_part = |part: &Part| Arc::clone(&part.segment);
+    let mut log: Vec<_> = parts.iter().map(of_part).chain([active]).collect();
+    log.retain(|segment| segment.number() <= end.segment);
+    Ok((end, log))
 }

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, and no item")]
+#![allow(clippy::doc_markdown, reason = "PostgreSQL and JetStream are names, and no items")]
 
 mod backend;
 mod behaviours;

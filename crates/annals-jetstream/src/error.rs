@@ -27,8 +27,8 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// The server is older than NATS 2.12.1.
-    #[error("the server has version {version}; NATS server 2.12.1 or newer is needed")]
+    /// The server is older than NATS 2.12.2.
+    #[error("the server has version {version}; NATS server 2.12.2 or newer is needed")]
     ServerTooOld {
         /// The server's version.
         version: String,

@@ -114,10 +114,10 @@ fn check_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a server that is older than 2.12.1. Servers before 2.12 do not check expectations reliably, and have no
-/// batches; 2.12.0 gets stuck on a batch that expects the last sequences of several subjects.
+/// Refuses a server that is older than 2.12.2. Servers before 2.12 do not check expectations reliably, and have no
+/// batches; 2.12.0 and 2.12.1 stop answering when a stream is read beside appends.
 pub(crate) fn check_version(client: &Client) -> Result<(), Error> {
-    if client.is_server_compatible(2, 12, 1) {
+    if client.is_server_compatible(2, 12, 2) {
         return Ok(());
     }
     Err(Error::ServerTooOld { version: client.server_info().version })

@@ -89,7 +89,7 @@ fn answer(stream: TcpStream, version: &str) -> std::io::Result<()> {
 }
 
 fn older_server_is_refused() {
-    for version in ["2.9.25", "2.11.11", "2.12.0"] {
+    for version in ["2.9.25", "2.11.11", "2.12.0", "2.12.1"] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = format!("nats://{}", listener.local_addr().expect("an address"));
         thread::spawn(move || {
@@ -222,14 +222,22 @@ fn altered_subjects_are_named() {
 }
 
 /// Publishes a message in the subjects of a store.
-fn publish(subject: String, header: Option<&str>, payload: &'static str) {
+fn publish(subject: &str, header: Option<&str>, payload: &'static str) {
     RUNTIME.block_on(async {
         let mut headers = annals_jetstream::async_nats::HeaderMap::new();
         if let Some(header) = header {
             headers.insert("Annals-Commit", header);
         }
-        let published = context().publish_with_headers(subject, headers, payload.into()).await;
-        published.expect("it is sent").await.expect("it is stored");
+        // The server of this client may not have heard of a new stream yet.
+        for _ in 0..50 {
+            let (subject, headers) = (subject.to_owned(), headers.clone());
+            let sent = context().publish_with_headers(subject, headers, payload.into()).await;
+            if sent.expect("it is sent").await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("it is not stored");
     });
 }
 
@@ -241,7 +249,7 @@ fn foreign_message_is_named() {
         let name = Name::single();
         let store = name.store();
         append(&store).expect("it is new");
-        publish(format!("{}.event.a.1", name.name), header, "{\"amount\":5}");
+        publish(&format!("{}.event.a.1", name.name), header, "{\"amount\":5}");
         let is_foreign = |error| match backend(error) {
             Error::Foreign { subject, sequence: 2, .. } => assert!(subject.ends_with("event.a.1")),
             error => panic!("{error:?}"),
@@ -268,7 +276,7 @@ fn foreign_message_is_named() {
 fn message_of_another_format_is_named() {
     let name = Name::single();
     let store = name.store();
-    publish(format!("{}.event.a.1", name.name), Some("2 and more"), "");
+    publish(&format!("{}.event.a.1", name.name), Some("2 and more"), "");
     let read: Result<Vec<_>, _> = iter(store.read_stream(ReadStream::of("a-1"))).collect();
     let error = backend(read.expect_err("the format is another one"));
     assert!(matches!(error, Error::FormatVersion { found: 2, supported: 1 }), "{error:?}");

@@ -59,6 +59,8 @@ impl Name {
     pub(crate) fn of(replicas: usize) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // The client is made outside of the runtime.
+        LazyLock::force(&CLIENT);
         Self { name: format!("test_{}_{number}", std::process::id()), replicas }
     }
 

@@ -15,8 +15,8 @@ use std::io::{self, Write};
 use annals_es::blocking::block_on;
 use annals_es::projection::{Memory, Projection, Runner};
 use annals_es::{
-    Aggregate, AnnalsStore, Commit, ContentType, Context, Event, EventStore, Events, Expected,
-    History, NewEvent, RecordedEvent, Repository, SnapshotPolicy, Upcasters, Version,
+    Aggregate, AnnalsStore, Commit, ContentType, Context, Event, Events, Expected, History,
+    NewEvent, OrderedStore, RecordedEvent, Repository, SnapshotPolicy, Upcasters, Version,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -125,18 +125,15 @@ impl Projection for AllBalances {
     }
 }
 
-/// Moves some money, and prints what is known about it.
-pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let dir = tempfile::tempdir()?;
-    let store = AnnalsStore::new(annals::Store::open(dir.path().join("bank"))?);
-
+/// Moves some money in a store that is new, and prints what is known about it.
+pub(crate) fn run<S: OrderedStore>(store: &S, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     // What an earlier release has recorded.
     let opened =
         NewEvent::new("AccountOpened", r#"{"owner":"ann"}"#).content_type(ContentType::Json);
     let deposited =
         NewEvent::new("MoneyDeposited", r#"{"cents":5000}"#).content_type(ContentType::Json);
     block_on(store.append(Commit::to("account-1", Expected::NoStream, [opened, deposited])))?;
-    let report = block_on(History::new().with::<AccountEvent>()?.check_history(&store))?;
+    let report = block_on(History::new().with::<AccountEvent>()?.check_history(store))?;
     writeln!(
         out,
         "the history has {} events, {} of which cannot be read",
@@ -184,5 +181,9 @@ pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    run(&mut io::stdout().lock())
+    let dir = tempfile::tempdir()?;
+    // This line chooses the store. `block_on(PostgresStore::open(server))?` and
+    // `block_on(JetStreamStore::open(servers, Durability::Synced))?` are others.
+    let store = AnnalsStore::new(annals::Store::open(dir.path().join("bank"))?);
+    run(&store, &mut io::stdout().lock())
 }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use annals_es::blocking::{block_on, block_on_timeout};
 use annals_es::process::{Runner, RunnerHandle};
 use annals_es::{
-    AnnalsStore, BlockingRepository, ExecuteError, OrderedStore, Position, Query, RecordedEvent,
-    Subscribe, Timeline, next,
+    AnnalsStore, AtomicCheckpoints, BlockingRepository, ExecuteError, OrderedStore, Position,
+    Query, RecordedEvent, SeveralStreams, Subscribe, Timeline, next,
 };
 
 use seats::{Bookings, PaymentCommand, Payments, Refused, Seat, SeatCommand, SeatEvent};
@@ -42,16 +42,16 @@ enum Visit {
 }
 
 /// What the threads share.
-struct Hall {
-    store: AnnalsStore,
-    seats: BlockingRepository<Seat, AnnalsStore>,
-    payments: BlockingRepository<Payments, AnnalsStore>,
+struct Hall<S: OrderedStore> {
+    store: S,
+    seats: BlockingRepository<Seat, S>,
+    payments: BlockingRepository<Payments, S>,
     process: RunnerHandle,
     /// How often a seat was refused.
     refused: AtomicU64,
 }
 
-impl Hall {
+impl<S: OrderedStore> Hall<S> {
     /// Asks for one seat after the other until one is reserved, and pays for it. While seats may be released, waits
     /// for a change and asks again.
     fn visit(&self, customer: u32) -> Result<Visit, Failure> {
@@ -147,9 +147,9 @@ impl Plan {
 }
 
 /// Lets all customers in at once, with the process beside them. Returns how each visit ended.
-fn rush(
-    hall: &Hall,
-    mut runner: Runner<Bookings<AnnalsStore>, AnnalsStore>,
+fn rush<S: AtomicCheckpoints + SeveralStreams>(
+    hall: &Hall<S>,
+    mut runner: Runner<Bookings<S>, S>,
 ) -> Result<Vec<Visit>, Failure> {
     let doors = Barrier::new(CUSTOMERS as usize);
     let come = |customer| {
@@ -176,11 +176,12 @@ fn rush(
     })
 }
 
-/// Sells the seats, and prints what came of it and how the hall filled.
-pub(crate) fn run(out: &mut impl Write) -> Result<(), Failure> {
-    let dir = tempfile::tempdir()?;
-    let store = AnnalsStore::blocking(annals::Store::open(dir.path().join("seats"))?);
-    let bookings = Bookings::new(&store)?;
+/// Sells the seats of a store that is new, and prints what came of it and how the hall filled.
+pub(crate) fn run<S>(store: &S, out: &mut impl Write) -> Result<(), Failure>
+where
+    S: AtomicCheckpoints + SeveralStreams,
+{
+    let bookings = Bookings::new(store)?;
     // Clones of a repository share what they keep in memory.
     let seats = bookings.seats.clone().blocking();
     let payments = bookings.payments.clone().blocking();
@@ -239,5 +240,9 @@ pub(crate) fn run(out: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    run(&mut io::stdout().lock())
+    let dir = tempfile::tempdir()?;
+    // This line chooses the store. `block_on(PostgresStore::open(server))?` is another one. A store on NATS does not compile
+    // here: the process needs checkpoints that move with a commit.
+    let store = AnnalsStore::blocking(annals::Store::open(dir.path().join("seats"))?);
+    run(&store, &mut io::stdout().lock())
 }

@@ -143,9 +143,17 @@ fn query_by_type_includes_events_of_earlier_names() -> Result<(), Box<dyn std::e
 
 #[test]
 fn example_sells_each_seat_once_and_shows_how_the_hall_filled() {
-    let mut out = Vec::new();
-    seat_rush::run(&mut out).expect("the example runs");
-    let out = String::from_utf8(out).expect("text");
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = annals::Store::open(dir.path()).expect("a store");
+    let (mut out, mut in_memory) = (Vec::new(), Vec::new());
+    seat_rush::run(&AnnalsStore::blocking(engine), &mut out).expect("the example runs");
+    seat_rush::run(&MemoryStore::new(), &mut in_memory).expect("the example runs");
+    for out in [out, in_memory] {
+        sells_each_seat_once(&String::from_utf8(out).expect("text"));
+    }
+}
+
+fn sells_each_seat_once(out: &str) {
     let number = |of: &str| -> u32 {
         let line = out.lines().find(|line| line.contains(of)).expect("a line");
         line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number")

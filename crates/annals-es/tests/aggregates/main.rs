@@ -40,8 +40,13 @@ pub(crate) use with_each_store;
 
 #[test]
 fn example_prints_balances_and_the_past() {
-    let mut out = Vec::new();
-    bank_read_model::run(&mut out).expect("the example runs");
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = annals::Store::open(dir.path()).expect("a store");
+    let run = |done: Result<(), Box<dyn std::error::Error>>| done.expect("the example runs");
+    let (mut out, mut in_memory) = (Vec::new(), Vec::new());
+    run(bank_read_model::run(&annals_es::AnnalsStore::new(engine), &mut out));
+    run(bank_read_model::run(&annals_es::MemoryStore::new(), &mut in_memory));
+    assert_eq!(out, in_memory);
     let expected = "\
 the history has 2 events, 0 of which cannot be read
 sent twice, carried out once: true

@@ -8,6 +8,7 @@
 
 mod classic;
 mod errors;
+mod examples;
 mod moving;
 mod support;
 mod transactions;
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
             None => suite,
         }
     };
-    let tests = [classic::TESTS, errors::TESTS, moving::TESTS, transactions::TESTS].concat();
+    let tests =
+        [classic::TESTS, errors::TESTS, examples::TESTS, moving::TESTS, transactions::TESTS]
+            .concat();
     run([
         suite("dense", Schema::dense).dense_positions().into(),
         suite("fast", Schema::fast).into(),

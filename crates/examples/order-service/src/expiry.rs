@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use annals_es::process::{ProcessManager, Reaction, Trigger};
-use annals_es::{AnnalsStore, Event, RecordedEvent, Repository};
+use annals_es::{Event, RecordedEvent, Repository};
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Order, OrderCommand};
+use crate::store::Store;
 
 /// How long after it was placed an order may be confirmed.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -32,10 +33,10 @@ pub(crate) enum ExpiryEvent {
 }
 
 pub(crate) struct Expiry {
-    pub(crate) orders: Repository<Order, AnnalsStore>,
+    pub(crate) orders: Repository<Order, Store>,
 }
 
-impl ProcessManager<AnnalsStore> for Expiry {
+impl ProcessManager<Store> for Expiry {
     type Input = Input;
     type Event = ExpiryEvent;
     type State = ();
@@ -47,12 +48,7 @@ impl ProcessManager<AnnalsStore> for Expiry {
 
     fn evolve((): &mut (), _: &ExpiryEvent) {}
 
-    fn react(
-        &self,
-        (): &(),
-        trigger: Trigger<'_, Input>,
-        reaction: &mut Reaction<Self, AnnalsStore>,
-    ) {
+    fn react(&self, (): &(), trigger: Trigger<'_, Input>, reaction: &mut Reaction<Self, Store>) {
         match trigger {
             // The deadline's name is the id of the order.
             Trigger::Event { event, recorded } => {

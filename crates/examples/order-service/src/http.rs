@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use annals_es::process::RunnerHandle;
 use annals_es::projection::{Handle, State as ProjectionState};
-use annals_es::{
-    AnnalsStore, Context, Executed, OrderedStore, Position, Repository, Version, derived_id,
-};
+use annals_es::{Context, Executed, OrderedStore, Position, Repository, Version, derived_id};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -30,6 +28,7 @@ use uuid::Uuid;
 use crate::list::{OrderList, Page};
 use crate::order::{Line, Order, OrderCommand, OrderEvent, Status};
 use crate::problem::Problem;
+use crate::store::Store;
 
 /// The greatest length of a request's body, in bytes.
 const LONGEST_BODY: usize = 16 * 1024;
@@ -43,7 +42,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What the handlers use; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) orders: Repository<Order, AnnalsStore>,
+    pub(crate) orders: Repository<Order, Store>,
     pub(crate) list: Arc<OrderList>,
     pub(crate) projection: Handle,
     pub(crate) process: RunnerHandle,
@@ -81,7 +80,7 @@ async fn place(
     // A repetition has to find the same order.
     let id = match context.command_id {
         Some(key) => derived_id(key, "order"),
-        None => app.orders.store().engine().new_id(),
+        None => Uuid::now_v7(),
     };
     let answer = execute(&app, id, &OrderCommand::Place { customer }, &context).await?;
     let location = [(header::LOCATION, format!("/orders/{id}"))];

@@ -7,9 +7,10 @@
 //! | `list.rs` | the read model in SQLite |
 //! | `http.rs` | the routes: entity tags, idempotency keys, reads of one's own writes |
 //! | `problem.rs` | every error, and its status |
+//! | `store.rs` | which store it is: a directory, or with the feature `postgres` a server |
 //! | `service.rs` | the parts put together, and stopped in order |
 
-#![allow(clippy::doc_markdown, reason = "SQLite is a name, and no item")]
+#![allow(clippy::doc_markdown, reason = "SQLite and PostgreSQL are names, and no items")]
 
 mod expiry;
 mod http;
@@ -17,6 +18,7 @@ mod list;
 mod order;
 mod problem;
 mod service;
+mod store;
 
 pub use expiry::CONFIRM_WITHIN;
 pub use service::{Service, ServiceError};

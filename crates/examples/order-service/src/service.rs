@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use annals_es::process::{RunError, Runner};
 use annals_es::projection::{self, RunnerThread, WaitError};
-use annals_es::{AnnalsStore, Clock, Repository, SchemaError, StoreError};
+use annals_es::{Cause, Clock, Repository, SchemaError, StoreError};
 use annals_es_sqlite::{Sqlite, rusqlite};
 use axum::Router;
 use tokio::net::TcpListener;
@@ -27,6 +27,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use crate::expiry::Expiry;
 use crate::http::{self, App};
 use crate::list::{OrderList, OrderTable};
+use crate::store::{self, Store};
 
 /// How long requests in flight may take when the service stops.
 const LONGEST_REQUEST: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 pub enum ServiceError {
     /// The store could not be opened or closed.
     #[error("the store: {0}")]
-    Store(#[from] annals::Error),
+    Store(#[source] Cause),
     /// An earlier version of an event has no path to the present one.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -79,8 +80,7 @@ impl Service {
     /// [`ServiceError`]: for example, another process has the store open.
     pub async fn open(directory: &Path, clock: Clock) -> Result<Self, ServiceError> {
         tokio::fs::create_dir_all(directory).await?;
-        let events = directory.join("events");
-        let store = AnnalsStore::new(spawn_blocking(|| annals::Store::open(events)).await??);
+        let store = store::open(directory).await.map_err(ServiceError::Store)?;
 
         let database = directory.join("orders.db");
         let mut runner = projection::Runner::new(store.clone());
@@ -148,17 +148,16 @@ impl Service {
         app.process.stop();
         let process = process.await;
         let projections = spawn_blocking(|| projections.stop()).await;
-        let store = app.orders.store().engine().clone();
-        let store = spawn_blocking(|| store.close()).await;
+        let closed = store::close(app.orders.store()).await;
         process??;
         projections??;
-        Ok(store??)
+        closed.map_err(ServiceError::Store)
     }
 }
 
 /// Runs the process in a task.
 fn spawn(
-    mut process: Runner<Expiry, AnnalsStore>,
+    mut process: Runner<Expiry, Store>,
 ) -> (JoinHandle<Result<(), RunError>>, oneshot::Receiver<()>) {
     let (ended, has_ended) = oneshot::channel();
     let task = tokio::spawn(async move {

@@ -166,6 +166,8 @@ async fn order_that_is_not_confirmed_in_time_expires_also_after_a_restart() {
     service.close().await.expect("a shutdown");
 }
 
+/// Of a store in a directory, which can be removed from outside.
+#[cfg(not(feature = "postgres"))]
 #[tokio::test]
 async fn list_of_another_history_is_computed_anew() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -240,23 +240,27 @@ fn directory_that_is_no_backup_of_the_store_is_refused_and_kept() {
 
 #[test]
 fn backup_of_another_history_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, copy) = (dir.path().join("store"), dir.path().join("copy"));
-    let earlier = dir.path().join("earlier");
-    let store = filled(&path);
-    store.backup_to(&earlier, |_| {}).unwrap();
-    append(&store, 3);
-    store.backup_to(&copy, |_| {}).unwrap();
-    store.close().unwrap();
-    // An older state is put in place of the store, and other events are recorded.
-    let store = options().open(&earlier).unwrap();
-    append(&store, 4);
-    let refused = store.backup_to(&copy, |_| {});
-    assert!(
-        matches!(&refused, Err(Error::BackupRefused { why, .. }) if why.contains("another history")),
-        "{refused:?}"
-    );
-    assert_eq!(annals::verify(&copy, |_| {}).unwrap().faults, []);
+    // The histories part in the segment that the copies have in common, and after it.
+    for events in [10, 200] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("store"), dir.path().join("copy"));
+        let earlier = dir.path().join("earlier");
+        let store = options().open(&path).unwrap();
+        append(&store, events);
+        store.backup_to(&earlier, |_| {}).unwrap();
+        append(&store, 3);
+        store.backup_to(&copy, |_| {}).unwrap();
+        store.close().unwrap();
+        // An older state is put in place of the store, and other events are recorded.
+        let store = options().open(&earlier).unwrap();
+        append(&store, 4);
+        let refused = store.backup_to(&copy, |_| {});
+        assert!(
+            matches!(&refused, Err(Error::BackupRefused { why, .. }) if why.contains("another history")),
+            "{refused:?}"
+        );
+        assert_eq!(annals::verify(&copy, |_| {}).unwrap().faults, []);
+    }
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub(crate) const TESTS: Tests = &[
     ("subscription_goes_on_after_lost_connections", subscription_goes_on_after_lost_connections),
     ("outcome_is_unknown_without_a_server", outcome_is_unknown_without_a_server),
     ("handles_that_know_older_versions_append", handles_that_know_older_versions_append),
+    (
+        "handles_that_contend_are_ordered_by_the_server",
+        handles_that_contend_are_ordered_by_the_server,
+    ),
     ("stream_is_read_from_any_version", stream_is_read_from_any_version),
     ("sparse_stream_is_read_backwards", sparse_stream_is_read_backwards),
     ("event_is_found_by_either_kind_of_id", event_is_found_by_either_kind_of_id),
@@ -223,6 +227,35 @@ fn handles_that_know_older_versions_append() {
         }
     }
     assert_eq!(stream(&stores[0], "a-1").len(), 30);
+}
+
+/// Handles share no order of their own: only what the server checks keeps their commits apart.
+fn handles_that_contend_are_ordered_by_the_server() {
+    const COMMITS: u64 = 25;
+    let name = Name::replicated();
+    let stores: Vec<_> = (0..4).map(|_| name.store()).collect();
+    thread::scope(|scope| {
+        for store in &stores {
+            scope.spawn(move || {
+                let mut left = COMMITS;
+                while left > 0 {
+                    let version = block_on(store.stream_version(&"a-1".into())).expect("a version");
+                    let commit = Commit::to("a-1", Expected::Exact(version), ["A", "B"].map(event));
+                    match block_on(store.append(commit)) {
+                        Ok(done) => {
+                            assert_eq!(done.versions, [Version::new(version.get() + 2)]);
+                            left -= 1;
+                        }
+                        Err(AppendError::Conflict(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    let read = stream(&stores[0], "a-1");
+    let versions: Vec<u64> = read.iter().map(|it| it.version().get()).collect();
+    assert_eq!(versions, (1..=4 * 2 * COMMITS).collect::<Vec<u64>>());
 }
 
 fn stream_is_read_from_any_version() {

@@ -162,8 +162,15 @@ fn explained() {
     let are_long = operations >= 100_000;
     let user = ConnectOptions::with_user_and_password("app".into(), "app".into());
     let client = RUNTIME.block_on(user.connect(&servers()[..])).expect("a connection");
-    let options = JetStreamOptions::new(&servers()[..]).expect("addresses").name("history");
-    let store = block_on(options.durability(Durability::Replicated).open()).expect("it opens");
+    // Three programs, each of which prefers another server.
+    let handles = (0..3).map(|first| {
+        let mut servers = servers();
+        servers.rotate_left(first);
+        let options = JetStreamOptions::new(&servers[..]).expect("addresses").name("history");
+        block_on(options.durability(Durability::Replicated).open()).expect("it opens")
+    });
+    let stores: Vec<_> = handles.collect();
+    let store = &stores[0];
     let have_links = std::env::var("ANNALS_NATS_LINKS").is_ok_and(|it| it == "1");
     let faults = Faults { client, stream: "history".into(), are_long, have_links };
     let spacing = operations / if are_long { 25 } else { 5 };
@@ -171,7 +178,7 @@ fn explained() {
     load.clients = 16;
     let log = Log::new();
     let last = AtomicU64::new(0);
-    run(&store, &load, &log, |number| {
+    run(&stores, &load, &log, |number| {
         // Spread over the operations.
         let next = last.load(Ordering::Relaxed) + spacing;
         let began = Instant::now();
@@ -183,8 +190,8 @@ fn explained() {
     });
     let done = Commit::to("end", Expected::Any, [NewEvent::new("T", "end")]);
     block_on(store.append(done)).expect("it is recorded");
-    let stored = stored(&store).expect("the store is read");
-    let summary = check(&History { lines: log.into_lines(), stored });
+    let found = stored(store).expect("the store is read");
+    let summary = check(&History { lines: log.into_lines(), stored: found });
     let summary = summary.unwrap_or_else(|violations| {
         panic!("{} violations, the first: {}", violations.len(), violations[0])
     });

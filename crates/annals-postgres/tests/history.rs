@@ -72,14 +72,17 @@ fn explained(positions: Positions) {
     let options = PostgresOptions::new(config)
         .schema(format!("annals_history_{positions:?}").to_lowercase())
         .positions(positions)
-        .connections(12)
+        .connections(4)
         .accept_loss();
-    let store = block_on(options.open()).expect("the store opens");
+    // Three programs.
+    let open = |_| block_on(options.clone().open()).expect("the store opens");
+    let stores: Vec<_> = (0..3).map(open).collect();
+    let store = &stores[0];
     let mut load = Load::new(operations, 11);
     load.clients = 16;
     let log = Log::new();
     let last = AtomicU64::new(0);
-    run(&store, &load, &log, |number| {
+    run(&stores, &load, &log, |number| {
         // About two dozen faults, spread over the operations.
         let next = last.load(Ordering::Relaxed) + operations / 24;
         for _ in 0..200 {
@@ -92,10 +95,10 @@ fn explained(positions: Positions) {
         (log.operations() < operations).then(|| strike(number))
     });
     let done = annals_es::Commit::to("end", annals_es::Expected::Any, [NewEvent::new("T", "end")]);
-    let done = block_on(annals_es::EventStore::append(&store, done)).expect("it is recorded");
+    let done = block_on(annals_es::EventStore::append(store, done)).expect("it is recorded");
     block_on(store.wait_for(done.last_position)).expect("it becomes visible");
-    let stored = stored(&store).expect("the store is read");
-    let summary = check(&History { lines: log.into_lines(), stored });
+    let found = stored(store).expect("the store is read");
+    let summary = check(&History { lines: log.into_lines(), stored: found });
     let summary = summary.unwrap_or_else(|violations| {
         panic!("{} violations, the first: {}", violations.len(), violations[0])
     });

@@ -66,30 +66,33 @@ impl Random {
     }
 }
 
-/// Uses a store until the number of operations is reached. `fault` is called again and again beside the clients, with the
+/// Uses a store until the number of operations is reached. `stores` are handles of it, which clients and consumers take in
+/// turn: several handles stand for several programs. `fault` is called again and again beside the clients, with the
 /// number of faults before it; it makes one, and returns when the store can be used again, and what it was. `None`: no
 /// more faults follow. Without clients, consumers run until then.
 ///
 /// # Panics
 ///
-/// If `fault` panics, or a client does.
+/// If there is no handle, if `fault` panics, or a client does.
 pub fn run<S: OrderedStore + SeveralStreams>(
-    store: &S,
+    stores: &[S],
     load: &Load,
     log: &Log,
     mut fault: impl FnMut(u64) -> Option<String> + Send,
 ) {
+    assert!(!stores.is_empty(), "a store is needed");
     let stop = AtomicBool::new(false);
     let done = AtomicU64::new(0);
+    let handle = |number: usize| &stores[number % stores.len()];
     thread::scope(|scope| {
         let clients: Vec<_> = (0..load.clients)
             .map(|client| {
-                let done = &done;
+                let (done, store) = (&done, handle(client));
                 scope.spawn(move || Client::new(store, load, log, client).work(done))
             })
             .collect();
         for consumer in 0..load.consumers {
-            let stop = &stop;
+            let (stop, store) = (&stop, handle(consumer));
             scope.spawn(move || consume(store, load, log, consumer, stop));
         }
         let faults = scope.spawn(|| {

@@ -59,7 +59,7 @@ fn judge(log: Log, stored: Vec<Event>) -> Result<Summary, Vec<Violation>> {
 
 fn explained<S: OrderedStore + SeveralStreams>(store: &S, operations: u64) {
     let log = Log::new();
-    run(store, &Load::new(operations, 1), &log, |_| None);
+    run(std::slice::from_ref(store), &Load::new(operations, 1), &log, |_| None);
     let judged = judge(log, stored(store).expect("the store is read"));
     let summary = judged.unwrap_or_else(|violations| panic!("{}", violations[0]));
     assert!(summary.acknowledged > 0 && summary.conflicts > 0 && summary.delivered > 0);
@@ -69,7 +69,7 @@ fn history_of(flaw: Flaw) -> Result<Summary, Vec<Violation>> {
     let (store, log) = (Flawed::new(flaw), Log::new());
     let mut load = Load::new(6_000, 7);
     load.streams = 6;
-    run(&store, &load, &log, |number| {
+    run(std::slice::from_ref(&store), &load, &log, |number| {
         thread::sleep(Duration::from_millis(10));
         store.strike();
         (number < 20).then(|| "it is killed".into())
@@ -115,7 +115,7 @@ fn child(directory: &Path, log: &Path, generation: &str, operations: &str) {
         }
     }
     let log = Log::at(log, generation << 32).expect("the history is written");
-    run(&open(directory), &load, &log, |_| None);
+    run(&[open(directory)], &load, &log, |_| None);
 }
 
 fn signal(child: &Child, signal: &str) {
@@ -140,7 +140,7 @@ fn embedded() {
     let follower = AnnalsStore::new(options.open(&path).expect("the store opens to read"));
     let (mut load, own) = (Load::new(0, 99), Log::new());
     (load.clients, load.consumers) = (0, 2);
-    run(&follower, &load, &own, |number| strike(number, wanted, &path, &log));
+    run(std::slice::from_ref(&follower), &load, &own, |number| strike(number, wanted, &path, &log));
     close(follower);
     let mut history = History::default();
     history.read(&log).expect("the history is read");

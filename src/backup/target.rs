@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::backup::{LogEnd, Manifest};
 use crate::format::frame::{self, FrameHeader};
 use crate::format::names;
-use crate::log::rotation::{remove_leftover, write_derived};
+use crate::log::rotation::{remove_leftover, temporary_path, write_derived};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::storage::{EntryKind, File, LockGuard, OpenMode, Storage, read_exact_at};
 
@@ -50,7 +50,10 @@ impl Target {
         })?;
         let entries = dir.storage().read_dir(dir.root()).map_err(io("list"))?;
         let is_backup = entries.iter().any(|entry| entry.name == names::BACKUP);
-        let other = entries.iter().find(|entry| entry.name != names::LOCK);
+        // The manifest is the first file of a backup, under its temporary name.
+        let begun = temporary_path(Path::new(names::BACKUP));
+        let own = |name: &str| name == names::LOCK || Path::new(name) == begun;
+        let other = entries.iter().find(|entry| !own(&entry.name));
         if let Some(other) = other.filter(|_| !is_backup) {
             return Err(refused(&dir, format!("it holds {:?} and is not a backup", other.name)));
         }

@@ -54,7 +54,7 @@ pub use store::{
     Committed, Conflict, ContentType, EventParts, EventRef, EventStore, Expected, FailedCheck,
     Mark, Message, NewEvent, OrderedStore, Position, Query, QueryItem, ReadAll, ReadStream,
     RecordedEvent, SeveralStreams, Snapshot, StoreError, StreamCommit, StreamName, Subscribe, Tag,
-    Tags, Timestamp, Version, next,
+    Tags, Timestamp, Version, history_token, next, verify_history_token,
 };
 pub use timeline::{Change, Difference, Past, Point, Timeline, TimelineError, difference};
 

@@ -25,7 +25,6 @@ mod store;
 mod subject;
 mod subscription;
 mod tails;
-mod token;
 
 pub use async_nats;
 pub use error::Error;

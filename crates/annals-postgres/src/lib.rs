@@ -20,7 +20,6 @@ mod signal;
 mod sql;
 mod store;
 mod subscription;
-mod token;
 
 pub use classic::{ClassicEvents, ClassicTable};
 pub use error::Error;

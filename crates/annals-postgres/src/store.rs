@@ -190,11 +190,11 @@ impl OrderedStore for PostgresStore {
     }
 
     async fn checkpoint_token(&self, position: Position) -> Result<String, StoreError> {
-        crate::token::of(self, position).await
+        annals_es::history_token(self, self.id(), position).await
     }
 
     async fn verify_token(&self, token: &str) -> Result<Position, StoreError> {
-        crate::token::verify(self, token).await
+        annals_es::verify_history_token(self, self.id(), token).await
     }
 }
 

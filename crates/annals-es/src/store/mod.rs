@@ -23,6 +23,7 @@ mod events;
 mod query;
 mod reads;
 mod stream_name;
+mod token;
 mod values;
 
 use std::future::{Future, poll_fn};
@@ -40,6 +41,7 @@ pub use events::{EventParts, NewEvent, RecordedEvent, Tags};
 pub use query::{Query, QueryItem, Tag};
 pub use reads::{Mark, Message, ReadAll, ReadStream, Snapshot, Subscribe};
 pub use stream_name::StreamName;
+pub use token::{history_token, verify_history_token};
 pub use values::{ContentType, Position, Timestamp, Version};
 
 /// A store of events in streams: a handle that is cheap to clone.

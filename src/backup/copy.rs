@@ -143,8 +143,9 @@ impl<'a> Copier<'a> {
         };
         let temporary = temporary_path(to);
         remove_leftover(self.to.storage(), &temporary)?;
-        if storage.hard_link(from, &temporary).is_err() {
-            self.cannot_link = true;
+        if let Err(error) = storage.hard_link(from, &temporary) {
+            // One that a writer has removed meanwhile says nothing of the others.
+            self.cannot_link = error.kind() != ErrorKind::NotFound;
             return Ok(false);
         }
         self.name(&temporary, to)?;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::copy::Copier;
-use super::target::is_file;
 use crate::derived::newest;
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
@@ -148,6 +147,5 @@ fn snapshots(dir: &StoreDir) -> Result<Vec<PathBuf>> {
             EntryKind::File | EntryKind::Other => {}
         }
     }
-    found.retain(|path| is_file(dir.storage(), &dir.join(path)));
     Ok(found)
 }

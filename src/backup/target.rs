@@ -143,7 +143,8 @@ impl Target {
 
     /// Whether there is a segment with this number.
     pub(super) fn has(&self, number: u64) -> bool {
-        is_file(self.dir.storage(), &self.dir.segment_path(number))
+        let kind = self.dir.storage().entry_kind(&self.dir.segment_path(number));
+        matches!(kind, Ok(Some(EntryKind::File)))
     }
 
     /// Removes segments that an unfinished backup copied and that the store no longer has: it had not synced them.
@@ -167,9 +168,4 @@ impl Target {
         let path = self.dir.join(names::BACKUP);
         write_derived(self.dir.storage(), &path, &manifest.encode()).map(drop)
     }
-}
-
-/// Whether an entry is a file that may be copied.
-pub(super) fn is_file(storage: &dyn Storage, path: &Path) -> bool {
-    matches!(storage.entry_kind(path), Ok(Some(EntryKind::File)))
 }

@@ -1,5 +1,6 @@
 //! The store: connects the modules. Opens and closes, and passes each call to the module that owns it.
 
+mod backup;
 pub(crate) mod cursors;
 mod handle;
 pub(crate) mod records;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::backup::{Backup, back_up};
 use crate::engine::Engine;
 use crate::engine::append::{StreamOperation, prepare};
 use crate::engine::compaction::Compacted;
@@ -27,7 +27,6 @@ use crate::event::{
 };
 use crate::index::Head;
 use crate::options::Options;
-use crate::progress::Progress;
 use crate::read::event::Event;
 use crate::read::point::{event_at, event_by_id, position_at};
 use crate::read::streams::stream_info;
@@ -438,46 +437,6 @@ impl Store {
     /// were before, and only disk space is lost.
     pub fn compact(&self) -> Result<Compacted> {
         self.engine().compact()
-    }
-
-    /// Copies the store into a directory, as it is now: events, positions, times, ids, cursors, records, hidden streams,
-    /// snapshots and the store's id. Everything in the copy is durable when this returns. Works in the writing process,
-    /// and in a store that is open for reading beside it. Blocks for as long as the copy takes; appends go on, and wait
-    /// only while the end of the log is read.
-    ///
-    /// The directory has to be empty, or missing, or hold an earlier backup of the same store, which is brought up to
-    /// now: full segments never change, so only what is new is copied. On the file system of the store, files that
-    /// never change are linked instead of copied. If the call ends early, the earlier backup is still whole, and the
-    /// next call continues. `progress` is called often.
-    ///
-    /// The copy is a store: open it with [`Options::read_only`], or for writing, which makes it a store of its own that
-    /// takes no more backups. [`verify`](crate::verify()) proves that a copy is whole.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// use annals::{ExpectedVersion, NewEvent, Options, Store};
-    ///
-    /// let store = Store::open(dir.path().join("ledger"))?;
-    /// store.append("account-1", ExpectedVersion::NoStream, [NewEvent::new("AccountOpened", "{}")])?;
-    /// let backup = store.backup_to(dir.path().join("backup"), |_| {})?;
-    /// assert_eq!(backup.position, store.head());
-    ///
-    /// let copy = Options::new().read_only(true).open(dir.path().join("backup"))?;
-    /// assert_eq!(copy.head(), store.head());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BackupRefused`] if the directory holds something else, or a backup of another store or of another
-    /// history of this one, [`Error::Locked`] if another backup into it is running, [`Error::DiskFull`] and
-    /// [`Error::Io`].
-    pub fn backup_to(
-        &self,
-        dir: impl AsRef<Path>,
-        mut progress: impl FnMut(Progress),
-    ) -> Result<Backup> {
-        back_up(self.engine(), dir.as_ref(), &mut progress)
     }
 
     /// Counters and sizes of the store, for any metrics system.

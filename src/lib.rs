@@ -45,7 +45,7 @@
 //! | handle events on worker threads with retries | [`consumer_group`] | [`guide::consumer_groups`] |
 //! | save computed states | [`snapshot`], [`Transaction::snapshot`] | [`guide::snapshots`] |
 //! | hide events | [`Store::truncate_before`], [`Store::archive`], [`StreamMetadata`] | [`guide::streams`] |
-//! | back up, verify, repair | [`fn@verify`], [`repair`](mod@repair), [`Store::stats`] | [`guide::operations`] |
+//! | back up, verify, repair | [`Store::backup_to`], [`fn@verify`], [`repair`](mod@repair), [`Store::stats`] | [`guide::operations`] |
 //! | test | feature `testing` | [`guide::testing`] |
 //!
 //! # Features

@@ -1,7 +1,7 @@
 //! Pages of messages, which any replica answers.
 //!
-//! Owns the inbox to which pages are sent. A replica may be behind the leader; what it has is a beginning of what the
-//! leader has. So a page has every message from where it begins to its last one, and says nothing about later ones: its
+//! Owns the inbox to which pages are sent. A replica may lack the newest messages; what it has is a beginning of what
+//! the leader has. So a page has every message from where it begins to its last one, and says nothing about later ones: its
 //! reader must know from the leader where to stop.
 
 use std::collections::HashMap;

@@ -276,8 +276,8 @@ async fn start_of(
     // The last message that is known to end before the version, and one that does not.
     let (mut low, mut low_version) = (0, 0);
     let (mut high, mut high_version) = (tail.sequence, tail.version.get());
-    // Where no message of the stream follows `low`, as far as a replica knows. It may be behind, so that this only says
-    // where to ask.
+    // Where no message of the stream follows `low`, as far as a replica knows. It may lack messages that the
+    // leader has, so this only shows where to ask.
     let mut empty = 0;
     for step in 0..40 {
         let missing = version.get().saturating_sub(low_version + 1);

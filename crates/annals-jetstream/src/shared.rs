@@ -20,7 +20,7 @@ use crate::signal::Signal;
 use crate::subject::Subjects;
 use crate::tails::{Tail, Tails};
 
-/// Number of attempts after which the leader is asked instead of a replica that is behind.
+/// Number of attempts after which the leader is asked instead of a replica that lacks messages.
 const ATTEMPTS: u32 = 6;
 
 /// Limits the number of batches that are on their way: the server has a limit for all of its clients.

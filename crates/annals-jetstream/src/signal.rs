@@ -60,7 +60,7 @@ impl Signal {
         });
     }
 
-    /// Notes a commit of this program, and tells others of it.
+    /// Notes a commit of this program, and sends a notice of it to other programs.
     pub(crate) fn committed(self: &Arc<Self>, position: Position) {
         self.seen(position);
         self.is_due.store(true, Ordering::SeqCst);

@@ -88,6 +88,7 @@ mod query;
 mod read;
 mod recovery;
 pub mod repair;
+pub mod shipping;
 /// Snapshots: states that the application computed, stored beside the log and disposable.
 pub mod snapshot {
     pub use crate::event::snapshot::{Mark, Snapshot};

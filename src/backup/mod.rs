@@ -5,7 +5,7 @@
 
 mod copy;
 mod derived;
-mod target;
+pub(crate) mod target;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use uuid::Uuid;
 use self::copy::Copier;
 use self::derived::DerivedFiles;
 use self::target::Target;
-use crate::catalog::Part;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::Position;
@@ -55,10 +54,12 @@ pub(crate) fn back_up(
     engine.check_open()?;
     let from = engine.shared().dir();
     let store_id = engine.shared().store_id();
-    let target = Target::open(from, to, store_id)?;
+    let storage = from.storage().unbound().unwrap_or_else(|| Arc::clone(from.shared_storage()));
+    let mut target = Target::open(storage, to, store_id)?;
     // Listed before the end of the log is taken, so that they cover nothing after it.
     let mut derived = DerivedFiles::list(from, store_id)?;
-    let (end, log) = log_at_end(engine)?;
+    let end = engine.log_end()?;
+    let log = engine.log_up_to(&end);
     let before = target.manifest().end;
     if let Some(before) = &before {
         target.check_history(&log, before)?;
@@ -75,18 +76,18 @@ pub(crate) fn back_up(
     // Nothing is appended to a copy of a fenced store either.
     remove_leftover(target.dir().storage(), &target.dir().join(names::FENCE))?;
     copier.take_file(Path::new(names::FENCE))?;
+    let counts = copier.into_counts();
     let taken_at = from.storage().now_micros();
-    target.finish(&Manifest { store_id, end: Some(end), taken_at })?;
+    target.finish(Manifest { store_id, end: Some(end), taken_at })?;
     // The former backup needs them until the new one is whole.
     derived.remove_others(target.dir())?;
-    let copier = copier.into_counts();
     Ok(Backup {
         store_id: Uuid::from_bytes(store_id),
         position: Position::new(end.position),
         segments: log.len() as u64,
-        copied_bytes: copier.copied,
-        linked_bytes: copier.linked,
-        kept_bytes: copier.kept,
+        copied_bytes: counts.copied,
+        linked_bytes: counts.linked,
+        kept_bytes: counts.kept,
     })
 }
 
@@ -135,16 +136,4 @@ fn copy_segment(
         return copier.append_to(&*file, segment, before.offset, len);
     }
     copier.copy_segment(segment, len)
-}
-
-/// The end of the log and its segments up to there. Everything before the end is durable.
-fn log_at_end(engine: &Engine) -> Result<(LogEnd, Vec<Arc<Segment>>)> {
-    let end = engine.log_end()?;
-    let (parts, active) = engine
-        .contents()
-        .with_catalog(|catalog| (Arc::clone(&catalog.parts), Arc::clone(&catalog.active.segment)));
-    let of_part = |part: &Part| Arc::clone(&part.segment);
-    let mut log: Vec<_> = parts.iter().map(of_part).chain([active]).collect();
-    log.retain(|segment| segment.number() <= end.segment);
-    Ok((end, log))
 }

@@ -24,7 +24,7 @@ const DIRECTORIES: [&str; 4] =
 
 /// The directory of a backup, which this process changes.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     dir: StoreDir,
     manifest: Manifest,
     _lock: Arc<dyn LockGuard>,
@@ -36,9 +36,7 @@ fn refused(dir: &StoreDir, why: impl Into<String>) -> Error {
 
 impl Target {
     /// Takes an empty directory, which is created if it is missing, or one with a backup of this store.
-    pub(super) fn open(from: &StoreDir, to: &Path, store_id: [u8; 16]) -> Result<Self> {
-        let storage: Arc<dyn Storage> =
-            from.storage().unbound().unwrap_or_else(|| Arc::clone(from.shared_storage()));
+    pub(crate) fn open(storage: Arc<dyn Storage>, to: &Path, store_id: [u8; 16]) -> Result<Self> {
         let dir = StoreDir::new(storage, to);
         let io = |operation: &'static str| move |e| Error::io(operation, to, e);
         if dir.storage().entry_kind(to).map_err(io("look at"))?.is_none() {
@@ -78,12 +76,12 @@ impl Target {
         Ok(Self { dir, manifest, _lock: lock })
     }
 
-    pub(super) fn dir(&self) -> &StoreDir {
+    pub(crate) fn dir(&self) -> &StoreDir {
         &self.dir
     }
 
     /// The manifest of the backup that is there already.
-    pub(super) fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
@@ -142,7 +140,7 @@ impl Target {
     }
 
     /// Whether there is a segment with this number.
-    pub(super) fn has(&self, number: u64) -> bool {
+    pub(crate) fn has(&self, number: u64) -> bool {
         let kind = self.dir.storage().entry_kind(&self.dir.segment_path(number));
         matches!(kind, Ok(Some(EntryKind::File)))
     }
@@ -164,8 +162,10 @@ impl Target {
     }
 
     /// Declares the copy to be whole.
-    pub(super) fn finish(&self, manifest: &Manifest) -> Result<()> {
+    pub(crate) fn finish(&mut self, manifest: Manifest) -> Result<()> {
         let path = self.dir.join(names::BACKUP);
-        write_derived(self.dir.storage(), &path, &manifest.encode()).map(drop)
+        write_derived(self.dir.storage(), &path, &manifest.encode())?;
+        self.manifest = manifest;
+        Ok(())
     }
 }

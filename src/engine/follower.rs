@@ -19,6 +19,7 @@ use crate::event::Position;
 use crate::format::Defect;
 use crate::format::backup::LogEnd;
 use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::names;
 use crate::format::segment_header::DATA_START;
 use crate::index::active::ActiveIndex;
 use crate::index::block_file::Reads;
@@ -176,6 +177,23 @@ impl Follower {
         })
     }
 
+    /// Makes the followed segments durable, unless the writer shows only what is. Without one, or with a buffered one,
+    /// the end of the log may be in the page cache alone.
+    pub(super) fn sync(&self, log: &[Arc<Segment>]) -> Result<()> {
+        let dir = self.shared.dir();
+        if Tenure::now(dir)?.limit().is_some_and(|limit| limit != u64::MAX) {
+            return Ok(());
+        }
+        // Windows syncs only files that are open for writing.
+        let mode = if cfg!(unix) { OpenMode::Read } else { OpenMode::ReadWrite };
+        for segment in log.iter().filter(|segment| segment.trailer.is_none()) {
+            let file = SegmentFile::open(dir, segment.number(), mode, segment.base_position)?;
+            file.file.sync_data().map_err(|e| Error::io("sync", &file.path, e))?;
+        }
+        let log = dir.join(names::LOG_DIR);
+        dir.storage().sync_dir(&log).map_err(|e| Error::io("sync", log, e))
+    }
+
     /// Takes in what the writer has made visible since the last read.
     pub(super) fn refresh(&self) -> Result<()> {
         let mut follower = self.progress.lock();
@@ -325,10 +343,15 @@ impl Follower {
     }
 
     fn walk_active(&self, follower: &mut FollowProgress, tenure: &mut Tenure) -> Result<()> {
-        let segment = self.contents.active_segment();
+        let mut segment = self.contents.active_segment();
         let ReadableEnd { limit, len } = self.reach(&follower.state, &segment, tenure)?;
         if len == follower.state.offset {
             return Ok(());
+        }
+        if segment.is_shorter_than(len) {
+            // A copy of a log grows with its frames; a writer has reserved the space for them.
+            self.renew_active(&segment)?;
+            segment = self.contents.active_segment();
         }
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);

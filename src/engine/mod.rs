@@ -40,6 +40,7 @@ mod tokens;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::catalog::Part;
 use crate::dir::StoreDir;
 use crate::engine::append::Appends;
 pub(crate) use crate::engine::append::check_record_key;
@@ -57,6 +58,7 @@ use crate::error::{Error, Result};
 use crate::format::backup::LogEnd;
 #[cfg(feature = "testing")]
 use crate::format::metadata::ChangeNumber;
+use crate::log::segment::Segment;
 use crate::options::{Durability, Options};
 use crate::recovery::Recovered;
 use crate::storage::LockGuard;
@@ -208,6 +210,27 @@ impl Engine {
             last_frame: tip.last_frame,
             link: tip.link,
         })
+    }
+
+    /// The segments of the log up to a place that is its end, or was.
+    pub(crate) fn log_up_to(&self, end: &LogEnd) -> Vec<Arc<Segment>> {
+        let (parts, active) = self.contents.with_catalog(|catalog| {
+            (Arc::clone(&catalog.parts), Arc::clone(&catalog.active.segment))
+        });
+        let of_part = |part: &Part| Arc::clone(&part.segment);
+        let mut log: Vec<_> = parts.iter().map(of_part).chain([active]).collect();
+        log.retain(|segment| segment.number() <= end.segment);
+        log
+    }
+
+    /// The end of the log, and its segments up to there; everything before the end is durable.
+    pub(crate) fn durable_log(&self) -> Result<(LogEnd, Vec<Arc<Segment>>)> {
+        let end = self.log_end()?;
+        let log = self.log_up_to(&end);
+        if let Some(follower) = &self.follower {
+            follower.sync(&log)?;
+        }
+        Ok((end, log))
     }
 
     /// Generates an event id.

@@ -24,20 +24,33 @@ pub(crate) const LEN: usize = 96;
 const MAGIC: [u8; 4] = *b"ANBK";
 const VERSION: u16 = 1;
 
-/// A place in the log, after a frame.
+/// A place in the log, after a commit: format-spec, sections 3 and 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LogEnd {
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct LogEnd {
     /// The position of the last event before it; 0: none.
-    pub(crate) position: u64,
+    pub position: u64,
     /// The number of the last change of the metadata before it; 0: none.
-    pub(crate) change: u64,
-    pub(crate) segment: u64,
-    /// The offset in that segment.
-    pub(crate) offset: u64,
+    pub change: u64,
+    /// The number of the segment, from 1.
+    pub segment: u64,
+    /// The offset in that segment, in bytes.
+    pub offset: u64,
     /// The offset of the last frame in that segment; 0: it has none.
-    pub(crate) last_frame: u64,
+    pub last_frame: u64,
     /// The header checksum of the last frame, which covers everything before it.
-    pub(crate) link: u32,
+    pub link: u32,
+}
+
+impl LogEnd {
+    /// Whether a log can end there.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.position <= MAX_NUMBER
+            && self.change <= MAX_NUMBER
+            && (1..=MAX_NUMBER).contains(&self.segment)
+            && self.offset >= DATA_START
+            && self.last_frame < self.offset
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,14 +110,7 @@ impl Manifest {
             }),
             _ => return Err(Defect::Invalid("the state of a backup's manifest is unknown")),
         };
-        if let Some(end) = &end
-            && (end.position > MAX_NUMBER
-                || end.change > MAX_NUMBER
-                || end.segment == 0
-                || end.segment > MAX_NUMBER
-                || end.offset < DATA_START
-                || end.last_frame >= end.offset)
-        {
+        if end.is_some_and(|end| !end.is_possible()) {
             return Err(Defect::Invalid("the place in a backup's manifest is impossible"));
         }
         Ok(Self {

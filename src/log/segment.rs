@@ -170,6 +170,8 @@ pub(crate) struct Segment {
     filled_to: AtomicU64,
     /// One bit per chunk: it was read once without an error.
     readable: Box<[AtomicU64]>,
+    /// The length of the file when it was opened.
+    len_when_opened: u64,
 }
 
 /// A record and the source of its bytes.
@@ -249,6 +251,7 @@ impl Segment {
             proven: ProvenEvents::default(),
             filled_to: AtomicU64::new(end),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            len_when_opened: len,
         })
     }
 
@@ -405,6 +408,11 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file was shorter than `len` when it was opened: bytes from that length on are not read.
+    pub(crate) fn is_shorter_than(&self, len: u64) -> bool {
+        self.len_when_opened < len
     }
 
     /// Reads positionally.

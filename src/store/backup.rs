@@ -1,4 +1,4 @@
-//! The call that copies an open store.
+//! The calls that copy an open store.
 //!
 //! Owns nothing. Must never decide what a copy holds.
 
@@ -8,6 +8,7 @@ use super::Store;
 use crate::backup::{Backup, back_up};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::shipping::DurableLog;
 
 impl Store {
     /// Copies the store into a directory, as it is now: events, positions, times, ids, cursors, records, hidden streams,
@@ -48,5 +49,16 @@ impl Store {
         mut progress: impl FnMut(Progress),
     ) -> Result<Backup> {
         back_up(self.engine(), dir.as_ref(), &mut progress)
+    }
+
+    /// The log as bytes, up to now, for a program that ships it elsewhere: see [`shipping`](crate::shipping).
+    /// Everything in it is durable when this returns. Works in the writing process, and in a store that is open for
+    /// reading beside it: beside a buffered writer, and without a writer, this syncs the end of the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the log is damaged, [`Error::Io`](crate::Error::Io).
+    pub fn durable_log(&self) -> Result<DurableLog> {
+        DurableLog::of(self.engine())
     }
 }

@@ -24,6 +24,7 @@ mod repeated_commits;
 mod settings;
 #[path = "../support/mod.rs"]
 mod shared;
+mod shipping;
 mod smoke;
 mod snapshots;
 mod stats;

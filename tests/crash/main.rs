@@ -36,6 +36,7 @@ mod reads_during_sealing;
 mod repair;
 #[path = "../support/mod.rs"]
 mod shared;
+mod shipping;
 mod simulated_lives;
 mod state_count;
 mod support;

@@ -196,6 +196,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "event",
             "event::token",
             "format",
+            "log",
             "options",
             "recovery",
             "storage",
@@ -267,6 +268,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "log", "progress", "storage",
         ],
     ),
+    // Its log as bytes.
+    ("shipping", &["backup", "dir", "engine", "error", "event", "format", "log", "storage"]),
     // The only wiring.
     (
         "store",
@@ -288,6 +291,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "read",
             "read::event",
             "recovery",
+            "shipping",
             "store::cursors",
             "store::records",
             "store::snapshots",

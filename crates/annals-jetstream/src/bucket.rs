@@ -1,14 +1,10 @@
-//! Checkpoints and snapshots: a key-value bucket beside the stream.
+//! The bucket: a key-value stream beside the stream of events, and the snapshots in it.
 //!
-//! Owns its keys. A checkpoint is a key whose value is a position and the id of its writing. The snapshots of a name are
-//! a list under one key, with the state of each under a key of its own: a list without a state is a snapshot that is
-//! missing. A value is replaced only if it is the one that was read; an unanswered writing is looked for by its id.
+//! Owns how a value is replaced: only if it is the one that was read; an unanswered writing is looked for by its id. The
+//! snapshots of a name are a list under one key, with the state of each under a key of its own: a list without a state is a
+//! snapshot that is missing.
 
-use std::collections::BTreeMap;
-
-use annals_es::{
-    AppendError, Conflict, FailedCheck, Mark, Position, Snapshot, StoreError, StreamName, Timestamp,
-};
+use annals_es::{AppendError, Mark, Snapshot, StoreError, StreamName, Timestamp};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -47,10 +43,6 @@ fn writing_of(value: &Stored) -> Option<Uuid> {
     value.headers.get(WRITING)?.as_str().parse().ok()
 }
 
-fn damaged(value: &Stored, why: &str) -> Error {
-    Error::Foreign { subject: value.subject.clone(), sequence: value.sequence, why: why.into() }
-}
-
 impl Shared {
     /// The value of a key, from the leader.
     async fn value(&self, key: &str) -> Result<Option<Stored>, Error> {
@@ -59,8 +51,8 @@ impl Shared {
         Ok(value.filter(|value| value.headers.get("KV-Operation").is_none()))
     }
 
-    /// Replaces the value of a key, if its last message has a sequence. False: it has another one.
-    async fn replace(
+    /// Replaces the value of a key, if its last message has a sequence. `None`: it has another one.
+    pub(crate) async fn replace(
         &self,
         key: &str,
         sequence: u64,
@@ -96,66 +88,6 @@ impl Shared {
                 // Older values are gone, and this one may have been among them.
                 Some(_) => return Err(unknown(Error::Overwritten)),
                 None => pause.wait(met).await.map_err(unknown)?,
-            }
-        }
-    }
-
-    fn position_of(value: Option<&Stored>) -> Result<Option<Position>, Error> {
-        let Some(value) = value else { return Ok(None) };
-        let text = std::str::from_utf8(&value.payload).ok();
-        let position = text.and_then(|text| text.parse().ok());
-        position
-            .map(|it| Some(Position::new(it)))
-            .ok_or_else(|| damaged(value, "it is no position"))
-    }
-
-    pub(crate) async fn checkpoint(&self, name: &str) -> Result<Option<Position>, Error> {
-        let value = self.value(&self.subjects.checkpoint(name)).await?;
-        Self::position_of(value.as_ref())
-    }
-
-    /// The checkpoints, by name.
-    pub(crate) async fn checkpoints(&self) -> Result<BTreeMap<String, Position>, Error> {
-        let (keys, mut found, mut from) = (self.subjects.checkpoints(), BTreeMap::new(), 1);
-        // Later values of a key follow earlier ones.
-        while let Some(value) = self.servers.next(&self.bucket, &keys, from).await? {
-            from = value.sequence + 1;
-            let Some(name) = crate::subject::checkpoint_of(&value.subject) else {
-                return Err(damaged(&value, "its key is not that of a checkpoint"));
-            };
-            if value.headers.get("KV-Operation").is_some() {
-                found.remove(&name);
-            } else if let Some(position) = Self::position_of(Some(&value))? {
-                found.insert(name, position);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Moves a checkpoint: only forward, or to any position.
-    pub(crate) async fn move_checkpoint(
-        &self,
-        name: &str,
-        to: Position,
-        is_reset: bool,
-    ) -> Result<(), AppendError> {
-        check::name("checkpoint", name)?;
-        if to > self.signal.known() && to > self.head().await? {
-            let what = format!("checkpoint {name:?} cannot be set to {to}: that is after the head");
-            return Err(Conflict { failed: vec![FailedCheck::Other { what }] }.into());
-        }
-        let key = self.subjects.checkpoint(name);
-        loop {
-            let last = self.servers.last(&self.bucket, &key).await?;
-            let at = Self::position_of(last.as_ref())?.unwrap_or_default();
-            if !is_reset && last.is_some() && to <= at || !is_reset && to == Position::START {
-                let name = name.to_owned();
-                let failed = FailedCheck::CheckpointNotForward { name, at, to };
-                return Err(Conflict { failed: vec![failed] }.into());
-            }
-            let sequence = last.map_or(0, |value| value.sequence);
-            if self.replace(&key, sequence, to.to_string().into()).await?.is_some() {
-                return Ok(());
             }
         }
     }

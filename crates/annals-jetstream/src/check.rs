@@ -24,10 +24,7 @@ pub(crate) fn commit(commit: &CommitParts, max_payload: u64) -> Result<(), Appen
     if !commit.boundaries.is_empty() {
         return Err(not_offered("boundaries").into());
     }
-    if !commit.checkpoints.is_empty() {
-        return Err(not_offered("checkpoints that move with a commit").into());
-    }
-    if commit.streams.is_empty() {
+    if commit.streams.is_empty() && commit.checkpoints.is_empty() {
         return Err(AppendError::Empty);
     }
     let mut ids = HashSet::new();
@@ -57,16 +54,19 @@ pub(crate) fn commit(commit: &CommitParts, max_payload: u64) -> Result<(), Appen
     for snapshot in &commit.snapshots {
         name("snapshot", &snapshot.key)?;
     }
-    let messages = (commit.streams.len() + ids.len()) as u64;
+    for checkpoint in &commit.checkpoints {
+        name("checkpoint", &checkpoint.name)?;
+    }
+    let messages = (commit.streams.len() + commit.checkpoints.len() + ids.len()) as u64;
     if messages > MAX_MESSAGES {
-        let what = "number of streams and of given event ids in a commit";
+        let what = "number of streams, checkpoints and given event ids in a commit";
         let hint = "append the events in several commits";
         return Err(too_large(what, messages, MAX_MESSAGES, hint));
     }
     Ok(())
 }
 
-fn not_offered(what: &'static str) -> StoreError {
+pub(crate) fn not_offered(what: &'static str) -> StoreError {
     Error::NotOffered { what }.into()
 }
 

@@ -4,6 +4,7 @@
 mod append;
 mod bucket;
 mod check;
+mod checkpoint;
 mod clock;
 mod error;
 mod ids;
@@ -22,6 +23,7 @@ mod settings;
 mod shared;
 mod signal;
 mod store;
+mod streams;
 mod subject;
 mod subscription;
 mod tails;

@@ -30,6 +30,7 @@ pub(crate) const INDEX_BITS: u32 = 16;
 pub(crate) const FORMAT: u32 = 1;
 pub(crate) const COMMIT: &str = "Annals-Commit";
 pub(crate) const ID: &str = "Annals-Id";
+pub(crate) const CHECKPOINT: &str = "Annals-Checkpoint";
 
 pub(crate) fn sequence_of(position: Position) -> u64 {
     position.get() >> INDEX_BITS
@@ -90,6 +91,34 @@ impl Part {
     }
 }
 
+/// What the header of a message of a checkpoint states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) commit: Uuid,
+    pub(crate) position: Position,
+    /// How many messages before it the first message of its commit is.
+    pub(crate) distance: u64,
+}
+
+impl Moved {
+    pub(crate) fn header(&self) -> String {
+        let Self { commit, position, distance } = self;
+        format!("{FORMAT} {} {position} {distance}", commit.simple())
+    }
+
+    fn parse(header: &str) -> Option<Self> {
+        let mut fields = header.split(' ');
+        if fields.next()? != "1" {
+            return None;
+        }
+        let (commit, position) =
+            (fields.next()?.parse().ok()?, fields.next()?.parse::<u64>().ok()?);
+        let distance = fields.next()?.parse().ok()?;
+        let moved = Self { commit, position: position.into(), distance };
+        fields.next().is_none().then_some(moved)
+    }
+}
+
 #[derive(Serialize)]
 struct Out<'a>(&'a Slice, &'a str, u16, u8, &'a Slice, &'a Slice, &'a [String]);
 
@@ -128,7 +157,7 @@ pub(crate) fn encode(events: &[(Uuid, NewEvent)]) -> Bytes {
 }
 
 impl Stored {
-    fn foreign(&self, why: impl Into<String>) -> Error {
+    pub(crate) fn foreign(&self, why: impl Into<String>) -> Error {
         Error::Foreign { subject: self.subject.clone(), sequence: self.sequence, why: why.into() }
     }
 
@@ -162,6 +191,20 @@ impl Stored {
             Some((self.sequence.checked_sub(distance)?, index))
         };
         parse().ok_or_else(|| self.foreign("it does not say where an event is"))
+    }
+
+    /// The id of the commit that a message belongs to: one with events, or one of a checkpoint.
+    pub(crate) fn commit(&self) -> Result<Uuid, Error> {
+        if self.headers.get(CHECKPOINT).is_some() {
+            return Ok(self.checkpoint()?.commit);
+        }
+        Ok(self.part()?.commit)
+    }
+
+    /// What the header of a message of a checkpoint states.
+    pub(crate) fn checkpoint(&self) -> Result<Moved, Error> {
+        let parse = || Moved::parse(self.headers.get(CHECKPOINT)?.as_str());
+        parse().ok_or_else(|| self.foreign("it does not say where a checkpoint is"))
     }
 
     /// The events.

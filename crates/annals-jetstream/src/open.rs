@@ -1,27 +1,29 @@
 //! Opening a store: the servers are asked, and its streams are created or checked.
 //!
-//! Owns the order of these questions. Must never change a stream that exists.
+//! Owns the order of these questions. Must never change a stream that exists, but for the subjects that an earlier version of
+//! this crate did not have.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use annals_es::Timestamp;
-use async_nats::jetstream::stream::Config;
 use async_nats::{Client, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
+use serde_json::Value;
 
+use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::pages::Pages;
 use crate::partition::Partition;
-use crate::runtime::{Pause, Runtime};
+use crate::runtime::Runtime;
 use crate::server::Servers;
 use crate::shared::{Batches, Shared};
 use crate::signal::Signal;
 use crate::subject::Subjects;
 use crate::tails::Tails;
-use crate::{Durability, Error, JetStreamOptions, settings};
+use crate::{Durability, Error, JetStreamOptions, settings, streams};
 
 /// How often the clocks are compared.
 const CLOCK: Duration = Duration::from_secs(60);
@@ -75,11 +77,15 @@ pub(crate) async fn open(
         let subjects = Subjects::new(&name);
         let servers = Servers::new(client.clone(), limit);
         let wanted = settings::of_stream(&name, &subjects, replicas.unwrap_or(3), partition);
-        let found = find_or_create(&servers, &wanted, creates).await?;
+        let mut found = streams::find_or_create(&servers, &wanted, creates).await?;
+        if settings::lacks_checkpoints(&found, &subjects) {
+            let change = |config: &mut Value| config["subjects"] = subjects.kept().into();
+            found = streams::change(&servers, &name, change).await?;
+        }
         settings::check(&found, &wanted, replicas, durability)?;
         let (id, partition) = settings::identity(&found, partition)?;
         let bucket = settings::of_bucket(&name, &subjects, found.num_replicas);
-        let bucket = find_or_create(&servers, &bucket, creates).await?;
+        let bucket = streams::find_or_create(&servers, &bucket, creates).await?;
         settings::check_durability(&bucket, durability)?;
         let clock = Arc::new(Clock::default());
         measure(&servers, &name, &clock).await?;
@@ -87,6 +93,7 @@ pub(crate) async fn open(
         let signal = Signal::new(client, subjects.news(), id);
         let pages = Pages::new(servers.clone(), &name);
         let (tails, batches, bucket) = (Tails::default(), Batches::new(), bucket.name);
+        let checkpoints = Checkpoints::default();
         Ok(Shared {
             name,
             bucket,
@@ -96,6 +103,7 @@ pub(crate) async fn open(
             servers,
             pages,
             tails,
+            checkpoints,
             batches,
             clock,
             signal,
@@ -171,86 +179,12 @@ async fn ask_servers(system: Client) -> Result<(), Error> {
     if servers == 0 { Err(unanswered()) } else { Ok(()) }
 }
 
-#[derive(Debug, Deserialize)]
-struct InfoAnswer {
-    config: Option<Config>,
-    ts: Option<String>,
-    error: Option<InfoError>,
-}
-
-#[derive(Debug, Deserialize)]
-struct InfoError {
-    code: u64,
-    #[serde(default)]
-    err_code: u64,
-    #[serde(default)]
-    description: String,
-}
-
-/// Asks for something until the servers answer.
-async fn ask(servers: &Servers, subject: String, payload: Bytes) -> Result<InfoAnswer, Error> {
-    let mut pause = Pause::new(servers.limit);
-    loop {
-        let met = match servers.ask(subject.clone(), payload.clone()).await {
-            Ok(answer) => match serde_json::from_slice::<InfoAnswer>(&answer) {
-                Ok(InfoAnswer { error: Some(error), .. }) if error.code == 503 => error.description,
-                Ok(answer) => return Ok(answer),
-                Err(error) => format!("the answer is not readable: {error}"),
-            },
-            Err(met) => met,
-        };
-        pause.wait(met).await?;
-    }
-}
-
-/// The settings of a stream, which is created if it does not exist.
-async fn find_or_create(
-    servers: &Servers,
-    wanted: &Config,
-    creates: bool,
-) -> Result<Config, Error> {
-    let name = &wanted.name;
-    // Another program may create the stream between the two questions, and a new leader of the cluster may not know it yet.
-    for attempt in 1..=4 {
-        let found = ask(servers, format!("$JS.API.STREAM.INFO.{name}"), Bytes::new()).await?;
-        match (found.config, found.error) {
-            (Some(config), _) => return Ok(config),
-            (None, Some(error)) if error.err_code == 10059 => {}
-            (None, Some(error)) => return Err(refused(error)),
-            (None, None) => return Err(Error::NotAStore { name: name.clone() }),
-        }
-        if creates {
-            let payload = serde_json::to_vec(wanted)
-                .map_err(|error| Error::Altered { what: error.to_string() })?;
-            let made =
-                ask(servers, format!("$JS.API.STREAM.CREATE.{name}"), payload.into()).await?;
-            match (made.config, made.error) {
-                (Some(config), _) => return Ok(config),
-                // It exists by now.
-                (None, Some(error)) if error.err_code == 10058 => {}
-                (None, Some(error)) => return Err(refused(error)),
-                (None, None) => {}
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(50 * attempt)).await;
-    }
-    Err(Error::NoStore { name: name.clone() })
-}
-
-fn refused(error: InfoError) -> Error {
-    match error.err_code {
-        10039 | 10076 => Error::NoJetStream,
-        code => Error::Server { code, description: error.description },
-    }
-}
-
 /// Compares the clocks.
 async fn measure(servers: &Servers, name: &str, clock: &Clock) -> Result<(), Error> {
     let asked = Clock::ask();
-    let info = ask(servers, format!("$JS.API.STREAM.INFO.{name}"), Bytes::new()).await?;
+    let at = streams::time(servers, name).await?;
     let format = &time::format_description::well_known::Rfc3339;
-    let at = info.ts.and_then(|at| time::OffsetDateTime::parse(&at, format).ok());
-    if let Some(at) = at {
+    if let Some(at) = at.and_then(|at| time::OffsetDateTime::parse(&at, format).ok()) {
         let micros = u64::try_from(at.unix_timestamp_nanos() / 1000).unwrap_or_default();
         clock.set(asked, Timestamp::from_micros(micros));
     }

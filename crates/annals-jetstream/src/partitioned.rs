@@ -9,7 +9,7 @@ use annals_es::{
 use uuid::Uuid;
 
 use crate::partition::Partition;
-use crate::{Error, JetStreamEvents, JetStreamStore};
+use crate::{Error, JetStreamEvents, JetStreamStore, check};
 
 /// A store whose streams are spread over several streams of the servers, each with a leader of its own: for more commits
 /// a second than one leader can order. Opened by
@@ -72,6 +72,10 @@ impl EventStore for PartitionedStore {
 
     async fn append(&self, commit: Commit<Self>) -> Result<Committed, AppendError> {
         let parts = commit.into_parts();
+        // Each partition has positions of its own, and a checkpoint is one of them.
+        if !parts.checkpoints.is_empty() {
+            return Err(check::not_offered("checkpoints that move with a commit").into());
+        }
         let mut snapshots = parts.snapshots.iter().map(|snapshot| snapshot.key.as_str());
         let mut streams = parts.streams.iter().map(|part| part.stream.as_str());
         let first = streams.next().unwrap_or_default();

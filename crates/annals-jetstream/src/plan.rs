@@ -3,15 +3,16 @@
 //! Owns what an attempt expects of the subjects. Must never contact a server.
 
 use annals_es::{
-    AppendError, CommitParts, Committed, Expected, FailedCheck, Mark, NewEvent, Position, Snapshot,
-    StreamName, Timestamp, Version,
+    AppendError, Checkpoint, CommitParts, Committed, Expected, FailedCheck, Mark, NewEvent,
+    Position, Snapshot, StreamName, Timestamp, Version,
 };
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::check;
-use crate::message::{self, COMMIT, FORMAT, ID, Part};
+use crate::checkpoint::{self, At};
+use crate::message::{self, CHECKPOINT, COMMIT, FORMAT, ID, Moved, Part};
 use crate::server::Outgoing;
 use crate::subject::Subjects;
 use crate::tails::Tail;
@@ -35,12 +36,35 @@ pub(crate) struct PlanStream {
     is_checked: bool,
 }
 
+/// A checkpoint that a commit moves.
+#[derive(Debug)]
+pub(crate) struct PlanCheckpoint {
+    pub(crate) name: String,
+    pub(crate) subject: String,
+    /// Its new position.
+    pub(crate) to: Position,
+}
+
+/// What an attempt is based on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct States {
+    /// Those of the streams of the commit.
+    pub(crate) tails: Vec<Tail>,
+    /// Those of its checkpoints.
+    pub(crate) checkpoints: Vec<At>,
+    /// The position up to which checkpoints may move.
+    pub(crate) head: Position,
+}
+
 /// A commit, prepared.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) commit: Uuid,
     pub(crate) streams: Vec<PlanStream>,
     pub(crate) parts: Vec<PlanPart>,
+    pub(crate) checkpoints: Vec<PlanCheckpoint>,
+    /// Checkpoints may move backwards.
+    pub(crate) is_reset: bool,
     pub(crate) snapshots: Vec<Snapshot>,
     /// `None`: it is recorded at the time of the attempt.
     pub(crate) recorded_at: Option<Timestamp>,
@@ -54,14 +78,17 @@ pub(crate) enum Expectation {
     Stream(usize),
     /// That of a stream which the commit only checks.
     Check(usize),
+    /// That of a checkpoint, by index.
+    Checkpoint(usize),
     /// No message on the subject of an id.
     Id(Uuid),
 }
 
-/// The messages of one attempt.
+/// The messages of one attempt: those with events, then those of checkpoints, of checks and of ids.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) messages: Vec<Outgoing>,
+    /// The first one is of a subject to which the attempt writes.
     pub(crate) expectations: Vec<Expectation>,
     recorded_at: Timestamp,
 }
@@ -88,8 +115,36 @@ impl Plan {
             parts.push(PlanPart { stream, expected: part.expected, events, payload });
         }
         let has_events = streams.iter().any(|stream| stream.has_events);
-        let (commit, snapshots) = (Uuid::now_v7(), commit.snapshots);
-        Self { commit, streams, parts, snapshots, recorded_at: None, has_events }
+        let checkpoints = commit.checkpoints.into_iter().map(|Checkpoint { name, to, .. }| {
+            let subject = subjects.checkpoint(&name);
+            PlanCheckpoint { name, subject, to }
+        });
+        Self {
+            commit: Uuid::now_v7(),
+            streams,
+            parts,
+            checkpoints: checkpoints.collect(),
+            is_reset: false,
+            snapshots: commit.snapshots,
+            recorded_at: None,
+            has_events,
+        }
+    }
+
+    /// Whether a server has to store something.
+    pub(crate) fn writes(&self) -> bool {
+        self.has_events || !self.checkpoints.is_empty()
+    }
+
+    /// The subjects of which this handle has one commit on its way at a time.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &str> {
+        let streams = self.streams.iter().map(|stream| stream.subject.as_str());
+        streams.chain(self.checkpoints.iter().map(|checkpoint| checkpoint.subject.as_str()))
+    }
+
+    /// The last position to which a checkpoint moves.
+    pub(crate) fn last_checkpoint(&self) -> Position {
+        self.checkpoints.iter().map(|checkpoint| checkpoint.to).max().unwrap_or_default()
     }
 
     pub(crate) fn has_events(&self) -> bool {
@@ -102,10 +157,10 @@ impl Plan {
         events.filter_map(|(_, event)| event.id)
     }
 
-    /// The checks that fail for these states of the streams.
-    pub(crate) fn failed_checks(&self, tails: &[Tail]) -> Vec<FailedCheck> {
+    /// The checks that fail for these states.
+    pub(crate) fn failed_checks(&self, states: &States) -> Vec<FailedCheck> {
         let mut failed = Vec::new();
-        let mut versions: Vec<Version> = tails.iter().map(|tail| tail.version).collect();
+        let mut versions: Vec<Version> = states.tails.iter().map(|tail| tail.version).collect();
         for part in &self.parts {
             let (actual, expected) = (versions[part.stream], part.expected);
             if !expected.holds_for(actual) {
@@ -113,6 +168,12 @@ impl Plan {
                 failed.push(FailedCheck::Version { stream, expected, actual });
             }
             versions[part.stream] = Version::new(actual.get() + part.events.len() as u64);
+        }
+        for (PlanCheckpoint { name, to, .. }, at) in
+            self.checkpoints.iter().zip(&states.checkpoints)
+        {
+            let (at, head) = (at.position, states.head);
+            failed.extend(checkpoint::failed(name, at, *to, head, self.is_reset));
         }
         for snapshot in &self.snapshots {
             let stream = self.streams.iter().position(|it| it.name.as_str() == snapshot.key);
@@ -126,8 +187,9 @@ impl Plan {
         failed
     }
 
-    /// The messages for these states of the streams.
-    pub(crate) fn attempt(&self, tails: &[Tail], at: Timestamp, subjects: &Subjects) -> Attempt {
+    /// The messages for these states.
+    pub(crate) fn attempt(&self, states: &States, at: Timestamp, subjects: &Subjects) -> Attempt {
+        let tails = &states.tails;
         let with_events = self.parts.iter().filter(|part| !part.events.is_empty());
         let count = with_events.clone().count() as u64;
         let mut versions: Vec<u64> = tails.iter().map(|tail| tail.version.get()).collect();
@@ -157,6 +219,14 @@ impl Plan {
             let given = part.events.iter().enumerate().filter(|(_, (_, event))| event.id.is_some());
             ids.extend(given.map(|(index, (id, _))| (number, index, *id)));
         }
+        for (index, checkpoint) in self.checkpoints.iter().enumerate() {
+            let distance = attempt.messages.len() as u64;
+            let moved = Moved { commit: self.commit, position: checkpoint.to, distance };
+            let mut message = outgoing(checkpoint.subject.clone(), CHECKPOINT, moved.header());
+            message.expect(states.checkpoints[index].sequence);
+            attempt.expectations.push(Expectation::Checkpoint(index));
+            attempt.messages.push(message);
+        }
         for (index, stream) in self.streams.iter().enumerate() {
             if stream.is_checked && !stream.has_events {
                 let mut message =
@@ -177,20 +247,21 @@ impl Plan {
         attempt
     }
 
-    /// The result of an attempt whose last message has a sequence, and the new states of the streams.
+    /// The result of an attempt whose last message has a sequence, and the new states. Without events, the result has no
+    /// positions.
     pub(crate) fn stored(
         &self,
         attempt: &Attempt,
-        tails: &[Tail],
+        states: &States,
         last: u64,
-    ) -> (Committed, Vec<Tail>) {
+    ) -> (Committed, States) {
         let first = last + 1 - attempt.messages.len() as u64;
-        let mut tails = tails.to_vec();
+        let mut states = states.clone();
         let mut versions = Vec::with_capacity(self.parts.len());
         let (mut sequence, mut last_position) = (first, Position::START);
         for part in &self.parts {
             let events = part.events.len() as u64;
-            let tail = &mut tails[part.stream];
+            let tail = &mut states.tails[part.stream];
             if events > 0 {
                 tail.version = Version::new(tail.version.get() + events);
                 tail.sequence = sequence;
@@ -199,8 +270,12 @@ impl Plan {
             }
             versions.push(tail.version);
         }
+        for (checkpoint, at) in self.checkpoints.iter().zip(&mut states.checkpoints) {
+            *at = At { sequence, position: Some(checkpoint.to) };
+            sequence += 1;
+        }
         let first = message::position_of(first, 0);
-        (Committed::new(first, last_position, versions, attempt.recorded_at), tails)
+        (Committed::new(first, last_position, versions, attempt.recorded_at), states)
     }
 
     /// Refuses a commit with a message that a server does not accept.

@@ -118,6 +118,11 @@ pub(crate) fn check_durability(found: &Config, durability: Durability) -> Result
     Ok(())
 }
 
+/// Whether the stream was made by a version of this crate whose checkpoints did not move with a commit.
+pub(crate) fn lacks_checkpoints(found: &Config, subjects: &Subjects) -> bool {
+    found.metadata.contains_key(FORMAT_KEY) && found.subjects == subjects.kept_before()
+}
+
 /// Refuses a stream that is no store, is of another format, loses events, or lacks what the store needs.
 pub(crate) fn check(
     found: &Config,

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use uuid::Uuid;
 
 use crate::Error;
+use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::message::{self, Stored};
 use crate::pages::{self, Page, Pages};
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) servers: Servers,
     pub(crate) pages: Pages,
     pub(crate) tails: Tails,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) batches: Batches,
     pub(crate) clock: Arc<Clock>,
     pub(crate) signal: Arc<Signal>,

@@ -6,8 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use annals_es::{
-    AppendError, Commit, Committed, EventStore, Mark, OrderedStore, Position, ReadAll, ReadStream,
-    RecordedEvent, SeveralStreams, Snapshot, StoreError, StreamName, Subscribe, Timestamp, Version,
+    AppendError, AtomicCheckpoints, Commit, Committed, EventStore, Mark, OrderedStore, Position,
+    ReadAll, ReadStream, RecordedEvent, SeveralStreams, Snapshot, StoreError, StreamName,
+    Subscribe, Timestamp, Version,
 };
 use async_nats::ToServerAddrs;
 use uuid::Uuid;
@@ -160,6 +161,8 @@ impl JetStreamStore {
 }
 
 impl SeveralStreams for JetStreamStore {}
+
+impl AtomicCheckpoints for JetStreamStore {}
 
 impl fmt::Debug for JetStreamStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,6 +22,13 @@ impl Subjects {
 
     /// The subjects that the stream of the server keeps.
     pub(crate) fn kept(&self) -> Vec<String> {
+        let mut kept = self.kept_before();
+        kept.push(format!("{}.checkpoint.*", self.name));
+        kept
+    }
+
+    /// Those that it kept before checkpoints could move with a commit.
+    pub(crate) fn kept_before(&self) -> Vec<String> {
         vec![self.events(), format!("{}.id.*", self.name), self.check()]
     }
 
@@ -66,12 +73,18 @@ impl Subjects {
         if subjects.all(|subject| subject == first) { first } else { self.events() }
     }
 
+    /// The subject of a checkpoint that has moved with a commit.
     pub(crate) fn checkpoint(&self, name: &str) -> String {
+        format!("{}.checkpoint.{}", self.name, token(name))
+    }
+
+    /// The key of a checkpoint.
+    pub(crate) fn checkpoint_key(&self, name: &str) -> String {
         format!("$KV.{}.checkpoint.{}", self.name, token(name))
     }
 
     /// The keys of all checkpoints.
-    pub(crate) fn checkpoints(&self) -> String {
+    pub(crate) fn checkpoint_keys(&self) -> String {
         format!("$KV.{}.checkpoint.*", self.name)
     }
 

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, clippy::doc_markdown, reason = "tests")]
 
+mod checkpoints;
 mod commits;
 mod errors;
 mod partitions;
@@ -21,8 +22,8 @@ fn main() -> ExitCode {
         None => Some("ANNALS_JETSTREAM names no servers; .ci/nats starts three"),
     };
     let suite = |name, make: fn() -> Name| -> AnySuite {
-        // Boundaries over queries and checkpoints that move with a commit are not offered: the types say so.
-        let suite = Suite::new(name, make).ordered().several_streams();
+        // Boundaries over queries are not offered: the types say so.
+        let suite = Suite::new(name, make).ordered().several_streams().atomic_checkpoints();
         match missing {
             Some(missing) => suite.missing(missing).into(),
             None => suite.into(),
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Some(missing) => partitioned.missing(missing).into(),
         None => partitioned.into(),
     };
-    let tests = [errors::TESTS, commits::TESTS, partitions::TESTS].concat();
+    let tests = [errors::TESTS, commits::TESTS, checkpoints::TESTS, partitions::TESTS].concat();
     run([
         suite("replicated", Name::replicated),
         suite("single", Name::single),

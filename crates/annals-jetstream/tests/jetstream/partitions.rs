@@ -32,7 +32,7 @@ impl Partitioned {
         Self { name, _partitions: partitions }
     }
 
-    fn store(&self) -> PartitionedStore {
+    pub(crate) fn store(&self) -> PartitionedStore {
         block_on(self.name.options().open_partitioned(PARTITIONS)).expect("the store opens")
     }
 }

@@ -241,8 +241,8 @@ where
 
 fn main() -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
-    // This line chooses the store. `block_on(PostgresStore::open(server))?` is another one. A store on NATS does not compile
-    // here: the process needs checkpoints that move with a commit.
+    // This line chooses the store. `block_on(PostgresStore::open(server))?` is another one, and
+    // `block_on(JetStreamStore::open(servers, Durability::Synced))?`.
     let store = AnnalsStore::blocking(annals::Store::open(dir.path().join("seats"))?);
     run(&store, &mut io::stdout().lock())
 }

@@ -7,7 +7,7 @@
 //! | `list.rs` | the read model in SQLite |
 //! | `http.rs` | the routes: entity tags, idempotency keys, reads of one's own writes |
 //! | `problem.rs` | every error, and its status |
-//! | `store.rs` | which store it is: a directory, or with the feature `postgres` a server |
+//! | `store.rs` | which store it is: a directory, or with the feature `postgres` or `nats` a server |
 //! | `service.rs` | the parts put together, and stopped in order |
 
 #![allow(clippy::doc_markdown, reason = "SQLite and PostgreSQL are names, and no items")]

@@ -60,7 +60,7 @@ async fn shutdown_answers_the_request_in_flight_and_closes_the_store() {
     ended.expect("no panic").expect("a shutdown");
 
     // The connections to a server are open as long as a handle of the store.
-    if cfg!(not(feature = "postgres")) {
+    if cfg!(not(any(feature = "postgres", feature = "nats"))) {
         late_request_is_refused(&Client::new(router)).await;
     }
     let service = Service::open(dir.path(), Clock::system()).await.expect("the lock is free");
@@ -102,7 +102,7 @@ fn program_stops_in_order_at_sigterm() {
     out.read_to_string(&mut rest).expect("the rest");
     assert_eq!(rest, "stopped: requests, process, projection, store\n");
     assert!(program.wait().expect("an end").success());
-    if cfg!(not(feature = "postgres")) {
+    if cfg!(not(any(feature = "postgres", feature = "nats"))) {
         let opened = annals::Store::open(dir.path().join("events")).expect("the lock is free");
         assert!(matches!(opened.opened(), annals::Opened::Clean), "{:?}", opened.opened());
     }

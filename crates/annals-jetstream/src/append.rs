@@ -142,6 +142,7 @@ impl Shared {
             let permit = self.batches.acquire(attempt.messages.len()).await;
             let sent = self.servers.send(&attempt.messages).await?;
             drop(permit);
+            let mut fence = None;
             let met = match sent {
                 Sent::Stored(last) => {
                     let (done, after) = plan.stored(attempt, states, last);
@@ -158,11 +159,20 @@ impl Shared {
                     continue;
                 }
                 Sent::Lost | Sent::Busy => "another commit was being stored".to_owned(),
-                Sent::NotNow(met) if !*is_unknown => {
-                    pause.wait(met).await?;
-                    continue;
+                Sent::NotNow(met) => {
+                    fence = self.fenced().await;
+                    match &fence {
+                        Some(to) if !*is_unknown => return Err(Error::Fenced { to: to.clone() }),
+                        // An earlier sending is stored before this, or never.
+                        Some(_) => self.barrier(&self.subjects.fence()).await?,
+                        None if !*is_unknown => {
+                            pause.wait(met).await?;
+                            continue;
+                        }
+                        None => {}
+                    }
+                    met
                 }
-                Sent::NotNow(met) => met,
                 Sent::Unknown(met) => {
                     *is_unknown = true;
                     met
@@ -180,7 +190,13 @@ impl Shared {
                     *is_unknown = false;
                     return Ok(None);
                 }
-                Found::Open => pause.wait(met).await?,
+                Found::Open => {
+                    if let Some(to) = fence {
+                        *is_unknown = false;
+                        return Err(Error::Fenced { to });
+                    }
+                    pause.wait(met).await?;
+                }
             }
         }
     }

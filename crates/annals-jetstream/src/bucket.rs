@@ -66,10 +66,14 @@ impl Shared {
         let mut pause = Pause::new(self.servers.limit);
         let mut is_unknown = false;
         loop {
+            let mut fence = None;
             let met = match self.servers.send(std::slice::from_ref(&message)).await? {
                 Sent::Stored(_) => return Ok(Some(writing)),
                 Sent::Lost | Sent::Busy => "another value was being stored".to_owned(),
-                Sent::NotNow(met) => met,
+                Sent::NotNow(met) => {
+                    fence = self.fenced().await;
+                    met
+                }
                 Sent::Unknown(met) => {
                     is_unknown = true;
                     met
@@ -87,7 +91,10 @@ impl Shared {
                 }
                 // Older values are gone, and this one may have been among them.
                 Some(_) => return Err(unknown(Error::Overwritten)),
-                None => pause.wait(met).await.map_err(unknown)?,
+                None => match fence {
+                    Some(to) => return Err(unknown(Error::Fenced { to })),
+                    None => pause.wait(met).await.map_err(unknown)?,
+                },
             }
         }
     }

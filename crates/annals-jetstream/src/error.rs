@@ -100,11 +100,18 @@ pub enum Error {
         /// What was expected of it.
         why: String,
     },
-    /// A commit asks for what the store does not offer: boundaries, or checkpoints that move with a commit.
+    /// A commit asks for what the store does not offer: boundaries, or a checkpoint of a partitioned store.
     #[error("the store has no {what}")]
     NotOffered {
         /// What was asked for.
         what: &'static str,
+    },
+    /// The store is fenced: its history goes on elsewhere. See
+    /// [`JetStreamStore::raise_fence`](crate::JetStreamStore::raise_fence).
+    #[error("the store is fenced: its history goes on at {to:?}")]
+    Fenced {
+        /// Where the history goes on.
+        to: String,
     },
     /// The servers have not answered in time: none is there, or they have no leader.
     #[error("the servers have not answered within {limit:?}: {last}")]
@@ -148,6 +155,7 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
             Error::Ended => Self::Closed,
+            Error::Fenced { to } => Self::Fenced { to },
             error => Self::Backend(Box::new(error)),
         }
     }

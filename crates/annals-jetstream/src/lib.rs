@@ -7,6 +7,7 @@ mod check;
 mod checkpoint;
 mod clock;
 mod error;
+mod fence;
 mod ids;
 mod import;
 mod message;

@@ -19,6 +19,7 @@ use crate::pages::Pages;
 use crate::partition::Partition;
 use crate::runtime::Runtime;
 use crate::server::Servers;
+use crate::settings::FENCE_KEY;
 use crate::shared::{Batches, Shared};
 use crate::signal::Signal;
 use crate::subject::Subjects;
@@ -71,7 +72,7 @@ pub(crate) async fn open(
     let (runtime, client) = (Arc::clone(&connected.runtime), connected.client.clone());
     let (durability, replicas) = (connected.durability, options.replicas);
     let (creates, limit) = (options.creates, options.time_limit);
-    let poll_interval = options.poll_interval;
+    let (poll_interval, opens_fenced) = (options.poll_interval, options.fenced);
     let of_shared = Arc::clone(&runtime);
     let opening = async move {
         let subjects = Subjects::new(&name);
@@ -82,7 +83,10 @@ pub(crate) async fn open(
             let change = |config: &mut Value| config["subjects"] = subjects.kept().into();
             found = streams::change(&servers, &name, change).await?;
         }
-        settings::check(&found, &wanted, replicas, durability)?;
+        settings::check(&found, &subjects, replicas, durability)?;
+        if let Some(to) = found.metadata.get(FENCE_KEY).filter(|_| !opens_fenced) {
+            return Err(Error::Fenced { to: to.clone() });
+        }
         let (id, partition) = settings::identity(&found, partition)?;
         let bucket = settings::of_bucket(&name, &subjects, found.num_replicas);
         let bucket = streams::find_or_create(&servers, &bucket, creates).await?;

@@ -51,6 +51,7 @@ pub struct JetStreamOptions {
     pub(crate) time_limit: Duration,
     pub(crate) poll_interval: Duration,
     pub(crate) creates: bool,
+    pub(crate) fenced: bool,
 }
 
 impl JetStreamOptions {
@@ -70,6 +71,7 @@ impl JetStreamOptions {
             time_limit: Duration::from_secs(30),
             poll_interval: Duration::from_millis(500),
             creates: true,
+            fenced: false,
         })
     }
 
@@ -122,6 +124,13 @@ impl JetStreamOptions {
     /// Sets whether a store that does not exist is created. Default: yes.
     pub fn create(mut self, creates: bool) -> Self {
         self.creates = creates;
+        self
+    }
+
+    /// Sets whether a store that is fenced is opened: to read it, to copy it, or to lift the fence. Nothing can be appended to
+    /// it. Default: no. See [`JetStreamStore::raise_fence`].
+    pub fn fenced(mut self, opens: bool) -> Self {
+        self.fenced = opens;
         self
     }
 

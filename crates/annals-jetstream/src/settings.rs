@@ -19,6 +19,8 @@ use crate::{Durability, Error};
 const FORMAT_KEY: &str = "annals-format";
 const ID_KEY: &str = "annals-store";
 const PARTITION_KEY: &str = "annals-partition";
+/// The place where the history of a fenced store goes on.
+pub(crate) const FENCE_KEY: &str = "annals-fence";
 
 /// The settings of the stream of a store, or of a partition of one.
 pub(crate) fn of_stream(
@@ -126,7 +128,7 @@ pub(crate) fn lacks_checkpoints(found: &Config, subjects: &Subjects) -> bool {
 /// Refuses a stream that is no store, is of another format, loses events, or lacks what the store needs.
 pub(crate) fn check(
     found: &Config,
-    wanted: &Config,
+    subjects: &Subjects,
     replicas: Option<usize>,
     durability: Durability,
 ) -> Result<(), Error> {
@@ -153,8 +155,10 @@ pub(crate) fn check(
     if let Some((_, setting)) = loses.iter().find(|(loses, _)| *loses) {
         return Err(Error::NotDurable { setting: format!("{setting} of {}", found.name) });
     }
+    let is_fenced = found.metadata.contains_key(FENCE_KEY);
+    let subjects = if is_fenced { vec![subjects.fence()] } else { subjects.kept() };
     let lacks = [
-        (found.subjects != wanted.subjects, "the subjects"),
+        (found.subjects != subjects, "the subjects"),
         (found.subject_transform.is_some(), "the transform of subjects"),
         (found.mirror.is_some() || found.sources.is_some(), "the origin of messages"),
         (!found.allow_direct, "the permission to read from replicas"),

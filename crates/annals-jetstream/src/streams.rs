@@ -13,6 +13,9 @@ use crate::Error;
 use crate::runtime::Pause;
 use crate::server::Servers;
 
+/// How long the answer to a question may take that is asked beside other attempts.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
 #[derive(Debug, Deserialize)]
 struct Answer {
     /// As the server states it, with settings that this program does not know.
@@ -120,6 +123,19 @@ async fn raw(servers: &Servers, name: &str) -> Result<Value, Error> {
         (None, Some(error)) => Err(error.into()),
         (None, None) => Err(Error::NotAStore { name: name.to_owned() }),
     }
+}
+
+/// The settings of a stream that exists.
+pub(crate) async fn find(servers: &Servers, name: &str) -> Result<Config, Error> {
+    config_of(raw(servers, name).await?)
+}
+
+/// The settings of a stream, if the server that leads it answers at once.
+pub(crate) async fn find_once(servers: &Servers, name: &str) -> Option<Config> {
+    let asked = servers.ask(format!("$JS.API.STREAM.INFO.{name}"), Bytes::new());
+    let answer = tokio::time::timeout(AT_ONCE, asked).await.ok()?.ok()?;
+    let answer: Answer = serde_json::from_slice(&answer).ok()?;
+    config_of(answer.config?).ok()
 }
 
 /// The time of the server that leads a stream.

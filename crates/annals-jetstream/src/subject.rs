@@ -56,6 +56,16 @@ impl Subjects {
         format!("{}.check", self.name)
     }
 
+    /// The only subject of a fenced stream.
+    pub(crate) fn fence(&self) -> String {
+        format!("{}.fence", self.name)
+    }
+
+    /// The only subject of the bucket of a fenced store.
+    pub(crate) fn bucket_fence(&self) -> String {
+        format!("$KV.{}.fence", self.name)
+    }
+
     /// The subject of the notices that a commit was stored.
     pub(crate) fn news(&self) -> String {
         format!("{}.news", self.name)

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod commits;
 mod errors;
+mod fences;
 mod partitions;
 mod proxy;
 mod support;
@@ -34,7 +35,9 @@ fn main() -> ExitCode {
         Some(missing) => partitioned.missing(missing).into(),
         None => partitioned.into(),
     };
-    let tests = [errors::TESTS, commits::TESTS, checkpoints::TESTS, partitions::TESTS].concat();
+    let tests =
+        [errors::TESTS, commits::TESTS, checkpoints::TESTS, fences::TESTS, partitions::TESTS]
+            .concat();
     run([
         suite("replicated", Name::replicated),
         suite("single", Name::single),

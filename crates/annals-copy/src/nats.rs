@@ -53,7 +53,9 @@ impl Nats {
         let (servers, query) = url.split_once('?').unwrap_or((url, ""));
         let servers: Vec<&str> = servers.split(',').collect();
         let options = JetStreamOptions::new(&servers[..]);
-        let mut options = options.map_err(|error| Error::failed(&name, error))?.create(creates);
+        let options = options.map_err(|error| Error::failed(&name, error))?;
+        // A source is only read, and its fence may be lifted.
+        let mut options = options.create(creates).fenced(!creates);
         let mut durability = durability;
         for parameter in query.split('&').filter(|it| !it.is_empty()) {
             let no_meaning = || bad(format!("the parameter {parameter:?} has no meaning"));
@@ -86,15 +88,6 @@ impl Nats {
 
     fn checked<T>(&self, done: Result<T, StoreError>) -> Result<T, Error> {
         done.map_err(|error| Error::failed(&self.name, error))
-    }
-
-    fn no_fence(&self) -> Error {
-        Error::Unsupported {
-            place: self.name.clone(),
-            what: "a store on NATS cannot be fenced: stop what writes to it, or take the permission to publish \
-                   from it, and copy once more"
-                .into(),
-        }
     }
 }
 
@@ -132,15 +125,16 @@ impl Source for Nats {
     }
 
     fn find_fence(&mut self) -> Result<Option<Fence>, Error> {
-        Ok(None)
+        let fence = self.checked(block_on(self.store.fence()))?;
+        Ok(fence.map(|to| Fence::new(to, true)))
     }
 
-    fn raise_fence(&mut self, _to: &str, _wait: Duration) -> Result<(), Error> {
-        Err(self.no_fence())
+    fn raise_fence(&mut self, to: &str, _wait: Duration) -> Result<(), Error> {
+        self.checked(block_on(self.store.raise_fence(to)))
     }
 
     fn lift_fence(&mut self) -> Result<Option<String>, Error> {
-        Err(self.no_fence())
+        self.checked(block_on(self.store.lift_fence()))
     }
 
     fn wait(&mut self, after: Position, at_most: Duration) -> Result<(), Error> {

@@ -11,12 +11,18 @@ mod histories;
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use annals_conformance::{AnySuite, run};
 use annals_copy::{
     Directory, Error, Nats, PositionMap, Report, Settings, Source, Step, Target, Until, copy,
 };
-use annals_es::Position;
+use annals_es::blocking::block_on;
+use annals_es::{
+    AppendError, Commit, EventStore, Expected, NewEvent, OrderedStore, Position, StoreError,
+};
+use annals_jetstream::{Durability, JetStreamOptions, JetStreamStore};
 
 use histories::{Places, contents, fill, long_ago, target};
 
@@ -30,6 +36,7 @@ const TESTS: &[(&str, fn())] = &[
         copy_that_is_stopped_goes_on_and_doubles_nothing,
     ),
     ("what_is_not_offered_is_told", what_is_not_offered_is_told),
+    ("programs_on_servers_are_switched_over", programs_on_servers_are_switched_over),
 ];
 
 fn main() -> ExitCode {
@@ -101,10 +108,84 @@ fn what_is_not_offered_is_told() {
     assert!(matches!(Nats::target(&without), Err(Error::Unsupported { .. })));
     let mut source = Directory::source(places.old()).unwrap();
     copy_all(&mut source, &mut Nats::target(&url).unwrap(), &Settings::default());
-    let mut source = Nats::source(&without).unwrap();
+    let source = Nats::source(&without).unwrap();
     assert!(!source.name().contains(":app@"), "{}", source.name());
-    let mut to = target(&places.new_place()).unwrap();
-    let settings = Settings::default().until(Until::Switched);
-    let refused = copy(&mut source, &mut to, &settings, &mut |_| ControlFlow::Continue(()));
-    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
+}
+
+fn open(url: &str) -> JetStreamStore {
+    let (servers, query) = url.split_once('?').unwrap();
+    let servers: Vec<&str> = servers.split(',').collect();
+    let name = query.split('&').next().unwrap().strip_prefix("name=").unwrap();
+    let options = JetStreamOptions::new(&servers[..]).unwrap().name(name);
+    block_on(options.durability(Durability::AcceptLoss).open()).unwrap()
+}
+
+fn append(store: &JetStreamStore, stream: &str) -> Result<Position, AppendError> {
+    let event = NewEvent::new("A", "{}");
+    let commit =
+        Commit::to(stream, Expected::Any, [event.clone()]).and("all-1", Expected::Any, [event]);
+    block_on(store.append(commit)).map(|done| done.last_position)
+}
+
+/// Programs append until they are fenced off. Each acknowledged commit is in the directory, and the way back from there
+/// to another store is complete as well.
+fn programs_on_servers_are_switched_over() {
+    let (places, url) = (Places::new(), url("switched"));
+    drop(Nats::target(&url).unwrap());
+    let store = open(&url);
+    let first = append(&store, "first-1").unwrap();
+    let second = append(&store, "first-1").unwrap();
+    block_on(store.save_checkpoint("mailer", first)).unwrap();
+    let moved = Commit::progress("process", second);
+    block_on(store.append(moved)).unwrap();
+    let may_fence = AtomicBool::new(false);
+    let acknowledged = thread::scope(|scope| {
+        let program = |number| {
+            let (store, may_fence) = (open(&url), &may_fence);
+            scope.spawn(move || {
+                for count in 0_usize.. {
+                    may_fence.fetch_or(count > 10, Ordering::Relaxed);
+                    match append(&store, &format!("s-{number}")) {
+                        Ok(_) => {}
+                        Err(AppendError::Store(StoreError::Fenced { .. })) => return count,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                0
+            })
+        };
+        let programs: Vec<_> = (0..3).map(program).collect();
+        let mut target = target(&places.new_place()).unwrap();
+        let settings = Settings::default().until(Until::Switched);
+        let report = copy(&mut Nats::source(&url).unwrap(), &mut target, &settings, &mut |step| {
+            while step == Step::Fencing && !may_fence.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(report.unwrap().is_complete);
+        target.close().unwrap();
+        programs.into_iter().map(|it| it.join().unwrap()).sum::<usize>()
+    });
+    let found = contents(&places.new_place());
+    assert_eq!(found.iter().filter(|line| line.contains(" all-1@")).count(), acknowledged + 2);
+    assert!(found.contains(&"cursor mailer 2".to_owned()), "{found:?}");
+    assert!(found.contains(&"cursor process 4".to_owned()), "{found:?}");
+    assert!(matches!(Nats::target(&url), Err(Error::Failed { .. })), "it is fenced");
+
+    let back_url = url.replace("switched", "switched_back");
+    let mut back = Nats::target(&back_url).unwrap();
+    let report = copy_all(
+        &mut Directory::source(places.new_place()).unwrap(),
+        &mut back,
+        &Settings::default().until(Until::Switched),
+    );
+    assert!(report.is_complete && report.events_compared == 2 * (acknowledged as u64 + 2));
+    append(&open(&back_url), "s-1").unwrap();
+    // The move is given up.
+    let mut source = Nats::source(&url).unwrap();
+    let fence = source.find_fence().unwrap().expect("a fence");
+    assert!(fence.is_complete);
+    assert_eq!(source.lift_fence().unwrap(), Some(fence.to));
+    append(&open(&url), "s-1").unwrap();
 }

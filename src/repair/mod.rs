@@ -1,18 +1,20 @@
 //! Repair of damaged stores: every intact commit in a new store, or a loss that is accepted in place.
 
 // `source` reads the damaged store, and nothing writes to it. `salvage` walks over it and takes every
-// intact commit; `survey` names lost events, and `streams` counts versions. `target` is the new store.
+// intact commit; `survey` finds intact events of broken ones, `salvaged` shows them to the caller, and `streams` counts versions. `target` is the new store.
 // `loss` opens a store for writing past evidence of loss, in place. Must never change the damaged store,
 // nor put anything into the new one that was not in it.
 
 mod loss;
 mod report;
 mod salvage;
+mod salvaged;
 mod source;
 mod streams;
 mod survey;
 mod target;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,7 +34,10 @@ pub use loss::{AcceptedLoss, Loss, accept_loss, find_loss};
 pub(crate) use loss::{accept_loss_in, find_loss_in};
 pub use report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes, StreamLoss};
 
-use salvage::Salvage;
+pub(crate) use salvaged::Sink;
+pub use salvaged::{BrokenCommit, SalvagedEvent};
+
+use salvage::{Observer, Salvage};
 use source::Item;
 use target::Target;
 
@@ -64,7 +69,8 @@ impl RepairOptions {
 /// renumbered without gaps, and so are the versions of streams that lost events; the report maps old
 /// numbers to new ones. The new store has an id of its own, and no snapshots.
 ///
-/// If one event of a commit is damaged, the whole commit is lost. Bytes after the end of the log that
+/// If one event of a commit is damaged, the whole commit is lost: [`repair_and_salvage`] hands out the intact events of
+/// such commits. Bytes after the end of the log that
 /// were never acknowledged are reported as the tail.
 ///
 /// # Errors
@@ -79,18 +85,48 @@ pub fn repair(
     options: RepairOptions,
     progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
+    repair_and_salvage(from, to, options, progress, |_| Ok(()))
+}
+
+/// Like [`repair()`], and passes each intact event of a broken commit to `salvaged`, whole and in the order of the log.
+///
+/// The new store does not have these events: whether half a commit is of use is for the caller to decide. Events of the
+/// [tail](RepairReport::tail) are passed too. Memory is bounded: one event is read at a time.
+///
+/// ```no_run
+/// use annals::repair::{RepairOptions, repair_and_salvage};
+///
+/// let report = repair_and_salvage("ledger", "repaired", RepairOptions::new(), |_| {}, |event| {
+///     println!("{}@{}: {}", event.stream(), event.version(), event.commit().reason);
+///     Ok(())
+/// })?;
+/// # Ok::<(), annals::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`repair()`]. If `salvaged` returns an error, the repair ends with [`Error::Io`], and files written to `to`
+/// are removed.
+pub fn repair_and_salvage(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    options: RepairOptions,
+    mut progress: impl FnMut(Progress),
+    mut salvaged: impl FnMut(&SalvagedEvent<'_>) -> io::Result<()>,
+) -> Result<RepairReport> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, e));
     let (from, to) = (absolute(from.as_ref())?, absolute(to.as_ref())?);
     let (from, to) = (StoreDir::new(Arc::clone(&storage), &from), StoreDir::new(storage, &to));
-    repair_in(&from, &to, options, progress)
+    repair_in(&from, &to, options, &mut progress, &mut salvaged)
 }
 
 pub(crate) fn repair_in(
     from: &StoreDir,
     to: &StoreDir,
     options: RepairOptions,
-    mut progress: impl FnMut(Progress),
+    progress: &mut dyn FnMut(Progress),
+    salvaged: Sink<'_>,
 ) -> Result<RepairReport> {
     if to.root().starts_with(from.root()) || from.root().starts_with(to.root()) {
         return Err(Error::InvalidArgument {
@@ -110,7 +146,8 @@ pub(crate) fn repair_in(
     let to = &Target::bind(to)?;
     let target = Target::create(to, made, capacity)?;
     let result = (|| {
-        let mut salvage = Salvage::new(target, options.stop_at_damage, total, &mut progress);
+        let observer = Observer { progress, salvaged };
+        let mut salvage = Salvage::new(target, options.stop_at_damage, total, observer);
         for item in items {
             salvage.item(item)?;
         }

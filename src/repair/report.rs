@@ -37,6 +37,8 @@ pub struct RepairReport {
     /// Bytes after the end of the log that were never acknowledged: the next opening would have cut them
     /// off.
     pub tail: Vec<SkippedBytes>,
+    /// The number of events in the tail whose own bytes are intact.
+    pub tail_intact_events: u64,
     /// Positions of intact commits after the damage that were left out because of
     /// [`RepairOptions::stop_at_damage`](crate::repair::RepairOptions::stop_at_damage).
     pub left_out: Option<Range>,
@@ -55,8 +57,11 @@ pub struct Gap {
     /// The bytes that could not be copied.
     pub skipped: Vec<SkippedBytes>,
     /// Missing events whose own bytes are intact. A commit is kept as a whole or not at all, so they are
-    /// lost with it; `annals verify` and a hex editor still show them.
+    /// lost with it; [`repair_and_salvage`](crate::repair::repair_and_salvage) hands them out. A report lists the
+    /// first 100,000.
     pub intact: Vec<LostEvent>,
+    /// The number of missing events whose own bytes are intact, listed or not.
+    pub intact_events: u64,
 }
 
 /// A range of bytes in the damaged store that holds no whole commit.

@@ -8,13 +8,16 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes};
+use super::salvaged::{BrokenCommit, SalvagedEvent, Sink};
 use super::source::{Item, SourceSegment};
 use super::streams::StreamLosses;
-use super::survey::survey;
+use super::survey::{Found, is_first, survey};
 use super::target::Target;
 use crate::error::{Error, Result};
+use crate::event::{Position, Timestamp};
 use crate::format::frame::{self, FrameHeader, FrameKind};
 use crate::format::metadata::{Change, ChangeNumber, RecordValue, SectionHeader};
 use crate::format::record::RecordRef;
@@ -25,8 +28,8 @@ use crate::verify::Progress;
 
 /// The maximum length of a segment: offsets have 32 bits.
 const MAX_LEN: u64 = 1 << 32;
-/// The number of bytes of a damaged run that are searched for records.
-const MAX_SURVEY: u64 = 256 << 20;
+/// The number of intact events of broken commits that the report lists.
+const MAX_LISTED: u64 = 100_000;
 
 pub(super) struct Salvage<'a, 'b> {
     pub(super) target: Target<'a>,
@@ -36,7 +39,9 @@ pub(super) struct Salvage<'a, 'b> {
     state: ScanState,
     /// Bytes that were skipped since the last frame that was taken.
     skipped: Vec<SkippedBytes>,
-    intact: Vec<LostEvent>,
+    intact: Intact,
+    /// The number of intact events that the report has room for.
+    unlisted: u64,
     /// The position that damaged bytes may begin with.
     guess: u64,
     stop_at_damage: bool,
@@ -44,9 +49,25 @@ pub(super) struct Salvage<'a, 'b> {
     checksums: Vec<u8>,
     /// The end of the frames in the last segment.
     last_end: Option<SkippedBytes>,
-    progress: &'b mut dyn FnMut(Progress),
+    observer: Observer<'b>,
     done: u64,
     total: u64,
+}
+
+/// What the caller of a repair learns while it runs.
+pub(super) struct Observer<'a> {
+    pub(super) progress: &'a mut dyn FnMut(Progress),
+    pub(super) salvaged: Sink<'a>,
+}
+
+/// The intact records among the bytes that were skipped since the last frame that was taken.
+#[derive(Debug, Default)]
+struct Intact {
+    count: u64,
+    /// The first ones, as long as the report does not list too many.
+    listed: Vec<LostEvent>,
+    /// The highest version of each of their streams.
+    versions: HashMap<Box<str>, u64>,
 }
 
 /// What is found at an offset in a segment.
@@ -72,7 +93,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         target: Target<'a>,
         stop_at_damage: bool,
         total: u64,
-        progress: &'b mut dyn FnMut(Progress),
+        observer: Observer<'b>,
     ) -> Self {
         Self {
             target,
@@ -80,13 +101,14 @@ impl<'a, 'b> Salvage<'a, 'b> {
             streams: StreamLosses::default(),
             state: ScanState::START,
             skipped: Vec::new(),
-            intact: Vec::new(),
+            intact: Intact::default(),
+            unlisted: MAX_LISTED,
             guess: 1,
             stop_at_damage,
             stopped: false,
             checksums: Vec::new(),
             last_end: None,
-            progress,
+            observer,
             done: 0,
             total,
         }
@@ -125,7 +147,10 @@ impl<'a, 'b> Salvage<'a, 'b> {
 
     fn advance(&mut self, bytes: u64) {
         self.done += bytes;
-        (self.progress)(Progress { done_bytes: self.done, total_bytes: self.total.max(self.done) });
+        (self.observer.progress)(Progress {
+            done_bytes: self.done,
+            total_bytes: self.total.max(self.done),
+        });
     }
 
     /// Takes or skips what is at the offset; `None` if the segment holds no more frames.
@@ -146,7 +171,10 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 let frame = ScannedFrame { offset: at, header, checksum: link, body, metadata };
                 let next = at + frame.header.frame_len();
                 match self.refusal(&frame) {
-                    Some(reason) => self.skip(source, window, at, next, reason)?,
+                    Some(reason) => {
+                        let header = frame.header;
+                        self.skip(source, window, at..next, Some(&header), reason)?;
+                    }
                     None => self.take(&frame, link)?,
                 }
                 Ok(Some(next))
@@ -155,7 +183,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
                 let next = (at + header.frame_len()).min(end);
                 self.guess = header.first_position.max(self.state.next_position);
                 self.state.proven = self.state.proven.max(header.durable_position);
-                self.skip(source, window, at, next, &defect.to_string())?;
+                self.skip(source, window, at..next, Some(&header), &defect.to_string())?;
                 self.guess = header.next_position().max(self.guess);
                 Ok(Some(next))
             }
@@ -171,7 +199,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
                     }
                 };
                 if to > at {
-                    self.skip(source, window, at, to, &defect.to_string())?;
+                    self.skip(source, window, at..to, None, &defect.to_string())?;
                 }
                 Ok(next)
             }
@@ -354,41 +382,82 @@ impl<'a, 'b> Salvage<'a, 'b> {
         if skipped.is_empty() {
             skipped.extend(self.last_end.clone());
         }
-        for event in &intact {
-            self.streams.know(&event.stream, event.version);
+        for (stream, version) in &intact.versions {
+            self.streams.know(stream, *version);
         }
         self.report.missing_events += missing.as_ref().map_or(0, Range::count);
         self.stopped |= self.stop_at_damage && missing.is_some();
-        self.report.gaps.push(Gap { missing, acknowledged: false, skipped, intact });
+        self.report.gaps.push(Gap {
+            missing,
+            acknowledged: false,
+            skipped,
+            intact: intact.listed,
+            intact_events: intact.count,
+        });
     }
 
-    /// Records bytes that cannot be taken, and the intact records in them.
+    /// Records bytes that cannot be taken, and hands out the intact records in them. `header`: the intact header of the
+    /// frame that the bytes are.
     fn skip(
         &mut self,
         source: &SourceSegment,
         window: &mut Window,
-        from: u64,
-        to: u64,
+        bytes: std::ops::Range<u64>,
+        header: Option<&FrameHeader>,
         reason: &str,
     ) -> Result<()> {
         let path = &source.segment.path;
+        let (from, to) = (bytes.start, bytes.end);
         let reason = if source.file.has_failed_within(from, to) {
             "cannot be read".to_owned()
         } else {
             reason.to_owned()
         };
-        let len = usize::try_from((to - from).min(MAX_SURVEY)).unwrap_or(0);
-        let bytes = window.get(from, len).map_err(|e| Error::io("read", path, e))?;
-        let seed = source.segment.header.seed();
-        let (intact, guess) = survey(bytes.unwrap_or_default(), seed, self.guess);
-        self.intact.extend(intact);
-        self.guess = guess;
+        self.survey(source, window, bytes, header, &reason)?;
         match self.skipped.last_mut() {
             Some(last) if last.file == *path && last.to == from && last.reason == reason => {
                 last.to = to;
             }
             _ => self.skipped.push(SkippedBytes { file: path.clone(), from, to, reason }),
         }
+        Ok(())
+    }
+
+    /// Hands out the intact records in bytes that cannot be taken.
+    fn survey(
+        &mut self,
+        source: &SourceSegment,
+        window: &mut Window,
+        bytes: std::ops::Range<u64>,
+        header: Option<&FrameHeader>,
+        reason: &str,
+    ) -> Result<()> {
+        let (path, seed) = (&source.segment.path, source.segment.header.seed());
+        let (intact, salvaged) = (&mut self.intact, &mut self.observer.salvaged);
+        let unlisted = &mut self.unlisted;
+        // The frame whose first record was found, if the header is damaged.
+        let mut first = None;
+        let read = |found: Found<'_>| {
+            let Found { record, position, frame } = found;
+            if is_first(&record) {
+                first = Some((frame, position));
+            }
+            let of_record = first.filter(|&(of, _)| of == frame).map(|(_, position)| position);
+            let commit = BrokenCommit {
+                file: path,
+                offset: frame,
+                first_position: header.map(|h| h.first_position).or(of_record).map(Position::new),
+                events: header.map(|h| h.event_count),
+                recorded_at: header.map(|h| Timestamp::from_micros(h.recorded_at)),
+                reason,
+            };
+            intact.pass(&record, position, *unlisted > 0);
+            *unlisted = unlisted.saturating_sub(1);
+            salvaged(&SalvagedEvent { record, position, commit })
+                .map_err(|e| Error::io("hand out an intact event of", path, e))
+        };
+        let failed = |e| Error::io("read", path, e);
+        self.guess = survey(window, seed, bytes, header, self.guess, read, failed)?;
         Ok(())
     }
 
@@ -399,8 +468,28 @@ impl<'a, 'b> Salvage<'a, 'b> {
             self.close_gap(proven);
         }
         self.report.tail = std::mem::take(&mut self.skipped);
+        self.report.tail_intact_events = std::mem::take(&mut self.intact).count;
         for gap in &mut self.report.gaps {
             gap.acknowledged = gap.missing.is_some_and(|missing| missing.first <= proven);
+        }
+    }
+}
+
+impl Intact {
+    fn pass(&mut self, record: &RecordRef<'_>, position: u64, is_listed: bool) {
+        let (stream, version) = (record.stream(), record.version());
+        match self.versions.get_mut(stream) {
+            Some(known) => *known = version.max(*known),
+            None => drop(self.versions.insert(stream.into(), version)),
+        }
+        self.count += 1;
+        if is_listed {
+            self.listed.push(LostEvent {
+                position: Position::new(position),
+                stream: stream.to_owned(),
+                version,
+                id: Uuid::from_bytes(record.id()),
+            });
         }
     }
 }

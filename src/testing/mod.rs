@@ -29,7 +29,7 @@ pub use hooked::{Call, Hook, HookedStorage};
 use crate::dir::StoreDir;
 use crate::error::Result;
 use crate::event::Position;
-use crate::repair::{AcceptedLoss, Loss, RepairOptions, RepairReport};
+use crate::repair::{AcceptedLoss, Loss, RepairOptions, RepairReport, SalvagedEvent};
 use crate::verify::{Progress, VerifyReport};
 
 /// [`verify`](crate::verify()) on any storage.
@@ -82,8 +82,24 @@ pub fn repair_on(
     to: impl AsRef<Path>,
     options: RepairOptions,
 ) -> Result<RepairReport> {
+    repair_and_salvage_on(storage, from, to, options, |_| Ok(()))
+}
+
+/// [`repair_and_salvage`](crate::repair::repair_and_salvage) on any storage.
+///
+/// # Errors
+///
+/// Those of [`repair_and_salvage`](crate::repair::repair_and_salvage).
+pub fn repair_and_salvage_on(
+    storage: &Arc<dyn Storage>,
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    options: RepairOptions,
+    mut salvaged: impl FnMut(&SalvagedEvent<'_>) -> std::io::Result<()>,
+) -> Result<RepairReport> {
     let dir = |path: &Path| StoreDir::new(Arc::clone(storage), path);
-    crate::repair::repair_in(&dir(from.as_ref()), &dir(to.as_ref()), options, |_| {})
+    let (from, to) = (dir(from.as_ref()), dir(to.as_ref()));
+    crate::repair::repair_in(&from, &to, options, &mut |_| {}, &mut salvaged)
 }
 
 /// [`find_loss`](crate::repair::find_loss) on any storage.

@@ -34,6 +34,7 @@ mod power_loss;
 mod reader_beside_writer;
 mod reads_during_sealing;
 mod repair;
+mod salvage;
 #[path = "../support/mod.rs"]
 mod shared;
 mod shipping;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annals::testing::{Fault, Operation, SimStorage, Storage, repair_on, verify_on};
+use annals::testing::{
+    Fault, Operation, SimStorage, Storage, repair_and_salvage_on, repair_on, verify_on,
+};
 use annals::{
     Error, Event, ExpectedVersion, NewEvent, Opened, Store, Uuid,
-    repair::{RepairOptions, RepairReport},
+    repair::{RepairOptions, RepairReport, SalvagedEvent},
 };
 
 use super::support::*;
@@ -18,17 +20,19 @@ const SIZE: usize = 9_000;
 
 /// An event as it was appended. `commit` is the first position of its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    position: u64,
+pub(super) struct Seen {
+    pub(super) position: u64,
     version: u64,
     stream: String,
     id: Uuid,
+    event_type: String,
+    tags: Vec<String>,
     data: Vec<u8>,
     recorded_at: u64,
-    commit: u64,
+    pub(super) commit: u64,
 }
 
-fn all(store: &Store) -> Vec<Seen> {
+pub(super) fn all(store: &Store) -> Vec<Seen> {
     let mut commit = 1;
     let seen = |event: annals::Result<Event>| {
         let event = event.unwrap();
@@ -37,6 +41,8 @@ fn all(store: &Store) -> Vec<Seen> {
             version: event.version(),
             stream: event.stream().into(),
             id: event.id(),
+            event_type: event.event_type().into(),
+            tags: event.tags().map(str::to_owned).collect(),
             data: event.data().into(),
             recorded_at: event.recorded_at().as_micros(),
             commit,
@@ -50,7 +56,7 @@ fn all(store: &Store) -> Vec<Seen> {
 }
 
 /// A store of several segments and sessions, with commits to several streams.
-fn original() -> (SimStorage, Vec<Seen>) {
+pub(super) fn original() -> (SimStorage, Vec<Seen>) {
     let sim = SimStorage::new(11);
     let mut number = 0;
     for commits in [5, 4, 6] {
@@ -85,17 +91,90 @@ fn bytes_of(sim: &SimStorage, root: &str) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn repair_with(sim: &SimStorage, options: RepairOptions) -> annals::Result<RepairReport> {
+    repair_with_salvage(sim, options).map(|(report, _)| report)
+}
+
+/// An intact event of a broken commit: its place, and what is known of its commit.
+#[derive(Debug)]
+pub(super) struct Salvaged {
+    pub(super) position: u64,
+    pub(super) first_position: Option<u64>,
+    pub(super) events: Option<u32>,
+    pub(super) reason: String,
+    seen: Seen,
+}
+
+fn salvaged(event: &SalvagedEvent<'_>) -> Salvaged {
+    let commit = event.commit();
+    let first_position = commit.first_position.map(annals::Position::get);
+    Salvaged {
+        position: event.position().get(),
+        first_position,
+        events: commit.events,
+        reason: commit.reason.into(),
+        seen: Seen {
+            position: event.position().get(),
+            version: event.version(),
+            stream: event.stream().into(),
+            id: event.id(),
+            event_type: event.event_type().into(),
+            tags: event.tags().map(str::to_owned).collect(),
+            data: event.data().into(),
+            recorded_at: event.recorded_at().map_or(0, annals::Timestamp::as_micros),
+            commit: first_position.unwrap_or(0),
+        },
+    }
+}
+
+fn repair_with_salvage(
+    sim: &SimStorage,
+    options: RepairOptions,
+) -> annals::Result<(RepairReport, Vec<Salvaged>)> {
     let storage: Arc<dyn Storage> = Arc::new(sim.process());
     let before = bytes_of(sim, ROOT);
-    let done = repair_on(&storage, ROOT, NEW, options);
+    let mut events = Vec::new();
+    let done = repair_and_salvage_on(&storage, ROOT, NEW, options, |event| {
+        events.push(salvaged(event));
+        Ok(())
+    });
     assert!(before == bytes_of(sim, ROOT), "the damaged store was changed");
-    done
+    done.map(|report| (report, events))
+}
+
+/// Every salvaged event is one of the original that the new store lacks, and the report counts them.
+fn hold_salvage(name: &str, report: &RepairReport, salvaged: &[Salvaged], original: &[Seen]) {
+    let counted: u64 = report.gaps.iter().map(|gap| gap.intact_events).sum();
+    assert_eq!(counted + report.tail_intact_events, salvaged.len() as u64, "{name}");
+    let listed = report.gaps.iter().flat_map(|gap| &gap.intact).map(|lost| lost.position.get());
+    let of_gaps = salvaged.iter().map(|found| found.position);
+    assert!(listed.eq(of_gaps.take(usize::try_from(counted).unwrap())), "{name}");
+    for found in salvaged {
+        let was = original.iter().find(|seen| seen.id == found.seen.id).unwrap();
+        let mut expected = was.clone();
+        if found.events.is_none() {
+            (expected.recorded_at, expected.commit) = (0, found.first_position.unwrap_or(0));
+        }
+        assert_eq!(found.seen, expected, "{name}");
+        assert!(found.first_position.is_none_or(|first| first == was.commit), "{name}");
+        assert!(!found.reason.is_empty());
+    }
+}
+
+/// Repairs, and compares the salvaged events, too.
+pub(super) fn hold_with_salvage(
+    name: &str,
+    sim: &SimStorage,
+    original: &[Seen],
+) -> (RepairReport, Vec<Salvaged>) {
+    let (_, salvaged) = repair_with_salvage(&sim.fork(), RepairOptions::new()).unwrap();
+    (hold(name, sim, original).0, salvaged)
 }
 
 /// Repairs, and compares the new store, the report and the original. Returns the missing positions.
 fn hold(name: &str, sim: &SimStorage, original: &[Seen]) -> (RepairReport, Vec<u64>) {
-    let report =
-        repair_with(sim, RepairOptions::new()).unwrap_or_else(|e| panic!("{name}: {e} ({e:?})"));
+    let (report, salvaged) = repair_with_salvage(sim, RepairOptions::new())
+        .unwrap_or_else(|e| panic!("{name}: {e} ({e:?})"));
+    hold_salvage(name, &report, &salvaged, original);
     let verified = verify_on(sim, NEW, |_| {}).unwrap();
     assert_eq!(verified.faults, [], "{name}");
     let store = options(sim).open(NEW).unwrap();

@@ -17,13 +17,15 @@
 //! | `commit` | a JSON scalar: consecutive lines with the same one are one commit | the position of the commit's first event |
 //! | `version` `recorded_at` | kept as text for options that use them; otherwise the store assigns them | always |
 //! | `position` | ignored: the store assigns it | always |
+//! | `salvaged_from` | ignored | the broken commit, in the lines of `repair --salvage`; there, `commit` and `recorded_at` are left out if they are unknown |
 //!
 //! Any other key is an error, so that a misspelt one never loses data in silence. `null` means
 //! absent, except in `data` and `metadata`, where it is JSON like any other.
 
 use std::io;
 
-use annals::{Bytes, ContentType, EventRef, Timestamp, Uuid};
+use annals::repair::SalvagedEvent;
+use annals::{Bytes, ContentType, EventRef, Position, Timestamp, Uuid};
 use base64::Engine as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -50,6 +52,7 @@ pub fn decode(line: &[u8]) -> Result<Record, BadLine> {
 
 fn fields(mut object: Object<'_>, commit: Option<CommitKey>) -> Result<Record, String> {
     object.take("position");
+    object.take("salvaged_from");
     let recorded_at = object.take_set("recorded_at").map(|raw| text_of(raw.get()));
     let version = object.take_set("version").map(|raw| raw.get().to_owned());
     let (data, content_type) = data(&mut object)?;
@@ -139,10 +142,10 @@ pub struct Row<'a> {
     pub event_type: &'a str,
     /// The event's id.
     pub id: Uuid,
-    /// When the event was recorded.
-    pub recorded_at: Timestamp,
-    /// The position of the first event in the event's commit.
-    pub commit: u64,
+    /// When the event was recorded; `None` if that is unknown.
+    pub recorded_at: Option<Timestamp>,
+    /// The position of the first event in the event's commit; `None` if that is unknown.
+    pub commit: Option<u64>,
     /// The event's data.
     pub data: &'a [u8],
     /// Whether the data is JSON or binary.
@@ -153,6 +156,51 @@ pub struct Row<'a> {
     pub tags: Vec<&'a str>,
     /// The version of the data's schema; 0 = not set.
     pub schema_version: u16,
+    /// The broken commit that a repair salvaged the event from.
+    pub salvaged_from: Option<SalvagedFrom<'a>>,
+}
+
+/// A broken commit, as the lines of its intact events state it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SalvagedFrom<'a> {
+    /// The segment's file, relative to the damaged store.
+    pub file: String,
+    /// The offset of the commit's frame in the file.
+    pub offset: u64,
+    /// The position of its first event, if it is known.
+    pub commit: Option<u64>,
+    /// The number of its events, if it is known.
+    pub events: Option<u32>,
+    /// Why the commit could not be copied.
+    pub reason: &'a str,
+}
+
+impl<'a> From<&SalvagedEvent<'a>> for Row<'a> {
+    fn from(event: &SalvagedEvent<'a>) -> Self {
+        let commit = event.commit();
+        let first = commit.first_position.map(Position::get);
+        Self {
+            position: event.position().get(),
+            stream: event.stream(),
+            version: event.version(),
+            event_type: event.event_type(),
+            id: event.id(),
+            recorded_at: event.recorded_at(),
+            commit: first,
+            data: event.data(),
+            content_type: event.content_type(),
+            metadata: event.metadata(),
+            tags: event.tags().collect(),
+            schema_version: event.schema_version(),
+            salvaged_from: Some(SalvagedFrom {
+                file: commit.file.display().to_string(),
+                offset: commit.offset,
+                commit: first,
+                events: commit.events,
+                reason: commit.reason,
+            }),
+        }
+    }
 }
 
 impl<'a> From<&'a EventRef<'_>> for Row<'a> {
@@ -163,13 +211,14 @@ impl<'a> From<&'a EventRef<'_>> for Row<'a> {
             version: event.version(),
             event_type: event.event_type(),
             id: event.id(),
-            recorded_at: event.recorded_at(),
-            commit: event.commit().get(),
+            recorded_at: Some(event.recorded_at()),
+            commit: Some(event.commit().get()),
             data: event.data(),
             content_type: event.content_type(),
             metadata: event.metadata(),
             tags: event.tags().collect(),
             schema_version: event.schema_version(),
+            salvaged_from: None,
         }
     }
 }
@@ -183,8 +232,10 @@ struct Wire<'a> {
     #[serde(rename = "type")]
     event_type: &'a str,
     id: &'a str,
-    recorded_at: String,
-    commit: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +250,8 @@ struct Wire<'a> {
     tags: &'a [&'a str],
     #[serde(skip_serializing_if = "is_zero")]
     schema_version: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salvaged_from: Option<&'a SalvagedFrom<'a>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -222,7 +275,7 @@ pub fn encode(row: &Row<'_>, out: &mut Vec<u8>) -> io::Result<()> {
         version: row.version,
         event_type: row.event_type,
         id: row.id.hyphenated().encode_lower(&mut id),
-        recorded_at: time::to_rfc3339(row.recorded_at),
+        recorded_at: row.recorded_at.map(time::to_rfc3339),
         commit: row.commit,
         data,
         data_base64: data.is_none().then(|| BASE64.encode(row.data)),
@@ -232,6 +285,7 @@ pub fn encode(row: &Row<'_>, out: &mut Vec<u8>) -> io::Result<()> {
             .then(|| BASE64.encode(row.metadata)),
         tags: &row.tags,
         schema_version: row.schema_version,
+        salvaged_from: row.salvaged_from.as_ref(),
     };
     serde_json::to_writer(out, &wire).map_err(io::Error::from)
 }
@@ -254,13 +308,14 @@ mod tests {
             version: 2,
             event_type: "T",
             id: Uuid::from_u128(5),
-            recorded_at: Timestamp::from_micros(1),
-            commit: 6,
+            recorded_at: Some(Timestamp::from_micros(1)),
+            commit: Some(6),
             data,
             content_type,
             metadata,
             tags: vec!["x:1", "ü\n"],
             schema_version: 3,
+            salvaged_from: None,
         }
     }
 

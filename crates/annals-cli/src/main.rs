@@ -23,6 +23,7 @@ mod records;
 mod report;
 mod rescue;
 mod resume;
+mod salvage;
 mod settle;
 mod snapshots;
 mod streams;

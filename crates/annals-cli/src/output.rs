@@ -133,7 +133,7 @@ fn text(row: &Row<'_>, colour: bool, out: &mut String) {
     number(out, row.position);
     out.push_str("  ");
     styled(FAINT, colour, out, |out| {
-        out.push_str(&time::to_rfc3339(row.recorded_at));
+        out.push_str(&row.recorded_at.map_or_else(String::new, time::to_rfc3339));
     });
     out.push_str("  ");
     styled(NAME, colour, out, |out| printable(row.stream, out));
@@ -209,13 +209,14 @@ mod tests {
             version: 2,
             event_type: "T",
             id: Uuid::nil(),
-            recorded_at: Timestamp::from_micros(0),
-            commit: 3,
+            recorded_at: Some(Timestamp::from_micros(0)),
+            commit: Some(3),
             data,
             content_type,
             metadata: b"",
             tags: vec!["x"],
             schema_version: 0,
+            salvaged_from: None,
         };
         let mut out = String::new();
         text(&row, colour, &mut out);

@@ -17,6 +17,7 @@ use crate::failure::{self, Failure};
 use crate::open;
 use crate::output::Output;
 use crate::progress::{Progress, Unit};
+use crate::salvage::SalvageFile;
 
 /// Number of gaps, streams and intact events that are listed; the written report has all.
 const LISTED: usize = 20;
@@ -28,20 +29,35 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
     outside(&args.store, &args.to)?;
+    if let Some(salvage) = &args.salvage {
+        outside(&args.store, salvage)?;
+        if salvage.starts_with(&args.to) {
+            let (file, to) = (salvage.display(), args.to.display());
+            return Err(Failure::Usage(format!("{file} is inside {to}, which has to be empty")));
+        }
+    }
     let mut progress = Progress::new(Unit::Bytes, None, quiet);
     let options = RepairOptions::new().stop_at_damage(args.stop_at_damage);
-    let report = annals::repair::repair(&args.store, &args.to, options, |done: Done| {
-        progress.set(done.done_bytes, Some(done.total_bytes));
+    let advance = |done: Done| progress.set(done.done_bytes, Some(done.total_bytes));
+    let mut salvage = args.salvage.as_deref().map(SalvageFile::create).transpose()?;
+    let report =
+        annals::repair::repair_and_salvage(&args.store, &args.to, options, advance, |event| {
+            salvage.as_mut().map_or(Ok(()), |file| file.event(event))
+        });
+    let report = report.map_err(|error| {
+        salvage.as_mut().and_then(SalvageFile::failure).unwrap_or_else(|| error.into())
     })?;
     progress.finish();
+    let salvaged = salvage.map_or(Ok(()), SalvageFile::finish);
     let path = args.report.clone().unwrap_or_else(|| args.to.join("repair-report.json"));
     let mut json = serde_json::to_vec_pretty(&report)
         .map_err(|e| Failure::Fault(format!("the report cannot be written as JSON: {e}")))?;
     json.push(b'\n');
     let written = std::fs::write(&path, json);
-    let printed = print_report(&report, quiet);
+    let printed = print_report(&report, args.salvage.as_deref(), quiet);
     // A report that could not be written is a failure, even if the pipe is closed.
     written.map_err(|e| Failure::Fault(format!("cannot write {}: {e}", path.display())))?;
+    salvaged?;
     printed
 }
 
@@ -59,7 +75,7 @@ fn outside(store: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_report(report: &RepairReport, quiet: bool) -> Result<(), Failure> {
+fn print_report(report: &RepairReport, salvage: Option<&Path>, quiet: bool) -> Result<(), Failure> {
     let mut out = Output::new(Format::Text);
     if !quiet {
         for gap in report.gaps.iter().take(LISTED) {
@@ -84,6 +100,7 @@ fn print_report(report: &RepairReport, quiet: bool) -> Result<(), Failure> {
         if let Some(left_out) = report.left_out {
             out.line(format_args!("left out after the damage: positions {left_out}"))?;
         }
+        print_salvaged(&mut out, report, salvage)?;
         let verdict = match (report.is_complete(), report.missing_events) {
             (true, _) => "nothing is missing".to_owned(),
             (false, 1) => "1 event is missing".to_owned(),
@@ -95,6 +112,24 @@ fn print_report(report: &RepairReport, quiet: bool) -> Result<(), Failure> {
         ))?;
     }
     out.flush()
+}
+
+/// Names the file with the intact events of broken commits, or the option that writes one.
+fn print_salvaged(
+    out: &mut Output,
+    report: &RepairReport,
+    salvage: Option<&Path>,
+) -> Result<(), Failure> {
+    let of_gaps: u64 = report.gaps.iter().map(|gap| gap.intact_events).sum();
+    let events = of_gaps + report.tail_intact_events;
+    match salvage {
+        Some(file) => out
+            .line(format_args!("intact events of broken commits: {events}, in {}", file.display())),
+        None if events > 0 => out.line(format_args!(
+            "intact events of broken commits: {events}; --salvage FILE writes them to a file"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn print_gap(out: &mut Output, gap: &Gap) -> Result<(), Failure> {
@@ -117,7 +152,7 @@ fn print_gap(out: &mut Output, gap: &Gap) -> Result<(), Failure> {
             lost.position, lost.version
         ))?;
     }
-    more(out, gap.intact.len(), "intact events")
+    more(out, usize::try_from(gap.intact_events).unwrap_or(usize::MAX), "intact events")
 }
 
 fn more(out: &mut Output, count: usize, what: &str) -> Result<(), Failure> {

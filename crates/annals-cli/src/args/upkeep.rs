@@ -83,10 +83,11 @@ Copy every intact commit of a damaged store into a new store. The damaged store 
 
 Events keep their ids, contents and recorded times. Up to the first missing event they keep positions
 and versions; after it they are numbered without gaps, and the report maps the old numbers to the new
-ones. A commit with a damaged event is lost as a whole.",
+ones. A commit with a damaged event is lost as a whole; --salvage keeps its intact events in a file.",
     after_help = "\
 Examples:
   annals repair ledger --to repaired
+  annals repair ledger --to repaired --salvage intact.ndjson
   annals repair ledger --to repaired --stop-at-damage --report report.json
 
 The report is printed, and written as JSON to --report. The exit code is 0 if the new store was written,
@@ -101,6 +102,11 @@ pub(crate) struct RepairArgs {
     /// Keep only what precedes the first missing event, so that no position and no version changes
     #[arg(long)]
     pub(crate) stop_at_damage: bool,
+    /// Write the intact events of broken commits to this file, as `annals export` prints events; with the
+    /// broken commit in the key "salvaged_from". The file must not exist; if there is no such event, it is
+    /// empty
+    #[arg(long, value_name = "FILE")]
+    pub(crate) salvage: Option<PathBuf>,
     /// The file for the report; NEWDIR/repair-report.json by default
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,

@@ -21,8 +21,8 @@ Store events from NDJSON: each line is a JSON object, and an event. The store is
 Required keys: stream, type, and data (any JSON, stored byte for byte) or data_base64. Optional: id (a
 UUID), metadata (any JSON) or metadata_base64, tags, schema_version, content_type (\"json\" or
 \"binary\", with data_base64) and commit. version and recorded_at, as `annals export` writes them, are
-used by --derive-ids, --resume and --keep-times, and ignored without these; position is ignored. Any
-other key is an error.
+used by --derive-ids, --resume and --keep-times, and ignored without these; position and
+salvaged_from are ignored. Any other key is an error.
 
 Consecutive lines with the same \"commit\" value are one commit: all of its events are stored, or
 none. Such a commit ends before a line with another value, or at the end of the input. Other lines are

@@ -75,6 +75,61 @@ fn repair_keeps_what_is_whole_and_reports_the_rest() {
 }
 
 #[test]
+fn intact_events_of_broken_commits_are_written_to_a_file_that_can_be_imported() {
+    let scratch = Scratch::new();
+    let store = damaged(&scratch, 105);
+    let (new, file) = (scratch.store("new"), scratch.store("intact.ndjson"));
+    let done = repair(&[&store, "--to", &new, "--salvage", &file]).ok();
+    let told = format!("intact events of broken commits: 19, in {file}\n");
+    assert!(done.stdout.contains(&told), "{done:?}");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let before: Vec<String> = {
+        let all = lines(0..2000);
+        (100..120).filter(|&n| n != 105).map(|n| all.lines().nth(n).unwrap().to_owned()).collect()
+    };
+    assert_eq!(written.lines().count(), before.len());
+    for (line, before) in written.lines().zip(&before) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let before: serde_json::Value = serde_json::from_str(before).unwrap();
+        for key in ["stream", "type", "id", "data"] {
+            assert_eq!(line[key], before[key], "{line}");
+        }
+        let from = &line["salvaged_from"];
+        assert_eq!(
+            (&line["commit"], &from["commit"], &from["events"]),
+            (&101.into(), &101.into(), &20.into())
+        );
+        assert!(from["file"].as_str().unwrap().starts_with("log") && from["offset"].is_u64());
+        assert!(from["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{from}");
+        assert!(line["recorded_at"].as_str().is_some());
+    }
+    // What was salvaged is as `export` prints it, in the same order of keys, and can be imported.
+    let first = written.lines().next().unwrap();
+    let keys = r#"{"position":101,"stream":""#;
+    assert!(first.starts_with(keys), "{first}");
+    run(&["import", &new, &file]).ok();
+    assert_eq!(count(&new), 1999);
+
+    // Nothing is written over, and a repair that fails leaves no file.
+    let again = scratch.store("again");
+    repair(&[&store, "--to", &again, "--salvage", &file]).fails(2, "is not written over");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+    assert!(!scratch.path("again").exists());
+    let other = scratch.store("other.ndjson");
+    repair(&[&store, "--to", &new, "--salvage", &other]).fails(2, "holds a store");
+    assert!(!scratch.path("other.ndjson").exists());
+    for inside in [format!("{store}/x"), format!("{again}/x")] {
+        repair(&[&store, "--to", &again, "--salvage", &inside]).fails(2, "inside");
+    }
+    // Without the option, the report names it; with nothing to salvage, the file is empty.
+    let told = repair(&[&store, "--to", &again]).ok();
+    assert!(told.stdout.contains("19; --salvage FILE writes them"), "{told:?}");
+    let sound = scratch.store("sound");
+    repair(&[&again, "--to", &sound, "--salvage", &other]).ok();
+    assert_eq!(std::fs::read(&other).unwrap(), b"");
+}
+
+#[test]
 fn repair_of_a_sound_store_says_that_nothing_is_missing() {
     let scratch = Scratch::new();
     let (store, new) = (scratch.store("s"), scratch.store("new"));

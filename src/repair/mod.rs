@@ -1,11 +1,13 @@
 //! Repair of damaged stores: every intact commit in a new store, or a loss that is accepted in place.
 
-// `source` reads the damaged store, and nothing writes to it. `salvage` walks over it and takes every
-// intact commit; `survey` finds intact events of broken ones, `salvaged` shows them to the caller, and `streams` counts versions. `target` is the new store.
+// `source` reads the damaged store, and nothing writes to it; `backup` reads a backup of it. `walk` goes over the
+// segments, `place` finds frames, and `salvage` takes every intact commit; `survey` finds intact events of broken ones, `salvaged` shows them to the caller, and `streams` counts versions. `target` is the new store.
 // `loss` opens a store for writing past evidence of loss, in place. Must never change the damaged store,
 // nor put anything into the new one that was not in it.
 
+mod backup;
 mod loss;
+mod place;
 mod report;
 mod salvage;
 mod salvaged;
@@ -13,9 +15,10 @@ mod source;
 mod streams;
 mod survey;
 mod target;
+mod walk;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::creation::bind_existing;
@@ -32,19 +35,21 @@ use crate::verify::Progress;
 pub use loss::{AcceptedLoss, Loss, accept_loss, find_loss};
 #[cfg(feature = "testing")]
 pub(crate) use loss::{accept_loss_in, find_loss_in};
-pub use report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes, StreamLoss};
+pub use report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes, StreamLoss, Supplied};
 
 pub(crate) use salvaged::Sink;
 pub use salvaged::{BrokenCommit, SalvagedEvent};
 
+use backup::Backup;
 use salvage::{Observer, Salvage};
 use source::Item;
 use target::Target;
 
 /// Options of [`repair`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RepairOptions {
     stop_at_damage: bool,
+    segments_from: Option<PathBuf>,
 }
 
 impl RepairOptions {
@@ -57,6 +62,19 @@ impl RepairOptions {
     /// version. Default: no.
     pub fn stop_at_damage(mut self, stop: bool) -> Self {
         self.stop_at_damage = stop;
+        self
+    }
+
+    /// Take damaged and missing commits from a backup of the same store, which
+    /// [`Store::backup_to`](crate::Store::backup_to) made, of any age. Nothing in the backup is changed. Default: none.
+    ///
+    /// A commit is taken only if it continues the damaged store's own history: its segment has the same random salt,
+    /// and its frame is linked to the frames before and after it. [`RepairReport::supplied`] lists what was taken.
+    ///
+    /// The directory needs `log/` with any of the segments. Without the backup's manifest `BACKUP` it may be a copy that
+    /// was written to since; then only commits are taken that the damaged store confirms ([`Supplied::confirmed`]).
+    pub fn segments_from(mut self, backup: impl Into<PathBuf>) -> Self {
+        self.segments_from = Some(backup.into());
         self
     }
 }
@@ -77,7 +95,7 @@ impl RepairOptions {
 ///
 /// [`Error::Locked`] if a writer has the store open, [`Error::NotAStore`] if there is no log,
 /// [`Error::Unsupported`] if a newer version wrote the store, [`Error::InvalidArgument`] if `to` is not
-/// empty or lies in `from`, [`Error::Io`] and [`Error::DiskFull`]. Files written to `to` are then
+/// empty or lies in `from`, or if the backup is not one of this store, [`Error::Io`] and [`Error::DiskFull`]. Files written to `to` are then
 /// removed; an unfinished copy is never accepted as a store.
 pub fn repair(
     from: impl AsRef<Path>,
@@ -110,21 +128,24 @@ pub fn repair(
 pub fn repair_and_salvage(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
-    options: RepairOptions,
+    mut options: RepairOptions,
     mut progress: impl FnMut(Progress),
     mut salvaged: impl FnMut(&SalvagedEvent<'_>) -> io::Result<()>,
 ) -> Result<RepairReport> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, e));
     let (from, to) = (absolute(from.as_ref())?, absolute(to.as_ref())?);
+    if let Some(backup) = &mut options.segments_from {
+        *backup = absolute(backup)?;
+    }
     let (from, to) = (StoreDir::new(Arc::clone(&storage), &from), StoreDir::new(storage, &to));
-    repair_in(&from, &to, options, &mut progress, &mut salvaged)
+    repair_in(&from, &to, &options, &mut progress, &mut salvaged)
 }
 
 pub(crate) fn repair_in(
     from: &StoreDir,
     to: &StoreDir,
-    options: RepairOptions,
+    options: &RepairOptions,
     progress: &mut dyn FnMut(Progress),
     salvaged: Sink<'_>,
 ) -> Result<RepairReport> {
@@ -138,16 +159,19 @@ pub(crate) fn repair_in(
     if !matches!(kind, Ok(Some(EntryKind::Directory))) {
         return Err(Error::NotAStore { path: from.root().into(), why: "it has no log".into() });
     }
+    let backup_dir = options.segments_from.as_deref();
+    let backup_dir = backup_dir.map(|path| StoreDir::new(Arc::clone(from.shared_storage()), path));
     let from = &bind_existing(from)?;
     refuse_writer(from)?;
-    let items = source::list(from)?;
+    let mut backup = backup_dir.as_ref().map(Backup::open).transpose()?;
+    let items = source::list(from, backup.as_mut().zip(options.segments_from.as_deref()))?;
     let (capacity, total, store_id) = shape(&items)?;
     let made = matches!(to.storage().entry_kind(to.root()), Ok(None));
     let to = &Target::bind(to)?;
     let target = Target::create(to, made, capacity)?;
     let result = (|| {
         let observer = Observer { progress, salvaged };
-        let mut salvage = Salvage::new(target, options.stop_at_damage, total, observer);
+        let mut salvage = Salvage::new(target, options.stop_at_damage, total, observer, backup);
         for item in items {
             salvage.item(item)?;
         }

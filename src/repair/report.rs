@@ -27,6 +27,9 @@ pub struct RepairReport {
     /// Changes that were in the damaged store and are not in the new one; changes in a damaged end of
     /// the log are not counted.
     pub missing_changes: u64,
+    /// What was taken from a backup in place of damaged bytes, in order. The new store has these events at their old
+    /// places.
+    pub supplied: Vec<Supplied>,
     /// The places where the log is damaged, in order.
     pub gaps: Vec<Gap>,
     /// Streams that lost events, by name.
@@ -42,6 +45,25 @@ pub struct RepairReport {
     /// Positions of intact commits after the damage that were left out because of
     /// [`RepairOptions::stop_at_damage`](crate::repair::RepairOptions::stop_at_damage).
     pub left_out: Option<Range>,
+}
+
+/// Commits that were taken from a backup
+/// ([`RepairOptions::segments_from`](crate::repair::RepairOptions::segments_from)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Supplied {
+    /// The segment's file, relative to the store and to the backup.
+    pub file: PathBuf,
+    /// Offset of the first byte.
+    pub from: u64,
+    /// Exclusive end of the bytes.
+    pub to: u64,
+    /// The positions of the events; `None` if the bytes hold none.
+    pub positions: Option<Range>,
+    /// Whether the damaged store's own log confirms them: what follows them there was recorded after them. `false` if
+    /// it has nothing where they end, such as at the end of the log; they continue what is before them all the same.
+    pub confirmed: bool,
 }
 
 /// A place where the log is damaged.

@@ -1,33 +1,29 @@
-//! Walks the damaged log and takes every whole commit.
+//! What a walk over the damaged log has taken and skipped, and the rules for taking a frame.
 //!
-//! Where the walk cannot continue, it searches for the next valid frame header, at every offset where
-//! one can begin. Headers are bound to the segment's salt and their offset, so data that imitates a
-//! frame is refused; positions, versions and times must increase, so that old frames are refused.
+//! Positions, versions and times must increase, so that old frames are refused.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::backup::Backup;
 use super::report::{Gap, LostEvent, Moved, Range, RepairReport, SkippedBytes};
 use super::salvaged::{BrokenCommit, SalvagedEvent, Sink};
 use super::source::{Item, SourceSegment};
 use super::streams::StreamLosses;
 use super::survey::{Found, is_first, survey};
 use super::target::Target;
+use super::walk::SegmentWalk;
 use crate::error::{Error, Result};
 use crate::event::{Position, Timestamp};
-use crate::format::frame::{self, FrameHeader, FrameKind};
+use crate::format::frame::FrameHeader;
 use crate::format::metadata::{Change, ChangeNumber, RecordValue, SectionHeader};
 use crate::format::record::RecordRef;
 use crate::format::segment_header::DATA_START;
-use crate::format::{Defect, align};
-use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, resume, verify_body};
+use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record};
 use crate::verify::Progress;
 
-/// The maximum length of a segment: offsets have 32 bits.
-const MAX_LEN: u64 = 1 << 32;
 /// The number of intact events of broken commits that the report lists.
 const MAX_LISTED: u64 = 100_000;
 
@@ -36,20 +32,21 @@ pub(super) struct Salvage<'a, 'b> {
     pub(super) report: RepairReport,
     pub(super) streams: StreamLosses,
     /// Where the next frame of the log is expected.
-    state: ScanState,
+    pub(super) state: ScanState,
     /// Bytes that were skipped since the last frame that was taken.
-    skipped: Vec<SkippedBytes>,
+    pub(super) skipped: Vec<SkippedBytes>,
     intact: Intact,
     /// The number of intact events that the report has room for.
     unlisted: u64,
     /// The position that damaged bytes may begin with.
-    guess: u64,
+    pub(super) guess: u64,
     stop_at_damage: bool,
     stopped: bool,
-    checksums: Vec<u8>,
+    pub(super) checksums: Vec<u8>,
     /// The end of the frames in the last segment.
-    last_end: Option<SkippedBytes>,
+    pub(super) last_end: Option<SkippedBytes>,
     observer: Observer<'b>,
+    pub(super) backup: Option<Backup>,
     done: u64,
     total: u64,
 }
@@ -70,30 +67,13 @@ struct Intact {
     versions: HashMap<Box<str>, u64>,
 }
 
-/// What is found at an offset in a segment.
-enum NewPlace {
-    /// A whole frame that continues the walk.
-    Whole {
-        header: FrameHeader,
-        link: u32,
-        body_at: u64,
-        records: usize,
-    },
-    /// A valid frame header, and what is wrong with the rest of the frame.
-    Broken(FrameHeader, Defect),
-    /// The header of a seal.
-    Seal,
-    Nothing(Defect),
-    /// The end of the segment: no room for a frame.
-    End,
-}
-
 impl<'a, 'b> Salvage<'a, 'b> {
     pub(super) fn new(
         target: Target<'a>,
         stop_at_damage: bool,
         total: u64,
         observer: Observer<'b>,
+        backup: Option<Backup>,
     ) -> Self {
         Self {
             target,
@@ -109,6 +89,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
             checksums: Vec::new(),
             last_end: None,
             observer,
+            backup,
             done: 0,
             total,
         }
@@ -124,28 +105,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
         }
     }
 
-    fn segment(&mut self, source: &SourceSegment) -> Result<()> {
-        let segment = &source.segment;
-        let len = segment.len()?.min(MAX_LEN);
-        let trailer = segment.trailer()?;
-        let end = trailer.as_ref().map_or(len, |trailer| trailer.seal_offset.min(len));
-        let mut window = Window::new(std::sync::Arc::clone(&segment.file), len);
-        self.state.offset = DATA_START;
-        while let Some(next) = self.step(source, &mut window, end)? {
-            self.advance(next - self.state.offset);
-            self.state.offset = next;
-        }
-        if let Some(trailer) = trailer {
-            let last = trailer.base_position + u64::from(trailer.event_count) - 1;
-            self.state.proven = self.state.proven.max(last);
-        }
-        self.advance(len.saturating_sub(self.state.offset));
-        let (at, reason) = (self.state.offset, "the frames end too early".to_owned());
-        self.last_end = Some(SkippedBytes { file: segment.path.clone(), from: at, to: at, reason });
-        Ok(())
-    }
-
-    fn advance(&mut self, bytes: u64) {
+    pub(super) fn advance(&mut self, bytes: u64) {
         self.done += bytes;
         (self.observer.progress)(Progress {
             done_bytes: self.done,
@@ -153,102 +113,8 @@ impl<'a, 'b> Salvage<'a, 'b> {
         });
     }
 
-    /// Takes or skips what is at the offset; `None` if the segment holds no more frames.
-    fn step(
-        &mut self,
-        source: &SourceSegment,
-        window: &mut Window,
-        end: u64,
-    ) -> Result<Option<u64>> {
-        let at = self.state.offset;
-        match self.look(source, window, at, end)? {
-            NewPlace::End | NewPlace::Seal => Ok(None),
-            NewPlace::Whole { header, link, body_at, records } => {
-                let path = &source.segment.path;
-                let body = window.get(body_at, header.body_len as usize);
-                let body = body.map_err(|e| Error::io("read", path, e))?.unwrap_or_default();
-                let metadata = if header.kind.may_hold_metadata() { &body[records..] } else { &[] };
-                let frame = ScannedFrame { offset: at, header, checksum: link, body, metadata };
-                let next = at + frame.header.frame_len();
-                match self.refusal(&frame) {
-                    Some(reason) => {
-                        let header = frame.header;
-                        self.skip(source, window, at..next, Some(&header), reason)?;
-                    }
-                    None => self.take(&frame, link)?,
-                }
-                Ok(Some(next))
-            }
-            NewPlace::Broken(header, defect) => {
-                let next = (at + header.frame_len()).min(end);
-                self.guess = header.first_position.max(self.state.next_position);
-                self.state.proven = self.state.proven.max(header.durable_position);
-                self.skip(source, window, at..next, Some(&header), &defect.to_string())?;
-                self.guess = header.next_position().max(self.guess);
-                Ok(Some(next))
-            }
-            NewPlace::Nothing(defect) => {
-                let path = &source.segment.path;
-                let seed = source.segment.header.seed();
-                let next = resume(window, seed, at + 8, end, path)?.map(|(offset, _)| offset);
-                let to = match next {
-                    Some(next) => next,
-                    None => {
-                        let last = last_nonzero(window, at, end, path)?;
-                        last.max(source.file.last_failed_within(at, end).unwrap_or(at))
-                    }
-                };
-                if to > at {
-                    self.skip(source, window, at..to, None, &defect.to_string())?;
-                }
-                Ok(next)
-            }
-        }
-    }
-
-    fn look(
-        &mut self,
-        source: &SourceSegment,
-        window: &mut Window,
-        at: u64,
-        end: u64,
-    ) -> Result<NewPlace> {
-        let (path, seed) = (&source.segment.path, source.segment.header.seed());
-        let read = |e| Error::io("read", path, e);
-        if at + frame::HEADER_LEN as u64 > end {
-            return Ok(NewPlace::End);
-        }
-        let header = match window.get(at, frame::HEADER_LEN).map_err(read)? {
-            None => return Ok(NewPlace::End),
-            Some(bytes) => FrameHeader::decode(bytes, seed, at),
-        };
-        let (header, link) = match header {
-            Ok(decoded) => decoded,
-            Err(defect) => return Ok(NewPlace::Nothing(defect)),
-        };
-        if header.kind == FrameKind::Seal {
-            self.state.proven = self.state.proven.max(header.durable_position);
-            return Ok(NewPlace::Seal);
-        }
-        let body_at = at + frame::HEADER_LEN as u64;
-        let padded = align(header.body_len as usize);
-        let body = if at + header.frame_len() <= end {
-            window.get(body_at, padded).map_err(read)?
-        } else {
-            None
-        };
-        let proven = match body {
-            Some(body) => verify_body(&header, body, seed, &mut self.checksums),
-            None => Err(Defect::TooShort),
-        };
-        Ok(match proven {
-            Ok(records) => NewPlace::Whole { header, link, body_at, records },
-            Err(defect) => NewPlace::Broken(header, defect),
-        })
-    }
-
     /// The reason why a whole frame is not part of the history; `None` if it is.
-    fn refusal(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
+    pub(super) fn refusal(&self, frame: &ScannedFrame<'_>) -> Option<&'static str> {
         let header = &frame.header;
         if header.first_position < self.state.next_position {
             return Some("the frame has positions of another frame");
@@ -284,7 +150,7 @@ impl<'a, 'b> Salvage<'a, 'b> {
     }
 
     /// Takes a frame; bytes skipped before it are reported as damage.
-    fn take(&mut self, frame: &ScannedFrame<'_>, link: u32) -> Result<()> {
+    pub(super) fn take(&mut self, frame: &ScannedFrame<'_>, link: u32) -> Result<()> {
         let header = &frame.header;
         self.close_gap(header.first_position - 1);
         self.state.link = link;
@@ -398,14 +264,14 @@ impl<'a, 'b> Salvage<'a, 'b> {
 
     /// Records bytes that cannot be taken, and hands out the intact records in them. `header`: the intact header of the
     /// frame that the bytes are.
-    fn skip(
+    pub(super) fn skip(
         &mut self,
-        source: &SourceSegment,
-        window: &mut Window,
+        walk: &mut SegmentWalk<'_>,
         bytes: std::ops::Range<u64>,
         header: Option<&FrameHeader>,
         reason: &str,
     ) -> Result<()> {
+        let SegmentWalk { source, window, .. } = walk;
         let path = &source.segment.path;
         let (from, to) = (bytes.start, bytes.end);
         let reason = if source.file.has_failed_within(from, to) {
@@ -468,6 +334,8 @@ impl<'a, 'b> Salvage<'a, 'b> {
             self.close_gap(proven);
         }
         self.report.tail = std::mem::take(&mut self.skipped);
+        // A missing segment has no bytes.
+        self.report.tail.retain(|skipped| skipped.from < skipped.to);
         self.report.tail_intact_events = std::mem::take(&mut self.intact).count;
         for gap in &mut self.report.gaps {
             gap.acknowledged = gap.missing.is_some_and(|missing| missing.first <= proven);
@@ -498,21 +366,4 @@ impl Intact {
 fn first_change(frame: &ScannedFrame<'_>) -> ChangeNumber {
     let header = SectionHeader::decode(frame.metadata, |_, _| {});
     header.map_or(ChangeNumber::NONE, |header| header.first)
-}
-
-/// Exclusive end of the non-zero bytes in the range; `from` if all are zero.
-fn last_nonzero(window: &mut Window, from: u64, to: u64, path: &Path) -> Result<u64> {
-    let (mut at, mut found) = (from, from);
-    while at < to {
-        let piece = (to - at).min(1 << 20);
-        let bytes = window
-            .get(at, usize::try_from(piece).unwrap_or(0))
-            .map_err(|e| Error::io("read", path, e))?
-            .unwrap_or_default();
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
-            found = at + last as u64 + 1;
-        }
-        at += piece;
-    }
-    Ok(found)
 }

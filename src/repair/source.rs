@@ -7,21 +7,64 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::backup::{Backup, SegmentCopy};
 use super::report::SkippedBytes;
 use crate::dir::StoreDir;
 use crate::error::{Error, Result};
+use crate::format::frame::{self, FrameHeader};
 use crate::format::names;
-use crate::format::segment_header::DATA_START;
+use crate::format::seal::Trailer;
+use crate::format::segment_header::{DATA_START, SegmentHeader};
 use crate::log::partial_reads::Tolerant;
 use crate::log::segment::{SegmentFile, read_header};
-use crate::storage::OpenMode;
+use crate::storage::{OpenMode, read_exact_at};
 
 /// A segment of the damaged store.
 #[derive(Debug)]
 pub(super) struct SourceSegment {
-    /// The path in it is relative to the store.
+    /// The path in it is relative to the store. If the store does not have the segment, this is the backup's copy.
     pub(super) segment: SegmentFile,
     pub(super) file: Arc<Tolerant>,
+    pub(super) own: Presence,
+    pub(super) copy: Option<Arc<SegmentCopy>>,
+}
+
+/// Whether the damaged store has a segment that is in the backup.
+#[derive(Debug)]
+pub(super) enum Presence {
+    Found,
+    Lost(SkippedBytes),
+    /// It is after the last one.
+    Beyond,
+}
+
+impl SourceSegment {
+    /// The length of the damaged store's file.
+    pub(super) fn len(&self) -> Result<u64> {
+        match self.own {
+            Presence::Found => self.segment.len(),
+            Presence::Lost(_) | Presence::Beyond => Ok(0),
+        }
+    }
+
+    /// The trailer in the damaged store's file.
+    pub(super) fn trailer(&self) -> Result<Option<Trailer>> {
+        match self.own {
+            Presence::Found => self.segment.trailer(),
+            Presence::Lost(_) | Presence::Beyond => Ok(None),
+        }
+    }
+
+    /// The header of the first frame in the damaged store's file.
+    pub(super) fn first_frame(&self) -> Option<FrameHeader> {
+        let mut bytes = [0; frame::HEADER_LEN];
+        if !matches!(self.own, Presence::Found) {
+            return None;
+        }
+        read_exact_at(&*self.file, &mut bytes, DATA_START).ok()?;
+        let decoded = FrameHeader::decode(&bytes, self.segment.header.seed(), DATA_START);
+        decoded.ok().map(|(header, _)| header)
+    }
 }
 
 /// The next part of the log.
@@ -32,8 +75,9 @@ pub(super) enum Item {
     Lost(Vec<SkippedBytes>),
 }
 
-/// The segments in order, with an entry in the place of each one that is lost.
-pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
+/// The segments in order, with an entry in the place of each one that is lost. A segment that the backup has is in the
+/// list with the backup's copy, whether the store has it or not.
+pub(super) fn list(dir: &StoreDir, backup: Option<(&mut Backup, &Path)>) -> Result<Vec<Item>> {
     // An entry with a segment's name that is not a regular file is treated as missing.
     let (numbers, _) = dir.segment_numbers()?;
     if numbers.is_empty() {
@@ -42,7 +86,7 @@ pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
     }
     let (mut found, mut misnamed, mut lost) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for number in numbers {
-        match open(dir, number) {
+        match open_tolerant(dir, number) {
             Ok(source) if source.segment.header.number == number => {
                 found.insert(number, source);
             }
@@ -73,12 +117,72 @@ pub(super) fn list(dir: &StoreDir) -> Result<Vec<Item>> {
         let what = "the segment belongs to another store".into();
         lost.insert(number, whole_file(dir, number, what));
     }
+    if let Some((backup, root)) = backup {
+        backup.keep_those_of(root, store_id)?;
+        for (number, copy) in backup.copies() {
+            add_copy(dir, &mut found, &mut lost, number, copy);
+        }
+        for (&number, source) in &found {
+            if let Some(first) = source.first_frame() {
+                backup.note_first(number, first);
+            }
+        }
+    }
     Ok(in_order(found, lost))
+}
+
+/// Adds the backup's copy of a segment to the damaged store's own, or in its place.
+fn add_copy(
+    dir: &StoreDir,
+    found: &mut BTreeMap<u64, SourceSegment>,
+    lost: &mut BTreeMap<u64, SkippedBytes>,
+    number: u64,
+    copy: &Arc<SegmentCopy>,
+) {
+    if let Some(source) = found.get_mut(&number) {
+        if source.segment.header == copy.segment.header {
+            source.copy = Some(Arc::clone(copy));
+        }
+        return;
+    }
+    let is_beyond = found.last_key_value().is_none_or(|(&last, _)| last < number);
+    let own = match lost.remove(&number) {
+        Some(skipped) => match open_without_header(dir, number, &copy.segment.header) {
+            Some(source) => {
+                found.insert(number, SourceSegment { copy: Some(Arc::clone(copy)), ..source });
+                return;
+            }
+            None => Presence::Lost(skipped),
+        },
+        None if is_beyond => Presence::Beyond,
+        None => Presence::Lost(missing(number, number)),
+    };
+    let segment = SegmentFile { path: relative(number), ..copy.segment.clone() };
+    let file = Arc::new(Tolerant::new(Arc::clone(&segment.file)));
+    found.insert(number, SourceSegment { segment, file, own, copy: Some(Arc::clone(copy)) });
+}
+
+/// Opens a segment both of whose header copies are damaged, with the header of its copy.
+fn open_without_header(
+    dir: &StoreDir,
+    number: u64,
+    header: &SegmentHeader,
+) -> Option<SourceSegment> {
+    let path = dir.segment_path(number);
+    let inner = dir.storage().open(&path, OpenMode::Read).ok()?;
+    let file = Arc::new(Tolerant::new(inner));
+    // An intact header is another segment's.
+    let is_damaged = read_header(&*file, &path, 0).is_err();
+    let header = header.clone();
+    let segment = SegmentFile { path: relative(number), file: Arc::clone(&file) as _, header };
+    let is_usable = is_damaged && segment.len().is_ok();
+    is_usable.then_some(SourceSegment { segment, file, own: Presence::Found, copy: None })
 }
 
 const MAX_SEGMENT: u64 = 1 << 56;
 
-fn open(dir: &StoreDir, number: u64) -> Result<SourceSegment> {
+/// Opens a segment whose unreadable parts read as zero.
+pub(super) fn open_tolerant(dir: &StoreDir, number: u64) -> Result<SourceSegment> {
     let path = dir.segment_path(number);
     let inner =
         dir.storage().open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
@@ -90,7 +194,7 @@ fn open(dir: &StoreDir, number: u64) -> Result<SourceSegment> {
         error
     })?;
     let segment = SegmentFile { path: relative(number), file: Arc::clone(&file) as _, header };
-    Ok(SourceSegment { segment, file })
+    Ok(SourceSegment { segment, file, own: Presence::Found, copy: None })
 }
 
 fn relative(number: u64) -> PathBuf {
@@ -147,12 +251,16 @@ fn lost_of(lost: &mut BTreeMap<u64, SkippedBytes>, first: u64, end: u64) -> Vec<
     let behind = lost.split_off(&(end + 1));
     let mut skipped: Vec<_> = std::mem::replace(lost, behind).into_values().collect();
     if skipped.len() as u64 <= end - first {
-        let reason = if first == end {
-            "the segment is missing".to_owned()
-        } else {
-            format!("some of the segments {first} to {end} are missing")
-        };
-        skipped.push(SkippedBytes { file: relative(first), from: 0, to: 0, reason });
+        skipped.push(missing(first, end));
     }
     skipped
+}
+
+fn missing(first: u64, end: u64) -> SkippedBytes {
+    let reason = if first == end {
+        "the segment is missing".to_owned()
+    } else {
+        format!("some of the segments {first} to {end} are missing")
+    };
+    SkippedBytes { file: relative(first), from: 0, to: 0, reason }
 }

@@ -76,13 +76,14 @@ pub fn lift_fence_on(
 /// # Errors
 ///
 /// Those of [`repair`](crate::repair::repair()).
+#[expect(clippy::needless_pass_by_value, reason = "as `repair` takes them")]
 pub fn repair_on(
     storage: &Arc<dyn Storage>,
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
     options: RepairOptions,
 ) -> Result<RepairReport> {
-    repair_and_salvage_on(storage, from, to, options, |_| Ok(()))
+    repair_and_salvage_on(storage, from, to, &options, |_| Ok(()))
 }
 
 /// [`repair_and_salvage`](crate::repair::repair_and_salvage) on any storage.
@@ -94,7 +95,7 @@ pub fn repair_and_salvage_on(
     storage: &Arc<dyn Storage>,
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
-    options: RepairOptions,
+    options: &RepairOptions,
     mut salvaged: impl FnMut(&SalvagedEvent<'_>) -> std::io::Result<()>,
 ) -> Result<RepairReport> {
     let dir = |path: &Path| StoreDir::new(Arc::clone(storage), path);

@@ -34,6 +34,7 @@ mod power_loss;
 mod reader_beside_writer;
 mod reads_during_sealing;
 mod repair;
+mod repair_from_backup;
 mod salvage;
 #[path = "../support/mod.rs"]
 mod shared;

@@ -126,6 +126,7 @@ fn salvaged(event: &SalvagedEvent<'_>) -> Salvaged {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `repair` takes them")]
 fn repair_with_salvage(
     sim: &SimStorage,
     options: RepairOptions,
@@ -133,7 +134,7 @@ fn repair_with_salvage(
     let storage: Arc<dyn Storage> = Arc::new(sim.process());
     let before = bytes_of(sim, ROOT);
     let mut events = Vec::new();
-    let done = repair_and_salvage_on(&storage, ROOT, NEW, options, |event| {
+    let done = repair_and_salvage_on(&storage, ROOT, NEW, &options, |event| {
         events.push(salvaged(event));
         Ok(())
     });
@@ -172,7 +173,16 @@ pub(super) fn hold_with_salvage(
 
 /// Repairs, and compares the new store, the report and the original. Returns the missing positions.
 fn hold(name: &str, sim: &SimStorage, original: &[Seen]) -> (RepairReport, Vec<u64>) {
-    let (report, salvaged) = repair_with_salvage(sim, RepairOptions::new())
+    hold_with(name, sim, original, RepairOptions::new())
+}
+
+pub(super) fn hold_with(
+    name: &str,
+    sim: &SimStorage,
+    original: &[Seen],
+    options_of_repair: RepairOptions,
+) -> (RepairReport, Vec<u64>) {
+    let (report, salvaged) = repair_with_salvage(sim, options_of_repair)
         .unwrap_or_else(|e| panic!("{name}: {e} ({e:?})"));
     hold_salvage(name, &report, &salvaged, original);
     let verified = verify_on(sim, NEW, |_| {}).unwrap();
@@ -255,7 +265,7 @@ fn repair_of_a_sound_store_loses_nothing() {
 }
 
 /// The commits of the original that a flipped bit at this offset of a segment damages.
-fn touched(frames: &[Frame], events: &[Seen], offset: u64) -> Vec<u64> {
+pub(super) fn touched(frames: &[Frame], events: &[Seen], offset: u64) -> Vec<u64> {
     let hit = frames.iter().find(|f| (f.offset..f.offset + f.len).contains(&offset) && f.kind == 1);
     let commit = hit.map(|frame| frame.first_position);
     events.iter().filter(|e| Some(e.commit) == commit).map(|e| e.position).collect()

@@ -98,7 +98,7 @@ fn salvage_that_cannot_be_written_ends_the_repair_and_leaves_nothing() {
     sim.flip_bit(segment(1), frame.offset + FRAME_HEADER + 70, 0).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(sim.process());
     let mut left = 3;
-    let done = repair_and_salvage_on(&storage, ROOT, "/new", RepairOptions::new(), |_| {
+    let done = repair_and_salvage_on(&storage, ROOT, "/new", &RepairOptions::new(), |_| {
         left -= 1;
         if left == 0 { Err(io::Error::other("full")) } else { Ok(()) }
     });
@@ -110,7 +110,7 @@ fn salvage_that_cannot_be_written_ends_the_repair_and_leaves_nothing() {
 fn repaired_after(sim: &SimStorage) -> usize {
     let storage: Arc<dyn Storage> = Arc::new(sim.process());
     let mut count = 0;
-    let report = repair_and_salvage_on(&storage, ROOT, "/new", RepairOptions::new(), |_| {
+    let report = repair_and_salvage_on(&storage, ROOT, "/new", &RepairOptions::new(), |_| {
         count += 1;
         Ok(())
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use annals::{
     Error, Position, Store,
-    repair::{Gap, Loss, RepairOptions, RepairReport, SkippedBytes},
+    repair::{Gap, Loss, RepairOptions, RepairReport, SkippedBytes, Supplied},
     verify::Progress as Done,
 };
 
@@ -37,7 +37,10 @@ pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
         }
     }
     let mut progress = Progress::new(Unit::Bytes, None, quiet);
-    let options = RepairOptions::new().stop_at_damage(args.stop_at_damage);
+    let mut options = RepairOptions::new().stop_at_damage(args.stop_at_damage);
+    if let Some(backup) = &args.from {
+        options = options.segments_from(backup);
+    }
     let advance = |done: Done| progress.set(done.done_bytes, Some(done.total_bytes));
     let mut salvage = args.salvage.as_deref().map(SalvageFile::create).transpose()?;
     let report =
@@ -78,6 +81,10 @@ fn outside(store: &Path, to: &Path) -> Result<(), Failure> {
 fn print_report(report: &RepairReport, salvage: Option<&Path>, quiet: bool) -> Result<(), Failure> {
     let mut out = Output::new(Format::Text);
     if !quiet {
+        for supplied in report.supplied.iter().take(LISTED) {
+            print_supplied(&mut out, supplied)?;
+        }
+        more(&mut out, report.supplied.len(), "places")?;
         for gap in report.gaps.iter().take(LISTED) {
             print_gap(&mut out, gap)?;
         }
@@ -130,6 +137,17 @@ fn print_salvaged(
         )),
         None => Ok(()),
     }
+}
+
+fn print_supplied(out: &mut Output, supplied: &Supplied) -> Result<(), Failure> {
+    let Supplied { file, from, to, positions, confirmed, .. } = supplied;
+    let what = match positions {
+        Some(positions) => format!("positions {positions}"),
+        None => "no events".to_owned(),
+    };
+    let remark = if *confirmed { "" } else { "; the damaged store has nothing after them" };
+    let file = file.display();
+    out.line(format_args!("from the backup: {what}{remark} ({file} bytes {from} to {to})"))
 }
 
 fn print_gap(out: &mut Output, gap: &Gap) -> Result<(), Failure> {

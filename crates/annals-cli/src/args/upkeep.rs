@@ -87,6 +87,7 @@ ones. A commit with a damaged event is lost as a whole; --salvage keeps its inta
     after_help = "\
 Examples:
   annals repair ledger --to repaired
+  annals repair ledger --to repaired --from nightly
   annals repair ledger --to repaired --salvage intact.ndjson
   annals repair ledger --to repaired --stop-at-damage --report report.json
 
@@ -102,6 +103,10 @@ pub(crate) struct RepairArgs {
     /// Keep only what precedes the first missing event, so that no position and no version changes
     #[arg(long)]
     pub(crate) stop_at_damage: bool,
+    /// Take damaged and missing commits from this directory: a backup of the same store, of any age, or its
+    /// log/ with some of the segments. Nothing in it is changed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
     /// Write the intact events of broken commits to this file, as `annals export` prints events; with the
     /// broken commit in the key "salvaged_from". The file must not exist; if there is no such event, it is
     /// empty

@@ -6,6 +6,13 @@ use super::support::{Done, Scratch, count, exported, files, id, import, lines, r
 
 /// A store of small segments that was closed, with one byte flipped in the event `number`.
 fn damaged(scratch: &Scratch, number: u64) -> String {
+    let store = sound(scratch);
+    flip(scratch, number);
+    store
+}
+
+/// A store of small segments that was closed.
+fn sound(scratch: &Scratch) -> String {
     let store = scratch.store("s");
     let all = lines(0..2000);
     for part in all.lines().collect::<Vec<_>>().chunks(20) {
@@ -16,12 +23,17 @@ fn damaged(scratch: &Scratch, number: u64) -> String {
         )
         .ok();
     }
+    store
+}
+
+/// Flips one byte in the event `number`; another name of the same file, as in a backup, keeps its contents.
+fn flip(scratch: &Scratch, number: u64) {
     let needle: Vec<u8> = hex(&id(number));
     let (path, at) = find(&scratch.path("s"), &needle);
     let mut bytes = std::fs::read(&path).expect("a readable file");
     bytes[at] ^= 1;
+    std::fs::remove_file(&path).expect("a removable file");
     std::fs::write(path, bytes).expect("a writable file");
-    store
 }
 
 fn hex(id: &str) -> Vec<u8> {
@@ -127,6 +139,34 @@ fn intact_events_of_broken_commits_are_written_to_a_file_that_can_be_imported() 
     let sound = scratch.store("sound");
     repair(&[&again, "--to", &sound, "--salvage", &other]).ok();
     assert_eq!(std::fs::read(&other).unwrap(), b"");
+}
+
+#[test]
+fn repair_takes_damaged_commits_and_lost_segments_from_a_backup() {
+    let scratch = Scratch::new();
+    let (store, backup, new) = (sound(&scratch), scratch.store("backup"), scratch.store("new"));
+    let whole = exported(&store);
+    run(&["backup", &store, &backup]).ok();
+    let before = files(&scratch.path("backup"));
+    flip(&scratch, 105);
+    std::fs::remove_file(scratch.path("s").join("log/00000000000000000002.seg")).unwrap();
+    let done = repair(&[&store, "--to", &new, "--from", &backup]).ok();
+    assert!(done.stdout.contains("from the backup: positions 101 to 120 (log"), "{done:?}");
+    assert!(done.stdout.contains("nothing is missing: 2000 events in 100 commits"), "{done:?}");
+    assert_eq!(exported(&new), whole);
+    assert_eq!(files(&scratch.path("backup")), before, "the backup was changed");
+    let report = std::fs::read(scratch.path("new").join("repair-report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let supplied = report["supplied"].as_array().unwrap();
+    assert!(
+        supplied.len() == 2 && supplied.iter().all(|part| part["confirmed"] == true),
+        "{report}"
+    );
+
+    let (other, third) = (scratch.store("other"), scratch.store("third"));
+    import(&other, lines(0..3)).ok();
+    repair(&[&store, "--to", &third, "--from", &other]).fails(2, "is not a backup of store");
+    repair(&[&store, "--to", &third, "--from", &scratch.store("none")]).fails(2, "has no log");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use annals_es::{AppendError, Commit, Conflict, FailedCheck, Position, StoreError
 use bytes::Bytes;
 
 use crate::message::Stored;
-use crate::plan::{Plan, PlanCheckpoint};
+use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::{Error, JetStreamStore, check};
 
@@ -244,8 +244,8 @@ impl Shared {
 
     /// Moves the checkpoints of a commit that was recorded earlier, unless they are moved already.
     pub(crate) async fn move_on(&self, plan: &Plan) -> Result<(), AppendError> {
-        for PlanCheckpoint { name, to, .. } in &plan.checkpoints {
-            match self.move_checkpoint(name, *to, false).await {
+        for checkpoint in &plan.checkpoints {
+            match self.move_checkpoint(&checkpoint.name, checkpoint.to(), false).await {
                 Err(AppendError::Conflict(conflict))
                     if matches!(
                         conflict.failed[..],

@@ -41,8 +41,14 @@ pub(crate) struct PlanStream {
 pub(crate) struct PlanCheckpoint {
     pub(crate) name: String,
     pub(crate) subject: String,
-    /// Its new position.
-    pub(crate) to: Position,
+    /// Its new positions: each has to be after the one before it, and the last one is stored.
+    moves: Vec<Position>,
+}
+
+impl PlanCheckpoint {
+    pub(crate) fn to(&self) -> Position {
+        self.moves.last().copied().unwrap_or_default()
+    }
 }
 
 /// What an attempt is based on.
@@ -115,15 +121,20 @@ impl Plan {
             parts.push(PlanPart { stream, expected: part.expected, events, payload });
         }
         let has_events = streams.iter().any(|stream| stream.has_events);
-        let checkpoints = commit.checkpoints.into_iter().map(|Checkpoint { name, to, .. }| {
-            let subject = subjects.checkpoint(&name);
-            PlanCheckpoint { name, subject, to }
-        });
+        let mut checkpoints: Vec<PlanCheckpoint> = Vec::new();
+        for Checkpoint { name, to, .. } in commit.checkpoints {
+            if let Some(known) = checkpoints.iter_mut().find(|known| known.name == name) {
+                known.moves.push(to);
+            } else {
+                let subject = subjects.checkpoint(&name);
+                checkpoints.push(PlanCheckpoint { name, subject, moves: vec![to] });
+            }
+        }
         Self {
             commit: Uuid::now_v7(),
             streams,
             parts,
-            checkpoints: checkpoints.collect(),
+            checkpoints,
             is_reset: false,
             snapshots: commit.snapshots,
             recorded_at: None,
@@ -144,7 +155,7 @@ impl Plan {
 
     /// The last position to which a checkpoint moves.
     pub(crate) fn last_checkpoint(&self) -> Position {
-        self.checkpoints.iter().map(|checkpoint| checkpoint.to).max().unwrap_or_default()
+        self.checkpoints.iter().flat_map(|it| &it.moves).copied().max().unwrap_or_default()
     }
 
     pub(crate) fn has_events(&self) -> bool {
@@ -169,11 +180,14 @@ impl Plan {
             }
             versions[part.stream] = Version::new(actual.get() + part.events.len() as u64);
         }
-        for (PlanCheckpoint { name, to, .. }, at) in
+        for (PlanCheckpoint { name, moves, .. }, at) in
             self.checkpoints.iter().zip(&states.checkpoints)
         {
-            let (at, head) = (at.position, states.head);
-            failed.extend(checkpoint::failed(name, at, *to, head, self.is_reset));
+            let mut at = at.position;
+            for to in moves {
+                failed.extend(checkpoint::failed(name, at, *to, states.head, self.is_reset));
+                at = Some(*to);
+            }
         }
         for snapshot in &self.snapshots {
             let stream = self.streams.iter().position(|it| it.name.as_str() == snapshot.key);
@@ -221,7 +235,7 @@ impl Plan {
         }
         for (index, checkpoint) in self.checkpoints.iter().enumerate() {
             let distance = attempt.messages.len() as u64;
-            let moved = Moved { commit: self.commit, position: checkpoint.to, distance };
+            let moved = Moved { commit: self.commit, position: checkpoint.to(), distance };
             let mut message = outgoing(checkpoint.subject.clone(), CHECKPOINT, moved.header());
             message.expect(states.checkpoints[index].sequence);
             attempt.expectations.push(Expectation::Checkpoint(index));
@@ -271,7 +285,7 @@ impl Plan {
             versions.push(tail.version);
         }
         for (checkpoint, at) in self.checkpoints.iter().zip(&mut states.checkpoints) {
-            *at = At { sequence, position: Some(checkpoint.to) };
+            *at = At { sequence, position: Some(checkpoint.to()) };
             sequence += 1;
         }
         let first = message::position_of(first, 0);

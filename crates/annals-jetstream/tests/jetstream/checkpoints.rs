@@ -18,6 +18,10 @@ pub(crate) const TESTS: Tests = &[
     ("checkpoint_is_taken_over_by_a_commit", checkpoint_is_taken_over_by_a_commit),
     ("checkpoint_moves_once_by_either_way", checkpoint_moves_once_by_either_way),
     (
+        "checkpoint_that_a_commit_moves_twice_is_at_the_second_place",
+        checkpoint_that_a_commit_moves_twice_is_at_the_second_place,
+    ),
+    (
         "lost_acknowledgement_of_a_commit_with_a_checkpoint_is_found",
         lost_acknowledgement_of_a_commit_with_a_checkpoint_is_found,
     ),
@@ -115,6 +119,20 @@ fn checkpoint_moves_once_by_either_way() {
     for (client, own) in [(0, "b-0"), (2, "b-2")] {
         assert_eq!(stream(&store, own).len(), reactions[client]);
     }
+}
+
+fn checkpoint_that_a_commit_moves_twice_is_at_the_second_place() {
+    let name = Name::single();
+    let store = name.store();
+    let at = positions(&store, 3);
+    let twice = |one, other| {
+        let commit = Commit::to("b-1", Expected::Any, [event("B")]).checkpoint("saga", one);
+        block_on(store.append(commit.checkpoint("saga", other)))
+    };
+    assert!(is_not_forward(twice(at[1], at[0])));
+    twice(at[0], at[1]).expect("it moves forward");
+    assert_eq!(checkpoint(&name.store()), Some(at[1]));
+    react(&store, at[2]).expect("it moves forward");
 }
 
 fn lost_acknowledgement_of_a_commit_with_a_checkpoint_is_found() {

@@ -1,5 +1,6 @@
 //! Fences: what they refuse, what they leave, and commits that are on their way meanwhile.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use uuid::Uuid;
 
 use crate::commits::{LONG, append, event, proxied, without_an_answer};
 use crate::partitions::Partitioned;
-use crate::support::{Name, Tests};
+use crate::support::{Name, RUNTIME, Tests, client};
 
 pub(crate) const TESTS: Tests = &[
     ("fenced_store_is_read_and_records_nothing", fenced_store_is_read_and_records_nothing),
     ("fence_is_after_every_acknowledged_commit", fence_is_after_every_acknowledged_commit),
     ("fenced_store_is_opened_for_reading_only", fenced_store_is_opened_for_reading_only),
     ("lost_acknowledgement_before_a_fence_is_found", lost_acknowledgement_before_a_fence_is_found),
+    ("fence_holds_under_every_leader", fence_holds_under_every_leader),
     ("partition_has_a_fence_of_its_own", partition_has_a_fence_of_its_own),
 ];
 
@@ -167,6 +169,43 @@ fn lost_acknowledgement_before_a_fence_is_found() {
     });
     assert_eq!((done.expect("it is recorded").versions, stored), (vec![Version::new(2)], 2));
     assert!(is_fenced(block_on(store.append(Commit::to("a-1", Expected::Any, [event("C")])))));
+}
+
+/// Asks a server for something, with an empty answer if nobody receives it.
+fn ask(subject: String) -> String {
+    let answer = RUNTIME.block_on(async { client().request(subject, "".into()).await });
+    answer.map_or_else(|_| String::new(), |it| String::from_utf8_lossy(&it.payload).into_owned())
+}
+
+/// What a program with an older version of the crate publishes is received by no leader.
+fn fence_holds_under_every_leader() {
+    let name = Name::replicated();
+    let store = name.store();
+    append(&store, "a-1", [event("A")]);
+    assert!(ask(format!("{}.event.b.1", name.name)).contains("\"seq\":2"));
+    block_on(store.raise_fence("elsewhere")).expect("it is fenced");
+    let mut leaders = HashSet::new();
+    let leader = || {
+        let info = ask(format!("$JS.API.STREAM.INFO.{}", name.name));
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
+        info["cluster"]["leader"].as_str().map(str::to_owned)
+    };
+    for _ in 0..6 {
+        assert_eq!(ask(format!("{}.event.b.1", name.name)), "");
+        assert!(is_fenced(block_on(store.append(Commit::to("a-1", Expected::Any, [event("B")])))));
+        let former = leader();
+        leaders.extend(former.clone());
+        ask(format!("$JS.API.STREAM.LEADER.STEPDOWN.{}", name.name));
+        for _ in 0..100 {
+            if leader().is_some_and(|it| Some(it) != former) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert!(leaders.len() > 1, "{leaders:?}");
+    block_on(store.lift_fence()).expect("it is lifted");
+    append(&store, "a-1", [event("B")]);
 }
 
 fn partition_has_a_fence_of_its_own() {

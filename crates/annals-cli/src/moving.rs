@@ -35,7 +35,8 @@ pub(crate) fn copy(args: &CopyArgs, quiet: bool) -> Result<(), Failure> {
     settings.map.clone_from(&args.map);
     settings.leave_out = args.leave_out;
     let mut progress = Progress::new(Unit::Events, None, quiet);
-    let mut shown = Shown::default();
+    let names = [source.name(), target.name()].map(str::to_owned);
+    let mut shown = Shown { names, follows: false, is_out: false };
     let done = annals_copy::copy(&mut *source, &mut *target, &settings, &mut |step| {
         shown.show(step, &mut progress, quiet);
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -48,14 +49,24 @@ pub(crate) fn copy(args: &CopyArgs, quiet: bool) -> Result<(), Failure> {
 }
 
 /// What the user was told.
-#[derive(Default)]
 struct Shown {
+    /// Those of the source and of the target.
+    names: [String; 2],
     follows: bool,
+    /// That a place cannot be reached.
+    is_out: bool,
 }
 
 impl Shown {
     fn show(&mut self, step: Step, progress: &mut Progress, quiet: bool) {
+        let was_out = std::mem::replace(&mut self.is_out, matches!(step, Step::Unreachable { .. }));
         match step {
+            Step::Unreachable { is_source, .. } if !was_out && !quiet => {
+                let name = &self.names[usize::from(!is_source)];
+                progress.suspend(|| {
+                    note(format_args!("{name} cannot be reached; trying again until it can"));
+                });
+            }
             Step::Copied { events, position, head } => {
                 progress.set(events, Some(events + (head.get() - position.get())));
             }

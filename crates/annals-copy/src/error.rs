@@ -1,7 +1,9 @@
 //! Why a copy stopped.
 //!
-//! Owns what a caller can act on. What only one kind of place reports is kept as the source of an error.
+//! Owns what a caller can act on: whether a place may be there again soon. What only one kind of place reports is kept as the
+//! source of an error.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
@@ -15,6 +17,16 @@ pub enum Error {
     /// A place could not be read or written.
     #[error("{place}: {cause}")]
     Failed {
+        /// The place.
+        place: String,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// The server of a place cannot be reached, or has not answered in time. A copy that follows its source waits and goes on
+    /// instead.
+    #[error("{place}: {cause}")]
+    Unreachable {
         /// The place.
         place: String,
         /// Why.
@@ -80,6 +92,59 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn failed(place: &str, cause: impl Into<Cause>) -> Self {
-        Self::Failed { place: place.to_owned(), cause: cause.into() }
+        let (place, cause) = (place.to_owned(), cause.into());
+        let mut error: Option<&(dyn StdError + 'static)> = Some(&*cause);
+        while let Some(it) = error {
+            if is_outage(it) {
+                return Self::Unreachable { place, cause };
+            }
+            error = it.source();
+        }
+        Self::Failed { place, cause }
+    }
+}
+
+/// Whether an error of a store says that its server may answer later.
+fn is_outage(error: &(dyn StdError + 'static)) -> bool {
+    #[cfg(feature = "nats")]
+    if let Some(error) = error.downcast_ref() {
+        use annals_jetstream::Error;
+        return matches!(error, Error::TimedOut { .. } | Error::Unreachable(_));
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.downcast_ref() {
+        use annals_postgres::Error;
+        return matches!(error, Error::TimedOut { .. } | Error::Unreachable(_));
+    }
+    let _ = error;
+    false
+}
+
+#[cfg(all(test, feature = "nats"))]
+mod tests {
+    use annals_es::{AppendError, StoreError};
+
+    use super::*;
+
+    #[test]
+    fn outage_of_a_server_is_told_from_other_failures() {
+        let out = || {
+            let (limit, last) = (std::time::Duration::from_secs(30), "nothing".into());
+            Box::new(annals_jetstream::Error::TimedOut { limit, last })
+        };
+        let errors: [Cause; 3] = [
+            StoreError::Backend(out()).into(),
+            AppendError::from(StoreError::Backend(out())).into(),
+            AppendError::OutcomeUnknown(out()).into(),
+        ];
+        for error in errors {
+            let error = Error::failed("there", error);
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        }
+        let altered = annals_jetstream::Error::Altered { what: "it".into() };
+        for error in [StoreError::Backend(Box::new(altered)), StoreError::Closed] {
+            let error = Error::failed("there", error);
+            assert!(matches!(error, Error::Failed { .. }), "{error:?}");
+        }
     }
 }

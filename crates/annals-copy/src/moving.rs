@@ -20,6 +20,10 @@ const NEAR: u64 = 1024;
 /// How often a source that is followed is asked for its fence.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The pauses between attempts while a place cannot be reached: the first one, and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// When a copy ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -112,6 +116,13 @@ pub enum Step {
     },
     /// The source is about to be fenced. A program that has it open has to close it.
     Fencing,
+    /// The server of a place cannot be reached, and the source is followed: the copy waits, and goes on then.
+    Unreachable {
+        /// Whether it is the server of the source, or else that of the target.
+        is_source: bool,
+        /// Until the next attempt.
+        pause: Duration,
+    },
 }
 
 /// What a copy has done.
@@ -157,6 +168,7 @@ pub fn copy(
         target,
         tell,
         comparison: Comparison::new(map),
+        is_unsure: false,
         report: Report::default(),
     };
     copy.run(settings)?;
@@ -210,6 +222,8 @@ struct Copy<'a> {
     tell: &'a mut Tell<'a>,
     /// The last position of the source that is copied.
     after: Position,
+    /// An append to the target has failed, and some of it may be recorded.
+    is_unsure: bool,
     comparison: Comparison,
     report: Report,
 }
@@ -220,32 +234,63 @@ fn stopped(flow: ControlFlow<()>) -> Result<(), Error> {
 
 impl Copy<'_> {
     fn run(&mut self, settings: &Settings) -> Result<(), Error> {
-        let mut earlier = u64::MAX;
+        let (mut earlier, mut pause) = (u64::MAX, PAUSE);
         loop {
-            // Asked first: what is visible afterwards is everything.
-            let fence = self.source.find_fence()?;
-            let is_complete = fence.is_some_and(|fence| fence.is_complete);
-            let before = self.report.events_copied;
-            self.step()?;
-            if is_complete || settings.until == Until::CaughtUp {
-                self.report.is_complete = is_complete;
-                return Ok(());
-            }
-            let copied = self.report.events_copied - before;
-            if settings.until == Until::Switched {
-                // Each round has less to copy than the one before, unless the source grows as fast as it is copied.
-                if copied <= NEAR || copied > earlier / 2 {
-                    stopped((self.tell)(Step::Fencing))?;
-                    let place = settings.place.as_deref();
-                    let place = place.unwrap_or_else(|| self.target.name()).to_owned();
-                    self.source.raise_fence(&place, settings.wait)?;
+            match self.round(settings, &mut earlier) {
+                Ok(true) => return Ok(()),
+                Ok(false) => pause = PAUSE,
+                Err(Error::Unreachable { place, .. }) if settings.until != Until::CaughtUp => {
+                    self.is_unsure = true;
+                    self.wait_out(place == self.source.name(), pause)?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                earlier = copied;
-            } else {
-                stopped((self.tell)(Step::CaughtUp { position: self.after }))?;
-                self.source.wait(self.after, LOOK)?;
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Copies what the source has now. True: that is everything.
+    fn round(&mut self, settings: &Settings, earlier: &mut u64) -> Result<bool, Error> {
+        if self.is_unsure {
+            self.after = beginning(self.source, self.target)?;
+            self.is_unsure = false;
+        }
+        // Asked first: what is visible afterwards is everything.
+        let fence = self.source.find_fence()?;
+        let is_complete = fence.is_some_and(|fence| fence.is_complete);
+        let before = self.report.events_copied;
+        self.step()?;
+        if is_complete || settings.until == Until::CaughtUp {
+            self.report.is_complete = is_complete;
+            return Ok(true);
+        }
+        let copied = self.report.events_copied - before;
+        if settings.until == Until::Switched {
+            // Each round has less to copy than the one before, unless the source grows as fast as it is copied.
+            if copied <= NEAR || copied > *earlier / 2 {
+                stopped((self.tell)(Step::Fencing))?;
+                let place = settings.place.as_deref();
+                let place = place.unwrap_or_else(|| self.target.name()).to_owned();
+                self.source.raise_fence(&place, settings.wait)?;
+            }
+            *earlier = copied;
+        } else {
+            stopped((self.tell)(Step::CaughtUp { position: self.after }))?;
+            self.source.wait(self.after, LOOK)?;
+        }
+        Ok(false)
+    }
+
+    /// Waits while a place cannot be reached. The caller is told again and again, and may stop the copy.
+    fn wait_out(&mut self, is_source: bool, pause: Duration) -> Result<(), Error> {
+        let mut left = pause;
+        while !left.is_zero() {
+            stopped((self.tell)(Step::Unreachable { is_source, pause: left }))?;
+            let part = left.min(LOOK);
+            std::thread::sleep(part);
+            left -= part;
+        }
+        Ok(())
     }
 
     /// Copies and compares what the source has now.

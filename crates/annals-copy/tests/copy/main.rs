@@ -5,3 +5,4 @@
 mod directories;
 mod fences;
 mod histories;
+mod outages;

@@ -12,3 +12,10 @@ pub struct Progress {
     /// Total bytes to process.
     pub total_bytes: u64,
 }
+
+impl Progress {
+    /// The progress of work that is done in part.
+    pub const fn new(done_bytes: u64, total_bytes: u64) -> Self {
+        Self { done_bytes, total_bytes }
+    }
+}

@@ -343,15 +343,10 @@ impl Follower {
     }
 
     fn walk_active(&self, follower: &mut FollowProgress, tenure: &mut Tenure) -> Result<()> {
-        let mut segment = self.contents.active_segment();
+        let segment = self.contents.active_segment();
         let ReadableEnd { limit, len } = self.reach(&follower.state, &segment, tenure)?;
         if len == follower.state.offset {
             return Ok(());
-        }
-        if segment.is_shorter_than(len) {
-            // A copy of a log grows with its frames; a writer has reserved the space for them.
-            self.renew_active(&segment)?;
-            segment = self.contents.active_segment();
         }
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);

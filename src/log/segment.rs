@@ -170,8 +170,6 @@ pub(crate) struct Segment {
     filled_to: AtomicU64,
     /// One bit per chunk: it was read once without an error.
     readable: Box<[AtomicU64]>,
-    /// The length of the file when it was opened.
-    len_when_opened: u64,
 }
 
 /// A record and the source of its bytes.
@@ -229,7 +227,9 @@ impl Segment {
             Some(trailer) => trailer.file_len(),
             None => {
                 let len = file.len()?;
-                let live = file.file.map(len, true);
+                // A copy of a log ends with its frames: a mapping would not show those that are added.
+                let has_space = len >= file.header.capacity;
+                let live = if has_space { file.file.map(len, true) } else { Ok(None) };
                 let _ = map.set(live.map_err(|e| Error::io("map", &file.path, e))?);
                 len
             }
@@ -251,7 +251,6 @@ impl Segment {
             proven: ProvenEvents::default(),
             filled_to: AtomicU64::new(end),
             readable: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            len_when_opened: len,
         })
     }
 
@@ -408,11 +407,6 @@ impl Segment {
             }
         }
         Ok(())
-    }
-
-    /// Whether the file was shorter than `len` when it was opened: bytes from that length on are not read.
-    pub(crate) fn is_shorter_than(&self, len: u64) -> bool {
-        self.len_when_opened < len
     }
 
     /// Reads positionally.

@@ -186,6 +186,11 @@ pub(crate) fn recover(
         prelude = if quiet { tail::prelude(&log, &active)? } else { Vec::new() };
         let dropped = found.is_some();
         let cut = tail::cut(dir, &active, &extras, found)?;
+        let capacity = active.header.capacity;
+        if active.len()? < capacity {
+            // A copy ends with its frames. Without the space, frames are written as far as it goes.
+            let _ = active.file.allocate(capacity);
+        }
         if dropped || rewritten > 0 || log.rebuilt > 0 {
             opened = Opened::Recovered(Recovery {
                 rewritten_bytes: rewritten,

@@ -17,7 +17,7 @@ use crate::format::names;
 use crate::format::status::Status;
 use crate::log::rotation::{remove_leftover, temporary_path};
 use crate::log::segment::SegmentFile;
-use crate::storage::{DiskStorage, File, OpenMode, Storage, write_all_at};
+use crate::storage::{DiskStorage, File, OpenMode, Storage, read_exact_at, write_all_at};
 
 /// A directory that takes segments of a log, and is a backup once it was [finished](LogCopy::finish). Other openings for
 /// writing are refused while it exists; readers see what was finished.
@@ -74,6 +74,16 @@ impl LogCopy {
         self.target.has(number)
     }
 
+    /// Fills a buffer with bytes of a segment of the copy, from an offset on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the segment is damaged, [`Error::Io`] if it is missing or ends before.
+    pub fn read_at(&self, number: u64, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let file = SegmentFile::open(self.target.dir(), number, OpenMode::Read, 0)?;
+        read_exact_at(&*file.file, buffer, offset).map_err(|e| Error::io("read", &file.path, e))
+    }
+
     /// A segment that takes the place of one with the same number when it is finished. Different segments may be
     /// written at the same time while nothing was finished before; later only in ascending order, and the one that a
     /// finished copy ends in only by [`extend_segment`](Self::extend_segment).
@@ -116,9 +126,9 @@ impl LogCopy {
         Ok(SegmentCopy { storage, file, path, temporary: None, at: from })
     }
 
-    /// Ends the copy at an earlier moment, in one of its last two segments: removes everything that came later. Returns
-    /// the place, for [`finish`](Self::finish); `None` if everything in that segment is later. `number` is the last
-    /// segment with something from before that moment, and all segments before it have to be there.
+    /// Ends the copy at an earlier moment: removes everything that came later. Returns the place, for
+    /// [`finish`](Self::finish); `None` if everything in segment `number` is later. That is the last segment with
+    /// something from before that moment, and all segments before it have to be there.
     ///
     /// # Errors
     ///

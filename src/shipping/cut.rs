@@ -66,7 +66,7 @@ pub(super) fn last_by(
         Ok(())
     })?;
     match ended {
-        ScanEnd::Invalid(defect) if !is_later => Err(Error::Corrupt {
+        ScanEnd::Invalid(defect) if !is_later && until != Until::Damage => Err(Error::Corrupt {
             file: file.path,
             offset: state.offset,
             expected_position: Position::new(state.next_position),
@@ -82,6 +82,7 @@ impl Until {
         match self {
             Self::Position(position) => header.next_position() - 1 <= position.get(),
             Self::Time(time) => header.recorded_at <= time.as_micros(),
+            Self::Damage => true,
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct FullSegment {
     pub first_recorded_at: Timestamp,
     /// When its last commit was recorded.
     pub last_recorded_at: Timestamp,
+    /// The header checksum of its last frame, which covers everything before it.
+    pub link: u32,
 }
 
 /// The moment at which a copy is to end.
@@ -86,6 +88,8 @@ pub enum Until {
     Position(Position),
     /// With everything that was recorded at or before this time.
     Time(Timestamp),
+    /// With the last commit before the first damage: bytes that are missing or wrong.
+    Damage,
 }
 
 impl DurableLog {
@@ -131,15 +135,18 @@ impl DurableLog {
         if !is_before_end || place.offset > segment.end() {
             return Ok(false);
         }
-        if place.last_frame == 0 {
-            let before = place.segment.checked_sub(1).and_then(|number| self.segment(number));
-            let link = before.and_then(|before| before.segment.trailer.as_ref());
-            return Ok(link.map_or(0, |trailer| trailer.link) == place.link);
+        if place.last_frame == 0 && self.end.segment == place.segment && self.end.last_frame == 0 {
+            return Ok(self.end.link == place.link);
         }
+        // Without a frame before it, the next one has the link.
+        let at = if place.last_frame == 0 { place.offset } else { place.last_frame };
         let mut bytes = [0; frame::HEADER_LEN];
-        segment.read(&mut bytes, place.last_frame)?;
-        let found = FrameHeader::decode(&bytes, segment.seed, place.last_frame);
+        segment.read(&mut bytes, at)?;
+        let found = FrameHeader::decode(&bytes, segment.seed, at);
         Ok(found.is_ok_and(|(header, checksum)| {
+            if place.last_frame == 0 {
+                return header.link == place.link;
+            }
             checksum == place.link && place.last_frame + header.frame_len() == place.offset
         }))
     }
@@ -183,6 +190,7 @@ impl LogSegment<'_> {
             changes: trailer.change_count,
             first_recorded_at: Timestamp::from_micros(trailer.first_recorded_at),
             last_recorded_at: Timestamp::from_micros(trailer.last_recorded_at),
+            link: trailer.link,
         })
     }
 

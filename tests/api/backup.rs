@@ -329,3 +329,29 @@ fn backup_of_an_empty_store_and_of_a_closed_one() {
     assert_eq!(read(&copy).head().get(), 11);
     store.close().unwrap();
 }
+
+#[test]
+fn copy_that_is_written_to_shows_what_it_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(&dir.path().join("store"));
+    for to in ["closed", "open"] {
+        let to = dir.path().join(to);
+        store.backup_to(&to, |_| {}).unwrap();
+        if to.ends_with("closed") {
+            Options::new().open(&to).unwrap().close().unwrap();
+        }
+        let copy = options().open(&to).unwrap();
+        let reader = options().read_only(true).open(&to).unwrap();
+        for events in 0..40 {
+            assert_eq!(events_of(&copy), 200 + events, "{}", to.display());
+            assert_eq!(events_of(&reader), 200 + events, "{}", to.display());
+            append(&copy, 1);
+        }
+    }
+}
+
+fn events_of(store: &Store) -> u64 {
+    let mut events = 0;
+    store.read_all().include_hidden().for_each(|_| events += 1).unwrap();
+    events
+}

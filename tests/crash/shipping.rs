@@ -130,7 +130,7 @@ fn copy_is_cut_after_each_commit() {
 fn shipped_log_is_durable_in_the_store() {
     for beside in [false, true] {
         let sim = SimStorage::new(23);
-        let interval = std::time::Duration::from_hours(1);
+        let interval = std::time::Duration::from_secs(3600);
         let buffered = options(&sim).durability(Durability::Buffered { interval });
         let store = buffered.open(ROOT).unwrap();
         append(&store, 1, 9, LARGE);

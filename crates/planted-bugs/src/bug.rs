@@ -32,8 +32,11 @@ pub enum CaughtBy {
         /// The first seed and the exclusive end.
         seeds: [u64; 2],
     },
-    /// A test of the engine.
+    /// A test of the engine, or of another package.
     Test {
+        /// The package; `annals` unless it is stated.
+        #[serde(default = "engine")]
+        package: String,
         /// The test binary.
         target: String,
         /// The test's whole name there.
@@ -41,6 +44,10 @@ pub enum CaughtBy {
         /// Why the simulator does not see it.
         because: String,
     },
+}
+
+fn engine() -> String {
+    "annals".into()
 }
 
 /// A text in the source, and its replacement.

@@ -60,13 +60,15 @@ impl Catcher {
     pub fn run(&self, tree: &Tree, caught_by: &CaughtBy) -> Result<Verdict> {
         match caught_by {
             CaughtBy::Simulator { seeds } => {
-                let executable = self.build(tree, &["build", "--example", RUNNER_NAME])?;
+                let executable =
+                    self.build(tree, "annals", &["build", "--example", RUNNER_NAME])?;
                 let [from, to] = seeds.map(|seed| seed.to_string());
                 let (_, output) = self.execute(tree, &executable, &[&from, &to])?;
                 read_seeds(&output, seeds[0])
             }
-            CaughtBy::Test { target, name, .. } => {
-                let executable = self.build(tree, &["test", "--no-run", "--test", target])?;
+            CaughtBy::Test { package, target, name, .. } => {
+                let test = ["test", "--no-run", "--test", target];
+                let executable = self.build(tree, package, &test)?;
                 let (status, output) = self.execute(tree, &executable, &[name, "--exact"])?;
                 read_test(status, &output, name)
             }
@@ -74,11 +76,11 @@ impl Catcher {
     }
 
     /// Builds one executable; returns where it is.
-    fn build(&self, tree: &Tree, arguments: &[&str]) -> Result<PathBuf> {
+    fn build(&self, tree: &Tree, package: &str, arguments: &[&str]) -> Result<PathBuf> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(arguments)
-            .args(["--locked", "--package", "annals"])
+            .args(["--locked", "--package", package])
             .args(["--message-format", "json-render-diagnostics"])
             .current_dir(tree.root())
             .env("CARGO_TARGET_DIR", self.scratch.join("target"))

@@ -109,9 +109,9 @@ fn without_bugs(tree: &Tree, catcher: &Catcher, bugs: &[Bug]) -> Result<()> {
                 let [first, last] = seeds.unwrap_or([*from, *to]);
                 seeds = Some([first.min(*from), last.max(*to)]);
             }
-            CaughtBy::Test { target, name, .. } => {
-                if !tests.contains(&(target, name)) {
-                    tests.push((target, name));
+            CaughtBy::Test { package, target, name, .. } => {
+                if !tests.contains(&(package, target, name)) {
+                    tests.push((package, target, name));
                 }
             }
         }
@@ -125,8 +125,9 @@ fn without_bugs(tree: &Tree, catcher: &Catcher, bugs: &[Bug]) -> Result<()> {
             }
         }
     }
-    for (target, name) in &tests {
+    for (package, target, name) in &tests {
         let test = CaughtBy::Test {
+            package: (*package).clone(),
             target: (*target).clone(),
             name: (*name).clone(),
             because: String::new(),

@@ -28,7 +28,7 @@ pub fn row(bug: &Bug, outcome: &anyhow::Result<Verdict>) -> String {
 pub fn line(bug: &Bug) -> String {
     let by = match &bug.caught_by {
         CaughtBy::Simulator { seeds: [from, to] } => format!("simulator, seeds {from}..{to}"),
-        CaughtBy::Test { target, name, because } => format!("{target} {name}: {because}"),
+        CaughtBy::Test { target, name, because, .. } => format!("{target} {name}: {because}"),
     };
     format!("{}: {} [{by}]", bug.name, bug.breaks)
 }

@@ -27,9 +27,11 @@ fn every_catcher_is_there() {
     for bug in load_all(&root).unwrap() {
         match &bug.caught_by {
             CaughtBy::Simulator { seeds: [from, to] } => assert!(from < to, "{}", bug.name),
-            CaughtBy::Test { target, name, because } => {
+            CaughtBy::Test { package, target, name, because } => {
                 let function = format!("fn {}(", name.rsplit("::").next().unwrap_or(name));
-                let directory = root.join("tests").join(target);
+                let of_package = root.join("crates").join(package);
+                let of_package = if package == "annals" { root.clone() } else { of_package };
+                let directory = of_package.join("tests").join(target);
                 assert!(holds(&directory, &function), "{}: {target} has no {name}", bug.name);
                 assert!(!because.is_empty(), "{}: why not the simulator?", bug.name);
             }

@@ -1,5 +1,5 @@
 //! Clients use the store at random while servers are killed, paused and restarted and leaders change; what they saw is
-//! explained.
+//! explained. Consumers of one name react to each event once meanwhile.
 //!
 //! `.ci/nats` starts three servers for it, and sets `ANNALS_JETSTREAM_CONTROL` to a program that strikes them. Other
 //! tests must not use those servers at the same time. `ANNALS_HISTORY_OPERATIONS` sets the number of operations.
@@ -8,17 +8,20 @@
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use annals_conformance::AnySuite;
 use annals_conformance::history::{History, Load, Log, check, run, stored};
-use annals_es::blocking::block_on;
-use annals_es::{Commit, EventStore, Expected, NewEvent, OrderedStore, Query, ReadAll};
+use annals_es::blocking::{block_on, iter};
+use annals_es::{
+    Commit, EventStore, Expected, NewEvent, OrderedStore, Position, Query, ReadAll, RecordedEvent,
+    StoreError,
+};
 use annals_jetstream::async_nats::{Client, ConnectOptions};
-use annals_jetstream::{Durability, JetStreamOptions};
+use annals_jetstream::{Durability, JetStreamOptions, JetStreamStore};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -26,7 +29,10 @@ fn main() -> ExitCode {
     let missing = std::env::var_os("ANNALS_JETSTREAM_CONTROL").is_none();
     let missing =
         missing.then(|| "ANNALS_JETSTREAM_CONTROL strikes no servers; .ci/nats sets it".into());
-    let tests: [(&'static str, fn()); 1] = [("struck_servers_are_explained", explained)];
+    let tests: [(&'static str, fn()); 2] = [
+        ("struck_servers_are_explained", explained),
+        ("struck_servers_keep_reactions_single", reactions_are_single),
+    ];
     annals_conformance::run([AnySuite::tests(tests, missing)])
 }
 
@@ -46,6 +52,20 @@ fn control(command: &str, server: u32) {
     assert!(done.expect("it runs").success(), "{command} {server}");
 }
 
+/// One test strikes the servers at a time.
+static SERVERS: Mutex<()> = Mutex::new(());
+
+/// The handles of three programs, each of which prefers another server.
+fn handles(name: &str) -> Vec<JetStreamStore> {
+    let handles = (0..3).map(|first| {
+        let mut servers = servers();
+        servers.rotate_left(first);
+        let options = JetStreamOptions::new(&servers[..]).expect("addresses").name(name);
+        block_on(options.durability(Durability::Replicated).open()).expect("it opens")
+    });
+    handles.collect()
+}
+
 /// The faults, and what they need to know of the servers.
 struct Faults {
     client: Client,
@@ -57,6 +77,13 @@ struct Faults {
 }
 
 impl Faults {
+    fn of(stream: &str, are_long: bool) -> Self {
+        let user = ConnectOptions::with_user_and_password("app".into(), "app".into());
+        let client = RUNTIME.block_on(user.connect(&servers()[..])).expect("a connection");
+        let have_links = std::env::var("ANNALS_NATS_LINKS").is_ok_and(|it| it == "1");
+        Self { client, stream: stream.into(), are_long, have_links }
+    }
+
     fn ask(&self, subject: String) -> Option<Value> {
         let answer = self.client.request(subject, "".into());
         let answer = RUNTIME.block_on(async {
@@ -160,19 +187,9 @@ fn explained() {
     let operations = std::env::var("ANNALS_HISTORY_OPERATIONS").ok();
     let operations = operations.map_or(4_000, |it| it.parse().expect("a number of operations"));
     let are_long = operations >= 100_000;
-    let user = ConnectOptions::with_user_and_password("app".into(), "app".into());
-    let client = RUNTIME.block_on(user.connect(&servers()[..])).expect("a connection");
-    // Three programs, each of which prefers another server.
-    let handles = (0..3).map(|first| {
-        let mut servers = servers();
-        servers.rotate_left(first);
-        let options = JetStreamOptions::new(&servers[..]).expect("addresses").name("history");
-        block_on(options.durability(Durability::Replicated).open()).expect("it opens")
-    });
-    let stores: Vec<_> = handles.collect();
+    let _alone = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (stores, faults) = (handles("history"), Faults::of("history", are_long));
     let store = &stores[0];
-    let have_links = std::env::var("ANNALS_NATS_LINKS").is_ok_and(|it| it == "1");
-    let faults = Faults { client, stream: "history".into(), are_long, have_links };
     let spacing = operations / if are_long { 25 } else { 5 };
     let mut load = Load::new(operations, 11);
     load.clients = 16;
@@ -196,7 +213,85 @@ fn explained() {
         panic!("{} violations, the first: {}", violations.len(), violations[0])
     });
     let tagged = store.read_all(ReadAll::matching(Query::tagged(["t"])));
-    assert_eq!(annals_es::blocking::iter(tagged).count() as u64 + 1, summary.stored);
+    assert_eq!(iter(tagged).count() as u64 + 1, summary.stored);
     let _ = writeln!(std::io::stderr(), "{summary}");
     assert!(summary.faults > 2 && summary.acknowledged > 0, "{summary}");
+}
+
+/// Reacts to events with commits that move the checkpoint of all consumers, until there are no more. Returns the positions
+/// whose reactions were acknowledged.
+fn consume(store: &JetStreamStore, consumer: usize, is_over: &AtomicBool) -> Vec<Position> {
+    let next = || -> Result<Vec<Position>, StoreError> {
+        let at = block_on(store.checkpoint("consumers"))?.unwrap_or_default();
+        let read = ReadAll::matching(Query::category("cause")).after(at).limit(20);
+        iter(store.read_all(read)).map(|event| Ok(event?.position())).collect()
+    };
+    let mut acknowledged = Vec::new();
+    loop {
+        let was_over = is_over.load(Ordering::SeqCst);
+        // Another attempt follows an outage.
+        let Ok(found) = next() else { continue };
+        if found.is_empty() && was_over {
+            return acknowledged;
+        }
+        for to in found {
+            let effect = NewEvent::new("Effect", to.to_string());
+            let commit = Commit::to(format!("effect-{consumer}"), Expected::Any, [effect]);
+            match block_on(store.append(commit.checkpoint("consumers", to))) {
+                Ok(_) => acknowledged.push(to),
+                // Another consumer was first, or the outcome is shown by the checkpoint.
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+fn reactions_are_single() {
+    let _alone = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (stores, faults) = (handles("consumers"), Faults::of("consumers", false));
+    let is_over = AtomicBool::new(false);
+    let acknowledged: Vec<Position> = thread::scope(|scope| {
+        let consumer = |(number, store)| {
+            scope.spawn({
+                let is_over = &is_over;
+                move || consume(store, number, is_over)
+            })
+        };
+        let consumers: Vec<_> = stores.iter().enumerate().map(consumer).collect();
+        let struck = scope.spawn(|| {
+            for number in [0, 1, 3, 4, 5, 6, 0] {
+                faults.strike(number);
+                thread::sleep(Duration::from_millis(300));
+            }
+        });
+        while !struck.is_finished() {
+            let cause = Commit::to("cause-1", Expected::Any, [NewEvent::new("Cause", "")]);
+            // One that fails may be recorded, and is a cause like the others then.
+            let _ = block_on(stores[0].append(cause));
+            thread::sleep(Duration::from_millis(5));
+        }
+        let struck = struck.join();
+        // Nothing is appended any more: consumers end when they have everything.
+        is_over.store(true, Ordering::SeqCst);
+        struck.expect("no panic");
+        consumers.into_iter().flat_map(|it| it.join().expect("no panic")).collect()
+    });
+    let all = |category| -> Vec<RecordedEvent> {
+        let read = ReadAll::matching(Query::category(category));
+        iter(stores[0].read_all(read)).map(|event| event.expect("an event")).collect()
+    };
+    let causes: Vec<Position> = all("cause").iter().map(RecordedEvent::position).collect();
+    let reacted = |effect: &RecordedEvent| {
+        let text = String::from_utf8_lossy(effect.data()).into_owned();
+        Position::new(text.parse().expect("a position"))
+    };
+    let effects: Vec<Position> = all("effect").iter().map(reacted).collect();
+    // Each cause has one effect, in their order.
+    assert_eq!(effects, causes);
+    assert!(acknowledged.iter().all(|it| effects.contains(it)));
+    let last = block_on(stores[1].checkpoint("consumers")).expect("no error");
+    assert_eq!(last, causes.last().copied());
+    let (causes, acknowledged) = (causes.len(), acknowledged.len());
+    let _ = writeln!(std::io::stderr(), "{causes} causes, {acknowledged} effects acknowledged");
+    assert!(causes > 100 && acknowledged > causes / 2);
 }

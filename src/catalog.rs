@@ -5,6 +5,7 @@
 //! ([`Begun`]), or names the block of a checkpoint that it needs ([`Defect::Unread`]).
 
 mod heads;
+mod names;
 mod streams;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::index::sealed::{HashedId, SealedIndex};
 use crate::log::rotation::SealPoint;
 use crate::log::segment::Segment;
 
-pub(crate) use heads::{OlderHeads, RecordFiles, head_in, list_heads_in};
+pub(crate) use heads::{OlderHeads, RecordFiles, head_in, unsealed_heads_in};
+pub(crate) use names::{NamePage, first_unsealed, stream_page, term_page};
 pub(crate) use streams::{Reached, Run, limit_head_in, reach_in};
 
 /// The segments and their indexes.

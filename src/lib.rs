@@ -129,6 +129,7 @@ pub use read::EventStream;
 pub use read::event::{Event, EventRef};
 pub use read::{
     Events, ReadAll, ReadStream, StreamChange, StreamChangeKind, StreamInfo, StreamNames, Streams,
+    TermCount, TermCounts, TermCountsIter,
 };
 pub use recovery::{Opened, Recovery};
 pub use store::Store;

@@ -13,6 +13,7 @@ use crate::format::metadata::RecordEntry;
 use crate::index::Head;
 use crate::index::block_file::Reads;
 use crate::index::heads::{HeadTable, HeadsCopy, Slot};
+use crate::index::names::NameRange;
 
 /// Heads that were found in the segments before the active one.
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ impl Catalog {
         RecordFiles { sealed, base: self.base().map(|base| base.meta.segment) }
     }
 
-    /// The streams whose name begins with `prefix`; goes on with [`list_heads_in`].
+    /// The streams whose name begins with `prefix`; goes on with [`unsealed_heads_in`].
     pub(crate) fn list_heads(&self, prefix: &str) -> ListedHeads {
         ListedHeads { parts: Arc::clone(&self.parts), active: self.active.heads.copy(prefix) }
     }
@@ -132,11 +133,17 @@ pub(crate) struct ListedHeads {
     active: HeadsCopy,
 }
 
-/// Reads the streams whose name begins with `prefix`, which the list was made for, by name.
-pub(crate) fn list_heads_in(listed: ListedHeads, prefix: &str) -> Lookup<BTreeMap<Box<str>, Head>> {
+/// Reads the streams of a range, whose prefix the list was made for, that have events in segments that are not sealed.
+pub(crate) fn unsealed_heads_in(
+    listed: ListedHeads,
+    range: &NameRange<'_>,
+) -> Lookup<BTreeMap<Box<str>, Head>> {
     let ListedHeads { parts, active } = listed;
     let mut all: BTreeMap<Box<str>, Head> = BTreeMap::new();
     let mut enter = |name: &str, head: Head| {
+        if !range.holds(name) {
+            return;
+        }
         // Most are entered once: a name is copied for the first entry alone.
         match all.get_mut(name) {
             Some(known) => *known = head,
@@ -145,19 +152,14 @@ pub(crate) fn list_heads_in(listed: ListedHeads, prefix: &str) -> Lookup<BTreeMa
             }
         }
     };
-    let oldest_first: Vec<&Part> = units(&parts).collect();
-    for part in oldest_first.into_iter().rev() {
-        match &part.index {
-            PartIndex::Sealed(index) => {
-                index.for_each_head(prefix, &mut enter).map_err(|_| damaged(index))?;
-            }
-            PartIndex::Frozen { heads, .. } => {
-                let copy = heads.copy(prefix);
-                copy.for_each(prefix, &mut enter).map_err(LookupError::Heads)?;
-            }
-        }
+    let frozen = parts.iter().filter_map(|part| match &part.index {
+        PartIndex::Frozen { heads, .. } => Some(heads),
+        PartIndex::Sealed(_) => None,
+    });
+    for heads in frozen {
+        let copy = heads.copy(range.prefix);
+        copy.for_each(range.prefix, &mut enter).map_err(LookupError::Heads)?;
     }
-    active.for_each(prefix, &mut enter).map_err(LookupError::Heads)?;
-    all.retain(|_, head| head.version > 0);
+    active.for_each(range.prefix, &mut enter).map_err(LookupError::Heads)?;
     Ok(all)
 }

@@ -206,16 +206,21 @@ impl IndexContents {
         hashed: &Probe,
     ) -> Result<Option<Head>, Defect> {
         let Some(entry) = self.stream_entry_with(reads, name, hashed)? else { return Ok(None) };
-        self.head_of(reads, &entry).map(Some)
+        self.head_with(reads, &entry).map(Some)
     }
 
-    fn head_of(&self, reads: Reads, entry: &StreamEntry) -> Result<Head, Defect> {
+    fn head_with(&self, reads: Reads, entry: &StreamEntry) -> Result<Head, Defect> {
         let list = self.list_with(reads, entry.list_offset, entry.count)?;
         let ordinal = list.last()?.ok_or(Defect::Invalid("a stream without events"))?;
         Ok(Head {
             version: entry.first_version.saturating_add(u64::from(entry.count) - 1),
             last_position: self.base_position + u64::from(ordinal),
         })
+    }
+
+    /// The head of the stream with this entry, at the end of the last segment.
+    pub(super) fn head_of(&self, entry: &StreamEntry) -> Result<Head, Defect> {
+        self.head_with(Reads::Any, entry)
     }
 
     /// The ordinals of a stream's events at these places of its list.
@@ -229,7 +234,7 @@ impl IndexContents {
 
     /// The position of a stream's last event here.
     pub(super) fn last_position(&self, entry: &StreamEntry) -> Result<u64, Defect> {
-        self.head_of(Reads::Any, entry).map(|head| head.last_position)
+        self.head_of(entry).map(|head| head.last_position)
     }
 
     /// Calls `each` with the name of every stream that begins with `prefix`, by name, and its head at the
@@ -255,7 +260,7 @@ impl IndexContents {
             if !name.starts_with(prefix) {
                 break;
             }
-            each(name, self.head_of(Reads::Any, &entry)?);
+            each(name, self.head_of(&entry)?);
         }
         Ok(())
     }

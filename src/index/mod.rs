@@ -12,6 +12,7 @@
 //! - [`build`] turns a segment's records into an index file; [`merge`] several of those into a level
 //!   file, which [`level_file`] writes front to back; [`sealed`] opens either, [`contents`] reads
 //!   them, [`list`] their lists.
+//! - [`names`]: the names in a sealed index, in order.
 //! - [`metadata`]: cursors, and what of each stream is hidden.
 //! - [`heads`]: stream to version and last position, a mapped base with an overlay in memory.
 //! - [`block_file`]: the container of both kinds of files, checked block by block.
@@ -30,6 +31,7 @@ pub(crate) mod level_file;
 pub(crate) mod list;
 pub(crate) mod merge;
 pub(crate) mod metadata;
+pub(crate) mod names;
 pub(crate) mod record_table;
 pub(crate) mod records;
 pub(crate) mod sealed;
@@ -79,6 +81,13 @@ pub(crate) struct PostingList {
     /// For a list in memory, the rank of its newest member.
     depth: u64,
     is_chain: bool,
+}
+
+impl PostingList {
+    /// Tells the lists of one index apart.
+    pub(crate) fn key(&self) -> u32 {
+        self.place
+    }
 }
 
 /// The events of one segment, or of several neighbours, by stream, type, tag and category.

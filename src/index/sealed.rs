@@ -270,6 +270,22 @@ impl SealedIndex {
         self.contents()?.list(entry.list_offset, entry.count)?.last_at_most(limit)
     }
 
+    /// The number of ordinals of a list that are in a range.
+    pub(crate) fn count_in(&self, found: PostingList, range: Range<u32>) -> Result<u64, Defect> {
+        let contents = self.contents()?;
+        if range.start == 0 && range.end >= contents.event_count() {
+            return Ok(found.count.into());
+        }
+        let list = contents.list(found.place, found.count)?;
+        let before = |end: u32| match end.checked_sub(1) {
+            Some(limit) => {
+                Ok(list.last_at_most(limit)?.map_or(0, |(place, _)| u64::from(place) + 1))
+            }
+            None => Ok(0),
+        };
+        Ok(before(range.end)?.saturating_sub(before(range.start)?))
+    }
+
     /// The stream's events here, if it has any.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamRun>, Defect> {

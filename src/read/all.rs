@@ -136,7 +136,7 @@ impl ReadAll {
         Ok(before)
     }
 
-    fn pin(&self) -> Result<u64> {
+    pub(super) fn pin(&self) -> Result<u64> {
         if let Some(AsOf::Version(_)) = self.settings.as_of {
             let why =
                 "a version has a meaning in one stream only; pass a position or a time".into();

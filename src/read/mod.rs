@@ -6,13 +6,16 @@
 pub(crate) mod event;
 
 mod all;
+mod by_name;
 mod changes;
+mod count;
 mod hidden;
 pub(crate) mod point;
 mod stream;
 pub(crate) mod streams;
 #[cfg(feature = "async")]
 mod tasks;
+pub(crate) mod terms;
 
 use std::iter::FusedIterator;
 use std::ops::ControlFlow;
@@ -33,6 +36,7 @@ pub use changes::{StreamChange, StreamChangeKind};
 pub use streams::{StreamInfo, StreamNames, Streams};
 #[cfg(feature = "async")]
 pub use tasks::EventStream;
+pub use terms::{TermCount, TermCounts, TermCountsIter};
 
 /// The settings that both kinds of read have.
 #[derive(Debug, Clone)]

@@ -1,20 +1,28 @@
 //! The listing of streams.
 
-use std::collections::{BTreeMap, btree_map};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
+use super::by_name::ByName;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Position, StreamMetadata, category_of};
 use crate::index::Head;
+use crate::index::names::NameRange;
 
 /// A listing of the streams that have visible events, by name.
+///
+/// Names are looked up in pages. Only the streams with events in segments that are not sealed are collected, when the
+/// listing begins.
 #[derive(Debug, Clone)]
 pub struct Streams {
     engine: Arc<Engine>,
     prefix: String,
     category: Option<String>,
+    after: Option<String>,
+    limit: u64,
     include_hidden: bool,
 }
 
@@ -46,13 +54,21 @@ pub struct StreamNames {
     prefix: String,
     category: Option<String>,
     include_hidden: bool,
-    heads: btree_map::IntoIter<Box<str>, Head>,
+    left: u64,
+    names: ByName<Head>,
     failed: Option<Error>,
 }
 
 impl Streams {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, prefix: String::new(), category: None, include_hidden: false }
+        Self {
+            engine,
+            prefix: String::new(),
+            category: None,
+            after: None,
+            limit: u64::MAX,
+            include_hidden: false,
+        }
     }
 
     /// Lists only streams whose names begin with `prefix`.
@@ -67,10 +83,77 @@ impl Streams {
         self
     }
 
+    /// Lists only streams whose names come after `name`, in the order of their bytes: the next page, if it is the last
+    /// name of the one before. A page costs its names and a search in each index.
+    pub fn after(mut self, name: impl Into<String>) -> Self {
+        self.after = Some(name.into());
+        self
+    }
+
+    /// Lists at most this number of streams, the first ones by name.
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Includes streams that are archived, or truncated to their end.
     pub fn include_hidden(mut self) -> Self {
         self.include_hidden = true;
         self
+    }
+
+    /// The `most` streams with the most events, hidden events included, those with more events first, and by name among
+    /// equals.
+    ///
+    /// Memory is bounded by `most`, but all streams of the listing are looked at.
+    pub fn largest(self, most: usize) -> Result<Vec<StreamInfo>> {
+        self.first_by(most, |info| info.version)
+    }
+
+    /// The `most` streams that were appended to last, the last one first.
+    ///
+    /// Memory is bounded by `most`, but all streams of the listing are looked at.
+    pub fn last_changed(self, most: usize) -> Result<Vec<StreamInfo>> {
+        self.first_by(most, |info| info.last_position.get())
+    }
+
+    fn first_by(self, most: usize, rank: impl Fn(&StreamInfo) -> u64) -> Result<Vec<StreamInfo>> {
+        let mut found: BinaryHeap<Ranked> = BinaryHeap::new();
+        for info in self {
+            let info = info?;
+            found.push(Ranked { rank: rank(&info), info });
+            if found.len() > most {
+                found.pop();
+            }
+        }
+        Ok(found.into_sorted_vec().into_iter().map(|ranked| ranked.info).collect())
+    }
+
+    /// The prefix that all names have: those of a category's streams begin with the category.
+    fn common_prefix(&self) -> &str {
+        match &self.category {
+            Some(category) if category.len() > self.prefix.len() => category,
+            _ => &self.prefix,
+        }
+    }
+}
+
+/// A stream and a number: a larger number comes first, and then the smaller name.
+#[derive(PartialEq, Eq)]
+struct Ranked {
+    rank: u64,
+    info: StreamInfo,
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.rank.cmp(&self.rank).then_with(|| self.info.name.cmp(&other.info.name))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -79,29 +162,52 @@ impl IntoIterator for Streams {
     type IntoIter = StreamNames;
 
     fn into_iter(self) -> StreamNames {
-        let engine = self.engine;
-        // The names of a category's streams begin with the category.
-        let prefix = match &self.category {
-            Some(category) if category.len() > self.prefix.len() => category,
-            _ => &self.prefix,
-        };
-        let listed = engine.check_open().and_then(|()| engine.refresh());
-        let listed = listed.and_then(|()| engine.contents().list_streams(prefix));
+        let range = NameRange { prefix: self.common_prefix(), after: self.after.as_deref() };
+        let engine = &self.engine;
+        let ready = engine.check_open().and_then(|()| engine.refresh());
         let visible = engine.visible(false);
-        let (heads, failed) = match listed {
-            Ok(heads) => (heads, None),
+        let unsealed = ready.and_then(|()| engine.contents().unsealed_streams(&range));
+        let (unsealed, failed) = match unsealed {
+            Ok(unsealed) => (unsealed, None),
             Err(error) => (BTreeMap::new(), Some(error)),
         };
-        let (category, include_hidden) = (self.category, self.include_hidden);
-        let prefix = self.prefix;
+        let names = ByName::new(&range, unsealed);
         StreamNames {
-            engine,
+            engine: self.engine,
             visible,
-            prefix,
-            category,
-            include_hidden,
-            heads: heads.into_iter(),
+            prefix: self.prefix,
+            category: self.category,
+            include_hidden: self.include_hidden,
+            left: self.limit,
+            names,
             failed,
+        }
+    }
+}
+
+impl StreamNames {
+    /// The next stream of the listing.
+    fn advance(&mut self) -> Result<Option<StreamInfo>> {
+        let contents = self.engine.contents();
+        loop {
+            let fetch = |range: &NameRange<'_>, most| contents.sealed_streams(range, most);
+            let Some((name, head)) = self.names.next(fetch, |_, newer| newer)? else {
+                return Ok(None);
+            };
+            let wanted = self.category.as_deref().is_none_or(|c| c == category_of(&name));
+            if !wanted || !name.starts_with(&self.prefix) {
+                continue;
+            }
+            let head = contents.limit_head(head, &name, self.visible)?;
+            // Events of this stream exist, but none is visible yet.
+            if head.version == 0 {
+                continue;
+            }
+            let info = stream_info(&self.engine, name.into(), head);
+            let hidden = info.archived || info.first_version > info.version;
+            if self.include_hidden || !hidden {
+                return Ok(Some(info));
+            }
         }
     }
 }
@@ -110,32 +216,18 @@ impl Iterator for StreamNames {
     type Item = Result<StreamInfo>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(error));
+        if self.left == 0 {
+            return None;
         }
-        loop {
-            let (name, head) = self.heads.next()?;
-            let wanted = self.category.as_deref().is_none_or(|c| c == category_of(&name));
-            if !wanted || !name.starts_with(&self.prefix) {
-                continue;
-            }
-            let limited = self.engine.contents().limit_head(head, &name, self.visible);
-            match limited {
-                // Events of this stream exist, but none is visible yet.
-                Ok(head) if head.version == 0 => {}
-                Ok(head) => {
-                    let info = stream_info(&self.engine, name.into(), head);
-                    let hidden = info.archived || info.first_version > info.version;
-                    if self.include_hidden || !hidden {
-                        return Some(Ok(info));
-                    }
-                }
-                Err(error) => {
-                    self.heads = BTreeMap::new().into_iter();
-                    return Some(Err(error));
-                }
-            }
+        let found = match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.advance(),
+        };
+        self.left -= 1;
+        if !matches!(found, Ok(Some(_))) {
+            self.left = 0;
         }
+        found.transpose()
     }
 }
 

@@ -3,6 +3,7 @@
 mod backup;
 pub(crate) mod cursors;
 mod handle;
+mod overview;
 pub(crate) mod records;
 pub(crate) mod snapshots;
 pub(crate) mod transaction;
@@ -30,7 +31,7 @@ use crate::options::Options;
 use crate::read::event::Event;
 use crate::read::point::{event_at, event_by_id, position_at};
 use crate::read::streams::stream_info;
-use crate::read::{ReadAll, ReadStream, StreamInfo, Streams};
+use crate::read::{ReadAll, ReadStream, StreamInfo};
 use crate::recovery::Opened;
 use crate::store::cursors::Cursors;
 use crate::store::handle::Handle;
@@ -392,11 +393,6 @@ impl Store {
     /// ```
     pub fn subscribe_stream(&self, stream: impl Into<String>) -> Subscribe {
         Subscribe::new(Arc::clone(self.engine()), Some(stream.into()))
-    }
-
-    /// Lists the streams that have visible events, by name.
-    pub fn streams(&self) -> Streams {
-        Streams::new(Arc::clone(self.engine()))
     }
 
     /// Snapshots: states of the caller that are stored beside the log. They are disposable, and no other

@@ -1,5 +1,6 @@
 //! Compares the contents of a store with the model.
 
+mod overview;
 mod reads;
 
 use std::fmt;
@@ -210,7 +211,10 @@ pub(super) fn expected_info(
 
 /// The listing of streams by prefix.
 pub(super) fn list(store: &Store, model: &Model, prefix: &str) -> Checked<StoreResult<()>> {
-    list_all(store, model, prefix, None)
+    match list_all(store, model, prefix, None)? {
+        Ok(()) => overview::terms(store, model, prefix),
+        failed => Ok(failed),
+    }
 }
 
 /// The listings of streams by prefix and category, with and without hidden ones.
@@ -232,7 +236,7 @@ pub(super) fn list_all(
         if hidden {
             listing = listing.include_hidden();
         }
-        let found: Vec<StreamInfo> = match listing.into_iter().collect() {
+        let found: Vec<StreamInfo> = match listing.clone().into_iter().collect() {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -250,6 +254,10 @@ pub(super) fn list_all(
             "streams with {prefix:?}, {category:?}, hidden {hidden}, at {point:?}: {found:?}, not \
              {expected:?}"
         );
+        let unchanged = || metadata::visible(store) == before;
+        if let Err(error) = overview::pages(&listing, &found, unchanged)? {
+            return Ok(Err(error));
+        }
     }
     Ok(Ok(()))
 }

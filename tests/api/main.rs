@@ -16,6 +16,7 @@ mod json;
 mod limits;
 mod lock;
 mod opening;
+mod overview;
 mod read_costs;
 mod reads;
 mod recorded_time;

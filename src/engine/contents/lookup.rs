@@ -4,7 +4,6 @@
 //! One that needs a block of a checkpoint that was not read so far reads it, without the lock, and
 //! tries again. Must never read a file while the catalog is locked.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use super::Contents;
 use super::heal::checkpoints_of;
 use crate::catalog::{
     Begun, Catalog, Located, Lookup, LookupError, OlderHeads, Part, Reached, RecordPlace, head_in,
-    id_candidates_in, limit_head_in, list_heads_in, reach_in,
+    id_candidates_in, limit_head_in, reach_in,
 };
 use crate::error::{Error, Result};
 use crate::format::{Defect, names};
@@ -130,14 +129,6 @@ impl Contents {
                 .map_err(LookupError::Heads)
         };
         self.lookup(touch, Ok)
-    }
-
-    /// All streams whose name begins with `prefix`, by name.
-    pub(crate) fn list_streams(&self, prefix: &str) -> Result<BTreeMap<Box<str>, Head>> {
-        self.lookup(
-            |catalog| Ok(catalog.list_heads(prefix)),
-            |listed| list_heads_in(listed, prefix),
-        )
     }
 
     /// The positions of the events that may have this id; to be compared with the records.

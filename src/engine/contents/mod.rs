@@ -8,6 +8,7 @@
 mod heal;
 mod locate;
 mod lookup;
+mod names;
 mod records;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! Works on any source of records: reads use the written ones, boundaries also those on their way to
 //! disk.
 
+mod count;
 mod select;
 mod skip;
 
@@ -28,6 +29,7 @@ use crate::index::{Head, Postings};
 use crate::log::segment::Segment;
 use crate::query::{Query, QueryItem, Queryable};
 
+pub(crate) use count::count_sealed;
 use select::candidates;
 use skip::Keys;
 

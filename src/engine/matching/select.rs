@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::format::Defect;
+use crate::index::sealed::SealedIndex;
 use crate::index::{PostingList, Postings, Terms};
 use crate::query::{Query, QueryItem};
 
@@ -29,17 +30,14 @@ pub(super) fn candidates(
 ) -> Result<Option<(Vec<u32>, bool)>, Defect> {
     let mut items = Vec::new();
     for item in query.items() {
-        let after = item
-            .required_after()
-            .map_or(0, |after| after.get().saturating_add(1).saturating_sub(base));
-        let floor = u32::try_from(after).unwrap_or(u32::MAX);
-        let range = range.start.max(floor)..range.end;
+        let range = range.start.max(floor(item, base))..range.end;
         let Some(conditions) = conditions(postings, item)? else { continue };
         if conditions.is_empty() {
             return Ok(None);
         }
         if !range.is_empty() {
-            items.push(Item::new(conditions, &Reach { range, backwards }));
+            let worth = Item::worth(&conditions);
+            items.push(Item::new(conditions, worth, &Reach { range, backwards }));
         }
     }
     let mut found = Vec::new();
@@ -57,6 +55,61 @@ pub(super) fn candidates(
         at = next;
     }
     Ok(Some((found, false)))
+}
+
+/// The number of ordinals in `range` whose events the query matches. `base` is the position of ordinal 0.
+pub(super) fn count(
+    index: &SealedIndex,
+    base: u64,
+    query: &Query,
+    range: Range<u32>,
+) -> Result<u64, Defect> {
+    let (mut items, mut every) = (Vec::new(), range.end.max(range.start));
+    for item in query.items() {
+        let start = range.start.max(floor(item, base));
+        match conditions(index, item)? {
+            None => {}
+            // From here on, every event matches.
+            Some(conditions) if conditions.is_empty() => every = every.min(start),
+            Some(conditions) => items.push((start, conditions)),
+        }
+    }
+    let mut counted = u64::from(range.end.saturating_sub(every));
+    items.retain(|(start, _)| *start < every);
+    if let [(start, conditions)] = &mut items[..]
+        && let [lists] = &mut conditions[..]
+    {
+        // An event has one type: no event is in two of these lists, unless they are the same.
+        lists.sort_unstable_by_key(PostingList::key);
+        lists.dedup_by_key(|list| list.key());
+        for list in lists {
+            counted += index.count_in(*list, *start..every)?;
+        }
+        return Ok(counted);
+    }
+    let item = |(start, conditions): (u32, _)| {
+        Item::new(conditions, usize::MAX, &Reach { range: start..every, backwards: false })
+    };
+    let mut items: Vec<Item> = items.into_iter().map(item).collect();
+    let mut at = 0;
+    loop {
+        let mut next: Option<u32> = None;
+        for item in &mut items {
+            let own = item.seek(index, at)?;
+            next = next.into_iter().chain(own).min();
+        }
+        let Some(place) = next else { return Ok(counted) };
+        counted += 1;
+        // No ordinal is as large as the largest number.
+        at = place.saturating_add(1);
+    }
+}
+
+/// The first ordinal at which an item can match.
+fn floor(item: &QueryItem, base: u64) -> u32 {
+    let after = item.required_after();
+    let floor = after.map_or(0, |after| after.get().saturating_add(1).saturating_sub(base));
+    u32::try_from(floor).unwrap_or(u32::MAX)
 }
 
 /// An ordinal as a number that grows in the order of the read, and back.
@@ -94,10 +147,16 @@ struct Cursor {
 }
 
 impl Item {
-    fn new(mut conditions: Vec<Vec<PostingList>>, reach: &Reach) -> Self {
-        conditions.sort_by_key(|condition| count(condition));
-        let worth = conditions.first().map_or(0, |least| count(least)).saturating_mul(WORTH);
-        conditions.retain(|condition| count(condition) <= worth);
+    /// The length of the lists that are worth using: a factor longer than the shortest condition.
+    fn worth(conditions: &[Vec<PostingList>]) -> usize {
+        let least = conditions.iter().map(|condition| length(condition)).min();
+        least.unwrap_or(0).saturating_mul(WORTH)
+    }
+
+    /// An item without the conditions whose lists are longer than `most`.
+    fn new(mut conditions: Vec<Vec<PostingList>>, most: usize, reach: &Reach) -> Self {
+        conditions.sort_by_key(|condition| length(condition));
+        conditions.retain(|condition| length(condition) <= most);
         let conditions = conditions.into_iter().map(|lists| {
             let cursor = |found| Cursor {
                 found,
@@ -180,7 +239,7 @@ impl Cursor {
     }
 }
 
-fn count(condition: &[PostingList]) -> usize {
+fn length(condition: &[PostingList]) -> usize {
     condition.iter().map(|found| found.count as usize).sum()
 }
 

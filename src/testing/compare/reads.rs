@@ -7,7 +7,7 @@ use super::{Checked, ensure, event, owned_event};
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result as StoreResult};
-use crate::event::{AsOf, Timestamp};
+use crate::event::{AsOf, Position, Timestamp};
 use crate::read::Events;
 use crate::store::Store;
 use crate::testing::metadata;
@@ -68,7 +68,42 @@ pub(in crate::testing) fn read(
     if choice.limit.is_none() && stood_still && !hiding.state.hides_by_age() {
         check_bound(store, model, choice, past, &told)?;
     }
+    if stood_still && !hiding.state.hides_by_age() {
+        check_count(store, model, choice, &told)?;
+    }
     Ok(Ok(before))
+}
+
+/// The number of events that the read counts is that of the events that it shows.
+fn check_count(store: &Store, model: &Model, choice: &ReadChoice, told: &Told) -> Checked<()> {
+    if choice.stream.is_some() {
+        return Ok(());
+    }
+    let before = metadata::visible(store);
+    let mut read = store.read_all().after(from_of(model, choice)).as_of(Position::new(told.head));
+    if let Some(limit) = choice.limit {
+        read = read.limit(limit.into());
+    }
+    if choice.backwards {
+        read = read.backwards();
+    }
+    if let Some(items) = &choice.query {
+        read = read.matching(to_query(items));
+    }
+    if choice.unsynced {
+        read = read.include_unsynced();
+    }
+    if choice.hidden {
+        read = read.include_hidden();
+    }
+    let Ok(counted) = read.count() else { return Ok(()) };
+    let shown = told.positions.len() as u64;
+    ensure!(
+        counted == shown || metadata::visible(store) != before,
+        "{choice:?} at head {} counts {counted} events and yields {shown}",
+        told.head
+    );
+    Ok(())
 }
 
 /// Makes the read again with an upper bound: the head and the events up to the bound are the same.

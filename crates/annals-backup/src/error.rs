@@ -115,6 +115,12 @@ pub enum Error {
         /// The newest one that is known.
         known: u32,
     },
+    /// The restored backup and the store differ.
+    #[error("the backup and the store differ at position {position}")]
+    Differs {
+        /// The first position where they do.
+        position: Position,
+    },
     /// The backup does not hold the requested moment.
     #[error("the backup does not hold {asked}: it holds positions up to {end}")]
     OutOfRange {

@@ -3,7 +3,7 @@
 //! - [`Shipper`] follows a store and uploads what it gains, compressed and, with [`Keys`], encrypted: S3 and what speaks
 //!   its protocol, Google Cloud Storage, Azure, or a directory.
 //! - [`restore()`] makes a store of it again, as of any commit.
-//! - [`list`], [`verify()`] and [`prune()`] look after the backup.
+//! - [`list`], [`verify()`], [`compare()`] and [`prune()`] look after the backup.
 //! - [`Standby`] follows the backup on another machine, serves reads, and takes the place of the store.
 //!
 //! Every call blocks the calling thread: from async code, use a thread for blocking work.
@@ -34,6 +34,7 @@
 
 mod catalog;
 mod check;
+mod compare;
 mod destination;
 mod error;
 mod fetch;
@@ -47,6 +48,7 @@ mod ship;
 mod standby;
 
 pub use check::{BackupList, BranchInfo, Verified, list, verify};
+pub use compare::compare;
 pub use destination::Destination;
 pub use error::{Error, Result};
 pub use keys::Keys;

@@ -17,6 +17,8 @@ use crate::values;
 mod moving;
 mod read;
 mod records;
+#[cfg(feature = "backup")]
+mod shipping;
 mod state;
 mod upkeep;
 mod write;
@@ -24,6 +26,8 @@ mod write;
 pub(crate) use moving::*;
 pub(crate) use read::*;
 pub(crate) use records::*;
+#[cfg(feature = "backup")]
+pub(crate) use shipping::*;
 pub(crate) use state::*;
 pub(crate) use upkeep::*;
 pub(crate) use write::*;
@@ -89,6 +93,14 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     Verify(VerifyArgs),
     Backup(BackupArgs),
+    #[cfg(feature = "backup")]
+    Ship(ShipArgs),
+    #[cfg(feature = "backup")]
+    Restore(RestoreArgs),
+    #[cfg(feature = "backup")]
+    Follow(FollowArgs),
+    #[cfg(feature = "backup")]
+    Promote(PromoteArgs),
     Compact(CompactArgs),
     Repair(RepairArgs),
     Recover(RecoverArgs),
@@ -116,7 +128,13 @@ impl Command {
             Self::Record(command) => command.store(),
             Self::Stats(args) => &args.store,
             Self::Verify(args) => &args.store,
-            Self::Backup(args) => &args.store,
+            Self::Backup(args) => return args.store.as_deref(),
+            #[cfg(feature = "backup")]
+            Self::Ship(args) => &args.store,
+            #[cfg(feature = "backup")]
+            Self::Promote(args) => return args.old_store.as_deref(),
+            #[cfg(feature = "backup")]
+            Self::Restore(_) | Self::Follow(_) => return None,
             Self::Compact(args) => &args.store,
             Self::Repair(args) => &args.store,
             Self::Recover(args) => &args.store,

@@ -13,10 +13,16 @@ use crate::progress::{Progress, Unit};
 
 /// `annals backup`
 pub(crate) fn run(args: &BackupArgs, quiet: bool) -> Result<(), Failure> {
-    let store = open::for_reading(&args.store)?;
+    #[cfg(feature = "backup")]
+    if let Some(command) = &args.remote {
+        return crate::shipping::run(command, quiet);
+    }
+    // The definition requires both.
+    let (Some(store), Some(to)) = (&args.store, &args.to) else { return Ok(()) };
+    let store = open::for_reading(store)?;
     open::must_be_whole(&store)?;
     let mut progress = Progress::new(Unit::Bytes, None, quiet);
-    let done = store.backup_to(&args.to, |done: Done| {
+    let done = store.backup_to(to, |done: Done| {
         progress.set(done.done_bytes, Some(done.total_bytes));
         if interrupt::requested() {
             // The earlier backup is whole, and the next one continues.

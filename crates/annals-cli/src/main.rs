@@ -25,6 +25,8 @@ mod rescue;
 mod resume;
 mod salvage;
 mod settle;
+#[cfg(feature = "backup")]
+mod shipping;
 mod snapshots;
 mod streams;
 mod values;
@@ -72,6 +74,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Stats(args) => inspect::stats(&args),
         Command::Verify(args) => inspect::verify(&args, quiet),
         Command::Backup(args) => backup::run(&args, quiet),
+        #[cfg(feature = "backup")]
+        Command::Ship(args) => shipping::ship(&args, quiet),
+        #[cfg(feature = "backup")]
+        Command::Restore(args) => shipping::restore(&args, quiet),
+        #[cfg(feature = "backup")]
+        Command::Follow(args) => shipping::follow(&args, quiet),
+        #[cfg(feature = "backup")]
+        Command::Promote(args) => shipping::promote(&args, quiet),
         Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),

@@ -41,6 +41,12 @@ pub(crate) fn repair(args: &RepairArgs, quiet: bool) -> Result<(), Failure> {
     if let Some(backup) = &args.from {
         options = options.segments_from(backup);
     }
+    #[cfg(feature = "backup")]
+    let fetched = crate::shipping::fetch_for_repair(args, quiet)?;
+    #[cfg(feature = "backup")]
+    if let Some(fetched) = &fetched {
+        options = options.segments_from(fetched.dir());
+    }
     let advance = |done: Done| progress.set(done.done_bytes, Some(done.total_bytes));
     let mut salvage = args.salvage.as_deref().map(SalvageFile::create).transpose()?;
     let report =

@@ -51,6 +51,16 @@ pub(crate) fn as_of(text: &str) -> Result<AsOf, String> {
     time::parse(text).map(AsOf::Time)
 }
 
+#[cfg(feature = "backup")]
+pub(crate) fn until(text: &str) -> Result<annals::shipping::Until, String> {
+    use annals::shipping::Until;
+    match as_of(text)? {
+        AsOf::Position(position) => Ok(Until::Position(position)),
+        AsOf::Time(time) => Ok(Until::Time(time)),
+        _ => Err("expected a position or a time".to_owned()),
+    }
+}
+
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {

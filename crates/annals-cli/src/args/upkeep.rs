@@ -52,12 +52,20 @@ Examples:
 The copy is a store: read it as it is, or copy it back. Once it is opened for writing, it is a store of
 its own and takes no more backups."
 )]
+#[cfg_attr(
+    feature = "backup",
+    command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)
+)]
 pub(crate) struct BackupArgs {
     /// The store's directory
-    pub(crate) store: PathBuf,
+    #[arg(required = true)]
+    pub(crate) store: Option<PathBuf>,
     /// The directory of the backup
-    #[arg(value_name = "DIR")]
-    pub(crate) to: PathBuf,
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) to: Option<PathBuf>,
+    #[cfg(feature = "backup")]
+    #[command(subcommand)]
+    pub(crate) remote: Option<super::BackupCommand>,
 }
 
 /// Merge the index files of sealed segments, so that look-ups read fewer files
@@ -107,6 +115,13 @@ pub(crate) struct RepairArgs {
     /// log/ with some of the segments. Nothing in it is changed
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
+    /// Like --from, with a backup in object storage, which is restored into NEWDIR.backup for a while
+    #[cfg(feature = "backup")]
+    #[arg(long, value_name = "URL", conflicts_with = "from")]
+    pub(crate) from_url: Option<String>,
+    #[cfg(feature = "backup")]
+    #[command(flatten)]
+    pub(crate) keys: super::KeyFile,
     /// Write the intact events of broken commits to this file, as `annals export` prints events; with the
     /// broken commit in the key "salvaged_from". The file must not exist; if there is no such event, it is
     /// empty

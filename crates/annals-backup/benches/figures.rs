@@ -1,0 +1,229 @@
+//! The figures of a backup: what it costs the writer, how far it is behind, how fast it and a restore are, how small it
+//! is. `cargo bench -p annals-backup`; `ANNALS_BACKUP_GB=10` for a larger store, `ANNALS_BACKUP_TO=DIRECTORY` for
+//! another place than the temporary directory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its results"
+)]
+#![allow(clippy::cast_precision_loss, reason = "figures are rounded")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use annals::{Durability, ExpectedVersion, NewEvent, Options, Store};
+use annals_backup::{Destination, RestoreOptions, ShipOptions, Shipper, list, restore};
+
+/// The length of an event's data.
+const DATA: usize = 256;
+const TURNS: u32 = 5;
+const TURN: Duration = Duration::from_secs(3);
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// An event as an application writes it: JSON with a few names and changing values.
+fn json(random: &mut Random) -> NewEvent {
+    let (account, amount, reference) =
+        (random.next() % 100_000, random.next() % 1_000_000, random.next());
+    let mut text = format!(
+        "{{\"account\":\"account-{account}\",\"amount\":{amount},\"currency\":\"EUR\",\"reference\":\"{reference:016x}\",\
+         \"description\":\"monthly payment\",\"channel\":\"web\",\"approved\":true"
+    );
+    while text.len() < DATA - 1 {
+        text.push_str(",\"note\":\"none\"");
+    }
+    text.truncate(DATA - 1);
+    text.push('}');
+    NewEvent::new("PaymentReceived", text).tag(format!("account:{account}"))
+}
+
+fn noise(random: &mut Random) -> NewEvent {
+    let data: Vec<u8> = (0..DATA / 8).flat_map(|_| random.next().to_le_bytes()).collect();
+    NewEvent::new("PaymentReceived", data)
+}
+
+/// Appends buffered batches until the log has this many bytes.
+fn fill(path: &Path, bytes: u64, event: fn(&mut Random) -> NewEvent) -> Store {
+    let options = Options::new().durability(Durability::BUFFERED);
+    let (store, mut random) = (options.clone().open(path).unwrap(), Random(7));
+    while store.stats().log_bytes < bytes {
+        for _ in 0..100 {
+            let stream = format!("account-{}", random.next() % 100_000);
+            let events: Vec<_> = (0..100).map(|_| event(&mut random)).collect();
+            store.append(&stream, ExpectedVersion::Any, events).unwrap();
+        }
+    }
+    store.close().unwrap();
+    options.open(path).unwrap()
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn rate(bytes: u64, time: Duration) -> f64 {
+    megabytes(bytes) / time.as_secs_f64()
+}
+
+fn size_and_speed(dir: &Path, name: &str, bytes: u64, event: fn(&mut Random) -> NewEvent) {
+    let store = fill(&dir.join("store"), bytes, event);
+    let place = dir.join("backups");
+    let to = Destination::open(place.to_str().unwrap()).unwrap();
+    let begun = Instant::now();
+    let mut shipper = Shipper::new(store.clone(), to.clone(), ShipOptions::new()).unwrap();
+    let first = shipper.ship().unwrap();
+    let took = begun.elapsed();
+    let branch = list(&to).unwrap().branches.remove(0);
+    println!(
+        "{name}: {:.0} MB of log shipped at {:.0} MB/s, stored in {:.0} MB: {:.3} of it",
+        megabytes(first.log_bytes),
+        rate(first.log_bytes, took),
+        megabytes(branch.stored_bytes),
+        branch.stored_bytes as f64 / branch.log_bytes as f64,
+    );
+    // One per cent more.
+    let before = store.stats().log_bytes;
+    drop(store);
+    let store = fill(&dir.join("store"), before + before / 100, event);
+    let begun = Instant::now();
+    let mut shipper = Shipper::new(store.clone(), to.clone(), ShipOptions::new()).unwrap();
+    let more = shipper.ship().unwrap();
+    println!(
+        "{name}, after 1 % more: {:.1} MB read, {:.1} MB stored, {:.2} s",
+        megabytes(more.log_bytes),
+        megabytes(more.sent_bytes),
+        begun.elapsed().as_secs_f64()
+    );
+    let (begun, copy) = (Instant::now(), dir.join("restored"));
+    let options = RestoreOptions::new().verify(false);
+    let restored = restore(&to, &copy, &options, |_| {}).unwrap();
+    let took = begun.elapsed();
+    let opened = Options::new().read_only(true).open(&copy).unwrap();
+    let mut last = 0;
+    opened.read_all().backwards().limit(1).for_each(|_| last += 1).unwrap();
+    println!(
+        "{name}: restored at {:.0} MB/s; {:.2} s until {last} event is read",
+        rate(restored.log_bytes, took),
+        begun.elapsed().as_secs_f64()
+    );
+    drop(opened);
+    std::fs::remove_dir_all(&copy).unwrap();
+    for (name, to) in
+        [("same file system", dir.join("copy")), ("memory", "/dev/shm/annals-backup-copy".into())]
+    {
+        let begun = Instant::now();
+        let Ok(done) = store.backup_to(&to, |_| {}) else { continue };
+        println!(
+            "backup_to, {name}: {:.0} MB copied, {:.0} MB linked, {:.2} s",
+            megabytes(done.copied_bytes),
+            megabytes(done.linked_bytes),
+            begun.elapsed().as_secs_f64()
+        );
+        let _ = std::fs::remove_dir_all(&to);
+    }
+}
+
+/// Commits of one event in a turn.
+fn turn(store: &Store, random: &mut Random) -> f64 {
+    let (begun, mut commits) = (Instant::now(), 0_u32);
+    while begun.elapsed() < TURN {
+        let stream = format!("account-{}", random.next() % 10_000);
+        store.append(&stream, ExpectedVersion::Any, [json(random)]).unwrap();
+        commits += 1;
+    }
+    f64::from(commits) / begun.elapsed().as_secs_f64()
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// What shipping costs a writer that does nothing else, in turns with and without a shipper.
+fn cost(dir: &Path, name: &str, durability: Durability) {
+    let store = Options::new().durability(durability).open(dir.join("store")).unwrap();
+    let place = dir.join("backups");
+    let to = Destination::open(place.to_str().unwrap()).unwrap();
+    let mut random = Random(9);
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    turn(&store, &mut random);
+    for _ in 0..TURNS {
+        alone.push(turn(&store, &mut random));
+        // What the turn before has written is not part of this one.
+        let mut shipper = Shipper::new(store.clone(), to.clone(), ShipOptions::new()).unwrap();
+        shipper.ship().unwrap();
+        let running = shipper.start().unwrap();
+        beside.push(turn(&store, &mut random));
+        running.stop().unwrap();
+    }
+    let (alone, beside) = (median(alone), median(beside));
+    println!(
+        "{name}: {alone:.0} commits/s alone, {beside:.0} beside a shipper: {:.3} of it",
+        beside / alone
+    );
+}
+
+/// How far the backup is behind at 10,000 events/s.
+fn lag(dir: &Path) {
+    let store = Options::new().open(dir.join("store")).unwrap();
+    let place = dir.join("backups");
+    let to = Destination::open(place.to_str().unwrap()).unwrap();
+    let running = Shipper::new(store.clone(), to, ShipOptions::new()).unwrap().start().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut random, begun, mut appended) = (Random(5), Instant::now(), 0_u64);
+            while !done.load(Ordering::Relaxed) {
+                let due = u64::try_from(begun.elapsed().as_micros()).unwrap() / 100;
+                while appended < due {
+                    let stream = format!("account-{}", random.next() % 10_000);
+                    let events: Vec<_> = (0..10).map(|_| json(&mut random)).collect();
+                    store.append(&stream, ExpectedVersion::Any, events).unwrap();
+                    appended += 10;
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let mut behind = Vec::new();
+        for _ in 0..400 {
+            std::thread::sleep(Duration::from_millis(50));
+            behind.push(running.status().behind_for.as_secs_f64());
+        }
+        done.store(true, Ordering::Relaxed);
+        behind.sort_by(f64::total_cmp);
+        let at = |percent: usize| behind[(behind.len() - 1) * percent / 100];
+        println!("10,000 events/s: behind by {:.2} s (p50), {:.2} s (p99)", at(50), at(99));
+    });
+    let status = running.status();
+    println!(
+        "10,000 events/s for 20 s: {:.1} MB of log read, {:.1} MB sent, {} puts",
+        megabytes(status.log_bytes),
+        megabytes(status.sent_bytes),
+        status.puts
+    );
+    running.stop().unwrap();
+}
+
+fn main() {
+    let gigabytes = std::env::var("ANNALS_BACKUP_GB").ok().and_then(|it| it.parse().ok());
+    let bytes = gigabytes.unwrap_or(1_u64) * 1_000_000_000;
+    let base = std::env::var_os("ANNALS_BACKUP_TO").map_or_else(std::env::temp_dir, Into::into);
+    let scratch = || tempfile::tempdir_in(&base).unwrap();
+    cost(scratch().path(), "durable, 1 event", Durability::Sync);
+    cost(scratch().path(), "buffered, 1 event", Durability::BUFFERED);
+    lag(scratch().path());
+    size_and_speed(scratch().path(), "JSON", bytes, json);
+    size_and_speed(scratch().path(), "random bytes", bytes, noise);
+}

@@ -24,6 +24,11 @@ pub struct Summary {
     pub refused: u64,
     /// Reads of streams.
     pub reads: u64,
+    /// Reads that saw a version although a later one had been acknowledged before they began; only where they are
+    /// [allowed](check_with_stale_reads).
+    pub stale_reads: u64,
+    /// The longest time between such an acknowledgement and the beginning of the read, in µs.
+    pub longest_stale: u64,
     /// Events that consumers got.
     pub delivered: u64,
     /// Events that are stored.
@@ -47,7 +52,11 @@ impl fmt::Display for Summary {
             self.reads,
             self.stored,
             self.delivered
-        )
+        )?;
+        if self.stale_reads > 0 {
+            write!(f, "; {} stale reads, up to {} µs", self.stale_reads, self.longest_stale)?;
+        }
+        Ok(())
     }
 }
 
@@ -98,9 +107,27 @@ impl fmt::Display for Violation {
 ///
 /// Everything that cannot be explained.
 pub fn check(history: &History) -> Result<Summary, Vec<Violation>> {
+    explain(history, false)
+}
+
+/// Explains a history of a store that promises the order of commits, and not that a read sees the newest one: a replica
+/// that was cut off may answer it. Such reads are counted. Everything else has to hold without them: commits have one
+/// order that fits their times, no read shows what is not stored, nor a commit before it began.
+///
+/// # Errors
+///
+/// Everything that cannot be explained.
+pub fn check_with_stale_reads(history: &History) -> Result<Summary, Vec<Violation>> {
+    explain(history, true)
+}
+
+fn explain(history: &History, allow_stale_reads: bool) -> Result<Summary, Vec<Violation>> {
     let mut checker = Checker::new(history);
     checker.stored();
     checker.operations();
+    if allow_stale_reads {
+        checker.count_stale_reads();
+    }
     checker.streams();
     checker.deliveries();
     if checker.violations.is_empty() { Ok(checker.summary) } else { Err(checker.violations) }
@@ -320,6 +347,34 @@ impl<'a> Checker<'a> {
             return self.violations.push(Violation::Read(what));
         }
         self.interval(stream, op, version, false);
+    }
+
+    /// Takes the reads out that began after a version was acknowledged, and saw an earlier one.
+    fn count_stale_reads(&mut self) {
+        for intervals in self.intervals.values_mut() {
+            intervals.sort_by_key(|it| it.version);
+            // From the last version on: when the first of the later ones was acknowledged.
+            let (mut later, mut at_version) = (u64::MAX, u64::MAX);
+            let mut version = None;
+            let summary = &mut self.summary;
+            let mut is_stale = Vec::new();
+            for it in intervals.iter().rev() {
+                if version.replace(it.version) != Some(it.version) {
+                    later = later.min(std::mem::replace(&mut at_version, u64::MAX));
+                }
+                if it.is_write {
+                    at_version = at_version.min(it.ended);
+                }
+                let stale = !it.is_write && later < it.began;
+                if stale {
+                    summary.stale_reads += 1;
+                    summary.longest_stale = summary.longest_stale.max(it.began - later);
+                }
+                is_stale.push(stale);
+            }
+            let mut is_stale = is_stale.into_iter().rev();
+            intervals.retain(|_| !is_stale.next().unwrap_or(false));
+        }
     }
 
     /// Each operation has a time between its call and its return, in the order of versions; a version is seen after it

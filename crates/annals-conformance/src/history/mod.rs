@@ -15,6 +15,6 @@ mod check;
 mod record;
 mod run;
 
-pub use check::{Summary, Violation, check};
+pub use check::{Summary, Violation, check, check_with_stale_reads};
 pub use record::{Ended, Event, History, Line, Log, Operation, Outcome};
 pub use run::{Load, run, stored};

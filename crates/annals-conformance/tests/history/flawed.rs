@@ -29,6 +29,8 @@ pub(crate) enum Flaw {
     RetriesBlindly,
     /// Loses the newest commit at a fault.
     LosesLast,
+    /// Some reads of streams see an older state, as those that a replica answers which was cut off.
+    StaleReads,
 }
 
 #[derive(Default)]
@@ -185,8 +187,17 @@ impl EventStore for Flawed {
     }
 
     fn read_stream(&self, read: ReadStream) -> Events {
-        let mut events = self
-            .select(|event| event.stream() == read.stream.as_str() && event.version() >= read.from);
+        let last = match self.state() {
+            state if self.flaw == Flaw::StaleReads && state.appends.is_multiple_of(3) => {
+                state.next.saturating_sub(40)
+            }
+            _ => u64::MAX,
+        };
+        let mut events = self.select(|event| {
+            event.stream() == read.stream.as_str()
+                && event.version() >= read.from
+                && event.commit().get() <= last
+        });
         let limit = usize::try_from(read.limit).unwrap_or(usize::MAX);
         events.0 = events.0.take(limit).collect::<Vec<_>>().into_iter();
         events

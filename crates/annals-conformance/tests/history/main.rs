@@ -17,7 +17,7 @@ use std::time::Duration;
 use annals::{Options, Store};
 use annals_conformance::AnySuite;
 use annals_conformance::history::{
-    Event, History, Line, Load, Log, Summary, Violation, check, run, stored,
+    Event, History, Line, Load, Log, Summary, Violation, check, check_with_stale_reads, run, stored,
 };
 use annals_es::{AnnalsStore, MemoryStore, OrderedStore, SeveralStreams};
 use flawed::{Flaw, Flawed};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         child(Path::new(directory), Path::new(log), generation, operations);
         return ExitCode::SUCCESS;
     }
-    let tests: [(&'static str, fn()); 8] = [
+    let tests: [(&'static str, fn()); 9] = [
         ("store_in_memory_is_explained", || explained(&MemoryStore::new(), 20_000)),
         ("sound_store_is_explained", || sound(Flaw::Sound)),
         ("ignored_versions_are_found", || {
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         ("loss_of_the_last_commit_is_found", || {
             found(Flaw::LosesLast, |it| matches!(it, Violation::Lost(_)));
         }),
+        ("stale_reads_are_found_or_counted", stale_reads),
         ("embedded_store_is_explained_while_its_process_is_killed", embedded),
     ];
     annals_conformance::run([AnySuite::tests(tests, None)])
@@ -65,7 +66,7 @@ fn explained<S: OrderedStore + SeveralStreams>(store: &S, operations: u64) {
     assert!(summary.acknowledged > 0 && summary.conflicts > 0 && summary.delivered > 0);
 }
 
-fn history_of(flaw: Flaw) -> Result<Summary, Vec<Violation>> {
+fn history_of(flaw: Flaw) -> History {
     let (store, log) = (Flawed::new(flaw), Log::new());
     let mut load = Load::new(6_000, 7);
     load.streams = 6;
@@ -75,18 +76,32 @@ fn history_of(flaw: Flaw) -> Result<Summary, Vec<Violation>> {
         (number < 20).then(|| "it is killed".into())
     });
     store.strike();
-    judge(log, stored(&store).expect("the store is read"))
+    History { lines: log.into_lines(), stored: stored(&store).expect("the store is read") }
 }
 
 fn sound(flaw: Flaw) {
-    if let Err(violations) = history_of(flaw) {
+    if let Err(violations) = check(&history_of(flaw)) {
         panic!("{}", violations[0]);
     }
 }
 
 fn found(flaw: Flaw, is_it: impl Fn(&Violation) -> bool) {
-    let violations = history_of(flaw).expect_err("the flaw is found");
-    assert!(violations.iter().any(is_it), "{}", violations[0]);
+    let history = history_of(flaw);
+    for check in [check, check_with_stale_reads] {
+        let violations = check(&history).expect_err("the flaw is found");
+        assert!(violations.iter().any(&is_it), "{}", violations[0]);
+    }
+}
+
+fn stale_reads() {
+    let history = history_of(Flaw::StaleReads);
+    let violations = check(&history).expect_err("they are found");
+    assert!(violations.iter().all(|it| matches!(it, Violation::Order(_))), "{}", violations[0]);
+    let counted = check_with_stale_reads(&history);
+    let counted = counted.unwrap_or_else(|violations| panic!("{}", violations[0]));
+    assert!(counted.stale_reads > 10 && counted.longest_stale > 0, "{counted}");
+    let sound = check_with_stale_reads(&history_of(Flaw::Sound)).expect("it is explained");
+    assert_eq!(sound.stale_reads, 0);
 }
 
 fn open(directory: &Path) -> AnnalsStore {

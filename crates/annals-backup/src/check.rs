@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::catalog::{self, Loaded};
 use crate::destination::Destination;
 use crate::error::{Error, Result};
-use crate::fetch::{at_position, fetch_segment};
+use crate::fetch::{at_position, fetch_beginning};
 use crate::manifest::{LOG, SegmentEntry};
 use crate::restore::load;
 
@@ -112,7 +112,8 @@ pub fn verify(
     let (mut done, mut objects) = (0, 0);
     for segment in &loaded.segments {
         let before = done;
-        let fetched = fetch_segment(from, segment, 0, &mut |bytes| {
+        let (branch, len) = (loaded.manifest.branch, segment.len());
+        let fetched = fetch_beginning(from, branch, segment, len, &mut || Ok(()), &mut |bytes| {
             done += bytes.len() as u64;
             progress(Progress::new(done, total));
             Ok(())

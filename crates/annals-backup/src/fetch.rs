@@ -4,6 +4,7 @@
 
 use annals::Position;
 
+use crate::catalog;
 use crate::destination::{Destination, PIECE};
 use crate::error::{Error, Result};
 use crate::manifest::{Part, SegmentEntry};
@@ -27,6 +28,43 @@ pub(crate) fn fetch_segment(
         fetched.map_err(|error| at_position(error, segment.first_position))?;
     }
     Ok(())
+}
+
+/// Reads the first `len` bytes of a segment. If an object is gone, the shipper may have replaced it since the manifest was
+/// read: then the newest one tells what holds these bytes now. `begin` is called before the bytes are passed on, again if
+/// they begin again.
+pub(crate) fn fetch_beginning(
+    from: &Destination,
+    branch: u32,
+    segment: &SegmentEntry,
+    len: u64,
+    begin: &mut dyn FnMut() -> Result<()>,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut segment = segment.clone();
+    loop {
+        segment.parts.retain(|part| part.from < len);
+        begin()?;
+        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        let fetched = fetch_segment(from, &segment, 0, &mut |bytes| {
+            let taken = &bytes[..bytes.len().min(left)];
+            left -= taken.len();
+            each(taken)
+        });
+        let Err(error @ Error::Damaged { .. }) = fetched else { return fetched };
+        let newest = catalog::newest(from, Some(branch))?.map(|newest| newest.segments);
+        let replaced = newest.into_iter().flatten().find(|it| it.number == segment.number);
+        match replaced {
+            Some(mut now) => {
+                now.parts.retain(|part| part.from < len);
+                if now.salt != segment.salt || now.len() < len || now.parts == segment.parts {
+                    return Err(error);
+                }
+                segment = now;
+            }
+            None => return Err(error),
+        }
+    }
 }
 
 /// Names the first position that depends on a damaged object.

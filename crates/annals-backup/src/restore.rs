@@ -3,17 +3,18 @@
 //! Owns the choice of segments for a moment. Must never write to a directory that holds anything but an unfinished
 //! restore of the same store.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals::Position;
-use annals::shipping::{LogCopy, LogEnd, Until};
+use annals::shipping::{LogCopy, LogEnd, SegmentCopy, Until};
 use annals::verify::Progress;
 
 use crate::catalog::{self, Loaded};
 use crate::destination::Destination;
 use crate::error::{Error, Result};
-use crate::fetch::fetch_segment;
+use crate::fetch::fetch_beginning;
 use crate::manifest::SegmentEntry;
 use crate::parallel::in_parallel;
 
@@ -116,7 +117,7 @@ pub fn restore(
         .into());
     }
     let segments = &loaded.segments[..last];
-    let fetched = fetch_all(from, &copy, segments, options, progress)?;
+    let fetched = fetch_all(from, loaded.manifest.branch, &copy, segments, options, progress)?;
     let end = match (options.until, &fetched.damage) {
         (None, None) => Some(loaded.manifest.end),
         (Some(until), None) => cut(&copy, fetched.whole, until)?,
@@ -214,35 +215,41 @@ struct Fetched {
 
 fn fetch_all(
     from: &Destination,
+    branch: u32,
     copy: &LogCopy,
     segments: &[SegmentEntry],
     options: &RestoreOptions,
     progress: impl FnMut(Progress) + Send,
 ) -> Result<Fetched> {
-    let total = segments.iter().map(SegmentEntry::len).sum();
+    let total: u64 = segments.iter().map(SegmentEntry::len).sum();
     let done = AtomicU64::new(0);
     let progress = parking_lot::Mutex::new(progress);
     let advance = |bytes: usize| {
         let done_bytes = done.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        (progress.lock())(Progress::new(done_bytes, total));
+        (progress.lock())(Progress::new(done_bytes, total.max(done_bytes)));
     };
     let results = in_parallel(segments, options.parallel, |segment| {
-        let mut file = copy.create_segment(segment.number)?;
-        let fetched = fetch_segment(from, segment, 0, &mut |bytes| {
-            advance(bytes.len());
-            Ok(file.write(bytes)?)
-        });
-        match fetched {
+        let file = RefCell::new(None);
+        let mut begin = || {
+            file.replace(Some(copy.create_segment(segment.number)?));
+            Ok(())
+        };
+        let fetched =
+            fetch_beginning(from, branch, segment, segment.len(), &mut begin, &mut |bytes| {
+                advance(bytes.len());
+                file.borrow_mut().as_mut().map_or(Ok(()), |file| Ok(file.write(bytes)?))
+            });
+        let damage = match fetched {
             Err(damage @ (Error::Damaged { .. } | Error::Key { .. })) if options.up_to_damage => {
-                file.finish()?;
-                Ok(Some(damage))
+                Some(damage)
             }
             fetched => {
                 fetched?;
-                file.finish()?;
-                Ok(None)
+                None
             }
-        }
+        };
+        file.into_inner().map_or(Ok(()), SegmentCopy::finish)?;
+        Ok(damage)
     })?;
     let bytes = done.into_inner();
     let mut whole = results.len();

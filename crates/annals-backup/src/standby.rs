@@ -3,19 +3,22 @@
 //! Owns the order in which a copy grows, and that of a promotion: the old side is fenced before the new one may be
 //! written to. Must never write to the backup before it is promoted.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use annals::shipping::{LogCopy, LogEnd};
+use annals::shipping::{LogCopy, LogEnd, SegmentCopy};
 use annals::verify::Progress;
 use annals::{Options, Position, fence};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::catalog::{self, Loaded};
 use crate::destination::Destination;
 use crate::error::{Error, Result};
-use crate::fetch::fetch_segment;
+use crate::fetch::{fetch_beginning, fetch_segment};
 use crate::manifest::{Manifest, SegmentEntry};
+use crate::parallel::in_parallel;
 use crate::restore::load;
 use crate::ship::{Put, ShipOptions, Shipper, now_micros, put};
 
@@ -23,6 +26,8 @@ use crate::ship::{Put, ShipOptions, Shipper, now_micros, put};
 const EMPTY_SEGMENT: u64 = 8192;
 /// Looks at the next manifest between two listings, which cost more.
 const LOOKS: u32 = 60;
+/// Segments that are fetched at the same time at first.
+const PARALLEL: usize = 4;
 
 /// A directory that follows a backup. Open it for reading, in this process or others: reads see what was caught up.
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Standby {
     pub fn open(
         from: Destination,
         dir: impl AsRef<Path>,
-        mut progress: impl FnMut(Progress),
+        mut progress: impl FnMut(Progress) + Send,
     ) -> Result<Self> {
         let store_id = catalog::store_id(&from)?;
         let state = load(&from, None)?;
@@ -87,8 +92,8 @@ impl Standby {
     /// the next call tries again.
     pub fn catch_up(&mut self) -> Result<bool> {
         if self.copy.end() != Some(self.state.manifest.end) {
-            // The last call ended early.
-            return self.apply(&mut |_| {});
+            // The last call ended early. What it needed may have been replaced since.
+            self.state = load(&self.from, None)?;
         }
         let Manifest { branch, number, .. } = self.state.manifest;
         let mut next = number + 1;
@@ -112,7 +117,7 @@ impl Standby {
     }
 
     /// Brings the directory up to the manifest.
-    fn apply(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<bool> {
+    fn apply(&mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<bool> {
         let end = self.state.manifest.end;
         let before = self.copy.end();
         if before == Some(end) {
@@ -121,12 +126,14 @@ impl Standby {
         let total = self.state.segments.iter().map(SegmentEntry::len).sum();
         match before {
             None => {
-                let mut done = 0;
-                for segment in &self.state.segments {
+                let done = Mutex::new((0, progress));
+                in_parallel(&self.state.segments, PARALLEL, |segment| {
                     self.create(segment, segment.len())?;
-                    done += segment.len();
-                    progress(Progress::new(done, total));
-                }
+                    let (done, progress) = &mut *done.lock();
+                    *done += segment.len();
+                    progress(Progress::new(*done, total));
+                    Ok(())
+                })?;
             }
             Some(before) => self.extend(&before)?,
         }
@@ -185,18 +192,16 @@ impl Standby {
 
     /// Writes the beginning of a segment.
     fn create(&self, segment: &SegmentEntry, len: u64) -> Result<()> {
-        let mut file = self.copy.create_segment(segment.number)?;
-        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
-        let needed = SegmentEntry {
-            parts: segment.parts.iter().filter(|part| part.from < len).cloned().collect(),
-            ..segment.clone()
+        let file = RefCell::new(None);
+        let mut begin = || {
+            file.replace(Some(self.copy.create_segment(segment.number)?));
+            Ok(())
         };
-        fetch_segment(&self.from, &needed, 0, &mut |bytes| {
-            let taken = &bytes[..bytes.len().min(left)];
-            left -= taken.len();
-            Ok(file.write(taken)?)
+        let branch = self.state.manifest.branch;
+        fetch_beginning(&self.from, branch, segment, len, &mut begin, &mut |bytes| {
+            file.borrow_mut().as_mut().map_or(Ok(()), |file| Ok(file.write(bytes)?))
         })?;
-        Ok(file.finish()?)
+        Ok(file.into_inner().map_or(Ok(()), SegmentCopy::finish)?)
     }
 
     /// Ends the following, and makes the directory a store of its own. First nothing more may be appended to the old

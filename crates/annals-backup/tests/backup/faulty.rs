@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use annals_backup::object_store::memory::InMemory;
 use annals_backup::object_store::path::Path;
@@ -25,6 +25,8 @@ pub(crate) struct FaultyStore {
     left: AtomicU64,
     /// Objects at the end of a listing that it does not show, at most.
     late: AtomicU64,
+    /// Reads of the log wait.
+    hold: (Mutex<bool>, Condvar),
 }
 
 enum Outcome {
@@ -55,7 +57,14 @@ impl FaultyStore {
             rate: AtomicU64::new(0),
             left: AtomicU64::new(u64::MAX),
             late: AtomicU64::new(0),
+            hold: (Mutex::new(false), Condvar::new()),
         }
+    }
+
+    /// Lets reads of the log wait, or go on.
+    pub(crate) fn hold(&self, hold: bool) {
+        *self.hold.0.lock().unwrap() = hold;
+        self.hold.1.notify_all();
     }
 
     /// One of `rate` requests fails from now on, and listings do not show up to three of the newest objects.
@@ -138,6 +147,10 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
+        if from.as_ref().contains("/log/") {
+            // The caller's thread runs this, and no other request.
+            drop(self.hold.1.wait_while(self.hold.0.lock().unwrap(), |hold| *hold).unwrap());
+        }
         match self.outcome() {
             Outcome::Before | Outcome::After => Err(lost()),
             _ => self.inner.get_opts(from, options).await,

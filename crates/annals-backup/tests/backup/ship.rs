@@ -244,6 +244,35 @@ fn backup_in_a_directory_survives_its_process() {
 }
 
 #[test]
+fn restore_that_takes_long_finds_what_replaced_its_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let storage = Arc::new(crate::faulty::FaultyStore::new(1));
+    let to = Destination::in_store(Arc::clone(&storage) as Arc<dyn ObjectStore>, "ledger").unwrap();
+    let mut shipper = shipper(&store, &to);
+    for number in 0..30 {
+        commit(&store, number);
+        shipper.ship().unwrap();
+    }
+    let before = store.head();
+    storage.hold(true);
+    let path = dir.path().join("copy");
+    let restored = std::thread::scope(|scope| {
+        let restored = scope.spawn(|| restore(&to, &path, &RestoreOptions::new(), |_| {}));
+        std::thread::sleep(Duration::from_millis(200));
+        for number in 30..400 {
+            commit(&store, number);
+            shipper.ship().unwrap();
+        }
+        storage.hold(false);
+        restored.join().unwrap()
+    });
+    let restored = restored.unwrap();
+    assert!(restored.position >= before && restored.faults.unwrap().is_empty());
+    assert_eq!(shown(&open(&path), u64::MAX), shown(&store, restored.position.get()));
+}
+
+#[test]
 fn long_first_upload_continues_where_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store"));

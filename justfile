@@ -26,6 +26,10 @@ nats *args:
     .ci/nats cargo test -p annals-jetstream --test jetstream {{ args }}
     .ci/nats cargo test -p annals-jetstream --test history
 
+# The tests of backups that need an S3 server, with one that is started for them.
+s3 *args:
+    .ci/s3 cargo test -p annals-backup --features s3 --test s3 {{ args }}
+
 # The data of the backends that the adapters take the place of, moved to annals; with a PostgreSQL server.
 adapter-migrations *args:
     .ci/postgres cargo test --manifest-path crates/adapter-migrations/Cargo.toml {{ args }}

@@ -81,7 +81,15 @@ pub(crate) enum Command {
     Query(QueryArgs),
     Export(ExportArgs),
     Tail(TailArgs),
+    Show(ShowArgs),
+    Log(LogArgs),
     Streams(StreamsArgs),
+    /// List event types, with the number of their events
+    Types(TermsArgs),
+    /// List categories, with the number of their events
+    Categories(TermsArgs),
+    /// List tags, with the number of their events
+    Tags(TermsArgs),
     #[command(subcommand)]
     Stream(StreamCommand),
     #[command(subcommand)]
@@ -121,7 +129,10 @@ impl Command {
             Self::Query(args) => &args.store,
             Self::Export(args) => &args.store,
             Self::Tail(args) => &args.store,
+            Self::Show(args) => &args.store,
+            Self::Log(args) => &args.store,
             Self::Streams(args) => &args.store,
+            Self::Types(args) | Self::Categories(args) | Self::Tags(args) => &args.store,
             Self::Stream(command) => command.store(),
             Self::Cursor(command) => command.store(),
             Self::Snapshot(command) => command.store(),

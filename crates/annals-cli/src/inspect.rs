@@ -11,7 +11,7 @@ use annals::{
 use annals_cli::time;
 use serde::Serialize;
 
-use crate::args::{Format, StatsArgs, StatsFormat, StreamsArgs, VerifyArgs};
+use crate::args::{Format, StatsArgs, StatsFormat, StreamOrder, StreamsArgs, VerifyArgs};
 use crate::failure::{self, Failure};
 use crate::output::Output;
 use crate::progress::{Progress, Unit, report as report_line};
@@ -39,10 +39,27 @@ pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
     let mut streams = store.streams().prefix(args.prefix.as_str());
+    if let Some(category) = &args.category {
+        streams = streams.category(category.as_str());
+    }
+    if let Some(after) = &args.after {
+        streams = streams.after(after.as_str());
+    }
     if args.include_hidden {
         streams = streams.include_hidden();
     }
-    for stream in streams {
+    let most = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let sorted = match args.sort {
+        StreamOrder::Name => None,
+        StreamOrder::Size => Some(streams.clone().largest(most)?),
+        StreamOrder::Changed => Some(streams.clone().last_changed(most)?),
+    };
+    let in_order = sorted.into_iter().flatten().map(Ok);
+    let by_name = streams.limit(match args.sort {
+        StreamOrder::Name => args.limit.unwrap_or(u64::MAX),
+        _ => 0,
+    });
+    for stream in in_order.chain(by_name) {
         if interrupt::requested() {
             out.flush()?;
             return Err(Failure::Interrupted);

@@ -18,6 +18,7 @@ mod moving;
 mod open;
 mod output;
 mod progress;
+mod range;
 mod read;
 mod records;
 mod report;
@@ -27,13 +28,16 @@ mod salvage;
 mod settle;
 #[cfg(feature = "backup")]
 mod shipping;
+mod show;
 mod snapshots;
 mod streams;
+mod terms;
 mod values;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use annals::Store;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Cli, Command, CompletionsArgs, RecordCommand, StreamCommand};
@@ -66,7 +70,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => read::query(args, quiet),
         Command::Export(args) => read::export(args, quiet),
         Command::Tail(args) => read::tail(&args, quiet),
+        Command::Show(args) => show::show(&args),
+        Command::Log(args) => show::log(&args),
         Command::Streams(args) => inspect::streams(&args),
+        Command::Types(args) => terms::run(&args, Store::event_types),
+        Command::Categories(args) => terms::run(&args, Store::categories),
+        Command::Tags(args) => terms::run(&args, Store::tags),
         Command::Stream(command) => streams::run(&command, quiet),
         Command::Cursor(command) => cursors::run(&command, quiet),
         Command::Snapshot(command) => snapshots::run(&command, quiet),
@@ -98,6 +107,7 @@ fn listens(command: &Command) -> bool {
         // Most of these wait only for one read or one write, and a signal may end them. An interrupted
         // repair leaves no store, and a cut is either complete or not made.
         Command::Append(_)
+        | Command::Show(_)
         | Command::Stats(_)
         | Command::Compact(_)
         | Command::Completions(_)

@@ -17,6 +17,8 @@ use crate::failure::Failure;
 const BUFFER: usize = 64 << 10;
 /// The number of bytes of binary data that a line of text shows.
 const PREVIEW: usize = 32;
+/// Deeper values of JSON are indented no further.
+const MAX_INDENT: usize = 32;
 
 const FAINT: Style = Style::new().dimmed();
 const NAME: Style = AnsiColor::Cyan.on_default();
@@ -115,6 +117,20 @@ impl Output {
         text
     }
 
+    /// Bytes from a store, printable on a terminal, JSON with one value on a line.
+    pub(crate) fn pretty(bytes: &[u8]) -> String {
+        let indented = serde_json::from_slice::<&serde_json::value::RawValue>(bytes)
+            .ok()
+            .map(|raw| indent(raw.get()));
+        let Some(indented) = indented else { return Self::data(bytes) };
+        let mut text = String::new();
+        for line in indented.lines() {
+            printable(line, &mut text);
+            text.push('\n');
+        }
+        text
+    }
+
     /// Prints bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.out.write_all(bytes).map_err(Failure::Output)
@@ -182,6 +198,56 @@ fn preview(data: &[u8], content_type: ContentType, out: &mut String) {
     }
 }
 
+/// Valid JSON with line breaks and indentation between its tokens, which stay as they are: numbers keep their digits, and
+/// keys their order.
+fn indent(json: &str) -> String {
+    let (mut out, mut depth, mut in_text, mut escaped) = (String::new(), 0_usize, false, false);
+    let mut tokens = json.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth.min(MAX_INDENT)));
+    };
+    while let Some(c) = tokens.next() {
+        if in_text {
+            out.push(c);
+            in_text = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        match c {
+            '"' => {
+                in_text = true;
+                out.push(c);
+            }
+            '{' | '[' => {
+                out.push(c);
+                while tokens.peek().is_some_and(char::is_ascii_whitespace) {
+                    tokens.next();
+                }
+                if let Some(end) = tokens.next_if(|&c| c == '}' || c == ']') {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_ascii_whitespace() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// The text, with every character escaped that moves a cursor or changes the reading direction.
 fn printable(text: &str, out: &mut String) {
     let hidden = |c: char| {
@@ -230,6 +296,28 @@ mod tests {
             line,
             "3  1970-01-01T00:00:00.000000Z  a\\n\\u{1b}[2J\\u{202e}é@2  T  {  \"a\": 1  }  #x"
         );
+    }
+
+    #[test]
+    fn indented_json_keeps_its_tokens() {
+        let json = br#" {"b":1.50, "a,{":[ ],"c":["x\\\"}",{"d":null}],"a":2e400}"#;
+        let lines = Output::pretty(json);
+        let expected = [
+            "{",
+            "  \"b\": 1.50,",
+            "  \"a,{\": [],",
+            "  \"c\": [",
+            r#"    "x\\\"}","#,
+            "    {",
+            "      \"d\": null",
+            "    }",
+            "  ],",
+            "  \"a\": 2e400",
+            "}",
+        ];
+        assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(Output::pretty("\"\u{202e}\"".as_bytes()), "\"\\u{202e}\"\n");
+        assert_eq!(Output::pretty(b"\xff"), "<1 bytes> \\xff");
     }
 
     #[test]

@@ -6,13 +6,13 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use annals::{EventRef, Position, Store};
+use annals::{EventRef, Position, ReadAll, Store};
 
-use crate::args::{ExportArgs, Filter, Format, QueryArgs, ReadArgs, TailArgs};
+use crate::args::{ExportArgs, Filter, Format, Period, QueryArgs, ReadArgs, TailArgs};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::progress::{Progress, Unit, note};
-use crate::{interrupt, open};
+use crate::{interrupt, open, range};
 
 /// Positions that a filtered scan covers between two looks at the bar.
 const WINDOW: u64 = 1 << 16;
@@ -29,6 +29,8 @@ pub(crate) fn export(args: ExportArgs, quiet: bool) -> Result<(), Failure> {
         all: true,
         after: 0,
         from_version: None,
+        period: Period::default(),
+        count: false,
         limit: None,
         backwards: false,
         as_of: None,
@@ -39,11 +41,24 @@ pub(crate) fn export(args: ExportArgs, quiet: bool) -> Result<(), Failure> {
 
 /// `annals query`
 pub(crate) fn query(args: QueryArgs, quiet: bool) -> Result<(), Failure> {
-    let QueryArgs { store, query, after, limit, backwards, as_of, include_hidden, format } = args;
-    let filter = Filter { query: Some(query), include_hidden, ..Filter::default() };
-    let from_version = None;
-    let args =
-        ReadArgs { store, filter, all: true, after, from_version, limit, backwards, as_of, format };
+    let filter = Filter {
+        query: Some(args.query),
+        include_hidden: args.include_hidden,
+        ..Filter::default()
+    };
+    let args = ReadArgs {
+        store: args.store,
+        filter,
+        all: true,
+        after: args.after,
+        from_version: None,
+        period: args.period,
+        count: args.count,
+        limit: args.limit,
+        backwards: args.backwards,
+        as_of: args.as_of,
+        format: args.format,
+    };
     read(&args, quiet)
 }
 
@@ -51,14 +66,19 @@ pub(crate) fn query(args: QueryArgs, quiet: bool) -> Result<(), Failure> {
 pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
+    if args.count {
+        return count(&store, args, &mut out);
+    }
     let mut bar = Bar::new(args, &store, quiet);
     let done = match &args.filter.stream {
-        Some(stream) => read_stream(&store, stream, args, |event| {
+        Some(stream) if args.period.is_open() => read_stream(&store, stream, args, |event| {
             bar.step(event.position());
             emit(&mut out, event)
         }),
-        None if bar.shows_scan(args) => read_in_windows(&store, args, &mut bar, &mut out),
-        None => read_all(&store, args, |event| {
+        None if args.period.is_open() && bar.shows_scan(args) => {
+            read_in_windows(&store, args, &mut bar, &mut out)
+        }
+        _ => read_all(&store, args, |event| {
             bar.step(event.position());
             emit(&mut out, event)
         }),
@@ -121,12 +141,40 @@ fn read_stream(
     read.try_for_each(print)
 }
 
+/// Prints the number of events that the read shows.
+fn count(store: &Store, args: &ReadArgs, out: &mut Output) -> Result<(), Failure> {
+    if let Some(stream) = &args.filter.stream
+        && store.stream_head(stream)?.is_none()
+    {
+        open::must_be_whole(store)?;
+        return Err(no_such_stream(stream));
+    }
+    let events = selected(store, args)?.count()?;
+    match args.format {
+        Format::Ndjson => out.json(&Count { events })?,
+        Format::Text => out.line(events)?,
+    }
+    out.flush()?;
+    open::must_be_whole(store)
+}
+
+#[derive(serde::Serialize)]
+struct Count {
+    events: u64,
+}
+
 fn read_all(
     store: &Store,
     args: &ReadArgs,
     print: impl FnMut(EventRef<'_>) -> ControlFlow<Failure>,
 ) -> annals::Result<ControlFlow<Failure>> {
-    let mut read = store.read_all().after(args.after);
+    selected(store, args)?.try_for_each(print)
+}
+
+/// The read over all streams of these arguments.
+fn selected(store: &Store, args: &ReadArgs) -> annals::Result<ReadAll> {
+    let (after, up_to) = range::of(store, &args.period)?;
+    let mut read = store.read_all().after(args.after.max(after)).up_to(up_to);
     if !args.filter.is_empty() {
         read = read.matching(args.filter.query(0));
     }
@@ -142,7 +190,7 @@ fn read_all(
     if args.filter.include_hidden {
         read = read.include_hidden();
     }
-    read.try_for_each(print)
+    Ok(read)
 }
 
 /// Reads one window of positions after another, so that the bar shows the scanned positions even if
@@ -192,7 +240,10 @@ fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
 }
 
 /// Ends a scan: the events that were read are printed, even if the scan failed after them.
-fn finish(done: annals::Result<ControlFlow<Failure>>, out: &mut Output) -> Result<(), Failure> {
+pub(crate) fn finish(
+    done: annals::Result<ControlFlow<Failure>>,
+    out: &mut Output,
+) -> Result<(), Failure> {
     match done {
         Ok(ControlFlow::Continue(())) => out.flush(),
         Ok(ControlFlow::Break(failure @ Failure::Output(_))) => Err(failure),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use annals::{AsOf, ExpectedRecord, ExpectedVersion, Options, Position, Uuid};
+use annals::{AsOf, ExpectedRecord, ExpectedVersion, Options, Position, Timestamp, Uuid};
 use annals_cli::time;
 use jiff::{Span, SpanRelativeTo};
 
@@ -59,6 +59,12 @@ pub(crate) fn until(text: &str) -> Result<annals::shipping::Until, String> {
         AsOf::Time(time) => Ok(Until::Time(time)),
         _ => Err("expected a position or a time".to_owned()),
     }
+}
+
+/// A time, which may be relative to now.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
+    let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0);
+    time::parse_at(text, Timestamp::from_micros(now))
 }
 
 pub(crate) fn size(text: &str) -> Result<u64, String> {

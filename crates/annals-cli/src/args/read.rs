@@ -1,11 +1,12 @@
-//! The commands that print events and streams: read, query, export, tail, streams.
+//! The commands that print events, streams and names: read, query, show, log, export, tail, streams, types.
 //!
 //! Owns their words, and the query of a filter. Must never do work.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use annals::{AsOf, Position, Query, QueryItem};
-use clap::Args;
+use annals::{AsOf, Position, Query, QueryItem, Timestamp, Uuid};
+use clap::{Args, ValueEnum};
 
 use super::Format;
 use crate::values;
@@ -60,6 +61,25 @@ impl Filter {
     }
 }
 
+/// When events were recorded
+#[derive(Debug, Args, Default)]
+pub(crate) struct Period {
+    /// Only events recorded at or after this time: '1h ago', 'yesterday', 2026-11-25, '2026-11-25 10:05' (UTC), or
+    /// RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only events recorded at or before this time
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Period {
+    /// Whether it has no bound.
+    pub(crate) fn is_open(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
+}
+
 /// Print events
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -68,6 +88,7 @@ Examples:
   annals read ledger --stream account-1 --backwards --limit 1
   annals read ledger --category account --type Deposited --type Withdrawn --after 1000
   annals read ledger --as-of 2026-01-31 --format ndjson
+  annals read ledger --since '1h ago' --type Deposited --count
 
 A line of text is: position, time, stream@version, type, data, tags. For programs, use
 --format ndjson; its lines can be imported again. Exit code 1 if --stream names a stream that does
@@ -84,8 +105,13 @@ pub(crate) struct ReadArgs {
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(crate) after: u64,
     /// Only events from this version of the stream on
-    #[arg(long, value_name = "N", requires = "stream")]
+    #[arg(long, value_name = "N", requires = "stream", conflicts_with_all = ["since", "until", "count"])]
     pub(crate) from_version: Option<u64>,
+    #[command(flatten)]
+    pub(crate) period: Period,
+    /// Print the number of events instead, from the indexes where they have it
+    #[arg(long)]
+    pub(crate) count: bool,
     /// At most this many events
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -127,6 +153,11 @@ pub(crate) struct QueryArgs {
     /// Only events after this position
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(crate) after: u64,
+    #[command(flatten)]
+    pub(crate) period: Period,
+    /// Print the number of events instead, from the indexes where they have it
+    #[arg(long)]
+    pub(crate) count: bool,
     /// At most this many events
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -182,11 +213,120 @@ pub(crate) struct TailArgs {
     pub(crate) format: Format,
 }
 
-/// List streams by name, with their versions
+/// Print one event whole, with its commit and its neighbours in the stream
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  annals show ledger 1041
+  annals show ledger account-1@3
+  annals show ledger 01938c1e-6f2a-7c3e-9d51-0a6b8e4f2c11
+
+Events are shown whether they are hidden or not.")]
+pub(crate) struct ShowArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The event: its position, its id, or its stream and version
+    #[arg(value_name = "POSITION|ID|STREAM@VERSION", value_parser = crate::show::event_name)]
+    pub(crate) event: EventName,
+    /// How to print it; ndjson: the line of `annals export`
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// The name of one event.
+#[derive(Debug, Clone)]
+pub(crate) enum EventName {
+    Position(u64),
+    Id(Uuid),
+    Version(String, u64),
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => write!(f, "at position {position}"),
+            Self::Id(id) => write!(f, "with the id {id}"),
+            Self::Version(stream, version) => write!(f, "{stream:?}@{version}"),
+        }
+    }
+}
+
+/// Print events whole, the newest first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  annals log ledger
+  annals log ledger --stream account-1 -n 0
+  annals log ledger --since yesterday --type Withdrawn")]
+pub(crate) struct LogArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// At most this many events; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u64,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) period: Period,
+    /// How to print an event
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What `types`, `categories` and `tags` list
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  annals types ledger
+  annals tags ledger --prefix owner: --sort count --limit 10
+
+A line of text is: number of events, name. Every event counts, hidden ones included.")]
+pub(crate) struct TermsArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Only names that begin with this text
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) prefix: String,
+    /// Only names after this one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) after: Option<String>,
+    /// At most this many names
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// The order
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sort: TermOrder,
+    /// How to print a name
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum TermOrder {
+    /// By name
+    #[default]
+    Name,
+    /// Those with the most events first
+    Count,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum StreamOrder {
+    /// By name
+    #[default]
+    Name,
+    /// Those with the most events first
+    Size,
+    /// Those that were appended to last first
+    Changed,
+}
+
+/// List streams, with their versions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   annals streams ledger
+  annals streams ledger --category account --sort size --limit 10
   annals streams ledger --prefix account- --format ndjson
 
 A line of text is: version (the number of events), position of the last event, name, and the part that is
@@ -197,6 +337,18 @@ pub(crate) struct StreamsArgs {
     /// Only names that begin with this text
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) prefix: String,
+    /// Only streams of this category: the part of a stream's name before its first -
+    #[arg(long, value_name = "NAME")]
+    pub(crate) category: Option<String>,
+    /// Only names after this one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) after: Option<String>,
+    /// At most this many streams
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// The order
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sort: StreamOrder,
     /// Also streams that are archived, or truncated to their end
     #[arg(long)]
     pub(crate) include_hidden: bool,

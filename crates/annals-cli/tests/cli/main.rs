@@ -10,6 +10,7 @@ mod import;
 mod inspect;
 mod live;
 mod migrate;
+mod overview;
 mod pipes;
 mod query;
 mod read;

@@ -113,6 +113,7 @@ pub mod guide;
 pub use backup::Backup;
 pub use bytes::Bytes;
 pub use engine::compaction::Compacted;
+pub use engine::histogram::{Bucket, Histogram};
 pub use engine::stats::Stats;
 pub use error::{Error, FailedCheck, FailedMaintenance, Maintenance, Result};
 pub use event::token::{CheckpointToken, ParseTokenError};

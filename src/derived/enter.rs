@@ -38,7 +38,7 @@ pub(crate) fn load_frame(
         index.note_commit(recorded_at, kind == FrameKind::Commit);
     }
     let changes = frame
-        .for_each_change(|number, change| metadata.apply(number, &change, segment))
+        .for_each_change(|number, change| metadata.apply_at(number, &change, segment, recorded_at))
         .map_err(LookupError::Heads)?;
     index.changes += u64::from(changes);
     let mut failure = None;

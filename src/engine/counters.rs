@@ -4,6 +4,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::histogram::LiveHistogram;
+use crate::sync::Instant;
+
+/// One of this number of appends is timed: two readings of the clock take as long as a part of a buffered append.
+const TIMED: u64 = 64;
+
 /// What happened since the store was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -18,6 +24,33 @@ pub(crate) struct Counters {
     pub(super) snapshot_failures: Count,
     pub(super) compactions: Count,
     pub(super) compacted_bytes: Count,
+    pub(super) append_nanos: LiveHistogram,
+    pub(super) sync_nanos: LiveHistogram,
+    pub(super) group_events: LiveHistogram,
+}
+
+impl Counters {
+    /// The time at which an append begins, if it is one of those that are timed.
+    pub(super) fn begin_append(&self) -> Option<Instant> {
+        self.appends.get().is_multiple_of(TIMED).then(Instant::now)
+    }
+
+    /// Counts the time of an append that succeeded.
+    pub(super) fn end_append(&self, began: Option<Instant>) {
+        if let Some(began) = began {
+            self.append_nanos.count(nanos_since(began));
+        }
+    }
+
+    /// Counts the time of a sync.
+    pub(super) fn end_sync(&self, began: Instant) {
+        self.syncs.add(1);
+        self.sync_nanos.count(nanos_since(began));
+    }
+}
+
+fn nanos_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A count that threads raise without a lock.

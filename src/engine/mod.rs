@@ -28,6 +28,7 @@ pub(crate) mod counters;
 #[cfg(feature = "async")]
 pub(crate) mod errands;
 pub(crate) mod follower;
+pub(crate) mod histogram;
 pub(crate) mod ids;
 pub(crate) mod maintenance;
 pub(crate) mod matching;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::catalog::{PartIndex, units};
 use crate::engine::Engine;
 use crate::engine::follower::Follower;
+use crate::engine::histogram::Histogram;
 use crate::event::{Position, Timestamp, clock_behind_by};
 use crate::format::seal::Trailer;
 use crate::format::segment_header::DATA_START;
@@ -79,6 +80,13 @@ pub struct Stats {
     pub compactions: u64,
     /// Since the store was opened: bytes of level files written.
     pub compacted_bytes: u64,
+    /// Since the store was opened: how long an append or a commit took until it had its durability, in nanoseconds. One of
+    /// 64 is timed, and those that are submitted or awaited are not.
+    pub append_nanos: Histogram,
+    /// Since the store was opened: how long a sync of a segment took, in nanoseconds.
+    pub sync_nanos: Histogram,
+    /// Since the store was opened: the number of events of each group that was written.
+    pub group_events: Histogram,
 }
 
 impl Engine {
@@ -156,6 +164,9 @@ impl Engine {
             snapshot_failures: c.snapshot_failures.get(),
             compactions: c.compactions.get(),
             compacted_bytes: c.compacted_bytes.get(),
+            append_nanos: c.append_nanos.get(),
+            sync_nanos: c.sync_nanos.get(),
+            group_events: c.group_events.get(),
         }
     }
 }

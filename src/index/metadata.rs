@@ -18,9 +18,17 @@ type Map<V> = HashMap<SmolStr, V, foldhash::fast::RandomState>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metadata {
     last_change: ChangeNumber,
-    cursors: Map<u64>,
+    cursors: Map<Cursor>,
     streams: Map<StreamRules>,
     records: RecentRecords,
+}
+
+/// A consumer's position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) position: u64,
+    /// When the commit was recorded that moved it; 0: that was not read from the log.
+    pub(crate) moved_at: u64,
 }
 
 /// The part of a stream that is hidden from reads.
@@ -89,11 +97,11 @@ impl Metadata {
     }
 
     pub(crate) fn cursor(&self, name: &str) -> Option<u64> {
-        self.cursors.get(name).copied()
+        self.cursors.get(name).map(|cursor| cursor.position)
     }
 
-    pub(crate) fn cursors(&self) -> impl Iterator<Item = (&SmolStr, u64)> {
-        self.cursors.iter().map(|(name, &position)| (name, position))
+    pub(crate) fn cursors(&self) -> impl Iterator<Item = (&SmolStr, Cursor)> {
+        self.cursors.iter().map(|(name, &cursor)| (name, cursor))
     }
 
     /// Whether nothing is hidden.
@@ -115,8 +123,19 @@ impl Metadata {
         self.records.drop_segment(segment);
     }
 
-    /// Applies a change in `segment`, unless it was applied before.
+    /// Applies a change in `segment` whose time is not known, unless it was applied before.
     pub(crate) fn apply(&mut self, number: ChangeNumber, change: &Change, segment: u64) {
+        self.apply_at(number, change, segment, 0);
+    }
+
+    /// Applies a change in `segment` that was recorded at this time, unless it was applied before.
+    pub(crate) fn apply_at(
+        &mut self,
+        number: ChangeNumber,
+        change: &Change,
+        segment: u64,
+        recorded_at: u64,
+    ) {
         if let Change::Record(record) = change {
             self.apply_record(record, segment);
         }
@@ -124,7 +143,7 @@ impl Metadata {
             return;
         }
         self.last_change = number;
-        self.replay(change);
+        self.replay(change, recorded_at);
     }
 
     /// Applies a change of a record; an older one than is known has no effect.
@@ -137,10 +156,11 @@ impl Metadata {
         self.last_change = self.last_change.max(last);
     }
 
-    fn replay(&mut self, change: &Change) {
+    fn replay(&mut self, change: &Change, recorded_at: u64) {
         match change {
             Change::CursorSet { name, position } => {
-                self.cursors.insert(name.clone(), *position);
+                let cursor = Cursor { position: *position, moved_at: recorded_at };
+                self.cursors.insert(name.clone(), cursor);
             }
             Change::CursorDeleted { name } => {
                 self.cursors.remove(name);
@@ -167,7 +187,7 @@ impl Metadata {
         let mut out = Vec::new();
         // Without records, a seed has no effect.
         let seed = Seed::of_salt(0);
-        for (name, &position) in sorted(&self.cursors) {
+        for (name, &Cursor { position, .. }) in sorted(&self.cursors) {
             Change::CursorSet { name: name.clone(), position }.encode(&mut out, seed);
         }
         for (stream, rules) in sorted(&self.streams) {
@@ -195,7 +215,7 @@ impl Metadata {
     pub(crate) fn decode(last_change: u64, bytes: &[u8], segment: u64) -> Result<Self, Defect> {
         let mut metadata = Self::default();
         DerivedChange::decode_all(bytes, |change| match change {
-            DerivedChange::Change(change) => metadata.replay(&change),
+            DerivedChange::Change(change) => metadata.replay(&change, 0),
             DerivedChange::Newest(record) => metadata.apply_record(&record, segment),
             DerivedChange::Records(_) => {}
         })?;
@@ -243,7 +263,7 @@ mod tests {
         let again = Metadata::decode(8, &bytes, 3).unwrap();
         assert_eq!(read.encode([].iter()), again.encode([].iter()));
         assert_eq!(read.last_change().get(), 8);
-        let mut cursors: Vec<_> = read.cursors().map(|(n, p)| (n.as_str(), p)).collect();
+        let mut cursors: Vec<_> = read.cursors().map(|(n, c)| (n.as_str(), c.position)).collect();
         cursors.sort_unstable();
         assert_eq!(cursors, [("a", 4), ("c", 6)]);
         assert_eq!(read.rules("s").truncated_before, 3);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::event::Position;
+use crate::event::{Position, Timestamp};
+use crate::index::metadata::Cursor;
 use crate::store::transaction::Transaction;
 
 /// The cursors of a store; see [`Store::cursors`](crate::Store::cursors).
@@ -29,6 +30,12 @@ pub struct CursorInfo {
     pub name: String,
     /// The position of the cursor.
     pub position: Position,
+    /// The number of events after the cursor that reads see.
+    pub lag: u64,
+    /// When the commit was recorded that moved the cursor to this position. `None` if that was before the store was
+    /// opened, and the opening did not read it: it reads what follows the newest checkpoint, of which a clean close writes
+    /// one. The time of the event at [`CursorInfo::position`] is recorded in any case.
+    pub moved_at: Option<Timestamp>,
 }
 
 impl Cursors {
@@ -48,9 +55,12 @@ impl Cursors {
     pub fn list(&self) -> Result<Vec<CursorInfo>> {
         self.engine.check_open()?;
         self.engine.refresh()?;
-        let info = |(name, position): (&smol_str::SmolStr, u64)| CursorInfo {
+        let head = self.engine.visible(false);
+        let info = |(name, cursor): (&smol_str::SmolStr, Cursor)| CursorInfo {
             name: name.to_string(),
-            position: Position::new(position),
+            position: Position::new(cursor.position),
+            lag: head.saturating_sub(cursor.position),
+            moved_at: (cursor.moved_at > 0).then(|| Timestamp::from_micros(cursor.moved_at)),
         };
         let mut all: Vec<_> =
             self.engine.contents().with_metadata(|metadata| metadata.cursors().map(info).collect());

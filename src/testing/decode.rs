@@ -28,7 +28,7 @@ use crate::format::{Defect, names, tags};
 use crate::index::block_file::BlockFile;
 use crate::index::covers::Covers;
 use crate::index::heads::{HeadTable, Heads};
-use crate::index::metadata::Metadata;
+use crate::index::metadata::{Cursor, Metadata};
 use crate::index::record_table::{Match, RecordKey, RecordsCopy};
 use crate::index::records::PageStart;
 use crate::index::sealed::{HashedId, SealedIndex};
@@ -413,7 +413,9 @@ pub fn metadata(bytes: &[u8]) -> bool {
     let decoded =
         Metadata::decode(state.last_change().get(), &encoded, 1).expect("it was just encoded");
     assert_eq!(encode_state(&decoded), encoded);
-    let same_cursor = |(name, at): (&smol_str::SmolStr, u64)| decoded.cursor(name) == Some(at);
+    let same_cursor = |(name, cursor): (&smol_str::SmolStr, Cursor)| {
+        decoded.cursor(name) == Some(cursor.position)
+    };
     assert!(state.cursors().all(same_cursor));
     assert!(changes.iter().all(|it| decoded.rules(it.name()) == state.rules(it.name())));
     true

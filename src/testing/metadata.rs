@@ -160,6 +160,8 @@ pub(super) fn compare(store: &Store, model: &Model) -> Checked<StoreResult<Point
         }
     };
     note(found == expected, format!("cursors at {point:?}: {found:?}, not {expected:?}"));
+    let lags = listed.iter().all(|it| it.lag == point.events.saturating_sub(it.position.get()));
+    note(lags, format!("lags at {point:?}: {listed:?}"));
     for name in CURSORS {
         let found = match store.cursors().get(name) {
             Ok(found) => found.map(Position::get),

@@ -1,7 +1,11 @@
 //! Cursors: alone, in transactions, and across close, rollover and reopening.
 
-use annals::{Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Store};
+use annals::testing::{Crash, Keep, SimStorage};
+use annals::{
+    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Store, Timestamp,
+};
 
+use super::shared::{ROOT, simulated};
 use super::support::copy_tree;
 
 fn event() -> NewEvent {
@@ -175,4 +179,42 @@ fn may_change(path: &std::path::Path) -> bool {
     let derived =
         ["index", "checkpoints"].map(|directory| path.parent().unwrap().ends_with(directory));
     path.extension().is_some_and(|extension| extension == "tmp") || derived.contains(&true)
+}
+
+#[test]
+fn cursor_has_a_lag_and_the_time_of_its_last_move() {
+    let sim = SimStorage::new(3);
+    let store = simulated(&sim).open(ROOT).unwrap();
+    for _ in 0..5 {
+        store.append("s", ExpectedVersion::Any, [event()]).unwrap();
+    }
+    let told = |store: &Store| -> Vec<(String, u64, Option<u64>)> {
+        let list = store.cursors().list().unwrap().into_iter();
+        // Each reading of the simulated clock advances it by a microsecond.
+        let seconds = |time: Timestamp| time.as_micros() / 1_000_000;
+        list.map(|it| (it.name, it.lag, it.moved_at.map(seconds))).collect()
+    };
+    let mut times = Vec::new();
+    for (name, to) in [("a", 2), ("b", 5), ("a", 3)] {
+        sim.advance_clock(1_000_000);
+        store.cursors().advance(name, to).unwrap();
+        times.push(sim.clock() / 1_000_000);
+    }
+    let at = |time: usize| Some(times[time]);
+    let expected = [("a".to_owned(), 2, at(2)), ("b".to_owned(), 0, at(1))];
+    assert_eq!(told(&store), expected);
+    store.append("s", ExpectedVersion::Any, [event()]).unwrap();
+    assert_eq!(told(&store)[1].1, 1);
+    // A close writes a checkpoint, which has no times; what follows it is read.
+    store.close().unwrap();
+    let store = simulated(&sim).open(ROOT).unwrap();
+    assert_eq!(told(&store)[1], ("b".to_owned(), 1, None));
+    sim.advance_clock(1_000_000);
+    store.cursors().advance("b", 6).unwrap();
+    let moved = sim.clock() / 1_000_000;
+    sim.crash(Crash::new(0).keep(Keep::Everything));
+    drop(store);
+    let store = simulated(&sim).open(ROOT).unwrap();
+    assert_eq!(told(&store)[1], ("b".to_owned(), 0, Some(moved)));
+    assert_eq!(told(&store)[0].2, None);
 }

@@ -51,3 +51,27 @@ fn stats_open_no_file() {
         }
     }
 }
+
+#[test]
+fn histograms_have_the_groups_and_syncs_and_some_of_the_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("s")).unwrap();
+    for number in 0..130 {
+        let events = (0..=number % 3).map(|_| NewEvent::new("Happened", ""));
+        store.append("s", ExpectedVersion::Any, events).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!(stats.group_events.count(), stats.groups);
+    let sizes: Vec<u64> = stats.group_events.buckets.iter().map(|bucket| bucket.upto).collect();
+    // The first group has the frame that begins the session, and is as large as its commit.
+    assert_eq!(sizes, [1, 2, 3]);
+    let events: u64 = stats.group_events.buckets.iter().map(|b| b.upto * b.count).sum();
+    assert_eq!(events, stats.events);
+    assert_eq!(stats.sync_nanos.count(), stats.syncs);
+    assert!(stats.sync_nanos.at_share(0.5).unwrap() > 0);
+    // One of 64 is timed.
+    assert_eq!(stats.append_nanos.count(), 3);
+    assert!(stats.append_nanos.at_share(0.0) >= stats.sync_nanos.at_share(0.0));
+    let reader = annals::Options::new().read_only(true).open(dir.path().join("s")).unwrap();
+    assert_eq!(reader.stats().group_events, annals::Histogram::default());
+}

@@ -33,11 +33,13 @@ impl Appends {
     /// Commits one operation without snapshots, with the store's durability. `versions` has a place for
     /// its version.
     pub(crate) fn append(&self, commit: &Prepared<'_>, versions: &mut [u64]) -> Result<Sequenced> {
+        let began = self.shared.counters().begin_append();
         let sync = self.shared.options().durability.is_sync();
         let (writer, done) = self.sequence(commit, sync, versions, false)?;
         let (writer, outcome) = self.commits.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
+        self.shared.counters().end_append(began);
         self.after_commit();
         Ok(done)
     }
@@ -49,12 +51,15 @@ impl Appends {
         commit: &Prepared<'_>,
         durability: Durability,
     ) -> Result<Committed> {
+        let began = self.shared.counters().begin_append();
         let mut versions = vec![0; commit.operations.len()];
         let (writer, sequenced) =
             self.sequence(commit, durability.is_sync(), &mut versions, false)?;
         // The waiting thread writes the group: the flusher is not woken, and the lock is taken once.
         let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions, true);
-        self.wait_with(writer, accepted)
+        let committed = self.wait_with(writer, accepted)?;
+        self.shared.counters().end_append(began);
+        Ok(committed)
     }
 
     /// Accepts a commit, and returns it on its way to disk. A conflict is returned at once, or, if not

@@ -132,6 +132,7 @@ fn put_metadata(buffer: &mut Vec<u8>, start: usize, writer: &mut Writer, changes
     SectionHeader { first: writer.log.tip.next_change, durable, count }.encode(buffer);
     writer.log.tip.told_change = durable;
     let (seed, segment) = (writer.log.active().seed, writer.log.tip.segment);
+    let recorded_at = writer.log.tip.recorded_at;
     for mut change in changes {
         let offset = writer.log.tip.offset + (buffer.len() - start) as u64;
         change.encode(buffer, seed);
@@ -140,7 +141,7 @@ fn put_metadata(buffer: &mut Vec<u8>, start: usize, writer: &mut Writer, changes
             record.offset = u32::try_from(offset).unwrap_or(u32::MAX);
             record.value = record.value.as_ref().map(|value| RecordValue::Logged(value.len()));
         }
-        writer.changes.accept(writer.log.tip.next_change, change, segment);
+        writer.changes.accept(writer.log.tip.next_change, change, segment, recorded_at);
         writer.log.tip.next_change = writer.log.tip.next_change.next();
     }
 }

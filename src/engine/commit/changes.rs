@@ -32,6 +32,8 @@ struct PendingChange {
     change: Change,
     /// The segment that it is written to.
     segment: u64,
+    /// When its commit is recorded.
+    recorded_at: u64,
 }
 
 impl PendingChanges {
@@ -39,15 +41,21 @@ impl PendingChanges {
         Self { written: last, durable: last, ..Self::default() }
     }
 
-    /// Adds the next change, which is written to `segment`.
-    pub(crate) fn accept(&mut self, number: ChangeNumber, change: Change, segment: u64) {
-        let pending = PendingChange { number, change, segment };
+    /// Adds the next change, which is written to `segment` and recorded at this time.
+    pub(crate) fn accept(
+        &mut self,
+        number: ChangeNumber,
+        change: Change,
+        segment: u64,
+        recorded_at: u64,
+    ) {
+        let pending = PendingChange { number, change, segment, recorded_at };
         self.overlay(&pending);
         self.pending.push_back(pending);
     }
 
     fn overlay(&mut self, pending: &PendingChange) {
-        let PendingChange { number, change, segment } = pending;
+        let PendingChange { number, change, segment, .. } = pending;
         let number = *number;
         match change {
             Change::Record(record) => {
@@ -111,8 +119,8 @@ impl PendingChanges {
     pub(crate) fn publish(&mut self, upto: ChangeNumber, visible: &mut Metadata) {
         while self.any_up_to(upto) {
             let Some(first) = self.pending.pop_front() else { return };
-            let PendingChange { number, change, segment } = first;
-            visible.apply(number, &change, segment);
+            let PendingChange { number, change, segment, recorded_at } = first;
+            visible.apply_at(number, &change, segment, recorded_at);
             if let Change::Record(record) = &change {
                 if self.pending_record(&record.key) == number {
                     self.records.remove(&record.key);
@@ -154,15 +162,15 @@ mod tests {
         let mut visible = Metadata::default();
         let (one, two) = (ChangeNumber::FIRST, ChangeNumber::FIRST.next());
         let mut changes = PendingChanges::new(ChangeNumber::NONE);
-        changes.accept(one, set(5), 1);
-        changes.accept(two, set(7), 1);
+        changes.accept(one, set(5), 1, 0);
+        changes.accept(two, set(7), 1, 0);
         assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), None));
         changes.publish(one, &mut visible);
         assert_eq!((changes.cursor(&visible, "a"), visible.cursor("a")), (Some(7), Some(5)));
         changes.written = one;
         changes.take_back();
         assert_eq!(changes.cursor(&visible, "a"), Some(5));
-        changes.accept(two, Change::CursorDeleted { name: "a".into() }, 1);
+        changes.accept(two, Change::CursorDeleted { name: "a".into() }, 1, 0);
         assert_eq!(changes.cursor(&visible, "a"), None);
         changes.publish(two, &mut visible);
         assert_eq!((changes.cursor(&visible, "a"), changes.pending().count()), (None, 0));

@@ -12,7 +12,7 @@ use crate::format::metadata::ChangeNumber;
 use crate::log::segment::Segment;
 use crate::log::writer::{CommitPoint, SegmentWrite};
 use crate::log::zeros;
-use crate::sync::MutexGuard;
+use crate::sync::{Instant, MutexGuard};
 
 /// The locked writer.
 pub(in crate::engine) type Guard<'a> = MutexGuard<'a, Writer>;
@@ -155,12 +155,15 @@ impl Commits {
         last: CommitPoint,
     ) {
         writer.written_number = number;
+        let events = last.position.saturating_sub(self.positions.written());
         self.positions.raise_written(last.position);
         writer.changes.written = last.change;
         if !self.shared.options().durability.is_sync() {
             self.publish_changes(writer, last.change);
         }
-        self.shared.counters().groups.add(1);
+        let counters = self.shared.counters();
+        counters.groups.add(1);
+        counters.group_events.count(events);
     }
 
     /// Wakes the threads and tasks that wait for a group.
@@ -221,8 +224,10 @@ impl Commits {
             return Err(io::Error::other("an earlier sync failed"));
         }
         let synced = segments.try_for_each(|segment| {
-            self.shared.counters().syncs.add(1);
-            segment.file.sync_data()
+            let began = Instant::now();
+            let synced = segment.file.sync_data();
+            self.shared.counters().end_sync(began);
+            synced
         });
         *failed = synced.is_err();
         synced

@@ -229,11 +229,12 @@ fn every_chapter_is_listed_and_part_of_the_api_documentation() {
     }
 }
 
-/// An example that counts the items of a read would count an error as an event.
+/// An example that counts the items of a read would count an error as an event; `ReadAll::count` returns a result.
 #[test]
 fn examples_count_no_fallible_iterator() {
     for path in pages_below("docs").into_iter().chain([root().join("src/lib.rs")]) {
-        assert!(!read(&path).contains(".count()"), "{}: collect or check errors", path.display());
+        let page = read(&path).replace(".count()?", "");
+        assert!(!page.contains(".count()"), "{}: collect or check errors", path.display());
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns the buckets: fixed ones, eight for each doubling, so that a value is known to an eighth. Counting takes no lock
 //! and no allocation. Must never order memory: a count says nothing about other data.
 
-use super::counters::Count;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Values below this one have a bucket of their own.
 const EXACT: usize = 16;
@@ -16,21 +16,22 @@ const BUCKETS: usize = EXACT + (LAST_OCTAVE - FIRST_OCTAVE + 1) as usize * PER_O
 
 /// A histogram that threads count in.
 #[derive(Debug)]
-pub(super) struct LiveHistogram([Count; BUCKETS]);
+pub(super) struct LiveHistogram([AtomicU64; BUCKETS]);
 
 impl Default for LiveHistogram {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Count::default()))
+        Self(std::array::from_fn(|_| AtomicU64::default()))
     }
 }
 
 impl LiveHistogram {
     pub(super) fn count(&self, value: u64) {
-        self.0[bucket_of(value)].add(1);
+        self.0[bucket_of(value)].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> Histogram {
-        let buckets = self.0.iter().enumerate().map(|(at, count)| (at, count.get()));
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let buckets = self.0.iter().map(count).enumerate();
         let filled = buckets.filter(|&(_, count)| count > 0);
         let buckets = filled.map(|(at, count)| Bucket { upto: last_of(at), count }).collect();
         Histogram { buckets }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Position, Timestamp};
-use crate::index::metadata::Cursor;
 use crate::store::transaction::Transaction;
 
 /// The cursors of a store; see [`Store::cursors`](crate::Store::cursors).
@@ -56,14 +55,15 @@ impl Cursors {
         self.engine.check_open()?;
         self.engine.refresh()?;
         let head = self.engine.visible(false);
-        let info = |(name, cursor): (&smol_str::SmolStr, Cursor)| CursorInfo {
-            name: name.to_string(),
-            position: Position::new(cursor.position),
-            lag: head.saturating_sub(cursor.position),
-            moved_at: (cursor.moved_at > 0).then(|| Timestamp::from_micros(cursor.moved_at)),
-        };
-        let mut all: Vec<_> =
-            self.engine.contents().with_metadata(|metadata| metadata.cursors().map(info).collect());
+        let mut all: Vec<_> = self.engine.contents().with_metadata(|metadata| {
+            let infos = metadata.cursors().map(|(name, cursor)| CursorInfo {
+                name: name.to_string(),
+                position: Position::new(cursor.position),
+                lag: head.saturating_sub(cursor.position),
+                moved_at: (cursor.moved_at > 0).then(|| Timestamp::from_micros(cursor.moved_at)),
+            });
+            infos.collect()
+        });
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }

@@ -35,7 +35,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("creation", &["dir", "error", "event", "format", "log", "options", "storage", "sync"]),
     ("fence", &["creation", "dir", "error", "format", "log", "storage"]),
     // The open store: parts that own their state and locks.
-    ("engine::counters", &[]),
+    ("engine::histogram", &[]),
+    ("engine::counters", &["engine::histogram", "sync"]),
     (
         "engine::shared",
         &["dir", "engine::counters", "error", "options", "recovery", "storage", "sync"],
@@ -188,6 +189,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "engine::contents",
             "engine::errands",
             "engine::follower",
+            "engine::histogram",
             "engine::maintenance",
             "engine::positions",
             "engine::shared",

@@ -58,7 +58,7 @@ impl LogCopy {
         Self::open_in(Arc::new(disk.clone()), dir, store_id)
     }
 
-    fn open_in(storage: Arc<dyn Storage>, dir: &Path, store_id: Uuid) -> Result<Self> {
+    pub(crate) fn open_in(storage: Arc<dyn Storage>, dir: &Path, store_id: Uuid) -> Result<Self> {
         let epoch = storage.random_u64();
         let target = Target::open(storage, dir, store_id.into_bytes())?;
         Ok(Self { target, status: None, epoch })

@@ -221,7 +221,7 @@ impl Harness {
         (self.acknowledged, self.written, self.seen) = (found, found, found);
         compare::contents(&store, &mut self.model)?;
         self.beside.groups.check_all(&self.model)?;
-        self.check_backup(false)?;
+        self.check_backup()?;
         // Boundaries make the engine index unsealed segments: other stores continue without.
         if found.changes % 2 == 1 { self.questions(&store) } else { Ok(()) }
     }

@@ -112,6 +112,8 @@ pub(super) struct Beside {
     shown: Point,
     /// The end of the backup that is whole, if there is one.
     pub(super) backup: Option<Point>,
+    /// The same for the copy of the log's bytes.
+    pub(super) shipped: Option<Point>,
     pub(super) snapshots: SnapshotModel,
     pub(super) tokens: Tokens,
     pub(super) groups: Groups,

@@ -55,10 +55,11 @@ pub(crate) fn stream_page(
     Ok(page)
 }
 
-/// The first position that is in no sealed segment.
+/// The first position that is in no sealed segment. Later segments can be sealed before.
 pub(crate) fn first_unsealed(parts: &[Part]) -> u64 {
-    let sealed = parts.iter().rfind(|part| matches!(part.index, PartIndex::Sealed(_)));
-    sealed.map_or(1, |part| part.segment.base_position + part.event_count())
+    let unsealed = parts.iter().find(|part| !matches!(part.index, PartIndex::Sealed(_)));
+    let end = parts.last().map_or(1, |part| part.segment.base_position + part.event_count());
+    unsealed.map_or(end, |part| part.segment.base_position)
 }
 
 /// An index and the place in it.

@@ -191,7 +191,11 @@ impl StreamNames {
         let contents = self.engine.contents();
         loop {
             let fetch = |range: &NameRange<'_>, most| contents.sealed_streams(range, most);
-            let Some((name, head)) = self.names.next(fetch, |_, newer| newer)? else {
+            // A segment can be sealed before an earlier one is: either head may be the newer one.
+            let newest = |sealed: Head, unsealed: Head| {
+                if sealed.version > unsealed.version { sealed } else { unsealed }
+            };
+            let Some((name, head)) = self.names.next(fetch, newest)? else {
                 return Ok(None);
             };
             let wanted = self.category.as_deref().is_none_or(|c| c == category_of(&name));

@@ -10,6 +10,7 @@ use super::Contents;
 use crate::catalog::{NamePage, first_unsealed, stream_page, term_page, unsealed_heads_in};
 use crate::error::Result;
 use crate::event::category_of;
+use crate::format::record::RecordRef;
 use crate::index::names::NameRange;
 use crate::index::{Head, Terms};
 
@@ -74,21 +75,24 @@ impl Contents {
                 None => drop(counts.insert(name.into(), 1)),
             }
         };
+        let mut look = |record: &RecordRef<'_>| match kind {
+            Terms::Streams => add(record.stream()),
+            Terms::Categories => add(category_of(record.stream())),
+            Terms::Types => add(record.event_type()),
+            Terms::Tags => {
+                let mut tags: Vec<&str> = record.tags().collect();
+                // An event that carries a tag twice counts once.
+                tags.sort_unstable();
+                tags.dedup();
+                tags.into_iter().for_each(&mut add);
+            }
+        };
         while first <= last {
-            let shown = self.show_many(first..=last, &mut |record| match kind {
-                Terms::Streams => add(record.stream()),
-                Terms::Categories => add(category_of(record.stream())),
-                Terms::Types => add(record.event_type()),
-                Terms::Tags => {
-                    let mut tags: Vec<&str> = record.tags().collect();
-                    // An event that carries a tag twice counts once.
-                    tags.sort_unstable();
-                    tags.dedup();
-                    tags.into_iter().for_each(&mut add);
-                }
-            })?;
+            let mut shown = self.show_many(first..=last, &mut look)?;
             if shown < first {
-                return Err(self.lost(first));
+                // Its segment is sealed: a later one than the first that is not, or since the list began.
+                self.show_written(first, &mut look)?;
+                shown = first;
             }
             first = shown + 1;
         }

@@ -75,15 +75,15 @@ fn types_categories_and_tags_have_the_number_of_their_events() {
 fn segments_that_are_sealed_during_a_list_count_once() {
     let (_sim, store) = sealed();
     let expected = counted(store.tags());
-    let mut list = store.tags().into_iter();
-    let first = list.next().unwrap();
+    // The segments that are not sealed are counted now, the others with the first name.
+    let list = store.tags().into_iter();
     let sealed = store.stats().sealed_segments;
     for number in 1..=EVENTS {
         append(&store, number);
     }
     store.compact().unwrap();
     assert!(store.stats().sealed_segments > sealed);
-    assert_eq!(counted([first].into_iter().chain(list)), expected);
+    assert_eq!(counted(list), expected);
 }
 
 #[test]

@@ -55,7 +55,10 @@ fn shown(store: &Store) -> Vec<String> {
     };
     store.read_all().include_hidden().for_each(|found| lines.push(event(found))).unwrap();
     store.read_all().for_each(|found| lines.push(format!("visible {}", found.position()))).unwrap();
-    lines.push(format!("{:?}", store.cursors().list().unwrap()));
+    // When a cursor was moved is not known after a close.
+    for cursor in store.cursors().list().unwrap() {
+        lines.push(format!("{} {} {}", cursor.name, cursor.position, cursor.lag));
+    }
     lines.push(format!("{:?}", store.records().get("settings").unwrap()));
     for key in ["account-3", "account-4"] {
         lines.push(format!("{:?}", store.snapshots().load(key).unwrap()));

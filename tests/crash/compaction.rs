@@ -334,7 +334,9 @@ fn metadata_changes_are_read_from_level_files() {
         }
     }
     let shown = |store: &Store| {
-        let cursors = store.cursors().list().unwrap();
+        // When a cursor was moved is not known after a close.
+        let cursors = store.cursors().list().unwrap().into_iter();
+        let cursors: Vec<_> = cursors.map(|it| (it.name, it.position, it.lag)).collect();
         let count = |n| store.read_stream(stream_of(n)).into_iter().map(Result::unwrap).count();
         (format!("{cursors:?}"), [0, 1, 2, 3].map(count))
     };

@@ -107,7 +107,8 @@ pub(crate) fn shown(store: &Store, until: u64) -> Vec<String> {
 /// The state beside the events.
 pub(crate) fn state(store: &Store) -> String {
     let cursors: Vec<_> = store.cursors().list().unwrap();
-    let cursors: Vec<_> = cursors.iter().map(|cursor| format!("{cursor:?}")).collect();
+    // When a cursor was moved is not known after a close.
+    let cursors: Vec<_> = cursors.iter().map(|it| (&it.name, it.position, it.lag)).collect();
     let mut visible = 0;
     store.read_all().for_each(|_| visible += 1).unwrap();
     format!("{cursors:?} {:?} {visible}", store.records().get("setting").unwrap())

@@ -20,7 +20,7 @@ use crate::log::rotation::SealPoint;
 use crate::log::segment::Segment;
 
 pub(crate) use heads::{OlderHeads, RecordFiles, head_in, unsealed_heads_in};
-pub(crate) use names::{NamePage, first_unsealed, stream_page, term_page};
+pub(crate) use names::{NamePage, Unsealed, stream_page, term_page};
 pub(crate) use streams::{Reached, Run, limit_head_in, reach_in};
 
 /// The segments and their indexes.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::iter::Peekable;
 
-use crate::catalog::NamePage;
+use crate::catalog::{NamePage, Unsealed};
 use crate::error::Result;
 use crate::index::names::NameRange;
 
@@ -17,6 +17,9 @@ const PAGE: usize = 256;
 pub(super) struct ByName<T> {
     prefix: Box<str>,
     after: Option<Box<str>>,
+    /// The last name that was returned, or before which the list begins.
+    last: Option<Box<str>>,
+    known: Unsealed,
     page: VecDeque<(Box<str>, T)>,
     /// No page follows.
     is_last: bool,
@@ -24,9 +27,15 @@ pub(super) struct ByName<T> {
 }
 
 impl<T> ByName<T> {
-    /// A list of the names in a range, of which `unsealed` are those in segments that are not sealed.
-    pub(super) fn new(range: &NameRange<'_>, unsealed: BTreeMap<Box<str>, T>) -> Self {
+    /// A list of the names in a range, of which `unsealed` are those in the segments `known` not to be sealed.
+    pub(super) fn new(
+        range: &NameRange<'_>,
+        known: Unsealed,
+        unsealed: BTreeMap<Box<str>, T>,
+    ) -> Self {
         Self {
+            last: range.after.map(Box::from),
+            known,
             prefix: range.prefix.into(),
             after: range.after.map(Box::from),
             page: VecDeque::new(),
@@ -35,18 +44,31 @@ impl<T> ByName<T> {
         }
     }
 
-    /// The next name. `fetch` returns the page of the sealed segments that begins a range, of a number of names at most;
-    /// `join` makes one value of that of the sealed segments and that of the others.
+    /// The next name. `fetch` returns the page of the sealed segments that begins a range, of a number of names at most, or
+    /// `None` if more segments are not sealed than are known: then `collect` returns those, and the names of the range in
+    /// them. `join` makes one value of that of the sealed segments and that of the others.
     pub(super) fn next(
         &mut self,
-        fetch: impl FnOnce(&NameRange<'_>, usize) -> Result<NamePage<T>>,
+        mut fetch: impl FnMut(&Unsealed, &NameRange<'_>, usize) -> Result<Option<NamePage<T>>>,
+        mut collect: impl FnMut(&NameRange<'_>) -> Result<(Unsealed, BTreeMap<Box<str>, T>)>,
         join: impl FnOnce(T, T) -> T,
     ) -> Result<Option<(Box<str>, T)>> {
-        if self.page.is_empty() && !self.is_last {
+        while self.page.is_empty() && !self.is_last {
             let range = NameRange { prefix: &self.prefix, after: self.after.as_deref() };
-            self.page = fetch(&range, PAGE)?.into();
-            self.is_last = self.page.len() < PAGE;
-            self.after = self.page.back().map(|(name, _)| name.clone());
+            match fetch(&self.known, &range, PAGE)? {
+                Some(page) => {
+                    self.page = page.into();
+                    self.is_last = self.page.len() < PAGE;
+                    self.after = self.page.back().map(|(name, _)| name.clone());
+                }
+                None => {
+                    let rest = NameRange { prefix: &self.prefix, after: self.last.as_deref() };
+                    let (known, unsealed) = collect(&rest)?;
+                    self.known = known;
+                    self.unsealed = unsealed.into_iter().peekable();
+                    self.after = self.last.clone();
+                }
+            }
         }
         let sealed = self.page.front().map(|(name, _)| name);
         let unsealed = self.unsealed.peek().map(|(name, _)| name);
@@ -55,7 +77,7 @@ impl<T> ByName<T> {
             (Some(_), None) => std::cmp::Ordering::Less,
             (None, _) => std::cmp::Ordering::Greater,
         };
-        Ok(match next {
+        let found = match next {
             std::cmp::Ordering::Less => self.page.pop_front(),
             std::cmp::Ordering::Greater => self.unsealed.next(),
             std::cmp::Ordering::Equal => {
@@ -63,6 +85,10 @@ impl<T> ByName<T> {
                 let older = self.page.pop_front();
                 older.zip(newer).map(|((name, older), (_, newer))| (name, join(older, newer)))
             }
-        })
+        };
+        if let Some((name, _)) = &found {
+            self.last = Some(name.clone());
+        }
+        Ok(found)
     }
 }

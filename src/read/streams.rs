@@ -6,6 +6,7 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use super::by_name::ByName;
+use crate::catalog::Unsealed;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Position, StreamMetadata, category_of};
@@ -166,12 +167,13 @@ impl IntoIterator for Streams {
         let engine = &self.engine;
         let ready = engine.check_open().and_then(|()| engine.refresh());
         let visible = engine.visible(false);
+        let known = engine.contents().unsealed();
         let unsealed = ready.and_then(|()| engine.contents().unsealed_streams(&range));
         let (unsealed, failed) = match unsealed {
             Ok(unsealed) => (unsealed, None),
             Err(error) => (BTreeMap::new(), Some(error)),
         };
-        let names = ByName::new(&range, unsealed);
+        let names = ByName::new(&range, known, unsealed);
         StreamNames {
             engine: self.engine,
             visible,
@@ -190,12 +192,18 @@ impl StreamNames {
     fn advance(&mut self) -> Result<Option<StreamInfo>> {
         let contents = self.engine.contents();
         loop {
-            let fetch = |range: &NameRange<'_>, most| contents.sealed_streams(range, most);
-            // A segment can be sealed before an earlier one is: either head may be the newer one.
+            let fetch = |known: &Unsealed, range: &NameRange<'_>, most| {
+                contents.sealed_streams(known, range, most)
+            };
+            let again = |range: &NameRange<'_>| {
+                Ok((contents.unsealed(), contents.unsealed_streams(range)?))
+            };
+            // A segment can be sealed before an earlier one is, and an index can be built again in memory: either head may
+            // be the newer one.
             let newest = |sealed: Head, unsealed: Head| {
                 if sealed.version > unsealed.version { sealed } else { unsealed }
             };
-            let Some((name, head)) = self.names.next(fetch, newest)? else {
+            let Some((name, head)) = self.names.next(fetch, again, newest)? else {
                 return Ok(None);
             };
             let wanted = self.category.as_deref().is_none_or(|c| c == category_of(&name));

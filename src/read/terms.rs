@@ -3,11 +3,12 @@
 //! Owns the lists. Must never read the records of a sealed segment: its index has the counts.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use super::by_name::ByName;
+use crate::catalog::Unsealed;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::index::Terms;
@@ -64,7 +65,7 @@ pub struct TermCount {
 pub struct TermCountsIter {
     engine: Arc<Engine>,
     kind: Terms,
-    /// Events in sealed segments count up to this position; later ones were counted when the list began.
+    /// Events count up to this position.
     upto: u64,
     left: u64,
     names: ByName<u64>,
@@ -115,11 +116,21 @@ impl TermCounts {
         engine.check_open()?;
         engine.refresh()?;
         let head = engine.visible(false);
-        // Segments that are sealed later were counted here.
-        let first = engine.contents().first_unsealed();
-        let unsealed = engine.contents().count_terms(self.kind, range, first, head)?;
-        Ok((head.min(first - 1), ByName::new(range, unsealed)))
+        let (known, unsealed) = collect(engine, self.kind, range, head)?;
+        Ok((head, ByName::new(range, known, unsealed)))
     }
+}
+
+/// Counts the events in segments that are not sealed. They count once, also if these are sealed later.
+fn collect(
+    engine: &Engine,
+    kind: Terms,
+    range: &NameRange<'_>,
+    head: u64,
+) -> Result<(Unsealed, BTreeMap<Box<str>, u64>)> {
+    let known = engine.contents().unsealed();
+    let counts = engine.contents().unsealed_terms(&known, kind, range, head)?;
+    Ok((known, counts))
 }
 
 impl IntoIterator for TermCounts {
@@ -130,7 +141,9 @@ impl IntoIterator for TermCounts {
         let range = NameRange { prefix: &self.prefix, after: self.after.as_deref() };
         let (upto, names, failed) = match self.start(&range) {
             Ok((upto, names)) => (upto, names, None),
-            Err(error) => (0, ByName::new(&range, std::collections::BTreeMap::new()), Some(error)),
+            Err(error) => {
+                (0, ByName::new(&range, Unsealed::default(), BTreeMap::new()), Some(error))
+            }
         };
         TermCountsIter {
             engine: self.engine,
@@ -155,8 +168,11 @@ impl Iterator for TermCountsIter {
             return None;
         }
         let (contents, kind, upto) = (self.engine.contents(), self.kind, self.upto);
-        let fetch = |range: &NameRange<'_>, most| contents.sealed_terms(kind, range, upto, most);
-        match self.names.next(fetch, |older, newer| older + newer) {
+        let fetch = |known: &Unsealed, range: &NameRange<'_>, most| {
+            contents.sealed_terms(known, kind, range, upto, most)
+        };
+        let again = |range: &NameRange<'_>| collect(&self.engine, kind, range, upto);
+        match self.names.next(fetch, again, |older, newer| older + newer) {
             Ok(Some((name, events))) => {
                 self.left -= 1;
                 Some(Ok(TermCount { name: name.into(), events }))

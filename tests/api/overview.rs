@@ -149,6 +149,31 @@ fn matches_of_a_query_are_counted_as_reads_show_them() {
     assert!(store.read_all().as_of(annals::AsOf::Version(1)).count().is_err());
 }
 
+/// A damaged index is built again in memory: its segment is not sealed then, and may be before sealed ones.
+#[test]
+fn lists_and_counts_are_right_with_damaged_indexes() {
+    let (sim, store) = sealed();
+    let told = |store: &Store| {
+        let streams = store.streams().into_iter().map(|info| info.map(|it| (it.name, it.version)));
+        let streams: Vec<_> = streams.collect::<Result<_>>().unwrap();
+        let matches = store.read_all().matching(Query::tagged(["of:3"])).count().unwrap();
+        (counted(store.event_types()), counted(store.tags()), streams, matches)
+    };
+    let before = told(&store);
+    store.close().unwrap();
+    let is_index = |path: &std::path::PathBuf| path.to_string_lossy().contains("/index/");
+    let indexes: Vec<_> = sim.files().into_iter().filter(is_index).collect();
+    assert!(indexes.len() > 3, "{indexes:?}");
+    for (damaged, path) in indexes.iter().enumerate() {
+        for byte in [0, 500] {
+            let sim = sim.fork();
+            sim.corrupt(path, |bytes| bytes[byte..].fill(0x55)).unwrap();
+            let reader = simulated(&sim).read_only(true).open(ROOT).unwrap();
+            assert_eq!(told(&reader), before, "index {damaged} from {byte} on");
+        }
+    }
+}
+
 #[test]
 fn counts_of_sealed_segments_need_no_record() {
     let (sim, store) = sealed();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Contents;
-use crate::catalog::{NamePage, first_unsealed, stream_page, term_page, unsealed_heads_in};
+use crate::catalog::{NamePage, Unsealed, stream_page, term_page, unsealed_heads_in};
 use crate::error::Result;
 use crate::event::category_of;
 use crate::format::record::RecordRef;
@@ -15,15 +15,22 @@ use crate::index::names::NameRange;
 use crate::index::{Head, Terms};
 
 impl Contents {
-    /// The first `most` streams of a range in sealed segments, with their heads there.
+    /// The segments that are not sealed.
+    pub(crate) fn unsealed(&self) -> Unsealed {
+        self.with_catalog(Unsealed::of)
+    }
+
+    /// The first `most` streams of a range in sealed segments, with their heads there; `None` if segments were sealed that
+    /// are not any more.
     pub(crate) fn sealed_streams(
         &self,
+        unsealed: &Unsealed,
         range: &NameRange<'_>,
         most: usize,
-    ) -> Result<NamePage<Head>> {
+    ) -> Result<Option<NamePage<Head>>> {
         self.lookup(
             |catalog| Ok(Arc::clone(&catalog.parts)),
-            |parts| stream_page(&parts, range, most),
+            |parts| stream_page(&parts, unsealed, range, most),
         )
     }
 
@@ -38,32 +45,29 @@ impl Contents {
         )
     }
 
-    /// The first position that is in no sealed segment.
-    pub(crate) fn first_unsealed(&self) -> u64 {
-        self.with_catalog(|catalog| first_unsealed(&catalog.parts))
-    }
-
-    /// The first `most` terms of a range in sealed segments, with the numbers of their events up to `upto`.
+    /// The first `most` terms of a range in sealed segments, with the numbers of their events up to `upto`; `None` if
+    /// segments were sealed that are not any more.
     pub(crate) fn sealed_terms(
         &self,
+        unsealed: &Unsealed,
         kind: Terms,
         range: &NameRange<'_>,
         upto: u64,
         most: usize,
-    ) -> Result<NamePage<u64>> {
+    ) -> Result<Option<NamePage<u64>>> {
         self.lookup(
             |catalog| Ok(Arc::clone(&catalog.parts)),
-            |parts| term_page(&parts, kind, range, upto, most),
+            |parts| term_page(&parts, unsealed, kind, range, upto, most),
         )
     }
 
-    /// The terms of a range that the events from `first` to `last` have, with the numbers of those events.
-    pub(crate) fn count_terms(
+    /// The terms of a range that the events of these segments up to `upto` have, with the numbers of those events.
+    pub(crate) fn unsealed_terms(
         &self,
+        unsealed: &Unsealed,
         kind: Terms,
         range: &NameRange<'_>,
-        mut first: u64,
-        last: u64,
+        upto: u64,
     ) -> Result<BTreeMap<Box<str>, u64>> {
         let mut counts: BTreeMap<Box<str>, u64> = BTreeMap::new();
         let mut add = |name: &str| {
@@ -87,14 +91,17 @@ impl Contents {
                 tags.into_iter().for_each(&mut add);
             }
         };
-        while first <= last {
-            let mut shown = self.show_many(first..=last, &mut look)?;
-            if shown < first {
-                // Its segment is sealed: a later one than the first that is not, or since the list began.
-                self.show_written(first, &mut look)?;
-                shown = first;
+        for range in unsealed.ranges() {
+            let (mut first, last) = (range.start, (range.end - 1).min(upto));
+            while first <= last {
+                let mut shown = self.show_many(first..=last, &mut look)?;
+                if shown < first {
+                    // Its segment was sealed since the list began.
+                    self.show_written(first, &mut look)?;
+                    shown = first;
+                }
+                first = shown + 1;
             }
-            first = shown + 1;
         }
         Ok(counts)
     }

@@ -95,7 +95,7 @@ fn size_and_speed(dir: &Path, name: &str, bytes: u64, event: fn(&mut Random) -> 
     );
     // One per cent more.
     let before = store.stats().log_bytes;
-    drop(store);
+    drop((store, shipper));
     let store = fill(&dir.join("store"), before + before / 100, event);
     let begun = Instant::now();
     let mut shipper = Shipper::new(store.clone(), to.clone(), ShipOptions::new()).unwrap();

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::catalog;
+use crate::catalog::{self, Loaded};
 use crate::destination::Destination;
 use crate::error::Result;
 use crate::manifest::{self, LOG};
@@ -73,23 +73,15 @@ pub fn prune(from: &Destination, options: &PruneOptions) -> Result<Pruned> {
     let mut named = HashSet::new();
     for (&branch, numbers) in branches.range(first_kept..) {
         let newest = catalog::newest(from, Some(branch))?;
-        let newest = newest.map(|newest| (newest.manifest.number, newest));
+        let all = |newest: Loaded| [newest.segments, newest.manifest.ahead].concat();
+        let mut segments = newest.map(all).unwrap_or_default();
+        // Those before the newest are kept for readers that have just read them. Their bases are among them.
         for &number in numbers {
-            // Those before the newest are kept for readers that have just read them.
-            let loaded = match &newest {
-                Some((last, loaded)) if *last == number => Some(loaded.clone()),
-                _ => match catalog::read(from, branch, number)? {
-                    Some(found) => catalog::expand(from, found)?,
-                    None => None,
-                },
-            };
-            let segments =
-                loaded.iter().flat_map(|it| it.segments.iter().chain(&it.manifest.ahead));
-            named.extend(segments.flat_map(|it| &it.parts).map(|part| part.object.clone()));
+            if let Some((manifest, _)) = catalog::read(from, branch, number)? {
+                segments.extend(manifest.segments.into_iter().chain(manifest.ahead));
+            }
         }
-        let segments =
-            newest.iter().flat_map(|(_, it)| it.segments.iter().chain(&it.manifest.ahead));
-        named.extend(segments.flat_map(|it| &it.parts).map(|part| part.object.clone()));
+        named.extend(segments.into_iter().flat_map(|it| it.parts).map(|part| part.object));
     }
     let mut pruned = Pruned::default();
     for (&branch, numbers) in branches.range(..first_kept) {

@@ -31,7 +31,7 @@ pub(crate) fn fetch_segment(
 }
 
 /// Reads the first `len` bytes of a segment. If an object is gone, the shipper may have replaced it since the manifest was
-/// read: then the newest one tells what holds these bytes now. `begin` is called before the bytes are passed on, again if
+/// read: then the newest one names what holds these bytes now. `begin` is called before the bytes are passed on, again if
 /// they begin again.
 pub(crate) fn fetch_beginning(
     from: &Destination,

@@ -20,7 +20,7 @@ pub(crate) const DESCRIPTION: &str = "annals-backup.json";
 pub(crate) const MANIFESTS: &str = "manifests";
 pub(crate) const LOG: &str = "log";
 
-/// The object that tells a backup from something else.
+/// The object that marks a place as a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) format: u32,

@@ -85,7 +85,7 @@ pub struct Shipped {
     pub position: Position,
     /// Bytes of the log that were read.
     pub log_bytes: u64,
-    /// Bytes of objects that were written.
+    /// Bytes of objects that were written, without manifests.
     pub sent_bytes: u64,
     /// Requests that wrote an object; a large one takes one for each 8 MiB.
     pub puts: u64,
@@ -230,10 +230,10 @@ impl Shipper {
                 let stored = stored.filter(|stored| stored.number > segments.len() as u64);
                 let ahead = done.chain(stored).cloned().collect();
                 self.write_manifest(self.state.manifest.end, known.clone(), ahead)?;
-                uploads.count_put(0);
+                uploads.count_manifest();
             }
         }
-        uploads.count_put(0);
+        uploads.count_manifest();
         self.write_manifest(log.end(), segments, Vec::new())
     }
 

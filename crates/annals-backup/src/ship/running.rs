@@ -27,7 +27,7 @@ pub struct ShipStatus {
     pub behind_for: Duration,
     /// Bytes of the log that were read since the start.
     pub log_bytes: u64,
-    /// Bytes of objects that were written since the start.
+    /// Bytes of objects that were written since the start, without manifests.
     pub sent_bytes: u64,
     /// Requests that wrote an object since the start.
     pub puts: u64,

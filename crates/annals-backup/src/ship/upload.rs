@@ -89,9 +89,8 @@ impl Uploads {
         self.puts += other.puts;
     }
 
-    /// Counts a manifest.
-    pub(super) fn count_put(&mut self, bytes: u64) {
-        self.sent_bytes += bytes;
+    /// Counts the request that writes a manifest.
+    pub(super) fn count_manifest(&mut self) {
         self.puts += 1;
     }
 

@@ -19,7 +19,7 @@ use futures_util::stream::{self, BoxStream};
 pub(crate) struct FaultyStore {
     inner: Arc<InMemory>,
     random: AtomicU64,
-    /// One of so many requests fails; 0: none.
+    /// One in this many requests fails; 0: none.
     rate: AtomicU64,
     /// Requests that succeed before all fail; `u64::MAX`: no end.
     left: AtomicU64,

@@ -216,7 +216,7 @@ impl Life {
                 self.shipped = 0;
             }
             Err(error) => {
-                // Half done, it is tried again by whoever leads the move; here the old store goes on.
+                // The caller of a promotion that ended early repeats it; here the old store goes on.
                 assert!(error.is_transient() || matches!(error, Error::Fenced { .. }), "{error:?}");
                 self.faults.heal();
                 if is_readable {

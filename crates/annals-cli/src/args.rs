@@ -20,6 +20,8 @@ mod records;
 #[cfg(feature = "backup")]
 mod shipping;
 mod state;
+#[cfg(feature = "top")]
+mod top;
 mod upkeep;
 mod write;
 
@@ -29,6 +31,8 @@ pub(crate) use records::*;
 #[cfg(feature = "backup")]
 pub(crate) use shipping::*;
 pub(crate) use state::*;
+#[cfg(feature = "top")]
+pub(crate) use top::*;
 pub(crate) use upkeep::*;
 pub(crate) use write::*;
 
@@ -83,6 +87,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     Show(ShowArgs),
     Log(LogArgs),
+    #[cfg(feature = "top")]
+    Top(TopArgs),
     Streams(StreamsArgs),
     /// List event types, with the number of their events
     Types(TermsArgs),
@@ -131,6 +137,8 @@ impl Command {
             Self::Tail(args) => &args.store,
             Self::Show(args) => &args.store,
             Self::Log(args) => &args.store,
+            #[cfg(feature = "top")]
+            Self::Top(args) => &args.store,
             Self::Streams(args) => &args.store,
             Self::Types(args) | Self::Categories(args) | Self::Tags(args) => &args.store,
             Self::Stream(command) => command.store(),

@@ -3,20 +3,31 @@
 //! Owns the one flag of the process. The signal handler must never do more than set it, or end the
 //! process.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::{self, Failure};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
 
 /// Handles signals from now on.
 pub(crate) fn listen() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {
+            if let Some(undo) = BEFORE_EXIT.get() {
+                undo();
+            }
             std::process::exit(failure::INTERRUPTED.into());
         }
     })
     .map_err(|e| Failure::Fault(format!("cannot listen for signals: {e}")))
+}
+
+/// Sets what is done before a second signal ends the process. Only the first function that is given counts.
+#[cfg(feature = "top")]
+pub(crate) fn before_exit(undo: fn()) {
+    let _given_before = BEFORE_EXIT.set(undo);
 }
 
 /// Whether a signal requested the end.

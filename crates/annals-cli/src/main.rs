@@ -29,9 +29,13 @@ mod settle;
 #[cfg(feature = "backup")]
 mod shipping;
 mod show;
+#[cfg(feature = "top")]
+mod sizes;
 mod snapshots;
 mod streams;
 mod terms;
+#[cfg(feature = "top")]
+mod top;
 mod values;
 
 use std::path::Path;
@@ -72,6 +76,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tail(args) => read::tail(&args, quiet),
         Command::Show(args) => show::show(&args),
         Command::Log(args) => show::log(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args),
         Command::Streams(args) => inspect::streams(&args),
         Command::Types(args) => terms::run(&args, Store::event_types),
         Command::Categories(args) => terms::run(&args, Store::categories),

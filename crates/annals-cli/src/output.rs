@@ -52,6 +52,11 @@ pub(crate) fn must_be_read() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether the environment allows colours: `NO_COLOR` forbids them.
+pub(crate) fn colour_is_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 pub(crate) struct Output {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,
@@ -63,9 +68,8 @@ pub(crate) struct Output {
 impl Output {
     pub(crate) fn new(format: Format) -> Self {
         let stdout = io::stdout();
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
-            colour: wanted && stdout.is_terminal(),
+            colour: colour_is_wanted() && stdout.is_terminal(),
             out: BufWriter::with_capacity(BUFFER, stdout.lock()),
             format,
             line: Vec::new(),
@@ -249,7 +253,7 @@ fn indent(json: &str) -> String {
 }
 
 /// The text, with every character escaped that moves a cursor or changes the reading direction.
-fn printable(text: &str, out: &mut String) {
+pub(crate) fn printable(text: &str, out: &mut String) {
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -116,6 +116,15 @@ pub(crate) fn wait(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }
 
+#[cfg(feature = "top")]
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    const EXPECTED: &str = "expected a duration from 100ms to 1h, such as 2s";
+    let span: Span = text.parse().map_err(|_| EXPECTED.to_owned())?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
+    Duration::try_from(time).ok().filter(|time| allowed.contains(time)).ok_or(EXPECTED.to_owned())
+}
+
 pub(crate) fn count(text: &str) -> Result<Limit<u64>, String> {
     match text.parse() {
         _ if text == "none" => Ok(Limit(None)),

@@ -12,6 +12,8 @@ mod live;
 mod migrate;
 mod overview;
 mod pipes;
+#[cfg(unix)]
+mod pty;
 mod query;
 mod read;
 mod records;
@@ -19,5 +21,7 @@ mod repeat;
 mod rescue;
 mod state;
 mod support;
+#[cfg(feature = "top")]
+mod top;
 mod usage;
 mod wait;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::values;
 
+mod diff;
 mod moving;
 mod read;
 mod records;
@@ -25,6 +26,7 @@ mod top;
 mod upkeep;
 mod write;
 
+pub(crate) use diff::*;
 pub(crate) use moving::*;
 pub(crate) use read::*;
 pub(crate) use records::*;
@@ -87,6 +89,7 @@ pub(crate) enum Command {
     Tail(TailArgs),
     Show(ShowArgs),
     Log(LogArgs),
+    Diff(DiffArgs),
     #[cfg(feature = "top")]
     Top(TopArgs),
     Streams(StreamsArgs),
@@ -137,6 +140,7 @@ impl Command {
             Self::Tail(args) => &args.store,
             Self::Show(args) => &args.store,
             Self::Log(args) => &args.store,
+            Self::Diff(args) => &args.store,
             #[cfg(feature = "top")]
             Self::Top(args) => &args.store,
             Self::Streams(args) => &args.store,

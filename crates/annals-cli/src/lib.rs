@@ -7,6 +7,7 @@
 pub mod cloudevents;
 pub mod encoding;
 pub mod events_table;
+pub mod json_diff;
 pub mod lines;
 mod object;
 mod record;

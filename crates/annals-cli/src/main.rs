@@ -8,6 +8,7 @@ mod args;
 mod backup;
 mod compact;
 mod cursors;
+mod diff;
 mod failure;
 mod groups;
 mod import;
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tail(args) => read::tail(&args, quiet),
         Command::Show(args) => show::show(&args),
         Command::Log(args) => show::log(&args),
+        Command::Diff(args) => diff::run(&args, quiet),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),
         Command::Streams(args) => inspect::streams(&args),

@@ -23,6 +23,8 @@ const MAX_INDENT: usize = 32;
 const FAINT: Style = Style::new().dimmed();
 const NAME: Style = AnsiColor::Cyan.on_default();
 const KIND: Style = AnsiColor::Yellow.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const ADDED: Style = AnsiColor::Green.on_default();
 const TAG: Style = AnsiColor::Green.on_default();
 
 /// Fails if standard output is a pipe or socket without a reader. Writes nothing, so that commands
@@ -133,6 +135,25 @@ impl Output {
             text.push('\n');
         }
         text
+    }
+
+    /// A text from a store, printable on a terminal.
+    pub(crate) fn printable(text: &str) -> String {
+        let mut shown = String::new();
+        printable(text, &mut shown);
+        shown
+    }
+
+    /// Prints a line that was removed (`-`) or added (`+`).
+    pub(crate) fn changed(&mut self, mark: char, line: &str) -> Result<(), Failure> {
+        let style = if mark == '-' { REMOVED } else { ADDED };
+        let mut text = String::new();
+        styled(style, self.colour, &mut text, |text| {
+            text.push(mark);
+            text.push(' ');
+            text.push_str(line);
+        });
+        self.line(text)
     }
 
     /// Prints bytes as they are.

@@ -67,6 +67,18 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     time::parse_at(text, Timestamp::from_micros(now))
 }
 
+/// A moment in the history of a stream: `@3` is a version, digits are a position, and the rest is a time.
+pub(crate) fn moment_of_stream(text: &str) -> Result<AsOf, String> {
+    if let Some(version) = text.strip_prefix('@') {
+        let version = version.parse().map_err(|_| "expected a version after @, such as @3")?;
+        return Ok(AsOf::Version(version));
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return as_of(text);
+    }
+    moment(text).map(AsOf::Time)
+}
+
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {

@@ -6,6 +6,7 @@ mod append;
 mod backup;
 mod bad_lines;
 mod copy;
+mod diff;
 mod import;
 mod inspect;
 mod live;

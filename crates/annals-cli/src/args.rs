@@ -18,6 +18,8 @@ mod diff;
 mod moving;
 mod read;
 mod records;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "backup")]
 mod shipping;
 mod state;
@@ -30,6 +32,8 @@ pub(crate) use diff::*;
 pub(crate) use moving::*;
 pub(crate) use read::*;
 pub(crate) use records::*;
+#[cfg(feature = "serve")]
+pub(crate) use serve::*;
 #[cfg(feature = "backup")]
 pub(crate) use shipping::*;
 pub(crate) use state::*;
@@ -90,6 +94,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Log(LogArgs),
     Diff(DiffArgs),
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     #[cfg(feature = "top")]
     Top(TopArgs),
     Streams(StreamsArgs),
@@ -141,6 +147,8 @@ impl Command {
             Self::Show(args) => &args.store,
             Self::Log(args) => &args.store,
             Self::Diff(args) => &args.store,
+            #[cfg(feature = "serve")]
+            Self::Serve(args) => &args.store,
             #[cfg(feature = "top")]
             Self::Top(args) => &args.store,
             Self::Streams(args) => &args.store,

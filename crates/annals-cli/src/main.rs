@@ -26,6 +26,8 @@ mod report;
 mod rescue;
 mod resume;
 mod salvage;
+#[cfg(feature = "serve")]
+mod serve;
 mod settle;
 #[cfg(feature = "backup")]
 mod shipping;
@@ -78,6 +80,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(args) => show::show(&args),
         Command::Log(args) => show::log(&args),
         Command::Diff(args) => diff::run(&args, quiet),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),
         Command::Streams(args) => inspect::streams(&args),

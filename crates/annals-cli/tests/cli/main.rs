@@ -20,6 +20,8 @@ mod read;
 mod records;
 mod repeat;
 mod rescue;
+#[cfg(all(unix, feature = "serve"))]
+mod serve;
 mod state;
 mod support;
 #[cfg(feature = "top")]

@@ -1,0 +1,94 @@
+//! Lists for which the library looks at all streams or all names: computed at most once at a time, and kept.
+//!
+//! Owns their age. Must never make a page wait for them longer than it asks for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use annals::{Position, Store, StreamInfo, TermCount};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::fault::Fault;
+
+/// Number of names in each list.
+const LISTED: usize = 12;
+/// Number of event types or categories that are looked at; a store has few, unless they are misused.
+const LOOKED_AT: u64 = 100_000;
+/// Lists are kept for this many times as long as they took to compute, and for at least `MIN_AGE`.
+const AGE_FACTOR: u32 = 20;
+const MIN_AGE: Duration = Duration::from_secs(2);
+
+/// The newest lists, and whether others are being computed.
+#[derive(Debug)]
+pub(crate) struct Overview {
+    newest: watch::Sender<Option<Result<Arc<Lists>, String>>>,
+    is_running: Mutex<bool>,
+}
+
+impl Default for Overview {
+    fn default() -> Self {
+        Self { newest: watch::Sender::new(None), is_running: Mutex::new(false) }
+    }
+}
+
+/// The lists of the start page.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    /// The head when they were computed.
+    pub(crate) head: Position,
+    pub(crate) largest: Vec<StreamInfo>,
+    pub(crate) changed: Vec<StreamInfo>,
+    pub(crate) types: Vec<TermCount>,
+    pub(crate) categories: Vec<TermCount>,
+    computed: Instant,
+    took: Duration,
+}
+
+impl Lists {
+    fn compute(store: &Store) -> Result<Self, Fault> {
+        let started = Instant::now();
+        let head = store.head();
+        let streams = store.streams();
+        let (largest, changed) = (streams.clone().largest(LISTED)?, streams.last_changed(LISTED)?);
+        let types = store.event_types().limit(LOOKED_AT).most_frequent(LISTED)?;
+        let categories = store.categories().limit(LOOKED_AT).most_frequent(LISTED)?;
+        let (computed, took) = (Instant::now(), started.elapsed());
+        Ok(Self { head, largest, changed, types, categories, computed, took })
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.computed.elapsed() < MIN_AGE.max(self.took * AGE_FACTOR)
+    }
+}
+
+impl App {
+    /// The lists, if there are any after this time. Older ones are returned at once, and replaced for later requests.
+    pub(crate) async fn lists(self: &Arc<Self>, patience: Duration) -> Option<Arc<Lists>> {
+        let mut newest = self.overview.newest.subscribe();
+        let found = newest.borrow_and_update().clone();
+        let found = found.and_then(Result::ok);
+        if found.as_ref().is_some_and(|lists| lists.is_fresh()) {
+            return found;
+        }
+        if !std::mem::replace(&mut *self.overview.is_running.lock(), true) {
+            let app = Arc::clone(self);
+            tokio::spawn(async move {
+                let lists = app.read(|store| Lists::compute(store).map(Arc::new)).await;
+                app.overview.newest.send_replace(Some(lists.map_err(|fault| fault.message())));
+                *app.overview.is_running.lock() = false;
+            });
+        }
+        if found.is_some() {
+            return found;
+        }
+        let _timeout = tokio::time::timeout(patience, newest.changed()).await;
+        newest.borrow().clone().and_then(Result::ok)
+    }
+
+    /// Why there are no lists.
+    pub(crate) fn lists_failure(&self) -> Option<String> {
+        self.overview.newest.borrow().clone().and_then(Result::err)
+    }
+}

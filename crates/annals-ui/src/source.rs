@@ -1,0 +1,114 @@
+//! The store that the page shows.
+//!
+//! Owns when a store is opened again: only if it was opened by path, and after an error that a handle does not recover
+//! from. Must never open a store for writing.
+
+use std::path::{Path, PathBuf};
+
+use annals::{Options, Store, Timestamp, Uuid};
+use parking_lot::Mutex;
+
+use crate::fault::{self, Fault};
+use crate::text;
+
+/// The store that the page shows: a handle of the service, or a directory.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A handle that the caller keeps open.
+    Handle(Store),
+    /// A directory, opened for reading.
+    Directory(Directory),
+}
+
+/// A store that is opened by path, and again if it was replaced.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    store: Option<Store>,
+    /// The identity of the store that was opened last.
+    last_id: Option<Uuid>,
+    /// Why the handle before was given up.
+    given_up: Option<String>,
+    reopened: Option<Reopened>,
+}
+
+/// That the store was opened again while it was served.
+#[derive(Debug, Clone)]
+pub(crate) struct Reopened {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Why the handle before was given up.
+    pub(crate) why: String,
+    /// Whether another store was found.
+    pub(crate) is_other: bool,
+}
+
+impl Source {
+    pub(crate) fn directory(path: &Path) -> Result<Self, annals::Error> {
+        let store = open(path)?;
+        let last_id = Some(store.stats().store_id);
+        let current = Current { store: Some(store), last_id, ..Current::default() };
+        Ok(Self::Directory(Directory { path: path.to_path_buf(), current: Mutex::new(current) }))
+    }
+
+    /// A handle to the store. Opens it if there is none, so it may block.
+    pub(crate) fn store(&self) -> Result<Store, Fault> {
+        match self {
+            Self::Handle(store) => Ok(store.clone()),
+            Self::Directory(directory) => directory.store(),
+        }
+    }
+
+    /// Gives up the handle after an error that it does not recover from.
+    pub(crate) fn report(&self, store: &Store, error: &annals::Error) {
+        if let Self::Directory(directory) = self
+            && fault::ends_handle(error)
+        {
+            let mut current = directory.current.lock();
+            let is_current = current.store.as_ref().is_some_and(|it| it.path() == store.path());
+            if is_current {
+                current.store = None;
+                current.given_up = Some(fault::described(error));
+            }
+        }
+    }
+
+    /// Whether and why the store was opened again.
+    pub(crate) fn reopened(&self) -> Option<Reopened> {
+        match self {
+            Self::Handle(_) => None,
+            Self::Directory(directory) => directory.current.lock().reopened.clone(),
+        }
+    }
+}
+
+impl Directory {
+    fn store(&self) -> Result<Store, Fault> {
+        let mut current = self.current.lock();
+        // A handle reads on in a directory that was renamed; its path leads nowhere.
+        if current.store.is_some() && !self.path.is_dir() {
+            current.store = None;
+            current.given_up = Some("the directory was removed or renamed".to_owned());
+        }
+        if let Some(store) = &current.store {
+            return Ok(store.clone());
+        }
+        let store = open(&self.path)?;
+        let id = store.stats().store_id;
+        let is_other = current.last_id.is_some_and(|last| last != id);
+        let why = current.given_up.take().unwrap_or_default();
+        current.reopened = Some(Reopened { at: text::now(), why, is_other });
+        current.last_id = Some(id);
+        current.store = Some(store.clone());
+        Ok(store)
+    }
+}
+
+fn open(path: &Path) -> Result<Store, annals::Error> {
+    Options::new().read_only(true).open(path)
+}

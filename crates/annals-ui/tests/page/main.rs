@@ -1,0 +1,11 @@
+//! Every page, by requests inside this process.
+
+#![allow(clippy::disallowed_methods, reason = "tests look at files from outside")]
+#![allow(clippy::unwrap_used, reason = "a failure of a helper is the failure of its test")]
+
+mod gone;
+mod hostile;
+mod mounted;
+mod pages;
+mod security;
+mod support;

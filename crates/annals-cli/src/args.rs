@@ -12,6 +12,9 @@ use clap_complete::Shell;
 use std::path::Path;
 use std::time::Duration;
 
+use annals_cli::columns::{self, Column};
+
+use crate::failure::Failure;
 use crate::values;
 
 mod diff;
@@ -67,6 +70,8 @@ Examples:
 Commands that read work beside a running writer and never change a store; repair and recover need
 a store that no process writes.
 
+On a terminal, listings and events go through a pager: ANNALS_PAGER, PAGER, or less with the options FRX.
+
 Exit codes:
   0    success; also if the reader of the output closes the pipe
   1    the store or the data is at fault
@@ -78,6 +83,10 @@ pub(crate) struct Cli {
     /// No progress bar and no summary; errors are still reported
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+
+    /// Print to the terminal without a pager; see ANNALS_PAGER and PAGER
+    #[arg(long, global = true)]
+    pub(crate) no_pager: bool,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -135,6 +144,29 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether the command prints events or a listing, for which a terminal may be too short.
+    pub(crate) fn is_paged(&self) -> bool {
+        match self {
+            Self::Read(args) => !args.count,
+            Self::Query(args) => !args.count,
+            Self::Show(_)
+            | Self::Log(_)
+            | Self::Diff(_)
+            | Self::Streams(_)
+            | Self::Types(_)
+            | Self::Categories(_)
+            | Self::Tags(_)
+            | Self::Stats(_) => true,
+            Self::Stream(command) => {
+                matches!(command, StreamCommand::List(_) | StreamCommand::Info(_))
+            }
+            Self::Cursor(command) => matches!(command, CursorCommand::List(_)),
+            Self::Record(command) => matches!(command, RecordCommand::List(_)),
+            Self::Snapshot(command) => matches!(command, SnapshotCommand::List(_)),
+            _ => false,
+        }
+    }
+
     /// The directory of the command's store.
     pub(crate) fn store(&self) -> Option<&Path> {
         Some(match self {
@@ -205,6 +237,61 @@ pub(crate) enum Format {
     Text,
     /// One JSON object per line
     Ndjson,
+}
+
+/// How an event is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum EventFormat {
+    /// Text for people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Ndjson,
+    /// Comma-separated values, with the names of the columns in the first line
+    Csv,
+}
+
+/// How to print events
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Printing {
+    /// How to print an event
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: EventFormat,
+    /// The columns of CSV, such as position,stream,type,data; all by default
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = columns::parse)]
+    pub(crate) fields: Vec<Column>,
+    /// Print events whole, as `annals log` does: with id, metadata and tags
+    #[arg(long)]
+    pub(crate) long: bool,
+    /// Print times in the local time zone; NDJSON is in UTC in any case
+    #[arg(long)]
+    pub(crate) local: bool,
+}
+
+impl Printing {
+    /// Everything as NDJSON.
+    pub(crate) fn ndjson() -> Self {
+        Self { format: EventFormat::Ndjson, ..Self::default() }
+    }
+
+    /// The columns of CSV.
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        if self.fields.is_empty() {
+            return columns::ALL.iter().map(|&(_, column)| column).collect();
+        }
+        self.fields.clone()
+    }
+
+    /// Checks that the options fit together.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if !self.fields.is_empty() && self.format != EventFormat::Csv {
+            return Err(Failure::Usage("--fields goes with --format csv".to_owned()));
+        }
+        if self.long && self.format != EventFormat::Text {
+            return Err(Failure::Usage("--long goes with --format text".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

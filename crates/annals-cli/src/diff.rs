@@ -4,7 +4,6 @@
 
 use annals::{AsOf, Event, Query, QueryItem, ReadStream, Store};
 use annals_cli::json_diff::{self, Operation};
-use annals_cli::time;
 use serde::Serialize;
 
 use crate::args::{DiffArgs, Format};
@@ -47,7 +46,7 @@ pub(crate) fn run(args: &DiffArgs, quiet: bool) -> Result<(), Failure> {
         open::must_be_whole(&store)?;
         return Err(Failure::Fault(format!("there is no stream {:?}", args.stream)));
     }
-    let mut out = Output::new(args.format);
+    let mut out = Output::new(args.format).local(args.local);
     let printed =
         if args.steps { steps(&store, args, &mut out)? } else { pair(&store, args, &mut out)? };
     out.flush()?;
@@ -154,7 +153,7 @@ fn head(event: Option<&Event>, mark: char, out: &mut Output) -> Result<(), Failu
     let marks = String::from(mark).repeat(3);
     let Some(event) = event else { return out.line(format_args!("{marks} nothing")) };
     let (stream, kind) = (out.name(event.stream()), out.name(event.event_type()));
-    let at = time::to_rfc3339(event.recorded_at());
+    let at = out.time(event.recorded_at());
     let (version, position) = (event.version(), event.position());
     out.line(format_args!("{marks} {stream}@{version}  {kind}  position {position}  {at}"))
 }

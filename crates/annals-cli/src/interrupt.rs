@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::failure::{self, Failure};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// Whether a pager shows the output. It receives the same signals, and the process has to outlive it.
+static IS_PAGED: AtomicBool = AtomicBool::new(false);
 static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
 
 /// Handles signals from now on.
 pub(crate) fn listen() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::Relaxed) {
+        if REQUESTED.swap(true, Ordering::Relaxed) && !IS_PAGED.load(Ordering::Relaxed) {
             if let Some(undo) = BEFORE_EXIT.get() {
                 undo();
             }
@@ -22,6 +24,12 @@ pub(crate) fn listen() -> Result<(), Failure> {
         }
     })
     .map_err(|e| Failure::Fault(format!("cannot listen for signals: {e}")))
+}
+
+/// A second signal no longer ends the process: the pager decides when it is closed.
+#[cfg(unix)]
+pub(crate) fn leave_to_pager() {
+    IS_PAGED.store(true, Ordering::Relaxed);
 }
 
 /// Sets what is done before a second signal ends the process. Only the first function that is given counts.

@@ -5,6 +5,7 @@
 //! a file or a terminal.
 
 pub mod cloudevents;
+pub mod columns;
 pub mod encoding;
 pub mod events_table;
 pub mod json_diff;

@@ -9,6 +9,7 @@ mod backup;
 mod compact;
 mod cursors;
 mod diff;
+mod entry;
 mod failure;
 mod groups;
 mod import;
@@ -18,6 +19,7 @@ mod interrupt;
 mod moving;
 mod open;
 mod output;
+mod pager;
 mod progress;
 mod range;
 mod read;
@@ -36,7 +38,9 @@ mod show;
 mod sizes;
 mod snapshots;
 mod streams;
+mod terminal;
 mod terms;
+mod text;
 #[cfg(feature = "top")]
 mod top;
 mod values;
@@ -49,11 +53,16 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Cli, Command, CompletionsArgs, RecordCommand, StreamCommand};
 use crate::failure::Failure;
+use crate::pager::Pager;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let store = cli.command.store().map(Path::to_path_buf);
-    let Err(failure) = run(cli) else {
+    let pager =
+        if cli.command.is_paged() && !cli.no_pager { Pager::start() } else { Pager::default() };
+    let done = run(cli);
+    // Errors are printed below what the pager leaves on the screen.
+    let Err(failure) = pager.finish().and(done) else {
         return ExitCode::SUCCESS;
     };
     if let Some(message) = failure.message() {
@@ -67,7 +76,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let quiet = cli.quiet;
-    if listens(&cli.command) {
+    if listens(&cli.command) || cli.command.is_paged() {
         interrupt::listen()?;
     }
     match cli.command {

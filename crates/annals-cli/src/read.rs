@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use annals::{EventRef, Position, ReadAll, Store};
 
-use crate::args::{ExportArgs, Filter, Format, Period, QueryArgs, ReadArgs, TailArgs};
+use crate::args::{
+    EventFormat, ExportArgs, Filter, Format, Period, Printing, QueryArgs, ReadArgs, TailArgs,
+};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::progress::{Progress, Unit, note};
-use crate::{interrupt, open, range};
+use crate::{entry, interrupt, open, range, terminal};
 
 /// Positions that a filtered scan covers between two looks at the bar.
 const WINDOW: u64 = 1 << 16;
@@ -34,7 +36,7 @@ pub(crate) fn export(args: ExportArgs, quiet: bool) -> Result<(), Failure> {
         limit: None,
         backwards: false,
         as_of: None,
-        format: Format::Ndjson,
+        printing: Printing::ndjson(),
     };
     read(&args, quiet)
 }
@@ -57,18 +59,19 @@ pub(crate) fn query(args: QueryArgs, quiet: bool) -> Result<(), Failure> {
         limit: args.limit,
         backwards: args.backwards,
         as_of: args.as_of,
-        format: args.format,
+        printing: args.printing,
     };
     read(&args, quiet)
 }
 
 /// `annals read`
 pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
+    args.printing.check()?;
     let store = open::for_reading(&args.store)?;
-    let mut out = Output::new(args.format);
     if args.count {
-        return count(&store, args, &mut out);
+        return count(&store, args);
     }
+    let mut out = Printer::new(&args.printing)?;
     let mut bar = Bar::new(args, &store, quiet);
     let done = match &args.filter.stream {
         Some(stream) if args.period.is_open() => read_stream(&store, stream, args, |event| {
@@ -84,7 +87,7 @@ pub(crate) fn read(args: &ReadArgs, quiet: bool) -> Result<(), Failure> {
         }),
     };
     bar.progress.finish();
-    finish(done, &mut out)?;
+    finish(done, &mut out.out)?;
     open::must_be_whole(&store)?;
     match &args.filter.stream {
         Some(stream) if bar.events == 0 => explain_nothing(&store, stream, args, quiet),
@@ -142,7 +145,7 @@ fn read_stream(
 }
 
 /// Prints the number of events that the read shows.
-fn count(store: &Store, args: &ReadArgs, out: &mut Output) -> Result<(), Failure> {
+fn count(store: &Store, args: &ReadArgs) -> Result<(), Failure> {
     if let Some(stream) = &args.filter.stream
         && store.stream_head(stream)?.is_none()
     {
@@ -150,9 +153,11 @@ fn count(store: &Store, args: &ReadArgs, out: &mut Output) -> Result<(), Failure
         return Err(no_such_stream(stream));
     }
     let events = selected(store, args)?.count()?;
-    match args.format {
-        Format::Ndjson => out.json(&Count { events })?,
-        Format::Text => out.line(events)?,
+    let mut out = Output::new(Format::Text);
+    match args.printing.format {
+        EventFormat::Ndjson => out.json(&Count { events })?,
+        EventFormat::Csv => out.line(format_args!("events\n{events}"))?,
+        EventFormat::Text => out.line(events)?,
     }
     out.flush()?;
     open::must_be_whole(store)
@@ -199,7 +204,7 @@ fn read_in_windows(
     store: &Store,
     args: &ReadArgs,
     bar: &mut Bar,
-    out: &mut Output,
+    out: &mut Printer,
 ) -> annals::Result<ControlFlow<Failure>> {
     let mut read = store.read_all();
     if let Some(as_of) = args.as_of {
@@ -228,12 +233,32 @@ fn read_in_windows(
     Ok(ControlFlow::Continue(()))
 }
 
+/// Prints events in the form that was asked for.
+struct Printer {
+    out: Output,
+    is_long: bool,
+    is_first: bool,
+}
+
+impl Printer {
+    fn new(printing: &Printing) -> Result<Self, Failure> {
+        Ok(Self { out: Output::of_events(printing)?, is_long: printing.long, is_first: true })
+    }
+
+    fn print(&mut self, event: EventRef<'_>) -> Result<(), Failure> {
+        if self.is_long {
+            return entry::print(event, &mut self.is_first, &mut self.out);
+        }
+        self.out.event(event)
+    }
+}
+
 /// Prints one event of a scan, and ends the scan on a signal or when the pipe is closed.
-fn emit(out: &mut Output, event: EventRef<'_>) -> ControlFlow<Failure> {
+fn emit(out: &mut Printer, event: EventRef<'_>) -> ControlFlow<Failure> {
     if interrupt::requested() {
         return ControlFlow::Break(Failure::Interrupted);
     }
-    match out.event(event) {
+    match out.print(event) {
         Ok(()) => ControlFlow::Continue(()),
         Err(failure) => ControlFlow::Break(failure),
     }
@@ -270,7 +295,7 @@ impl Bar {
         let to = store.head().get();
         let from = args.after.min(to);
         // Printed lines on the same terminal already show the progress.
-        let quiet = quiet || std::io::IsTerminal::is_terminal(&std::io::stdout());
+        let quiet = quiet || terminal::is_output();
         // With a filter, the position that the limit reaches is unknown.
         let limit = args.limit.filter(|_| args.filter.is_empty());
         let total = limit.map_or(to - from, |limit| limit.min(to - from));
@@ -299,8 +324,9 @@ impl Bar {
 
 /// `annals tail`
 pub(crate) fn tail(args: &TailArgs, quiet: bool) -> Result<(), Failure> {
+    args.printing.check()?;
     let store = open::for_reading(&args.store)?;
-    let mut out = Output::new(args.format);
+    let mut out = Printer::new(&args.printing)?;
     let head = store.head();
     let seen = before_the_last(&store, args, head)?;
     print_range(&store, &args.filter, seen, head, &mut out)?;
@@ -322,7 +348,7 @@ fn follow(
     store: &Store,
     filter: &Filter,
     mut seen: Position,
-    out: &mut Output,
+    out: &mut Printer,
 ) -> Result<(), Failure> {
     loop {
         if interrupt::requested() {
@@ -363,7 +389,7 @@ fn print_range(
     filter: &Filter,
     after: Position,
     head: Position,
-    out: &mut Output,
+    out: &mut Printer,
 ) -> Result<(), Failure> {
     let mut read = store.read_all().after(after).as_of(head);
     if !filter.is_empty() {
@@ -373,5 +399,5 @@ fn print_range(
         read = read.include_hidden();
     }
     let done = read.try_for_each(|event| emit(out, event));
-    finish(done, out)
+    finish(done, &mut out.out)
 }

@@ -4,13 +4,12 @@
 
 use std::ops::ControlFlow;
 
-use annals::{Event, EventRef, Position, Store, Uuid};
-use annals_cli::time;
+use annals::{Event, Position, Store, Uuid};
 
 use crate::args::{EventName, Format, LogArgs, ShowArgs};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{interrupt, open, range};
+use crate::{entry, interrupt, open, range};
 
 /// Number of events of a commit that are listed.
 const LISTED: u64 = 20;
@@ -23,7 +22,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), Failure> {
         open::must_be_whole(&store)?;
         return Err(Failure::Fault(format!("there is no event {}", args.event)));
     };
-    let mut out = Output::new(args.format);
+    let mut out = Output::new(args.format).local(args.local);
     match args.format {
         Format::Ndjson => out.event(event.as_ref())?,
         Format::Text => print(&store, &event, &mut out)?,
@@ -54,43 +53,23 @@ fn print(store: &Store, event: &Event, out: &mut Output) -> Result<(), Failure> 
     let before = version.checked_sub(1).filter(|&version| version > 0);
     let before = before.map_or(Ok(None), |version| at_version(store, stream, version))?;
     let after = at_version(store, stream, version + 1)?;
-    row(out, "position", event.position())?;
+    entry::row(out, "position", event.position())?;
     let name = out.name(stream);
-    row(out, "stream", format_args!("{name}@{version}"))?;
-    facts(event.as_ref(), out)?;
-    row(out, "previous", place(before))?;
-    row(out, "next", place(after))?;
+    entry::row(out, "stream", format_args!("{name}@{version}"))?;
+    entry::facts(event.as_ref(), out)?;
+    entry::row(out, "previous", place(before))?;
+    entry::row(out, "next", place(after))?;
     mates(store, event, out)?;
-    body(event.as_ref(), out)
-}
-
-fn row(out: &mut Output, name: &str, value: impl std::fmt::Display) -> Result<(), Failure> {
-    out.line(format_args!("{name:<12} {value}"))
-}
-
-/// What an event has beside its place and its contents.
-fn facts(event: EventRef<'_>, out: &mut Output) -> Result<(), Failure> {
-    let event_type = out.name(event.event_type());
-    row(out, "type", event_type)?;
-    row(out, "id", event.id())?;
-    row(out, "recorded at", time::to_rfc3339(event.recorded_at()))?;
-    let tags: Vec<String> = event.tags().map(|tag| out.name(tag)).collect();
-    if !tags.is_empty() {
-        row(out, "tags", tags.join(" "))?;
-    }
-    if event.schema_version() > 0 {
-        row(out, "schema", event.schema_version())?;
-    }
-    Ok(())
+    entry::body(event.as_ref(), out)
 }
 
 /// The other events of the commit.
 fn mates(store: &Store, event: &Event, out: &mut Output) -> Result<(), Failure> {
     let (first, last) = (event.commit().get(), event.commit_end().get());
     if first == last {
-        return row(out, "commit", "this event");
+        return entry::row(out, "commit", "this event");
     }
-    row(out, "commit", format_args!("positions {first} to {last}"))?;
+    entry::row(out, "commit", format_args!("positions {first} to {last}"))?;
     let read = store.read_all().after(first - 1).up_to(last).limit(LISTED).include_hidden();
     for mate in read {
         let mate = mate?;
@@ -106,25 +85,11 @@ fn mates(store: &Store, event: &Event, out: &mut Output) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The data and the metadata, indented.
-fn body(event: EventRef<'_>, out: &mut Output) -> Result<(), Failure> {
-    for (name, bytes) in [("metadata", event.metadata()), ("data", event.data())] {
-        if bytes.is_empty() {
-            continue;
-        }
-        out.line(format_args!("{name}"))?;
-        for line in Output::pretty(bytes).lines() {
-            out.line(format_args!("    {line}"))?;
-        }
-    }
-    Ok(())
-}
-
 /// `annals log`
 pub(crate) fn log(args: &LogArgs) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let (after, up_to) = range::of(&store, &args.period)?;
-    let mut out = Output::new(args.format);
+    let mut out = Output::new(args.format).local(args.local);
     let mut read = store.read_all().after(after).up_to(up_to).backwards();
     if !args.filter.is_empty() {
         read = read.matching(args.filter.query(0));
@@ -142,7 +107,7 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), Failure> {
         }
         let printed = match args.format {
             Format::Ndjson => out.event(event),
-            Format::Text => entry(event, &mut is_first, &mut out),
+            Format::Text => entry::print(event, &mut is_first, &mut out),
         };
         match printed {
             Ok(()) => ControlFlow::Continue(()),
@@ -151,16 +116,6 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), Failure> {
     });
     crate::read::finish(done, &mut out)?;
     open::must_be_whole(&store)
-}
-
-fn entry(event: EventRef<'_>, is_first: &mut bool, out: &mut Output) -> Result<(), Failure> {
-    if !std::mem::take(is_first) {
-        out.line("")?;
-    }
-    let name = out.name(event.stream());
-    out.line(format_args!("event {}  {name}@{}", event.position(), event.version()))?;
-    facts(event, out)?;
-    body(event, out)
 }
 
 /// Reads the name of an event: a position, an id, or a stream and a version.

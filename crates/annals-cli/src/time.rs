@@ -1,6 +1,6 @@
 //! Conversion of times to text and back.
 //!
-//! Owns the printed notation (RFC 3339, UTC, microseconds) and the accepted notations. Must never
+//! Owns the printed notation (RFC 3339, microseconds) and the accepted notations. Must never
 //! read a clock.
 
 use annals::Timestamp;
@@ -14,6 +14,14 @@ pub fn to_rfc3339(time: Timestamp) -> String {
         .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
         .unwrap_or(jiff::Timestamp::MAX);
     format!("{time:.6}")
+}
+
+/// The time in RFC 3339, in the time zone of the system with its offset, with microseconds.
+pub fn to_local(time: Timestamp) -> String {
+    let micros = i64::try_from(time.as_micros()).ok();
+    let time = micros.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    let time = time.unwrap_or(jiff::Timestamp::MAX).to_zoned(jiff::tz::TimeZone::system());
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6f%:z").to_string()
 }
 
 /// The time that an RFC 3339 text states; a date alone is the start of that day in UTC.

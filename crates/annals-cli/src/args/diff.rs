@@ -46,4 +46,7 @@ pub(crate) struct DiffArgs {
     /// How to print a difference
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Print times in the local time zone
+    #[arg(long)]
+    pub(crate) local: bool,
 }

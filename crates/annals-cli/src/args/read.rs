@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use annals::{AsOf, Position, Query, QueryItem, Timestamp, Uuid};
 use clap::{Args, ValueEnum};
 
-use super::Format;
+use super::{Format, Printing};
 use crate::values;
 
 /// Which events
@@ -89,9 +89,10 @@ Examples:
   annals read ledger --category account --type Deposited --type Withdrawn --after 1000
   annals read ledger --as-of 2026-01-31 --format ndjson
   annals read ledger --since '1h ago' --type Deposited --count
+  annals read ledger --format csv --fields position,recorded_at,stream,data
 
-A line of text is: position, time, stream@version, type, data, tags. For programs, use
---format ndjson; its lines can be imported again. Exit code 1 if --stream names a stream that does
+A line of text is: position, time, stream@version, type, data, tags; on a terminal, data is cut at its
+width, and --long prints all of it. For programs, use --format ndjson; its lines can be imported again. Exit code 1 if --stream names a stream that does
 not exist.")]
 pub(crate) struct ReadArgs {
     /// The store's directory
@@ -122,18 +123,17 @@ pub(crate) struct ReadArgs {
     /// UTC), or at a position (a number)
     #[arg(long, value_name = "TIME|POSITION", value_parser = values::as_of)]
     pub(crate) as_of: Option<AsOf>,
-    /// How to print an event
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
 }
 
-/// Print the events that a query matches, as NDJSON
+/// Print the events that a query matches
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   annals query ledger 'type:Deposited,Withdrawn tag:owner:42'
   annals query ledger 'stream:account-1 or category:audit after:1000' --backwards --limit 10
-  annals query ledger 'tag:\"owner:Ann Smith\"' --format text
+  annals query ledger 'tag:\"owner:Ann Smith\"' --format ndjson
 
 A query is a list of items separated by `or`, and matches the events that any item matches. An item
 is a list of conditions separated by spaces, and matches the events that meet all of them:
@@ -170,9 +170,8 @@ pub(crate) struct QueryArgs {
     /// Also events that truncation, archiving or a stream's metadata hides
     #[arg(long)]
     pub(crate) include_hidden: bool,
-    /// How to print an event
-    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
 }
 
 /// Print every event as NDJSON that can be imported again (read --all --format ndjson)
@@ -208,9 +207,8 @@ pub(crate) struct TailArgs {
     pub(crate) lines: u64,
     #[command(flatten)]
     pub(crate) filter: Filter,
-    /// How to print an event
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
 }
 
 /// Print one event whole, with its commit and its neighbours in the stream
@@ -231,6 +229,9 @@ pub(crate) struct ShowArgs {
     /// How to print it; ndjson: the line of `annals export`
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Print times in the local time zone; NDJSON is in UTC in any case
+    #[arg(long)]
+    pub(crate) local: bool,
 }
 
 /// The name of one event.
@@ -271,6 +272,9 @@ pub(crate) struct LogArgs {
     /// How to print an event
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Print times in the local time zone; NDJSON is in UTC in any case
+    #[arg(long)]
+    pub(crate) local: bool,
 }
 
 /// What `types`, `categories` and `tags` list

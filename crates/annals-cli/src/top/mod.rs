@@ -21,7 +21,7 @@ use ratatui::{DefaultTerminal, Terminal};
 
 use crate::args::{Format, TopArgs};
 use crate::failure::Failure;
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::{interrupt, open};
 use sample::Sample;
 use screen::Look;
@@ -105,7 +105,7 @@ fn live(
     watch: &mut Watch<'_>,
     state: &mut State,
 ) -> Result<(), Failure> {
-    let look = Look { colour: output::colour_is_wanted() };
+    let look = Look { colour: crate::terminal::allows_colour() };
     let mut due = Instant::now() + interval;
     loop {
         if interrupt::requested() {

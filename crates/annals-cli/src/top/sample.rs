@@ -8,7 +8,7 @@ use std::time::Instant;
 use annals::{ContentType, EventRef, Store, Timestamp};
 
 use crate::failure::Failure;
-use crate::output;
+use crate::text;
 
 /// Number of newest events of a sample.
 pub(super) const NEWEST: u64 = 200;
@@ -131,7 +131,7 @@ impl From<EventRef<'_>> for Newest {
 fn kept(text: &str) -> String {
     let mut shown = String::new();
     let end = text.char_indices().nth(KEPT).map_or(text.len(), |(at, _)| at);
-    output::printable(&text[..end], &mut shown);
+    text::printable(&text[..end], &mut shown);
     shown
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::sample::Sample;
-use crate::output;
+use crate::text;
 
 /// Number of samples of which figures are kept.
 const KEPT: usize = 600;
@@ -63,7 +63,7 @@ pub(super) struct Rates {
 impl State {
     pub(super) fn new(store: &Path, sample: Sample) -> Self {
         let mut path = String::new();
-        output::printable(&store.display().to_string(), &mut path);
+        text::printable(&store.display().to_string(), &mut path);
         let past = VecDeque::from([Past::of(&sample)]);
         Self {
             store: path,

@@ -12,7 +12,10 @@ mod inspect;
 mod live;
 mod migrate;
 mod overview;
+#[cfg(unix)]
+mod pager;
 mod pipes;
+mod printing;
 #[cfg(unix)]
 mod pty;
 mod query;

@@ -28,10 +28,11 @@ fn positions(args: &[&str]) -> Vec<u64> {
 }
 
 #[test]
-fn a_query_chooses_events_and_prints_ndjson() {
+fn a_query_chooses_events() {
     let scratch = Scratch::new();
     let store = filled(&scratch);
-    let query = |args: &[&str]| positions(&[&["query", &store], args].concat());
+    let query =
+        |args: &[&str]| positions(&[&["query", &store, "--format", "ndjson"], args].concat());
     assert_eq!(query(&["all"]), [1, 2, 3, 4, 5, 6]);
     assert_eq!(query(&["none"]), NONE);
     assert_eq!(query(&["type:Opened,Checked"]), [1, 2, 4, 6]);
@@ -43,7 +44,7 @@ fn a_query_chooses_events_and_prints_ndjson() {
     assert_eq!(query(&["tag:owner:1", "--backwards", "--limit", "2"]), [5, 3]);
     assert_eq!(query(&["tag:owner:1", "--as-of", "3"]), [1, 3]);
     assert_eq!(query(&["after:99"]), NONE);
-    let text = run(&["query", &store, "type:Checked", "--format", "text"]).ok().stdout;
+    let text = run(&["query", &store, "type:Checked"]).ok().stdout;
     assert!(text.contains("  audit@1  Checked  "), "{text}");
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the printed form of a cursor. Must never move one back without the option to do so.
 
-use annals::FailedCheck;
+use annals::{CursorInfo, FailedCheck};
 use serde::Serialize;
 
 use crate::args::{CursorCommand, Format, SetCursor};
@@ -16,6 +16,18 @@ struct Line<'a> {
     position: u64,
 }
 
+/// A cursor of a list.
+#[derive(Serialize)]
+struct ListLine<'a> {
+    cursor: &'a str,
+    position: u64,
+    /// The number of events after it.
+    lag: u64,
+    /// Left out if it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved_at: Option<String>,
+}
+
 /// `annals cursor`
 pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
     match command {
@@ -23,7 +35,7 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
             let store = open::for_reading(&args.store)?;
             let mut out = Output::new(args.format);
             for cursor in store.cursors().list()? {
-                print(&mut out, args.format, &cursor.name, cursor.position.get())?;
+                print_listed(&mut out, args.format, &cursor)?;
             }
             out.flush()?;
             open::must_be_whole(&store)
@@ -33,7 +45,10 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
             let Some(position) = store.cursors().get(&args.name)? else {
                 // In a damaged store, the cursor may be in the part that cannot be read.
                 open::must_be_whole(&store)?;
-                return Err(Failure::Fault(format!("there is no cursor {:?}", args.name)));
+                return Err(Failure::missing(
+                    format_args!("cursor {:?}", args.name),
+                    "cursor list",
+                ));
             };
             let mut out = Output::new(args.format);
             match args.format {
@@ -70,6 +85,18 @@ fn set(args: &SetCursor, quiet: bool) -> Result<(), Failure> {
     };
     moved?;
     open::close(store)
+}
+
+fn print_listed(out: &mut Output, format: Format, cursor: &CursorInfo) -> Result<(), Failure> {
+    let (position, lag) = (cursor.position.get(), cursor.lag);
+    let moved_at = cursor.moved_at.map(|at| out.time(at));
+    match format {
+        Format::Ndjson => out.json(&ListLine { cursor: &cursor.name, position, lag, moved_at }),
+        Format::Text => {
+            let (name, moved) = (out.name(&cursor.name), moved_at.as_deref().unwrap_or("-"));
+            out.line(format_args!("{position:>10}  {lag:>10}  {moved:<27}  {name}"))
+        }
+    }
 }
 
 fn print(out: &mut Output, format: Format, cursor: &str, position: u64) -> Result<(), Failure> {

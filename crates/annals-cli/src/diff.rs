@@ -44,7 +44,7 @@ pub(crate) fn run(args: &DiffArgs, quiet: bool) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     if store.stream_head(&args.stream)?.is_none() {
         open::must_be_whole(&store)?;
-        return Err(Failure::Fault(format!("there is no stream {:?}", args.stream)));
+        return Err(Failure::missing(format_args!("stream {:?}", args.stream), "streams"));
     }
     let mut out = Output::new(args.format).local(args.local);
     let printed =

@@ -18,6 +18,12 @@ pub(crate) enum Failure {
     Usage(String),
     /// The data has a fault.
     Fault(String),
+    /// What was named is not in the store.
+    Missing {
+        what: String,
+        /// The command that lists what there is, without the store.
+        list: &'static str,
+    },
     /// The store is damaged; everything that is possible in spite of that was done.
     Damaged(String),
     /// The library returned an error.
@@ -33,6 +39,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// What was named is not in the store; `list` is the command that lists what there is.
+    pub(crate) fn missing(what: impl fmt::Display, list: &'static str) -> Self {
+        Self::Missing { what: format!("there is no {what}"), list }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Store(annals::Error::InvalidArgument { .. }) => 2,
@@ -40,6 +51,7 @@ impl Failure {
             Self::Interrupted => INTERRUPTED,
             Self::Unacknowledged => CLOSED_PIPE,
             Self::Fault(_)
+            | Self::Missing { .. }
             | Self::Damaged(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -61,11 +73,15 @@ impl Failure {
         let store = quoted(path);
         match self {
             Self::Damaged(_) => about_damage(&store, true),
+            Self::Missing { list, .. } => vec![format!("annals {list} {store}    lists what there is")],
             Self::Store(Error::Corrupt { evidence, .. }) => {
                 about_damage(&store, evidence.is_some())
             }
             Self::Store(Error::Locked { .. }) => vec![
                 "add --wait to wait until it is closed; reading commands work beside the writer"
+                    .to_owned(),
+                format!("annals top {store}    watches what the writer does"),
+                "a change that cannot wait has to be made by the process that has the store open, with the library"
                     .to_owned(),
             ],
             Self::Store(Error::Fenced { .. }) => {
@@ -149,7 +165,10 @@ pub(crate) fn described(error: &Error) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Fault(what) | Self::Damaged(what) => f.write_str(what),
+            Self::Usage(what)
+            | Self::Fault(what)
+            | Self::Missing { what, .. }
+            | Self::Damaged(what) => f.write_str(what),
             Self::Store(error) => f.write_str(&described(error)),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::Unacknowledged => {

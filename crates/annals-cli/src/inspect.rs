@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::args::{Format, StatsArgs, StatsFormat, StreamOrder, StreamsArgs, VerifyArgs};
 use crate::failure::{self, Failure};
 use crate::output::Output;
-use crate::progress::{Progress, Unit, report as report_line};
-use crate::{interrupt, open};
+use crate::progress::{Progress, Unit, note, report as report_line};
+use crate::{interrupt, open, sizes};
 
 #[derive(Serialize)]
 struct StreamLine<'a> {
@@ -35,7 +35,7 @@ fn is_one(number: &u64) -> bool {
 }
 
 /// `annals streams`
-pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
+pub(crate) fn streams(args: &StreamsArgs, quiet: bool) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
     let mut streams = store.streams().prefix(args.prefix.as_str());
@@ -59,12 +59,14 @@ pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
         StreamOrder::Name => args.limit.unwrap_or(u64::MAX),
         _ => 0,
     });
+    let (mut printed, mut last) = (0, None);
     for stream in in_order.chain(by_name) {
         if interrupt::requested() {
             out.flush()?;
             return Err(Failure::Interrupted);
         }
         let stream = stream?;
+        printed += 1;
         let last_position = stream.last_position.get();
         match args.format {
             Format::Ndjson => {
@@ -84,9 +86,20 @@ pub(crate) fn streams(args: &StreamsArgs) -> Result<(), Failure> {
                 out.line(format_args!("{version:>8}  {last_position:>10}  {name}{shown}"))?;
             }
         }
+        last = Some(stream.name);
     }
     out.flush()?;
+    if let (Some(last), true) = (last, args.limit == Some(printed)) {
+        say_how_to_continue(args.sort == StreamOrder::Name, &last, quiet);
+    }
     open::must_be_whole(&store)
+}
+
+/// Names the option that continues a listing by name which its limit may have ended.
+pub(crate) fn say_how_to_continue(is_by_name: bool, last: &str, quiet: bool) {
+    if is_by_name && !quiet {
+        note(format_args!("there may be more; to continue, add --after {last:?}"));
+    }
 }
 
 #[derive(Serialize)]
@@ -159,19 +172,21 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
     open::must_be_whole(&store)
 }
 
-fn rows(stats: &StatsObject) -> [(&'static str, String); 14] {
+fn files(bytes: u64, files: u64) -> String {
+    format!("{} in {} files", sizes::bytes(bytes), sizes::count(files))
+}
+
+fn rows(stats: &StatsObject) -> [(&'static str, String); 12] {
     [
         ("store id", stats.store_id.clone()),
-        ("events", stats.events.to_string()),
-        ("streams", stats.streams.to_string()),
-        ("commits", stats.commits.to_string()),
+        ("events", sizes::count(stats.events)),
+        ("streams", sizes::count(stats.streams)),
+        ("commits", sizes::count(stats.commits)),
         ("head", stats.head.to_string()),
-        ("bytes", stats.bytes.to_string()),
-        ("allocated bytes", stats.allocated_bytes.to_string()),
-        ("index bytes", stats.index_bytes.to_string()),
-        ("index files", stats.index_files.to_string()),
-        ("level files", stats.level_files.to_string()),
-        ("level bytes", stats.level_bytes.to_string()),
+        ("log", sizes::bytes(stats.bytes)),
+        ("allocated", sizes::bytes(stats.allocated_bytes)),
+        ("indexes", files(stats.index_bytes, stats.index_files)),
+        ("of them levels", files(stats.level_bytes, stats.level_files)),
         ("segments", format!("{} ({} sealed)", stats.segments, stats.sealed_segments)),
         ("created", stats.created_at.clone()),
         ("last recorded", stats.last_recorded_at.clone().unwrap_or_else(|| "never".to_owned())),

@@ -34,7 +34,6 @@ mod settle;
 #[cfg(feature = "backup")]
 mod shipping;
 mod show;
-#[cfg(feature = "top")]
 mod sizes;
 mod snapshots;
 mod streams;
@@ -93,10 +92,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),
-        Command::Streams(args) => inspect::streams(&args),
-        Command::Types(args) => terms::run(&args, Store::event_types),
-        Command::Categories(args) => terms::run(&args, Store::categories),
-        Command::Tags(args) => terms::run(&args, Store::tags),
+        Command::Streams(args) => inspect::streams(&args, quiet),
+        Command::Types(args) => terms::run(&args, Store::event_types, quiet),
+        Command::Categories(args) => terms::run(&args, Store::categories, quiet),
+        Command::Tags(args) => terms::run(&args, Store::tags, quiet),
         Command::Stream(command) => streams::run(&command, quiet),
         Command::Cursor(command) => cursors::run(&command, quiet),
         Command::Snapshot(command) => snapshots::run(&command, quiet),

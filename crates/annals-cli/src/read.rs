@@ -116,7 +116,7 @@ fn explain_nothing(
 }
 
 fn no_such_stream(stream: &str) -> Failure {
-    Failure::Fault(format!("there is no stream {stream:?}"))
+    Failure::missing(format_args!("stream {stream:?}"), "streams")
 }
 
 fn read_stream(

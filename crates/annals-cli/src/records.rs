@@ -79,7 +79,7 @@ fn get(args: &GetRecord) -> Result<(), Failure> {
     let Some(record) = store.records().get(&args.key)? else {
         // In a damaged store, the record may be in the part that cannot be read.
         open::must_be_whole(&store)?;
-        return Err(Failure::Fault(format!("there is no record {:?}", args.key)));
+        return Err(Failure::missing(format_args!("record {:?}", args.key), "record list"));
     };
     let mut out = Output::new(args.format);
     if args.raw {

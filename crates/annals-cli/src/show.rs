@@ -20,7 +20,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), Failure> {
     let Some(event) = find(&store, &args.event)? else {
         // In a damaged store, the event may be in the part that cannot be read.
         open::must_be_whole(&store)?;
-        return Err(Failure::Fault(format!("there is no event {}", args.event)));
+        return Err(Failure::missing(format_args!("event {}", args.event), "log"));
     };
     let mut out = Output::new(args.format).local(args.local);
     match args.format {

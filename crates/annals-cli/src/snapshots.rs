@@ -81,7 +81,10 @@ fn show(args: &ShowSnapshot) -> Result<(), Failure> {
         (None, None) => snapshots.load(&args.key)?,
     };
     let Some(snapshot) = found else {
-        return Err(Failure::Fault(format!("there is no such snapshot of {:?}", args.key)));
+        return Err(Failure::missing(
+            format_args!("such snapshot of {:?}", args.key),
+            "snapshot list",
+        ));
     };
     let mut out = Output::new(args.format);
     if args.raw {
@@ -125,7 +128,7 @@ fn delete(args: &DeleteSnapshots, quiet: bool) -> Result<(), Failure> {
     if existed {
         Ok(())
     } else {
-        Err(Failure::Fault(format!("there is no snapshot of {:?}", args.key)))
+        Err(Failure::missing(format_args!("snapshot of {:?}", args.key), "snapshot list"))
     }
 }
 

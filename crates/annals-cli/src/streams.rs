@@ -27,7 +27,7 @@ struct Line<'a> {
 /// `annals stream`
 pub(crate) fn run(command: &StreamCommand, quiet: bool) -> Result<(), Failure> {
     match command {
-        StreamCommand::List(args) => inspect::streams(args),
+        StreamCommand::List(args) => inspect::streams(args, quiet),
         StreamCommand::Info(args) => info(args),
         StreamCommand::Metadata(args) => set_metadata(args, quiet),
         StreamCommand::Truncate(args) => {
@@ -69,7 +69,7 @@ fn info(args: &StreamInfoArgs) -> Result<(), Failure> {
     let Some(info) = store.stream_info(&args.stream.stream)? else {
         // In a damaged store, the stream may be in the part that cannot be read.
         open::must_be_whole(&store)?;
-        return Err(Failure::Fault(format!("there is no stream {:?}", args.stream.stream)));
+        return Err(Failure::missing(format_args!("stream {:?}", args.stream.stream), "streams"));
     };
     let mut out = Output::new(args.format);
     match args.format {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::args::{Format, TermOrder, TermsArgs};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{interrupt, open};
+use crate::{inspect, interrupt, open};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -15,7 +15,11 @@ struct Line<'a> {
 }
 
 /// Prints the names of one kind.
-pub(crate) fn run(args: &TermsArgs, list: fn(&Store) -> TermCounts) -> Result<(), Failure> {
+pub(crate) fn run(
+    args: &TermsArgs,
+    list: fn(&Store) -> TermCounts,
+    quiet: bool,
+) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let mut out = Output::new(args.format);
     let mut terms = list(&store).prefix(args.prefix.as_str());
@@ -30,12 +34,20 @@ pub(crate) fn run(args: &TermsArgs, list: fn(&Store) -> TermCounts) -> Result<()
             }
         }
         TermOrder::Name => {
+            let (mut printed, mut end) = (0, None);
             for term in terms.limit(args.limit.unwrap_or(u64::MAX)) {
                 if interrupt::requested() {
                     out.flush()?;
                     return Err(Failure::Interrupted);
                 }
-                print(&mut out, args.format, &term?)?;
+                let term = term?;
+                print(&mut out, args.format, &term)?;
+                printed += 1;
+                end = Some(term.name);
+            }
+            out.flush()?;
+            if let (Some(end), true) = (end, args.limit == Some(printed)) {
+                inspect::say_how_to_continue(true, &end, quiet);
             }
         }
     }

@@ -18,6 +18,9 @@ Examples:
   annals cursor set ledger emailer 1200
   annals cursor set ledger emailer 0 --reset
 
+A line of list is: position, lag (the number of events after it), time of the last move or -, name. The time is
+not known of a cursor that moved before the newest checkpoint.
+
 list and get work beside a writer, and show the cursors as of its last event. set and delete need
 exclusive access: they fail while another process has the store open for writing, or wait with --wait.")]
 pub(crate) enum CursorCommand {

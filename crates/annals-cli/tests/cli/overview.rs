@@ -2,6 +2,52 @@
 
 use super::support::{Scratch, run, run_with};
 
+#[test]
+fn what_is_missing_names_the_command_that_lists_what_there_is() {
+    let scratch = Scratch::new();
+    let store = filled(&scratch);
+    for (args, list) in [
+        (&["show", &store, "9"][..], "log"),
+        (&["read", &store, "--stream", "none"], "streams"),
+        (&["diff", &store, "none"], "streams"),
+        (&["stream", "info", &store, "none"], "streams"),
+        (&["cursor", "get", &store, "none"], "cursor list"),
+        (&["record", "get", &store, "none"], "record list"),
+        (&["snapshot", "show", &store, "none"], "snapshot list"),
+    ] {
+        let next = format!("annals: next: annals {list} {store}    lists what there is");
+        run(args).fails(1, &next);
+    }
+}
+
+#[test]
+fn listing_that_its_limit_ended_names_the_option_that_continues_it() {
+    let scratch = Scratch::new();
+    let store = filled(&scratch);
+    for (command, last) in [("streams", "account-1"), ("types", "Deposited"), ("tags", "owner:ann")]
+    {
+        let listed = run(&[command, &store, "--limit", "1"]).ok();
+        let next = format!("to continue, add --after {last:?}");
+        assert!(listed.stderr.contains(&next), "{listed:?}");
+        let all = run(&[command, &store]).ok();
+        let quiet = run(&[command, &store, "--limit", "1", "--quiet"]).ok();
+        assert!(all.stderr.is_empty() && quiet.stderr.is_empty(), "{all:?} {quiet:?}");
+    }
+    let largest = run(&["streams", &store, "--limit", "1", "--sort", "size"]).ok();
+    assert!(largest.stderr.is_empty(), "{largest:?}");
+}
+
+#[test]
+fn stats_have_units_for_people_and_digits_for_programs() {
+    let scratch = Scratch::new();
+    let store = filled(&scratch);
+    let text = stdout(&["stats", &store]);
+    assert!(text.contains("\nallocated        128 MiB\n"), "{text}");
+    assert!(text.contains("\nindexes          0 B in 0 files\n"), "{text}");
+    let json = stdout(&["stats", &store, "--format", "json"]);
+    assert!(json.contains("\"allocated_bytes\":134217728,"), "{json}");
+}
+
 const EVENTS: &str = r#"{"stream":"account-1","type":"Opened","data":{"owner":"Ann","limits":[1.50,2]},"tags":["owner:ann","vip"],"id":"7b1f6f5e-8a24-4c0e-9a53-0d4c6f0f2a11","commit":"a","recorded_at":"2026-01-01T10:00:00Z","metadata":{"by":"x"}}
 {"stream":"account-2","type":"Opened","data":{"owner":"Bob"},"tags":["owner:bob"],"commit":"a","recorded_at":"2026-01-01T10:00:00Z"}
 {"stream":"account-1","type":"Deposited","data":5,"tags":["owner:ann"],"commit":"b","recorded_at":"2026-01-02T10:00:00Z"}

@@ -35,7 +35,8 @@ fn a_cursor_moves_forward_and_back_only_if_told_to() {
     );
     assert_eq!(
         run(&["cursor", "list", store]).ok().stdout,
-        "        21  a\\nb\n         7  emailer\n"
+        "        21           0  -                            a\\nb\n         7          14  -                            \
+         emailer\n"
     );
     for position in ["7", "6", "0"] {
         let args = ["cursor", "set", store, "emailer", position];
@@ -51,7 +52,7 @@ fn a_cursor_moves_forward_and_back_only_if_told_to() {
     run(&["cursor", "delete", store, "a\nb"]).ok();
     assert_eq!(
         run(&["cursor", "list", store, "--format", "ndjson"]).ok().stdout,
-        "{\"cursor\":\"emailer\",\"position\":3}\n"
+        "{\"cursor\":\"emailer\",\"position\":3,\"lag\":18}\n"
     );
     // No event is changed, and the store is intact.
     assert_eq!(count(store), 21);
@@ -239,6 +240,10 @@ fn changes_need_the_store_for_themselves_and_never_create_one() {
     writer.append("s-2", ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
     assert_eq!(run(&["cursor", "get", path, "emailer"]).ok().stdout, "5\n");
     assert!(run(&["stream", "info", path, "s-1"]).ok().stdout.contains("archived         yes"));
+    let listed = run(&["cursor", "list", path, "--format", "ndjson"]).ok().stdout;
+    assert!(listed.contains("\"lag\":") && listed.contains(",\"moved_at\":\"20"), "{listed}");
+    let advice = run(&["cursor", "set", path, "emailer", "6"]).fails(1, "annals: next: add --wait");
+    assert!(advice.stderr.contains("by the process that has the store open"), "{advice:?}");
     writer.close().unwrap();
     assert!(!scratch.path("nowhere").exists());
 

@@ -31,6 +31,7 @@ pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) tails: Arc<Semaphore>,
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) overview: Overview,
 }
 
@@ -46,6 +47,7 @@ impl App {
         Self {
             reads: semaphore(options.max_reads),
             tails: semaphore(options.max_tails),
+            exports: semaphore(options.max_exports),
             overview: Overview::default(),
             source,
             options,
@@ -114,6 +116,11 @@ impl Page {
 /// A response with HTML.
 pub(crate) fn html_response(status: StatusCode, markup: Markup) -> Response {
     respond(status, "text/html; charset=utf-8", markup.into_string())
+}
+
+/// A response with JSON.
+pub(crate) fn json_response(value: &serde_json::Value) -> Response {
+    respond(StatusCode::OK, "application/json", value.to_string())
 }
 
 /// A response of one piece.

@@ -34,6 +34,7 @@ mod assets;
 mod context;
 mod error;
 mod event;
+mod export;
 mod fault;
 mod guard;
 mod histogram;
@@ -43,10 +44,14 @@ mod options;
 mod overview;
 mod page;
 mod rows;
+mod search;
+mod selection;
 mod serve;
 mod source;
 mod start;
 mod streams;
+mod suggest;
+mod tail;
 mod text;
 mod trace;
 
@@ -97,6 +102,12 @@ fn mounted(app: App) -> Router {
         .route("/commit", get(event::commit))
         .route("/data", get(event::data))
         .route("/go", get(event::go))
+        .route("/search", get(search::show))
+        .route("/count", get(search::count))
+        .route("/suggest", get(suggest::suggest))
+        .route("/export", get(export::export))
+        .route("/tail", get(tail::show))
+        .route("/tail-events", get(tail::events))
         .route("/health", get(metrics::health))
         .route("/metrics", get(metrics::metrics))
         .route("/assets/style.css", get(assets::style))

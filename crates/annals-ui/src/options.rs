@@ -20,6 +20,7 @@ pub struct Options {
     pub(crate) any_host: bool,
     pub(crate) base_path: Option<String>,
     pub(crate) max_tails: usize,
+    pub(crate) max_exports: usize,
     pub(crate) max_reads: usize,
 }
 
@@ -31,6 +32,7 @@ impl Default for Options {
             any_host: false,
             base_path: None,
             max_tails: 64,
+            max_exports: 4,
             max_reads: 8,
         }
     }
@@ -44,6 +46,7 @@ impl fmt::Debug for Options {
             .field("any_host", &self.any_host)
             .field("base_path", &self.base_path)
             .field("max_tails", &self.max_tails)
+            .field("max_exports", &self.max_exports)
             .field("max_reads", &self.max_reads)
             .finish()
     }
@@ -85,6 +88,12 @@ impl Options {
     /// The number of live tails that may be open at once; further ones are refused with status 503. Default: 64.
     pub fn max_tails(mut self, tails: usize) -> Self {
         self.max_tails = tails;
+        self
+    }
+
+    /// The number of exports that may run at once; further ones are refused with status 503. Default: 4.
+    pub fn max_exports(mut self, exports: usize) -> Self {
+        self.max_exports = exports;
         self
     }
 

@@ -10,7 +10,8 @@ use crate::context::Context;
 use crate::text;
 
 /// The pages of the navigation: path and name.
-const PAGES: [(&str, &str); 2] = [("", "Start"), ("streams", "Streams")];
+const PAGES: [(&str, &str); 4] =
+    [("", "Start"), ("streams", "Streams"), ("search", "Search"), ("tail", "Live")];
 
 /// A whole page.
 pub(crate) fn whole(

@@ -128,6 +128,20 @@ pub(crate) fn time(time: Timestamp) -> Markup {
     html! { time datetime=(text) title=(text) { (shown) " UTC" } }
 }
 
+/// Reads a time: RFC 3339, or a day with or without a time of day, in UTC.
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
+    let mut whole = text.trim().replacen(' ', "T", 1);
+    if let Ok(time) = whole.parse() {
+        return Some(time);
+    }
+    match whole.len() {
+        10 => whole.push_str("T00:00:00Z"),
+        16 => whole.push_str(":00Z"),
+        _ => whole.push('Z'),
+    }
+    whole.parse().ok()
+}
+
 /// Now, by the clock of the operating system.
 #[expect(clippy::disallowed_methods, reason = "rates are up to now; nothing is recorded with it")]
 pub(crate) fn now() -> Timestamp {
@@ -184,6 +198,16 @@ mod tests {
         assert_eq!(number(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(counted(1, "event"), "1 event");
         assert_eq!(duration(Duration::from_secs(3_700)), "1 h 1 min");
+    }
+
+    #[test]
+    fn times_are_read_in_several_forms() {
+        let expected = "2026-11-25T10:05:00Z".parse().ok();
+        for text in ["2026-11-25 10:05", "2026-11-25T10:05:00", "2026-11-25T11:05:00+01:00"] {
+            assert_eq!(parse_time(text), expected, "{text}");
+        }
+        assert!(parse_time("2026-11-25").is_some() && parse_time("soon").is_none());
+        assert!(parse_time("").is_none());
     }
 
     #[test]

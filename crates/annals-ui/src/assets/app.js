@@ -64,5 +64,68 @@
     if (act) { event.preventDefault(); act(); }
   });
 
+  // Suggestions for the last condition of a query.
+  for (const field of all("[data-suggest]")) {
+    let timer;
+    field.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(async () => {
+        const start = field.value.search(/\S*$/);
+        const answer = await fetch(`${field.dataset.suggest}?q=${encodeURIComponent(field.value.slice(start))}`);
+        if (!answer.ok) return;
+        const options = (await answer.json()).map((text) => {
+          const option = document.createElement("option");
+          option.value = field.value.slice(0, start) + text;
+          return option;
+        });
+        field.list.replaceChildren(...options);
+      }, 200);
+    });
+  }
+
+  // The live tail.
+  const tail = one("[data-tail]");
+  if (tail) {
+    const MOST_ROWS = 500;
+    const pause = one("#pause"), state = one("#tail-state"), body = one("#events");
+    const address = new URL(tail.dataset.tail, location.href);
+    let source, count = 0;
+    const say = (text) => { state.textContent = text; };
+    function open() {
+      source = new EventSource(address);
+      source.onopen = () => say(count ? `Live: ${count} new events` : "Live: waiting for events");
+      source.onmessage = (message) => {
+        address.searchParams.set("after", message.lastEventId);
+        const rows = document.createElement("tbody");
+        rows.innerHTML = message.data;
+        count += rows.children.length;
+        showTimes(rows);
+        body.prepend(...rows.children);
+        while (body.children.length > MOST_ROWS) body.lastElementChild.remove();
+        say(`Live: ${count} new events`);
+      };
+      source.addEventListener("skipped", (message) => {
+        address.searchParams.set("after", message.lastEventId);
+        say(`Live: ${message.data} events were skipped, because they came faster than they can be shown`);
+      });
+      source.addEventListener("ended", (message) => say(`Interrupted: ${message.data}. Trying again…`));
+      source.onerror = () => {
+        say(source.readyState === EventSource.CLOSED
+          ? "Not live: the server refuses another tail. Close one, and load the page again"
+          : "Interrupted. Connecting again…");
+      };
+    }
+    pause.hidden = false;
+    pause.addEventListener("click", () => {
+      const isPaused = pause.getAttribute("aria-pressed") === "true";
+      pause.setAttribute("aria-pressed", String(!isPaused));
+      pause.textContent = isPaused ? "Pause" : "Continue";
+      if (isPaused) open();
+      else { source.close(); say("Paused: events are kept in the store, and shown when you continue"); }
+    });
+    say("Connecting…");
+    open();
+  }
+
   window.annals = { all, one, showTimes };
 })();

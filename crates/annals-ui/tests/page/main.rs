@@ -7,5 +7,7 @@ mod gone;
 mod hostile;
 mod mounted;
 mod pages;
+mod search;
 mod security;
 mod support;
+mod tail;

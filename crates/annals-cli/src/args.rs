@@ -141,6 +141,10 @@ pub(crate) enum Command {
     Fence(FenceCommand),
     Position(PositionArgs),
     Completions(CompletionsArgs),
+    #[command(hide = true)]
+    CompleteNames(CompleteNamesArgs),
+    #[cfg(feature = "man")]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -201,9 +205,13 @@ impl Command {
             Self::Compact(args) => &args.store,
             Self::Repair(args) => &args.store,
             Self::Recover(args) => &args.store,
-            Self::Copy(_) | Self::Fence(_) | Self::Position(_) | Self::Completions(_) => {
-                return None;
-            }
+            #[cfg(feature = "man")]
+            Self::Man(_) => return None,
+            Self::Copy(_)
+            | Self::Fence(_)
+            | Self::Position(_)
+            | Self::Completions(_)
+            | Self::CompleteNames(_) => return None,
         })
     }
 }
@@ -223,11 +231,30 @@ pub(crate) struct Wait {
 #[command(after_help = "\
 Examples:
   annals completions bash > ~/.local/share/bash-completion/completions/annals
-  annals completions fish > ~/.config/fish/completions/annals.fish")]
+  annals completions fish > ~/.config/fish/completions/annals.fish
+
+The scripts for bash, zsh and fish also complete names of streams, types, categories, tags and cursors, once the store
+is on the line: at most 100, if the store states them within half a second.")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: Shell,
+}
+
+/// Print names of a store that complete a command line, for the scripts of `annals completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompleteNamesArgs {
+    /// The words up to the cursor, without the name of the program
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// Write man pages, one for each command
+#[cfg(feature = "man")]
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The directory, which has to exist
+    pub(crate) directory: std::path::PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -7,6 +7,7 @@ mod append;
 mod args;
 mod backup;
 mod compact;
+mod complete;
 mod cursors;
 mod diff;
 mod entry;
@@ -16,6 +17,8 @@ mod import;
 mod input;
 mod inspect;
 mod interrupt;
+#[cfg(feature = "man")]
+mod man;
 mod moving;
 mod open;
 mod output;
@@ -48,9 +51,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use annals::Store;
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
-use crate::args::{Cli, Command, CompletionsArgs, RecordCommand, StreamCommand};
+use crate::args::{Cli, Command, RecordCommand, StreamCommand};
 use crate::failure::Failure;
 use crate::pager::Pager;
 
@@ -117,7 +120,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Copy(args) => moving::copy(&args, quiet),
         Command::Fence(command) => moving::fence(&command),
         Command::Position(args) => moving::position(&args),
-        Command::Completions(args) => completions(&args),
+        Command::Completions(args) => complete::script(&args),
+        Command::CompleteNames(args) => complete::names(&args),
+        #[cfg(feature = "man")]
+        Command::Man(args) => man::run(&args),
     }
 }
 
@@ -131,6 +137,7 @@ fn listens(command: &Command) -> bool {
         | Command::Stats(_)
         | Command::Compact(_)
         | Command::Completions(_)
+        | Command::CompleteNames(_)
         | Command::Fence(_)
         | Command::Position(_)
         | Command::Cursor(_)
@@ -141,11 +148,4 @@ fn listens(command: &Command) -> bool {
         Command::Record(command) => matches!(command, RecordCommand::List(_)),
         _ => true,
     }
-}
-
-fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "annals", &mut script);
-    let mut out = std::io::stdout().lock();
-    std::io::Write::write_all(&mut out, &script).map_err(Failure::Output)
 }

@@ -5,6 +5,7 @@
 mod append;
 mod backup;
 mod bad_lines;
+mod complete;
 mod copy;
 mod diff;
 mod import;

@@ -2,7 +2,7 @@
 //!
 //! Owns the bounds on work. Must never call the store on a thread of the runtime.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::overview::Overview;
 use crate::page;
 use crate::source::Source;
+use crate::verifying::Verifying;
 
 /// How long a request waits for its turn to read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +34,11 @@ pub(crate) struct App {
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) overview: Overview,
+    pub(crate) verifying: Arc<Verifying>,
+    /// Proves that a form was made by this page.
+    pub(crate) form_key: String,
+    /// Whether the page may change parked events.
+    pub(crate) is_writer: bool,
 }
 
 impl fmt::Debug for App {
@@ -45,6 +51,9 @@ impl App {
     pub(crate) fn new(source: Source, options: Options) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
+            is_writer: options.manage_parked && source.is_writer(),
+            verifying: Arc::default(),
+            form_key: random_key(),
             reads: semaphore(options.max_reads),
             tails: semaphore(options.max_tails),
             exports: semaphore(options.max_exports),
@@ -133,4 +142,21 @@ pub(crate) fn respond(
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+/// 128 random bits in hexadecimal. Without randomness it is empty, and forms that need it are refused.
+fn random_key() -> String {
+    let mut bytes = [0; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => hexadecimal(&bytes),
+        Err(_) => String::new(),
+    }
+}
+
+/// Two digits for each byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     BadRequest(String),
     /// What the request names is not in the store.
     NotFound(String),
+    /// The request is not allowed, with the reason.
+    Forbidden(String),
     /// A limit of the server is reached.
     Busy(&'static str),
     /// The store returned an error.
@@ -36,6 +38,7 @@ impl Fault {
                 StatusCode::BAD_REQUEST
             }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if ends_handle(error) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -46,6 +49,7 @@ impl Fault {
         match self {
             Self::BadRequest(_) => "The request is malformed",
             Self::NotFound(_) => "Not found",
+            Self::Forbidden(_) => "Not allowed",
             Self::Busy(_) => "Too many requests at once",
             Self::Store(Error::Corrupt { .. }) => "The store is damaged",
             Self::Store(Error::NotAStore { .. }) => "There is no store",
@@ -59,7 +63,7 @@ impl Fault {
     /// The reason in one text.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::BadRequest(what) | Self::NotFound(what) => what.clone(),
+            Self::BadRequest(what) | Self::NotFound(what) | Self::Forbidden(what) => what.clone(),
             Self::Busy(what) => (*what).to_owned(),
             Self::Store(error) => described(error),
         }

@@ -3,7 +3,6 @@
 //! Owns the checks of host, origin and token. Must never let a request through that fails one of them, nor compare a
 //! secret in a time that depends on it.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq as _;
 
-use crate::app::{App, respond};
+use crate::app::{App, hexadecimal, respond};
 use crate::context::Context;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -72,7 +71,7 @@ fn refused(app: &App, request: &Request) -> Option<Response> {
     let headers = request.headers();
     let is_given = match (bearer(headers), cookie_value(headers, &cookie)) {
         (Some(given), _) => equal(given, token),
-        (None, Some(given)) => !token.is_empty() && equal(given, &hexadecimal(token)),
+        (None, Some(given)) => !token.is_empty() && equal(given, &hexadecimal(token.as_bytes())),
         (None, None) => false,
     };
     (!is_given).then(token_needed)
@@ -119,6 +118,11 @@ fn equal(given: &str, expected: &str) -> bool {
     !expected.is_empty() && bool::from(given.as_bytes().ct_eq(expected.as_bytes()))
 }
 
+/// Whether a form was made by this page.
+pub(crate) fn is_form_key(app: &App, given: &str) -> bool {
+    equal(given, &app.form_key)
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -136,17 +140,9 @@ fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
 }
 
-/// A token as a value of a cookie, which must not contain every character.
-fn hexadecimal(token: &str) -> String {
-    token.bytes().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn with_cookie(cx: &Context, name: &str, token: &str) -> Response {
     // Lax, because a strict cookie would be missing after a link from another page.
-    let token = hexadecimal(token);
+    let token = hexadecimal(token.as_bytes());
     let value = format!("{name}={token}; HttpOnly; SameSite=Lax; Path={}", cx.cookie_path());
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;

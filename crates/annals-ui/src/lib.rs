@@ -31,7 +31,10 @@
 
 mod app;
 mod assets;
+mod consumers;
 mod context;
+mod diff;
+mod difference;
 mod error;
 mod event;
 mod export;
@@ -49,11 +52,13 @@ mod selection;
 mod serve;
 mod source;
 mod start;
+mod status;
 mod streams;
 mod suggest;
 mod tail;
 mod text;
 mod trace;
+mod verifying;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +67,7 @@ use annals::Store;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use crate::error::Error;
 pub use crate::options::Options;
@@ -76,7 +81,8 @@ use crate::source::Source;
 /// The page over an open store, to be mounted in a service's web server, alone or with
 /// [`Router::nest`]: links have the prefix under which it is nested.
 ///
-/// The handle may be open for writing: nothing here changes it. The router must run on a tokio runtime.
+/// The handle may be open for writing: only [`Options::manage_parked`] changes anything. The router must run on a tokio
+/// runtime.
 pub fn router(store: Store, options: Options) -> Router {
     mounted(App::new(Source::Handle(store), options))
 }
@@ -108,6 +114,14 @@ fn mounted(app: App) -> Router {
         .route("/export", get(export::export))
         .route("/tail", get(tail::show))
         .route("/tail-events", get(tail::events))
+        .route("/diff", get(diff::show))
+        .route("/trace", get(trace::show))
+        .route("/consumers", get(consumers::show))
+        .route("/consumers-data", get(consumers::data))
+        .route("/parked", post(consumers::change))
+        .route("/status", get(status::show))
+        .route("/verify", post(status::verify))
+        .route("/verify-state", get(status::state))
         .route("/health", get(metrics::health))
         .route("/metrics", get(metrics::metrics))
         .route("/assets/style.css", get(assets::style))

@@ -2,7 +2,14 @@
 //!
 //! Owns limits and their defaults. Must never make the page reachable for more than this machine by default.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+use annals::consumer_group::Replayed;
+
+/// The call that a service gives for replaying the parked events of a consumer group.
+pub(crate) type Replay = Arc<dyn Fn() -> annals::Result<Replayed> + Send + Sync>;
 
 /// The settings of the page; see [`router`](crate::router()).
 ///
@@ -22,6 +29,8 @@ pub struct Options {
     pub(crate) max_tails: usize,
     pub(crate) max_exports: usize,
     pub(crate) max_reads: usize,
+    pub(crate) manage_parked: bool,
+    pub(crate) replays: BTreeMap<String, Replay>,
 }
 
 impl Default for Options {
@@ -34,6 +43,8 @@ impl Default for Options {
             max_tails: 64,
             max_exports: 4,
             max_reads: 8,
+            manage_parked: false,
+            replays: BTreeMap::new(),
         }
     }
 }
@@ -48,6 +59,8 @@ impl fmt::Debug for Options {
             .field("max_tails", &self.max_tails)
             .field("max_exports", &self.max_exports)
             .field("max_reads", &self.max_reads)
+            .field("manage_parked", &self.manage_parked)
+            .field("replays", &self.replays.keys())
             .finish()
     }
 }
@@ -101,6 +114,25 @@ impl Options {
     /// status 503 after ten seconds. Default: 8.
     pub fn max_reads(mut self, reads: usize) -> Self {
         self.max_reads = reads.max(1);
+        self
+    }
+
+    /// Offers to discard parked events of consumer groups. It needs a store that is open for writing; for other stores it
+    /// has no effect. Default: off.
+    pub fn manage_parked(mut self) -> Self {
+        self.manage_parked = true;
+        self
+    }
+
+    /// Offers to replay the parked events of a running consumer group, given as a call of
+    /// [`RunningGroup::replay_parked`](annals::consumer_group::RunningGroup::replay_parked). It is called on a thread for
+    /// blocking work, and only with [`Options::manage_parked`].
+    pub fn replay(
+        mut self,
+        group: impl Into<String>,
+        replay: impl Fn() -> annals::Result<Replayed> + Send + Sync + 'static,
+    ) -> Self {
+        self.replays.insert(group.into(), Arc::new(replay));
         self
     }
 }

@@ -10,8 +10,14 @@ use crate::context::Context;
 use crate::text;
 
 /// The pages of the navigation: path and name.
-const PAGES: [(&str, &str); 4] =
-    [("", "Start"), ("streams", "Streams"), ("search", "Search"), ("tail", "Live")];
+const PAGES: [(&str, &str); 6] = [
+    ("", "Start"),
+    ("streams", "Streams"),
+    ("search", "Search"),
+    ("tail", "Live"),
+    ("consumers", "Consumers"),
+    ("status", "Health"),
+];
 
 /// A whole page.
 pub(crate) fn whole(

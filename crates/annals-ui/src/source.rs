@@ -85,6 +85,23 @@ impl Source {
             Self::Directory(directory) => directory.current.lock().reopened.clone(),
         }
     }
+
+    /// The directory, if the store is opened by it.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Handle(_) => None,
+            Self::Directory(directory) => Some(directory.path.clone()),
+        }
+    }
+
+    /// Whether the store is open for writing.
+    pub(crate) fn is_writer(&self) -> bool {
+        match self {
+            // Syncing is the one call that a reader refuses and that changes nothing.
+            Self::Handle(store) => !matches!(store.sync(), Err(annals::Error::ReadOnly)),
+            Self::Directory(_) => false,
+        }
+    }
 }
 
 impl Directory {

@@ -127,5 +127,74 @@
     open();
   }
 
+  // Consumers: rate and trend since the page was opened.
+  const consumers = one("[data-consumers]");
+  if (consumers) {
+    const SVG = "http://www.w3.org/2000/svg", SAMPLES = 60, EVERY = 2000;
+    const history = new Map();
+    const digits = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+    function sparkline(cell, lags) {
+      const most = Math.max(...lags, 1);
+      const svg = document.createElementNS(SVG, "svg");
+      svg.setAttribute("viewBox", `0 0 ${SAMPLES} 20`);
+      svg.setAttribute("class", "spark");
+      svg.setAttribute("role", "img");
+      const change = lags.at(-1) - lags[0];
+      const text = change === 0 ? "unchanged" : change < 0 ? `${digits(-change)} less` : `${digits(change)} more`;
+      svg.setAttribute("aria-label", text);
+      const line = document.createElementNS(SVG, "polyline");
+      line.setAttribute("points", lags.map((lag, i) => `${i},${19 - (18 * lag) / most}`).join(" "));
+      svg.append(line);
+      cell.replaceChildren(svg, ` ${text}`);
+    }
+    async function look() {
+      const answer = await fetch(consumers.dataset.consumers).catch(() => null);
+      if (!answer?.ok) return;
+      const now = performance.now();
+      const rows = new Map(all("[data-cursor]", consumers).map((row) => [row.dataset.cursor, row]));
+      for (const { name, position, lag } of await answer.json()) {
+        const row = rows.get(name);
+        if (!row) continue;
+        const seen = history.get(name) ?? [];
+        seen.push({ now, position, lag });
+        if (seen.length > SAMPLES) seen.shift();
+        history.set(name, seen);
+        row.querySelector("[data-position]").textContent = digits(position);
+        row.querySelector("[data-lag]").textContent = digits(lag);
+        row.querySelector("meter").value = position;
+        if (seen.length < 2) continue;
+        const first = seen[0];
+        const rate = (position - first.position) / ((now - first.now) / 1000);
+        row.querySelector("[data-rate]").textContent = `${rate.toFixed(rate < 10 ? 1 : 0)}/s`;
+        sparkline(row.querySelector("[data-trend]"), seen.map((it) => it.lag));
+      }
+    }
+    look();
+    setInterval(look, EVERY);
+  }
+
+  // Differences: the result follows the sliders.
+  const slider = one("[data-slider]");
+  if (slider) {
+    for (const range of all("input[type=range]", slider)) {
+      const output = one(`output[for=${range.id}]`);
+      range.addEventListener("input", () => { output.textContent = `${range.value} of ${range.max}`; });
+      range.addEventListener("change", () => slider.requestSubmit());
+    }
+  }
+
+  // The progress of a verification.
+  const verify = one("[data-verify]");
+  if (verify) {
+    const timer = setInterval(async () => {
+      const answer = await fetch(verify.dataset.verify).catch(() => null);
+      if (!answer?.ok) return;
+      const state = await answer.json();
+      if (!state || state.is_over) { clearInterval(timer); location.reload(); return; }
+      verify.querySelector("progress").value = state.percent;
+      verify.querySelector("[data-done]").textContent = state.done;
+    }, 500);
+  }
+
   window.annals = { all, one, showTimes };
 })();

@@ -27,11 +27,21 @@ async fn names_are_text_and_never_markup() {
             format!("/event?at={encoded}"),
             "/commit?at=1".to_owned(),
             format!("/{encoded}"),
+            "/search?q=all".to_owned(),
+            format!("/search?q={encoded}"),
+            format!("/search?q=all&since={encoded}"),
+            format!("/tail?q={encoded}"),
+            format!("/tail?q=stream:%22{encoded}%22"),
+            format!("/diff?stream={encoded}"),
+            format!("/diff?stream={encoded}&type={encoded}"),
+            format!("/trace?id={encoded}"),
+            format!("/consumers?done={encoded}"),
         ] {
             let mut answer = get(&router, &path).await;
             // The value of a field stays as it is, so that it can be sent again.
-            let prefix = format!("value=\"{UNSEEN}\"");
-            answer.body = answer.text().replace(&prefix, "").into_bytes();
+            let shown = answer.text().replace(&format!("value=\"{UNSEEN}\""), "");
+            answer.body =
+                shown.replace(&format!("value=\"stream:&quot;{UNSEEN}&quot;\""), "").into_bytes();
             answer.lacks(&[
                 "<script>",
                 "alert(1)</script>\n",

@@ -6,11 +6,17 @@ use axum::http::{Request, StatusCode};
 
 use crate::support::{get, ledger, request, router, send};
 
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 15] = [
     "/",
     "/streams",
     "/stream?name=account-1",
     "/event?at=1",
+    "/search?q=all",
+    "/tail",
+    "/diff?stream=account-1",
+    "/trace?id=1",
+    "/consumers",
+    "/status",
     "/health",
     "/metrics",
     "/assets/app.js",

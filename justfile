@@ -26,6 +26,10 @@ nats *args:
     .ci/nats cargo test -p annals-jetstream --test jetstream {{ args }}
     .ci/nats cargo test -p annals-jetstream --test history
 
+# The web page in Chromium, which is installed if that is possible.
+browser *args:
+    .ci/browser cargo test -p annals-ui --test browser {{ args }}
+
 # The tests of backups that need an S3 server, with one that is started for them.
 s3 *args:
     .ci/s3 cargo test -p annals-backup --features s3 --test s3 {{ args }}

@@ -177,7 +177,10 @@ fn mates(store: &Store, cx: &Context, event: &Event) -> Result<Markup, Fault> {
     if first == last {
         return Ok(html! { "this event alone" });
     }
-    let read = store.read_all().after(first - 1).up_to(last).limit(MATES).include_hidden();
+    // Those around this event, of a large commit.
+    let shown = event.position().get().saturating_sub(MATES / 2).max(first);
+    let shown = shown.min(last.saturating_sub(MATES - 1)).max(first);
+    let read = store.read_all().after(shown - 1).up_to(last).limit(MATES).include_hidden();
     let mates = read.into_iter().collect::<annals::Result<Vec<_>>>()?;
     Ok(html! {
         a href=(cx.link("commit", &[("at", &first.to_string())])) {

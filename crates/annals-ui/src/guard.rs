@@ -100,11 +100,16 @@ fn is_expected(names: &[String], host: &Authority) -> bool {
 fn is_same_origin(request: &Request, host: &Authority) -> bool {
     let headers = request.headers();
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Some(origin) = headers.get(header::ORIGIN) {
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    // A browser names no origin for the forms of a page that sends no referrer, and states their site instead, which no
+    // page can set.
+    let is_own_form = site == Some("same-origin");
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && !(origin == "null" && is_own_form)
+    {
         let origin = origin.to_str().ok().and_then(|it| it.split_once("://")).map(|(_, it)| it);
         return origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_str()));
     }
-    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     let mode = headers.get("sec-fetch-mode").and_then(|mode| mode.to_str().ok());
     match site {
         Some("same-origin") => true,

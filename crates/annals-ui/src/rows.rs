@@ -48,10 +48,11 @@ pub(crate) fn event_row(cx: &Context, event: &Event, with_stream: bool) -> Marku
 /// The tags of an event, each with a link to its events.
 pub(crate) fn tags(cx: &Context, event: &Event) -> Markup {
     const LISTED: usize = 8;
+    const SHOWN: usize = 32;
     let all: Vec<&str> = event.tags().collect();
     html! {
         @for tag in all.iter().take(LISTED) {
-            a.tag href=(cx.search("tag", tag)) { (text::name(tag)) } " "
+            a.tag href=(cx.search("tag", tag)) { (text::name(&text::shortened(tag, SHOWN))) } " "
         }
         @if all.len() > LISTED { "and " (all.len() - LISTED) " more" }
     }

@@ -137,13 +137,14 @@
       const most = Math.max(...lags, 1);
       const svg = document.createElementNS(SVG, "svg");
       svg.setAttribute("viewBox", `0 0 ${SAMPLES} 20`);
+      svg.setAttribute("preserveAspectRatio", "none");
       svg.setAttribute("class", "spark");
       svg.setAttribute("role", "img");
       const change = lags.at(-1) - lags[0];
       const text = change === 0 ? "unchanged" : change < 0 ? `${digits(-change)} less` : `${digits(change)} more`;
       svg.setAttribute("aria-label", text);
       const line = document.createElementNS(SVG, "polyline");
-      line.setAttribute("points", lags.map((lag, i) => `${i},${19 - (18 * lag) / most}`).join(" "));
+      line.setAttribute("points", lags.map((lag, i) => `${(i * SAMPLES) / Math.max(lags.length - 1, 1)},${19 - (18 * lag) / most}`).join(" "));
       svg.append(line);
       cell.replaceChildren(svg, ` ${text}`);
     }

@@ -89,6 +89,12 @@ async fn requests_of_other_pages_are_refused() {
         let request = request("/").header(name, value).body(Body::empty()).unwrap();
         assert_eq!(send(&router, request).await.status.as_u16(), expected, "{name}: {value}");
     }
+    // The form of a page without a referrer, and a frame without an origin.
+    for (site, expected) in [("same-origin", StatusCode::OK), ("cross-site", StatusCode::FORBIDDEN)]
+    {
+        let request = request("/").header("origin", "null").header("sec-fetch-site", site);
+        assert_eq!(send(&router, request.body(Body::empty()).unwrap()).await.status, expected);
+    }
     // A link on another page is followed.
     let link =
         request("/").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");

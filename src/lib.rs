@@ -55,6 +55,8 @@
 //! - `async`: every operation that may wait has a form for tasks; `Ticket` is a `Future`, and a subscription
 //!   becomes a `Stream`. It brings no runtime.
 //! - `serde`: `Serialize` and `Deserialize` for plain value types, `NewEvent::json`, `Event::json`.
+//! - `tracing`: spans and events for the crate `tracing`, of openings, recovery, rollovers, seals, merges, slow appends
+//!   and failures; [`guide::operations`] lists them.
 //! - `testing`: the simulated disk, the model and the test harness. It has no stable API.
 //!
 //! # Threads, processes and async
@@ -98,6 +100,7 @@ pub(crate) mod storage;
 mod store;
 pub mod subscription;
 mod sync;
+mod trace;
 pub mod verify;
 
 #[cfg(feature = "testing")]

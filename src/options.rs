@@ -98,6 +98,8 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) background: bool,
     pub(crate) compaction: bool,
+    #[cfg(feature = "tracing")]
+    slow_append: Duration,
     /// A clean close always writes a checkpoint of at most this number of bytes.
     pub(crate) small_checkpoint: u64,
     /// `None`: a default that depends on the limits of the process.
@@ -136,6 +138,10 @@ impl Options {
     /// The largest value of [`Options::max_event_size`], in bytes.
     pub const MAX_EVENT_SIZE: u64 = 256 << 20;
 
+    /// The default of [`Options::slow_append`]: 100 ms.
+    #[cfg(feature = "tracing")]
+    pub const SLOW_APPEND: Duration = Duration::from_millis(100);
+
     /// The default size of segments of a new store, in bytes.
     pub const DEFAULT_SEGMENT_SIZE: u64 = 128 << 20;
 
@@ -157,6 +163,8 @@ impl Options {
             read_only: false,
             background: true,
             compaction: true,
+            #[cfg(feature = "tracing")]
+            slow_append: Self::SLOW_APPEND,
             small_checkpoint: 64 << 10,
             max_open_files: None,
             max_mappings: 16_384,
@@ -412,6 +420,26 @@ impl Options {
     pub fn small_checkpoint(mut self, bytes: u64) -> Self {
         self.small_checkpoint = bytes;
         self
+    }
+
+    /// The time from which an append or a commit is reported as slow, with the feature `tracing`. Default:
+    /// [`Options::SLOW_APPEND`]. Those that are submitted or awaited are not timed.
+    #[cfg(feature = "tracing")]
+    pub fn slow_append(mut self, from: Duration) -> Self {
+        self.slow_append = from;
+        self
+    }
+
+    /// The time from which an append is slow.
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(clippy::unused_self, reason = "the other form uses it")
+    )]
+    pub(crate) fn slow_from(&self) -> Duration {
+        #[cfg(feature = "tracing")]
+        return self.slow_append;
+        #[cfg(not(feature = "tracing"))]
+        Duration::MAX
     }
 
     /// Refuses settings that are out of range.

@@ -23,6 +23,7 @@ use crate::index::sealed::SealedIndex;
 use crate::log::rotation::{remove_leftover, temporary_path};
 use crate::storage::{EntryKind, OpenMode};
 use crate::sync::{Instant, Mutex, Rank};
+use crate::trace;
 
 /// Number of files of one tier that are merged into one file of the next tier.
 const FAN_IN: usize = 8;
@@ -156,13 +157,19 @@ impl Compaction {
         self.contents.bound_mappings();
         let first = *inputs[0].segments().start();
         let last = *inputs[inputs.len() - 1].segments().end();
+        let _span = trace::merging(self.shared.root(), first, last);
+        let (watch, files) = (trace::Watch::start(), inputs.len() as u64);
         let path = self.shared.dir().level_path(first, last);
         let temporary = temporary_path(&path);
         if let Some(outcome) = self.write_level(&inputs, &temporary, pace)? {
             remove_leftover(self.shared.storage(), &temporary)?;
             return Ok(outcome);
         }
-        self.contents.with_index_files(|| self.install(inputs, &temporary, path))
+        let outcome = self.contents.with_index_files(|| self.install(inputs, &temporary, path))?;
+        if let MergeOutcome::Done(bytes) = &outcome {
+            trace::merged(self.shared.root(), (first, last), files, *bytes, watch.took());
+        }
+        Ok(outcome)
     }
 
     /// Gives a level file that is written and synced its name, uses it and removes its inputs.

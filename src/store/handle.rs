@@ -13,9 +13,10 @@ use crate::engine::follower::open_for_reading;
 use crate::error::{Error, Result};
 use crate::fence::refuse_fenced;
 use crate::options::Options;
-use crate::recovery::{Mode, Opened, recover};
+use crate::recovery::{Mode, Opened, Recovery, recover};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Mutex, Rank};
+use crate::trace;
 
 /// Closes the store when the last clone of the handle is dropped.
 #[derive(Debug)]
@@ -33,7 +34,41 @@ impl Drop for Handle {
 
 impl Handle {
     /// Opens the store in a directory, or creates it, and starts its threads.
-    pub(super) fn open(path: &Path, mut options: Options) -> Result<Self> {
+    pub(super) fn open(path: &Path, options: Options) -> Result<Self> {
+        let _span = trace::opening(path, options.read_only);
+        let watch = trace::Watch::start();
+        let opened = Self::open_unreported(path, options);
+        match &opened {
+            Ok(handle) => handle.report_opening(&watch),
+            Err(error) => trace::open_failed(path, error),
+        }
+        opened
+    }
+
+    fn report_opening(&self, watch: &trace::Watch) {
+        let root = self.engine.shared().root();
+        let outcome = match self.engine.shared().opened() {
+            Opened::Created => "created",
+            Opened::Clean => "clean",
+            Opened::Recovered(Recovery {
+                dropped_bytes,
+                quarantined,
+                rewritten_bytes,
+                rebuilt,
+            }) => {
+                let quarantined = quarantined.as_deref();
+                trace::recovered(root, *dropped_bytes, *rewritten_bytes, *rebuilt, quarantined);
+                "recovered"
+            }
+            Opened::Damaged { file, offset, expected_position, evidence } => {
+                trace::damaged(root, file, *offset, expected_position.get(), evidence);
+                "damaged"
+            }
+        };
+        trace::opened(root, outcome, self.engine.visible(false), watch.took());
+    }
+
+    fn open_unreported(path: &Path, mut options: Options) -> Result<Self> {
         let (dir, made) = bind_or_create(path, &options)?;
         options.storage = Arc::clone(dir.shared_storage());
         let found = look_at(&dir)?;
@@ -79,10 +114,13 @@ impl Handle {
                     take_back(&dir);
                 }
             })?;
-        let mut recovered = if options.read_only {
-            open_for_reading(&dir, options.background)?
-        } else {
-            recover(&dir, Mode::Write, options.background, created)?
+        let mut recovered = {
+            let _span = trace::recovering();
+            if options.read_only {
+                open_for_reading(&dir, options.background)?
+            } else {
+                recover(&dir, Mode::Write, options.background, created)?
+            }
         };
         if created {
             recovered.opened = Opened::Created;
@@ -106,6 +144,8 @@ impl Handle {
             // The panic of that thread is not reported again; closing does the rest of its work.
             let _ = thread.join();
         }
-        self.engine.finish_close()
+        self.engine.finish_close()?;
+        trace::closed(self.engine.shared().root());
+        Ok(())
     }
 }

@@ -31,6 +31,11 @@ impl HeldRank {
     #[allow(dead_code, reason = "only the simulated disk asks")]
     pub(super) fn check_storage() {}
 
+    /// Checks that the code of a subscriber may run.
+    #[inline]
+    #[cfg(feature = "tracing")]
+    pub(super) fn check_report() {}
+
     /// Checks a lock that is about to be released and taken again.
     #[inline]
     #[expect(clippy::unused_self, reason = "the other form uses it")]
@@ -105,6 +110,21 @@ mod checked {
             });
             if let Some(rank) = against {
                 panic!("storage is used while {rank:?} is held: see src/sync/rank.rs");
+            }
+        }
+
+        /// Checks that the code of a subscriber may run.
+        ///
+        /// # Panics
+        ///
+        /// If the thread holds the writer's lock or one that is taken after it.
+        #[track_caller]
+        #[cfg(feature = "tracing")]
+        pub(in crate::sync) fn check_report() {
+            let mut against = None;
+            with_ranks(|held| against = above(held, Rank::Writer));
+            if let Some(rank) = against {
+                panic!("a subscriber runs while {rank:?} is held: see src/trace.rs");
             }
         }
 

@@ -37,6 +37,18 @@ pub(crate) fn check_storage() {
     held::HeldRank::check_storage();
 }
 
+/// Checks, in builds with debug assertions, that this thread holds no lock that an append or a read takes.
+///
+/// # Panics
+///
+/// If it does.
+#[cfg(feature = "tracing")]
+#[inline]
+#[track_caller]
+pub(crate) fn check_report() {
+    held::HeldRank::check_report();
+}
+
 pub(crate) use rank::Rank;
 pub(crate) use ranked::{Condvar, Mutex, MutexGuard, RwLock};
 

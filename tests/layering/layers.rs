@@ -14,6 +14,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     // Locks and waits, or their stand-ins in a model checker.
     ("sync", &[]),
     ("sync::wait_list", &["sync"]),
+    // What is reported to the crate `tracing`.
+    ("trace", &["sync"]),
     // The seam to the system.
     ("storage", &["sync"]),
     // The store's directory: names, listings, status.
@@ -83,6 +85,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "recovery",
             "storage",
             "sync",
+            "trace",
         ],
     ),
     (
@@ -116,6 +119,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "log",
             "storage",
             "sync",
+            "trace",
         ],
     ),
     (
@@ -135,6 +139,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "log",
             "recovery",
             "sync",
+            "trace",
         ],
     ),
     (
@@ -156,6 +161,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "log",
             "options",
             "query",
+            "trace",
         ],
     ),
     (
@@ -301,6 +307,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "subscription",
             "sync",
             "sync::wait_list",
+            "trace",
         ],
     ),
     // On top of the store, by its public API.

@@ -8,9 +8,10 @@ use std::task::Waker;
 use super::{Appends, Prepared, Sequenced};
 use crate::engine::commit::{Batch, GroupNumber, Guard};
 use crate::error::Result;
-use crate::event::Committed;
 use crate::event::snapshot::Snapshot;
+use crate::event::{Committed, Position};
 use crate::options::Durability;
+use crate::trace::AppendTimer;
 
 /// An accepted commit, and what to wait for.
 #[derive(Debug)]
@@ -34,12 +35,14 @@ impl Appends {
     /// its version.
     pub(crate) fn append(&self, commit: &Prepared<'_>, versions: &mut [u64]) -> Result<Sequenced> {
         let began = self.shared.counters().begin_append();
+        let timer = AppendTimer::start();
         let sync = self.shared.options().durability.is_sync();
         let (writer, done) = self.sequence(commit, sync, versions, false)?;
         let (writer, outcome) = self.commits.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
         self.shared.counters().end_append(began);
+        self.report_if_slow(timer, done.first_position, done.last_position);
         self.after_commit();
         Ok(done)
     }
@@ -52,6 +55,7 @@ impl Appends {
         durability: Durability,
     ) -> Result<Committed> {
         let began = self.shared.counters().begin_append();
+        let timer = AppendTimer::start();
         let mut versions = vec![0; commit.operations.len()];
         let (writer, sequenced) =
             self.sequence(commit, durability.is_sync(), &mut versions, false)?;
@@ -59,7 +63,15 @@ impl Appends {
         let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions, true);
         let committed = self.wait_with(writer, accepted)?;
         self.shared.counters().end_append(began);
+        self.report_if_slow(timer, committed.first_position, committed.last_position);
         Ok(committed)
+    }
+
+    /// Called without locks.
+    #[inline]
+    fn report_if_slow(&self, timer: AppendTimer, first: Position, last: Position) {
+        let events = last.get().saturating_sub(first.get()) + 1;
+        timer.stop(self.shared.root(), self.shared.options().slow_from(), events, last.get());
     }
 
     /// Accepts a commit, and returns it on its way to disk. A conflict is returned at once, or, if not

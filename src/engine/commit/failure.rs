@@ -12,6 +12,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result, is_displaced, is_full};
 use crate::log::writer::SegmentWrite;
 use crate::storage::{read_exact_at, write_all_at};
+use crate::trace;
 
 impl Commits {
     /// Nothing is written any more. The caller wakes the tasks that wait, once it holds no lock.
@@ -46,6 +47,7 @@ impl Commits {
         let Some(error) = self.shared.storage().check_place().err().filter(is_displaced) else {
             return Ok(());
         };
+        trace::writer_stopped(self.shared.root(), &error);
         let mut writer = self.writer.lock();
         let in_flight = writer.collecting_number.previous();
         self.stop_displaced(&mut writer, in_flight, &error);
@@ -59,6 +61,7 @@ impl Commits {
     /// the next opening checks the log itself instead of trusting a checkpoint.
     pub(in crate::engine) fn stop_writing(&self, damage: &Error) -> Result<()> {
         let error = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
+        trace::writer_stopped(self.shared.root(), &error);
         let mut writer = self.writer.lock();
         let in_flight = writer.collecting_number.previous();
         self.poison(&mut writer, in_flight, &error);

@@ -13,6 +13,7 @@ use crate::log::segment::Segment;
 use crate::log::writer::{CommitPoint, SegmentWrite};
 use crate::log::zeros;
 use crate::sync::{Instant, MutexGuard};
+use crate::trace;
 
 /// The locked writer.
 pub(in crate::engine) type Guard<'a> = MutexGuard<'a, Writer>;
@@ -89,6 +90,7 @@ impl Commits {
             _ => None,
         };
 
+        self.report_failures(&written, synced.as_ref());
         let mut writer = self.writer.lock();
         match (written, synced) {
             // A sync beside this one failed: nothing may be published any more.
@@ -107,8 +109,19 @@ impl Commits {
         self.end_group(writer, group, number)
     }
 
+    /// Called without locks.
+    fn report_failures(&self, written: &io::Result<()>, synced: Option<&io::Result<()>>) {
+        if let Err(error) = written {
+            trace::write_failed(self.shared.root(), error);
+        }
+        if let Some(Err(error)) = synced {
+            trace::sync_failed(self.shared.root(), error);
+        }
+    }
+
     /// The directory is not in its place any more: the group is not written.
     fn refuse_group(&self, group: Arc<Group>, number: GroupNumber, error: &io::Error) -> Guard<'_> {
+        trace::writer_stopped(self.shared.root(), error);
         let mut writer = self.writer.lock();
         self.stop_displaced(&mut writer, number.previous(), error);
         self.end_group(writer, group, number)
@@ -284,6 +297,7 @@ impl Commits {
         segments: impl Iterator<Item = &'s Arc<Segment>>,
     ) -> Result<Guard<'_>> {
         let synced = self.sync_segments(segments);
+        self.report_failures(&Ok(()), Some(&synced));
         let mut writer = self.writer.lock();
         let Err(error) = synced else { return Ok(writer) };
         let in_flight = writer.collecting_number.previous();

@@ -4,6 +4,7 @@
 
 use super::Commits;
 use crate::error::{Error, FailedMaintenance, Maintenance, Result};
+use crate::trace;
 
 /// The most failures that are kept: a disk that refuses every snapshot is described by the first ones.
 const KEPT: usize = 64;
@@ -12,6 +13,9 @@ impl Commits {
     /// Keeps the failure of a task, or forgets it once the task is done. Whether it is done. Not to be
     /// called with the writer locked.
     pub(in crate::engine) fn note_outcome(&self, task: Maintenance, outcome: Result<()>) -> bool {
+        if let Err(error) = &outcome {
+            trace::maintenance_failed(self.shared.root(), &task, error);
+        }
         let undone = &mut self.writer.lock().undone;
         undone.retain(|undone| undone.task != task);
         match outcome {

@@ -17,6 +17,7 @@ use crate::index::records::RecordMap;
 use crate::log::rotation::{SealPoint, create_segment};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::log::writer::{Spare, Tip};
+use crate::trace;
 
 impl Commits {
     /// Takes the next segment into use. If appends were faster than its preparation, it is created
@@ -49,6 +50,9 @@ impl Commits {
             writer.log.tip.turn_to(number);
             self.begin_checkpoint(writer, catalog, base);
         });
+        if trace::ENABLED && writer.work.rollovers.len() < trace::ROLLOVERS {
+            writer.work.rollovers.push((number, base));
+        }
         self.maintenance_wanted.notify_one();
         Ok(())
     }

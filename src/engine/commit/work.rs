@@ -13,6 +13,7 @@ use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
 use crate::log::mapped::MappedTail;
 use crate::log::writer::{SegmentWrite, Spare};
 use crate::sync::Instant;
+use crate::trace;
 
 /// The number of full segments that may wait to be sealed. An append that needs another one then waits until one is
 /// sealed: each takes memory for its index, and a walk by the next opening after a kill.
@@ -26,6 +27,8 @@ pub(in crate::engine) struct Work {
     pub(super) seals: VecDeque<u64>,
     /// The last attempt to seal the oldest one failed: no thread waits for it.
     sealing_fails: bool,
+    /// Segments that were taken into use and are still to be reported, each with its first position.
+    pub(super) rollovers: Vec<(u64, u64)>,
     pub(super) checkpoint: Option<PendingCheckpoint>,
     /// The number of the newest checkpoint file.
     pub(super) checkpoint_number: u64,
@@ -50,6 +53,7 @@ impl Work {
         Self {
             seals: VecDeque::new(),
             sealing_fails: false,
+            rollovers: Vec::new(),
             checkpoint: None,
             checkpoint_number,
             prepare: false,
@@ -105,6 +109,17 @@ impl Commits {
         let frozen = parts.iter().filter(|part| matches!(part.index, PartIndex::Frozen { .. }));
         self.writer.lock().work.seals.extend(frozen.map(|part| part.segment.number()));
         self.maintenance_wanted.notify_one();
+    }
+
+    /// Reports the rollovers since the last report: the thread that rolls over holds the writer's lock.
+    pub(in crate::engine) fn report_rollovers(&self) {
+        if !trace::ENABLED {
+            return;
+        }
+        let rollovers = std::mem::take(&mut self.writer.lock().work.rollovers);
+        for (segment, first_position) in rollovers {
+            trace::rolled_over(self.shared.root(), segment, first_position);
+        }
     }
 
     /// The sealed segments that a checkpoint records and that are still to be compared with their

@@ -14,6 +14,7 @@ use crate::index::heads::HeadsCopy;
 use crate::index::layers::NamedSections;
 use crate::index::record_table::RecordsCopy;
 use crate::log::writer::Tip;
+use crate::trace;
 
 /// A clean close leaves the newest checkpoint as it is while no more than this was written after it, in
 /// bytes of frames: an opening walks over that in less time than a checkpoint takes to write.
@@ -27,15 +28,18 @@ impl Maintainer {
     /// whether one was written.
     pub(super) fn checkpoint(&self) -> Result<bool> {
         let Some((pending, number)) = self.commits.take_checkpoint() else { return Ok(false) };
+        let watch = trace::Watch::start();
         self.commits.sync_full(pending.meta.segment - 1)?;
         let PendingCheckpoint { metadata, meta } = pending;
         let segments = sealed_segments(&self.contents.parts(), meta.segment);
+        let position = meta.position;
         let (heads, metadata) = (NamedSections::default(), &metadata[..]);
         let records = NamedSections::default();
         let image = CheckpointImage { meta, heads, records, metadata, segments, active: None };
         let table = write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)?;
         self.commits.note_checkpoint(number);
         self.contents.change_catalog(|catalog| catalog.saved = SavedCheckpoint::of(&table));
+        trace::checkpointed(self.shared.root(), number, position, watch.took());
         Ok(true)
     }
 

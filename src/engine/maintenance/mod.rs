@@ -29,6 +29,7 @@ use crate::log::writer::Spare;
 use crate::log::zeros;
 use crate::recovery::check_segment;
 use crate::sync::Instant;
+use crate::trace;
 
 /// Pause after each piece of zeros, which has 256 KiB: at most 400 MiB a second, so that filling monopolizes neither
 /// the disk nor a core.
@@ -126,6 +127,7 @@ impl Maintainer {
 
     /// Does the urgent work in the caller's thread. Returns whether all of it was done.
     fn maintain(&self) -> bool {
+        self.commits.report_rollovers();
         // With threads, one of its own prepares.
         let prepared = self.shared.options().background || self.prepare();
         if self.commits.has_due_snapshots() {
@@ -226,6 +228,8 @@ impl Maintainer {
 
     /// Seals and indexes one full segment. Returns whether that succeeded.
     fn seal_and_index(&self, number: u64) -> bool {
+        let _span = trace::sealing(self.shared.root(), number);
+        let watch = trace::Watch::start();
         let seal = Task::Seal { segment: number };
         let sealed = match self.seal(number) {
             Ok(sealed) => sealed,
@@ -234,7 +238,15 @@ impl Maintainer {
         self.commits.note_outcome(seal, Ok(()));
         let task = Task::Index { segment: number };
         sealed.is_none_or(|(sealed, index)| {
-            self.commits.note_outcome(task, self.index_sealed(sealed, &index))
+            let (events, bytes) = sealed
+                .trailer
+                .as_ref()
+                .map_or((0, 0), |trailer| (u64::from(trailer.event_count), trailer.file_len()));
+            let indexed = self.commits.note_outcome(task, self.index_sealed(sealed, &index));
+            if indexed {
+                trace::sealed(self.shared.root(), number, events, bytes, watch.took());
+            }
+            indexed
         })
     }
 

@@ -2,13 +2,14 @@
 //!
 //! Owns the printed form of a cursor. Must never move one back without the option to do so.
 
-use annals::{CursorInfo, FailedCheck};
+use annals::{CursorInfo, FailedCheck, Store};
+use annals_control::Request;
 use serde::Serialize;
 
 use crate::args::{CursorCommand, Format, SetCursor};
 use crate::failure::Failure;
-use crate::open;
 use crate::output::Output;
+use crate::{control, open};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -60,31 +61,35 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
         }
         CursorCommand::Set(args) => set(args, quiet),
         CursorCommand::Delete(args) => {
-            let store = open::for_changing(&args.store, args.wait, quiet)?;
-            store.cursors().delete(&args.name)?;
-            open::close(store)
+            let request = Request::DeleteCursor { name: args.name.clone() };
+            control::change(&args.store, args.wait, quiet, &request, |store| {
+                Ok(store.cursors().delete(&args.name)?)
+            })
         }
     }
 }
 
 fn set(args: &SetCursor, quiet: bool) -> Result<(), Failure> {
-    let store = open::for_changing(&args.store, args.wait, quiet)?;
+    let (name, position, reset) = (args.name.clone(), args.position, args.reset);
+    let request = Request::SetCursor { name, position, reset };
+    control::change(&args.store, args.wait, quiet, &request, |store| set_in(store, args))
+}
+
+fn set_in(store: &Store, args: &SetCursor) -> Result<(), Failure> {
     let cursors = store.cursors();
     let moved = if args.reset {
         cursors.reset(&args.name, args.position)
     } else {
         cursors.advance(&args.name, args.position)
     };
-    let moved = match moved {
+    match moved {
         Err(conflict)
             if matches!(conflict.failed_checks(), [FailedCheck::CursorNotForward { .. }]) =>
         {
             Err(Failure::Fault(format!("{conflict} (use --reset to allow it)")))
         }
         moved => moved.map_err(Failure::from),
-    };
-    moved?;
-    open::close(store)
+    }
 }
 
 fn print_listed(out: &mut Output, format: Format, cursor: &CursorInfo) -> Result<(), Failure> {

@@ -81,7 +81,8 @@ impl Failure {
                 "add --wait to wait until it is closed; reading commands work beside the writer"
                     .to_owned(),
                 format!("annals top {store}    watches what the writer does"),
-                "a change that cannot wait has to be made by the process that has the store open, with the library"
+                "a service that starts annals_control::Control makes changes of cursors, streams and snapshots \
+                 for this command"
                     .to_owned(),
             ],
             Self::Store(Error::Fenced { .. }) => {

@@ -8,6 +8,7 @@ mod args;
 mod backup;
 mod compact;
 mod complete;
+mod control;
 mod cursors;
 mod diff;
 mod entry;

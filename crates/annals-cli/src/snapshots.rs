@@ -8,15 +8,17 @@ use annals::{
     snapshot::{Mark, Snapshot},
 };
 use annals_cli::{lines, time};
+use annals_control::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::args::{DeleteSnapshots, Format, ListSnapshots, ShowSnapshot, SnapshotCommand};
+use crate::control::Way;
 use crate::failure::Failure;
-use crate::open;
 use crate::output::Output;
+use crate::{control, open};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -122,9 +124,15 @@ fn print(out: &mut Output, format: Format, snapshot: &Snapshot) -> Result<(), Fa
 }
 
 fn delete(args: &DeleteSnapshots, quiet: bool) -> Result<(), Failure> {
-    let store = open::for_changing(&args.store, args.wait, quiet)?;
-    let existed = store.snapshots().delete(&args.key)?;
-    open::close(store)?;
+    let request = Request::DeleteSnapshots { key: args.key.clone() };
+    let existed = match control::open_or_ask(&args.store, args.wait, quiet, &request)? {
+        Way::Done { existed } => existed,
+        Way::Open(store) => {
+            let existed = store.snapshots().delete(&args.key)?;
+            open::close(store)?;
+            existed
+        }
+    };
     if existed {
         Ok(())
     } else {

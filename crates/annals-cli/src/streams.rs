@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use annals::{Store, StreamInfo, StreamMetadata};
+use annals_control::Request;
 use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::args::{Format, Limit, MetadataArgs, StreamArgs, StreamCommand, StreamInfoArgs, Wait};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{inspect, open};
+use crate::{control, inspect, open};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -31,12 +32,19 @@ pub(crate) fn run(command: &StreamCommand, quiet: bool) -> Result<(), Failure> {
         StreamCommand::Info(args) => info(args),
         StreamCommand::Metadata(args) => set_metadata(args, quiet),
         StreamCommand::Truncate(args) => {
-            let before = args.before;
+            let (stream, before) = (args.stream.stream.clone(), args.before);
             let apply = |store: &Store, stream: &str| store.truncate_before(stream, before);
-            change(&args.stream, args.wait, quiet, apply)
+            let request = Request::TruncateStream { stream, before };
+            change(&args.stream, args.wait, quiet, &request, apply)
         }
-        StreamCommand::Archive(args) => change(&args.stream, args.wait, quiet, Store::archive),
-        StreamCommand::Unarchive(args) => change(&args.stream, args.wait, quiet, Store::unarchive),
+        StreamCommand::Archive(args) => {
+            let request = Request::ArchiveStream { stream: args.stream.stream.clone() };
+            change(&args.stream, args.wait, quiet, &request, Store::archive)
+        }
+        StreamCommand::Unarchive(args) => {
+            let request = Request::UnarchiveStream { stream: args.stream.stream.clone() };
+            change(&args.stream, args.wait, quiet, &request, Store::unarchive)
+        }
     }
 }
 
@@ -44,16 +52,23 @@ fn change(
     args: &StreamArgs,
     wait: Wait,
     quiet: bool,
+    request: &Request,
     apply: impl FnOnce(&Store, &str) -> annals::Result<()>,
 ) -> Result<(), Failure> {
-    let store = open::for_changing(&args.store, wait, quiet)?;
-    apply(&store, &args.stream)?;
-    open::close(store)
+    control::change(&args.store, wait, quiet, request, |store| Ok(apply(store, &args.stream)?))
 }
 
 /// Changes the given limits, and keeps the other limits.
 fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
-    change(&args.stream, args.wait, quiet, |store, stream| {
+    let age = |Limit(age): Limit<Duration>| {
+        Limit(age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
+    };
+    let request = Request::LimitStream {
+        stream: args.stream.stream.clone(),
+        max_age_micros: control::limit(args.max_age.map(age)),
+        max_count: control::limit(args.max_count),
+    };
+    change(&args.stream, args.wait, quiet, &request, |store, stream| {
         let now = store.stream_info(stream)?.map(|info| info.metadata).unwrap_or_default();
         let Limit(max_age) = args.max_age.unwrap_or(Limit(now.max_age));
         let Limit(max_count) = args.max_count.unwrap_or(Limit(now.max_count));

@@ -22,7 +22,8 @@ A line of list is: position, lag (the number of events after it), time of the la
 not known of a cursor that moved before the newest checkpoint.
 
 list and get work beside a writer, and show the cursors as of its last event. set and delete need
-exclusive access: they fail while another process has the store open for writing, or wait with --wait.")]
+exclusive access, or a service that offers a control socket (crate annals-control) and makes the change: else they
+fail while another process has the store open for writing, or wait with --wait.")]
 pub(crate) enum CursorCommand {
     /// List all cursors by name
     List(ListCursors),
@@ -174,8 +175,8 @@ Examples:
   annals stream list ledger --include-hidden
 
 No event is removed: the log keeps the events, versions continue, and `--include-hidden` reads them.
-All but info and list need exclusive access: they fail while another process has the store open for
-writing, or wait with --wait.")]
+All but info and list need exclusive access, or a service that offers a control socket (crate annals-control) and
+makes the change: else they fail while another process has the store open for writing, or wait with --wait.")]
 pub(crate) enum StreamCommand {
     /// Print the version, the last position and the rules of a stream
     Info(StreamInfoArgs),

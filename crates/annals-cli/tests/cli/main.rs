@@ -6,6 +6,8 @@ mod append;
 mod backup;
 mod bad_lines;
 mod complete;
+#[cfg(unix)]
+mod control;
 mod copy;
 mod diff;
 mod import;

@@ -56,7 +56,8 @@ pub(crate) fn streams(args: &StreamsArgs, quiet: bool) -> Result<(), Failure> {
     };
     let in_order = sorted.into_iter().flatten().map(Ok);
     let by_name = streams.limit(match args.sort {
-        StreamOrder::Name => args.limit.unwrap_or(u64::MAX),
+        // One more shows whether the limit ends the listing.
+        StreamOrder::Name => args.limit.map_or(u64::MAX, |limit| limit.saturating_add(1)),
         _ => 0,
     });
     let (mut printed, mut last) = (0, None);
@@ -66,6 +67,11 @@ pub(crate) fn streams(args: &StreamsArgs, quiet: bool) -> Result<(), Failure> {
             return Err(Failure::Interrupted);
         }
         let stream = stream?;
+        if args.sort == StreamOrder::Name && args.limit == Some(printed) {
+            out.flush()?;
+            say_how_to_continue(last.as_deref(), quiet);
+            break;
+        }
         printed += 1;
         let last_position = stream.last_position.get();
         match args.format {
@@ -89,16 +95,13 @@ pub(crate) fn streams(args: &StreamsArgs, quiet: bool) -> Result<(), Failure> {
         last = Some(stream.name);
     }
     out.flush()?;
-    if let (Some(last), true) = (last, args.limit == Some(printed)) {
-        say_how_to_continue(args.sort == StreamOrder::Name, &last, quiet);
-    }
     open::must_be_whole(&store)
 }
 
-/// Names the option that continues a listing by name which its limit may have ended.
-pub(crate) fn say_how_to_continue(is_by_name: bool, last: &str, quiet: bool) {
-    if is_by_name && !quiet {
-        note(format_args!("there may be more; to continue, add --after {last:?}"));
+/// Names the option that continues a listing by name which its limit has ended.
+pub(crate) fn say_how_to_continue(last: Option<&str>, quiet: bool) {
+    if let (Some(last), false) = (last, quiet) {
+        note(format_args!("there are more; to continue, add --after {last:?}"));
     }
 }
 

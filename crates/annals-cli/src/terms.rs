@@ -35,19 +35,22 @@ pub(crate) fn run(
         }
         TermOrder::Name => {
             let (mut printed, mut end) = (0, None);
-            for term in terms.limit(args.limit.unwrap_or(u64::MAX)) {
+            // One more shows whether the limit ends the listing.
+            let most = args.limit.map_or(u64::MAX, |limit| limit.saturating_add(1));
+            for term in terms.limit(most) {
                 if interrupt::requested() {
                     out.flush()?;
                     return Err(Failure::Interrupted);
                 }
                 let term = term?;
+                if args.limit == Some(printed) {
+                    out.flush()?;
+                    inspect::say_how_to_continue(end.as_deref(), quiet);
+                    break;
+                }
                 print(&mut out, args.format, &term)?;
                 printed += 1;
                 end = Some(term.name);
-            }
-            out.flush()?;
-            if let (Some(end), true) = (end, args.limit == Some(printed)) {
-                inspect::say_how_to_continue(true, &end, quiet);
             }
         }
     }

@@ -47,7 +47,11 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     }
     // The second signal ends the process at once.
     interrupt::before_exit(ratatui::restore);
-    let mut terminal = ratatui::try_init().map_err(Failure::Output)?;
+    let mut terminal = ratatui::try_init().map_err(|error| {
+        // It may have been changed in part.
+        ratatui::restore();
+        Failure::Output(error)
+    })?;
     let done = live(&mut terminal, args.interval, &mut watch, &mut state);
     ratatui::restore();
     done

@@ -29,7 +29,7 @@ fn listing_that_its_limit_ended_names_the_option_that_continues_it() {
         let listed = run(&[command, &store, "--limit", "1"]).ok();
         let next = format!("to continue, add --after {last:?}");
         assert!(listed.stderr.contains(&next), "{listed:?}");
-        let all = run(&[command, &store]).ok();
+        let all = run(&[command, &store, "--limit", "3"]).ok();
         let quiet = run(&[command, &store, "--limit", "1", "--quiet"]).ok();
         assert!(all.stderr.is_empty() && quiet.stderr.is_empty(), "{all:?} {quiet:?}");
     }

@@ -42,24 +42,56 @@ pub(crate) struct Lists {
     pub(crate) changed: Vec<StreamInfo>,
     pub(crate) types: Vec<TermCount>,
     pub(crate) categories: Vec<TermCount>,
+    /// How often the store had been opened again.
+    openings: u64,
     computed: Instant,
     took: Duration,
 }
 
 impl Lists {
-    fn compute(store: &Store) -> Result<Self, Fault> {
+    fn compute(store: &Store, openings: u64) -> Result<Self, Fault> {
         let started = Instant::now();
         let head = store.head();
-        let streams = store.streams();
-        let (largest, changed) = (streams.clone().largest(LISTED)?, streams.last_changed(LISTED)?);
+        let (largest, changed) = streams(store)?;
         let types = store.event_types().limit(LOOKED_AT).most_frequent(LISTED)?;
         let categories = store.categories().limit(LOOKED_AT).most_frequent(LISTED)?;
         let (computed, took) = (Instant::now(), started.elapsed());
-        Ok(Self { head, largest, changed, types, categories, computed, took })
+        Ok(Self { head, largest, changed, types, categories, openings, computed, took })
     }
 
     fn is_fresh(&self) -> bool {
         self.computed.elapsed() < MIN_AGE.max(self.took * AGE_FACTOR)
+    }
+}
+
+/// The largest streams and those that changed last, in one pass over all: the library's calls need one each.
+fn streams(store: &Store) -> Result<(Vec<StreamInfo>, Vec<StreamInfo>), Fault> {
+    let (mut largest, mut changed) = (Top::default(), Top::default());
+    for stream in store.streams() {
+        let stream = stream?;
+        largest.offer(stream.version, &stream);
+        changed.offer(stream.last_position.get(), &stream);
+    }
+    Ok((largest.into_streams(), changed.into_streams()))
+}
+
+/// The streams with the largest ranks, the largest first, and of equal ones those that came first.
+#[derive(Debug, Default)]
+struct Top(Vec<(u64, StreamInfo)>);
+
+impl Top {
+    fn offer(&mut self, rank: u64, stream: &StreamInfo) {
+        let is_full = self.0.len() >= LISTED;
+        if is_full && self.0.last().is_some_and(|(least, _)| *least >= rank) {
+            return;
+        }
+        let at = self.0.partition_point(|(other, _)| *other >= rank);
+        self.0.insert(at, (rank, stream.clone()));
+        self.0.truncate(LISTED);
+    }
+
+    fn into_streams(self) -> Vec<StreamInfo> {
+        self.0.into_iter().map(|(_, stream)| stream).collect()
     }
 }
 
@@ -68,14 +100,20 @@ impl App {
     pub(crate) async fn lists(self: &Arc<Self>, patience: Duration) -> Option<Arc<Lists>> {
         let mut newest = self.overview.newest.subscribe();
         let found = newest.borrow_and_update().clone();
-        let found = found.and_then(Result::ok);
+        // Those of a store that was replaced are of no use.
+        let openings = self.source.openings();
+        let found = found.and_then(Result::ok).filter(|lists| lists.openings == openings);
         if found.as_ref().is_some_and(|lists| lists.is_fresh()) {
             return found;
         }
         if !std::mem::replace(&mut *self.overview.is_running.lock(), true) {
             let app = Arc::clone(self);
             tokio::spawn(async move {
-                let lists = app.read(|store| Lists::compute(store).map(Arc::new)).await;
+                let computing = Arc::clone(&app);
+                let lists = app.read(move |store| {
+                    Lists::compute(store, computing.source.openings()).map(Arc::new)
+                });
+                let lists = lists.await;
                 app.overview.newest.send_replace(Some(lists.map_err(|fault| fault.message())));
                 *app.overview.is_running.lock() = false;
             });
@@ -90,5 +128,25 @@ impl App {
     /// Why there are no lists.
     pub(crate) fn lists_failure(&self) -> Option<String> {
         self.overview.newest.borrow().clone().and_then(Result::err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::{ExpectedVersion, NewEvent};
+
+    use super::*;
+
+    #[test]
+    fn one_pass_finds_what_the_library_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        for number in 0..300_u64 {
+            let stream = format!("s-{}", number * number % 61);
+            store.append(stream, ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+        }
+        let (largest, changed) = streams(&store).unwrap();
+        assert_eq!(largest, store.streams().largest(LISTED).unwrap());
+        assert_eq!(changed, store.streams().last_changed(LISTED).unwrap());
     }
 }

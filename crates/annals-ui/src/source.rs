@@ -35,6 +35,8 @@ struct Current {
     /// Why the handle before was given up.
     given_up: Option<String>,
     reopened: Option<Reopened>,
+    /// How often the store was opened again.
+    openings: u64,
 }
 
 /// That the store was opened again while it was served.
@@ -75,6 +77,14 @@ impl Source {
                 current.store = None;
                 current.given_up = Some(fault::described(error));
             }
+        }
+    }
+
+    /// How often the store was opened again: what was computed before is of another handle.
+    pub(crate) fn openings(&self) -> u64 {
+        match self {
+            Self::Handle(_) => 0,
+            Self::Directory(directory) => directory.current.lock().openings,
         }
     }
 
@@ -120,6 +130,7 @@ impl Directory {
         let is_other = current.last_id.is_some_and(|last| last != id);
         let why = current.given_up.take().unwrap_or_default();
         current.reopened = Some(Reopened { at: text::now(), why, is_other });
+        current.openings += 1;
         current.last_id = Some(id);
         current.store = Some(store.clone());
         Ok(store)

@@ -18,7 +18,7 @@ use crate::overview::Lists;
 use crate::{histogram, rows, text};
 
 /// How long the page waits for lists, and how long a request for them alone does.
-const PAGE_WAITS: Duration = Duration::from_millis(30);
+const PAGE_WAITS: Duration = Duration::from_millis(5);
 const PART_WAITS: Duration = Duration::from_secs(60);
 const NEWEST: u64 = 10;
 

@@ -41,6 +41,7 @@ async fn replaced_store_is_noticed_and_opened() {
     let path = dir.path().join("ledger");
     let router = annals_ui::router_at(&path, Options::new()).unwrap();
     page(&router, "/stream?name=s").await.has(&["First"]);
+    page(&router, "/lists").await.has(&["First"]);
     fs::remove_dir_all(&path).unwrap();
     fs::rename(dir.path().join("other"), &path).unwrap();
     // The request that notices it fails; the next one shows what is there now.
@@ -50,6 +51,9 @@ async fn replaced_store_is_noticed_and_opened() {
     let now = page(&router, "/stream?name=s").await;
     now.has(&["Second", "Another store is in the place"]);
     now.lacks(&["First"]);
+    let lists = page(&router, "/lists").await;
+    lists.has(&["Second"]);
+    lists.lacks(&["First"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

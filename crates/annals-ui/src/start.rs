@@ -92,8 +92,8 @@ fn figures(store: &Store) -> Result<Markup, Fault> {
                 @match stats.last_recorded_at { Some(time) => (text::time(time)), None => "never" }
             } }
         }
-        @if let Some(behind) = stats.clock_behind_by {
-            p.notice { "The clock of this machine is " (text::duration(behind))
+        @if let Some(late) = stats.clock_behind_by {
+            p.notice { "The clock of this machine is " (text::duration(late))
                 " earlier than the newest recorded time." }
         }
     })

@@ -12,11 +12,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use crate::app::{App, Page, json_response, respond};
+use crate::app::{App, html_response, json_response, respond};
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::verifying::Run;
-use crate::{guard, start, text};
+use crate::{guard, page, start, text};
 
 /// Files of a directory that are looked at, and that are shown.
 const LOOKED_AT: usize = 20_000;
@@ -35,7 +35,21 @@ struct File {
 /// `/status`
 pub(crate) async fn show(State(app): State<Arc<App>>, cx: Context) -> Response {
     let shared = Arc::clone(&app);
-    app.page(cx, move |store, cx| Ok(Page::new("Health", content(&shared, store, cx)?))).await
+    let asked = cx.clone();
+    let shown = app.read(move |store| {
+        let content = content(&shared, store, &asked)?;
+        Ok(page::whole(&shared, &asked, Some(store), "Health", &content))
+    });
+    let fault = match shown.await {
+        Ok(markup) => return html_response(StatusCode::OK, markup),
+        Err(fault) => fault,
+    };
+    // A store that does not open can be verified all the same.
+    let content = html! {
+        (fault.markup())
+        @if app.source.path().is_some() { h2 { "Verify" } (verification(&app, &cx)) }
+    };
+    html_response(fault.status(), page::whole(&app, &cx, None, fault.title(), &content))
 }
 
 fn content(app: &App, store: &Store, cx: &Context) -> Result<Markup, Fault> {

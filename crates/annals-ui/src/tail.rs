@@ -1,7 +1,7 @@
 //! New events as they are committed, as server-sent events.
 //!
 //! Owns what a slow client costs: a position. The next batch is read when the client has taken the one before; a client
-//! that is too far from the head skips events and is told their number. Must never hold a thread while it waits.
+//! that is too far from the head skips events, and their number is sent to it. Must never hold a thread while it waits.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 
-use crate::support::{Answer, ledger, page, router, send};
+use crate::support::{Answer, get, ledger, page, router, send};
 
 async fn start(router: &Router, origin: &str, form: String) -> Answer {
     let request =
@@ -74,6 +74,35 @@ async fn verify_lists_the_faults_of_a_damaged_store() {
     bytes[at] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     verified(&router).await.has(&["found", "at offset", "annals repair"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_that_does_not_open_has_a_health_page() {
+    let (dir, store) = ledger();
+    store.close().unwrap();
+    let path = dir.path().join("ledger");
+    let router = annals_ui::router_at(&path, Options::new()).unwrap();
+    page(&router, "/").await;
+    std::fs::remove_file(path.join("log").join(format!("{:020}.seg", 1))).unwrap();
+    // The first request notices it, and the second one cannot open the store.
+    for _ in 0..2 {
+        let refused = get(&router, "/stream?name=account-1").await;
+        assert!(refused.status.is_server_error(), "{}", refused.text());
+    }
+    let health = get(&router, "/status").await;
+    assert!(health.status.is_server_error(), "{}", health.text());
+    health.has(&["Verify now", "The page keeps running"]);
+    let (_, rest) = health.text().split_once("name=\"key\" value=\"").unwrap();
+    let form = format!("key={}", rest.split('"').next().unwrap());
+    let started = start(&router, "http://localhost:7878", form).await;
+    assert_eq!(started.status, StatusCode::SEE_OTHER, "{}", started.text());
+    let begun = Instant::now();
+    while !page(&router, "/verify-state").await.text().contains("\"is_over\":true") {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Nothing of it is left to be verified, and the page says why.
+    get(&router, "/status").await.has(&["The store cannot be verified", "Verify now"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ async fn links_have_the_prefix() {
     let (_dir, store) = ledger();
     let nested =
         Router::new().nest("/admin/events", annals_ui::router(store.clone(), Options::new()));
-    let behind_proxy = annals_ui::router(store, Options::new().base_path("/admin/events/"));
-    for (router, prefix) in [(&nested, "/admin/events"), (&behind_proxy, "")] {
+    let proxied = annals_ui::router(store, Options::new().base_path("/admin/events/"));
+    for (router, prefix) in [(&nested, "/admin/events"), (&proxied, "")] {
         let start = if prefix.is_empty() { "/" } else { prefix };
         for path in [start.to_owned(), format!("{prefix}/streams"), format!("{prefix}/event?at=1")]
         {

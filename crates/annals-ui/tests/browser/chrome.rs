@@ -94,8 +94,13 @@ impl Page {
     }
 
     /// Calls a method of the protocol, and returns its result.
-    #[expect(clippy::needless_pass_by_value, reason = "callers make the value in the call")]
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Like `call`, with the browser's error. While a page gives way to another one, calls to it fail.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make the value in the call")]
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next_id += 1;
         let id = self.next_id;
         let mut message = json!({ "id": id, "method": method, "params": params });
@@ -107,8 +112,8 @@ impl Page {
         loop {
             let mut message = self.messages.recv_timeout(PATIENCE).expect(method);
             if message["id"] == id {
-                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
-                return message["result"].take();
+                let error = message["error"].take();
+                return if error.is_null() { Ok(message["result"].take()) } else { Err(error) };
             }
             self.events.push(message);
         }
@@ -157,7 +162,12 @@ impl Page {
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
         let params =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let mut done = self.call("Runtime.evaluate", params);
+        let mut done = match self.try_call("Runtime.evaluate", params) {
+            Ok(done) => done,
+            // The expression opened another page before it had a value.
+            Err(error) if error.to_string().contains("navigated") => return Value::Null,
+            Err(error) => panic!("{expression}: {error}"),
+        };
         assert!(done["exceptionDetails"].is_null(), "{expression}: {done}");
         done["result"]["value"].take()
     }
@@ -173,7 +183,8 @@ impl Page {
         let started = Instant::now();
         loop {
             let params = json!({ "expression": expression, "returnByValue": true });
-            if self.call("Runtime.evaluate", params)["result"]["value"] == true {
+            let found = self.try_call("Runtime.evaluate", params);
+            if found.is_ok_and(|found| found["result"]["value"] == true) {
                 return;
             }
             assert!(started.elapsed() < PATIENCE, "{expression} in:\n{}", self.text());

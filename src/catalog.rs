@@ -274,6 +274,13 @@ impl Catalog {
         dropped
     }
 
+    /// Puts a sealed segment in the place of the one with its number, whose contents are the same; returns that.
+    pub(crate) fn replace_segment(&mut self, segment: Segment) -> Option<Arc<Segment>> {
+        let parts = Arc::make_mut(&mut self.parts);
+        let part = parts.iter_mut().find(|part| part.segment.number() == segment.number())?;
+        Some(std::mem::replace(&mut part.segment, Arc::new(segment)))
+    }
+
     /// Puts a sealed segment and its index in the place of the frozen one.
     pub(crate) fn replace_part(&mut self, part: Part) {
         let parts = Arc::make_mut(&mut self.parts);

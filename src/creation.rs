@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Binds a storage to the directory that a path leads to now, and makes the path absolute; neither
 /// where the storage resolves each path anew, as one in memory does.
-pub(crate) fn bind(dir: &StoreDir, max_open_files: Option<usize>) -> Result<StoreDir> {
+fn bind_names(dir: &StoreDir, max_open_files: Option<usize>) -> Result<StoreDir> {
     let held = &[names::LOG_DIR, names::INDEX_DIR, names::CHECKPOINT_DIR];
     let bound = dir.storage().at(dir.root(), Binding { held, max_open_files });
     let bound = bound.map_err(|e| match e.kind() {
@@ -31,6 +31,11 @@ pub(crate) fn bind(dir: &StoreDir, max_open_files: Option<usize>) -> Result<Stor
         _ => Error::io("open", dir.root(), e),
     })?;
     Ok(bound.map_or_else(|| dir.clone(), StoreDir::from))
+}
+
+/// Binds to a directory, and shows its cold segments without a source for them.
+pub(crate) fn bind(dir: &StoreDir, max_open_files: Option<usize>) -> Result<StoreDir> {
+    Ok(bind_names(dir, max_open_files)?.with_cold_segments(None, 0))
 }
 
 /// Binds to the directory of an existing store.
@@ -47,7 +52,10 @@ pub(crate) fn bind_existing(dir: &StoreDir) -> Result<StoreDir> {
 /// did.
 pub(crate) fn bind_or_create(root: &Path, options: &Options) -> Result<(StoreDir, bool)> {
     let dir = StoreDir::new(Arc::clone(&options.storage), root);
-    let bind = || bind(&dir, options.max_open_files);
+    let bind = || {
+        let bound = bind_names(&dir, options.max_open_files)?;
+        Ok(bound.with_cold_segments(options.cold_source.clone(), options.cold_cache))
+    };
     match bind() {
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
             if options.read_only {
@@ -122,7 +130,9 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<PathContents> {
 
 /// Whether the log has a segment. The complete list is made later, by recovery.
 fn has_segments(dir: &StoreDir) -> Result<bool> {
-    let first = dir.storage().entry_kind(&dir.segment_path(1));
+    // Without a look for its stub, which the list contains.
+    let storage = dir.cold().map_or(dir.storage(), |cold| &**cold.storage());
+    let first = storage.entry_kind(&dir.segment_path(1));
     Ok(matches!(first, Ok(Some(EntryKind::File))) || !dir.list_segments()?.is_empty())
 }
 

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cold::{ColdSegments, SegmentSource, over};
 use crate::error::{Error, Result};
 use crate::event::Position;
 use crate::format::backup::{self, LogEnd, Manifest};
@@ -17,17 +18,36 @@ use crate::storage::{Bound, DirEntry, EntryKind, OpenMode, Storage, read_exact_a
 pub(crate) struct StoreDir {
     storage: Arc<dyn Storage>,
     root: Arc<Path>,
+    /// `None`: cold segments seem to be missing.
+    cold: Option<Arc<ColdSegments>>,
 }
 
 impl From<Bound> for StoreDir {
     fn from(bound: Bound) -> Self {
-        Self { storage: bound.storage, root: bound.root.into() }
+        Self { storage: bound.storage, root: bound.root.into(), cold: None }
     }
 }
 
 impl StoreDir {
     pub(crate) fn new(storage: Arc<dyn Storage>, root: &Path) -> Self {
-        Self { storage, root: root.into() }
+        Self { storage, root: root.into(), cold: None }
+    }
+
+    /// The same directory, with its cold segments in their places. `cache_bytes`: the memory for those that are read
+    /// back.
+    pub(crate) fn with_cold_segments(
+        &self,
+        source: Option<Arc<dyn SegmentSource>>,
+        cache_bytes: u64,
+    ) -> Self {
+        let below = self.cold.as_ref().map_or(&self.storage, |cold| cold.storage());
+        let (storage, cold) = over(below, &self.root, source, cache_bytes);
+        Self { storage, root: Arc::clone(&self.root), cold: Some(cold) }
+    }
+
+    /// The cold segments, if this shows them.
+    pub(crate) fn cold(&self) -> Option<&Arc<ColdSegments>> {
+        self.cold.as_ref()
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {
@@ -74,14 +94,36 @@ impl StoreDir {
             self.storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
         let (mut numbers, mut others) = (Vec::new(), Vec::new());
         for entry in &entries {
-            match names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX) {
+            let of_segment = names::parse_numbered(&entry.name, names::SEGMENT_SUFFIX);
+            let of_stub = names::parse_numbered(&entry.name, names::STUB_SUFFIX);
+            match of_segment.or(of_stub) {
                 Some(number) if entry.kind == EntryKind::File => numbers.push(number),
                 Some(_) => others.push(directory.join(&entry.name)),
                 None => {}
             }
         }
+        if let Some(cold) = &self.cold {
+            let is_stub = |entry: &DirEntry| entry.name.ends_with(names::STUB_SUFFIX);
+            cold.note_listed(entries.iter().any(is_stub));
+        }
         numbers.sort_unstable();
+        // A segment may have a stub that is not used: one of the two was about to be removed.
+        numbers.dedup();
         Ok((numbers, others))
+    }
+
+    /// The numbers of the cold segments, ascending: they have a stub and no file.
+    pub(crate) fn cold_numbers(&self) -> Result<Vec<u64>> {
+        let directory = self.join(names::LOG_DIR);
+        let entries =
+            self.storage.read_dir(&directory).map_err(|e| Error::io("list", &directory, e))?;
+        let files = || entries.iter().filter(|entry| entry.kind == EntryKind::File);
+        let with =
+            |suffix| files().filter_map(move |entry| names::parse_numbered(&entry.name, suffix));
+        let own: std::collections::BTreeSet<u64> = with(names::SEGMENT_SUFFIX).collect();
+        let mut cold: Vec<u64> = with(names::STUB_SUFFIX).filter(|it| !own.contains(it)).collect();
+        cold.sort_unstable();
+        Ok(cold)
     }
 
     /// The numbers of the segments: from 1, without a gap. A link, or anything else that is no regular

@@ -5,6 +5,7 @@
 
 mod failed_check;
 mod maintenance;
+mod not_local;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::event::{Position, Timestamp};
 
 pub use failed_check::FailedCheck;
 pub use maintenance::{FailedMaintenance, Maintenance};
+pub(crate) use not_local::NotLocal;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -334,6 +336,19 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A cold segment could not be read back, or one is in the way of an operation that needs the files of the log. The
+    /// store is unchanged; see [`cold`](crate::cold).
+    #[error("segment {segment} is in cold storage: {why}")]
+    ColdSegment {
+        /// The number of the segment.
+        segment: u64,
+        /// Where its file would be.
+        path: PathBuf,
+        /// Why it is not read back, and what helps.
+        why: String,
+        /// The error of the [`SegmentSource`](crate::cold::SegmentSource), if it gave one.
+        source: Option<io::Error>,
+    },
     /// An event's data or metadata is not JSON, or not of the requested type (feature `serde`). The event is
     /// stored as it was appended.
     #[cfg(feature = "serde")]
@@ -419,6 +434,12 @@ impl Error {
         if is_displaced(&source) {
             return Self::StoreGone { path, why: source.to_string() };
         }
+        let source = match source.downcast::<NotLocal>() {
+            Ok(NotLocal { segment, why, source }) => {
+                return Self::ColdSegment { segment, path, why, source };
+            }
+            Err(source) => source,
+        };
         Self::Io { operation, path, source }
     }
 

@@ -73,6 +73,7 @@
 // The path of an opening: store → creation → recovery → engine.
 mod backup;
 mod catalog;
+pub mod cold;
 pub mod consumer_group;
 mod creation;
 mod derived;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cold::SegmentSource;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::storage::{DiskStorage, Storage};
@@ -105,6 +106,8 @@ pub struct Options {
     /// `None`: a default that depends on the limits of the process.
     pub(crate) max_open_files: Option<usize>,
     pub(crate) max_mappings: usize,
+    pub(crate) cold_source: Option<Arc<dyn SegmentSource>>,
+    pub(crate) cold_cache: u64,
     pub(crate) storage: Arc<dyn Storage>,
     /// `None`: the clock of the storage.
     clock: Option<Clock>,
@@ -168,6 +171,8 @@ impl Options {
             small_checkpoint: 64 << 10,
             max_open_files: None,
             max_mappings: 16_384,
+            cold_source: None,
+            cold_cache: 256 << 20,
             storage: Arc::new(DiskStorage),
             clock: None,
         }
@@ -252,6 +257,21 @@ impl Options {
     /// right. Default: 366 days.
     pub fn max_clock_jump(mut self, jump: Duration) -> Self {
         self.max_clock_jump = u64::try_from(jump.as_micros()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Where the segments are that [`Store::make_cold`](crate::Store::make_cold) removes from the store's directory; see
+    /// [`cold`](crate::cold). Without it a store with cold segments opens, and a read that needs one of them fails
+    /// with [`Error::ColdSegment`]. Every process that reads such events has to give its own. Default: none.
+    pub fn cold_segments(mut self, source: Arc<dyn SegmentSource>) -> Self {
+        self.cold_source = Some(source);
+        self
+    }
+
+    /// The memory for cold segments that were read back, in bytes. One segment is kept in any case while it is read.
+    /// Default: 256 MiB.
+    pub fn cold_cache(mut self, bytes: u64) -> Self {
+        self.cold_cache = bytes;
         self
     }
 

@@ -69,6 +69,8 @@ enum KindName {
     Beside,
     /// Every operation and every fault.
     Everything,
+    /// Like `everything`, and full segments move into cold storage and back.
+    Cold,
     /// On a disk that lies about syncs: lives must fail, to show that the checks can.
     Lying,
 }
@@ -79,6 +81,7 @@ impl From<KindName> for Kind {
             KindName::Log => Self::Log,
             KindName::Beside => Self::Beside,
             KindName::Everything => Self::Everything,
+            KindName::Cold => Self::Cold,
             KindName::Lying => Self::Lying,
         }
     }

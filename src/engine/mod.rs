@@ -15,12 +15,13 @@
 //! - [`follower`]: a reader beside a writer in another process;
 //! - [`errands`]: work that would block a task.
 //!
-//! [`Engine`] holds the parts and is held by every handle, read and subscription. [`tokens`] and
+//! [`Engine`] holds the parts and is held by every handle, read and subscription. [`cold`], [`tokens`] and
 //! [`stats`] are calls that need several parts.
 //!
 //! The order in which locks are taken is that of [`Rank`], over all parts.
 
 pub(crate) mod append;
+mod cold;
 pub(crate) mod commit;
 pub(crate) mod compaction;
 pub(crate) mod contents;

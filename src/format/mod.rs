@@ -7,6 +7,7 @@
 pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
+pub(crate) mod cold;
 pub(crate) mod container;
 pub(crate) mod frame;
 pub(crate) mod hashes;

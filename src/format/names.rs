@@ -22,6 +22,8 @@ pub(crate) const DIRECTORIES: [&str; 5] =
     [LOG_DIR, INDEX_DIR, CHECKPOINT_DIR, SNAPSHOT_DIR, QUARANTINE_DIR];
 
 pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
+/// Of the stub of a cold segment.
+pub(crate) const STUB_SUFFIX: &str = ".cold";
 pub(crate) const INDEX_SUFFIX: &str = ".idx";
 pub(crate) const LEVEL_SUFFIX: &str = ".lvl";
 pub(crate) const CHECKPOINT_SUFFIX: &str = ".ckp";
@@ -49,6 +51,11 @@ pub(crate) fn parse_numbered(name: &str, suffix: &str) -> Option<u64> {
 
 pub(crate) fn segment_path(root: &Path, number: u64) -> PathBuf {
     root.join(LOG_DIR).join(numbered(number, SEGMENT_SUFFIX))
+}
+
+/// The path of the stub of a cold segment.
+pub(crate) fn stub_path(root: &Path, number: u64) -> PathBuf {
+    root.join(LOG_DIR).join(numbered(number, STUB_SUFFIX))
 }
 
 pub(crate) fn index_path(root: &Path, number: u64) -> PathBuf {

@@ -117,4 +117,8 @@ impl File for LaterFile {
             file.keep_open(keep);
         }
     }
+
+    fn is_readable(&self) -> bool {
+        self.file().is_ok_and(File::is_readable)
+    }
 }

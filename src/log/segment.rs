@@ -53,7 +53,17 @@ impl SegmentFile {
         expected_position: u64,
     ) -> Result<Self> {
         let path = dir.segment_path(number);
-        let file = dir.storage().open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
+        let file = dir.storage().open(&path, mode).map_err(|e| match e.kind() {
+            // The stub of a cold segment.
+            ErrorKind::InvalidData => Error::Corrupt {
+                file: path.clone(),
+                offset: 0,
+                expected_position: Position::new(expected_position),
+                what: e.to_string(),
+                evidence: None,
+            },
+            _ => Error::io("open", &path, e),
+        })?;
         let header = read_header(&*file, &path, expected_position)?;
         if header.number != number {
             return Err(Error::Corrupt {
@@ -280,6 +290,11 @@ impl Segment {
         }
     }
 
+    /// Records that what walks have proven of another handle to the same bytes is proven.
+    pub(crate) fn note_verified_as(&self, other: &Self) {
+        self.note_verified(DATA_START, other.verified_end());
+    }
+
     /// Exclusive end of the space that was written once, as far as this process can determine.
     pub(crate) fn filled_to(&self) -> u64 {
         self.filled_to.load(Ordering::Relaxed)
@@ -346,7 +361,7 @@ impl Segment {
         };
         let (base, end) = (self.base_position, self.end());
         let unmapped = Self::new(file, base, Some(trailer.clone()), end).ok()?;
-        unmapped.note_verified(DATA_START, self.verified_end());
+        unmapped.note_verified_as(self);
         for (own, known) in unmapped.readable.iter().zip(&self.readable) {
             own.store(known.load(Ordering::Acquire), Ordering::Release);
         }

@@ -103,6 +103,11 @@ fn unusable(path: &Path, why: &str) -> Error {
 }
 
 impl Backup {
+    /// Whether it has a copy of a segment.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.copies.contains_key(&number)
+    }
+
     pub(super) fn open(dir: &StoreDir) -> Result<Self> {
         let kind = dir.storage().entry_kind(&dir.join(names::LOG_DIR));
         if !matches!(kind, Ok(Some(EntryKind::Directory))) {

@@ -164,6 +164,7 @@ pub(crate) fn repair_in(
     let from = &bind_existing(from)?;
     refuse_writer(from)?;
     let mut backup = backup_dir.as_ref().map(Backup::open).transpose()?;
+    refuse_cold(from, backup.as_ref())?;
     let items = source::list(from, backup.as_mut().zip(options.segments_from.as_deref()))?;
     let (capacity, total, store_id) = shape(&items)?;
     let made = matches!(to.storage().entry_kind(to.root()), Ok(None));
@@ -201,6 +202,20 @@ pub(crate) fn repair_in(
         target::remove_all(to, made);
     }
     result
+}
+
+/// A segment that is elsewhere is not lost, and must not be left out as if it were.
+fn refuse_cold(dir: &StoreDir, backup: Option<&Backup>) -> Result<()> {
+    let has_copy = |number| backup.is_some_and(|backup| backup.has(number));
+    match dir.cold_numbers()?.into_iter().find(|&number| !has_copy(number)) {
+        Some(segment) => Err(Error::ColdSegment {
+            segment,
+            path: dir.segment_path(segment),
+            why: "a repair needs it; give a backup that has it, or bring it back with Store::make_local".into(),
+            source: None,
+        }),
+        None => Ok(()),
+    }
 }
 
 fn refuse_writer(dir: &StoreDir) -> Result<()> {

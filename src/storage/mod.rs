@@ -247,6 +247,11 @@ pub trait File: Debug + Send + Sync {
     /// needed. A file with unsynced writes, or without a name, is kept open in any case. A storage
     /// without a limit ignores it.
     fn keep_open(&self, _keep: bool) {}
+
+    /// Whether all bytes can be read. False for a cold segment that there is no source for.
+    fn is_readable(&self) -> bool {
+        true
+    }
 }
 
 /// A mapping of a file that bytes are written through. They are where a positional write would leave them: reads show

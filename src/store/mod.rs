@@ -1,6 +1,7 @@
 //! The store: connects the modules. Opens and closes, and passes each call to the module that owns it.
 
 mod backup;
+mod cold;
 pub(crate) mod cursors;
 mod handle;
 mod overview;

@@ -78,6 +78,8 @@ pub(crate) enum Rank {
     Waiter,
     /// The unreadable parts of a file on a bad medium. Owner: `log::tolerant`.
     Unreadable,
+    /// The cold segments that were read back. Owner: `cold::cache`; in tests also their source.
+    ColdCache,
     /// Whether a file of a store is open. Owner: `storage::disk::pool`. Held while the file is opened
     /// again.
     OpenFile,

@@ -392,7 +392,8 @@ pub(super) fn is_failure(error: &Error) -> bool {
     // An unreadable block of a derived file is reported as damage to that file.
     let unreadable =
         matches!(error, Error::Corrupt { what, .. } if what.contains("cannot be read"));
-    let failed = matches!(error, Error::Io { .. } | Error::DiskFull { .. });
+    let failed =
+        matches!(error, Error::Io { .. } | Error::DiskFull { .. } | Error::ColdSegment { .. });
     // A close reports background work that failed; all commits are durable.
     let undone = matches!(error, Error::MaintenanceFailed { failed } if failed.iter().all(|it| is_failure(&it.error)));
     failed || undone || unreadable || is_poison(error)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use self::resolve::resolve_time;
 pub use self::settings::Settings;
+use super::cold::{CACHE, ColdState};
 use super::commits::{is_failure, is_poison};
 pub use super::compare::Mismatch;
 use super::compare::{self, Checked, ensure, must};
@@ -22,7 +23,6 @@ use super::model::{Model, ModelCommit, Point};
 use super::operations::{Action, STREAMS, Via};
 use super::side_operations::Beside;
 use super::tally::{Tally, name_of};
-use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::{ExpectedVersion, NewEvent};
 use crate::options::{Checksums, MappedWrites, Options};
@@ -61,6 +61,7 @@ pub struct Harness {
     openings: u64,
     /// The snapshots and the follower.
     pub(super) beside: Beside,
+    pub(super) cold: ColdState,
     pub(super) tally: Tally,
     /// The answer to the last action; empty if there is none.
     answer: &'static str,
@@ -85,6 +86,7 @@ impl Harness {
             poisoned: false,
             openings: 0,
             beside: Beside::default(),
+            cold: ColdState::default(),
             tally: Tally::default(),
             answer: "",
         }
@@ -109,6 +111,11 @@ impl Harness {
     /// How the store verifies reads, from the next opening on.
     pub fn set_checksums(&mut self, checksums: Checksums) {
         self.checksums = checksums;
+    }
+
+    /// Whether full segments move into cold storage and back, from now on.
+    pub fn set_cold(&mut self, moves: bool) {
+        self.cold.set_moves(moves);
     }
 
     /// The performed actions, and their results.
@@ -144,6 +151,7 @@ impl Harness {
     /// Sets whether faults may strike from now on.
     pub fn expect_faults(&mut self, faults: bool) {
         self.settings.faults = faults;
+        self.cold.set_faults(faults);
     }
 
     /// Drops the store after its process ended. `storage` is used by the next opening.
@@ -165,6 +173,8 @@ impl Harness {
     pub(super) fn options(&self) -> Options {
         Options::new()
             .storage(Arc::clone(&self.storage))
+            .cold_segments(self.cold.source())
+            .cold_cache(CACHE)
             .background(self.settings.background)
             .durability(self.settings.durability)
             .checksums(self.checksums)
@@ -222,6 +232,7 @@ impl Harness {
         compare::contents(&store, &mut self.model)?;
         self.beside.groups.check_all(&self.model)?;
         self.check_backup()?;
+        self.move_some(&store)?;
         // Boundaries make the engine index unsealed segments: other stores continue without.
         if found.changes % 2 == 1 { self.questions(&store) } else { Ok(()) }
     }
@@ -250,8 +261,7 @@ impl Harness {
         compare::contents(&store, &mut self.model)?;
         drop(store);
         self.reopen(self.settings.segment_size, false, true)?;
-        let verified =
-            crate::verify::verify_in(&StoreDir::new(Arc::clone(&self.storage), &self.root), |_| {});
+        let verified = crate::verify::verify_in(&self.dir(), |_| {});
         let report = must("verify", verified)?;
         ensure!(report.faults.is_empty(), "verify: {:?}", report.faults);
         ensure!(report.events == self.model.head(), "verify has read {} events", report.events);

@@ -1,6 +1,7 @@
 //! The simulated disk, and the shared parts of tests and fuzz targets (feature `testing`).
 
 pub mod choices;
+mod cold;
 pub mod decode;
 mod following;
 pub mod groups;
@@ -126,7 +127,7 @@ pub fn accept_loss_on(
 }
 
 fn dir_on(storage: &(impl Storage + Clone), root: impl AsRef<Path>) -> StoreDir {
-    StoreDir::new(Arc::new(storage.clone()), root.as_ref())
+    StoreDir::new(Arc::new(storage.clone()), root.as_ref()).with_cold_segments(None, 0)
 }
 
 /// The number of cells that the look-ups and reads of this thread have touched: members of lists in

@@ -3,8 +3,6 @@
 //! Owns the choices, the model's state for each, and the comparison. None of them may change the
 //! contents of the log.
 
-use std::sync::Arc;
-
 use super::compare::{self, Checked, Mismatch, ensure, must};
 use super::groups::Groups;
 use super::harness::Harness;
@@ -13,7 +11,6 @@ use super::model::Point;
 use super::operations::{ReadChoice, STREAMS, Source, read};
 use super::snapshots::{Saved, SnapshotModel, mark, same_kind};
 use super::tokens::Tokens;
-use crate::dir::StoreDir;
 use crate::error::{Error, Result as StoreResult};
 use crate::event::Position;
 use crate::event::snapshot::{Mark, Snapshot};
@@ -293,8 +290,7 @@ impl Harness {
     ///
     /// Any reported fault, and a wrong number of events.
     pub fn verify(&mut self) -> Checked {
-        let verified =
-            crate::verify::verify_in(&StoreDir::new(Arc::clone(&self.storage), &self.root), |_| {});
+        let verified = crate::verify::verify_in(&self.dir(), |_| {});
         if self.settings.faults {
             // A failing disk is full of faults; only the end of the verification is checked.
             return Ok(());

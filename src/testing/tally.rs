@@ -66,6 +66,7 @@ pub(super) fn name_of(error: &Error) -> &'static str {
         Error::RecordedTime { .. } => "time refused",
         Error::MaintenanceFailed { .. } => "work left undone",
         Error::LimitExceeded { .. } => "over a limit",
+        Error::ColdSegment { .. } => "cold segment out of reach",
         Error::Corrupt { .. } => "a block cannot be read",
         _ => "refused otherwise",
     }

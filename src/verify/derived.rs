@@ -104,7 +104,7 @@ impl Verifier<'_> {
 
     pub(super) fn foreign(&mut self) {
         let known: [(&str, &[&str]); 3] = [
-            (names::LOG_DIR, &[names::SEGMENT_SUFFIX]),
+            (names::LOG_DIR, &[names::SEGMENT_SUFFIX, names::STUB_SUFFIX]),
             (names::INDEX_DIR, &[names::INDEX_SUFFIX]),
             (names::CHECKPOINT_DIR, &[names::CHECKPOINT_SUFFIX]),
         ];

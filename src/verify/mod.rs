@@ -15,6 +15,7 @@ use std::sync::Arc;
 use self::backup::BackupEnd;
 pub use self::report::{FoundFault, VerifyReport};
 use self::snapshots::UncheckedSnapshots;
+use crate::cold::SegmentSource;
 use crate::creation::bind_existing;
 use crate::derived::newest;
 use crate::dir::StoreDir;
@@ -38,6 +39,8 @@ use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory};
 /// [`Options::open`](crate::Options::open) refuses as damaged. If a fault is found and a writer has
 /// opened the store meanwhile, everything is read a second time, and `progress` starts again.
 ///
+/// [Cold segments](crate::cold) are counted and not read: [`verify_with_cold_segments`] does.
+///
 /// # Errors
 ///
 /// [`Error::NotAStore`] and [`Error::Io`], if the store cannot be read at all. Faults inside it are
@@ -45,6 +48,22 @@ use crate::storage::{DiskStorage, EntryKind, OpenMode, Storage, is_directory};
 pub fn verify(path: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<VerifyReport> {
     let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
     verify_in(&bind_existing(&StoreDir::new(disk, path.as_ref()))?, progress)
+}
+
+/// Like [`verify`], and reads the cold segments back from a source: see [`cold`](crate::cold). Memory for one of them is
+/// needed.
+///
+/// # Errors
+///
+/// Those of [`verify`].
+pub fn verify_with_cold_segments(
+    path: impl AsRef<Path>,
+    source: Arc<dyn SegmentSource>,
+    progress: impl FnMut(Progress),
+) -> Result<VerifyReport> {
+    let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let dir = bind_existing(&StoreDir::new(disk, path.as_ref()))?;
+    verify_in(&dir.with_cold_segments(Some(source), 0), progress)
 }
 
 pub(crate) fn verify_in(
@@ -137,7 +156,7 @@ impl Verifier<'_> {
         }
         let status = self.dir.read_status();
         self.closed_at = status.and_then(Status::closed_at).unwrap_or(0);
-        let (mut files, mut media) = (Vec::new(), Vec::new());
+        let (mut files, mut media, mut cold) = (Vec::new(), Vec::new(), Vec::new());
         let mut expected = 1;
         for &number in &numbers {
             if number > expected {
@@ -151,7 +170,8 @@ impl Verifier<'_> {
             expected = number + 1;
             match SegmentFile::open(self.dir, number, OpenMode::Read, 0) {
                 Ok(mut file) => {
-                    self.total += file.len()?;
+                    cold.push(!file.file.is_readable());
+                    self.total += if file.file.is_readable() { file.len()? } else { 0 };
                     let medium = Arc::new(Tolerant::new(Arc::clone(&file.file)));
                     file.file = Arc::clone(&medium) as _;
                     media.push(medium);
@@ -176,6 +196,10 @@ impl Verifier<'_> {
             // After a missing segment, the walk continues from the first frame of the next one.
             self.joined &= file.header.number == expected;
             expected = file.header.number + 1;
+            if cold[i] {
+                self.cold_segment(file)?;
+                continue;
+            }
             self.headers(file);
             let before = i.checked_sub(1).map(|before| &files[before]);
             self.segment(file, before, &files[i + 1..], i == last, limit)?;

@@ -32,14 +32,16 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// If the directory holds a backup that is whole: the position of the last event when it was made.
     pub backup: Option<Position>,
+    /// [Cold segments](crate::cold), which were not read. Their events and commits are counted.
+    pub cold_segments: u64,
     /// Segments read that hold events or take new ones: the number that
     /// [`Stats::segments`](crate::Stats::segments) gives for the same store.
     pub segments: u64,
     /// Segments read that are prepared for later, and hold no frame yet.
     pub prepared_segments: u64,
-    /// Commits verified.
+    /// Commits verified, and those in cold segments.
     pub commits: u64,
-    /// Events verified.
+    /// Events verified, and those in cold segments.
     pub events: u64,
     /// Bytes read.
     pub bytes: u64,

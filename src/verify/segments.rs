@@ -91,6 +91,36 @@ impl Verifier<'_> {
         end
     }
 
+    /// Passes a segment that is elsewhere: what its stub records joins the segments around it.
+    pub(super) fn cold_segment(&mut self, file: &SegmentFile) -> Result<()> {
+        self.store_id.get_or_insert(file.header.store_id);
+        let (Some(trailer), Some(first)) = (file.trailer()?, first_of(file)?) else {
+            self.fault(&file.path, 0, "the stub of the cold segment contradicts itself");
+            return Ok(());
+        };
+        if self.joined
+            && (first.link != self.state.link || first.first_position != self.state.next_position)
+        {
+            self.fault(&file.path, DATA_START, "the cold segment does not follow the one before");
+        }
+        self.report.cold_segments += 1;
+        self.report.events += u64::from(trailer.event_count);
+        self.report.commits += u64::from(trailer.commit_count);
+        self.state = ScanState {
+            offset: trailer.seal_offset,
+            link: trailer.link,
+            next_position: trailer.base_position + u64::from(trailer.event_count),
+            recorded_at: trailer.last_recorded_at,
+            proven: self.state.proven,
+            next_change: ChangeNumber::NONE,
+        };
+        self.joined = true;
+        self.unused = 0;
+        self.snapshots.pass_unread(self.state.next_position);
+        self.sealed.push(SegmentEntry { header: file.header.clone(), trailer });
+        Ok(())
+    }
+
     pub(super) fn segment(
         &mut self,
         file: &SegmentFile,

@@ -107,6 +107,12 @@ impl UncheckedSnapshots {
         self.by_version.retain(|_, versions| !versions.is_empty());
     }
 
+    /// Gives up the snapshots that would have been compared with events that are not read, all before `next_position`.
+    pub(super) fn pass_unread(&mut self, next_position: u64) {
+        while self.by_position.pop_if(|(position, _)| *position < next_position).is_some() {}
+        self.by_version.clear();
+    }
+
     /// Compares the snapshots whose events are in this frame.
     pub(super) fn pass(&mut self, frame: &ScannedFrame<'_>) {
         while let Some((position, _)) = self.by_position.last()

@@ -6,6 +6,7 @@ mod asynchronous;
 mod backup;
 mod boundaries;
 mod clock;
+mod cold;
 mod compaction;
 mod cursors;
 mod fences;

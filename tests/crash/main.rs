@@ -13,6 +13,7 @@ mod backup;
 mod bit_flips;
 mod chained_crashes;
 mod closes_without_checkpoint;
+mod cold;
 mod compaction;
 mod conflicts_in_flight;
 mod copied_stores;

@@ -18,9 +18,11 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("trace", &["sync"]),
     // The seam to the system.
     ("storage", &["sync"]),
+    // Segments that are kept elsewhere, in the place of their files.
+    ("cold", &["error", "event", "format", "storage", "sync"]),
     // The store's directory: names, listings, status.
-    ("dir", &["error", "event", "format", "storage"]),
-    ("options", &["error", "event", "storage"]),
+    ("dir", &["cold", "error", "event", "format", "storage"]),
+    ("options", &["cold", "error", "event", "storage"]),
     ("index", &["event", "format", "storage", "sync"]),
     ("log", &["dir", "error", "event", "format", "index", "options", "storage", "sync"]),
     ("catalog", &["error", "format", "index", "log"]),
@@ -188,6 +190,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         "engine",
         &[
             "catalog",
+            "cold",
             "dir",
             "engine::append",
             "engine::commit",
@@ -329,6 +332,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     (
         "verify",
         &[
+            "cold",
             "derived",
             "dir",
             "creation",

@@ -36,6 +36,27 @@ def numbered(directory, suffix):
     return files
 
 
+def unpack(form, data, at):
+    return struct.unpack_from(form, data, at)[0]
+
+
+def segments(root):
+    """Number to bytes, of the segments; one that is kept elsewhere (24) cannot be read here."""
+    log = os.path.join(root, "log")
+    files = numbered(log, ".seg")
+    for number, stub in numbered(log, ".cold").items():
+        if number in files:
+            continue
+        name = f"{number:020}.cold"
+        if len(stub) < 272 or stub[:4] != b"ANCD" or crc32(stub[8:272]) != unpack("<I", stub, 4):
+            raise Damage(f"{name}: the stub is damaged")
+        if unpack("<H", stub, 10) > 1:
+            raise Damage(f"{name}: needs a newer reader")
+        length, first = unpack("<Q", stub, 16), unpack("<Q", stub, 208 + 16)
+        raise Damage(f"{name}: {length} bytes from position {first} on are in cold storage")
+    return files
+
+
 # --- Segment header (4) ---
 
 

@@ -26,7 +26,7 @@ import uuid
 sys.dont_write_bytecode = True
 
 from annals_derived import check_derived, whole_checkpoints
-from annals_log import Damage, Invalid, Log, crc32, numbered, require
+from annals_log import Damage, Invalid, Log, crc32, require, segments
 from annals_snapshots import snapshots, token
 
 
@@ -44,7 +44,7 @@ def line(record):
 
 
 def open_log(root):
-    files = numbered(os.path.join(root, "log"), ".seg")
+    files = segments(root)
     return judged(Log(files), whole_checkpoints(root), backup_end(root))
 
 
@@ -76,7 +76,7 @@ def judged(log, checkpoints, backup=None):
 
 def flip(root, step):
     """Flips bytes of every segment's used part; returns how many, and those nobody noticed."""
-    files = numbered(os.path.join(root, "log"), ".seg")
+    files = segments(root)
     checkpoints = whole_checkpoints(root)
     whole = judged(Log(files), checkpoints)
     if whole.notes:

@@ -48,6 +48,7 @@ impl<'a> RunningLife<'a> {
             Kind::Beside => seed ^ 0xe5e5_0000_0000_0001,
             Kind::Lying => seed ^ 0xe5e5_0000_0000_0002,
             Kind::Everything => seed ^ 0xe5e5_0000_0000_0003,
+            Kind::Cold => seed ^ 0xe5e5_0000_0000_0004,
         });
         let strict = random.percent(70);
         let model = if strict { DirectoryModel::Strict } else { DirectoryModel::Ext4Like };
@@ -63,6 +64,7 @@ impl<'a> RunningLife<'a> {
         }
         let mut harness = Harness::on_sim(&sim, settings);
         harness.set_checksums(checksums);
+        harness.set_cold(life.kind == Kind::Cold);
         let mut run = Self {
             life,
             tell,
@@ -142,7 +144,7 @@ impl<'a> RunningLife<'a> {
         let mut armed = Vec::new();
         match self.life.kind {
             Kind::Log => armed.push(faults::arm(sim, random)),
-            Kind::Beside | Kind::Everything => {
+            Kind::Beside | Kind::Everything | Kind::Cold => {
                 for _ in 0..=random.below(3) {
                     armed.push(faults::arm_any(sim, random));
                 }
@@ -160,7 +162,7 @@ impl<'a> RunningLife<'a> {
     }
 
     fn has_all_faults(&self) -> bool {
-        matches!(self.life.kind, Kind::Beside | Kind::Everything)
+        matches!(self.life.kind, Kind::Beside | Kind::Everything | Kind::Cold)
     }
 
     fn work(&mut self) -> Checked {
@@ -184,14 +186,17 @@ impl<'a> RunningLife<'a> {
         let action = match self.life.kind {
             Kind::Log => self.random.action(),
             Kind::Beside => self.random.any_action(),
-            Kind::Everything | Kind::Lying => self.random.every_action(),
+            Kind::Everything | Kind::Cold | Kind::Lying => self.random.every_action(),
         };
         self.action += 1;
         if !self.life.actions.contains(self.action) {
             return Ok(());
         }
         tell!(self, "{:4} {}", self.action, brief(&action));
-        let checked = self.harness.run(&action);
+        let mut checked = self.harness.run(&action);
+        if checked.is_ok() && self.action.is_multiple_of(8) {
+            checked = self.harness.move_segments();
+        }
         let (head, acknowledged) = (self.harness.model().head(), self.harness.acknowledged());
         tell!(
             self,
@@ -244,7 +249,7 @@ impl<'a> RunningLife<'a> {
             if nested {
                 let (sim, random) = (&self.sim, &mut self.random);
                 let armed = match self.life.kind {
-                    Kind::Beside | Kind::Everything if random.percent(50) => {
+                    Kind::Beside | Kind::Everything | Kind::Cold if random.percent(50) => {
                         faults::arm_any(sim, random)
                     }
                     _ => faults::arm_opening(sim, random),

@@ -32,6 +32,8 @@ pub enum Kind {
     Beside,
     /// Every operation and every fault.
     Everything,
+    /// Like `Everything`, and full segments move into cold storage and back.
+    Cold,
     /// Like `Everything`, on a disk that lies about syncs. No promise can hold there: a life that
     /// does not fail was lucky, and checks that never fail are no checks.
     Lying,
@@ -39,7 +41,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Log, Self::Beside, Self::Everything, Self::Lying];
+    pub const ALL: [Self; 5] = [Self::Log, Self::Beside, Self::Everything, Self::Cold, Self::Lying];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -47,6 +49,7 @@ impl Kind {
             Self::Log => "log",
             Self::Beside => "beside",
             Self::Everything => "everything",
+            Self::Cold => "cold",
             Self::Lying => "lying",
         }
     }

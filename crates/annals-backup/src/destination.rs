@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use url::Url;
 
 use crate::error::{Error, Result};
@@ -148,9 +148,15 @@ impl Destination {
         name.split('/').fold(self.inner.prefix.clone(), Path::join)
     }
 
-    fn wait<T>(&self, request: impl Future<Output = T>) -> T {
+    /// Waits for a request. A thread of another runtime must not wait for a future: there, a thread of its own does.
+    fn wait<T: Send>(&self, request: impl Future<Output = T> + Send) -> T {
         let runtime = self.inner.runtime.as_ref();
-        runtime.expect("it is there until the last clone is dropped").block_on(request)
+        let runtime = runtime.expect("it is there until the last clone is dropped");
+        if Handle::try_current().is_err() {
+            return runtime.block_on(request);
+        }
+        let waited = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(request)).join());
+        waited.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     fn failed(operation: &'static str, name: &str) -> impl Fn(object_store::Error) -> Error {

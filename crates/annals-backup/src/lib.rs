@@ -4,6 +4,7 @@
 //!   its protocol, Google Cloud Storage, Azure, or a directory.
 //! - [`restore()`] makes a store of it again, as of any commit.
 //! - [`list`], [`verify()`], [`compare()`] and [`prune()`] look after the backup.
+//! - [`ColdBackup`] and [`keep_local`] leave full segments in the backup alone, where they are read when they are needed.
 //! - [`Standby`] follows the backup on another machine, serves reads, and takes the place of the store.
 //!
 //! Every call blocks the calling thread: from async code, use a thread for blocking work.
@@ -34,6 +35,7 @@
 
 mod catalog;
 mod check;
+mod cold;
 mod compare;
 mod destination;
 mod error;
@@ -48,6 +50,7 @@ mod ship;
 mod standby;
 
 pub use check::{BackupList, BranchInfo, Verified, list, verify};
+pub use cold::{ColdBackup, keep_local};
 pub use compare::compare;
 pub use destination::Destination;
 pub use error::{Error, Result};

@@ -18,6 +18,7 @@ use self::plan::parts_to_keep;
 pub use self::running::{RunningShipper, ShipStatus};
 use self::upload::Uploads;
 use crate::catalog::{self, Loaded};
+use crate::cold::keep_local;
 use crate::destination::Destination;
 use crate::error::{Error, Result};
 use crate::manifest::{self, FORMAT, Full, Manifest, SegmentEntry};
@@ -37,11 +38,13 @@ pub struct ShipOptions {
     level: i32,
     new_branch: bool,
     parallel: usize,
+    keep_local: Option<u64>,
 }
 
 impl Default for ShipOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), level: 3, new_branch: false, parallel: 2 }
+        let interval = Duration::from_secs(1);
+        Self { interval, level: 3, new_branch: false, parallel: 2, keep_local: None }
     }
 }
 
@@ -75,6 +78,13 @@ impl ShipOptions {
         self.parallel = segments.max(1);
         self
     }
+
+    /// After an upload, moves full segments into cold storage until those that stay have at most this many bytes: see
+    /// [`keep_local`]. For a store that is open for writing in this process. Default: every segment stays.
+    pub fn keep_local(mut self, bytes: u64) -> Self {
+        self.keep_local = Some(bytes);
+        self
+    }
 }
 
 /// What one look at the store has uploaded.
@@ -106,6 +116,8 @@ pub struct Shipper {
     oldest: u64,
     /// The bases that manifests which are kept may need, oldest first.
     bases: VecDeque<u64>,
+    /// The number of full segments after whose upload segments were moved into cold storage.
+    moved: usize,
 }
 
 impl Shipper {
@@ -133,7 +145,7 @@ impl Shipper {
         };
         let replaced = VecDeque::new();
         let bases = VecDeque::from([state.manifest.base]);
-        let mut this = Self { store, to, options, id, state, replaced, oldest, bases };
+        let mut this = Self { store, to, options, id, state, replaced, oldest, bases, moved: 0 };
         if this.state.manifest.shipper != id {
             let Loaded { segments, manifest, .. } = this.state.clone();
             this.write_manifest(manifest.end, segments, manifest.ahead)?;
@@ -202,6 +214,12 @@ impl Shipper {
             self.upload_segments(&log, &mut uploads)?;
         }
         self.remove_replaced();
+        if let Some(keep) = self.options.keep_local
+            && self.full_segments() != self.moved
+        {
+            keep_local(&self.store, keep)?;
+            self.moved = self.full_segments();
+        }
         Ok(uploads.into_shipped(self.position()))
     }
 
@@ -322,6 +340,11 @@ impl Shipper {
             }
             self.oldest += 1;
         }
+    }
+
+    /// The number of full segments in the backup.
+    fn full_segments(&self) -> usize {
+        self.state.segments.iter().filter(|segment| segment.full.is_some()).count()
     }
 
     /// The last position in the backup.

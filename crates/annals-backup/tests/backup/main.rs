@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests touch files directly")]
 
 mod bad_input;
+mod cold;
 mod drill;
 mod faulty;
 mod lives;

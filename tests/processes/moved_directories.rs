@@ -184,7 +184,8 @@ fn writer_whose_files_are_gone_stops() {
             }
             let part = path.join(name);
             if part.is_dir() && !replaced {
-                fs::remove_dir_all(&part).unwrap();
+                // A thread of the store may add a file meanwhile.
+                while fs::remove_dir_all(&part).is_err() && part.exists() {}
             } else {
                 fs::rename(&part, &aside).unwrap();
                 if aside.is_dir() {

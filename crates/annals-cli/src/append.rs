@@ -25,7 +25,8 @@ struct Printed<'a> {
 /// `annals append`
 pub(crate) fn run(args: &AppendArgs, quiet: bool) -> Result<(), Failure> {
     let event = event(args)?;
-    let store = open::for_writing(&args.store, Options::new(), args.wait, quiet)?;
+    let store =
+        open::for_writing(&args.store, open::with_cold_segments(Options::new()), args.wait, quiet)?;
     let done = store.append(&args.stream, args.expect, [event])?;
     open::close(store)?;
     print(args, &done)

@@ -88,6 +88,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) no_pager: bool,
 
+    #[cfg(feature = "backup")]
+    #[command(flatten)]
+    pub(crate) cold: ColdSource,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -133,6 +137,10 @@ pub(crate) enum Command {
     Follow(FollowArgs),
     #[cfg(feature = "backup")]
     Promote(PromoteArgs),
+    #[cfg(feature = "backup")]
+    Cool(CoolArgs),
+    #[cfg(feature = "backup")]
+    Thaw(ThawArgs),
     Compact(CompactArgs),
     Repair(RepairArgs),
     Recover(RecoverArgs),
@@ -198,6 +206,10 @@ impl Command {
             Self::Backup(args) => return args.store.as_deref(),
             #[cfg(feature = "backup")]
             Self::Ship(args) => &args.store,
+            #[cfg(feature = "backup")]
+            Self::Cool(args) => &args.store,
+            #[cfg(feature = "backup")]
+            Self::Thaw(args) => &args.store,
             #[cfg(feature = "backup")]
             Self::Promote(args) => return args.old_store.as_deref(),
             #[cfg(feature = "backup")]

@@ -90,6 +90,9 @@ impl Failure {
                     "work with that place; or, to give up the move: annals fence lift {store}"
                 )]
             }
+            Self::Store(Error::ColdSegment { .. }) => {
+                vec!["pass the backup that has it: --cold URL, or the variable ANNALS_COLD (needs the feature `backup`)".to_owned()]
+            }
             Self::Store(Error::WriterPoisoned { .. } | Error::OutcomeUnknown { .. }) => {
                 vec![format!("check the disk, then: annals verify {store}")]
             }

@@ -250,7 +250,7 @@ impl Import<'_> {
     fn open(&mut self) -> Result<(), Failure> {
         let args = self.args;
         let durability = if args.buffered { Durability::BUFFERED } else { Durability::Sync };
-        let mut options = Options::new().durability(durability);
+        let mut options = open::with_cold_segments(Options::new()).durability(durability);
         if let Some(bytes) = args.segment_size {
             options = options.segment_size(bytes);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use annals::{
     Stats,
-    verify::{Progress as Done, VerifyReport},
+    verify::{Progress as Done, VerifyReport, verify_with_cold_segments},
 };
 use annals_cli::time;
 use serde::Serialize;
@@ -200,14 +200,18 @@ fn rows(stats: &StatsObject) -> [(&'static str, String); 12] {
 pub(crate) fn verify(args: &VerifyArgs, quiet: bool) -> Result<(), Failure> {
     open::must_exist(&args.store)?;
     let mut progress = Progress::new(Unit::Bytes, None, quiet);
-    let report = annals::verify(&args.store, |done: Done| {
+    let shown = |done: Done| {
         progress.set(done.done_bytes, Some(done.total_bytes));
         if interrupt::requested() {
             // An incomplete report is not printed; nothing was changed that has to be undone.
             progress.finish();
             std::process::exit(failure::INTERRUPTED.into());
         }
-    })?;
+    };
+    let report = match open::cold_segments() {
+        Some(source) => verify_with_cold_segments(&args.store, source, shown)?,
+        None => annals::verify(&args.store, shown)?,
+    };
     progress.finish();
     if !report.faults.is_empty() && !quiet {
         advise(&args.store, &report);
@@ -251,6 +255,12 @@ fn print_report(report: &VerifyReport, seconds: f64, quiet: bool) -> Result<(), 
             1 => "1 fault found".to_owned(),
             faults => format!("{faults} faults found"),
         };
+        if report.cold_segments > 0 {
+            out.line(format_args!(
+                "note: {} cold segments were not read; their events are counted",
+                report.cold_segments
+            ))?;
+        }
         let prepared = match report.prepared_segments {
             0 => String::new(),
             prepared => format!(" and {prepared} prepared"),

@@ -6,6 +6,8 @@
 mod append;
 mod args;
 mod backup;
+#[cfg(feature = "backup")]
+mod cold;
 mod compact;
 mod complete;
 mod control;
@@ -82,6 +84,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if listens(&cli.command) || cli.command.is_paged() {
         interrupt::listen()?;
     }
+    #[cfg(feature = "backup")]
+    cold::use_source(&cli.cold)?;
     match cli.command {
         Command::Import(args) => import::run(&args, quiet),
         Command::Append(args) => append::run(&args, quiet),
@@ -115,6 +119,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Follow(args) => shipping::follow(&args, quiet),
         #[cfg(feature = "backup")]
         Command::Promote(args) => shipping::promote(&args, quiet),
+        #[cfg(feature = "backup")]
+        Command::Cool(args) => cold::cool(&args, quiet),
+        #[cfg(feature = "backup")]
+        Command::Thaw(args) => cold::thaw(&args, quiet),
         Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),

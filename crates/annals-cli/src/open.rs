@@ -5,8 +5,10 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use annals::cold::SegmentSource;
 use annals::{Error, Opened, Options, Store};
 
 use crate::args::Wait;
@@ -19,10 +21,32 @@ const SLICE: Duration = Duration::from_millis(200);
 /// How long the command waits before it reports that it waits.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// Where cold segments are read from, if the command line names a place.
+static COLD: OnceLock<Arc<dyn SegmentSource>> = OnceLock::new();
+
+/// Has stores read their cold segments from a source; only the first call counts.
+#[cfg(feature = "backup")]
+pub(crate) fn read_cold_segments_from(source: Arc<dyn SegmentSource>) {
+    let _ = COLD.set(source);
+}
+
+/// Where cold segments are read from, if that is known.
+pub(crate) fn cold_segments() -> Option<Arc<dyn SegmentSource>> {
+    COLD.get().cloned()
+}
+
+/// The options, with the source of cold segments.
+pub(crate) fn with_cold_segments(options: Options) -> Options {
+    match cold_segments() {
+        Some(source) => options.cold_segments(source),
+        None => options,
+    }
+}
+
 /// Opens an existing store for reading, also beside its writer.
 pub(crate) fn for_reading(path: &Path) -> Result<Store, Failure> {
     must_exist(path)?;
-    Ok(Options::new().read_only(true).open(path)?)
+    Ok(with_cold_segments(Options::new().read_only(true)).open(path)?)
 }
 
 /// Ends a reading command with a failure if the store is damaged, because the output is incomplete.
@@ -66,7 +90,7 @@ pub(crate) fn for_writing(
 /// Opens an existing store to change something other than its events.
 pub(crate) fn for_changing(path: &Path, wait: Wait, quiet: bool) -> Result<Store, Failure> {
     must_exist(path)?;
-    for_writing(path, Options::new().create(false), wait, quiet)
+    for_writing(path, with_cold_segments(Options::new().create(false)), wait, quiet)
 }
 
 /// Repeats an attempt that needs the writer's lock until it succeeds, for the requested time. The

@@ -33,7 +33,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn place(url: &str, keys: &KeyFile) -> Result<Destination, Failure> {
+pub(crate) fn place(url: &str, keys: &KeyFile) -> Result<Destination, Failure> {
     let place = Destination::open(url)?;
     let Some(file) = &keys.keys else { return Ok(place) };
     let text = std::fs::read_to_string(file)

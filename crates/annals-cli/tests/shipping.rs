@@ -183,3 +183,40 @@ fn damaged_store_is_repaired_from_its_backup() {
     assert_eq!(ok(&["export", &whole]), before);
     assert!(!Path::new(&scratch.path("whole.backup")).exists());
 }
+
+#[test]
+fn cool_frees_what_the_backup_has_and_thaw_brings_it_back() {
+    let scratch = Scratch(tempfile::tempdir().unwrap());
+    let (store, backup) = (scratch.path("ledger"), scratch.path("backup"));
+    ok(&["import", &store, "--segment-size", "64K", "/dev/null"]);
+    import(&store, 0..4_000);
+    let before = ok(&["read", &store]);
+    ok(&["ship", &store, &backup, "--once"]);
+    let (code, _, stderr) = run(&["cool", &store, &backup, "--keep", "100K"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("bytes are free"), "{stderr}");
+    let cold = |store: &str| {
+        let files = std::fs::read_dir(Path::new(store).join("log")).unwrap();
+        files
+            .filter(|it| it.as_ref().unwrap().path().extension().is_some_and(|it| it == "cold"))
+            .count()
+    };
+    assert!(cold(&store) > 2, "{}", cold(&store));
+
+    let (code, _, stderr) = run(&["read", &store]);
+    assert_ne!(code, 0);
+    assert!(stderr.contains("cold storage") && stderr.contains("--cold URL"), "{stderr}");
+    assert_eq!(ok(&["read", &store, "--cold", &backup]), before);
+    assert!(ok(&["verify", &store]).contains("cold segments were not read"));
+    let whole = ok(&["verify", &store, "--cold", &backup]);
+    assert!(whole.contains("no fault found: 4000 events") && !whole.contains("cold"), "{whole}");
+    let mut by_variable = annals(&["read", &store]);
+    let by_variable = by_variable.env("ANNALS_COLD", &backup).output().unwrap();
+    assert_eq!(String::from_utf8(by_variable.stdout).unwrap(), before);
+    fails(&["thaw", &store, &scratch.path("nothing")], 1, "cold storage");
+
+    ok(&["thaw", &store, &backup]);
+    assert_eq!(cold(&store), 0);
+    std::fs::remove_dir_all(&backup).unwrap();
+    assert_eq!(ok(&["read", &store]), before);
+}

@@ -165,6 +165,63 @@ pub(crate) struct PromoteArgs {
     pub(crate) keys: KeyFile,
 }
 
+/// Where the cold segments of a store are
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ColdSource {
+    /// Read cold segments from the backup at this URL; the variable ANNALS_COLD does the same
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) cold: Option<String>,
+    /// The file with the keys of that backup; the variable ANNALS_COLD_KEYS does the same
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) cold_keys: Option<PathBuf>,
+}
+
+/// Free the space of old segments that are in a backup
+#[derive(Debug, Args)]
+#[command(
+    long_about = "\
+Remove the files of full segments, oldest first, until those that stay have at most --keep bytes. Only segments
+that the backup has are removed. Indexes stay. Events in the others are read back from the backup when they are
+needed: pass --cold URL, or set ANNALS_COLD.
+
+The store needs its backup from then on. No writer may be running.",
+    after_help = PLACES,
+    after_long_help = format!("\
+Examples:
+  annals cool ledger s3://backups/ledger --keep 10G
+  annals read ledger --cold s3://backups/ledger
+  annals thaw ledger s3://backups/ledger
+
+{PLACES}")
+)]
+pub(crate) struct CoolArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Where the backup is
+    pub(crate) url: String,
+    /// The bytes of full segments that stay, such as 10G
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) keep: u64,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    #[command(flatten)]
+    pub(crate) keys: KeyFile,
+}
+
+/// Bring all cold segments back from a backup
+#[derive(Debug, Args)]
+#[command(after_help = PLACES)]
+pub(crate) struct ThawArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Where the backup is
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    #[command(flatten)]
+    pub(crate) keys: KeyFile,
+}
+
 /// Backups in object storage
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {

@@ -69,11 +69,6 @@ impl LogCopy {
         self.target.manifest().end
     }
 
-    /// Whether the directory has a segment with this number.
-    pub fn has_segment(&self, number: u64) -> bool {
-        self.target.has(number)
-    }
-
     /// Fills a buffer with bytes of a segment of the copy, from an offset on.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The figures of a backup: what it costs the writer, how far it is behind, how fast it and a restore are, how small it
-//! is. `cargo bench -p annals-backup`; `ANNALS_BACKUP_GB=10` for a larger store, `ANNALS_BACKUP_TO=DIRECTORY` for
+//! The figures of a backup: what it costs the writer, its lag, how fast it and a restore are, how small it
+//! is, and what cold segments cost. `cargo bench -p annals-backup`; `ANNALS_BACKUP_GB=10` for a larger store, `ANNALS_BACKUP_TO=DIRECTORY` for
 //! another place than the temporary directory.
 
 #![allow(
@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use annals::{Durability, ExpectedVersion, NewEvent, Options, Store};
-use annals_backup::{Destination, RestoreOptions, ShipOptions, Shipper, list, restore};
+use annals_backup::{
+    ColdBackup, Destination, RestoreOptions, ShipOptions, Shipper, keep_local, list, restore,
+};
 
 /// The length of an event's data.
 const DATA: usize = 256;
@@ -133,6 +135,49 @@ fn size_and_speed(dir: &Path, name: &str, bytes: u64, event: fn(&mut Random) -> 
         );
         let _ = std::fs::remove_dir_all(&to);
     }
+    drop(shipper);
+    store.close().unwrap();
+    cold(&dir.join("store"), &to, name);
+}
+
+/// The time until the first event of a store is read, and the rate of a read of everything.
+fn read(store: &Store, bytes: u64) -> (Duration, f64) {
+    let begun = Instant::now();
+    store.read_all().limit(1).for_each(|_| {}).unwrap();
+    let first = begun.elapsed();
+    let begun = Instant::now();
+    let mut sum = 0_u64;
+    store
+        .read_all()
+        .for_each(|event| sum += event.data().iter().map(|it| u64::from(*it)).sum::<u64>())
+        .unwrap();
+    std::hint::black_box(sum);
+    (first, rate(bytes, begun.elapsed()))
+}
+
+/// What a store costs whose full segments are in the backup alone.
+fn cold(path: &Path, to: &Destination, name: &str) {
+    let options = Options::new().cold_segments(ColdBackup::new(to.clone()).shared());
+    let store = options.clone().open(path).unwrap();
+    let bytes = store.stats().log_bytes;
+    let (local_first, local) = read(&store, bytes);
+    let begun = Instant::now();
+    let freed = keep_local(&store, 0).unwrap();
+    let took = begun.elapsed();
+    store.close().unwrap();
+    let begun = Instant::now();
+    let store = options.open(path).unwrap();
+    let opened = begun.elapsed();
+    let (first, rate_of_all) = read(&store, bytes);
+    println!(
+        "{name}, cold: {:.0} MB freed at {:.0} MB/s; opened in {:.1} ms; first event after {:.0} ms, local {:.3} ms; \
+         all of it at {rate_of_all:.0} MB/s, local {local:.0} MB/s",
+        megabytes(freed),
+        rate(freed, took),
+        opened.as_secs_f64() * 1e3,
+        first.as_secs_f64() * 1e3,
+        local_first.as_secs_f64() * 1e3,
+    );
 }
 
 /// Commits of one event in a turn.
@@ -175,7 +220,7 @@ fn cost(dir: &Path, name: &str, durability: Durability) {
     );
 }
 
-/// How far the backup is behind at 10,000 events/s.
+/// The lag of the backup at 10,000 events/s.
 fn lag(dir: &Path) {
     let store = Options::new().open(dir.join("store")).unwrap();
     let place = dir.join("backups");
@@ -196,15 +241,15 @@ fn lag(dir: &Path) {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        let mut behind = Vec::new();
+        let mut lags = Vec::new();
         for _ in 0..400 {
             std::thread::sleep(Duration::from_millis(50));
-            behind.push(running.status().behind_for.as_secs_f64());
+            lags.push(running.status().lag_time.as_secs_f64());
         }
         done.store(true, Ordering::Relaxed);
-        behind.sort_by(f64::total_cmp);
-        let at = |percent: usize| behind[(behind.len() - 1) * percent / 100];
-        println!("10,000 events/s: behind by {:.2} s (p50), {:.2} s (p99)", at(50), at(99));
+        lags.sort_by(f64::total_cmp);
+        let at = |percent: usize| lags[(lags.len() - 1) * percent / 100];
+        println!("10,000 events/s: lags by {:.2} s (p50), {:.2} s (p99)", at(50), at(99));
     });
     let status = running.status();
     println!(

@@ -92,7 +92,7 @@ pub(crate) fn ship(args: &ShipArgs, quiet: bool) -> Result<(), Failure> {
             }
             told = status.last_error;
         }
-        if status.behind == 0 && !is_caught_up {
+        if status.lag == 0 && !is_caught_up {
             is_caught_up = true;
             say(quiet, format_args!("shipped up to position {}; going on", status.position))?;
         }

@@ -22,9 +22,9 @@ pub struct ShipStatus {
     /// The last position in the backup.
     pub position: Position,
     /// Events of the store that are not in the backup.
-    pub behind: u64,
+    pub lag: u64,
     /// How long ago everything was in the backup.
-    pub behind_for: Duration,
+    pub lag_time: Duration,
     /// Bytes of the log that were read since the start.
     pub log_bytes: u64,
     /// Bytes of objects that were written since the start, without manifests.
@@ -128,9 +128,9 @@ impl RunningShipper {
         let state = self.shared.state.lock();
         let mut status = state.status.clone();
         let head = self.store.head();
-        status.behind = head.get().saturating_sub(status.position.get());
-        if status.behind > 0 || status.last_error.is_some() {
-            status.behind_for = state.up_to_date.elapsed();
+        status.lag = head.get().saturating_sub(status.position.get());
+        if status.lag > 0 || status.last_error.is_some() {
+            status.lag_time = state.up_to_date.elapsed();
         }
         status
     }

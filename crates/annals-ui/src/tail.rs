@@ -7,9 +7,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{Event, Position};
+use annals::Event;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
@@ -28,8 +28,10 @@ const BATCH: u64 = 50;
 const MAX_LAG: u64 = 20_000;
 /// Events that are shown when a tail begins.
 const FIRST: u64 = 20;
-/// How long a wait for new events lasts, and how long nothing is sent at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a tail looks for new events.
+const LOOKS_EVERY: Duration = Duration::from_millis(100);
+/// How long nothing is sent at most, so that a client that is gone is noticed.
+const KEPT_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const BUSY: &str = "Too many live tails are open. Close one, or try again later; \
                     annals_ui::Options::max_tails sets their number.";
 
@@ -95,7 +97,11 @@ pub(crate) async fn events(
         Err(malformed) => return search::malformed_response(&malformed),
     };
     let Ok(permit) = Arc::clone(&app.tails).try_acquire_owned() else {
-        return respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", BUSY);
+        let mut refusal =
+            respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", BUSY);
+        // The memory of a connection that is kept open for another request is free at once.
+        refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return refusal;
     };
     // A browser that connects again sends the last position that it has seen.
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
@@ -110,7 +116,7 @@ pub(crate) async fn events(
     };
     let tail = Tail { app, cx, selection, after, is_over: false, _permit: permit };
     let messages = stream::unfold(tail, Tail::next);
-    Sse::new(messages).keep_alive(KeepAlive::new().interval(PATIENCE)).into_response()
+    Sse::new(messages).keep_alive(KeepAlive::new().interval(KEPT_ALIVE_EVERY)).into_response()
 }
 
 /// What is sent next.
@@ -127,10 +133,9 @@ impl Tail {
         }
         let message = loop {
             match self.batch().await {
+                // Reads are cheap where nothing is new, and notice a store that is gone.
                 Ok(Batch::Events(events)) if events.is_empty() => {
-                    if let Err(fault) = self.wait().await {
-                        break self.end(&fault);
-                    }
+                    tokio::time::sleep(LOOKS_EVERY).await;
                 }
                 Ok(Batch::Events(events)) => {
                     let rows: String = events
@@ -179,18 +184,5 @@ impl Tail {
         // Another store in the same place may be shorter than the one before.
         self.after = through;
         Ok(batch)
-    }
-
-    /// Waits for an event after the ones that were read.
-    async fn wait(&self) -> Result<(), Fault> {
-        let next = Position::new(self.after + 1);
-        let store = self.app.read(|store| Ok(store.clone())).await?;
-        match tokio::time::timeout(PATIENCE, store.wait_for_async(next)).await {
-            Ok(Err(error)) => {
-                self.app.source.report(&store, &error);
-                Err(Fault::Store(error))
-            }
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
     }
 }

@@ -96,6 +96,7 @@ async fn tails_are_bounded_and_free_their_place() {
         let refused = get(&router, "/tail-events").await;
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         refused.has(&["Too many live tails are open"]);
+        assert_eq!(refused.header("connection"), "close");
     }
     page(&router, "/metrics").await.has(&["annals_ui_tails 3\n"]);
     page(&router, "/").await.has(&["Newest events"]);

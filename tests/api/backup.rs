@@ -344,6 +344,9 @@ fn copy_that_is_written_to_shows_what_it_appends() {
             Options::new().open(&to).unwrap().close().unwrap();
         }
         let copy = options().open(&to).unwrap();
+        // Without the space, each commit would change the length of the file.
+        let segment = last_segment(&to);
+        assert_eq!(fs::metadata(&segment).unwrap().len(), Options::MIN_SEGMENT_SIZE);
         let reader = options().read_only(true).open(&to).unwrap();
         for events in 0..40 {
             assert_eq!(events_of(&copy), 200 + events, "{}", to.display());
@@ -351,6 +354,15 @@ fn copy_that_is_written_to_shows_what_it_appends() {
             append(&copy, 1);
         }
     }
+}
+
+/// The last segment that has events.
+fn last_segment(path: &Path) -> PathBuf {
+    let mut segments: Vec<_> =
+        fs::read_dir(path.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    let has_frames = |path: &PathBuf| fs::read(path).unwrap().get(8192).is_some_and(|it| *it != 0);
+    segments.into_iter().rfind(has_frames).unwrap()
 }
 
 fn events_of(store: &Store) -> u64 {

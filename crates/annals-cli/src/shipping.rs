@@ -66,6 +66,10 @@ pub(crate) fn ship(args: &ShipArgs, quiet: bool) -> Result<(), Failure> {
         .interval(args.interval)
         .compression_level(args.level)
         .new_branch(args.new_branch);
+    let options = match args.bytes {
+        Some(bytes) => options.bytes(bytes),
+        None => options,
+    };
     let mut shipper = Shipper::new(store, place(&args.url, &args.keys)?, options)?;
     if args.once {
         let done = shipper.ship()?;

@@ -39,12 +39,13 @@ pub struct ShipOptions {
     new_branch: bool,
     parallel: usize,
     keep_local: Option<u64>,
+    bytes: Option<u64>,
 }
 
 impl Default for ShipOptions {
     fn default() -> Self {
         let interval = Duration::from_secs(1);
-        Self { interval, level: 3, new_branch: false, parallel: 2, keep_local: None }
+        Self { interval, level: 3, new_branch: false, parallel: 2, keep_local: None, bytes: None }
     }
 }
 
@@ -57,6 +58,13 @@ impl ShipOptions {
     /// The time between two looks at the store, which is about what can be lost with the machine. Default: 1 second.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// Does not wait for the interval if the log has gained this many bytes; looks ten times a second. Each upload is at
+    /// least two requests. Default: the interval alone.
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
         self
     }
 

@@ -7,13 +7,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use annals::Position;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Shipper;
 use crate::error::{Error, Result};
 
 /// The longest wait after failures in a row.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The time between two looks at how much there is to upload.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How far a running shipper is.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +92,7 @@ impl Shared {
             let looked = Instant::now();
             // The last look comes after the stop, so that everything until then is shipped.
             let is_last = self.state.lock().stop;
+            let had = shipper.store.stats().log_bytes;
             let looked_at = shipper.ship();
             let mut state = self.state.lock();
             let status = &mut state.status;
@@ -115,9 +118,29 @@ impl Shared {
             }
             let wait = shipper.options.interval.saturating_mul(1 << failures.min(10));
             let wait = if failures == 0 { wait } else { wait.min(LONGEST_WAIT) };
-            if !state.stop {
-                self.bell.wait_for(&mut state, wait);
+            let until = Instant::now() + wait;
+            let bytes = shipper.options.bytes.filter(|_| failures == 0);
+            self.wait(&mut state, until, || {
+                bytes.is_some_and(|bytes| {
+                    shipper.store.stats().log_bytes >= had.saturating_add(bytes)
+                })
+            });
+        }
+    }
+
+    /// Waits for a time, a stop, or until there is enough to upload.
+    fn wait(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        until: Instant,
+        is_enough: impl Fn() -> bool,
+    ) {
+        while !state.stop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || MutexGuard::unlocked(state, &is_enough) {
+                return;
             }
+            self.bell.wait_for(state, left.min(LOOK));
         }
     }
 }

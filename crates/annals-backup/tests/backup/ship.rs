@@ -1,7 +1,7 @@
 //! What is shipped is what the store holds, once and in few objects.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals::shipping::Until;
 use annals::{Opened, Position};
@@ -295,4 +295,24 @@ fn long_first_upload_continues_where_it_ended() {
     let all = list(&to).unwrap().branches[0].log_bytes;
     assert!(done.log_bytes < all * 2 / 3, "{} of {all} bytes", done.log_bytes);
     assert!(verify(&to, None, |_| {}).unwrap().faults.is_empty());
+}
+
+#[test]
+fn shipper_that_is_asked_to_does_not_wait_for_its_interval_when_there_is_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, to) = memory();
+    let store = open(&dir.path().join("ledger"));
+    let ship_options = ShipOptions::new().interval(Duration::from_secs(3_600)).bytes(50_000);
+    let running = Shipper::new(store.clone(), to, ship_options).unwrap().start().unwrap();
+    for round in 1..4_u64 {
+        let before = store.head();
+        fill(&store, round * 100..round * 100 + 100);
+        let begun = Instant::now();
+        // What is less than that waits for more.
+        while running.status().position <= before {
+            assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", running.status());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    running.stop().unwrap();
 }

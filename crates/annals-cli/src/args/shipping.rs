@@ -54,6 +54,9 @@ pub(crate) struct ShipArgs {
     /// The time between two uploads, which is about what can be lost with the machine
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = values::wait)]
     pub(crate) interval: Duration,
+    /// Upload earlier if the log has gained this much, such as 1M
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) bytes: Option<u64>,
     /// Upload what is new now, and end
     #[arg(long)]
     pub(crate) once: bool,

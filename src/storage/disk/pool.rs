@@ -58,6 +58,9 @@ struct PoolEntry {
     broken: AtomicBool,
 }
 
+/// Entries of handles that are gone, beyond the number of open files, after which they are dropped.
+const SPARE_ENTRIES: usize = 64;
+
 /// The first bytes identify a file: all files of a store begin with a header with the store's id,
 /// and segments with a random number.
 const HEAD_LEN: usize = 128;
@@ -81,6 +84,12 @@ impl Pool {
             clock: Mutex::new(Rank::OpenFiles, VecDeque::new()),
             names: Mutex::new(Rank::FileNames, HashMap::new()),
         }
+    }
+
+    /// The number of entries of open files, and of files that are gone.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.clock.lock().len().max(self.names.lock().values().map(Vec::len).sum())
     }
 
     /// The number of mappings.
@@ -122,8 +131,18 @@ impl Pool {
         });
         self.open.fetch_add(1, Ordering::Relaxed);
         self.names.lock().entry(path.to_owned()).or_default().push(Arc::downgrade(&entry));
-        self.clock.lock().push_back(Arc::downgrade(&entry));
+        self.add_to_clock(&entry);
         Ok(Arc::new(PooledFile(entry)))
+    }
+
+    /// Enters a file into the clock. A reader beside a writer opens the status file for each read: entries of handles that
+    /// are gone are dropped here, or each would keep its memory for as long as the store is open.
+    fn add_to_clock(&self, entry: &Arc<PoolEntry>) {
+        let mut clock = self.clock.lock();
+        if clock.len() >= self.open.load(Ordering::Relaxed) * 2 + SPARE_ENTRIES {
+            clock.retain(|entry| entry.strong_count() > 0);
+        }
+        clock.push_back(Arc::downgrade(entry));
     }
 
     /// Runs an operation that opens a file; if the process or the system has too many open, closes
@@ -240,7 +259,7 @@ impl PoolEntry {
         }
         slot.file = Some(Arc::clone(&file));
         self.pool.open.fetch_add(1, Ordering::Relaxed);
-        self.pool.clock.lock().push_back(Arc::downgrade(self));
+        self.pool.add_to_clock(self);
         Ok(file)
     }
 

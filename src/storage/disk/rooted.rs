@@ -31,20 +31,7 @@ const FEWEST_FILES: usize = 8;
 
 /// Binds to the directory of this absolute path.
 pub(super) fn open(path: PathBuf, binding: Binding) -> io::Result<Option<Bound>> {
-    // Anything else is refused without being opened: opening a pipe would wait for its other end.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = fs::File::from(retry_on_intr(|| openat(CWD, &path, flags, Mode::empty()))?);
-    let metadata = root.metadata()?;
-    let root = OpenDir { name: OsString::new(), identity: Identity::of(&metadata), dir: root };
-    let limit = binding.max_open_files.unwrap_or_else(files_by_default).max(FEWEST_FILES);
-    let place = Place {
-        path: path.clone(),
-        root: Arc::new(root),
-        held: binding.held,
-        kept: Mutex::new(Rank::HeldDirectories, Vec::new()),
-    };
-    let (place, pool) = (Arc::new(place), Arc::new(Pool::new(limit)));
-    let storage = Arc::new(Rooted { place, pool, lock: Mutex::new(Rank::LockFile, None) });
+    let storage = Arc::new(Rooted::open(path.clone(), binding)?);
     Ok(Some(Bound { storage, root: path }))
 }
 
@@ -246,6 +233,23 @@ struct Rooted {
 }
 
 impl Rooted {
+    fn open(path: PathBuf, binding: Binding) -> io::Result<Self> {
+        // Anything else is refused without being opened: opening a pipe would wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = fs::File::from(retry_on_intr(|| openat(CWD, &path, flags, Mode::empty()))?);
+        let metadata = root.metadata()?;
+        let root = OpenDir { name: OsString::new(), identity: Identity::of(&metadata), dir: root };
+        let limit = binding.max_open_files.unwrap_or_else(files_by_default).max(FEWEST_FILES);
+        let place = Place {
+            path,
+            root: Arc::new(root),
+            held: binding.held,
+            kept: Mutex::new(Rank::HeldDirectories, Vec::new()),
+        };
+        let (place, pool) = (Arc::new(place), Arc::new(Pool::new(limit)));
+        Ok(Self { place, pool, lock: Mutex::new(Rank::LockFile, None) })
+    }
+
     fn directory(&self, path: &Path) -> io::Result<Arc<OpenDir>> {
         let relative = self.place.relative(path)?;
         self.pool.opening(|| self.place.directory(relative))
@@ -424,5 +428,26 @@ impl Storage for Rooted {
 
     fn random_u64(&self) -> u64 {
         DiskStorage.random_u64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_that_is_opened_again_and_again_leaves_nothing_in_the_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let binding = Binding { held: &[], max_open_files: None };
+        let storage = Rooted::open(root.clone(), binding).unwrap();
+        let path = root.join("STATUS");
+        drop(storage.open(&path, OpenMode::CreateNew).unwrap());
+        let kept = storage.open(&path, OpenMode::Read).unwrap();
+        for _ in 0..10_000 {
+            drop(storage.open(&path, OpenMode::Read).unwrap());
+        }
+        assert!(storage.pool.entries() < 200, "{} entries", storage.pool.entries());
+        assert_eq!(kept.len().unwrap(), 0);
     }
 }

@@ -130,6 +130,32 @@ fn can_enter(catalog: &Catalog, frame: &ScannedFrame<'_>) -> Lookup<Vec<Box<str>
     found.map_err(LookupError::Heads).map(|()| older)
 }
 
+/// The end of the frames without events from a place on, if the last of them has a header checksum: all of them are
+/// durable then, because each link covers the frames before it.
+fn end_of_changes(
+    window: &mut Window,
+    segment: &Segment,
+    from: &ScanState,
+    last: u32,
+) -> Result<Option<u64>> {
+    let (mut offset, mut link) = (from.offset, from.link);
+    while link != last {
+        let bytes = window.get(offset, frame::HEADER_LEN);
+        let bytes = bytes.map_err(|e| Error::io("read", &segment.path, e))?;
+        let Some(Ok((header, checksum))) =
+            bytes.map(|bytes| FrameHeader::decode(bytes, segment.seed, offset))
+        else {
+            return Ok(None);
+        };
+        if header.event_count > 0 || header.link != link || header.kind == FrameKind::Seal {
+            return Ok(None);
+        }
+        offset += header.frame_len();
+        link = checksum;
+    }
+    Ok((offset > from.offset).then_some(offset))
+}
+
 impl Follower {
     pub(super) fn new(
         shared: &Arc<Shared>,
@@ -203,7 +229,9 @@ impl Follower {
         }
         self.check_same_history(&follower)?;
         let tenure = Tenure::now(self.shared.dir())?;
-        if tenure.limit().is_some_and(|limit| limit < follower.state.next_position) {
+        let has_changes = tenure.durable_link().is_some_and(|link| link != follower.state.link);
+        if tenure.limit().is_some_and(|limit| limit < follower.state.next_position) && !has_changes
+        {
             return Ok(());
         }
         let change = self.contents.last_change();
@@ -350,9 +378,39 @@ impl Follower {
         }
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);
+        let mut walked = self.walk_to(follower, &segment, &mut window, limit);
+        if walked.is_ok()
+            && limit < follower.state.next_position
+            && let Some(link) = tenure.durable_link()
+            && let Some(end) = end_of_changes(&mut window, &segment, &follower.state, link)?
+        {
+            // The frames before that end have no events, and are accepted up to the next one.
+            let mut window = Window::new(Arc::clone(&segment.file), end);
+            let next = follower.state.next_position;
+            walked = self.walk_to(follower, &segment, &mut window, next);
+        }
+        let state = &follower.state;
+        segment.set_end(state.offset);
+        walked?;
+        // The status records a later position: the writer may be using another file.
+        let end = len.min(from.saturating_add(LOOKED_AT));
+        if state.offset == from && limit != u64::MAX && segment.look_again_at(from, end) {
+            self.renew_active(&segment)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the frames of a segment up to a position.
+    fn walk_to(
+        &self,
+        follower: &mut FollowProgress,
+        segment: &Arc<Segment>,
+        window: &mut Window,
+        limit: u64,
+    ) -> Result<()> {
         let FollowProgress { state, commits, last_frame, .. } = follower;
         let (seed, number) = (segment.seed, segment.number());
-        let walked = scan(&mut window, seed, state, limit, &segment.path, |frame| {
+        let walked = scan(window, seed, state, limit, &segment.path, |frame| {
             // A frame is entered whole or not at all: the checkpoint blocks that it needs are read
             // first.
             let older = self.contents.lookup(|catalog| can_enter(catalog, frame), Ok)?;
@@ -377,14 +435,7 @@ impl Follower {
             *last_frame = frame.offset;
             Ok(())
         });
-        segment.set_end(state.offset);
-        walked?;
-        // The status records a later position: the writer may be using another file.
-        let end = len.min(from.saturating_add(LOOKED_AT));
-        if state.offset == from && limit != u64::MAX && segment.look_again_at(from, end) {
-            self.renew_active(&segment)?;
-        }
-        Ok(())
+        walked.map(|_| ())
     }
 
     /// Goes on to the next segment, if the writer has.

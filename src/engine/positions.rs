@@ -111,11 +111,11 @@ impl Positions {
         if self.shared.options().durability.is_sync() { self.durable() } else { u64::MAX }
     }
 
-    /// Publishes to readers in other processes the position up to which they may read. The status is
-    /// written to the page cache and not synced; after a failure readers see the position with the next
-    /// status.
-    pub(super) fn write_status(&self) {
-        self.put_status(false, 0);
+    /// Publishes to readers in other processes the position up to which they may read, and the link of the last durable
+    /// frame, which may come after that and have changes alone. The status is written to the page cache and not synced;
+    /// after a failure readers see both with the next status.
+    pub(super) fn write_status(&self, link: u32) {
+        self.put_status(false, link);
     }
 
     /// Writes the first status of a writer. In a synced store it states that the log ends at `link`,

@@ -27,6 +27,7 @@ pub(crate) struct Status {
     /// Nothing was written after `visible`, which is durable, and after the frame that `link`
     /// identifies.
     pub(crate) clean: bool,
+    /// Where `clean` is false: the link of the last durable frame, or 0.
     pub(crate) link: u32,
     pub(crate) epoch: u64,
 }

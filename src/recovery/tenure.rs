@@ -37,6 +37,13 @@ impl Tenure {
         self.status.map_or(0, |status| status.visible)
     }
 
+    /// The link of the last frame that an active writer has made durable, if that is known. Frames without events up to it
+    /// are durable too, although they have no position.
+    pub(crate) fn durable_link(&self) -> Option<u32> {
+        let status = self.status.filter(|_| self.at_work)?;
+        (status.link != 0).then_some(status.link)
+    }
+
     /// No writer has opened the store between these two looks.
     pub(crate) fn is_same(&self, later: &Self) -> bool {
         let epoch = |of: &Self| of.status.map(|status| status.epoch);

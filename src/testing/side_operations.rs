@@ -268,6 +268,7 @@ impl Harness {
     ) -> Checked {
         let Some(follower) = self.beside.follower.clone() else { return Ok(()) };
         let before = store.head().get();
+        let changed_before = metadata::visible(store);
         let asked = ask(&follower, self)?;
         let Some(head) = self.allow(asked)? else { return Ok(()) };
         let after = store.head().get();
@@ -278,6 +279,13 @@ impl Harness {
         let shown = metadata::visible(&follower);
         ensure!(shown.covers(self.model.end_of(head)), "a follower's changes end at {shown:?}");
         ensure!(shown.covers(self.beside.shown), "a follower went back to {shown:?}");
+        let writer = metadata::visible(store);
+        ensure!(
+            writer.covers(shown),
+            "a follower shows {shown:?}, the writer's readers {writer:?}"
+        );
+        let lags = !self.settings.faults && !shown.covers(changed_before);
+        ensure!(!lags, "a follower shows {shown:?}, the writer's readers {changed_before:?}");
         ensure!(self.model.is_end(shown), "a follower sees half a commit, up to {shown:?}");
         self.beside.shown = shown;
         self.seen = self.seen.max(shown);

@@ -173,6 +173,37 @@ fn follower_sees_cursors_as_of_the_events_it_sees() {
     assert_eq!(reader.cursors().get("c").unwrap(), Some(Position::new(2)));
 }
 
+#[test]
+fn reader_beside_a_writer_sees_changes_that_no_event_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), 3);
+    let follower = Options::new().read_only(true).open(dir.path()).unwrap();
+    let mut changes = follower.subscribe().after(3).include_metadata().start().unwrap();
+    for position in 1..=3 {
+        store.cursors().advance("c", position).unwrap();
+        assert_eq!(follower.cursors().get("c").unwrap(), Some(Position::new(position)));
+        let late = Options::new().read_only(true).open(dir.path()).unwrap();
+        assert_eq!(late.cursors().get("c").unwrap(), Some(Position::new(position)));
+        assert_eq!(late.head(), Position::new(3));
+    }
+    store.archive("s").unwrap();
+    assert_eq!(follower.read_all().into_iter().count(), 0);
+    let message = changes.next_timeout(std::time::Duration::from_secs(120)).unwrap().unwrap();
+    assert!(format!("{message:?}").contains("StreamChanged"), "{message:?}");
+    // What is written and not durable may be lost, and is not shown.
+    let interval = std::time::Duration::from_secs(3_600);
+    store.cursors().advance("c", 2).unwrap_err();
+    store.cursors().advance("durable", 2).unwrap();
+    let buffered = store.transaction().durability(annals::Durability::Buffered { interval });
+    buffered.cursor("written", 2).commit().unwrap();
+    let late = Options::new().read_only(true).open(dir.path()).unwrap();
+    let shown = |name: &str| late.cursors().get(name).unwrap();
+    assert_eq!((shown("durable"), shown("written")), (Some(Position::new(2)), None));
+    store.sync().unwrap();
+    assert_eq!(shown("written"), Some(Position::new(2)));
+    assert!(follower.stats().events == 3);
+}
+
 /// Whether a file of an open store may be renamed or replaced during a copy: a segment that is being
 /// prepared, an index file, a checkpoint.
 fn may_change(path: &std::path::Path) -> bool {

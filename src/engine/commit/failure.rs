@@ -65,7 +65,7 @@ impl Commits {
         let mut writer = self.writer.lock();
         let in_flight = writer.collecting_number.previous();
         self.poison(&mut writer, in_flight, &error);
-        let (link, wakers) = (writer.log.tip.link, writer.take_wakers());
+        let (link, wakers) = (writer.durable_link, writer.take_wakers());
         drop(writer);
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.positions.mark_clean(false, link, self.positions.visible_elsewhere())

@@ -102,7 +102,8 @@ impl Commits {
                 self.note_writes(&mut writer, &group.writes, number, synced.is_none());
                 self.publish_written(&mut writer, number, last);
                 if synced.is_some() {
-                    self.publish_durable(&mut writer, number, last);
+                    let link = writer.group_tip.link;
+                    self.publish_durable(&mut writer, number, last, link);
                 }
             }
         }
@@ -252,14 +253,25 @@ impl Commits {
         }
     }
 
-    fn publish_durable(&self, writer: &mut Guard<'_>, number: GroupNumber, last: CommitPoint) {
+    /// `link`: the header checksum of the last frame before `last`.
+    fn publish_durable(
+        &self,
+        writer: &mut Guard<'_>,
+        number: GroupNumber,
+        last: CommitPoint,
+        link: u32,
+    ) {
+        // A sync that ends after a later one brings nothing new.
+        if last.position >= self.positions.durable() && last.change >= writer.changes.durable {
+            writer.durable_link = link;
+        }
         writer.synced_number = writer.synced_number.max(number);
         writer.dirty.retain(|(_, last)| *last > number);
         self.positions.raise_durable(last.position);
         writer.changes.durable = writer.changes.durable.max(last.change);
         self.publish_changes(writer, last.change);
         self.ask_to_save_snapshots(writer);
-        self.positions.write_status();
+        self.positions.write_status(writer.durable_link);
     }
 
     /// Wakes the thread that saves the snapshots of durable commits: the maintaining one, or the
@@ -277,15 +289,15 @@ impl Commits {
 
     /// Syncs what is written, while the next group may be written.
     pub(in crate::engine) fn sync_written(&self) -> Result<()> {
-        let (dirty, number, last) = {
+        let (dirty, number, last, link) = {
             let writer = self.writer.lock();
             writer.check_usable()?;
             let position = self.positions.written();
             let last = CommitPoint { position, change: writer.changes.written };
-            (writer.dirty.clone(), writer.written_number, last)
+            (writer.dirty.clone(), writer.written_number, last, writer.group_tip.link)
         };
         let mut writer = self.sync_outside(dirty.iter().map(|(segment, _)| segment))?;
-        self.publish_durable(&mut writer, number, last);
+        self.publish_durable(&mut writer, number, last, link);
         drop(writer);
         self.positions.announce();
         Ok(())
@@ -339,6 +351,7 @@ impl Commits {
         let mut dirty = writer.dirty.clone();
         let (number, position) = (writer.written_number, self.positions.written());
         let last = CommitPoint { position, change: writer.changes.written };
+        let link = writer.group_tip.link;
         drop(writer);
         let is_full = |(dirty, _): &(Arc<Segment>, GroupNumber)| dirty.number() <= segment;
         let has_all = dirty.iter().all(is_full);
@@ -346,7 +359,7 @@ impl Commits {
         let mut writer = self.sync_outside(dirty.iter().map(|(segment, _)| segment))?;
         if has_all && !dirty.is_empty() {
             // Nothing written before lies elsewhere, and no other sync may follow.
-            self.publish_durable(&mut writer, number, last);
+            self.publish_durable(&mut writer, number, last, link);
             drop(writer);
             self.positions.announce();
         } else {

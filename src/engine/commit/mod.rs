@@ -93,6 +93,8 @@ pub(in crate::engine) struct Writer {
     pub(in crate::engine) collecting_number: GroupNumber,
     /// The tip before the oldest group that is not written: the state restored after a failed write.
     group_tip: Tip,
+    /// The header checksum of the last frame that is known to be durable.
+    durable_link: u32,
     pub(in crate::engine) writing: Option<Arc<Group>>,
     /// The last position and the last change of the group being written.
     writing_to: Option<CommitPoint>,
@@ -276,6 +278,7 @@ impl Writer {
         };
         Self {
             group_tip: tip.clone(),
+            durable_link: tip.link,
             log: LogWriter::new(
                 tip,
                 Arc::clone(&recovered.catalog.active.segment),

@@ -16,7 +16,7 @@ impl Commits {
             writer.names_synced = true;
         }
         // From now on an opening has to look for a tail.
-        self.positions.mark_clean(false, 0, self.positions.visible_elsewhere())
+        self.positions.mark_clean(false, writer.durable_link, self.positions.visible_elsewhere())
     }
 
     /// Waits until the collecting group has been taken; leads it if there is no leader.

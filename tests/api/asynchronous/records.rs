@@ -134,7 +134,8 @@ fn listing_of_a_task_holds_few_large_values_at_once() {
     }
     let (records, taken) = drain(store.records().list().into_stream());
     assert_eq!(records.len(), 200);
-    assert!(taken.polls > 200 / 17, "{taken:?}");
+    // A batch that is there before it is asked for is not waited for.
+    assert!(taken.polls > 2, "{taken:?}");
 }
 
 #[test]

@@ -349,11 +349,11 @@ impl<'a> Checker<'a> {
         self.interval(stream, op, version, false);
     }
 
-    /// Takes the reads out that began after a version was acknowledged, and saw an earlier one.
+    /// Takes the reads out that began after a version was acknowledged, or another read had seen it, and saw an earlier one.
     fn count_stale_reads(&mut self) {
         for intervals in self.intervals.values_mut() {
             intervals.sort_by_key(|it| it.version);
-            // From the last version on: when the first of the later ones was acknowledged.
+            // From the last version on: when the first of the later ones was known to be there.
             let (mut later, mut at_version) = (u64::MAX, u64::MAX);
             let mut version = None;
             let summary = &mut self.summary;
@@ -362,9 +362,7 @@ impl<'a> Checker<'a> {
                 if version.replace(it.version) != Some(it.version) {
                     later = later.min(std::mem::replace(&mut at_version, u64::MAX));
                 }
-                if it.is_write {
-                    at_version = at_version.min(it.ended);
-                }
+                at_version = at_version.min(it.ended);
                 let stale = !it.is_write && later < it.began;
                 if stale {
                     summary.stale_reads += 1;

@@ -11,6 +11,9 @@ use axum::http::request::Parts;
 use crate::app::App;
 use crate::fault::Fault;
 
+/// What a browser reads as a slash in a path.
+const SLASHES: [char; 2] = ['/', '\\'];
+
 /// A request to a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -49,7 +52,7 @@ impl Context {
         });
         let base = base.or(found).unwrap_or_default().trim_end_matches('/');
         // A path that begins with two slashes would be an address on another host.
-        let base = match base.trim_start_matches('/') {
+        let base = match base.trim_start_matches(SLASHES) {
             "" => String::new(),
             inner => format!("/{inner}"),
         };
@@ -106,7 +109,7 @@ impl Context {
         if !value.is_empty() {
             params.push((name, value));
         }
-        self.link(self.path.trim_start_matches('/'), &params)
+        self.link(self.path.trim_start_matches(SLASHES), &params)
     }
 
     /// The address of this page without the token of the request.
@@ -162,6 +165,13 @@ mod tests {
         assert_eq!(base(None, "/admin/", "/"), "/admin/x");
         assert_eq!(base(Some("/a/b/"), "/stream", "/stream"), "/a/b/x");
         assert_eq!(base(None, "//evil.example/stream", "/stream"), "/evil.example/x");
+        // Browsers read a backslash in a path as a slash.
+        assert_eq!(base(None, "/\\evil.example/stream", "/stream"), "/evil.example/x");
+        for path in ["/\\evil.example/", "/\\/evil.example/", "//evil.example/"] {
+            let uri: axum::http::Uri = path.parse().expect("a path that a request can have");
+            let cx = Context::new(None, Some(uri.path()), uri.path(), Some("a=1&token=t"));
+            assert_eq!(cx.without_token(), "/evil.example/?a=1", "{path}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn show(before: &[u8], after: &[u8]) -> Markup {
             thead { tr { th scope="col" { "Place" } th scope="col" { "Before" } th scope="col" { "After" } } }
             tbody { @for difference in found.iter().take(LISTED) {
                 tr {
-                    td { code { (text::visible(if difference.place.is_empty() { "(all)" } else { &difference.place })) } }
+                    td { @if difference.place.is_empty() { code { "(all)" } } @else { (shown(&difference.place)) } }
                     td { @if let Some(value) = difference.before { del { (shown(value)) } } }
                     td { @if let Some(value) = difference.after { ins { (shown(value)) } } }
                 }
@@ -75,8 +75,8 @@ fn compare<'a>(
         }
         (Value::Array(before), Value::Array(after)) if !is_deep => {
             for i in 0..before.len().max(after.len()) {
-                let place = format!("{place}/{i}");
-                one(&place, before.get(i).copied(), after.get(i).copied(), level, found);
+                let place = || format!("{place}/{i}");
+                one(place, before.get(i).copied(), after.get(i).copied(), level, found);
             }
         }
         (Value::Text(before), Value::Text(after)) if before == after => {}
@@ -100,25 +100,28 @@ fn members<'a>(
     // The last one of repeated keys counts.
     let right: BTreeMap<_, _> = after.0.iter().map(|(key, value)| (&**key, *value)).collect();
     for (key, value) in right {
-        one(&pointer(place, key), left.remove(key), Some(value), level, found);
+        one(|| pointer(place, key), left.remove(key), Some(value), level, found);
     }
     for (key, value) in left {
-        one(&pointer(place, key), Some(value), None, level, found);
+        one(|| pointer(place, key), Some(value), None, level, found);
     }
 }
 
+/// Compares the values at a place, which is built only where they differ: keys can be as long as the data.
 fn one<'a>(
-    place: &str,
+    place: impl FnOnce() -> String,
     before: Option<&'a RawValue>,
     after: Option<&'a RawValue>,
     level: usize,
     found: &mut Vec<Difference<'a>>,
 ) {
+    if found.len() > LISTED || before.map(RawValue::get) == after.map(RawValue::get) {
+        return;
+    }
     match (before, after) {
-        (Some(before), Some(after)) => compare(place, before, after, level + 1, found),
-        _ if found.len() > LISTED => {}
+        (Some(before), Some(after)) => compare(&place(), before, after, level + 1, found),
         (before, after) => found.push(Difference {
-            place: place.to_owned(),
+            place: place(),
             before: before.map(RawValue::get),
             after: after.map(RawValue::get),
         }),
@@ -169,5 +172,11 @@ mod tests {
         let deep = |value: u8| format!("{}{value}{}", "[".repeat(100), "]".repeat(100));
         assert_eq!(found(&deep(1), &deep(2)).len(), 1);
         assert!(show(b"\xff", b"1").into_string().contains("1 B and 1 B"));
+        let key = "\\u202e".repeat(5_000);
+        let long = |value: u8| {
+            format!("{{\"{key}\":{}}}", many(value).split_at(4_000).0.to_owned() + "0]")
+        };
+        let shown = show(long(1).as_bytes(), long(2).as_bytes()).into_string();
+        assert!(shown.contains("\\u{202e}") && shown.len() < 4 << 20, "{} bytes", shown.len());
     }
 }

@@ -26,6 +26,8 @@ const TAG: &str = "correlation:";
 const LISTED: usize = 200;
 /// Streams with a lane of their own; later ones share the last lane.
 const LANES: usize = 12;
+/// Characters of a name in the picture, and of a cause that is not on the page.
+const NAMED: usize = 90;
 /// Sizes of the picture.
 const ROW: usize = 30;
 const LANE: usize = 22;
@@ -136,7 +138,7 @@ fn picture(cx: &Context, events: &[Event], causes: &[Option<usize>]) -> String {
     for (at, event) in events.iter().enumerate() {
         let (x, y) = (lane(event), row(at));
         let name = format!("{} · {}@{}", event.event_type(), event.stream(), event.version());
-        let name = text::plain(&text::shortened(&name, 90));
+        let name = text::plain(&text::shortened(&name, NAMED));
         let offset = text::duration(since_first(events, at));
         let label = html! {
             a href=(cx.event(event.position().get())) { text x=(left + 90) y=(y + 5) { (name) } }
@@ -172,7 +174,7 @@ fn table(cx: &Context, events: &[Event], causes: &[Option<usize>]) -> Markup {
                     td { @match causes.get(row).copied().flatten().and_then(|row| events.get(row)) {
                         Some(cause) => { a href=(cx.event(cause.position().get())) { (cause.position()) }
                             " " (text::name(cause.event_type())) },
-                        None => { @if let Some(cause) = cause(event) { (text::name(&cause)) span.faint { " (elsewhere)" } } }
+                        None => { @if let Some(cause) = cause(event) { (text::name(&text::shortened(&cause, NAMED))) span.faint { " (elsewhere)" } } }
                     } }
                 }
             } }

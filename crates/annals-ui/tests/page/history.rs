@@ -78,6 +78,12 @@ async fn correlation_is_a_timeline_with_causes() {
     let event = page(&router, &format!("/event?at={paid}")).await;
     event.has(&[&format!("trace?id={root}"), "Placed</bdi> at position 5"]);
     page(&router, "/event?at=8").await.has(&["not an event of this store"]);
+    let long = serde_json::json!({ "causation_id": "x".repeat(10_000) }).to_string();
+    let event = NewEvent::new("Lost", "").tag(tag.as_str()).metadata(long);
+    store.append("mail-1", ExpectedVersion::Any, [event]).unwrap();
+    let trace = page(&router, &format!("/trace?id={root}")).await;
+    trace.has(&["xxx…"]);
+    trace.lacks(&[&*"x".repeat(200)]);
     page(&router, "/trace?id=unknown").await.has(&["No event carries the tag"]);
     assert_eq!(get(&router, "/trace").await.status, StatusCode::BAD_REQUEST);
 }

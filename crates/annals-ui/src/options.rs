@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use annals::consumer_group::Replayed;
+use tokio::sync::Semaphore;
 
 /// The call that a service gives for replaying the parked events of a consumer group.
 pub(crate) type Replay = Arc<dyn Fn() -> annals::Result<Replayed> + Send + Sync>;
@@ -100,20 +101,20 @@ impl Options {
 
     /// The number of live tails that may be open at once; further ones are refused with status 503. Default: 64.
     pub fn max_tails(mut self, tails: usize) -> Self {
-        self.max_tails = tails;
+        self.max_tails = tails.min(Semaphore::MAX_PERMITS);
         self
     }
 
     /// The number of exports that may run at once; further ones are refused with status 503. Default: 4.
     pub fn max_exports(mut self, exports: usize) -> Self {
-        self.max_exports = exports;
+        self.max_exports = exports.min(Semaphore::MAX_PERMITS);
         self
     }
 
     /// The number of threads that may read from the store at once, at least 1; other requests wait, and are refused with
     /// status 503 after ten seconds. Default: 8.
     pub fn max_reads(mut self, reads: usize) -> Self {
-        self.max_reads = reads.max(1);
+        self.max_reads = reads.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 

@@ -108,6 +108,17 @@ async fn tails_are_bounded_and_free_their_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn limits_can_be_as_large_as_a_number() {
+    let (_dir, store) = ledger();
+    let most = usize::MAX;
+    let options = Options::new().max_tails(most).max_exports(most).max_reads(most);
+    let router = annals_ui::router(store, options);
+    let _tail = Tail::open(&router, "/tail-events").await;
+    page(&router, "/metrics").await.has(&["annals_ui_tails 1\n"]);
+    page(&router, "/export?q=all").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_client_skips_to_the_newest_events() {
     let (_dir, store) = ledger();
     let router = annals_ui::router(store.clone(), Options::new().max_reads(1));

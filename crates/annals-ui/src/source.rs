@@ -4,6 +4,7 @@
 //! from. Must never open a store for writing.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals::{Options, Store, Timestamp, Uuid};
 use parking_lot::Mutex;
@@ -24,7 +25,10 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    /// Held while a store is opened, which takes as long as its recovery: only threads for blocking work may take it.
     current: Mutex<Current>,
+    /// How often the store was opened again.
+    openings: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +39,6 @@ struct Current {
     /// Why the handle before was given up.
     given_up: Option<String>,
     reopened: Option<Reopened>,
-    /// How often the store was opened again.
-    openings: u64,
 }
 
 /// That the store was opened again while it was served.
@@ -55,7 +57,11 @@ impl Source {
         let store = open(path)?;
         let last_id = Some(store.stats().store_id);
         let current = Current { store: Some(store), last_id, ..Current::default() };
-        Ok(Self::Directory(Directory { path: path.to_path_buf(), current: Mutex::new(current) }))
+        Ok(Self::Directory(Directory {
+            path: path.to_path_buf(),
+            current: Mutex::new(current),
+            openings: AtomicU64::new(0),
+        }))
     }
 
     /// A handle to the store. Opens it if there is none, so it may block.
@@ -80,11 +86,11 @@ impl Source {
         }
     }
 
-    /// How often the store was opened again: what was computed before is of another handle.
+    /// How often the store was opened again: what was computed before is of another handle. Does not block.
     pub(crate) fn openings(&self) -> u64 {
         match self {
             Self::Handle(_) => 0,
-            Self::Directory(directory) => directory.current.lock().openings,
+            Self::Directory(directory) => directory.openings.load(Ordering::Relaxed),
         }
     }
 
@@ -117,7 +123,7 @@ impl Source {
 impl Directory {
     fn store(&self) -> Result<Store, Fault> {
         let mut current = self.current.lock();
-        // A handle reads on in a directory that was renamed; its path leads nowhere.
+        // A handle reads on in a directory that was renamed; its path no longer names the store.
         if current.store.is_some() && !self.path.is_dir() {
             current.store = None;
             current.given_up = Some("the directory was removed or renamed".to_owned());
@@ -130,7 +136,7 @@ impl Directory {
         let is_other = current.last_id.is_some_and(|last| last != id);
         let why = current.given_up.take().unwrap_or_default();
         current.reopened = Some(Reopened { at: text::now(), why, is_other });
-        current.openings += 1;
+        self.openings.fetch_add(1, Ordering::Relaxed);
         current.last_id = Some(id);
         current.store = Some(store.clone());
         Ok(store)

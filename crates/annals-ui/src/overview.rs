@@ -20,10 +20,13 @@ const LOOKED_AT: u64 = 100_000;
 const AGE_FACTOR: u32 = 20;
 const MIN_AGE: Duration = Duration::from_secs(2);
 
+/// Lists, or why they could not be computed.
+type Computed = Result<Arc<Lists>, Arc<Fault>>;
+
 /// The newest lists, and whether others are being computed.
 #[derive(Debug)]
 pub(crate) struct Overview {
-    newest: watch::Sender<Option<Result<Arc<Lists>, String>>>,
+    newest: watch::Sender<Option<Computed>>,
     is_running: Mutex<bool>,
 }
 
@@ -96,15 +99,20 @@ impl Top {
 }
 
 impl App {
-    /// The lists, if there are any after this time. Older ones are returned at once, and replaced for later requests.
-    pub(crate) async fn lists(self: &Arc<Self>, patience: Duration) -> Option<Arc<Lists>> {
-        let mut newest = self.overview.newest.subscribe();
-        let found = newest.borrow_and_update().clone();
+    /// The newest lists, of any age; none are computed for this call.
+    pub(crate) fn kept_lists(&self) -> Option<Arc<Lists>> {
+        let found = self.overview.newest.borrow().clone().and_then(Result::ok);
         // Those of a store that was replaced are of no use.
-        let openings = self.source.openings();
-        let found = found.and_then(Result::ok).filter(|lists| lists.openings == openings);
+        found.filter(|lists| lists.openings == self.source.openings())
+    }
+
+    /// The lists, if there are any after this time. Older ones are returned at once, and replaced for later requests.
+    pub(crate) async fn lists(self: &Arc<Self>, patience: Duration) -> Option<Computed> {
+        let mut newest = self.overview.newest.subscribe();
+        newest.mark_unchanged();
+        let found = self.kept_lists();
         if found.as_ref().is_some_and(|lists| lists.is_fresh()) {
-            return found;
+            return found.map(Ok);
         }
         if !std::mem::replace(&mut *self.overview.is_running.lock(), true) {
             let app = Arc::clone(self);
@@ -114,20 +122,15 @@ impl App {
                     Lists::compute(store, computing.source.openings()).map(Arc::new)
                 });
                 let lists = lists.await;
-                app.overview.newest.send_replace(Some(lists.map_err(|fault| fault.message())));
+                app.overview.newest.send_replace(Some(lists.map_err(Arc::new)));
                 *app.overview.is_running.lock() = false;
             });
         }
         if found.is_some() {
-            return found;
+            return found.map(Ok);
         }
-        let _timeout = tokio::time::timeout(patience, newest.changed()).await;
-        newest.borrow().clone().and_then(Result::ok)
-    }
-
-    /// Why there are no lists.
-    pub(crate) fn lists_failure(&self) -> Option<String> {
-        self.overview.newest.borrow().clone().and_then(Result::err)
+        tokio::time::timeout(patience, newest.changed()).await.ok()?.ok()?;
+        newest.borrow().clone()
     }
 }
 

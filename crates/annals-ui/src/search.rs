@@ -3,7 +3,6 @@
 //! Owns the form and the pages of its results. Must never wait for the number of matches before it shows the first ones.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use annals::{Event, Store};
 use axum::extract::State;
@@ -23,7 +22,7 @@ const LISTED: usize = 50;
 
 /// `/search`
 pub(crate) async fn show(State(app): State<Arc<App>>, cx: Context) -> Response {
-    let lists = app.lists(Duration::ZERO).await;
+    let lists = app.kept_lists();
     app.page(cx, move |store, cx| {
         let is_asked = cx.param("q").is_some() || cx.param("since").is_some();
         let (status, below) = match Selection::of(cx) {

@@ -20,24 +20,21 @@ use crate::{histogram, rows, text};
 /// How long the page waits for lists, and how long a request for them alone does.
 const PAGE_WAITS: Duration = Duration::from_millis(5);
 const PART_WAITS: Duration = Duration::from_secs(60);
+const SLOW: &str = "The lists take longer than a minute. Try again later.";
 const NEWEST: u64 = 10;
 
 /// `/`
 pub(crate) async fn start(State(app): State<Arc<App>>, cx: Context) -> Response {
-    let lists = app.lists(PAGE_WAITS).await;
+    let lists = app.lists(PAGE_WAITS).await.and_then(Result::ok);
     app.page(cx, move |store, cx| content(store, cx, lists.as_deref())).await
 }
 
 /// `/lists`: the lists alone, for the start page and for browsers without scripts.
 pub(crate) async fn lists(State(app): State<Arc<App>>, cx: Context) -> Response {
-    let lists = app.lists(PART_WAITS).await;
-    let Some(lists) = lists else {
-        let why = app.lists_failure();
-        let fault = why
-            .map_or(Fault::Busy("The lists take longer than a minute. Try again later."), |why| {
-                Fault::NotFound(format!("The lists cannot be computed: {why}"))
-            });
-        return app.fault(&cx, &fault);
+    let lists = match app.lists(PART_WAITS).await {
+        Some(Ok(lists)) => lists,
+        Some(Err(fault)) => return app.fault(&cx, &fault),
+        None => return app.fault(&cx, &Fault::Busy(SLOW)),
     };
     if cx.flag("part") {
         return html_response(StatusCode::OK, show_lists(&cx, &lists));

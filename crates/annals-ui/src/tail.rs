@@ -37,7 +37,7 @@ const BUSY: &str = "Too many live tails are open. Close one, or try again later;
 
 /// `/tail`
 pub(crate) async fn show(State(app): State<Arc<App>>, cx: Context) -> Response {
-    let lists = app.lists(Duration::ZERO).await;
+    let lists = app.kept_lists();
     app.page(cx, move |store, cx| {
         let selection = Selection::of(cx);
         let newest = match &selection {

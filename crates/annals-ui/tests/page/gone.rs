@@ -23,7 +23,7 @@ async fn removed_store_has_a_page_and_comes_back() {
     let router = annals_ui::router_at(&path, Options::new()).unwrap();
     page(&router, "/stream?name=s").await.has(&["First"]);
     fs::rename(&path, dir.path().join("away")).unwrap();
-    for path in ["/", "/stream?name=s", "/event?at=1", "/health", "/metrics"] {
+    for path in ["/", "/lists", "/stream?name=s", "/event?at=1", "/health", "/metrics"] {
         let answer = get(&router, path).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.text());
     }

@@ -81,7 +81,7 @@ impl App {
             }
             done
         });
-        done.await.unwrap_or(Err(Fault::Busy("The request failed inside the server.")))
+        done.await.unwrap_or(Err(Fault::Failed("The request failed inside the server.")))
     }
 
     /// Answers a request with a page, which is made on a thread for blocking work.

@@ -102,7 +102,7 @@ impl Export {
 impl From<Error> for Fault {
     fn from(_: Error) -> Self {
         // Lines are written to memory.
-        Self::Busy("A line cannot be written.")
+        Self::Failed("A line cannot be written.")
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Forbidden(String),
     /// A limit of the server is reached.
     Busy(&'static str),
+    /// The server itself failed.
+    Failed(&'static str),
     /// The store returned an error.
     Store(Error),
 }
@@ -41,7 +43,7 @@ impl Fault {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if ends_handle(error) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Failed(_) | Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -51,6 +53,7 @@ impl Fault {
             Self::NotFound(_) => "Not found",
             Self::Forbidden(_) => "Not allowed",
             Self::Busy(_) => "Too many requests at once",
+            Self::Failed(_) => "The server failed",
             Self::Store(Error::Corrupt { .. }) => "The store is damaged",
             Self::Store(Error::NotAStore { .. }) => "There is no store",
             Self::Store(Error::StoreGone { .. } | Error::OtherHistory { .. }) => {
@@ -64,7 +67,7 @@ impl Fault {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::BadRequest(what) | Self::NotFound(what) | Self::Forbidden(what) => what.clone(),
-            Self::Busy(what) => (*what).to_owned(),
+            Self::Busy(what) | Self::Failed(what) => (*what).to_owned(),
             Self::Store(error) => described(error),
         }
     }

@@ -74,10 +74,10 @@ impl App {
         let app = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let store = app.source.store()?;
+            let (store, opening) = app.source.store()?;
             let done = job(&store);
             if let Err(Fault::Store(error)) = &done {
-                app.source.report(&store, error);
+                app.source.report(opening, error);
             }
             done
         });

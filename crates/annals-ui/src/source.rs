@@ -64,22 +64,22 @@ impl Source {
         }))
     }
 
-    /// A handle to the store. Opens it if there is none, so it may block.
-    pub(crate) fn store(&self) -> Result<Store, Fault> {
+    /// A handle to the store, and the number of the opening that it is of. Opens the store if there is no handle, so it
+    /// may block.
+    pub(crate) fn store(&self) -> Result<(Store, u64), Fault> {
         match self {
-            Self::Handle(store) => Ok(store.clone()),
+            Self::Handle(store) => Ok((store.clone(), 0)),
             Self::Directory(directory) => directory.store(),
         }
     }
 
-    /// Gives up the handle after an error that it does not recover from.
-    pub(crate) fn report(&self, store: &Store, error: &annals::Error) {
+    /// Gives up the handle of an opening after an error that it does not recover from. A later handle stays.
+    pub(crate) fn report(&self, opening: u64, error: &annals::Error) {
         if let Self::Directory(directory) = self
             && fault::ends_handle(error)
         {
             let mut current = directory.current.lock();
-            let is_current = current.store.as_ref().is_some_and(|it| it.path() == store.path());
-            if is_current {
+            if current.store.is_some() && directory.openings.load(Ordering::Relaxed) == opening {
                 current.store = None;
                 current.given_up = Some(fault::described(error));
             }
@@ -121,7 +121,7 @@ impl Source {
 }
 
 impl Directory {
-    fn store(&self) -> Result<Store, Fault> {
+    fn store(&self) -> Result<(Store, u64), Fault> {
         let mut current = self.current.lock();
         // A handle reads on in a directory that was renamed; its path no longer names the store.
         if current.store.is_some() && !self.path.is_dir() {
@@ -129,20 +129,42 @@ impl Directory {
             current.given_up = Some("the directory was removed or renamed".to_owned());
         }
         if let Some(store) = &current.store {
-            return Ok(store.clone());
+            return Ok((store.clone(), self.openings.load(Ordering::Relaxed)));
         }
         let store = open(&self.path)?;
         let id = store.stats().store_id;
         let is_other = current.last_id.is_some_and(|last| last != id);
         let why = current.given_up.take().unwrap_or_default();
         current.reopened = Some(Reopened { at: text::now(), why, is_other });
-        self.openings.fetch_add(1, Ordering::Relaxed);
+        let opening = self.openings.fetch_add(1, Ordering::Relaxed) + 1;
         current.last_id = Some(id);
         current.store = Some(store.clone());
-        Ok(store)
+        Ok((store, opening))
     }
 }
 
 fn open(path: &Path) -> Result<Store, annals::Error> {
     Options::new().read_only(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_of_an_earlier_handle_does_not_end_a_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        Store::open(&path).unwrap().close().unwrap();
+        let source = Source::directory(&path).unwrap();
+        let opening = || source.store().unwrap().1;
+        let gone = annals::Error::Closed;
+        assert_eq!(opening(), 0);
+        source.report(0, &gone);
+        assert_eq!(opening(), 1);
+        source.report(0, &gone);
+        assert_eq!(opening(), 1);
+        source.report(1, &gone);
+        assert_eq!(opening(), 2);
+    }
 }

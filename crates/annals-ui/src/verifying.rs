@@ -67,15 +67,21 @@ impl Verifying {
             }
             *state = Some(Run::new());
         }
-        let verifying = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            let report = verify(path, |done| {
-                verifying.change(|run| {
+        let (verifying, progress) = (Arc::clone(self), Arc::clone(self));
+        let run = tokio::task::spawn_blocking(move || {
+            verify(path, |done| {
+                progress.change(|run| {
                     run.done_bytes = done.done_bytes;
                     run.total_bytes = done.total_bytes;
                 });
-            });
-            let result = report.map_err(|error| fault::described(&error));
+            })
+        });
+        tokio::spawn(async move {
+            // A run that panicked is over too: it would refuse every later one.
+            let result = match run.await {
+                Ok(report) => report.map_err(|error| fault::described(&error)),
+                Err(_) => Err("the run failed inside the server".to_owned()),
+            };
             verifying.change(|run| run.result = Some(result));
         });
     }

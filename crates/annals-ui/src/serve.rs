@@ -13,7 +13,7 @@ use crate::options::Options;
 
 /// How often it is asked whether to stop.
 const ASKED_EVERY: Duration = Duration::from_millis(100);
-/// How long answers that are on their way may take after that.
+/// How long reads of the store that are running are waited for after that. Connections end at once.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves the page over the store in a directory, which is opened for reading, until `stop` returns true. Blocks the

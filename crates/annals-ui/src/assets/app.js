@@ -196,6 +196,4 @@
       verify.querySelector("[data-done]").textContent = state.done;
     }, 500);
   }
-
-  window.annals = { all, one, showTimes };
 })();

@@ -19,7 +19,7 @@ use crate::{guard, rows, text};
 
 /// Cursors of a page, groups, and parked events of a group that are shown.
 const CURSORS: usize = 100;
-const GROUPS: u64 = 50;
+const GROUPS: usize = 50;
 const PARKED: usize = 20;
 /// Groups with more records than this are not read on the page.
 const MAX_RECORDS: u64 = 10_000;
@@ -32,7 +32,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, cx: Context) -> Response {
     let shared = Arc::clone(&app);
     app.page(cx, move |store, cx| {
         let (cursors, next) = page_of_cursors(store, cx)?;
-        let groups = store.streams().category(CATEGORY).limit(GROUPS).into_iter();
+        let groups = store.streams().category(CATEGORY).limit(GROUPS as u64 + 1).into_iter();
         let groups = groups.collect::<annals::Result<Vec<_>>>()?;
         let data = match cx.param("after") {
             Some(after) => cx.link("consumers-data", &[("after", after)]),
@@ -45,7 +45,9 @@ pub(crate) async fn show(State(app): State<Arc<App>>, cx: Context) -> Response {
             (rows::pager(cx.param("after").map(|_| cx.with("after", "")).as_deref(), next.as_deref()))
             h2 { "Parked events" }
             @if groups.is_empty() { p { "No consumer group has parked an event." } }
-            @for group in &groups { (parked(&shared, store, cx, group)?) }
+            @for group in groups.iter().take(GROUPS) { (parked(&shared, store, cx, group)?) }
+            @if groups.len() > GROUPS { p { "Only the first " (GROUPS) " groups are shown: "
+                a href=(cx.link("streams", &[("category", CATEGORY)])) { "their streams" } } }
             @if let Some(done) = cx.param("done") { p.notice role="status" { (text::visible(done)) } }
         };
         Ok(Page::new("Consumers", content))

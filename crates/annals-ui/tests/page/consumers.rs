@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals::consumer_group::{ConsumerGroup, Retry};
-use annals::{Options as StoreOptions, Store};
+use annals::{ExpectedVersion, NewEvent, Options as StoreOptions, Store};
 use annals_ui::Options;
 use axum::Router;
 use axum::body::Body;
@@ -72,6 +72,22 @@ async fn parked_events_are_shown_and_not_changed_by_default() {
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
     }
     assert_eq!(ConsumerGroup::new(&store, "emailer").parked().unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_beyond_the_page_are_pointed_to() {
+    let (_dir, store) = ledger();
+    let parked = |number: usize| {
+        let stream = format!("$parked-g{number:03}");
+        store.append(stream, ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+    };
+    (0..50).for_each(parked);
+    let router = router(&store);
+    page(&router, "/consumers").await.lacks(&["Only the first"]);
+    parked(50);
+    let shown = page(&router, "/consumers").await;
+    shown.has(&["g049", "Only the first 50 groups", "/streams?category=%24parked"]);
+    shown.lacks(&["g050"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

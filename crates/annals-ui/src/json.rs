@@ -94,27 +94,31 @@ pub(crate) fn show(bytes: &[u8], download: &str) -> Markup {
                 "Shown are the first bytes of " (text::size(bytes.len() as u64)) ". "
                 a href=(download) { "Download the whole" }
             }
-            (beginning(&bytes[..SHOWN]))
+            (beginning(bytes, SHOWN))
         } @else {
-            (beginning(bytes))
+            (beginning(bytes, MAX_SHOWN))
         }
         p.faint { (text::size(bytes.len() as u64)) " · " a href=(download) { "download" } }
     }
 }
 
-/// Text as it is, and a dump of anything else.
-fn beginning(bytes: &[u8]) -> Markup {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text),
-        // A character that was cut at the end.
-        Err(e) if e.error_len().is_none() && e.valid_up_to() > 0 => {
-            std::str::from_utf8(&bytes[..e.valid_up_to()]).ok()
+/// The first `most` bytes as text, without a character that ends after them. `None` if they are not text.
+fn as_text(bytes: &[u8], most: usize) -> Option<&str> {
+    let start = &bytes[..bytes.len().min(most)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        Err(e) if e.error_len().is_none() && start.len() < bytes.len() => {
+            std::str::from_utf8(&start[..e.valid_up_to()]).ok()?
         }
-        Err(_) => None,
+        Err(_) => return None,
     };
-    let is_text = |text: &&str| !text.contains('\0');
+    (!text.contains('\0')).then_some(text)
+}
+
+/// The first `most` bytes: text as it is, and a dump of anything else.
+fn beginning(bytes: &[u8], most: usize) -> Markup {
     html! {
-        @if let Some(text) = text.filter(is_text) {
+        @if let Some(text) = as_text(bytes, most) {
             pre.data { (text::visible_lines(text)) }
         } @else {
             pre.data { (text::hex_dump(&bytes[..bytes.len().min(DUMPED)])) }
@@ -159,18 +163,12 @@ fn tree(raw: &RawValue, level: usize) -> Markup {
 
 /// The beginning of an event's bytes on one line.
 pub(crate) fn preview(bytes: &[u8], most: usize) -> Markup {
-    let start = &bytes[..bytes.len().min(most * 4)];
-    let text = match std::str::from_utf8(start) {
-        Ok(text) => Some(text),
-        Err(e) if e.error_len().is_none() => std::str::from_utf8(&start[..e.valid_up_to()]).ok(),
-        Err(_) => None,
-    };
+    // A character has at most four bytes.
     html! {
-        @match text.filter(|text| !text.contains('\0')) {
+        @match as_text(bytes, most.saturating_mul(4)) {
             Some(text) => {
-                @let cut = text::shortened(text, most);
-                (text::visible(&cut))
-                @if start.len() < bytes.len() && !cut.ends_with('…') { "…" }
+                (text::visible(text::beginning(text, most)))
+                @if text::beginning(text, most).len() < bytes.len() { "…" }
             },
             None => { (text::size(bytes.len() as u64)) " binary" },
         }
@@ -220,6 +218,13 @@ mod tests {
         assert!(show(b"\xff\x00", "d").into_string().contains("00000000  ff 00"));
         assert!(preview(b"\xff\x00", 9).into_string().contains("binary"));
         assert_eq!(preview("ééééé".as_bytes(), 2).into_string(), "éé…");
+        assert_eq!(preview("ab…".as_bytes(), 3).into_string(), "ab…");
+        // A character that is not whole is left out where the page cuts, and is binary where the data ends.
+        assert_eq!(preview("a€€€€".as_bytes(), 2).into_string(), "a€…");
+        assert!(preview(b"a\xe2\x82", 9).into_string().contains("3 B binary"));
+        assert!(show(b"a\xe2\x82", "d").into_string().contains("61 e2 82"));
+        let cut = format!("{}€{large}", "x".repeat(SHOWN - 1), large = "x".repeat(MAX_SHOWN));
+        assert!(show(cut.as_bytes(), "d").into_string().contains(&"x".repeat(SHOWN - 1)));
     }
 
     #[test]

@@ -61,12 +61,15 @@ pub(crate) fn name(text: &str) -> Markup {
     html! { bdi { @if text.is_empty() { i { "(empty)" } } @else { (visible(text)) } } }
 }
 
+/// The first `most` characters.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).map_or(text, |(end, _)| &text[..end])
+}
+
 /// The first `most` characters, and a mark if there are more.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    let start = beginning(text, most);
+    if start.len() < text.len() { format!("{start}…") } else { start.to_owned() }
 }
 
 /// A number with thin spaces between groups of three digits.

@@ -130,9 +130,7 @@ pub(crate) fn look_at(dir: &StoreDir) -> Result<PathContents> {
 
 /// Whether the log has a segment. The complete list is made later, by recovery.
 fn has_segments(dir: &StoreDir) -> Result<bool> {
-    // Without a look for its stub, which the list contains.
-    let storage = dir.cold().map_or(dir.storage(), |cold| &**cold.storage());
-    let first = storage.entry_kind(&dir.segment_path(1));
+    let first = dir.storage().entry_kind(&dir.segment_path(1));
     Ok(matches!(first, Ok(Some(EntryKind::File))) || !dir.list_segments()?.is_empty())
 }
 

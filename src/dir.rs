@@ -102,10 +102,6 @@ impl StoreDir {
                 None => {}
             }
         }
-        if let Some(cold) = &self.cold {
-            let is_stub = |entry: &DirEntry| entry.name.ends_with(names::STUB_SUFFIX);
-            cold.note_listed(entries.iter().any(is_stub));
-        }
         numbers.sort_unstable();
         // A segment may have a stub that is not used: one of the two was about to be removed.
         numbers.dedup();

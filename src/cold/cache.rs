@@ -48,6 +48,12 @@ impl Cache {
         Ok(bytes)
     }
 
+    /// The bytes of a segment, if they are here.
+    pub(super) fn kept(&self, segment: u64) -> Option<Bytes> {
+        let slots = self.slots.lock();
+        slots.iter().find(|slot| slot.segment == segment)?.bytes.clone()
+    }
+
     /// The bytes if they are here; otherwise the segment counts as on the way.
     fn take_or_begin(&self, segment: u64, len: u64) -> Option<Bytes> {
         let mut slots = self.slots.lock();

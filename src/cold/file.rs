@@ -1,7 +1,6 @@
-//! The file of a segment, which may become cold, or local again, while it is open.
+//! The file of a segment, which may become cold, and local again, while it is open.
 //!
-//! Must never give bytes of one place after the other has taken over: both hold the same bytes, and writes go to the
-//! segment's own file alone.
+//! Owns where its bytes are now. Either place has the same ones; writes go to the segment's own file alone.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::segments::ColdSegments;
 use crate::format::cold::Stub;
 use crate::storage::{DISPLACED, File, Mapping, OpenMode, WriteMapping};
+use crate::sync::{Mutex, Rank};
 
 /// The file of a segment.
 #[derive(Debug)]
@@ -16,89 +16,79 @@ pub(super) struct SegmentOrStub {
     segments: Arc<ColdSegments>,
     number: u64,
     mode: OpenMode,
-    /// The segment's own file, if it was there when this was opened.
-    opened: Option<Arc<dyn File>>,
-    /// Set when the segment was found to be cold.
-    stub: OnceLock<Stub>,
-    /// The segment's own file, if it came back since.
-    returned: OnceLock<Arc<dyn File>>,
+    opened: Place,
+    /// Where the bytes were found since, if they were not where they had been. Most segments never move, and are read
+    /// without a lock.
+    moved: OnceLock<Mutex<Place>>,
 }
 
-/// Where a segment's bytes are now.
-enum Place<'a> {
-    File(&'a dyn File),
-    Stub(&'a Stub),
+/// Where a segment's bytes are.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// In the segment's own file.
+    File(Arc<dyn File>),
+    /// Elsewhere.
+    Stub(Arc<Stub>),
 }
 
 impl SegmentOrStub {
-    pub(super) fn local(
+    pub(super) fn new(
         segments: &Arc<ColdSegments>,
         number: u64,
         mode: OpenMode,
-        file: Arc<dyn File>,
+        opened: Place,
     ) -> Self {
-        let (segments, opened) = (Arc::clone(segments), Some(file));
-        let (stub, returned) = (OnceLock::new(), OnceLock::new());
-        Self { segments, number, mode, opened, stub, returned }
+        Self { segments: Arc::clone(segments), number, mode, opened, moved: OnceLock::new() }
     }
 
-    pub(super) fn cold(segments: &Arc<ColdSegments>, stub: Stub, mode: OpenMode) -> Self {
-        let number = stub.header.number;
-        let (segments, stub, returned) =
-            (Arc::clone(segments), OnceLock::from(stub), OnceLock::new());
-        Self { segments, number, mode, opened: None, stub, returned }
+    fn place(&self) -> Place {
+        self.moved.get().map_or_else(|| self.opened.clone(), |moved| moved.lock().clone())
     }
 
-    fn place(&self) -> Place<'_> {
-        match (self.returned.get(), self.stub.get(), &self.opened) {
-            (Some(file), ..) | (None, None, Some(file)) => Place::File(&**file),
-            (None, Some(stub), _) => Place::Stub(stub),
-            (None, None, None) => unreachable!("there is a file or a stub from the beginning"),
-        }
+    fn move_to(&self, place: Place) {
+        let moved = self.moved.get_or_init(|| Mutex::new(Rank::SegmentPlace, place.clone()));
+        *moved.lock() = place;
     }
 
-    /// Runs an operation on the segment's own file, and if that turns out to be gone and the segment to be cold, on
-    /// the stub.
-    fn run<T>(
-        &self,
-        on_file: impl Fn(&dyn File) -> io::Result<T>,
-        on_stub: impl Fn(&Stub) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let file = match self.place() {
-            Place::File(file) => file,
-            Place::Stub(stub) => return on_stub(stub),
+    /// Runs an operation where the bytes are; once more if the segment's file is gone, and it turns out to be cold.
+    fn run<T>(&self, mut operation: impl FnMut(&Place) -> io::Result<T>) -> io::Result<T> {
+        let done = match self.moved.get() {
+            None => operation(&self.opened),
+            Some(_) => operation(&self.place()),
         };
-        match on_file(file) {
+        match done {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | DISPLACED) => {
-                match self.segments.stub(self.number) {
-                    Ok(Some(stub)) if self.returned.get().is_none() => {
-                        on_stub(self.stub.get_or_init(|| stub))
-                    }
-                    _ => Err(error),
-                }
+                let Ok(Some(stub)) = self.segments.stub(self.number) else { return Err(error) };
+                let place = Place::Stub(Arc::new(stub));
+                self.move_to(place.clone());
+                operation(&place)
             }
             done => done,
         }
     }
 
     /// The segment's own file, brought back if it is cold: for writes.
-    fn file_for_writes(&self) -> io::Result<&dyn File> {
+    fn file_for_writes(&self) -> io::Result<Arc<dyn File>> {
         if let Place::File(file) = self.place() {
             return Ok(file);
         }
         self.segments.make_local(self.number)?;
-        let missing = || io::Error::from(ErrorKind::NotFound);
-        let file = self.segments.local(self.number, self.mode).ok_or_else(missing)?;
-        Ok(&**self.returned.get_or_init(|| file))
+        let file = self.segments.local(self.number, self.mode)?;
+        self.move_to(Place::File(Arc::clone(&file)));
+        Ok(file)
     }
 
+    /// Reads what the stub has, and else the whole segment, from where it is now.
     fn read_cold(&self, stub: &Stub, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if let Some(read) = stub.read(buffer, offset) {
             return Ok(read);
         }
-        // It may have come back.
-        if let Some(file) = self.segments.local(self.number, self.mode) {
-            return self.returned.get_or_init(|| file).read_at(buffer, offset);
+        if self.segments.kept(stub).is_none()
+            && let Ok(file) = self.segments.local(self.number, self.mode)
+        {
+            // It has come back.
+            self.move_to(Place::File(Arc::clone(&file)));
+            return file.read_at(buffer, offset);
         }
         let bytes = self.segments.bytes(stub)?;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
@@ -110,28 +100,32 @@ impl SegmentOrStub {
 
 impl File for SegmentOrStub {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        // The closures cannot share the buffer: the first place that answers fills it.
-        let buffer = std::cell::RefCell::new(buffer);
-        self.run(
-            |file| file.read_at(&mut buffer.borrow_mut(), offset),
-            |stub| self.read_cold(stub, &mut buffer.borrow_mut(), offset),
-        )
+        self.run(|place| match place {
+            Place::File(file) => file.read_at(buffer, offset),
+            Place::Stub(stub) => self.read_cold(stub, buffer, offset),
+        })
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.file_for_writes()?.write_at(bytes, offset)
+        match (&self.opened, self.moved.get()) {
+            (Place::File(file), None) => file.write_at(bytes, offset),
+            _ => self.file_for_writes()?.write_at(bytes, offset),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // What is cold is durable.
-        self.run(|file| file.sync_data(), |_| Ok(()))
+        self.run(|place| match place {
+            Place::File(file) => file.sync_data(),
+            // What is cold is durable.
+            Place::Stub(_) => Ok(()),
+        })
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.run(|file| file.len(), |stub| Ok(stub.segment_len()))
+        self.run(|place| match place {
+            Place::File(file) => file.len(),
+            Place::Stub(stub) => Ok(stub.segment_len()),
+        })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -143,7 +137,10 @@ impl File for SegmentOrStub {
     }
 
     fn map(&self, len: u64, live: bool) -> io::Result<Option<Mapping>> {
-        self.run(|file| file.map(len, live), |_| Ok(None))
+        self.run(|place| match place {
+            Place::File(file) => file.map(len, live),
+            Place::Stub(_) => Ok(None),
+        })
     }
 
     fn map_for_writes(&self, len: u64, always: bool) -> io::Result<Option<Box<dyn WriteMapping>>> {
@@ -151,20 +148,20 @@ impl File for SegmentOrStub {
     }
 
     fn is_in_place(&self) -> io::Result<bool> {
-        match self.place() {
-            Place::Stub(_) => Ok(true),
-            Place::File(file) => match file.is_in_place() {
-                Ok(true) => Ok(true),
-                other => match self.segments.stub(self.number) {
-                    Ok(Some(_)) => Ok(true),
-                    _ => other,
-                },
-            },
-        }
+        let found = match self.place() {
+            Place::Stub(_) => return Ok(true),
+            Place::File(file) => file.is_in_place(),
+        };
+        // A segment that became cold is in its place, too.
+        let is_cold = || matches!(self.segments.stub(self.number), Ok(Some(_)));
+        if matches!(found, Ok(true)) || !is_cold() { found } else { Ok(true) }
     }
 
     fn reopen(&self) -> io::Result<Option<Arc<dyn File>>> {
-        self.run(|file| file.reopen(), |_| Ok(None))
+        self.run(|place| match place {
+            Place::File(file) => file.reopen(),
+            Place::Stub(_) => Ok(None),
+        })
     }
 
     fn keep_open(&self, keep: bool) {

@@ -6,7 +6,6 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -28,8 +27,6 @@ pub(crate) struct ColdSegments {
     root: PathBuf,
     source: Option<Arc<dyn SegmentSource>>,
     cache: Cache,
-    /// Whether the log had no stub when it was last listed. Only a writer adds one, which sets this.
-    had_none: AtomicBool,
 }
 
 impl ColdSegments {
@@ -39,28 +36,12 @@ impl ColdSegments {
         source: Option<Arc<dyn SegmentSource>>,
         cache_bytes: u64,
     ) -> Self {
-        Self {
-            storage,
-            root: root.into(),
-            source,
-            cache: Cache::new(cache_bytes),
-            had_none: AtomicBool::new(false),
-        }
+        Self { storage, root: root.into(), source, cache: Cache::new(cache_bytes) }
     }
 
     /// The storage without cold segments.
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
-    }
-
-    /// Records whether a listing of the log holds a stub.
-    pub(crate) fn note_listed(&self, any: bool) {
-        self.had_none.store(!any, Ordering::Relaxed);
-    }
-
-    /// Whether a writer has to remove a stub with its segment.
-    pub(super) fn may_have_stubs(&self) -> bool {
-        !self.had_none.load(Ordering::Relaxed)
     }
 
     /// Whether cold segments can be read.
@@ -113,8 +94,13 @@ impl ColdSegments {
     }
 
     /// The segment's own file, if it is back in the directory.
-    pub(super) fn local(&self, number: u64, mode: OpenMode) -> Option<Arc<dyn File>> {
-        self.storage.open(&self.segment_path(number), mode).ok()
+    pub(super) fn local(&self, number: u64, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.storage.open(&self.segment_path(number), mode)
+    }
+
+    /// All bytes of a cold segment, if they were read back and are still kept.
+    pub(super) fn kept(&self, stub: &Stub) -> Option<Bytes> {
+        self.cache.kept(stub.header.number)
     }
 
     /// All bytes of a cold segment, verified. Every error is a [`NotLocal`].
@@ -157,7 +143,6 @@ impl ColdSegments {
 
     /// Writes the stub of a segment; it is durable when this returns.
     pub(crate) fn write_stub(&self, segment: &ColdSegment) -> io::Result<()> {
-        self.note_listed(true);
         self.write_file(&self.stub_path(segment.number()), &segment.stub.encode())
     }
 
@@ -173,6 +158,9 @@ impl ColdSegments {
         let Some(stub) = self.stub(number)? else { return Ok(()) };
         if self.storage.entry_kind(&path)?.is_none() {
             self.write_file(&path, &self.bytes(&stub)?)?;
+        } else {
+            // An earlier call may have ended before its name was durable.
+            self.storage.sync_dir(&self.root.join(names::LOG_DIR))?;
         }
         self.storage.remove_file(&self.stub_path(number))?;
         self.cache.forget(number);

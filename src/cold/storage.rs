@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::SegmentSource;
-use super::file::SegmentOrStub;
+use super::file::{Place, SegmentOrStub};
 use super::segments::ColdSegments;
 use crate::storage::{
     Binding, Bound, DirEntry, EntryKind, File, LockGuard, Mappings, OpenMode, Storage,
@@ -60,17 +60,15 @@ impl Storage for WithColdSegments {
         let Some(number) = self.segments.number_of(path) else {
             return self.below.open(path, mode);
         };
-        match self.below.open(path, mode) {
-            Ok(file) => Ok(Arc::new(SegmentOrStub::local(&self.segments, number, mode, file))),
+        let opened = match self.below.open(path, mode) {
+            Ok(file) => Place::File(file),
             Err(error) if error.kind() == ErrorKind::NotFound && mode != OpenMode::CreateNew => {
-                let number = self.segment_of(path);
-                match number.map(|number| self.segments.stub(number)).transpose()?.flatten() {
-                    Some(stub) => Ok(Arc::new(SegmentOrStub::cold(&self.segments, stub, mode))),
-                    None => Err(error),
-                }
+                let stub = self.segment_of(path).map(|number| self.segments.stub(number));
+                Place::Stub(Arc::new(stub.transpose()?.flatten().ok_or(error)?))
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        Ok(Arc::new(SegmentOrStub::new(&self.segments, number, mode, opened)))
     }
 
     fn entry_kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
@@ -107,8 +105,7 @@ impl Storage for WithColdSegments {
 
     /// The stub goes first: without its segment, it would bring the segment back.
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let number = self.segment_of(path).filter(|_| self.segments.may_have_stubs());
-        let Some(number) = number else { return self.below.remove_file(path) };
+        let Some(number) = self.segment_of(path) else { return self.below.remove_file(path) };
         match self.below.remove_file(&self.segments.stub_path(number)) {
             Ok(()) => {
                 self.below.sync_dir(path.parent().unwrap_or(path))?;

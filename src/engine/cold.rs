@@ -15,7 +15,6 @@ use crate::storage::OpenMode;
 impl Engine {
     /// Removes the file of a full segment that the source has; returns its length, or 0 if it was cold before.
     pub(crate) fn make_cold(&self, number: u64) -> Result<u64> {
-        self.check_open()?;
         self.shared.check_writable()?;
         let cold = self.cold()?;
         if !cold.has_source() {
@@ -46,7 +45,6 @@ impl Engine {
 
     /// Brings a cold segment back into the directory.
     pub(crate) fn make_local(&self, number: u64) -> Result<()> {
-        self.check_open()?;
         self.shared.check_writable()?;
         let segment = self.full_segment(number)?;
         self.contents.with_index_files(|| {

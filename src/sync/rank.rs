@@ -80,6 +80,8 @@ pub(crate) enum Rank {
     Unreadable,
     /// The cold segments that were read back. Owner: `cold::cache`; in tests also their source.
     ColdCache,
+    /// Where the bytes of a segment that moved are. Owner: `cold::file`.
+    SegmentPlace,
     /// Whether a file of a store is open. Owner: `storage::disk::pool`. Held while the file is opened
     /// again.
     OpenFile,

@@ -263,6 +263,29 @@ fn readers_and_reads_in_progress_go_on_when_their_segment_becomes_cold() {
 }
 
 #[test]
+fn reader_follows_a_segment_that_goes_comes_back_and_goes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let copies = Arc::new(Copies::default());
+    let (store, full) = cooled(&path, &copies);
+    // One segment at a time is kept in memory, and most files are closed.
+    let options = with(&copies).read_only(true).cold_cache(0);
+    let reader = options.max_open_files(Options::MIN_OPEN_FILES).open(&path).unwrap();
+    for _ in 0..3 {
+        assert_eq!(positions(&reader).unwrap().len(), 400);
+        for &number in &full {
+            store.make_local(number).unwrap();
+        }
+        let fetched = copies.fetched();
+        assert_eq!(positions(&reader).unwrap().len(), 400);
+        assert!(copies.fetched() <= fetched + 1, "the files are there");
+        for &number in &full {
+            store.make_cold(number).unwrap();
+        }
+    }
+}
+
+#[test]
 fn verification_counts_cold_segments_and_reads_them_with_a_source() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");

@@ -5,9 +5,12 @@
 //! every valid frame counts, because it has reached the operating system. A writer may open the store
 //! during that search, so its result is used only if no writer did ([`Tenure`]).
 
+mod changes;
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use self::changes::{DurableEnd, next_segment};
 use crate::catalog::{ActivePart, Catalog, Lookup, LookupError, Part, PartIndex};
 use crate::derived::{self, load_frame, open_index};
 use crate::dir::StoreDir;
@@ -28,7 +31,7 @@ use crate::log::scan::{ScanState, ScannedFrame, Window, for_each_record, scan};
 use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::tenure::Tenure;
 use crate::recovery::{Mode, Opened, Recovered, recover};
-use crate::storage::{EntryKind, OpenMode, read_exact_at};
+use crate::storage::{OpenMode, read_exact_at};
 use crate::sync::{Instant, Mutex, Rank};
 
 /// Number of attempts to find the end of a log while writers come and go.
@@ -128,32 +131,6 @@ fn can_enter(catalog: &Catalog, frame: &ScannedFrame<'_>) -> Lookup<Vec<Box<str>
     });
     // A frame that cannot be walked is reported when it is entered.
     found.map_err(LookupError::Heads).map(|()| older)
-}
-
-/// The end of the frames without events from a place on, if the last of them has a header checksum: all of them are
-/// durable then, because each link covers the frames before it.
-fn end_of_changes(
-    window: &mut Window,
-    segment: &Segment,
-    from: &ScanState,
-    last: u32,
-) -> Result<Option<u64>> {
-    let (mut offset, mut link) = (from.offset, from.link);
-    while link != last {
-        let bytes = window.get(offset, frame::HEADER_LEN);
-        let bytes = bytes.map_err(|e| Error::io("read", &segment.path, e))?;
-        let Some(Ok((header, checksum))) =
-            bytes.map(|bytes| FrameHeader::decode(bytes, segment.seed, offset))
-        else {
-            return Ok(None);
-        };
-        if header.event_count > 0 || header.link != link || header.kind == FrameKind::Seal {
-            return Ok(None);
-        }
-        offset += header.frame_len();
-        link = checksum;
-    }
-    Ok((offset > from.offset).then_some(offset))
 }
 
 impl Follower {
@@ -317,8 +294,9 @@ impl Follower {
     }
 
     fn walk_on(&self, follower: &mut FollowProgress, mut tenure: Tenure) -> Result<()> {
+        let mut durable = None;
         loop {
-            self.walk_active(follower, &mut tenure)?;
+            self.walk_active(follower, &mut tenure, &mut durable)?;
             if !self.walk_over(follower)? {
                 return Ok(());
             }
@@ -370,7 +348,12 @@ impl Follower {
         Ok(ReadableEnd { limit: proven, len: length()? })
     }
 
-    fn walk_active(&self, follower: &mut FollowProgress, tenure: &mut Tenure) -> Result<()> {
+    fn walk_active(
+        &self,
+        follower: &mut FollowProgress,
+        tenure: &mut Tenure,
+        durable: &mut Option<DurableEnd>,
+    ) -> Result<()> {
         let segment = self.contents.active_segment();
         let ReadableEnd { limit, len } = self.reach(&follower.state, &segment, tenure)?;
         if len == follower.state.offset {
@@ -379,15 +362,8 @@ impl Follower {
         let from = follower.state.offset;
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let mut walked = self.walk_to(follower, &segment, &mut window, limit);
-        if walked.is_ok()
-            && limit < follower.state.next_position
-            && let Some(link) = tenure.durable_link()
-            && let Some(end) = end_of_changes(&mut window, &segment, &follower.state, link)?
-        {
-            // The frames before that end have no events, and are accepted up to the next one.
-            let mut window = Window::new(Arc::clone(&segment.file), end);
-            let next = follower.state.next_position;
-            walked = self.walk_to(follower, &segment, &mut window, next);
+        if walked.is_ok() && limit < follower.state.next_position {
+            walked = self.walk_changes(follower, &segment, tenure, durable);
         }
         let state = &follower.state;
         segment.set_end(state.offset);
@@ -398,6 +374,27 @@ impl Follower {
             self.renew_active(&segment)?;
         }
         Ok(())
+    }
+
+    /// Takes in the frames without events that follow the last visible position in a segment, and are durable.
+    fn walk_changes(
+        &self,
+        follower: &mut FollowProgress,
+        segment: &Arc<Segment>,
+        tenure: &Tenure,
+        durable: &mut Option<DurableEnd>,
+    ) -> Result<()> {
+        let Some(last) = tenure.durable_link() else { return Ok(()) };
+        if durable.is_none() {
+            *durable = DurableEnd::find(self.shared.dir(), segment, &follower.state, last)?;
+        }
+        let Some(end) = *durable else { return Ok(()) };
+        let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
+        let end = end.within(segment.number(), len);
+        // All frames before that end have no events: they are accepted up to the next one.
+        let mut window = Window::new(Arc::clone(&segment.file), end);
+        let next = follower.state.next_position;
+        self.walk_to(follower, segment, &mut window, next)
     }
 
     /// Takes in the frames of a segment up to a position.
@@ -441,31 +438,10 @@ impl Follower {
     /// Goes on to the next segment, if the writer has.
     fn walk_over(&self, follower: &FollowProgress) -> Result<bool> {
         let number = self.contents.active_segment().number() + 1;
-        let path = self.shared.dir().segment_path(number);
-        let there =
-            self.shared.storage().entry_kind(&path).map_err(|e| Error::io("look at", &path, e))?;
-        if there != Some(EntryKind::File) {
-            return Ok(false);
-        }
         let position = follower.state.next_position;
-        let file = SegmentFile::open(self.shared.dir(), number, OpenMode::Read, position)?;
-        if file.header.store_id != self.shared.store_id() {
-            let why = "another store is in the place of the one that was opened".into();
-            return Err(Error::StoreGone { path: file.path, why });
-        }
-        let mut first = [0; frame::HEADER_LEN];
-        match read_exact_at(&*file.file, &mut first, DATA_START) {
-            // A copy of a segment without frames has none of the space for them.
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
-            read => read.map_err(|e| Error::io("read", &file.path, e))?,
-        }
-        let first = FrameHeader::decode(&first, file.header.seed(), DATA_START);
-        let follows = first.is_ok_and(|(header, _)| {
-            header.link == follower.state.link && header.first_position == position
-        });
-        if !follows {
-            return Ok(false);
-        }
+        let after = (follower.state.link, position);
+        let next = next_segment(self.shared.dir(), number, self.shared.store_id(), after)?;
+        let Some(file) = next else { return Ok(false) };
         let segment = Arc::new(Segment::new(file, position, None, DATA_START)?);
         let active = ActivePart::new(segment, ActiveIndex::new(position));
         let point =

@@ -2,7 +2,8 @@
 
 use annals::testing::{Crash, Keep, SimStorage};
 use annals::{
-    Durability, Error, ExpectedVersion, FailedCheck, NewEvent, Options, Position, Store, Timestamp,
+    Durability, Error, ExpectedRecord, ExpectedVersion, FailedCheck, NewEvent, Options, Position,
+    Store, Timestamp,
 };
 
 use super::shared::{ROOT, simulated};
@@ -202,6 +203,29 @@ fn reader_beside_a_writer_sees_changes_that_no_event_follows() {
     store.sync().unwrap();
     assert_eq!(shown("written"), Some(Position::new(2)));
     assert!(follower.stats().events == 3);
+}
+
+#[test]
+fn reader_beside_a_writer_sees_changes_after_the_end_of_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options::new().segment_size(Options::MIN_SEGMENT_SIZE);
+    let store = options().open(dir.path()).unwrap();
+    store.append("s", ExpectedVersion::Any, [event()]).unwrap();
+    let reader = || options().read_only(true).open(dir.path()).unwrap();
+    let (follower, rarely) = (reader(), reader());
+    let segments = || store.stats().segments;
+    let mut number = 0_usize;
+    while segments() < 6 {
+        number += 1;
+        let key = format!("{number}");
+        store.records().put(&key, vec![0; 1 << 10], ExpectedRecord::Any).unwrap();
+        let shown = |reader: &Store| reader.records().get(&key).unwrap().is_some();
+        assert!(shown(&follower), "change {number}");
+        if number.is_multiple_of(5) {
+            assert!(shown(&reader()), "change {number}");
+        }
+    }
+    assert_eq!(rarely.records().list().count(), number);
 }
 
 /// Whether a file of an open store may be renamed or replaced during a copy: a segment that is being

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{Event, Opened, Store, TermCount, Timestamp};
+use annals::{Error, Event, Opened, Store, TermCount, Timestamp};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -13,7 +13,7 @@ use maud::{Markup, html};
 
 use crate::app::{App, Page, html_response};
 use crate::context::Context;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::overview::Lists;
 use crate::{histogram, rows, text};
 
@@ -44,14 +44,14 @@ pub(crate) async fn lists(State(app): State<Arc<App>>, cx: Context) -> Response 
 
 fn content(store: &Store, cx: &Context, lists: Option<&Lists>) -> Result<Page, Fault> {
     // A reader beside a writer looks for new events first.
-    let bars = histogram::count(store, None, None)?;
+    let bars = bars(store, cx)?;
     let newest = store.read_all().backwards().limit(NEWEST).include_hidden();
     let newest = newest.into_iter().collect::<annals::Result<Vec<Event>>>()?;
     let content = html! {
         h1 { "Store" }
         (figures(store)?)
         h2 { "Events over time" }
-        (histogram::show(cx, &bars))
+        (bars)
         h2 { "Newest events" }
         @if newest.is_empty() { p { "There are no events yet." } }
         @else { (rows::events(cx, &newest, true)) }
@@ -63,6 +63,17 @@ fn content(store: &Store, cx: &Context, lists: Option<&Lists>) -> Result<Page, F
         }
     };
     Ok(Page::new("Start", content))
+}
+
+/// Events over time. The edges of bars are looked up in the log, so that cold storage can be in the way of it.
+fn bars(store: &Store, cx: &Context) -> Result<Markup, Fault> {
+    match histogram::count(store, None, None) {
+        Ok(bars) => Ok(histogram::show(cx, &bars)),
+        Err(Fault::Store(error @ Error::ColdSegment { .. })) => Ok(html! {
+            p.notice { "Not shown: " (text::visible(&fault::described(&error))) "." }
+        }),
+        Err(fault) => Err(fault),
+    }
 }
 
 fn figures(store: &Store) -> Result<Markup, Fault> {

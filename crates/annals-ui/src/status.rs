@@ -24,6 +24,8 @@ const SHOWN: usize = 200;
 /// Faults and notes that are listed.
 const LISTED: usize = 50;
 const MAX_FORM: usize = 1 << 10;
+/// The end of the name of what is left of a segment in cold storage.
+const COLD: &str = ".cold";
 
 /// A file of the store.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +72,8 @@ fn content(app: &App, store: &Store, cx: &Context) -> Result<Markup, Fault> {
         h2 { "Verify" }
         (verification(app, cx))
         h2 { "Segments" }
-        p.faint { "A double border marks the active segment; the others are sealed and never change." }
+        p.faint { "A double border marks the active segment; the others are sealed and never change. Of one with a dotted "
+            "border, only a description is here: its events are in cold storage." }
         (segments(store.path(), stats.sealed_segments))
         h2 { "Indexes" }
         p.faint { "A dashed border marks the index of one segment, a round one a level file: the index of several." }
@@ -124,12 +127,18 @@ fn strip(files: &[File], class: impl Fn(usize, &File) -> (&'static str, &'static
 }
 
 fn segments(root: &Path, sealed: u64) -> Markup {
-    let files = files(&root.join("log"), &[".seg"]);
-    let numbered: Vec<File> = files
-        .into_iter()
-        .filter(|file| file.name.bytes().next().is_some_and(|b| b.is_ascii_digit()))
-        .collect();
-    strip(&numbered, |at, _| match (at as u64) < sealed {
+    let mut numbered = files(&root.join("log"), &[COLD, ".seg"]);
+    numbered.retain(|file| file.name.bytes().next().is_some_and(|b| b.is_ascii_digit()));
+    // A segment that is on its way into cold storage, or back, has both files.
+    numbered.dedup_by(|later, file| {
+        let is_same = short(&file.name) == short(&later.name);
+        if is_same {
+            std::mem::swap(file, later);
+        }
+        is_same
+    });
+    strip(&numbered, |at, file| match (at as u64) < sealed {
+        true if file.name.ends_with(COLD) => ("cold", "cold segment"),
         true => ("sealed", "sealed segment"),
         false if at + 1 == numbered.len() => ("active", "active segment"),
         false => ("full", "full segment"),

@@ -1,7 +1,10 @@
 //! The health page, a run of `verify`, and the dashboard for Grafana.
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use annals::cold::{ColdSegment, SegmentSource};
 use annals::{ExpectedVersion, NewEvent, Options as StoreOptions};
 use annals_ui::Options;
 use axum::Router;
@@ -59,6 +62,44 @@ async fn files_are_strips_and_verify_reports() {
     ]);
     assert_eq!(shown.text().matches("class=\"active\"").count(), 1);
     verified(&router).await.has(&["No fault found", "40 events", "40 commits"]);
+}
+
+/// Cold storage that holds every segment, and returns none.
+#[derive(Debug)]
+struct Away;
+
+impl SegmentSource for Away {
+    fn holds(&self, _: &ColdSegment) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn fetch(&self, _: &ColdSegment, _: &mut dyn io::Write) -> io::Result<()> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_with_cold_segments_has_its_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let options = StoreOptions::new().segment_size(64 << 10).cold_segments(Arc::new(Away));
+    let store = options.clone().open(&path).unwrap();
+    for _ in 0..40 {
+        let event = NewEvent::new("T", vec![b'x'; 8000]);
+        store.append("s", ExpectedVersion::Any, [event]).unwrap();
+    }
+    store.close().unwrap();
+    let store = options.open(&path).unwrap();
+    assert!(store.make_cold(1).unwrap() > 0);
+    store.close().unwrap();
+    let router = annals_ui::router_at(&path, Options::new()).unwrap();
+    let shown = page(&router, "/status").await;
+    assert_eq!(shown.text().matches("class=\"cold\"").count(), 1);
+    assert_eq!(shown.text().matches("class=\"active\"").count(), 1);
+    page(&router, "/").await.has(&["Newest events", "s</bdi>", "Not shown: segment 1 is in cold"]);
+    let away = get(&router, "/event?at=1").await;
+    assert!(away.status.is_server_error());
+    away.has(&["cold"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

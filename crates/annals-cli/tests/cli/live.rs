@@ -2,61 +2,11 @@
 
 #![cfg(unix)]
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
 
+use super::running::Running;
 use super::support::{Done, Scratch, count, field, import, line, lines, of_commit, run, tool};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A running tool whose lines out can be waited for.
-struct Running {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Running {
-    fn start(args: &[&str]) -> Self {
-        let mut child = tool(args).stdin(Stdio::piped()).spawn().expect("the tool runs");
-        let stdout: ChildStdout = child.stdout.take().expect("a pipe");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    #[track_caller]
-    fn next(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line in time")
-    }
-
-    #[track_caller]
-    fn feed(&mut self, text: &str) {
-        let stdin = self.child.stdin.as_mut().expect("a pipe");
-        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("the tool reads");
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([name, &id]).status().expect("kill runs");
-        assert!(sent.success());
-    }
-
-    /// Waits for the end; the input stays open until then.
-    fn end(mut self) -> Done {
-        let input = self.child.stdin.take();
-        let done = Done::of(self.child.wait_with_output().expect("the tool ends"));
-        drop(input);
-        done
-    }
-}
 
 #[test]
 fn a_followed_store_shows_what_others_append_until_interrupted() {

@@ -26,8 +26,12 @@ mod read;
 mod records;
 mod repeat;
 mod rescue;
+#[cfg(unix)]
+mod running;
 #[cfg(all(unix, feature = "serve"))]
 mod serve;
+#[cfg(feature = "backup")]
+mod shipping;
 mod state;
 mod support;
 #[cfg(feature = "top")]

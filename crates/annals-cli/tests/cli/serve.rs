@@ -1,30 +1,27 @@
 //! The web page, served by the tool.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command};
 use std::time::Duration;
 
-use super::support::{Done, Scratch, run, run_with, tool};
+use super::running::Running;
+use super::support::{Done, Scratch, run, run_with};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A tool that serves, and its address.
 struct Serving {
-    child: Child,
+    running: Running,
     address: String,
 }
 
 impl Serving {
     fn start(args: &[&str]) -> Self {
-        let mut command = tool(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(args).spawn().expect("the tool runs");
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        stdout.read_line(&mut line).expect("a line");
+        let running = Running::start(&[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        let line = running.next();
         let address = line.strip_prefix("serving http://").expect(&line);
         let address = address.split('/').next().expect("an address").to_owned();
-        Self { child, address }
+        Self { running, address }
     }
 
     fn get(&self, path: &str, header: &str) -> String {
@@ -38,9 +35,8 @@ impl Serving {
     }
 
     fn end(self) -> Done {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
-        Done::of(self.child.wait_with_output().expect("the tool ends"))
+        self.running.signal("-INT");
+        self.running.end()
     }
 }
 

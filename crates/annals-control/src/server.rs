@@ -7,7 +7,8 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, BufReader, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::net::Shutdown;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use annals::Store;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::error::{Error, Result};
 use crate::line::{self, Line};
@@ -35,9 +37,16 @@ const MAX_PATH: usize = 103;
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
+    /// Distinguishes the socket from a later one at the same path.
+    identity: Identity,
     ends: Arc<AtomicBool>,
+    /// Wakes the thread when it is shut down.
+    wake: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
+
+/// The device and the number of a file. The system keeps both until the socket is closed.
+type Identity = (u64, u64);
 
 impl Control {
     /// Offers a control socket for a store that is open for writing: `control/socket` in its directory.
@@ -52,14 +61,16 @@ impl Control {
         }
         let path = socket_path(store.path())?;
         let io = |source| Error::Io { path: path.clone(), source };
+        let (wake, woken) = UnixStream::pair().map_err(io)?;
         let listener = bind(&path).map_err(io)?;
+        let identity = identity(&path).map_err(io)?;
         let ends = Arc::new(AtomicBool::new(false));
         let (store, ended) = (store.clone(), Arc::clone(&ends));
         let thread = std::thread::Builder::new()
             .name("annals-control".to_owned())
-            .spawn(move || serve(&listener, &store, &ended))
+            .spawn(move || serve(&listener, &woken, &store, &ended))
             .map_err(io)?;
-        Ok(Self { path, ends, thread: Some(thread) })
+        Ok(Self { path, identity, ends, wake, thread: Some(thread) })
     }
 
     /// The path of the socket.
@@ -74,13 +85,20 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
-        // A connection wakes the thread; without one it would wait for the next client.
-        let woken = UnixStream::connect(&self.path).is_ok();
-        let _removed = std::fs::remove_file(&self.path);
-        if woken && let Some(thread) = self.thread.take() {
+        // After `Store::close`, another process may have put its own socket in the place of this one.
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            let _removed = std::fs::remove_file(&self.path);
+        }
+        let _woken = self.wake.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
         }
     }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// The path of the socket of a store.
@@ -108,24 +126,36 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    // The thread waits for clients and for its end at once.
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
-fn serve(listener: &UnixListener, store: &Store, ends: &AtomicBool) {
-    for connection in listener.incoming() {
-        if ends.load(Ordering::Acquire) {
-            return;
-        }
-        match connection {
+/// Serves one connection after another, until the other end of `woken` is shut down.
+fn serve(listener: &UnixListener, woken: &UnixStream, store: &Store, ends: &AtomicBool) {
+    while !ends.load(Ordering::Acquire) {
+        let mut asked =
+            [PollFd::new(listener, PollFlags::IN), PollFd::new(woken, PollFlags::empty())];
+        let accepted = match poll(&mut asked, None) {
+            Ok(_) if asked[0].revents().is_empty() => continue,
+            Ok(_) => listener.accept(),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => Err(e.into()),
+        };
+        match accepted {
             // A client that fails or stops is its own fault; the next one is served.
-            Ok(connection) => drop(converse(&connection, store, ends)),
+            Ok((connection, _)) => drop(converse(&connection, store, ends)),
+            // The client has gone.
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
 }
 
 fn converse(connection: &UnixStream, store: &Store, ends: &AtomicBool) -> io::Result<()> {
+    // Some systems pass the mode of the listener on.
+    connection.set_nonblocking(false)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(connection);

@@ -88,6 +88,27 @@ fn only_the_user_of_the_service_may_connect_and_old_sockets_are_replaced() {
 }
 
 #[test]
+fn control_that_outlives_its_store_leaves_the_next_one_alone() {
+    let (_dir, store) = store();
+    let path = store.path().to_path_buf();
+    let old = Control::start(&store).unwrap();
+    store.close().unwrap();
+    let next = Store::open(&path).unwrap();
+    let control = Control::start(&next).unwrap();
+    let (ended, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(old);
+        ended.send(()).unwrap();
+    });
+    wait.recv_timeout(Duration::from_secs(60)).expect("it ends without a client");
+    let mut client = Client::connect(&path).unwrap();
+    client.request(&Request::ArchiveStream { stream: "a-1".to_owned() }).unwrap();
+    drop(client);
+    control.stop();
+    next.close().unwrap();
+}
+
+#[test]
 fn bad_lines_are_refused_and_clients_that_stop_do_not_keep_others_out() {
     let (_dir, store) = store();
     let control = Control::start(&store).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Owns the printed form of a cursor. Must never move one back without the option to do so.
 
-use annals::{CursorInfo, FailedCheck, Store};
+use annals::CursorInfo;
 use annals_control::Request;
 use serde::Serialize;
 
@@ -62,9 +62,7 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
         CursorCommand::Set(args) => set(args, quiet),
         CursorCommand::Delete(args) => {
             let request = Request::DeleteCursor { name: args.name.clone() };
-            control::change(&args.store, args.wait, quiet, &request, |store| {
-                Ok(store.cursors().delete(&args.name)?)
-            })
+            control::change(&args.store, args.wait, quiet, &request).map(drop)
         }
     }
 }
@@ -72,24 +70,7 @@ pub(crate) fn run(command: &CursorCommand, quiet: bool) -> Result<(), Failure> {
 fn set(args: &SetCursor, quiet: bool) -> Result<(), Failure> {
     let (name, position, reset) = (args.name.clone(), args.position, args.reset);
     let request = Request::SetCursor { name, position, reset };
-    control::change(&args.store, args.wait, quiet, &request, |store| set_in(store, args))
-}
-
-fn set_in(store: &Store, args: &SetCursor) -> Result<(), Failure> {
-    let cursors = store.cursors();
-    let moved = if args.reset {
-        cursors.reset(&args.name, args.position)
-    } else {
-        cursors.advance(&args.name, args.position)
-    };
-    match moved {
-        Err(conflict)
-            if matches!(conflict.failed_checks(), [FailedCheck::CursorNotForward { .. }]) =>
-        {
-            Err(Failure::Fault(format!("{conflict} (use --reset to allow it)")))
-        }
-        moved => moved.map_err(Failure::from),
-    }
+    control::change(&args.store, args.wait, quiet, &request).map(drop)
 }
 
 fn print_listed(out: &mut Output, format: Format, cursor: &CursorInfo) -> Result<(), Failure> {

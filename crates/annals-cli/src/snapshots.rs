@@ -15,7 +15,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::args::{DeleteSnapshots, Format, ListSnapshots, ShowSnapshot, SnapshotCommand};
-use crate::control::Way;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::{control, open};
@@ -125,15 +124,7 @@ fn print(out: &mut Output, format: Format, snapshot: &Snapshot) -> Result<(), Fa
 
 fn delete(args: &DeleteSnapshots, quiet: bool) -> Result<(), Failure> {
     let request = Request::DeleteSnapshots { key: args.key.clone() };
-    let existed = match control::open_or_ask(&args.store, args.wait, quiet, &request)? {
-        Way::Done { existed } => existed,
-        Way::Open(store) => {
-            let existed = store.snapshots().delete(&args.key)?;
-            open::close(store)?;
-            existed
-        }
-    };
-    if existed {
+    if control::change(&args.store, args.wait, quiet, &request)? {
         Ok(())
     } else {
         Err(Failure::missing(format_args!("snapshot of {:?}", args.key), "snapshot list"))

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use annals::{Store, StreamInfo, StreamMetadata};
+use annals::StreamInfo;
 use annals_control::Request;
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -33,29 +33,21 @@ pub(crate) fn run(command: &StreamCommand, quiet: bool) -> Result<(), Failure> {
         StreamCommand::Metadata(args) => set_metadata(args, quiet),
         StreamCommand::Truncate(args) => {
             let (stream, before) = (args.stream.stream.clone(), args.before);
-            let apply = |store: &Store, stream: &str| store.truncate_before(stream, before);
-            let request = Request::TruncateStream { stream, before };
-            change(&args.stream, args.wait, quiet, &request, apply)
+            change(&args.stream, args.wait, quiet, &Request::TruncateStream { stream, before })
         }
         StreamCommand::Archive(args) => {
             let request = Request::ArchiveStream { stream: args.stream.stream.clone() };
-            change(&args.stream, args.wait, quiet, &request, Store::archive)
+            change(&args.stream, args.wait, quiet, &request)
         }
         StreamCommand::Unarchive(args) => {
             let request = Request::UnarchiveStream { stream: args.stream.stream.clone() };
-            change(&args.stream, args.wait, quiet, &request, Store::unarchive)
+            change(&args.stream, args.wait, quiet, &request)
         }
     }
 }
 
-fn change(
-    args: &StreamArgs,
-    wait: Wait,
-    quiet: bool,
-    request: &Request,
-    apply: impl FnOnce(&Store, &str) -> annals::Result<()>,
-) -> Result<(), Failure> {
-    control::change(&args.store, wait, quiet, request, |store| Ok(apply(store, &args.stream)?))
+fn change(args: &StreamArgs, wait: Wait, quiet: bool, request: &Request) -> Result<(), Failure> {
+    control::change(&args.store, wait, quiet, request).map(drop)
 }
 
 /// Changes the given limits, and keeps the other limits.
@@ -68,15 +60,7 @@ fn set_metadata(args: &MetadataArgs, quiet: bool) -> Result<(), Failure> {
         max_age_micros: control::limit(args.max_age.map(age)),
         max_count: control::limit(args.max_count),
     };
-    change(&args.stream, args.wait, quiet, &request, |store, stream| {
-        let now = store.stream_info(stream)?.map(|info| info.metadata).unwrap_or_default();
-        let Limit(max_age) = args.max_age.unwrap_or(Limit(now.max_age));
-        let Limit(max_count) = args.max_count.unwrap_or(Limit(now.max_count));
-        let mut metadata = StreamMetadata::new();
-        metadata.max_age = max_age;
-        metadata.max_count = max_count;
-        store.set_stream_metadata(stream, metadata)
-    })
+    change(&args.stream, args.wait, quiet, &request)
 }
 
 fn info(args: &StreamInfoArgs) -> Result<(), Failure> {

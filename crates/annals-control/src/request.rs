@@ -94,11 +94,11 @@ impl Reply {
     }
 }
 
-#[cfg_attr(not(unix), allow(dead_code, reason = "there is no service"))]
 impl Request {
-    /// Does it.
+    /// Does it for a client.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no service"))]
     pub(crate) fn perform(&self, store: &Store) -> Reply {
-        match self.try_to_perform(store) {
+        match self.apply(store) {
             Ok(existed) => Reply { refused: None, existed },
             Err(error) => {
                 let is_back =
@@ -109,7 +109,13 @@ impl Request {
         }
     }
 
-    fn try_to_perform(&self, store: &Store) -> annals::Result<bool> {
+    /// Makes the change in a store that this process has open for writing. Returns whether what was deleted existed, and
+    /// true for other requests.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call of [`Store`] that makes the change.
+    pub fn apply(&self, store: &Store) -> annals::Result<bool> {
         match self {
             Self::SetCursor { name, position, reset: true } => {
                 store.cursors().reset(name, *position)?;

@@ -104,7 +104,7 @@ end
 /// `annals complete-names`: the names that may stand in place of the last word, one a line.
 pub(crate) fn names(args: &CompleteNamesArgs) -> Result<(), Failure> {
     let Some((last, before)) = args.words.split_last() else { return Ok(()) };
-    let Some((kind, store)) = asked(&Cli::command(), before) else { return Ok(()) };
+    let Some((kind, store)) = asked(&built(), before) else { return Ok(()) };
     let (path, start, (sender, found)) = (store.to_owned(), last.clone(), channel());
     // A thread that is too slow ends with the process.
     std::thread::spawn(move || sender.send(listed(Path::new(&path), kind, &start)));
@@ -115,6 +115,13 @@ pub(crate) fn names(args: &CompleteNamesArgs) -> Result<(), Failure> {
         writeln!(out, "{name}").map_err(Failure::Output)?;
     }
     Ok(())
+}
+
+/// The definition of the command line. Options of all commands, such as `--quiet`, are in each of them only when it is built.
+fn built() -> Command {
+    let mut cli = Cli::command();
+    cli.build();
+    cli
 }
 
 fn listed(path: &Path, kind: Kind, start: &str) -> Result<Vec<String>, Failure> {
@@ -199,10 +206,7 @@ mod tests {
 
     fn asked_for(line: &str) -> Option<(Kind, String)> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        // Subcommands get their arguments when the definition is built.
-        let mut cli = Cli::command();
-        cli.build();
-        asked(&cli, &words).map(|(kind, store)| (kind, store.to_owned()))
+        asked(&built(), &words).map(|(kind, store)| (kind, store.to_owned()))
     }
 
     #[test]

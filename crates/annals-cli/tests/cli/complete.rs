@@ -38,6 +38,9 @@ fn names_of_the_store_complete_the_last_word() {
         assert_eq!(done.lines(), expected, "{words:?}");
         assert!(done.stderr.is_empty(), "{done:?}");
     }
+    // The value of an option of all commands is not the store.
+    #[cfg(feature = "backup")]
+    assert_eq!(names(&["diff", "--cold", "/nowhere", &store, "b"]).lines(), ["b c"]);
     let line = |n| format!("{{\"stream\":\"m-{n}\",\"type\":\"T\",\"data\":1}}");
     let many: Vec<String> = (0..500).map(line).collect();
     import(&store, many.join("\n") + "\n").ok();

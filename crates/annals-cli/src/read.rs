@@ -179,10 +179,7 @@ fn read_all(
 /// The read over all streams of these arguments.
 fn selected(store: &Store, args: &ReadArgs) -> annals::Result<ReadAll> {
     let (after, up_to) = range::of(store, &args.period)?;
-    let mut read = store.read_all().after(args.after.max(after)).up_to(up_to);
-    if !args.filter.is_empty() {
-        read = read.matching(args.filter.query(0));
-    }
+    let mut read = args.filter.of(store.read_all().after(args.after.max(after)).up_to(up_to));
     if let Some(limit) = args.limit {
         read = read.limit(limit);
     }
@@ -191,9 +188,6 @@ fn selected(store: &Store, args: &ReadArgs) -> annals::Result<ReadAll> {
     }
     if args.backwards {
         read = read.backwards();
-    }
-    if args.filter.include_hidden {
-        read = read.include_hidden();
     }
     Ok(read)
 }
@@ -215,12 +209,8 @@ fn read_in_windows(
     let mut left = args.limit.unwrap_or(u64::MAX);
     while after < head && left > 0 {
         let to = head.min(after.saturating_add(WINDOW));
-        let mut read = store.read_all().after(after).as_of(Position::new(to)).limit(left);
-        read = read.matching(args.filter.query(0));
-        if args.filter.include_hidden {
-            read = read.include_hidden();
-        }
-        let done = read.try_for_each(|event| {
+        let read = store.read_all().after(after).as_of(Position::new(to)).limit(left);
+        let done = args.filter.of(read).try_for_each(|event| {
             left -= 1;
             emit(out, event)
         })?;
@@ -370,14 +360,8 @@ fn before_the_last(store: &Store, args: &TailArgs, head: Position) -> Result<Pos
     if args.lines == 0 {
         return Ok(after);
     }
-    let mut read = store.read_all().as_of(head).backwards().limit(args.lines);
-    if !args.filter.is_empty() {
-        read = read.matching(args.filter.query(0));
-    }
-    if args.filter.include_hidden {
-        read = read.include_hidden();
-    }
-    let done = read.try_for_each(|event| {
+    let read = store.read_all().as_of(head).backwards().limit(args.lines);
+    let done = args.filter.of(read).try_for_each(|event| {
         after = Position::new(event.position().get().saturating_sub(1));
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -391,13 +375,7 @@ fn print_range(
     head: Position,
     out: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut read = store.read_all().after(after).as_of(head);
-    if !filter.is_empty() {
-        read = read.matching(filter.query(0));
-    }
-    if filter.include_hidden {
-        read = read.include_hidden();
-    }
+    let read = filter.of(store.read_all().after(after).as_of(head));
     let done = read.try_for_each(|event| emit(out, event));
     finish(done, &mut out.out)
 }

@@ -90,15 +90,9 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), Failure> {
     let store = open::for_reading(&args.store)?;
     let (after, up_to) = range::of(&store, &args.period)?;
     let mut out = Output::new(args.format).local(args.local);
-    let mut read = store.read_all().after(after).up_to(up_to).backwards();
-    if !args.filter.is_empty() {
-        read = read.matching(args.filter.query(0));
-    }
+    let mut read = args.filter.of(store.read_all().after(after).up_to(up_to).backwards());
     if args.limit > 0 {
         read = read.limit(args.limit);
-    }
-    if args.filter.include_hidden {
-        read = read.include_hidden();
     }
     let mut is_first = true;
     let done = read.try_for_each(|event| {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use annals::{AsOf, Position, Query, QueryItem, Timestamp, Uuid};
+use annals::{AsOf, Position, Query, QueryItem, ReadAll, Timestamp, Uuid};
 use clap::{Args, ValueEnum};
 
 use super::{Format, Printing};
@@ -44,6 +44,12 @@ impl Filter {
             && self.types.is_empty()
             && self.tags.is_empty()
             && self.query.is_none()
+    }
+
+    /// The read, of the events that the filter selects.
+    pub(crate) fn of(&self, read: ReadAll) -> ReadAll {
+        let read = if self.is_empty() { read } else { read.matching(self.query(0)) };
+        if self.include_hidden { read.include_hidden() } else { read }
     }
 
     /// The filter as a query for events after `position`.

@@ -10,7 +10,7 @@ use crate::args::{DiffArgs, Format};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::note;
-use crate::{interrupt, open};
+use crate::{interrupt, open, text};
 
 /// One difference as a line of NDJSON.
 #[derive(Serialize)]
@@ -140,7 +140,7 @@ fn print(
             for (mark, value) in [('-', &operation.old), ('+', &operation.value)] {
                 if let Some(value) = value {
                     let path = if operation.path.is_empty() { "/" } else { &operation.path };
-                    out.changed(mark, &Output::printable(&format!("{path}: {}", value.get())))?;
+                    out.changed(mark, &text::printed(&format!("{path}: {}", value.get())))?;
                 }
             }
             Ok(())

@@ -5,8 +5,14 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(any(feature = "backup", feature = "top"))]
+use std::time::{Duration, Instant};
 
 use crate::failure::{self, Failure};
+
+/// The longest wait between two looks for a signal.
+#[cfg(any(feature = "backup", feature = "top"))]
+const SLICE: Duration = Duration::from_millis(100);
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Whether a pager shows the output. It receives the same signals, and the process has to outlive it.
@@ -41,4 +47,13 @@ pub(crate) fn before_exit(undo: fn()) {
 /// Whether a signal requested the end.
 pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
+}
+
+/// Waits for this time, or until a signal requests the end.
+#[cfg(any(feature = "backup", feature = "top"))]
+pub(crate) fn pause(time: Duration) {
+    let started = Instant::now();
+    while !requested() && started.elapsed() < time {
+        std::thread::sleep(SLICE.min(time.saturating_sub(started.elapsed())));
+    }
 }

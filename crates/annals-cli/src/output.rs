@@ -16,6 +16,7 @@ use crate::terminal;
 use crate::text::{self, Look, styled};
 
 const BUFFER: usize = 64 << 10;
+
 /// Fails if standard output is a pipe or socket without a reader. Writes nothing, so that commands
 /// without output detect this too.
 #[cfg(unix)]
@@ -116,7 +117,7 @@ impl Output {
                 columns::encode(&row, &time, wanted, &mut self.line);
                 if terminal::is_output() {
                     let line = String::from_utf8_lossy(&self.line);
-                    let shown = Self::printable(line.trim_end_matches(['\r', '\n']));
+                    let shown = text::printed(line.trim_end_matches(['\r', '\n']));
                     self.line = shown.into_bytes();
                     self.line.push(b'\n');
                 }
@@ -171,13 +172,6 @@ impl Output {
             text::printable(line, &mut shown);
             shown.push('\n');
         }
-        shown
-    }
-
-    /// A text from a store, printable on a terminal.
-    pub(crate) fn printable(text: &str) -> String {
-        let mut shown = String::new();
-        text::printable(text, &mut shown);
         shown
     }
 

@@ -3,7 +3,7 @@
 //! Owns what is printed of them. Must never decide what a backup holds.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use annals::verify::Progress as Done;
 use annals_backup::{
@@ -20,7 +20,7 @@ use crate::open;
 use crate::output::Output;
 use crate::progress::{Progress, Unit, note, warn};
 
-/// The longest wait between two looks for a signal.
+/// How often the state of a running shipper is looked at.
 const SLICE: Duration = Duration::from_millis(100);
 
 impl From<Error> for Failure {
@@ -39,14 +39,6 @@ pub(crate) fn place(url: &str, keys: &KeyFile) -> Result<Destination, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::Fault(format!("cannot read {}: {e}", file.display())))?;
     Ok(place.with_keys(Keys::parse(&text)?))
-}
-
-/// Waits, unless a signal comes.
-fn pause(time: Duration) {
-    let started = Instant::now();
-    while !interrupt::requested() && started.elapsed() < time {
-        std::thread::sleep(SLICE.min(time.saturating_sub(started.elapsed())));
-    }
 }
 
 fn say(quiet: bool, text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
@@ -100,7 +92,7 @@ pub(crate) fn ship(args: &ShipArgs, quiet: bool) -> Result<(), Failure> {
             is_caught_up = true;
             say(quiet, format_args!("shipped up to position {}; going on", status.position))?;
         }
-        pause(SLICE);
+        interrupt::pause(SLICE);
     }
     Ok(running.stop()?)
 }
@@ -174,7 +166,7 @@ pub(crate) fn follow(args: &FollowArgs, quiet: bool) -> Result<(), Failure> {
                 }
             }
         }
-        pause(args.interval);
+        interrupt::pause(args.interval);
     }
     Ok(())
 }

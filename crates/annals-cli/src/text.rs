@@ -35,11 +35,6 @@ pub(crate) struct Look {
 pub(crate) fn line(row: &Row<'_>, time: &str, look: Look, out: &mut String) {
     let colour = look.colour;
     let (position, version) = (row.position.to_string(), row.version.to_string());
-    let printed = |text: &str| {
-        let mut shown = String::new();
-        printable(text, &mut shown);
-        shown
-    };
     let stream = printed(row.stream);
     let kind = if row.event_type.is_empty() { "\"\"".to_owned() } else { printed(row.event_type) };
     let tags: Vec<String> = row.tags.iter().map(|tag| printed(tag)).collect();
@@ -199,7 +194,14 @@ pub(crate) fn indent(json: &str) -> String {
     out
 }
 
-/// The text, with every character escaped that moves a cursor or changes the reading direction.
+/// The text, printable on a terminal.
+pub(crate) fn printed(text: &str) -> String {
+    let mut shown = String::new();
+    printable(text, &mut shown);
+    shown
+}
+
+/// Adds the text, with every character escaped that moves a cursor or changes the reading direction.
 pub(crate) fn printable(text: &str, out: &mut String) {
     let hidden = |c: char| {
         c.is_control()

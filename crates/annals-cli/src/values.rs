@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::{AsOf, ExpectedRecord, ExpectedVersion, Options, Position, Timestamp, Uuid};
 use annals_cli::time;
-use jiff::{Span, SpanRelativeTo};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::args::Limit;
 
@@ -43,12 +43,17 @@ pub(crate) fn event_id(text: &str) -> Result<Uuid, String> {
     }
 }
 
+fn is_position(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn position(digits: &str) -> Result<AsOf, String> {
+    let number = digits.parse::<u64>().map_err(|e| e.to_string())?;
+    Ok(Position::new(number).into())
+}
+
 pub(crate) fn as_of(text: &str) -> Result<AsOf, String> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let number = text.parse::<u64>().map_err(|e| e.to_string())?;
-        return Ok(Position::new(number).into());
-    }
-    time::parse(text).map(AsOf::Time)
+    if is_position(text) { position(text) } else { time::parse(text).map(AsOf::Time) }
 }
 
 #[cfg(feature = "backup")]
@@ -61,10 +66,14 @@ pub(crate) fn until(text: &str) -> Result<annals::shipping::Until, String> {
     }
 }
 
+/// The time of the clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_micros(u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0))
+}
+
 /// A time, which may be relative to now.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0);
-    time::parse_at(text, Timestamp::from_micros(now))
+    time::parse_at(text, now())
 }
 
 /// A moment in the history of a stream: `@3` is a version, digits are a position, and the rest is a time.
@@ -73,10 +82,7 @@ pub(crate) fn moment_of_stream(text: &str) -> Result<AsOf, String> {
         let version = version.parse().map_err(|_| "expected a version after @, such as @3")?;
         return Ok(AsOf::Version(version));
     }
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return as_of(text);
-    }
-    moment(text).map(AsOf::Time)
+    if is_position(text) { position(text) } else { moment(text).map(AsOf::Time) }
 }
 
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -105,15 +111,18 @@ pub(crate) fn segment_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A span of time; a day has 24 hours.
+fn duration(text: &str, expected: &str) -> Result<SignedDuration, String> {
+    let span: Span = text.parse().map_err(|_| expected.to_owned())?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())
+}
+
 pub(crate) fn age(text: &str) -> Result<Limit<Duration>, String> {
     if text == "none" {
         return Ok(Limit(None));
     }
-    let span: Span =
-        text.parse().map_err(|_| "expected none, or an age such as 30d or 12h".to_owned())?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
-    match Duration::try_from(age) {
-        Ok(age) if age.as_micros() > 0 => Ok(Limit(Some(age))),
+    match duration(text, "expected none, or an age such as 30d or 12h")?.try_into() {
+        Ok(age) if Duration::as_micros(&age) > 0 => Ok(Limit(Some(age))),
         _ => Err("an age must be at least a microsecond".to_owned()),
     }
 }
@@ -122,17 +131,14 @@ pub(crate) fn wait(text: &str) -> Result<Duration, String> {
     if text == "forever" {
         return Ok(Duration::MAX);
     }
-    let span: Span =
-        text.parse().map_err(|_| "expected forever, or a duration such as 30s or 5m".to_owned())?;
-    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
-    Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
+    let time = duration(text, "expected forever, or a duration such as 30s or 5m")?;
+    time.try_into().map_err(|_| "must not be negative".to_owned())
 }
 
 #[cfg(feature = "top")]
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "expected a duration from 100ms to 1h, such as 2s";
-    let span: Span = text.parse().map_err(|_| EXPECTED.to_owned())?;
-    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|e| e.to_string())?;
+    let time = duration(text, EXPECTED)?;
     let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
     Duration::try_from(time).ok().filter(|time| allowed.contains(time)).ok_or(EXPECTED.to_owned())
 }

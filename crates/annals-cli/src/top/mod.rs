@@ -59,12 +59,9 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
 
 /// Prints one frame as text, with the rates of one interval.
 fn once(args: &TopArgs, watch: &mut Watch<'_>, state: &mut State) -> Result<(), Failure> {
-    let due = Instant::now() + args.interval;
-    while let Some(left) = left_until(due) {
-        if interrupt::requested() {
-            return Err(Failure::Interrupted);
-        }
-        std::thread::sleep(left.min(PATIENCE));
+    interrupt::pause(args.interval);
+    if interrupt::requested() {
+        return Err(Failure::Interrupted);
     }
     state.update(watch.take()?);
     let (width, height) =

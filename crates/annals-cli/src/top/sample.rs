@@ -8,7 +8,7 @@ use std::time::Instant;
 use annals::{ContentType, EventRef, Store, Timestamp};
 
 use crate::failure::Failure;
-use crate::text;
+use crate::{text, values};
 
 /// Number of newest events of a sample.
 pub(super) const NEWEST: u64 = 200;
@@ -82,7 +82,7 @@ pub(super) fn take(store: &Store) -> Result<Sample, Failure> {
     let stats = store.stats();
     Ok(Sample {
         taken: Instant::now(),
-        at: now(),
+        at: values::now(),
         figures: Figures {
             head: stats.head.get(),
             streams: stats.streams,
@@ -109,11 +109,6 @@ pub(super) fn take(store: &Store) -> Result<Sample, Failure> {
     })
 }
 
-/// The time of the clock.
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_micros(u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0))
-}
-
 impl From<EventRef<'_>> for Newest {
     fn from(event: EventRef<'_>) -> Self {
         Self {
@@ -129,10 +124,8 @@ impl From<EventRef<'_>> for Newest {
 
 /// The first part of a text, printable on a terminal.
 fn kept(text: &str) -> String {
-    let mut shown = String::new();
     let end = text.char_indices().nth(KEPT).map_or(text.len(), |(at, _)| at);
-    text::printable(&text[..end], &mut shown);
-    shown
+    text::printed(&text[..end])
 }
 
 fn preview(data: &[u8], content_type: ContentType) -> String {

@@ -62,11 +62,9 @@ pub(super) struct Rates {
 
 impl State {
     pub(super) fn new(store: &Path, sample: Sample) -> Self {
-        let mut path = String::new();
-        text::printable(&store.display().to_string(), &mut path);
         let past = VecDeque::from([Past::of(&sample)]);
         Self {
-            store: path,
+            store: text::printed(&store.display().to_string()),
             sample,
             past,
             positions: HashMap::new(),

@@ -113,15 +113,19 @@ mod terminal {
             "{}",
             terminal.screen()
         );
-        std::fs::rename(scratch.path("elsewhere"), &store).expect("it is moved back");
-        let mut terminal = started(&store);
-        // Exchanged at once: the name never lacks a store.
-        let (old, new) = (scratch.store("old"), scratch.store("new"));
+        // Only links can be exchanged at once, so that the name never lacks a store.
+        let (link, other) = (scratch.store("link"), scratch.store("other"));
+        std::os::unix::fs::symlink(scratch.path("elsewhere"), &link).expect("a link");
+        let mut terminal = started(&link);
+        let new = scratch.store("new");
         import(&new, lines(1..3)).ok();
-        std::os::unix::fs::symlink(&new, &old).expect("a link");
-        std::fs::remove_dir_all(&store).expect("it is removed");
-        std::fs::rename(&old, &store).expect("it is replaced");
+        std::os::unix::fs::symlink(&new, &other).expect("a link");
+        std::fs::rename(&other, &link).expect("it is replaced");
         is_restored(&mut terminal, 1);
-        assert!(terminal.screen().contains("while it was watched"), "{}", terminal.screen());
+        assert!(
+            terminal.text().contains("was replaced while it was watched"),
+            "{}",
+            terminal.screen()
+        );
     }
 }

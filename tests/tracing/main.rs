@@ -157,6 +157,20 @@ fn only_slow_appends_are_reported() {
     assert!(slow[0].fields.contains_key("micros"));
 }
 
+#[cfg(unix)]
+#[test]
+fn writer_that_stops_is_reported() {
+    let (dir, path) = directory();
+    let store = Store::open(&path).unwrap();
+    append(&store, 10);
+    std::fs::rename(&path, dir.path().join("aside")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    store.sync().unwrap_err();
+    let stopped = of("writer stopped", &path);
+    assert_eq!(stopped[0].level, Level::ERROR);
+    assert!(!stopped[0].fields["error"].is_empty(), "{stopped:?}");
+}
+
 /// Fails an operation on segments or index files, from a moment on.
 #[derive(Default)]
 struct Failing {

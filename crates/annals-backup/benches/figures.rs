@@ -1,6 +1,6 @@
 //! The figures of a backup: what it costs the writer, its lag, how fast it and a restore are, how small it
-//! is, and what cold segments cost. `cargo bench -p annals-backup`; `ANNALS_BACKUP_GB=10` for a larger store, `ANNALS_BACKUP_TO=DIRECTORY` for
-//! another place than the temporary directory.
+//! is, and what cold segments cost. `cargo bench -p annals-backup`; `ANNALS_BACKUP_GB=10` for a larger store,
+//! `ANNALS_BACKUP_TO=DIRECTORY` for another place than the temporary directory.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use annals_backup::{
 
 /// The length of an event's data.
 const DATA: usize = 256;
-const TURNS: u32 = 5;
+const TURNS: u32 = 9;
 const TURN: Duration = Duration::from_secs(3);
 
 struct Random(u64);
@@ -196,10 +196,9 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// What shipping costs a writer that does nothing else, in turns with and without a shipper.
-fn cost(dir: &Path, name: &str, durability: Durability) {
+/// What shipping to a place costs a writer that does nothing else, in turns with and without a shipper.
+fn cost(dir: &Path, place: &Path, name: &str, durability: Durability) {
     let store = Options::new().durability(durability).open(dir.join("store")).unwrap();
-    let place = dir.join("backups");
     let to = Destination::open(place.to_str().unwrap()).unwrap();
     let mut random = Random(9);
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
@@ -266,8 +265,15 @@ fn main() {
     let bytes = gigabytes.unwrap_or(1_u64) * 1_000_000_000;
     let base = std::env::var_os("ANNALS_BACKUP_TO").map_or_else(std::env::temp_dir, Into::into);
     let scratch = || tempfile::tempdir_in(&base).unwrap();
-    cost(scratch().path(), "durable, 1 event", Durability::Sync);
-    cost(scratch().path(), "buffered, 1 event", Durability::BUFFERED);
+    for (name, durability) in [("durable", Durability::Sync), ("buffered", Durability::BUFFERED)] {
+        let dir = scratch();
+        let to = dir.path().join("backups");
+        cost(dir.path(), &to, &format!("{name}, 1 event, to the same disk"), durability);
+        if let Ok(memory) = tempfile::tempdir_in("/dev/shm") {
+            let name = format!("{name}, 1 event, to memory");
+            cost(scratch().path(), memory.path(), &name, durability);
+        }
+    }
     lag(scratch().path());
     size_and_speed(scratch().path(), "JSON", bytes, json);
     size_and_speed(scratch().path(), "random bytes", bytes, noise);

@@ -14,7 +14,7 @@ use annals::shipping::{DurableLog, LogEnd, LogSegment};
 use annals::{Position, Store};
 use uuid::Uuid;
 
-use self::plan::parts_to_keep;
+use self::plan::{parts_of_full, parts_to_keep};
 pub use self::running::{RunningShipper, ShipStatus};
 use self::upload::Uploads;
 use crate::catalog::{self, Loaded};
@@ -275,12 +275,11 @@ impl Shipper {
             return Ok(stored.clone());
         }
         let mut entry = SegmentEntry { parts: Vec::new(), ..describe(segment, is_full) };
-        if !is_full {
-            entry.parts = known.map(|known| known.parts.clone()).unwrap_or_default();
-            if entry.len() >= len {
-                return Ok(entry);
-            }
-            entry.parts.truncate(parts_to_keep(&entry.parts, len));
+        entry.parts = known.map(|known| known.parts.clone()).unwrap_or_default();
+        let keep = if is_full { parts_of_full } else { parts_to_keep };
+        entry.parts.truncate(keep(&entry.parts, len));
+        if entry.len() >= len {
+            return Ok(entry);
         }
         let from = entry.len();
         entry.parts.push(uploads.upload(to, level, segment, from, len)?);

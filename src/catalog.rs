@@ -19,7 +19,7 @@ use crate::index::sealed::{HashedId, SealedIndex};
 use crate::log::rotation::SealPoint;
 use crate::log::segment::Segment;
 
-pub(crate) use heads::{OlderHeads, RecordFiles, head_in, unsealed_heads_in};
+pub(crate) use heads::{FirstHeads, OlderHeads, RecordFiles, head_in, unsealed_heads_in};
 pub(crate) use names::{NamePage, Unsealed, stream_page, term_page};
 pub(crate) use streams::{Reached, Run, limit_head_in, reach_in};
 

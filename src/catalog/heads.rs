@@ -3,7 +3,7 @@
 //! The segments before the active one do not change, so what was found in them without a lock holds until
 //! another segment becomes active ([`OlderHeads`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Begun, Catalog, Lookup, LookupError, Part, PartIndex, damaged, units};
@@ -101,9 +101,10 @@ impl Catalog {
         RecordFiles { sealed, base: self.base().map(|base| base.meta.segment) }
     }
 
-    /// The streams whose name begins with `prefix`; goes on with [`unsealed_heads_in`].
-    pub(crate) fn list_heads(&self, prefix: &str) -> ListedHeads {
-        ListedHeads { parts: Arc::clone(&self.parts), active: self.active.heads.copy(prefix) }
+    /// The first `most` streams of a range; goes on with [`unsealed_heads_in`].
+    pub(crate) fn list_heads(&self, range: &NameRange<'_>, most: usize) -> ListedHeads {
+        let active = self.active.heads.first(range, most);
+        ListedHeads { parts: Arc::clone(&self.parts), active }
     }
 }
 
@@ -133,33 +134,43 @@ pub(crate) struct ListedHeads {
     active: HeadsCopy,
 }
 
-/// Reads the streams of a range, whose prefix the list was made for, that have events in segments that are not sealed.
+/// Heads by name, from the beginning of a range.
+#[derive(Debug)]
+pub(crate) struct FirstHeads {
+    pub(crate) heads: Vec<(Box<str>, Head)>,
+    /// There may be more after the last of them.
+    pub(crate) has_more: bool,
+}
+
+/// Reads the first streams of a range with events in segments that are not sealed; the list was made for that range and
+/// `most`. They are at least `most`, or all.
 pub(crate) fn unsealed_heads_in(
     listed: ListedHeads,
     range: &NameRange<'_>,
-) -> Lookup<BTreeMap<Box<str>, Head>> {
+    most: usize,
+) -> Lookup<FirstHeads> {
     let ListedHeads { parts, active } = listed;
-    let mut all: BTreeMap<Box<str>, Head> = BTreeMap::new();
-    let mut enter = |name: &str, head: Head| {
-        if !range.holds(name) {
-            return;
-        }
-        // Most are entered once: a name is copied for the first entry alone.
-        match all.get_mut(name) {
-            Some(known) => *known = head,
-            None => {
-                all.insert(name.into(), head);
-            }
-        }
-    };
+    let mut heads = Vec::new();
     let frozen = parts.iter().filter_map(|part| match &part.index {
         PartIndex::Frozen { heads, .. } => Some(heads),
         PartIndex::Sealed(_) => None,
     });
-    for heads in frozen {
-        let copy = heads.copy(range.prefix);
-        copy.for_each(range.prefix, &mut enter).map_err(LookupError::Heads)?;
+    // What lies after the first end may be incomplete.
+    let mut end: Option<Box<str>> = None;
+    for copy in frozen.map(|it| it.first(range, most)).chain([active]) {
+        let ends = copy.add_to(&mut heads, range, most).map_err(LookupError::Heads)?;
+        end = [end, ends].into_iter().flatten().min();
     }
-    active.for_each(range.prefix, &mut enter).map_err(LookupError::Heads)?;
-    Ok(all)
+    if let Some(end) = &end {
+        heads.retain(|(name, _)| name <= end);
+    }
+    // Stable: the newest one of each name stays the last.
+    heads.sort_by(|a, b| a.0.cmp(&b.0));
+    heads.dedup_by(|newer, kept| {
+        newer.0 == kept.0 && {
+            kept.1 = newer.1;
+            true
+        }
+    });
+    Ok(FirstHeads { heads, has_more: end.is_some() })
 }

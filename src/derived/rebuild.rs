@@ -68,7 +68,7 @@ pub(crate) fn rebuild_checkpoint(
     let newer = metadata.records().of_segment(meta.segment);
     let records = RecordsCopy { newer, base: None }.encode().map_err(corrupt)?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
-    let heads = heads.copy("").encode(segment.base_position).map_err(corrupt)?;
+    let heads = heads.copy().encode(segment.base_position).map_err(corrupt)?;
     let (meta, active) = (meta.clone(), Some(index.encode().map_err(corrupt)?));
     let segments = sealed_segments(before, meta.segment);
     let image = CheckpointImage { meta, heads, records, metadata, segments, active };

@@ -5,18 +5,23 @@
 //! that has the stream. When a segment is full, its heads stay with it until it is sealed and its index
 //! file has them; nothing is copied, so appends do not stall.
 
+mod copy;
+
+use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 use hashbrown::HashTable;
 use smol_str::SmolStr;
 
+pub(crate) use self::copy::HeadsCopy;
 use super::block_file::{BlockFile, Reads};
 use super::hashes::HashSections;
 use super::jumps::Steps;
-use super::layers::{NamedSections, SectionsBuilder, newest_by_name};
 use super::metadata::Metadata;
+use super::names::NameRange;
 use super::record_table::{Match, RecordKey, RecordTable};
 use super::records::PageStart;
 use super::{Head, search_names};
@@ -193,18 +198,26 @@ impl HeadTable {
         }
     }
 
-    /// Calls `each` with all heads whose name begins with `prefix`, in order, until it returns a
-    /// break.
+    /// Calls `each` with the first `most` heads of a range, by name.
     pub(crate) fn for_each(
         &self,
-        prefix: &str,
+        range: &NameRange<'_>,
+        most: usize,
         mut each: impl FnMut(&str, Head),
     ) -> Result<(), Defect> {
+        let (name, is_after) = match range.start() {
+            Bound::Excluded(name) => (name, true),
+            Bound::Included(name) => (name, false),
+            Bound::Unbounded => ("", false),
+        };
         let found =
-            search_names(self.len(), prefix.as_bytes(), |i| Ok(self.entry(i, Reads::Any)?.0))?;
-        let (Ok(start) | Err(start)) = found;
+            search_names(self.len(), name.as_bytes(), |i| Ok(self.entry(i, Reads::Any)?.0))?;
+        let start = match found {
+            Ok(index) => index + usize::from(is_after),
+            Err(index) => index,
+        };
         let mut end_of_last = None;
-        for index in start..self.len() {
+        for index in (start..self.len()).take(most) {
             let (name, head) = self.entry(index, Reads::Any)?;
             // Names are adjacent, so that a listing is no larger than the file.
             let at = name.as_ptr().addr();
@@ -212,11 +225,11 @@ impl HeadTable {
                 return Err(Defect::Invalid("names of streams overlap"));
             }
             end_of_last = Some(at + name.len());
-            if !name.starts_with(prefix.as_bytes()) {
-                break;
-            }
             let name = std::str::from_utf8(name)
                 .map_err(|_| Defect::Invalid("a stream's name is not UTF-8"))?;
+            if !range.has(name) {
+                break;
+            }
             each(name, head);
         }
         Ok(())
@@ -332,48 +345,31 @@ impl Heads {
         self.set(slot, name, head, Steps::UNKNOWN);
     }
 
-    /// A copy of the heads of the streams whose name begins with `prefix`, those of the base not read yet.
-    pub(crate) fn copy(&self, prefix: &str) -> HeadsCopy {
-        let named = self.overlay.entries.iter().filter(|entry| entry.name.starts_with(prefix));
-        let newer = named.map(|entry| (entry.name.clone(), entry.head)).collect();
+    /// A copy of the heads, those of the base not read yet.
+    pub(crate) fn copy(&self) -> HeadsCopy {
+        let entries = self.overlay.entries.iter();
+        let newer = entries.map(|entry| (entry.name.clone(), entry.head)).collect();
         HeadsCopy { newer, base: self.base.clone() }
     }
-}
 
-/// Heads of one segment that can be read with no lock held.
-#[derive(Debug)]
-pub(crate) struct HeadsCopy {
-    newer: Vec<(SmolStr, Head)>,
-    base: Option<Arc<HeadTable>>,
-}
-
-impl HeadsCopy {
-    /// Calls `each` with the streams whose name begins with `prefix`, which the copy was made for, by name.
-    /// Version 0: there is no such stream.
-    pub(crate) fn for_each(
-        mut self,
-        prefix: &str,
-        each: impl FnMut(&str, Head),
-    ) -> Result<(), Defect> {
-        self.newer.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let base = self.base;
-        let older = |each: &mut dyn FnMut(&str, Head)| {
-            base.map_or(Ok(()), |base| base.for_each(prefix, each))
-        };
-        newest_by_name(self.newer, older, each)
-    }
-
-    /// The heads of the streams that have events at or after `from`, the base position of the segment.
-    pub(crate) fn encode(self, from: u64) -> Result<NamedSections, Defect> {
-        let mut sections = SectionsBuilder::new(STREAMS);
-        self.for_each("", |name, Head { version, last_position }| {
-            if last_position >= from {
-                sections.add(name, |name_offset, name_len, out| {
-                    HeadEntry { name_offset, name_len, version, last_position }.encode(out);
-                });
+    /// A copy of the first `most` heads of a range by name, those of the base not read yet.
+    pub(crate) fn first(&self, range: &NameRange<'_>, most: usize) -> HeadsCopy {
+        let entries = &self.overlay.entries;
+        let mut first = BinaryHeap::new();
+        for (entry, place) in entries.iter().zip(0_usize..) {
+            if !range.holds(&entry.name) {
+                continue;
             }
-        })?;
-        Ok(sections.finish())
+            if first.len() < most {
+                first.push((&entry.name, place));
+            } else if let Some(mut last) = first.peek_mut()
+                && entry.name < *last.0
+            {
+                *last = (&entry.name, place);
+            }
+        }
+        let newer = first.into_iter().map(|(name, place)| (name.clone(), entries[place].head));
+        HeadsCopy { newer: newer.collect(), base: self.base.clone() }
     }
 }
 
@@ -382,6 +378,7 @@ mod tests {
     use super::*;
     use crate::format::container::{self, CHECKPOINT_MAGIC};
     use crate::index::jumps::{self, Links, Member};
+    use crate::index::layers::NamedSections;
 
     struct NoLinks;
 
@@ -400,7 +397,7 @@ mod tests {
     }
 
     fn table(heads: &Heads, from: u64) -> Arc<HeadTable> {
-        let sections = heads.copy("").encode(from).unwrap();
+        let sections = heads.copy().encode(from).unwrap();
         let NamedSections { entries: heads, names, hashes, buckets } = sections;
         let meta = CheckpointMeta {
             position: 1,
@@ -440,15 +437,30 @@ mod tests {
         assert_eq!(heads.get("c"), Ok(None));
         let mut all = Vec::new();
         let again = table(&heads, 1);
-        again.for_each("", |name, head| all.push((name.to_owned(), head))).unwrap();
+        let each = |name: &str, head| all.push((name.to_owned(), head));
+        again.for_each(&NameRange::ALL, usize::MAX, each).unwrap();
         assert_eq!(all, [("a".into(), head(1)), ("b".into(), head(2)), ("d".into(), head(1))]);
-        let mut named = Vec::new();
-        let copy = heads.copy("b");
-        copy.for_each("b", |name, head| named.push((name.to_owned(), head))).unwrap();
-        assert_eq!(named, [("b".into(), head(2))]);
+        let first = |after, most| {
+            let range = NameRange { prefix: "", after };
+            let mut listed: Vec<(Box<str>, Head)> = Vec::new();
+            let end = heads.first(&range, most).add_to(&mut listed, &range, most).unwrap();
+            let listed: Vec<(String, Head)> =
+                listed.into_iter().map(|(name, it)| (name.into(), it)).collect();
+            (listed, end.map(String::from))
+        };
+        let named = |name: &str, version| (name.to_owned(), head(version));
+        // Of the checkpoint, and then newer ones; complete up to the nearer end.
+        let all = vec![named("b", 1), named("d", 1), named("b", 2), named("a", 1)];
+        let (mut listed, end) = first(None, 3);
+        listed[2..].sort_by(|a, b| b.0.cmp(&a.0));
+        assert_eq!((listed, end), (all, None));
+        assert_eq!(first(None, 1), (vec![named("b", 1), named("a", 1)], Some("a".into())));
+        assert_eq!(first(Some("b"), 1), (vec![named("d", 1)], Some("d".into())));
+        assert_eq!(first(Some("d"), 1), (vec![], None));
         // Streams without events in the segment are left out.
         let mut all = Vec::new();
-        table(&heads, 20).for_each("", |name, _| all.push(name.to_owned())).unwrap();
+        let each = |name: &str, _| all.push(name.to_owned());
+        table(&heads, 20).for_each(&NameRange::ALL, usize::MAX, each).unwrap();
         assert_eq!(all, ["b"]);
     }
 
@@ -470,6 +482,6 @@ mod tests {
         heads.put("a", head(1));
         heads.put("a", Head::default());
         assert_eq!(heads.get("a"), Ok(Some(Head::default())));
-        assert!(heads.copy("").encode(1).unwrap().entries.is_empty());
+        assert!(heads.copy().encode(1).unwrap().entries.is_empty());
     }
 }

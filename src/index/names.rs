@@ -20,6 +20,9 @@ pub(crate) struct NameRange<'a> {
 }
 
 impl<'a> NameRange<'a> {
+    /// All names.
+    pub(crate) const ALL: NameRange<'static> = NameRange { prefix: "", after: None };
+
     /// The first name that is in the range, if there is one.
     pub(crate) fn start(&self) -> Bound<&'a str> {
         match self.after {

@@ -1,12 +1,12 @@
 //! The listing of streams.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-use super::by_name::ByName;
-use crate::catalog::Unsealed;
+use super::by_name::{ByName, Collected, FIRST_PART};
+use crate::catalog::{FirstHeads, Unsealed};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Position, StreamMetadata, category_of};
@@ -15,8 +15,8 @@ use crate::index::names::NameRange;
 
 /// A listing of the streams that have visible events, by name.
 ///
-/// Names are looked up in pages. Only the streams with events in segments that are not sealed are collected, when the
-/// listing begins.
+/// Names are looked up in pages. Each page of the streams with events in segments that are not sealed is 32 times as
+/// long as the one before, because it costs a look at all of them.
 #[derive(Debug, Clone)]
 pub struct Streams {
     engine: Arc<Engine>,
@@ -108,26 +108,56 @@ impl Streams {
     ///
     /// Memory is bounded by `most`, but all streams of the listing are looked at.
     pub fn largest(self, most: usize) -> Result<Vec<StreamInfo>> {
-        self.first_by(most, |info| info.version)
+        self.first_by(most, |head| head.version)
     }
 
     /// The `most` streams that were appended to last, the last one first.
     ///
     /// Memory is bounded by `most`, but all streams of the listing are looked at.
     pub fn last_changed(self, most: usize) -> Result<Vec<StreamInfo>> {
-        self.first_by(most, |info| info.last_position.get())
+        self.first_by(most, |head| head.last_position)
     }
 
-    fn first_by(self, most: usize, rank: impl Fn(&StreamInfo) -> u64) -> Result<Vec<StreamInfo>> {
+    fn first_by(self, most: usize, rank: fn(&Head) -> u64) -> Result<Vec<StreamInfo>> {
         let mut found: BinaryHeap<Ranked> = BinaryHeap::new();
-        for info in self {
-            let info = info?;
-            found.push(Ranked { rank: rank(&info), info });
+        // A limit counts streams that are shown, whatever their rank.
+        let shows_all = self.limit < u64::MAX;
+        let mut listed = self.begin(usize::MAX);
+        loop {
+            let least = found.peek().filter(|_| found.len() >= most).map(|ranked| ranked.rank);
+            // Of streams with one rank, those that come first are kept.
+            let is_wanted = |head: &Head| shows_all || least.is_none_or(|least| rank(head) > least);
+            let Some(info) = listed.following(is_wanted).transpose()? else { break };
+            let head = Head { version: info.version, last_position: info.last_position.get() };
+            found.push(Ranked { rank: rank(&head), info });
             if found.len() > most {
                 found.pop();
             }
         }
         Ok(found.into_sorted_vec().into_iter().map(|ranked| ranked.info).collect())
+    }
+
+    /// Begins the listing with the first `part` streams, at least, that have events in segments that are not sealed.
+    fn begin(self, part: usize) -> StreamNames {
+        let range = NameRange { prefix: self.common_prefix(), after: self.after.as_deref() };
+        let engine = &self.engine;
+        let ready = engine.check_open().and_then(|()| engine.refresh());
+        let visible = engine.visible(false);
+        let (collected, failed) = match ready.and_then(|()| collect(engine, &range, part)) {
+            Ok(collected) => (collected, None),
+            Err(error) => (Collected::default(), Some(error)),
+        };
+        let names = ByName::new(&range, collected);
+        StreamNames {
+            engine: self.engine,
+            visible,
+            prefix: self.prefix,
+            category: self.category,
+            include_hidden: self.include_hidden,
+            left: self.limit,
+            names,
+            failed,
+        }
     }
 
     /// The prefix that all names have: those of a category's streams begin with the category.
@@ -163,41 +193,26 @@ impl IntoIterator for Streams {
     type IntoIter = StreamNames;
 
     fn into_iter(self) -> StreamNames {
-        let range = NameRange { prefix: self.common_prefix(), after: self.after.as_deref() };
-        let engine = &self.engine;
-        let ready = engine.check_open().and_then(|()| engine.refresh());
-        let visible = engine.visible(false);
-        let known = engine.contents().unsealed();
-        let unsealed = ready.and_then(|()| engine.contents().unsealed_streams(&range));
-        let (unsealed, failed) = match unsealed {
-            Ok(unsealed) => (unsealed, None),
-            Err(error) => (BTreeMap::new(), Some(error)),
-        };
-        let names = ByName::new(&range, known, unsealed);
-        StreamNames {
-            engine: self.engine,
-            visible,
-            prefix: self.prefix,
-            category: self.category,
-            include_hidden: self.include_hidden,
-            left: self.limit,
-            names,
-            failed,
-        }
+        self.begin(FIRST_PART)
     }
 }
 
+/// The first streams of a range in segments that are not sealed, at least `most` or all.
+fn collect(engine: &Engine, range: &NameRange<'_>, most: usize) -> Result<Collected<Head>> {
+    let known = engine.contents().unsealed();
+    let FirstHeads { heads, has_more } = engine.contents().unsealed_streams(range, most)?;
+    Ok(Collected { known, names: heads, has_more })
+}
+
 impl StreamNames {
-    /// The next stream of the listing.
-    fn advance(&mut self) -> Result<Option<StreamInfo>> {
+    /// The next stream of the listing whose head is wanted.
+    fn advance(&mut self, is_wanted: impl Fn(&Head) -> bool) -> Result<Option<StreamInfo>> {
         let contents = self.engine.contents();
         loop {
             let fetch = |known: &Unsealed, range: &NameRange<'_>, most| {
                 contents.sealed_streams(known, range, most)
             };
-            let again = |range: &NameRange<'_>| {
-                Ok((contents.unsealed(), contents.unsealed_streams(range)?))
-            };
+            let again = |range: &NameRange<'_>, most| collect(&self.engine, range, most);
             // A segment can be sealed before an earlier one is, and an index can be built again in memory: either head may
             // be the newer one.
             let newest = |sealed: Head, unsealed: Head| {
@@ -212,7 +227,7 @@ impl StreamNames {
             }
             let head = contents.limit_head(head, &name, self.visible)?;
             // Events of this stream exist, but none is visible yet.
-            if head.version == 0 {
+            if head.version == 0 || !is_wanted(&head) {
                 continue;
             }
             let info = stream_info(&self.engine, name.into(), head);
@@ -222,24 +237,29 @@ impl StreamNames {
             }
         }
     }
-}
 
-impl Iterator for StreamNames {
-    type Item = Result<StreamInfo>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next one, or the failure that ends the listing.
+    fn following(&mut self, is_wanted: impl Fn(&Head) -> bool) -> Option<Result<StreamInfo>> {
         if self.left == 0 {
             return None;
         }
         let found = match self.failed.take() {
             Some(error) => Err(error),
-            None => self.advance(),
+            None => self.advance(is_wanted),
         };
         self.left -= 1;
         if !matches!(found, Ok(Some(_))) {
             self.left = 0;
         }
         found.transpose()
+    }
+}
+
+impl Iterator for StreamNames {
+    type Item = Result<StreamInfo>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.following(|_| true)
     }
 }
 

@@ -3,11 +3,11 @@
 //! Owns the lists. Must never read the records of a sealed segment: its index has the counts.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-use super::by_name::ByName;
+use super::by_name::{ByName, Collected};
 use crate::catalog::Unsealed;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -116,8 +116,7 @@ impl TermCounts {
         engine.check_open()?;
         engine.refresh()?;
         let head = engine.visible(false);
-        let (known, unsealed) = collect(engine, self.kind, range, head)?;
-        Ok((head, ByName::new(range, known, unsealed)))
+        Ok((head, ByName::new(range, collect(engine, self.kind, range, head)?)))
     }
 }
 
@@ -127,10 +126,10 @@ fn collect(
     kind: Terms,
     range: &NameRange<'_>,
     head: u64,
-) -> Result<(Unsealed, BTreeMap<Box<str>, u64>)> {
+) -> Result<Collected<u64>> {
     let known = engine.contents().unsealed();
     let counts = engine.contents().unsealed_terms(&known, kind, range, head)?;
-    Ok((known, counts))
+    Ok(Collected { known, names: counts.into_iter().collect(), has_more: false })
 }
 
 impl IntoIterator for TermCounts {
@@ -141,9 +140,7 @@ impl IntoIterator for TermCounts {
         let range = NameRange { prefix: &self.prefix, after: self.after.as_deref() };
         let (upto, names, failed) = match self.start(&range) {
             Ok((upto, names)) => (upto, names, None),
-            Err(error) => {
-                (0, ByName::new(&range, Unsealed::default(), BTreeMap::new()), Some(error))
-            }
+            Err(error) => (0, ByName::new(&range, Collected::default()), Some(error)),
         };
         TermCountsIter {
             engine: self.engine,
@@ -171,7 +168,7 @@ impl Iterator for TermCountsIter {
         let fetch = |known: &Unsealed, range: &NameRange<'_>, most| {
             contents.sealed_terms(known, kind, range, upto, most)
         };
-        let again = |range: &NameRange<'_>| collect(&self.engine, kind, range, upto);
+        let again = |range: &NameRange<'_>, _| collect(&self.engine, kind, range, upto);
         match self.names.next(fetch, again, |older, newer| older + newer) {
             Ok(Some((name, events))) => {
                 self.left -= 1;

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::status::Status;
 use crate::index::Head;
+use crate::index::names::NameRange;
 use crate::options::Options;
 use crate::storage::{DiskStorage, EntryKind, Storage};
 use crate::verify::Progress;
@@ -186,7 +187,7 @@ pub(crate) fn repair_in(
         let mut know = |name: &str, head: Head| salvage.streams.know(name, head.version);
         if let Some(table) = checkpoint {
             // A damaged file only makes the report less complete.
-            let _ = table.for_each("", &mut know);
+            let _ = table.for_each(&NameRange::ALL, usize::MAX, &mut know);
         }
         if let Some(store_id) = store_id {
             recorded_heads(from, store_id, know);

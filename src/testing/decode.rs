@@ -29,6 +29,7 @@ use crate::index::block_file::BlockFile;
 use crate::index::covers::Covers;
 use crate::index::heads::{HeadTable, Heads};
 use crate::index::metadata::{Cursor, Metadata};
+use crate::index::names::NameRange;
 use crate::index::record_table::{Match, RecordKey, RecordsCopy};
 use crate::index::records::PageStart;
 use crate::index::sealed::{HashedId, SealedIndex};
@@ -339,7 +340,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let again = Metadata::decode(metadata.last_change().get(), &encode_state(&metadata), 1)?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let mut names = Vec::new();
-    table.for_each("", |name, _| names.push(name.to_owned()))?;
+    table.for_each(&NameRange::ALL, usize::MAX, |name, _| names.push(name.to_owned()))?;
     let mut keys = Vec::new();
     let all = PageStart { prefix: "", after: "" };
     table.record_page(all, usize::MAX, |key, _| keys.push(key.to_owned()))?;
@@ -352,7 +353,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     for name in names {
         heads.get(&name)?;
     }
-    heads.copy("").encode(1).map(drop)
+    heads.copy().encode(1).map(drop)
 }
 
 /// A writer's status.

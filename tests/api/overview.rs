@@ -1,5 +1,8 @@
 //! What is in the store: streams in pages and by size, types, categories and tags with counts, numbers of matches.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use annals::testing::SimStorage;
 use annals::{ExpectedVersion, NewEvent, Query, QueryItem, Result, Store, StreamInfo, TermCount};
 
@@ -105,6 +108,85 @@ fn streams_are_listed_in_pages_by_name_and_first_by_size_or_change() {
     let positions: Vec<u64> = changed.iter().map(|info| info.last_position.get()).collect();
     assert_eq!(positions, [EVENTS, EVENTS - 1, EVENTS - 2]);
     assert_eq!(store.streams().largest(1000).unwrap().len(), 28);
+}
+
+/// Number `n` of streams whose names are not in the order of their first events.
+fn scattered(n: u64) -> String {
+    format!("{}-{:04}", ["a", "b"][usize::from(n.is_multiple_of(3))], n * 7919 % 2000)
+}
+
+#[test]
+fn many_streams_that_are_not_sealed_are_listed_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let mut known: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut position = 0;
+    // In memory; in a checkpoint; in both, of which memory has the newer heads.
+    for round in 0..3 {
+        for n in (0..2000).filter(|n| round == 0 || n % 7 == 0).chain([round + 2000]) {
+            let name = if n < 2000 { scattered(n) } else { format!("c-{n}") };
+            store.append(&name, ExpectedVersion::Any, [NewEvent::new("T", "")]).unwrap();
+            position += 1;
+            let known = known.entry(name).or_default();
+            *known = (known.0 + 1, position);
+        }
+        let names: Vec<&String> = known.keys().collect();
+        assert_eq!(named(store.streams()).iter().collect::<Vec<_>>(), names);
+        for info in store.streams() {
+            let info = info.unwrap();
+            assert_eq!((info.version, info.last_position.get()), known[&info.name]);
+        }
+        for at in [0, 255, 256, 257, 1900] {
+            let page = named(store.streams().after(names[at]).limit(300));
+            let next = &names[at + 1..];
+            assert_eq!(page.iter().collect::<Vec<_>>(), next[..next.len().min(300)]);
+        }
+        let of_b: Vec<_> = names.iter().filter(|name| name.starts_with("b-1")).collect();
+        let found = named(store.streams().prefix("b-1"));
+        assert_eq!(found.iter().collect::<Vec<_>>(), of_b.into_iter().copied().collect::<Vec<_>>());
+        let by = |rank: fn(&(u64, u64)) -> u64| {
+            let mut names = names.clone();
+            names.sort_by_key(|name| Reverse(rank(&known[*name])));
+            names.into_iter().take(300).cloned().collect::<Vec<_>>()
+        };
+        let listed = |infos: Vec<StreamInfo>| named(infos.into_iter().map(Ok));
+        assert_eq!(listed(store.streams().largest(300).unwrap()), by(|known| known.0));
+        assert_eq!(listed(store.streams().last_changed(300).unwrap()), by(|known| known.1));
+        if round == 0 {
+            store.close().unwrap();
+            store = Store::open(dir.path()).unwrap();
+        }
+    }
+    // A limit takes the first ones that are shown, whatever their rank.
+    store.archive("a-0001").unwrap();
+    let first = named(store.streams().limit(3).largest(2).unwrap().into_iter().map(Ok));
+    let mut of_three = named(store.streams().limit(3));
+    of_three.sort_by_key(|name| Reverse(known[name].0));
+    assert_eq!(first, of_three[..2]);
+}
+
+#[test]
+fn streams_that_are_sealed_during_a_list_of_parts_are_listed_once() {
+    let sim = SimStorage::new(5);
+    let store = simulated(&sim).segment_size(256 << 10).open(ROOT).unwrap();
+    let append = |n: u64, len| {
+        let event = NewEvent::new("T", vec![0; len]);
+        store.append(scattered(n), ExpectedVersion::Any, [event]).unwrap();
+    };
+    (1000..1600).for_each(|n| append(n, 500));
+    assert!(store.stats().sealed_segments > 0);
+    (0..1000).for_each(|n| append(n, 0));
+    let names = named(store.streams());
+    assert_eq!(names.len(), 1600);
+    let mut listed = store.streams().into_iter();
+    let mut found = Vec::new();
+    for (count, from) in [(100, 700), (150, 1300), (350, 200), (usize::MAX, 0)] {
+        found.extend(named(listed.by_ref().take(count)));
+        let before = store.stats().sealed_segments;
+        (from..from + 600).for_each(|n| append(n, 500));
+        assert!(store.stats().sealed_segments > before);
+    }
+    assert_eq!(found, names);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Names of streams, types, tags and categories, over all segments.
 //!
-//! Sealed segments answer from their indexes, in pages. What is not sealed yet is collected once per list: it is
-//! bounded by the segments that wait to be sealed, and its terms are in its records alone.
+//! Sealed segments answer from their indexes, in pages. Streams of what is not sealed yet are looked for in memory, the
+//! first ones alone. Its terms are in its records alone, and collected once per list: they are bounded by the segments that
+//! wait to be sealed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Contents;
-use crate::catalog::{NamePage, Unsealed, stream_page, term_page, unsealed_heads_in};
+use crate::catalog::{FirstHeads, NamePage, Unsealed, stream_page, term_page, unsealed_heads_in};
 use crate::error::Result;
 use crate::event::category_of;
 use crate::format::record::RecordRef;
@@ -34,14 +35,15 @@ impl Contents {
         )
     }
 
-    /// The streams of a range with events in segments that are not sealed, and their heads.
+    /// The first streams of a range with events in segments that are not sealed, and their heads: at least `most`, or all.
     pub(crate) fn unsealed_streams(
         &self,
         range: &NameRange<'_>,
-    ) -> Result<BTreeMap<Box<str>, Head>> {
+        most: usize,
+    ) -> Result<FirstHeads> {
         self.lookup(
-            |catalog| Ok(catalog.list_heads(range.prefix)),
-            |listed| unsealed_heads_in(listed, range),
+            |catalog| Ok(catalog.list_heads(range, most)),
+            |listed| unsealed_heads_in(listed, range, most),
         )
     }
 

@@ -85,7 +85,7 @@ impl Maintainer {
             let meta = checkpoint_meta(tip, &active.segment, &active.index, catalog.streams);
             let encoded = active.index.encode().map_err(LookupError::Heads)?;
             let base = active.heads.base().cloned();
-            Ok((meta, active.heads.copy(""), base, encoded, Arc::clone(&catalog.parts)))
+            Ok((meta, active.heads.copy(), base, encoded, Arc::clone(&catalog.parts)))
         };
         let read = |(meta, heads, base, active, parts): (CheckpointMeta, HeadsCopy, _, _, _)| {
             let heads = heads.encode(meta.base_position).map_err(LookupError::Heads)?;

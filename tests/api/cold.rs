@@ -68,7 +68,7 @@ fn with(copies: &Arc<Copies>) -> Options {
 }
 
 /// A store of 400 events in several segments, with all that may be cold made cold.
-fn cooled(path: &Path, copies: &Arc<Copies>) -> (Store, Vec<u64>) {
+fn with_cold(path: &Path, copies: &Arc<Copies>) -> (Store, Vec<u64>) {
     let store = with(copies).open(path).unwrap();
     for number in 0..400 {
         let event = NewEvent::new("Moved", vec![7; 1_000]).tag("kind:test");
@@ -106,7 +106,7 @@ fn cold_segments_are_fetched_when_an_event_in_them_is_read_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     assert!(full.iter().all(|&number| !segment_path(&path, number).exists()));
     assert_eq!(store.cold_segments().unwrap(), full);
     store.close().unwrap();
@@ -132,7 +132,7 @@ fn memory_for_cold_segments_is_bounded_and_one_of_them_always_fits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     store.close().unwrap();
     let store = with(&copies).cold_cache(0).open(&path).unwrap();
     for round in 1..=3 {
@@ -146,7 +146,7 @@ fn store_without_a_source_opens_and_reads_what_is_not_cold() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     drop(store);
     for read_only in [true, false] {
         let store = options().read_only(read_only).open(&path).unwrap();
@@ -173,7 +173,7 @@ fn copy_with_other_bytes_is_refused_and_the_next_read_tries_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, _) = cooled(&path, &copies);
+    let (store, _) = with_cold(&path, &copies);
     let whole = copies.segments.lock().unwrap()[&2].clone();
     let changes: [Change; 4] = [
         ("another checksum", |bytes| bytes[20_000] ^= 1),
@@ -201,7 +201,7 @@ fn segment_stays_unless_its_source_has_it_and_it_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     store.make_local(1).unwrap();
     copies.segments.lock().unwrap().clear();
     assert!(matches!(store.make_cold(1), Err(Error::ColdSegment { segment: 1, .. })));
@@ -220,7 +220,7 @@ fn segment_that_comes_back_is_the_one_that_went() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     let reader = with(&copies).read_only(true).open(&path).unwrap();
     for &number in &full {
         store.make_local(number).unwrap();
@@ -244,7 +244,7 @@ fn readers_and_reads_in_progress_go_on_when_their_segment_becomes_cold() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     for &number in &full {
         store.make_local(number).unwrap();
     }
@@ -267,7 +267,7 @@ fn reader_follows_a_segment_that_goes_comes_back_and_goes_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     // One segment at a time is kept in memory, and most files are closed.
     let options = with(&copies).read_only(true).cold_cache(0);
     let reader = options.max_open_files(Options::MIN_OPEN_FILES).open(&path).unwrap();
@@ -290,7 +290,7 @@ fn verification_counts_cold_segments_and_reads_them_with_a_source() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, full) = cooled(&path, &copies);
+    let (store, full) = with_cold(&path, &copies);
     store.close().unwrap();
     let report = verify(&path, |_| {}).unwrap();
     assert_eq!((report.faults.len(), report.notes.len()), (0, 0), "{report:?}");
@@ -318,7 +318,7 @@ fn backup_of_a_store_with_cold_segments_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let (path, backup) = (dir.path().join("ledger"), dir.path().join("backup"));
     let copies = Arc::new(Copies::default());
-    let (store, _) = cooled(&path, &copies);
+    let (store, _) = with_cold(&path, &copies);
     store.backup_to(&backup, |_| {}).unwrap();
     assert!(verify(&backup, |_| {}).unwrap().faults.is_empty());
     let copy = options().read_only(true).open(&backup).unwrap();
@@ -335,7 +335,7 @@ fn repair_does_not_take_cold_segments_for_lost_ones() {
     let (path, to, backup) =
         (dir.path().join("ledger"), dir.path().join("repaired"), dir.path().join("backup"));
     let copies = Arc::new(Copies::default());
-    let (store, _) = cooled(&path, &copies);
+    let (store, _) = with_cold(&path, &copies);
     store.backup_to(&backup, |_| {}).unwrap();
     drop(store);
     let refused = repair(&path, &to, RepairOptions::new(), |_| {}).unwrap_err();
@@ -351,7 +351,7 @@ fn damaged_stub_is_named_and_its_segment_is_taken_from_a_backup() {
     let (path, to, backup) =
         (dir.path().join("ledger"), dir.path().join("repaired"), dir.path().join("backup"));
     let copies = Arc::new(Copies::default());
-    let (store, _) = cooled(&path, &copies);
+    let (store, _) = with_cold(&path, &copies);
     store.backup_to(&backup, |_| {}).unwrap();
     drop(store);
     let stub = stub_path(&path, 3);
@@ -384,7 +384,7 @@ fn lost_index_of_a_cold_segment_is_built_again_from_what_is_fetched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger");
     let copies = Arc::new(Copies::default());
-    let (store, _) = cooled(&path, &copies);
+    let (store, _) = with_cold(&path, &copies);
     store.close().unwrap();
     for directory in ["index", "checkpoints"] {
         fs::remove_dir_all(path.join(directory)).unwrap();

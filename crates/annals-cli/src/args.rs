@@ -138,9 +138,9 @@ pub(crate) enum Command {
     #[cfg(feature = "backup")]
     Promote(PromoteArgs),
     #[cfg(feature = "backup")]
-    Cool(CoolArgs),
+    MakeCold(MakeColdArgs),
     #[cfg(feature = "backup")]
-    Thaw(ThawArgs),
+    MakeLocal(MakeLocalArgs),
     Compact(CompactArgs),
     Repair(RepairArgs),
     Recover(RecoverArgs),
@@ -207,9 +207,9 @@ impl Command {
             #[cfg(feature = "backup")]
             Self::Ship(args) => &args.store,
             #[cfg(feature = "backup")]
-            Self::Cool(args) => &args.store,
+            Self::MakeCold(args) => &args.store,
             #[cfg(feature = "backup")]
-            Self::Thaw(args) => &args.store,
+            Self::MakeLocal(args) => &args.store,
             #[cfg(feature = "backup")]
             Self::Promote(args) => return args.old_store.as_deref(),
             #[cfg(feature = "backup")]

@@ -1,4 +1,4 @@
-//! `cool` and `thaw`, and the backup that cold segments are read from.
+//! `make-cold` and `make-local`, and the backup that cold segments are read from.
 //!
 //! Owns what is printed of them. Must never decide which segments may go.
 
@@ -9,7 +9,7 @@ use annals::cold::SegmentSource;
 use annals::{Options, Store};
 use annals_backup::{ColdBackup, keep_local};
 
-use crate::args::{ColdSource, CoolArgs, KeyFile, ThawArgs, Wait};
+use crate::args::{ColdSource, KeyFile, MakeColdArgs, MakeLocalArgs, Wait};
 use crate::failure::Failure;
 use crate::open;
 use crate::progress::note;
@@ -40,8 +40,8 @@ fn open_with(
     open::for_writing(store, Options::new().create(false).cold_segments(source), wait, quiet)
 }
 
-/// `annals cool`
-pub(crate) fn cool(args: &CoolArgs, quiet: bool) -> Result<(), Failure> {
+/// `annals make-cold`
+pub(crate) fn make_cold(args: &MakeColdArgs, quiet: bool) -> Result<(), Failure> {
     let store = open_with(&args.store, source(&args.url, &args.keys)?, args.wait, quiet)?;
     let freed = keep_local(&store, args.keep)?;
     let cold = store.cold_segments()?.len();
@@ -52,8 +52,8 @@ pub(crate) fn cool(args: &CoolArgs, quiet: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `annals thaw`
-pub(crate) fn thaw(args: &ThawArgs, quiet: bool) -> Result<(), Failure> {
+/// `annals make-local`
+pub(crate) fn make_local(args: &MakeLocalArgs, quiet: bool) -> Result<(), Failure> {
     let store = open_with(&args.store, source(&args.url, &args.keys)?, args.wait, quiet)?;
     let cold = store.cold_segments()?;
     for &number in &cold {

@@ -120,9 +120,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "backup")]
         Command::Promote(args) => shipping::promote(&args, quiet),
         #[cfg(feature = "backup")]
-        Command::Cool(args) => cold::cool(&args, quiet),
+        Command::MakeCold(args) => cold::make_cold(&args, quiet),
         #[cfg(feature = "backup")]
-        Command::Thaw(args) => cold::thaw(&args, quiet),
+        Command::MakeLocal(args) => cold::make_local(&args, quiet),
         Command::Compact(args) => compact::run(&args, quiet),
         Command::Repair(args) => rescue::repair(&args, quiet),
         Command::Recover(args) => rescue::recover(&args, quiet),

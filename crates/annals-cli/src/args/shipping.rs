@@ -191,13 +191,13 @@ The store needs its backup from then on. No writer may be running.",
     after_help = PLACES,
     after_long_help = format!("\
 Examples:
-  annals cool ledger s3://backups/ledger --keep 10G
+  annals make-cold ledger s3://backups/ledger --keep 10G
   annals read ledger --cold s3://backups/ledger
-  annals thaw ledger s3://backups/ledger
+  annals make-local ledger s3://backups/ledger
 
 {PLACES}")
 )]
-pub(crate) struct CoolArgs {
+pub(crate) struct MakeColdArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
     /// Where the backup is
@@ -214,7 +214,7 @@ pub(crate) struct CoolArgs {
 /// Bring all cold segments back from a backup
 #[derive(Debug, Args)]
 #[command(after_help = PLACES)]
-pub(crate) struct ThawArgs {
+pub(crate) struct MakeLocalArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
     /// Where the backup is

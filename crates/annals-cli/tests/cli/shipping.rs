@@ -143,15 +143,15 @@ fn damaged_store_is_repaired_from_its_backup() {
 }
 
 #[test]
-fn cool_frees_what_the_backup_has_and_thaw_brings_it_back() {
+fn make_cold_frees_what_the_backup_has_and_make_local_brings_it_back() {
     let scratch = Scratch::new();
     let (store, backup) = (scratch.store("ledger"), scratch.store("backup"));
     ok(&["import", &store, "--segment-size", "64K", "/dev/null"]);
     import(&store, 0..4_000);
     let before = ok(&["read", &store]);
     ok(&["ship", &store, &backup, "--once"]);
-    let cooled = run(&["cool", &store, &backup, "--keep", "100K"]).ok();
-    assert!(cooled.stderr.contains("bytes are free"), "{cooled:?}");
+    let moved = run(&["make-cold", &store, &backup, "--keep", "100K"]).ok();
+    assert!(moved.stderr.contains("bytes are free"), "{moved:?}");
     let cold = |store: &str| {
         let files = std::fs::read_dir(Path::new(store).join("log")).unwrap();
         files
@@ -169,9 +169,9 @@ fn cool_frees_what_the_backup_has_and_thaw_brings_it_back() {
     let mut by_variable = tool(&["read", &store]);
     let by_variable = by_variable.env("ANNALS_COLD", &backup).output().unwrap();
     assert_eq!(String::from_utf8(by_variable.stdout).unwrap(), before);
-    run(&["thaw", &store, &scratch.store("nothing")]).fails(1, "cold storage");
+    run(&["make-local", &store, &scratch.store("nothing")]).fails(1, "cold storage");
 
-    ok(&["thaw", &store, &backup]);
+    ok(&["make-local", &store, &backup]);
     assert_eq!(cold(&store), 0);
     std::fs::remove_dir_all(&backup).unwrap();
     assert_eq!(ok(&["read", &store]), before);

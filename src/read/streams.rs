@@ -106,14 +106,16 @@ impl Streams {
     /// The `most` streams with the most events, hidden events included, those with more events first, and by name among
     /// equals.
     ///
-    /// Memory is bounded by `most`, but all streams of the listing are looked at.
+    /// All streams of the listing are looked at. Memory holds `most` of them, and the names of those with events in segments
+    /// that are not sealed.
     pub fn largest(self, most: usize) -> Result<Vec<StreamInfo>> {
         self.first_by(most, |head| head.version)
     }
 
     /// The `most` streams that were appended to last, the last one first.
     ///
-    /// Memory is bounded by `most`, but all streams of the listing are looked at.
+    /// All streams of the listing are looked at. Memory holds `most` of them, and the names of those with events in segments
+    /// that are not sealed.
     pub fn last_changed(self, most: usize) -> Result<Vec<StreamInfo>> {
         self.first_by(most, |head| head.last_position)
     }

@@ -10,8 +10,8 @@
 )]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded")]
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use annals::{Durability, ExpectedVersion, NewEvent, Options, Store};
@@ -122,9 +122,7 @@ fn size_and_speed(dir: &Path, name: &str, bytes: u64, event: fn(&mut Random) -> 
     );
     drop(opened);
     std::fs::remove_dir_all(&copy).unwrap();
-    for (name, to) in
-        [("same file system", dir.join("copy")), ("memory", "/dev/shm/annals-backup-copy".into())]
-    {
+    for (name, to) in places(dir) {
         let begun = Instant::now();
         let Ok(done) = store.backup_to(&to, |_| {}) else { continue };
         println!(
@@ -137,7 +135,57 @@ fn size_and_speed(dir: &Path, name: &str, bytes: u64, event: fn(&mut Random) -> 
     }
     drop(shipper);
     store.close().unwrap();
+    copy_beside_a_writer(&dir.join("store"), dir);
     cold(&dir.join("store"), &to, name);
+}
+
+fn places(dir: &Path) -> [(&'static str, PathBuf); 2] {
+    [("same file system", dir.join("copy")), ("memory", "/dev/shm/annals-backup-copy".into())]
+}
+
+/// How fast a store is copied beside a durable writer, and what that costs the writer.
+fn copy_beside_a_writer(path: &Path, dir: &Path) {
+    let store = Options::new().open(path).unwrap();
+    let (commits, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let rate_while = |work: &mut dyn FnMut()| {
+        let (begun, before) = (Instant::now(), commits.load(Ordering::Relaxed));
+        work();
+        let took = begun.elapsed().as_secs_f64();
+        ((commits.load(Ordering::Relaxed) - before) as f64 / took, took)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random(11);
+            while !done.load(Ordering::Relaxed) {
+                let stream = format!("account-{}", random.next() % 10_000);
+                store.append(&stream, ExpectedVersion::Any, [json(&mut random)]).unwrap();
+                commits.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for (name, to) in places(dir) {
+            let (mut alone, mut beside, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..TURNS {
+                alone.push(rate_while(&mut || std::thread::sleep(TURN)).0);
+                let mut bytes = 0;
+                let (commits, took) = rate_while(&mut || {
+                    let copied = store.backup_to(&to, |_| {}).unwrap();
+                    bytes = copied.copied_bytes + copied.linked_bytes;
+                });
+                beside.push(commits);
+                rates.push(megabytes(bytes) / took);
+                std::fs::remove_dir_all(&to).unwrap();
+            }
+            let (alone, beside) = (median(alone), median(beside));
+            println!(
+                "backup_to beside a durable writer, {name}: {:.0} MB/s; {alone:.0} commits/s alone, {beside:.0} beside it: \
+                 {:.3} of it",
+                median(rates),
+                beside / alone
+            );
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    store.close().unwrap();
 }
 
 /// The time until the first event of a store is read, and the rate of a read of everything.

@@ -14,6 +14,7 @@ use annals::repair::{RepairOptions, repair};
 use annals::snapshot::Snapshot;
 use annals::verify::verify_with_cold_segments;
 use annals::{Error, ExpectedVersion, NewEvent, Options, Query, Store, verify};
+use tempfile::TempDir;
 
 /// Copies in memory, and the number of times that one was fetched.
 #[derive(Debug, Default)]
@@ -67,6 +68,13 @@ fn with(copies: &Arc<Copies>) -> Options {
     options().cold_segments(Arc::clone(copies) as _)
 }
 
+/// A directory, the path of a store in it, and a source without segments.
+fn place() -> (TempDir, PathBuf, Arc<Copies>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    (dir, path, Arc::default())
+}
+
 /// A store of 400 events in several segments, with all that may be cold made cold.
 fn with_cold(path: &Path, copies: &Arc<Copies>) -> (Store, Vec<u64>) {
     let store = with(copies).open(path).unwrap();
@@ -103,9 +111,7 @@ fn stub_path(path: &Path, number: u64) -> PathBuf {
 
 #[test]
 fn cold_segments_are_fetched_when_an_event_in_them_is_read_and_not_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     assert!(full.iter().all(|&number| !segment_path(&path, number).exists()));
     assert_eq!(store.cold_segments().unwrap(), full);
@@ -129,9 +135,7 @@ fn cold_segments_are_fetched_when_an_event_in_them_is_read_and_not_before() {
 
 #[test]
 fn memory_for_cold_segments_is_bounded_and_one_of_them_always_fits() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     store.close().unwrap();
     let store = with(&copies).cold_cache(0).open(&path).unwrap();
@@ -143,9 +147,7 @@ fn memory_for_cold_segments_is_bounded_and_one_of_them_always_fits() {
 
 #[test]
 fn store_without_a_source_opens_and_reads_what_is_not_cold() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     drop(store);
     for read_only in [true, false] {
@@ -170,9 +172,7 @@ type Change = (&'static str, fn(&mut Vec<u8>));
 
 #[test]
 fn copy_with_other_bytes_is_refused_and_the_next_read_tries_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, _) = with_cold(&path, &copies);
     let whole = copies.segments.lock().unwrap()[&2].clone();
     let changes: [Change; 4] = [
@@ -198,9 +198,7 @@ fn copy_with_other_bytes_is_refused_and_the_next_read_tries_again() {
 
 #[test]
 fn segment_stays_unless_its_source_has_it_and_it_is_full() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     store.make_local(1).unwrap();
     copies.segments.lock().unwrap().clear();
@@ -217,9 +215,7 @@ fn segment_stays_unless_its_source_has_it_and_it_is_full() {
 
 #[test]
 fn segment_that_comes_back_is_the_one_that_went() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     let reader = with(&copies).read_only(true).open(&path).unwrap();
     for &number in &full {
@@ -241,9 +237,7 @@ fn segment_that_comes_back_is_the_one_that_went() {
 
 #[test]
 fn readers_and_reads_in_progress_go_on_when_their_segment_becomes_cold() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     for &number in &full {
         store.make_local(number).unwrap();
@@ -264,9 +258,7 @@ fn readers_and_reads_in_progress_go_on_when_their_segment_becomes_cold() {
 
 #[test]
 fn reader_follows_a_segment_that_goes_comes_back_and_goes_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     // One segment at a time is kept in memory, and most files are closed.
     let options = with(&copies).read_only(true).cold_cache(0);
@@ -287,9 +279,7 @@ fn reader_follows_a_segment_that_goes_comes_back_and_goes_again() {
 
 #[test]
 fn verification_counts_cold_segments_and_reads_them_with_a_source() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, full) = with_cold(&path, &copies);
     store.close().unwrap();
     let report = verify(&path, |_| {}).unwrap();
@@ -331,10 +321,8 @@ fn backup_of_a_store_with_cold_segments_is_whole() {
 
 #[test]
 fn repair_does_not_take_cold_segments_for_lost_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, to, backup) =
-        (dir.path().join("ledger"), dir.path().join("repaired"), dir.path().join("backup"));
-    let copies = Arc::new(Copies::default());
+    let (dir, path, copies) = place();
+    let (to, backup) = (dir.path().join("repaired"), dir.path().join("backup"));
     let (store, _) = with_cold(&path, &copies);
     store.backup_to(&backup, |_| {}).unwrap();
     drop(store);
@@ -347,10 +335,8 @@ fn repair_does_not_take_cold_segments_for_lost_ones() {
 
 #[test]
 fn damaged_stub_is_named_and_its_segment_is_taken_from_a_backup() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, to, backup) =
-        (dir.path().join("ledger"), dir.path().join("repaired"), dir.path().join("backup"));
-    let copies = Arc::new(Copies::default());
+    let (dir, path, copies) = place();
+    let (to, backup) = (dir.path().join("repaired"), dir.path().join("backup"));
     let (store, _) = with_cold(&path, &copies);
     store.backup_to(&backup, |_| {}).unwrap();
     drop(store);
@@ -381,9 +367,7 @@ fn damaged_stub_is_named_and_its_segment_is_taken_from_a_backup() {
 
 #[test]
 fn lost_index_of_a_cold_segment_is_built_again_from_what_is_fetched() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger");
-    let copies = Arc::new(Copies::default());
+    let (_dir, path, copies) = place();
     let (store, _) = with_cold(&path, &copies);
     store.close().unwrap();
     for directory in ["index", "checkpoints"] {

@@ -18,7 +18,7 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::checksum::crc32;
 use super::segment_header::DATA_START;
-use super::{Defect, MAX_NUMBER};
+use super::{Defect, MAX_NUMBER, check_start};
 
 pub(crate) const LEN: usize = 96;
 const MAGIC: [u8; 4] = *b"ANBK";
@@ -86,18 +86,7 @@ impl Manifest {
 
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..LEN).ok_or(Defect::TooShort)?;
-        if b[..4] != MAGIC {
-            return Err(Defect::Magic);
-        }
-        if crc32(0, &b[8..]) != LE::read_u32(&b[4..]) {
-            return Err(Defect::Checksum);
-        }
-        let needs = LE::read_u16(&b[10..]);
-        if needs > VERSION {
-            return Err(Defect::Unsupported(format!(
-                "the manifest of the backup needs a reader of version {needs}, this is {VERSION}"
-            )));
-        }
+        check_start(b, MAGIC, VERSION, "the manifest of the backup")?;
         let end = match LE::read_u32(&b[12..]) {
             0 => None,
             1 => Some(LogEnd {

@@ -19,7 +19,7 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 use super::checksum::crc32;
 use super::seal::{TRAILER_LEN, Trailer};
 use super::segment_header::{COPIES, DATA_START, HEADER_LEN, SegmentHeader};
-use super::{Defect, frame};
+use super::{Defect, check_start, frame};
 
 pub(crate) const LEN: usize = 272;
 const MAGIC: [u8; 4] = *b"ANCD";
@@ -72,18 +72,7 @@ impl Stub {
 
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..LEN).ok_or(Defect::TooShort)?;
-        if b[..4] != MAGIC {
-            return Err(Defect::Magic);
-        }
-        if crc32(0, &b[8..]) != LE::read_u32(&b[4..]) {
-            return Err(Defect::Checksum);
-        }
-        let needs = LE::read_u16(&b[10..]);
-        if needs > VERSION {
-            return Err(Defect::Unsupported(format!(
-                "the stub of a cold segment needs a reader of version {needs}, this is {VERSION}"
-            )));
-        }
+        check_start(b, MAGIC, VERSION, "the stub of a cold segment")?;
         let header = SegmentHeader::decode(&b[HEADER])?;
         let trailer = Trailer::decode(&b[TRAILER], header.seed(), LE::read_u64(&b[16..]))?;
         let first_frame = b[FIRST_FRAME].try_into().unwrap_or([0; frame::HEADER_LEN]);

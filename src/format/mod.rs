@@ -24,6 +24,8 @@ pub(crate) mod status;
 pub(crate) mod tags;
 pub(crate) mod varint;
 
+use byteorder::{ByteOrder, LittleEndian as LE};
+
 /// The format version this build writes.
 pub(crate) const FORMAT_VERSION: u16 = 1;
 
@@ -55,6 +57,24 @@ pub(crate) enum Defect {
     /// range is that of the file.
     #[error("bytes {offset} to {} of checkpoint {checkpoint} are not read yet", offset + *len as u64)]
     Unread { checkpoint: u64, offset: u64, len: usize },
+}
+
+/// Checks the start of a small file, which has at least 12 bytes: the magic number, the checksum of the bytes from 8 on,
+/// and at 10 the version that a reader needs, of which this one has `version`. `what` names the file in a refusal.
+fn check_start(b: &[u8], magic: [u8; 4], version: u16, what: &str) -> Result<(), Defect> {
+    if b[..4] != magic {
+        return Err(Defect::Magic);
+    }
+    if checksum::crc32(0, &b[8..]) != LE::read_u32(&b[4..]) {
+        return Err(Defect::Checksum);
+    }
+    let needs = LE::read_u16(&b[10..]);
+    if needs > version {
+        return Err(Defect::Unsupported(format!(
+            "{what} needs a reader of version {needs}, this is {version}"
+        )));
+    }
+    Ok(())
 }
 
 /// `len` rounded up to the alignment. A length from disk that would exceed the address space, which

@@ -363,7 +363,7 @@ impl Follower {
         let mut window = Window::new(Arc::clone(&segment.file), len);
         let mut walked = self.walk_to(follower, &segment, &mut window, limit);
         if walked.is_ok() && limit < follower.state.next_position {
-            walked = self.walk_changes(follower, &segment, tenure, durable);
+            walked = self.walk_changes(follower, (&segment, len), tenure, durable);
         }
         let state = &follower.state;
         segment.set_end(state.offset);
@@ -376,11 +376,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes in the frames without events that follow the last visible position in a segment, and are durable.
+    /// Takes in the frames without events that follow the last visible position in a segment, whose file has `len` bytes,
+    /// and are durable.
     fn walk_changes(
         &self,
         follower: &mut FollowProgress,
-        segment: &Arc<Segment>,
+        (segment, len): (&Arc<Segment>, u64),
         tenure: &Tenure,
         durable: &mut Option<DurableEnd>,
     ) -> Result<()> {
@@ -389,7 +390,6 @@ impl Follower {
             *durable = DurableEnd::find(self.shared.dir(), segment, &follower.state, last)?;
         }
         let Some(end) = *durable else { return Ok(()) };
-        let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
         let end = end.within(segment.number(), len);
         // All frames before that end have no events: they are accepted up to the next one.
         let mut window = Window::new(Arc::clone(&segment.file), end);

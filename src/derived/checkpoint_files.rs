@@ -51,6 +51,8 @@ pub(crate) struct CheckpointImage<'a> {
     pub(crate) records: NamedSections,
     /// The section METADATA.
     pub(crate) metadata: &'a [u8],
+    /// The section CURSOR TIMES.
+    pub(crate) cursor_times: &'a [u8],
     /// The section SEGMENTS, of the segments before the one that `meta` names.
     pub(crate) segments: Vec<u8>,
     /// Given at a clean close: the index of the segment that `meta` names.
@@ -60,7 +62,8 @@ pub(crate) struct CheckpointImage<'a> {
 impl CheckpointImage<'_> {
     /// The file's bytes.
     pub(crate) fn encode(self, store_id: [u8; 16]) -> Vec<u8> {
-        let CheckpointImage { meta, heads, records, metadata, segments, active } = self;
+        let CheckpointImage { meta, heads, records, metadata, cursor_times, segments, active } =
+            self;
         let ActiveSections { offsets, previous, ids, shortcuts } = active.unwrap_or_default();
         let order: Vec<u8> = order_of(&ids).iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let meta_section = meta.encode();
@@ -79,6 +82,9 @@ impl CheckpointImage<'_> {
             (layout::ORDER, &order),
             (layout::SHORTCUTS, &shortcuts),
         ];
+        if !cursor_times.is_empty() {
+            sections.insert(2, (layout::CURSOR_TIMES, cursor_times));
+        }
         if !records.entries.is_empty() {
             sections.extend([
                 (layout::RECORDS, &records.entries[..]),

@@ -182,11 +182,11 @@ pub(crate) struct InMemory {
 }
 
 /// The index in memory of a sealed segment whose index file is missing, from the log. The segment
-/// is proven on the way. `change` is called with its changes and their numbers.
+/// is proven on the way. `change` is called with its changes, their numbers and when they were recorded.
 pub(crate) fn index_in_memory(
     segment: &Segment,
     before: &[Part],
-    mut change: impl FnMut(ChangeNumber, Change),
+    mut change: impl FnMut(ChangeNumber, Change, u64),
 ) -> Result<InMemory> {
     let mut index = ActiveIndex::new(segment.base_position);
     let (mut heads, mut begun) = (Heads::default(), Vec::new());
@@ -196,7 +196,8 @@ pub(crate) fn index_in_memory(
             index.note_commit(recorded_at, kind == FrameKind::Commit);
         }
         let corrupt = |d| segment.corrupt(frame.offset, frame.header.first_position, &d);
-        index.changes += u64::from(frame.for_each_change(&mut change).map_err(corrupt)?);
+        let changes = frame.for_each_change(|number, it| change(number, it, recorded_at));
+        index.changes += u64::from(changes.map_err(corrupt)?);
         let mut failure = None;
         for_each_record(frame, |LogPlace { offset, position }, record| {
             let stream = record.stream();

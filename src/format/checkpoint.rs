@@ -30,6 +30,8 @@
 //! 14 RECORD NAMES    the bytes of their keys
 //! 15 RECORD HASHES   like 11, with places in 13
 //! 16 RECORD BUCKETS  like 12
+//! 17 CURSOR TIMES    for each change in METADATA that sets a cursor, in order: when it was recorded, u64;
+//!                    0: that is not known
 //! ```
 //!
 //! Everything that a checkpoint covers was durable before it was written.
@@ -57,6 +59,7 @@ pub(crate) const RECORDS: u32 = 13;
 pub(crate) const RECORD_NAMES: u32 = 14;
 pub(crate) const RECORD_HASHES: u32 = 15;
 pub(crate) const RECORD_BUCKETS: u32 = 16;
+pub(crate) const CURSOR_TIMES: u32 = 17;
 
 /// The length of the header before the changes in METADATA.
 pub(crate) const METADATA_HEADER_LEN: usize = 16;

@@ -118,6 +118,13 @@ impl HeadTable {
         self.file.get(section, 0, len)
     }
 
+    /// The bytes of the section CURSOR TIMES.
+    pub(crate) fn cursor_times(&self) -> Result<&[u8], Defect> {
+        let section = self.file.section(layout::CURSOR_TIMES);
+        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
+        self.file.get(section, 0, len)
+    }
+
     /// The cursors and rules at the checkpoint, and the changes in the segment that it names.
     pub(crate) fn metadata(&self) -> Result<(Metadata, u64), Defect> {
         let bytes = self.metadata_bytes()?;
@@ -130,7 +137,8 @@ impl HeadTable {
         if last > MAX_NUMBER || in_segment > last {
             return Err(Defect::Invalid("change numbers out of range"));
         }
-        Ok((Metadata::decode(last, changes, self.meta.segment)?, in_segment))
+        let metadata = Metadata::decode(last, changes, self.cursor_times()?, self.meta.segment)?;
+        Ok((metadata, in_segment))
     }
 
     /// The first sealed segments that the checkpoint lists, in order.

@@ -23,11 +23,20 @@ pub(crate) struct Metadata {
     records: RecentRecords,
 }
 
+/// The state as it is kept in a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct EncodedMetadata {
+    /// Changes that produce it.
+    pub(crate) changes: Vec<u8>,
+    /// When each of them that sets a cursor was recorded, in the same order, 8 bytes each.
+    pub(crate) cursor_times: Vec<u8>,
+}
+
 /// A consumer's position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) position: u64,
-    /// When the commit was recorded that moved it; 0: that was not read from the log.
+    /// When the commit was recorded that moved it; 0: that is not known.
     pub(crate) moved_at: u64,
 }
 
@@ -181,44 +190,71 @@ impl Metadata {
         }
     }
 
-    /// The changes that produce this state from an empty one, followed by `pending` ones, in bytes. Records
-    /// are not included.
-    pub(crate) fn encode<'a>(&self, pending: impl Iterator<Item = &'a Change>) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// The changes that produce this state from an empty one, followed by `pending` ones with the times when
+    /// they were recorded. Records are not included.
+    pub(crate) fn encode<'a>(
+        &self,
+        pending: impl Iterator<Item = (&'a Change, u64)>,
+    ) -> EncodedMetadata {
+        let mut encoded = EncodedMetadata::default();
+        let EncodedMetadata { changes: out, cursor_times } = &mut encoded;
         // Without records, a seed has no effect.
         let seed = Seed::of_salt(0);
-        for (name, &Cursor { position, .. }) in sorted(&self.cursors) {
-            Change::CursorSet { name: name.clone(), position }.encode(&mut out, seed);
+        for (name, &Cursor { position, moved_at }) in sorted(&self.cursors) {
+            Change::CursorSet { name: name.clone(), position }.encode(out, seed);
+            cursor_times.extend_from_slice(&moved_at.to_le_bytes());
         }
         for (stream, rules) in sorted(&self.streams) {
             let StreamRules { truncated_before: before, archived, max_age, max_count } = *rules;
             let stream = || stream.clone();
             if before != 0 {
-                Change::Truncated { stream: stream(), before }.encode(&mut out, seed);
+                Change::Truncated { stream: stream(), before }.encode(out, seed);
             }
             if archived {
-                Change::Archived { stream: stream() }.encode(&mut out, seed);
+                Change::Archived { stream: stream() }.encode(out, seed);
             }
             if max_age != 0 || max_count != 0 {
-                Change::Retention { stream: stream(), max_age, max_count }.encode(&mut out, seed);
+                Change::Retention { stream: stream(), max_age, max_count }.encode(out, seed);
             }
         }
-        for change in pending {
+        for (change, recorded_at) in pending {
             if !matches!(change, Change::Record(_)) {
-                change.encode(&mut out, seed);
+                change.encode(out, seed);
+            }
+            if matches!(change, Change::CursorSet { .. }) {
+                cursor_times.extend_from_slice(&recorded_at.to_le_bytes());
             }
         }
-        out
+        encoded
     }
 
-    /// Decodes the result of [`Metadata::encode`], up to a change's number.
-    pub(crate) fn decode(last_change: u64, bytes: &[u8], segment: u64) -> Result<Self, Defect> {
+    /// Decodes the result of [`Metadata::encode`], up to a change's number. Without times of cursors they are
+    /// not known.
+    pub(crate) fn decode(
+        last_change: u64,
+        changes: &[u8],
+        cursor_times: &[u8],
+        segment: u64,
+    ) -> Result<Self, Defect> {
         let mut metadata = Self::default();
-        DerivedChange::decode_all(bytes, |change| match change {
-            DerivedChange::Change(change) => metadata.replay(&change, 0),
+        let mut times = cursor_times.chunks(8);
+        let mut is_complete = true;
+        DerivedChange::decode_all(changes, |change| match change {
+            DerivedChange::Change(change) => {
+                let mut recorded_at = 0;
+                if matches!(change, Change::CursorSet { .. }) && !cursor_times.is_empty() {
+                    let time = times.next().and_then(|time| time.try_into().ok());
+                    is_complete &= time.is_some();
+                    recorded_at = time.map_or(0, u64::from_le_bytes);
+                }
+                metadata.replay(&change, recorded_at);
+            }
             DerivedChange::Newest(record) => metadata.apply_record(&record, segment),
             DerivedChange::Records(_) => {}
         })?;
+        if !is_complete || times.next().is_some() {
+            return Err(Defect::Invalid("not one time for each cursor that is set"));
+        }
         metadata.last_change = ChangeNumber::new(last_change);
         Ok(metadata)
     }
@@ -248,7 +284,7 @@ mod tests {
         ];
         let mut metadata = Metadata::default();
         for (number, change) in (1..).zip(&changes) {
-            metadata.apply(ChangeNumber::new(number), change, 3);
+            metadata.apply_at(ChangeNumber::new(number), change, 3, 100 + number);
         }
         // A change that was applied already is not applied again.
         metadata.apply(
@@ -257,15 +293,25 @@ mod tests {
             3,
         );
         let last = [Change::CursorSet { name: "c".into(), position: 6 }];
-        let bytes = metadata.encode(last.iter());
-        let read = Metadata::decode(8, &bytes, 3).unwrap();
+        let encoded = metadata.encode(last.iter().map(|change| (change, 106)));
+        let decode = |times: &[u8]| Metadata::decode(8, &encoded.changes, times, 3);
+        let read = decode(&encoded.cursor_times).unwrap();
         // The same state gives the same bytes, whatever its history is.
-        let again = Metadata::decode(8, &bytes, 3).unwrap();
-        assert_eq!(read.encode([].iter()), again.encode([].iter()));
+        let again = decode(&encoded.cursor_times).unwrap();
+        assert_eq!(read.encode([].into_iter()), again.encode([].into_iter()));
         assert_eq!(read.last_change().get(), 8);
-        let mut cursors: Vec<_> = read.cursors().map(|(n, c)| (n.as_str(), c.position)).collect();
-        cursors.sort_unstable();
-        assert_eq!(cursors, [("a", 4), ("c", 6)]);
+        let cursors = |read: &Metadata| {
+            let cursors = read.cursors().map(|(n, c)| (n.to_string(), c.position, c.moved_at));
+            cursors.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(cursors(&read), [("a".into(), 4, 101), ("c".into(), 6, 106)].into());
+        // Files from before there were times have none.
+        let without = decode(&[]).unwrap();
+        assert_eq!(cursors(&without), [("a".into(), 4, 0), ("c".into(), 6, 0)].into());
+        for len in 1..encoded.cursor_times.len() {
+            assert!(decode(&encoded.cursor_times[..len]).is_err(), "{len}");
+        }
+        assert!(decode(&[&encoded.cursor_times[..], &[0; 8]].concat()).is_err());
         assert_eq!(read.rules("s").truncated_before, 3);
         assert!(!read.rules("s").archived);
         assert_eq!(read.rules("t").first_version(5), 4);

@@ -392,7 +392,7 @@ fn settle(
         let Some(trailer) = &segment.trailer else { continue };
         levels.give_up(segment.number());
         let number = segment.number();
-        let InMemory { index, heads, .. } = index_in_memory(segment, before, |_, change| {
+        let InMemory { index, heads, .. } = index_in_memory(segment, before, |_, change, _| {
             if let Change::Record(record) = &change {
                 metadata.apply_record(record, number);
             }

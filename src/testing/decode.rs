@@ -28,7 +28,7 @@ use crate::format::{Defect, names, tags};
 use crate::index::block_file::BlockFile;
 use crate::index::covers::Covers;
 use crate::index::heads::{HeadTable, Heads};
-use crate::index::metadata::{Cursor, Metadata};
+use crate::index::metadata::{Cursor, EncodedMetadata, Metadata};
 use crate::index::names::NameRange;
 use crate::index::record_table::{Match, RecordKey, RecordsCopy};
 use crate::index::records::PageStart;
@@ -147,8 +147,12 @@ fn encode_again(section: &[u8], change: &Change, out: &mut Vec<u8>) {
 }
 
 /// The state as a checkpoint that ends in segment 1 holds it.
-fn encode_state(state: &Metadata) -> Vec<u8> {
-    state.encode([].iter())
+fn encode_state(state: &Metadata) -> EncodedMetadata {
+    state.encode([].into_iter())
+}
+
+fn decode_state(last_change: u64, state: &EncodedMetadata) -> Result<Metadata, Defect> {
+    Metadata::decode(last_change, &state.changes, &state.cursor_times, 1)
 }
 
 /// The changes of an accepted frame, encoded again.
@@ -337,7 +341,7 @@ fn ask_checkpoint(bytes: &[u8]) -> Result<(), Defect> {
     let (metadata, _) = table.metadata()?;
     table.sealed_segments()?;
     // Encoding the accepted state and decoding it gives the same state.
-    let again = Metadata::decode(metadata.last_change().get(), &encode_state(&metadata), 1)?;
+    let again = decode_state(metadata.last_change().get(), &encode_state(&metadata))?;
     assert_eq!(again.cursors().count(), metadata.cursors().count());
     let mut names = Vec::new();
     table.for_each(&NameRange::ALL, usize::MAX, |name, _| names.push(name.to_owned()))?;
@@ -411,8 +415,7 @@ pub fn metadata(bytes: &[u8]) -> bool {
     }
     assert_eq!(again, bytes);
     let encoded = encode_state(&state);
-    let decoded =
-        Metadata::decode(state.last_change().get(), &encoded, 1).expect("it was just encoded");
+    let decoded = decode_state(state.last_change().get(), &encoded).expect("it was just encoded");
     assert_eq!(encode_state(&decoded), encoded);
     let same_cursor = |(name, cursor): (&smol_str::SmolStr, Cursor)| {
         decoded.cursor(name) == Some(cursor.position)

@@ -13,7 +13,7 @@ use crate::support::{GOLDEN, golden, ndjson, open};
 #[test]
 #[ignore = "writes golden files"]
 fn missing_golden_files_are_written() {
-    let writers: [fn(&Path); 11] = [
+    let writers: [fn(&Path); 12] = [
         write_basic,
         write_sealed,
         write_metadata,
@@ -25,6 +25,7 @@ fn missing_golden_files_are_written() {
         write_record_hashes,
         write_plain_records,
         write_large_records,
+        write_cursor_times,
     ];
     for (name, write) in GOLDEN.iter().zip(writers) {
         let path = golden(name);
@@ -308,5 +309,28 @@ fn write_large_records(path: &Path) {
     store.records().put("view/1", vec![3; (64 << 10) + 1], ExpectedRecord::NoRecord).unwrap();
     store.records().put("view/2", vec![5; 70_000], ExpectedRecord::NoRecord).unwrap();
     store.records().put("view/2", "short", ExpectedRecord::Exists).unwrap();
+    store.close().unwrap();
+}
+
+/// Cursors whose last moves are in a sealed segment, in the active one, and both.
+fn write_cursor_times(path: &Path) {
+    let store = open(path);
+    let mut number = 1_u128;
+    while store.stats().sealed_segments < 1 {
+        let event = NewEvent::new("Measured", vec![7; 4_000]).id(id(number));
+        let done = store.append("sensor-1", ExpectedVersion::Any, [event]).unwrap();
+        if number < 3 {
+            store.cursors().advance("early", done.last_position).unwrap();
+        }
+        number += 1;
+    }
+    let cursors = store.cursors();
+    cursors.advance("both", 1).unwrap();
+    cursors.advance("gone", 1).unwrap();
+    cursors.delete("gone").unwrap();
+    store.close().unwrap();
+    let store = open(path);
+    store.cursors().advance("both", 2).unwrap();
+    store.cursors().advance("late", 3).unwrap();
     store.close().unwrap();
 }

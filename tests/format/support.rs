@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use annals::{ContentType, Event, Options, Result, Store};
 use tempfile::TempDir;
 
-pub(crate) const GOLDEN: [&str; 11] = [
+pub(crate) const GOLDEN: [&str; 12] = [
     "basic",
     "sealed",
     "metadata",
@@ -20,6 +20,7 @@ pub(crate) const GOLDEN: [&str; 11] = [
     "record-hashes",
     "plain-records",
     "large-records",
+    "cursor-times",
 ];
 /// The segment size of the golden stores and of every other store here.
 pub(crate) const SEGMENT_SIZE: u64 = 64 << 10;

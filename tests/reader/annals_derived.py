@@ -8,7 +8,7 @@ import struct
 from bisect import bisect_left
 from zlib import crc32
 
-from annals_metadata import changes, records, state, without_records
+from annals_metadata import CURSOR_SET, changes, records, state, without_records
 from annals_log import DATA_START, MASK, Damage, Invalid, align, numbered, require
 
 
@@ -235,6 +235,10 @@ class Checkpoint(Container):
         self.last_change, self.segment_changes = numbers
         found = changes(section[16:])
         self.state = state(found)
+        sets = [name for kind, name, *_ in found if kind == CURSOR_SET]
+        times = [time for (time,) in self.entries(17, "<Q")]
+        require(len(times) in (0, len(sets)), "not one of CURSOR TIMES for each cursor that is set")
+        self.cursor_times = dict(zip(sets, times))
         self.records = records(found, self.meta["segment"]) or self.named_records(13, 14)
         require(self.entries(15, "<Q") or not self.entries(13, "<32s"), "no RECORD HASHES")
         self.check_hashes(15, self.records, 14)
@@ -299,6 +303,14 @@ def check_checkpoint(checkpoint, log):
     }
     require(meta == expected, f"META is {meta}, the log says {expected}")
     require(checkpoint.state == state(log.changes(checkpoint.last_change)), "wrong METADATA")
+    for name, time in checkpoint.cursor_times.items():
+        moved = [
+            (frame["time"], change)
+            for frame in before + here
+            for change in frame["changes"]
+            if change[:2] == (CURSOR_SET, name)
+        ]
+        require(time in (0, moved[-1][0]), f"the time of cursor {name} is not that of the log")
     check_segments(checkpoint, log)
     newest = records([c for f in here for c in f["changes"]], segment.number)
     require(checkpoint.records == newest, "wrong records in METADATA")

@@ -110,6 +110,11 @@ impl PendingChanges {
         self.pending.iter().map(|pending| (&pending.change, pending.segment))
     }
 
+    /// The pending changes and when their commits are recorded, oldest first.
+    pub(crate) fn pending_times(&self) -> impl Iterator<Item = (&Change, u64)> {
+        self.pending.iter().map(|pending| (&pending.change, pending.recorded_at))
+    }
+
     /// Whether changes up to a number would become visible.
     pub(crate) fn any_up_to(&self, number: ChangeNumber) -> bool {
         self.pending.front().is_some_and(|first| first.number <= number)

@@ -13,6 +13,7 @@ use crate::format::checkpoint::CheckpointMeta;
 use crate::format::frame::{self, FrameKind};
 use crate::format::metadata::{Change, RecordEntry};
 use crate::index::active::ActiveIndex;
+use crate::index::metadata::EncodedMetadata;
 use crate::index::records::RecordMap;
 use crate::log::rotation::{SealPoint, create_segment};
 use crate::log::segment::{Segment, SegmentFile};
@@ -118,26 +119,26 @@ impl Commits {
                 records.insert(record.key.clone(), RecordEntry::of(record, segment));
             }
         }
-        let section = self.encode_metadata(&writer, in_segment);
-        MetadataToSave { section, records, newest: writer.work.checkpoint_number }
+        let metadata = self.encode_metadata(&writer, in_segment);
+        MetadataToSave { metadata, records, newest: writer.work.checkpoint_number }
     }
 
-    /// The section METADATA of a checkpoint: all changes that are accepted, of which `in_segment` are in
-    /// the active segment.
-    fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> Vec<u8> {
-        let mut section = Vec::new();
-        section.extend_from_slice(&writer.log.tip.point().change.get().to_le_bytes());
-        section.extend_from_slice(&in_segment.to_le_bytes());
-        let pending = || writer.changes.pending().map(|(change, _)| change);
-        section.extend(self.contents.with_metadata(|metadata| metadata.encode(pending())));
-        section
+    /// The sections METADATA and CURSOR TIMES of a checkpoint: all changes that are accepted, of which
+    /// `in_segment` are in the active segment.
+    fn encode_metadata(&self, writer: &Writer, in_segment: u64) -> EncodedMetadata {
+        let pending = || writer.changes.pending_times();
+        let mut encoded = self.contents.with_metadata(|metadata| metadata.encode(pending()));
+        let last = writer.log.tip.point().change.get();
+        let header = [last.to_le_bytes(), in_segment.to_le_bytes()];
+        encoded.changes.splice(0..0, header.into_iter().flatten());
+        encoded
     }
 }
 
 /// What a checkpoint takes from the metadata.
 #[derive(Debug)]
 pub(in crate::engine) struct MetadataToSave {
-    pub(in crate::engine) section: Vec<u8>,
+    pub(in crate::engine) metadata: EncodedMetadata,
     /// The records with a change in the active segment, except those that the newest checkpoint alone has.
     pub(in crate::engine) records: RecordMap,
     /// The number of the newest checkpoint file.

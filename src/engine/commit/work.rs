@@ -10,6 +10,7 @@ use super::{Commits, Writer};
 use crate::catalog::{Part, PartIndex};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointMeta, SegmentEntry};
+use crate::index::metadata::EncodedMetadata;
 use crate::log::mapped::MappedTail;
 use crate::log::writer::{SegmentWrite, Spare};
 use crate::sync::Instant;
@@ -92,7 +93,7 @@ impl Work {
 /// A checkpoint of everything before a segment.
 #[derive(Debug)]
 pub(in crate::engine) struct PendingCheckpoint {
-    pub(in crate::engine) metadata: Vec<u8>,
+    pub(in crate::engine) metadata: EncodedMetadata,
     pub(in crate::engine) meta: CheckpointMeta,
 }
 

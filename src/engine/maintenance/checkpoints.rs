@@ -12,6 +12,7 @@ use crate::error::{Maintenance as Task, Result};
 use crate::format::checkpoint::CheckpointMeta;
 use crate::index::heads::HeadsCopy;
 use crate::index::layers::NamedSections;
+use crate::index::metadata::EncodedMetadata;
 use crate::index::record_table::RecordsCopy;
 use crate::log::writer::Tip;
 use crate::trace;
@@ -33,9 +34,11 @@ impl Maintainer {
         let PendingCheckpoint { metadata, meta } = pending;
         let segments = sealed_segments(&self.contents.parts(), meta.segment);
         let position = meta.position;
-        let (heads, metadata) = (NamedSections::default(), &metadata[..]);
-        let records = NamedSections::default();
-        let image = CheckpointImage { meta, heads, records, metadata, segments, active: None };
+        let (heads, records) = (NamedSections::default(), NamedSections::default());
+        let EncodedMetadata { changes: metadata, cursor_times } = &metadata;
+        let active = None;
+        let image =
+            CheckpointImage { meta, heads, records, metadata, cursor_times, segments, active };
         let table = write_checkpoint(self.shared.dir(), number, self.shared.store_id(), image)?;
         self.commits.note_checkpoint(number);
         self.contents.change_catalog(|catalog| catalog.saved = SavedCheckpoint::of(&table));
@@ -78,8 +81,9 @@ impl Maintainer {
     /// written.
     fn checkpoint_all(&self, tip: &Tip) -> Result<bool> {
         let changes = self.contents.with_catalog(|catalog| catalog.active.index.changes);
-        let MetadataToSave { section: metadata, records: newer, newest } =
+        let MetadataToSave { metadata, records: newer, newest } =
             self.commits.metadata_to_save(changes);
+        let EncodedMetadata { changes: metadata, cursor_times } = &metadata;
         let encode = |catalog: &Catalog| {
             let active = &catalog.active;
             let meta = checkpoint_meta(tip, &active.segment, &active.index, catalog.streams);
@@ -95,8 +99,9 @@ impl Maintainer {
         };
         let (meta, heads, records, active, parts) = self.contents.lookup(encode, read)?;
         let segments = sealed_segments(&parts, meta.segment);
-        let (metadata, active) = (&metadata[..], Some(active));
-        let image = CheckpointImage { meta, heads, records, metadata, segments, active };
+        let active = Some(active);
+        let image =
+            CheckpointImage { meta, heads, records, metadata, cursor_times, segments, active };
         write_checkpoint(self.shared.dir(), newest + 1, self.shared.store_id(), image)?;
         Ok(true)
     }

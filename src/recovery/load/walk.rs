@@ -106,11 +106,15 @@ impl Loader<'_> {
             return Ok(());
         }
         self.rebuilt += 1;
-        let mut apply = |at, change: Change| self.metadata.apply(at, &change, number);
+        let mut apply = |at, change: Change, recorded_at| {
+            self.metadata.apply_at(at, &change, number, recorded_at);
+        };
         let in_memory = match index_in_memory(&segment, &self.parts, &mut apply) {
             Err(Error::Corrupt { .. }) => {
                 self.settle()?;
-                let apply = |at, change: Change| self.metadata.apply(at, &change, number);
+                let apply = |at, change: Change, recorded_at| {
+                    self.metadata.apply_at(at, &change, number, recorded_at);
+                };
                 index_in_memory(&segment, &self.parts, apply)?
             }
             in_memory => in_memory?,

@@ -133,8 +133,8 @@ pub use query::{ParseQueryError, Query, QueryItem};
 pub use read::EventStream;
 pub use read::event::{Event, EventRef};
 pub use read::{
-    Events, ReadAll, ReadStream, StreamChange, StreamChangeKind, StreamInfo, StreamNames, Streams,
-    TermCount, TermCounts, TermCountsIter,
+    CursorHistory, CursorMove, Events, ReadAll, ReadStream, StreamChange, StreamChangeKind,
+    StreamInfo, StreamNames, Streams, TermCount, TermCounts, TermCountsIter,
 };
 pub use recovery::{Opened, Recovery};
 pub use store::Store;
@@ -173,6 +173,7 @@ const _: () = {
     send_and_sync::<JoinedProgress>();
     send_and_sync::<RunningGroup>();
     send::<Events>();
+    send::<CursorHistory>();
     send::<StreamNames>();
     send::<RecordList>();
     send::<Subscribe>();

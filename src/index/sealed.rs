@@ -327,6 +327,11 @@ impl SealedIndex {
         self.contents()?.streams_begun(after)
     }
 
+    /// The number of the segments' first change; 0 if they have none.
+    pub(crate) fn first_change(&self) -> Result<u64, Defect> {
+        Ok(self.contents()?.changes()?.map_or(0, |(first, _)| first))
+    }
+
     /// Calls `each` with the segments' changes and their numbers; for changes of records, with the
     /// number of the last one and no change. Returns the number of changes.
     pub(crate) fn for_each_change(

@@ -9,6 +9,8 @@ mod all;
 mod by_name;
 mod changes;
 mod count;
+mod cursor_history;
+mod frames;
 mod hidden;
 pub(crate) mod point;
 mod stream;
@@ -31,8 +33,10 @@ use crate::read::event::{Event, EventRef};
 
 pub(crate) use crate::format::metadata::ChangeNumber;
 pub(crate) use all::Scan;
-pub(crate) use changes::{ChangeScan, Visible, Walked};
+pub(crate) use changes::{ChangeScan, Walked};
 pub use changes::{StreamChange, StreamChangeKind};
+pub use cursor_history::{CursorHistory, CursorMove};
+pub(crate) use frames::Visible;
 pub use streams::{StreamInfo, StreamNames, Streams};
 #[cfg(feature = "async")]
 pub use tasks::EventStream;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Position, Timestamp};
+use crate::read::CursorHistory;
 use crate::store::transaction::Transaction;
 
 /// The cursors of a store; see [`Store::cursors`](crate::Store::cursors).
@@ -31,9 +32,8 @@ pub struct CursorInfo {
     pub position: Position,
     /// The number of events after the cursor that reads see.
     pub lag: u64,
-    /// When the commit was recorded that moved the cursor to this position. `None` if that was before the store was
-    /// opened, and the opening did not read it: it reads what follows the newest checkpoint, of which a clean close writes
-    /// one. The time of the event at [`CursorInfo::position`] is recorded in any case.
+    /// When the commit was recorded that moved the cursor to this position. `None` if an opening took the position from
+    /// an index file, or from a checkpoint of an earlier version of annals; [`Cursors::history`] reads it from the log.
     pub moved_at: Option<Timestamp>,
 }
 
@@ -66,6 +66,30 @@ impl Cursors {
         });
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// The changes of a cursor as they are in the log, newest first: those before it was deleted too, and none
+    /// for a name that was never used. They are those that reads see when the first one is taken.
+    ///
+    /// The iterator blocks while it reads: a segment is read from its beginning, and one without a change of the
+    /// cursor is skipped if its index shows that. About a thousand changes are in memory at once.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = annals::Store::open(dir.path().join("ledger"))?;
+    /// use annals::{ExpectedVersion, NewEvent};
+    ///
+    /// let placed = vec![NewEvent::new("Placed", ""); 3];
+    /// store.append("order-1", ExpectedVersion::Any, placed)?;
+    /// store.cursors().advance("emailer", 1)?;
+    /// store.cursors().advance("emailer", 3)?;
+    /// let lags: Result<Vec<_>, _> =
+    ///     store.cursors().history("emailer").map(|moved| Ok::<_, annals::Error>(moved?.lag())).collect();
+    /// assert_eq!(lags?, [Some(0), Some(2)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn history(&self, name: &str) -> CursorHistory {
+        CursorHistory::new(Arc::clone(&self.engine), name)
     }
 
     /// Moves a cursor forward, and returns when the change is durable. A cursor that was never set is at

@@ -171,18 +171,31 @@ pub(super) fn compare(store: &Store, model: &Model) -> Checked<StoreResult<Point
         note(found == expected, format!("cursor {name:?}: {found:?}, not {expected:?}"));
         let behind = found.is_none_or(|at| at <= store.head().get());
         note(behind, format!("cursor {name:?} at {found:?} is ahead of {}", store.head()));
+        let moves: Result<Vec<_>, _> = store.cursors().history(name).collect();
+        let moves = match moves {
+            Ok(moves) => moves,
+            Err(error) => return Ok(Err(error)),
+        };
+        let found: Vec<_> =
+            moves.iter().map(|it| (it.position.map(Position::get), it.head.get())).collect();
+        let expected = model.cursor_history(name, point.changes);
+        note(found == expected, format!("history of {name:?}: {found:?}, not {expected:?}"));
+        let moved_at = listed.iter().find(|it| it.name == name).and_then(|it| it.moved_at);
+        let last = moves.first().map(|it| it.recorded_at);
+        let agree = moved_at.is_none_or(|at| Some(at) == last);
+        note(agree, format!("cursor {name:?} moved at {moved_at:?} or {last:?}"));
     }
-    let mut listed = Vec::new();
+    let mut records = Vec::new();
     for record in store.records().list() {
         match record {
-            Ok(record) => listed.push((record.key, record.version, Some(record.value.to_vec()))),
+            Ok(record) => records.push((record.key, record.version, Some(record.value.to_vec()))),
             Err(error) => return Ok(Err(error)),
         }
     }
     let there = state.records.iter().filter(|(_, record)| record.value.is_some());
     let expected: Vec<_> =
         there.map(|(key, it)| (key.clone(), it.version, it.value.clone())).collect();
-    note(listed == expected, format!("records at {point:?}: {listed:?}, not {expected:?}"));
+    note(records == expected, format!("records at {point:?}: {records:?}, not {expected:?}"));
     for key in RECORDS {
         let found = match store.records().get(key) {
             Ok(found) => found.map(|record| (record.version, Some(record.value.to_vec()))),

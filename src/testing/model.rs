@@ -171,6 +171,22 @@ impl Model {
         ModelState::of(&self.changes[..count])
     }
 
+    /// What the first changes up to a number did to a cursor, newest first: where it was set to, and the last
+    /// event at that time.
+    pub fn cursor_history(&self, cursor: &str, changes: u64) -> Vec<(Option<u64>, u64)> {
+        let numbered = (1..=changes).zip(&self.changes);
+        let moves = numbered.filter_map(|(number, change)| match change {
+            ModelChange::Cursor(name, position) if name == cursor => {
+                let end = self.ends.iter().find(|end| end.changes >= number);
+                Some((*position, end.map_or(0, |end| end.events)))
+            }
+            _ => None,
+        });
+        let mut moves: Vec<_> = moves.collect();
+        moves.reverse();
+        moves
+    }
+
     /// Whether a commit ends at this position, or this is the beginning.
     pub fn is_boundary(&self, position: u64) -> bool {
         position == 0 || self.at(position).is_some_and(|event| event.is_last)

@@ -272,3 +272,95 @@ fn cursor_has_a_lag_and_the_time_of_its_last_move() {
     let store = simulated(&sim).open(ROOT).unwrap();
     assert_eq!(told(&store), [("a".to_owned(), 3, at(2)), ("b".to_owned(), 0, Some(moved))]);
 }
+
+/// The history of a cursor: where it was moved to, and the head at that time.
+fn history(store: &Store, name: &str) -> Vec<(Option<u64>, u64)> {
+    let moves = store.cursors().history(name).map(Result::unwrap);
+    moves.map(|it| (it.position.map(Position::get), it.head.get())).collect()
+}
+
+#[test]
+fn cursor_has_a_history_over_segments_level_files_and_openings() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || {
+        let options = Options::new().segment_size(Options::MIN_SEGMENT_SIZE).background(false);
+        options.durability(Durability::BUFFERED)
+    };
+    let store = options().open(dir.path()).unwrap();
+    store.append("s", ExpectedVersion::Any, [event()]).unwrap();
+    let mut expected = Vec::new();
+    // More than are held at once, some in a commit with events, and one cursor that moves rarely.
+    for number in 1..=4_000_u64 {
+        let commit = store.transaction().append("s", ExpectedVersion::Any, [event()]);
+        if number % 1_500 == 1 {
+            commit.cursor("often", number).cursor("rarely", number).commit().unwrap();
+        } else if number % 3 == 0 {
+            commit.cursor("often", number).commit().unwrap();
+        } else {
+            commit.commit().unwrap();
+            store.cursors().advance("often", number).unwrap();
+        }
+        expected.push((Some(number), number + 1));
+    }
+    store.cursors().delete("often").unwrap();
+    store.transaction().cursor("often", 1).cursor("often", 2).commit().unwrap();
+    expected.extend([(None, 4_001), (Some(1), 4_001), (Some(2), 4_001)]);
+    expected.reverse();
+    store.sync().unwrap();
+    let rarely = [(Some(3_001), 3_002), (Some(1_501), 1_502), (Some(1), 2)];
+    let check = |store: &Store| {
+        assert_eq!(history(store, "often"), expected);
+        assert_eq!(history(store, "rarely"), rarely);
+        assert_eq!(history(store, "never"), []);
+        let moves: Vec<_> = store.cursors().history("often").map(Result::unwrap).collect();
+        assert!(moves.windows(2).all(|pair| pair[0].recorded_at >= pair[1].recorded_at));
+        let listed = store.cursors().list().unwrap();
+        assert_eq!(listed[0].moved_at, Some(moves[0].recorded_at));
+        let lag = |at: usize| moves[at].lag();
+        assert_eq!([lag(0), lag(2), lag(3)], [Some(3_999), None, Some(1)]);
+    };
+    check(&store);
+    assert!(store.stats().segments > 8);
+    let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+    check(&reader);
+    assert!(store.compact().unwrap().merges > 0);
+    check(&store);
+    store.close().unwrap();
+    let store = options().open(dir.path()).unwrap();
+    check(&store);
+    // What becomes visible after the first move was taken is not among them.
+    let mut moves = store.cursors().history("rarely");
+    moves.next().unwrap().unwrap();
+    store.cursors().advance("rarely", 3_002).unwrap();
+    assert_eq!(moves.count(), 2);
+    assert_eq!(history(&store, "rarely").len(), 4);
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let store = options().open(dir.path()).unwrap();
+    assert_eq!(history(&store, "often"), expected);
+    let mut closed = store.cursors().history("often");
+    store.close().unwrap();
+    assert!(matches!(closed.next(), Some(Err(Error::Closed))));
+    assert!(closed.next().is_none());
+}
+
+#[test]
+fn cursor_has_a_history_longer_than_what_is_held_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().durability(Durability::BUFFERED).open(dir.path()).unwrap();
+    store.append("s", ExpectedVersion::Any, vec![event(); 4_000]).unwrap();
+    let mut expected = Vec::new();
+    for number in 1..=2_500_u64 {
+        store.cursors().advance("c", number).unwrap();
+        expected.push((Some(number), 4_000));
+    }
+    let mut commit = store.transaction();
+    for number in 2_501..=4_000_u64 {
+        commit = commit.cursor("c", number);
+        expected.push((Some(number), 4_000));
+    }
+    commit.commit().unwrap();
+    expected.reverse();
+    assert_eq!(store.stats().segments, 1);
+    assert_eq!(history(&store, "c"), expected);
+}

@@ -319,3 +319,20 @@ fn golden_records_are_found_by_hash_in_index_files_and_level_files() {
         assert_eq!(store.records().get(absent).unwrap(), None);
     }
 }
+
+#[test]
+fn golden_checkpoints_have_the_times_of_cursors_or_none_of_them() {
+    let times = |name: &str| -> Vec<_> {
+        let copy = copy_of(&golden(name));
+        let store = open(copy.path());
+        let listed = store.cursors().list().unwrap().into_iter();
+        let last = |cursor: &str| store.cursors().history(cursor).next().unwrap().unwrap();
+        listed.map(|it| (it.moved_at, last(&it.name).recorded_at, it.name)).collect()
+    };
+    let found = times("cursor-times");
+    assert!(found.iter().map(|it| &it.2).eq(["both", "early", "late"]));
+    assert!(found.iter().all(|(moved_at, last, _)| *moved_at == Some(*last)), "{found:?}");
+    let found = times("metadata");
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().all(|(moved_at, _, _)| moved_at.is_none()), "{found:?}");
+}

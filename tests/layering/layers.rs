@@ -246,7 +246,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "query",
         ],
     ),
-    ("store::cursors", &["engine", "error", "event", "store::transaction"]),
+    ("store::cursors", &["engine", "error", "event", "read", "store::transaction"]),
     (
         "store::records",
         &["engine", "engine::errands", "error", "event", "format", "index", "store::transaction"],

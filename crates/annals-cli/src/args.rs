@@ -172,7 +172,9 @@ impl Command {
             Self::Stream(command) => {
                 matches!(command, StreamCommand::List(_) | StreamCommand::Info(_))
             }
-            Self::Cursor(command) => matches!(command, CursorCommand::List(_)),
+            Self::Cursor(command) => {
+                matches!(command, CursorCommand::List(_) | CursorCommand::History(_))
+            }
             Self::Record(command) => matches!(command, RecordCommand::List(_)),
             Self::Snapshot(command) => matches!(command, SnapshotCommand::List(_)),
             _ => false,

@@ -86,11 +86,11 @@ fn table(cx: &Context, store: &Store, cursors: &[CursorInfo]) -> Markup {
             } }
             tbody { @for cursor in cursors {
                 tr data-row data-cursor=(cursor.name) {
-                    td { a href=(cx.link("search", &[("q", &format!("after:{}", cursor.position))])) { (text::name(&cursor.name)) } }
+                    td { a href=(cx.link("cursor", &[("name", &cursor.name)])) { (text::name(&cursor.name)) } }
                     td.number data-position { (text::number(cursor.position.get())) }
                     td.number data-lag { (text::number(cursor.lag)) }
                     td { meter min="0" max=(head) value=(cursor.position.get()) aria-hidden="true" {} }
-                    td { @match cursor.moved_at { Some(time) => (text::time(time)), None => span.faint { "before the store was opened" } } }
+                    td { @match cursor.moved_at { Some(time) => (text::time(time)), None => span.faint { "see its moves" } } }
                     td.number data-rate { span.faint { "–" } }
                     td data-trend {}
                 }

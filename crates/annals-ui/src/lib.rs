@@ -33,6 +33,7 @@ mod app;
 mod assets;
 mod consumers;
 mod context;
+mod cursor;
 mod diff;
 mod difference;
 mod error;
@@ -118,6 +119,7 @@ fn mounted(app: App) -> Router {
         .route("/trace", get(trace::show))
         .route("/consumers", get(consumers::show))
         .route("/consumers-data", get(consumers::data))
+        .route("/cursor", get(cursor::show))
         .route("/parked", post(consumers::change))
         .route("/status", get(status::show))
         .route("/verify", post(status::verify))

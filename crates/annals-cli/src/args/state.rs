@@ -15,18 +15,21 @@ use crate::values;
 #[command(after_help = "\
 Examples:
   annals cursor list ledger
+  annals cursor history ledger emailer --limit 20
   annals cursor set ledger emailer 1200
   annals cursor set ledger emailer 0 --reset
 
-A line of list is: position, lag (the number of events after it), time of the last move or -, name. The time is
-not known of a cursor that moved before the newest checkpoint.
+A line of list is: position, lag (the number of events after it), time of the last move or -, name. history has it if
+it is not known here. A line of history is: position or \"deleted\", lag at that time, time of the move.
 
-list and get work beside a writer, and show the cursors as of its last event. set and delete need
+list, history and get work beside a writer, and show the cursors as of its last event. set and delete need
 exclusive access, or a service that offers a control socket (crate annals-control) and makes the change: else they
 fail while another process has the store open for writing, or wait with --wait.")]
 pub(crate) enum CursorCommand {
     /// List all cursors by name
     List(ListCursors),
+    /// List the moves of a cursor, newest first
+    History(CursorHistory),
     /// Print the position of a cursor
     Get(GetCursor),
     /// Move a cursor forward; with --reset to any position up to the head
@@ -40,6 +43,7 @@ impl CursorCommand {
     pub(crate) fn store(&self) -> &Path {
         match self {
             Self::List(args) => &args.store,
+            Self::History(args) => &args.store,
             Self::Get(args) => &args.store,
             Self::Set(args) => &args.store,
             Self::Delete(args) => &args.store,
@@ -52,6 +56,20 @@ pub(crate) struct ListCursors {
     /// The store's directory
     pub(crate) store: PathBuf,
     /// How to print a cursor
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CursorHistory {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The cursor
+    pub(crate) name: String,
+    /// At most this many moves
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// How to print a move
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }

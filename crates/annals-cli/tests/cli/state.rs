@@ -33,11 +33,11 @@ fn a_cursor_moves_forward_and_back_only_if_told_to() {
         run(&["cursor", "get", store, "emailer", "--format", "ndjson"]).ok().stdout,
         "{\"cursor\":\"emailer\",\"position\":7}\n"
     );
-    assert_eq!(
-        run(&["cursor", "list", store]).ok().stdout,
-        "        21           0  -                            a\\nb\n         7          14  -                            \
-         emailer\n"
-    );
+    let listed = run(&["cursor", "list", store]).ok().stdout;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines[0].starts_with("        21           0  20") && lines[0].ends_with("Z  a\\nb"));
+    assert!(lines[1].starts_with("         7          14  20") && lines[1].ends_with("Z  emailer"));
+    assert_eq!(lines.len(), 2);
     for position in ["7", "6", "0"] {
         let args = ["cursor", "set", store, "emailer", position];
         unchanged(store, &args, 1, "(use --reset to allow it)");
@@ -50,10 +50,9 @@ fn a_cursor_moves_forward_and_back_only_if_told_to() {
     unchanged(store, &["cursor", "delete", store, "nobody"], 1, unknown);
     run(&["cursor", "set", store, "emailer", "3", "--reset"]).ok();
     run(&["cursor", "delete", store, "a\nb"]).ok();
-    assert_eq!(
-        run(&["cursor", "list", store, "--format", "ndjson"]).ok().stdout,
-        "{\"cursor\":\"emailer\",\"position\":3,\"lag\":18}\n"
-    );
+    let listed = run(&["cursor", "list", store, "--format", "ndjson"]).ok().stdout;
+    let emailer = "{\"cursor\":\"emailer\",\"position\":3,\"lag\":18,\"moved_at\":\"20";
+    assert!(listed.starts_with(emailer) && listed.lines().count() == 1, "{listed}");
     // No event is changed, and the store is intact.
     assert_eq!(count(store), 21);
     run(&["verify", store]).ok();
@@ -242,6 +241,27 @@ fn changes_need_the_store_for_themselves_and_never_create_one() {
     assert!(run(&["stream", "info", path, "s-1"]).ok().stdout.contains("archived         yes"));
     let listed = run(&["cursor", "list", path, "--format", "ndjson"]).ok().stdout;
     assert!(listed.contains("\"lag\":") && listed.contains(",\"moved_at\":\"20"), "{listed}");
+    writer.cursors().reset("emailer", 2).unwrap();
+    let history = run(&["cursor", "history", path, "emailer", "--limit", "2"]).ok().stdout;
+    let lines: Vec<Vec<&str>> = history.lines().map(|it| it.split_whitespace().collect()).collect();
+    let head = writer.head().get();
+    let moved = |at: usize| (lines[at][0].parse().unwrap(), lines[at][1].parse().unwrap());
+    assert_eq!([moved(0), moved(1)], [(2, head - 2), (5, head - 6)], "{history}");
+    assert!(lines.iter().all(|line| line[2].starts_with("20")), "{history}");
+    writer.cursors().advance("gone", 1).unwrap();
+    writer.cursors().delete("gone").unwrap();
+    let gone = run(&["cursor", "history", path, "gone", "--format", "ndjson"]).ok().stdout;
+    let deleted = format!(
+        "{{\"cursor\":\"gone\",\"position\":null,\"lag\":null,\"head\":{head},\"moved_at\":\"20"
+    );
+    assert!(gone.starts_with(&deleted) && gone.lines().count() == 2, "{gone}");
+    assert!(
+        run(&["cursor", "history", path, "gone"])
+            .ok()
+            .stdout
+            .contains("   deleted           -  20")
+    );
+    run(&["cursor", "history", path, "never"]).fails(1, "annals: next: ");
     let advice = run(&["cursor", "set", path, "emailer", "6"]).fails(1, "annals: next: add --wait");
     assert!(advice.stderr.contains("annals_control::Control"), "{advice:?}");
     writer.close().unwrap();

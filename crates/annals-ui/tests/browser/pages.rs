@@ -94,6 +94,7 @@ fn pages_are_complete_without_scripts() {
         ("/search?q=type:Paid", &["Paid", "Count the matches"]),
         ("/tail", &["Load the page again"]),
         ("/consumers", &["emailer", "search-index"]),
+        ("/cursor?name=billing", &["At position", "Lag after each"]),
         ("/status", &["Verify now", "Checkpoints"]),
     ] {
         page.open(&site.at(path));
@@ -166,6 +167,10 @@ fn consumers_have_trends_and_parked_events_are_discarded() {
     );
     assert!(page.text().contains("no <b>address</b>"));
     page.screenshot("consumers");
+    page.open(&site.at("/cursor?name=billing"));
+    assert!(page.text().contains("Since the move before"));
+    page.screenshot("cursor");
+    page.open(&site.at("/consumers"));
     let parked = group.parked().unwrap().len();
     page.eval("document.querySelector('form[method=post] button').click()");
     page.until("document.body.innerText.includes('was discarded')");

@@ -67,7 +67,7 @@ fn json(event_type: &str, data: &serde_json::Value) -> NewEvent {
 /// Orders, customers and one correlation, over five days.
 fn shop(store: &Store, at: &dyn Fn(u64)) {
     const TYPES: [&str; 4] = ["Placed", "Paid", "Shipped", "Delivered"];
-    let (mut number, mut seconds) = (12_345_u64, 0);
+    let (mut number, mut seconds, mut billing) = (12_345_u64, 0, 0);
     let mut random = |most: u64| {
         number =
             number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -95,9 +95,15 @@ fn shop(store: &Store, at: &dyn Fn(u64)) {
                 )
                 .unwrap();
         }
+        if event % 30 == 29 {
+            // A consumer that is late now and then.
+            let lag = if event % 360 > 180 { 160 } else { 40 } + event % 90;
+            billing = store.head().get().saturating_sub(lag).max(billing + 1);
+            store.cursors().advance("billing", billing).unwrap();
+        }
     }
     correlation(store, at, seconds);
-    for (name, share) in [("emailer", 10), ("search-index", 6), ("billing", 9)] {
+    for (name, share) in [("emailer", 10), ("search-index", 6)] {
         store.cursors().advance(name, store.head().get() * share / 10).unwrap();
     }
 }

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 
-use crate::support::{Answer, ledger, page, router, send};
+use crate::support::{Answer, get, ledger, page, router, send};
 
 /// Parks the events of a group that fails.
 fn park(store: &Store, group: &str, error: &'static str) {
@@ -56,6 +56,32 @@ async fn cursors_have_lag_and_come_in_pages() {
     let data = page(&router, "/consumers-data?after=c-118").await;
     assert_eq!(data.text(), "[{\"lag\":3,\"name\":\"c-119\",\"position\":1}]");
     page(&router, "/consumers").await.has(&["No consumer group has parked an event"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moves_of_a_cursor_come_in_pages() {
+    let (_dir, store) = ledger();
+    let router = router(&store);
+    let unknown = get(&router, "/cursor?name=emailer").await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let cursors = store.cursors();
+    cursors.advance("emailer", 1).unwrap();
+    page(&router, "/cursor?name=emailer").await.lacks(&["<svg", "Older"]);
+    for number in 0..100 {
+        cursors.reset("emailer", 1 + number % 2).unwrap();
+    }
+    cursors.advance("emailer", 4).unwrap();
+    page(&router, "/consumers").await.has(&["href=\"/cursor?name=emailer\""]);
+    let first = page(&router, "/cursor?name=emailer").await;
+    first.has(&["At position 4, lag 0", "polyline", "+2<", "−1<", "skip=100", "at most 3 events"]);
+    let second = page(&router, "/cursor?name=emailer&skip=100").await;
+    assert_eq!(second.text().matches("data-row").count(), 2);
+    second.has(&["Newest", "href=\"/cursor?name=emailer\""]);
+    page(&router, "/cursor?name=emailer&skip=1000").await.has(&["At position 4"]);
+    let far = get(&router, "/cursor?name=emailer&skip=1000001").await;
+    assert_eq!(far.status, StatusCode::BAD_REQUEST);
+    cursors.delete("emailer").unwrap();
+    page(&router, "/cursor?name=emailer").await.has(&["It was deleted", "<i>deleted</i>"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

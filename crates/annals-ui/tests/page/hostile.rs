@@ -36,6 +36,7 @@ async fn names_are_text_and_never_markup() {
             format!("/diff?stream={encoded}&type={encoded}"),
             format!("/trace?id={encoded}"),
             format!("/consumers?done={encoded}"),
+            format!("/cursor?name={encoded}"),
         ] {
             let mut answer = get(&router, &path).await;
             // The value of a field stays as it is, so that it can be sent again.

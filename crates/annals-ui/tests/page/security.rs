@@ -6,7 +6,7 @@ use axum::http::{Request, StatusCode};
 
 use crate::support::{get, ledger, request, router, send};
 
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 16] = [
     "/",
     "/streams",
     "/stream?name=account-1",
@@ -16,6 +16,7 @@ const PATHS: [&str; 15] = [
     "/diff?stream=account-1",
     "/trace?id=1",
     "/consumers",
+    "/cursor?name=emailer",
     "/status",
     "/health",
     "/metrics",

@@ -9,6 +9,7 @@
 //! The part that a clean close stored in a checkpoint is read in place: [`CheckpointedActive`] has the first
 //! events, and later ones are in memory.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -92,6 +93,16 @@ impl ActiveIndex {
         }
     }
 
+    /// Takes room for this many events in memory: to grow while appends wait takes milliseconds. Room that is not
+    /// used is address space alone.
+    pub(crate) fn reserve(&mut self, events: usize) {
+        let more = events.saturating_sub(self.offsets.len());
+        self.offsets.reserve_exact(more);
+        self.previous.reserve_exact(more);
+        self.shortcuts.reserve_exact(more);
+        self.ids.reserve_exact(more);
+    }
+
     /// Creates the index from the part that a checkpoint stored.
     pub(crate) fn restore(base_position: u64, kept: CheckpointedActive) -> Self {
         Self { kept: Some(kept), ..Self::new(base_position) }
@@ -169,6 +180,12 @@ impl ActiveIndex {
         self.previous.push(before.last_position);
         self.ids.push(id);
         steps
+    }
+
+    /// Reads the shortcut of a stream's head, if it is in memory, so that a push that follows finds it in the cache.
+    pub(crate) fn fetch(&self, head: Head) {
+        let place = self.ordinal(head.last_position).and_then(|it| it.checked_sub(self.below()));
+        black_box(place.and_then(|place| self.shortcuts.get(place)).copied());
     }
 
     /// Looks up what later events of a stream take their shortcuts from, if its head is in the

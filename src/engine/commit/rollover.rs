@@ -37,6 +37,9 @@ impl Commits {
         let segment = Arc::clone(writer.log.active());
         self.contents.change_catalog(|catalog| {
             let mut index = ActiveIndex::new(base);
+            // The next segment probably holds as many.
+            let events = catalog.active.index.len();
+            index.reserve(events + events / 8);
             if catalog.active.index.keeps_terms() {
                 index.keep_terms();
             }

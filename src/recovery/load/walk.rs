@@ -26,8 +26,13 @@ use crate::index::metadata::Metadata;
 use crate::log::rotation::SealPoint;
 use crate::log::scan::{ScanState, ScannedFrame, Window, scan};
 use crate::log::segment::{Segment, SegmentFile};
-use crate::recovery::Unproven;
+use crate::recovery::{Mode, Unproven};
 use crate::storage::read_exact_at;
+
+/// Room in the index of a segment that is appended to: for events of this many bytes in the log, and for no more
+/// events than that.
+const EVENT_LEN: u64 = 256;
+const MOST_ROOM: u64 = 1 << 19;
 
 impl Loader<'_> {
     /// Walks from segment to segment while each continues the one before. Returns the walk through the
@@ -157,6 +162,10 @@ impl Loader<'_> {
             self.last_kind = last_frame(&table, file).map(|header| header.kind);
         }
         let len = file.len()?;
+        if self.mode == Mode::Write {
+            let events = (file.header.capacity / EVENT_LEN).min(MOST_ROOM);
+            index.reserve(usize::try_from(events).unwrap_or(0));
+        }
         // After the end that a clean close recorded, there are no frames.
         let mut window = if index.len() > 0 {
             Window::with_small_piece(Arc::clone(&file.file), len)

@@ -1,9 +1,12 @@
 //! The contents of an open index file or level file that covers its segments.
 
+mod filters;
+
 use std::ops::Range;
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+pub(crate) use self::filters::HashedId;
 use super::block_file::{BlockFile, Reads};
 use super::covers::Covers;
 use super::hashes::HashSections;
@@ -13,29 +16,11 @@ use super::records::PageStart;
 use super::{Head, PostingList, Terms, search_names};
 use crate::format::Defect;
 use crate::format::container::Section;
-use crate::format::hashes::HASH_HALF;
 use crate::format::index_file::{
-    self as layout, FILTER_BLOCK, IndexMeta, Probe, StreamEntry, TermEntry, hash_id, hash_term,
+    self as layout, IndexMeta, Probe, StreamEntry, TermEntry, hash_term,
 };
 use crate::format::level_file::{self, LevelMeta};
 use crate::format::metadata::{Change, ChangeNumber, DerivedChange, RecordEntry};
-
-/// An id to look up in many files.
-#[derive(Debug)]
-pub(crate) struct HashedId {
-    hash: u64,
-    /// Its bits in the filters of index files, and in those of level files.
-    in_index: Probe,
-    in_level: Probe,
-}
-
-impl HashedId {
-    pub(crate) fn new(id: &[u8; 16]) -> Self {
-        let hash = hash_id(id);
-        let in_level = Probe::new(level_file::filter_hash(hash));
-        Self { hash, in_index: Probe::new(hash), in_level }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct IndexContents {
@@ -349,95 +334,6 @@ impl IndexContents {
         Ok(Some((LE::read_u64(first), changes)))
     }
 
-    /// The ordinals of the events that may have this id: those whose ids share its hash's upper
-    /// half. Nearly always none or one.
-    pub(super) fn candidates(&self, id: &HashedId) -> Result<Vec<u32>, Defect> {
-        let hash = id.hash;
-        if !self.may_hold_id(id)? {
-            return Ok(Vec::new());
-        }
-        let ids = self.file.section(layout::IDS);
-        let count = ids.count(8);
-        let entry = |i| Ok::<_, Defect>(LE::read_u64(self.file.entry(ids, i, 8)?));
-        let wanted = hash & HASH_HALF;
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if entry(middle)? < wanted {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let mut found = Vec::new();
-        while low < count {
-            let next = entry(low)?;
-            if next & HASH_HALF != wanted {
-                break;
-            }
-            found.push(u32::try_from(next & 0xFFFF_FFFF).unwrap_or(u32::MAX));
-            low += 1;
-        }
-        Ok(found)
-    }
-
-    /// Whether the filter of ids may contain an id.
-    pub(super) fn may_hold_id(&self, id: &HashedId) -> Result<bool, Defect> {
-        let section = self.file.section(layout::FILTER);
-        let (probe, block) = self.probe_of(id, filter_size(section));
-        self.passes(Reads::Any, section, probe, block)
-    }
-
-    /// Prefetches what [`IndexContents::may_hold_id`] reads.
-    pub(super) fn prefetch_id(&self, id: &HashedId) {
-        let section = self.file.section(layout::FILTER);
-        let (_, block) = self.probe_of(id, filter_size(section));
-        self.file.prefetch(section.offset + block as u64, FILTER_BLOCK);
-    }
-
-    /// The bits of an id and the offset of its block, in a filter of this length.
-    fn probe_of<'i>(&self, id: &'i HashedId, len: usize) -> (&'i Probe, usize) {
-        if self.level == 0 {
-            return (&id.in_index, id.in_index.block(len));
-        }
-        (&id.in_level, level_file::filter_block(id.hash, len))
-    }
-
-    /// Whether any event may have a term.
-    pub(super) fn may_hold(&self, term: &Probe) -> Result<bool, Defect> {
-        self.may_hold_with(Reads::Any, term)
-    }
-
-    /// Prefetches what [`IndexContents::may_hold`] reads.
-    pub(super) fn prefetch(&self, term: &Probe) {
-        let section = self.term_filter;
-        if section.len > 0 {
-            let block = term.block(filter_size(section));
-            self.file.prefetch(section.offset + block as u64, FILTER_BLOCK);
-        }
-    }
-
-    fn may_hold_with(&self, reads: Reads, term: &Probe) -> Result<bool, Defect> {
-        let section = self.term_filter;
-        Ok(section.len == 0 || {
-            let block = term.block(filter_size(section));
-            self.passes(reads, section, term, block)?
-        })
-    }
-
-    fn passes(
-        &self,
-        reads: Reads,
-        filter: Section,
-        probe: &Probe,
-        block: usize,
-    ) -> Result<bool, Defect> {
-        if filter_size(filter) == 0 {
-            return Ok(false);
-        }
-        Ok(probe.passes(self.file.get_with(reads, filter, block as u64, FILTER_BLOCK)?))
-    }
-
     pub(super) fn name(&self, offset: u32, len: u16) -> Result<&[u8], Defect> {
         self.file.get(self.names, u64::from(offset), usize::from(len))
     }
@@ -521,9 +417,4 @@ impl IndexContents {
         let entry = entry(index)?;
         Ok(Some(list(entry.count, entry.list_offset)))
     }
-}
-
-/// The bytes of a filter's whole blocks.
-fn filter_size(section: Section) -> usize {
-    section.count(FILTER_BLOCK) * FILTER_BLOCK
 }

@@ -32,7 +32,7 @@ pub(crate) fn load_frame(
     segment: u64,
     mut older: impl FnMut(&mut Metadata, &str) -> Lookup<Head>,
 ) -> Lookup<()> {
-    let Contents { heads, index, metadata, streams: streams_begun } = contents;
+    let Contents { heads, index, metadata, streams } = contents;
     let FrameHeader { kind, recorded_at, .. } = frame.header;
     if matches!(kind, FrameKind::Commit | FrameKind::Metadata) {
         index.note_commit(recorded_at, kind == FrameKind::Commit);
@@ -41,28 +41,27 @@ pub(crate) fn load_frame(
         .for_each_change(|number, change| metadata.apply_at(number, &change, segment, recorded_at))
         .map_err(LookupError::Heads)?;
     index.changes += u64::from(changes);
-    let mut records = Vec::with_capacity(frame.header.event_count as usize);
-    for_each_record(frame, |place, record| records.push((place, *record, record.stream())))
-        .map_err(LookupError::Heads)?;
-    let mut ahead = Vec::with_capacity(records.len());
-    let streams = records.iter().map(|(_, _, stream)| *stream);
-    heads.find_ahead(streams, &mut ahead, |head| index.fetch(head));
-    for ((LogPlace { offset, position }, record, stream), ahead) in records.into_iter().zip(ahead) {
-        let found = heads.find_again(ahead, stream).map_err(LookupError::Heads)?;
-        let slot = match found {
-            Some(slot) => slot,
-            None => heads.older(stream, older(metadata, stream)?),
-        };
-        if slot.head().version + 1 != record.version() {
-            return Err(LookupError::Heads(NOT_NEXT));
+    let mut failure = None;
+    for_each_record(frame, |LogPlace { offset, position }, record| {
+        let stream = record.stream();
+        let slot = heads.find(stream).map_err(LookupError::Heads).and_then(|slot| match slot {
+            Some(slot) => Ok(slot),
+            None => Ok(heads.older(stream, older(metadata, stream)?)),
+        });
+        match slot {
+            Ok(slot) if slot.head().version + 1 == record.version() => {
+                let head = Head { version: record.version(), last_position: position };
+                *streams += u64::from(head.version == 1);
+                // A segment is smaller than 4 GiB.
+                let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+                let (before, steps) = heads.current(slot, stream);
+                let steps = index.push(offset, before, steps, record.id());
+                heads.set(slot, stream, head, steps);
+            }
+            Ok(_) => failure = Some(LookupError::Heads(NOT_NEXT)),
+            Err(error) => failure = Some(error),
         }
-        let head = Head { version: record.version(), last_position: position };
-        *streams_begun += u64::from(head.version == 1);
-        // A segment is smaller than 4 GiB.
-        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        let (before, steps) = heads.current(slot, stream);
-        let steps = index.push(offset, before, steps, record.id());
-        heads.set(slot, stream, head, steps);
-    }
-    Ok(())
+    })
+    .map_err(LookupError::Heads)?;
+    failure.map_or(Ok(()), Err)
 }

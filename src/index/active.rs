@@ -9,7 +9,6 @@
 //! The part that a clean close stored in a checkpoint is read in place: [`CheckpointedActive`] has the first
 //! events, and later ones are in memory.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -180,12 +179,6 @@ impl ActiveIndex {
         self.previous.push(before.last_position);
         self.ids.push(id);
         steps
-    }
-
-    /// Reads the shortcut of a stream's head, if it is in memory, so that a push that follows finds it in the cache.
-    pub(crate) fn fetch(&self, head: Head) {
-        let place = self.ordinal(head.last_position).and_then(|it| it.checked_sub(self.below()));
-        black_box(place.and_then(|place| self.shortcuts.get(place)).copied());
     }
 
     /// Looks up what later events of a stream take their shortcuts from, if its head is in the

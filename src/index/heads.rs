@@ -51,13 +51,6 @@ pub(crate) struct Slot {
     head: Head,
 }
 
-/// What was found of a stream before its slot is needed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ahead {
-    hash: u64,
-    place: Option<u32>,
-}
-
 impl Slot {
     /// The head; version 0 if there is no such stream.
     pub(crate) fn head(self) -> Head {
@@ -146,42 +139,9 @@ impl Heads {
         self.find_with(self.reads, name)
     }
 
-    /// Looks up the streams of a commit in memory, for [`Heads::find_again`] and what follows it. The entries are
-    /// at random places: here the processor fetches several at once, which other work between two look-ups
-    /// prevents. Calls `each` with the heads.
-    pub(crate) fn find_ahead<'a>(
-        &self,
-        names: impl Iterator<Item = &'a str>,
-        found: &mut Vec<Ahead>,
-        mut each: impl FnMut(Head),
-    ) {
-        let hashed = names.map(|name| (self.overlay.hasher.hash_one(name), name));
-        found.extend(
-            hashed.map(|(hash, name)| Ahead { hash, place: self.overlay.place(hash, name) }),
-        );
-        for place in found.iter().filter_map(|ahead| ahead.place) {
-            each(self.overlay.entries[place as usize].head);
-        }
-    }
-
-    /// Like [`Heads::find`], for a stream that was looked up ahead.
-    pub(crate) fn find_again(&self, ahead: Ahead, name: &str) -> Result<Option<Slot>, Defect> {
-        self.find_hashed(self.reads, ahead, name)
-    }
-
     fn find_with(&self, reads: Reads, name: &str) -> Result<Option<Slot>, Defect> {
         let hash = self.overlay.hasher.hash_one(name);
-        self.find_hashed(reads, Ahead { hash, place: None }, name)
-    }
-
-    fn find_hashed(
-        &self,
-        reads: Reads,
-        Ahead { hash, place }: Ahead,
-        name: &str,
-    ) -> Result<Option<Slot>, Defect> {
-        // Places do not change while there are more of them.
-        if let Some(place) = place.or_else(|| self.overlay.place(hash, name)) {
+        if let Some(place) = self.overlay.place(hash, name) {
             let head = self.overlay.entries[place as usize].head;
             return Ok(Some(Slot { hash, place: Some(place), head }));
         }

@@ -390,9 +390,9 @@ pub(crate) fn records_end(header: &FrameHeader, padded: &[u8]) -> Result<usize, 
 }
 
 /// Calls `each` with the records of a proven frame and their places.
-pub(crate) fn for_each_record<'a>(
-    frame: &ScannedFrame<'a>,
-    mut each: impl FnMut(LogPlace, &RecordRef<'a>),
+pub(crate) fn for_each_record(
+    frame: &ScannedFrame<'_>,
+    mut each: impl FnMut(LogPlace, &RecordRef<'_>),
 ) -> Result<(), Defect> {
     let mut offset = frame.offset + frame::HEADER_LEN as u64;
     let mut rest = frame.body;

@@ -3,7 +3,7 @@
 //! What a checkpoint covers was durable when it was written and is in segments that no longer change,
 //! so the same checkpoint can be rebuilt at any time, whatever was appended since. Must never decide
 //! from the damaged file: only META, METADATA and CURSOR TIMES are taken from it, which were read and
-//! checked when the store was opened.
+//! checked when the store was opened; CURSOR TIMES is left out if it is damaged.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -68,7 +68,7 @@ pub(crate) fn rebuild_checkpoint(
     let newer = metadata.records().of_segment(meta.segment);
     let records = RecordsCopy { newer, base: None }.encode().map_err(corrupt)?;
     let metadata = damaged.metadata_bytes().map_err(corrupt)?;
-    let cursor_times = damaged.cursor_times().map_err(corrupt)?;
+    let cursor_times = damaged.cursor_times();
     let heads = heads.copy().encode(segment.base_position).map_err(corrupt)?;
     let (meta, active) = (meta.clone(), Some(index.encode().map_err(corrupt)?));
     let segments = sealed_segments(before, meta.segment);

@@ -169,6 +169,51 @@ fn damaged_cursor_is_refused_if_a_close_or_a_checkpoint_proves_it() {
     refused("a checkpoint", &base, frame);
 }
 
+/// Where a section begins in a checkpoint, and its length.
+fn section(checkpoint: &[u8], kind: u32) -> (u64, u64) {
+    let number = |at: usize| u64::from_le_bytes(checkpoint[at..at + 8].try_into().unwrap());
+    let kinds =
+        checkpoint[64..].chunks(24).map(|entry| u32::from_le_bytes(*entry.first_chunk().unwrap()));
+    let at = 64 + 24 * kinds.into_iter().position(|it| it == kind).unwrap();
+    (number(at + 8), number(at + 16))
+}
+
+#[test]
+fn damaged_times_of_cursors_hide_no_cursor_and_no_evidence() {
+    const BLOCK: u64 = 4096;
+    let base = SimStorage::new(3);
+    let store = open(&base).unwrap();
+    append(&store, 1, 5, SIZE);
+    // Enough of them for a block of the checkpoint that holds times alone.
+    let names: Vec<String> = (0..1_200).map(|number| format!("c{number}")).collect();
+    for names in names.chunks(300) {
+        let commit = store.transaction();
+        names.iter().fold(commit, |commit, name| commit.cursor(name, 1)).commit().unwrap();
+    }
+    store.close().unwrap();
+    let path = files_in(&base, "checkpoints").pop().unwrap();
+    let (from, len) = section(&base.read_file(&path).unwrap(), 17);
+    assert_eq!(len, 8 * 1_200);
+    let block = from.next_multiple_of(BLOCK);
+    assert!(block + BLOCK <= from + len);
+    base.flip_bit(&path, block + 99, 0).unwrap();
+
+    let sim = base.fork();
+    let store = open(&sim).unwrap();
+    let listed = store.cursors().list().unwrap();
+    assert_eq!(listed.len(), names.len());
+    assert!(listed.iter().all(|it| it.position == Position::new(1)));
+    let moved = store.cursors().history("c7").next().unwrap().unwrap();
+    assert!(listed.iter().all(|it| it.moved_at.is_none_or(|at| at >= moved.recorded_at)));
+    drop(store);
+
+    // Without the close frame, nothing but the checkpoint proves the last cursors.
+    let last = *frames_of(&base, 1).iter().rfind(|frame| frame.kind == 2).unwrap();
+    zero(&base, &segment(1), last.offset + last.len, 256);
+    zero(&base, &segment(1), last.offset, last.len);
+    hold("times of cursors", &base, SIZE, Expected::Refused);
+}
+
 #[test]
 fn damaged_cursor_is_refused_if_a_seal_proves_it() {
     let sim = SimStorage::new(3);

@@ -57,11 +57,12 @@ impl HeadTable {
         self.file.get(section, 0, len)
     }
 
-    /// The bytes of the section CURSOR TIMES.
-    pub(crate) fn cursor_times(&self) -> Result<&[u8], Defect> {
+    /// The bytes of the section CURSOR TIMES; empty if it is missing or damaged. Damage to it must not hide METADATA, which
+    /// proves that changes were durable.
+    pub(crate) fn cursor_times(&self) -> &[u8] {
         let section = self.file.section(layout::CURSOR_TIMES);
-        let len = usize::try_from(section.len).map_err(|_| Defect::TooShort)?;
-        self.file.get(section, 0, len)
+        let len = usize::try_from(section.len).unwrap_or(usize::MAX);
+        self.file.get(section, 0, len).unwrap_or_default()
     }
 
     /// The cursors and rules at the checkpoint, and the changes in the segment that it names.
@@ -76,7 +77,7 @@ impl HeadTable {
         if last > MAX_NUMBER || in_segment > last {
             return Err(Defect::Invalid("change numbers out of range"));
         }
-        let metadata = Metadata::decode(last, changes, self.cursor_times()?, self.meta.segment)?;
+        let metadata = Metadata::decode(last, changes, self.cursor_times(), self.meta.segment)?;
         Ok((metadata, in_segment))
     }
 

@@ -20,7 +20,7 @@ use crate::log::segment::Segment;
 /// The number of changes that are held at once, as far as they are not of one commit.
 const PORTION: usize = 1_024;
 
-/// A change of a cursor in [`Cursors::history`](crate::Cursors::history).
+/// A move of a cursor, or its deletion, in [`Cursors::history`](crate::Cursors::history).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -56,8 +56,8 @@ pub struct CursorHistory {
     portions: Vec<Spot>,
     /// The current portion, oldest first.
     moves: Vec<CursorMove>,
-    /// The index that was looked at last, and its segments with changes of the cursor.
-    indexed: Option<(Arc<SealedIndex>, Vec<u64>)>,
+    /// The index that was looked at last, and its segments with changes of the cursor; `None` if it is damaged or gone.
+    indexed: Option<(Arc<SealedIndex>, Option<Vec<u64>>)>,
 }
 
 impl CursorHistory {
@@ -171,11 +171,12 @@ impl CursorHistory {
         let number = part.segment.number();
         let is_known = self.indexed.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, index));
         if !is_known {
-            // An index that is damaged or gone proves nothing: the log is read.
-            let Ok(found) = segments_with(parts, index, &self.name) else { return true };
+            let found = segments_with(parts, index, &self.name).ok();
             self.indexed = Some((Arc::clone(index), found));
         }
-        self.indexed.as_ref().is_none_or(|(_, found)| found.binary_search(&number).is_ok())
+        let found = self.indexed.as_ref().and_then(|(_, found)| found.as_ref());
+        // Without one, the log is read.
+        found.is_none_or(|found| found.binary_search(&number).is_ok())
     }
 }
 
@@ -186,7 +187,9 @@ fn segments_with(parts: &[Part], index: &SealedIndex, name: &str) -> Result<Vec<
     for number in index.segments() {
         let at = parts.binary_search_by_key(&number, |part| part.segment.number());
         let trailer = at.ok().and_then(|at| parts[at].segment.trailer.as_ref());
-        end += u64::from(trailer.ok_or(Defect::Invalid("a segment is missing"))?.change_count);
+        let count = trailer.ok_or(Defect::Invalid("a segment is missing"))?.change_count;
+        end =
+            end.checked_add(count.into()).ok_or(Defect::Invalid("change numbers out of range"))?;
         ends.push((end, number));
     }
     let mut found = Vec::new();
@@ -207,17 +210,17 @@ fn segments_with(parts: &[Part], index: &SealedIndex, name: &str) -> Result<Vec<
 }
 
 fn changes_cursor(change: &Change, cursor: &str) -> bool {
-    match change {
-        Change::CursorSet { name, .. } | Change::CursorDeleted { name } => name == cursor,
-        _ => false,
-    }
+    let is_of_cursor = matches!(change, Change::CursorSet { .. } | Change::CursorDeleted { .. });
+    is_of_cursor && change.name() == cursor
 }
 
 fn as_move(header: &FrameHeader, change: &Change, cursor: &str) -> Option<CursorMove> {
+    if !changes_cursor(change, cursor) {
+        return None;
+    }
     let position = match change {
-        Change::CursorSet { name, position } if name == cursor => Some(Position::new(*position)),
-        Change::CursorDeleted { name } if name == cursor => None,
-        _ => return None,
+        Change::CursorSet { position, .. } => Some(Position::new(*position)),
+        _ => None,
     };
     let head = Position::new(header.next_position() - 1);
     Some(CursorMove { position, head, recorded_at: Timestamp::from_micros(header.recorded_at) })

@@ -39,8 +39,11 @@ pub(crate) async fn show(State(app): State<Arc<App>>, cx: Context) -> Response {
         let moves = store.cursors().history(name).skip(first).take(most);
         let moves = moves.collect::<annals::Result<Vec<_>>>()?;
         let listed = store.cursors().get(name)?;
-        if moves.is_empty() && listed.is_none() && skip == 0 {
-            return Err(Fault::NotFound(format!("There is no cursor {name:?}, and there was none.")));
+        if moves.is_empty() {
+            return Err(Fault::NotFound(match skip {
+                0 => format!("There is no cursor {name:?}, and there was none."),
+                _ => format!("The cursor {name:?} has no more than {skip} moves."),
+            }));
         }
         let content = html! {
             h1 { "Cursor " (text::name(name)) }

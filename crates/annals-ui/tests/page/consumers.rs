@@ -77,7 +77,11 @@ async fn moves_of_a_cursor_come_in_pages() {
     let second = page(&router, "/cursor?name=emailer&skip=100").await;
     assert_eq!(second.text().matches("data-row").count(), 2);
     second.has(&["Newest", "href=\"/cursor?name=emailer\""]);
-    page(&router, "/cursor?name=emailer&skip=1000").await.has(&["At position 4"]);
+    for name in ["emailer", "unknown"] {
+        let beyond = get(&router, &format!("/cursor?name={name}&skip=1000")).await;
+        assert_eq!(beyond.status, StatusCode::NOT_FOUND);
+        beyond.lacks(&["At position", "It was deleted"]);
+    }
     let far = get(&router, "/cursor?name=emailer&skip=1000001").await;
     assert_eq!(far.status, StatusCode::BAD_REQUEST);
     cursors.delete("emailer").unwrap();

@@ -93,7 +93,7 @@ impl ActiveIndex {
     }
 
     /// Takes room for this many events in memory: to grow while appends wait takes milliseconds. Room that is not
-    /// used is address space alone.
+    /// written to is not resident.
     pub(crate) fn reserve(&mut self, events: usize) {
         let more = events.saturating_sub(self.offsets.len());
         self.offsets.reserve_exact(more);

@@ -29,7 +29,7 @@ struct ListLine<'a> {
     moved_at: Option<String>,
 }
 
-/// A change of a cursor.
+/// A move of a cursor, or its deletion.
 #[derive(Serialize)]
 struct HistoryLine<'a> {
     cursor: &'a str,

@@ -29,9 +29,9 @@ use crate::log::segment::{Segment, SegmentFile};
 use crate::recovery::{Mode, Unproven};
 use crate::storage::read_exact_at;
 
-/// Room in the index of a segment that is appended to: for events of this many bytes in the log, and for no more
-/// events than that.
+/// A segment that is appended to gets room in its index for events of this many bytes in the log.
 const EVENT_LEN: u64 = 256;
+/// The most events that it gets room for: 16 MiB.
 const MOST_ROOM: u64 = 1 << 19;
 
 impl Loader<'_> {

@@ -39,6 +39,8 @@ fn full_disk_delays_parking_and_loses_nothing() {
             },
         )
         .unwrap();
+    assert!(running.wait_for(9, LONG), "{:?}", running.stop());
+    // Time for what must not happen.
     thread::sleep(Duration::from_millis(80));
     let parked_early = group(&store).parked().unwrap().len();
     assert_eq!(running.progress().get(), 9, "it is not parked yet");

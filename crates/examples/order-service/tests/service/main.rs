@@ -222,8 +222,8 @@ async fn bad_request_has_a_problem_and_records_nothing() {
     }
     assert_eq!(client.get(&path).await.header("etag"), "\"2\"");
     // A list without a position may be older than the requests.
-    let last = client.post("/orders", &[], json!({"customer": "bob"})).await;
-    let list = list_after(&client, &last, "").await;
+    let placed = client.post("/orders", &[], json!({"customer": "bob"})).await;
+    let list = list_after(&client, &placed, "").await;
     let customers = list.json["orders"].as_array().expect("a list").iter();
     let customers: Vec<_> = customers.map(|order| &order["customer"]).collect();
     assert_eq!(customers, ["bob", "ann"], "{list:?}");

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 #![allow(clippy::disallowed_methods, reason = "a crash is a copy of the directory")]
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -138,20 +140,36 @@ pub fn in_every_way(mut scenario: impl FnMut(&mut Life)) {
     }
 }
 
+/// Copies a directory as it was at one moment: again if threads of the store have created or removed files meanwhile.
 fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &target);
-            continue;
+    let mut before = names(from);
+    loop {
+        for name in &before {
+            copy(&from.join(name), &to.join(name));
         }
-        match fs::copy(entry.path(), target) {
-            Ok(_) => {}
-            // A file that the maintenance thread removed meanwhile would not be in the copy either.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => panic!("{error}"),
+        let after = names(from);
+        if after == before {
+            return;
         }
+        fs::remove_dir_all(to).unwrap();
+        fs::create_dir(to).unwrap();
+        before = after;
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        return copy_directory(from, to);
+    }
+    match fs::copy(from, to) {
+        Ok(_) => {}
+        // It was removed meanwhile, and everything is copied again.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn names(directory: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }

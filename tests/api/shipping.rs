@@ -180,8 +180,12 @@ fn place_of_another_history_is_not_contained() {
 #[test]
 fn wrong_arguments_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let store = options().open(dir.path().join("store")).unwrap();
+    let path = dir.path().join("store");
+    let store = options().open(&path).unwrap();
     append(&store, 100);
+    // After a close every segment but the last is sealed.
+    store.close().unwrap();
+    let store = options().open(&path).unwrap();
     let log = store.durable_log().unwrap();
     let segment = log.segment(1).unwrap();
     assert!(segment.full().is_some() && log.segment(0).is_none());
@@ -199,6 +203,6 @@ fn wrong_arguments_are_refused() {
     drop(copy);
     let other = LogCopy::open(&to, annals::Uuid::from_u128(7));
     assert!(matches!(other, Err(Error::BackupRefused { .. })));
-    let full = LogCopy::open(dir.path().join("store"), log.store_id());
+    let full = LogCopy::open(&path, log.store_id());
     assert!(matches!(full, Err(Error::BackupRefused { .. })));
 }

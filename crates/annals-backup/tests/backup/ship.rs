@@ -133,9 +133,13 @@ fn many_small_uploads_leave_few_objects_and_prune_removes_the_rest() {
 #[test]
 fn restored_past_is_a_branch_and_shares_full_segments() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir.path().join("store"));
+    let path = dir.path().join("store");
+    let store = open(&path);
     let (_, to) = memory();
     fill(&store, 0..150);
+    // After a close every segment but the last is sealed.
+    store.close().unwrap();
+    let store = open(&path);
     ship(&store, &to);
     let past = Position::new(store.head().get() * 3 / 4);
     let copy = dir.path().join("copy");

@@ -1,4 +1,4 @@
-//! Group commit: synced single appends by 1, 4 and 16 threads, and by one thread that submits.
+//! Group commit: synced single appends by 1 to 16 threads, and by one thread that submits.
 //!
 //! `cargo bench --bench group_commit`. Compare the growth of the rate from the first line to the
 //! others within one run.
@@ -53,7 +53,7 @@ fn submit(store: &Store, count: u64) {
 fn groups(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("group commit");
     group.throughput(Throughput::Elements(ROUND));
-    for threads in [1, 4, 16] {
+    for threads in [1, 2, 4, 8, 16] {
         group.bench_function(format!("{threads} threads"), |bencher| {
             bencher.iter_custom(|iterations| {
                 let (_dir, store) = open();

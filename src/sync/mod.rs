@@ -75,3 +75,12 @@ use wrapped as raw;
 /// The types that `wrapped` wraps.
 #[cfg(annals_shuttle)]
 use shuttle as backend;
+
+/// Lets other threads run, and returns whether a deadline is still ahead.
+pub(crate) fn yields_until(until: Instant) -> bool {
+    thread::yield_now();
+    #[cfg(not(annals_shuttle))]
+    return Instant::now() < until;
+    #[cfg(annals_shuttle)]
+    return !clock::runs_out(until);
+}

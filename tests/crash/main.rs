@@ -26,6 +26,7 @@ mod failed_maintenance;
 mod failed_reads;
 mod fences;
 mod full_disk;
+mod gathering;
 mod hostile_headers;
 mod leftovers;
 mod mapped_files;

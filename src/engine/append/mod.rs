@@ -230,7 +230,7 @@ impl Appends {
                 return Ok(Ok(Decision::Accepted(writer, answer)));
             }
         };
-        writer.collecting.sync |= sync;
+        self.commits.note_member(&mut writer, sync);
         self.shared.counters().appends.add(1);
         self.commits.want_spare(&mut writer);
         Ok(Ok(Decision::Accepted(writer, sequenced)))
@@ -332,7 +332,7 @@ impl Appends {
         let group = self.contents.change_catalog(|catalog| {
             self.encode(writer, catalog, &rest, &[], checked, time).group
         });
-        writer.collecting.sync |= sync;
+        self.commits.note_member(writer, sync);
         self.shared.counters().appends.add(1);
         Ok(Ok(Sequenced { group, applied, ..known }))
     }

@@ -14,7 +14,7 @@ impl Writer {
     /// Whether the collecting group can be written now, without a system call but for a look at the directory.
     pub(super) fn is_copied_at_once(&self) -> bool {
         let Group { writes, sync } = &self.collecting;
-        let is_ready = self.writing.is_none() && !sync && self.poisoned.is_none();
+        let is_ready = self.has_no_leader() && !sync && self.poisoned.is_none();
         is_ready && !writes.is_empty() && writes.iter().all(SegmentWrite::is_a_copy)
     }
 

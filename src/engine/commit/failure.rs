@@ -104,6 +104,7 @@ impl Commits {
         writer.full = Some((group.writes[0].segment.path.clone(), wanted as u64));
         writer.refused.extend([number, collecting]);
         writer.collecting = Group::default();
+        self.take_members();
         writer.collecting_number = collecting.next();
         writer.written_number = collecting;
         self.group_done.iter().for_each(|done| {

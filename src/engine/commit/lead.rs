@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 #[cfg(feature = "async")]
 use super::Batch;
@@ -30,8 +31,11 @@ impl Commits {
             if let Some(outcome) = writer.outcome(number, sync) {
                 return (writer, outcome);
             }
-            if writer.writing.is_none() && writer.collecting_number == number {
-                writer = self.write_collecting(writer);
+            if writer.has_no_leader() && writer.collecting_number == number {
+                writer = match self.gather(writer) {
+                    Ok(writer) => self.write_collecting(writer),
+                    Err(writer) => writer,
+                };
             } else {
                 self.group_done[number.parity()].wait(&mut writer);
             }
@@ -66,6 +70,7 @@ impl Commits {
     /// Writes the collecting group with the writer unlocked. No other group is being written.
     pub(in crate::engine) fn lead<'a>(&'a self, mut writer: Guard<'a>) -> Guard<'a> {
         let group = writer.take_collecting();
+        let members = self.take_members();
         let number = writer.collecting_number;
         writer.collecting_number = number.next();
         writer.writing = Some(Arc::clone(&group));
@@ -85,10 +90,12 @@ impl Commits {
         if written.is_ok() && group.sync {
             self.fill_ahead(&group);
         }
+        let sync_began = group.sync.then(Instant::now);
         let synced = match &written {
             Ok(()) if group.sync => Some(self.sync_group(&group, &others)),
             _ => None,
         };
+        let took = sync_began.map_or(Duration::ZERO, |at| at.elapsed());
 
         self.report_failures(&written, synced.as_ref());
         let mut writer = self.writer.lock();
@@ -104,6 +111,7 @@ impl Commits {
                 if synced.is_some() {
                     let link = writer.group_tip.link;
                     self.publish_durable(&mut writer, number, last, link);
+                    writer.gathering.note_synced(members, self.members(), took);
                 }
             }
         }

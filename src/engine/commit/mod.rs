@@ -1,7 +1,7 @@
 //! Group commit: many commits, one write, one sync.
 //!
 //! A state machine that owns no thread: its state is here, its transitions are in [`lead`], its
-//! handling of failed writes in [`failure`]. Commits join the *collecting* group. A thread that waits
+//! handling of failed writes in [`failure`], its wait for more commits in [`gather`]. Commits join the *collecting* group. A thread that waits
 //! for it while no group is being written becomes its leader: it takes the group, writes it with one
 //! positional write or one copy into a mapping, syncs if a member asked for it, publishes the positions
 //! and wakes the members (followers). Commits that arrived meanwhile form the next group, and one of its
@@ -21,6 +21,7 @@
 mod changes;
 mod copy;
 mod failure;
+mod gather;
 mod group;
 mod lead;
 mod outcome;
@@ -47,9 +48,11 @@ use crate::log::segment::Segment;
 use crate::log::writer::{CommitPoint, LogWriter, SegmentWrite, Spare, Tip};
 use crate::recovery::Recovered;
 use crate::storage::Storage;
+use crate::sync::atomic::AtomicU32;
 use crate::sync::{Condvar, Instant, Mutex, Rank};
 
 use changes::PendingChanges;
+use gather::Gathering;
 use group::Group;
 pub(crate) use group::GroupNumber;
 pub(crate) use snapshots::Batch;
@@ -71,6 +74,8 @@ pub(crate) struct Commits {
     positions: Arc<Positions>,
     contents: Arc<Contents>,
     writer: Mutex<Writer>,
+    /// Of the collecting group: the commits that want a sync. Changed with the writer locked, and read without.
+    members: AtomicU32,
     /// By parity of the group waited for: the one being written, or the one collecting.
     group_done: [Condvar; 2],
     /// Threads that wait for room: among the pending bytes, or for the next segment.
@@ -91,6 +96,7 @@ pub(in crate::engine) struct Writer {
     pub(in crate::engine) log: LogWriter,
     pub(in crate::engine) collecting: Group,
     pub(in crate::engine) collecting_number: GroupNumber,
+    gathering: Gathering,
     /// The tip before the oldest group that is not written: the state restored after a failed write.
     group_tip: Tip,
     /// The header checksum of the last frame that is known to be durable.
@@ -161,6 +167,7 @@ impl Commits {
             positions: Arc::clone(positions),
             contents: Arc::clone(contents),
             writer: Mutex::new(Rank::Writer, writer),
+            members: AtomicU32::new(0),
             group_done: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
             sync_failed: Mutex::new(Rank::Sync, false),
@@ -286,6 +293,7 @@ impl Writer {
             ),
             collecting: Group::default(),
             collecting_number: GroupNumber::FIRST,
+            gathering: Gathering::default(),
             writing: None,
             writing_to: None,
             written_number: GroupNumber::NONE,
@@ -366,78 +374,9 @@ impl Writer {
         !self.dirty.is_empty() && self.poisoned.is_none()
     }
 
-    /// The bytes that wait to be written.
-    pub(in crate::engine) fn pending_bytes(&self) -> usize {
-        self.collecting.writes.iter().map(|write| write.bytes.len()).sum()
-    }
-
     /// The buffer for frames at the tip of the active segment.
     pub(in crate::engine) fn buffer(&mut self) -> &mut Vec<u8> {
         self.log.buffer(&mut self.collecting.writes)
-    }
-
-    /// The bytes of a record or frame that is not written yet, from `offset` on.
-    pub(in crate::engine) fn pending(&self, segment: &Segment, offset: u64) -> Option<&[u8]> {
-        let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
-        groups.flat_map(|group| &group.writes).find_map(|write| write.bytes_at(segment, offset))
-    }
-
-    /// Whether frames of a segment, or of one before it, are not written yet.
-    fn has_pending_up_to(&self, segment: u64) -> bool {
-        let groups = self.writing.as_deref().into_iter().chain([&self.collecting]);
-        groups.flat_map(|group| &group.writes).any(|write| write.segment.number() <= segment)
-    }
-
-    /// The group with which everything accepted is written, and durable if `sync`.
-    pub(in crate::engine) fn group_of_all(&mut self, sync: bool) -> GroupNumber {
-        self.collecting.sync |= sync;
-        if self.wants_leader() { self.collecting_number } else { self.collecting_number.previous() }
-    }
-
-    /// Whether the collecting group has something to do: bytes to write, or a sync of what is written.
-    pub(in crate::engine) fn wants_leader(&self) -> bool {
-        self.collecting.sync || !self.collecting.writes.is_empty()
-    }
-
-    /// The group with which an event and a change are written; [`GroupNumber::NONE`]: they are written.
-    pub(in crate::engine) fn group_of(&self, point: CommitPoint) -> GroupNumber {
-        if self.written_to().covers(point) {
-            GroupNumber::NONE
-        } else if self.writing_to.is_some_and(|to| to.covers(point)) {
-            self.collecting_number.previous()
-        } else {
-            self.collecting_number
-        }
-    }
-
-    /// The collecting group if it has bytes to write, otherwise the one before it.
-    fn newest_with_bytes(&self) -> GroupNumber {
-        if self.collecting.writes.is_empty() {
-            self.collecting_number.previous()
-        } else {
-            self.collecting_number
-        }
-    }
-
-    /// Takes the collecting group out, and puts an emptied one in its place.
-    fn take_collecting(&mut self) -> Arc<Group> {
-        let mut taken = self.spare_group.take().unwrap_or_default();
-        match Arc::get_mut(&mut taken) {
-            Some(empty) => std::mem::swap(empty, &mut self.collecting),
-            None => taken = Arc::new(std::mem::take(&mut self.collecting)),
-        }
-        taken
-    }
-
-    /// Keeps a written group's allocations for the next ones.
-    fn recycle(&mut self, mut group: Arc<Group>) {
-        let Some(inner) = Arc::get_mut(&mut group) else { return };
-        if let Some(write) = inner.writes.pop() {
-            self.log.recycle(write);
-        }
-        inner.writes.clear();
-        inner.sync = false;
-        self.spare_group = Some(group);
     }
 
     /// The outcome of a group, if it is known.

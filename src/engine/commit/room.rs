@@ -24,7 +24,7 @@ impl Commits {
         &'a self,
         mut writer: Guard<'a>,
     ) -> Result<Guard<'a>> {
-        if writer.writing.is_none() {
+        if writer.has_no_leader() {
             writer = self.lead(writer);
         } else {
             writer.room_waiters += 1;

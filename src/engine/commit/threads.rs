@@ -15,8 +15,11 @@ impl Commits {
         let mut due = None;
         let mut writer = self.writer.lock();
         while !writer.shutdown {
-            if writer.flush_requested && writer.writing.is_none() && writer.wants_leader() {
-                writer = self.lead(writer);
+            if writer.flush_requested && writer.has_no_leader() && writer.wants_leader() {
+                writer = match self.gather(writer) {
+                    Ok(writer) => self.lead(writer),
+                    Err(writer) => writer,
+                };
             } else if writer.snapshots.saver_is_busy && writer.has_due_snapshots() {
                 drop(writer);
                 save_snapshots();

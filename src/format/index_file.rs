@@ -96,14 +96,18 @@ impl IndexMeta {
 
     pub(crate) fn decode(b: &[u8]) -> Result<Self, Defect> {
         let b = b.get(..META_LEN).ok_or(Defect::TooShort)?;
-        Ok(Self {
+        let meta = Self {
             segment: LE::read_u64(&b[0..]),
             salt: LE::read_u64(&b[8..]),
             base_position: LE::read_u64(&b[16..]),
             seal_offset: LE::read_u64(&b[24..]),
             event_count: LE::read_u32(&b[32..]),
             link: LE::read_u32(&b[36..]),
-        })
+        };
+        if meta.segment > MAX_NUMBER || meta.base_position > MAX_NUMBER {
+            return Err(Defect::Invalid("the segment of an index is out of range"));
+        }
+        Ok(meta)
     }
 }
 

@@ -189,6 +189,9 @@ fn write_damage() {
         let program = [&[1 | crate::recovery::PATCHED], change].concat();
         write("recovery", &format!("{name}-patched"), &program);
     }
+    // In the store with cursors.
+    let position = [0x40 | crate::recovery::PATCHED, 6, 3, 0xA0, 1, 1, 10];
+    write("recovery", "position-in-an-index-patched", &position);
 }
 
 fn write_operations() {

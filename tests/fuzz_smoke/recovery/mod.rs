@@ -20,7 +20,7 @@ use annals::{
     StreamInfo, category_of, repair::RepairOptions,
 };
 
-use originals::{ORIGINALS, ROOT, Seen, open};
+use originals::{ROOT, Seen, open, original};
 
 /// More events than damage to these stores can make up.
 const MANY: usize = 20_000;
@@ -44,7 +44,7 @@ struct Expected<'a> {
 /// If a store breaks its promises.
 pub(crate) fn check(input: &[u8]) {
     let Some((&first, input)) = input.split_first() else { return };
-    let original = &ORIGINALS[usize::from(first & !PATCHED) % ORIGINALS.len()];
+    let original = original(first & !PATCHED);
     let disk = original.disk.fork();
     let changed = damage::inflict(&disk, input);
     let patched = first & PATCHED != 0;
@@ -135,8 +135,11 @@ impl Expected<'_> {
         let head = store.head().get();
         assert!(!self.exact || head <= self.events.len() as u64, "{head} events");
         match self.scan(store, head) {
-            Ok(found) => self.look(store, Some(&found)).and(self.queries(store, &found)),
-            Err(error) => self.look(store, None).and(Err(error)),
+            Ok(found) => {
+                let looked = self.look(store, Some(&found)).and(cursors(store));
+                looked.and(self.queries(store, &found))
+            }
+            Err(error) => self.look(store, None).and(cursors(store)).and(Err(error)),
         }
     }
 
@@ -238,6 +241,18 @@ impl Expected<'_> {
             Ok(())
         })
     }
+}
+
+/// The cursors, and all moves of each, and of one that there is not.
+fn cursors(store: &Store) -> Result<()> {
+    let listed = store.cursors().list()?;
+    for name in listed.iter().map(|cursor| cursor.name.as_str()).chain(["unknown"]) {
+        for (passed, moved) in store.cursors().history(name).enumerate() {
+            moved?;
+            assert!(passed < MANY, "there is no end");
+        }
+    }
+    Ok(())
 }
 
 /// Of an event among all.

@@ -1,4 +1,4 @@
-//! The stores to damage: two golden ones, and one whose writer was killed.
+//! The stores to damage: three golden ones, and one whose writer was killed.
 
 use std::sync::{Arc, LazyLock};
 
@@ -57,8 +57,17 @@ pub(super) struct Original {
 }
 
 /// Made once; every check uses a copy.
-pub(super) static ORIGINALS: LazyLock<[Original; 3]> =
-    LazyLock::new(|| [golden(&BASIC), golden(&SEALED), killed()]);
+static ORIGINALS: LazyLock<[Original; 4]> =
+    LazyLock::new(|| [golden(&BASIC), golden(&SEALED), killed(), golden(&CURSORS)]);
+
+/// The bit that chooses the store with cursors, which came after the first seeds were kept.
+const WITH_CURSORS: u8 = 0x40;
+
+/// The store that a number of seven bits chooses.
+pub(super) fn original(number: u8) -> &'static Original {
+    let index = if number & WITH_CURSORS == 0 { usize::from(number) % 3 } else { 3 };
+    &ORIGINALS[index]
+}
 
 macro_rules! golden_files {
     ($($path:literal),* $(,)?) => {
@@ -83,6 +92,15 @@ static SEALED: [(&str, &[u8]); 7] = golden_files![
     "sealed/log/00000000000000000001.seg",
     "sealed/log/00000000000000000002.seg",
     "sealed/log/00000000000000000003.seg",
+];
+
+static CURSORS: [(&str, &[u8]); 6] = golden_files![
+    "cursor-times/checkpoints/00000000000000000002.ckp",
+    "cursor-times/checkpoints/00000000000000000003.ckp",
+    "cursor-times/index/00000000000000000001.idx",
+    "cursor-times/log/00000000000000000001.seg",
+    "cursor-times/log/00000000000000000002.seg",
+    "cursor-times/log/00000000000000000003.seg",
 ];
 
 fn golden(files: &[(&str, &[u8])]) -> Original {

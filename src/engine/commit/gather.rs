@@ -22,8 +22,6 @@ const SHORTEST: Duration = Duration::from_micros(5);
 const LONGEST: Duration = Duration::from_micros(100);
 /// The most commits that are waited for. More threads come back one after the other, and keep two processors busy.
 const MOST_MEMBERS: u32 = 12;
-/// The part of the missing commits that has to come for a wait to be worth it.
-const WORTH: u32 = 4;
 /// The most groups that are not waited for after waits that were not worth it.
 const MOST_SKIPPED: u32 = 64;
 
@@ -81,7 +79,7 @@ impl Gathering {
 
     /// A wait for `missing` commits has ended, and `came` of them came.
     fn note_waited(&mut self, missing: u32, came: u32) {
-        let is_worth_it = came.saturating_mul(WORTH) >= missing;
+        let is_worth_it = came > missing / 2;
         self.skipped =
             if is_worth_it { 0 } else { self.skipped.saturating_mul(2).clamp(1, MOST_SKIPPED) };
         self.skips = self.skipped;
@@ -192,6 +190,9 @@ mod tests {
         assert!((10..30).contains(&waits), "{waits}");
         while !decide(&mut gathering, &mut number, 2) {}
         gathering.note_waited(2, 1);
-        assert!(decide(&mut gathering, &mut number, 2), "one that was worth it is repeated");
+        assert!(!decide(&mut gathering, &mut number, 2), "half of them is too few");
+        while !decide(&mut gathering, &mut number, 2) {}
+        gathering.note_waited(2, 2);
+        assert!(decide(&mut gathering, &mut number, 2), "a wait that was worth it is repeated");
     }
 }

@@ -1,12 +1,12 @@
 //! Group commit: many commits, one write, one sync.
 //!
-//! A state machine that owns no thread: its state is here, its transitions are in [`lead`], its
-//! handling of failed writes in [`failure`], its wait for more commits in [`gather`]. Commits join the *collecting* group. A thread that waits
-//! for it while no group is being written becomes its leader: it takes the group, writes it with one
-//! positional write or one copy into a mapping, syncs if a member asked for it, publishes the positions
-//! and wakes the members (followers). Commits that arrived meanwhile form the next group, and one of its
-//! waiters leads it. A thread that does not wait leads its group if that takes no system call, and a
-//! group that is one short copy is written without unlocking the writer ([`copy`]).
+//! A state machine that owns no thread: its state is here, its transitions are in [`lead`], its wait for
+//! more commits in [`gather`], its handling of failed writes in [`failure`]. Commits join the *collecting*
+//! group. A thread that waits for it while no group is being written becomes its leader: it takes the group,
+//! writes it with one positional write or one copy into a mapping, syncs if a member asked for it, publishes
+//! the positions and wakes the members (followers). Commits that arrived meanwhile form the next group, and
+//! one of its waiters leads it. A thread that does not wait leads its group if that takes no system call, and
+//! a group that is one short copy is written without unlocking the writer ([`copy`]).
 //!
 //! Why this is free of races:
 //! - `collecting` and `writing` change only under the writer lock; the leader's I/O is outside it,

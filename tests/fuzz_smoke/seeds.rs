@@ -189,8 +189,8 @@ fn write_damage() {
         let program = [&[1 | crate::recovery::PATCHED], change].concat();
         write("recovery", &format!("{name}-patched"), &program);
     }
-    // In the store with cursors.
-    let position = [0x40 | crate::recovery::PATCHED, 6, 3, 0xA0, 1, 1, 10];
+    let first = crate::recovery::WITH_CURSORS | crate::recovery::PATCHED;
+    let position = [first, 6, 3, 0xA0, 1, 1, 10];
     write("recovery", "position-in-an-index-patched", &position);
 }
 

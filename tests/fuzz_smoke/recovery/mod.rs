@@ -26,6 +26,8 @@ use originals::{ROOT, Seen, open, original};
 const MANY: usize = 20_000;
 /// What the first byte says beside which store: checksums are made right.
 pub(crate) const PATCHED: u8 = 0x80;
+/// That it is the store with cursors, which came after the first seeds were kept.
+pub(crate) const WITH_CURSORS: u8 = 0x40;
 
 /// Whether an event is asked for.
 type Matches<'a> = &'a dyn Fn(&Seen) -> bool;

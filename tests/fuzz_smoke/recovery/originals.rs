@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 use annals::testing::SimStorage;
 use annals::{Durability, Event, EventRef, ExpectedVersion, NewEvent, Options, Store, Timestamp};
 
+use super::WITH_CURSORS;
+
 pub(super) const ROOT: &str = "/store";
 
 /// The contents of an event.
@@ -59,9 +61,6 @@ pub(super) struct Original {
 /// Made once; every check uses a copy.
 static ORIGINALS: LazyLock<[Original; 4]> =
     LazyLock::new(|| [golden(&BASIC), golden(&SEALED), killed(), golden(&CURSORS)]);
-
-/// The bit that chooses the store with cursors, which came after the first seeds were kept.
-const WITH_CURSORS: u8 = 0x40;
 
 /// The store that a number of seven bits chooses.
 pub(super) fn original(number: u8) -> &'static Original {

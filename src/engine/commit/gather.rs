@@ -26,7 +26,7 @@ const MOST_MEMBERS: u32 = 12;
 const MOST_SKIPPED: u32 = 64;
 
 /// What a leader knows about the commits to come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Gathering {
     /// A leader waits, and leads afterwards.
     is_active: bool,
@@ -39,19 +39,6 @@ pub(super) struct Gathering {
     /// The groups that are not waited for, and how many they were after the last wait.
     skips: u32,
     skipped: u32,
-}
-
-impl Default for Gathering {
-    fn default() -> Self {
-        Self {
-            is_active: false,
-            decided: GroupNumber::NONE,
-            expected: 0,
-            sync_took: Duration::ZERO,
-            skips: 0,
-            skipped: 0,
-        }
-    }
 }
 
 impl Gathering {

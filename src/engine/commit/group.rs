@@ -18,8 +18,8 @@ pub(in crate::engine) struct Group {
     pub(in crate::engine) sync: bool,
 }
 
-/// The number of a group. Groups are written in the order of their numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The number of a group. Groups are written in the order of their numbers. Default: [`GroupNumber::NONE`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupNumber(u64);
 
 impl GroupNumber {

@@ -91,10 +91,13 @@ impl MappedTail {
         prepared
     }
 
-    /// Whether it is time to prepare pages ahead, for frames that end at `end`.
-    pub(crate) fn lacks_pages(&self, end: u64) -> bool {
+    /// Whether it is time to prepare pages ahead, after a write of `len` bytes that ends at `end`: the next one is
+    /// expected to be like it, and one that is not stored needs no pages.
+    pub(crate) fn lacks_pages(&self, len: usize, end: u64) -> bool {
         let prepared_to = self.prepared_to.load(Ordering::Relaxed);
-        prepared_to < self.to.min(end + AHEAD / 2) && !self.failed.load(Ordering::Relaxed)
+        len <= LONGEST
+            && prepared_to < self.to.min(end + AHEAD / 2)
+            && !self.failed.load(Ordering::Relaxed)
     }
 
     /// Prepares pages ahead of frames that end at `end`, in a thread beside the one that stores.
@@ -106,5 +109,41 @@ impl MappedTail {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct AnyPages;
+
+    impl WriteMapping for AnyPages {
+        fn prepare(&self, _from: u64, _to: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn store(&self, _bytes: &[u8], _offset: u64) {}
+    }
+
+    #[test]
+    fn pages_are_prepared_ahead_of_writes_that_are_stored() {
+        let tail = MappedTail {
+            mapping: Box::new(AnyPages),
+            from: 0,
+            to: 128 << 20,
+            prepared_to: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+        };
+        let end = 1 << 20;
+        assert!(tail.lacks_pages(LONGEST, end));
+        assert!(!tail.lacks_pages(LONGEST + 1, end), "the next one is written positionally too");
+        tail.prepare_ahead(end);
+        assert!(!tail.lacks_pages(LONGEST, end));
+        assert!(tail.lacks_pages(LONGEST, end + AHEAD));
+        assert!(!tail.lacks_pages(LONGEST + 1, end + AHEAD));
     }
 }

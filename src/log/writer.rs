@@ -142,7 +142,7 @@ impl SegmentWrite {
 
     /// The mapping, if pages of it are to be prepared for the next frames.
     pub(crate) fn lacking_pages(&self) -> Option<&Arc<MappedTail>> {
-        self.mapped.as_ref().filter(|mapped| mapped.lacks_pages(self.end()))
+        self.mapped.as_ref().filter(|mapped| mapped.lacks_pages(self.bytes.len(), self.end()))
     }
 
     /// The bytes from `offset` of a segment on, if they are among these.

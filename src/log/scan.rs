@@ -376,19 +376,6 @@ fn prove_record(section: &[u8], change: &RecordChange, seed: Seed) -> Result<(),
     LoggedRecord::parse(section.get(at..at + len).ok_or(Defect::TooShort)?, Some(seed)).map(drop)
 }
 
-/// The offset in a proven frame's body of the bytes after the last record.
-pub(crate) fn records_end(header: &FrameHeader, padded: &[u8]) -> Result<usize, Defect> {
-    let body = &padded[..header.body_len as usize];
-    if !header.kind.may_hold_metadata() {
-        return Ok(body.len());
-    }
-    let mut rest = body;
-    for _ in 0..header.event_count {
-        rest = &rest[RecordRef::parse(rest)?.padded_len()..];
-    }
-    Ok(body.len() - rest.len())
-}
-
 /// Calls `each` with the records of a proven frame and their places.
 pub(crate) fn for_each_record(
     frame: &ScannedFrame<'_>,

@@ -1,10 +1,11 @@
 //! Verifies the frames of a segment in a separate thread, ahead of the walk that enters them.
 //!
 //! Reading and verifying takes about as long as looking up the stream of each event, so after a kill
-//! both run in parallel. Must never be needed: the thread reports up to where all frames are verified,
-//! and the walk verifies the rest itself, for whatever reason the thread ended.
+//! both run in parallel. Must never be needed: the thread reports which frames are verified, and the walk
+//! verifies the rest itself, for whatever reason the thread ended.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,8 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::Defect;
 use crate::format::frame::FrameHeader;
 use crate::log::scan::{
-    Passing, ScanEnd, ScanState, ScannedFrame, Window, records_end, scan, scan_proven_by,
-    verify_body,
+    Passing, ScanEnd, ScanState, ScannedFrame, Window, scan, scan_proven_by, verify_body,
 };
 use crate::log::segment::SegmentFile;
 use crate::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -30,8 +30,16 @@ const WORTH_A_THREAD: u64 = 1 << 20;
 struct Piece {
     start: u64,
     bytes: Vec<u8>,
-    /// All frames before this offset are verified.
-    proven: u64,
+    /// The frames that were verified since the piece before.
+    proven: Vec<Proven>,
+}
+
+/// A frame that was verified.
+struct Proven {
+    /// The offset of its end in the file.
+    end: u64,
+    /// Where its records end in its body. To find that out takes a walk over all of them.
+    records_end: usize,
 }
 
 /// A thread that verifies frames and passes on the bytes it has read.
@@ -66,25 +74,32 @@ impl Prover {
         visit: impl FnMut(&ScannedFrame<'_>) -> Result<()>,
     ) -> Result<ScanEnd> {
         let seed = file.header.seed();
-        let proven = Rc::new(Cell::new(0));
-        let told = Rc::clone(&proven);
+        let proven = Rc::new(RefCell::new(VecDeque::new()));
+        let received = Rc::clone(&proven);
         let Self { pieces, used } = self;
         window.pass(Passing::Over(Box::new(move |offset, buffer| {
             let _ = used.send(buffer);
             let piece = pieces.recv().ok().filter(|piece| piece.start == offset)?;
-            told.set(piece.proven);
+            received.borrow_mut().extend(piece.proven);
             Some(piece.bytes)
         })));
         let mut checksums = Vec::new();
         let prove = |header: &FrameHeader, end: u64, body: &[u8]| -> Result<usize, Defect> {
-            if end <= proven.get() {
-                records_end(header, body)
-            } else {
-                verify_body(header, body, seed, &mut checksums)
+            match take_proven(&mut proven.borrow_mut(), end) {
+                Some(frame) => Ok(frame.records_end),
+                None => verify_body(header, body, seed, &mut checksums),
             }
         };
         scan_proven_by(window, seed, state, u64::MAX, &file.path, prove, visit)
     }
+}
+
+/// Takes out the frame that ends here, if it was verified; with those before it, which are not needed any more.
+fn take_proven(proven: &mut VecDeque<Proven>, end: u64) -> Option<Proven> {
+    while proven.front().is_some_and(|frame| frame.end < end) {
+        proven.pop_front();
+    }
+    if proven.front()?.end == end { proven.pop_front() } else { None }
 }
 
 fn run(
@@ -94,21 +109,23 @@ fn run(
     pieces: SyncSender<Piece>,
     used: Receiver<Vec<u8>>,
 ) {
-    let proven = Rc::new(Cell::new(state.offset));
+    let proven = Rc::new(RefCell::new(Vec::new()));
     let wanted = Rc::new(Cell::new(true));
-    let (so_far, still) = (Rc::clone(&proven), Rc::clone(&wanted));
+    let (since, still) = (Rc::clone(&proven), Rc::clone(&wanted));
     let mut window = Window::with_pieces(Arc::clone(&file.file), len, PIECE);
     window.pass(Passing::On(Box::new(move |start, bytes| {
         // Before the first piece there is no buffer to return.
         if !bytes.is_empty() {
-            let piece = Piece { start, bytes, proven: so_far.get() };
+            let piece = Piece { start, bytes, proven: since.take() };
             still.set(pieces.send(piece).is_ok());
         }
         used.try_recv().unwrap_or_default()
     })));
     let seed = file.header.seed();
     let walked = scan(&mut window, seed, &mut state, u64::MAX, &file.path, |frame| {
-        proven.set(frame.offset + frame.header.frame_len());
+        let end = frame.offset + frame.header.frame_len();
+        let records_end = frame.body.len() - frame.metadata.len();
+        proven.borrow_mut().push(Proven { end, records_end });
         if wanted.get() { Ok(()) } else { Err(Error::Closed) }
     });
     if walked.is_ok() {

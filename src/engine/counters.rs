@@ -3,6 +3,7 @@
 //! Owns the numbers. Must never order memory: a count says nothing about other data.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::histogram::LiveHistogram;
 use crate::sync::Instant;
@@ -38,19 +39,21 @@ impl Counters {
     /// Counts the time of an append that succeeded.
     pub(super) fn end_append(&self, began: Option<Instant>) {
         if let Some(began) = began {
-            self.append_nanos.count(nanos_since(began));
+            self.append_nanos.count(nanos(began.elapsed()));
         }
     }
 
-    /// Counts the time of a sync.
-    pub(super) fn end_sync(&self, began: Instant) {
+    /// Counts the time of a sync, and returns it.
+    pub(super) fn end_sync(&self, began: Instant) -> Duration {
+        let took = began.elapsed();
         self.syncs.add(1);
-        self.sync_nanos.count(nanos_since(began));
+        self.sync_nanos.count(nanos(took));
+        took
     }
 }
 
-fn nanos_since(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A count that threads raise without a lock.

@@ -90,12 +90,10 @@ impl Commits {
         if written.is_ok() && group.sync {
             self.fill_ahead(&group);
         }
-        let sync_began = group.sync.then(Instant::now);
         let synced = match &written {
             Ok(()) if group.sync => Some(self.sync_group(&group, &others)),
             _ => None,
         };
-        let took = sync_began.map_or(Duration::ZERO, |at| at.elapsed());
 
         self.report_failures(&written, synced.as_ref());
         let mut writer = self.writer.lock();
@@ -108,7 +106,7 @@ impl Commits {
                 writer.group_tip = begun;
                 self.note_writes(&mut writer, &group.writes, number, synced.is_none());
                 self.publish_written(&mut writer, number, last);
-                if synced.is_some() {
+                if let Some(Ok(took)) = synced {
                     let link = writer.group_tip.link;
                     self.publish_durable(&mut writer, number, last, link);
                     writer.gathering.note_synced(members, self.members(), took);
@@ -119,7 +117,7 @@ impl Commits {
     }
 
     /// Called without locks.
-    fn report_failures(&self, written: &io::Result<()>, synced: Option<&io::Result<()>>) {
+    fn report_failures(&self, written: &io::Result<()>, synced: Option<&io::Result<Duration>>) {
         if let Err(error) = written {
             trace::write_failed(self.shared.root(), error);
         }
@@ -227,8 +225,12 @@ impl Commits {
         }
     }
 
-    /// Syncs older segments first, so that nothing in a later segment is durable before them.
-    fn sync_group(&self, group: &Group, others: &[(Arc<Segment>, GroupNumber)]) -> io::Result<()> {
+    /// Syncs older segments first, so that nothing in a later segment is durable before them. Returns how long it took.
+    fn sync_group(
+        &self,
+        group: &Group,
+        others: &[(Arc<Segment>, GroupNumber)],
+    ) -> io::Result<Duration> {
         let older = others.iter().map(|(segment, _)| segment).filter(|segment| {
             !group.writes.iter().any(|write| Arc::ptr_eq(&write.segment, segment))
         });
@@ -236,20 +238,20 @@ impl Commits {
     }
 
     /// One sync at a time, and none after one that failed: the kernel reports a lost page once, and
-    /// a second sync would succeed over it.
+    /// a second sync would succeed over it. Returns how long the syncs took.
     fn sync_segments<'s>(
         &self,
         mut segments: impl Iterator<Item = &'s Arc<Segment>>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Duration> {
         let mut failed = self.sync_failed.lock();
         if *failed {
             return Err(io::Error::other("an earlier sync failed"));
         }
-        let synced = segments.try_for_each(|segment| {
+        let synced = segments.try_fold(Duration::ZERO, |before, segment| {
             let began = Instant::now();
             let synced = segment.file.sync_data();
-            self.shared.counters().end_sync(began);
-            synced
+            let took = self.shared.counters().end_sync(began);
+            synced.map(|()| before + took)
         });
         *failed = synced.is_err();
         synced

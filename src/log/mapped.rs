@@ -91,8 +91,8 @@ impl MappedTail {
         prepared
     }
 
-    /// Whether it is time to prepare pages ahead, after a write of `len` bytes that ends at `end`: the next one is
-    /// expected to be like it, and one that is not stored needs no pages.
+    /// Whether it is time to prepare pages ahead of writes like one of `len` bytes that ended at `end`: those that are not
+    /// stored need no pages.
     pub(crate) fn lacks_pages(&self, len: usize, end: u64) -> bool {
         let prepared_to = self.prepared_to.load(Ordering::Relaxed);
         len <= LONGEST

@@ -140,7 +140,7 @@ impl SegmentWrite {
         mapped.is_some_and(|mapped| mapped.is_prepared_for(self.bytes.len(), self.offset))
     }
 
-    /// The mapping, if pages of it are to be prepared for the next frames.
+    /// The mapping, if pages of it are to be prepared for the next frames, which are expected to be like this write.
     pub(crate) fn lacking_pages(&self) -> Option<&Arc<MappedTail>> {
         self.mapped.as_ref().filter(|mapped| mapped.lacks_pages(self.bytes.len(), self.end()))
     }

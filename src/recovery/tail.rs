@@ -84,7 +84,8 @@ pub(super) fn last_nonzero(file: &Arc<dyn File>, path: &Path, from: u64) -> Resu
         let piece = usize::try_from(len - offset).unwrap_or(SEARCHED).min(SEARCHED);
         let bytes = window.get(offset, piece).map_err(|e| Error::io("read", path, e))?;
         let bytes = bytes.unwrap_or_default();
-        // Whole words first, without a branch for each: the search covers all the preallocated space of an unclean store.
+        // Whole words first, and no branch for each: the search covers all the preallocated space of
+        // an unclean store.
         let (words, _) = bytes.as_chunks::<8>();
         let dirty = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word)) != 0;
         if dirty || bytes[words.len() * 8..].iter().any(|&byte| byte != 0) {

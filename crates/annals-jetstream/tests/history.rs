@@ -183,6 +183,9 @@ impl Faults {
     }
 }
 
+/// The least number of faults.
+const FAULTS: u64 = 5;
+
 fn explained() {
     let operations = std::env::var("ANNALS_HISTORY_OPERATIONS").ok();
     let operations = operations.map_or(4_000, |it| it.parse().expect("a number of operations"));
@@ -190,20 +193,20 @@ fn explained() {
     let _alone = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
     let (stores, faults) = (handles("history"), Faults::of("history", are_long));
     let store = &stores[0];
-    let spacing = operations / if are_long { 25 } else { 5 };
+    let spacing = operations / if are_long { 25 } else { FAULTS };
     let mut load = Load::new(operations, 11);
-    load.clients = 16;
+    (load.clients, load.faults) = (16, FAULTS);
     let log = Log::new();
     let last = AtomicU64::new(0);
     run(&stores, &load, &log, |number| {
         // Spread over the operations.
         let next = last.load(Ordering::Relaxed) + spacing;
         let began = Instant::now();
-        while log.operations() < next.min(operations) && began.elapsed() < Duration::from_secs(60) {
+        while log.operations() < next && began.elapsed() < Duration::from_secs(60) {
             thread::sleep(Duration::from_millis(10));
         }
         last.store(log.operations(), Ordering::Relaxed);
-        (log.operations() < operations).then(|| faults.strike(number))
+        (number < FAULTS || log.operations() < operations).then(|| faults.strike(number))
     });
     let done = Commit::to("end", Expected::Any, [NewEvent::new("T", "end")]);
     block_on(store.append(done)).expect("it is recorded");
@@ -217,7 +220,7 @@ fn explained() {
     let tagged = store.read_all(ReadAll::matching(Query::tagged(["t"])));
     assert_eq!(iter(tagged).count() as u64 + 1, summary.stored);
     let _ = writeln!(std::io::stderr(), "{summary}");
-    assert!(summary.faults > 2 && summary.acknowledged > 0, "{summary}");
+    assert!(summary.faults >= FAULTS && summary.acknowledged > 0, "{summary}");
 }
 
 /// Reacts to events with commits that move the checkpoint of all consumers, until there are no more. Returns the positions
@@ -249,6 +252,8 @@ fn consume(store: &JetStreamStore, consumer: usize, is_over: &AtomicBool) -> Vec
 }
 
 fn reactions_are_single() {
+    /// The least number of causes, however slow the machine is.
+    const CAUSES: usize = 101;
     let _alone = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
     let (stores, faults) = (handles("consumers"), Faults::of("consumers", false));
     let is_over = AtomicBool::new(false);
@@ -266,10 +271,11 @@ fn reactions_are_single() {
                 thread::sleep(Duration::from_millis(300));
             }
         });
-        while !struck.is_finished() {
+        let mut recorded = 0;
+        while recorded < CAUSES || !struck.is_finished() {
             let cause = Commit::to("cause-1", Expected::Any, [NewEvent::new("Cause", "")]);
             // One that fails may be recorded, and is a cause like the others then.
-            let _ = block_on(stores[0].append(cause));
+            recorded += usize::from(block_on(stores[0].append(cause)).is_ok());
             thread::sleep(Duration::from_millis(5));
         }
         let struck = struck.join();
@@ -295,5 +301,5 @@ fn reactions_are_single() {
     assert_eq!(last, causes.last().copied());
     let (causes, acknowledged) = (causes.len(), acknowledged.len());
     let _ = writeln!(std::io::stderr(), "{causes} causes, {acknowledged} effects acknowledged");
-    assert!(causes > 100 && acknowledged > causes / 2);
+    assert!(causes >= CAUSES && acknowledged > causes / 2);
 }

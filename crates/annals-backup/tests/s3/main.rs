@@ -149,7 +149,11 @@ fn racing_shippers() {
     let store = open(&dir.path().join("store"));
     let places = [server.destination(), server.destination()];
     let mut same_number = 0;
-    for round in 0..30 {
+    for round in 0..300 {
+        // Until two asked for the same number, too.
+        if round >= 30 && same_number > 0 {
+            break;
+        }
         let begin = |at: usize| Shipper::new(store.clone(), places[at].clone(), ShipOptions::new());
         let shippers = both(begin).map(parking_lot::Mutex::new);
         fill(&store, round * 3..(round + 1) * 3);

@@ -25,8 +25,11 @@ pub struct Load {
     pub consumers: usize,
     /// Number of streams. Fewer make more conflicts.
     pub streams: u64,
-    /// Number of operations after which clients stop.
+    /// Number of operations after which clients stop, if there were enough faults.
     pub operations: u64,
+    /// Number of faults that clients wait for, with further operations. How many strike within a number of operations
+    /// depends on the speed of the machine.
+    pub faults: u64,
     /// Where the random choices begin.
     pub seed: u64,
     /// Stands before the tokens, and before the names of consumers: different for each process.
@@ -45,6 +48,7 @@ impl Load {
             consumers: 4,
             streams: 12,
             operations,
+            faults: 0,
             seed,
             name: "run".into(),
             after: Vec::new(),
@@ -66,10 +70,10 @@ impl Random {
     }
 }
 
-/// Uses a store until the number of operations is reached. `stores` are handles of it, which clients and consumers take in
+/// Uses a store until the numbers of operations and of faults are reached. `stores` are handles of it, which clients and consumers take in
 /// turn: several handles stand for several programs. `fault` is called again and again beside the clients, with the
 /// number of faults before it; it makes one, and returns when the store can be used again, and what it was. `None`: no
-/// more faults follow. Without clients, consumers run until then.
+/// more faults follow, however many are wanted. Without clients, consumers run until then.
 ///
 /// # Panics
 ///
@@ -82,13 +86,13 @@ pub fn run<S: OrderedStore + SeveralStreams>(
 ) {
     assert!(!stores.is_empty(), "a store is needed");
     let stop = AtomicBool::new(false);
-    let done = AtomicU64::new(0);
+    let (done, faults_left) = (AtomicU64::new(0), AtomicU64::new(load.faults));
     let handle = |number: usize| &stores[number % stores.len()];
     thread::scope(|scope| {
         let clients: Vec<_> = (0..load.clients)
             .map(|client| {
-                let (done, store) = (&done, handle(client));
-                scope.spawn(move || Client::new(store, load, log, client).work(done))
+                let (done, faults_left, store) = (&done, &faults_left, handle(client));
+                scope.spawn(move || Client::new(store, load, log, client).work(done, faults_left))
             })
             .collect();
         for consumer in 0..load.consumers {
@@ -96,6 +100,7 @@ pub fn run<S: OrderedStore + SeveralStreams>(
             scope.spawn(move || consume(store, load, log, consumer, stop));
         }
         let faults = scope.spawn(|| {
+            let _none_left = NoneLeft(&faults_left);
             for number in 0.. {
                 if stop.load(Ordering::Relaxed) {
                     return;
@@ -104,6 +109,7 @@ pub fn run<S: OrderedStore + SeveralStreams>(
                     Some(what) => log.add(Line::Fault { what }),
                     None => return,
                 }
+                faults_left.store(load.faults.saturating_sub(number + 1), Ordering::Relaxed);
             }
         });
         let joined: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
@@ -115,6 +121,15 @@ pub fn run<S: OrderedStore + SeveralStreams>(
         faults.expect("the faults do not panic");
         assert!(joined.iter().all(Result::is_ok), "a client panics");
     });
+}
+
+/// Lets clients stop when no fault follows, also after a panic.
+struct NoneLeft<'a>(&'a AtomicU64);
+
+impl Drop for NoneLeft<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Every event of a store.
@@ -156,8 +171,12 @@ impl<'a, S: OrderedStore + SeveralStreams> Client<'a, S> {
         Self { store, load, log, random, name, tokens: 0, versions }
     }
 
-    fn work(mut self, done: &AtomicU64) {
-        while done.fetch_add(1, Ordering::Relaxed) < self.load.operations {
+    fn work(mut self, done: &AtomicU64, faults_left: &AtomicU64) {
+        let goes_on = || {
+            done.fetch_add(1, Ordering::Relaxed) < self.load.operations
+                || faults_left.load(Ordering::Relaxed) > 0
+        };
+        while goes_on() {
             let choice = self.random.below(100);
             if choice < self.load.appends {
                 self.append();

@@ -1,6 +1,6 @@
 //! Connections that end, commits beside other tables, and what other transactions do to a store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -106,46 +106,56 @@ fn ended_transaction_is_found() {
 fn ended_connections_lose_and_double_nothing() {
     const CLIENTS: u64 = 4;
     const COMMITS: u64 = 60;
+    const ENDED: i64 = 5;
     for schema in both() {
         let mut config = config();
         config.application_name(&schema.name);
         let options = annals_postgres::PostgresOptions::new(config).schema(schema.name.as_str());
         let options = options.positions(schema.positions).accept_loss();
         let store = block_on(options.open()).expect("the store opens");
-        let stop = AtomicBool::new(false);
-        thread::scope(|scope| {
+        let (stop, ended) = (AtomicBool::new(false), AtomicI64::new(0));
+        let commits: u64 = thread::scope(|scope| {
             let killer = scope.spawn(|| {
-                let mut ended = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    ended += schema.number(&format!(
+                    let now = schema.number(&format!(
                         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                          WHERE application_name = '{}'",
                         schema.name
                     ));
+                    ended.fetch_add(now, Ordering::Relaxed);
                     thread::sleep(Duration::from_millis(5));
                 }
-                ended
             });
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|client| {
-                    let store = &store;
+                    let (store, ended) = (&store, &ended);
                     scope.spawn(move || {
-                        for number in 0..COMMITS {
+                        let mut number = 0;
+                        // More of them where the killer is slow.
+                        let goes_on = |done| {
+                            let most = 100 * COMMITS;
+                            let is_early = ended.load(Ordering::Relaxed) < ENDED;
+                            done < if is_early { most } else { COMMITS }
+                        };
+                        while goes_on(number) {
                             let expected = Expected::Exact(number.into());
                             let event = NewEvent::new("A", number.to_string());
                             let commit = Commit::to(format!("a-{client}"), expected, [event]);
                             block_on(store.append(commit)).expect("it is recorded");
+                            number += 1;
                         }
+                        number
                     })
                 })
                 .collect();
             let done: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
             stop.store(true, Ordering::Relaxed);
-            assert!(done.iter().all(Result::is_ok), "a client panics");
-            assert!(killer.join().expect("no panic") > 0);
+            killer.join().expect("no panic");
+            assert!(ended.load(Ordering::Relaxed) >= ENDED);
+            done.into_iter().map(|it| it.expect("no client panics")).sum()
         });
         let all = iter(store.read_all(ReadAll::new())).inspect(|it| assert!(it.is_ok())).count();
-        assert_eq!(all as u64, CLIENTS * COMMITS);
+        assert_eq!(all as u64, commits);
     }
 }
 

@@ -29,6 +29,12 @@ impl LiveHistogram {
         self.0[bucket_of(value)].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Like [`LiveHistogram::count`], for a histogram that one thread at a time counts in.
+    pub(super) fn count_locked(&self, value: u64) {
+        let count = &self.0[bucket_of(value)];
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     pub(super) fn get(&self) -> Histogram {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let buckets = self.0.iter().map(count).enumerate();

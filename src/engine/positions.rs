@@ -57,9 +57,9 @@ impl Positions {
         self.durable.get()
     }
 
-    /// Events up to `position` are written.
+    /// Events up to `position` are written. The writer is locked, or there is none.
     pub(super) fn raise_written(&self, position: u64) {
-        self.written.raise(position);
+        self.written.raise_locked(position);
     }
 
     /// Events up to `position` are durable.

@@ -273,9 +273,10 @@ impl Segment {
         self.written_end.get()
     }
 
-    /// Lets readers see up to `end`, which must be written.
+    /// Lets readers see up to `end`, which must be written. One thread at a time may call it: the leader of a group, or
+    /// the one that follows another process.
     pub(crate) fn set_end(&self, end: u64) {
-        self.written_end.raise(end);
+        self.written_end.raise_locked(end);
     }
 
     /// Exclusive end of the part that walks have proven.

@@ -24,4 +24,12 @@ impl AtomicMark {
     pub(crate) fn raise(&self, reached: u64) {
         self.0.fetch_max(reached, Ordering::Release);
     }
+
+    /// Like [`AtomicMark::raise`], where a lock orders all threads that raise the mark: a plain store costs less than an
+    /// operation that excludes other threads.
+    pub(crate) fn raise_locked(&self, reached: u64) {
+        if self.0.load(Ordering::Relaxed) < reached {
+            self.0.store(reached, Ordering::Release);
+        }
+    }
 }

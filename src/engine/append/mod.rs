@@ -231,7 +231,7 @@ impl Appends {
             }
         };
         self.commits.note_member(&mut writer, sync);
-        self.shared.counters().appends.add(1);
+        self.shared.counters().appends.add_locked(1);
         self.commits.want_spare(&mut writer);
         Ok(Ok(Decision::Accepted(writer, sequenced)))
     }
@@ -333,7 +333,7 @@ impl Appends {
             self.encode(writer, catalog, &rest, &[], checked, time).group
         });
         self.commits.note_member(writer, sync);
-        self.shared.counters().appends.add(1);
+        self.shared.counters().appends.add_locked(1);
         Ok(Ok(Sequenced { group, applied, ..known }))
     }
 }

@@ -182,8 +182,8 @@ impl Commits {
             self.publish_changes(writer, last.change);
         }
         let counters = self.shared.counters();
-        counters.groups.add(1);
-        counters.group_events.count(events);
+        counters.groups.add_locked(1);
+        counters.group_events.count_locked(events);
     }
 
     /// Wakes the threads and tasks that wait for a group.

@@ -287,7 +287,7 @@ impl PoolEntry {
 
     fn can_be_opened_again(&self) -> bool {
         let kept = [&self.keep, &self.stored_to, &self.nameless];
-        kept.iter().all(|kept| !kept.load(Ordering::Relaxed))
+        kept.iter().all(|kept| !kept.load(Ordering::Acquire))
     }
 
     /// Changes the file, which then counts as unsynced.
@@ -384,7 +384,8 @@ impl File for PooledFile {
     }
 }
 
-/// The mapping of a file in a pool for writing, of which there is one at a time. Its stores count as writes of the file.
+/// The mapping of a file in a pool for writing, of which there is one at a time. The handle is open for as long as it is
+/// there, so its stores count as one write of the file, at its end: to count each would cost as much as a short store.
 #[cfg(target_os = "linux")]
 struct PooledMapping {
     entry: Arc<PoolEntry>,
@@ -398,17 +399,16 @@ impl WriteMapping for PooledMapping {
     }
 
     fn store(&self, bytes: &[u8], offset: u64) {
-        // As in `change`. The handle is open for as long as the mapping is there.
-        self.entry.writes.fetch_add(1, Ordering::AcqRel);
         self.mapping.store(bytes, offset);
-        self.entry.writes.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 #[cfg(target_os = "linux")]
 impl Drop for PooledMapping {
     fn drop(&mut self) {
-        self.entry.stored_to.store(false, Ordering::Relaxed);
+        // As the beginning and the end of a write, before the handle may be closed.
+        self.entry.writes.fetch_add(2, Ordering::AcqRel);
+        self.entry.stored_to.store(false, Ordering::Release);
     }
 }
 

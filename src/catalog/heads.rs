@@ -69,6 +69,7 @@ impl Catalog {
 
     /// Finds the stream's head, for an append. `None`: it has to be looked up in the segments before the
     /// active one, as `older` does not have it.
+    #[inline]
     pub(crate) fn slot(&self, stream: &str, older: &OlderHeads) -> Result<Option<Slot>, Defect> {
         let heads = &self.active.heads;
         if let Some(slot) = heads.find(stream)? {

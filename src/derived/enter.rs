@@ -54,9 +54,9 @@ pub(crate) fn load_frame(
                 *streams += u64::from(head.version == 1);
                 // A segment is smaller than 4 GiB.
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                let (before, steps) = heads.current(slot, stream);
+                let (before, steps) = heads.current(&slot, stream);
                 let steps = index.push(offset, before, steps, record.id());
-                heads.set(slot, stream, head, steps);
+                heads.set(&slot, stream, head, steps);
             }
             Ok(_) => failure = Some(LookupError::Heads(NOT_NEXT)),
             Err(error) => failure = Some(error),

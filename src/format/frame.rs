@@ -80,9 +80,22 @@ pub(crate) struct FrameHeader {
 impl FrameHeader {
     /// The header's bytes and its checksum, for a frame at `offset`.
     pub(crate) fn encode(&self, seed: Seed, offset: u64) -> ([u8; HEADER_LEN], u32) {
-        let mut b = [0; HEADER_LEN];
+        let mut bytes = [0; HEADER_LEN];
+        let checksum = self.write(&mut bytes, seed, offset);
+        (bytes, checksum)
+    }
+
+    /// Writes the header of a frame at `offset` to the front of `bytes`, and returns its checksum.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is shorter than a header.
+    #[inline]
+    pub(crate) fn write(&self, bytes: &mut [u8], seed: Seed, offset: u64) -> u32 {
+        let b = &mut bytes[..HEADER_LEN];
         b[..2].copy_from_slice(&MAGIC);
         b[2] = self.kind as u8;
+        b[3] = 0;
         LE::write_u32(&mut b[4..], self.body_len);
         LE::write_u32(&mut b[8..], self.event_count);
         LE::write_u32(&mut b[12..], self.link);
@@ -92,7 +105,7 @@ impl FrameHeader {
         LE::write_u32(&mut b[40..], self.body_checksum);
         let checksum = crc32(seed.at(offset), &b[..44]);
         LE::write_u32(&mut b[44..], checksum);
-        (b, checksum)
+        checksum
     }
 
     /// Decodes the header of a frame at `offset`; also returns its checksum, the next frame's link.

@@ -135,10 +135,12 @@ impl Heads {
     }
 
     /// Finds the stream's head, for a change that may follow.
+    #[inline]
     pub(crate) fn find(&self, name: &str) -> Result<Option<Slot>, Defect> {
         self.find_with(self.reads, name)
     }
 
+    #[inline]
     fn find_with(&self, reads: Reads, name: &str) -> Result<Option<Slot>, Defect> {
         let hash = self.overlay.hasher.hash_one(name);
         if let Some(place) = self.overlay.place(hash, name) {
@@ -156,7 +158,7 @@ impl Heads {
     }
 
     /// The present head of a stream that was found before, and its steps in the active index.
-    pub(crate) fn current(&self, slot: Slot, name: &str) -> (Head, Steps) {
+    pub(crate) fn current(&self, slot: &Slot, name: &str) -> (Head, Steps) {
         let place = slot.place.or_else(|| self.overlay.place(slot.hash, name));
         place.map_or((slot.head, Steps::UNKNOWN), |place| {
             let Entry { head, steps, .. } = &self.overlay.entries[place as usize];
@@ -165,7 +167,7 @@ impl Heads {
     }
 
     /// Sets the head of a stream that was found before, and its steps in the active index.
-    pub(crate) fn set(&mut self, slot: Slot, name: &str, head: Head, steps: Steps) {
+    pub(crate) fn set(&mut self, slot: &Slot, name: &str, head: Head, steps: Steps) {
         match slot.place.or_else(|| self.overlay.place(slot.hash, name)) {
             Some(place) => {
                 let entry = &mut self.overlay.entries[place as usize];
@@ -178,7 +180,7 @@ impl Heads {
     /// Sets a stream's head.
     pub(crate) fn put(&mut self, name: &str, head: Head) {
         let slot = self.older(name, head);
-        self.set(slot, name, head, Steps::UNKNOWN);
+        self.set(&slot, name, head, Steps::UNKNOWN);
     }
 
     /// A copy of the heads, those of the base not read yet.
@@ -307,11 +309,11 @@ mod tests {
         let mut heads = Heads::default();
         let (_, steps) =
             jumps::add(&NoLinks, Some(Member { node: 4, depth: 1 }), Steps::UNKNOWN).unwrap();
-        heads.set(heads.older("a", Head::default()), "a", head(2), steps);
+        heads.set(&heads.older("a", Head::default()), "a", head(2), steps);
         let slot = heads.find("a").unwrap().unwrap();
-        assert_eq!(heads.current(slot, "a"), (head(2), steps));
+        assert_eq!(heads.current(&slot, "a"), (head(2), steps));
         heads.put("a", head(1));
-        assert_eq!(heads.current(slot, "a"), (head(1), Steps::UNKNOWN));
+        assert_eq!(heads.current(&slot, "a"), (head(1), Steps::UNKNOWN));
     }
 
     #[test]

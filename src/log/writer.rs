@@ -194,8 +194,9 @@ pub(crate) struct LogWriter {
     /// How the active segment is mapped for writing.
     maps: MappedWrites,
     mapped: Option<Arc<MappedTail>>,
-    /// A write that was performed, emptied: what is allocated for the next one.
-    spare_write: Option<SegmentWrite>,
+    /// A write that was performed, emptied: what is allocated for the next one. At most one, in a list that is exchanged for
+    /// the group's, so that the write itself is not moved.
+    spare_writes: Vec<SegmentWrite>,
     /// Bytes before the tip that are written again with the first frame; see
     /// [`Recovered`](crate::recovery::Recovered).
     prelude: Vec<u8>,
@@ -203,7 +204,14 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn new(tip: Tip, active: Arc<Segment>, prelude: Vec<u8>) -> Self {
-        Self { tip, active, maps: MappedWrites::Never, mapped: None, spare_write: None, prelude }
+        Self {
+            tip,
+            active,
+            maps: MappedWrites::Never,
+            mapped: None,
+            spare_writes: Vec::new(),
+            prelude,
+        }
     }
 
     /// Has frames that are not synced written through a mapping from now on.
@@ -228,7 +236,7 @@ impl LogWriter {
         let map_now = || map(self.maps, &*segment.file, segment.header.capacity, DATA_START);
         let mapped = mapped.or_else(map_now);
         self.active = segment;
-        if let Some(spare) = &mut self.spare_write {
+        for spare in &mut self.spare_writes {
             spare.mapped = None;
         }
         Ok(std::mem::replace(&mut self.mapped, mapped))
@@ -237,13 +245,19 @@ impl LogWriter {
     /// The buffer for the next frame: the last one of `writes`, or a new one if that is for another
     /// segment.
     pub(crate) fn buffer<'w>(&mut self, writes: &'w mut Vec<SegmentWrite>) -> &'w mut Vec<u8> {
-        if writes.last().is_none_or(|write| !Arc::ptr_eq(&write.segment, &self.active)) {
-            let mut write = self.new_write();
+        let is_active = |write: &SegmentWrite| Arc::ptr_eq(&write.segment, &self.active);
+        if !writes.last().is_some_and(is_active) {
+            if writes.is_empty() && self.spare_writes.last().is_some_and(is_active) {
+                std::mem::swap(writes, &mut self.spare_writes);
+            } else {
+                writes.push(self.new_write());
+            }
+            let last = writes.len() - 1;
+            let write = &mut writes[last];
             if !self.prelude.is_empty() {
                 write.bytes.append(&mut self.prelude);
             }
             write.offset = self.tip.offset - write.bytes.len() as u64;
-            writes.push(write);
         }
         let last = writes.len() - 1;
         &mut writes[last].bytes
@@ -256,20 +270,21 @@ impl LogWriter {
 
     /// An empty write to the active segment.
     fn new_write(&mut self) -> SegmentWrite {
-        let bytes = match self.spare_write.take() {
-            Some(spare) if Arc::ptr_eq(&spare.segment, &self.active) => return spare,
-            spare => spare.map_or_else(Vec::new, |spare| spare.bytes),
-        };
+        let bytes = self.spare_writes.pop().map_or_else(Vec::new, |spare| spare.bytes);
         let (segment, mapped) = (Arc::clone(&self.active), self.mapped.clone());
         SegmentWrite { segment, offset: 0, bytes, mapped }
     }
 
-    /// Keeps what is allocated for a write that was performed.
-    pub(crate) fn recycle(&mut self, mut write: SegmentWrite) {
-        write.bytes.clear();
-        if write.bytes.capacity() <= MAX_KEPT_BUFFER {
-            self.spare_write = Some(write);
+    /// Empties a list of writes that were performed, and keeps what is allocated for the last one.
+    pub(crate) fn recycle(&mut self, writes: &mut Vec<SegmentWrite>) {
+        writes.drain(..writes.len().saturating_sub(1));
+        if let Some(write) = writes.last_mut()
+            && write.bytes.capacity() <= MAX_KEPT_BUFFER
+        {
+            write.bytes.clear();
+            std::mem::swap(writes, &mut self.spare_writes);
         }
+        writes.clear();
     }
 
     /// Adds a frame without events or changes. The caller has made room for it.

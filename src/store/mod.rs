@@ -19,7 +19,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::engine::Engine;
-use crate::engine::append::{StreamOperation, prepare};
+use crate::engine::append::{Answer, Prepared, StreamOperation, prepare};
 use crate::engine::compaction::Compacted;
 use crate::engine::stats::Stats;
 use crate::error::{Error, Result};
@@ -114,22 +114,25 @@ impl Store {
         let engine = self.engine();
         // Most appends have one event, and need no list.
         let mut given = events.into_iter();
-        let first = given.next().ok_or(Error::EmptyCommit)?;
-        let (one, many);
-        let events = match given.next() {
-            None => {
-                one = first;
-                std::slice::from_ref(&one)
-            }
-            Some(second) => {
-                many = [first, second].into_iter().chain(given).collect::<Vec<_>>();
-                many.as_slice()
-            }
+        let mut first = given.next();
+        let second = if first.is_some() { given.next() } else { None };
+        let many: Vec<NewEvent>;
+        let events = if second.is_some() {
+            many = first.take().into_iter().chain(second).chain(given).collect();
+            many.as_slice()
+        } else {
+            first.as_slice()
         };
+        if events.is_empty() {
+            return Err(Error::EmptyCommit);
+        }
         let operation = [StreamOperation { stream: stream.as_ref(), expected, events }];
-        let prepared = prepare(&operation, &[], &[], &[], engine.options())?;
+        let mut commit = Prepared::of(&operation, &[], &[], &[]);
+        prepare(&mut commit, engine.options())?;
         let mut version = [0];
-        let done = engine.appends().append(&prepared, &mut version)?;
+        let mut answer = Answer::new(&mut version);
+        engine.appends().append(&commit, &mut answer)?;
+        let done = answer.sequenced;
         Ok(Appended {
             first_position: done.first_position,
             last_position: done.last_position,

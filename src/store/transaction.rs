@@ -371,7 +371,8 @@ impl<'a> Transaction<'a> {
             .collect();
         let (boundaries, requests) = (&self.boundaries, &self.requests);
         let options = self.engine.options();
-        let mut prepared = prepare(&operations, boundaries, requests, &self.snapshots, options)?;
+        let mut prepared = Prepared::of(&operations, boundaries, requests, &self.snapshots);
+        prepare(&mut prepared, options)?;
         prepared.recorded_at = self.recorded_at;
         call(&prepared)
     }

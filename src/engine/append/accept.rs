@@ -5,7 +5,7 @@
 #[cfg(feature = "async")]
 use std::task::Waker;
 
-use super::{Appends, Prepared, Sequenced};
+use super::{Answer, Appends, Prepared, Sequenced};
 use crate::engine::commit::{Batch, GroupNumber, Guard};
 use crate::error::Result;
 use crate::event::snapshot::Snapshot;
@@ -31,20 +31,20 @@ impl Accepted {
 }
 
 impl Appends {
-    /// Commits one operation without snapshots, with the store's durability. `versions` has a place for
-    /// its version.
-    pub(crate) fn append(&self, commit: &Prepared<'_>, versions: &mut [u64]) -> Result<Sequenced> {
+    /// Commits one operation without snapshots, with the store's durability.
+    pub(crate) fn append(&self, commit: &Prepared<'_>, answer: &mut Answer<'_>) -> Result<()> {
         let began = self.shared.counters().begin_append();
         let timer = AppendTimer::start();
         let sync = self.shared.options().durability.is_sync();
-        let (writer, done) = self.sequence(commit, sync, versions, false)?;
+        let writer = self.sequence(commit, sync, answer, false)?;
+        let done = &answer.sequenced;
         let (writer, outcome) = self.commits.wait_for_group(writer, done.group, sync);
         drop(writer);
         outcome?;
         self.shared.counters().end_append(began);
         self.report_if_slow(timer, done.first_position, done.last_position);
         self.after_commit();
-        Ok(done)
+        Ok(())
     }
 
     /// Commits, and returns once the commit has the requested durability. A conflict is returned once
@@ -57,8 +57,9 @@ impl Appends {
         let began = self.shared.counters().begin_append();
         let timer = AppendTimer::start();
         let mut versions = vec![0; commit.operations.len()];
-        let (writer, sequenced) =
-            self.sequence(commit, durability.is_sync(), &mut versions, false)?;
+        let mut answer = Answer::new(&mut versions);
+        let writer = self.sequence(commit, durability.is_sync(), &mut answer, false)?;
+        let sequenced = answer.sequenced;
         // The waiting thread writes the group: the flusher is not woken, and the lock is taken once.
         let (writer, accepted) = self.accept(writer, commit, durability, sequenced, versions, true);
         let committed = self.wait_with(writer, accepted)?;
@@ -84,7 +85,9 @@ impl Appends {
     ) -> Result<Accepted> {
         let mut versions = vec![0; commit.operations.len()];
         let sync = durability.is_sync();
-        let (writer, sequenced) = self.sequence(commit, sync, &mut versions, conflict_at_once)?;
+        let mut answer = Answer::new(&mut versions);
+        let writer = self.sequence(commit, sync, &mut answer, conflict_at_once)?;
+        let sequenced = answer.sequenced;
         Ok(self.leave(self.accept(writer, commit, durability, sequenced, versions, false)))
     }
 
@@ -98,8 +101,10 @@ impl Appends {
     ) -> Result<Option<Accepted>> {
         let mut versions = vec![0; commit.operations.len()];
         let sync = durability.is_sync();
-        let sequenced = self.sequence_in_a_hurry(commit, sync, &mut versions, conflict_at_once)?;
-        let Some((writer, sequenced)) = sequenced else { return Ok(None) };
+        let mut answer = Answer::new(&mut versions);
+        let writer = self.sequence_in_a_hurry(commit, sync, &mut answer, conflict_at_once)?;
+        let Some(writer) = writer else { return Ok(None) };
+        let sequenced = answer.sequenced;
         Ok(Some(self.leave(self.accept(writer, commit, durability, sequenced, versions, false))))
     }
 

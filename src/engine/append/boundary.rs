@@ -89,16 +89,16 @@ impl Appends {
         Ok(())
     }
 
-    /// Searches the events accepted since, and returns the boundaries that fail.
+    /// Searches the events accepted since, and adds the boundaries that fail to `refusal`.
     pub(super) fn check_boundaries(
         &self,
         writer: &Writer,
         boundaries: &[Boundary],
         scanned: &Scanned,
-    ) -> Result<Refusal> {
-        let mut refusal = Refusal::default();
+        refusal: &mut Refusal,
+    ) -> Result<()> {
         if boundaries.is_empty() {
-            return Ok(refusal);
+            return Ok(());
         }
         let tip = writer.log.tip.next_position - 1;
         let mut show = |position, look: &mut Look<'_>| {
@@ -117,6 +117,6 @@ impl Appends {
                 refusal.lost_to_event(newest.unwrap_or(0), check);
             }
         }
-        Ok(refusal)
+        Ok(())
     }
 }

@@ -29,6 +29,14 @@ pub(super) struct CheckResults {
     pub(super) record_versions: Vec<u64>,
 }
 
+impl CheckResults {
+    /// None yet. `slots` is a list to reuse.
+    pub(super) fn with_slots(mut slots: Vec<Slot>) -> Self {
+        slots.clear();
+        Self { slots, changes: Vec::new(), record_versions: Vec::new() }
+    }
+}
+
 /// A commit to check, and what was looked up of its records with no lock held.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -61,6 +69,7 @@ pub(super) struct KnownHeads<'a> {
 }
 
 impl KnownHeads<'_> {
+    #[inline]
     fn slot(self, stream: &str) -> Result<Slot, Missing> {
         self.catalog.slot(stream, self.older)?.ok_or(Missing::OlderHeads)
     }
@@ -148,39 +157,38 @@ impl Appends {
     }
 
     /// Checks every operation and request of a commit in order, each against the state after those
-    /// before it. `slots` is an empty list to reuse.
+    /// before it.
     pub(super) fn check(
         &self,
         writer: &Writer,
         heads: KnownHeads<'_>,
         Asked { commit, records }: Asked<'_>,
         versions: &mut [u64],
-        mut slots: Vec<Slot>,
+        results: &mut CheckResults,
         refusal: &mut Refusal,
-    ) -> Result<CheckResults, Missing> {
-        slots.clear();
+    ) -> Result<(), Missing> {
+        let CheckResults { slots, changes, record_versions } = results;
         let several = commit.operations.len() > 1
             || commit.requests.iter().any(|request| matches!(request, Request::Hide(_)))
             || !commit.snapshots.is_empty();
-        let earlier =
-            check_streams(heads, commit.operations, several, versions, &mut slots, refusal)?;
-        let (mut changes, mut record_versions) = (Vec::new(), Vec::new());
+        let mut earlier = several.then(Earlier::default);
+        check_streams(heads, commit.operations, &mut earlier, versions, slots, refusal)?;
+        let earlier = earlier.unwrap_or_default();
         if !commit.requests.is_empty() {
             self.contents.with_metadata(|visible| {
                 let (requests, files) = (commit.requests, heads.catalog.record_files());
                 let records = RecordsNow::new(writer, visible, files, records, requests);
                 let mut present = Present { writer, visible, records };
-                check_requests(heads, requests, &mut present, &earlier, &mut changes, refusal)?;
+                check_requests(heads, requests, &mut present, &earlier, changes, refusal)?;
                 if present.records.missing {
                     return Err(Missing::Records);
                 }
-                record_versions = present.records.versions;
+                *record_versions = present.records.versions;
                 Ok(())
             })?;
         }
         let last_position = writer.log.tip.next_position - 1 + u64::from(commit.event_count);
-        check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)?;
-        Ok(CheckResults { slots, changes, record_versions })
+        check_snapshots(heads, commit.snapshots, last_position, &earlier, refusal)
     }
 }
 
@@ -211,17 +219,16 @@ fn check_snapshots(
 fn check_streams<'a>(
     heads: KnownHeads<'_>,
     operations: &'a [StreamOperation<'_>],
-    several: bool,
+    earlier: &mut Option<Earlier<'a>>,
     versions: &mut [u64],
     slots: &mut Vec<Slot>,
     refusal: &mut Refusal,
-) -> Result<Earlier<'a>, Missing> {
-    let mut earlier = Earlier::default();
+) -> Result<(), Missing> {
     for (index, operation) in operations.iter().enumerate() {
         let slot = heads.slot(operation.stream)?;
         slots.push(slot);
         let mut actual = slot.head().version;
-        if several {
+        if let Some(earlier) = earlier {
             actual = earlier.get(operation.stream).unwrap_or(actual);
         }
         if !operation.expected.holds_for(actual) {
@@ -230,11 +237,11 @@ fn check_streams<'a>(
             refusal.lost_to_event(slot.head().last_position, check);
         }
         versions[index] = actual + operation.events.len() as u64;
-        if several {
+        if let Some(earlier) = earlier {
             earlier.insert(operation.stream, versions[index]);
         }
     }
-    Ok(earlier)
+    Ok(())
 }
 
 /// Cursors and records, including changes that are not visible yet.

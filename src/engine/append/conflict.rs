@@ -6,7 +6,7 @@
 //! back because the disk was full, the check is made again.
 
 use super::check::Refusal;
-use super::{Appends, Decision, Guard, Patience, Prepared, Sequenced};
+use super::{Answer, Appends, Decision, Guard, Patience, Prepared};
 use crate::engine::commit::Writer;
 use crate::error::{Error, FailedCheck, Result};
 use crate::event::Position;
@@ -20,12 +20,12 @@ impl Appends {
         &self,
         commit: &Prepared<'_>,
         sync: bool,
-        versions: &mut [u64],
+        answer: &mut Answer<'_>,
         conflict_at_once: bool,
-    ) -> Result<(Guard<'_>, Sequenced)> {
+    ) -> Result<Guard<'_>> {
         loop {
-            match self.decide(commit, sync, versions, Patience::Waits)? {
-                Decision::Accepted(writer, sequenced) => return Ok((writer, sequenced)),
+            match self.decide(commit, sync, answer, Patience::Waits)? {
+                Decision::Accepted(writer) => return Ok(writer),
                 // The answer to tasks alone.
                 Decision::TakesLong => {}
                 Decision::Refused(writer, refusal) if conflict_at_once => {

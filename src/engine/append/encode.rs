@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::check::CheckResults;
 use super::prepare::Prepared;
-use super::{Appends, Sequenced};
+use super::{Answer, Appends, Sequenced};
 use crate::catalog::Catalog;
 use crate::engine::commit::Writer;
 use crate::event::{NewEvent, Position, Timestamp};
@@ -24,11 +24,12 @@ impl Appends {
         writer: &mut Writer,
         catalog: &mut Catalog,
         commit: &Prepared<'_>,
-        versions: &[u64],
-        checked: CheckResults,
+        answer: &mut Answer<'_>,
+        checked: &mut CheckResults,
         recorded_at: u64,
-    ) -> Sequenced {
+    ) {
         let CheckResults { slots, changes, record_versions } = checked;
+        let changes = std::mem::take(changes);
         writer.log.tip.recorded_at = recorded_at;
         if !writer.log.tip.session_begun {
             let nonce = self.shared.storage().random_u64().to_le_bytes();
@@ -46,8 +47,8 @@ impl Appends {
         writer.checksums.clear();
         let mut position = first_position;
         let Catalog { active, streams, .. } = catalog;
-        let operations = commit.operations.iter().zip(versions).zip(&slots);
-        for ((operation, &after), &slot) in operations.filter(|((o, _), _)| !o.events.is_empty()) {
+        let operations = commit.operations.iter().zip(&*answer.versions).zip(&*slots);
+        for ((operation, &after), slot) in operations.filter(|((o, _), _)| !o.events.is_empty()) {
             let (mut head, mut steps) = active.heads.current(slot, operation.stream);
             let before = after - operation.events.len() as u64;
             for (event, version) in operation.events.iter().zip(before + 1..) {
@@ -80,7 +81,10 @@ impl Appends {
         let records_end = buffer.len();
         put_metadata(&mut buffer, start, writer, changes);
         let body_checksum = crc32(seed.plain(), &writer.checksums);
-        let body_checksum = crc32(body_checksum, &buffer[records_end..]);
+        let body_checksum = match &buffer[records_end..] {
+            [] => body_checksum,
+            metadata => crc32(body_checksum, metadata),
+        };
         let body_len = buffer.len() - start - frame::HEADER_LEN;
         buffer.resize(start + frame::HEADER_LEN + align(body_len), 0);
         let header = FrameHeader {
@@ -93,12 +97,10 @@ impl Appends {
             recorded_at,
             body_checksum,
         };
-        let (bytes, link) = header.encode(seed, frame_at);
-        buffer[start..start + frame::HEADER_LEN].copy_from_slice(&bytes);
+        let link = header.write(&mut buffer[start..], seed, frame_at);
         *writer.buffer() = buffer;
         writer.log.tip.pass(&header, link);
-        writer.slots = slots;
-        Sequenced {
+        answer.sequenced = Sequenced {
             group: writer.collecting_number,
             // A commit without events records the position it follows.
             first_position: Position::new(first_position.min(position - 1)),
@@ -106,8 +108,8 @@ impl Appends {
             recorded_at: Timestamp::from_micros(recorded_at),
             already_recorded: false,
             applied: Vec::new(),
-            record_versions,
-        }
+            record_versions: std::mem::take(record_versions),
+        };
     }
 }
 

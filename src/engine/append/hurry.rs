@@ -3,9 +3,9 @@
 //! Must never wait or do long reads: it then returns `None`, nothing is changed, and a thread of the
 //! store makes the commit.
 
-use super::{Appends, Boundary, Prepared, frame_len};
 #[cfg(feature = "async")]
-use super::{Decision, Guard, Patience, Sequenced};
+use super::{Answer, Decision, Guard, Patience};
+use super::{Appends, Boundary, Prepared, frame_len};
 use crate::catalog::{Catalog, PartIndex, units};
 use crate::engine::commit::Writer;
 #[cfg(feature = "async")]
@@ -21,11 +21,11 @@ impl Appends {
         &self,
         commit: &Prepared<'_>,
         sync: bool,
-        versions: &mut [u64],
+        answer: &mut Answer<'_>,
         conflict_at_once: bool,
-    ) -> Result<Option<(Guard<'_>, Sequenced)>> {
-        match self.decide(commit, sync, versions, Patience::InAHurry)? {
-            Decision::Accepted(writer, sequenced) => Ok(Some((writer, sequenced))),
+    ) -> Result<Option<Guard<'_>>> {
+        match self.decide(commit, sync, answer, Patience::InAHurry)? {
+            Decision::Accepted(writer) => Ok(Some(writer)),
             Decision::TakesLong => Ok(None),
             Decision::Refused(writer, refusal) => {
                 if conflict_at_once {

@@ -14,6 +14,11 @@
 //! - [`conflict`]: what a refused commit waits for before its error is returned.
 //! - [`accept`]: the calls, which wait for the group or return a commit on its way to disk.
 //!
+//! What these calls work out is filled in where their first caller keeps it ([`Answer`], [`Prepared`], `CheckResults`,
+//! `Refusal`), and not returned. To return a struct copies it in long words right after it was written in short ones, and
+//! a processor that cannot forward such stores waits until they are in its cache; in each of six calls one after the
+//! other.
+//!
 //! Records are encoded under the lock, straight into the group's buffer. Encoding outside and
 //! copying under the lock would shorten the time under it, but costs a second pass over the bytes,
 //! and the checksum covers the version and position that are only known under it.
@@ -47,7 +52,7 @@ use crate::format::{align, frame};
 use crate::index::block_file::Reads;
 
 use boundary::Scanned;
-use check::{Asked, KnownHeads, Missing, Refusal};
+use check::{Asked, CheckResults, KnownHeads, Missing, Refusal};
 use records::KnownRecords;
 use remaining::Unapplied;
 
@@ -69,7 +74,7 @@ pub(crate) struct Appends {
 }
 
 /// The decision about a commit, and the group to wait for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sequenced {
     pub(crate) group: GroupNumber,
     pub(crate) first_position: Position,
@@ -82,9 +87,25 @@ pub(crate) struct Sequenced {
     pub(crate) record_versions: Vec<u64>,
 }
 
+/// The place of the answer to a commit: filled in once it is accepted.
+#[derive(Debug)]
+pub(crate) struct Answer<'v> {
+    /// The version of the stream after each operation.
+    pub(crate) versions: &'v mut [u64],
+    pub(crate) sequenced: Sequenced,
+}
+
+impl<'v> Answer<'v> {
+    /// `versions` has a place for each operation.
+    pub(crate) fn new(versions: &'v mut [u64]) -> Self {
+        Self { versions, sequenced: Sequenced::default() }
+    }
+}
+
 /// The decision about a commit, with the writer still locked.
 enum Decision<'a> {
-    Accepted(Guard<'a>, Sequenced),
+    /// The answer is in its place.
+    Accepted(Guard<'a>),
     Refused(Guard<'a>, Refusal),
     /// Nothing yet: it takes a wait, or work that takes long, and the caller has no time for that.
     TakesLong,
@@ -92,7 +113,8 @@ enum Decision<'a> {
 
 /// What became of a commit under the catalog's lock.
 enum Checked {
-    Encoded(Sequenced),
+    /// The answer is in its place.
+    Encoded,
     /// It was refused, or writes nothing; with the versions of its records.
     Only(Vec<u64>),
 }
@@ -140,13 +162,13 @@ impl Appends {
     }
 
     /// Checks a commit against everything accepted before, and adds it to the collecting group.
-    /// Returns the locked writer, for the caller to wait or to leave. `versions` has a place for
-    /// each operation. A refusal may be for commits that are still on their way to disk.
+    /// Returns the locked writer, for the caller to wait or to leave. A refusal may be for commits that are still on their
+    /// way to disk.
     fn decide(
         &self,
         commit: &Prepared<'_>,
         sync: bool,
-        versions: &mut [u64],
+        answer: &mut Answer<'_>,
         patience: Patience,
     ) -> Result<Decision<'_>> {
         let reads = if patience.hurries() { Reads::None } else { Reads::Any };
@@ -156,7 +178,7 @@ impl Appends {
         let mut scanned = Scanned::default();
         loop {
             let known = Known { older: &older, records: &records };
-            match self.try_to_decide(commit, sync, versions, patience, known, &mut scanned)? {
+            match self.try_to_decide(commit, sync, answer, patience, known, &mut scanned)? {
                 Ok(decision) => return Ok(decision),
                 // Read or rebuilt with no lock held; then all checks are made again.
                 Err(Missing::Checkpoint(_)) if patience.hurries() => {
@@ -184,7 +206,7 @@ impl Appends {
         &self,
         commit: &Prepared<'_>,
         sync: bool,
-        versions: &mut [u64],
+        answer: &mut Answer<'_>,
         patience: Patience,
         Known { older, records }: Known<'_>,
         scanned: &mut Scanned,
@@ -198,23 +220,25 @@ impl Appends {
         };
         // From here on the lock is held: what is looked up stays true.
         if commit.has_ids
-            && let Some(known) = self.find_recorded(&writer, commit, versions)?
+            && let Some(known) = self.find_recorded(&writer, commit, answer.versions)?
         {
-            let answer = self.sequence_remaining(&mut writer, commit, records, sync, known)?;
-            return Ok(match answer {
-                Ok(answer) => Ok(Decision::Accepted(writer, answer)),
+            answer.sequenced = known;
+            let rest = self.sequence_remaining(&mut writer, commit, records, sync, answer)?;
+            return Ok(match rest {
+                Ok(()) => Ok(Decision::Accepted(writer)),
                 Err(Unapplied::Refused(refusal)) => Ok(Decision::Refused(writer, refusal)),
                 Err(Unapplied::Missing(missing)) => Err(missing),
             });
         }
         self.check_time(&writer, commit)?;
-        let mut refusal = self.check_boundaries(&writer, commit.boundaries, scanned)?;
+        let mut refusal = Refusal::default();
+        self.check_boundaries(&writer, commit.boundaries, scanned, &mut refusal)?;
         if commit.writes() && !writer.log.tip.session_begun && refusal.failed.is_empty() {
             self.commits.begin_session(&mut writer)?;
         }
         let tried = self.contents.change_catalog(|catalog| {
             let asked = Asked { commit, records };
-            self.check_and_encode(&mut writer, catalog, older, asked, versions, &mut refusal)
+            self.check_and_encode(&mut writer, catalog, older, asked, answer, &mut refusal)
         });
         let checked = match tried {
             Ok(checked) => checked?,
@@ -223,17 +247,14 @@ impl Appends {
         if !refusal.failed.is_empty() {
             return Ok(Ok(Decision::Refused(writer, refusal)));
         }
-        let sequenced = match checked {
-            Checked::Encoded(sequenced) => sequenced,
-            Checked::Only(record_versions) => {
-                let answer = answer(&mut writer, sync, record_versions);
-                return Ok(Ok(Decision::Accepted(writer, answer)));
-            }
-        };
+        if let Checked::Only(record_versions) = checked {
+            answer.sequenced = without_a_write(&mut writer, sync, record_versions);
+            return Ok(Ok(Decision::Accepted(writer)));
+        }
         self.commits.note_member(&mut writer, sync);
         self.shared.counters().appends.add_locked(1);
         self.commits.want_spare(&mut writer);
-        Ok(Ok(Decision::Accepted(writer, sequenced)))
+        Ok(Ok(Decision::Accepted(writer)))
     }
 
     /// Locks the writer, with room for the commit among the pending bytes and in the active segment;
@@ -276,13 +297,13 @@ impl Appends {
         catalog: &mut Catalog,
         older: &OlderHeads,
         asked: Asked<'_>,
-        versions: &mut [u64],
+        answer: &mut Answer<'_>,
         refusal: &mut Refusal,
     ) -> std::result::Result<Result<Checked>, Missing> {
         let commit = asked.commit;
-        let slots = std::mem::take(&mut writer.slots);
+        let mut checked = CheckResults::with_slots(std::mem::take(&mut writer.slots));
         let heads = KnownHeads { catalog, older };
-        let checked = self.check(writer, heads, asked, versions, slots, refusal)?;
+        self.check(writer, heads, asked, answer.versions, &mut checked, refusal)?;
         if !refusal.failed.is_empty() || !commit.writes() {
             writer.slots = checked.slots;
             return Ok(Ok(Checked::Only(checked.record_versions)));
@@ -294,11 +315,12 @@ impl Appends {
             Ok(time) => time,
             Err(error) => return Ok(Err(error)),
         };
-        let encoded = self.encode(writer, catalog, commit, versions, checked, time);
-        Ok(Ok(Checked::Encoded(encoded)))
+        self.encode(writer, catalog, commit, answer, &mut checked, time);
+        writer.slots = checked.slots;
+        Ok(Ok(Checked::Encoded))
     }
 
-    /// Answers a commit whose events are recorded, after applying what it still changes beside
+    /// Completes the answer to a commit whose events are recorded, after applying what it still changes beside
     /// them.
     fn sequence_remaining(
         &self,
@@ -306,8 +328,9 @@ impl Appends {
         commit: &Prepared<'_>,
         records: &KnownRecords,
         sync: bool,
-        mut known: Sequenced,
-    ) -> Result<std::result::Result<Sequenced, Unapplied>> {
+        answer: &mut Answer<'_>,
+    ) -> Result<std::result::Result<(), Unapplied>> {
+        let known = &mut answer.sequenced;
         let last_event = known.last_position.get();
         let remaining = self.remaining_changes(writer, commit, records, last_event)?;
         let mut checked = match remaining {
@@ -319,22 +342,24 @@ impl Appends {
         if checked.changes.is_empty() {
             // Data that is durable needs no wait.
             let durable = known.last_position.get() <= self.positions.durable();
-            let group = if durable { GroupNumber::NONE } else { writer.group_of_all(sync) };
-            return Ok(Ok(Sequenced { group, ..known }));
+            known.group = if durable { GroupNumber::NONE } else { writer.group_of_all(sync) };
+            return Ok(Ok(()));
         }
         if !writer.log.tip.session_begun {
             self.commits.begin_session(writer)?;
         }
-        let applied = checked.changes.iter().map(remaining::to_applied).collect();
+        known.applied = checked.changes.iter().map(remaining::to_applied).collect();
         let mut rest = commit.without_events(&[]);
         rest.recorded_at = self.nearest_time(writer, commit);
         let time = self.time_to_record(writer, rest.recorded_at)?;
-        let group = self.contents.change_catalog(|catalog| {
-            self.encode(writer, catalog, &rest, &[], checked, time).group
+        let mut of_rest = Answer::new(&mut []);
+        self.contents.change_catalog(|catalog| {
+            self.encode(writer, catalog, &rest, &mut of_rest, &mut checked, time);
         });
+        answer.sequenced.group = of_rest.sequenced.group;
         self.commits.note_member(writer, sync);
         self.shared.counters().appends.add_locked(1);
-        Ok(Ok(Sequenced { group, applied, ..known }))
+        Ok(Ok(()))
     }
 }
 
@@ -346,7 +371,7 @@ fn frame_len(commit: &Prepared<'_>) -> usize {
 }
 
 /// The answer to a commit that writes nothing; given once the state it was checked against is durable.
-fn answer(writer: &mut Writer, sync: bool, record_versions: Vec<u64>) -> Sequenced {
+fn without_a_write(writer: &mut Writer, sync: bool, record_versions: Vec<u64>) -> Sequenced {
     let in_flight = !writer.collecting.writes.is_empty() || writer.writing.is_some();
     let head = Position::new(writer.log.tip.next_position - 1);
     Sequenced {

@@ -105,8 +105,8 @@ pub(crate) enum ExpectedMatch {
     At(u64),
 }
 
-/// A commit within its limits.
-#[derive(Debug)]
+/// A commit, within its limits once [`prepare`] has checked it.
+#[derive(Debug, Default)]
 pub(crate) struct Prepared<'a> {
     pub(super) operations: &'a [StreamOperation<'a>],
     pub(super) boundaries: &'a [Boundary],
@@ -123,14 +123,9 @@ pub(crate) struct Prepared<'a> {
     pub(crate) recorded_at: Option<Timestamp>,
 }
 
-/// Checks everything about a commit that needs no lock.
-pub(crate) fn prepare<'a>(
-    operations: &'a [StreamOperation<'a>],
-    boundaries: &'a [Boundary],
-    requests: &'a [Request],
-    snapshots: &'a [Snapshot],
-    options: &Options,
-) -> Result<Prepared<'a>> {
+/// Checks everything about a commit that needs no lock, and measures it.
+pub(crate) fn prepare(commit: &mut Prepared<'_>, options: &Options) -> Result<()> {
+    let Prepared { operations, boundaries, requests, snapshots, .. } = *commit;
     let mut body_len = 0_usize;
     let mut event_count = 0_usize;
     let mut given_ids = 0_usize;
@@ -169,19 +164,13 @@ pub(crate) fn prepare<'a>(
             return Err(Error::DuplicateId { id });
         }
     }
-    Ok(Prepared {
-        operations,
-        boundaries,
-        requests,
-        snapshots,
-        metadata_len,
-        body_len,
-        // Bounded by the commit's size.
-        event_count: u32::try_from(event_count).unwrap_or(u32::MAX),
-        has_ids: given_ids > 0,
-        has_extended_events,
-        recorded_at: None,
-    })
+    commit.metadata_len = metadata_len;
+    commit.body_len = body_len;
+    // Bounded by the commit's size.
+    commit.event_count = u32::try_from(event_count).unwrap_or(u32::MAX);
+    commit.has_ids = given_ids > 0;
+    commit.has_extended_events = has_extended_events;
+    Ok(())
 }
 
 /// Checks the names in requests, and adds up their sizes.
@@ -216,9 +205,20 @@ fn metadata_len(requests: &[Request]) -> Result<usize> {
     Ok(len)
 }
 
-impl Prepared<'_> {
+impl<'a> Prepared<'a> {
+    /// A commit that is not checked yet.
+    #[inline]
+    pub(crate) fn of(
+        operations: &'a [StreamOperation<'a>],
+        boundaries: &'a [Boundary],
+        requests: &'a [Request],
+        snapshots: &'a [Snapshot],
+    ) -> Self {
+        Self { operations, boundaries, requests, snapshots, ..Self::default() }
+    }
+
     /// The streams whose heads the checks use.
-    pub(super) fn streams(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn streams(&self) -> impl Iterator<Item = &'a str> {
         let appended = self.operations.iter().map(|operation| operation.stream);
         let hidden = self.requests.iter().filter_map(|request| match request {
             Request::Hide(change) => Some(change.name()),

@@ -39,10 +39,10 @@ impl Commits {
         writer.flush_requested = false;
         let last = writer.log.tip.point();
         writer.group_tip = writer.log.tip.clone();
-        if let Some(write) = writer.collecting.writes.pop() {
-            self.note_writes(&mut writer, std::slice::from_ref(&write), number, true);
-            writer.log.recycle(write);
-        }
+        let mut performed = std::mem::take(&mut writer.collecting.writes);
+        self.note_writes(&mut writer, &performed, number, true);
+        writer.log.recycle(&mut performed);
+        writer.collecting.writes = performed;
         self.publish_written(&mut writer, number, last);
         self.announce_group(writer, number)
     }

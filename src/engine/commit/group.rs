@@ -107,10 +107,7 @@ impl Writer {
     /// Keeps a written group's allocations for the next ones.
     pub(super) fn recycle(&mut self, mut group: Arc<Group>) {
         let Some(inner) = Arc::get_mut(&mut group) else { return };
-        if let Some(write) = inner.writes.pop() {
-            self.log.recycle(write);
-        }
-        inner.writes.clear();
+        self.log.recycle(&mut inner.writes);
         inner.sync = false;
         self.spare_group = Some(group);
     }

@@ -28,6 +28,9 @@ impl Commits {
         sync: bool,
     ) -> (Guard<'a>, Result<()>) {
         loop {
+            if writer.has_done(number, sync) {
+                return (writer, Ok(()));
+            }
             if let Some(outcome) = writer.outcome(number, sync) {
                 return (writer, outcome);
             }

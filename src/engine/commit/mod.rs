@@ -379,14 +379,24 @@ impl Writer {
         self.log.buffer(&mut self.collecting.writes)
     }
 
+    fn is_refused(&self, number: GroupNumber) -> bool {
+        self.refused.binary_search(&number).is_ok()
+    }
+
+    /// Whether a group is written, or durable if `sync`.
+    fn has_done(&self, number: GroupNumber, sync: bool) -> bool {
+        let done = if sync { self.synced_number } else { self.written_number };
+        number <= done && !self.is_refused(number)
+    }
+
     /// The outcome of a group, if it is known.
     fn outcome(&self, number: GroupNumber, sync: bool) -> Option<Result<()>> {
-        if self.refused.binary_search(&number).is_ok() {
+        if self.has_done(number, sync) {
+            return Some(Ok(()));
+        }
+        if self.is_refused(number) {
             let (path, needed) = self.full.clone().unzip();
             return Some(Err(Error::DiskFull { path: path.unwrap_or_default(), needed }));
-        }
-        if number <= if sync { self.synced_number } else { self.written_number } {
-            return Some(Ok(()));
         }
         let reason = self.poisoned.as_ref()?;
         Some(Err(if number <= self.poisoned_number {
@@ -421,7 +431,7 @@ impl Writer {
         attended: bool,
     ) -> Batch {
         let mut newest = self.newest_with_bytes();
-        while self.refused.binary_search(&newest).is_ok() {
+        while self.is_refused(newest) {
             newest = newest.previous();
         }
         let attended = attended && group != GroupNumber::NONE;

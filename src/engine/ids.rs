@@ -16,15 +16,15 @@ impl IdSource {
         Self { state: storage.random_u64() }
     }
 
-    /// An id for an event recorded at this time.
-    pub(crate) fn next(&mut self, recorded_at_micros: u64) -> [u8; 16] {
+    /// An id for an event recorded at this time, as a number: its bytes are big-endian.
+    pub(crate) fn next(&mut self, recorded_at_micros: u64) -> u128 {
         let (first, second) = (self.word().swap_bytes(), self.word().swap_bytes());
         // 16 bits, of which the version replaces four, and 64, of which the variant replaces two.
         let (random_a, random_b) = (first >> 48, (first << 16) | (second >> 48));
         let time = u128::from((recorded_at_micros / 1000) & 0xFFFF_FFFF_FFFF) << 80;
         let high = u128::from(0x7000 | (random_a & 0x0FFF)) << 64;
         let low = u128::from((1 << 63) | (random_b & (u64::MAX >> 2)));
-        (time | high | low).to_be_bytes()
+        time | high | low
     }
 
     fn word(&mut self) -> u64 {
@@ -50,7 +50,7 @@ mod tests {
                 random[..8].copy_from_slice(&words.word().to_le_bytes());
                 random[8..].copy_from_slice(&words.word().to_le_bytes()[..2]);
                 let expected = Builder::from_unix_timestamp_millis(time / 1000, &random);
-                assert_eq!(ids.next(time), expected.into_uuid().into_bytes());
+                assert_eq!(ids.next(time), expected.into_uuid().as_u128());
             }
         }
     }
@@ -61,7 +61,7 @@ mod tests {
         let all: std::collections::HashSet<_> = (0..1000).map(|_| ids.next(5_000_000)).collect();
         assert_eq!(all.len(), 1000);
         for id in all {
-            let id = Uuid::from_bytes(id);
+            let id = Uuid::from_u128(id);
             assert_eq!(id.get_version(), Some(Version::SortRand));
             assert_eq!(id.get_timestamp().map(|t| t.to_unix()), Some((5, 0)));
         }

@@ -67,7 +67,8 @@ pub(crate) struct Assigned<'a> {
     pub(crate) stream: &'a str,
     pub(crate) version: u64,
     pub(crate) position: u64,
-    pub(crate) id: [u8; 16],
+    /// As a number: its bytes are big-endian.
+    pub(crate) id: u128,
     pub(crate) id_origin: IdOrigin,
     /// The distance from the frame's first byte to the record's.
     pub(crate) frame_distance: u32,
@@ -92,9 +93,12 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event:
     let start = out.len();
     let tags = tags::measure(&event.tags);
     let json = event.content_type == crate::event::ContentType::Json;
+    let names = place.stream.len() + event.event_type.len() + tags.len;
+    let len = HEADER_LEN + names + event.metadata.len() + event.data.len();
     let mut h = [0; HEADER_LEN];
+    LE::write_u32(&mut h[4..], len as u32);
     LE::write_u64(&mut h[8..], place.version);
-    h[16..32].copy_from_slice(&place.id);
+    h[16..32].copy_from_slice(&place.id.to_be_bytes());
     LE::write_u16(&mut h[32..], place.stream.len() as u16);
     h[34] = event.event_type.len() as u8;
     h[35] = place.id_origin.to_flags()
@@ -110,9 +114,8 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: Seed, place: &Assigned<'_>, event:
     tags::encode(out, &event.tags, tags.wide);
     out.extend_from_slice(&event.metadata);
     out.extend_from_slice(&event.data);
-    let len = out.len() - start;
+    debug_assert_eq!(out.len() - start, len, "the parts have the lengths that were added up");
     out.extend_from_slice(&[0; ALIGNMENT][..align(len) - len]);
-    LE::write_u32(&mut out[start + 4..], len as u32);
     let checksum = crc32(seed.at(place.position), &out[start + 4..]);
     LE::write_u32(&mut out[start..], checksum);
     checksum
@@ -320,7 +323,7 @@ mod tests {
             stream: "account-1",
             version: 3,
             position: 12,
-            id: [7; 16],
+            id: u128::from_be_bytes([7; 16]),
             id_origin: IdOrigin::Given,
             frame_distance: 48,
         };
@@ -359,7 +362,7 @@ mod tests {
             stream: "account-1",
             version: 2,
             position: 9,
-            id: [7; 16],
+            id: u128::from_be_bytes([7; 16]),
             id_origin: IdOrigin::Given,
             frame_distance: 48,
         };

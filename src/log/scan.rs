@@ -411,7 +411,7 @@ mod tests {
                 stream: "a",
                 version: u64::from(index) + 1,
                 position: u64::from(index) + 1,
-                id: [7; 16],
+                id: u128::from_be_bytes([7; 16]),
                 id_origin: record::IdOrigin::Given,
                 frame_distance: distance,
             };

@@ -196,7 +196,7 @@ fn keeps_its_promises(found: &RecordRef<'_>) {
         stream: found.stream(),
         version: found.version(),
         position: POSITION,
-        id: found.id(),
+        id: u128::from_be_bytes(found.id()),
         id_origin: found.id_origin(),
         frame_distance: found.frame_distance(),
     };
@@ -217,7 +217,7 @@ fn keeps_its_promises(found: &RecordRef<'_>) {
             again.has_contents_of(place.stream, &event),
         ))
     });
-    assert_eq!(again, Ok((place.version, place.id, place.id_origin, true)));
+    assert_eq!(again, Ok((place.version, place.id.to_be_bytes(), place.id_origin, true)));
 }
 
 /// A segment's trailer, followed by the length of the file that it ends.

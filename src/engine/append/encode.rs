@@ -1,7 +1,5 @@
 //! Gives a commit its positions and versions, and turns it into a frame.
 
-use uuid::Uuid;
-
 use super::check::CheckResults;
 use super::prepare::Prepared;
 use super::{Answer, Appends, Sequenced};
@@ -53,7 +51,7 @@ impl Appends {
             let before = after - operation.events.len() as u64;
             for (event, version) in operation.events.iter().zip(before + 1..) {
                 let generate = || writer.ids.next(recorded_at);
-                let id = event.id.map_or_else(generate, Uuid::into_bytes);
+                let id = event.id.map_or_else(generate, |id| id.as_u128());
                 let distance = buffer.len() - start;
                 let place = Assigned {
                     stream: operation.stream,
@@ -67,7 +65,7 @@ impl Appends {
                 writer.checksums.extend_from_slice(&checksum.to_le_bytes());
                 // Segments are smaller than 4 GiB.
                 let offset = u32::try_from(frame_at + distance as u64).unwrap_or(u32::MAX);
-                steps = active.index.push(offset, head, steps, id);
+                steps = active.index.push(offset, head, steps, id.to_be_bytes());
                 active.index.push_terms(operation.stream, event);
                 head = Head { version, last_position: position };
                 position += 1;

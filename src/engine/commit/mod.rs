@@ -202,7 +202,7 @@ impl Commits {
 
     /// Generates an event id from a time in µs.
     pub(in crate::engine) fn next_id(&self, now: u64) -> [u8; 16] {
-        self.writer.lock().ids.next(now)
+        self.writer.lock().ids.next(now).to_be_bytes()
     }
 
     /// Whether a snapshot can be saved and no waiter of its commit saves it.

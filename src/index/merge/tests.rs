@@ -70,7 +70,7 @@ impl Built {
                 stream: &name,
                 version: self.last_position(*stream, at).0 + 1,
                 position: at as u64 + 1,
-                id: id(at),
+                id: u128::from_be_bytes(id(at)),
                 id_origin: record::IdOrigin::Unrecorded,
                 frame_distance: 48,
             };

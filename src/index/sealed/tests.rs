@@ -25,7 +25,7 @@ fn build(events: &[(&str, u64, u8, &[&str])]) -> SealedIndex {
             stream,
             version: *version,
             position: 1,
-            id: [*id; 16],
+            id: u128::from_be_bytes([*id; 16]),
             id_origin: record::IdOrigin::Unrecorded,
             frame_distance: 48,
         };

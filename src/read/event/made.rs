@@ -75,7 +75,7 @@ impl Event {
             stream: &parts.stream,
             version: parts.version,
             position,
-            id: parts.id.into_bytes(),
+            id: parts.id.as_u128(),
             id_origin: match given {
                 Some(true) => IdOrigin::Given,
                 Some(false) => IdOrigin::Generated,

@@ -20,20 +20,21 @@ use crate::index::names::NameRange;
 pub(crate) struct OlderHeads {
     /// The number of the segment that was active.
     active: u64,
-    heads: HashMap<Box<str>, Head, foldhash::fast::RandomState>,
+    /// Not there for most commits.
+    heads: Option<HashMap<Box<str>, Head, foldhash::fast::RandomState>>,
 }
 
 impl OlderHeads {
     pub(crate) fn new(active: u64) -> Self {
-        Self { active, heads: HashMap::default() }
+        Self { active, heads: None }
     }
 
     pub(crate) fn add(&mut self, stream: &str, head: Head) {
-        self.heads.insert(stream.into(), head);
+        self.heads.get_or_insert_default().insert(stream.into(), head);
     }
 
     pub(crate) fn get(&self, stream: &str) -> Option<Head> {
-        self.heads.get(stream).copied()
+        self.heads.as_ref()?.get(stream).copied()
     }
 }
 

@@ -275,10 +275,9 @@ impl LogWriter {
         SegmentWrite { segment, offset: 0, bytes, mapped }
     }
 
-    /// Empties a list of writes that were performed, and keeps what is allocated for the last one.
+    /// Empties a list of writes that were performed, and keeps what is allocated for one alone.
     pub(crate) fn recycle(&mut self, writes: &mut Vec<SegmentWrite>) {
-        writes.drain(..writes.len().saturating_sub(1));
-        if let Some(write) = writes.last_mut()
+        if let [write] = writes.as_mut_slice()
             && write.bytes.capacity() <= MAX_KEPT_BUFFER
         {
             write.bytes.clear();

@@ -79,6 +79,17 @@ fn allocate_reserves_blocks() {
     assert!(metadata.blocks() * 512 >= 1 << 20, "{} blocks", metadata.blocks());
 }
 
+/// The clock of the storage is that of the standard library.
+#[test]
+fn clock_is_that_of_the_system() {
+    let system = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(since.as_micros()).unwrap()
+    };
+    let (before, now, after) = (system(), DiskStorage.now_micros(), system());
+    assert!((before..=after).contains(&now), "{now} is not in {before}..={after}");
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn live_mapping_shows_later_writes() {

@@ -16,8 +16,7 @@
 //!
 //! What these calls work out is filled in where their first caller keeps it ([`Answer`], [`Prepared`], `CheckResults`,
 //! `Refusal`), and not returned. To return a struct copies it in long words right after it was written in short ones, and
-//! a processor that cannot forward such stores waits until they are in its cache; in each of six calls one after the
-//! other.
+//! a processor that cannot forward such stores waits until they are in its cache.
 //!
 //! Records are encoded under the lock, straight into the group's buffer. Encoding outside and
 //! copying under the lock would shorten the time under it, but costs a second pass over the bytes,

@@ -385,7 +385,7 @@ impl File for PooledFile {
 }
 
 /// The mapping of a file in a pool for writing, of which there is one at a time. The handle is open for as long as it is
-/// there, so its stores count as one write of the file, at its end: to count each would cost as much as a short store.
+/// there, so all its stores count as one write of the file, at its end.
 #[cfg(target_os = "linux")]
 struct PooledMapping {
     entry: Arc<PoolEntry>,

@@ -18,7 +18,6 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-#[cfg(not(unix))]
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[cfg(target_os = "linux")]
@@ -146,17 +145,6 @@ impl Storage for DiskStorage {
         lock_table::holder(path)
     }
 
-    #[cfg(unix)]
-    fn now_micros(&self) -> u64 {
-        // Each append reads the clock, and the types of the standard library cost a part of that again.
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        // The clock may be set to before 1970; times in the log never decrease anyway.
-        let Ok(seconds) = u64::try_from(now.tv_sec) else { return 0 };
-        let micros = u64::try_from(now.tv_nsec).unwrap_or(0) / 1000;
-        seconds.saturating_mul(1_000_000).saturating_add(micros)
-    }
-
-    #[cfg(not(unix))]
     fn now_micros(&self) -> u64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => u64::try_from(since.as_micros()).unwrap_or(u64::MAX),

@@ -1,7 +1,7 @@
 //! NDJSON lines in both directions: a decoded line can be encoded, and decoded to the same.
 
 use annals::{Timestamp, Uuid};
-use annals_cli::{Record, cloudevents, lines};
+use annals_lines::{Record, cloudevents, lines};
 
 /// Decodes a line as either format. An accepted line is encoded and decoded again.
 ///

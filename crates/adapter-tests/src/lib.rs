@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use annals::ExpectedVersion;
 use annals::{Options, Store};
 #[cfg(feature = "import")]
-use annals_cli::events_table::{Form, Table};
+use annals_lines::events_table::{Form, Table};
 use tempfile::TempDir;
 
 /// How a scenario's store lives between two steps.

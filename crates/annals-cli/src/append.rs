@@ -3,7 +3,7 @@
 //! Owns the source of the event's data. Must never flag data as JSON that is not valid JSON.
 
 use annals::{Appended, ContentType, NewEvent, Options};
-use annals_cli::{encoding, time};
+use annals_lines::{encoding, time};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

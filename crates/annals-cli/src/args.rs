@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use std::path::Path;
 use std::time::Duration;
 
-use annals_cli::columns::{self, Column};
+use annals_lines::columns::{self, Column};
 
 use crate::failure::Failure;
 use crate::values;
@@ -318,7 +318,7 @@ impl Printing {
     /// The columns of CSV.
     pub(crate) fn columns(&self) -> Vec<Column> {
         if self.fields.is_empty() {
-            return columns::ALL.iter().map(|&(_, column)| column).collect();
+            return columns::every().to_vec();
         }
         self.fields.clone()
     }

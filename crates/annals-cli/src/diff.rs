@@ -2,8 +2,8 @@
 //!
 //! Owns the choice of the events and the printed form. Must never print a control character from a store to a terminal.
 
+use crate::json_diff::{self, Operation};
 use annals::{AsOf, Event, Query, QueryItem, ReadStream, Store};
-use annals_cli::json_diff::{self, Operation};
 use serde::Serialize;
 
 use crate::args::{DiffArgs, Format};

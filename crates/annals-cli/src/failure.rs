@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use annals::Error;
-use annals_cli::time;
+use annals_lines::time;
 
 pub(crate) const INTERRUPTED: u8 = 130;
 const CLOSED_PIPE: u8 = 141;

@@ -4,7 +4,7 @@
 //! as a whole one.
 
 use annals::{Options, Timestamp};
-use annals_cli::{BadLine, CommitKey, CommitOf, Record};
+use annals_lines::{BadLine, CommitKey, CommitOf, Record};
 
 /// Lines without a commit of their own are committed once they have this size, in bytes.
 const MAX_BATCH_BYTES: usize = 8 << 20;
@@ -221,7 +221,7 @@ mod tests {
                 bad if bad.starts_with('!') => format!("{{\"stream\":\"s\"{commit}}}"),
                 _ => format!("{{\"stream\":\"s\",\"type\":\"t\",\"data\":1{commit}}}"),
             };
-            let decoded = annals_cli::lines::decode(line.as_bytes());
+            let decoded = annals_lines::lines::decode(line.as_bytes());
             let entry = |record| Entry { line: number, record, time: None, number: 0 };
             groups.push(number, decoded.map(entry), &mut steps);
         }

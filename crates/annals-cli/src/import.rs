@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use annals::{Durability, Error, ExpectedVersion, Options, Store, Timestamp};
-use annals_cli::events_table::{Form, Table};
-use annals_cli::{BadLine, CommitOf, Record, cloudevents, encoding, lines};
+use annals_lines::events_table::{Form, Table};
+use annals_lines::{BadLine, CommitOf, Record, cloudevents, encoding, lines};
 
 use crate::args::{ImportArgs, InputFormat};
 use crate::failure::{self, Failure};

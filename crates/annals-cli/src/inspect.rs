@@ -8,7 +8,7 @@ use annals::{
     Stats,
     verify::{Progress as Done, VerifyReport, verify_with_cold_segments},
 };
-use annals_cli::time;
+use annals_lines::time;
 use serde::Serialize;
 
 use crate::args::{Format, StatsArgs, StatsFormat, StreamOrder, StreamsArgs, VerifyArgs};

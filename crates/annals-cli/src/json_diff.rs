@@ -13,23 +13,23 @@ const MAX_DEPTH: usize = 64;
 
 /// One operation of a patch, with the value that it replaces or removes for people to read.
 #[derive(Debug, Serialize)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// What is done.
-    pub op: Kind,
+    pub(crate) op: Kind,
     /// Where it is done, as a JSON Pointer (RFC 6901); empty: the whole document.
-    pub path: String,
+    pub(crate) path: String,
     /// The new value without white space between tokens; `None` if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<Box<RawValue>>,
+    pub(crate) value: Option<Box<RawValue>>,
     /// The old value without white space between tokens; not part of the patch.
     #[serde(skip)]
-    pub old: Option<Box<RawValue>>,
+    pub(crate) old: Option<Box<RawValue>>,
 }
 
 /// What an [`Operation`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A key or an element that the old text lacks.
     Add,
     /// A key or an element that the new text lacks.
@@ -42,7 +42,7 @@ pub enum Kind {
 ///
 /// The order of keys and white space make no difference. Of arrays, the common start and end are kept, and the elements
 /// between them are compared in pairs.
-pub fn diff(old: &[u8], new: &[u8]) -> Option<Vec<Operation>> {
+pub(crate) fn diff(old: &[u8], new: &[u8]) -> Option<Vec<Operation>> {
     let (old, new) = (compact(old)?, compact(new)?);
     let mut operations = Vec::new();
     compare(&old, &new, &mut String::new(), 0, &mut operations);
@@ -50,13 +50,13 @@ pub fn diff(old: &[u8], new: &[u8]) -> Option<Vec<Operation>> {
 }
 
 /// The operation that adds a whole document; `None` if it is not JSON.
-pub fn added(new: &[u8]) -> Option<Operation> {
+pub(crate) fn added(new: &[u8]) -> Option<Operation> {
     let value = Some(compact(new)?);
     Some(Operation { op: Kind::Add, path: String::new(), value, old: None })
 }
 
 /// The text without white space between its tokens; `None` if it is not JSON.
-pub fn compact(json: &[u8]) -> Option<Box<RawValue>> {
+pub(crate) fn compact(json: &[u8]) -> Option<Box<RawValue>> {
     let raw: &RawValue = serde_json::from_slice(json).ok()?;
     let (mut text, mut in_string, mut escaped) = (String::with_capacity(json.len()), false, false);
     for c in raw.get().chars() {

@@ -20,6 +20,7 @@ mod import;
 mod input;
 mod inspect;
 mod interrupt;
+mod json_diff;
 #[cfg(feature = "man")]
 mod man;
 mod moving;

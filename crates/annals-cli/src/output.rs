@@ -6,9 +6,9 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use annals::{ContentType, EventRef, Timestamp};
-use annals_cli::columns::{self, Column};
-use annals_cli::lines::{self, Row};
-use annals_cli::time;
+use annals_lines::columns::{self, Column};
+use annals_lines::lines::{self, Row};
+use annals_lines::time;
 
 use crate::args::{EventFormat, Format, Printing};
 use crate::failure::Failure;

@@ -3,7 +3,7 @@
 //! Owns the printed form of a record. Must never change a byte of a value.
 
 use annals::{Record, Records};
-use annals_cli::lines;
+use annals_lines::lines;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use annals::repair::SalvagedEvent;
-use annals_cli::lines::{self, Row};
+use annals_lines::lines::{self, Row};
 
 use crate::failure::Failure;
 

@@ -9,7 +9,7 @@ use annals::verify::Progress as Done;
 use annals_backup::{
     Destination, Error, Keys, PruneOptions, RestoreOptions, ShipOptions, Shipper, Standby,
 };
-use annals_cli::time;
+use annals_lines::time;
 
 use crate::args::{
     BackupCommand, FollowArgs, Format, KeyFile, PromoteArgs, RepairArgs, RestoreArgs, ShipArgs,

@@ -7,8 +7,8 @@ use annals::{
     Position,
     snapshot::{Mark, Snapshot},
 };
-use annals_cli::{lines, time};
 use annals_control::Request;
+use annals_lines::{lines, time};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;

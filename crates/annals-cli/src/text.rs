@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use annals::ContentType;
-use annals_cli::lines::Row;
+use annals_lines::lines::Row;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthChar as _;
 

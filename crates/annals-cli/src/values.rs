@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use annals::{AsOf, ExpectedRecord, ExpectedVersion, Options, Position, Timestamp, Uuid};
-use annals_cli::time;
+use annals_lines::time;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::args::Limit;

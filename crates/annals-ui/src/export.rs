@@ -1,21 +1,19 @@
 //! Exports of all selected events, as NDJSON for `annals import`, or as CSV.
 //!
-//! Owns the form of lines. One batch of lines is in memory, and it is made when the client has taken the one before; a
-//! client that takes none holds no thread. Must never end a failed export like a whole one.
+//! One batch of lines is in memory, and it is made when the client has taken the one before; a client that takes none
+//! holds no thread. Must never end a failed export like a whole one.
 
-use std::io::{Error, Write};
+use std::io::Error;
 use std::sync::Arc;
 
-use annals::{ContentType, Event, Events, Position};
+use annals::{Event, Events};
+use annals_lines::lines::{self, Row};
+use annals_lines::{columns, time};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::stream;
-use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, respond};
@@ -84,7 +82,7 @@ impl Export {
         let made = self.app.read(move |_| {
             let mut lines = Vec::with_capacity(BATCH + BATCH / 4);
             if is_first && format == Format::Csv {
-                write_header(&mut lines)?;
+                columns::head(&columns::every(), &mut lines);
             }
             while lines.len() < BATCH {
                 let Some(event) = events.next() else { return Ok((lines, None)) };
@@ -106,105 +104,19 @@ impl From<Error> for Fault {
     }
 }
 
-/// An event as `annals export` writes it.
-#[derive(Serialize)]
-struct Line<'a> {
-    position: Position,
-    stream: &'a str,
-    version: u64,
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    id: String,
-    recorded_at: String,
-    commit: Position,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata_base64: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<&'a str>,
-    #[serde(skip_serializing_if = "is_zero")]
-    schema_version: u16,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(version: &u16) -> bool {
-    *version == 0
-}
-
-impl<'a> From<&'a Event> for Line<'a> {
-    fn from(event: &'a Event) -> Self {
-        let is_json = event.content_type() == ContentType::Json;
-        let data = if is_json { verbatim(event.data()) } else { None };
-        let metadata = verbatim(event.metadata());
-        let has_metadata = !event.metadata().is_empty();
-        Self {
-            position: event.position(),
-            stream: event.stream(),
-            version: event.version(),
-            event_type: event.event_type(),
-            id: event.id().to_string(),
-            recorded_at: event.recorded_at().to_string(),
-            commit: event.commit(),
-            data,
-            data_base64: data.is_none().then(|| BASE64_STANDARD.encode(event.data())),
-            content_type: (is_json && data.is_none()).then_some("json"),
-            metadata,
-            metadata_base64: (metadata.is_none() && has_metadata)
-                .then(|| BASE64_STANDARD.encode(event.metadata())),
-            tags: event.tags().collect(),
-            schema_version: event.schema_version(),
-        }
-    }
-}
-
-/// The bytes as JSON source text, if a line can hold them and decoding returns exactly the same bytes.
-fn verbatim(bytes: &[u8]) -> Option<&RawValue> {
-    let raw: &RawValue = serde_json::from_slice(bytes).ok()?;
-    let whole = raw.get().len() == bytes.len();
-    (whole && !bytes.iter().any(|b| matches!(b, b'\n' | b'\r'))).then_some(raw)
-}
-
+/// Adds the line of an event, as `annals export` and `annals query --format csv` write it.
 fn write_event(event: &Event, format: Format, out: &mut Vec<u8>) -> Result<(), Error> {
+    let event = event.as_ref();
+    let row = Row::from(&event);
     match format {
         Format::Ndjson => {
-            serde_json::to_writer(&mut *out, &Line::from(event))?;
+            lines::encode(&row, out)?;
             out.push(b'\n');
-            Ok(())
         }
-        Format::Csv => write_record(event, out),
+        Format::Csv => {
+            let time = time::to_rfc3339(event.recorded_at());
+            columns::encode(&row, &time, &columns::every(), out);
+        }
     }
-}
-
-fn write_header(out: &mut Vec<u8>) -> Result<(), Error> {
-    writeln!(out, "position,recorded_at,stream,version,type,id,tags,data,metadata")
-}
-
-/// Data and metadata are text where they are, and Base64 after `base64:` elsewhere; tags are a JSON list.
-fn write_record(event: &Event, out: &mut Vec<u8>) -> Result<(), Error> {
-    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => format!("base64:{}", BASE64_STANDARD.encode(bytes)),
-    };
-    let tags: Vec<&str> = event.tags().collect();
-    let tags = if tags.is_empty() { String::new() } else { serde_json::to_string(&tags)? };
-    let mut writer = csv::Writer::from_writer(out);
-    writer.write_record([
-        &*event.position().to_string(),
-        &*event.recorded_at().to_string(),
-        event.stream(),
-        &*event.version().to_string(),
-        event.event_type(),
-        &*event.id().to_string(),
-        &*tags,
-        &*text(event.data()),
-        &*text(event.metadata()),
-    ])?;
-    writer.flush()
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use annals::{ExpectedVersion, Store};
-use annals_cli::events_table::{Form, Table};
+use annals_lines::events_table::{Form, Table};
 use annals_eventsourced::{AnnalsEventLog, AnnalsSnapshotStore, copy};
 use eventsourced::binarize::serde_json::SerdeJsonBinarize;
 use eventsourced::event_log::EventLog;

@@ -3,7 +3,7 @@
 //! Owns layout and look. Everything is readable without colour. Must never be given a text that is not printable.
 
 use annals::Timestamp;
-use annals_cli::time;
+use annals_lines::time;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};

@@ -323,8 +323,9 @@ fn rows_of_a_table_are_what_an_import_makes_of_them() {
             of("n")
         ));
         let csv = schema.csv("SELECT * FROM {schema}.classic ORDER BY created_at");
-        let mut rows = annals_cli::events_table::Table::new(annals_cli::events_table::Form::Csv);
-        let imported: Vec<annals_cli::Record> =
+        let mut rows =
+            annals_lines::events_table::Table::new(annals_lines::events_table::Form::Csv);
+        let imported: Vec<annals_lines::Record> =
             csv.lines().filter_map(|line| rows.decode(line.as_bytes()).unwrap()).collect();
         let mut table = Classic::source(&schema.table("classic")).unwrap();
         let read: Vec<_> =

@@ -3,8 +3,8 @@
 //! `events.copy` and `events.csv` were written by PostgreSQL 15. The rows are read here by the code of the command
 //! line, whose own tests import both files with the command.
 
-use annals_cli::events_table::Form;
 use annals_cqrs_es::{AnnalsEventRepository, AnnalsEventStore};
+use annals_lines::events_table::Form;
 use cqrs_es::EventStore;
 use cqrs_es::persist::PersistedEventRepository;
 use serde_json::json;

@@ -4,7 +4,7 @@
 //! line.
 
 use adapter_tests::Life;
-use annals_cli::events_table::Form;
+use annals_lines::events_table::Form;
 use uuid::Uuid;
 
 use crate::counter::{Add, spawn};

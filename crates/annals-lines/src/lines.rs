@@ -1,4 +1,4 @@
-//! The tool's own line format: one event, one JSON object, one line.
+//! The line format of annals itself: one event, one JSON object, one line.
 //!
 //! Owns the shape in both directions, so that what [`encode`] writes, [`decode`] reads back to
 //! the same bytes. Must never re-format JSON: data and metadata pass through as source text.

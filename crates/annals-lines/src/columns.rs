@@ -60,6 +60,11 @@ pub const ALL: [(&str, Column); 14] = [
     ("metadata_base64", Column::MetadataBase64),
 ];
 
+/// All columns, in the order in which they are printed.
+pub fn every() -> [Column; ALL.len()] {
+    ALL.map(|(_, column)| column)
+}
+
 /// The column of this name.
 ///
 /// # Errors
@@ -141,7 +146,7 @@ mod tests {
             schema_version: 3,
             salvaged_from: None,
         };
-        let columns: Vec<Column> = ALL.iter().map(|&(_, column)| column).collect();
+        let columns = every();
         let mut out = Vec::new();
         head(&columns, &mut out);
         encode(&row, "now", &columns, &mut out);

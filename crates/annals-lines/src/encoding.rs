@@ -8,8 +8,8 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// The bytes without a UTF-8 byte order mark at their beginning.
 ///
 /// ```
-/// assert_eq!(annals_cli::encoding::without_mark(b"\xef\xbb\xbf{}"), b"{}");
-/// assert_eq!(annals_cli::encoding::without_mark(b"{}"), b"{}");
+/// assert_eq!(annals_lines::encoding::without_mark(b"\xef\xbb\xbf{}"), b"{}");
+/// assert_eq!(annals_lines::encoding::without_mark(b"{}"), b"{}");
 /// ```
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)

@@ -6,16 +6,14 @@
 //! file has them; nothing is copied, so appends do not stall.
 
 mod copy;
+mod overlay;
 mod table;
 
 use std::collections::BinaryHeap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use smol_str::SmolStr;
-
 pub(crate) use self::copy::HeadsCopy;
+use self::overlay::{Entry, Overlay};
 pub(crate) use self::table::HeadTable;
 use super::Head;
 use super::block_file::Reads;
@@ -23,29 +21,10 @@ use super::jumps::Steps;
 use super::names::NameRange;
 use crate::format::Defect;
 
-/// Heads in memory. A version of 0 hides what is older: the stream does not exist.
-#[derive(Debug, Default)]
-struct Overlay {
-    table: HashTable<u32>,
-    /// Names of up to 23 bytes are stored inline, which saves a cache miss per look-up.
-    entries: Vec<Entry>,
-    hasher: foldhash::fast::RandomState,
-}
-
-/// A stream in memory: a cache line, so that an append touches one.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Entry {
-    name: SmolStr,
-    head: Head,
-    /// Of the head in the active index.
-    steps: Steps,
-}
-
 /// The place of a stream's head; valid until the segment is full.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
-    hash: u64,
+    hash: u32,
     /// The place in the overlay, if it has the stream.
     place: Option<u32>,
     head: Head,
@@ -55,20 +34,6 @@ impl Slot {
     /// The head; version 0 if there is no such stream.
     pub(crate) fn head(self) -> Head {
         self.head
-    }
-}
-
-impl Overlay {
-    fn place(&self, hash: u64, name: &str) -> Option<u32> {
-        self.table.find(hash, |&slot| *self.entries[slot as usize].name == *name).copied()
-    }
-
-    fn insert(&mut self, hash: u64, name: &str, head: Head, steps: Steps) {
-        let Self { table, entries, hasher } = self;
-        // 2^32 streams between two checkpoints would need hundreds of gigabytes of log.
-        let place = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        entries.push(Entry { name: SmolStr::new(name), head, steps });
-        table.insert_unique(hash, place, |&place| hasher.hash_one(&*entries[place as usize].name));
     }
 }
 
@@ -116,7 +81,7 @@ impl Heads {
         table: &Arc<HeadTable>,
     ) -> Self {
         let mut copy = Self { reads: self.reads, ..Self::with_base(self.base.clone()) };
-        for entry in &self.overlay.entries {
+        for entry in self.overlay.entries() {
             copy.put(&entry.name, entry.head);
         }
         copy.swap_base(damaged, table);
@@ -142,9 +107,9 @@ impl Heads {
 
     #[inline]
     fn find_with(&self, reads: Reads, name: &str) -> Result<Option<Slot>, Defect> {
-        let hash = self.overlay.hasher.hash_one(name);
+        let hash = self.overlay.hash(name);
         if let Some(place) = self.overlay.place(hash, name) {
-            let head = self.overlay.entries[place as usize].head;
+            let head = self.overlay.entry(place).head;
             return Ok(Some(Slot { hash, place: Some(place), head }));
         }
         let Some(base) = &self.base else { return Ok(None) };
@@ -154,14 +119,14 @@ impl Heads {
 
     /// The slot of a stream that was not found, and whose head is this one.
     pub(crate) fn older(&self, name: &str, head: Head) -> Slot {
-        Slot { hash: self.overlay.hasher.hash_one(name), place: None, head }
+        Slot { hash: self.overlay.hash(name), place: None, head }
     }
 
     /// The present head of a stream that was found before, and its steps in the active index.
     pub(crate) fn current(&self, slot: &Slot, name: &str) -> (Head, Steps) {
         let place = slot.place.or_else(|| self.overlay.place(slot.hash, name));
         place.map_or((slot.head, Steps::UNKNOWN), |place| {
-            let Entry { head, steps, .. } = &self.overlay.entries[place as usize];
+            let Entry { head, steps, .. } = self.overlay.entry(place);
             (*head, *steps)
         })
     }
@@ -170,7 +135,7 @@ impl Heads {
     pub(crate) fn set(&mut self, slot: &Slot, name: &str, head: Head, steps: Steps) {
         match slot.place.or_else(|| self.overlay.place(slot.hash, name)) {
             Some(place) => {
-                let entry = &mut self.overlay.entries[place as usize];
+                let entry = self.overlay.entry_mut(place);
                 (entry.head, entry.steps) = (head, steps);
             }
             None => self.overlay.insert(slot.hash, name, head, steps),
@@ -183,18 +148,22 @@ impl Heads {
         self.set(&slot, name, head, Steps::UNKNOWN);
     }
 
+    /// Takes room for about as many streams as `full` has: to grow while an append waits takes milliseconds.
+    pub(crate) fn reserve_like(&mut self, full: &Self) {
+        let streams = full.overlay.len();
+        self.overlay.reserve(streams + streams / 8);
+    }
+
     /// A copy of the heads, those of the base not read yet.
     pub(crate) fn copy(&self) -> HeadsCopy {
-        let entries = self.overlay.entries.iter();
-        let newer = entries.map(|entry| (entry.name.clone(), entry.head)).collect();
+        let newer = self.overlay.entries().map(|entry| (entry.name.clone(), entry.head)).collect();
         HeadsCopy { newer, base: self.base.clone() }
     }
 
     /// A copy of the first `most` heads of a range by name, those of the base not read yet.
     pub(crate) fn first(&self, range: &NameRange<'_>, most: usize) -> HeadsCopy {
-        let entries = &self.overlay.entries;
         let mut first = BinaryHeap::new();
-        for (entry, place) in entries.iter().zip(0_usize..) {
+        for (entry, place) in self.overlay.entries().zip(0_u32..) {
             if !range.holds(&entry.name) {
                 continue;
             }
@@ -206,7 +175,8 @@ impl Heads {
                 *last = (&entry.name, place);
             }
         }
-        let newer = first.into_iter().map(|(name, place)| (name.clone(), entries[place].head));
+        let newer = first.into_iter();
+        let newer = newer.map(|(name, place)| (name.clone(), self.overlay.entry(place).head));
         HeadsCopy { newer: newer.collect(), base: self.base.clone() }
     }
 }

@@ -43,7 +43,8 @@ impl Commits {
             if catalog.active.index.keeps_terms() {
                 index.keep_terms();
             }
-            let active = ActivePart::new(segment, index);
+            let mut active = ActivePart::new(segment, index);
+            active.heads.reserve_like(&catalog.active.heads);
             let point =
                 SealPoint { link: writer.log.tip.link, recorded_at: writer.log.tip.recorded_at };
             catalog.turn_to(active, |full| {

@@ -125,7 +125,7 @@ fn copy_that_is_stopped_goes_on_and_doubles_nothing() {
         }
         assert!(stops > 1, "{stops}");
         // A program that appends to the target too early is noticed.
-        append(&schema, "own-1").unwrap();
+        append_visibly(&schema, "own-1");
         let mut source = Directory::source(places.old()).unwrap();
         let refused = copy(&mut source, &mut schema.target(), &Settings::default(), &mut |_| {
             ControlFlow::Continue(())
@@ -141,13 +141,21 @@ fn append(schema: &Schema, stream: &str) -> Result<Position, AppendError> {
     block_on(schema.store().append(commit)).map(|done| done.last_position)
 }
 
+/// Appends, and waits until reads show it: a store with fast positions shows commits once older transactions of the
+/// cluster have ended, and other tests have some.
+fn append_visibly(schema: &Schema, stream: &str) -> Position {
+    let position = append(schema, stream).unwrap();
+    block_on(schema.store().wait_for(position)).unwrap();
+    position
+}
+
 /// Programs append until they are fenced off. Each acknowledged commit is in the directory, and the way back from there
 /// to another schema is complete as well.
 fn programs_on_a_server_are_switched_over() {
     for positions in ["dense", "fast"] {
         let (places, schema) = (Places::new(), Schema::new(positions));
-        append(&schema, "first-1").unwrap();
-        block_on(schema.store().save_checkpoint("mailer", schema.head())).unwrap();
+        let first = append_visibly(&schema, "first-1");
+        block_on(schema.store().save_checkpoint("mailer", first)).unwrap();
         let may_fence = AtomicBool::new(false);
         let acknowledged = thread::scope(|scope| {
             let programs: Vec<_> = (0..3)
@@ -222,7 +230,7 @@ fn records_are_not_lost_by_accident() {
 fn times_that_go_back_are_raised() {
     let (places, schema) = (Places::new(), Schema::new("fast"));
     for number in 0..5 {
-        append(&schema, &format!("s-{number}")).unwrap();
+        append_visibly(&schema, &format!("s-{number}"));
     }
     schema.execute(
         "UPDATE {schema}.events SET recorded_at = recorded_at - 60000000 WHERE stream = 's-3' OR

@@ -3,6 +3,7 @@
 //! An event's bytes are not copied, unless the platform's mapping cannot be used; then the handle owns
 //! one copy.
 
+mod borrowed;
 mod made;
 
 use std::fmt;
@@ -11,12 +12,13 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 use uuid::Uuid;
 
+pub use self::borrowed::EventRef;
 use crate::event::{ContentType, EventParts, Position, SharedStr, Timestamp};
 use crate::format::frame::{FrameHeader, HEADER_LEN};
-use crate::format::record::{IdOrigin, Layout, RecordRef};
+use crate::format::record::{Layout, RecordRef};
 use crate::format::tags::Tags;
 use crate::log::segment::RecordBytes;
-use crate::query::{Query, Queryable};
+use crate::query::Query;
 
 /// The part of an event that comes from its commit's frame.
 #[derive(Debug, Clone, Copy)]
@@ -58,52 +60,17 @@ pub struct Event {
     place: EventPlace,
 }
 
-/// An event of the store, borrowed from the log for the duration of a callback.
-#[derive(Clone, Copy)]
-pub struct EventRef<'a> {
-    record: RecordRef<'a>,
-    place: PlaceRef<'a>,
-}
-
-/// The place of a borrowed event.
-#[derive(Clone, Copy)]
-enum PlaceRef<'a> {
-    Known(EventPlace),
-    /// The header of its frame, which was proven: most readers need nothing of it, and it is elsewhere in
-    /// memory.
-    InFrame {
-        position: u64,
-        header: &'a [u8; HEADER_LEN],
-    },
-}
-
-impl PlaceRef<'_> {
-    #[inline]
-    fn position(&self) -> u64 {
-        match self {
-            Self::Known(place) => place.position,
-            Self::InFrame { position, .. } => *position,
-        }
-    }
-
-    #[inline]
-    fn get(&self) -> EventPlace {
-        match *self {
-            Self::Known(place) => place,
-            Self::InFrame { position, header } => {
-                EventPlace::new(&FrameHeader::fields(header), position)
-            }
-        }
-    }
-}
-
 impl Event {
     pub(crate) fn new(bytes: RecordBytes, layout: Layout, place: EventPlace) -> Self {
         Self { bytes, layout, place }
     }
 
     fn view(&self) -> EventRef<'_> {
-        EventRef::new(self.bytes.record(self.layout), self.place)
+        EventRef::new(self.record(), self.place)
+    }
+
+    fn record(&self) -> RecordRef<'_> {
+        self.bytes.record(self.layout)
     }
 
     /// The event's id.
@@ -137,7 +104,7 @@ impl Event {
 
     /// The stream that the event belongs to.
     pub fn stream(&self) -> &str {
-        self.view().record.stream()
+        self.record().stream()
     }
 
     /// The event's place in its stream, from 1.
@@ -152,27 +119,27 @@ impl Event {
 
     /// The event's type.
     pub fn event_type(&self) -> &str {
-        self.view().record.event_type()
+        self.record().event_type()
     }
 
     /// The event's data.
     pub fn data(&self) -> &[u8] {
-        self.view().record.data()
+        self.record().data()
     }
 
     /// The event's data, sharing the mapping; it outlives the store's handle too.
     pub fn data_bytes(&self) -> Bytes {
-        self.bytes.buffer(self.view().record.data_range())
+        self.bytes.buffer(self.record().data_range())
     }
 
     /// The event's metadata; empty if it has none.
     pub fn metadata(&self) -> &[u8] {
-        self.view().record.metadata()
+        self.record().metadata()
     }
 
     /// The event's metadata, sharing the mapping like [`Event::data_bytes`]; empty if it has none.
     pub fn metadata_bytes(&self) -> Bytes {
-        let range = self.view().record.metadata_range();
+        let range = self.record().metadata_range();
         if range.is_empty() { Bytes::new() } else { self.bytes.buffer(range) }
     }
 
@@ -203,7 +170,8 @@ impl Event {
     pub fn into_parts(self) -> EventParts {
         let Self { bytes, layout, place } = self;
         let mut data = bytes.into_buffer(layout);
-        let event = EventRef::new(RecordRef::from_parts(&data, layout), place);
+        let record = RecordRef::from_parts(&data, layout);
+        let event = EventRef::new(record, place);
         let mut parts = EventParts {
             id: event.id(),
             id_given: event.id_given(),
@@ -220,8 +188,7 @@ impl Event {
             commit: event.commit(),
             is_last_in_commit: event.is_last_in_commit(),
         };
-        let (metadata, Range { start, end }) =
-            (event.record.metadata_range(), event.record.data_range());
+        let (metadata, Range { start, end }) = (record.metadata_range(), record.data_range());
         if !metadata.is_empty() {
             parts.metadata = data.slice(metadata);
         }
@@ -235,7 +202,7 @@ impl Event {
 
     /// The event's tags, in the order they were given.
     pub fn tags(&self) -> Tags<'_> {
-        self.view().record.tags()
+        self.record().tags()
     }
 
     /// The version of the schema its data follows.
@@ -293,171 +260,7 @@ impl Event {
     pub fn metadata_json<'a, T: serde::Deserialize<'a>>(&'a self) -> crate::Result<T> {
         self.view().metadata_json()
     }
-}
 
-impl<'a> EventRef<'a> {
-    pub(crate) fn new(record: RecordRef<'a>, place: EventPlace) -> Self {
-        Self { record, place: PlaceRef::Known(place) }
-    }
-
-    /// The event at `position`, of which `header` is the header of the frame; both were proven.
-    pub(crate) fn in_frame(
-        record: RecordRef<'a>,
-        position: u64,
-        header: &'a [u8; HEADER_LEN],
-    ) -> Self {
-        Self { record, place: PlaceRef::InFrame { position, header } }
-    }
-
-    /// The event's id.
-    pub fn id(&self) -> Uuid {
-        Uuid::from_bytes(self.record.id())
-    }
-
-    /// Whether the caller gave the event's id, as [`Event::id_given`] states it.
-    pub fn id_given(&self) -> Option<bool> {
-        match self.record.id_origin() {
-            IdOrigin::Given => Some(true),
-            IdOrigin::Generated => Some(false),
-            IdOrigin::Unrecorded => (!self.may_have_generated_id()).then_some(true),
-        }
-    }
-
-    /// Whether the id has the form of generated ones: UUID version 7, which begins with the time in
-    /// milliseconds, of the time of recording.
-    fn may_have_generated_id(&self) -> bool {
-        let mut time = [0; 8];
-        time[2..].copy_from_slice(&self.record.id()[..6]);
-        let at_that_time = u64::from_be_bytes(time) == self.place.get().recorded_at / 1000;
-        at_that_time && self.id().get_version_num() == 7
-    }
-
-    /// The stream that the event belongs to.
-    pub fn stream(&self) -> &'a str {
-        self.record.stream()
-    }
-
-    /// The event's place in its stream, from 1.
-    pub fn version(&self) -> u64 {
-        self.record.version()
-    }
-
-    /// The event's place in the store, from 1.
-    pub fn position(&self) -> Position {
-        Position::new(self.place.position())
-    }
-
-    /// The event's type.
-    pub fn event_type(&self) -> &'a str {
-        self.record.event_type()
-    }
-
-    /// The event's data.
-    pub fn data(&self) -> &'a [u8] {
-        self.record.data()
-    }
-
-    /// The event's metadata; empty if it has none.
-    pub fn metadata(&self) -> &'a [u8] {
-        self.record.metadata()
-    }
-
-    /// The event's tags, in the order they were given.
-    pub fn tags(&self) -> Tags<'a> {
-        self.record.tags()
-    }
-
-    /// The version of the schema its data follows.
-    pub fn schema_version(&self) -> u16 {
-        self.record.schema_version()
-    }
-
-    /// Whether the event's data was flagged as JSON.
-    pub fn content_type(&self) -> ContentType {
-        if self.record.is_json() { ContentType::Json } else { ContentType::Binary }
-    }
-
-    /// When the event's commit was recorded.
-    pub fn recorded_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.place.get().recorded_at)
-    }
-
-    /// The position of the first event of its commit; it identifies the commit.
-    pub fn commit(&self) -> Position {
-        self.place.get().commit()
-    }
-
-    /// Whether the event is the last event of its commit.
-    pub fn is_last_in_commit(&self) -> bool {
-        self.place.get().after == 0
-    }
-
-    /// The position of the last event of its commit.
-    pub fn commit_end(&self) -> Position {
-        self.place.get().commit_end()
-    }
-
-    /// Whether a query matches the event.
-    pub fn matches(&self, query: &Query) -> bool {
-        query.matches(self)
-    }
-
-    /// The event's data as JSON (feature `serde`).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Event::json`].
-    #[cfg(feature = "serde")]
-    pub fn json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
-        self.part_from_json("data", self.data())
-    }
-
-    /// The event's metadata as JSON (feature `serde`).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Event::metadata_json`].
-    #[cfg(feature = "serde")]
-    pub fn metadata_json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
-        self.part_from_json("metadata", self.metadata())
-    }
-
-    #[cfg(feature = "serde")]
-    fn part_from_json<T: serde::Deserialize<'a>>(
-        &self,
-        part: &'static str,
-        bytes: &'a [u8],
-    ) -> crate::Result<T> {
-        serde_json::from_slice(bytes).map_err(|source| crate::Error::ReadJson {
-            part,
-            stream: self.stream().to_owned(),
-            version: self.version(),
-            event_type: self.event_type().to_owned(),
-            position: self.position(),
-            source,
-        })
-    }
-}
-
-impl Queryable for EventRef<'_> {
-    fn position(&self) -> Position {
-        Self::position(self)
-    }
-
-    fn stream(&self) -> &str {
-        self.record.stream()
-    }
-
-    fn event_type(&self) -> &str {
-        self.record.event_type()
-    }
-
-    fn has_tag(&self, tag: &str) -> bool {
-        self.record.tags().any(|own| own == tag)
-    }
-}
-
-impl Event {
     /// The bytes that this handle keeps in memory; none where the segment is mapped.
     pub(crate) fn owned_len(&self) -> usize {
         match &self.bytes {
@@ -484,25 +287,8 @@ impl Event {
 /// Offset of the first record in a frame: after the header.
 pub(crate) const FIRST_RECORD: usize = HEADER_LEN;
 
-fn debug(event: &EventRef<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.debug_struct("Event")
-        .field("position", &event.position().get())
-        .field("stream", &event.stream())
-        .field("version", &event.version())
-        .field("type", &event.event_type())
-        .field("id", &event.id())
-        .field("data_len", &event.data().len())
-        .finish_non_exhaustive()
-}
-
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(&self.view(), f)
-    }
-}
-
-impl fmt::Debug for EventRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(self, f)
+        self.view().fmt(f)
     }
 }

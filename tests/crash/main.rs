@@ -37,6 +37,7 @@ mod reader_beside_writer;
 mod reads_during_sealing;
 mod repair;
 mod repair_from_backup;
+mod repaired;
 mod salvage;
 #[path = "../support/mod.rs"]
 mod shared;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use annals::testing::{SimStorage, Storage, repair_on};
 use annals::{Error, ExpectedVersion, Store, repair::RepairOptions, repair::RepairReport};
 
-use super::repair::{Seen, all, hold_with, original, touched};
+use super::repaired::{Seen, all, hold_with, original, touched};
 use super::support::*;
 
 const BACKUP: &str = "/backup";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use annals::testing::{SimStorage, Storage, repair_and_salvage_on};
 use annals::{Error, ExpectedVersion, NewEvent, repair::RepairOptions};
 
-use super::repair::{Salvaged, all, hold_with_salvage};
+use super::repaired::{Salvaged, all, hold_with_salvage};
 use super::support::*;
 
 /// One commit of many small events.

@@ -1,6 +1,7 @@
 //! Records of tasks: the calls, and listings as streams.
 
 use annals::RecordStream;
+use futures::stream::FusedStream;
 
 use super::*;
 

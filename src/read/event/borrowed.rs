@@ -71,7 +71,7 @@ impl<'a> EventRef<'a> {
         Uuid::from_bytes(self.record.id())
     }
 
-    /// Whether the caller gave the event's id, as [`Event::id_given`] states it.
+    /// Whether the caller gave the event's id, as [`Event::id_given`](crate::Event::id_given) states it.
     pub fn id_given(&self) -> Option<bool> {
         match self.record.id_origin() {
             IdOrigin::Given => Some(true),
@@ -163,7 +163,7 @@ impl<'a> EventRef<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Event::json`].
+    /// Those of [`Event::json`](crate::Event::json).
     #[cfg(feature = "serde")]
     pub fn json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
         self.part_from_json("data", self.data())
@@ -173,7 +173,7 @@ impl<'a> EventRef<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Event::metadata_json`].
+    /// Those of [`Event::metadata_json`](crate::Event::metadata_json).
     #[cfg(feature = "serde")]
     pub fn metadata_json<T: serde::Deserialize<'a>>(&self) -> crate::Result<T> {
         self.part_from_json("metadata", self.metadata())

@@ -2,12 +2,12 @@
 //!
 //! Owns the choice of the events and the printed form. Must never print a control character from a store to a terminal.
 
-use crate::json_diff::{self, Operation};
 use annals::{AsOf, Event, Query, QueryItem, ReadStream, Store};
 use serde::Serialize;
 
 use crate::args::{DiffArgs, Format};
 use crate::failure::Failure;
+use crate::json_diff::{self, Operation};
 use crate::output::Output;
 use crate::progress::note;
 use crate::{interrupt, open, text};

@@ -96,8 +96,7 @@ impl Overlay {
 
     /// The number of streams.
     pub(super) fn len(&self) -> usize {
-        let last = self.chunks.last().map_or(CHUNK, Vec::len);
-        (self.chunks.len() * CHUNK + last).saturating_sub(CHUNK)
+        self.table.len()
     }
 
     /// All entries in the order of their places.

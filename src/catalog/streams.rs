@@ -306,25 +306,18 @@ fn reach_in_memory(
 ) -> Lookup<Reached> {
     let member = index.member(end).ok_or(LookupError::Heads(BROKEN_CHAIN))?;
     let reach = |member: jumps::Member| member.depth >= to;
-    let mut member = jumps::oldest(index, member, reach).map_err(LookupError::Heads)?;
-    let mut places = Vec::new();
-    if member.depth == to {
-        loop {
-            let offset = index.offset(member.node as usize).map_err(LookupError::Heads)?;
-            places.push((member.node, offset.unwrap_or(0)));
-            if member.depth <= from {
-                break;
-            }
-            match jumps::before(index, member).map_err(LookupError::Heads)? {
-                Some(before) => member = before,
-                None => break,
-            }
-        }
+    let newest = jumps::oldest(index, member, reach).map_err(LookupError::Heads)?;
+    let (depth, places) = if newest.depth == to {
+        let offset = |node: u32| Ok(index.offset(node as usize)?.unwrap_or(0));
+        jumps::back_to(index, newest, from, offset).map_err(LookupError::Heads)?
+    } else {
+        (newest.depth, Vec::new())
+    };
+    if depth > wanted {
+        let node = places.first().map_or(newest.node, |&(node, _)| node);
+        let oldest = jumps::Member { node, depth };
+        return Ok(Reached::Before(index.head_before(oldest).map_err(LookupError::Heads)?));
     }
-    if member.depth > wanted {
-        return Ok(Reached::Before(index.head_before(member).map_err(LookupError::Heads)?));
-    }
-    places.reverse();
     let (segment, places) = (Arc::clone(segment), Places::Known(places));
-    Ok(Reached::Runs(vec![Run { segment, first_version: member.depth, places }]))
+    Ok(Reached::Runs(vec![Run { segment, first_version: depth, places }]))
 }

@@ -156,6 +156,63 @@ pub(crate) fn oldest(
     }
 }
 
+/// The nodes of a member and of those before it down to depth `oldest`, as far as they are reachable, ascending, each with
+/// what `look_up` returns for it; and the depth of the first.
+///
+/// Shortcuts divide the list into parts that are followed side by side: a single chain waits for memory at each member,
+/// since a link is known only when the member after it has arrived.
+pub(crate) fn back_to(
+    links: &impl Links,
+    newest: Member,
+    oldest: u64,
+    look_up: impl Fn(u32) -> Result<u32, Defect>,
+) -> Result<(u64, Vec<(u32, u32)>), Defect> {
+    /// About as many loads as a processor waits for at once.
+    const MOST_PARTS: usize = 8;
+    /// The distance of nodes whose links are in one or two cache lines.
+    const NEAR: u32 = 16;
+    let place = |depth: u64| depth.checked_sub(oldest).and_then(|at| usize::try_from(at).ok());
+    let mut found = vec![(NONE, 0); place(newest.depth).ok_or(BROKEN)? + 1];
+    // Of each part its next member, and the depth of its last one.
+    let mut parts = [(newest, oldest); MOST_PARTS];
+    let mut count = 1;
+    while count > 0 {
+        let mut number = 0;
+        while number < count {
+            let (mut at, mut last) = parts[number];
+            let next = loop {
+                if let Some(found) = place(at.depth).and_then(|at| found.get_mut(at)) {
+                    *found = (at.node, look_up(at.node)?);
+                }
+                match if at.depth > last { before(links, at)? } else { None } {
+                    Some(next) if at.node - next.node < NEAR => at = next,
+                    next => break next,
+                }
+            };
+            let Some(next) = next else {
+                count -= 1;
+                parts[number] = parts[count];
+                continue;
+            };
+            if count < MOST_PARTS
+                && (last..next.depth).contains(&target(at.depth))
+                && let Some(member) = follow(links, at)?
+            {
+                parts[count] = (member, last);
+                count += 1;
+                last = member.depth + 1;
+            }
+            parts[number] = (next, last);
+            number += 1;
+        }
+    }
+    let missing = found.iter().take_while(|&&(node, _)| node == NONE).count();
+    found.drain(..missing);
+    // A part that ends early leaves a gap.
+    let is_whole = found.is_sorted_by(|before, after| before.0 < after.0);
+    if is_whole { Ok((oldest + missing as u64, found)) } else { Err(BROKEN) }
+}
+
 /// At most `most` members whose nodes, or the results of `ordinal` for them, are in a range: the ones
 /// nearest to its beginning, ascending, or, backwards, the ones nearest to its end, descending.
 pub(crate) fn some(
@@ -198,15 +255,20 @@ mod tests {
     use super::*;
     use crate::index::touched::touched;
 
-    /// A list whose members are every third node, of which the first `gone` are unreachable.
+    /// A list whose members are nodes at a distance, of which the first `gone` are unreachable.
     struct SampleList {
         shortcuts: Vec<u32>,
         gone: u64,
+        distance: u32,
     }
 
     impl SampleList {
         fn new(gone: u64, len: u64) -> Self {
-            let mut list = Self { shortcuts: Vec::new(), gone };
+            Self::with_distance(3, gone, len)
+        }
+
+        fn with_distance(distance: u32, gone: u64, len: u64) -> Self {
+            let mut list = Self { shortcuts: Vec::new(), gone, distance };
             let mut newest = None;
             for depth in gone + 1..=gone + len {
                 let shortcut = shortcut_after(&list, newest).unwrap();
@@ -217,17 +279,18 @@ mod tests {
         }
 
         fn member(&self, depth: u64) -> Member {
-            Member { node: u32::try_from((depth - self.gone - 1) * 3).unwrap(), depth }
+            let rank = u32::try_from(depth - self.gone - 1).unwrap();
+            Member { node: rank * self.distance, depth }
         }
     }
 
     impl Links for SampleList {
         fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
-            Ok(node.checked_sub(3))
+            Ok(node.checked_sub(self.distance))
         }
 
         fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect> {
-            Ok(Some(self.shortcuts[node as usize / 3]).filter(|&node| node != NONE))
+            Ok(Some(self.shortcuts[(node / self.distance) as usize]).filter(|&node| node != NONE))
         }
     }
 
@@ -273,6 +336,44 @@ mod tests {
     }
 
     #[test]
+    fn list_members_back_to_a_depth_are_the_ones_that_links_lead_to() {
+        for (gone, len) in [(0, 1), (0, 2), (0, 300), (1, 300), (25, 75), (777, 300), (4_095, 300)]
+        {
+            let list = SampleList::new(gone, len);
+            let node = |depth| list.member(depth).node;
+            for newest in [gone + 1, gone + len / 2 + 1, gone + len - len / 3, gone + len] {
+                for oldest in [1, gone.max(1), gone + 1, newest.saturating_sub(40), newest] {
+                    let oldest = oldest.clamp(1, newest);
+                    let twice = |node| Ok(node * 2);
+                    let found = back_to(&list, list.member(newest), oldest, twice).unwrap();
+                    let first = oldest.max(gone + 1);
+                    let nodes = (first..=newest).map(node);
+                    assert_eq!(found, (first, nodes.map(|node| (node, node * 2)).collect()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn list_with_a_gap_is_an_error() {
+        /// Shortcuts lead across a member whose link is missing.
+        struct Gap(SampleList);
+        impl Links for Gap {
+            fn previous(&self, node: u32) -> Result<Option<u32>, Defect> {
+                if node == 6_000 { Ok(None) } else { self.0.previous(node) }
+            }
+            fn shortcut(&self, node: u32) -> Result<Option<u32>, Defect> {
+                self.0.shortcut(node)
+            }
+        }
+        let list = Gap(SampleList::with_distance(100, 0, 100));
+        let newest = list.0.member(100);
+        let found = (61..=100).map(|depth| (list.0.member(depth).node, 0)).collect();
+        assert_eq!(back_to(&list, newest, 61, |_| Ok(0)), Ok((61, found)));
+        assert_eq!(back_to(&list, newest, 1, |_| Ok(0)), Err(BROKEN));
+    }
+
+    #[test]
     fn list_members_nearest_to_an_end_of_a_range_are_returned() {
         let list = SampleList::new(7, 300);
         let newest = list.member(307);
@@ -313,6 +414,7 @@ mod tests {
         for step in [0, 1] {
             let at = Member { node: 9, depth: 12 };
             assert_eq!(oldest(&Circle(step), at, |_| true), Err(BROKEN));
+            assert_eq!(back_to(&Circle(step), at, 1, Ok), Err(BROKEN));
         }
     }
 }

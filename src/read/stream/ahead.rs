@@ -122,10 +122,11 @@ impl Ahead {
         for &(run, place) in &self.places {
             runs[run].segment.prefetch_record(place.offset);
         }
-        if headers {
-            // The records are read after the last prefetch, when the first ones have arrived.
-            for &(run, place) in &self.places {
-                runs[run].segment.prefetch_frame(place.offset);
+        // The records are read after the last prefetch, when the first ones have arrived.
+        for &(run, place) in &self.places {
+            let segment = &runs[run].segment;
+            if headers || !segment.is_proven(place) {
+                segment.prefetch_frame(place.offset);
             }
         }
     }

@@ -174,7 +174,7 @@ pub(crate) struct Segment {
     verified_end: AtomicU64,
     /// Whether the offset table of a sealed segment is intact, once that was asked.
     table_is_intact: OnceLock<bool>,
-    /// The events of a sealed segment after that end that were proven one by one.
+    /// The events after that end that were proven one by one.
     proven: ProvenEvents,
     /// Exclusive end of the space that was written once, with frames or zeros.
     filled_to: AtomicU64,

@@ -114,6 +114,33 @@ fn stream_reads_in_the_active_segment_cost_what_they_return() {
 }
 
 #[test]
+fn events_of_the_active_segment_are_proven_once_after_an_opening() {
+    const EVENTS: u64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().durability(Durability::BUFFERED);
+    let store = options.clone().open(dir.path()).unwrap();
+    let append = |store: &Store| {
+        for _ in 0..EVENTS {
+            store.append("long", ExpectedVersion::Any, [NewEvent::new("A", "")]).unwrap();
+        }
+    };
+    append(&store);
+    store.close().unwrap();
+    let store = options.clone().open(dir.path()).unwrap();
+    append(&store);
+    store.sync().unwrap();
+    let reader = options.read_only(true).open(dir.path()).unwrap();
+    for opened in [&store, &reader] {
+        let (events, first) = read(opened.read_stream("long"));
+        let (again, second) = read(opened.read_stream("long"));
+        let all: Vec<u64> = (1..=2 * EVENTS).collect();
+        assert_eq!((versions(&events), versions(&again)), (all.clone(), all));
+        assert!(second + EVENTS <= first, "{first}, then {second}");
+        assert_eq!(read(opened.read_stream("long")).1, second);
+    }
+}
+
+#[test]
 fn appends_after_an_opening_keep_the_shortcuts_of_a_stream() {
     let Filled { options, store, .. } = filled(64 << 20);
     store.close().unwrap();

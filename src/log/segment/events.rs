@@ -90,6 +90,12 @@ impl Segment {
             || self.proven.contains(place.position.saturating_sub(self.base_position))
     }
 
+    /// The number of events of a sealed segment; of another one, how many fit into it.
+    fn most_events(&self) -> u64 {
+        let fit = || self.header.capacity / record::HEADER_LEN as u64;
+        self.trailer.as_ref().map_or_else(fit, |trailer| trailer.event_count.into())
+    }
+
     /// Whether the offset table of a sealed segment is known to be intact. It is read as a whole once.
     #[inline]
     fn is_table_proven(&self) -> bool {
@@ -177,12 +183,8 @@ impl Segment {
             return Ok((bytes, layout, trusted.map_err(|d| self.corrupt_at(frame, &d))?));
         }
         let header = self.frame_header(frame)?;
-        if let (Some(trailer), RecordBytes::Mapped { .. }) = (&self.trailer, &bytes)
-            && !proven
-            && checksums != Checksums::Never
-        {
-            self.proven
-                .note(place.position.saturating_sub(self.base_position), trailer.event_count);
+        if matches!(bytes, RecordBytes::Mapped { .. }) && !proven && checksums != Checksums::Never {
+            self.proven.note(place.position.saturating_sub(self.base_position), self.most_events());
         }
         Ok((bytes, layout, header))
     }
@@ -231,6 +233,7 @@ impl Segment {
     }
 
     fn prove(&self, record: &RecordRef<'_>, place: LogPlace) -> Result<()> {
+        touch(1);
         record.verify(self.seed, place.position).map_err(|d| self.corrupt_at(place, &d))
     }
 

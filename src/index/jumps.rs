@@ -122,7 +122,7 @@ fn follow(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
 }
 
 /// The predecessor.
-pub(crate) fn before(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
+fn before(links: &impl Links, at: Member) -> Result<Option<Member>, Defect> {
     touch(1);
     match (links.previous(at.node)?, at.depth.checked_sub(1)) {
         (None, _) => Ok(None),
@@ -184,9 +184,10 @@ pub(crate) fn back_to(
                 if let Some(found) = place(at.depth).and_then(|at| found.get_mut(at)) {
                     *found = (at.node, look_up(at.node)?);
                 }
-                match if at.depth > last { before(links, at)? } else { None } {
+                let next = if at.depth > last { before(links, at)? } else { None };
+                match next {
                     Some(next) if at.node - next.node < NEAR => at = next,
-                    next => break next,
+                    _ => break next,
                 }
             };
             let Some(next) = next else {
@@ -337,16 +338,20 @@ mod tests {
 
     #[test]
     fn list_members_back_to_a_depth_are_the_ones_that_links_lead_to() {
-        for (gone, len) in [(0, 1), (0, 2), (0, 300), (1, 300), (25, 75), (777, 300), (4_095, 300)]
-        {
-            let list = SampleList::new(gone, len);
+        let lists = [(0, 1), (0, 2), (0, 300), (1, 300), (25, 75), (777, 300), (4_095, 300)];
+        // In few cache lines, where they are not divided, and in many.
+        for ((gone, len), distance) in lists.into_iter().flat_map(|list| [(list, 3), (list, 100)]) {
+            let list = SampleList::with_distance(distance, gone, len);
             let node = |depth| list.member(depth).node;
             for newest in [gone + 1, gone + len / 2 + 1, gone + len - len / 3, gone + len] {
                 for oldest in [1, gone.max(1), gone + 1, newest.saturating_sub(40), newest] {
                     let oldest = oldest.clamp(1, newest);
                     let twice = |node| Ok(node * 2);
+                    let before = touched();
                     let found = back_to(&list, list.member(newest), oldest, twice).unwrap();
                     let first = oldest.max(gone + 1);
+                    let most = 2 * (newest - first + 1);
+                    assert!(touched() - before <= most, "{} steps", touched() - before);
                     let nodes = (first..=newest).map(node);
                     assert_eq!(found, (first, nodes.map(|node| (node, node * 2)).collect()));
                 }

@@ -1,4 +1,5 @@
-//! The work of look-ups, counted for tests: members of lists, decoded ordinals, records.
+//! The work of look-ups, counted for tests: members of lists, decoded ordinals, records, and records
+//! that are proven.
 //!
 //! Time is not meaningful on a shared machine; this number is the same in every run. Costs nothing
 //! outside of tests.
